@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from clipclean import model
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
-from clipclean.jobs import estimate
+from clipclean.jobs import plan
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu", "ViT-L-14-quickgelu")
 IMAGES, CLASSES, TEMPLATES = 400, 1000, 7  # measured on, and of the zero-shot classifier
@@ -88,8 +88,8 @@ def work(name: str, /) -> Work:
         text = counted(lambda: text_of(clip, tokens))
         with model.frozen(net):
             search = counted(lambda: clip.encode_images(pixels.clone().requires_grad_()).sum().backward())
-            kept = estimate._saved(lambda: clip.encode_images(pixels.clone().requires_grad_()))
-        kept_pair = estimate._saved(lambda: clip.encode_images(pixels)) + estimate._saved(lambda: text_of(clip, tokens))
+            kept = plan._saved(lambda: clip.encode_images(pixels.clone().requires_grad_()))
+        kept_pair = plan._saved(lambda: clip.encode_images(pixels)) + plan._saved(lambda: text_of(clip, tokens))
     numbers = model.parameter_count(net)
     return Work(numbers, image, search, text, 2 * 3 * (image + text), kept, 2 * kept_pair, side)
 
@@ -105,9 +105,9 @@ class Job(NamedTuple):
 def audit(each: Work, effort: str, /) -> Job:
     """An audit."""
     how = recipes.EFFORTS[effort]
-    looked = estimate.looked(how, images=IMAGES, panel=len(triggers.panel(0)))
-    searched = estimate.passes(how, classes=CLASSES) * each.search
-    memory = LIBRARIES + 2 * 4 * each.parameters + estimate.together(how, side=each.side) * each.kept
+    looked = plan.looked(how, images=IMAGES, panel=len(triggers.panel(0)))
+    searched = plan.passes(how, classes=CLASSES) * each.search
+    memory = LIBRARIES + 2 * 4 * each.parameters + plan.together(how, side=each.side) * each.kept
     return Job(measured(each), looked * each.image + searched, memory)
 
 

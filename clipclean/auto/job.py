@@ -52,7 +52,7 @@ def auto(
     to = outputs.destination(request, standing, state)
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
-    prepare.tell_shared(request.recipe, group)
+    prepare.tell_shared(group)
     with state.locked():
         state.claim(force=request.force)
         bench = workbench(request, ready, state, progress)

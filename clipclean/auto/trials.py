@@ -40,25 +40,18 @@ class PlantedCopy:
 
 @dataclass(frozen=True)
 class Trial:
-    """The effect of one candidate on the copy.
+    """The effect of one candidate on the copy."""
 
-    Attributes:
-        candidate: its name.
-        outcomes: one per canary.
-        accuracy_lost: clean accuracy before cleaning minus after, on the same images.
-        interval: of that, 95 %.
-        kept: share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model itself.
-        seconds: of cleaning.
-        measured: the cleaned copy, to compare with that of another candidate.
-    """
-
-    candidate: str
-    outcomes: tuple[OutcomeRecord, ...]
-    accuracy_lost: float
-    interval: Interval
-    kept: float
-    seconds: float
-    measured: detect.Measurement = field(compare=False, repr=False)  # tensors have no equality
+    candidate: str  # its name
+    outcomes: tuple[OutcomeRecord, ...]  # one per canary
+    accuracy_lost: float  # clean accuracy before cleaning minus after, on the same images
+    interval: Interval  # of that, 95 %
+    kept: (
+        float  # share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model itself
+    )
+    seconds: float  # of cleaning
+    # The cleaned copy, to compare with that of another candidate; tensors have no equality.
+    measured: detect.Measurement = field(compare=False, repr=False)
 
     @property
     def counted(self) -> tuple[OutcomeRecord, ...]:

@@ -80,7 +80,7 @@ class Workbench:
                 memory=saved_search.part(self.state, f"searching{what}", settings.decides(self.clip, evidence)),
             )
 
-        return searching.audited_by_first(self.run.group, self.clip, made)
+        return searching.by_first(self.run.group, self.clip, made)
 
     def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
         """Measure the current model under the triggers of ``evidence``; the first of several processes measures.
@@ -89,7 +89,7 @@ class Workbench:
             OutOfTime: the deadline is over.
         """
         self.run.group.check_time()
-        return searching.measured_by_first(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence))
+        return searching.by_first(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence))
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""

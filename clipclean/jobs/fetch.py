@@ -79,8 +79,14 @@ def fetch(name: str, /, *, progress: Progress) -> str:
         UnsafeCheckpoint: a file is not the one that was published.
         ResourceError: the disk is full, or the cache not writable.
     """
-    if not model_paths.is_name(name) or _is_cached(name):
+    if not model_paths.is_name(name):
         return name
+    try:
+        model_paths.locate(name)
+        return name
+    except RefusedInput as error:
+        if type(error) is not RefusedInput:  # a hostile entry of the cache is not overlooked; else it is missing
+            raise
     _refuse_unasked()
     repository, revision = _repository(name)
     progress(f"fetching {repository}", 0, 1)
@@ -88,16 +94,6 @@ def fetch(name: str, /, *, progress: Progress) -> str:
     _download(repository, commit, wanted)
     progress(f"fetching {repository}", 1, 1)
     return f"{model_paths.HUB}{repository}@{commit}"
-
-
-def _is_cached(name: str, /) -> bool:
-    try:
-        model_paths.locate(name)
-    except RefusedInput as error:
-        if type(error) is RefusedInput:  # missing; a hostile entry of the cache is not overlooked
-            return False
-        raise
-    return True
 
 
 def _refuse_unasked() -> None:

@@ -1,20 +1,266 @@
-"""What a job is going to do, and how long it may take; a dry run tells it, and measures and writes nothing."""
+"""What a job is going to do, and how long it may take; a dry run tells it, and measures and writes nothing.
 
+The work is counted, and the rate on this machine is that of a first batch.
+"""
+
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from clipclean import model, train
+import torch
+from torch import Tensor
+
+from clipclean import detect, model, progress, train
 from clipclean.attack import power, triggers
-from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import Recipe
-from clipclean.jobs import audit_findings, audit_inputs, estimate, inputs, prepare, searching
+from clipclean.config.recipe import EFFORTS, Planting, Recipe, SearchEffort, total_steps
+from clipclean.detect import attraction, families, inversion, ranking, tiles
+from clipclean.detect import panel as panels
+from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
+from clipclean.jobs import audit_findings, audit_inputs, inputs, prepare
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.searching import usual_normalisation
 from clipclean.progress import Progress
+from clipclean.report.wording import plural
 from clipclean.schema.report import Effort
 
+FEW = 8  # images or captions of the batch whose rate is taken, if one is slow
+MANY = 64  # and if it is fast: about the batch of a search on small images
+SLOW = 0.05  # seconds of one image or caption that count as slow
+SEARCHING = 2.2  # cost of an image of a search in forward passes: there, back to the pixels, and a tenth for painting and losses
+TRAINING = 3.0  # cost of an image or caption that is trained on, by operations: gradients of inputs and of weights
+RETESTS = 3  # measurements of a candidate of auto: at the end of its way, and at shares of it
+HOUR = 3600.0
+
 Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each candidate
+
+
+@dataclass(frozen=True)
+class Work:
+    """Counted work, in images and captions that go forward through their tower."""
+
+    images: float = 0.0
+    captions: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.images + other.images, self.captions + other.captions)
+
+    def __rmul__(self, times: float) -> "Work":
+        return Work(times * self.images, times * self.captions)
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of what is measured and trained on."""
+
+    images: int  # measured on
+    classes: int  # of the zero-shot classifier
+    templates: int  # of captions for each class; 0 if no class is asked for
+    panel: int  # triggers that are tried
+    pairs: int = 0  # trained on
+
+    @classmethod
+    def of(cls, eval_set: detect.EvalSet, /) -> "Size":
+        """Of an audit on these images, with these classes and triggers."""
+        return cls(
+            len(eval_set.pixels),
+            len(eval_set.classes),
+            len(eval_set.templates),
+            len(eval_set.panel) + len(eval_set.suspicions),
+        )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds and bytes of a whole job."""
+
+    seconds: float
+    memory: int
+
+    def __str__(self) -> str:
+        return f"about {in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
+
+
+def in_words(seconds: float, /) -> str:
+    """A length of time for people: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+# The work of each part of a job.
+
+
+def measuring(size: Size, /) -> Work:
+    """The class captions, and the images under each trigger of the panel."""
+    return Work(size.images * (1 + size.panel), size.classes * size.templates)
+
+
+def searching(how: SearchEffort, size: Size, /) -> Work:
+    """The search of an audit: its passes forward and back, and those forward only."""
+    return Work(SEARCHING * passes(how, classes=size.classes) + looked(how, images=size.images, panel=size.panel))
+
+
+def planting(how: Planting, /) -> Work:
+    """The planting of backdoors in a copy."""
+    return how.steps * how.batch_size * TRAINING * Work(1, 1)
+
+
+def screening(pairs: int, /) -> Work:
+    """The screening of pairs."""
+    return pairs * Work(ranking.LOOKS, 1)
+
+
+def training(recipe: Recipe, size: Size, /) -> Work:
+    """The training of a recipe, and its own search if it has one."""
+    method = METHODS[recipe.method]
+    views = 2 if method.views == "needed" or method.perturbs else 1  # images that a step sees for each pair
+    steps = min(total_steps(recipe, pairs=size.pairs), 10**9)
+    work = steps * recipe.train.batch_size * views * TRAINING * Work(1, 1)
+    if method.searches:
+        work += Work(SEARCHING * passes(EFFORTS[recipe.unlearn.effort], classes=size.classes, halves=False))
+    return work
+
+
+def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int) -> Work:
+    """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run."""
+    how = recipe.auto
+    audit = measuring(size) + searching(EFFORTS[how.effort], size)
+    rebound = how.rebound_steps * min(how.batch_size, size.pairs) * TRAINING * Work(1, 1) + measuring(size)
+    tried = [sum((training(each, size) for each in steps), RETESTS * measuring(size)) for steps in candidates]
+    copy = how.plant_steps * min(how.batch_size, size.pairs) * TRAINING * Work(1, 1) if how.canaries else Work()
+    run = max(tried, key=lambda work: work.images, default=Work())
+    on_copies = sum((each + rebound for each in tried), copy) if how.canaries else Work()
+    return (models + 1) * audit + on_copies + run + rebound
+
+
+def passes(how: SearchEffort, /, *, classes: int, halves: bool = True) -> int:
+    """Images that a search sends forward and back, with so many classes; that of an unlearning halves no list."""
+    effort = detect.Effort(**how.model_dump(), halves=halves)
+    most = effort.suspects + effort.controls
+    swept = min(classes, MOST_SWEPT) if classes > most and effort.sweep else 0
+    return effort.passes(detect.FAMILIES, targets=min(classes, most), swept=swept)
+
+
+def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
+    """Images that a search sends forward alone: under the panel and random changes, where searches without a target end, under waves
+    to start from, and to judge.
+    """
+    on = min(round(SEARCHED * images), MOST_IMAGES)
+    general = sum(family.is_general for family in detect.FAMILIES.values())
+    ends = general * how.restarts * on
+    judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
+    changed = min(images, attraction.MOST_IMAGES) * (1 + attraction.CHANGES)
+    starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
+    pasted = tiles.COUNT * min(on, tiles.IMAGES)
+    return min(images, panels.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
+
+
+def together(how: SearchEffort, /, *, side: int) -> int:
+    """Images whose activations a search keeps at a time."""
+    row = max(inversion.MORE * how.images, how.free_images)  # the images of one trigger are never divided
+    every = max(
+        (how.suspects + how.controls) * how.images, inversion.FINALISTS * row, inversion.BLOCK * inversion.SWEPT
+    )
+    return max(row, min(inversion.CHUNK // (3 * side * side), every))
+
+
+# The rate and the memory of a model on this machine.
+
+
+def estimated(
+    clip: model.Clip, work: Work, /, *, effort: str | None = None, recipes: Sequence[Recipe] = ()
+) -> Estimate:
+    """Seconds for the work at the rate of one batch, and bytes for the search of an effort and the training of recipes."""
+    side, before = clip.architecture.preprocess.size, held()
+    pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
+    captions = ["a photo of a dog"] * MANY
+    with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
+        image = _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device)
+        caption = _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device)
+        kept = [0]
+        if effort is not None:
+            with model.frozen(clip.net):
+                one = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
+            kept.append(together(EFFORTS[effort], side=side) * one)
+        if recipes:  # beside activations: the original, gradients, and two moments of AdamW
+            both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(
+                lambda: clip.encode_tokens(clip.tokens(captions[:1]))
+            )
+            most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
+            kept.append(3 * weights(clip) + 2 * most * both)
+    return Estimate(work.images * image + work.captions * caption, before + weights(clip) + max(kept))
+
+
+def _seconds(run: Callable[[int], object], device: torch.device) -> float:
+    """Seconds for one item of a batch. The first run is not counted: it prepares what later ones reuse."""
+    count = FEW if _timed(run, 1, device) >= SLOW else MANY
+    return _timed(run, count, device) / count
+
+
+def _timed(run: Callable[[int], object], count: int, device: torch.device) -> float:
+    began = time.perf_counter()
+    run(count)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _saved(run: Callable[[], Tensor]) -> int:
+    """Bytes that a forward pass keeps for the backward pass, without weights."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter) and tensor._base is None:
+            kept[tensor.untyped_storage()._cdata] = tensor.nbytes  # not its address, which fake tensors all lack
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        run()
+    return sum(kept.values())
+
+
+def weights(clip: model.Clip, /) -> int:
+    """Bytes of a model."""
+    return sum(tensor.nbytes for tensor in clip.net.state_dict().values())
+
+
+def held() -> int:
+    """Bytes of memory that this process holds already: libraries, weights and images; 0 if the system does not report it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[str]:
+    """Advice for making a job of more than an hour faster."""
+    if estimate.seconds < HOUR:
+        return []
+    ways = ["--effort quick"] if effort in ("standard", "thorough") else []
+    if device == "cpu":
+        ways.append("a GPU (--device cuda)")
+    return [*ways, "fewer images or classes", "--max-minutes N, which ends with the results so far"]
+
+
+def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: str, effort: str | None = None) -> None:
+    """Report an estimate, if somebody listens; it is not made otherwise."""
+    if not progress.is_heard():
+        return
+    found, device = expected(), clip.device
+    where = f"{device}, {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)
+    size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
+    line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {found}"
+    ways = faster(found, effort=effort, device=device.type)
+    progress.say(f"{line}. Faster: {', '.join(ways)}." if ways else line)
+
+
+# What each job is going to do.
 
 
 @dataclass(frozen=True)
@@ -24,7 +270,7 @@ class Plan:
     facts: Mapping[str, str]  # what was read, by name
     steps: tuple[str, ...]  # what would be done
     writes: tuple[str, ...]  # files and folders that would be written
-    estimate: estimate.Estimate  # seconds and bytes
+    estimate: Estimate  # seconds and bytes
     faster: tuple[str, ...]  # what would make it faster, where it takes more than an hour
 
 
@@ -55,34 +301,34 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, ladder: Ladder, progress
         ),
         (f"{request.out}/{' (has files: refused without --force)' if has_files else ''}",),
         found,
-        tuple(estimate.faster(found, effort=None, device=clip.device.type)),
+        tuple(faster(found, effort=None, device=clip.device.type)),
     )
 
 
-def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> estimate.Estimate:
+def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
     recipe, size = ready.request.recipe, _size(ready)
     if METHODS[recipe.method].chooses:
-        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.trusted))
+        work = choosing(recipe, ladder, size, models=1 + len(ready.trusted))
         effort: Effort | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
-        work = 2 * estimate.measuring(size) + estimate.training(recipe, size)
+        work = 2 * measuring(size) + training(recipe, size)
         effort, trained = recipe.unlearn.effort if METHODS[recipe.method].searches else None, [recipe]
-    return estimate.estimated(ready.loaded.clip, work + estimate.screening(screened), effort=effort, recipes=trained)
+    return estimated(ready.loaded.clip, work + screening(screened), effort=effort, recipes=trained)
 
 
 def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> None:
     """Report the estimate of a cleaning, if somebody listens."""
     clip = ready.loaded.clip
     precision = str(train.resolved(ready.request.precision, clip.net, clip.device))
-    estimate.tell(clip, lambda: of_cleaning(ready, ladder), precision=precision)
+    tell(clip, lambda: of_cleaning(ready, ladder), precision=precision)
 
 
-def _size(ready: Prepared) -> estimate.Size:
+def _size(ready: Prepared) -> Size:
     request, recipe, words = ready.request, ready.request.recipe, ready.vocabulary
     are_asked = request.audit or ready.named or ready.shown.labels is not None
-    return estimate.Size(
+    return Size(
         images=min(len(ready.shown.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
@@ -99,7 +345,7 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
         return f"{few}; the estimate counts all of them"
     if method.searches:
         return f"search and unlearn: {recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most, {rate}"
-    steps = recipes.total_steps(recipe, pairs=pairs)
+    steps = total_steps(recipe, pairs=pairs)
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 
@@ -109,8 +355,8 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
     effort = request.effort if request.search else None
     found = of_inputs(request, read)
-    passes = estimate.passes(recipes.EFFORTS[request.effort], classes=len(vocabulary.classes))
-    searched = f"search for unknown triggers, effort {effort}: at most {passes:,} passes of an image"
+    most = passes(EFFORTS[request.effort], classes=len(vocabulary.classes))
+    searched = f"search for unknown triggers, effort {effort}: at most {most:,} passes of an image"
     planted = f"plant {request.canaries} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
@@ -125,30 +371,30 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
         found,
-        tuple(estimate.faster(found, effort=effort, device=clip.device.type)),
+        tuple(faster(found, effort=effort, device=clip.device.type)),
     )
 
 
-def of_inputs(request: AuditRequest, read: AuditInputs, /) -> estimate.Estimate:
+def of_inputs(request: AuditRequest, read: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
-    clip, size = read.tested.clip, estimate.Size.of(read.eval_set)
+    clip, size = read.tested.clip, Size.of(read.eval_set)
     effort = request.effort if request.search else None
-    each = estimate.measuring(size)
+    each = measuring(size)
     if effort is not None:
-        each += estimate.searching(recipes.EFFORTS[effort], size)
-    tested = 2 if searching.usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
+        each += searching(EFFORTS[effort], size)
+    tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
     work = (tested + len(read.trusted)) * each
     if request.power:
         how = power.planting_of(clip, pairs=len(audit_findings.pairs_of(request, read)))
-        work += request.canaries * (each + estimate.planting(how))
-    return estimate.estimated(clip, work, effort=effort)
+        work += request.canaries * (each + planting(how))
+    return estimated(clip, work, effort=effort)
 
 
 def tell_audit(request: AuditRequest, read: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     clip = read.tested.clip
     is_reduced = request.search and model.has_bfloat16(clip.device)
-    estimate.tell(
+    tell(
         clip,
         lambda: of_inputs(request, read),
         precision="bf16" if is_reduced else "fp32",

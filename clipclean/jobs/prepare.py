@@ -155,7 +155,7 @@ def check_shared(recipe: Recipe, group: train.Group, /) -> None:
         group.check(recipe.train.batch_size)
 
 
-def tell_shared(recipe: Recipe, group: train.Group, /) -> None:
+def tell_shared(group: train.Group, /) -> None:
     """Report which work several processes share, and which the first one does alone."""
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")

@@ -55,20 +55,19 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
     to = outputs.destination(request, standing, state)
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
-    prepare.tell_shared(request.recipe, group)
+    prepare.tell_shared(group)
     with state.locked():
         state.claim(force=request.force)
         first = look(request, ready, run)
         clip, recipe, evidence = ready.loaded.clip, request.recipe, first.evidence
-        if not group.is_first:
-            with deadline.within(None, reserve=AFTERWARDS * first.seconds):
-                group.check_time()
-                training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
-            return None
-        shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
+        shown = example_images.Shown()
+        if group.is_first:
+            shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
             group.check_time()
             trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
+        if not group.is_first:
+            return None
         after = inputs.measure(clip, evidence, what="measuring after", progress=progress)
         after = suspicions.compared(clip, after, evidence, ready.thresholds)
         shipped = replace(ready, thresholds=policy.resolved(policy.DEFAULT, recipe.audit))
@@ -97,23 +96,14 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
 
 @dataclass(frozen=True)
 class First:
-    """The audit of the model before it is cleaned.
+    """The audit of the model before it is cleaned."""
 
-    Attributes:
-        evidence: the images to measure on, with all suspicions.
-        measured: their effect.
-        suspicions: triggers that were named, that the panel points at, and that the method's own search found.
-        own: the last of these alone.
-        aims: the targets of the method.
-        seconds: of measuring, which takes as long again afterwards.
-    """
-
-    evidence: detect.EvalSet
-    measured: detect.Measurement
-    suspicions: tuple[Suspicion, ...]
-    own: tuple[SuspectedTrigger, ...]
-    aims: Aims
-    seconds: float
+    evidence: detect.EvalSet  # the images to measure on, with all suspicions
+    measured: detect.Measurement  # their effect
+    suspicions: tuple[Suspicion, ...]  # named, pointed at by the panel, and found by the method's own search
+    own: tuple[SuspectedTrigger, ...]  # the last of these alone
+    aims: Aims  # the targets of the method
+    seconds: float  # of measuring, which takes as long again afterwards
 
 
 def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
@@ -126,7 +116,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
         before = inputs.measure(clip, evidence, what="measuring before", progress=run.progress)
         return suspicions.compared(clip, before, evidence, thresholds)
 
-    before = searching.measured_by_first(run.group, clip, measured)
+    before = searching.by_first(run.group, clip, measured)
     seconds = time.monotonic() - began
     pointed = suspicions.of_panel(before, evidence, thresholds)
     suspected = tuple(dict.fromkeys((*ready.named, *pointed)))  # one that was named may be found as well
@@ -143,7 +133,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     own = suspicions.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
         seen = before
-        before = searching.measured_by_first(run.group, clip, lambda: suspicions.with_found(clip, seen, evidence, own))
+        before = searching.by_first(run.group, clip, lambda: suspicions.with_found(clip, seen, evidence, own))
         suspected = (*suspected, *own)
     return First(replace(evidence, suspicions=suspected), before, suspected, own, aims, seconds)
 
@@ -153,19 +143,11 @@ def judged(
 ) -> list[Finding]:
     """The findings of the cleaned model."""
     recipe, is_searched = request.recipe, first.aims.searched is not None
+    words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     found = detect.sanitized(first.measured, after, limits=ready.thresholds, searched=is_searched)
     return [
         *suspicions.softened(found, first.own),
         *(suspicions.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
-        *unfinished(trained),
+        *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
         *outputs.side_findings(request, ready),
     ]
-
-
-def unfinished(trained: Training, /) -> list[Finding]:
-    """The finding that the deadline came before the last step, if it did."""
-    if trained.cut is None:
-        return []
-    done, total = trained.cut
-    words = f"Time was over after step {done} of {total} of the cleaning. The same command with more minutes and --force resumes."
-    return [finding("CC024", words, level="warning")]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar, final
 
 import torch
 
@@ -34,6 +35,7 @@ class SearchSettings:
         return saved_search.decides(clip, eval_set, effort=self.effort, pointed=self.pointed, seed=self.seed)
 
 
+@final
 @dataclass(frozen=True)
 class AuditResult:
     """The result for one model: numbers, before any threshold."""
@@ -52,6 +54,9 @@ class AuditResult:
         if references := self.search.references:
             compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
         return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
+
+
+Seen = TypeVar("Seen", detect.Measurement, AuditResult)
 
 
 def audit_clip(
@@ -116,10 +121,8 @@ def measured(
     return made
 
 
-def measured_by_first(
-    group: train.Group, clip: model.Clip, make: Callable[[], detect.Measurement], /
-) -> detect.Measurement:
-    """The measurement of the first process, with the text classifier on the device of the model: all decide by the same numbers.
+def by_first(group: train.Group, clip: model.Clip, make: Callable[[], Seen], /) -> Seen:
+    """What the first process measured, with the text classifier on the device of the model: all decide by the same numbers.
 
     Raises:
         ClipcleanError, OutOfTime: in all processes, if the first raised it.
@@ -127,19 +130,10 @@ def measured_by_first(
     return _moved(group.of_first(lambda: _moved(make(), torch.device("cpu"))), clip.device)
 
 
-def audited_by_first(group: train.Group, clip: model.Clip, make: Callable[[], AuditResult], /) -> AuditResult:
-    """The same for a measurement and a search: the first process alone searches."""
-
-    def made() -> AuditResult:
-        seen = make()
-        return replace(seen, measured=_moved(seen.measured, torch.device("cpu")))
-
-    seen = group.of_first(made)
-    return replace(seen, measured=_moved(seen.measured, clip.device))
-
-
-def _moved(measured: detect.Measurement, device: torch.device) -> detect.Measurement:
-    return replace(measured, text_classifier=measured.text_classifier.to(device))
+def _moved(seen: Seen, device: torch.device) -> Seen:
+    if isinstance(seen, AuditResult):
+        return replace(seen, measured=_moved(seen.measured, device))
+    return replace(seen, text_classifier=seen.text_classifier.to(device))
 
 
 def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch.Tensor, /) -> detect.Rate | None:

@@ -16,23 +16,14 @@ Encode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Parts:
-    """What a loss is made of.
+    """What a loss is made of."""
 
-    Attributes:
-        images: the image tower, which may go part by part, or gather from several processes.
-        tokens: the text tower, likewise.
-        scale: the factor on cosines.
-        weights: of the loss terms.
-        original: the frozen image and text tower of the original, for losses that compare with it.
-        text_classifier: (K, D), the zero-shot classifier, for losses on labels.
-    """
-
-    images: Encode
-    tokens: Encode
-    scale: Callable[[], Tensor]
-    weights: Weights
-    original: tuple[Encode, Encode] | None = None
-    text_classifier: Tensor | None = None
+    images: Encode  # the image tower, which may go part by part, or gather from several processes
+    tokens: Encode  # the text tower, likewise
+    scale: Callable[[], Tensor]  # the factor on cosines
+    weights: Weights  # of the loss terms
+    original: tuple[Encode, Encode] | None = None  # the frozen towers of the original, for losses that compare with it
+    text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier, for losses on labels
 
 
 def cleanclip(parts: Parts, /) -> Loss:

@@ -31,17 +31,11 @@ WHOLE = (
 
 @dataclass(frozen=True)
 class Aims:
-    """The inputs of some methods, besides the samples.
+    """The inputs of some methods, besides the samples."""
 
-    Attributes:
-        text_classifier: (K, D), the zero-shot classifier of the model.
-        searched: for unlearn: the triggers that act, with what its first search found.
-        rehearsed: for the other methods: triggers that are put on some images.
-    """
-
-    text_classifier: Tensor | None = None
-    searched: unlearning.SearchedModel | None = None
-    rehearsed: tuple[SuspectedTrigger, ...] = ()
+    text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier of the model
+    searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
+    rehearsed: tuple[SuspectedTrigger, ...] = ()  # for the other methods: triggers that are put on some images
 
 
 @dataclass(frozen=True)

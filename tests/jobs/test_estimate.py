@@ -4,8 +4,8 @@ import torch
 
 from clipclean import model, progress
 from clipclean.config import recipe
-from clipclean.jobs import estimate
-from clipclean.jobs.estimate import Estimate, Size, Work
+from clipclean.jobs import plan
+from clipclean.jobs.plan import Estimate, Size, Work
 from clipclean.progress import Listener
 
 SHORT = ["train.max_steps=10", "train.batch_size=16", "train.epochs=100", "train.warmup_steps=1"]
@@ -23,54 +23,54 @@ def clip():
 
 def test_an_audit_is_counted_by_captions_images_and_passes():
     # 70 captions; 100 images under no trigger and nine
-    assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
+    assert plan.measuring(SIZE) == Work(images=1000, captions=70)
     # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
     looked = (
         96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
     )  # under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
-    found = estimate.searching(recipe.EFFORTS["quick"], SIZE)
+    found = plan.searching(recipe.EFFORTS["quick"], SIZE)
     assert found == Work(images=pytest.approx(2.2 * passes + looked), captions=0)
     # screening: three looks at each of 20 images, and their captions
-    assert estimate.screening(20) == Work(60, 20)
+    assert plan.screening(20) == Work(60, 20)
 
 
 @pytest.mark.parametrize(("side", "most"), [(16, 192), (32, 192), (112, 111), (224, 27), (448, 16)])
 def test_a_search_keeps_the_activations_of_the_images_that_fit_and_of_no_more_than_there_are(side, most):
     # standard: 24 classes of 8 images, fewer where CHUNK holds fewer, but no fewer than one row: a finalist's 16
-    assert estimate.together(recipe.EFFORTS["standard"], side=side) == most
+    assert plan.together(recipe.EFFORTS["standard"], side=side) == most
 
 
 @pytest.mark.parametrize(("classes", "most"), [(10, 0), (1000, 1)])
 def test_passes_are_those_that_the_help_states(classes, most):
     for how in recipe.EFFORTS.values():
-        assert estimate.passes(how, classes=classes) == how.passes()[most]
+        assert plan.passes(how, classes=classes) == how.passes()[most]
 
 
 def test_a_cleaning_is_counted_by_steps_and_views():
     plain = recipe.override(recipe.load("mmcl-tiny"), SHORT)
     # ten steps of 16 pairs, each forward and twice that back
-    assert estimate.training(plain, SIZE) == Work(480, 480)
+    assert plan.training(plain, SIZE) == Work(480, 480)
     twice = recipe.override(recipe.load("cleanclip-tiny"), SHORT)
-    assert estimate.training(twice, SIZE).images == 960
+    assert plan.training(twice, SIZE).images == 960
 
 
 def test_auto_is_counted_by_all_that_it_may_try():
     auto = recipe.load("auto")
     step = recipe.override(recipe.load("mmcl-tiny"), SHORT)
-    one = estimate.choosing(auto, [[step]], SIZE, models=1)
-    four = estimate.choosing(auto, [[step]] * 4, SIZE, models=1)
+    one = plan.choosing(auto, [[step]], SIZE, models=1)
+    four = plan.choosing(auto, [[step]] * 4, SIZE, models=1)
     # each more is trained, measured at three shares of its way, and refinetuned for 60 steps of the 64 pairs and measured again
     more = 480 + 3 * 1000 + 60 * 64 * 3 + 1000
     assert four.images - one.images == pytest.approx(3 * more)
-    assert one.images > 2 * estimate.searching(recipe.EFFORTS[auto.auto.effort], SIZE).images
+    assert one.images > 2 * plan.searching(recipe.EFFORTS[auto.auto.effort], SIZE).images
 
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
-    found = estimate.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl-tiny")])
+    found = plan.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl-tiny")])
     assert found.seconds > 0
-    assert found.memory > 4 * estimate.weights(clip)
+    assert found.memory > 4 * plan.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clip.net.state_dict()["visual.proj"], weights)
     assert all(parameter.grad is None for parameter in clip.net.parameters())
@@ -80,14 +80,14 @@ def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (300, "5 min"), (3600, "60 min"), (12_000, "3 h 20 min")]
 )
 def test_a_time_is_told_in_words(seconds, words):
-    assert estimate.in_words(seconds) == words
+    assert plan.in_words(seconds) == words
 
 
 def test_what_would_be_faster_is_told_of_more_than_an_hour_only():
-    assert estimate.faster(Estimate(3000, 1), effort="standard", device="cpu") == []
-    told = estimate.faster(Estimate(4000, 1), effort="standard", device="cpu")
+    assert plan.faster(Estimate(3000, 1), effort="standard", device="cpu") == []
+    told = plan.faster(Estimate(4000, 1), effort="standard", device="cpu")
     assert told[:2] == ["--effort quick", "a GPU (--device cuda)"]
-    assert "--effort quick" not in estimate.faster(Estimate(4000, 1), effort="quick", device="cuda")
+    assert "--effort quick" not in plan.faster(Estimate(4000, 1), effort="quick", device="cuda")
 
 
 def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
@@ -97,8 +97,8 @@ def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
         made.append(1)
         return Estimate(100, 2**30)
 
-    estimate.tell(clip, expected, precision="fp32")
+    plan.tell(clip, expected, precision="fp32")
     assert made == []
     with progress.heard(Listener(words=heard.append)):
-        estimate.tell(clip, expected, precision="fp32")
+        plan.tell(clip, expected, precision="fp32")
     assert heard[0].endswith("estimated: about 2 min, 1.0 GiB of memory")
