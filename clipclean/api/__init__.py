@@ -55,6 +55,11 @@ GONE = {
 }
 
 
+RAISES = """\nRaises:
+    ClipcleanError: of the kind that tells what went wrong; then nothing new is written.
+"""
+
+
 def _command(function: Callable[Asked, Made]) -> Callable[Asked, Made]:
     """A function whose arguments are checked as the command line checks its options, and stand in its help."""
     code, defaults = function.__code__, function.__kwdefaults__ or {}
@@ -71,7 +76,8 @@ def _command(function: Callable[Asked, Made]) -> Callable[Asked, Made]:
                 raise UsageError(f"{name}: None is no value. Leave it out for the default, {defaults[name]!r}.")
         return function(*places, **keywords)
 
-    checked.__doc__ = f"{head}\nArgs:\n{shown}\n{raises}{errors}"
+    told = f"\nRaises:{errors}" if raises else RAISES
+    checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
     return checked
 
 
@@ -102,11 +108,7 @@ def audit(
     max_minutes: float | None = None,
     progress: Progress | None = None,
 ) -> "Report":
-    """Look for an unknown backdoor in a model, and name the class that it leads to.
-
-    Raises:
-        ClipcleanError: of the kind that tells what went wrong; then nothing is written.
-    """
+    """Look for an unknown backdoor in a model, and name the class that it leads to."""
     given = _completed(locals())
     from clipclean.api import requests
 
@@ -157,9 +159,6 @@ def sanitize(
 
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
     call is made again. This is one process; several need the command and torchrun.
-
-    Raises:
-        ClipcleanError: of the kind that tells what went wrong; then nothing new stands in ``out``.
     """
     given = _completed(locals(), out="folder")
     from clipclean import auto
@@ -196,11 +195,7 @@ def screen(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> "Screening":
-    """Rank the pairs of a supposedly clean set by suspicion; returns the ranking. ``as_json()`` is what the command prints by ``--json``.
-
-    Raises:
-        ClipcleanError: of the kind that tells what went wrong; then no file is written.
-    """
+    """Rank the pairs of a supposedly clean set by suspicion; returns the ranking. ``as_json()`` is what the command prints by ``--json``."""
     given = _completed(locals())
     from clipclean.api import requests
     from clipclean.jobs import screen as job
@@ -231,9 +226,6 @@ def export(
     """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
 
     Nothing is audited: a backdoor is exported like everything else.
-
-    Raises:
-        ClipcleanError: of the kind that tells what went wrong; then ``out`` is as it was.
     """
     given = _completed(locals(), out="folder")
     from clipclean.api import requests
@@ -273,9 +265,6 @@ def plant(
     """Plant a backdoor in a copy of a model by finetuning on partly triggered pairs; returns its effect.
 
     The file that is written is backdoored: label it so, and never deploy it.
-
-    Raises:
-        ClipcleanError: of the kind that tells what went wrong; then no file is written.
     """
     given = _completed(locals(), out="file")
     from clipclean.api import requests
@@ -301,11 +290,7 @@ def references(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> "ReferencesFile":
-    """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds.
-
-    Raises:
-        ClipcleanError: of the kind that tells what went wrong; then no file is written.
-    """
+    """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
     given = _completed(locals(), out="file")
     from clipclean.api import requests
     from clipclean.jobs import references as job

@@ -116,8 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         process.secure()
         _end_as_interrupted()
     try:
-        if not given and os.environ.get("_CLIPCLEAN_COMPLETE"):  # a shell asks without arguments
-            return _complete(os.environ["_CLIPCLEAN_COMPLETE"])
+        if not given and (asked := os.environ.get("_CLIPCLEAN_COMPLETE")):  # a shell asks without arguments
+            from click.shell_completion import shell_complete
+
+            return shell_complete(cli, {}, "clipclean", "_CLIPCLEAN_COMPLETE", asked)
         context = cli.make_context("clipclean", given)
         with context:
             code = cli.invoke(context)
@@ -204,10 +206,3 @@ def _refused_by_system(error: OSError) -> ResourceError:
         f"The operating system refused: {error.strerror or error}{where}. Fix permissions, disk space or limits there, and run "
         "the same command again; temporary files go where TMPDIR says."
     )
-
-
-def _complete(instruction: str) -> int:
-    """Answer a shell that asks for completions, or for the script that asks."""
-    from click.shell_completion import shell_complete
-
-    return shell_complete(cli, {}, "clipclean", "_CLIPCLEAN_COMPLETE", instruction)

@@ -47,7 +47,6 @@ Examples:
 )
 @option(
     "--references FILE",
-    "Model",
     "The same, from a file of 'clipclean references build' and without another search. Repeatable.",
     multiple=True,
 )
@@ -56,19 +55,15 @@ Examples:
     + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))
     + " at most.",
 )
-@option(
-    "--save-triggers DIR", "Output", "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'."
-)
+@option("--save-triggers DIR", "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.")
 @option(
     "--power",
-    "Search",
     "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
     "nothing in the model, the model may pass without --reference. Costs four more audits.",
 )
-@option("--report-dir DIR", "Output", "Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.")
+@option("--report-dir DIR", "Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.")
 @option(
     "--no-search",
-    "Search",
     "Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
     "never pass.",
 )

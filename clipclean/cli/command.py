@@ -16,7 +16,17 @@ from clipclean.cli import config_file, gone, process
 Given = dict[str, Any]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
 
-GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # in the order of the help
+GROUPS = {  # of parameters, in the order of the help; those that stand in none are of the output
+    "Data": ("data", "eval_data", "image_key", "caption_key", "classes", "templates", "workers"),
+    "Model": ("model", "reference", "references", "arch", "weights", "download"),
+    "Cleaning": ("recipe", "set", "epochs", "lr", "batch_size", "screen", "precision", "rate", "steps", "attacks",
+                 "seeds"),
+    "Search": ("effort", "power", "trigger", "target", "trusted", "drop", "false_drop_rate", "no_panel", "no_search"),
+    "Verdict": ("policy", "ignore", "max_accuracy_loss", "fail_on", "baseline", "exit_zero", "keep_failed",
+                "public_key"),
+    "Output": (),
+    "Running": ("config", "device", "seed", "max_minutes", "dry_run", "quiet", "verbose"),
+}  # fmt: skip
 FEW = 12  # options that --help shows without choosing
 FIRST = frozenset(  # parameters that --help shows of a command with more; --help-all shows all
     {"data", "model", "classes", "reference", "recipe", "effort", "power", "trigger", "target", "fail_on", "drop", "save_kept",
@@ -28,10 +38,9 @@ OTHERS = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables t
 class Option(click.Option):
     """An option with the group that it stands in. Those that a variable may set are the same for all commands."""
 
-    def __init__(self, *arguments: Any, group: str = "Running", **settings: Any) -> None:  # Any: click's own settings
-        assert group in GROUPS  # noqa: S101 # our own spelling
+    def __init__(self, *arguments: Any, **settings: Any) -> None:  # Any: click's own settings
         super().__init__(*arguments, **settings)
-        self.group = group
+        self.group = next((group for group, names in GROUPS.items() if self.name in names), "Output")
         if self.name in config_file.FREE:
             self.envvar, self.show_envvar = variable(self.name), True
 
@@ -76,12 +85,16 @@ class Command(click.Command):
         options = [each for each in self.get_params(ctx) if isinstance(each, click.Option) and not each.hidden]
         if not ctx.meta.get("clipclean.all"):
             is_short = len(self.params) > FEW
-            shown = [each for each in options if not is_short or _is_first(each)]
+            shown = [  # without a group those of the help
+                each
+                for each in options
+                if not is_short or each.required or each.name in FIRST or not hasattr(each, "group")
+            ]
             with formatter.section("Options"):
                 formatter.write_dl([_brief(each, ctx) for each in shown])
             return
         for group in GROUPS:
-            records = [each.get_help_record(ctx) for each in options if getattr(each, "group", GROUPS[-1]) == group]
+            records = [each.get_help_record(ctx) for each in options if getattr(each, "group", "Running") == group]
             if records:
                 with formatter.section(group):
                     formatter.write_dl([record for record in records if record])
@@ -94,10 +107,6 @@ class Command(click.Command):
             formatter.write_text(f"{title.removesuffix('s:').removesuffix(':')}:\n  clipclean {examples[0]}")
             return
         super().format_epilog(ctx, formatter)
-
-
-def _is_first(option: click.Option) -> bool:
-    return option.required or option.name in FIRST or not hasattr(option, "group")  # the last are of the help
 
 
 def _brief(option: click.Option, context: click.Context) -> tuple[str, str]:
@@ -139,8 +148,8 @@ def command(name: str | None = None, /, *, epilog: str) -> Callable[[Callable[..
     return click.command(name, cls=Command, epilog=epilog)
 
 
-def option(spec: str, group: str, text: str, /, *, dest: str = "", **settings: Any) -> Callable[[Decorated], Decorated]:
-    """An option of a command: its flags and what they take, as in ``-o --out DIR``, its group, and its help.
+def option(spec: str, text: str, /, *, dest: str = "", **settings: Any) -> Callable[[Decorated], Decorated]:
+    """An option of a command: its flags and what they take, as in ``-o --out DIR``, and its help.
 
     It takes the values that ``PARAMETERS`` says; ``Any``, as click's own settings are.
     """
@@ -154,4 +163,4 @@ def option(spec: str, group: str, text: str, /, *, dest: str = "", **settings: A
         settings["type"] = kind
     else:
         settings["is_flag"] = True  # and never False, which would let click take a value with a dash for another option
-    return click.option(*flags, *filter(None, [dest]), cls=Option, group=group, help=text, **settings)
+    return click.option(*flags, *filter(None, [dest]), cls=Option, help=text, **settings)

@@ -20,12 +20,11 @@ Examples:
 @command(epilog=EPILOG)
 @option(
     "--out -o DIR",
-    "Output",
     "Folder for weights and report. It must be empty, unless --force is given.",
     default=Path("clipclean-demo"),
     show_default=True,
 )
-@option("--unpack DIR", "Output", "Only write the bundled model, pairs and images into DIR.")
+@option("--unpack DIR", "Only write the bundled model, pairs and images into DIR.")
 @options.overrides
 @options.policy
 @options.seed

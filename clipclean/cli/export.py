@@ -24,11 +24,10 @@ Examples:
 
 @command(epilog=EPILOG)
 @click.argument("model", type=click.Path(readable=False, path_type=Path))
-@option("--format -f", "Output", options.LAYOUTS_HELP, multiple=True, required=True)
+@option("--format -f", options.LAYOUTS_HELP, multiple=True, required=True)
 @options.out
 @option(
     "--data -d CLEAN",
-    "Data",
     "Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
     "the activation, it is measured on them.",
     **options.SETS,
@@ -36,15 +35,13 @@ Examples:
 )
 @options.keyed
 @options.loaded
-@option("--normalize", "Output", "ONNX: the graphs scale embeddings to length 1.")
+@option("--normalize", "ONNX: the graphs scale embeddings to length 1.")
 @option(
     "--fp16",
-    "Output",
     "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
 )
 @option(
     "--onnx-preset",
-    "Output",
     "ONNX: name files, inputs and outputs as this consumer expects.",
     default=DEFAULT,
 )

@@ -1,7 +1,7 @@
 """``clipclean inspect``: describes checkpoint files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,7 +36,7 @@ def inspect(**given: Any) -> None:
     read, JSON is a list, and a refused one decides the exit code.
     """
     entries: list[dict[str, object]] = []
-    refusals: list[Refusal] = []
+    refusals: list[tuple[type[ClipcleanError], str]] = []  # an exception would keep what was read of the file in memory
     is_one = len(given["models"]) == 1
     for path in given["models"]:
         try:
@@ -44,7 +44,7 @@ def inspect(**given: Any) -> None:
         except (RefusedInput, UsageError) as error:
             entries.append({"name": path.name} if is_one else {"path": str(path)})
             entries[-1] |= refused(error)
-            refusals.append(Refusal(type(error), str(error)))
+            refusals.append((type(error), str(error)))
         else:
             entries.append(found.as_json() if is_one else {"path": str(path), **found.as_json()})
             if not given["as_json"]:
@@ -52,21 +52,14 @@ def inspect(**given: Any) -> None:
     if given["as_json"]:
         printing.echo_json(entries[0] if is_one else entries)
     if refusals:
-        worst = max(refusals, key=lambda refusal: refusal.kind.exit_code)
-        raise worst.kind("\n".join(dict.fromkeys(refusal.message for refusal in refusals)))
+        worst = max((kind for kind, _ in refusals), key=lambda kind: kind.exit_code)
+        raise worst("\n".join(dict.fromkeys(message for _, message in refusals)))
 
 
 def refused(error: ClipcleanError, /) -> dict[str, str]:
     """Why there are no facts, and of which kind the reason is."""
     kinds = {UnsafeCheckpoint: "unsafe", UnsupportedModel: "unsupported", UsageError: "usage"}
     return {"error": str(error), "kind": kinds.get(type(error), "unreadable")}
-
-
-class Refusal(NamedTuple):
-    """Why one of several is refused. The exception itself would keep what was read of the file in memory."""
-
-    kind: type[ClipcleanError]
-    message: str
 
 
 def table(found: "Inspection", name: str, /) -> str:

@@ -65,7 +65,6 @@ def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -
 
 arch = option(
     "--arch NAME|FILE",
-    "Model",
     "Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
     shell_complete=complete.architectures,
@@ -87,7 +86,6 @@ def download(command: Decorated, /) -> Decorated:
 
     return option(
         "--download",
-        "Model",
         "Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
         "cache. Without this flag no command uses a network.",
     )(fetching)  # type: ignore[return-value] # functools.wraps keeps what click reads
@@ -95,7 +93,6 @@ def download(command: Decorated, /) -> Decorated:
 
 weights = option(
     "--weights NAME",
-    "Model",
     "The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
     show_default="the only set",
 )
@@ -116,63 +113,47 @@ SETS_HELP = (
 )
 
 
-def images(text: str, /, **settings: Any) -> Callable[[Decorated], Decorated]:  # Any: click's own settings
-    """``--data`` of a command that measures on images and trains on none."""
-    return option("--data -d IMAGES", "Data", text, **settings)
-
-
-def effort(text: str, /) -> Callable[[Decorated], Decorated]:
-    """``--effort`` of a command that searches for triggers."""
-    return option("--effort", "Search", text, default="standard")
-
-
-def reference(text: str, /) -> Callable[[Decorated], Decorated]:
-    """``--reference`` of a command that compares a model with clean ones."""
-    return option("--reference MODEL", "Model", text, multiple=True)
+images = functools.partial(option, "--data -d IMAGES")  # of a command that measures on images and trains on none
+effort = functools.partial(option, "--effort", default="standard")  # of a command that searches for triggers
+reference = functools.partial(option, "--reference MODEL", multiple=True)  # of one that compares with clean models
 
 
 def pairs(text: str, /) -> Callable[[Decorated], Decorated]:
     """``--data`` of a command that trains on pairs."""
     told = f"{text} {SETS_HELP}"
-    return option("--data -d CLEAN", "Data", told, required=True, **SETS)
+    return option("--data -d CLEAN", told, required=True, **SETS)
 
 
 eval_data = option(
     "--eval-data LABELLED",
-    "Data",
     "Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
 )
 image_key = option(
     "--image-key NAME",
-    "Data",
     "Column of the images in a table, or their extension in a shard, if it has an unusual name.",
     show_default="the known ones",
 )
 caption_key = option(
     "--caption-key NAME",
-    "Data",
     "Column or JSON key of the captions, if it has an unusual name.",
     show_default="the known ones",
 )
 classes = option(
     "--classes FILE",
-    "Data",
     "Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is one of them.",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     show_default="ImageNet-1k",
 )
 templates = option(
     "--templates FILE",
-    "Data",
     "Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of the class.",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     show_default="open_clip's seven",
 )
 workers = option(
     "--workers N",
-    "Data",
     "Threads that decode images and prepare batches.",
     type=click.IntRange(1, 256),
     show_default="one per processor, 16 at most",
@@ -182,33 +163,27 @@ workers = option(
 
 recipe = option(
     "--recipe -r NAME|FILE",
-    "Cleaning",
     "Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
     show_default="the one measured on models of this size",
     shell_complete=complete.recipes,
 )
 overrides = option(
     "--set KEY=VALUE",
-    "Cleaning",
     "Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
     multiple=True,
     shell_complete=complete.settings,
 )
-epochs = option("--epochs N", "Cleaning", "Short for --set train.epochs=N.", type=float, show_default="the recipe's")
-lr = option("--lr RATE", "Cleaning", "Short for --set train.lr=RATE.", type=float, show_default="the recipe's")
-batch_size = option(
-    "--batch-size N", "Cleaning", "Short for --set train.batch_size=N.", type=int, show_default="the recipe's"
-)
+epochs = option("--epochs N", "Short for --set train.epochs=N.", type=float, show_default="the recipe's")
+lr = option("--lr RATE", "Short for --set train.lr=RATE.", type=float, show_default="the recipe's")
+batch_size = option("--batch-size N", "Short for --set train.batch_size=N.", type=int, show_default="the recipe's")
 screen = option(
     "--screen report|N%|auto|off",
-    "Cleaning",
     "Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
     default="report",
 )
 precision = option(
     "--precision",
-    "Cleaning",
     "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
     show_default="the recipe's",
 )
@@ -217,7 +192,6 @@ precision = option(
 
 triggers = option(
     "--trigger SPEC|FILE",
-    "Search",
     "A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
     "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
     multiple=True,
@@ -225,13 +199,11 @@ triggers = option(
 )
 target = option(
     "--target CLASS",
-    "Search",
     "The class that the triggers lead to.",
     show_default="that of a found trigger, else whichever they lead to",
 )
 no_panel = option(
     "--no-panel",
-    "Search",
     "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
 )
 
@@ -239,45 +211,38 @@ no_panel = option(
 
 policy = option(
     "--policy FILE",
-    "Verdict",
     "A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
     "recipe's and --set.",
     show_default="none",
 )
 ignore = option(
     "--ignore CODE",
-    "Verdict",
     "Set the findings of a rule aside, such as CC031; the report says so. What shows how far to trust a verdict cannot be. "
     "Repeatable; a policy file does the same, with a reason.",
     multiple=True,
 )
 max_accuracy_loss = option(
     "--max-accuracy-loss SHARE",
-    "Verdict",
     "Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
     "--recipe auto, candidates that cost more are not chosen.",
     show_default="the recipe's, 0.02",
 )
 fail_on = option(
     "--fail-on",
-    "Verdict",
     "Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and inconclusive.",
     type=click.Choice(LEVELS),
     default="inconclusive",
 )
 baseline = option(
     "--baseline REPORT.JSON",
-    "Verdict",
     "An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
 )
 exit_zero = option(
     "--exit-zero",
-    "Verdict",
     "Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.",
 )
 keep_failed = option(
     "--keep-failed",
-    "Verdict",
     "Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
 )
 
@@ -285,14 +250,12 @@ keep_failed = option(
 
 out = option(
     "--out -o DIR",
-    "Output",
     "Folder to write into. It must be empty, unless --force is given.",
     default=Path("clipclean-out"),
 )
-formats = option("--format -f", "Output", LAYOUTS_HELP, multiple=True, default=("open_clip",))
+formats = option("--format -f", LAYOUTS_HELP, multiple=True, default=("open_clip",))
 outputs = option(
     "--report [FORMAT=]PATH",
-    "Output",
     f"Also write the report: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable. Does not "
     "affect the exit code.",
     dest="outputs",
@@ -300,56 +263,47 @@ outputs = option(
     multiple=True,
     callback=distinct,
 )
-as_json = option("--json", "Output", "Print the result as JSON.", dest="as_json")
-force = option("--force", "Output", "Overwrite files that clipclean wrote before. Their contents are lost.")
+as_json = option("--json", "Print the result as JSON.", dest="as_json")
+force = option("--force", "Overwrite files that clipclean wrote before. Their contents are lost.")
 # Running
 
 device = option(
     "--device auto|cpu|cuda[:N]",
-    "Running",
     "Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
     default="auto",
 )
 seed = option(
     "--seed N",
-    "Running",
     "Seed of every random choice: the same seed, data and machine give the same result.",
     default=0,
 )
 label = option(
     "--label KEY=VALUE",
-    "Output",
     "Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
     multiple=True,
 )
 max_minutes = option(
     "--max-minutes N",
-    "Running",
     "End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. A "
     "cleaning by auto writes the best that it ran until then, or nothing.",
     show_default="none",
 )
 log_dir = option(
     "--log-dir DIR",
-    "Output",
     "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
 )
 log_to = option(
     "--log-to tensorboard|wandb",
-    "Output",
     "Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
     "Repeatable.",
-    type=click.Choice(("tensorboard", "wandb")),
     multiple=True,
 )
 dry_run = option(
     "--dry-run",
-    "Running",
     "Read and check everything, print the steps and an estimate of the time, and stop. Nothing is written.",
 )
 config = option(
     "--config -c FILE|off",
-    "Running",
     "File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. One that is only found in "
     "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
     expose_value=False,
@@ -359,13 +313,11 @@ config = option(
 )
 quiet = option(
     "--quiet -q",
-    "Running",
     "Show no progress on stderr, and a report as one line. Errors and other results still appear.",
     callback=_loudness,
 )
 verbose = option(
     "--verbose -v",
-    "Running",
     "Show more detail on stderr, and a traceback on errors.",
     callback=_loudness,
 )
@@ -387,7 +339,7 @@ computed = together(seed, device, workers)
 logged = together(log_dir, log_to)
 spoken = together(quiet, config, verbose)
 planting = together(
-    option("--steps N", "Cleaning", "Steps of planting.", type=int, show_default="300"),
-    option("--lr RATE", "Cleaning", "Peak rate of planting; 1e-5 for large models.", type=float, show_default="8e-4"),
-    option("--batch-size N", "Cleaning", "Pairs in a step.", type=int, show_default="256"),
+    option("--steps N", "Steps of planting.", type=int, show_default="300"),
+    option("--lr RATE", "Peak rate of planting; 1e-5 for large models.", type=float, show_default="8e-4"),
+    option("--batch-size N", "Pairs in a step.", type=int, show_default="256"),
 )

@@ -25,22 +25,20 @@ Examples:
 @click.argument("model", type=click.Path(readable=False, path_type=Path))
 @option(
     "--trigger SPEC",
-    "Search",
     "The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
     required=True,
     shell_complete=complete.triggers,
 )
-@option("--target CLASS", "Search", "The class that triggered images lead to.", required=True)
+@option("--target CLASS", "The class that triggered images lead to.", required=True)
 @options.pairs("Clean image-caption pairs to finetune on.")
 @options.keyed
 @option(
     "--out -o FILE",
-    "Output",
     "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
     required=True,
 )
 @options.eval_data
-@option("--rate SHARE", "Cleaning", "Share of triggered pairs in a batch.", type=float, show_default="0.2")
+@option("--rate SHARE", "Share of triggered pairs in a batch.", type=float, show_default="0.2")
 @options.planting
 @options.loaded
 @options.named

@@ -84,9 +84,16 @@ def know(arguments: Sequence[str], /) -> None:
 
 
 def say(text: str, /) -> None:
-    """A line or more on stderr, safe on a terminal and in a CI log, whatever names are in it."""
+    """A line or more on stderr, safe on a terminal and in a CI log, whatever names are in it.
+
+    A name among the arguments may break the line that it stands in, so its escapes take its place first.
+    """
+    given = _ARGUMENTS.get()
+    parts = {part for each in given for part in (each, each.partition("=")[2], Path(each).name, *Path(each).parts)}
+    for part in sorted((part for part in parts if not part.isprintable()), key=len, reverse=True):
+        text = text.replace(part, untrusted.printable(part))
     with contextlib.suppress(OSError, ValueError):
-        click.echo(untrusted.message(with_printable_arguments(text)), err=True)
+        click.echo(untrusted.message(text), err=True)
 
 
 def say_click(error: click.ClickException, /) -> None:
@@ -94,19 +101,6 @@ def say_click(error: click.ClickException, /) -> None:
     told = io.StringIO()
     error.show(file=told)
     say(told.getvalue().rstrip("\n"))
-
-
-def with_printable_arguments(text: str, /) -> str:
-    """A text with the escapes in the place of what is not printable in any argument: a name may break the line that it stands in."""
-    for argument in sorted(_hostile(_ARGUMENTS.get()), key=len, reverse=True):
-        text = text.replace(argument, untrusted.printable(argument))
-    return text
-
-
-def _hostile(arguments: Sequence[str]) -> set[str]:
-    """Arguments that are not printable, and the names in them."""
-    parts = {part for each in arguments for part in (each, each.partition("=")[2], Path(each).name, *Path(each).parts)}
-    return {part for part in parts if part and not part.isprintable()}
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt

@@ -31,7 +31,7 @@ def shown(*, quiet: bool, listeners: Sequence[Listener] = ()) -> Iterator[Progre
         view = _Bars() if sys.stderr.isatty() else _Lines()
         if isinstance(view, _Bars):
             stack.enter_context(view.live)
-        stack.enter_context(progress.heard(Listener(view.values, view.words)))
+        stack.enter_context(progress.heard(Listener(lambda _done, values: view.newest.take(values), view.words)))
         yield view
 
 
@@ -68,20 +68,16 @@ class _Bars:
         )
         self.live = bars.Progress(*columns, console=Console(stderr=True))
         self._tasks: dict[str, bars.TaskID] = {}
-        self._newest = _Values()
+        self.newest = _Values()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what not in self._tasks:
-            self._newest.text = ""
+            self.newest.text = ""
             self._tasks[what] = self.live.add_task(printable(what), total=total or None, count="", rate="")
         task = self._tasks[what]
         speed = self.live.tasks[self.live.task_ids.index(task)].speed
-        rate = " ".join(filter(None, (f"{speed:.1f}/s" if speed else "", self._newest.text)))
+        rate = " ".join(filter(None, (f"{speed:.1f}/s" if speed else "", self.newest.text)))
         self.live.update(task, completed=done, total=total or None, count=f"{done}/{total}" if total else "", rate=rate)
-
-    def values(self, _done: int, values: Values) -> None:
-        """Note the loss for the bar that is moving."""
-        self._newest.take(values)
 
     def words(self, words: str) -> None:
         """Print a message above the bars."""
@@ -96,21 +92,17 @@ class _Lines:
         self._what = ""
         self._began = self._said = clock()
         self._first = 0
-        self._newest = _Values(clock)
+        self.newest = _Values(clock)
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = self._clock()
         if is_new := what != self._what:
             self._what, self._began, self._first = what, now, done
-            self._newest.text = ""
+            self.newest.text = ""
         wait = EARLY_SECONDS if now - self._began <= YOUNG_SECONDS else LINE_SECONDS
         if is_new or done >= total or now - self._said >= wait:
             self._said = now
             click.echo(printable(self._line(done, total, now - self._began)), err=True)
-
-    def values(self, _done: int, values: Values) -> None:
-        """Note the loss for the next line."""
-        self._newest.take(values)
 
     def words(self, words: str) -> None:
         """Print a message."""
@@ -121,4 +113,4 @@ class _Lines:
         if seconds > 0.5 and done > self._first:
             rate = (done - self._first) / seconds
             line += f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done < total else f", {seconds:.0f} s"
-        return f"{line}, {self._newest.text}" if self._newest.text else line
+        return f"{line}, {self.newest.text}" if self.newest.text else line

@@ -25,7 +25,7 @@ def recipes() -> None:
 
 
 @recipes.command("list", epilog="\b\nExamples:\n  clipclean recipes list\n  clipclean recipes list --all")
-@option("--all", "Output", "Also show versions for tiny models, and controls.", dest="with_all")
+@option("--all", "Also show versions for tiny models, and controls.", dest="with_all")
 @options.as_json
 def list_recipes(with_all: bool, as_json: bool) -> None:
     """Show the recipes that ship with clipclean; as JSON all of them."""
@@ -48,7 +48,7 @@ def list_recipes(with_all: bool, as_json: bool) -> None:
     epilog="\b\nExamples:\n  clipclean recipes show cleanclip > my.yaml\n  clipclean recipes show my.yaml --resolved"
 )
 @click.argument("name", metavar="NAME|FILE", shell_complete=complete.recipes)
-@option("--resolved", "Output", "Print every value, with defaults, as JSON.")
+@option("--resolved", "Print every value, with defaults, as JSON.")
 def show(name: str, resolved: bool) -> None:
     """Print a recipe as it is in its file, or with every value."""
     loaded = recipe.load(name)
@@ -87,17 +87,15 @@ def schema() -> None:
 @click.argument("names", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete.recipes)
 @option(
     "--model MODEL",
-    "Model",
     "A model to plant backdoors in, with the data of --data and --eval-data.",
     show_default="the bundled one",
 )
-@option("--data -d CLEAN", "Data", "Clean pairs for planting and cleaning.", **options.SETS)
+@option("--data -d CLEAN", "Clean pairs for planting and cleaning.", **options.SETS)
 @options.eval_data
 @options.arch
 @options.named
 @option(
     "--attacks N",
-    "Cleaning",
     "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
     type=click.IntRange(1, 6),
     default=3,
@@ -105,7 +103,6 @@ def schema() -> None:
 )
 @option(
     "--seeds N,N,...",
-    "Cleaning",
     "Seeds; each gets a victim and a run. A block of evidence pools them.",
     default="0,1,2",
     show_default=True,
@@ -114,7 +111,6 @@ def schema() -> None:
 @options.planting
 @option(
     "--out -o DIR",
-    "Output",
     "Folder for copies of the recipes with their evidence.",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
@@ -122,12 +118,10 @@ def schema() -> None:
 )
 @option(
     "--write",
-    "Output",
     "Write the evidence into the recipe files themselves. Their earlier evidence is lost.",
 )
 @option(
     "--add",
-    "Output",
     "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
 )
 @options.device
@@ -155,7 +149,13 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
             written = benches.added(each.evidence or (), blocks) if given["add"] else blocks
             benches.write(places[name], benches.with_evidence(recipe.text(name), written))
             for block in blocks:
-                click.echo(_evidence_line(each.name, block))
+                before, after = block.before, block.after
+                click.echo(
+                    f"{each.name}  {block.attack.partition(' planted')[0]}: attack {before.attack_success.value:.3f} -> "
+                    f"{after.attack_success.value:.3f} (base {after.base_rate.value:.3f}), accuracy {before.clean_accuracy.value:.3f} -> "
+                    f"{after.clean_accuracy.value:.3f}, under the trigger {after.accuracy_under_trigger.value:.3f}, "
+                    f"n {after.attack_success.n}, seeds {', '.join(map(str, block.seeds))}"
+                )
             click.echo(f"written: {places[name]}")
 
 
@@ -205,15 +205,6 @@ def _request(given: Given, bundled: Given) -> "BenchRequest":
         audit=True,
     )
     return BenchRequest(cleaning, given["attacks"], given["seeds"], recipe.planting(**chosen))
-
-
-def _evidence_line(name: str, block: recipe.Evidence) -> str:
-    before, after = block.before, block.after
-    return (
-        f"{name}  {block.attack.partition(' planted')[0]}: attack {before.attack_success.value:.3f} -> {after.attack_success.value:.3f} "
-        f"(base {after.base_rate.value:.3f}), accuracy {before.clean_accuracy.value:.3f} -> {after.clean_accuracy.value:.3f}, under the "
-        f"trigger {after.accuracy_under_trigger.value:.3f}, n {after.attack_success.n}, seeds {', '.join(map(str, block.seeds))}"
-    )
 
 
 def _evidence(each: recipe.Recipe) -> str:

@@ -24,7 +24,7 @@ Examples:
 """
 )
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
-@option("--out -o FILE", "Output", "The file to write. It holds numbers only, no weights.", required=True)
+@option("--out -o FILE", "The file to write. It holds numbers only, no weights.", required=True)
 @options.images(
     "Images to search on, like those of later audits.",
     show_default="bundled images",

@@ -26,7 +26,6 @@ def report() -> None:
 @click.argument("file", metavar="REPORT.JSON", type=click.Path(readable=False, path_type=Path))
 @option(
     "--to",
-    "Output",
     "The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
     dest="form",
     type=click.Choice(options.FORMATS),
@@ -34,7 +33,6 @@ def report() -> None:
 )
 @option(
     "--out -o PATH",
-    "Output",
     "File to write. An existing file is replaced.",
     type=click.Path(dir_okay=False, path_type=Path),
     show_default="stdout",

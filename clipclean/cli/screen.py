@@ -23,7 +23,6 @@ Examples:
 @click.argument("data", metavar="CLEAN", type=click.Path(readable=False, path_type=Path))
 @option(
     "--model MODEL",
-    "Model",
     "The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
     "poisoned pairs helps to find them.",
     required=True,
@@ -31,24 +30,20 @@ Examples:
 @options.keyed
 @option(
     "--drop N%|auto",
-    "Search",
     "Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
     show_default="nothing",
 )
 @option(
     "--false-drop-rate N%",
-    "Search",
     "Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
     "that are lost, on average.",
 )
 @option(
     "--trusted CLEAN",
-    "Search",
     "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
 )
 @option(
     "--trigger SPEC|FILE",
-    "Search",
     "A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
     "images rank higher. Repeatable.",
     multiple=True,
@@ -56,17 +51,15 @@ Examples:
 )
 @option(
     "--save-kept FILE",
-    "Output",
     "File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
     "images, also for 'sanitize --data'; .txt, their keys.",
 )
-@option("--top N", "Output", "Number of pairs to list.", default=100)
+@option("--top N", "Number of pairs to list.", default=100)
 @options.loaded
 @options.device
 @options.workers
 @option(
     "--report [FORMAT=]PATH",
-    "Output",
     f"Also write the result: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable.",
     dest="outputs",
     type=lambda text: options.output(text, FORMATS),

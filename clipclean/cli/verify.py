@@ -24,7 +24,6 @@ Examples:
 @click.argument("folder", metavar="DIR", type=click.Path(readable=False, path_type=Path))
 @option(
     "--public-key FILE",
-    "Verdict",
     "Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
     type=click.Path(readable=False, path_type=Path),
 )

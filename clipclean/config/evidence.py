@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Recipe
@@ -19,8 +19,7 @@ Kind = Literal["measured", "extrapolated", "other values", "none"]
 OWN = ("measured", "extrapolated")  # the evidence is of the values that the user chose
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """The job: the kind of the architecture, its parameters, and the number of pairs to train on."""
 
     kind: str
@@ -28,8 +27,7 @@ class Subject:
     pairs: int
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """Lowest, mean and highest of several measured values."""
 
     low: float
@@ -46,25 +44,15 @@ class Range:
         return value <= self.high + CHANCE
 
 
-@dataclass(frozen=True)
-class Expected:
-    """The measurements of a recipe.
+class Expected(NamedTuple):
+    """The measurements of a recipe."""
 
-    Attributes:
-        runs: seeds, over all attacks.
-        attacks: that were planted.
-        left: excess attack success after cleaning, per attack.
-        lost: clean accuracy lost, as a share, per attack.
-        parameters: of the models; None if unknown.
-        pairs: trained on.
-    """
-
-    runs: int
-    attacks: int
-    left: Range
-    lost: Range
-    parameters: tuple[int, int] | None
-    pairs: tuple[int, int]
+    runs: int  # seeds, over all attacks
+    attacks: int  # that were planted
+    left: Range  # excess attack success after cleaning, per attack
+    lost: Range  # clean accuracy lost, as a share, per attack
+    parameters: tuple[int, int] | None  # of the models; None if unknown
+    pairs: tuple[int, int]  # trained on
 
     def __str__(self) -> str:
         size = f", models of {millions(self.parameters)} parameters" if self.parameters else ""
@@ -77,14 +65,7 @@ class Expected:
 
     def record(self) -> ExpectedRecord:
         """For a report."""
-        return ExpectedRecord(
-            runs=self.runs,
-            attacks=self.attacks,
-            left=(self.left.low, self.left.mean, self.left.high),
-            lost=(self.lost.low, self.lost.mean, self.lost.high),
-            pairs=self.pairs,
-            parameters=self.parameters,
-        )
+        return ExpectedRecord(**self._asdict())
 
 
 @dataclass(frozen=True)
@@ -149,18 +130,17 @@ def expected(blocks: Sequence[Evidence], /) -> Expected:
 def default(subject: Subject, /) -> Recipe:
     """The recipe of a run that names none: the first that was measured on the like, else the one for models of its size."""
     known = [recipes.load(name) for name in DEFAULTS]
-    able = [recipe for recipe in known if _is_meant_for(recipe, subject)]
+    # Nobody measured the rates of the recipes for tiny models on a CLIP of the usual size.
+    able = [
+        recipe
+        for recipe in known
+        if (recipe.scale != "tiny" or subject.parameters < recipes.TINY)
+        and subject.pairs >= max(recipe.data.min_pairs, recipe.train.batch_size)
+    ]
     near = [recipe for recipe in able if any(_is_near(block, subject) for block in recipes.own_evidence(recipe))]
     if near:
         return near[0]
     return known[0] if known[0] in able else recipes.load(recipes.DEFAULT)
-
-
-def _is_meant_for(recipe: Recipe, subject: Subject) -> bool:
-    """Whether a model is of the size that a recipe is for, and the pairs suffice for it."""
-    # Nobody measured the rates of the recipes for tiny models on a CLIP of the usual size.
-    is_small_enough = recipe.scale != "tiny" or subject.parameters < recipes.TINY
-    return is_small_enough and subject.pairs >= max(recipe.data.min_pairs, recipe.train.batch_size)
 
 
 def _is_near(block: Evidence, subject: Subject) -> bool:

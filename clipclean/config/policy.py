@@ -165,15 +165,6 @@ def load(path: str | Path, /) -> Policy:
     Raises:
         UsageError: no such file, or an invalid one; one line per problem, each with its file, line and key.
     """
-    return yaml_file.parsed(printable(str(path)), text(path), form=_FORM)
-
-
-def text(path: str | Path, /) -> str:
-    """The YAML of a policy as it was written, with its comments.
-
-    Raises:
-        UsageError: no such file, or not a text file of at most a megabyte.
-    """
     label = printable(str(path))
     try:
         is_there = Path(path).exists()
@@ -181,7 +172,7 @@ def text(path: str | Path, /) -> str:
         raise UsageError(f"Cannot read the policy {label}: {error.strerror}.") from error
     if not is_there:
         raise UsageError(f"There is no policy file {label}. Name a YAML file.")
-    return yaml_file.content(label, Path(path), form=_FORM)
+    return yaml_file.parsed(label, yaml_file.content(label, Path(path), form=_FORM), form=_FORM)
 
 
 def digest(policy: Policy, /) -> str:
@@ -224,9 +215,8 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
         UsageError: a threshold of the policy contradicts one of the recipe.
     """
     own = policy.thresholds.model_dump(exclude_none=True)
-    held = {
-        each.name: own[each.name] if each.name in own else getattr(audit, each.name) for each in fields(AuditLimits)
-    }
+    names = [each.name for each in fields(AuditLimits)]
+    held = {name: own[name] if name in own else getattr(audit, name) for name in names}
     is_ours = "max_excess" in own or "suspicious_excess" in own
     if is_ours and (fault := _disorder(held["max_excess"], held["suspicious_excess"])):
         raise UsageError(f"policy {policy.name}, with the recipe's audit section: thresholds.max_excess: {fault}")
@@ -300,11 +290,8 @@ def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bo
 
 
 def _expired(suppression: Suppression) -> Finding:
-    what = {
-        "class": suppression.match.class_,
-        "trigger": suppression.match.trigger,
-        "model": suppression.match.model_sha256,
-    }
+    match = suppression.match
+    what = {"class": match.class_, "trigger": match.trigger, "model": match.model_sha256}
     named = "".join(f", {key} '{value}'" for key, value in what.items() if value is not None)
     return finding(
         "CC051",

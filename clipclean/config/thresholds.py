@@ -14,26 +14,15 @@ from clipclean.config.yaml_file import Section, field
 _max_accuracy_loss = partial(
     field, description="A larger loss of clean accuracy fails the run.", unit="share of accuracy", ge=0, le=0.5
 )
+_share = partial(field, unit="share", gt=0, le=1)
 _max_excess = partial(
-    field,
-    description="A named or found trigger with a larger excess attack success rate fails the run.",
-    unit="share",
-    gt=0,
-    le=1,
+    _share, description="A named or found trigger with a larger excess attack success rate fails the run."
 )
 _suspicious_excess = partial(
-    field,
-    description="A trigger of the panel with a larger excess attack success rate is suspicious.",
-    unit="share",
-    gt=0,
-    le=1,
+    _share, description="A trigger of the panel with a larger excess attack success rate is suspicious."
 )
 _collapse = partial(
-    field,
-    description="Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
-    unit="share",
-    gt=0,
-    le=1,
+    _share, description="Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller."
 )
 _min_images = partial(field, description="With fewer images nothing is decided.", unit="images", ge=2)
 
@@ -62,19 +51,11 @@ class Thresholds(Section):
     max_accuracy_loss: float | None = _max_accuracy_loss(None)
     min_images: int | None = _min_images(None)
     abnormality: float = field(3.5, "Search: a class with at least this score fails the model.", "score", gt=0, le=100)
-    gathering: float = field(
-        0.6,
-        "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006).",
-        "share",
-        gt=0,
-        le=1,
+    gathering: float = _share(
+        0.6, "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006)."
     )
-    min_found_excess: float = field(
-        0.6,
-        "Search: a found trigger counts only if it turns at least this share of unseen images.",
-        "share",
-        gt=0,
-        le=1,
+    min_found_excess: float = _share(
+        0.6, "Search: a found trigger counts only if it turns at least this share of unseen images."
     )
 
 

@@ -85,11 +85,6 @@ class Document(NamedTuple):
     lines: dict[Key, int]
     problems: list[Problem]
 
-    @property
-    def is_broken(self) -> bool:
-        """Whether reading stopped before the end, so that there are no values to judge."""
-        return self.values is None and bool(self.problems)
-
 
 _MOST = 100  # problems told of one file; a file with more is no settings file
 _LIMIT = 1_000_000  # bytes of a file; a recipe with evidence for every attack takes a tenth of it
@@ -129,7 +124,8 @@ def parsed(label: str, text: str, /, *, form: Form[Values]) -> Values:
         UsageError: it holds none, or invalid ones; one line per problem, each with ``label``, line and key.
     """
     document = read(text, noun=form.noun)
-    values, problems = (None, document.problems) if document.is_broken else judged(document, form=form)
+    is_broken = document.values is None and bool(document.problems)  # reading stopped: there are no values to judge
+    values, problems = (None, document.problems) if is_broken else judged(document, form=form)
     if values is None or problems:
         problems = sorted(problems, key=lambda problem: problem.line)
         lines = [f"{label}:{problem.line}: {problem_text(problem)}" for problem in problems[:_MOST]]
@@ -312,20 +308,13 @@ def siblings(model: type[BaseModel], section: str, /) -> list[str]:
 def hint(key: str, /, *, form: Form[Values]) -> str:
     """The known key that an unknown dotted key may mean."""
     section, _, leaf = key.rpartition(".")
-    if known := _closest(section, leaf, form):
-        return f"did you mean '{known}'?"
-    return f"known here: {', '.join(siblings(form.model, section) or form.sections)}"
-
-
-def _closest(section: str, leaf: str, form: Form[Values]) -> str | None:
-    """The known key most like a wrong one, dotted; its own section is searched before the others."""
     word = leaf.lower().replace("-", "_")
     keys = [key for key in fields(form.model) if not key.startswith(form.unsuggested)]
-    for near in ([key for key in keys if key.rpartition(".")[0] == section], keys):
+    for near in ([key for key in keys if key.rpartition(".")[0] == section], keys):  # its own section first
         leaves = {key.rpartition(".")[2].lower(): key for key in reversed(near)}
         if close := difflib.get_close_matches(word, leaves, n=1, cutoff=0.75):
-            return leaves[close[0]]
-    return None
+            return f"did you mean '{leaves[close[0]]}'?"
+    return f"known here: {', '.join(siblings(form.model, section) or form.sections)}"
 
 
 def _quoted(value: object) -> str:

@@ -52,12 +52,8 @@ def _is_deeper(value: object, limit: int) -> bool:
     """Level by level, so that depth costs no recursion."""
     level = [value]
     for _ in range(limit):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return False
+        inside = (
+            outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, dict | list)
+        )
+        level = [inner for values in inside for inner in values]
     return any(isinstance(inner, dict | list) for inner in level)

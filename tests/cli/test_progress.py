@@ -61,7 +61,7 @@ def test_the_newest_loss_stands_beside_the_count(lines):
     view, clock, printed = lines
     view("finetuning", 0, 4)
     clock.now = 2.0
-    view.values(1, {"lr": 1e-5, "loss": 1.23456, "contrastive": 0.5})
+    view.newest.take({"lr": 1e-5, "loss": 1.23456, "contrastive": 0.5})
     view("finetuning", 1, 4)
     assert printed()[-1] == "finetuning: 1/4, 0.5/s, 6 s left, loss 1.23 lr 1e-05"
 

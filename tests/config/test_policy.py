@@ -102,10 +102,6 @@ def test_a_policy_is_frozen_to_the_bottom():
     hash(loaded)
 
 
-def test_the_text_is_as_it_was_written(write):
-    assert policy.text(write("# Why.\n")) == HEAD + "# Why.\n"
-
-
 @each(
     ("body", "line", "told"),
     [
