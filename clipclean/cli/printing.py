@@ -63,7 +63,9 @@ def show_report(
         echo(report.line(result, page=printable(page or "")), form="line")
         return True
     details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
-    told = report.text(result, width=terminal_width(), colour=is_coloured(), place=where, closing=[details, *closing])
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    colour = sys.stdout.isatty() and not is_plain
+    told = report.text(result, width=terminal_width(), colour=colour, place=where, closing=[details, *closing])
     echo(told + "\n", form="text")
     return True
 
@@ -174,11 +176,6 @@ def _size(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     return f" ({size / 1e6:,.1f} MB)" if size else ""
-
-
-def is_coloured() -> bool:
-    """Whether stdout is a terminal that takes colours: not with NO_COLOR set, nor a dumb one."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def terminal_width(most: int = 120) -> int:

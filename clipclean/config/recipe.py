@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
@@ -24,6 +25,7 @@ TINY = 30_000_000  # parameters; smaller models take the rates of recipes whose 
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+_weight, _share, _anomaly = (partial(field, unit=unit) for unit in ("weight", "share", "robust z"))  # fields of a unit
 
 
 class Train(Section):
@@ -64,34 +66,27 @@ class Train(Section):
 class Loss(Section):
     """The weights of the loss terms; a method uses its own and `preserve_weight`."""
 
-    clip_weight: float = field(1.0, "Lambda 1, the weight of the image-caption loss.", "weight", gt=0, le=100)
-    self_supervised_weight: float = field(
+    clip_weight: float = _weight(1.0, "Lambda 1, the weight of the image-caption loss.", gt=0, le=100)
+    self_supervised_weight: float = _weight(
         1.0,
         "Lambda 2, the weight of the self-supervised loss, which ties each image and caption to its second view.",
-        "weight",
         ge=0,
         le=100,
     )
-    preserve_weight: float = field(
+    preserve_weight: float = _weight(
         0.0,
         "Weight of the squared distance of clean images' embeddings to the original's, against forgetting.",
-        "weight",
         ge=0,
         le=1000,
     )
-    restore_weight: float = field(
+    restore_weight: float = _weight(
         0.5,
         "unlearn: weight of the squared distance of triggered images' embeddings to the original's clean ones.",
-        "weight",
         gt=0,
         le=1000,
     )
-    push_weight: float = field(
-        0.5,
-        "par: weight of the squared distances of embeddings to the original's, which par increases.",
-        "weight",
-        gt=0,
-        le=100,
+    push_weight: float = _weight(
+        0.5, "par: weight of the squared distances of embeddings to the original's, which par increases.", gt=0, le=100
     )
     push_limit: float = field(2.15, "par: mean squared distance up to which it pushes.", gt=0, le=4)
 
@@ -99,35 +94,26 @@ class Loss(Section):
 class Augment(Section):
     """How images are moved and second views are made, how par perturbs images, and which images carry found triggers."""
 
-    least_part: float = field(
+    least_part: float = _share(
         1.0,
         "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. Second views are made of whole "
         "images; unlearn has unlearn.least_part.",
-        "share",
         gt=0,
         le=1,
     )
-    mirrored: float = field(0.0, "Chance of an image to be mirrored, in each epoch.", "share", ge=0, le=1)
+    mirrored: float = _share(0.0, "Chance of an image to be mirrored, in each epoch.", ge=0, le=1)
     image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
     caption: Literal["eda"] = field(
         "eda", "Second view of a caption: one of synonyms, insertion, swap, deletion of words."
     )
-    caption_rate: float = field(0.1, "Words of a caption that its second view changes.", "share", ge=0, le=1)
+    caption_rate: float = _share(0.1, "Words of a caption that its second view changes.", ge=0, le=1)
     noise: float = field(0.2, "par: standard deviation of the noise on images in [0, 1].", ge=0, le=1)
-    noise_share: float = field(0.5, "par: share of images that get noise.", "share", ge=0, le=1)
-    erased_side: float = field(
-        0.1,
-        "par: largest side of the erased square, relative to the image; the smallest is 0.7 of it.",
-        "share",
-        ge=0,
-        le=0.5,
+    noise_share: float = _share(0.5, "par: share of images that get noise.", ge=0, le=1)
+    erased_side: float = _share(
+        0.1, "par: largest side of the erased square, relative to the image; the smallest is 0.7 of it.", ge=0, le=0.5
     )
-    triggered_share: float = field(
-        0.4,
-        "auto: share of images that carry a found or named trigger in a finetuning after unlearning.",
-        "share",
-        ge=0,
-        le=1,
+    triggered_share: float = _share(
+        0.4, "auto: share of images that carry a found or named trigger in a finetuning after unlearning.", ge=0, le=1
     )
 
 
@@ -138,13 +124,10 @@ class Data(Section):
     max_pairs: int | None = field(None, "Largest number of pairs; null uses all.", "pairs", ge=2)
     max_pixels: int = field(25_000_000, "Images with more pixels are skipped before decoding.", "pixels", ge=1)
     max_bytes: int = field(50_000_000, "Larger image files are skipped unread.", "bytes", ge=1)
-    max_skipped_share: float = field(
-        0.1, "If more pairs than this cannot be used, the run ends.", "share", ge=0, le=0.5
-    )
-    held_out_share: float = field(
+    max_skipped_share: float = _share(0.1, "If more pairs than this cannot be used, the run ends.", ge=0, le=0.5)
+    held_out_share: float = _share(
         0.1,
         "Pairs kept out of training, to measure on when no labelled images are given; auto keeps a fifth, at most 400, if that is more.",
-        "share",
         ge=0,
         le=0.5,
     )
@@ -161,34 +144,16 @@ class Unlearn(Section):
     effort: Literal["quick", "standard", "thorough"] = field(
         "standard", "How hard the first search looks for suspects."
     )
-    outlyingness: float = field(
-        2.5,
-        "Anomaly index from which on a class is suspected and searched for again.",
-        "robust z",
-        gt=0,
-        le=100,
+    outlyingness: float = _anomaly(
+        2.5, "Anomaly index from which on a class is suspected and searched for again.", gt=0, le=100
     )
-    enough: float = field(
-        1.0,
-        "The rounds end when no suspect's anomaly index is larger.",
-        "robust z",
-        gt=0,
-        le=100,
-    )
+    enough: float = _anomaly(1.0, "The rounds end when no suspect's anomaly index is larger.", gt=0, le=100)
     images: int = field(400, "Largest number of images for searching and judging.", "images", ge=8, le=10_000)
-    least_part: float = field(
-        0.6,
-        "Smallest side of the random crop that every other image is cut to; 1 crops none.",
-        "share",
-        gt=0,
-        le=1,
+    least_part: float = _share(
+        0.6, "Smallest side of the random crop that every other image is cut to; 1 crops none.", gt=0, le=1
     )
-    shift: float = field(
-        0.06,
-        "Largest random shift of a found trigger while it is unlearned, relative to the side.",
-        "share",
-        ge=0,
-        le=0.5,
+    shift: float = _share(
+        0.06, "Largest random shift of a found trigger while it is unlearned, relative to the side.", ge=0, le=0.5
     )
     strength: Annotated[tuple[float, float], Strict(False)] = field(
         (0.7, 2.0), "Range of random factors on the strength of a found trigger while it is unlearned."
@@ -209,8 +174,8 @@ class Auto(Section):
     control: Text = field("mmcl", "Recipe that sets the learning rate of planting and of the refinetune test.")
     canaries: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
     plant_steps: int = field(150, "Steps of planting all test backdoors.", "steps", ge=1, le=10**6)
-    plant_share: float = field(
-        0.3, "Share of triggered pairs in a batch, for all test backdoors together.", "share", gt=0, le=0.9
+    plant_share: float = _share(
+        0.3, "Share of triggered pairs in a batch, for all test backdoors together.", gt=0, le=0.9
     )
     rebound_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
     batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
@@ -236,8 +201,8 @@ class SearchEffort(Section):
     images: int = field(8, "Images a step and class.", "images", ge=1)
     suspects: int = field(..., "Number of suspects that are searched for more closely.", ge=1)
     controls: int = field(20, "Other classes to compare with: all of a short list, or as many drawn at random.", ge=4)
-    collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
-    success: float = field(0.85, "Share of images that a search towards a class must turn.", "share")
+    collapse: float = _share(0.85, "Share of the spread that a search without a target must take away.")
+    success: float = _share(0.85, "Share of images that a search towards a class must turn.")
     sweep: int = field(15, "Steps of a brief search through a long list; 0 leaves it out.", "steps", ge=0)
 
     def passes(self) -> tuple[int, int]:
@@ -269,7 +234,7 @@ class Planting(Section):
     The defaults suit models of a few million parameters; larger ones need a rate of 1e-5 and more steps.
     """
 
-    rate: float = field(0.2, "Share of triggered pairs in a batch.", "share", gt=0, le=1)
+    rate: float = _share(0.2, "Share of triggered pairs in a batch.", gt=0, le=1)
     steps: int = field(300, "Steps of finetuning.", "steps", ge=1, le=10**6)
     batch_size: int = field(256, "Pairs in a step.", "pairs", ge=2, le=65536)
     lr: float = field(8e-4, "Peak learning rate.", "per step", gt=0, le=0.01)
@@ -279,8 +244,8 @@ class Planting(Section):
 class MeasuredRate(Section):
     """A share of n cases, and its 95 % Wilson interval."""
 
-    value: Share = field(..., "The share itself.", "share")
-    interval: Annotated[tuple[Share, Share], Strict(False)] = field(..., "Its lower and upper end.", "share")
+    value: Share = _share(..., "The share itself.")
+    interval: Annotated[tuple[Share, Share], Strict(False)] = _share(..., "Its lower and upper end.")
     n: int = field(..., "Cases counted.", ge=1)
 
 

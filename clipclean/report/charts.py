@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from clipclean.report.measures import MeasureRow
@@ -150,7 +149,7 @@ def _levels(low: float, high: float) -> list[float]:
     step = next((power * factor for factor in (1, 2, 5) if power * factor >= rough), power * 10)
     numbers = range(math.floor(low / step), math.ceil(high / step) + 1)
     levels = [round(number * step, 12) for number in numbers]
-    return levels if any(True for _ in pairwise(levels)) else [low, low + 1.0]
+    return levels if len(levels) > 1 else [low, low + 1.0]
 
 
 Point = tuple[float, float]

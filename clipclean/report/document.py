@@ -8,16 +8,7 @@ from typing import Literal, NamedTuple
 
 from clipclean.report import auto, charts, measures, search, verdicts
 from clipclean.report.measures import INTERVALS, MeasureRow
-from clipclean.report.wording import (
-    NOTHING,
-    count,
-    decimal,
-    duration,
-    memory,
-    percent,
-    percent_interval,
-    plural,
-)
+from clipclean.report.wording import NOTHING, count, decimal, duration, memory, percent, percent_interval, plural
 from clipclean.schema.report import FoundRecord, ProbeRecord, RateRecord, Report
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
@@ -150,7 +141,7 @@ def _search(report: Report) -> Section:
 
 
 def _searched(made: search.Search) -> list[Table]:
-    title, head = f"{made.when.capitalize()} cleaning" if made.when else "", _FOUND
+    title = f"{made.when.capitalize()} cleaning" if made.when else ""
     rows = [_found(*each) for each in zip(made.found, charts.sizes(made.found), strict=True)]
     embeddings = (
         (
@@ -163,10 +154,10 @@ def _searched(made: search.Search) -> list[Table]:
     )
     controls = ((each.class_, search.family(each.family), percent(each.size)) for each in made.controls)
     return [
-        table(head, rows[:FIRST], title=title, lead=made.told)
+        table(_FOUND, rows[:FIRST], title=title, lead=made.told)
         if rows
         else Table(title, f"{made.told} Nothing was found.", (), ()),
-        table(head, rows[FIRST:], title=f"The other {count(len(rows) - FIRST)}", folded=True),
+        table(_FOUND, rows[FIRST:], title=f"The other {count(len(rows) - FIRST)}", folded=True),
         table(
             ("@Leads to", "Family", "#Distance", "#Spread", "#Direction", "#By neighbours"),
             embeddings,
@@ -204,15 +195,10 @@ def _power(report: Report) -> Section:
         f"{_of(power.failed)} would fail."
     )
     said = {"error": "found", None: "missed"}
-    rows = (
-        (
-            each.trigger,
-            each.class_,
-            percent(each.excess_asr),
-            said.get(each.level, "suspected") if each.took else "not planted",
-        )
-        for each in power.planted
-    )
+    rows = []
+    for each in power.planted:
+        audit = said.get(each.level, "suspected") if each.took else "not planted"
+        rows.append((each.trigger, each.class_, percent(each.excess_asr), audit))
     made = table(("`Planted trigger", "@Class", "#Excess success", "The audit"), rows)
     return Section("power", "Power of this audit", (lead,), [made])
 
@@ -263,11 +249,8 @@ def _sure(rate: RateRecord | measures.Figure) -> tuple[str, ...]:
 
 def _panel(report: Report) -> Section:
     attacks, two = measures.panel(report), measures.has_before(report)
-    head = (
-        ("@Before, leads to", "#Excess before", "@After, leads to", "#Excess after")
-        if two
-        else ("@Leads to", "#Excess")
-    )
+    compared = ("@Before, leads to", "#Excess before", "@After, leads to", "#Excess after")
+    head = compared if two else ("@Leads to", "#Excess")
     lead = (
         "Published attacks, tried without knowing the target: each row names the class that the trigger leads to most often, and "
         "the share of images that it moves there beyond chance."

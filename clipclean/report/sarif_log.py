@@ -103,7 +103,7 @@ def model_uri(model: ModelRecord, /) -> str:
 def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json]:
     uri = model_uri(report.model)
     seen = Counter[str]()
-    results = []
+    results: list[Json] = []
     for finding in told:
         target = finding.target or finding.class_ or ""
         parts = (finding.measure or "", finding.trigger or "", target)
@@ -129,21 +129,15 @@ def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json
                 "properties": {
                     key: getattr(finding, key) for key in ("measure", "value", "interval", "n", "threshold")
                 },
-                **(_suppression(finding) if isinstance(finding, Suppressed) else {}),
             }
         )
+        if isinstance(finding, Suppressed):  # the level is lowered too, for viewers that do not look at suppressions
+            justification = _unlinked(verdicts.set_aside(finding))
+            accepted = {"kind": "external", "status": "accepted", "justification": justification}
+            results[-1] |= {"level": "note", "suppressions": [accepted]}
     return results
 
 
 def _unlinked(text: str) -> str:
     """A message in which no name becomes a link: viewers read ``[words](target)`` as one (SARIF 2.1.0, 3.11.6)."""
     return re.sub(r"[\\\[\]]", r"\\\g<0>", text)
-
-
-def _suppression(finding: Suppressed) -> Json:
-    """Marks a result as accepted; its level is lowered too, for viewers that do not look at suppressions."""
-    justification = _unlinked(verdicts.set_aside(finding))
-    return {
-        "level": "note",
-        "suppressions": [{"kind": "external", "status": "accepted", "justification": justification}],
-    }

@@ -98,14 +98,6 @@ def calibration(known: CalibrationRecord, /) -> str:
     }[known.kind]
 
 
-def effort(made: SearchRecord, /) -> str:
-    """How hard it was searched: ``standard effort, 48.2 s, 18,432 forward passes over 64 images``."""
-    return (
-        f"{made.effort} effort, {duration(made.seconds)}, {count(made.forward_passes)} forward passes over "
-        f"{count(made.images)} images"
-    )
-
-
 def outcome(found: FoundRecord, /) -> str:
     """The effect of a found trigger, in one sentence."""
     share, without = percent(found.asr.value), percent(found.base_rate.value)
@@ -138,6 +130,8 @@ def _as_shown(found: FoundRecord) -> FoundRecord:
 
 
 def _effort_words(made: SearchRecord) -> str:
-    words = effort(made)
+    """How hard it was searched: ``Standard effort, 48.2 s, 18,432 forward passes over 64 images``."""
+    passes, images = count(made.forward_passes), count(made.images)
+    words = f"{made.effort} effort, {duration(made.seconds)}, {passes} forward passes over {images} images"
     compared = f" Sizes are compared with {calibration(made.calibration)}." if made.calibration else ""
     return f"{words[:1].upper()}{words[1:]}.{compared}"

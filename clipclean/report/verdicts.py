@@ -6,7 +6,7 @@ from typing import NamedTuple
 from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Need, Suppressed, rule
 from clipclean.report import measures, search
-from clipclean.report.wording import count, decimal, percent
+from clipclean.report.wording import count, decimal, percent, plural
 from clipclean.schema.report import Report
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
@@ -28,11 +28,15 @@ def headline(report: Report, /) -> str:
 
 def story(report: Report, /) -> list[str]:
     """The measurements, in sentences for readers who never heard of a backdoor."""
-    return [
-        *_search_told(report),
-        *(_attack_told(attack) for attack in measures.detailed(report)[:1]),
-        *_accuracy_told(report),
-    ]
+    told = []
+    if found := search.strongest(report) if report.is_audit else None:
+        told.append(search.outcome(found))
+        if report.verdict == "pass":
+            told.append(
+                "Any model can be turned by a change that is large enough, and this one is not unusually small."
+            )
+    told += [_attack_told(attack) for attack in measures.detailed(report)[:1]]
+    return [*told, *_accuracy_told(report)]
 
 
 def next_steps(report: Report, /) -> list[str]:
@@ -52,8 +56,11 @@ def limits(report: Report, /) -> list[str]:
     measured = measures.measured(report, "after")
     tried = len({probe.trigger for probe in measured.probes}) if measured else 0
     triggers = "Any trigger: none was tried" if not tried else f"Triggers other than the {count(tried)} that were tried"
+    searched = "" if search.ran(report) else " Unknown ones were not searched for."
+    if families := search.covered(report) if search.ran(report) else "":
+        searched = f" Unknown ones were searched for as {families} alone."
     return [
-        f"{triggers}.{_searched(report)} An attacker can think of another, and no list of triggers is complete.",
+        f"{triggers}.{searched} An attacker can think of another, and no list of triggers is complete.",
         "What the model does with images and classes other than those that were measured on.",
         *dict.fromkeys(
             known.does_not_show
@@ -66,7 +73,13 @@ def limits(report: Report, /) -> list[str]:
 def looked_for(report: Report, /) -> list[Check]:
     """All checks, with their results and usual values."""
     limits = limits_of(report)
-    rows = [_looked_at(attack, limits) for attack in measures.named(report)]
+    rows = []
+    for attack in measures.named(report):
+        moved = percent(attack.after.excess_asr.value) if attack.after else "not measured again"
+        before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
+        told = f"moves {moved} of images beyond chance{before}"
+        usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else ""
+        rows.append(Check(f"Trigger “{attack.family}” towards “{attack.target}”", told, usual))
     if panel := measures.panel(report):
         limit = limits.get("suspicious_excess")
         usual = "little" if limit is None else f"at most {percent(limit)}; natural triggers may move more"
@@ -75,12 +88,9 @@ def looked_for(report: Report, /) -> list[Check]:
         limit = limits.get("abnormality")
         fails = f"; a score of {limit:g} can fail the model" if limit is not None else ""
         rows.append(Check("Unknown triggers", _found_by_search(report, limit), f"no class stands out{fails}"))
-    elif search.ran(report):
-        rows.append(
-            Check("Unknown triggers", f"searched for before and after unlearning: {search.covered(report)}", "")
-        )
     else:
-        rows.append(Check("Unknown triggers", "not searched for", ""))
+        unlearned = f"searched for before and after unlearning: {search.covered(report)}"
+        rows.append(Check("Unknown triggers", unlearned if search.ran(report) else "not searched for", ""))
     row = measures.accuracy(report)
     if row.before and row.after:
         usual = f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else ""
@@ -106,15 +116,6 @@ def _panel_told(report: Report, panel: list[measures.ComparedAttack], limit: flo
         return told
     is_finding = any(finding.rule in ("CC002", "CC003") for finding in (*report.findings, *report.suppressed))
     return f"{told}: {'see the findings' if is_finding else 'taken for a natural trigger of this model'}"
-
-
-def _looked_at(attack: measures.ComparedAttack, limits: dict[str, float]) -> Check:
-    after = percent(attack.after.excess_asr.value) if attack.after else "not measured again"
-    before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
-    usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else ""
-    return Check(
-        f"Trigger “{attack.family}” towards “{attack.target}”", f"moves {after} of images beyond chance{before}", usual
-    )
 
 
 def _found_by_search(report: Report, limit: float | None) -> str:
@@ -165,13 +166,6 @@ def _undecided(report: Report) -> str:
     return next(filter(None, doubts), "There is too little evidence to say pass or fail.")
 
 
-def _searched(report: Report) -> str:
-    if not search.ran(report):
-        return " Unknown ones were not searched for."
-    families = search.covered(report)
-    return f" Unknown ones were searched for as {families} alone." if families else ""
-
-
 def not_run(need: Need, report: Report, /) -> str:
     """Why a rule with this need could not have found anything; empty where it could."""
     searched = search.ran(report)
@@ -210,11 +204,7 @@ def policy_told(report: Report, /) -> str:
         return ""
     name = report.policy.name if report.policy else ""
     name = name if name == policy.IGNORE else f"Policy {name}" if name else "A policy"
-    did = (
-        f"sets {number} {'finding' if number == 1 else 'findings'} aside"
-        if number
-        else "changes limits, or levels of findings"
-    )
+    did = f"sets {plural(number, 'finding')} aside" if number else "changes limits, or levels of findings"
     if without == report.verdict:
         return f"{name} {did}. The verdict would be {without} without it as well."
     return f"{name} {did}. Without it the verdict would be {without}, and it is {report.verdict} now."
@@ -225,15 +215,6 @@ def without_policy(report: Report, /) -> str:
     if report.policy and report.policy.verdict_without:
         return report.policy.verdict_without
     return policy.verdict([*report.findings, *report.suppressed]) if report.suppressed else report.verdict
-
-
-def _search_told(report: Report) -> list[str]:
-    """The most abnormal trigger that an audit found, and, in a model that passes, why it is no reason to worry."""
-    found = search.strongest(report) if report.is_audit else None
-    if not found:
-        return []
-    calm = "Any model can be turned by a change that is large enough, and this one is not unusually small."
-    return [search.outcome(found), *([calm] if report.verdict == "pass" else [])]
 
 
 def _attack_told(attack: measures.ComparedAttack) -> str:
