@@ -117,21 +117,16 @@ class About(TypedDict, total=False):
 
 def finding(rule: str, message: str, /, *, level: Level | None = None, **about: Unpack[About]) -> Finding:
     """A finding of a rule, at the rule's usual level unless another is given. A value that is not a number is left open."""
-    value = about.get("value")
-    said: dict[str, object] = {key: name for key in ("trigger", "target") if (name := about.get(key)) is not None}
-    return Finding.model_validate(
-        {
-            "rule": rule,
-            "level": level or RULES[rule].level,
-            "measure": about.get("measure", ""),
-            "value": finite(value),
-            "interval": about.get("interval"),
-            "n": about.get("n"),
-            "threshold": about.get("threshold"),
-            "message": message,
-            **said,
-        }
-    )
+    said: dict[str, object] = {
+        "measure": "",
+        "interval": None,
+        "n": None,
+        "threshold": None,
+        **about,
+        "value": finite(about.get("value")),
+    }
+    said = {key: told for key, told in said.items() if told is not None or key not in ("trigger", "target")}
+    return Finding.model_validate({"rule": rule, "level": level or RULES[rule].level, "message": message, **said})
 
 
 class VerdictWords(NamedTuple):

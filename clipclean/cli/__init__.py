@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import importlib
+import io
 import os
 import platform
 import shlex
@@ -128,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        process.say_click(error)
+        told = io.StringIO()
+        error.show(file=told)
+        process.say(told.getvalue().rstrip("\n"))
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
         process.say("clipclean: interrupted")
@@ -175,7 +178,14 @@ def _failed(error: Exception, *, is_verbose: bool) -> int:
 def _resource(error: Exception) -> ResourceError | None:
     """The user's message if memory, disk, threads or permissions ran out; None for any other error."""
     if isinstance(error, OSError):
-        return _refused_by_system(error)
+        where = f" ({error.filename})" if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            full = f" while writing {error.filename}" if error.filename else ""
+            return ResourceError(f"No space left{full}. Free some space and run the same command again.")
+        return ResourceError(
+            f"The operating system refused: {error.strerror or error}{where}. Fix permissions, disk space or limits there, and "
+            "run the same command again; temporary files go where TMPDIR says."
+        )
     # torch is known by name only: importing it here would slow every failure down.
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     is_cpu_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
@@ -194,15 +204,3 @@ def _resource(error: Exception) -> ResourceError | None:
 
 # Messages of Python and the loader when a limit of the process is reached.
 _LIMITS = ("can't start new thread", "failed to map segment", "annot allocate memory", "cannot apply additional memory")
-
-
-def _refused_by_system(error: OSError) -> ResourceError:
-    """The system's error, with the path."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" while writing {error.filename}" if error.filename else ""
-        return ResourceError(f"No space left{where}. Free some space and run the same command again.")
-    where = f" ({error.filename})" if error.filename else ""
-    return ResourceError(
-        f"The operating system refused: {error.strerror or error}{where}. Fix permissions, disk space or limits there, and run "
-        "the same command again; temporary files go where TMPDIR says."
-    )

@@ -97,13 +97,10 @@ def audit(**given: Any) -> int:
     from clipclean.jobs.plan import Plan
 
     if isinstance(made, Plan):
-        return printing.show(given, made)
+        return printing.show_plan(given, made)
     write_reports(given, labels(models)[0], made)
     page = given["report_dir"]
-    is_text = printing.show_report(given, made.report, outputs, images=made.images, place=place_of(given), page=page)
-    code = printing.exit_code(given, made.report)
-    printing.show_policy(made.report, on_stdout=is_text)
-    return code
+    return printing.show_report(given, made.report, outputs, images=made.images, place=place_of(given), page=page)
 
 
 SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir

@@ -32,13 +32,10 @@ def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
     not measured. Exit code 0: no finding that --fail-on covers is new, worse or not measured. 1: at least one is.
     """
     found = api.compare(earlier, later)
-    if as_json:
-        rows = [
-            {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences
-        ]
-        printing.echo_json(rows)
-    else:
-        click.echo(table(found))
+    rows = [
+        {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences
+    ]
+    printing.show(as_json, rows, table(found))
     return int(bool(found.blocking(fail_on)))
 
 

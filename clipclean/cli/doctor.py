@@ -1,16 +1,13 @@
 """``clipclean doctor``: checks this machine and installation."""
 
 import contextlib
-import json
 import shutil
 import tempfile
 from importlib import metadata
 from pathlib import Path
 
-import click
-
 from clipclean import __version__
-from clipclean.cli import options
+from clipclean.cli import options, printing
 from clipclean.cli.command import command
 from clipclean.errors import ClipcleanError
 
@@ -52,10 +49,7 @@ def doctor(as_json: bool) -> None:
     versions = {name: _version(name) for name in PACKAGES}
     disk = {"here": here, "temporary": shutil.disk_usage(tempfile.gettempdir()).free}
     bundled = {"wordnet": wordnet(), "demo": demo()}
-    if as_json:
-        told = {"clipclean": __version__, "versions": versions, "disk": disk, "bundled": bundled}
-        click.echo(json.dumps(told | {"environment": environment._asdict()}, indent=2))
-        return
+    told = {"clipclean": __version__, "versions": versions, "disk": disk, "bundled": bundled}
     rows = [
         ("clipclean", __version__),
         *((name, f"{version or 'not installed'} ({PACKAGES[name]})") for name, version in versions.items()),
@@ -64,7 +58,8 @@ def doctor(as_json: bool) -> None:
         ("demo files", bundled["demo"]),
     ]
     pretty = collect_env.pretty_str(environment)  # type: ignore[no-untyped-call] # the same
-    click.echo("\n".join(f"{name:17}{text}" for name, text in rows) + f"\n\n{pretty}")
+    words = "\n".join(f"{name:17}{text}" for name, text in rows) + f"\n\n{pretty}"
+    printing.show(as_json, told | {"environment": environment._asdict()}, words)
 
 
 def _version(name: str) -> str | None:

@@ -1,13 +1,12 @@
 """``clipclean explain``: explains a finding, or shows a page of the documentation."""
 
 import difflib
-import json
 import textwrap
 from pathlib import Path
 
 import click
 
-from clipclean.cli import complete, options
+from clipclean.cli import complete, options, printing
 from clipclean.cli.command import command
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule, page
@@ -30,14 +29,12 @@ def explain(code: str | None, as_json: bool) -> None:
     With PAGE, such as audit or quickstart, print that page of the documentation.
     """
     if code is None:
-        click.echo(json.dumps([entry(each) for each in RULES], indent=2) if as_json else table())
-        return
+        return printing.show(as_json, [entry(each) for each in RULES], table())
     if code in pages():
         text = (folder() / f"{code}.md").read_text(encoding="utf-8")
-        click.echo(json.dumps({"page": code, "text": text}, indent=2) if as_json else text, nl=as_json)
-        return
+        return printing.show(as_json, {"page": code, "text": text}, text.removesuffix("\n"))
     known = named(code)
-    click.echo(json.dumps(entry(known), indent=2) if as_json else rule_text(known, RULES[known]))
+    return printing.show(as_json, entry(known), rule_text(known, RULES[known]))
 
 
 def folder() -> Path:

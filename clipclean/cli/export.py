@@ -60,10 +60,7 @@ def export(**given: Any) -> None:
 
     with progress.shown(quiet=given["quiet"]) as shown, requests.of_export(given) as request:
         result = export_job.convert(request, progress=shown)
-    if given["as_json"]:
-        printing.echo_json(result.as_json())
-    else:
-        click.echo(table(result, given["out"]))
+    printing.show(given["as_json"], result.as_json(), table(result, given["out"]))
 
 
 def table(result: "Exported", out: Path, /) -> str:

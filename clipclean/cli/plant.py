@@ -58,10 +58,7 @@ def plant(**given: Any) -> None:
     data.use_workers(given["workers"])
     with progress.shown(quiet=given["quiet"]) as shown:
         result = planting.plant(requests.of_plant(given), progress=shown)
-    if given["as_json"]:
-        printing.echo_json(result.as_json())
-    else:
-        click.echo(table(result))
+    printing.show(given["as_json"], result.as_json(), table(result))
 
 
 def share(rate: "RateRecord | None", /) -> str:

@@ -47,8 +47,8 @@ def show_report(
     place: "RunPaths | None" = None,
     page: Path | None = None,
     closing: Sequence[str] = (),
-) -> bool:
-    """Write the report in each form, and print it as text unless one of them went to stdout; whether it was.
+) -> int:
+    """Write the report in each form, and print it as text unless one of them went to stdout; returns the exit code.
 
     With --quiet the text is one line. ``page`` is where the run wrote all of it, if it did; ``closing`` are lines to end with.
     """
@@ -56,18 +56,18 @@ def show_report(
 
     shown, where = images or report.PageImages(), place or report.RunPaths()
     emit(outputs, lambda form: report.html(result, shown, where) if form == "html" else report.FORMATS[form](result))
-    if any(output.path is None for output in outputs):
-        return False
+    is_text = all(output.path is not None for output in outputs)
     page = page or next((output.path for output in outputs if output.format == "html"), None)
-    if given["quiet"]:
+    if is_text and given["quiet"]:
         echo(report.line(result, page=printable(page or "")), form="line")
-        return True
-    details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
-    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    colour = sys.stdout.isatty() and not is_plain
-    told = report.text(result, width=terminal_width(), colour=colour, place=where, closing=[details, *closing])
-    echo(told + "\n", form="text")
-    return True
+    elif is_text:
+        details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
+        is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        colour, told = sys.stdout.isatty() and not is_plain, [details, *closing]
+        echo(report.text(result, width=terminal_width(), colour=colour, place=where, closing=told) + "\n", form="text")
+    code = exit_code(given, result)
+    show_policy(result, on_stdout=is_text)
+    return code
 
 
 def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
@@ -183,12 +183,17 @@ def terminal_width(most: int = 120) -> int:
     return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))
 
 
-def show(given: Given, plan: "Plan", /) -> int:
-    """Print a plan as text, or as JSON on request; returns the exit code."""
-    if given["as_json"]:
-        echo_json(as_json(plan))
+def show(as_json: bool, value: object, words: str, /) -> None:
+    """Print a result: as JSON where that is asked for, else in words."""
+    if as_json:
+        echo_json(value)
     else:
-        click.echo(text(plan))
+        click.echo(words)
+
+
+def show_plan(given: Given, plan: "Plan", /) -> int:
+    """Print a plan as text, or as JSON on request; returns the exit code."""
+    show(given["as_json"], as_json(plan), text(plan))
     return 0
 
 

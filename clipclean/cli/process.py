@@ -96,13 +96,6 @@ def say(text: str, /) -> None:
         click.echo(untrusted.message(text), err=True)
 
 
-def say_click(error: click.ClickException, /) -> None:
-    """Click's message about a wrong command line."""
-    told = io.StringIO()
-    error.show(file=told)
-    say(told.getvalue().rstrip("\n"))
-
-
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time in a period, or max
 

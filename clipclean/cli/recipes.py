@@ -31,7 +31,13 @@ def list_recipes(with_all: bool, as_json: bool) -> None:
     """Show the recipes that ship with clipclean; as JSON all of them."""
     known = [recipe.load(name) for name in recipe.names()]
     if as_json:
-        click.echo(json.dumps([_summary(each) for each in known], indent=2))
+        keys = {"name", "revision", "method", "scale", "description"}
+        told = [
+            each.model_dump(include=keys)
+            | {"sha256": recipe.digest(each), "validated": recipe.is_validated(each, overridden=False)}
+            for each in known
+        ]
+        click.echo(json.dumps(told, indent=2))
         return
     if not with_all:
         known = [each for each in known if each.scale != "tiny" and not METHODS[each.method].is_control]
@@ -41,7 +47,13 @@ def list_recipes(with_all: bool, as_json: bool) -> None:
     for row in rows:
         click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]))
     more = "" if with_all else "Versions for tiny models, and controls: clipclean recipes list --all\n"
-    click.echo(f"\n{more}{_defaults()}")
+    # One without evidence is no default, only the last choice.
+    measured = [name for name in evidence.DEFAULTS if _evidence(recipe.load(name)) != "none"]
+    click.echo(
+        f"\n{more}Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. Elsewhere "
+        f"models below {recipe.TINY // 10**6} million parameters get {evidence.DEFAULTS[0]}, others {recipe.DEFAULT}, and the run "
+        "says that it was not measured there."
+    )
 
 
 @recipes.command(
@@ -215,17 +227,3 @@ def _evidence(each: recipe.Recipe) -> str:
     known = evidence.expected(own)
     size = f", {evidence.millions(known.parameters)}" if known.parameters else ""
     return f"{plural(known.runs, 'run')}{size}, {known.pairs[0]:,} pairs"
-
-
-def _defaults() -> str:
-    """The recipe of a run that names none. One without evidence is no default, only the last choice."""
-    measured = [name for name in evidence.DEFAULTS if _evidence(recipe.load(name)) != "none"]
-    return (
-        f"Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. Elsewhere models below "
-        f"{recipe.TINY // 10**6} million parameters get {evidence.DEFAULTS[0]}, others {recipe.DEFAULT}, and the run says that it was not measured there."
-    )
-
-
-def _summary(each: recipe.Recipe) -> dict[str, object]:
-    told = each.model_dump(include={"name", "revision", "method", "scale", "description"})
-    return {**told, "sha256": recipe.digest(each), "validated": recipe.is_validated(each, overridden=False)}

@@ -89,7 +89,7 @@ def run(given: Given, /) -> int:
     request = requests.of_sanitize(given | {"device": device})
     if given["dry_run"]:
         with progress.shown(quiet=quiet) as shown:
-            return printing.show(given, plan.of_sanitize(request, ladder=auto.ladder, progress=shown))
+            return printing.show_plan(given, plan.of_sanitize(request, ladder=auto.ladder, progress=shown))
     with (
         train.joined(device) as group,
         log_files.listener(*((given["log_dir"], given["log_to"]) if group.is_first else (None, ()))) as listeners,
@@ -98,7 +98,7 @@ def run(given: Given, /) -> int:
         outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
-    is_text = printing.show_report(
+    return printing.show_report(
         given,
         outcome.report,
         outputs,
@@ -107,9 +107,6 @@ def run(given: Given, /) -> int:
         page=given["out"] / "report.html",
         closing=[how_to_load(given, exported=outcome.exported)],
     )
-    code = printing.exit_code(given, outcome.report)
-    printing.show_policy(outcome.report, on_stdout=is_text)
-    return code
 
 
 def chosen(given: Given, /) -> list[str]:

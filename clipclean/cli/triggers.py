@@ -1,12 +1,11 @@
 """``clipclean triggers``: lists the families of triggers and their parameters."""
 
-import json
 import textwrap
 from typing import TYPE_CHECKING
 
 import click
 
-from clipclean.cli import complete, options
+from clipclean.cli import complete, options, printing
 from clipclean.cli.command import CommandGroup
 from clipclean.errors import UsageError
 
@@ -32,13 +31,13 @@ def list_triggers(as_json: bool) -> None:
     """
     from clipclean.attack.triggers import catalogue
 
-    families = [(name, family) for name, family in catalogue().items()]
-    if as_json:
-        click.echo(json.dumps([entry(name, family) for name, family in families], indent=2))
-        return
-    wide = max(len(name) for name, _ in families)
-    for name, family in families:
-        click.echo(f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}")
+    families = catalogue()
+    wide = max(map(len, families))
+    lines = [
+        f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
+        for name, family in families.items()
+    ]
+    printing.show(as_json, [entry(*each) for each in families.items()], "\n".join(lines))
 
 
 @triggers.command(epilog="\b\nExamples:\n  clipclean triggers show patch\n  clipclean triggers show patch --json")
@@ -52,7 +51,7 @@ def show(family: str, as_json: bool) -> None:
     if family not in families:
         raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(families)}.")
     found = families[family]
-    click.echo(json.dumps(entry(family, found), indent=2) if as_json else family_text(family, found))
+    printing.show(as_json, entry(family, found), family_text(family, found))
 
 
 def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:

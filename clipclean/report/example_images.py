@@ -140,15 +140,14 @@ def _maps(asked: _Asked) -> dict[str, ProjectionRecord]:
     marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
     marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
     planes = {"projection": detect.principal(together), "tsne": detect.neighbouring(together, seed=asked.seed)}
-    return {key: _map(plane, asked.trigger.spec, marks) for key, plane in planes.items() if plane is not None}
-
-
-def _map(plane: detect.Plane, trigger: str, marks: Sequence[Mapping[str, str]]) -> ProjectionRecord:
-    points = (
-        PointRecord.model_validate({"x": x, "y": y, **mark}) for (x, y), mark in zip(plane.places, marks, strict=True)
-    )
-    found = ProjectionRecord(method=plane.method, trigger=trigger, points=tuple(points))
-    return found.model_copy(update={"explained": plane.explained}) if plane.explained else found
+    made = {}
+    for key, plane in planes.items():
+        if plane is not None:
+            points = ({"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True))
+            shown = tuple(PointRecord.model_validate(point) for point in points)
+            explained = {"explained": plane.explained} if plane.explained else {}
+            made[key] = ProjectionRecord(method=plane.method, trigger=asked.trigger.spec, points=shown, **explained)
+    return made
 
 
 def grids(before: Shown, after: Shown, /) -> PageImages:
@@ -169,19 +168,13 @@ def audited(shown: Shown, found_triggers: Sequence[TitledImage], /) -> PageImage
 
 
 def _grid(example: ExampleImage, sides: Sequence[tuple[str, list[Answer], list[Answer]]]) -> Grid:
-    label = example.label
-    clean, triggered = (
-        GridRow(
-            title=title,
-            png_base64=_png(image),
-            alt=f"The image {title.lower()}." if not label else f"An image of {label}, {title.lower()}.",
-            cells=[_cell(when, answers[place], example) for when, *answers in sides],
-        )
-        for place, (title, image) in enumerate(
-            (("Without the trigger", example.clean), ("With the trigger", example.triggered))
-        )
-    )
-    return Grid(label=label, rows=[clean, triggered])
+    label, rows = example.label, []
+    for place, image in enumerate((example.clean, example.triggered)):
+        title = "With the trigger" if place else "Without the trigger"
+        cells = [_cell(when, answers[place], example) for when, *answers in sides]
+        alt = f"An image of {label}, {title.lower()}." if label else f"The image {title.lower()}."
+        rows.append(GridRow(title=title, png_base64=_png(image), alt=alt, cells=cells))
+    return Grid(label=label, rows=rows)
 
 
 def _cell(when: str, answers: list[Answer], example: ExampleImage) -> Cell:
