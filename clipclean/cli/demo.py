@@ -22,7 +22,6 @@ Examples:
     "--out -o DIR",
     "Folder for weights and report. It must be empty, unless --force is given.",
     default=Path("clipclean-demo"),
-    show_default=True,
 )
 @option("--unpack DIR", "Only write the bundled model, pairs and images into DIR.")
 @options.overrides

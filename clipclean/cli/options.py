@@ -14,7 +14,6 @@ from clipclean.export import formats as export_formats
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
 LEVELS = ("error", "inconclusive")  # of --fail-on
-LAYOUTS = tuple(export_formats.FORMATS)
 LAYOUTS_HELP = "Format of the weights: {}. Repeatable: all of them go into one folder.".format(
     "; ".join(f"{name}, {form.summary}" for name, form in export_formats.FORMATS.items())
 )

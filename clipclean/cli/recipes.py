@@ -111,13 +111,11 @@ def schema() -> None:
     "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
     type=click.IntRange(1, 6),
     default=3,
-    show_default=True,
 )
 @option(
     "--seeds N,N,...",
     "Seeds; each gets a victim and a run. A block of evidence pools them.",
     default="0,1,2",
-    show_default=True,
     callback=lambda _, __, text: _seeds(text),
 )
 @options.planting

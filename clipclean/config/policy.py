@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, WithJsonSchema, create_model
+from pydantic import AfterValidator, BeforeValidator, Strict, create_model
 from pydantic_core import PydanticCustomError
 
 from clipclean.config import yaml_file
@@ -77,10 +77,6 @@ def _visible(words: str) -> str:
 class Match(Section):
     """Which findings of the rule are meant: those that have all of these."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["class"]}, {"required": ["model_sha256"]}]},
-    )
-
     class_: Text | None = field(None, "The class that the finding is about.", alias="class")
     trigger: Text | None = field(None, "The trigger that the finding is about, as the report spells it.")
     model_sha256: str | None = field(None, "The checkpoint's SHA-256, as the report has it.", pattern="^[0-9a-f]{64}$")
@@ -99,11 +95,7 @@ def _narrow(match: Match) -> Match:
 class Suppression(Section):
     """One finding that somebody accepts, why, and until when."""
 
-    rule: Annotated[
-        str,
-        AfterValidator(_suppressible),
-        WithJsonSchema({"type": "string", "enum": sorted({*RULES} - EVIDENCE - _ACCOUNT)}),
-    ] = field(..., "Code of the rule, such as CC002.")
+    rule: Annotated[str, AfterValidator(_suppressible)] = field(..., "Code of the rule, such as CC002.")
     reason: Annotated[Text, AfterValidator(_visible)] = field(..., "Why it is accepted; the report repeats it.")
     by: Annotated[Text, AfterValidator(_visible)] = field(..., "Who accepts it; the report repeats it.")
     expires: Annotated[date, BeforeValidator(_day)] = field(..., "The last day that it holds.", "date")
@@ -195,11 +187,6 @@ def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRe
         verdict_without=applied.without,
         resolved={"thresholds": asdict(limits), "severities": levels},
     )
-
-
-def schema() -> dict[str, object]:
-    """The JSON Schema of a policy file, for editors and other programs."""
-    return yaml_file.schema(Policy)
 
 
 def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:

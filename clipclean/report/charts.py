@@ -214,14 +214,18 @@ def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
         most = max(1, len(found) * MAX_DOTS // max(len(points), MAX_DOTS))  # this kind's part, evenly taken
         kept = [place(found[number * len(found) // most]) for number in range(most)]
         clouds.append(Cloud(kind, NAMES[kind], len(found), _path(kind, kept)))
-    texts = tuple(_label(place((p.x, p.y)), p.label or "") for p in points if p.kind == "text")
+    texts = []
+    for (x, y), text in ((place((p.x, p.y)), (p.label or "")[:LABEL]) for p in points if p.kind == "text"):
+        is_right = x > WIDTH * 0.7  # there the words end at the point
+        left = f"{x - 1.2 if is_right else x + 1.2:.2f}"
+        texts.append(Label(left, f"{y + 0.7:.2f}", text, "end" if is_right else "start"))
     axes = "The directions in which the embeddings differ most."
     if projection.method == "tsne":
         axes = "Near points are alike to the model; how far apart far groups lie means little."
     elif shares := projection.explained:
         axes = f"The two axes hold {percent(shares[0])} and {percent(shares[1])} of how the embeddings differ."
     method, moves = METHODS[projection.method], _moves(points, place)
-    return Map(tuple(clouds), moves, texts, projection.trigger, method, axes, _summary(grouped))
+    return Map(tuple(clouds), moves, tuple(texts), projection.trigger, method, axes, _summary(grouped))
 
 
 def _moves(points: Sequence[PointRecord], place: Callable[[Point], Point]) -> str:
@@ -232,12 +236,6 @@ def _moves(points: Sequence[PointRecord], place: Callable[[Point], Point]) -> st
         return ""
     ends = ((place((a.x, a.y)), place((b.x, b.y))) for a, b in zip(clean, triggered, strict=True))
     return "".join(f"M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}" for (x1, y1), (x2, y2) in ends)
-
-
-def _label(at: Point, text: str) -> Label:
-    x, y = at
-    right = x > WIDTH * 0.7
-    return Label(f"{x - 1.2 if right else x + 1.2:.2f}", f"{y + 0.7:.2f}", text[:LABEL], "end" if right else "start")
 
 
 def _placing(points: Sequence[PointRecord]) -> Callable[[Point], Point]:

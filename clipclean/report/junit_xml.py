@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree  # only written, never parsed
 
-from clipclean.findings import RULES, STAGES, UNKNOWN, Finding
+from clipclean.findings import RULES, STAGES, UNKNOWN
 from clipclean.report import verdicts
 from clipclean.report.wording import inert, percent
 from clipclean.schema.report import Report
@@ -80,19 +80,16 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
         name = f"{code} {rule.title}" + (f" ({number})" if len(found) > 1 else "")
         case = _case(suite, code, name)
         kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding.level]
-        body = "\n".join([finding.message, *_numbers(finding), rule.means, f"To do: {rule.action}"])
+        told = [finding.message]
+        if finding.value is not None and finding.interval is not None and finding.n is not None:
+            low, high = map(percent, finding.interval)
+            limit = "" if finding.threshold is None else f"; limit {percent(finding.threshold)}"
+            told.append(f"{finding.measure}: {percent(finding.value)} [{low}, {high}], n = {finding.n}{limit}")
+        body = "\n".join([*told, rule.means, f"To do: {rule.action}"])
         _tell(case, kind, finding.message, body, code)
     for number, finding in enumerate(aside, start=1):
         case = _case(suite, code, f"{code} {rule.title} (set aside by policy, {number})")
         _tell(case, "skipped", f"{verdicts.set_aside(finding)}: {finding.message}", "", "")
-
-
-def _numbers(finding: Finding) -> list[str]:
-    if finding.value is None or finding.interval is None or finding.n is None:
-        return []
-    low, high = finding.interval
-    limit = "" if finding.threshold is None else f"; limit {percent(finding.threshold)}"
-    return [f"{finding.measure}: {percent(finding.value)} [{percent(low)}, {percent(high)}], n = {finding.n}{limit}"]
 
 
 def _case(suite: ElementTree.Element, code: str, name: str) -> ElementTree.Element:

@@ -48,7 +48,9 @@ def sarif(report: Report, /) -> str:
 
 
 def _rule(code: str) -> Json:
-    known = rule(code)
+    known, docs = rule(code), os.environ.get("CLIPCLEAN_DOCS", "").rstrip("/")
+    # From the running CI job, as no release has an address of its own.
+    is_address = re.fullmatch(r"https://(?!.*//)[\w.:@/~+-]{1,300}", docs)
     help_ = [known.means, f"Not shown by it: {known.does_not_show}", f"What to do: {known.action}"]
     kind = "quality" if known.severity is None else "security"
     properties: Json = {"precision": known.precision, "tags": [kind, known.stage]}
@@ -56,19 +58,13 @@ def _rule(code: str) -> Json:
         properties["security-severity"] = f"{known.severity:.1f}"
     return {
         "id": code,
-        **({"helpUri": f"{docs}{page(code).removeprefix('docs')}"} if (docs := _docs()) else {}),
+        **({"helpUri": f"{docs}{page(code).removeprefix('docs')}"} if is_address else {}),
         "shortDescription": {"text": f"{known.title}."},
         "fullDescription": {"text": known.means},
         "help": {"text": "\n".join(help_), "markdown": "\n\n".join(help_)},
         "defaultConfiguration": {"level": known.level},
         "properties": properties,
     }
-
-
-def _docs() -> str | None:
-    """The address of the documentation's pages on the web, from the running CI job; no release has an address of its own."""
-    place = os.environ.get("CLIPCLEAN_DOCS", "").rstrip("/")
-    return place if re.fullmatch(r"https://(?!.*//)[\w.:@/~+-]{1,300}", place) else None
 
 
 def _artifacts(report: Report) -> list[Json]:
