@@ -139,12 +139,8 @@ def recipe_of(given: Values, /) -> "Recipe":
     """The recipe with the values that are changed; raises UsageError."""
     from clipclean.config import recipe as recipes
 
-    return recipes.chosen(
-        given["recipe"],
-        given["set"],
-        max_accuracy_loss=given["max_accuracy_loss"],
-        max_minutes=given["max_minutes"],
-    )
+    budgets = {name: given[name] for name in ("max_accuracy_loss", "max_minutes")}
+    return recipes.chosen(given["recipe"], given["set"], **budgets)
 
 
 def policy_of(given: Values, /) -> "Policy":

@@ -28,6 +28,7 @@ from clipclean.schema.report import (
     RunRecord,
     SpentRecord,
     TrialRecord,
+    Verdict,
     WayRecord,
 )
 
@@ -122,9 +123,7 @@ def _is_over(attempt: Attempt) -> bool:
     return any(found.rule == "CC010" and found.level == "error" for found in attempt.findings)
 
 
-def as_it_was(
-    considered: Sequence[Considered], attempt: Attempt, budget: Budget, /, *, audit: policy.Verdict
-) -> Finding:
+def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /, *, audit: Verdict) -> Finding:
     """That the weights stay, since the best cleaning costs more than the budget.
 
     What the canaries show is no verdict on the original. That of its own audit stands: where it is a pass, which takes a clean model

@@ -1,7 +1,7 @@
 """Commands under torchrun: which process this is, where it computes, and whether it may speak."""
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from clipclean.cli import process, progress
 from clipclean.errors import UsageError
@@ -10,15 +10,8 @@ if TYPE_CHECKING:
     from clipclean.train import Launch
 
 
-class Running(NamedTuple):
-    """How this process runs: the device it computes on, as PyTorch spells it, and whether it shows no progress."""
-
-    device: str
-    quiet: bool
-
-
-def begun(given: dict[str, Any], /) -> Running:
-    """Load PyTorch, after all that can fail fast; and find what this process computes on.
+def begun(given: dict[str, Any], /) -> tuple[str, bool]:
+    """Load PyTorch, after all that can fail fast; the device, as PyTorch spells it, and whether no progress is shown.
 
     Raises:
         UsageError: there is no such device, or several processes would share one.
@@ -32,7 +25,7 @@ def begun(given: dict[str, Any], /) -> Running:
     launch = launched()
     data.use_workers(given["workers"])
     device = inputs.device_of(own_device(given["device"], launch))
-    return Running(device, given["quiet"] or (launch is not None and launch.rank > 0))
+    return device, given["quiet"] or (launch is not None and launch.rank > 0)
 
 
 def is_silent(given: dict[str, Any], /) -> bool:

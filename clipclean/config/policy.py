@@ -17,7 +17,7 @@ from clipclean.config.thresholds import Audit, AuditLimits, Thresholds
 from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
-from clipclean.schema.report import PolicyRecord
+from clipclean.schema.report import PolicyRecord, Verdict
 from clipclean.untrusted import printable
 
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
@@ -138,9 +138,6 @@ def ignoring(codes: Sequence[str], /) -> Policy:
     except PydanticCustomError as error:
         raise UsageError(f"{IGNORE} {', '.join(codes)}: a code {error.message()}.") from error
     return DEFAULT.model_copy(update={"name": IGNORE, "severities": Severities(**dict.fromkeys(names, "off"))})
-
-
-Verdict = Literal["pass", "fail", "inconclusive"]
 
 
 class Applied(NamedTuple):

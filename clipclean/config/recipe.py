@@ -23,6 +23,7 @@ DEFAULT = (
 )
 TINY = 30_000_000  # parameters; smaller models take the rates of recipes whose scale is tiny
 
+Effort = Literal["quick", "standard", "thorough"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 _weight, _share, _anomaly = (partial(field, unit=unit) for unit in ("weight", "share", "robust z"))  # fields of a unit
@@ -141,9 +142,7 @@ class Unlearn(Section):
 
     max_rounds: int = field(8, "Largest number of rounds of search and steps.", "rounds", ge=1, le=100)
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
-    effort: Literal["quick", "standard", "thorough"] = field(
-        "standard", "How hard the first search looks for suspects."
-    )
+    effort: Effort = field("standard", "How hard the first search looks for suspects.")
     outlyingness: float = _anomaly(
         2.5, "Anomaly index from which on a class is suspected and searched for again.", gt=0, le=100
     )
@@ -179,7 +178,7 @@ class Auto(Section):
     )
     rebound_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
     batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
-    effort: Literal["quick", "standard", "thorough"] = field("standard", "Effort of the searches before and after.")
+    effort: Effort = field("standard", "Effort of the searches before and after.")
     gain: float = field(
         0.005,
         "If a candidate costs less than this and removes essentially every test backdoor, later ones are skipped.",
@@ -517,7 +516,7 @@ def own_evidence(recipe: Recipe, /) -> list[Evidence]:
 
 def schema() -> dict[str, object]:
     """The JSON Schema of a recipe file, for editors and other programs."""
-    return yaml_file.schema(Recipe)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
 # Where recipes are.

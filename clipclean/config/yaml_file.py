@@ -138,11 +138,6 @@ def digest(values: Mapping[str, object], /) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def schema(model: type[Section], /) -> dict[str, object]:
-    """The JSON Schema of a file, for editors and other programs."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
-
-
 # Reading YAML: its 1.2 core scalars, one document, no anchors, aliases, tags or repeated keys; lines are kept.
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")

@@ -10,12 +10,10 @@ from typing import NamedTuple
 from clipclean.schema.report import Report, SuspectRecord
 
 _SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
-_MODEL = {"arch": "--arch", "weights": "--weights", "classes": "--classes", "templates": "--templates"}
-_MODEL |= {"reference": "--reference"}
+_MODEL = {name: f"--{name}" for name in ("arch", "weights", "classes", "templates", "reference")}
 _AUDIT = _MODEL | {"references": "--references"}
-_SANITIZE = _MODEL | {"eval_data": "--eval-data", "image_key": "--image-key", "caption_key": "--caption-key"}
 _NAMED = {"triggers": "--trigger", "target": "--target"}
-_SANITIZE |= _NAMED
+_SANITIZE = _MODEL | {"eval_data": "--eval-data", "image_key": "--image-key", "caption_key": "--caption-key"} | _NAMED
 PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
 
 

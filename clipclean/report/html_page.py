@@ -40,13 +40,6 @@ NONE = PageImages()
 MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 
 
-class MapRow(NamedTuple):
-    """The maps of one method: of the model before and after cleaning, or as it is."""
-
-    method: str
-    sides: list[tuple[str, Map]]
-
-
 class Tile(NamedTuple):
     """A key figure; ``before`` is None if there is one value only."""
 
@@ -171,8 +164,8 @@ def _loss_sum(report: Report) -> str:
     return f"Total loss = {clip:g} × L_CLIP + {own:g} × L_SS."
 
 
-def _maps(report: Report) -> list[MapRow]:
-    """The maps of each method, before and after side by side."""
+def _maps(report: Report) -> list[tuple[str, list[tuple[str, Map]]]]:
+    """Each method with its maps: of the model before and after cleaning side by side, or as it is."""
     sides: list[tuple[str, MeasurementsRecord | None]] = [
         ("before", measures.measured(report, "before")),
         ("after" if measures.has_before(report) else "", measures.measured(report, "after")),
@@ -181,4 +174,4 @@ def _maps(report: Report) -> list[MapRow]:
         [(side, drawn) for side, of in sides if of and (drawn := embedding_map(getattr(of, method)))]
         for method in ("tsne", "projection")
     ]
-    return [MapRow(drawn[0][1].method, drawn) for drawn in methods if drawn]
+    return [(drawn[0][1].method, drawn) for drawn in methods if drawn]

@@ -49,17 +49,15 @@ def plain_text(report: Report, /) -> str:
 def line(report: Report, /, *, page: str = "") -> str:
     """One line for logs: the verdict, what it rests on most, and where the page is."""
     report = inert(report)
-    parts = [f"clipclean: {report.verdict} {report.model.name}", _reason(report).rstrip("."), *([page] if page else [])]
-    return ": ".join(parts) + "\n"
-
-
-def _reason(report: Report) -> str:
     found, attack = search.strongest(report), next(iter(measures.named(report)), None)
+    reason = verdicts.headline(report).rstrip(".")
     if report.is_audit and report.suspects and found:
-        return f"class {found.class_}, {found.family} of {percent(found.size)} reaches it in {percent(found.asr.value)}"
-    if attack and attack.after:
-        return f"class {attack.after.target}, {attack.family} reaches it in {percent(attack.after.asr.value)}"
-    return verdicts.headline(report)
+        reason = (
+            f"class {found.class_}, {found.family} of {percent(found.size)} reaches it in {percent(found.asr.value)}"
+        )
+    elif attack and attack.after:
+        reason = f"class {attack.after.target}, {attack.family} reaches it in {percent(attack.after.asr.value)}"
+    return ": ".join([f"clipclean: {report.verdict} {report.model.name}", reason, *([page] if page else [])]) + "\n"
 
 
 def _about(report: Report) -> str:

@@ -663,9 +663,8 @@ def parse(value: object, /) -> Report:
         return Report.model_validate(value)
     except ValidationError as error:
         found = list(dict.fromkeys(_problems(error, value)))
-    listed = "\n".join(
-        f"  {problem}" for problem in [*found[:MAX_PROBLEMS], *(["…"] if len(found) > MAX_PROBLEMS else [])]
-    )
+    told = [*found[:MAX_PROBLEMS], *(["…"] if len(found) > MAX_PROBLEMS else [])]
+    listed = "\n".join(f"  {problem}" for problem in told)
     raise UsageError(
         f"This is not a clipclean report of schema version 2 or 1:\n{listed}\n"
         "Take an unedited report.json, and the version of clipclean in its tool.version."
