@@ -370,9 +370,5 @@ def _completed(arguments: Mapping[str, object], /, *, out: str = "") -> Mapping[
 
     given: dict[str, Any] = {name: completed(name, value) for name, value in arguments.items()}
     roles.check(given, out=out)
-    given["progress"] = given.get("progress") or _quiet
+    given["progress"] = given.get("progress") or (lambda stage, done, total: None)
     return given | (requests.fetched(given, given["progress"]) if given.get("download") else {})
-
-
-def _quiet(_stage: str, _done: int, _total: int, /) -> None:
-    """Show nothing."""

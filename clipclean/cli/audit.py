@@ -160,15 +160,10 @@ def audit_all(given: Given, models: Sequence[Path], /) -> int:
         except (RefusedInput, UsageError, Inconclusive) as error:
             verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
             lines.append(Line(verdict, str(error), error.exit_code, refused(error)))
-    if given["as_json"]:
-        printing.echo_json(
-            [
-                {"path": str(model), "exit_code": line.code, **line.content}
-                for model, line in zip(models, lines, strict=True)
-            ]
-        )
-    else:
-        click.echo(summary(models, lines, given["report_dir"]))
+    rows = [
+        {"path": str(model), "exit_code": line.code, **line.content} for model, line in zip(models, lines, strict=True)
+    ]
+    printing.show(given["as_json"], rows, summary(models, lines, given["report_dir"]))
     return max((line.code for line in lines), key=BADNESS.index)
 
 

@@ -34,7 +34,7 @@ def list_recipes(with_all: bool, as_json: bool) -> None:
         keys = {"name", "revision", "method", "scale", "description"}
         told = [
             each.model_dump(include=keys)
-            | {"sha256": recipe.digest(each), "validated": recipe.is_validated(each, overridden=False)}
+            | {"sha256": recipe.digest(each), "validated": bool(recipe.own_evidence(each))}
             for each in known
         ]
         click.echo(json.dumps(told, indent=2))

@@ -27,14 +27,12 @@ def list_runs(as_json: bool) -> None:
     They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
     """
     found = own_state.kept()
-    if as_json:
-        printing.echo_json(
-            [each._asdict() | {"folder": str(each.folder), "written": each.written.isoformat()} for each in found]
-        )
-        return
-    for each in found:
-        click.echo(f"{each.written:%Y-%m-%d %H:%M}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}")
-    click.echo(f"{plural(len(found), 'interrupted run')} in {printable(own_state.home())}")
+    rows = [each._asdict() | {"folder": str(each.folder), "written": each.written.isoformat()} for each in found]
+    lines = [
+        f"{each.written:%Y-%m-%d %H:%M}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}" for each in found
+    ]
+    lines.append(f"{plural(len(found), 'interrupted run')} in {printable(own_state.home())}")
+    printing.show(as_json, rows, "\n".join(lines))
 
 
 @runs.command(epilog="\b\nExample:\n  clipclean runs clear")

@@ -98,6 +98,8 @@ def run(given: Given, /) -> int:
         outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
+    loading = f"Load:   {FORMATS[given['format'][0]].load.format(printable(given['out']))}"
+    failed = "No weights were written: their audit failed. The same command with --keep-failed --force writes them."
     return printing.show_report(
         given,
         outcome.report,
@@ -105,7 +107,7 @@ def run(given: Given, /) -> int:
         images=outcome.images,
         place=results.place_of(request),
         page=given["out"] / "report.html",
-        closing=[how_to_load(given, exported=outcome.exported)],
+        closing=[loading if outcome.exported else failed],
     )
 
 
@@ -120,10 +122,3 @@ def chosen(given: Given, /) -> list[str]:
     if twice := [f"--{name.replace('_', '-')}" for name, key in SHORT.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
     return [*given["set"], *(f"{key}={value}" for key, value in short.items())]
-
-
-def how_to_load(given: Given, /, *, exported: bool) -> str:
-    """The closing line: how to use the weights, or to get them."""
-    if not exported:
-        return "No weights were written: their audit failed. The same command with --keep-failed --force writes them."
-    return f"Load:   {FORMATS[given['format'][0]].load.format(printable(given['out']))}"

@@ -504,11 +504,6 @@ def decides(recipe: Recipe, /) -> dict[str, object]:
     return recipe.model_dump(mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"})
 
 
-def is_validated(recipe: Recipe, /, *, overridden: bool) -> bool:
-    """Whether the recipe carries evidence that was measured on exactly these values and nothing was overridden."""
-    return not overridden and bool(own_evidence(recipe))
-
-
 def own_evidence(recipe: Recipe, /) -> list[Evidence]:
     """The evidence that was measured on exactly the values of a recipe."""
     return [block for block in recipe.evidence or () if block.recipe_sha256 == digest(recipe)]

@@ -176,15 +176,11 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
         words = f"run: fails ({', '.join(run.errors)})" if run.errors else "run: passes"
     if not trial:
         return words
-    return f"{'passes' if _passes(entry, trial, budget) else 'fails'} on the test backdoors, {words}"
-
-
-def _passes(entry: CandidateRecord, trial: TrialRecord, budget: BudgetRecord) -> bool:
-    """Whether a trial removes every planted canary, not surely over the budget; the report states it for the first trial."""
-    if trial is entry.trials[0]:
-        return entry.passes
-    removed = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]
-    return bool(removed) and all(removed) and trial.interval[0] <= budget.accuracy
+    passes = entry.passes  # the first trial: whether it removes every planted canary, not surely over the budget
+    if trial is not entry.trials[0]:
+        removed = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]
+        passes = bool(removed) and all(removed) and trial.interval[0] <= budget.accuracy
+    return f"{'passes' if passes else 'fails'} on the test backdoors, {words}"
 
 
 def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:

@@ -213,8 +213,10 @@ def _numbers(report: Report) -> Section:
     head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if two else ("#Measured",)))
     clean = [row for row in measures.without_trigger(report) if row.before or row.after]
     title, known = "Images without a trigger", bool(measures.named(report))
+    rate = report.measurements.clean_accuracy
+    told = (rate.definition if rate else None) or clean[0].measure.label if clean else ""
     tables = [
-        table(head, (_measured(row, two, limits) for row in clean), title=title, lead=clean[0].definition(report))
+        table(head, (_measured(row, two, limits) for row in clean), title=title, lead=f"{told[:1].upper()}{told[1:]}.")
         if clean
         else Table(title, "Clean accuracy was not measured.", (), ())
     ]

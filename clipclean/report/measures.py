@@ -152,12 +152,6 @@ class MeasureRow(NamedTuple):
     before: Figure | None
     after: Figure | None
 
-    def definition(self, report: Report, /) -> str:
-        """How it was measured in this run, where the report says so."""
-        rate = report.measurements.clean_accuracy
-        told = (rate.definition if rate else None) or self.measure.label
-        return f"{told[:1].upper()}{told[1:]}."
-
 
 class ComparedAttack(NamedTuple):
     """One trigger on the model before and after; each side is a probe of the report, or None."""

@@ -356,10 +356,6 @@ class SkippedRecord(Part):
     reason: str
 
 
-def _is_number(skipped: object) -> str:
-    return "list" if isinstance(skipped, list | tuple) else "number"
-
-
 class DataRecord(Part):
     """The data of a run."""
 
@@ -368,7 +364,8 @@ class DataRecord(Part):
     format: str
     pairs: Count
     skipped: Annotated[
-        Annotated[Count, Tag("number")] | Annotated[Many[SkippedRecord], Tag("list")], Discriminator(_is_number)
+        Annotated[Count, Tag("number")] | Annotated[Many[SkippedRecord], Tag("list")],
+        Discriminator(lambda skipped: "list" if isinstance(skipped, list | tuple) else "number"),
     ] = Field(description="How many samples were unusable, or which, and why.")
     digest: Sha256
     screened: Free | None = None

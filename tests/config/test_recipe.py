@@ -594,14 +594,13 @@ def test_the_digest_tells_runs_apart_and_ignores_what_changes_no_run():
 
 def test_evidence_for_these_values_validates_and_an_override_or_an_edit_ends_that(write):
     bare = recipe.load(write(""))
-    assert not recipe.is_validated(bare, overridden=False)
+    assert not recipe.own_evidence(bare)
     block = json_in_yaml({"evidence": [evidence(recipe.digest(bare))]})
     proven = recipe.load(write(block))
     assert recipe.digest(proven) == recipe.digest(bare)
-    assert recipe.is_validated(proven, overridden=False)
-    assert not recipe.is_validated(proven, overridden=True)
-    assert not recipe.is_validated(recipe.override(proven, ["train.lr=2e-5"]), overridden=False)
-    assert not recipe.is_validated(recipe.load(write(block + "train: {lr: 2e-5}\n")), overridden=False)
+    assert recipe.own_evidence(proven)
+    assert not recipe.own_evidence(recipe.override(proven, ["train.lr=2e-5"]))
+    assert not recipe.own_evidence(recipe.load(write(block + "train: {lr: 2e-5}\n")))
 
 
 def test_half_an_evidence_block_is_refused(write):
