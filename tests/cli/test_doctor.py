@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import lzma
 import re
@@ -23,12 +25,12 @@ def told(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(doctor, "wordnet", lambda: "intact")
         patch.setattr(doctor, "demo", lambda: "intact")
-        said = []
-        patch.setattr(doctor.click, "echo", said.append)
-        assert cli.main(["doctor"]) == 0
-        assert cli.main(["doctor", "--json"]) == 0
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            assert cli.main(["doctor"]) == 0
+        with contextlib.redirect_stdout(io.StringIO()) as as_json:
+            assert cli.main(["doctor", "--json"]) == 0
     assert [path.name for path in folder.iterdir()] == ["pip.py"]
-    return said[0], json.loads(said[1])
+    return text.getvalue(), json.loads(as_json.getvalue())
 
 
 def test_the_facts_are_those_of_this_machine_and_nothing_of_the_folder_runs(told):
