@@ -141,7 +141,7 @@ def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
         f"{WEIGHTS[loaded.method](loaded.loss)}; {length} in batches of {train.batch_size}; peak rate {number(train.lr)} "
         f"after {train.warmup_steps} steps"
     )
-    evidence = "measured" if recipe.is_validated(loaded, overridden=False) else "none yet"
+    evidence = "measured" if recipe.own_evidence(loaded) else "none yet"
     return code(loaded.name), prose(loaded.description), values, evidence
 
 
