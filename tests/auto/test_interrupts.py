@@ -115,7 +115,7 @@ def test_two_processes_plant_try_clean_and_choose_as_one_does(job):
         assert (out / "report.json").exists(), words
         assert [other for other, _ in others] == [0] * (size - 1), others
         if size == 2:
-            assert "2 processes share each batch and the searches" in words
+            assert "2 processes share each batch" in words
         told = steady(json.loads((out / "report.json").read_text()))
         told["auto"].pop("seconds", None)
         found[size] = (code, told, checkpoint.read(out / WEIGHTS).tensors)
