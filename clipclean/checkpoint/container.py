@@ -163,9 +163,8 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
         if at + CENTRAL.size > directory.stop or _magic(view, at) != b"PK\x01\x02":
             raise UnsafeCheckpoint("the zip archive lists fewer entries than it states.")
         fields = CENTRAL.unpack_from(view, at)
-        flags, method, crc, stored, size = fields[3], fields[4], fields[7], fields[8], fields[9]
-        name_length, extra_length, comment_length, disk = fields[10:14]
-        attributes, header = fields[15:17]
+        (flags, method), (crc, stored, size) = fields[3:5], fields[7:10]
+        name_length, extra_length, comment_length, disk, _, attributes, header = fields[10:]
         name_at = at + CENTRAL.size
         at = name_at + name_length + extra_length + comment_length
         if at > directory.stop:

@@ -1,5 +1,6 @@
 """The layouts of checkpoints: which tensors are the weights, and their names in open_clip and transformers."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -43,16 +44,6 @@ TOWERS = ("vision_model.", "text_model.")
 LARGEST_DEPTH = 1000  # blocks of one tower; no CLIP has a tenth
 
 
-def is_named(names: Collection[str], /) -> bool:
-    """Whether tensors have the names that transformers gives."""
-    return any(name.startswith(TOWERS) for name in names)
-
-
-def check(names: Collection[str], /) -> None:
-    """Raise UnsupportedModel unless the names are exactly those of a CLIPModel."""
-    _plan_of_theirs(names)
-
-
 def to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
     """A CLIPModel's state dict under open_clip's names, contiguous.
 
@@ -93,7 +84,7 @@ def from_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
 
 
 def _plan_of_theirs(names: Collection[str], /) -> dict[str, tuple[str, ...]]:
-    """``_plan`` for a CLIPModel with exactly these names."""
+    """``_plan`` for a CLIPModel with exactly these names; raises UnsupportedModel."""
     plan = _plan({ours: _depth(names, theirs) for ours, theirs in BLOCKS.items()})
     expected = [name for sources in plan.values() for name in sources]
     _refuse_others(names, expected, "its tensors are not those of transformers' CLIPModel")
@@ -211,10 +202,14 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     if derived:
         notes.append(f"dropped values that follow from the architecture: {some(derived)}")
     kept = {name: ref for name, ref in tensors.items() if name not in derived}
-    _refuse_unsupported(kept)
-    is_hugging_face = is_named(kept)
+    for prefix, words in UNSUPPORTED.items():
+        if any(name.startswith(prefix) and not name.startswith(NATIVE_TEXT) for name in kept):
+            raise UnsupportedModel(f"it is {words}")
+    if not kept:
+        raise RefusedInput("it holds no weights, only values that follow from the architecture.")
+    is_hugging_face = any(name.startswith(TOWERS) for name in kept)
     if is_hugging_face:
-        check(kept)
+        _plan_of_theirs(kept)  # refuses names that are not exactly those of a CLIPModel
         notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
     return Weights(kept, producer, tuple(notes), is_hugging_face, wrappers)
 
@@ -229,7 +224,9 @@ def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[P
     offered: list[str] = []
     first_keys = {key for key, _ in chosen.items if isinstance(key, str)}
     while True:
-        _refuse_repeated(chosen)
+        keys = [key for key, _ in chosen.items if isinstance(key, str)]
+        if twice := [key for key, count in Counter(keys).items() if count > 1]:
+            raise UnsafeCheckpoint(f"it holds {quoted(twice[0])} twice; readers differ in which one they use.")
         found = {key: value for key, value in chosen.items if isinstance(key, str) and isinstance(value, Pairs)}
         offered += [key for key, value in found.items() if _holds_tensors(value)]
         is_pending = not set(path).intersection(wanted)
@@ -294,15 +291,6 @@ def _producer(path: list[str], keys: set[str], /) -> str:
     return f"state dict under {'.'.join(path)}"
 
 
-def _refuse_repeated(chosen: Pairs, /) -> None:
-    seen: set[str] = set()
-    for key, _ in chosen.items:
-        if isinstance(key, str):
-            if key in seen:
-                raise UnsafeCheckpoint(f"it holds {quoted(key)} twice; readers differ in which one they use.")
-            seen.add(key)
-
-
 def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> None:
     """One note for each kind of what is left out."""
     kinds: dict[str, list[object]] = {}
@@ -350,15 +338,6 @@ def _without_prefixes(tensors: dict[str, TensorRef], notes: list[str], /) -> dic
     if removed:
         notes.append(f"removed the prefix {removed!r} from every name")
     return tensors
-
-
-def _refuse_unsupported(tensors: dict[str, TensorRef], /) -> None:
-    """Refuse, by name, models that are no native CLIP."""
-    for prefix, words in UNSUPPORTED.items():
-        if any(name.startswith(prefix) and not name.startswith(NATIVE_TEXT) for name in tensors):
-            raise UnsupportedModel(f"it is {words}")
-    if not tensors:
-        raise RefusedInput("it holds no weights, only values that follow from the architecture.")
 
 
 def _described(key: object, value: object, /) -> str:

@@ -104,6 +104,9 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         equals = _compared(place, built)
         digests = {place.weights.name: place.index.sha256} if place.index else {}
         digests |= {file.name: part.file.sha256 for file, part in zip(place.files, parts, strict=True)}
+        # Of one file, or of the output of sha256sum INDEX SHARD...
+        listed = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+        sha256 = parts[0].file.sha256 if len(digests) == 1 else hashlib.sha256(listed.encode()).hexdigest()
     except UnsafeCheckpoint as error:
         raise UnsafeCheckpoint(f"{path}: {error} {WAY_OUT}") from error
     except (RefusedInput, UsageError) as error:
@@ -116,7 +119,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         tensors=built,
         config=description.config if description else None,
         config_name=description.name if description else None,
-        sha256=_sha256(digests),
+        sha256=sha256,
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
         quick_gelu=parts[0].quick_gelu,
         notes=(*_notes(place, parts, chosen, description), *equals),
@@ -191,13 +194,6 @@ def _built(chosen: layouts.Weights, parts: list[_Parsed], /) -> dict[str, Tensor
     for part in parts:
         tensors.free_the_rest(named.values(), part.file)
     return named
-
-
-def _sha256(digests: Mapping[str, str], /) -> str:
-    """The digest of one file, or of the output of ``sha256sum INDEX SHARD...``."""
-    if len(digests) == 1:
-        return next(iter(digests.values()))
-    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()).hexdigest()
 
 
 def _zip(file: contents.Contents, /) -> _Parsed:
@@ -278,7 +274,13 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     Raises:
         RefusedInput: a tensor holds NaN or an infinity, or is no plain tensor of numbers.
     """
-    if odd := [name for name, each in net.state_dict().items() if not _is_plain(each)]:
+    odd = [
+        name
+        for name, each in net.state_dict().items()
+        if not (isinstance(each, Tensor) and each.layout is torch.strided)
+        or (each.is_meta or each.is_complex() or each.is_quantized)
+    ]
+    if odd:
         raise RefusedInput(
             f"{type(net).__name__} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
             "with plain weights in fp32, fp16 or bf16."
@@ -299,13 +301,6 @@ def of_module(net: nn.Module, /) -> Checkpoint:
         quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
         notes=(),
     )
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value of a state dict is a dense tensor of numbers that are there."""
-    if not isinstance(value, Tensor) or value.layout is not torch.strided:
-        return False
-    return not (value.is_meta or value.is_complex() or value.is_quantized)
 
 
 def preprocess_of(net: nn.Module, /) -> dict[str, object]:  # Any: open_clip's preprocess_cfg

@@ -162,8 +162,9 @@ def _layout(path: Path, schema: "pa.Schema", wanted: DataRequest, /) -> _Layout:
     kinds = {name: schema.field(name).type for name in columns if name is not None}
     if not _holds_images(kinds[columns.image]):
         raise _foreign(path, columns.image, kinds[columns.image], "encoded images, or names of files")
-    if columns.caption and not _holds_texts(kinds[columns.caption]):
-        raise _foreign(path, columns.caption, kinds[columns.caption], "texts, or lists of texts")
+    words = kinds[columns.caption] if columns.caption else pa.string()
+    if columns.caption and not _is_text(words.value_type if _is_list(words) else words):
+        raise _foreign(path, columns.caption, words, "texts, or lists of texts")
     label = schema.field(table.LABEL).type if table.LABEL in schema.names else pa.float64()
     has_label = _is_text(label) or pa.types.is_integer(_plain(label)) or pa.types.is_boolean(label)
     return _Layout(columns, has_label, _label_names(schema.metadata or {}), path.parent)
@@ -245,10 +246,6 @@ def _is_text(kind: "pa.DataType", /) -> bool:
 
 def _is_list(kind: "pa.DataType", /) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _holds_texts(kind: "pa.DataType", /) -> bool:
-    return _is_text(kind) or (_is_list(kind) and _is_text(kind.value_type))
 
 
 def _holds_images(kind: "pa.DataType", /) -> bool:

@@ -24,7 +24,10 @@ def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
     barred: dict[str, str] = {}
     for item, name in _walk(root, found):
         try:
-            files[name] = _source(item, root)
+            source = sample.whole_file(Path(item.path))
+            if item.is_symlink() and leads_out(source.path, root):
+                raise Unusable("a symbolic link that leads out of the folder")
+            files[name] = source
         except Unusable as error:
             barred[name] = str(error)
     names = sorted(files.keys() | barred.keys())
@@ -75,13 +78,6 @@ def _walk(root: Path, found: Listing, /) -> Iterator[tuple[os.DirEntry[str], str
                 found.ignore("symbolic links to folders", name)
             else:
                 yield item, name
-
-
-def _source(item: os.DirEntry[str], root: Path, /) -> ImageSource:
-    source = sample.whole_file(Path(item.path))
-    if item.is_symlink() and leads_out(source.path, root):
-        raise Unusable("a symbolic link that leads out of the folder")
-    return source
 
 
 def _entry(path: PurePosixPath, files: dict[str, ImageSource], /, *, caption_key: str | None) -> SampleEntry:

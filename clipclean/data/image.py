@@ -114,7 +114,10 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
     try:
         if data.startswith(b"\xff\xd8\xff"):
             _check_segments(data)
-            _check_scans(data)
+            # Each scan costs a pass over the whole image, however few bytes it has. Within one 0xFF is always followed by a zero
+            # or a restart mark, so starts of scans are counted by their two bytes; those of a thumbnail count as well.
+            if (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+                raise Unusable(f"{scans:,} scans, and {MAX_SCANS} are allowed")
             image: ImageFile.ImageFile = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         elif data.startswith(b"\x89PNG\r\n\x1a\n"):
             _check_chunks(data)
@@ -153,17 +156,6 @@ def _check_chunks(data: bytes, /) -> None:
             return
         place += 12 + int.from_bytes(data[place : place + 4])
     raise Unusable(f"more than {MAX_CHUNKS:,} chunks")
-
-
-def _check_scans(data: bytes) -> None:
-    """Refuse a JPEG of many scans: each costs a pass over the whole image, however few bytes it has.
-
-    Within a scan 0xFF is always followed by a zero or a restart mark, so starts of scans are counted by their two bytes; those of a
-    thumbnail count as well.
-    """
-    scans = data.count(b"\xff\xda")
-    if scans > MAX_SCANS:
-        raise Unusable(f"{scans:,} scans, and {MAX_SCANS} are allowed")
 
 
 def _check_size(size: tuple[int, int], /, *, max_pixels: int) -> None:

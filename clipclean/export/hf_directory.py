@@ -65,7 +65,8 @@ def _mapped_back(job: ExportJob, /) -> Parity:
     with torch.no_grad():
         images = clip.net.encode_image(samples.pixels)  # type: ignore[operator] # nn.Module's __getattr__
     texts, reader = clip.embed_tokens(samples.tokens).numpy(), "clipclean, since transformers is not installed"
-    return parity.held(samples, ReaderAnswer(images=images.numpy(), texts=texts, reader=reader), parity.FP32)
+    answer = ReaderAnswer(images=images.numpy(), texts=texts, reader=reader)
+    return parity.hold(parity.compare(samples, answer), parity.FP32)
 
 
 def check_config(model_cfg: Config, preprocess_cfg: Config, /) -> None:
@@ -211,7 +212,7 @@ def check(folder: Path, samples: ParitySamples, /) -> Reading:
         ExportMismatch: transformers cannot load the folder, or its embeddings differ.
     """
     answer = parity.ask("transformers", folder, samples)
-    found = parity.held(samples, answer, parity.FP32)
+    found = parity.hold(parity.compare(samples, answer), parity.FP32)
     alike = sum(_id_list(a) == _id_list(b) for a, b in zip(samples.tokens.numpy(), answer["tokens"], strict=True))
     return Reading(**vars(found), captions=len(samples.tokens), captions_alike=alike)
 

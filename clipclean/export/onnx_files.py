@@ -307,7 +307,7 @@ def check(
             where they should.
     """
     answer = parity.ask("onnxruntime", folder, samples, *onnx_presets.names(preset, fp16=fp16))
-    found = parity.held(samples, answer, parity.FP16 if fp16 else parity.FP32)
+    found = parity.hold(parity.compare(samples, answer), parity.FP16 if fp16 else parity.FP32)
     lengths = np.linalg.norm(np.concatenate((answer["images"], answer["texts"])), axis=1)
     furthest = float(np.abs(lengths - 1).max())
     if (normalise or preset.is_normalised) and not furthest <= UNIT:

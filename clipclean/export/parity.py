@@ -112,13 +112,6 @@ def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) 
             return answer | {"tokens": theirs["tokens"]} if "tokens" in theirs else answer
 
 
-def held(samples: ParitySamples, answer: ReaderAnswer, limits: ParityLimits, /) -> Parity:
-    """How far an answer is from ours; raises ExportMismatch unless that is within the limits."""
-    found = compare(samples, answer)
-    hold(found, limits)
-    return found
-
-
 def compare(samples: ParitySamples, answer: ReaderAnswer, /) -> Parity:
     """Our embeddings beside those of another library; theirs need not have unit length."""
     ours = _unit(samples.images.cpu().numpy()), _unit(samples.texts.cpu().numpy())
@@ -150,8 +143,8 @@ def agreement(ours: tuple[Rows, Rows], theirs: tuple[Rows, Rows], /) -> float:
     return float((similarity[np.arange(len(chosen)), chosen] >= similarity.max(1) - TIE).mean())
 
 
-def hold(parity: Parity, limits: ParityLimits, /) -> None:
-    """Raise ExportMismatch unless the parity is within the limits."""
+def hold(parity: Parity, limits: ParityLimits, /) -> Parity:
+    """The parity; raises ExportMismatch unless it is within the limits."""
     # Asked so that nan, which compares as false, is refused as well.
     if not (
         parity.max_difference <= limits.max_difference
@@ -164,3 +157,4 @@ def hold(parity: Parity, limits: ParityLimits, /) -> None:
             f"caption for {parity.top1_agreement:.1%} of the images (limit {limits.min_agreement:.0%}). "
             "Nothing was exported."
         )
+    return parity

@@ -29,6 +29,11 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
         digests: SHA-256 by name of the files, all but the statement and the checksums.
     """
     model, verdict = report["model"], report.get("verdict")
+    packages = [  # those that could change the result, as package URLs, with names normalised for these
+        {"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"}
+        for name, version in sorted(report["environment"].items())
+        if name in environment.PACKAGES
+    ]
     tensors = {entry["path"]: {TENSOR_DIGEST: entry["tensor_sha256"]} for entry in report["exports"]}
     made = {
         "_type": STATEMENT,
@@ -40,7 +45,17 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE.format(command=report["command"]),
-                "externalParameters": _parameters(report),
+                "externalParameters": {
+                    "command": report["command"],
+                    "model": model["name"],
+                    "data": report["data"]["name"],
+                    "formats": list(dict.fromkeys(entry["format"] for entry in report["exports"])),
+                    **{
+                        key: report[key]
+                        for key in ("recipe", "policy", "seed", "labels")
+                        if report.get(key) is not None
+                    },
+                },
                 "internalParameters": {"environment": report["environment"]},
                 "resolvedDependencies": [
                     {
@@ -54,7 +69,7 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
                         "digest": {DATA_DIGEST: report["data"]["digest"]},
                         "annotations": {"file": report["data"]["name"]},
                     },
-                    *_packages(report["environment"]),
+                    *packages,
                 ],
             },
             "runDetails": {
@@ -72,20 +87,3 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
 def text(report: Json, /, *, digests: Mapping[str, str]) -> str:
     """The statement as JSON."""
     return json.dumps(statement(report, digests=digests), indent=2, allow_nan=False) + "\n"
-
-
-def _parameters(report: Json, /) -> Json:
-    """The user's settings."""
-    return {
-        "command": report["command"],
-        "model": report["model"]["name"],
-        "data": report["data"]["name"],
-        "formats": list(dict.fromkeys(entry["format"] for entry in report["exports"])),
-        **{key: report[key] for key in ("recipe", "policy", "seed", "labels") if report.get(key) is not None},
-    }
-
-
-def _packages(versions: Json, /) -> list[dict[str, str]]:
-    """The packages that could change the result, as package URLs, with names normalised for these."""
-    installed = {name: version for name, version in versions.items() if name in environment.PACKAGES}
-    return [{"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"} for name, version in sorted(installed.items())]
