@@ -1,6 +1,8 @@
 """Parquet files and saved ``datasets`` folders: tables that contain the images."""
 
+import contextlib
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from clipclean.errors import RefusedInput, ResourceError
 from clipclean.untrusted import printable
 
 ROWS = 64  # most rows read at a time
+MEMORY = 4_000_000_000  # bytes of addresses that reading a file may take: a row that claims billions of empty captions takes more
 BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
 GROUP_BYTES = 20_000_000_000  # of one row group, uncompressed; writers make some hundred megabytes
 CAPTIONS = 1000  # of one image
@@ -39,7 +42,7 @@ def read_parquet(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path)
     found = Listing("parquet")
     for number, path in enumerate(paths):
         try:
-            with sample.open_regular(path) as stream:
+            with sample.open_regular(path) as stream, bounded():
                 file = pq.ParquetFile(stream, pre_buffer=False)
                 rows = _rows(path, file.metadata)
                 layout = _layout(path, file.schema_arrow, wanted)
@@ -63,7 +66,7 @@ def read_arrow(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -
     for number, path in enumerate(paths):
         try:
             sample.open_regular(path).close()  # a pipe would be waited for
-            with pa.memory_map(str(path)) as mapped:
+            with pa.memory_map(str(path)) as mapped, bounded():
                 whole = mapped.read_buffer()
                 layout, batches = _opened(path, whole, wanted)
                 with _Copies(copies / f"{number}.images", path, mapped=whole) as kept:
@@ -71,6 +74,24 @@ def read_arrow(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -
         except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
             raise _unsound(path, "Arrow", error) from error
     return found
+
+
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Within, what asks for more than ``MEMORY`` beside what there is gets a MemoryError. Linux alone has such a limit."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    if before[0] == resource.RLIM_INFINITY or before[0] > held + MEMORY:
+        resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Files are written by pyarrow, in the layouts that ``datasets`` makes of them."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipclean.data import CleanSet, ImageCache, ReadLimits, read
+from clipclean.data.arrow import MEMORY, bounded
 from clipclean.errors import RefusedInput, UsageError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -207,3 +209,10 @@ def test_more_captions_than_any_image_has_are_counted_and_not_made(
     found = read(tmp_path / "a", images=ImageCache(replace(limits, max_skipped_share=0.5)))
     assert [pair.caption for pair in found.pairs] == ["a red square"]
     assert "1,000,000 captions" in found.skipped[0].reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such limit")
+def test_what_a_file_claims_takes_no_more_memory_than_an_honest_one_needs() -> None:
+    with bounded(), pytest.raises(MemoryError):  # as pyarrow asks for a row of a billion empty captions
+        pa.allocate_buffer(2 * MEMORY)
+    assert pa.allocate_buffer(2 * MEMORY).size == 2 * MEMORY
