@@ -46,12 +46,12 @@ JOURNEYS = [
     Journey("safetensors", "JSON lines", ("hf",)),
     Journey("local-dir", "JSON array", ("open_clip",)),
     Journey("hub cache", "imagefolder", ("open_clip",)),
-    Journey("transformers", "COCO", ("transformers",)),
+    Journey("transformers", "COCO", ("hf",)),
     Journey("sharded transformers", "Parquet", ("hf",)),
     Journey("transformers", "Arrow", ("open_clip",)),
     Journey("open_clip trainer", "braces", ("hf",)),
     Journey("local-dir", "stars", ("onnx",)),
-    Journey("safetensors", "joined shards", ("safetensors",)),
+    Journey("safetensors", "joined shards", ("open_clip",)),
     Journey("plain state dict", "captions beside", ("hf",)),
     Journey("open_clip trainer", "stars", ("onnx",)),
     Journey("hub cache", "img2dataset", ("hf",)),
@@ -198,9 +198,7 @@ def by_onnx_runtime(folder: Path) -> None:
 
 LOADED = {
     "open_clip": by_open_clip,
-    "safetensors": by_open_clip,
     "hf": by_transformers,
-    "transformers": by_transformers,
     "onnx": by_onnx_runtime,
 }
 
