@@ -394,7 +394,7 @@ RULES: Mapping[str, Rule] = {
         level="warning",
         means="The run ended at the deadline of --max-minutes. The report has the results until then.",
         does_not_show="The results of the rest, such as triggers of a kind that was not reached.",
-        action="Give the same command with more minutes: an audit resumes where it ended.",
+        action="Give the same command with more minutes, and --force if it has written: it resumes where it ended.",
         severity=4.0,
         doubt=VerdictWords(
             "Time was over before the audit was, and nothing that was tried until then acts.",

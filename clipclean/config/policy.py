@@ -133,11 +133,12 @@ def ignoring(codes: Sequence[str], /) -> Policy:
     Raises:
         UsageError: a code is no rule, or the rule's findings cannot be set aside.
     """
-    try:
-        names = [_suppressible(code) for code in codes]
-    except PydanticCustomError as error:
-        raise UsageError(f"{IGNORE} {', '.join(codes)}: a code {error.message()}.") from error
-    return DEFAULT.model_copy(update={"name": IGNORE, "severities": Severities(**dict.fromkeys(names, "off"))})
+    for code in codes:
+        try:
+            _suppressible(code)
+        except PydanticCustomError as error:
+            raise UsageError(f"{IGNORE}: {printable(code)!r} {error.message()}.") from error
+    return DEFAULT.model_copy(update={"name": IGNORE, "severities": Severities(**dict.fromkeys(codes, "off"))})
 
 
 class Applied(NamedTuple):

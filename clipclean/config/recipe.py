@@ -426,7 +426,10 @@ def planting(**chosen: float) -> Planting:
     try:
         return Planting.model_validate(chosen)
     except ValidationError as error:
-        told = (f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}" for fault in error.errors())
+        told = (
+            f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['input']!r} {fault['msg'].removeprefix('Input ')}"
+            for fault in error.errors()
+        )
         raise UsageError("\n".join(told)) from error
 
 

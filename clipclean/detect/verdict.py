@@ -51,13 +51,13 @@ def _nothing_shown(searched: bool) -> Finding:
     if searched:
         return unsearched(
             "CC023",
-            "No trigger acted on this model before the cleaning: no named one, none of the panel, and the search found none. So "
-            "nothing was unlearned, and the weights are unchanged.",
+            "Before the cleaning no named trigger acted on this model, none of the panel did by more than natural triggers may, and "
+            "the search found none. So nothing was unlearned, and the weights are unchanged.",
         )
     return unsearched(
         "CC021",
-        "No trigger acted on this model before the cleaning: no named one, and none of the panel. Unknown triggers were not "
-        "searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you suspect by "
+        "Before the cleaning no named trigger acted on this model, and none of the panel did by more than natural triggers may. "
+        "Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you suspect by "
         "--trigger and --target.",
     )
 

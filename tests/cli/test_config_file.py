@@ -138,7 +138,7 @@ def test_only_the_working_folder_is_looked_at(told, monkeypatch):
     ("text", "words"),
     [
         ("output: report.html\n", "'output'.*--output is gone: use --report"),
-        ("devise: cpu\n", "'devise': no option of any command.*'device'"),
+        ("devise: cpu\n", "'devise': no option of any command.*mean 'device'"),
         ("screen: {effort: quick}\n", "'effort'.*no option of screen"),
         ("download: true\n", "'download'"),  # a flag alone asks for a network
         ("config: other.yaml\n", "'config'"),

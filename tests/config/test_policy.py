@@ -531,5 +531,5 @@ def test_ignored_rules_are_set_aside_and_told():
 
 @each("code", ["CC999", "CC004", "CC050"])
 def test_what_is_no_rule_or_cannot_be_set_aside_is_no_rule_to_ignore(code):
-    with pytest.raises(UsageError, match=code):
+    with pytest.raises(UsageError, match=f"--ignore: '{code}'"):
         policy.ignoring(["CC002", code])
