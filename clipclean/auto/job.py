@@ -166,7 +166,9 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
         audited = time.monotonic() - began
         before = suspicions.suspected(sight, bench.evidence, bench.limits)
         # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
-        copy = bench.plant(avoid=suspicions.pointed_at(before, bench.evidence, bench.limits))
+        rows = detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits)
+        unusual = [bench.evidence.classes.index(row.class_) for row in rows]
+        copy = bench.plant(avoid=[*suspicions.targets(before.suspicions), *unusual])
         considered = select.choose(
             listed(bench, recipe),
             budget=bench.budget,

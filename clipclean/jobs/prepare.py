@@ -91,7 +91,12 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
-    clean = read_data(request, images, progress, templates=() if request.templates is None else vocabulary.templates)
+    if METHODS[recipe.method].needs_captions:
+        # Labelled images without captions get captions from the templates that the user gave.
+        templates = () if request.templates is None else vocabulary.templates
+        clean = request.read_pairs(images, progress, templates=templates)
+    else:
+        clean = data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
@@ -159,21 +164,6 @@ def tell_shared(group: train.Group, /) -> None:
     """Report which work several processes share, and which the first one does alone."""
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
-
-
-def read_data(
-    request: SanitizeRequest, images: data.ImageCache, progress: Progress, /, *, templates: Sequence[str]
-) -> data.CleanSet:
-    """The clean set of a run: pairs, or images alone where the method needs no captions.
-
-    Labelled images without captions get captions from ``templates``, if the user gave some.
-
-    Raises:
-        RefusedInput, UsageError or Inconclusive: it is unusable.
-    """
-    if METHODS[request.recipe.method].needs_captions:
-        return request.read_pairs(images, progress, templates=templates)
-    return data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
 
 
 def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:

@@ -132,8 +132,9 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     )
     own = suspicions.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
-        seen = before
-        before = searching.by_first(run.group, clip, lambda: suspicions.with_found(clip, seen, evidence, own))
+        found = replace(evidence, suspicions=own, panel=())
+        more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
+        before = replace(before, known=(*before.known, *more.known))
         suspected = (*suspected, *own)
     return First(replace(evidence, suspicions=suspected), before, suspected, own, aims, seconds)
 

@@ -85,15 +85,6 @@ def acting(
     )
 
 
-def with_found(
-    clip: model.Clip, before: detect.Measurement, evidence: detect.EvalSet, found: Sequence[SuspectedTrigger], /
-) -> detect.Measurement:
-    """A measurement extended by the effect of the triggers that a search found."""
-    asked = replace(evidence, suspicions=tuple(found), panel=())
-    more = inputs.measure(clip, asked)
-    return replace(before, known=(*before.known, *more.known))
-
-
 def exhibited(
     clip: model.Clip,
     evidence: detect.EvalSet,
@@ -204,12 +195,6 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
     A trigger that was named and may act counts.
     """
     return any(found.rule in (*_SIGNS, *_UNSEARCHED) or found.trigger is not None for found in original)
-
-
-def pointed_at(seen: Suspected, evidence: detect.EvalSet, limits: AuditLimits, /) -> list[int]:
-    """Places of all classes that at least one sign points at: a backdoor that exists already is no canary."""
-    rows = detect.suspected_classes(seen.sight.search, seen.sight.measured.panel, limits=limits)
-    return [*targets(seen.suspicions), *(evidence.classes.index(row.class_) for row in rows)]
 
 
 def targets(suspected: Sequence[Suspicion], /) -> list[int]:

@@ -152,18 +152,6 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
     result.checked["checksums"] = f"{len(listed)} files"
 
 
-def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *, file: str, check: str) -> None:
-    """Compare digests of a record with those of the files; messages name both."""
-    unread = {finding.file for finding in result.findings if finding.kind == "unreadable"}
-    for name, digest in sorted(claimed.items()):
-        if name in unread:
-            continue
-        if name not in present:
-            result.differs(file, check, f"names {name[:200]!a}, which is missing")
-        elif present[name] != digest:
-            result.differs(name, check, f"has sha256 {present[name]}, and {file} says {digest[:64]}")
-
-
 def _statement(folder: Path, present: dict[str, str], result: Result, /) -> statement.Json | None:
     """The in-toto statement, if it can be read: it speaks of every file, as it is."""
     name, check = statement.NAME, "statement"
@@ -183,7 +171,12 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> stat
     if stated is None:
         return None
     subjects = _digests_in(stated.get("subject"))
-    _hold(subjects, present, result, file=name, check=check)
+    unread = {finding.file for finding in result.findings if finding.kind == "unreadable"}
+    for file, digest in sorted(subjects.items()):
+        if file not in present and file not in unread:
+            result.differs(name, check, f"names {file[:200]!a}, which is missing")
+        elif file in present and file not in unread and present[file] != digest:
+            result.differs(file, check, f"has sha256 {present[file]}, and {name} says {digest[:64]}")
     for missing in sorted(present.keys() - subjects.keys() - {*records.UNSTATED, SIGNATURE}):
         result.differs(name, check, f"says nothing of {missing}")
     if not _digests_in(stated.get("subject"), statement.TENSOR_DIGEST):

@@ -104,16 +104,13 @@ class Group:
         losses = torch.stack([value.float() for value in parts.values()])
         # In buckets: a message for each of hundreds of tensors would cost more than their bytes.
         for bucket in _buckets([*gradients, *statistics, losses]):
-            self._average(bucket)
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            with _reaching(self):
+                dist.all_reduce(flat)
+            flat /= self.size
+            for tensor, part in zip(bucket, torch.split(flat, [t.numel() for t in bucket]), strict=True):
+                tensor.copy_(part.view(tensor.shape))
         return dict(zip(parts, losses.unbind(), strict=True))
-
-    def _average(self, tensors: Sequence[Tensor]) -> None:
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _reaching(self):
-            dist.all_reduce(flat)
-        flat /= self.size
-        for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
-            tensor.copy_(part.view(tensor.shape))
 
     def any(self, flag: bool, /) -> bool:
         """Whether the flag is up in one of the processes; all get the same answer."""
