@@ -103,6 +103,11 @@ def some(names: Collection[object], /, *, most: int = 5, show: Callable[[object]
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
+def plural(number: int, noun: str, /) -> str:
+    """``1 round``, ``2 rounds``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 # Commands of the runners of GitHub and Azure, and of TeamCity: the first behind blanks at the start of a line, the others
 # wherever they stand in one.
 _COLONS = re.compile(r"^(\s*):(?=:)", re.MULTILINE)

@@ -17,8 +17,7 @@ from clipclean.cli import process
 from clipclean.cli.command import Given
 from clipclean.errors import RefusedInput
 from clipclean.jobs import model_paths
-from clipclean.report.wording import plural
-from clipclean.untrusted import printable, without_commands
+from clipclean.untrusted import plural, printable, without_commands
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Output

@@ -13,7 +13,7 @@ from clipclean.cli.command import CommandGroup, Given, option
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
-from clipclean.report.wording import plural
+from clipclean.untrusted import plural
 
 if TYPE_CHECKING:
     from clipclean.auto.bench import BenchRequest

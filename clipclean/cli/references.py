@@ -8,7 +8,7 @@ import click
 from clipclean.api import requests, roles
 from clipclean.cli import options, progress
 from clipclean.cli.command import CommandGroup, option
-from clipclean.report.wording import plural
+from clipclean.untrusted import plural
 
 
 @click.group(cls=CommandGroup)

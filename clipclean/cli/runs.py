@@ -8,8 +8,7 @@ from clipclean import own_state
 from clipclean.cli import options, printing
 from clipclean.cli.command import CommandGroup
 from clipclean.errors import UsageError
-from clipclean.report.wording import plural
-from clipclean.untrusted import printable
+from clipclean.untrusted import plural, printable
 
 MIB = 2**20
 

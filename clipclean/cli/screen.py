@@ -90,6 +90,5 @@ def screen(**given: Any) -> None:
     }
     printing.emit(outputs, lambda form: forms[form]())
     if not any(output.path is None for output in outputs):
-        printing.echo(
-            report.screening_text(outcome.report, width=printing.terminal_width(most=140)) + "\n", form="text"
-        )
+        text = report.screening_text(outcome.report, width=printing.terminal_width(most=140))
+        printing.echo(text + "\n", form="text")

@@ -24,8 +24,8 @@ from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
 from clipclean.progress import Progress
-from clipclean.report.wording import plural
 from clipclean.schema.report import Effort
+from clipclean.untrusted import plural
 
 FEW = 8  # images or captions of the batch whose rate is taken, if one is slow
 MANY = 64  # and if it is fast: about the batch of a search on small images

@@ -143,8 +143,7 @@ def _length(value: float, top: float) -> str:
 
 def _levels(low: float, high: float) -> list[float]:
     """Four to six round numbers that enclose both; the steps are 1, 2 or 5 times a power of ten."""
-    reach = max(high - low, 1e-9)
-    rough = reach / 4
+    rough = max(high - low, 1e-9) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next((power * factor for factor in (1, 2, 5) if power * factor >= rough), power * 10)
     numbers = range(math.floor(low / step), math.ceil(high / step) + 1)

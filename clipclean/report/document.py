@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 
 from clipclean.report import auto, charts, measures, search, verdicts
 from clipclean.report.measures import INTERVALS, MeasureRow
-from clipclean.report.wording import NOTHING, count, decimal, duration, memory, percent, percent_interval, plural
+from clipclean.report.wording import NOTHING, count, decimal, duration, memory, percent, percent_interval
 from clipclean.schema.report import FoundRecord, ProbeRecord, RateRecord, Report
+from clipclean.untrusted import plural
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 FIRST = 8  # found triggers that are shown unfolded

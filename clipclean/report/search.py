@@ -5,8 +5,9 @@ from typing import NamedTuple
 from clipclean.config.families import FAMILIES
 from clipclean.report import measures
 from clipclean.report.measures import Side
-from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval, plural
+from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
 from clipclean.schema.report import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
+from clipclean.untrusted import plural
 
 WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
 NOT_SHOWN = (

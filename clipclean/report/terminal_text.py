@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from clipclean.report import auto, measures, search, verdicts
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.wording import count, cut, decimal, inert, percent, plural
+from clipclean.report.wording import count, cut, decimal, inert, percent
 from clipclean.schema.report import Report
+from clipclean.untrusted import plural
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 LINES = 14  # one more tells what a policy did

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Need, Suppressed, rule
 from clipclean.report import measures, search
-from clipclean.report.wording import count, decimal, percent, plural
+from clipclean.report.wording import count, decimal, percent
 from clipclean.schema.report import Report
+from clipclean.untrusted import plural
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}

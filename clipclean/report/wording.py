@@ -59,11 +59,6 @@ def cut(words: str, width: int, /) -> str:
     return words if cell_len(words) <= width else f"{set_cell_size(words, width - 1).rstrip()}…"
 
 
-def plural(number: int, noun: str, /) -> str:
-    """``1 round``, ``2 rounds``."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
-
-
 def memory(size: int | None, /) -> str:
     """Bytes in the largest binary unit that leaves at least one: ``1.5 GiB``."""
     if size is None:
