@@ -34,7 +34,7 @@ def job(tmp_path, monkeypatch):
 def cleaned(job, out, progress=None):
     """A run of ``auto``: its report, without what time and memory decide, and its weights."""
     found = clipclean.sanitize(
-        job.model, job.data, out=job.folder / out, recipe="auto", overrides=CHANGES, arch=str(job.arch),
+        job.model, job.data, out=job.folder / out, recipe="auto", set=CHANGES, arch=str(job.arch),
         classes=job.classes, templates=job.templates, device="cpu", keep_failed=True, progress=progress,
     )  # fmt: skip
     told = json.loads(report.json(found))
