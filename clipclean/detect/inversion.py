@@ -131,6 +131,8 @@ class SearchCandidate:
         size: its size; the family's cap if none worked.
         is_reached: whether one worked.
         is_stopped: whether it stopped before the last step, since other classes were nearer; then the size is a lower bound.
+        afresh: the size from a fresh start, where one that was given led to a smaller trigger. Other classes are compared with it:
+            a tile that somebody planted for one class, and that no gradient leads to, shall not hide the trigger of another.
     """
 
     family: str
@@ -139,6 +141,12 @@ class SearchCandidate:
     size: float
     is_reached: bool
     is_stopped: bool = False
+    afresh: float | None = None
+
+    @property
+    def usual(self) -> float:
+        """The size that searches by gradients alone come to."""
+        return self.size if self.afresh is None else self.afresh
 
     def found(self, classes: Sequence[str], /, *, side: int) -> InvertedTrigger:
         """The trigger as a value; ``side`` is that of the images, in px."""
@@ -230,7 +238,11 @@ def targeted(
     plan = Round(effort.first, effort.images, effort.success, is_halved=effort.halves)
     first = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
     # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
-    first = [min((c for c in first if c.target == target), key=lambda c: c.size) for target in targets]
+    given = {c.target: c for c in sorted(first[len(targets) :], key=lambda c: -c.size)}
+    first = [
+        replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
+        for c in first[: len(targets)]
+    ]
     if not FAMILIES[family].is_general:
         return first
     finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
@@ -240,7 +252,7 @@ def targeted(
         last or embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator
     )
     again = {c.target: c for c in second if c.is_reached}
-    return [again.get(c.target, c) for c in first]
+    return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
 
 
 @torch.no_grad()

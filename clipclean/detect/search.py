@@ -550,11 +550,12 @@ def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate], attract
     family = candidate.family
     pulls = pulled(dict(enumerate(attractions)), family)
 
-    def size(of: SearchCandidate) -> float:
+    def relative(size: float, target: int) -> float:
         # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
-        return math.log(compared(family, of.size)) + pulls.get(of.target, 0.0)
+        return math.log(compared(family, size)) + pulls.get(target, 0.0)
 
-    return min(size(c) for c in made if c.family == family and c.target != candidate.target) - size(candidate)
+    others = [relative(c.usual, c.target) for c in made if c.family == family and c.target != candidate.target]
+    return min(others) - relative(candidate.size, candidate.target)
 
 
 def outsides(made: Sequence[SearchCandidate], /) -> dict[int, float]:
@@ -577,7 +578,7 @@ def _compact_margin(target: int, masks: Mapping[int, float]) -> float:
 
 def others_of(candidate: SearchCandidate, made: Sequence[SearchCandidate], /) -> list[float]:
     """The sizes of the other classes in the family of a candidate."""
-    return [c.size for c in made if c.family == candidate.family and c.target != candidate.target]
+    return [c.usual for c in made if c.family == candidate.family and c.target != candidate.target]
 
 
 def _gap(size: float, others: Sequence[float]) -> float:

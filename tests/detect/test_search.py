@@ -18,6 +18,7 @@ from clipclean.detect.search import (
     divided,
     drawn,
     leading,
+    others_of,
     outsides,
     suspected,
 )
@@ -188,6 +189,15 @@ def mask_of(target, size, *, at=None, is_reached=True):
 def test_where_no_class_stands_apart_those_farthest_from_the_median_lead():
     made = [mask_of(target, size) for target, size in enumerate((0.09, 0.085, 0.08, 0.06, 0.059))]
     assert leading(made, outsides(made), most=2) == [4, 3]
+
+
+def test_a_tile_for_another_class_does_not_hide_the_trigger_that_the_search_finds():
+    sizes = (0.2, 0.2, 0.2, 0.02)
+    plain = [mask_of(target, size) for target, size in enumerate(sizes)]
+    decoy = [replace(plain[0], size=0.01, afresh=0.2), *plain[1:]]
+    assert leading(plain, {}, most=1) == [3]
+    assert set(leading(decoy, {}, most=2)) == {0, 3}
+    assert others_of(decoy[3], decoy) == others_of(plain[3], plain)
 
 
 def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones():
