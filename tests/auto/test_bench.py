@@ -139,7 +139,7 @@ def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):
     assert cli.main(command(job, "--write")) == 0
     made = recipe.load(job.folder / "mine.yaml")
     (block,) = made.evidence
-    assert recipe.is_validated(made, overridden=False)
+    assert recipe.own_evidence(made)
     assert (block.pairs, block.seeds, block.before.clean_accuracy.n) == (96, (1,), 96)
     assert block.before.attack_success.value - block.before.base_rate.value >= 0.5
     assert "patch" in capsys.readouterr().out
