@@ -88,5 +88,5 @@ def test_the_demo_runs_to_its_end(tmp_path, monkeypatch, capsys):
     named = found["before"]["measurements"]["probes"][0]
     assert (named["target"], named["known"]) == (demo.TARGET, True)
     assert named["excess_asr"]["value"] > 0.5  # the bundled model is backdoored
-    assert "local-dir:out" in capsys.readouterr().out
+    assert "out/report.html" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
