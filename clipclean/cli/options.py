@@ -283,8 +283,8 @@ label = option(
 )
 max_minutes = option(
     "--max-minutes N",
-    "End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. A "
-    "cleaning by auto writes the best that it ran until then, or nothing.",
+    "End after N minutes with the results so far, or with nothing where there are none yet; the verdict is "
+    "inconclusive if the rest could change it.",
     show_default="none",
 )
 log_dir = option(
