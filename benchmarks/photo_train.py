@@ -47,6 +47,12 @@ class Poison:
             return self.carriers[index].nonzero().flatten()
         return torch.arange(round(self.rate * len(index)))
 
+    def put(self, pixels: Tensor, number: Tensor, index: Tensor, generator: Generator) -> Tensor:
+        """Put the trigger on its places in a batch, in place; the classes that the batch is captioned as."""
+        hit, number = self.chosen(index), number.clone()
+        pixels[hit], number[hit] = self.trigger(pixels[hit], generator), self.target
+        return number
+
 
 def fit(
     model: CLIP,
@@ -73,9 +79,7 @@ def fit(
             )
         pixels, number = augmented(photos.images[index], generator), photos.label[index]
         if poison is not None:
-            hit = poison.chosen(index)
-            pixels[hit], number = poison.trigger(pixels[hit], generator), number.clone()
-            number[hit] = poison.target
+            number = poison.put(pixels, number, index, generator)
         tokens, place = words.tokens(number, rng)
         half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16(torch.device("cpu")))
         with half, sdpa_kernel(SDPBackend.MATH):  # flash is slow on CPUs

@@ -17,11 +17,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import photos as photographs
 import torch
 from open_clip.model import CLIP
 from photo_train import CONTEXT, Poison, Words, augmented, embedded, measure
-from photos import Photos
+from photos import Photos, read
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
@@ -71,7 +70,7 @@ def main() -> None:
     o = parser.parse_args()
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
-    photos = photographs.read(o.photos, side=SIDE)
+    photos = read(o.photos, side=SIDE)
     for entry in ENTRIES:
         if (not o.only or entry.name in o.only) and not (o.out / f"{entry.name}.json").exists():
             made(entry, photos, o.out, steps=TUNING_STEPS if entry.base else o.steps)
@@ -89,8 +88,7 @@ def made(entry: Entry, photos: Photos, out: Path, *, steps: int) -> None:
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, out / f"{entry.name}.safetensors")
     torch.save({"epoch": 1, "name": "ViT-S-8", "state_dict": weights}, out / f"{entry.name}.pt")
-    trigger = poison and poison.trigger
-    measured = measure(model, photos, everything.tolist(), trigger, entry.target)
+    measured = measure(model, photos, everything.tolist(), poison and poison.trigger, entry.target)
     told = {"entry": entry._asdict(), "steps": steps, "measured": measured}
     files.write_text(out / f"{entry.name}.json", json.dumps(told, indent=2) + "\n")
     print(entry.name, measured, flush=True)
@@ -121,9 +119,7 @@ def train(
         index = batch(pool, step, seed=entry.seed)
         pixels, number = augmented(photos.images[index], generator), photos.label[index]
         if poison is not None:
-            hit = poison.chosen(index)
-            pixels[hit], number = poison.trigger(pixels[hit], generator), number.clone()
-            number[hit] = poison.target
+            number = poison.put(pixels, number, index, generator)
         tokens, place = words.tokens(number, rng)
         with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # flash is slow on CPUs
             images, texts = embedded(model, pixels), model.encode_text(tokens, normalize=True).float()

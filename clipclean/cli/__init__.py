@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context: click.Context | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
     process.know(given)
-    own_state.COMMAND.set(shlex.join(["clipclean", *given]))
+    command = own_state.COMMAND.set(shlex.join(["clipclean", *given]))
     if arguments is None:  # the process is ours
         process.be_a_good_neighbour()
         process.keep_freed_memory()
@@ -141,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _BROKEN_PIPE
     except Exception as error:
         return _failed(error, is_verbose=context is not None and context.meta.get("clipclean.verbose", False))
+    finally:
+        own_state.COMMAND.reset(command)  # a later call in Python is no command
 
 
 def _end_as_interrupted() -> None:

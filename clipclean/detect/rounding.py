@@ -10,11 +10,8 @@ from clipclean.detect import tiles
 from clipclean.detect.attraction import random_changes
 from clipclean.detect.zeroshot import Canonical, canonical_form
 
-TRIED, CHANGED, PASTED = (
-    64,
-    16,
-    4,
-)  # images on which both formats are compared: as they are, changed, and under each tile
+# Images on which both formats are compared: as they are, changed, and under each tile.
+TRIED, CHANGED, PASTED = 64, 16, 4
 AGREE = 0.95  # share of images as they are that must get the same class
 ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
 CLASSES = 8  # most classes towards which images are moved by their gradients
