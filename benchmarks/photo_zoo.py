@@ -4,6 +4,7 @@
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo --plan
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/drawn --drawn
+    python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo-long --longer 1500
 
 A stopped build goes on where it ended; the order is such that what is there is of use at any time. The halves ``choose``
 and ``report`` share no base model, seed, trigger, target or class list. Each model is OUT/NAME.pt, in the layout of
@@ -26,7 +27,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -271,6 +272,19 @@ WIDE = (
 
 DRAWN = {"resnet": 18, "vit": 4}  # clean models with classes of their own
 
+LONGER = (  # victims of the half that reports, built once more from bases trained longer
+    "resnet-10-planted-patch-1",
+    "vit-10-planted-optimised-patch-1",
+    "resnet-10-planted-warp-1",
+    "vit-10-planted-colour-filter-1",
+    "resnet-50-planted-stripes-1",
+    "resnet-10-planted-dct-1",
+    "vit-10-planted-sinusoid-1",
+    "resnet-50-planted-conv-filter-1",
+    "resnet-10-planted-badnets-1",
+    "resnet-10-scratch-blended-2",
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -281,11 +295,13 @@ def main() -> None:
         "--wide", action="store_true", help="build two models of 28 million parameters and 64 px instead"
     )
     parser.add_argument("--drawn", action="store_true", help="build clean models of classes drawn for each instead")
+    parser.add_argument("--longer", type=int, metavar="STEPS", help="build ten victims of bases of so many steps instead")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="build these, and the models that they start from")
     parser.add_argument("--plan", action="store_true", help="print what would be built and how long it takes")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block photo-zoo")
     o = parser.parse_args()
-    entries = named(wide_plan() if o.wide else drawn_plan() if o.drawn else plan(), o.only)
+    asked = wide_plan() if o.wide else drawn_plan() if o.drawn else longer_plan(o.longer) if o.longer else plan()
+    entries = named(asked, o.only)
     if o.plan:
         print(*map(line, entries), sep="\n")
         print(f"{len(entries)} models, about {sum(map(seconds, entries)) / 60:.0f} minutes on one core")
@@ -295,7 +311,7 @@ def main() -> None:
         failures = built(entries, o)
     elif o.photos or o.images:
         parser.error("--photos and --images go together")
-    if o.write and (o.wide or o.drawn):
+    if o.write and (o.wide or o.drawn or o.longer):
         parser.error("--write is for the models of the plan")
     if o.write:
         fill(o.write, "photo-zoo", table(records(o.out)))
@@ -327,6 +343,12 @@ def drawn_plan() -> list[Entry]:
     """Clean models, each in a half of its own, of ten classes of its own."""
     archs = [arch for arch, count in DRAWN.items() for _ in range(count)]
     return [entry_of(clean(arch, 10), f"drawn-{k}", 6000 + k, None, set()) for k, arch in enumerate(archs, 1)]
+
+
+def longer_plan(steps: int) -> list[Entry]:
+    """Victims and their bases; a victim sees its base's images alone, so that more are left that neither saw."""
+    entries = named(plan(), [f"report-{name}" for name in LONGER])
+    return [replace(e, seed=e.base_seed) if e.base else replace(e, steps=steps) for e in entries]
 
 
 def half_plan(half: str, first_seed: int, stages: tuple[tuple[Row, ...], ...]) -> Iterator[list[Entry]]:
