@@ -56,15 +56,15 @@ bench-photos: setup
 	cp build/photo-zoo/*-*-*-*.json benchmarks/results/photo-zoo/
 	$(BIN)/python benchmarks/photo_zoo.py --out benchmarks/results/photo-zoo --write docs/evidence.md
 
-# Cleaning on that zoo, ours and others' methods on the same victims: some two minutes of a core a cell; what is there is kept.
-# CAPTIONS, COCO's captions_val2017.json (github.com/Goodman-liyu/InverTune has it), adds screening with natural captions.
+# Cleaning on that zoo, by all methods. CAPTIONS, COCO's captions_val2017.json (github.com/Goodman-liyu/InverTune), adds natural captions to screen.
 bench-cleaning-photos: bench-photos
 	$(BIN)/python benchmarks/label_free.py --photos build/photos --zoo build/photo-zoo --out benchmarks/results/label-free.json \
 	  --write docs/evidence.md
-	$(BIN)/python benchmarks/photo_cleaning.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --half report \
+	$(BIN)/python benchmarks/photo_zoo.py --photos build/photos --images $(IMAGES) --out build/photo-zoo-long --longer 1500
+	$(BIN)/python benchmarks/photo_cleaning.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo-long --half report \
 	  --out build/photo-cleaning --write docs/evidence.md --methods cleanclip-few-tiny \
 	  mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5 \
-	  par-tiny unlearn-tiny released fine-pruning clp invertune auto
+	  par-tiny unlearn-tiny released fine-pruning clp invertune default
 	$(BIN)/python benchmarks/rebound.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/rebound \
 	  --only choose-resnet-10-planted-patch-1 --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/screening-photos \

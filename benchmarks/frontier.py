@@ -2,6 +2,7 @@
 
     python benchmarks/frontier.py --cleaning build/cleaning --auto build/auto --out docs/frontier.svg
     python benchmarks/frontier.py --cleaning build/photo-cleaning --out docs/frontier-photos.svg
+    python benchmarks/frontier.py --cleaning build/usual-cleaning --out docs/frontier-usual.svg
 
 Points are read from the cells of ``benchmarks/cleaning.py`` and the results of ``benchmarks/auto.py``, or from those of
 ``benchmarks/photo_cleaning.py``, which has both. To the left is less accuracy
@@ -26,6 +27,11 @@ METHODS = {  # in the order of the legend: shape of the mark, its colour in ligh
     "invertune": ("triangle", "#00695c", "#6fcfc3"),
     "fine-pruning": ("cross", "#ad1457", "#f0a0c0"),
     "clp": ("cross", "#666666", "#b5b5b5"),
+    "default": ("circle", "#1b5e9b", "#82b6ea"),
+    "unlearn": ("circle", "#1b5e9b", "#82b6ea"),
+    "par": ("square", "#2e7d32", "#8bcf8f"),
+    "cleanclip": ("diamond", "#8e5a00", "#e0b050"),
+    "mmcl": ("cross", "#666666", "#b5b5b5"),
 }
 WIDE, HIGH, COLUMNS = 230, 190, 4  # a panel, px
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 34, 34  # of a panel, around its plot
@@ -56,14 +62,12 @@ def points(cleaning: Path, auto: Path | None) -> list[Point]:
     found = []
     for path in sorted(cleaning.glob("*.json")):
         cell = json.loads(path.read_text())
-        is_reported = (
-            cell["entry"]["trigger"]
-            and cell["entry"]["half"] == "report"
-            and not (cell.get("pictures") or cell.get("new"))
-        )
-        if is_reported and cell["seed"] == 0 and cell["method"] in METHODS:
+        entry, method = cell["entry"], cell["method"]
+        name = method.partition(":")[0] if entry["arch"] == "usual" else method
+        is_reported = entry["trigger"] and entry["half"] == "report" and not (cell.get("pictures") or cell.get("new"))
+        if is_reported and cell["seed"] == 0 and name in METHODS:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
-            found.append(Point(cell["entry"]["name"], cell["method"], lost, cell["after"]["excess"]))
+            found.append(Point(entry["name"], name, lost, cell["after"]["excess"]))
     for path in sorted(auto.glob("*-seed0.json")) if auto else ():
         row = json.loads(path.read_text())
         if row["entry"]["trigger"]:

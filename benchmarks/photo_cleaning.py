@@ -1,15 +1,16 @@
-"""What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``benchmarks/photo_zoo.py``.
+"""What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``photo_zoo.py`` and ``usual.py``.
 
-    python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo --out build/photo-cleaning \
-        --half choose --methods cleanclip-tiny released mmcl-tiny --only NAME...
-    python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table --write docs/evidence.md
+    python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo-long --out build/photo-cleaning \
+        --half report --methods default cleanclip-few-tiny released mmcl-tiny --only NAME... --seeds 0 1 2
+    python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/usual --out build/usual-cleaning --half report
+    python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table --write docs/evidence.md [--about usual]
 
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
-code runs it (``benchmarks/released.py``); one of ``benchmarks/baselines.py``; or ``auto``, the whole ``clipclean sanitize --recipe auto``
-on the same pairs and the class list, whose verdict is kept. Nobody tells it trigger or target. It gets PAIRS
-images with captions of the model's classes, of which the model saw about four fifths in training; with ``--new`` of those that no
-training saw. What was planted is measured before, after, and after a benign finetuning, on other images that no training
-saw. Every cell is one JSON file in OUT, so that a stopped run goes on. Seconds are those of the processor, of one thread.
+code runs it (``benchmarks/released.py``); one of ``benchmarks/baselines.py``; ``auto``, the whole ``clipclean sanitize --recipe auto``;
+or ``default``, the same without a recipe. The last two get the class list, and their verdict is kept. Nobody tells a method trigger or
+target. It gets PAIRS images with captions of the model's classes; what was planted is measured before, after, and after a benign
+finetuning, on SHOWN others. No training saw any of them; where there are fewer, all are taken. Every cell is one JSON file in OUT, so
+that a stopped run goes on. Seconds are those of the processor, of one thread.
 """
 
 import argparse
@@ -23,14 +24,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-PAIRS = 1200
-SHOWN = 1000  # images to measure on
-RELEASED, FINE_PRUNING, AUTO = "released", "fine-pruning", "auto"
+USUAL = "usual"  # the architecture of benchmarks/usual.py, on all classes
+PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
+USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
+USUAL_REFINETUNE = (50, 1e-4)  # steps and rate of the benign finetuning there
+RELEASED, FINE_PRUNING, AUTO, DEFAULT = "released", "fine-pruning", "auto", "default"
 CLEANCLIP = "cleanclip-few-tiny"
 CONTROL = (
     "mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,"
     "augment.least_part=0.6,augment.mirrored=0.5"  # the same values, without the second loss
 )
+USUAL_VALUES = "train.lr=1e-4,train.epochs=2"  # chosen on `planted`
+CONTROLS = {
+    CLEANCLIP: CONTROL,
+    f"cleanclip:{USUAL_VALUES}": f"mmcl:{USUAL_VALUES}",
+}  # L_CLIP alone beside each CleanCLIP
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
@@ -44,46 +52,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="the folder that benchmarks/photos.py made")
     parser.add_argument("--images", type=Path, help="the folder tiny-imagenet-200")
-    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/photo_zoo.py made")
+    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/photo_zoo.py or benchmarks/usual.py made")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), default="choose")
-    parser.add_argument("--methods", nargs="+", default=["cleanclip-tiny", "mmcl-tiny", RELEASED])
+    parser.add_argument("--methods", nargs="+", default=[DEFAULT])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--new", action="store_true", help="clean pairs that no model of the zoo was trained on")
-    parser.add_argument("--beside", metavar="NAME", help="a clean model of the zoo, for auto to compare with")
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
+    parser.add_argument("--about", choices=("photo", USUAL), default="photo", help="whose blocks --write fills")
     parser.add_argument(
-        "--write",
-        type=Path,
-        help="a page with the markers of the blocks photo-cleaning, photo-claims, photo-auto, photo-auto-new and photo-auto-beside",
+        "--write", type=Path, help="a page with the markers of the blocks ABOUT-claims, ABOUT-cleaning and ABOUT-job"
     )
     o = parser.parse_args()
     if not o.table:
         if not (o.photos and o.images and o.zoo):
             parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
         measure_all(o)
-    seen, new = (stored(o.out, o.half, new=new) for new in (False, True))
-    beside = stored(o.out, o.half, new=True, beside=True)
-    for block, text in (
-        ("photo-claims", claims(seen)),
-        ("photo-cleaning", table(seen)),
-        ("photo-auto", chosen_for(seen)),
-        ("photo-auto-new", chosen_for(new)),
-        ("photo-auto-beside", chosen_for(beside)),
-    ):
+    cells = stored(o.out, o.half)
+    for block, text in (("claims", claims(cells)), ("cleaning", table(cells)), ("job", jobs(cells))):
         print(text, end="\n\n")
         if o.write and text != NOTHING:
             from blocks import fill
 
-            fill(o.write, block, text)
+            fill(o.write, f"{o.about}-{block}", text)
 
 
-def stored(out: Path, half: str, *, new: bool, beside: bool = False) -> list[dict]:
-    """The cells of a half that are there, with pairs that the model was trained on or with new ones, beside a clean model or not."""
+def stored(out: Path, half: str) -> list[dict]:
+    """The cells of a half that are there."""
     cells = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
-    cells = [cell for cell in cells if bool(cell.get("beside")) == beside]
-    return [cell for cell in cells if cell["entry"]["half"] == half and cell.get("new", False) == new]
+    return [cell for cell in cells if cell["entry"]["half"] == half]
 
 
 def measure_all(o: argparse.Namespace) -> None:
@@ -95,7 +92,7 @@ def measure_all(o: argparse.Namespace) -> None:
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
         words = (entry["name"], method.translate(str.maketrans(":/,=", "____")), str(seed))
-        place = o.out / f"{'-'.join(words)}{ending(o)}.json"
+        place = o.out / f"{'-'.join(words)}.json"
         if is_current(place, method):
             continue
         cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
@@ -105,8 +102,9 @@ def measure_all(o: argparse.Namespace) -> None:
 
 def victims(o: argparse.Namespace) -> list[dict]:
     """Entries of the zoo: those named, else every victim of the half."""
-    records = [json.loads(path.read_text()) for path in sorted(o.zoo.glob(f"{o.half}-*.json"))]
-    entries = {r["entry"]["name"]: r["entry"] for r in records if o.only or r["counts_as"] == "backdoored"}
+    records = [json.loads(path.read_text()) for path in sorted(o.zoo.glob("*.json"))]
+    mine = [r for r in records if "entry" in r and r["entry"]["half"] == o.half]
+    entries = {r["entry"]["name"]: r["entry"] for r in mine if o.only or r["counts_as"] == "backdoored"}
     return [entries[name] for name in o.only if name in entries] if o.only else list(entries.values())
 
 
@@ -114,20 +112,19 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     """One model through one method, measured before, after, and after a benign finetuning."""
     from zoo import finetune_benignly
 
-    from clipclean import detect
     from clipclean.jobs import inputs
 
     tested, pairs = loaded(o, entry)
-    clip = tested.clip
+    clip, more = tested.clip, {}
     evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
     before, began = inputs.measure(clip, evidence), time.process_time()
-    if method == AUTO:
-        clip, told = automatic(o, entry, seed)
+    if method in (AUTO, DEFAULT):
+        clip, told, more = job(o, entry, method, seed)
     else:
         told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
     seconds = time.process_time() - began
     after = inputs.measure(clip, evidence)
-    finetune_benignly(clip, pairs)
+    finetune_benignly(clip, pairs, *(USUAL_REFINETUNE if entry["arch"] == USUAL else ()))
     rebound = inputs.measure(clip, evidence)
     sides = {"before": before, "after": after, "rebound": rebound}
     return {
@@ -137,39 +134,27 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
         "told": told,
         "seconds": seconds,
         "pairs": len(pairs),
-        "new": o.new,
-        "beside": o.beside,
+        "images": len(evidence.pixels),
         "also": [f"`{unseeded(each['trigger'])}` → {each['target']}" for each in planted_in(o, entry)[1:]],
         **{side: figures(found) for side, found in sides.items()},
-        "estimated_loss": estimate(before, after),
-        "agreement": detect.agreement(before, after).rate.value,
+        **more,
     }
 
 
-def estimate(before, after) -> dict | None:
-    """What the loss of accuracy is said to be without labels."""
-    from clipclean import detect
-
-    found = detect.estimated_loss(before, after)
-    return None if found is None else {"value": found.value, "interval": found.interval}
-
-
-def automatic(o: argparse.Namespace, entry: dict, seed: int):
-    """The model that ``auto`` writes, loaded again, and what its report says."""
+def job(o: argparse.Namespace, entry: dict, method: str, seed: int):
+    """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
     import clipclean
 
-    _, place, arch = paths(o, entry)
-    folder = o.out / "auto" / f"{entry['name']}-{seed}{ending(o)}"
-    lists = o.zoo / f"{entry['half']}-{entry['classes']}"
+    weights, place, arch = paths(o, entry)
+    folder, evidence = o.out / "jobs" / f"{entry['name']}-{method}-{seed}", shown_to(o, entry)
     made = clipclean.sanitize(
-        o.zoo / f"{entry['name']}.pt",
+        weights,
         place,
         out=folder,
-        recipe="auto",
-        reference=o.zoo / f"{o.beside}.pt" if o.beside else None,
+        recipe=AUTO if method == AUTO else None,
         arch=arch,
-        classes=lists / "classes.txt",
-        templates=lists / "templates.txt",
+        classes=evidence.classes,
+        templates=evidence.templates,
         keep_failed=True,
         force=True,
         seed=seed,
@@ -178,47 +163,33 @@ def automatic(o: argparse.Namespace, entry: dict, seed: int):
     auto, findings = made["auto"], made["findings"]
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
-    words = [made["verdict"], *(errors or doubts), "by", auto["chosen"] if auto["changed"] else "nothing"]
-    if auto["share"] < 1:
-        words.append(f"at {auto['share']:g}")
-    words.append(f"({auto['seconds']['chosen']:.0f} s of {auto['seconds']['total']:.0f})")
-    if not auto["changed"]:
-        folder = o.zoo / f"{entry['name']}.pt"
-    return loaded(o, entry, folder)[0].clip, " ".join(words)
-
-
-def ending(o: argparse.Namespace) -> str:
-    """The end of the names of a cell and of its run."""
-    return f"{'-new' if o.new else ''}{f'-beside-{o.beside}' if o.beside else ''}"
-
-
-def is_new(o: argparse.Namespace) -> bool:
-    """Whether the clean pairs are to be new to the model; other scripts have no such option."""
-    return getattr(o, "new", False)
+    words = [made["verdict"], *(errors or doubts), "by", made["recipe"]["name"]]
+    if auto:
+        words += [auto["chosen"] if auto["changed"] else "nothing", f"at {auto['share']:g}"]
+    shares = [made[side]["clean_accuracy"] for side in ("before", "after")]
+    lost = 100 * (shares[0]["value"] - shares[1]["value"]) if all(shares) else None
+    if auto and not auto["changed"]:
+        return loaded(o, entry)[0].clip, " ".join(words), {"told_lost": 0.0}
+    return loaded(o, entry, folder)[0].clip, " ".join(words), {"told_lost": lost}
 
 
 def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
     """The victim's weights, its clean pairs, and its architecture."""
-    pairs = o.out / f"pairs-{entry['half']}-{entry['classes']}{'-new' if is_new(o) else ''}.csv"
+    pairs = o.out / f"pairs-{entry['arch']}-{entry['half']}-{entry['classes']}.csv"
     return o.zoo / f"{entry['name']}.pt", pairs, str(o.zoo / f"{entry['arch']}-{entry['side']}.json")
 
 
 def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
     """The victim, or other weights of its kind, and the clean pairs, a table of the photographs that lie in the data set."""
-    from photo_zoo import class_list, read
+    from photo_zoo import read
 
     from clipclean.config import recipe
     from clipclean.jobs import inputs
 
     victim, place, arch = paths(o, entry)
-    photos = read(o.photos, entry["side"])
     if not place.exists():
-        import torch
-
-        part = "audit" if is_new(o) else "train"
-        numbers = photos.among(part, torch.tensor(class_list(photos, entry["half"], entry["classes"])))
-        numbers = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(11))[:PAIRS]].tolist()
-        rng = random.Random(11)
+        photos, rng = read(o.photos, entry["side"]), random.Random(11)
+        numbers = pairs_of(photos, entry).tolist()
         told = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
         with place.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *told])
@@ -232,6 +203,33 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
     return tested, list(clean.pairs)
 
 
+def pairs_of(photos, entry: dict):
+    """Numbers of the images of the clean pairs, none of which any model of the zoo was trained on."""
+    import torch
+    from photo_zoo import class_list
+
+    numbers = photos.among("audit", torch.tensor(class_list(photos, entry["half"], entry["classes"])))
+    drawn = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(11))
+    return numbers[drawn[: USUAL_PAIRS if entry["arch"] == USUAL else PAIRS]]
+
+
+def others_of(o: argparse.Namespace, photos, entry: dict):
+    """Numbers of images that neither the model, nor what it started from, nor the cleaning was trained on."""
+    import torch
+    from photo_zoo import Entry, class_list, pool_of
+    from photos import PARTS
+
+    classes = torch.tensor(class_list(photos, entry["half"], entry["classes"]))
+    if entry["arch"] == USUAL:
+        seen = [photos.among("train", classes)]
+    else:
+        seen = [pool_of(Entry(**each), photos) for each in lineage(o, entry)]
+    free = torch.cat([photos.among(part, classes) for part in PARTS])
+    free = free[~torch.isin(free, torch.cat([*seen, pairs_of(photos, entry)]))]
+    drawn = torch.randperm(len(free), generator=torch.Generator().manual_seed(0))
+    return free[drawn[: USUAL_SHOWN if entry["arch"] == USUAL else SHOWN]]
+
+
 def shown_to(o: argparse.Namespace, entry: dict):
     """Images that neither training nor cleaning saw, with labels, and the planted trigger."""
     import torch
@@ -242,10 +240,7 @@ def shown_to(o: argparse.Namespace, entry: dict):
     from clipclean.jobs import inputs
 
     photos = read(o.photos, entry["side"])
-    classes = class_list(photos, entry["half"], entry["classes"])
-    parts = ("measure",) if is_new(o) else ("measure", "audit")
-    index = torch.cat([photos.among(part, torch.tensor(classes)) for part in parts])
-    index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(0))[:SHOWN]]
+    classes, index = class_list(photos, entry["half"], entry["classes"]), others_of(o, photos, entry)
     place = {number: k for k, number in enumerate(classes)}
     labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
     words = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3])
@@ -268,12 +263,15 @@ def shown_to(o: argparse.Namespace, entry: dict):
     )
 
 
+def lineage(o: argparse.Namespace, entry: dict) -> list[dict]:
+    """The entries of a model and of those that it was made from."""
+    base = entry["base"]
+    return [entry, *(lineage(o, json.loads((o.zoo / f"{base}.json").read_text())["entry"]) if base else [])]
+
+
 def planted_in(o: argparse.Namespace, entry: dict) -> list[dict]:
     """The entries whose triggers are in a model: its own, and that of the model that it was planted into."""
-    found = [entry] if entry["trigger"] else []
-    if entry["base"]:
-        found += planted_in(o, json.loads((o.zoo / f"{entry['base']}.json").read_text())["entry"])
-    return found
+    return [each for each in lineage(o, entry) if each["trigger"]]
 
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
@@ -304,7 +302,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     chosen = of_recipe(method)
     if chosen.method == "supervised":  # it needs a label of each image
         pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]
-    run = Run(seed, "fp32", lambda what, done, total: None)
+    run = Run(seed, "auto" if entry["arch"] == USUAL else "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
     aims = training.search(
         clip, samples, chosen, text_classifier=before.text_classifier, classes=classes, known=(), run=run
@@ -350,7 +348,7 @@ def line(cell: dict) -> str:
 
 def table(cells: list[dict]) -> str:
     """A row a method over all the victims, and a row a victim and method."""
-    cells = [cell for cell in cells if is_victim(cell)]
+    cells = [cell for cell in cells if is_victim(cell) and cell["method"] not in (AUTO, DEFAULT)]
     if not cells:
         return NOTHING
     lines = [
@@ -391,15 +389,19 @@ def unseeded(trigger: str) -> str:
 def claims(cells: list[dict]) -> str:
     """The paper's two claims: CleanCLIP removes a backdoor, L_CLIP alone does not. A row a victim, over the seeds that both have."""
     done = {(c["entry"]["name"], c["method"], c["seed"]): c for c in cells if is_victim(c)}
-    both = [(name, seed) for name, method, seed in done if method == CLEANCLIP and (name, CONTROL, seed) in done]
+    both = [
+        (name, method, seed)
+        for name, method, seed in done
+        if method in CONTROLS and (name, CONTROLS[method], seed) in done
+    ]
     lines = [
         "| victim | seeds | excess ASR before → L_CLIP alone, CleanCLIP [least, most] | taken away | distance before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | ≥ 0.8 taken away | a third of the distance | ≤ 3 points | the control leaves more | all four |",
         "|---|--:|---|---|---|---|:-:|:-:|:-:|:-:|:-:|",
     ]
     kept = []
-    for name in dict.fromkeys(name for name, _ in both):
-        seeds = sorted(seed for each, seed in both if each == name)
-        sides = [[done[name, method, seed] for seed in seeds] for method in (CONTROL, CLEANCLIP)]
+    for name, ours_by in dict.fromkeys((name, method) for name, method, _ in both):
+        seeds = sorted(seed for *each, seed in both if each == [name, ours_by])
+        sides = [[done[name, method, seed] for seed in seeds] for method in (CONTROLS[ours_by], ours_by)]
         means = {
             (side, key): [statistics.mean(c[side][key] for c in own) for own in sides]
             for side in ("before", "after")
@@ -418,7 +420,7 @@ def claims(cells: list[dict]) -> str:
         ]
         ticks = " | ".join("yes" if each else "no" for each in (*met, all(met)))
         lines.append(
-            f"| {name.split('-', 1)[1]} | {len(seeds)} | {before:.3f} → {control:.3f} {ranges[0]}, {ours:.3f} {ranges[1]} | {taken:.2f} | "
+            f"| {name.removeprefix('report-')} | {len(seeds)} | {before:.3f} → {control:.3f} {ranges[0]}, {ours:.3f} {ranges[1]} | {taken:.2f} | "
             f"{distance:.3f} → {far:.3f}, {near:.3f} | {costs[0]:.1f}, {costs[1]:.1f} | {ticks} |"
         )
     if not kept:
@@ -436,15 +438,16 @@ def is_clearly_more(control: list[dict], ours: list[dict]) -> bool:
     return beyond and all(a["excess"] > b["excess"] for a, b in pairs)
 
 
-def chosen_for(cells: list[dict]) -> str:
-    """What ``auto`` did: a row a model, victims first, and how many reach each figure."""
-    own = sorted((c for c in cells if c["method"] == AUTO), key=lambda c: (not is_victim(c), c["entry"]["name"]))
+def jobs(cells: list[dict]) -> str:
+    """What ``sanitize`` did, told nothing: a row a model, victims first, and how many reach each figure."""
+    own = [c for c in cells if c["method"] in (AUTO, DEFAULT)]
+    own.sort(key=lambda c: (c["method"], not is_victim(c), c["entry"]["name"], c["seed"]))
     if not own:
         return NOTHING
     lines = [
-        "| model | planted | seed | verdict, and what was taken (its s of all) | excess ASR before → after (95 %, n) | after a refinetune test | CA before → after (points lost) | PA of CA | processor s |",
+        "| model | planted | seed | verdict, and what was taken | excess ASR before → after (95 %, n) | after a refinetune test | CA before → after (points lost; told) | PA of CA | processor s |",
         "|---|---|--:|---|---|---|---|---|--:|",
-        *map(auto_row, own),
+        *map(job_row, own),
         "",
     ]
     victims = [c for c in own if is_victim(c)]
@@ -453,17 +456,24 @@ def chosen_for(cells: list[dict]) -> str:
         "PA at least nine tenths of CA": sum(
             c["after"]["under_trigger"] >= 0.9 * c["after"]["accuracy"] for c in victims
         ),
-        "at most two points lost": sum(each <= 2 for each in cost),
+        "at most one point lost": sum(each <= 1 for each in cost),
+        "at most 2.5": sum(each <= 2.5 for each in cost),
     }
     if victims:
         told = "; ".join(f"{words}: {hits}" for words, hits in reached.items())
         lines.append(f"Of {len(victims)} runs on victims, {told}. Lost on average: {statistics.mean(cost):.1f} points.")
         lines += by_worst(victims)
     if clean := [c for c in own if not is_victim(c)]:
-        cost = [lost(c) for c in clean]
         failed = sum(c["told"].startswith("fail") for c in clean)
-        few = sum(each <= 1 for each in cost)
-        lines.append(f"Of {len(clean)} runs on clean models {few} lose at most one point, and {failed} end in `fail`.")
+        few = sum(lost(c) <= 0.5 for c in clean)
+        lines.append(
+            f"Of {len(clean)} runs on clean models {few} lose at most half a point, and {failed} end in `fail`."
+        )
+    if known := [c for c in own if c.get("told_lost") is not None]:
+        near = sum(abs(c["told_lost"] - lost(c)) <= 1 for c in known)
+        lines.append(
+            f"The loss that the report tells is within one point of that on the other images in {near} of {len(known)} runs."
+        )
     return "\n".join(lines)
 
 
@@ -481,7 +491,7 @@ def by_worst(victims: list[dict]) -> list[str]:
     ]
 
 
-def auto_row(cell: dict) -> str:
+def job_row(cell: dict) -> str:
     entry, before, after, back = cell["entry"], cell["before"], cell["after"], cell["rebound"]
     planted, attack, again, under = "nothing", "–", "–", "–"
     if entry["trigger"]:
@@ -490,10 +500,11 @@ def auto_row(cell: dict) -> str:
         planted = " and ".join([planted, *cell.get("also", ())])
         attack = f"{before['excess']:.3f} → {after['excess']:.3f} ({low:.3f} to {high:.3f}, n {after['n']})"
         again, under = f"{back['excess']:.3f}", f"{after['under_trigger'] / after['accuracy']:.2f}"
-    cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({lost(cell):.1f})"
+    said = cell.get("told_lost")
+    cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({lost(cell):.1f}{'' if said is None else f'; {said:.1f}'})"
     return (
-        f"| {entry['name'].split('-', 1)[1]} | {planted} | {cell['seed']} | {cell['told']} | {attack} | {again} | {cost} | {under} | "
-        f"{cell['seconds']:.0f} |"
+        f"| {entry['name'].removeprefix(entry['half'] + '-')} | {planted} | {cell['seed']} | {cell['told']} | {attack} | {again} | {cost} | "
+        f"{under} | {cell['seconds']:.0f} |"
     )
 
 

@@ -295,7 +295,9 @@ def main() -> None:
         "--wide", action="store_true", help="build two models of 28 million parameters and 64 px instead"
     )
     parser.add_argument("--drawn", action="store_true", help="build clean models of classes drawn for each instead")
-    parser.add_argument("--longer", type=int, metavar="STEPS", help="build ten victims of bases of so many steps instead")
+    parser.add_argument(
+        "--longer", type=int, metavar="STEPS", help="build ten victims of bases of so many steps instead"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="build these, and the models that they start from")
     parser.add_argument("--plan", action="store_true", help="print what would be built and how long it takes")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block photo-zoo")
@@ -414,6 +416,8 @@ def seconds(entry: Entry) -> float:
 def class_list(photos: Photos, half: str, count: int) -> list[int]:
     """Numbers of the classes of a list. The lists of a half lie in each other; 10 and 50 share none with the other half."""
     own = [row[0] for row in photos.names]
+    if count == len(own):
+        return list(range(count))
     if half.startswith("drawn"):
         return random.Random(half).sample(range(len(own)), count)
     tens = {name: [own.index(c) for c in chosen] for name, chosen in TEN.items()}
@@ -425,22 +429,10 @@ def class_list(photos: Photos, half: str, count: int) -> list[int]:
 
 def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, int]]) -> None:
     """The configs for ``--arch``; and for each class list its names, the templates and about 1,000 images to audit on."""
-    from train import MEAN, STD
-
     from clipclean import files
 
-    preprocess = {
-        "mean": MEAN.flatten().tolist(),
-        "std": STD.flatten().tolist(),
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-    }
     for arch, side in SIDES.items():
-        told = {
-            "model_cfg": config_of(arch, side) | {"quick_gelu": False},
-            "preprocess_cfg": {"size": side, **preprocess},
-        }
-        files.write_text(out / f"{arch}-{side}.json", json.dumps(told, indent=2) + "\n")
+        files.write_text(out / f"{arch}-{side}.json", arch_file(config_of(arch, side), side))
     for half, count in sorted(lists):
         folder = out / f"{half}-{count}"
         if (folder / "classes.txt").exists():
@@ -453,6 +445,18 @@ def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, 
                 shutil.copy(images / photos.files[k], place)
         files.write_text(folder / "templates.txt", "".join(f"{t}\n" for t in photographs.TEMPLATES[:3]))
         files.write_text(folder / "classes.txt", "".join(f"{photos.names[k][0]}\n" for k in numbers))
+
+
+def arch_file(config: dict, side: int) -> str:
+    """What ``--arch`` reads."""
+    from train import MEAN, STD
+
+    preprocess = {"mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(), "interpolation": "bicubic"}
+    told = {
+        "model_cfg": config | {"quick_gelu": False},
+        "preprocess_cfg": {"size": side, "resize_mode": "shortest", **preprocess},
+    }
+    return json.dumps(told, indent=2) + "\n"
 
 
 def build(entries: list[Entry], photos: Path, out: Path) -> list[str]:

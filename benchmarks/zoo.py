@@ -548,17 +548,17 @@ def figures(measured: dict) -> dict:
     }
 
 
-def finetune_benignly(clip, pairs: list) -> None:
+def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float | None = None) -> None:
     """Go on training on clean pairs, in place, as whoever deploys the model might."""
     from clipclean.attack import poison
     from clipclean.config import recipe
 
-    (steps, seed), control = REFINETUNE, recipe.load("mmcl-tiny")
+    seed, control = REFINETUNE[1], recipe.load("mmcl-tiny")
     poison.finetune(
         clip,
         pairs,
         control,
-        recipe.planting(steps=steps, batch_size=128, lr=control.train.lr),
+        recipe.planting(steps=steps, batch_size=128, lr=lr or control.train.lr),
         implants=(),
         seed=seed,
         progress=lambda what, done, total: None,

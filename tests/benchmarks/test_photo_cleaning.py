@@ -86,20 +86,21 @@ def test_seeds_of_one_method_alone_and_poisonings_that_failed_are_left_out(clean
     assert cleaning.claims(alone[1:]) == "Not measured yet."
 
 
-def test_what_auto_did_is_counted_apart_for_victims_and_clean_models(cleaning):
+def test_what_the_job_did_is_counted_apart_for_victims_and_clean_models(cleaning):
     runs = [
-        cell("auto", 0.008, lost=0.01, told="pass by unlearn-tiny"),
-        cell("auto", 0.04, lost=0.04, told="fail CC010", name="dct"),
+        cell("auto", 0.008, lost=0.008, told="pass by unlearn-tiny") | {"told_lost": 1.5},
+        cell("auto", 0.04, lost=0.04, told="fail CC010", name="dct") | {"told_lost": 1.5},
         clean("inconclusive CC063 by nothing", lost=0.0),
         clean("fail CC010 by par-tiny", lost=0.05),
     ]
-    *rows, victims, models = cleaning.chosen_for(runs).splitlines()
+    *rows, victims, models, told = cleaning.jobs(runs).splitlines()
     assert len([row for row in rows if row.startswith("| ")]) == 1 + 4  # the head as well
     assert victims == (
         "Of 2 runs on victims, excess ASR at most 0.01: 1; at most 0.05: 2; at most 0.05 after the refinetune test: 2; "
-        "PA at least nine tenths of CA: 1; at most two points lost: 1. Lost on average: 2.5 points."
+        "PA at least nine tenths of CA: 1; at most one point lost: 1; at most 2.5: 1. Lost on average: 2.4 points."
     )
-    assert models == "Of 2 runs on clean models 1 lose at most one point, and 1 end in `fail`."
+    assert models == "Of 2 runs on clean models 1 lose at most half a point, and 1 end in `fail`."
+    assert told.endswith("in 1 of 2 runs.")
 
 
 def test_a_victim_with_several_seeds_counts_by_its_worst(cleaning):
@@ -110,7 +111,7 @@ def test_a_victim_with_several_seeds_counts_by_its_worst(cleaning):
         cell("auto", 0.001, name="dct", seed=1),
         cell("auto", 0.9, name="warp"),
     ]
-    assert cleaning.chosen_for(runs).splitlines()[-1] == (
+    assert cleaning.jobs(runs).splitlines()[-1] == (
         "Of 2 victims with several seeds, with every seed, excess ASR at most 0.01: 1; at most 0.05: 2; at most 0.05 after the refinetune "
         "test: 2. Between seeds the excess of a victim differs by 0.022 at most."
     )
@@ -146,7 +147,7 @@ def test_a_model_that_was_planted_into_a_planted_one_has_both_triggers(cleaning,
 
 
 def test_both_triggers_of_a_model_stand_in_its_row(cleaning):
-    row = cleaning.auto_row(cell("auto", 0.0) | {"also": ["`stripes` → koala"]})
+    row = cleaning.job_row(cell("auto", 0.0) | {"also": ["`stripes` → koala"]})
     assert "`patch:size=0.2` → lion and `stripes` → koala" in row
 
 
