@@ -67,8 +67,7 @@ def test_a_victim_meets_the_claims_if_all_four_conditions_hold(cleaning):
 )
 def test_each_condition_can_fail_alone(cleaning, number, ours, control):
     rows, _ = ticks(cleaning, cell(cleaning.CLEANCLIP, **ours), cell(cleaning.CONTROL, **control))
-    assert [place for place, tick in enumerate(rows[0][:4]) if tick == "no"] == [number]
-    assert rows[0][4] == "no"
+    assert [place for place, tick in enumerate(rows[0]) if tick == "no"] == [number, 4]
 
 
 def test_the_control_leaves_more_only_if_it_does_so_with_every_seed(cleaning):
@@ -147,8 +146,8 @@ def test_a_model_that_was_planted_into_a_planted_one_has_both_triggers(cleaning,
 
 
 def test_both_triggers_of_a_model_stand_in_its_row(cleaning):
-    row = cleaning.job_row(cell("auto", 0.0) | {"also": ["`stripes` → koala"]})
-    assert "`patch:size=0.2` → lion and `stripes` → koala" in row
+    told = cleaning.job_row(cell("auto", 0.0) | {"also": ["`stripes` → koala"]})
+    assert "`patch:size=0.2` → lion and `stripes` → koala" in told
 
 
 def test_the_control_differs_from_the_recipe_in_the_second_loss_alone(cleaning, script):
