@@ -101,21 +101,21 @@ tables: setup
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/cleaning --auto benchmarks/results/auto --out docs/frontier.svg
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/photo-cleaning --out docs/frontier-photos.svg
 
-# docs/speed.md and docs/scale.md, in under an hour on two idle cores; and on a GPU where there is one.
+# The tables of docs/running.md and benchmarks/results/running.md, in under an hour on two idle cores; and on a GPU where there is one.
 bench-speed: setup
-	$(BIN)/python benchmarks/speed.py --out build/speed --write docs/speed.md
-	$(BIN)/python benchmarks/speed.py --out build/speed --compile --write docs/speed.md
-	$(BIN)/python benchmarks/loader.py --out build/loader --write docs/speed.md
-	$(BIN)/python benchmarks/audit_cost.py --write docs/speed.md
-	$(BIN)/python benchmarks/scale.py --write docs/scale.md
-	$(BIN)/python benchmarks/growth.py --write docs/scale.md
+	$(BIN)/python benchmarks/speed.py --out build/speed --write docs/running.md
+	$(BIN)/python benchmarks/speed.py --out build/speed --compile --write benchmarks/results/running.md
+	$(BIN)/python benchmarks/loader.py --out build/loader --write benchmarks/results/running.md
+	$(BIN)/python benchmarks/audit_cost.py --write benchmarks/results/running.md
+	$(BIN)/python benchmarks/scale.py --write benchmarks/results/running.md
+	$(BIN)/python benchmarks/growth.py --write benchmarks/results/running.md
 
 clean:
 	rm -rf build dist .venv clipclean-demo
 
 # Ten million mutated files for every reader of files from outside, for at most SECONDS (an hour).
 fuzz: setup
-	nice -n 19 $(BIN)/python benchmarks/fuzz.py --seconds $(or $(SECONDS),3600) --out build/fuzz.json --write docs/scanners.md
+	nice -n 19 $(BIN)/python benchmarks/fuzz.py --seconds $(or $(SECONDS),3600) --out build/fuzz.json --write benchmarks/results/safety.md
 .PHONY: fuzz
 
 # What docs/tested.md says of the report's page: accessibility in four views, and printed length. Needs npm, and Chromium on the PATH or as CHROMIUM=FILE.

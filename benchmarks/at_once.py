@@ -1,6 +1,6 @@
 """One audit alone, and two at once, each with the threads that it takes by itself.
 
-    python benchmarks/at_once.py --write docs/speed.md
+    python benchmarks/at_once.py --write benchmarks/results/running.md
 
 Quick audits of the bundled model, each a process of its own with a cache of its own, on an otherwise idle machine. Twice the load on the same
 processors should take at most 1.5 times as long as one audit alone: threads that spin while they wait would make it far more.

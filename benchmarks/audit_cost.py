@@ -1,6 +1,6 @@
 """What an audit takes beside the bare passes through the model that it consists of.
 
-    python benchmarks/audit_cost.py --write docs/speed.md
+    python benchmarks/audit_cost.py --write benchmarks/results/running.md
 
 An audit (the panel, and the search) runs once with its calls of the towers noted down: kind and shape of each batch. Those
 calls are then repeated alone, on tensors that lie ready: forward where no gradient was asked for, forward and backward to

@@ -1,11 +1,10 @@
 """Say what an audit and a cleaning of a model of usual size cost, from operations counted on shapes and from rates.
 
-    python benchmarks/costs.py --write README.md
+    python benchmarks/costs.py --write docs/running.md
 
 Nothing is timed here, and the table says so. ``time = operations / rate``. Operations are those of products and convolutions; a
 search goes back to the pixels alone, so that its way back costs as much as its way forward. The rate of two processor cores is the
-one at which the steps of a finetuning were measured (docs/speed.md, "The step"); that of an H100 is its peak times an
-assumed utilisation, which the batches of a search, of eight images at 224 px, do not reach: a lower bound.
+one at which the steps of a finetuning were measured (docs/running.md, "The step").
 
     python benchmarks/costs.py --check ViT-B-32-quickgelu
 
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from blocks import fill
-from scale import PEAK, UTILISATION, architecture, text_of
+from scale import architecture, text_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,7 +33,7 @@ IMAGES, CLASSES, TEMPLATES = 400, 1000, 7  # measured on, and of the zero-shot c
 STEPS, BATCH = 100, 64  # of the cleaning
 LIBRARIES = 0.7e9  # bytes of a process before it reads a model
 EFFORTS = ("quick", "standard")
-# Operations a second of two cores, as measured: docs/speed.md, peak of a thread × 2 × share of it in a step.
+# Operations a second of two cores, as measured: docs/running.md, peak of a thread × 2 × share of it in a step.
 CORES = {"ViT-B": (2 * 113e9 * 0.81, 2 * 488e9 * 0.55), "RN50": (2 * 113e9 * 1.24, 2 * 488e9 * 0.66)}
 
 
@@ -125,16 +124,15 @@ def measured(each: Work, /) -> float:
 def table(works: dict[str, Work], /) -> str:
     """One row a model and job."""
     rows = [
-        "| model | job | two CPU cores, fp32 | two CPU cores, bfloat16 | one H100, at least | memory, fp32 |",
-        "| --- | --- | --: | --: | --: | --: |",
+        "| model | job | two CPU cores, fp32 | two CPU cores, bfloat16 | memory, fp32 |",
+        "| --- | --- | --: | --: | --: |",
     ]
     for name, each in works.items():
         fp32, bf16 = CORES["RN50" if name.startswith("RN") else "ViT-B"]
         jobs = {f"`audit`, effort {effort}": audit(each, effort) for effort in EFFORTS}
         jobs[f"`cleanclip`, {STEPS} steps of {BATCH} pairs"] = cleaning(each)
         for job, (single, reducible, memory) in jobs.items():
-            whole = single + reducible
-            times = (whole / fp32, single / fp32 + reducible / bf16, whole / (PEAK * UTILISATION))
+            times = ((single + reducible) / fp32, single / fp32 + reducible / bf16)
             cells = " | ".join(minutes(seconds) for seconds in times)
             rows.append(f"| {name.removesuffix('-quickgelu')} | {job} | {cells} | {memory / 1e9:.1f} GB |")
     return "\n".join(rows)

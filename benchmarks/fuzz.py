@@ -1,6 +1,6 @@
 """Mutated files by the million through every reader of files from outside: ``make fuzz``.
 
-    nice -n 19 python benchmarks/fuzz.py --inputs 10000000 --seconds 3600 --out build/fuzz.json --write docs/scanners.md
+    nice -n 19 python benchmarks/fuzz.py --inputs 10000000 --seconds 3600 --out build/fuzz.json --write benchmarks/results/safety.md
 
 Each input is an honest file or one of ``tests/hostile``, changed at random (``tests/attacks/edits.py``), for one of the readers of
 ``tests/attacks/readers.py``. An input follows from the seed, the reader and its number alone: ``--only READER:NUMBER`` repeats one.
@@ -11,7 +11,7 @@ input is read or refused with a printable message, no file appears, and no child
 What has been reached is written after every turn, so that a run may be ended at any time; the same ``--out`` and seed go on from there.
 Runs with other seeds, at the same time or on other machines, are added up by ``--add``; ``--inputs 0`` only adds up:
 
-    python benchmarks/fuzz.py --inputs 0 --seed 16 --out build/16.json --add build/17.json build/18.json --write docs/scanners.md
+    python benchmarks/fuzz.py --inputs 0 --seed 16 --out build/16.json --add build/17.json build/18.json --write benchmarks/results/safety.md
 """
 
 import argparse

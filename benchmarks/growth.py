@@ -1,6 +1,6 @@
 """How cost grows with pairs, classes, triggers and model size, measured on what fits here.
 
-    python benchmarks/growth.py --write docs/scale.md
+    python benchmarks/growth.py --write benchmarks/results/running.md
 
 One thing grows at a time, the others stay: the pairs of an epoch of CleanCLIP, the classes of the zero-shot classifier, the
 triggers that images are measured under, all on the bundled model and data; and the model, by CleanCLIP steps on random

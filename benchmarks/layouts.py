@@ -1,7 +1,7 @@
 """Whole CLIPs through every layout, in and out: parity, tensor digests, time and memory of each export.
 
-    python benchmarks/layouts.py --out build/layouts --write docs/export.md
-    python benchmarks/layouts.py --out build/layouts --models ViT-L-14-quickgelu --pairs 8 --write docs/export.md
+    python benchmarks/layouts.py --out build/layouts --write benchmarks/results/layouts.md
+    python benchmarks/layouts.py --out build/layouts --models ViT-L-14-quickgelu --pairs 8 --write benchmarks/results/layouts.md
 
 The weights are random. A torch checkpoint becomes open_clip's directory, that becomes transformers' (a ResNet has none),
 and that the ONNX graphs, and open_clip's directory again: each by ``clipclean export`` in a process of its own, with one

@@ -1,6 +1,6 @@
 """How far the loader holds a run up, and how long a first epoch takes beside a pipeline that opens each image twice.
 
-    python benchmarks/loader.py --out build/loader --write docs/speed.md
+    python benchmarks/loader.py --out build/loader --write benchmarks/results/running.md
 
 2,000 JPEGs of 640 x 480 are made (smooth random fields and shapes, quality 90). Two things are measured, each in turns:
 

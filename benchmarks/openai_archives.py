@@ -1,7 +1,7 @@
 """The TorchScript reader on archives that OpenAI's public CLIP code wrote, with random weights.
 
     git clone https://github.com/openai/CLIP build/openai-clip
-    python benchmarks/openai_archives.py --clip build/openai-clip --write docs/scanners.md
+    python benchmarks/openai_archives.py --clip build/openai-clip --write benchmarks/results/safety.md
 
 OpenAI's releases are such archives: their model traced in half precision. Their code is imported from where it was
 cloned, the model is built, traced and saved as theirs are, and read by clipclean. Expected: every tensor of the state

@@ -1,6 +1,6 @@
 """Time and memory of reading a ViT-B/32 of 600 MB, beside what the usual loaders take for the same file.
 
-    python benchmarks/reading.py --out build/reading --write docs/scanners.md
+    python benchmarks/reading.py --out build/reading --write benchmarks/results/safety.md
 
 Each measurement is a process of its own on one thread of torch, forked once everything is imported, with the file in the
 system's cache; the rows of a file take turns. ``loader`` is ``torch.load(weights_only=True, mmap=False)``, or

@@ -1,6 +1,6 @@
 """Say what cleaning a large CLIP costs, from operations counted on shapes and from stated rates.
 
-    python benchmarks/scale.py --write docs/scale.md
+    python benchmarks/scale.py --write benchmarks/results/running.md
 
 Nothing is timed here. ``time = operations / (GPUs × peak × utilisation)``; the peak is the maker's, the utilisation is an
 assumption that the page states, and memory is what weights, gradients, moments and kept activations take.

@@ -2,7 +2,7 @@
 
     python -m venv build/scanners
     build/scanners/bin/python -m pip install modelscan==0.8.8 picklescan==1.0.5 modelaudit==0.2.54
-    python benchmarks/scanners.py --bin build/scanners/bin --write docs/scanners.md --table benchmarks/results/scanners.csv
+    python benchmarks/scanners.py --bin build/scanners/bin --write docs/safety.md --table benchmarks/results/scanners.csv
 
 Each scanner looks at every file, honest ones of every kind among them, in a process of its own with an hour and 16 GB and
 no hint what to look for. Files that would keep a scanner waiting for ever (named pipes, links to

@@ -1,6 +1,6 @@
 """What each measure brings to the passes of a search on a model of usual size: images a processor second, forward and back to the pixels.
 
-    python benchmarks/search_passes.py --write docs/speed.md
+    python benchmarks/search_passes.py --write benchmarks/results/running.md
 
 One measure after the other: fp32; bfloat16; the memory that tensors free kept for the next ones; 24 images in a pass instead of eight. Weights
 and images are random, on one thread of torch, each row in a process of its own; the first pass is not counted. Minutes are those

@@ -1,13 +1,13 @@
 """Time CleanCLIP's step against the reference way, interleaved in one run, and say how near it is to what the hardware can do.
 
-    python benchmarks/speed.py --out build/speed --write docs/speed.md
+    python benchmarks/speed.py --out build/speed --write docs/running.md
 
 The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its released
 code: originals and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is
 the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
 with a GPU the step is timed there too, at several batch sizes; without one that part says so.
 
-    python benchmarks/speed.py --out build/speed --compile --write docs/speed.md    # torch.compile, and nothing else
+    python benchmarks/speed.py --out build/speed --compile --write benchmarks/results/running.md    # torch.compile, and nothing else
 
 sets our step beside the same with both towers compiled. Captions of one length, as here, are what suits that best.
 """

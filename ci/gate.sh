@@ -4,7 +4,7 @@
 # Inputs are variables, so that no value is ever pasted into a script; an empty one counts as not given:
 #
 #   GATE_MODEL      the checkpoint (required)
-#   GATE_DATA       pictures to measure on            GATE_REFERENCE  a model that is trusted
+#   GATE_DATA       images to measure on              GATE_REFERENCE  a model that is trusted
 #   GATE_REFERENCES a file of 'references build'
 #   GATE_POLICY     policy file                       GATE_EFFORT     quick, standard or thorough
 #   GATE_CLASSES    class names, one a line           GATE_ARCH       open_clip name, or JSON file

@@ -21,7 +21,7 @@ class RefusedInput(ClipcleanError):
     """A file is missing, unreadable, unsupported or unsafe; exit 3."""
 
     exit_code = 3
-    pages: ClassVar[tuple[str, ...]] = ("checkpoints", "data")
+    pages: ClassVar[tuple[str, ...]] = ("inputs",)
 
 
 class UnsafeCheckpoint(RefusedInput):
@@ -33,7 +33,7 @@ class UnsafeCheckpoint(RefusedInput):
 class UnsupportedModel(RefusedInput):
     """A readable checkpoint of a kind that clipclean does not handle; exit 3."""
 
-    pages: ClassVar[tuple[str, ...]] = ("checkpoints",)
+    pages: ClassVar[tuple[str, ...]] = ("inputs",)
 
 
 class Inconclusive(ClipcleanError):
@@ -47,7 +47,7 @@ class ResourceError(ClipcleanError):
     """Out of memory, disk full, unwritable output or another resource; exit 5."""
 
     exit_code = 5
-    pages: ClassVar[tuple[str, ...]] = ("memory",)
+    pages: ClassVar[tuple[str, ...]] = ("running",)
 
 
 class Interrupted(ClipcleanError):

@@ -32,8 +32,19 @@ FILLED = {  # parts whose tables are measured, page by page
         "cleaning",
     ],
     "docs/experiments.md": ["experiments"],
-    "docs/speed.md": ["loader", "audit-cost"],
-    "docs/scanners.md": ["scanners", "fuzz", "reading", "openai"],
+    "docs/running.md": ["step", "gpu", "costs"],
+    "docs/safety.md": ["scanners"],
+    "benchmarks/results/layouts.md": ["layouts"],
+    "benchmarks/results/running.md": [
+        "loader",
+        "search-passes",
+        "audit-cost",
+        "compiled",
+        "at-once",
+        "growth",
+        "scale",
+    ],
+    "benchmarks/results/safety.md": ["fuzz", "reading", "openai"],
     "docs/tested.md": ["versions", "pages"],
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -124,10 +135,16 @@ def anchors(page: str) -> set[str]:
 
 @each("name", FILLED)
 def test_measured_tables_have_their_markers_once(name):
+    page = (ROOT / name).read_text(encoding="utf-8")
     for part in FILLED[name]:
-        assert text(name).count(f"<!-- {part}:begin -->") == 1
-        assert text(name).count(f"<!-- {part}:end -->") == 1
-        assert text(name).index(f"<!-- {part}:begin -->") < text(name).index(f"<!-- {part}:end -->")
+        assert page.count(f"<!-- {part}:begin -->") == page.count(f"<!-- {part}:end -->") == 1
+        assert page.index(f"<!-- {part}:begin -->") < page.index(f"<!-- {part}:end -->")
+
+
+@each("name", PAGES)
+def test_files_of_the_repository_that_a_page_names_are_there(name):
+    named = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+)`", FENCE.sub("", text(name)))
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 @each(("name", "line"), COMMANDS)

@@ -238,7 +238,7 @@ def test_every_other_kind_is_refused_with_the_reason_and_the_way_out(tmp_path, c
     assert found["kind"] == "unsupported"
     assert reason in found["error"]
     assert way_out in found["error"]
-    assert err == f"clipclean: error: {found['error']}\nclipclean: more: clipclean explain checkpoints\n"
+    assert err == f"clipclean: error: {found['error']}\nclipclean: more: clipclean explain inputs\n"
 
 
 def test_a_scale_that_training_never_reaches_is_refused(tmp_path, capsys):

@@ -15,7 +15,7 @@ from clipclean.train.distributed import Group
 from clipclean.train.loop import Batch, Loss, Step, finetune
 
 FUSED = ("cpu", "cuda")  # devices where one kernel updates weights and moments, instead of ten that each read them all
-# Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/speed.md).
+# Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/running.md).
 LEAST_PARAMETERS = 20_000_000
 
 

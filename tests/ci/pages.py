@@ -1,4 +1,4 @@
-"""What the pages in docs/ about CI say, as data."""
+"""What the page of CI says, as data."""
 
 import re
 import textwrap
@@ -7,25 +7,23 @@ from typing import Any
 import yaml
 from ci.gates import ROOT
 
-
-def text(name: str) -> str:
-    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
 
 
-def blocks(name: str, language: str) -> list[str]:
-    """The bodies of a page's fenced blocks, without the indent that they share."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", text(name), re.MULTILINE | re.DOTALL)
+def blocks(language: str) -> list[str]:
+    """The bodies of its fenced blocks, without the indent that they share."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     return [textwrap.dedent(body) for body in found]
 
 
-def documents(name: str) -> list[Any]:
-    """A page's YAML."""
-    return [yaml.safe_load(body) for body in blocks(name, "yaml")]
+def documents() -> list[Any]:
+    """Its YAML."""
+    return [yaml.safe_load(body) for body in blocks("yaml")]
 
 
-def table(name: str, head: str) -> list[list[str]]:
+def table(head: str) -> list[list[str]]:
     """The rows of the table whose first column is headed so, backticks dropped."""
-    _, _, rest = text(name).partition(f"\n| {head} |")
+    _, _, rest = TEXT.partition(f"\n| {head} |")
     lines = rest.partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
 

@@ -66,12 +66,7 @@ def test_a_file_whose_name_looks_like_an_option_is_read(inside, name):
 
 
 def test_the_arguments_of_the_page_name_an_architecture_and_keep_the_guard(inside):
-    (own,) = [
-        node
-        for document in pages.documents("pre-commit.md")
-        for node in pages.nodes(document)
-        if node.get("args", HOOK["args"]) != HOOK["args"]
-    ]
+    (own,) = [hook for hook in shown() if hook.get("args", HOOK["args"]) != HOOK["args"]]
     good(inside / "-model.pt")
     assert commit("-model.pt", args=own["args"]) == 3  # read, and it is no ViT-B-32
     assert commit("-model.pt") == 0
@@ -102,8 +97,13 @@ def test_the_hook_runs_once_at_a_time_from_its_own_checkout():
 
 
 def test_the_page_names_the_hook_and_its_local_copy():
-    hooks = [node for document in pages.documents("pre-commit.md") for node in pages.nodes(document) if "id" in node]
-    assert {hook["id"] for hook in hooks} == {HOOK["id"]}
-    (local,) = [hook for hook in hooks if hook.get("language") == "system"]
+    assert {hook["id"] for hook in shown()} == {HOOK["id"]}
+    (local,) = [hook for hook in shown() if hook.get("language") == "system"]
     shared = ("name", "entry", "args", "files", "require_serial")
     assert [local[key] for key in shared] == [HOOK[key] for key in shared]
+
+
+def shown():
+    """The hooks of the page: all that has an id and is no step of a workflow."""
+    nodes = [node for document in pages.documents() for node in pages.nodes(document)]
+    return [node for node in nodes if "id" in node and "uses" not in node]

@@ -32,7 +32,7 @@ def test_without_a_rule_all_are_listed_with_level_and_title(capsys):
     assert head.split() == ["RULE", "LEVEL", "TITLE"]
     *rows, empty, last = rows
     assert empty == ""
-    assert {"audit", "quickstart"} <= set(last.removeprefix("Pages: ").split(", "))
+    assert {"audit", "running"} <= set(last.removeprefix("Pages: ").split(", "))
     assert [row.split(maxsplit=2) for row in rows] == [[code, rule.level, rule.title] for code, rule in RULES.items()]
 
 
@@ -91,6 +91,6 @@ def test_a_page_of_the_documentation_is_printed(capsys):
 
 
 def test_a_misspelt_page_gets_near_ones_and_no_path_is_a_page(capsys):
-    assert main(["explain", "quikstart"]) == 2
-    assert "Did you mean quickstart?" in capsys.readouterr().err
+    assert main(["explain", "runing"]) == 2
+    assert "Did you mean running?" in capsys.readouterr().err
     assert main(["explain", "../README"]) == 2

@@ -227,7 +227,7 @@ def test_every_refusal_of_several_is_told(tmp_path, capsys):
     head, *reasons, more = err.splitlines()
     assert (head, more) == (
         "clipclean: error:",
-        "clipclean: more: clipclean explain checkpoints or clipclean explain data",
+        "clipclean: more: clipclean explain inputs",
     )
     names = ("text.pt", "empty.pt", "none.pt")
     assert [reason.partition(": ")[0] for reason in reasons] == [str(tmp_path / name) for name in names]
