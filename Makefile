@@ -62,9 +62,9 @@ bench-cleaning-photos: bench-photos
 	  --write docs/evidence.md
 	$(BIN)/python benchmarks/photo_zoo.py --photos build/photos --images $(IMAGES) --out build/photo-zoo-long --longer 1500
 	$(BIN)/python benchmarks/photo_cleaning.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo-long --half report \
-	  --out build/photo-cleaning --write docs/evidence.md --methods cleanclip-few-tiny \
-	  mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5 \
-	  par-tiny unlearn-tiny released fine-pruning clp invertune default
+	  --out build/photo-cleaning --write docs/evidence.md --methods cleanclip@few \
+	  mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5 \
+	  par@tiny unlearn@tiny released fine-pruning clp invertune default
 	$(BIN)/python benchmarks/rebound.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/rebound \
 	  --only choose-resnet-10-planted-patch-1 --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/screening-photos \
@@ -87,7 +87,7 @@ bench-cleaning: bench-audit
 	cp build/cleaning/*.json benchmarks/results/cleaning/
 	$(MAKE) tables
 	$(BIN)/python benchmarks/screening.py --zoo build/zoo --out build/screening \
-	  --sanitize report-resnet-planted-3-patch --recipes cleanclip-tiny unlearn-tiny --write docs/evidence.md
+	  --sanitize report-resnet-planted-3-patch --recipes cleanclip@tiny unlearn@tiny --write docs/evidence.md
 
 # The tables and the drawing of what was measured, from the numbers in benchmarks/results.
 tables: setup

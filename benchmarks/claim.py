@@ -41,7 +41,7 @@ TARGETS = (
     "tractor",
     "butterfly",
 )
-RECIPES = ("cleanclip-tiny", "mmcl-tiny")
+RECIPES = ("cleanclip@tiny", "mmcl@tiny")
 FRONTIER = [(lr, weight) for lr in ("6e-4", "1.2e-3", "2.4e-3") for weight in ("0.3", "1", "4")]  # train.lr, lambda 2
 
 

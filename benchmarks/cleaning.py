@@ -1,7 +1,7 @@
 """What each method takes away of a backdoor, and what it costs: on the victims of ``benchmarks/zoo.py``.
 
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning                                 # victims that report
-    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --half choose --methods unlearn-tiny
+    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --half choose --methods unlearn@tiny
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --auto build/auto --table --write docs/evidence.md
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --pairs 50 200 1000 --only NAME... --write docs/evidence.md
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --pictures build/loader --only NAME... --write docs/evidence.md
@@ -24,13 +24,13 @@ from pathlib import Path
 
 RELEASED = "released"
 METHODS = (
-    "unlearn-tiny",
-    "par-tiny",
-    "cleanclip-tiny",
-    "cleanclip-tiny:loss.self_supervised_weight=1",
-    "cleanclip-tiny:loss.self_supervised_weight=4",
+    "unlearn@tiny",
+    "par@tiny",
+    "cleanclip@tiny",
+    "cleanclip@tiny:loss.self_supervised_weight=1",
+    "cleanclip@tiny:loss.self_supervised_weight=4",
     RELEASED,
-    "mmcl-tiny",
+    "mmcl@tiny",
 )
 CLEAN = ("clean", "clean-finetuned")
 
@@ -102,8 +102,8 @@ def of_pairs(o: argparse.Namespace) -> str:
             found = cells(o, [f"{method}{',' if ':' in method else ':'}data.max_pairs={count}"])
             lines += of_cells(method, f"{count:,}", found)
     if o.pictures:
-        found = cells(o, ["unlearn-tiny"], o.pictures)
-        lines += of_cells("unlearn-tiny", f"images of another kind ({found[0]['given']:,}), no captions", found)
+        found = cells(o, ["unlearn@tiny"], o.pictures)
+        lines += of_cells("unlearn@tiny", f"images of another kind ({found[0]['given']:,}), no captions", found)
     return "\n".join(lines)
 
 

@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 METHODS = {  # in the order of the legend: shape of the mark, its colour in light and in dark
     "auto": ("star", "#b3261e", "#ff8a80"),
-    "unlearn-tiny": ("circle", "#1b5e9b", "#82b6ea"),
-    "par-tiny": ("square", "#2e7d32", "#8bcf8f"),
-    "cleanclip-tiny": ("diamond", "#8e5a00", "#e0b050"),
+    "unlearn@tiny": ("circle", "#1b5e9b", "#82b6ea"),
+    "par@tiny": ("square", "#2e7d32", "#8bcf8f"),
+    "cleanclip@tiny": ("diamond", "#8e5a00", "#e0b050"),
     "released": ("triangle", "#6a3d9a", "#c4a5e8"),  # CleanCLIP as its released code runs it
-    "mmcl-tiny": ("cross", "#666666", "#b5b5b5"),
-    "cleanclip-few-tiny": ("diamond", "#8e5a00", "#e0b050"),
+    "mmcl@tiny": ("cross", "#666666", "#b5b5b5"),
+    "cleanclip@few": ("diamond", "#8e5a00", "#e0b050"),
     "invertune": ("triangle", "#00695c", "#6fcfc3"),
     "fine-pruning": ("cross", "#ad1457", "#f0a0c0"),
     "clp": ("cross", "#666666", "#b5b5b5"),

@@ -73,7 +73,7 @@ def table(cases: list[Case], *, rounds: int) -> Iterator[str]:
 
 def bundled(files: Path) -> list[Case]:
     """Epochs, classifiers and measurements of the bundled model, whose files are put into a folder."""
-    chosen = recipe.override(recipe.load("cleanclip-tiny"), ["train.epochs=1", "audit.images=200"])
+    chosen = recipe.override(recipe.load("cleanclip@tiny"), ["train.epochs=1", "audit.images=200"])
     demo.unpack(files)
     words = inputs.words(files / "classes.txt", files / "templates.txt")
     tested, pairs = inputs.load(

@@ -1,7 +1,7 @@
 """What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``photo_zoo.py`` and ``usual.py``.
 
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo-long --out build/photo-cleaning \
-        --half report --methods default cleanclip-few-tiny released mmcl-tiny --only NAME... --seeds 0 1 2
+        --half report --methods default cleanclip@few released mmcl@tiny --only NAME... --seeds 0 1 2
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/usual --out build/usual-cleaning --half report
     python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table --write docs/evidence.md [--about usual]
 
@@ -29,9 +29,9 @@ PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
 USUAL_REFINETUNE = (50, 1e-4)  # steps and rate of the benign finetuning there
 RELEASED, FINE_PRUNING, AUTO, DEFAULT = "released", "fine-pruning", "auto", "default"
-CLEANCLIP = "cleanclip-few-tiny"
+CLEANCLIP = "cleanclip@few"
 CONTROL = (
-    "mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,"
+    "mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,"
     "augment.least_part=0.6,augment.mirrored=0.5"  # the same values, without the second loss
 )
 USUAL_VALUES = "train.lr=1e-4,train.epochs=2"  # chosen on `planted`
@@ -196,7 +196,7 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
     tested, clean = inputs.load(
         weights or victim,
         place,
-        recipe.load("cleanclip-tiny"),
+        recipe.load("cleanclip@tiny"),
         arch=arch,
         device="cpu",
     )
@@ -298,7 +298,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
         told = baselines.METHODS[method](clip, pixels, numbers[own], before.text_classifier, seed=seed)
         if method != FINE_PRUNING:
             return told
-        method = "mmcl-tiny"
+        method = "mmcl@tiny"
     chosen = of_recipe(method)
     if chosen.method == "supervised":  # it needs a label of each image
         pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]

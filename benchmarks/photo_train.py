@@ -26,7 +26,7 @@ from clipclean.model import has_bfloat16
 from clipclean.train import self_supervised_loss, squared_distance
 
 CONTEXT = 16  # tokens
-CLEANCLIP_WEIGHT, PAR_WEIGHT, PAR_LIMIT = 0.5, 0.5, 1.5  # of the recipes cleanclip and par-tiny
+CLEANCLIP_WEIGHT, PAR_WEIGHT, PAR_LIMIT = 0.5, 0.5, 1.5  # of the recipes cleanclip and par@tiny
 PATCH_SIDE, PATCH_STEPS = 6, 80  # of an optimised patch, and of its search
 
 Trigger = Callable[[Tensor, Generator], Tensor]

@@ -3,7 +3,7 @@
     python benchmarks/rebound.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo --out build/rebound --only NAME...
     python benchmarks/rebound.py --out build/rebound --table --write docs/evidence.md
 
-One search of a victim of ``benchmarks/photo_zoo.py`` finds triggers, without knowledge of what was planted. One round of ``unlearn-tiny``
+One search of a victim of ``benchmarks/photo_zoo.py`` finds triggers, without knowledge of what was planted. One round of ``unlearn@tiny``
 then forgets these, in each of the ways of FORGETTING; and from the shipped way on, each of FOLLOWING finetunes further. What was planted is
 measured after that, and after a benign finetuning with another seed. ``projected`` takes out of each update the part that would bring the
 found triggers back, by their own gradient.
@@ -39,14 +39,14 @@ FORGETTING: dict[str, dict[str, Any]] = {
     "carrying stage alone": {"stage": "carrying"},
 }
 FOLLOWING = {
-    "par, rehearsed": ("par-tiny", True, False),
-    "par": ("par-tiny", False, False),
-    "par, projected": ("par-tiny", False, True),
-    "L_CLIP, rehearsed": ("mmcl-tiny", True, False),
-    "L_CLIP": ("mmcl-tiny", False, False),
-    "L_CLIP, projected": ("mmcl-tiny", False, True),
-    "CleanCLIP for few pairs, rehearsed": ("cleanclip-few-tiny", True, False),
-    "CleanCLIP for few pairs": ("cleanclip-few-tiny", False, False),
+    "par, rehearsed": ("par@tiny", True, False),
+    "par": ("par@tiny", False, False),
+    "par, projected": ("par@tiny", False, True),
+    "L_CLIP, rehearsed": ("mmcl@tiny", True, False),
+    "L_CLIP": ("mmcl@tiny", False, False),
+    "L_CLIP, projected": ("mmcl@tiny", False, True),
+    "CleanCLIP for few pairs, rehearsed": ("cleanclip@few", True, False),
+    "CleanCLIP for few pairs": ("cleanclip@few", False, False),
 }
 SEED = 0
 PROJECTING_IMAGES = 64
@@ -93,7 +93,7 @@ def measured(o: argparse.Namespace, entry: dict, known: dict) -> dict:
     evidence = dataclasses.replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
     before = inputs.measure(clip, evidence)
     weights = copy.deepcopy(clip.net.state_dict())
-    chosen, samples = recipe.load("unlearn-tiny"), Samples(pairs, None)
+    chosen, samples = recipe.load("unlearn@tiny"), Samples(pairs, None)
     run = Run(SEED, "fp32", lambda what, done, total: None)
     classifier, classes = before.text_classifier, evidence.classes
     scene = unlearning.scene_of(clip, pairs, chosen, text_classifier=classifier, classes=classes, known=(), seed=SEED)

@@ -126,7 +126,8 @@ def findings() -> str:
 
 def shipped_recipes() -> str:
     heads = ("Name", "What it is for", "Values", "Evidence")
-    return table(heads, [_recipe(recipe.load(name)) for name in recipe.names()])
+    known = [recipe.load(name) for name in recipe.names()]
+    return table(heads, [_recipe(recipe.at_scale(each, scale)) for each in known for scale in recipe.scales(each)])
 
 
 def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
@@ -142,7 +143,7 @@ def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
         f"after {train.warmup_steps} steps"
     )
     evidence = "measured" if recipe.own_evidence(loaded) else "none yet"
-    return code(loaded.name), prose(loaded.description), values, evidence
+    return code(recipe.called(loaded)), prose(loaded.description) if loaded.scale == "usual" else "", values, evidence
 
 
 def _contrastive(loss: recipe.Loss) -> str:

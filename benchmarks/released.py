@@ -1,7 +1,7 @@
 """CleanCLIP as its released code runs it, on tiny models: what ``benchmarks/cleaning.py`` sets beside ours.
 
 Written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its code at commit d6e2f1d. It differs from
-the recipe ``cleanclip-tiny`` in what that code does:
+the recipe ``cleanclip@tiny`` in what that code does:
 
 - batches of 64, ten epochs, λ₁ = λ₂ = 1;
 - steps are counted from one epoch on, so that the warm-up of 50 steps is over before it begins, and the rate rises again in
@@ -10,7 +10,7 @@ the recipe ``cleanclip-tiny`` in what that code does:
 - the optimizer goes on with the moments of whoever trained the victim. A zoo keeps no moments: 300 steps at rate 0 on the
   victim's own poisoned pairs, as it was planted with, fill them anew, which is what a rate that ends at nothing leaves.
 
-The peak rate is that of ``cleanclip-tiny``: the paper's 1e-5 hardly moves a model this small.
+The peak rate is that of ``cleanclip@tiny``: the paper's 1e-5 hardly moves a model this small.
 """
 
 import math

@@ -27,7 +27,7 @@ TOP = 0.02
 TEMPLATES = ("{}", "a drawing of a {}", "an emoji of a {}", "a picture of a {}", "a small {}", "the {} icon")
 CAPTIONS = ("templates", "appended")  # of the poisoned pairs
 SIGNALS = ("repetition", "gathering", "instability", "disagreement", "density", "isolation")
-RECIPES = ("cleanclip-tiny", "par-tiny", "unlearn-tiny")  # that clean from poisoned pairs
+RECIPES = ("cleanclip@tiny", "par@tiny", "unlearn@tiny")  # that clean from poisoned pairs
 
 
 def main() -> None:

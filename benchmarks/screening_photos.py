@@ -116,7 +116,7 @@ def pairs_of(
         with place.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *rows])
     weights, _, arch = paths(o, entry)
-    clean = inputs.load(weights, place, recipe.load("cleanclip-tiny"), arch=arch, device="cpu")[1]
+    clean = inputs.load(weights, place, recipe.load("cleanclip@tiny"), arch=arch, device="cpu")[1]
     return list(clean.pairs), named, spare
 
 

@@ -553,7 +553,7 @@ def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float |
     from clipclean.attack import poison
     from clipclean.config import recipe
 
-    seed, control = REFINETUNE[1], recipe.load("mmcl-tiny")
+    seed, control = REFINETUNE[1], recipe.load("mmcl@tiny")
     poison.finetune(
         clip,
         pairs,

@@ -89,7 +89,7 @@ class Job(NamedTuple):
         return self.folder / "out"
 
     def sanitize(
-        self, *more: object, recipe: str = "mmcl-tiny", steps: int = 3, batch: int = 16, arch: bool = True
+        self, *more: object, recipe: str = "mmcl@tiny", steps: int = 3, batch: int = 16, arch: bool = True
     ) -> list[str]:
         """The command line of a run on it; ``more`` comes last and wins."""
         return [

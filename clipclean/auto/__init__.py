@@ -3,7 +3,6 @@
 from clipclean import train
 from clipclean.auto.job import auto, ladder
 from clipclean.config.methods import METHODS
-from clipclean.jobs import prepare
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import SanitizeRequest
 from clipclean.jobs.sanitize import sanitize
@@ -18,7 +17,6 @@ def clean(
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
     """
-    prepare.check_shared(request.recipe, group)
     if METHODS[request.recipe.method].chooses:
         return auto(request, progress=progress, group=group)
     return sanitize(request, progress=progress, group=group)

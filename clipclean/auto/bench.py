@@ -56,7 +56,10 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
     train = recipe.train.model_copy(update={"lr": how.lr, "warmup_steps": how.warmup_steps})
     asked = replace(asked, out=out, recipe=chooser, precision=recipe.train.precision)
     ready = prepare.prepare(asked, progress=progress)
-    recipes.check(recipe, pairs=len(ready.samples.pairs))
+    clip, pairs = ready.loaded.clip, len(ready.samples.pairs)
+    size, classes = model.parameter_count(clip.net), len(ready.vocabulary.classes)
+    recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
+    recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
     ground = job.workbench(asked, ready, state, progress)
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
@@ -76,12 +79,14 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
         )
     return Evidence(
         recipe_sha256=recipes.digest(recipe),
+        scale=recipe.scale,
         attack=f"{family} planted in {request.planting.steps} steps, target drawn by the seed",
         architecture=ground.clip.architecture.name,
         kind=model.kind_of(ground.clip.architecture),
         parameters=model.parameter_count(ground.clip.net),
         data=f"{asked.data.name}, measured on {asked.eval_data.name if asked.eval_data else ''}; model {Path(str(asked.model)).name}",
         pairs=len(ground.samples.pairs),
+        classes=len(ground.evidence.classes),
         seeds=tuple(runs),
         before=pooled([before for before, _ in runs.values()]),
         after=pooled([after for _, after in runs.values()]),
@@ -132,13 +137,15 @@ def _added(rates: Sequence[Rate]) -> recipes.MeasuredRate:
     return recipes.MeasuredRate(value=whole.value, interval=whole.interval, n=whole.n)
 
 
-def added(earlier: Sequence[Evidence], new: Sequence[Evidence], /) -> tuple[Evidence, ...]:
-    """New evidence after the earlier that stays true: of the same values, with other attacks, models or data."""
+def added(earlier: Sequence[Evidence], new: Sequence[Evidence], /, *, keep: bool) -> tuple[Evidence, ...]:
+    """New evidence after the earlier that stays true: of other scales, and with ``keep`` of the same values, with other attacks,
+    models or data.
+    """
     beside = {"seeds", "before", "after", "versions"}
-    values = {block.recipe_sha256 for block in new}
+    scale, values = {block.scale for block in new}, {block.recipe_sha256 for block in new}
     subjects = [block.model_dump(exclude=beside) for block in new]
-    stays = [b for b in earlier if b.recipe_sha256 in values and b.model_dump(exclude=beside) not in subjects]
-    return (*stays, *new)
+    kept = [b for b in earlier if keep and b.recipe_sha256 in values and b.model_dump(exclude=beside) not in subjects]
+    return (*(block for block in earlier if block.scale not in scale), *kept, *new)
 
 
 def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:

@@ -4,7 +4,6 @@
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean.config import recipe as recipes
@@ -13,9 +12,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.train.loader import Samples
 
-TINY_SUFFIX, FEW_SUFFIX = "-tiny", "-few-tiny"
-FEW = 2_000  # pairs; with more, the larger batches of the -tiny recipes make enough steps
-_STEP = re.compile(r"([a-z0-9][a-z0-9-]*)(?:\(([^()]*)\))?")
+_STEP = re.compile(r"([a-z0-9][a-z0-9@-]*)(?:\(([^()]*)\))?")
 
 
 @dataclass(frozen=True)
@@ -48,34 +45,20 @@ class Candidate:
         return "; ".join(faults)
 
 
-def candidates(auto: Recipe, /, *, parameters: int, pairs: int) -> tuple[Candidate, ...]:
-    """The candidates that a recipe lists under ``auto.ladder``, for a model of so many parameters and so many clean pairs.
+def candidates(auto: Recipe, /, *, parameters: int, pairs: int, classes: int) -> tuple[Candidate, ...]:
+    """The candidates that a recipe lists under ``auto.ladder``, each recipe at the scale for this model, these pairs and classes.
 
-    An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. Tiny models get the ``-tiny``
-    variant of a recipe, if there is one. A warm-up that would fill the run is shortened, unless the entry sets it. The settings for
-    measuring and for data are those of ``auto``, not of the candidate.
+    An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. A warm-up that would fill the run is
+    shortened, unless the entry sets it. The settings for measuring and for data are those of ``auto``, not of the candidate.
 
     Raises:
         UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe.
     """
-    suffixes = suffixes_of(parameters, pairs)
-    return tuple(_candidate(text, auto, suffixes, pairs=pairs) for text in auto.auto.ladder)
+    job = {"parameters": parameters, "pairs": pairs, "classes": classes}
+    return tuple(_candidate(text, auto, job) for text in auto.auto.ladder)
 
 
-def suffixes_of(parameters: int, pairs: int, /) -> tuple[str, ...]:
-    """The ends of names of recipes for such a job, the most fitting first."""
-    if parameters >= recipes.TINY:
-        return ()
-    return (FEW_SUFFIX, TINY_SUFFIX) if pairs < FEW else (TINY_SUFFIX,)
-
-
-def of_size(name: str, suffixes: Sequence[str], /) -> str:
-    """The name of the recipe with the first of the suffixes that there is one with."""
-    known = set(recipes.names())
-    return next((f"{name}{suffix}" for suffix in suffixes if f"{name}{suffix}" in known), name)
-
-
-def _candidate(text: str, auto: Recipe, suffixes: Sequence[str], *, pairs: int) -> Candidate:
+def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:
     names, chosen = [], []
     for part in re.split(r"\s*\+\s*(?![^(]*\))", text.strip()):
         match = _STEP.fullmatch(part)
@@ -84,9 +67,9 @@ def _candidate(text: str, auto: Recipe, suffixes: Sequence[str], *, pairs: int) 
                 f"recipe {auto.name}: auto.ladder: {part!r} is not a step. Write RECIPE or RECIPE(KEY=VALUE, ...), and + between "
                 "steps."
             )
-        name = of_size(match[1], suffixes)
+        name = match[1]
         changes = [change.strip() for change in (match[2] or "").split(",") if change.strip()]
-        step = recipes.override(recipes.load(name), changes)
+        step = recipes.override(recipes.fitted(recipes.load(name), **job), changes)
         if METHODS[step.method].chooses:
             raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
@@ -94,5 +77,5 @@ def _candidate(text: str, auto: Recipe, suffixes: Sequence[str], *, pairs: int) 
         step = step.model_copy(update={"audit": auto.audit, "data": auto.data})
         has_own_warmup = any(change.startswith("train.warmup_steps") for change in changes)
         # 1,200 pairs less a fifth make 18 steps of the last candidate that is shipped, and its warm-up has 20.
-        chosen.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=pairs))
+        chosen.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=job["pairs"]))
     return Candidate(tuple(names), tuple(chosen))

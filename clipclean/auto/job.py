@@ -42,7 +42,9 @@ def auto(
     started = time.monotonic()
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
-    candidates.candidates(request.recipe, parameters=0, pairs=0)  # a misspelt one is refused before slow work
+    candidates.candidates(
+        request.recipe, parameters=0, pairs=0, classes=0
+    )  # a misspelt one is refused before slow work
     # Before slow work: an output that may not be replaced is refused at once.
     standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
@@ -122,8 +124,8 @@ def check_shared(bench: Workbench, recipe: Recipe, /) -> None:
 
 def listed(bench: Workbench, recipe: Recipe, /) -> tuple[candidates.Candidate, ...]:
     """The candidates for this model and these pairs, in the order of trying."""
-    parameters = model.parameter_count(bench.clip.net)
-    return candidates.candidates(recipe, parameters=parameters, pairs=len(bench.samples.pairs))
+    parameters, classes = model.parameter_count(bench.clip.net), len(bench.evidence.classes)
+    return candidates.candidates(recipe, parameters=parameters, pairs=len(bench.samples.pairs), classes=classes)
 
 
 def ladder(ready: Prepared, /) -> list[tuple[Recipe, ...]]:
@@ -131,15 +133,18 @@ def ladder(ready: Prepared, /) -> list[tuple[Recipe, ...]]:
     recipe, parameters = ready.request.recipe, model.parameter_count(ready.loaded.clip.net)
     if not METHODS[recipe.method].chooses:
         return []
-    found = candidates.candidates(recipe, parameters=parameters, pairs=len(ready.samples.pairs))
+    pairs, classes = len(ready.samples.pairs), len(ready.vocabulary.classes)
+    found = candidates.candidates(recipe, parameters=parameters, pairs=pairs, classes=classes)
     return [each.recipes for each in found]
 
 
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
     """The recipe for planting and for the refinetune test, of the model's size."""
-    suffixes = candidates.suffixes_of(model.parameter_count(clip.net), candidates.FEW)
-    name = candidates.of_size(recipe.auto.control, suffixes)
-    return recipes.load(name).model_copy(update={"data": recipe.data})
+    control, parameters = recipes.load(recipe.auto.control), model.parameter_count(clip.net)
+    found = recipes.fitted(
+        control, parameters=parameters, pairs=recipes.FEW, classes=1
+    )  # one for all sizes of clean sets
+    return found.model_copy(update={"data": recipe.data})
 
 
 def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:

@@ -18,6 +18,7 @@ GONE: dict[str, str] = {
     "--normalize": "give it to clipclean export",
     "--fp16": "give it to clipclean export",
     "clip-as-service": "take transformers.js and rename the graphs",
+    "--all": "leave it out, since recipes list shows all of them",
     "safetensors": "write --format open_clip",
     "transformers": "write --format hf",
 }

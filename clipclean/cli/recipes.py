@@ -13,10 +13,16 @@ from clipclean.cli.command import CommandGroup, Given, option
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
-from clipclean.untrusted import plural
 
 if TYPE_CHECKING:
     from clipclean.auto.bench import BenchRequest
+
+
+WORDS = {
+    "leaves": "leaves the backdoor in",
+    "costs more": "removes it for more accuracy than the budget",
+    "removes": "removes it",
+}
 
 
 @click.group(cls=CommandGroup)
@@ -24,36 +30,51 @@ def recipes() -> None:
     """List, show, validate and measure recipes."""
 
 
-@recipes.command("list", epilog="\b\nExamples:\n  clipclean recipes list\n  clipclean recipes list --all")
-@option("--all", "Also show versions for tiny models, and controls.", dest="with_all")
+@recipes.command("list", epilog="\b\nExample:\n  clipclean recipes list")
 @options.as_json
-def list_recipes(with_all: bool, as_json: bool) -> None:
-    """Show the recipes that ship with clipclean; as JSON all of them."""
+def list_recipes(as_json: bool) -> None:
+    """Show the recipes that ship with clipclean, and where each was measured to work and where not."""
     known = [recipe.load(name) for name in recipe.names()]
     if as_json:
-        keys = {"name", "revision", "method", "scale", "description"}
-        told = [
-            each.model_dump(include=keys)
-            | {"sha256": recipe.digest(each), "validated": bool(recipe.own_evidence(each))}
-            for each in known
-        ]
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps([_facts(each) for each in known], indent=2))
         return
-    if not with_all:
-        known = [each for each in known if each.scale != "tiny" and not METHODS[each.method].is_control]
-    head = ("NAME", "METHOD", "EVIDENCE", "WHAT IT IS FOR")
-    rows = [head, *((each.name, each.method, _evidence(each), each.description) for each in known)]
-    wide = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]))
-    more = "" if with_all else "Versions for tiny models, and controls: clipclean recipes list --all\n"
-    # One without evidence is no default, only the last choice.
-    measured = [name for name in evidence.DEFAULTS if _evidence(recipe.load(name)) != "none"]
+    wide = max(len(each.name) for each in known)
+    for each in known:
+        click.echo(f"{each.name:<{wide}}  {each.description}")
+        for scale, line in _measured(each):
+            click.echo(f"{'':<{wide}}  - {scale + ': ' if each.scales else ''}{line}")
     click.echo(
-        f"\n{more}Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. Elsewhere "
-        f"models below {recipe.TINY // 10**6} million parameters get {evidence.DEFAULTS[0]}, others {recipe.DEFAULT}, and the run "
-        "says that it was not measured there."
+        f"\nA recipe picks its values by the model: tiny holds below {recipe.TINY // 10**6} million parameters, few there with fewer than "
+        f"{recipe.FEW:,} pairs and at most {recipe.FEW_CLASSES} classes. NAME@SCALE forces one, as in cleanclip@usual."
     )
+
+
+def _facts(each: recipe.Recipe) -> dict[str, Any]:
+    """A recipe as JSON, with the digest of each scale and what was measured with it."""
+    scales = {
+        scale: {
+            "sha256": recipe.digest(recipe.at_scale(each, scale)),
+            "measured": [line for own, line in _measured(each) if own == scale],
+        }
+        for scale in recipe.scales(each)
+    }
+    return each.model_dump(include={"name", "revision", "method", "description"}) | {"scales": scales}
+
+
+def _measured(each: recipe.Recipe) -> list[tuple[str, str]]:
+    """Each scale with a line a place where it was measured, and with the result; or with one that it was not."""
+    lines: list[tuple[str, str]] = []
+    for scale in recipe.scales(each):
+        places: dict[str, list[recipe.Evidence]] = {}
+        for block in recipe.own_evidence(recipe.at_scale(each, scale)):
+            places.setdefault(evidence.place(block), []).append(block)
+        for place, blocks in places.items():
+            results = {evidence.outcome(block, each.audit.max_accuracy_loss) for block in blocks}
+            worst = next(word for word in ("leaves", "costs more", "removes") if word in results)
+            lines.append((scale, f"{WORDS[worst]} on {place}: {evidence.expected(blocks).results}"))
+        if not places and not METHODS[each.method].chooses:
+            lines.append((scale, "not measured"))
+    return lines
 
 
 @recipes.command(
@@ -92,7 +113,7 @@ def schema() -> None:
 
 
 @recipes.command(
-    epilog="\b\nExamples:\n  clipclean recipes bench unlearn-tiny --seeds 1,2,3\n"
+    epilog="\b\nExamples:\n  clipclean recipes bench unlearn --seeds 1,2,3\n"
     "  clipclean recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt\n"
     "  clipclean recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt"
 )
@@ -156,7 +177,8 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
         request = _request(given, demo.arguments(bundled))
         for name, each in loaded.items():
             blocks = benches.bench(each, request, places[name], progress=shown)
-            written = benches.added(each.evidence or (), blocks) if given["add"] else blocks
+            earlier = recipe.load(recipe.file(name)).evidence or ()
+            written = benches.added(earlier, blocks, keep=given["add"])
             benches.write(places[name], benches.with_evidence(recipe.text(name), written))
             for block in blocks:
                 before, after = block.before, block.after
@@ -215,13 +237,3 @@ def _request(given: Given, bundled: Given) -> "BenchRequest":
         audit=True,
     )
     return BenchRequest(cleaning, given["attacks"], given["seeds"], recipe.planting(**chosen))
-
-
-def _evidence(each: recipe.Recipe) -> str:
-    """How much was measured with a recipe, in a few words."""
-    own = recipe.own_evidence(each)
-    if not own:
-        return "none"
-    known = evidence.expected(own)
-    size = f", {evidence.millions(known.parameters)}" if known.parameters else ""
-    return f"{plural(known.runs, 'run')}{size}, {known.pairs[0]:,} pairs"

@@ -5,26 +5,35 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from clipclean.config import recipe as recipes
-from clipclean.config.recipe import Evidence, Recipe
+from clipclean.config.recipe import Evidence, Measured, Recipe
 from clipclean.schema.report import ExpectedRecord
 
-# For a run that names no recipe: the first that was measured on a similar model; the first of all for a tiny model of another kind.
-DEFAULTS = ("cleanclip-tiny", "cleanclip-few-tiny", "cleanclip")
-LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size
+LIKE = 4.0  # a model, or a class list, of at most so many times, or at least that part of, the size is like the measured one
 FEWER = 0.5  # of the pairs that were measured with: with less the evidence says nothing
 MORE = 4.0  # of the same: with more, larger batches make enough steps, and another recipe may do better
 CHANCE = 0.02  # by which a run may leave the range of few measured ones
+REMOVED = 0.8  # of the excess attack success; evidence of less shows that a recipe does not work
 
-Kind = Literal["measured", "extrapolated", "other values", "none"]
-OWN = ("measured", "extrapolated")  # the evidence is of the values that the user chose
+Kind = Literal["measured", "extrapolated", "no removal", "other values", "none"]
+OWN = ("measured", "extrapolated")  # the evidence is of the values that the user chose, and shows that they work
 
 
 class Subject(NamedTuple):
-    """The job: the kind of the architecture, its parameters, and the number of pairs to train on."""
+    """The job: the kind of the architecture, its parameters, the pairs to train on, and the classes."""
 
     kind: str
     parameters: int
     pairs: int
+    classes: int
+
+    def is_like(self, block: Evidence, /) -> bool:
+        """Whether the measured model was of the kind and of a like size, with about as many classes; of what is unknown nothing is."""
+        sizes = ((self.parameters, block.parameters), (self.classes, block.classes))
+        return self.kind == block.kind and all(known and 1 / LIKE <= own / known <= LIKE for own, known in sizes)
+
+    def is_near(self, block: Evidence, /) -> bool:
+        """Whether the measured model is like it, and was cleaned with about as many pairs."""
+        return self.is_like(block) and FEWER * block.pairs <= self.pairs <= MORE * block.pairs
 
 
 class Range(NamedTuple):
@@ -58,9 +67,14 @@ class Expected(NamedTuple):
         size = f", models of {millions(self.parameters)} parameters" if self.parameters else ""
         few, many = self.pairs
         pairs = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+        return f"at {pairs} pairs{size}: {self.results}"
+
+    @property
+    def results(self) -> str:
+        """What is left and lost, in words."""
+        left = f"{_success_left(self.left.mean)}{_span(self.left)}"
         return (
-            f"at {pairs} pairs{size}: {self.left.mean:.3f} of the attack left{_span(self.left)}, "
-            f"{points_lost(self.lost.mean)}{_ends(self.lost)}, {self.runs} run{'' if self.runs == 1 else 's'}"
+            f"{left}, {points_lost(self.lost.mean)}{_ends(self.lost)}, {self.runs} run{'' if self.runs == 1 else 's'}"
         )
 
     def record(self) -> ExpectedRecord:
@@ -85,32 +99,66 @@ class Standing:
             return ""
         told = []
         if left is not None:
-            told.append(f"{left:.3f} of the attack left, {_place(self.expected.left, left, 'at most {:.3f}'.format)}")
+            told.append(f"{_success_left(left)}, {_place(self.expected.left, left, _most_left)}")
         if lost is not None:
-            told.append(f"{points_lost(lost)}, {_place(self.expected.lost, lost, _bound)}")
+            told.append(f"{points_lost(lost)}, {_place(self.expected.lost, lost, _most_lost)}")
         return f"This run: {'; '.join(told)}." if told else ""
 
 
 def standing(recipe: Recipe, subject: Subject, /) -> Standing:
-    """How the evidence in a recipe applies to a job."""
-    blocks = recipe.evidence or ()
+    """How the evidence in a recipe, at one scale, applies to a job."""
+    name, blocks = recipes.called(recipe), recipe.evidence or ()
     if not blocks:
-        return Standing("none", f"Nothing was measured with the recipe {recipe.name}.")
+        return Standing("none", f"Nothing was measured with the recipe {name}.")
     measured = recipes.own_evidence(recipe)
     if not measured:
-        words = f"The evidence of the recipe {recipe.name} belongs to other values than those of this run:"
+        words = f"The evidence of the recipe {name} belongs to other values than those of this run:"
         return Standing("other values", words, expected(blocks))
-    like = [block for block in measured if block.kind == subject.kind and _is_like(block, subject)]
-    near = [block for block in like if _is_near(block, subject)]
+    like = [block for block in measured if subject.is_like(block)]
+    near = [block for block in like if subject.is_near(block)]
+    taken = near or like or measured
     if near:
-        return Standing("measured", f"Measured with {recipe.name},", expected(near))
-    if like:
+        words = f"Measured with {name},"
+    elif like:
         other = "fewer" if subject.pairs > max(block.pairs for block in like) else "more"
-        words = f"extrapolated: {recipe.name} was measured with {other} pairs than the {subject.pairs:,} of this run:"
-        return Standing("extrapolated", words, expected(like))
-    told = ", ".join(dict.fromkeys(block.kind or block.architecture for block in measured))
-    words = f"extrapolated: {recipe.name} was measured on another architecture ({told}; here {subject.kind}, {subject.parameters / 1e6:.1f} M):"
-    return Standing("extrapolated", words, expected(measured))
+        words = f"extrapolated: {name} was measured with {other} pairs than the {subject.pairs:,} of this run:"
+    else:
+        told = "; ".join(dict.fromkeys(place(block) for block in measured))
+        here = f"{subject.kind}, {subject.parameters / 1e6:.1f} M, {subject.classes:,} classes"
+        words = f"extrapolated: {name} was measured on other models or class lists ({told}; here {here}):"
+    if not all(removed(block) >= REMOVED for block in taken):
+        return Standing("no removal", f"The backdoor may stay: {words.removeprefix('extrapolated: ')}", expected(taken))
+    return Standing("measured" if near else "extrapolated", words, expected(taken))
+
+
+def works(recipe: Recipe, subject: Subject, /) -> bool:
+    """Whether a recipe, at one scale, was measured on the like of a job, and removed each attack there within its accuracy budget."""
+    near = [block for block in recipes.own_evidence(recipe) if subject.is_near(block)]
+    return bool(near) and all(outcome(block, recipe.audit.max_accuracy_loss) == "removes" for block in near)
+
+
+def outcome(block: Evidence, budget: float, /) -> Literal["removes", "costs more", "leaves"]:
+    """The result of one measurement: the attack removed within the budget, removed for more accuracy, or left."""
+    if removed(block) < REMOVED:
+        return "leaves"
+    return "removes" if lost(block) <= budget else "costs more"
+
+
+def removed(block: Evidence, /) -> float:
+    """The share of the excess attack success that went."""
+    return 1 - _excess(block.after) / _excess(block.before)
+
+
+def lost(block: Evidence, /) -> float:
+    """Clean accuracy lost, as a share; below zero where it was gained."""
+    return block.before.clean_accuracy.value - block.after.clean_accuracy.value
+
+
+def place(block: Evidence, /) -> str:
+    """The model, the pairs and the classes of a measurement, in words."""
+    size = f" of {block.parameters / 1e6:.1f} M" if block.parameters else ""
+    classes = f", {block.classes:,} classes" if block.classes else ""
+    return f"{block.kind or block.architecture}{size}, {block.pairs:,} pairs{classes}"
 
 
 def expected(blocks: Sequence[Evidence], /) -> Expected:
@@ -120,38 +168,11 @@ def expected(blocks: Sequence[Evidence], /) -> Expected:
     return Expected(
         runs=sum(len(block.seeds) for block in blocks),
         attacks=len(blocks),
-        left=Range.of([block.after.attack_success.value - block.after.base_rate.value for block in blocks]),
-        lost=Range.of([block.before.clean_accuracy.value - block.after.clean_accuracy.value for block in blocks]),
+        left=Range.of([_excess(block.after) for block in blocks]),
+        lost=Range.of([lost(block) for block in blocks]),
         parameters=(min(sizes), max(sizes)) if sizes else None,
         pairs=(min(pairs), max(pairs)),
     )
-
-
-def default(subject: Subject, /) -> Recipe:
-    """The recipe of a run that names none: the first that was measured on the like, else the one for models of its size."""
-    known = [recipes.load(name) for name in DEFAULTS]
-    # Nobody measured the rates of the recipes for tiny models on a CLIP of the usual size.
-    able = [
-        recipe
-        for recipe in known
-        if (recipe.scale != "tiny" or subject.parameters < recipes.TINY)
-        and subject.pairs >= max(recipe.data.min_pairs, recipe.train.batch_size)
-    ]
-    near = [recipe for recipe in able if any(_is_near(block, subject) for block in recipes.own_evidence(recipe))]
-    if near:
-        return near[0]
-    return known[0] if known[0] in able else recipes.load(recipes.DEFAULT)
-
-
-def _is_near(block: Evidence, subject: Subject) -> bool:
-    """Whether the measured model was of a like size, and was cleaned with about as many pairs."""
-    return _is_like(block, subject) and FEWER * block.pairs <= subject.pairs <= MORE * block.pairs
-
-
-def _is_like(block: Evidence, subject: Subject) -> bool:
-    """Whether the measured model was of a like size; of one whose size nobody wrote down nothing is known."""
-    known = block.parameters
-    return known is not None and 1 / LIKE <= subject.parameters / known <= LIKE
 
 
 def millions(sizes: tuple[int, int], /) -> str:
@@ -165,19 +186,31 @@ def points_lost(share: float, /) -> str:
     return f"{abs(100 * share):.1f} points of accuracy {'lost' if share >= 0 else 'gained'}"
 
 
-def _bound(highest: float, /) -> str:
+def _excess(measured: Measured) -> float:
+    return measured.attack_success.value - measured.base_rate.value
+
+
+def _success_left(share: float) -> str:
+    return f"{100 * share:.1f} points of attack success left"
+
+
+def _most_left(highest: float) -> str:
+    return f"at most {_success_left(highest)}"
+
+
+def _most_lost(highest: float) -> str:
     """The largest of several losses of accuracy, in words; of gains alone it is the smallest."""
     return f"at {'most' if highest >= 0 else 'least'} {points_lost(highest)}"
 
 
-def _ends(lost: Range, /) -> str:
+def _ends(known: Range) -> str:
     """A range of losses in brackets; where losses and gains are in it, each is called by its name."""
-    if lost.low < 0 <= lost.high:
-        return f" ({points_lost(lost.low)} to {points_lost(lost.high)})"
-    return _span(lost, lambda share: f"{abs(100 * share):.1f}")
+    if known.low < 0 <= known.high:
+        return f" ({points_lost(known.low)} to {points_lost(known.high)})"
+    return _span(known, lambda share: f"{abs(100 * share):.1f}")
 
 
-def _span(known: Range, words: Callable[[float], str] = "{:.3f}".format) -> str:
+def _span(known: Range, words: Callable[[float], str] = lambda share: f"{100 * share:.1f}") -> str:
     """The range in brackets; nothing where both of its ends read alike."""
     low, high = words(known.low), words(known.high)
     return f" ({low} to {high})" if low != high else ""

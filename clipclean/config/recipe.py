@@ -1,15 +1,16 @@
 """A recipe: the settings of one cleaning run, with the program's defaults."""
 
 import difflib
+import functools
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, Strict, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, Strict, ValidationError, model_serializer
 
 from clipclean.config import families, halving, yaml_file
 from clipclean.config.methods import METHODS, MethodName
@@ -18,15 +19,18 @@ from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.untrusted import printable
 
-DEFAULT = (
-    "cleanclip"  # the recipe of a run that names none, if no other was measured on a similar model: config/evidence.py
-)
-TINY = 30_000_000  # parameters; smaller models take the rates of recipes whose scale is tiny
+DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
+# With more pairs the larger batches of scale tiny make enough steps; with hundreds of classes smaller ones forget: docs/experiments.md.
+TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, below which a scale is taken
 
+ScaleName = Literal["usual", "tiny", "few"]
+SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 Effort = Literal["quick", "standard", "thorough"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-_weight, _share, _anomaly = (partial(field, unit=unit) for unit in ("weight", "share", "robust z"))  # fields of a unit
+_weight, _share, _anomaly = (
+    functools.partial(field, unit=unit) for unit in ("weight", "share", "robust z")
+)  # fields of a unit
 
 
 class Train(Section):
@@ -162,12 +166,10 @@ class Unlearn(Section):
 class Auto(Section):
     """How auto chooses; other methods ignore it."""
 
-    # This default, and that of the gain, count in the digests of all recipes that evidence was measured with, so they stay;
-    # what was found better since is in recipes/auto.yaml, which has every value of its own.
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         ("unlearn", "unlearn + par", "unlearn + cleanclip(loss.preserve_weight=2)"),
         "Candidates in the order of trying: recipes, joined by + if several run in sequence, each with KEY=VALUE in brackets if "
-        "values differ. Tiny models get the -tiny version of a recipe.",
+        "values differ.",
         min_length=1,
     )
     control: Text = field("mmcl", "Recipe that sets the learning rate of planting and of the refinetune test.")
@@ -272,20 +274,56 @@ class Evidence(Section):
     """
 
     recipe_sha256: str = field(..., "Digest of the recipe that was measured.", pattern="^[0-9a-f]{64}$")
+    scale: ScaleName = field("usual", "Scale of the recipe whose values were measured.")
     attack: Text = field(..., "The planted trigger and its target.")
     architecture: Text = field(..., "The model, as open_clip calls it.")
     kind: Text | None = field(None, "The image tower's kind and side, as in resnet-224px.")
     parameters: int | None = field(None, "Numbers that training moves.", "parameters", ge=1)
     data: Text = field(..., "The clean pairs and the images measured on.")
     pairs: int = field(..., "Clean pairs trained on.", "pairs", ge=2)
+    classes: int | None = field(None, "Classes of the zero-shot classifier.", "classes", ge=1)
     seeds: Annotated[tuple[int, ...], Strict(False)] = field(..., "One run each.", min_length=1)
     before: Measured = field(..., "The backdoored model.")
     after: Measured = field(..., "The same after the run.")
     versions: Versions = field(..., "The software that measured.")
 
 
+class ScaleData(Section):
+    """What a scale asks of the pairs; which scale holds is known once they are read."""
+
+    min_pairs: int = field(16, "As data.min_pairs.", "pairs", ge=2)
+
+
+class Scale(Section):
+    """The values of a recipe that differ at one scale; what is not written is as in the recipe."""
+
+    train: Train = field(Train(), "As train.")
+    loss: Loss = field(Loss(), "As loss.")
+    augment: Augment = field(Augment(), "As augment.")
+    data: ScaleData = field(ScaleData(), "As data.")
+    unlearn: Unlearn = field(Unlearn(), "As unlearn.")
+
+    @model_serializer(mode="wrap")
+    def written(self, values: SerializerFunctionWrapHandler) -> dict[str, dict[str, object]]:
+        """The values that differ alone."""
+        every = values(self)
+        return {
+            section: {key: every[section][key] for key in sorted(getattr(self, section).model_fields_set)}
+            for section in sorted(self.model_fields_set)
+        }
+
+
+class Scales(Section):
+    """The scales of a recipe, besides the usual one, whose values are those of the recipe itself."""
+
+    tiny: Scale | None = field(None, f"Values for models of fewer than {TINY // 10**6} million parameters.")
+    few: Scale | None = field(
+        None, f"Values for those, with fewer than {FEW:,} pairs to train on and at most {FEW_CLASSES} classes."
+    )
+
+
 class Recipe(Section):
-    """The settings of one run.
+    """The settings of one run; with ``scales``, those of several, of which ``fitted`` takes the one for a job.
 
     Examples:
         >>> recipe = load("cleanclip")
@@ -297,7 +335,7 @@ class Recipe(Section):
     name: str = field(..., "Name of the recipe: small letters, digits, dashes.", pattern="^[a-z0-9][a-z0-9-]{0,63}$")
     revision: int = field(..., "Increases whenever a value of a published recipe changes.", ge=1)
     description: Text = field(..., "Purpose of the recipe, in one line.")
-    scale: Literal["any", "tiny"] = field("any", "Model size it is meant for; tiny is a few million parameters.")
+    scale: ScaleName = field("usual", "Scale that the values are for.")
     method: MethodName = field(..., "; ".join(f"{name}: {method.says}" for name, method in METHODS.items()) + ".")
     train: Train = field(Train(), "How long and how fast the weights move.")
     loss: Loss = field(Loss(), "The weights of the loss terms.")
@@ -306,21 +344,79 @@ class Recipe(Section):
     audit: Audit = field(Audit(), "What is measured before and after.")
     unlearn: Unlearn = field(Unlearn(), "How searching and forgetting alternate.")
     auto: Auto = field(Auto(), "How auto chooses.")
+    scales: Scales | None = field(None, "Values that differ for small models: the sections tiny and few.")
     evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
         None, "Measurements of exactly these values, written by `recipes bench`."
     )
 
 
 def load(name_or_path: str | Path, /) -> Recipe:
-    """The recipe of that name, or in that YAML file.
+    """The recipe of that name, or in that YAML file; of ``NAME@SCALE`` the one scale, whatever the model.
 
     A name that ships with clipclean wins over a file so called in the current folder; ``./NAME`` reaches the file.
 
     Raises:
         UsageError: no such recipe, or an invalid one; one line per problem, each with its file, line and key.
     """
-    label, source = _located(name_or_path)
+    name, scale = _parted(name_or_path)
+    found = _read(*_located(name)) if name not in names() else _shipped_recipe(name)
+    if scale is None:
+        return found
+    if scale not in scales(found):
+        raise UsageError(f"Recipe {found.name} has no scale {scale}. It has: {', '.join(scales(found))}.")
+    return at_scale(found, scale)
+
+
+@functools.cache
+def _shipped_recipe(name: str) -> Recipe:
+    """A shipped recipe, read once: its evidence takes a fifth of a second."""
+    return _read(*_located(name))
+
+
+def _read(label: str, source: Traversable) -> Recipe:
     return yaml_file.parsed(label, yaml_file.content(label, source, form=_FORM), form=_FORM)
+
+
+def scales(recipe: Recipe, /) -> tuple[ScaleName, ...]:
+    """The scales that a recipe has values for."""
+    if recipe.scales is None:
+        return (recipe.scale,)
+    return tuple(name for name in SCALES if name == "usual" or getattr(recipe.scales, name))
+
+
+def at_scale(recipe: Recipe, scale: ScaleName, /) -> Recipe:
+    """The recipe with the values, and the evidence, of one of its scales alone.
+
+    Examples:
+        >>> at_scale(load("cleanclip"), "tiny").train.batch_size
+        256
+    """
+    if recipe.scales is None:
+        return recipe
+    values = recipe.model_dump(exclude={"scales", "evidence"}) | {"scale": scale}
+    block: Scale | None = getattr(recipe.scales, scale, None)
+    for section, own in (block.model_dump() if block else {}).items():
+        values[section] |= own
+    evidence = tuple(each for each in recipe.evidence or () if each.scale == scale)
+    return Recipe.model_validate(values).model_copy(update={"evidence": evidence or None})
+
+
+def called(recipe: Recipe, /) -> str:
+    """The name of a recipe, as ``load`` takes it, with the scale that its values are for."""
+    return recipe.name if recipe.scale == "usual" else f"{recipe.name}@{recipe.scale}"
+
+
+def fitted(recipe: Recipe, /, *, parameters: int, pairs: int, classes: int) -> Recipe:
+    """The recipe with the values of its scale for a model of so many parameters, pairs to train on and classes.
+
+    Examples:
+        >>> fitted(load("cleanclip"), parameters=5_000_000, pairs=1_200, classes=10).scale
+        'few'
+    """
+    few = pairs < FEW and classes <= FEW_CLASSES
+    wanted = ("usual",) if parameters >= TINY else ("few", "tiny") if few else ("tiny",)
+    known = scales(recipe)
+    return at_scale(recipe, next((name for name in wanted if name in known), "usual"))
 
 
 def text(name_or_path: str | Path, /) -> str:
@@ -329,7 +425,7 @@ def text(name_or_path: str | Path, /) -> str:
     Raises:
         UsageError: no such recipe, or not a text file of less than a megabyte.
     """
-    return yaml_file.content(*_located(name_or_path), form=_FORM)
+    return yaml_file.content(*_located(_parted(name_or_path)[0]), form=_FORM)
 
 
 def file(name_or_path: str | Path, /) -> Path:
@@ -338,7 +434,7 @@ def file(name_or_path: str | Path, /) -> Path:
     Raises:
         UsageError: no such recipe, or one that is not a file of its own.
     """
-    label, place = _located(name_or_path)
+    label, place = _located(_parted(name_or_path)[0])
     if not isinstance(place, Path):
         raise UsageError(f"{label} is packed away, and cannot be written to. Copy it by 'clipclean recipes show'.")
     return place
@@ -378,8 +474,10 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
         else:
             section, _, leaf = key.rpartition(".")
             (values[section] if section else values)[leaf] = document.values
+            for block in filter(None, (values["scales"] or {}).values()):
+                block.get(section, {}).pop(leaf, None)
             said[key] = assignment
-    changed, wrong = yaml_file.judged(Document(values, {}, []), form=_FORM)
+    changed, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=_contradicted_everywhere))
     for problem in wrong:
         told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
         problems.append(
@@ -484,21 +582,17 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
 
-# Values that came later, or went, and leave a run as it was: digests from before hold, and so does their evidence.
+# Values that came later, and leave a run as it was: digests from before hold, and so does their evidence.
 _LATER = {"augment": {"least_part": 1.0, "mirrored": 0.0}}
-_GONE = {"data": {"prepare": "host"}}
 
 
 def digest(recipe: Recipe, /) -> str:
-    """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys.
-
-    Description and evidence are left out: neither changes a run, and evidence holds the digest.
-    """
-    values = recipe.model_dump(mode="json", exclude={"description", "evidence"})
+    """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys; of a recipe with scales those of the usual one."""
+    idle = {"auto"} if not METHODS[recipe.method].chooses else set()  # what only a recipe that chooses reads
+    told = {"version", "name", "revision", "description", "scale", "scales", "evidence"}
+    values = recipe.model_dump(mode="json", exclude=told | idle)
     for section, off in _LATER.items():
         values[section] = {key: value for key, value in values[section].items() if key not in off or off[key] != value}
-    for section, fixed in _GONE.items():
-        values[section] |= fixed
     return yaml_file.digest(values)
 
 
@@ -526,6 +620,14 @@ def _shipped() -> Traversable:
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
 
 
+def _parted(name_or_path: str | Path) -> tuple[str, ScaleName | None]:
+    """A name or path, and the scale that is given after it."""
+    given = str(name_or_path)
+    name, _, word = given.rpartition("@")
+    scale = next((scale for scale in SCALES if scale == word), None)
+    return (name, scale) if name and scale else (given, None)
+
+
 def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
     """How to call a recipe in messages, and where it is."""
     given = str(name_or_path)
@@ -537,6 +639,12 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
         raise UsageError(f"Cannot read the recipe {printable(given)}: {error.strerror}.") from error
     if is_there:
         return printable(given), Path(given)
+    for ending, scale in (("-few-tiny", "few"), ("-tiny", "tiny")):
+        name = given.removesuffix(ending)
+        if name != given and name in names():
+            raise UsageError(
+                f"{given} is gone: write {name}, which picks its values by the model, or {name}@{scale} to force these."
+            )
     close = difflib.get_close_matches(Path(given).name.removesuffix(".yaml").lower(), names(), n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     raise UsageError(
@@ -548,8 +656,23 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
 # Judging values.
 
 
+def _contradicted(recipe: Recipe) -> dict[Key, str]:
+    """Faults of a recipe at any of its scales for any data, by key."""
+    beside = {scale: _contradictions(at_scale(recipe, scale)) for scale in scales(recipe)[1:]}
+    at_scales: dict[Key, str] = {
+        ("scales", scale, *key): text for scale, own in beside.items() for key, text in own.items()
+    }
+    return _contradictions(recipe) | at_scales
+
+
+def _contradicted_everywhere(recipe: Recipe) -> dict[Key, str]:
+    """Faults of a recipe, if none of its scales is without; which of them holds is known once the model is read."""
+    found = [_contradictions(at_scale(recipe, scale)) for scale in scales(recipe)]
+    return found[0] if all(found) else {}
+
+
 def _contradictions(recipe: Recipe) -> dict[Key, str]:
-    """Faults of a recipe for any data, by key."""
+    """Faults of values together for any data, by key."""
     train, weight, method = recipe.train, recipe.loss.self_supervised_weight, METHODS[recipe.method]
     problems: dict[Key, str] = {}
     if method.views == "needed" and weight == 0:
@@ -610,8 +733,8 @@ _FORM = Form(
     named="a YAML file, or a shipped recipe",
     model=Recipe,
     sections=_SETTABLE,
-    check=_contradictions,
-    unsuggested=("evidence.",),
+    check=_contradicted,
+    unsuggested=("evidence.", "scales."),
 )
 
 

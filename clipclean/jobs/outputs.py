@@ -189,7 +189,7 @@ def recipe_of(request: SanitizeRequest, evidence: EvidenceRecord, /) -> RecipeRe
     """The report's ``recipe``."""
     recipe = request.recipe
     return RecipeRecord(
-        name=recipe.name,
+        name=recipes.called(recipe),
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
         validated=not request.overridden and evidence.standing in OWN,
@@ -269,7 +269,7 @@ def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]
             (
                 "CC040",
                 None,
-                f"Recipe {request.recipe.name} carries no evidence for these values"
+                f"Recipe {recipes.called(request.recipe)} carries no evidence for these values"
                 + (" (overridden on the command line)." if request.overridden else "."),
             )
         )

@@ -100,11 +100,9 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
-    subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs))
-    if request.unnamed is not None:  # the one that was measured on a similar model
-        chosen = evidence.default(subject)
-        request = replace(request, recipe=recipes.override(chosen, request.unnamed) if request.unnamed else chosen)
-    asked = request
+    subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs), len(vocabulary.classes))
+    recipe = recipes.fitted(recipe, parameters=numbers, pairs=subject.pairs, classes=subject.classes)
+    asked = request = replace(request, recipe=recipe)
     request = with_fitting_warmup(asked, pairs=len(samples.pairs))
     recipe = request.recipe
     recipes.check(recipe, pairs=len(samples.pairs))

@@ -143,7 +143,7 @@ def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     by_path, by_module = job.folder / "path", job.folder / "module"
     for model, out in ((job.model, by_path), (net, by_module)):
-        report = clipclean.sanitize(model, job.data, out=out, recipe="mmcl-tiny", set=SHORT, **words(job))
+        report = clipclean.sanitize(model, job.data, out=out, recipe="mmcl@tiny", set=SHORT, **words(job))
         assert json.loads((out / "report.json").read_text())["verdict"] == report.verdict
     weights = "open_clip_model.safetensors"
     assert (by_path / weights).read_bytes() == (by_module / weights).read_bytes()
@@ -226,7 +226,7 @@ def test_losses_are_logged_into_a_folder(job, unread):
     clipclean.sanitize(
         job.model,
         job.data,
-        recipe="mmcl-tiny",
+        recipe="mmcl@tiny",
         set=SHORT,
         log_dir=job.folder / "logs",
         out=job.folder / "o",

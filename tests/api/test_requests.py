@@ -7,7 +7,7 @@ from clipclean.config import policy
 def test_a_recipe_is_changed_by_pairs_or_by_texts():
     def chosen(changes):
         asked = {
-            "recipe": "mmcl-tiny",
+            "recipe": "mmcl@tiny",
             "set": parameters.completed("set", changes),
             "max_accuracy_loss": 0.03,
             "max_minutes": None,

@@ -55,7 +55,11 @@ def test_added_evidence_keeps_what_is_still_true_of_other_models_and_attacks():
     other_attack = own.model_copy(update={"attack": "warp"})
     other_values = own.model_copy(update={"recipe_sha256": "1" * 64, "attack": "text"})
     anew = own.model_copy(update={"seeds": (2,)})
-    assert bench.added([own, elsewhere, other_attack, other_values], [anew]) == (elsewhere, other_attack, anew)
+    assert bench.added([own, elsewhere, other_attack, other_values], [anew], keep=True) == (
+        elsewhere,
+        other_attack,
+        anew,
+    )
 
 
 def test_a_text_that_is_no_recipe_is_not_written(tmp_path):
@@ -165,7 +169,7 @@ def test_what_cannot_be_measured_is_refused_before_slow_work(job, capsys, more, 
 
 
 def test_a_model_without_its_pairs_is_refused(job, capsys):
-    assert cli.main(["recipes", "bench", "cleanclip-tiny", "--model", str(job.model), "--out", str(job.folder)]) == 2
+    assert cli.main(["recipes", "bench", "cleanclip@tiny", "--model", str(job.model), "--out", str(job.folder)]) == 2
     assert "--model, --data and --eval-data together" in capsys.readouterr().err
 
 

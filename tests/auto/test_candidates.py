@@ -9,12 +9,13 @@ from clipclean.train.loader import Samples
 BIG, SMALL = 150_000_000, 400_000
 
 
-def candidates_of(*texts, parameters=BIG, pairs=20_000):
+def candidates_of(*texts, parameters=BIG, pairs=20_000, classes=10):
     auto = recipe.load("auto")
     return candidates.candidates(
         auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})}),
         parameters=parameters,
         pairs=pairs,
+        classes=classes,
     )
 
 
@@ -32,31 +33,26 @@ def test_values_in_brackets_hold_and_are_said():
     assert found.name == "cleanclip(loss.preserve_weight=2, train.epochs=6) + par"
 
 
-def test_tiny_models_get_the_tiny_variants_of_recipes_that_have_one():
-    assert candidates_of("unlearn + par", parameters=SMALL)[0].names == ("unlearn-tiny", "par-tiny")
-    assert candidates_of("supervised", parameters=SMALL)[0].names == ("supervised",)
-
-
-def test_with_few_pairs_a_tiny_model_gets_the_recipe_for_few_where_there_is_one():
+def test_each_recipe_has_the_scale_of_the_job():
     few = candidates_of("cleanclip + par", parameters=SMALL, pairs=1_999)[0]
-    assert few.names == ("cleanclip-few-tiny", "par-tiny")
-    assert candidates_of("cleanclip", parameters=SMALL, pairs=2_000)[0].names == ("cleanclip-tiny",)
-    assert candidates_of("cleanclip", pairs=100)[0].names == ("cleanclip",)
+    assert [each.scale for each in few.recipes] == ["few", "tiny"]
+    assert candidates_of("cleanclip", parameters=SMALL, pairs=1_999, classes=400)[0].recipes[0].scale == "tiny"
+    assert candidates_of("cleanclip", pairs=100)[0].recipes[0].scale == "usual"
 
 
 def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unless_the_entry_sets_one():
     few = Samples([None] * 960, None)
     short = candidates_of("mmcl(train.epochs=6)", parameters=SMALL, pairs=960)[0]  # 18 steps, and 20 of warm-up
     assert (short.recipes[0].train.warmup_steps, short.unfit(few)) == (4, "")
-    assert short.name == "mmcl-tiny(train.epochs=6)"
+    assert short.name == "mmcl(train.epochs=6)"
     own = candidates_of("mmcl(train.epochs=6, train.warmup_steps=19)", parameters=SMALL, pairs=960)[0]
     assert "train.warmup_steps: 19 is not shorter" in own.unfit(few)
-    assert candidates_of("mmcl", parameters=SMALL, pairs=20_000)[0].recipes[0].train == recipe.load("mmcl-tiny").train
+    assert candidates_of("mmcl", parameters=SMALL, pairs=20_000)[0].recipes[0].train == recipe.load("mmcl@tiny").train
 
 
 def test_what_is_measured_is_that_of_the_run_and_not_of_the_candidate():
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
-    step = candidates.candidates(auto, parameters=BIG, pairs=99)[0].recipes[0]
+    step = candidates.candidates(auto, parameters=BIG, pairs=99, classes=10)[0].recipes[0]
     assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)
 
 
@@ -85,7 +81,7 @@ def test_what_is_no_candidate_is_refused(text, told):
 def test_the_shipped_candidates_can_be_run_at_both_sizes():
     auto = recipe.load("auto")
     for parameters in (BIG, SMALL):
-        for each in candidates.candidates(auto, parameters=parameters, pairs=20_000):
+        for each in candidates.candidates(auto, parameters=parameters, pairs=20_000, classes=10):
             for step in each.recipes:
                 recipe.check(step, pairs=20_000)
 

@@ -66,7 +66,7 @@ def result(job):
 def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unread, unsearched):
     assert cli.main(command(job)) == 4  # nothing took, nothing acted, and five images are few
     found = result(job)
-    assert found["auto"]["chosen"].startswith("mmcl-tiny")
+    assert found["auto"]["chosen"].startswith("mmcl")
     assert [c["took"] for c in found["auto"]["canaries"]] == [False, False]
     assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC021", "CC020", "CC061"]
     assert found["training"]["steps"] == 2
@@ -137,8 +137,8 @@ def test_a_budget_of_accuracy_is_for_all(job, unread):
 
 
 def test_a_clean_model_to_compare_with_is_refused_where_nothing_compares(job, capsys):
-    assert cli.main(job.sanitize("--recipe", "mmcl-tiny", "--reference", job.model)) == 2
-    assert "Only the recipe auto compares the model with clean ones, and this is mmcl-tiny" in capsys.readouterr().err
+    assert cli.main(job.sanitize("--recipe", "mmcl@tiny", "--reference", job.model)) == 2
+    assert "Only the recipe auto compares the model with clean ones, and this is mmcl@tiny" in capsys.readouterr().err
     assert not job.out.exists()
 
 
@@ -172,7 +172,7 @@ def test_search_unlearning_and_rebound_run_through_on_a_planted_model(tmp_path, 
     more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
     assert cli.main(command(victim, *more, "--keep-failed")) in (0, 1, 4)
     found = result(victim)
-    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung.replace("unlearn(", "unlearn-tiny(", 1)]
+    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
     assert found["training"]["unlearning"]["rounds"]
     assert "found" in found["before"]["measurements"]["search"]
     assert "found" in found["after"]["measurements"]["search"]

@@ -105,7 +105,7 @@ def test_a_copy_shows_something_once_one_canary_acts_on_half_of_the_images(measu
 def subjected(tmp_path_factory):
     """A tiny model, 96 pairs, and labelled images to measure on."""
     job = tiny.job(tmp_path_factory.mktemp("canary") / "job", count=96)
-    chosen = recipe.load("mmcl-tiny")
+    chosen = recipe.load("mmcl@tiny")
     vocabulary = inputs.words(job.classes, job.templates)
     tested, pairs = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
     images = inputs.image_cache(chosen, tested.clip.architecture)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = "cleanclip-few-tiny"
+RECIPE = "cleanclip@few"
 CHANGED = f"{RECIPE}:train.lr=1e-3"
 
 

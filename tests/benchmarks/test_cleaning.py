@@ -31,7 +31,7 @@ def folders(tmp_path):
         zoo=zoo,
         out=out,
         half="report",
-        methods=["unlearn-tiny", "par-tiny"],
+        methods=["unlearn@tiny", "par@tiny"],
         only=None,
         seeds=[0],
         table=True,
@@ -81,18 +81,18 @@ def test_victims_that_took_come_before_clean_models_of_the_same_half(cleaning, f
 
 
 def test_the_table_is_made_of_the_cells_that_are_there(cleaning, folders):
-    put(cleaning, folders, PATCH, "unlearn-tiny", excess=0.02, accuracy=0.49)
-    put(cleaning, folders, CLEAN, "unlearn-tiny", excess=None, accuracy=0.505)
-    put(cleaning, folders, PATCH, "unlearn-tiny:data.max_pairs=100", excess=0.5, accuracy=0.3)  # of another table
+    put(cleaning, folders, PATCH, "unlearn@tiny", excess=0.02, accuracy=0.49)
+    put(cleaning, folders, CLEAN, "unlearn@tiny", excess=None, accuracy=0.505)
+    put(cleaning, folders, PATCH, "unlearn@tiny:data.max_pairs=100", excess=0.5, accuracy=0.3)  # of another table
     told = cleaning.table(folders, cleaning.cells(folders, folders.methods))
     assert (
-        "| vit-planted-1-patch | patch:size=0.25 → owl | `unlearn-tiny` | 1 | 0.900 → 0.020 (0.000 to 0.100, n 399) | 0.030 | "
+        "| vit-planted-1-patch | patch:size=0.25 → owl | `unlearn@tiny` | 1 | 0.900 → 0.020 (0.000 to 0.100, n 399) | 0.030 | "
         "0.500 → 0.490 | 0.100 → 0.400 | 0.200 → 0.200 | pass | 90 |"
     ) in told
-    assert "| vit-clean-1 | nothing | `unlearn-tiny` | 1 | – | – | 0.500 → 0.505 | – | – | pass | 90 |" in told
+    assert "| vit-clean-1 | nothing | `unlearn@tiny` | 1 | – | – | 0.500 → 0.505 | – | – | pass | 90 |" in told
     # 100 * (0.5 - 0.49) and 100 * (0.5 - 0.505); 0.4 / 0.49
     assert told.endswith(
-        "- `unlearn-tiny`: 1 runs on victims: excess ASR at most 0.01 in 0, at most 0.05 in 1, mean 0.020, after a refinetune test 0.030; "
+        "- `unlearn@tiny`: 1 runs on victims: excess ASR at most 0.01 in 0, at most 0.05 in 1, mean 0.020, after a refinetune test 0.030; "
         "CA lost 1.0 points on average, at most 1.0; PA 0.82 of CA; verdict pass. 1 runs on clean models: CA lost -0.5 points on "
         "average, at most -0.5; verdict pass."
     )
@@ -101,15 +101,15 @@ def test_the_table_is_made_of_the_cells_that_are_there(cleaning, folders):
 def test_several_seeds_are_one_row_with_their_range(cleaning, folders):
     folders.seeds = [0, 1]
     for seed, left in ((0, 0.02), (1, 0.04)):
-        put(cleaning, folders, PATCH, "par-tiny", excess=left, accuracy=0.49, seed=seed)
+        put(cleaning, folders, PATCH, "par@tiny", excess=left, accuracy=0.49, seed=seed)
     told = cleaning.table(folders, cleaning.cells(folders, folders.methods))
-    assert "| `par-tiny` | 2 | 0.900 → 0.030 [0.020, 0.040] | 0.040 [0.030, 0.050] |" in told
+    assert "| `par@tiny` | 2 | 0.900 → 0.030 [0.020, 0.040] | 0.040 [0.030, 0.050] |" in told
 
 
 def test_methods_seeds_and_other_images_have_cells_of_their_own(cleaning, folders, tmp_path):
     cells = {
         cleaning.cell_of(folders, PATCH, method, seed, images)
-        for method in ("par-tiny", "par-tiny:train.lr=1e-3", "released")
+        for method in ("par@tiny", "par@tiny:train.lr=1e-3", "released")
         for seed in (0, 1)
         for images in (None, tmp_path)
     }
@@ -120,8 +120,8 @@ def test_methods_seeds_and_other_images_have_cells_of_their_own(cleaning, folder
     ("method", "words"),
     [
         ("released", "CleanCLIP as released"),
-        ("par-tiny", "`par-tiny`"),
-        ("cleanclip-tiny:loss.self_supervised_weight=4", "`cleanclip-tiny` with λ₂ 4"),
+        ("par@tiny", "`par@tiny`"),
+        ("cleanclip@tiny:loss.self_supervised_weight=4", "`cleanclip@tiny` with λ₂ 4"),
     ],
 )
 def test_a_method_is_shown_in_the_words_of_the_paper(cleaning, method, words):
@@ -129,15 +129,15 @@ def test_a_method_is_shown_in_the_words_of_the_paper(cleaning, method, words):
 
 
 def test_the_means_stand_by_the_number_of_pairs(cleaning, folders, tmp_path):
-    folders.pairs, folders.only, folders.methods = [200, 1000], [PATCH["name"]], ["unlearn-tiny"]
+    folders.pairs, folders.only, folders.methods = [200, 1000], [PATCH["name"]], ["unlearn@tiny"]
     for count, left in ((200, 0.3), (1000, 0.1)):
-        put(cleaning, folders, PATCH, f"unlearn-tiny:data.max_pairs={count}", excess=left, accuracy=0.49)
+        put(cleaning, folders, PATCH, f"unlearn@tiny:data.max_pairs={count}", excess=left, accuracy=0.49)
     folders.pictures = tmp_path / "others"
-    put(cleaning, folders, PATCH, "unlearn-tiny", excess=0.2, accuracy=0.48, images=folders.pictures)
+    put(cleaning, folders, PATCH, "unlearn@tiny", excess=0.2, accuracy=0.48, images=folders.pictures)
     assert cleaning.of_pairs(folders).split("\n")[2:] == [
-        "| `unlearn-tiny` | 200 | 1 | 0.900 → 0.300 [0.300, 0.300] | pass | 0.500 → 0.490 | 0.400 |",
-        "| `unlearn-tiny` | 1,000 | 1 | 0.900 → 0.100 [0.100, 0.100] | pass | 0.500 → 0.490 | 0.400 |",
-        "| `unlearn-tiny` | images of another kind (4,299), no captions | 1 | 0.900 → 0.200 [0.200, 0.200] | pass | "
+        "| `unlearn@tiny` | 200 | 1 | 0.900 → 0.300 [0.300, 0.300] | pass | 0.500 → 0.490 | 0.400 |",
+        "| `unlearn@tiny` | 1,000 | 1 | 0.900 → 0.100 [0.100, 0.100] | pass | 0.500 → 0.490 | 0.400 |",
+        "| `unlearn@tiny` | images of another kind (4,299), no captions | 1 | 0.900 → 0.200 [0.200, 0.200] | pass | "
         "0.500 → 0.480 | 0.400 |",
     ]
 

@@ -87,10 +87,10 @@ def test_seeds_of_one_method_alone_and_poisonings_that_failed_are_left_out(clean
 
 def test_what_the_job_did_is_counted_apart_for_victims_and_clean_models(cleaning):
     runs = [
-        cell("auto", 0.008, lost=0.008, told="pass by unlearn-tiny") | {"told_lost": 1.5},
+        cell("auto", 0.008, lost=0.008, told="pass by unlearn@tiny") | {"told_lost": 1.5},
         cell("auto", 0.04, lost=0.04, told="fail CC010", name="dct") | {"told_lost": 1.5},
         clean("inconclusive CC063 by nothing", lost=0.0),
-        clean("fail CC010 by par-tiny", lost=0.05),
+        clean("fail CC010 by par@tiny", lost=0.05),
     ]
     *rows, victims, models, told = cleaning.jobs(runs).splitlines()
     assert len([row for row in rows if row.startswith("| ")]) == 1 + 4  # the head as well

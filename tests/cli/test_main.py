@@ -328,7 +328,7 @@ def test_a_reader_that_leaves_early_gets_no_complaint():
     [
         ("clipclean rec", "recipes"),
         ("clipclean sanitize --recipe cleanclip-s", "cleanclip-strong"),
-        ("clipclean recipes show par-", "par-tiny"),
+        ("clipclean recipes show un", "unlearn"),
         ("clipclean explain CC003", "CC003"),
         ("clipclean audit --arch ViT-B-32-quick", "ViT-B-32-quickgelu"),
         ("clipclean sanitize --trigger bad", "badnets"),

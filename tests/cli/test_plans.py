@@ -63,7 +63,7 @@ def test_a_dry_run_of_sanitize_tells_that_the_folder_has_files(job, untouched, c
 def test_a_dry_run_of_auto_and_of_unlearn_tell_what_they_do(job, untouched, capsys):
     assert untouched(job.sanitize("--dry-run", "--recipe", "auto", "--no-panel")) == 0
     assert "plant 3 test backdoors" in capsys.readouterr().out
-    assert untouched(job.sanitize("--dry-run", "--recipe", "unlearn-tiny")) == 0
+    assert untouched(job.sanitize("--dry-run", "--recipe", "unlearn@tiny")) == 0
     assert "search and unlearn" in capsys.readouterr().out
 
 

@@ -17,35 +17,25 @@ def mine(tmp_path):
     return path
 
 
-def test_list_shows_every_shipped_recipe_with_method_and_purpose(capsys):
-    assert main(["recipes", "list", "--all"]) == 0
-    head, *rows, _, default = capsys.readouterr().out.splitlines()
-    assert head.split() == ["NAME", "METHOD", "EVIDENCE", "WHAT", "IT", "IS", "FOR"]
-    assert [row.split()[0] for row in rows] == list(recipe.names())
-    for row in rows:
-        loaded = recipe.load(row.split()[0])
-        assert row.split()[1] == loaded.method
-        assert row.endswith(f"  {loaded.description}")
-        assert ("  none  " in row) == (loaded.evidence is None)
-    assert default.startswith(
-        "Default: cleanclip-tiny, cleanclip-few-tiny, cleanclip, on models"
-    )  # those that were measured
-
-
-def test_list_leaves_out_controls_and_what_is_for_tiny_models(capsys):
+def test_list_shows_every_shipped_recipe_and_where_each_scale_works_and_where_not(capsys):
     assert main(["recipes", "list"]) == 0
-    rows = capsys.readouterr().out.split("\n\n")[0].splitlines()[1:]
-    assert [row.split()[0] for row in rows] == ["auto", "cleanclip", "cleanclip-strong", "par", "supervised", "unlearn"]
+    rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert [row.split()[0] for row in rows if not row.startswith(" ")] == list(recipe.names())
+    measured = [row.split("- ")[1] for row in rows if row.startswith(" ")]
+    assert any(
+        row.startswith("usual: leaves the backdoor in on resnet-64px of 29.0 M, 1,200 pairs") for row in measured
+    )
+    assert any(row.startswith("few: removes it on resnet-32px of 6.3 M, 1,200 pairs, 10 classes") for row in measured)
+    assert "usual: not measured" in measured
 
 
-def test_list_as_json_is_json_and_claims_no_evidence_that_is_not_there(capsys):
+def test_list_as_json_has_the_digest_of_each_scale(capsys):
     assert main(["recipes", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["name"] for entry in listed] == list(recipe.names())
     for entry in listed:
-        loaded = recipe.load(entry["name"])
-        assert entry["sha256"] == recipe.digest(loaded)
-        assert entry["validated"] == (loaded.evidence is not None)
+        digests = {scale: recipe.digest(recipe.load(f"{entry['name']}@{scale}")) for scale in entry["scales"]}
+        assert {scale: each["sha256"] for scale, each in entry["scales"].items()} == digests
 
 
 def test_show_prints_the_file_as_it_was_written(capsys):

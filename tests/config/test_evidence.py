@@ -6,7 +6,7 @@ from clipclean.config import evidence, recipe
 from clipclean.config.evidence import Range, Subject
 from clipclean.config.recipe import Evidence, Measured, MeasuredRate, Versions
 
-SUBJECT = Subject("resnet-32px", 6_000_000, 4000)
+SUBJECT = Subject("resnet-32px", 6_000_000, 4000, 400)
 
 
 def measured(accuracy, attack, base=0.0):
@@ -23,7 +23,7 @@ def measured(accuracy, attack, base=0.0):
 
 def with_evidence(*blocks, name="mmcl"):
     """A recipe that was measured: of each block kind, parameters, pairs, what is left and the accuracy after."""
-    plain = recipe.load(name).model_copy(update={"evidence": None})
+    plain = recipe.load(f"{name}@usual").model_copy(update={"evidence": None})
     made = tuple(
         Evidence(
             recipe_sha256=recipe.digest(plain),
@@ -33,6 +33,7 @@ def with_evidence(*blocks, name="mmcl"):
             parameters=numbers,
             data="d",
             pairs=pairs,
+            classes=400,
             seeds=(0, 1),
             before=measured(0.6, 0.9),
             after=measured(after, left + 0.01, 0.01),
@@ -54,18 +55,20 @@ def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
         (0.02, 0.04, 0.06)
     )
     assert found.expected.lost.mean == pytest.approx(0.02)  # 0.01 and 0.03
-    assert "at 4,000 pairs, models of 5.0 M parameters: 0.040 of the attack left (0.020 to 0.060), 2.0 points" in str(
-        found
+    assert (
+        "at 4,000 pairs, models of 5.0 M parameters: 4.0 points of attack success left (2.0 to 6.0), 2.0 points"
+        in str(found)
     )
 
 
 @pytest.mark.parametrize(
     ("subject", "word"),
     [
-        (Subject("vit-32px", 6_000_000, 4000), "another architecture (resnet-32px; here vit-32px, 6.0 M)"),
-        (Subject("resnet-32px", 40_000_000, 4000), "another architecture"),
-        (Subject("resnet-32px", 6_000_000, 1999), "more pairs than the 1,999"),
-        (Subject("resnet-32px", 6_000_000, 16_001), "fewer pairs than the 16,001"),
+        (SUBJECT._replace(kind="vit-32px"), "other models"),
+        (SUBJECT._replace(parameters=40_000_000), "other models"),
+        (SUBJECT._replace(classes=1601), "other models"),
+        (SUBJECT._replace(pairs=1999), "more pairs than the 1,999"),
+        (SUBJECT._replace(pairs=16_001), "fewer pairs than the 16,001"),
     ],
 )
 def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what(subject, word):
@@ -75,20 +78,44 @@ def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what(su
     assert found.expected is not None
 
 
+LEFT = ("resnet-32px", 5_000_000, 4000, 0.8, 0.6)
+COSTLY = ("resnet-32px", 5_000_000, 4000, 0.02, 0.57)  # three points lost
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, SUBJECT._replace(pairs=100), SUBJECT._replace(kind="vit-32px")])
+def test_evidence_that_shows_no_removal_is_no_evidence_for_a_run_like_or_unlike_it(subject):
+    found = evidence.standing(with_evidence(TWO[0], LEFT), subject)
+    assert (found.kind, found.kind in evidence.OWN) == ("no removal", False)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "subject", "works"),
+    [
+        (TWO[:1], SUBJECT, True),
+        ((TWO[0], COSTLY), SUBJECT, False),
+        ((TWO[0], LEFT), SUBJECT, False),
+        (TWO[:1], SUBJECT._replace(pairs=1999), False),
+        (TWO[:1], SUBJECT._replace(classes=10), False),
+    ],
+)
+def test_a_recipe_works_where_it_removed_each_attack_within_the_budget_on_the_like(blocks, subject, works):
+    assert evidence.works(with_evidence(*blocks), subject) is works
+
+
 def test_evidence_of_other_values_says_so():
     changed = recipe.override(with_evidence(*TWO), ["train.lr=2e-5"])
     assert evidence.standing(changed, SUBJECT).kind == "other values"
 
 
 def test_without_evidence_nothing_is_expected_and_no_run_lies_anywhere():
-    found = evidence.standing(recipe.load("mmcl"), SUBJECT)
+    found = evidence.standing(recipe.load("mmcl@usual"), SUBJECT)
     assert (found.kind, found.expected, found.reached(0.1, 0.1)) == ("none", None, "")
 
 
 def test_a_run_is_placed_in_the_measured_range():
     found = evidence.standing(with_evidence(*TWO), SUBJECT)
     assert found.reached(0.05, 0.10) == (
-        "This run: 0.050 of the attack left, within what was measured; 10.0 points of accuracy lost, worse than measured (at most 3.0 points of accuracy lost)."
+        "This run: 5.0 points of attack success left, within what was measured; 10.0 points of accuracy lost, worse than measured (at most 3.0 points of accuracy lost)."
     )
     assert found.reached(None, None) == ""
 
@@ -107,21 +134,3 @@ def test_a_range_holds_what_is_no_worse_than_its_highest_chance_aside():
     assert Range.of([0.1, 0.2]).holds(0.22)
     assert not Range.of([0.1, 0.2]).holds(0.23)
     assert Range.of([0.1, 0.2]).holds(0.0)
-
-
-def test_the_default_is_what_was_measured_on_models_of_such_a_size_and_about_as_many_pairs():
-    assert evidence.default(Subject("resnet-32px", 5_000_000, 4000)).name == "cleanclip-tiny"
-    assert evidence.default(Subject("resnet-32px", 6_000_000, 1200)).name == "cleanclip-few-tiny"
-    assert evidence.default(Subject("resnet-64px", 29_000_000, 1200)).name == "cleanclip-few-tiny"
-    assert evidence.default(Subject("vit-224px", 150_000_000, 4000)).name == "cleanclip"
-    assert evidence.default(Subject("resnet-32px", 5_000_000, 500)).name == "cleanclip"  # fewer than it asks for
-
-
-def test_a_tiny_model_that_nothing_was_measured_on_the_like_of_gets_the_recipe_for_tiny_models():
-    assert evidence.default(Subject("resnet-64px", 20_000_000, 100_000)).name == "cleanclip-tiny"
-    assert evidence.default(Subject("vit-32px", 500_000, 100_000)).name == "cleanclip-tiny"
-
-
-def test_no_recipe_for_tiny_models_is_the_default_of_a_larger_one_however_like_those_it_was_measured_on():
-    assert evidence.default(Subject("resnet-64px", 30_000_000, 1200)).name == "cleanclip"
-    assert evidence.default(Subject("resnet-224px", 102_000_000, 1200)).name == "cleanclip"

@@ -73,17 +73,11 @@ def test_the_shipped_recipes_are_these():
     assert recipe.names() == (
         "auto",
         "cleanclip",
-        "cleanclip-few-tiny",
         "cleanclip-strong",
-        "cleanclip-strong-tiny",
-        "cleanclip-tiny",
         "mmcl",
-        "mmcl-tiny",
         "par",
-        "par-tiny",
         "supervised",
         "unlearn",
-        "unlearn-tiny",
     )
     assert recipe.DEFAULT in recipe.names()
 
@@ -92,11 +86,9 @@ def test_the_shipped_recipes_are_these():
 def test_a_shipped_recipe_is_called_as_its_file_and_says_how_to_run_it(name):
     loaded = recipe.load(name)
     assert loaded.name == name
-    assert loaded.scale == ("tiny" if name.endswith("-tiny") else "any")
+    assert loaded.scale == "usual"
     head = recipe.text(name).split("\nversion:")[0]
-    assert (
-        f"clipclean sanitize {'tiny' if loaded.scale == 'tiny' else 'model'}.pt --data clean/ --recipe {name} " in head
-    )
+    assert f"clipclean sanitize model.pt --data clean/ --recipe {name} " in head
     assert "# Expect: " in head
     assert head.startswith("# yaml-language-server: $schema=recipe.schema.json\n")
 
@@ -111,7 +103,7 @@ def test_cleanclip_has_the_values_of_the_paper():
     assert (loaded.augment.image, loaded.augment.caption, loaded.augment.caption_rate) == ("autoaugment", "eda", 0.1)
 
 
-@pytest.mark.parametrize(("method", "control"), [("cleanclip", "mmcl"), ("cleanclip-tiny", "mmcl-tiny")])
+@pytest.mark.parametrize(("method", "control"), [("cleanclip", "mmcl"), ("cleanclip@tiny", "mmcl@tiny")])
 def test_a_control_differs_from_its_method_in_the_self_supervised_loss_alone(method, control):
     one, other = recipe.load(method), recipe.load(control)
     assert (one.train, one.data, one.audit, one.augment) == (other.train, other.data, other.audit, other.augment)
@@ -131,6 +123,63 @@ def test_a_shipped_name_wins_over_a_file_and_a_path_reaches_the_file(write, tmp_
     monkeypatch.chdir(tmp_path)
     assert recipe.load("cleanclip").name == "cleanclip"
     assert recipe.load("./cleanclip").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pairs", "classes", "scale"),
+    [
+        (5_000_000, 4_000, 10, "tiny"),
+        (5_000_000, 1_999, 100, "few"),
+        (5_000_000, 1_999, 101, "tiny"),
+        (30_000_000, 100, 10, "usual"),
+    ],
+)
+def test_a_recipe_takes_the_scale_of_the_model_the_pairs_and_the_classes(parameters, pairs, classes, scale):
+    found = recipe.fitted(recipe.load("cleanclip"), parameters=parameters, pairs=pairs, classes=classes)
+    assert found == recipe.load(f"cleanclip@{scale}")
+    assert (found.scale, found.scales) == (scale, None)
+    assert {block.scale for block in found.evidence} == {scale}
+
+
+def test_a_recipe_without_the_scale_of_a_model_takes_the_nearest_that_it_has():
+    few = {"parameters": 5_000_000, "pairs": 600, "classes": 10}
+    assert recipe.fitted(recipe.load("par"), **few).scale == "tiny"
+    assert recipe.fitted(recipe.load("supervised"), **few) == recipe.load("supervised")
+
+
+def test_a_scale_changes_what_it_writes_alone(write):
+    path = write("train: {epochs: 3, lr: 2.0e-5}\nscales:\n  tiny:\n    train: {lr: 1.0e-3}\n")
+    found = recipe.load(f"{path}@tiny")
+    assert (found.train.epochs, found.train.lr, found.train.batch_size) == (3, 1e-3, 64)
+
+
+def test_a_change_of_the_user_holds_at_every_scale():
+    changed = recipe.override(recipe.load("cleanclip"), ["train.lr=5.0e-4"])
+    assert {recipe.at_scale(changed, scale).train.lr for scale in recipe.SCALES} == {5e-4}
+    assert recipe.at_scale(changed, "tiny").train.batch_size == 256
+
+
+def test_a_change_that_contradicts_one_scale_is_refused_only_where_that_scale_holds():
+    changed = recipe.override(
+        recipe.load("cleanclip"), ["train.max_steps=40"]
+    )  # warm-up: 50 steps, and 20 at the others
+    recipe.check(recipe.at_scale(changed, "tiny"), pairs=4_000)
+    with pytest.raises(UsageError, match="warmup_steps"):
+        recipe.check(recipe.at_scale(changed, "usual"), pairs=4_000)
+    with pytest.raises(UsageError, match="warmup_steps"):
+        recipe.override(recipe.load("cleanclip"), ["train.max_steps=10"])
+
+
+def test_a_fault_at_a_scale_is_told_with_its_line(write):
+    path = write("scales:\n  tiny:\n    train: {max_steps: 40}\n")
+    assert problems(path) == ["my.yaml:8: scales.tiny.train.warmup_steps: 50 is not shorter than the run of 40 steps"]
+    assert "scales.tiny.train.lr" in refusal(write("scales: {tiny: {train: {lr: fast}}}\n"))
+
+
+def test_a_scale_that_a_recipe_has_not_and_a_name_that_went_are_refused():
+    assert "cleanclip@few" in refusal("cleanclip-few-tiny")
+    assert "mmcl@tiny" in refusal("mmcl-tiny")
+    assert "usual, tiny" in refusal("mmcl@few")
 
 
 # The schema.
@@ -358,7 +407,7 @@ def test_an_unreadable_file_is_told_with_the_systems_reason(write, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("cleanclp", "cleanclip"), ("mmcl-tny.yaml", "mmcl-tiny"), ("MMCL", "mmcl")]
+    ("wrong", "right"), [("cleanclp", "cleanclip"), ("cleanclip-stron.yaml", "cleanclip-strong"), ("MMCL", "mmcl")]
 )
 def test_an_unknown_name_gets_the_nearest_one(wrong, right):
     message = refusal(wrong)
@@ -410,13 +459,13 @@ def test_a_recipe_is_frozen_to_the_bottom():
 
 
 def test_overrides_change_what_they_name_and_nothing_else():
-    before = recipe.load("cleanclip")
+    before = recipe.load("cleanclip@usual")
     after = recipe.override(
         before, ["train.epochs=3", " train.lr = 2e-5 ", "train.betas=[0.8, 0.9]", "train.max_steps=60"]
     )
     assert (after.train.epochs, after.train.lr, after.train.betas, after.train.max_steps) == (3, 2e-5, (0.8, 0.9), 60)
     assert after.model_copy(update={"train": before.train}) == before
-    assert before == recipe.load("cleanclip")
+    assert before == recipe.load("cleanclip@usual")
 
 
 def test_no_override_changes_nothing():
@@ -497,13 +546,13 @@ def test_steps_are_whole_batches_times_epochs(changes, pairs, steps):
 
 
 def test_unlearning_takes_a_round_more_than_it_may_search_after():
-    chosen = recipe.override(recipe.load("unlearn-tiny"), ["unlearn.max_rounds=3", "unlearn.steps=10"])
+    chosen = recipe.override(recipe.load("unlearn@tiny"), ["unlearn.max_rounds=3", "unlearn.steps=10"])
     assert recipe.total_steps(chosen, pairs=500) == 40
 
 
 def test_unlearning_does_not_leave_what_made_a_suspect():
     with pytest.raises(UsageError, match=r"unlearn\.enough=3: 3 is more than unlearn\.outlyingness, 2\.5"):
-        recipe.override(recipe.load("unlearn-tiny"), ["unlearn.enough=3", "unlearn.outlyingness=2.5"])
+        recipe.override(recipe.load("unlearn@tiny"), ["unlearn.enough=3", "unlearn.outlyingness=2.5"])
 
 
 def test_a_run_on_enough_pairs_passes():
@@ -576,16 +625,26 @@ def test_planting_has_defaults_and_bounds():
 def test_the_digest_is_the_sha256_of_sorted_compact_json():
     loaded = recipe.load("cleanclip")
     values = json.loads(loaded.model_dump_json())
-    del values["description"], values["evidence"]
+    for key in (
+        "version",
+        "name",
+        "revision",
+        "description",
+        "scale",
+        "scales",
+        "evidence",
+        "auto",
+    ):  # no run depends on them
+        del values[key]
     del values["augment"]["least_part"], values["augment"]["mirrored"]  # off, and younger than the first evidence
-    values["data"]["prepare"] = "host"  # a key that went, and held no other value then
     text = json.dumps(values, sort_keys=True).replace(", ", ",").replace(": ", ":")
     assert recipe.digest(loaded) == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_digest_tells_runs_apart_and_ignores_what_changes_no_run():
     loaded = recipe.load("cleanclip")
-    assert len({recipe.digest(recipe.load(name)) for name in recipe.names()}) == len(recipe.names())
+    known = [recipe.at_scale(each, scale) for each in map(recipe.load, recipe.names()) for scale in recipe.scales(each)]
+    assert len({recipe.digest(each) for each in known}) == len(known)
     assert recipe.digest(recipe.override(loaded, ["train.lr=1.0e-5"])) == recipe.digest(loaded)
     assert recipe.digest(recipe.override(loaded, ["train.lr=1.1e-5"])) != recipe.digest(loaded)
     assert recipe.digest(recipe.override(loaded, ["augment.mirrored=0.1"])) != recipe.digest(loaded)

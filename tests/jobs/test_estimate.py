@@ -48,16 +48,16 @@ def test_passes_are_those_that_the_help_states(classes, most):
 
 
 def test_a_cleaning_is_counted_by_steps_and_views():
-    plain = recipe.override(recipe.load("mmcl-tiny"), SHORT)
+    plain = recipe.override(recipe.load("mmcl@tiny"), SHORT)
     # ten steps of 16 pairs, each forward and twice that back
     assert plan.training(plain, SIZE) == Work(480, 480)
-    twice = recipe.override(recipe.load("cleanclip-tiny"), SHORT)
+    twice = recipe.override(recipe.load("cleanclip@tiny"), SHORT)
     assert plan.training(twice, SIZE).images == 960
 
 
 def test_auto_is_counted_by_all_that_it_may_try():
     auto = recipe.load("auto")
-    step = recipe.override(recipe.load("mmcl-tiny"), SHORT)
+    step = recipe.override(recipe.load("mmcl@tiny"), SHORT)
     one = plan.choosing(auto, [[step]], SIZE, models=1)
     four = plan.choosing(auto, [[step]] * 4, SIZE, models=1)
     # each more is trained, measured at three shares of its way, and refinetuned for 60 steps of the 64 pairs and measured again
@@ -68,7 +68,7 @@ def test_auto_is_counted_by_all_that_it_may_try():
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
-    found = plan.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl-tiny")])
+    found = plan.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl@tiny")])
     assert found.seconds > 0
     assert found.memory > 4 * plan.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)

@@ -12,7 +12,7 @@ from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, Usage
 from clipclean.jobs import inputs
 from clipclean.train.loader import Samples
 
-RECIPE = recipe.load("cleanclip-tiny")
+RECIPE = recipe.load("cleanclip@tiny")
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def finished(tmp_path_factory):
 
 def whole(job, *more):
     """Its command line; every job has the same files, so it gives the same weights wherever it is run."""
-    return job.sanitize("--trigger", tiny.TRIGGER, "--target", tiny.TARGET, *more, recipe="cleanclip-tiny")
+    return job.sanitize("--trigger", tiny.TRIGGER, "--target", tiny.TARGET, *more, recipe="cleanclip@tiny")
 
 
 def test_a_run_writes_what_is_promised_and_leaves_nothing_else(finished):
@@ -427,7 +427,7 @@ def test_the_state_of_another_run_is_kept_unless_force_says_otherwise(finished, 
 
 def decides(**changes):
     """The fingerprint of a run in which one thing differs."""
-    recipe = recipes.load("mmcl-tiny")
+    recipe = recipes.load("mmcl@tiny")
     values = {
         "sha256": "a",
         "config": {},
@@ -467,7 +467,7 @@ def decides(**changes):
         {"precision": "bf16"},
         {"device": "cuda:0"},
         {"references": ("d",)},
-        {"recipe": recipes.override(recipes.load("mmcl-tiny"), ["train.lr=1e-4"])},
+        {"recipe": recipes.override(recipes.load("mmcl@tiny"), ["train.lr=1e-4"])},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -478,7 +478,7 @@ def test_runs_that_differ_in_what_decides_the_weights_have_different_fingerprint
 
 def test_a_run_may_be_judged_anew_by_other_thresholds_without_training_again():
     load, override = recipes.load, recipes.override
-    assert decides(recipe=override(load("mmcl-tiny"), ["audit.max_accuracy_loss=0.05"])) == decides()
+    assert decides(recipe=override(load("mmcl@tiny"), ["audit.max_accuracy_loss=0.05"])) == decides()
 
 
 def test_a_second_run_on_one_output_is_refused_while_the_first_goes_on(job, unread, capsys):

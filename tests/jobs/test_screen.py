@@ -141,7 +141,7 @@ def test_kept_keys_are_a_line_each(job, tmp_path):
 @pytest.mark.slow
 def test_sanitize_takes_the_kept_table(job, finished, tmp_path):
     arguments = job.sanitize(
-        "--out", tmp_path / "out", "--no-panel", "--exit-zero", "--screen", "off", recipe="mmcl-tiny"
+        "--out", tmp_path / "out", "--no-panel", "--exit-zero", "--screen", "off", recipe="mmcl@tiny"
     )
     arguments[arguments.index("--data") + 1] = str(finished[0] / "kept.csv")
     assert cli.main(arguments) == 0

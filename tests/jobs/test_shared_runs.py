@@ -61,7 +61,7 @@ def test_an_audit_is_refused_by_several_processes(job):
 def test_a_search_before_a_cleaning_is_made_by_the_first_one_for_all(job, monkeypatch, tmp_path):
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
     quick = ("unlearn.effort=quick", "unlearn.steps=2", "unlearn.max_rounds=1")
-    arguments = job.sanitize(*(part for each in quick for part in ("--set", each)), recipe="unlearn-tiny", batch=8)
+    arguments = job.sanitize(*(part for each in quick for part in ("--set", each)), recipe="unlearn@tiny", batch=8)
     (first, words), (second, silence) = ended(started(COMMAND, *arguments, size=2, cwd=ROOT))
     assert (first, second) == (4, 0), words + silence
     assert silence == ""

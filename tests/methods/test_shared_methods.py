@@ -40,17 +40,17 @@ def chosen(name, *more):
 
 with distributed.joined("cpu") as group:
     clip = fresh()
-    some = data.read(folder, images=inputs.image_cache(recipes.load("mmcl-tiny"), clip.architecture)).pairs
+    some = data.read(folder, images=inputs.image_cache(recipes.load("mmcl@tiny"), clip.architecture)).pairs
     labels = torch.arange(len(some)) % 12
     classifier = detect.classifier(clip.embed_texts, tiny.CLASSES, templates=tiny.TEMPLATES, batch_size=64)
     run = Run(0, "fp32", lambda *_: None, None, group)
-    for name, more in (("par-tiny", ()), ("supervised", ()), ("mmcl-tiny", ("loss.preserve_weight=5", "augment.least_part=0.6", "augment.mirrored=0.5"))):
+    for name, more in (("par@tiny", ()), ("supervised", ()), ("mmcl@tiny", ("loss.preserve_weight=5", "augment.least_part=0.6", "augment.mirrored=0.5"))):
         clip, how = fresh(), chosen(name, *more)
         aims = training.Aims(classifier, rehearsed=((white, 1),))
         trained = training.finetune(clip, Samples(some, labels), how, aims=aims, run=run)
         kept |= {f"{name}.{key}": values for key, values in clip.net.state_dict().items()}
         losses |= {f"losses.{name}": torch.tensor([each.loss for each in trained.record.losses])}
-    clip, original, how = fresh(), fresh(), chosen("unlearn-tiny")
+    clip, original, how = fresh(), fresh(), chosen("unlearn@tiny")
     how = recipes.override(how, ["unlearn.steps=3"])
     fed = batches(
         group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, intake=Intake.of(clip),
@@ -86,6 +86,6 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
     for name, values in alone.items():
         torch.testing.assert_close(first[name], values, atol=1e-5, rtol=0, msg=name)
     start = tiny.state_dict(tiny.SMALL_VIT)
-    for method in ("par-tiny", "supervised", "mmcl-tiny", "unlearn", "planted"):
+    for method in ("par@tiny", "supervised", "mmcl@tiny", "unlearn", "planted"):
         moved = max(float((alone[f"{method}.{name}"] - values).abs().max()) for name, values in start.items())
         assert moved > 1e-4, method  # the equality above is not that of weights that stood still

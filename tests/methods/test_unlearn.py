@@ -49,7 +49,7 @@ def result(out):
 
 def cleaned(planted, out, *more):
     job, labelled = planted
-    command = job.sanitize("--eval-data", labelled, "--keep-failed", "--out", out, *SHORT, *more, recipe="unlearn-tiny")
+    command = job.sanitize("--eval-data", labelled, "--keep-failed", "--out", out, *SHORT, *more, recipe="unlearn@tiny")
     return cli.main(command)
 
 
@@ -134,7 +134,7 @@ def test_a_plain_folder_of_images_serves(planted, tmp_path, hasty, unread):
         tiny.image(number).save(folder / f"{number}.png")
     job, _ = planted
     command = job.sanitize(
-        "--data", folder, "--out", tmp_path / "out", "--keep-failed", *SHORT, *NAMED, recipe="unlearn-tiny"
+        "--data", folder, "--out", tmp_path / "out", "--keep-failed", *SHORT, *NAMED, recipe="unlearn@tiny"
     )
     assert cli.main(command) != 0  # accuracy was not measured: never pass
     found = result(tmp_path / "out")
@@ -221,7 +221,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
             if done == 8:  # between two families
                 late.enter_context(deadline.within(0))
 
-        state = unlearning.begin(clip, here, recipe.load("unlearn-tiny"), seed=0, progress=told)
+        state = unlearning.begin(clip, here, recipe.load("unlearn@tiny"), seed=0, progress=told)
     assert state.catches == ()
     assert 0 < len(state.scores[0]) < len(detect.FAMILIES)
 
@@ -306,7 +306,7 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
 
 # Rounds.
 
-SHORT_RECIPE = recipe.override(recipe.load("unlearn-tiny"), ["unlearn.steps=2", "train.warmup_steps=0"])
+SHORT_RECIPE = recipe.override(recipe.load("unlearn@tiny"), ["unlearn.steps=2", "train.warmup_steps=0"])
 
 
 def caught(number):

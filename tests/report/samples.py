@@ -132,7 +132,7 @@ def sanitized(verdict, findings, last):
         "before": before(),
         "after": last,
         "recipe": {
-            "name": "cleanclip-tiny",
+            "name": "cleanclip@tiny",
             "revision": 1,
             "sha256": "5c" * 32,
             "validated": False,
@@ -181,7 +181,7 @@ def passed():
         finding(
             "CC030", "note", "1 of 2317 samples were unusable and skipped: 0041.png (cannot be decoded).", value=1.0
         ),
-        finding("CC040", "note", "Recipe cleanclip-tiny carries no evidence for these values."),
+        finding("CC040", "note", "Recipe cleanclip@tiny carries no evidence for these values."),
     ]
     last = after(hits=9, own=571, distance=0.21, accuracy=612, findings=[])
     return sanitized("pass", notes, last)

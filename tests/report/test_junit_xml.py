@@ -195,7 +195,7 @@ def test_what_the_policy_set_aside_is_skipped_with_its_reason():
 def test_properties_name_model_and_recipe():
     found = {entry.get("name"): entry.get("value") for entry in parsed(samples.passed()).iter("property")}
     assert found["sha256"] == "a3" * 32
-    assert found["recipe"] == "cleanclip-tiny@1"
+    assert found["recipe"] == "cleanclip@tiny@1"
     assert found["verdict"] == "pass"
 
 
