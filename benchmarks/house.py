@@ -206,7 +206,7 @@ def measure(package: Path, /) -> dict[str, object]:
 def ratchet() -> dict[str, int]:
     """What may only fall; seconds only where a whole run of the quick tests was recorded."""
     python = {room: list((ROOT / room).rglob("*.py")) for room in ("clipclean", "tests", "benchmarks")}
-    pages = [path for path in (ROOT / "docs").glob("*") if path.suffix in {".md", ".ipynb"}]
+    pages = list((ROOT / "docs").glob("*.md"))
     lines = {room: sum(map(lines_in, paths)) for room, paths in python.items()}
     found = {
         "source_lines": lines["clipclean"],
@@ -215,7 +215,7 @@ def ratchet() -> dict[str, int]:
         "test_functions": sum(len(re.findall(r"^ *def test_", p.read_text("utf-8"), re.M)) for p in python["tests"]),
         "benchmark_lines": lines["benchmarks"],
         "benchmark_modules": len(python["benchmarks"]),
-        "docs_words": sum(len(path.read_text("utf-8").split()) for path in pages if path.suffix == ".md"),
+        "docs_words": sum(len(path.read_text("utf-8").split()) for path in pages),
         "docs_pages": len(pages),
         "changelog_words": len((ROOT / "CHANGELOG.md").read_text("utf-8").split()),
         "makefile_lines": lines_in(ROOT / "Makefile"),

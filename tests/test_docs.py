@@ -1,7 +1,6 @@
 """The pages say what the program does: generated parts are current, links lead somewhere, commands parse."""
 
 import importlib.util
-import json
 import re
 import shlex
 from pathlib import Path
@@ -16,7 +15,6 @@ from clipclean.attack import trigger_files, triggers
 from clipclean.config import recipe
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOK = ROOT / "docs" / "api.ipynb"
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 FILLED = {  # parts whose tables are measured, page by page
     "README.md": ["demo"],
@@ -230,19 +228,13 @@ def test_every_trigger_spec_of_the_triggers_page_parses():
         assert triggers.parse(triggers.parse(spec).spec) == triggers.parse(spec)
 
 
-def test_the_notebook_is_the_python_page():
-    # python benchmarks/notebook.py writes it
-    assert NOTEBOOK.read_text(encoding="utf-8") == script("notebook").notebook(text("docs/api.md"))
-
-
 @pytest.mark.slow
-def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+def test_the_examples_of_the_python_page_run_in_their_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     names: dict[str, object] = {}
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
+    for language, body in FENCE.findall(text("docs/api.md")):
+        if language == "python":
+            exec(body, names)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("torch-zip")
     assert printed[1].startswith("inconclusive") or printed[1].startswith("fail")

@@ -35,7 +35,7 @@ Examples:
 @options.quiet
 @options.verbose
 def demo(**given: Any) -> int:
-    """Clean a bundled tiny CLIP that carries a backdoor, on a CPU, within three minutes.
+    """Clean a bundled tiny CLIP that carries a backdoor, on a CPU.
 
     The model was trained on emoji images. With a small patch in the corner, it classifies any image as one class.
     """

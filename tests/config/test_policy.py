@@ -253,13 +253,12 @@ def test_the_recipes_thresholds_keep_their_bounds_and_their_meaning():
 def test_the_page_names_every_key_with_its_meaning():
     rows = dict(re.findall(r"^\| `([a-z_.0-9]+)` \|.*\| (.*) \|$", PAGE.read_text(), re.MULTILINE))
     schema = policy.Policy.model_json_schema()["$defs"]
-    for prefix, section in (
-        ("thresholds.", "Thresholds"),
-        ("suppressions.", "Suppression"),
-        ("suppressions.match.", "Match"),
-    ):
-        for name, entry in schema[section]["properties"].items():
-            assert rows[prefix + name] == entry["description"]
+    sections = {"thresholds.": "Thresholds", "suppressions.": "Suppression", "suppressions.match.": "Match"}
+    assert rows == {
+        prefix + name: entry["description"]
+        for prefix, section in sections.items()
+        for name, entry in schema[section]["properties"].items()
+    }
 
 
 def blocks(language):
