@@ -321,9 +321,8 @@ RULES: Mapping[str, Rule] = {
         title="Clean accuracy lost",
         stage="accuracy",
         level="error",
-        means="The model classifies fewer clean images correctly than before. It is an error if the whole interval "
-        "of the loss exceeds the budget, and a note if chance may explain it. Without labels the answers that changed tell the loss and, if there are captions, image-to-text recall@1; the budget "
-        "applies to the larger loss.",
+        means="The model classifies fewer clean images correctly than before. A loss over the budget is a warning, and an error if "
+        "its whole interval is. Without labels the answers that changed tell the loss; image-to-text recall@1 counts beyond chance only.",
         does_not_show="How well the model does on tasks or images unlike those that were measured. On images that it was trained on "
         "it also loses what it knew by heart, so the loss on new images may be far smaller.",
         action="Use more clean pairs like the training data of the model, fewer steps, or a lower learning "

@@ -229,7 +229,7 @@ def concluded(
     )
     section_before = conclude.section(bench, replace(tried.before.sight, measured=before), shown.maps)
     section_after = conclude.section(bench, replace(attempt.sight, measured=after), shown_after.maps)
-    section_after = outputs.with_agreement(section_after, before, after, classes=bench.evidence.classes)
+    section_after = outputs.beside_original(section_after, before, after, classes=bench.evidence.classes)
     known = outputs.evidence_of(ready.standing, before, after)
     result = outputs.compose(request, ready, section_before, section_after, applied, attempt.cleaned.training, known)
     result = result.model_copy(update={"auto": conclude.account(tried, attempt)})

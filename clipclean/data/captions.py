@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipclean.data.dictionary import Dictionary
@@ -151,6 +151,35 @@ def _looked_up(word: str) -> tuple[str, ...]:
         names = {name for synset in _dictionary().synsets(word) for name in synset.lemma_names()}
     spoken = {name.replace("_", " ").replace("-", " ").lower() for name in names} - {word.replace("-", " ")}
     return tuple(sorted(name for name in spoken if name.replace(" ", "").isalpha()))
+
+
+def names_of(name: str, /) -> tuple[str, ...]:
+    """Other names of the thing that ``name`` means most often, of those that mean it most often, too; lower case, sorted.
+
+    A crane is the bird to some and the machine to others: a name that means several things is only taken for the first.
+
+    Example:
+        >>> names_of("goldfish")
+        ('carassius auratus',)
+    """
+    with _LOCK:
+        thing = _meaning(name)
+        names = thing.lemma_names() if thing else ()
+        return tuple(
+            sorted(other.replace("_", " ").replace("-", " ").lower() for other in names if _meaning(other) == thing)
+        )
+
+
+@functools.lru_cache(CACHED)
+def singular(word: str, /) -> str:
+    """The base of an English noun in the plural ("wolves" is "wolf"); the word itself where there is none."""
+    with _LOCK:
+        return _dictionary().morphy(word, "n") or word
+
+
+def _meaning(name: str) -> Any:  # Any: nltk is untyped
+    """The most frequent thing that a name stands for, or None; called with the lock held."""
+    return next(iter(_dictionary().synsets(name.replace(" ", "_"), "n")), None)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clipclean import untrusted
 from clipclean.data.cache import ImageCache
+from clipclean.data.captions import names_of, singular
 from clipclean.data.dataset import CleanSet, Pair, read_images
 from clipclean.data.sample import caption, reason, utf8
 from clipclean.errors import RefusedInput, UsageError
@@ -132,32 +133,52 @@ def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:
     return torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64)
 
 
-def named_in(captions: Sequence[str], classes: Sequence[str], /) -> Tensor:
+def named_in(captions: Sequence[str], classes: Sequence[str], /, *, templates: Sequence[str] = ()) -> Tensor:
     """The class that each caption names, int64 (N,); -1 where it names none, or several.
 
-    A name counts as whole words, whatever the case, with spaces, hyphens or underscores between them. Of names within each
-    other the longest counts: "a red apple" names "red apple", and not "apple" as well.
+    A class is named by its name or by a synonym that means nothing else more often (:func:`names_of`), in the plural too. A name
+    counts as whole words, whatever the case, with spaces, hyphens or underscores between them or none. Of names within each other
+    the longest counts: "a red apple" names "red apple", and not "apple" as well. Of a caption made from one of the ``templates`` only
+    the place of the name counts.
 
     Examples:
-        >>> named_in(["a photo of a Red-Apple", "a cat and a dog", "a car"], ["apple", "red apple", "cat", "dog"]).tolist()
+        >>> named_in(["photos of Red-Apples", "a cat and a dog", "a car"], ["apple", "red apple", "cat", "dog"]).tolist()
         [1, -1, -1]
     """
-    numbers = {tuple(_plain(name).split()): number for number, name in enumerate(classes)}
-    longest = max(map(len, numbers), default=0)
-    found = [_named(re.findall(r"\w+", _plain(caption)), numbers, longest) for caption in captions]
+    numbers = _numbers(classes)
+    longest = max((name.count(" ") + 1 for name in numbers), default=0)
+    forms = [re.compile(re.escape(_plain(form)).replace(r"\{\}", "(.+)")) for form in templates if _plain(form) != "{}"]
+    found: list[set[int]] = []
+    for each in map(_plain, captions):
+        inside = next((match[1] for form in forms if (match := form.fullmatch(each))), each)
+        found.append(_named(re.findall(r"\w+", inside), numbers, longest))
     return torch.tensor([number.pop() if len(number) == 1 else -1 for number in found], dtype=torch.int64)
 
 
-def _named(words: list[str], numbers: Mapping[tuple[str, ...], int], longest: int) -> set[int]:
+def _numbers(classes: Sequence[str]) -> dict[str, int]:
+    """The number of the class by each name that no other class has: its own, as words and as one word, before any synonym."""
+    found = {_plain(name): number for number, name in enumerate(classes)}
+    others = [(other, number) for number, name in enumerate(classes) for other in names_of(_plain(name))]
+    others += [(name.replace(" ", ""), number) for name, number in (*found.items(), *others) if " " in name]
+    meant: dict[str, set[int]] = {}
+    for other, number in others:
+        meant.setdefault(other, set()).add(number)
+    return {name: number for name, (number, *rest) in meant.items() if not rest} | found
+
+
+def _named(words: list[str], numbers: Mapping[str, int], longest: int) -> set[int]:
     """The classes whose names stand in a text, from its beginning, at each place the longest."""
     found: set[int] = set()
     place = 0
     while place < len(words):
-        length = next(
-            (n for n in range(min(longest, len(words) - place), 0, -1) if tuple(words[place : place + n]) in numbers), 0
-        )
-        found |= {numbers[tuple(words[place : place + length])]} if length else set()
-        place += max(length, 1)
+        for length in range(min(longest, len(words) - place), 0, -1):
+            *first, last = words[place : place + length]
+            spelled = (" ".join([*first, word]) for word in (last, singular(last)))
+            if (number := next((numbers[name] for name in spelled if name in numbers), None)) is not None:
+                found.add(number)
+                place += length - 1
+                break
+        place += 1
     return found
 
 

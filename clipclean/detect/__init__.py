@@ -1,6 +1,6 @@
 """Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
-from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
+from clipclean.detect.accuracy_cost import accuracy_loss, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, targeted
 from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement, Probe, TriggerLike, measure, stack

@@ -155,11 +155,15 @@ class EvalSet:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A rate of correct answers on clean images, which of them are correct (N,), and the definition."""
+    """A rate of correct answers on clean images, which of them are correct (N,), and the definition.
+
+    ``margins`` (N,) are by how much the cosine of the right class exceeds that of any other; None where they are not measured.
+    """
 
     rate: Rate
     correct: Tensor
     definition: str
+    margins: Tensor | None = None
 
     def record(self) -> RateRecord:
         """For a report."""
@@ -184,6 +188,7 @@ class Measurement:
     recall: Accuracy | None = None  # beside an accuracy by labels
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
     usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison; they cause no warning
+    margins: Tensor | None = None  # (N,), of an accuracy by labels
     untried: int = 0  # triggers of the panel that were not tried before the deadline
 
     def record(self) -> MeasurementsRecord:
@@ -248,6 +253,7 @@ def measure(
         clean_accuracy=shown.rate,
         definition=shown.definition,
         correct=shown.correct,
+        margins=shown.margins,
         known=known,
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
         knn=eval_set.knn,
@@ -284,9 +290,11 @@ def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accu
     """Zero-shot top-1; None without labels."""
     if eval_set.labels is None:
         return None
-    correct = zeroshot.predict(clean, text_classifier).cpu() == eval_set.labels.cpu()
+    labels = eval_set.labels.cpu()
+    correct = zeroshot.predict(clean, text_classifier).cpu() == labels
     definition = f"zero-shot top-1 over {len(eval_set.classes)} classes"
-    return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
+    margins = zeroshot.margins(clean, text_classifier, labels)
+    return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition, margins)
 
 
 def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], eval_set: EvalSet) -> Accuracy:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect.accuracy_cost import MeasuredLoss, worst_loss
+from clipclean.detect.accuracy_cost import MeasuredLoss, losses
 from clipclean.detect.compactness import FAMILY as MASK
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.measure import Measurement, Probe
@@ -22,6 +22,7 @@ DISTINCT = 1e-4  # spread of unit embeddings, in [0, 1], below which images diff
 DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
 BOTH = 2  # the same where clean models and random changes explain it together: more than clean models were seen to show
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
+SEEN = 1.0  # half of an interval, in budgets, beyond which a loss of the budget is not told from none
 OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
 
 
@@ -119,10 +120,11 @@ def _about(probe: Probe, threshold: float) -> About:
 
 
 def accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits) -> list[Finding]:
-    """The finding of the loss, by the measure with the largest loss and the interval of its difference."""
+    """The findings of the loss of accuracy, and of recall beside it, which only counts beyond chance."""
     unmeasured = [] if before.clean_accuracy.n else [_unmeasured()]
-    lost = worst_loss(before, after)
-    return [*unmeasured, *(_beyond(lost, limits) if lost else ())]
+    found = losses(before, after)
+    beside = (lost for lost in found[1:] if lost.interval[0] > limits.max_accuracy_loss)
+    return [*unmeasured, *(each for lost in (*found[:1], *beside) if (each := _beyond(lost, limits)))]
 
 
 def _unmeasured() -> Finding:
@@ -134,31 +136,28 @@ def _unmeasured() -> Finding:
     )
 
 
-def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> list[Finding]:
-    """The words of a finding about a loss."""
+def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
+    """A loss over the budget: an error by its whole interval, else a warning; or a warning that such a loss would not be seen."""
+    budget, (low, high) = limits.max_accuracy_loss, lost.interval
     about: About = {
         "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",
         "value": lost.value,
         "interval": lost.interval,
         "n": lost.n,
-        "threshold": limits.max_accuracy_loss,
+        "threshold": budget,
     }
-    words = f"{lost.told}; budget {100 * limits.max_accuracy_loss:.1f} points."
-    decides = lost.n >= limits.min_images or not lost.is_estimated  # a normal interval means little for few images
-    if decides and lost.interval[0] > limits.max_accuracy_loss:
-        return [finding("CC010", f"{lost.name} fell by more than the budget: {words}", **about)]
-    if lost.n < limits.min_images:
-        return [finding("CC020", f"Too few images to judge {lost.name[0].lower()}{lost.name[1:]}: {words}", **about)]
-    if lost.value > limits.max_accuracy_loss:
-        return [
-            finding(
-                "CC010",
-                f"{lost.name} fell by more than the budget, within what chance explains: {words}",
-                level="note",
-                **about,
-            )
-        ]
-    return []
+    words = (
+        f"{100 * lost.value:.1f} points lost ({100 * low:.1f} to {100 * high:.1f}) on {lost.n} images, {lost.told}; the budget is "
+        f"{100 * budget:.1f} points."
+    )
+    if lost.value > budget and lost.n >= limits.min_images:
+        level: Level = "error" if low > budget else "warning"
+        return finding("CC010", f"{lost.name} fell by more than the budget: {words}", level=level, **about)
+    if lost.n < limits.min_images or (high > budget and high - lost.value > SEEN * budget):
+        return finding(
+            "CC020", f"Too few images to see the budget by {lost.name[0].lower()}{lost.name[1:]}: {words}", **about
+        )
+    return None
 
 
 def _percent(share: float) -> str:

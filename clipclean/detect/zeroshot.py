@@ -97,6 +97,21 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
     )  # (B, D) @ (D, K) -> (B,)
 
 
+def margins(images: Tensor, text_classifier: Tensor, labels: Tensor, /) -> Tensor:
+    """By how much the cosine of the own class exceeds that of any other, (N,), in [-2, 2], on the CPU.
+
+    Args:
+        images: (N, D) unit embeddings.
+        text_classifier: (K, D).
+        labels: (N,) places in it.
+    """
+    found = []
+    for rows, own in zip(torch.split(images.to(text_classifier.dtype), ROWS), torch.split(labels, ROWS), strict=True):
+        cosines, place = (rows @ text_classifier.T).cpu(), own[:, None]  # (B, K), (B, 1)
+        found.append(cosines.gather(1, place)[:, 0] - cosines.scatter(1, place, -torch.inf).amax(1))
+    return torch.cat(found)
+
+
 def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, target: int) -> Attack:
     """Attack success and base rate over the images whose label is not the target.
 

@@ -20,6 +20,7 @@ from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
 from clipclean.report import PageImages
 from clipclean.schema.report import (
+    AccuracyLossRecord,
     AgreementRecord,
     AuditRecord,
     EvidenceRecord,
@@ -200,7 +201,7 @@ def recipe_of(request: SanitizeRequest, evidence: EvidenceRecord, /) -> RecipeRe
 
 def evidence_of(stands: Standing, before: detect.Measurement, after: detect.Measurement, /) -> EvidenceRecord:
     """The recipe's evidence, how it applies to this run, and the run's place in the measured range."""
-    left, lost = left_of(before, after), finite(detect.accuracy_lost(before, after))
+    left, lost = left_of(before, after), finite(detect.accuracy_loss(before, after)[0])
     return EvidenceRecord(
         standing=stands.kind,
         why=stands.why,
@@ -217,15 +218,18 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
     return max(left, default=None)
 
 
-def with_agreement(
+def beside_original(
     after: AuditRecord, before: detect.Measurement, measured: detect.Measurement, /, *, classes: tuple[str, ...]
 ) -> AuditRecord:
-    """The section of the cleaned model, with how often it takes an image for the same class as the original."""
-    agreed = detect.agreement(before, measured)
-    return with_measurements(after, {"agreement": agreed.record(classes)}) if agreed else after
+    """The section of the cleaned model, with the accuracy that it lost, and how often it answers like the original."""
+    agreed, lost = detect.agreement(before, measured), detect.losses(before, measured)
+    told = {"agreement": agreed.record(classes)} if agreed else {}
+    return with_measurements(after, told | ({"accuracy_lost": lost[0].record()} if lost else {}))
 
 
-def with_measurements(section: AuditRecord, more: Mapping[str, AgreementRecord | ProjectionRecord], /) -> AuditRecord:
+def with_measurements(
+    section: AuditRecord, more: Mapping[str, AgreementRecord | AccuracyLossRecord | ProjectionRecord], /
+) -> AuditRecord:
     """One audit of the report, with further measurements."""
     return section.model_copy(update={"measurements": section.measurements.model_copy(update=more)})
 

@@ -79,7 +79,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         seed=request.seed,
         before=before.record(),
         after=after.record(),
-        accuracy_lost=finite(detect.accuracy_lost(before, after)),
+        accuracy_lost=finite(detect.accuracy_loss(before, after)[0]),
         sha256=files.sha256(request.out),
     )
 

@@ -171,7 +171,8 @@ def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least
     """
     if samples.labels is not None:
         return samples
-    numbers = data.named_in([pair.caption for pair in samples.pairs], vocabulary.classes)
+    captions = [pair.caption for pair in samples.pairs]
+    numbers = data.named_in(captions, vocabulary.classes, templates=vocabulary.templates)
     places = (numbers >= 0).nonzero().flatten().tolist()
     if len(places) < least:
         return samples

@@ -78,7 +78,7 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
         known = outputs.evidence_of(ready.standing, first.measured, after)
         section_before = outputs.section(first.measured, ready.thresholds, shown.maps)
         section_after = outputs.section(after, ready.thresholds, shown_after.maps)
-        section_after = outputs.with_agreement(section_after, first.measured, after, classes=ready.vocabulary.classes)
+        section_after = outputs.beside_original(section_after, first.measured, after, classes=ready.vocabulary.classes)
         result = outputs.compose(request, ready, section_before, section_after, applied, trained.record, known)
         if known.says:
             say(known.says)

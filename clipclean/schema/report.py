@@ -74,6 +74,15 @@ class DifferenceRecord(Part):
     n: Count | None = None
 
 
+LossBy = Literal["labels", "answers", "recall"]
+
+
+class AccuracyLossRecord(DifferenceRecord):
+    """Clean accuracy before a cleaning minus after, and what it was measured by: labels, the answers that changed, or recall."""
+
+    by: LossBy
+
+
 class SuspectRecord(Part):
     """A class that images of other things seem to be turned into."""
 
@@ -290,6 +299,9 @@ class MeasurementsRecord(Part):
     recall: RateRecord | None = Field(None, description="Image-to-text recall@1, beside an accuracy by labels.")
     agreement: AgreementRecord | None = Field(
         None, description="Clean images that the cleaned model takes for the same class as the original."
+    )
+    accuracy_lost: AccuracyLossRecord | None = Field(
+        None, description="Clean accuracy lost by the cleaning, as a share."
     )
     probes: Many[ProbeRecord]
     knn: Count | None = Field(None, description="Neighbours of the attack success by neighbours.")

@@ -117,9 +117,18 @@ def test_a_loss_within_the_budget_or_a_gain_passes():
     assert judged(BACKDOORED, measurement(right=950, known=[probe(0)])) == ("pass", [])
 
 
-def test_a_loss_that_chance_explains_is_noted_and_passes():
-    before, after = measurement(right=90, n=100, known=[probe(95)]), measurement(right=87, n=100, known=[probe(0)])
-    assert judged(before, after) == ("pass", [("CC010", "note")])
+@pytest.mark.parametrize(
+    ("lost", "n", "findings"),
+    [
+        (3, 100, [("CC010", "warning")]),
+        (60, 1000, [("CC010", "error")]),
+        (1, 100, [("CC020", "warning")]),
+        (5, 1000, []),
+    ],
+)
+def test_a_loss_over_the_budget_is_never_a_note_and_one_that_could_not_be_seen_is_told(lost, n, findings):
+    before = measurement(right=n, n=n, known=[probe(950)])
+    assert judged(before, measurement(n=n, right=n - lost, known=[probe(0)]))[1] == findings
 
 
 def test_accuracy_on_too_few_images_decides_nothing():
