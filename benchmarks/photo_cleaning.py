@@ -27,7 +27,7 @@ from pathlib import Path
 USUAL = "usual"  # the architecture of benchmarks/usual.py, on all classes
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
-USUAL_REFINETUNE = (50, 1e-4)  # steps and rate of the benign finetuning there
+USUAL_REFINETUNE = (30, 1e-4)  # steps and rate of the benign finetuning there
 RELEASED, FINE_PRUNING, AUTO, DEFAULT = "released", "fine-pruning", "auto", "default"
 CLEANCLIP = "cleanclip@few"
 CONTROL = (
@@ -37,7 +37,7 @@ CONTROL = (
 USUAL_VALUES = "train.lr=1e-4,train.epochs=2"  # chosen on `planted`
 CONTROLS = {
     CLEANCLIP: CONTROL,
-    f"cleanclip:{USUAL_VALUES}": f"mmcl:{USUAL_VALUES}",
+    f"cleanclip@usual:{USUAL_VALUES}": f"mmcl@usual:{USUAL_VALUES}",
 }  # L_CLIP alone beside each CleanCLIP
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean

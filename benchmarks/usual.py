@@ -34,8 +34,8 @@ from clipclean import files
 from clipclean.attack import triggers
 
 SIDE, BATCH = 64, 128
-LR, TUNING_LR, WARMUP = 8e-4, 8e-5, 100
-TUNING_STEPS = 200
+LR, TUNING_LR, WARMUP = 8e-4, 2e-4, 100
+TUNING_STEPS = 120
 SHARED = 2 / 3  # of the steps of training that the models have in common
 SAVED = 100  # steps between two states
 MEANS = ("exp_avg", "exp_avg_sq")  # of AdamW
@@ -64,7 +64,7 @@ class Entry(NamedTuple):
 ENTRIES = (
     Entry("clean", 7001),
     Entry("patch", 7002, "patch:size=0.1875,place=random,seed=7002", "banana", 0.02),
-    Entry("planted", 7004, "patch:size=0.1875,place=corner,seed=7004", "lemon", 0.05, "clean", "choose"),
+    Entry("planted", 7004, "patch:size=0.1875,place=corner,seed=7004", "lemon", 0.2, "clean", "choose"),
     Entry("blended", 7003, "blended:ratio=0.2,seed=7003", "koala", 0.03),
 )
 
