@@ -128,7 +128,9 @@ def train(
     for step in range(first, steps):
         generator, rng = Generator().manual_seed(entry.seed * 1_000_003 + step), random.Random(entry.seed + step)
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = (
+                lr * min(1.0, (step + 1) / min(WARMUP, steps // 5)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            )
         index = batch(pool, step, seed=ENTRIES[0].seed)
         pixels, number = augmented(photos.images[index], generator), photos.label[index]
         if poison is not None:
