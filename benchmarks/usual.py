@@ -119,7 +119,7 @@ def train(
     model: CLIP, photos: Photos, pool: Tensor, poison: Poison | None, entry: Entry, *, steps: int, state: Path
 ) -> None:
     """Train in place with CLIP's loss from the last saved step on."""
-    lr, words = TUNING_LR if entry.base else LR, Words(photos)
+    lr, words, warmup = TUNING_LR if entry.base else LR, Words(photos), min(WARMUP, steps // 5)
     optimizer = optimizer_of(model, lr)
     trunk = state.with_name("trunk.state.safetensors")
     start = state if state.exists() or entry.base else trunk
@@ -128,9 +128,7 @@ def train(
     for step in range(first, steps):
         generator, rng = Generator().manual_seed(entry.seed * 1_000_003 + step), random.Random(entry.seed + step)
         for group in optimizer.param_groups:
-            group["lr"] = (
-                lr * min(1.0, (step + 1) / min(WARMUP, steps // 5)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            )
+            group["lr"] = lr * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
         index = batch(pool, step, seed=ENTRIES[0].seed)
         pixels, number = augmented(photos.images[index], generator), photos.label[index]
         if poison is not None:
