@@ -166,8 +166,9 @@ def sanitized(
     o: argparse.Namespace, victim, out: Path, method: str, seed: int, pictures: Path | None
 ) -> dict[str, object]:
     """Through the command, as a user would; what its report says."""
+    from clipclean import auto
     from clipclean.config import recipe
-    from clipclean.jobs import prepare, sanitize
+    from clipclean.jobs import prepare
 
     name, _, changes = method.partition(":")
     overrides, files = changes.split(",") if changes else [], o.zoo / "files"
@@ -190,7 +191,7 @@ def sanitized(
         keep_failed=True,
         audit=True,
     )
-    report = sanitize.sanitize(request, progress=lambda what, done, total: None).report
+    report = auto.clean(request, progress=lambda what, done, total: None).report
     return {"verdict": report.verdict, "given": report.data.pairs}
 
 

@@ -202,8 +202,9 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
 
     import zoo
 
+    from clipclean import auto
     from clipclean.config import recipe
-    from clipclean.jobs import prepare, sanitize
+    from clipclean.jobs import prepare
 
     bundled, victim = o.zoo / "files", zoo.Entry(**entry)
     model = o.zoo / f"{victim.name}.pt"
@@ -235,7 +236,7 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
                 audit=False,
                 screen=screen,
             )
-            made = sanitize.sanitize(request, progress=lambda what, done, total: None).report.as_json()
+            made = auto.clean(request, progress=lambda what, done, total: None).report.as_json()
             result[label] = zoo.figures(zoo.measure(victim, out, o.zoo))
         result[f"{label}_dropped"] = made["data"]["screened"] and made["data"]["screened"]["dropped"]
     return result

@@ -435,7 +435,7 @@ RULES: Mapping[str, Rule] = {
         means="The recipe has no measured evidence for these values: you changed them on the command line, or "
         "nobody measured them.",
         does_not_show="That the result is worse. The measurements of this run hold.",
-        action="For a validated run, use a shipped recipe unchanged, or measure yours with clipclean recipes bench.",
+        action="See where recipes were measured with clipclean recipes list, or measure yours with clipclean recipes bench.",
         needs="recipe",
     ),
     "CC050": Rule(

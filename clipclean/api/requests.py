@@ -70,7 +70,7 @@ def of_sanitize(given: Values, /) -> "SanitizeRequest":
         wanted=formats.wanted(given["format"]),
         unnamed=None
         if given["recipe"] is not None
-        else recipes.with_budgets(given["set"], max_accuracy_loss=given["max_accuracy_loss"], max_minutes=None),
+        else recipes.with_budget(given["set"], max_accuracy_loss=given["max_accuracy_loss"]),
         fits_warmup=not any(change.partition("=")[0].strip() == "train.warmup_steps" for change in given["set"]),
     )
 
@@ -139,8 +139,7 @@ def recipe_of(given: Values, /) -> "Recipe":
     """The recipe with the values that are changed; raises UsageError."""
     from clipclean.config import recipe as recipes
 
-    budgets = {name: given[name] for name in ("max_accuracy_loss", "max_minutes")}
-    return recipes.chosen(given["recipe"], given["set"], **budgets)
+    return recipes.chosen(given["recipe"], given["set"], max_accuracy_loss=given["max_accuracy_loss"])
 
 
 def policy_of(given: Values, /) -> "Policy":

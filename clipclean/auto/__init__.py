@@ -1,25 +1,55 @@
 """Choosing a recipe: plants test backdoors, tries candidates, runs the best."""
 
-from clipclean import train
-from clipclean.auto.job import auto, ladder
+import time
+
+from clipclean import deadline, train
+from clipclean.auto.job import auto, check, ladder
 from clipclean.config.methods import METHODS
+from clipclean.errors import Inconclusive
+from clipclean.export import placing
+from clipclean.jobs import outputs, plan, prepare
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import SanitizeRequest
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Progress
+from clipclean.train.resume import RunState
 
 
 def clean(
     request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
 ) -> SanitizeOutcome | None:
-    """Clean one checkpoint by its recipe: by the method that the recipe names, or by the one that ``auto`` chooses.
+    """Clean one checkpoint by its recipe, or by the one that ``auto`` chooses, and write the result into ``request.out``.
+
+    Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
+    measures, searches, judges and writes, and the others return None.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
     """
-    if METHODS[request.recipe.method].chooses:
-        return auto(request, progress=progress, group=group)
-    return sanitize(request, progress=progress, group=group)
+    started = time.monotonic()
+    check(request)
+    # Before slow work: an output that may not be replaced is refused at once.
+    standing = outputs.look(request) if group.is_first else placing.OutputState()
+    ready = prepare.prepare(request, progress=progress)
+    request, chooses = ready.request, METHODS[ready.request.recipe.method].chooses
+    check(request)
+    plan.tell_cleaning(ready, ladder(ready))
+    prepare.check_shared(request.recipe, group)
+    state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
+    group.check_same(state.fingerprint)
+    to = outputs.destination(request, standing, state)
+    if group.any(group.is_first and to.is_finished):
+        return outputs.finished(request.out, state) if group.is_first else None
+    prepare.tell_shared(group)
+    with state.locked():
+        state.claim(force=request.force)
+        try:
+            return (auto if chooses else sanitize)(ready, to, started=started, progress=progress)
+        except deadline.OutOfTime as error:
+            raise Inconclusive(
+                f"The {request.max_minutes:g} minutes of --max-minutes ended before {'a candidate was tried and run' if chooses else 'the model was cleaned'}, so nothing was "
+                "written. Give more minutes: the same command goes on from what is done."
+            ) from error
 
 
 __all__ = ["auto", "clean", "ladder"]

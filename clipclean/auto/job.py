@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import replace
 
-from clipclean import deadline, detect, model, train
+from clipclean import deadline, detect, model
 from clipclean.auto import attempts, candidates, conclude, select, sequence
 from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
@@ -13,10 +13,9 @@ from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
-from clipclean.errors import Inconclusive, UsageError
-from clipclean.export import placing
-from clipclean.jobs import inputs, other_models, outputs, plan, prepare, suspicions
-from clipclean.jobs.outputs import SanitizeOutcome
+from clipclean.errors import UsageError
+from clipclean.jobs import inputs, other_models, outputs, suspicions
+from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import Progress
@@ -28,50 +27,35 @@ from clipclean.train.run import Run
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
 
 
-def auto(
-    request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
-) -> SanitizeOutcome | None:
-    """Clean one checkpoint with the candidate that works on it, and write the result into ``request.out``.
-
-    The planted copy and finished candidates are kept in the run's folder, so a killed run resumes from them. Several processes
-    share batches; the first one measures, searches, judges and writes, and the others return None.
-
-    Raises:
-        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
-    """
-    started = time.monotonic()
+def check(request: SanitizeRequest, /) -> None:
+    """Raise UsageError for a request by which ``auto`` could not work; a request of another recipe is none of its own."""
+    if not METHODS[request.recipe.method].chooses:
+        return
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
     candidates.candidates(
         request.recipe, parameters=0, pairs=0, classes=0
     )  # a misspelt one is refused before slow work
-    # Before slow work: an output that may not be replaced is refused at once.
-    standing = outputs.look(request) if group.is_first else placing.OutputState()
-    ready = prepare.prepare(request, progress=progress)
-    plan.tell_cleaning(ready, ladder(ready))
-    state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
-    group.check_same(state.fingerprint)
-    to = outputs.destination(request, standing, state)
-    if group.any(group.is_first and to.is_finished):
-        return outputs.finished(request.out, state) if group.is_first else None
-    prepare.tell_shared(group)
-    with state.locked():
-        state.claim(force=request.force)
-        bench = workbench(request, ready, state, progress)
-        check_shared(bench, request.recipe)
+
+
+def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progress) -> SanitizeOutcome | None:
+    """Clean one model with the candidate that works on it, and write the result; None in all processes but the first.
+
+    Raises:
+        OutOfTime: the deadline came before a candidate was run.
+        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
+    """
+    request, group = ready.request, to.state.group
+    bench = workbench(request, ready, to.state, progress)
+    check_shared(bench, request.recipe)
+    with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
         bench = replace(bench, references=references_of(bench, request, ready))
-        ready = replace(ready, trusted=())  # their tensors are needed no longer
-        try:
-            tried = tried_all(bench, request.recipe, started=started)
-        except deadline.OutOfTime as error:
-            raise Inconclusive(
-                f"The {request.recipe.auto.max_minutes:g} minutes of --max-minutes ended before a candidate was tried and run, so "
-                "nothing was written. Give more minutes: the same command goes on from what is done."
-            ) from error
-        if not group.is_first:
-            return None
-        result, images = concluded(bench, request, ready, tried)
-        return outputs.publish(request, ready, result, bench.evidence, to=to, images=images, progress=progress)
+    ready = replace(ready, trusted=())  # their tensors are needed no longer
+    tried = tried_all(bench, request.recipe, minutes=request.max_minutes, started=started)
+    if not group.is_first:
+        return None
+    result, images = concluded(bench, request, ready, tried)
+    return outputs.publish(request, ready, result, bench.evidence, to=to, images=images, progress=progress)
 
 
 def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progress: Progress, /) -> Workbench:
@@ -147,13 +131,13 @@ def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
     return found.model_copy(update={"data": recipe.data})
 
 
-def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
+def tried_all(bench: Workbench, recipe: Recipe, /, *, minutes: float | None, started: float) -> Tried:
     """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses.
 
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    minutes, group, spent = recipe.auto.max_minutes, bench.run.group, [0.0]
+    group, spent = bench.run.group, [0.0]
     end = math.inf if minutes is None else started + 60 * WITHIN * minutes
 
     def is_late() -> bool:

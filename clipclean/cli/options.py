@@ -163,7 +163,7 @@ workers = option(
 recipe = option(
     "--recipe -r NAME|FILE",
     "Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
-    show_default="the one measured on models of this size",
+    show_default="cleanclip where it was measured to work, else auto",
     shell_complete=complete.recipes,
 )
 overrides = option(

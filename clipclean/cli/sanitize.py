@@ -79,7 +79,7 @@ def run(given: Given, /) -> int:
     recipe = requests.recipe_of(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
     if not several.is_silent(given):
-        by_size = "recipe by the size of the model and the number of pairs"
+        by_size = "recipe by what was measured on the like"
         printing.first_line(given["model"], by_size if given["recipe"] is None else f"recipe {recipe.name}")
     device, quiet = several.begun(given)
     from clipclean import auto, train

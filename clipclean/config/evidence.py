@@ -131,10 +131,10 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
     return Standing("measured" if near else "extrapolated", words, expected(taken))
 
 
-def works(recipe: Recipe, subject: Subject, /) -> bool:
-    """Whether a recipe, at one scale, was measured on the like of a job, and removed each attack there within its accuracy budget."""
+def works(recipe: Recipe, subject: Subject, /, *, budget: float) -> bool:
+    """Whether a recipe, at one scale, was measured on the like of a job, and removed each attack there within the accuracy budget."""
     near = [block for block in recipes.own_evidence(recipe) if subject.is_near(block)]
-    return bool(near) and all(outcome(block, recipe.audit.max_accuracy_loss) == "removes" for block in near)
+    return bool(near) and all(outcome(block, budget) == "removes" for block in near)
 
 
 def outcome(block: Evidence, budget: float, /) -> Literal["removes", "costs more", "leaves"]:

@@ -188,9 +188,6 @@ class Auto(Section):
         ge=0,
         le=0.5,
     )
-    max_minutes: float | None = field(
-        None, "End in this time, with the candidates that were tried until then. Null tries all.", "minutes", gt=0
-    )
 
 
 class SearchEffort(Section):
@@ -489,30 +486,28 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
 
 
 def chosen(
-    recipe: "str | PathLike[str] | Recipe | None",
-    changes: Sequence[str],
-    /,
-    *,
-    max_accuracy_loss: float | None,
-    max_minutes: float | None,
+    recipe: "str | PathLike[str] | Recipe | None", changes: Sequence[str], /, *, max_accuracy_loss: float | None
 ) -> Recipe:
-    """The recipe of a run, with what the user changes in it and the budgets that the user sets.
+    """The recipe of a run, with what the user changes in it and the budget that the user sets; ``DEFAULT`` of a run that names none.
 
     Raises:
-        UsageError: there is no such recipe, or a change makes no valid one.
+        UsageError: there is no such recipe, a change makes no valid one, or it changes the training of a recipe that nobody named.
     """
     own = recipe if isinstance(recipe, Recipe) else load(DEFAULT if recipe is None else str(recipe))
-    of_auto = max_minutes if METHODS[own.method].chooses else None  # others end at the deadline of their job
-    settings = with_budgets(changes, max_accuracy_loss=max_accuracy_loss, max_minutes=of_auto)
+    training = [
+        change for change in changes if change.partition(".")[0].strip() in ("train", "loss", "augment", "unlearn")
+    ]
+    if recipe is None and training:
+        raise UsageError(
+            f"{printable(training[0])} changes a recipe, and none is named. Name the one to change, as in --recipe {DEFAULT}."
+        )
+    settings = with_budget(changes, max_accuracy_loss=max_accuracy_loss)
     return override(own, settings) if settings else own
 
 
-def with_budgets(
-    changes: Sequence[str], /, *, max_accuracy_loss: float | None, max_minutes: float | None
-) -> tuple[str, ...]:
-    """The changes of a recipe, with the budgets that the user sets."""
-    budgets = {"audit.max_accuracy_loss": max_accuracy_loss, "auto.max_minutes": max_minutes}
-    return (*changes, *(f"{key}={value}" for key, value in budgets.items() if value is not None))
+def with_budget(changes: Sequence[str], /, *, max_accuracy_loss: float | None) -> tuple[str, ...]:
+    """The changes of a recipe, with the budget that the user sets."""
+    return (*changes, *([] if max_accuracy_loss is None else [f"audit.max_accuracy_loss={max_accuracy_loss}"]))
 
 
 def planting(**chosen: float) -> Planting:

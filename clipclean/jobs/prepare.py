@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipclean import data, detect, methods, model, train
+from clipclean.attack import power
 from clipclean.config import evidence, policy
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
@@ -15,7 +16,7 @@ from clipclean.config.policy import DEFAULT, Policy
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
-from clipclean.errors import UsageError
+from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import formats
 from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, PairsRequest, Source, Suspicion, split
@@ -47,8 +48,10 @@ class SanitizeRequest(PairsRequest):
     policy: Policy = DEFAULT
     wanted: formats.ExportOptions = formats.OPEN_CLIP
     screen: ranking.Drop | Literal["off"] = "off"  # pairs that screening drops; None only reports
-    unnamed: tuple[str, ...] | None = None  # changed values for the recipe that clipclean chooses
-    max_minutes: float | None = None  # after which training ends; ``auto`` has its own rule
+    unnamed: tuple[str, ...] | None = (
+        None  # changed values for the recipe that clipclean chooses; None where the user did
+    )
+    max_minutes: float | None = None  # after which the job ends
     fits_warmup: bool = False  # shorten a warm-up that fills the run; nobody chose its length
     reference: tuple[Source, ...] = ()  # clean models of the same kind, for recipes that audit
 
@@ -101,8 +104,15 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs), len(vocabulary.classes))
-    recipe = recipes.fitted(recipe, parameters=numbers, pairs=subject.pairs, classes=subject.classes)
-    asked = request = replace(request, recipe=recipe)
+    job = {"parameters": numbers, "pairs": subject.pairs, "classes": subject.classes}
+    request = replace(request, recipe=recipes.fitted(recipe, **job))
+    if request.unnamed is not None:
+        shipped = recipes.fitted(recipes.load(recipes.DEFAULT), **job)  # whose evidence is of its own budget
+        if request.reference or not evidence.works(shipped, subject, budget=recipe.audit.max_accuracy_loss):
+            request = by_auto(request, evidence.standing(shipped, subject))
+            samples, kept_out = divided(clean, request.recipe, vocabulary, hold_out=labelled is None)
+            check_trials(request.recipe, samples, labelled or kept_out, vocabulary, thresholds)
+    asked = request
     request = with_fitting_warmup(asked, pairs=len(samples.pairs))
     recipe = request.recipe
     recipes.check(recipe, pairs=len(samples.pairs))
@@ -115,9 +125,8 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
         words = f"extrapolated: {recipe.name} was measured with a longer warm-up than this run has room for:"
         stands = replace(stands, kind="extrapolated", why=words)
     if not METHODS[recipe.method].chooses:
-        say(
-            f"{'No recipe was named, so ' + recipe.name + ' is taken. ' if request.unnamed is not None else ''}{stands}"
-        )
+        taken = f"No recipe was named, so {recipes.called(recipe)} is taken. " if request.unnamed is not None else ""
+        say(f"{taken}{stands}")
     clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
     if screened and screened.dropped:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
@@ -130,11 +139,38 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
 
 def check_reference(request: SanitizeRequest, /) -> None:
     """Raise UsageError for clean models to compare with where nothing would be compared with them."""
-    if request.reference and not METHODS[request.recipe.method].chooses:
-        taken = f"this is {request.recipe.name}" if request.unnamed is None else "no recipe was named"
+    if request.reference and request.unnamed is None and not METHODS[request.recipe.method].chooses:
         raise UsageError(
-            f"Only the recipe auto compares the model with clean ones, and {taken}. Take --recipe auto, or leave --reference out: "
-            "'clipclean audit --reference' compares the result."
+            f"Only the recipe auto compares the model with clean ones, and this is {request.recipe.name}. Take --recipe auto, or leave "
+            "--reference out: 'clipclean audit --reference' compares the result."
+        )
+
+
+def by_auto(request: SanitizeRequest, stands: Standing, /) -> SanitizeRequest:
+    """The request of a run that names no recipe, by ``auto``, and a message that says why."""
+    say(
+        f"No recipe was named. {stands} So auto takes longer and makes the evidence on your model: it plants test backdoors in a copy, tries "
+        f"recipes on it, and runs the best. To take the published values: --recipe {recipes.DEFAULT}."
+    )
+    auto = recipes.load("auto")
+    return replace(request, recipe=recipes.override(auto, request.unnamed) if request.unnamed else auto)
+
+
+def check_trials(
+    recipe: Recipe, samples: Samples, shown: Samples, vocabulary: inputs.Words, thresholds: AuditLimits, /
+) -> None:
+    """Raise Inconclusive where ``auto`` could not try a recipe on test backdoors, nor see what it costs."""
+    faults = [
+        (len(samples.pairs), power.LEAST_PAIRS, "pairs to train on"),
+        (len(shown.pairs), thresholds.min_images, "images to measure on"),
+        (len(vocabulary.classes), recipe.auto.canaries + 1, "classes"),  # each test backdoor has its own
+    ]
+    told = [f"{count:,} {what}, and needs {least}" for count, least, what in faults if count < least]
+    if told:
+        raise Inconclusive(
+            f"No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "
+            f"backdoors, has {'; '.join(told)}. Bring more clean pairs or classes, or name a recipe: --recipe {recipes.DEFAULT} has the "
+            "published values."
         )
 
 

@@ -3,61 +3,35 @@
 import time
 from dataclasses import dataclass, replace
 
-from clipclean import deadline, detect, train
+from clipclean import deadline, detect
 from clipclean.config import policy
-from clipclean.errors import Inconclusive
-from clipclean.export import placing
 from clipclean.findings import Finding, finding
-from clipclean.jobs import inputs, outputs, plan, prepare, searching, suspicions
+from clipclean.jobs import inputs, outputs, searching, suspicions
 from clipclean.jobs.inputs import Suspicion
-from clipclean.jobs.outputs import SanitizeOutcome
+from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.methods import training
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.progress import Progress, say
 from clipclean.report import example_images
-from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
 AFTERWARDS = 1.5  # factor on the time of measuring, reserved before a deadline for measuring again and writing
 
 
-def sanitize(
-    request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
-) -> SanitizeOutcome | None:
-    """Clean one checkpoint with one recipe, and write the result into ``request.out``.
+def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: Progress) -> SanitizeOutcome | None:
+    """Clean one model with one recipe, and write the result.
 
     Of several processes the first one measures, judges and writes; the others train with it, and return None.
 
     Raises:
+        OutOfTime: the deadline came before the cleaning began.
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
-    with deadline.within(request.max_minutes):
-        try:
-            return _sanitize(request, progress, group)
-        except deadline.OutOfTime as error:
-            raise Inconclusive(
-                f"The {request.max_minutes:g} minutes of --max-minutes ended before the cleaning began, so nothing was written. "
-                "Give more minutes."
-            ) from error
-
-
-def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) -> SanitizeOutcome | None:
-    standing = outputs.look(request) if group.is_first else placing.OutputState()
-    ready = prepare.prepare(request, progress=progress)
-    request = ready.request
-    plan.tell_cleaning(ready, ())
-    prepare.check_shared(request.recipe, group)
-    state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
-    group.check_same(state.fingerprint)
-    run = Run(request.seed, request.precision, progress, state, group)
-    to = outputs.destination(request, standing, state)
-    if group.any(group.is_first and to.is_finished):
-        return outputs.finished(request.out, state) if group.is_first else None
-    prepare.tell_shared(group)
-    with state.locked():
-        state.claim(force=request.force)
+    request, group = ready.request, to.state.group
+    run = Run(request.seed, request.precision, progress, to.state, group)
+    with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
         first = look(request, ready, run)
         clip, recipe, evidence = ready.loaded.clip, request.recipe, first.evidence
         shown = example_images.Shown()

@@ -67,6 +67,37 @@ def test_a_dry_run_of_auto_and_of_unlearn_tell_what_they_do(job, untouched, caps
     assert "search and unlearn" in capsys.readouterr().out
 
 
+def unnamed(job, *more):
+    """The command line of a run that names no recipe."""
+    files = ["--data", job.data, "--arch", job.arch, "--classes", job.classes, "--templates", job.templates]
+    return [*map(str, ["sanitize", job.model, *files, "--out", job.out, "--device", "cpu", "--dry-run", *more])]
+
+
+def test_a_run_without_a_recipe_that_was_measured_on_its_like_makes_the_evidence_by_auto(tmp_path, untouched, capsys):
+    job = tiny.job(tmp_path / "more", count=80)
+    shown = tiny.labelled(job.folder / "labelled", count=60)
+    assert untouched(unnamed(job, "--eval-data", shown)) == 0
+    told = capsys.readouterr()
+    assert "recipe    auto: " in told.out
+    assert "--recipe cleanclip" in told.err
+    assert untouched(unnamed(job, "--eval-data", shown, "--max-accuracy-loss", "0.07", "--set", "auto.canaries=2")) == 0
+    assert "plant 2 test backdoors" in capsys.readouterr().out
+
+
+def test_where_auto_could_not_try_a_recipe_either_a_run_without_one_ends_as_inconclusive(job, untouched, capsys):
+    assert untouched(unnamed(job)) == 4  # 48 pairs, of which 10 are kept to measure on
+    told = capsys.readouterr().err
+    assert "38 pairs to train on, and needs 64; 10 images to measure on, and needs 50" in told
+    few = tiny.written(job.folder / "few.txt", "red circle\nblue circle\n")
+    assert untouched(unnamed(job, "--classes", few)) == 4
+    assert "2 classes, and needs 4" in capsys.readouterr().err
+
+
+def test_a_change_of_training_needs_a_recipe_that_it_changes(job, untouched, capsys):
+    assert untouched(unnamed(job, "--epochs", "2")) == 2
+    assert "--recipe" in capsys.readouterr().err
+
+
 def test_a_dry_run_of_audit_is_json_where_that_is_asked_for(job, untouched, capsys):
     assert untouched(audit(job, "--json", "--data", str(tiny.labelled(job.folder / "labelled", count=80)))) == 0
     told = json.loads(capsys.readouterr().out)

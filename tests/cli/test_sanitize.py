@@ -153,7 +153,7 @@ def short_forms(job, *more):
     """The command line of a newcomer: no recipe's keys, only short forms; 43 pairs make 2 steps."""
     files = ["--arch", job.arch, "--classes", job.classes, "--templates", job.templates, "--device", "cpu"]
     command = ["sanitize", job.model, "-d", job.data, "-o", job.out, "--epochs", 1, "--batch-size", 16, "--no-panel"]
-    return [*map(str, [*command, "--recipe", "cleanclip", *files, *more])]
+    return [*map(str, [*command, "--recipe", "cleanclip@usual", *files, *more])]
 
 
 def test_a_short_run_shortens_the_warm_up_of_its_recipe_and_says_so(job, capsys, unread):

@@ -99,7 +99,7 @@ def test_evidence_that_shows_no_removal_is_no_evidence_for_a_run_like_or_unlike_
     ],
 )
 def test_a_recipe_works_where_it_removed_each_attack_within_the_budget_on_the_like(blocks, subject, works):
-    assert evidence.works(with_evidence(*blocks), subject) is works
+    assert evidence.works(with_evidence(*blocks), subject, budget=0.02) is works
 
 
 def test_evidence_of_other_values_says_so():
