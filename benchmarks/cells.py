@@ -21,7 +21,7 @@ def of_recipe(method: str, more: Sequence[str] = (), /) -> Recipe:
 def digest_of(method: str, more: Sequence[str] = (), /) -> str | None:
     """The digest of a method's values; None of one that is no recipe, or chooses among recipes."""
     name = method.partition(":")[0]
-    if name not in recipe.names() and not name.endswith(".yaml"):
+    if name.partition("@")[0] not in recipe.names() and ".yaml" not in name:
         return None
     named = of_recipe(method, more)
     return None if METHODS[named.method].chooses else recipe.digest(named)

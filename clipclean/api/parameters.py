@@ -133,7 +133,9 @@ PARAMETERS = {
     "classes": _read("class names; None takes ImageNet-1k's."),
     "templates": _read("sentences with ``{}`` for the class name; None takes open_clip's seven."),
     "recipe": Parameter(
-        "a name, a file or a recipe; None takes cleanclip where it was measured to work, else auto.", reads=True, has="method"
+        "a name, a file or a recipe; None takes cleanclip where it was measured to work, else auto.",
+        reads=True,
+        has="method",
     ),
     "arch": Parameter("an open_clip name, or a JSON file with a config.", reads=True),
     "weights": Parameter("which of several sets in the file."),

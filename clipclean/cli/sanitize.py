@@ -105,7 +105,7 @@ def run(given: Given, /) -> int:
         outcome.report,
         outputs,
         images=outcome.images,
-        place=results.place_of(request),
+        place=results.place_of(request)._replace(recipe=outcome.report.recipe.name if outcome.report.recipe else ""),
         page=given["out"] / "report.html",
         closing=[loading if outcome.exported else failed],
     )

@@ -6,7 +6,7 @@ The work is counted, and the rate on this machine is that of a first batch.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,9 +29,8 @@ from clipclean.untrusted import plural
 
 FEW = 8  # images or captions of the batch whose rate is taken, if one is slow
 MANY = 64  # and if it is fast: about the batch of a search on small images
+SEARCH_BATCH = 16  # of those images, about the rows of one trigger
 SLOW = 0.05  # seconds of one image or caption that count as slow
-SEARCHING = 2.2  # cost of an image of a search in forward passes: there, back to the pixels, and a tenth for painting and losses
-TRAINING = 3.0  # cost of an image or caption that is trained on, by operations: gradients of inputs and of weights
 RETESTS = 3  # measurements of a candidate of auto: at the end of its way, and at shares of it
 HOUR = 3600.0
 
@@ -40,16 +39,18 @@ Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each
 
 @dataclass(frozen=True)
 class Work:
-    """Counted work, in images and captions that go forward through their tower."""
+    """Counted work: images and captions that go forward through their tower, images of a search, and pairs that are trained on."""
 
     images: float = 0.0
     captions: float = 0.0
+    searched: float = 0.0  # forward, and back to the pixels
+    pairs: float = 0.0  # image and caption forward, and back to the weights
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(self.images + other.images, self.captions + other.captions)
+        return Work(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
 
     def __rmul__(self, times: float) -> "Work":
-        return Work(times * self.images, times * self.captions)
+        return Work(*(times * own for own in astuple(self)))
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,12 @@ def measuring(size: Size, /) -> Work:
 
 def searching(how: SearchEffort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
-    return Work(SEARCHING * passes(how, classes=size.classes) + looked(how, images=size.images, panel=size.panel))
+    return Work(looked(how, images=size.images, panel=size.panel), searched=passes(how, classes=size.classes))
 
 
 def planting(how: Planting, /) -> Work:
     """The planting of backdoors in a copy."""
-    return how.steps * how.batch_size * TRAINING * Work(1, 1)
+    return Work(pairs=how.steps * how.batch_size)
 
 
 def screening(pairs: int, /) -> Work:
@@ -120,22 +121,26 @@ def training(recipe: Recipe, size: Size, /) -> Work:
     method = METHODS[recipe.method]
     views = 2 if method.views == "needed" or method.perturbs else 1  # images that a step sees for each pair
     steps = min(total_steps(recipe, pairs=size.pairs), 10**9)
-    work = steps * recipe.train.batch_size * views * TRAINING * Work(1, 1)
+    work = Work(captions=size.classes * size.templates, pairs=steps * recipe.train.batch_size * views)
     if method.searches:
-        work += Work(SEARCHING * passes(EFFORTS[recipe.unlearn.effort], classes=size.classes, halves=False))
+        work += Work(searched=passes(EFFORTS[recipe.unlearn.effort], classes=size.classes, halves=False))
     return work
 
 
 def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int) -> Work:
-    """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run."""
+    """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run.
+
+    Candidates that begin alike share the beginning.
+    """
     how = recipe.auto
     audit = measuring(size) + searching(EFFORTS[how.effort], size)
-    rebound = how.rebound_steps * min(how.batch_size, size.pairs) * TRAINING * Work(1, 1) + measuring(size)
-    tried = [sum((training(each, size) for each in steps), RETESTS * measuring(size)) for steps in candidates]
-    copy = how.plant_steps * min(how.batch_size, size.pairs) * TRAINING * Work(1, 1) if how.canaries else Work()
-    run = max(tried, key=lambda work: work.images, default=Work())
-    on_copies = sum((each + rebound for each in tried), copy) if how.canaries else Work()
-    return (models + 1) * audit + on_copies + run + rebound
+    batch = min(how.batch_size, size.pairs)
+    tested = RETESTS * measuring(size) + Work(pairs=how.rebound_steps * batch) + measuring(size)
+    beginnings = [tuple(steps[:end]) for steps in candidates for end in range(1, len(steps) + 1)]
+    parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]
+    copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
+    runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
+    return (models + 1) * audit + copies + max(runs, key=lambda work: work.pairs, default=Work())
 
 
 def passes(how: SearchEffort, /, *, classes: int, halves: bool = True) -> int:
@@ -179,9 +184,23 @@ def estimated(
     side, before = clip.architecture.preprocess.size, held()
     pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
     captions = ["a photo of a dog"] * MANY
+    tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
+
+    def back(count: int) -> object:
+        shown = pixels[:count].clone().requires_grad_()
+        return torch.autograd.grad(clip.encode_images(shown).sum(), shown)
+
+    def taught(count: int) -> object:
+        both = clip.encode_images(pixels[:count]).sum() + clip.encode_tokens(tokens[:count]).sum()
+        return torch.autograd.grad(both, learned, allow_unused=True)
+
     with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
-        image = _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device)
-        caption = _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device)
+        rates = [
+            _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
+            _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
+            _seconds(back, clip.device, most=SEARCH_BATCH) if work.searched else 0.0,
+            _seconds(taught, clip.device) if work.pairs else 0.0,
+        ]
         kept = [0]
         if effort is not None:
             with model.frozen(clip.net):
@@ -193,13 +212,17 @@ def estimated(
             )
             most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
-    return Estimate(work.images * image + work.captions * caption, before + weights(clip) + max(kept))
+    seconds = sum(rate * count for rate, count in zip(rates, astuple(work), strict=True))
+    return Estimate(seconds, before + weights(clip) + max(kept))
 
 
-def _seconds(run: Callable[[int], object], device: torch.device) -> float:
-    """Seconds for one item of a batch. The first run is not counted: it prepares what later ones reuse."""
-    count = FEW if _timed(run, 1, device) >= SLOW else MANY
-    return _timed(run, count, device) / count
+def _seconds(run: Callable[[int], object], device: torch.device, most: int = MANY) -> float:
+    """Seconds for one item of a batch, the faster of two: another program may take the processor in one.
+
+    The first run is not counted: it prepares what later ones reuse.
+    """
+    count = FEW if _timed(run, 1, device) >= SLOW else most
+    return min(_timed(run, count, device) for _ in range(2)) / count
 
 
 def _timed(run: Callable[[int], object], count: int, device: torch.device) -> float:

@@ -141,7 +141,7 @@ def check_reference(request: SanitizeRequest, /) -> None:
     """Raise UsageError for clean models to compare with where nothing would be compared with them."""
     if request.reference and request.unnamed is None and not METHODS[request.recipe.method].chooses:
         raise UsageError(
-            f"Only the recipe auto compares the model with clean ones, and this is {request.recipe.name}. Take --recipe auto, or leave "
+            f"Only the recipe auto compares the model with clean ones, and this is {recipes.called(request.recipe)}. Take --recipe auto, or leave "
             "--reference out: 'clipclean audit --reference' compares the result."
         )
 

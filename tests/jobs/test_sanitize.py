@@ -948,7 +948,7 @@ def test_a_run_that_runs_out_of_memory_goes_on_with_smaller_parts_and_says_so(jo
 
 def test_a_deadline_before_the_cleaning_begins_gives_one_message_and_writes_nothing(job, capsys):
     assert cli.main(whole(job, "--max-minutes", 1e-6)) == 4
-    assert "minutes of --max-minutes ended before the cleaning began" in capsys.readouterr().err
+    assert "minutes of --max-minutes ended before the model was cleaned" in capsys.readouterr().err
     assert not job.out.exists()
 
 
