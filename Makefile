@@ -65,8 +65,6 @@ bench-cleaning-photos: bench-photos
 	  --out build/photo-cleaning --write docs/evidence.md --methods cleanclip@few \
 	  mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5 \
 	  par@tiny unlearn@tiny released fine-pruning clp invertune default
-	$(BIN)/python benchmarks/rebound.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/rebound \
-	  --only choose-resnet-10-planted-patch-1 --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/screening-photos \
 	  $(if $(CAPTIONS),--captions $(CAPTIONS)) --only report-resnet-10-planted-patch-1 report-resnet-10-planted-badnets-1 \
 	  report-resnet-50-planted-stripes-1 report-resnet-50-planted-text-1 report-resnet-10-planted-dct-1 report-vit-10-planted-sinusoid-1
@@ -96,7 +94,6 @@ tables: setup
 	$(BIN)/python benchmarks/photo_zoo.py --out benchmarks/results/photo-zoo --write docs/evidence.md
 	$(BIN)/python benchmarks/label_free.py --out benchmarks/results/label-free.json --write docs/evidence.md
 	$(BIN)/python benchmarks/photo_cleaning.py --out benchmarks/results/photo-cleaning --half report --table --write docs/evidence.md
-	$(BIN)/python benchmarks/rebound.py --out benchmarks/results/rebound --table --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --out benchmarks/results/screening-photos --table --write docs/evidence.md
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/cleaning --auto benchmarks/results/auto --out docs/frontier.svg
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/photo-cleaning --out docs/frontier-photos.svg

@@ -160,17 +160,15 @@ def job(o: argparse.Namespace, entry: dict, method: str, seed: int):
         seed=seed,
         device="cpu",
     ).model_dump(mode="json", by_alias=True)
-    auto, findings = made["auto"], made["findings"]
+    auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
-    words = [made["verdict"], *(errors or doubts), "by", made["recipe"]["name"]]
-    if auto:
-        words += [auto["chosen"] if auto["changed"] else "nothing", f"at {auto['share']:g}"]
-    shares = [made[side]["clean_accuracy"] for side in ("before", "after")]
-    lost = 100 * (shares[0]["value"] - shares[1]["value"]) if all(shares) else None
-    if auto and not auto["changed"]:
-        return loaded(o, entry)[0].clip, " ".join(words), {"told_lost": 0.0}
-    return loaded(o, entry, folder)[0].clip, " ".join(words), {"told_lost": lost}
+    words = [made["verdict"], *(errors or doubts), "by", auto["chosen"] if auto else made["recipe"]["name"]]
+    if way:
+        words.append(f"at {way['share']:g}")
+    lost = made["after"]["measurements"]["accuracy_lost"]
+    written = folder if any(folder.glob("*.safetensors")) else None
+    return loaded(o, entry, written)[0].clip, " ".join(words), {"told_lost": lost and 100 * lost["value"]}
 
 
 def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
