@@ -99,7 +99,8 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
         "exit": code,
         "verdict": made["verdict"],
         "seconds": seconds,
-        "auto": {key: made["auto"][key] for key in ("chosen", "changed", "share", "seconds")},
+        "auto": {key: made["auto"][key] for key in ("chosen", "changed", "seconds")}
+        | {"share": made["cleaning"]["share"]},
         "ladder": [told(each) for each in made["auto"]["ladder"]],
         "errors": sorted({f["rule"] for f in made["findings"] if f["level"] == "error"}),
         "warnings": sorted({f["rule"] for f in made["findings"] if f["level"] == "warning"}),

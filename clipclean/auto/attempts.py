@@ -1,24 +1,27 @@
 """One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned."""
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from clipclean import deadline, detect
 from clipclean.attack import canaries
-from clipclean.auto import interpolate, sequence, trials
+from clipclean.auto import sequence, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Budget, Interval, PlantedCopy, Point, Trial, pooled
+from clipclean.auto.trials import Budget, PlantedCopy, Trial, pooled
 from clipclean.auto.workbench import Workbench
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs import suspicions
+from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
 from clipclean.jobs.suspicions import Suspected
+from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.methods.walk_back import Point, Watched, Way
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import NonFiniteLoss
 
@@ -28,37 +31,93 @@ UNCHANGED = "nothing"  # the name of what was chosen where the original stays
 def on_copy(
     bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, known: tuple[SuspectedTrigger, ...], /
 ) -> Considered:
-    """A candidate with its trials on the copy, if there is a canary to try it on and the data suffice."""
+    """A candidate with its trials on the copy, if there is a canary to try it on and the data suffice.
+
+    The trial that counts comes first: where the walk back ended, or the cleaned copy. A candidate passes only if no canary returns when
+    the copy is finetuned on clean pairs: one that returns was hidden, not removed. If one returns nearer to the original, the cleaned
+    copy counts after all.
+    """
     why_not = candidate.unfit(bench.samples)
     if why_not or copy is None or not copy.took:
         return Considered(candidate, why_not)
     started = time.monotonic()
+    made = CleanedCopy(bench, candidate, copy, known)
     try:
-        tried = _trials(bench, candidate, copy, known)
+        first = 1.0
+        for share in dict.fromkeys((made.walked_back().taken.share, 1.0)):
+            if bench.budget.passes(made.refinetuned(share)):
+                first = share
+                break
     except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
         return Considered(candidate, str(error), seconds=time.monotonic() - started)
-    return Considered(candidate, trials=tried, seconds=time.monotonic() - started)
+    return Considered(candidate, trials=made.ordered(first), seconds=time.monotonic() - started)
 
 
-def _trials(
-    bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[SuspectedTrigger, ...]
-) -> tuple[Trial, ...]:
-    done = _cleaned_copy(bench, candidate, copy, known)
-    asked = canaries.measured_on(bench.evidence, copy.canaries)
+@dataclass
+class CleanedCopy:
+    """The copy as a candidate cleans it: each share of the way is measured once, and the weights are made when they are needed."""
 
-    def measure(share: float) -> Trial:
-        bench.put(done.weights, original=copy.weights, share=share)
-        left = bench.measure(asked)
-        return trials.trial(candidate.name, copy.planted, left, kept=share, seconds=done.training.seconds)
+    bench: Workbench
+    candidate: Candidate
+    copy: PlantedCopy
+    known: tuple[SuspectedTrigger, ...]  # triggers that act on the model
+    trials: dict[float, Trial] = field(default_factory=dict)  # by share
 
-    def retested(trial: Trial) -> Trial:
-        return bench.retested(trial, copy, lambda: done)
+    @cached_property
+    def cleaned(self) -> Cleaned:
+        """The second time it is read from the run's folder."""
+        sequence.put(self.bench.clip, self.copy.weights)
+        return self.bench.clean(self.candidate, self.known, where="canaries", origin=self.copy.origin)
 
-    return interpolate.trials_of(measure, retested, bench.budget, changed=done.changed)
+    @property
+    def watched(self) -> list[Watched]:
+        """The canaries; one that was not planted shows nothing."""
+        return [Watched(probe.excess, is_doubtful=not took) for probe, took in self.copy.learned()]
+
+    def at(self, share: float, /) -> Trial:
+        """The trial at a share of the way."""
+        if share not in self.trials:
+            done, asked = self.cleaned, canaries.measured_on(self.bench.evidence, self.copy.canaries)
+            self.bench.put(done.weights, original=self.copy.weights, share=share)
+            found, seconds = self.bench.measure(asked), done.training.seconds
+            self.trials[share] = trials.trial(
+                self.candidate.name, self.copy.planted, found, kept=share, seconds=seconds
+            )
+        return self.trials[share]
+
+    def refinetuned(self, share: float, /) -> Trial:
+        """The same with what returns after a benign finetuning."""
+        made = self.at(share)
+        if not made.is_refinetuned and self.cleaned.changed:
+            made = self.trials[share] = self.bench.retested(made, self.copy, lambda: self.cleaned)
+        return made
+
+    def ordered(self, first: float, /) -> tuple[Trial, ...]:
+        """The trials, that of one share first."""
+        return self.trials[first], *(trial for share, trial in self.trials.items() if share != first)
+
+    def walked_back(self) -> Way:
+        """The walk back on the copy itself."""
+        return walked(self.bench, lambda share: self.at(share).measured, self.copy.planted, self.watched, self.cleaned)
+
+
+def walked(
+    bench: Workbench,
+    measure: Callable[[float], detect.Measurement],
+    original: detect.Measurement,
+    watched: Sequence[Watched],
+    done: Cleaned,
+    /,
+) -> Way:
+    """The walk back within the budgets of the run; where nothing changed there is no way to go."""
+    budget, least = bench.budget, 0.0 if done.changed else 1.0
+    return walk_back.walk_back(measure, original, watched, budget=budget.accuracy, limit=budget.excess, least=least)
 
 
 def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: Suspected, /) -> Considered:
-    """A candidate on the model: clean it, interpolate to the budget, audit it again, and refinetune it.
+    """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
+
+    On the way neither a trigger of the model may return, nor a canary of the copy at the same share of its own way.
 
     Raises:
         Inconclusive: nothing can be searched.
@@ -70,52 +129,56 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     done = bench.clean(candidate, before.acting, where="model", origin={})
     own = suspicions.new_leads(done.leads, before.suspicions)
     suspected = suspicions.distinct([*before.suspicions, *own])
-    made, seconds = {trial.kept: trial for trial in considered.trials}, considered.seconds
-    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
-    asked = replace(bench.evidence, suspicions=suspected, panel=())
-
-    def retested(trial: Trial) -> Trial:
-        nonlocal seconds
+    tried = None
+    if copy is not None and considered.trials:
+        made = {trial.kept: trial for trial in considered.trials}
+        tried = CleanedCopy(bench, candidate, copy, before.acting, made)
+    way = _walked_model(bench, done, suspected, tried)
+    trial, trials_, seconds = None, considered.trials, considered.seconds
+    if tried:
         started = time.monotonic()
-        if copy is not None:
-            made[trial.kept] = bench.retested(trial, copy, lambda: _cleaned_copy(bench, candidate, copy, before.acting))
+        trial = tried.refinetuned(way.taken.share)  # the copy may have walked another way than the model
+        if way.taken.share < 1 and not bench.budget.removes(trial):
+            way = replace(way, taken=way.points[0])
+            trial = tried.refinetuned(1.0)
         seconds += time.monotonic() - started
-        return made[trial.kept]
+        trials_ = tried.ordered(considered.trials[0].kept)
+    is_suspected = suspicions.is_suspected(bench.findings(before.sight))
+    costly = is_costly(way.taken, trial, bench.budget, is_suspected=is_suspected)
+    attempt = Attempt(candidate, done, way, suspected, before.sight, None, (), costly)
+    returned: list[Finding] = []
+    if done.changed:
+        bench.put(done.weights, original=bench.original, share=way.taken.share)
+        attempt, returned = _audited(bench, attempt)
+    attempt = replace(attempt, findings=(*judged(bench, attempt, before, own), *returned))
+    return replace(considered, trials=trials_, attempt=attempt, seconds=seconds)
 
-    def measure(share: float) -> Point:
+
+def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion], tried: CleanedCopy | None, /) -> Way:
+    """The walk back on the model, with the canaries of the copy as further witnesses."""
+    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
+    asked = replace(bench.evidence, suspicions=tuple(suspected), panel=())
+    sequence.put(bench.clip, bench.original)
+    original = bench.measure(asked)
+    named = {trigger.spec for trigger, _ in bench.evidence.suspicions}
+    watched = [Watched(probe.excess, is_doubtful=probe.trigger not in named) for probe in original.known]
+
+    def measure(share: float) -> detect.Measurement:
         bench.put(done.weights, original=bench.original, share=share)
         found = bench.measure(asked)
-        return Point(share, worst(found), *accuracy_loss(before.sight.measured, found))
+        return replace(found, known=(*found.known, *tried.at(share).measured.known)) if tried else found
 
-    point = Point(1.0, worst(before.sight.measured), 0.0, (0.0, 0.0))
-    points: tuple[Point, ...] = (point,)
-    if done.changed:
-        points, point = interpolate.to_budget(considered.trials, measure, retested, bench.budget)
-    trial = replace(considered, trials=tuple(made.values())).at(point.share)
-    if trial:
-        retested(trial)  # the copy may have been interpolated farther than the model
-    is_suspected = suspicions.is_suspected(bench.findings(before.sight))
-    costly = is_costly(point, trial, bench.budget, is_suspected=is_suspected)
-    attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, (), costly)
-    if done.changed:
-        bench.put(done.weights, original=bench.original, share=point.share)
-        attempt, returned = _audited(bench, attempt)
-    else:
-        returned = []
-    attempt = replace(attempt, findings=(*judged(bench, attempt, before, own), *returned))
-    return replace(considered, trials=tuple(made.values()), attempt=attempt, seconds=seconds)
+    return walked(bench, measure, original, [*watched, *(tried.watched if tried else ())], done)
 
 
 def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attempt:
     """The original in the place of an attempt, with the findings of its own audit."""
-    point = Point(1.0, worst(before.sight.measured), 0.0, (0.0, 0.0))
     peak = attempt.cleaned.training.peak_memory_bytes
     training = TrainingRecord(steps=0, pairs=0, seconds=0.0, losses=(), pairs_per_second=0.0, peak_memory_bytes=peak)
     return Attempt(
         Candidate((UNCHANGED,), ()),
         Cleaned(bench.original, training, (), ()),
-        (point,),
-        point,
+        attempt.way.at_original(before.sight.measured),
         before.suspicions,
         before.sight,
         None,
@@ -197,11 +260,6 @@ def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[
     return [*suspicions.softened(findings, own), *attempt.cleaned.remaining]
 
 
-def worst(measured: detect.Measurement, /) -> float:
-    """Highest excess attack success of any named or found trigger; 0 without any."""
-    return round(max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0), 9)
-
-
 def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspected: bool) -> bool:
     """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance.
 
@@ -210,9 +268,3 @@ def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspec
     if budget.is_wasted(point.accuracy_lost, is_suspected=is_suspected):
         return True
     return trial is not None and trial.kept == point.share and budget.exceeds(pooled(point, trial))
-
-
-def accuracy_loss(before: detect.Measurement, after: detect.Measurement, /) -> tuple[float, Interval]:
-    """Clean accuracy before minus after, 0 where it is not measured, with its 95 % interval."""
-    lost, interval = detect.accuracy_loss(before, after)
-    return 0.0 if math.isnan(lost) else lost, interval

@@ -11,7 +11,7 @@ from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.trials import Budget, PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
-from clipclean.findings import Finding, finding, finite
+from clipclean.findings import Finding, Level, finding, finite
 from clipclean.jobs import suspicions
 from clipclean.jobs.searching import AuditResult
 from clipclean.jobs.suspicions import Suspected
@@ -29,7 +29,6 @@ from clipclean.schema.report import (
     SpentRecord,
     TrialRecord,
     Verdict,
-    WayRecord,
 )
 
 
@@ -129,19 +128,16 @@ def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget
     What the canaries show is no verdict on the original. That of its own audit stands: where it is a pass, which takes a clean model
     to compare with, nothing had to be cleaned, and this is a note.
     """
-    allowed = f"{100 * budget.accuracy:.1f}"
-    if _is_over(attempt):
-        names = ", ".join(each.candidate.name for each in considered if not each.why_not)
-        found = "no backdoor" if audit == "pass" else "no sure backdoor"
-        words = f"No candidate removes the test backdoors within {allowed} points of accuracy: {names}. The audit found {found}"
-    else:
-        lost, (low, high) = attempt.point.accuracy_lost, attempt.point.interval
-        words = (
-            f"The best candidate, {attempt.candidate.name}, costs {100 * lost:.1f} points of accuracy ({100 * low:.1f} to "
-            f"{100 * high:.1f}), where {allowed} are allowed, and the audit suspected nothing"
-        )
-    words += ", so the weights stay as they were."
-    return finding("CC063", words, level="note" if audit == "pass" else "warning")
+    level: Level = "note" if audit == "pass" else "warning"
+    if not _is_over(attempt):
+        return suspicions.stayed(f"The best candidate, {attempt.candidate.name},", attempt.way, level=level)
+    names = ", ".join(each.candidate.name for each in considered if not each.why_not)
+    found = "no backdoor" if audit == "pass" else "no sure backdoor"
+    words = (
+        f"No candidate removes the test backdoors within {100 * budget.accuracy:.1f} points of accuracy: {names}. The audit found "
+        f"{found}, so the weights stay as they were."
+    )
+    return finding("CC063", words, level=level)
 
 
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
@@ -183,15 +179,11 @@ def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
     return AutoRecord(
         chosen=attempt.candidate.name,
         changed=attempt.cleaned.changed,
-        share=attempt.point.share,
         canaries=tuple(
             CanaryRecord(trigger=probe.trigger, target=probe.target, planted=probe.excess, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
         ladder=tuple(_candidate(each, tried.budget, is_chosen=each.attempt is attempt) for each in tried.considered),
-        interpolation=tuple(
-            WayRecord(share=p.share, excess=p.excess, accuracy_lost=p.accuracy_lost) for p in attempt.points
-        ),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
         budget=BudgetRecord(accuracy=tried.budget.accuracy, excess=tried.budget.excess, minutes=tried.minutes),
         seconds=SpentRecord(

@@ -216,5 +216,5 @@ def concluded(
     section_after = outputs.beside_original(section_after, before, after, classes=bench.evidence.classes)
     known = outputs.evidence_of(ready.standing, before, after)
     result = outputs.compose(request, ready, section_before, section_after, applied, attempt.cleaned.training, known)
-    result = result.model_copy(update={"auto": conclude.account(tried, attempt)})
+    result = result.model_copy(update={"auto": conclude.account(tried, attempt), "cleaning": attempt.way.record()})
     return result, example_images.grids(shown, shown_after)

@@ -16,11 +16,12 @@ from clipclean import deadline
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Budget, Point, Trial
+from clipclean.auto.trials import Budget, Trial
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
+from clipclean.methods.walk_back import Point, Way
 from clipclean.train import NonFiniteLoss
 
 
@@ -30,13 +31,17 @@ class Attempt:
 
     candidate: Candidate
     cleaned: Cleaned
-    points: tuple[Point, ...]
-    point: Point  # the one that was taken
+    way: Way  # back to the original, as far as was walked
     suspicions: tuple[Suspicion, ...]
     sight: AuditResult
     refinetuned: Refinetuned | None
     findings: tuple[Finding, ...]
     is_costly: bool = False  # over the budget; see attempts.is_costly
+
+    @property
+    def point(self) -> Point:
+        """Where it ended between the original and the cleaned weights."""
+        return self.way.taken
 
     @property
     def is_open(self) -> bool:

@@ -9,9 +9,8 @@ from torch import Tensor
 from clipclean import detect
 from clipclean.attack.canaries import TOOK, Canary
 from clipclean.findings import finite
+from clipclean.methods.walk_back import Interval, Point
 from clipclean.schema.report import OutcomeRecord
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -172,16 +171,6 @@ class Budget:
         # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (docs/experiments.md,
         # "What a finetuning after unlearning brings back").
         return max(excess, self.excess / 5)
-
-
-@dataclass(frozen=True)
-class Point:
-    """The measurement of the model at one share of the way from the original to the cleaned weights."""
-
-    share: float  # of the way; 0 is the original, 1 the cleaned model
-    excess: float  # highest excess attack success of any trigger; 0 if none is measured
-    accuracy_lost: float  # clean accuracy of the original minus that here, on the same images
-    interval: Interval  # of that, 95 %
 
 
 def pooled(point: Point, trial: Trial, /) -> Interval:

@@ -9,7 +9,7 @@ from torch import Tensor
 from clipclean import detect, model
 from clipclean.attack import canaries, poison
 from clipclean.attack.canaries import Canary
-from clipclean.auto import interpolate, sequence, trials
+from clipclean.auto import sequence, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import DONE, Cleaned
@@ -21,6 +21,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import audit_findings, inputs, saved_search, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult, SearchSettings
+from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import NonFiniteLoss
 from clipclean.train.loader import Samples
@@ -62,7 +63,7 @@ class Workbench:
 
     def put(self, cleaned: dict[str, Tensor], /, *, original: dict[str, Tensor], share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
-        sequence.put(self.clip, interpolate.between(original, cleaned, share=share))
+        sequence.put(self.clip, walk_back.between(original, cleaned, share=share))
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
         """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it."""

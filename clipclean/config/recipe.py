@@ -578,7 +578,7 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
 
 
 # Values that came later, and leave a run as it was: digests from before hold, and so does their evidence.
-_LATER = {"augment": {"least_part": 1.0, "mirrored": 0.0}}
+_LATER: dict[str, dict[str, object]] = {"augment": {"least_part": 1.0, "mirrored": 0.0}, "audit": {"walk_back": True}}
 
 
 def digest(recipe: Recipe, /) -> str:

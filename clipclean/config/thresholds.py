@@ -40,6 +40,10 @@ class Audit(Section):
     suspicious_excess: float = _suspicious_excess(0.3)
     collapse: float = _collapse(0.5)
     min_images: int = _min_images(50)
+    walk_back: bool = field(
+        True,
+        "Walk back from the cleaned weights as far as the triggers stay gone; false keeps a published method's own weights.",
+    )
 
 
 class Thresholds(Section):

@@ -26,7 +26,12 @@ def model_card(report: Json, /) -> str:
 
 def _is_finetuned(report: Json, /) -> bool:
     """Whether the weights are other ones than the input's; a cleaning may leave them as they were."""
-    return "verdict" in report and bool(report["training"]["steps"])
+    return "verdict" in report and bool(report["training"]["steps"]) and _share(report) > 0
+
+
+def _share(report: Json, /) -> float:
+    """The share of the way from the original to the cleaned weights."""
+    return float((report.get("cleaning") or {}).get("share", 1.0))
 
 
 def _front_matter(names: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
@@ -52,7 +57,8 @@ def _sanitized(report: Json, /) -> list[str]:
         f"# {_plain(model['architecture'])}, {done}",
         "",
         f"Verdict: **{report['verdict']}**. Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`), recipe "
-        f"`{recipe['name']}`, {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`).",
+        f"`{recipe['name']}`, {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`). Share of the way from the original to the cleaned "
+        f"weights: {_share(report):g}.",
         "",
         "| measure | before | after | n |",
         "|---|---|---|---|",

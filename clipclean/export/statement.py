@@ -29,6 +29,8 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
         digests: SHA-256 by name of the files, all but the statement and the checksums.
     """
     model, verdict = report["model"], report.get("verdict")
+    walk = report.get("cleaning") or {}
+    share = {"clipclean_share": walk["share"]} if "budget" in walk else {}  # earlier versions did not state it
     packages = [  # those that could change the result, as package URLs, with names normalised for these
         {"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"}
         for name, version in sorted(report["environment"].items())
@@ -77,7 +79,7 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
                     "id": f"pkg:pypi/clip-sanitizer@{report['tool']['version']}",
                     "version": {"clipclean": report["tool"]["version"]},
                 },
-                **({"metadata": {"clipclean_verdict": verdict}} if verdict else {}),
+                **({"metadata": {"clipclean_verdict": verdict, **share}} if verdict else {}),
             },
         },
     }

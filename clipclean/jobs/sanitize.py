@@ -1,7 +1,10 @@
 """The main job, from top to bottom: read, measure, finetune, measure again, judge, export."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from clipclean import deadline, detect
 from clipclean.config import policy
@@ -10,14 +13,15 @@ from clipclean.jobs import inputs, outputs, searching, suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
-from clipclean.methods import training
+from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import Progress, say
 from clipclean.report import example_images
 from clipclean.train.run import Run
 
-AFTERWARDS = 1.5  # factor on the time of measuring, reserved before a deadline for measuring again and writing
+AFTERWARDS = 2.5  # factor on the time of measuring, reserved before a deadline for measuring again, twice, and writing
 
 
 def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: Progress) -> SanitizeOutcome | None:
@@ -37,16 +41,16 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
         shown = example_images.Shown()
         if group.is_first:
             shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
+        original = {name: tensor.detach().cpu().clone() for name, tensor in clip.net.state_dict().items()}
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
             group.check_time()
             trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
         if not group.is_first:
             return None
-        after = inputs.measure(clip, evidence, what="measuring after", progress=progress)
-        after = suspicions.compared(clip, after, evidence, ready.thresholds)
+        after, way = walked(request, ready, first, original, progress)
         shipped = replace(ready, thresholds=policy.resolved(policy.DEFAULT, recipe.audit))
         applied = outputs.accepted(
-            request, ready, *(judged(request, by, first, after, trained) for by in (ready, shipped))
+            request, ready, *(judged(request, by, first, after, trained, way) for by in (ready, shipped))
         )
         shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
         known = outputs.evidence_of(ready.standing, first.measured, after)
@@ -54,6 +58,7 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
         section_after = outputs.section(after, ready.thresholds, shown_after.maps)
         section_after = outputs.beside_original(section_after, first.measured, after, classes=ready.vocabulary.classes)
         result = outputs.compose(request, ready, section_before, section_after, applied, trained.record, known)
+        result = result.model_copy(update={"cleaning": way.record()})
         if known.says:
             say(known.says)
         return outputs.publish(
@@ -113,10 +118,53 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     return First(replace(evidence, suspicions=suspected), before, suspected, own, aims, seconds)
 
 
+def walked(
+    request: SanitizeRequest, ready: Prepared, first: First, original: Mapping[str, Tensor], progress: Progress, /
+) -> tuple[detect.Measurement, Way]:
+    """The measurement at the end of the walk back, whose weights the model then has, and the walk.
+
+    Where nothing was suspected that a cleaning could remove, and no share is within the budget, it ends at the original.
+    """
+    clip, evidence, limits = ready.loaded.clip, first.evidence, ready.thresholds
+    cleaned = {name: tensor.detach().cpu().clone() for name, tensor in clip.net.state_dict().items()}
+
+    def put(share: float) -> None:
+        clip.net.load_state_dict(walk_back.between(original, cleaned, share=share), strict=True)
+
+    def whole(share: float) -> detect.Measurement:
+        put(share)
+        found = inputs.measure(clip, evidence, what="measuring after", progress=progress)
+        return suspicions.compared(clip, found, evidence, limits)
+
+    def known(share: float) -> detect.Measurement:
+        put(share)
+        return inputs.measure(clip, replace(evidence, panel=()), what="walking back", progress=progress)
+
+    ends = {1.0: whole(1.0), 0.0: first.measured}
+    acted = {probe.trigger: probe.excess for probe in (*first.measured.panel, *first.measured.known)}
+    named = {trigger.spec for trigger, _ in ready.named}
+    watched = [Watched(acted[trigger.spec], trigger.spec not in named) for trigger, _ in first.suspicions]
+    with deadline.within(None, reserve=(AFTERWARDS - 1) * first.seconds):
+        way = walk_back.walk_back(
+            lambda share: ends[1.0] if share == 1.0 else deadline.watched(known)(share),
+            first.measured,
+            watched,
+            budget=limits.max_accuracy_loss,
+            limit=limits.max_excess,
+            least=0.0 if request.recipe.audit.walk_back else 1.0,
+        )
+    is_suspected = first.own or suspicions.is_suspected(detect.audit(first.measured, limits=limits))
+    if request.audit and request.recipe.audit.walk_back and not (is_suspected or way.is_within):
+        way = way.at_original(first.measured)
+    after = ends.get(way.taken.share) or whole(way.taken.share)
+    put(way.taken.share)
+    return after, way
+
+
 def judged(
-    request: SanitizeRequest, ready: Prepared, first: First, after: detect.Measurement, trained: Training, /
+    request: SanitizeRequest, ready: Prepared, first: First, after: detect.Measurement, trained: Training, way: Way, /
 ) -> list[Finding]:
-    """The findings of the cleaned model."""
+    """The findings of the model at the end of the walk back."""
     recipe, is_searched = request.recipe, first.aims.searched is not None
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     found = detect.sanitized(first.measured, after, limits=ready.thresholds, searched=is_searched)
@@ -124,5 +172,6 @@ def judged(
         *suspicions.softened(found, first.own),
         *(suspicions.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
+        *([suspicions.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),
         *outputs.side_findings(request, ready),
     ]

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from clipclean import detect, model
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import Finding, finding
+from clipclean.findings import Finding, Level, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.methods.walk_back import Way
 from clipclean.report import example_images
 
 _SIGNS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit points at a backdoor, surely or not
@@ -195,6 +196,17 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
     A trigger that was named and may act counts.
     """
     return any(found.rule in (*_SIGNS, *_UNSEARCHED) or found.trigger is not None for found in original)
+
+
+def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:
+    """That the weights stay as they were, since what was tried costs too much and the audit suspected nothing."""
+    best = min(way.points, key=lambda point: point.accuracy_lost)
+    low, high = (f"{100 * end:.1f}" for end in best.interval)
+    words = (
+        f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * way.budget:.1f} are "
+        "allowed, and the audit suspected nothing, so the weights stay as they were."
+    )
+    return finding("CC063", words, level=level)
 
 
 def targets(suspected: Sequence[Suspicion], /) -> list[int]:

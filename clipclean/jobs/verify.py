@@ -244,7 +244,8 @@ def _report(folder: Path, stated: statement.Json, present: dict[str, str], resul
             raise RefusedInput(f"it lacks fields that every run writes: {str(error)[:80]!a}.") from error
         for key in _differing(json.loads(again), stated):
             result.differs(name, check, f"tells another {key} than {statement.NAME}")
-        result.checked[check] = f"verdict {found.verdict}"
+        share = f", weights at {found.cleaning.share:g} of the way" if found.cleaning else ""
+        result.checked[check] = f"verdict {found.verdict}{share}"
 
 
 def _differing(ours: object, theirs: object, /, at: str = "") -> Iterator[str]:

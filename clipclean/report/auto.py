@@ -1,4 +1,4 @@
-"""The section on ``auto`` in every form: test backdoors, candidates, frontier, interpolation, refinetune test."""
+"""The section on ``auto`` in every form: test backdoors, candidates, frontier, refinetune test."""
 
 import math
 from typing import NamedTuple
@@ -63,11 +63,6 @@ def candidate_lines(auto: AutoRecord, /) -> list[str]:
     ]
     if not auto.changed:
         lines.append("Nothing was changed: the weights are as they were.")
-    if auto.share < 1:
-        lines.append(
-            f"The cleaned weights cost more accuracy than the budget, so that these lie at {percent(auto.share)} of the way to "
-            "them from the original. From there a backdoor returns more readily."
-        )
     if auto.rebound:
         worst = max((p.after for p in auto.rebound.probes if p.known and p.after is not None), default=None)
         known = (
@@ -77,10 +72,10 @@ def candidate_lines(auto: AutoRecord, /) -> list[str]:
     return lines
 
 
-def canaries(auto: AutoRecord, /) -> list[tuple[str, ...]]:
-    """A row per canary: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate."""
+def canaries(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
+    """A row per canary: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate, at ``share``."""
     chosen = next((entry for entry in auto.ladder if entry.chosen), None)
-    trial = _taken(chosen, auto) if chosen else None
+    trial = _taken(chosen, share) if chosen else None
     left = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
     rows: list[tuple[str, ...]] = []
     for planted in auto.canaries:
@@ -94,13 +89,13 @@ def canaries(auto: AutoRecord, /) -> list[tuple[str, ...]]:
     return rows
 
 
-def rows(auto: AutoRecord, /) -> list[CandidateRow]:
-    """A row per candidate, in the order of trying."""
-    return [_row(entry, auto) for entry in auto.ladder]
+def rows(auto: AutoRecord, share: float, /) -> list[CandidateRow]:
+    """A row per candidate, in the order of trying; the chosen one at ``share`` of the way."""
+    return [_row(entry, auto, share) for entry in auto.ladder]
 
 
-def frontier(auto: AutoRecord, /) -> Frontier | None:
-    """The drawing; None if no candidate was tried on canaries."""
+def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
+    """The drawing, with the chosen candidate's ring at ``share``; None if no candidate was tried on canaries."""
     tried = [entry for entry in auto.ladder if entry.trials]
     if not tried:
         return None
@@ -119,7 +114,7 @@ def frontier(auto: AutoRecord, /) -> Frontier | None:
             Mark(
                 f"{across(trial.accuracy_lost):.2f}",
                 f"{down(_worst(trial)):.2f}",
-                trial is _taken(entry, auto),
+                trial is _taken(entry, share),
                 f"{entry.rung} at {percent(trial.kept)} of the way: {percent(_worst(trial))} left, "
                 f"{_points(trial.accuracy_lost)} lost",
             )
@@ -128,7 +123,7 @@ def frontier(auto: AutoRecord, /) -> Frontier | None:
         return Path(number % MARKS, entry.rung, marks, " ".join(f"{mark.x},{mark.y}" for mark in marks))
 
     left, top = across(low), down(limit)
-    shown = ((entry, trial) for entry in tried if (trial := _taken(entry, auto)))
+    shown = ((entry, trial) for entry in tried if (trial := _taken(entry, share)))
     told = "; ".join(
         f"{of.rung} leaves {percent(_worst(trial))} for {_points(trial.accuracy_lost)}" for of, trial in shown
     )
@@ -144,15 +139,15 @@ def frontier(auto: AutoRecord, /) -> Frontier | None:
     )
 
 
-def _taken(entry: CandidateRecord, auto: AutoRecord) -> TrialRecord | None:
+def _taken(entry: CandidateRecord, share: float) -> TrialRecord | None:
     """The trial to show of a candidate: of the chosen one, the trial at the share that was written; else the first."""
     trials = entry.trials
-    at_share = (trial for trial in trials if entry.chosen and trial.kept == auto.share)
+    at_share = (trial for trial in trials if entry.chosen and trial.kept == share)
     return next(at_share, trials[0] if trials else None)
 
 
-def _row(entry: CandidateRecord, auto: AutoRecord) -> CandidateRow:
-    trial, ran_, budget = _taken(entry, auto), entry.run, auto.budget
+def _row(entry: CandidateRecord, auto: AutoRecord, share: float) -> CandidateRow:
+    trial, ran_, budget = _taken(entry, share), entry.run, auto.budget
     removed = left = cost = NOTHING
     if trial:
         counted = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]

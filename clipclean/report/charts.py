@@ -98,7 +98,7 @@ def curve(losses: Sequence[LossRecord], /) -> Curve | None:
     first, last = kept[0].step, kept[-1].step
     keys = [key for key in CURVES if any(loss_of(entry, key) is not None for entry in kept)]
     values = [value for entry in kept for key in keys if (value := loss_of(entry, key)) is not None]
-    levels = _levels(min(0.0, *values), max(values))
+    levels = levels_of(min(0.0, *values), max(values))
     bottom, top = levels[0], levels[-1]
 
     def place(step: int, value: float) -> str:
@@ -141,7 +141,7 @@ def _length(value: float, top: float) -> str:
     return f"{100 * min(max(value / top, 0.0), 1.0):.2f}%"
 
 
-def _levels(low: float, high: float) -> list[float]:
+def levels_of(low: float, high: float, /) -> list[float]:
     """Four to six round numbers that enclose both; the steps are 1, 2 or 5 times a power of ten."""
     rough = max(high - low, 1e-9) / 4
     power = 10.0 ** math.floor(math.log10(rough))

@@ -6,7 +6,7 @@ To add a section, write a function from the report to it and enter it in ``SECTI
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from clipclean.report import auto, charts, measures, search, verdicts
+from clipclean.report import auto, charts, measures, search, verdicts, way
 from clipclean.report.measures import INTERVALS, MeasureRow
 from clipclean.report.wording import NOTHING, count, decimal, duration, memory, percent, percent_interval
 from clipclean.schema.report import FoundRecord, ProbeRecord, RateRecord, Report
@@ -92,33 +92,21 @@ def _suspects(report: Report) -> Section:
 
 
 def _auto(report: Report) -> Section:
-    """The candidates of ``auto``, the test backdoors, and what happens to the weights in between and afterwards."""
+    """The candidates of ``auto``, the test backdoors, and what happens to the weights afterwards."""
     made = report.auto
     if made is None:
         return Section("auto", "", (), [])
     planted = table(
         ("`Trigger", "@Target", "#Planted", "#Left", "#Accuracy under it"),
-        auto.canaries(made),
+        auto.canaries(made, share_of(report)),
         title="Test backdoors, planted in a copy of this model",
         lead="Attack success beyond chance, before and after the chosen candidate.",
     )
     costs = ("#Test backdoors removed", "#Left of the worst", "#Costs", "#On the model: left, costs", "#Time")
     candidates = table(
         ("Candidate", "Outcome", *costs),
-        ((f"{row.name}{' (chosen)' if row.chosen else ''}", *row[1:-1]) for row in auto.rows(made)),
+        ((f"{row.name}{' (chosen)' if row.chosen else ''}", *row[1:-1]) for row in auto.rows(made, share_of(report))),
         title="The candidates, in the order of trying",
-    )
-    ways = table(
-        ("Share of the way", "#Left of what was found", "#Accuracy lost"),
-        (
-            (
-                percent(way.share) + (" (taken)" if way.share == made.share else ""),
-                percent(way.excess),
-                percent(way.accuracy_lost),
-            )
-            for way in made.interpolation[: None if len(made.interpolation) > 1 else 0]
-        ),
-        title="Between the original and the cleaned weights",
     )
     finetuned = table(
         ("`Trigger", "@Leads to", "#Cleaned", "#Finetuned"),
@@ -129,7 +117,18 @@ def _auto(report: Report) -> Section:
         title="After a benign finetuning",
         lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
-    return Section("auto", "What was tried", tuple(auto.candidate_lines(made)), [planted, candidates, ways, finetuned])
+    return Section("auto", "What was tried", tuple(auto.candidate_lines(made)), [planted, candidates, finetuned])
+
+
+def _way(report: Report) -> Section:
+    """The walk back towards the original."""
+    made = table(("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost"), way.rows(report.cleaning))
+    return Section("way", "Between the original and the cleaned weights", tuple(way.lines(report.cleaning)), [made])
+
+
+def share_of(report: Report, /) -> float:
+    """The share of the way that was taken."""
+    return report.cleaning.share if report.cleaning else 1.0
 
 
 def _search(report: Report) -> Section:
@@ -382,4 +381,4 @@ def _plain(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-SECTIONS = (_suspects, _auto, _search, _power, _numbers, _panel, _training, _provenance)
+SECTIONS = (_suspects, _auto, _way, _search, _power, _numbers, _panel, _training, _provenance)

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from clipclean.findings import rule
-from clipclean.report import auto, charts, document, measures, search, verdicts, wording
+from clipclean.report import auto, charts, document, measures, search, verdicts, way, wording
 from clipclean.report.charts import Map, embedding_map
 from clipclean.report.commands import NOWHERE, RunPaths, commands
 from clipclean.report.images import PageImages
@@ -27,6 +27,7 @@ ORDER: tuple[str, ...] = (
     "looked",
     "findings",
     "auto",
+    "way",
     "examples",
     "search",
     "map",
@@ -83,7 +84,8 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
             sections=made,
             images=shown,
             maps=maps,
-            frontier=auto.frontier(report.auto) if report.auto else None,
+            frontier=auto.frontier(report.auto, document.share_of(report)) if report.auto else None,
+            way=way.plots(report.cleaning),
             curve=charts.curve(losses),
             loss_sum=_loss_sum(report),
             not_shown=search.NOT_SHOWN,

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from clipclean.report import auto, measures, search, verdicts
+from clipclean.report import auto, measures, search, verdicts, way
 from clipclean.report.commands import NOWHERE, RunPaths, commands
 from clipclean.report.wording import count, cut, decimal, inert, percent
 from clipclean.schema.report import Report
@@ -87,7 +87,14 @@ def _suspects(report: Report) -> list[str]:
 def _evidence(report: Report) -> list[str]:
     """What was tried, and what was looked for."""
     rows = [f"{what}: {found}{f' ({usual})' if usual else ''}" for what, found, usual in verdicts.looked_for(report)]
-    return [f"- {row}" for row in [*(auto.candidate_lines(report.auto)[:1] if report.auto else ()), *rows[-4:]]]
+    return [
+        f"- {row}"
+        for row in [
+            *(auto.candidate_lines(report.auto)[:1] if report.auto else ()),
+            *way.lines(report.cleaning),
+            *rows[-4:],
+        ]
+    ]
 
 
 def _findings(report: Report, width: int, room: int, colour: bool) -> list[str]:

@@ -472,6 +472,45 @@ class PolicyRecord(Part):
     resolved: Free | None = Field(None, description="Every threshold and severity in force.")
 
 
+class BudgetRecord(Part):
+    """The budgets of a cleaning."""
+
+    accuracy: Share
+    excess: Share
+    minutes: Positive | None
+
+
+class WayTriggerRecord(Part):
+    """A trigger at one share of the way."""
+
+    trigger: str
+    target: str
+    excess: Excess
+
+
+class WayRecord(Part):
+    """Weights between the original and the cleaned model."""
+
+    share: Share = Field(description="Of the way from the original to the cleaned weights.")
+    excess: Excess = Field(description="The highest of any watched trigger; 0 without any.")
+    accuracy_lost: Excess
+    interval: Interval | None = None
+    triggers: Many[WayTriggerRecord] = ()
+
+
+class CleaningRecord(Part):
+    """The walk back from the cleaned weights towards the original, and where it ended."""
+
+    share: Share = Field(
+        description="Of the way, that of the weights of the report: 0 is the original, 1 what the cleaning made."
+    )
+    witnesses: Count | None = Field(
+        None, description="Triggers that acted on the original and that the cleaning removed."
+    )
+    way: Many[WayRecord] = Field(description="In the order of measuring, the cleaned weights first.")
+    budget: BudgetRecord | None = None
+
+
 class CanaryRecord(Part):
     """A backdoor that was planted in a copy of the model."""
 
@@ -531,14 +570,6 @@ class CandidateRecord(Part):
     run: RunRecord | None = Field(description="Its effect on the model itself; null if it was not run.")
 
 
-class WayRecord(Part):
-    """Weights between the original and the cleaned model."""
-
-    share: Share
-    excess: Excess
-    accuracy_lost: Excess
-
-
 class AccuraciesRecord(Part):
     """Clean accuracy before and after a benign finetuning."""
 
@@ -566,14 +597,6 @@ class ReboundRecord(Part):
     probes: Many[ReturnRecord]
 
 
-class BudgetRecord(Part):
-    """The budgets of a run of ``auto``."""
-
-    accuracy: Share
-    excess: Share
-    minutes: Positive | None
-
-
 class SpentRecord(Part):
     """The times of a run of ``auto``."""
 
@@ -589,10 +612,8 @@ class AutoRecord(Part):
 
     chosen: str = Field(description="The candidate that was taken.")
     changed: bool = Field(description="Whether the weights changed.")
-    share: Share = Field(description="Of the way from the original to the cleaned weights.")
     canaries: Many[CanaryRecord]
     ladder: Many[CandidateRecord]
-    interpolation: Many[WayRecord]
     rebound: ReboundRecord | None
     budget: BudgetRecord
     seconds: SpentRecord
@@ -630,6 +651,7 @@ class Report(Part):
     effort: Effort | None = None
     training: TrainingRecord | None = None
     exports: Many[ExportRecord] | None = None
+    cleaning: CleaningRecord | None = None
     auto: AutoRecord | None = None
     seconds: Positive | None = Field(None, description="Of the whole audit.")
     environment: Free | None = None
@@ -687,7 +709,11 @@ def upgraded(value: object, /) -> object:
     """A report of schema version 1 as one of version 2, without the fields that went; any other value as it is."""
     if not isinstance(value, dict) or value.get("schema_version") != "1":
         return value
-    return _without_gone(value) | {"schema_version": "2"}
+    made = _without_gone(value) | {"schema_version": "2"}
+    if isinstance(auto := made.get("auto"), dict) and "interpolation" in auto:
+        inside = {key: auto[key] for key in auto if key not in ("share", "interpolation")}
+        made |= {"auto": inside, "cleaning": {"share": auto.get("share"), "way": auto["interpolation"]}}
+    return made
 
 
 def _without_gone(section: dict[str, object]) -> dict[str, object]:

@@ -1,13 +1,12 @@
 from types import SimpleNamespace
 
 import pytest
-from auto_values import BUDGET, measurement, probe, returning, trial
+from auto_values import BUDGET, measurement, returning, trial
 
 from clipclean.auto import attempts
-from clipclean.auto.trials import Point
 from clipclean.auto.workbench import Workbench
-from clipclean.detect import Rate
 from clipclean.findings import finding
+from clipclean.methods.walk_back import Point
 
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
@@ -35,14 +34,8 @@ def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
     assert found_again((), ()) == []
 
 
-def test_the_worst_of_the_known_triggers_counts_and_what_could_not_be_measured_does_not():
-    assert attempts.worst(measurement(known=[probe(0.2), probe(0.7)], panel=[probe(0.9)])) == 0.7
-    assert attempts.worst(measurement(known=[probe(-0.1)])) == -0.1
-    assert attempts.worst(measurement()) == 0.0
-
-
 def test_a_candidate_is_costly_by_its_losses_on_model_and_copy_at_the_same_share():
-    point = Point(1.0, 0.0, 0.06, (0.015, 0.1))
+    point = Point(1.0, 0.06, (0.015, 0.1), measurement())
     assert attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045), BUDGET, is_suspected=True)
     assert not attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045, kept=0.85), BUDGET, is_suspected=True)
     assert not attempts.is_costly(point, trial(0.0, lost=0.0, reach=0.045), BUDGET, is_suspected=True)
@@ -50,12 +43,7 @@ def test_a_candidate_is_costly_by_its_losses_on_model_and_copy_at_the_same_share
 
 
 def test_where_nothing_is_suspected_a_loss_is_costly_by_its_value():
-    point = Point(1.0, 0.0, 0.03, (-0.02, 0.08))
+    point = Point(1.0, 0.03, (-0.02, 0.08), measurement())
     assert attempts.is_costly(point, None, BUDGET, is_suspected=False)
     assert not attempts.is_costly(point, None, BUDGET, is_suspected=True)
-    assert not attempts.is_costly(Point(1.0, 0.0, 0.02, (-0.03, 0.07)), None, BUDGET, is_suspected=False)
-
-
-def test_no_accuracy_is_lost_where_none_is_measured():
-    unmeasured = measurement(accuracy=Rate(0, 0))
-    assert attempts.accuracy_loss(unmeasured, unmeasured) == (0.0, (-1.0, 1.0))
+    assert not attempts.is_costly(Point(1.0, 0.02, (-0.03, 0.07), measurement()), None, BUDGET, is_suspected=False)

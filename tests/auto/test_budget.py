@@ -1,9 +1,10 @@
 import math
 
 import pytest
-from auto_values import BUDGET, trial
+from auto_values import BUDGET, UNMEASURED, trial
 
-from clipclean.auto.trials import Point, pooled
+from clipclean.auto.trials import pooled
+from clipclean.methods.walk_back import Point
 
 
 def test_only_a_loss_that_is_wholly_above_the_budget_exceeds_it():
@@ -17,7 +18,7 @@ def test_only_a_loss_that_is_wholly_above_the_budget_exceeds_it():
 
 
 def test_two_losses_each_within_chance_of_the_budget_exceed_it_together():
-    on_model, on_copy = Point(1.0, 0.0, 0.06, (0.015, 0.1)), trial(0.0, lost=0.06, reach=0.045)
+    on_model, on_copy = Point(1.0, 0.06, (0.015, 0.1), UNMEASURED), trial(0.0, lost=0.06, reach=0.045)
     assert not BUDGET.exceeds(on_model.interval)
     assert BUDGET.passes(on_copy)
     low, high = pooled(on_model, on_copy)
@@ -27,4 +28,4 @@ def test_two_losses_each_within_chance_of_the_budget_exceed_it_together():
 
 
 def test_a_loss_that_is_not_measured_on_the_copy_exceeds_nothing():
-    assert not BUDGET.exceeds(pooled(Point(1.0, 0.0, 0.3, (0.2, 0.4)), trial(0.0, lost=math.nan)))
+    assert not BUDGET.exceeds(pooled(Point(1.0, 0.3, (0.2, 0.4), UNMEASURED), trial(0.0, lost=math.nan)))

@@ -2,11 +2,12 @@
 
 from clipclean import report
 from clipclean.findings import Suppressed
-from clipclean.schema.report import AutoRecord, FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
+from clipclean.schema.report import AutoRecord, CleaningRecord, FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
 
 PARTS = {  # a key that tells what an object is
     "family_words": FoundRecord,
     "ladder": AutoRecord,
+    "way": CleaningRecord,
     "loss": LossRecord,
     "points": ProjectionRecord,
     "expires": Suppressed,

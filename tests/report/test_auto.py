@@ -7,9 +7,9 @@ from report.page import Page
 from report.parsed import Parsed
 
 from clipclean import report
-from clipclean.report import auto
+from clipclean.report import auto, way
 
-report, auto = Parsed(report), Parsed(auto)
+report, auto, way = Parsed(report), Parsed(auto), Parsed(way)
 
 
 def outcome(trigger, planted, left, accuracy=0.5):
@@ -46,10 +46,31 @@ def chosen_by_itself():
         trial("unlearn + par", gone, 0.012, kept=0.7),
         trial("unlearn + par", [outcome(a, 0.99, 0.0), outcome(b, 0.9, 0.0), outcome(c, 0.2, 0.1)], 0.031),
     ]
+    found = {"trigger": a, "target": "otter"}
+    made["cleaning"] = {
+        "share": 0.7,
+        "witnesses": 1,
+        "way": [
+            {
+                "share": 1.0,
+                "excess": 0.004,
+                "accuracy_lost": 0.03,
+                "interval": [0.02, 0.04],
+                "triggers": [found | {"excess": 0.004}],
+            },
+            {
+                "share": 0.7,
+                "excess": 0.008,
+                "accuracy_lost": 0.01,
+                "interval": [0.0, 0.02],
+                "triggers": [found | {"excess": 0.008}],
+            },
+        ],
+        "budget": {"accuracy": 0.02, "excess": 0.05, "minutes": None},
+    }
     made["auto"] = {
         "chosen": "unlearn + par",
         "changed": True,
-        "share": 0.7,
         "canaries": [
             {"trigger": t, "target": "otter", "planted": p, "took": p >= 0.5, "n": 990}
             for t, p in ((a, 0.99), (b, 0.9), (c, 0.2))
@@ -73,10 +94,6 @@ def chosen_by_itself():
                 "run": None,
             },
         ],
-        "interpolation": [
-            {"share": 1.0, "excess": 0.004, "accuracy_lost": 0.03},
-            {"share": 0.7, "excess": 0.008, "accuracy_lost": 0.01},
-        ],
         "rebound": {
             "steps": 60,
             "seconds": 12.0,
@@ -99,6 +116,50 @@ def chosen_by_itself():
     return made
 
 
+def rows(made):
+    return auto.rows(made["auto"], made["cleaning"]["share"])
+
+
+def canaries(made):
+    return auto.canaries(made["auto"], made["cleaning"]["share"])
+
+
+def frontier(made):
+    return auto.frontier(made["auto"], made["cleaning"]["share"])
+
+
+def test_the_way_is_drawn_from_the_original_to_the_cleaned_weights():
+    made = chosen_by_itself()
+    lost, success = way.plots(made["cleaning"])
+    # From 0 to 4 points, as the interval of the cleaned weights ends there: 1 point is three quarters down, 3 points one.
+    assert lost.lines[0].points == "70.00,75.00 100.00,25.00"
+    assert (lost.limit, lost.taken) == ("50.00", "70.00")
+    assert len(lost.band.split()) == 4
+    (line,) = success.lines
+    assert line.name.startswith("patch:seed=1")
+    assert float(line.points.split()[0].split(",")[1]) < float(
+        line.points.split()[1].split(",")[1]
+    )  # more is left at 0.7
+    assert way.rows(made["cleaning"])[1] == ("70.0 % (taken)", "0.8 %", "patch:seed=1", "1.0 points (0.0 to 2.0)")
+
+
+def test_a_walk_that_nothing_witnessed_says_so_and_one_point_is_no_way():
+    made = chosen_by_itself()["cleaning"]
+    assert "No trigger was known" not in way.lines(made)[0]
+    assert "No trigger was known" in way.lines(made | {"witnesses": 0})[0]
+    alone = made | {"share": 1.0, "way": made["way"][:1]}
+    assert (way.plots(alone), way.rows(alone)) == ((), [])
+
+
+def test_a_report_of_the_first_version_has_its_interpolation_as_a_way():
+    made = chosen_by_itself()
+    cleaning = made.pop("cleaning")
+    points = [{key: point[key] for key in ("share", "excess", "accuracy_lost")} for point in cleaning["way"]]
+    made["auto"] |= {"share": 0.7, "interpolation": points}
+    found = report.parse(made | {"schema_version": "1"})
+    assert found.as_json()["cleaning"] == {"share": 0.7, "way": points}
+
+
 def test_the_sample_is_valid():
     jsonschema.Draft202012Validator(report.schema()).validate(chosen_by_itself())
     report.parse(chosen_by_itself())
@@ -109,7 +170,7 @@ def test_other_runs_have_nothing_of_it():
 
 
 def test_a_row_counts_the_canaries_that_took_and_are_gone():
-    first, second, third = auto.rows(chosen_by_itself()["auto"])
+    first, second, third = rows(chosen_by_itself())
     assert (first.canaries, first.left, first.outcome, first.on_model) == (
         "1 of 2",
         "64.0 %",
@@ -137,7 +198,7 @@ def test_the_outcome_tells_the_canaries_and_the_run_apart(passes, run, words):
     entry = made["auto"]["ladder"][1]
     entry["passes"] = passes
     entry["run"] = None if run is None else entry["run"] | {"errors": run}
-    assert auto.rows(made["auto"])[1].outcome == words
+    assert rows(made)[1].outcome == words
 
 
 @pytest.mark.parametrize(("run", "words"), [(None, "not run"), ([], "run: passes"), (["CC010"], "run: fails (CC010)")])
@@ -145,57 +206,57 @@ def test_without_canaries_the_outcome_is_that_of_the_run(run, words):
     made = chosen_by_itself()
     entry = made["auto"]["ladder"][1]
     entry |= {"trials": [], "passes": False, "run": None if run is None else entry["run"] | {"errors": run}}
-    assert auto.rows(made["auto"])[1].outcome == words
+    assert rows(made)[1].outcome == words
 
 
 def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written():
     made = chosen_by_itself()
-    made["auto"]["share"] = 1.0
-    row = auto.rows(made["auto"])[1]
+    made["cleaning"]["share"] = 1.0
+    row = rows(made)[1]
     assert (row.left, row.cost) == ("0.0 %", "3.1 points (2.1 to 4.1)")
     assert row.outcome == "fails on the test backdoors, run: passes"  # surely over the budget of two
-    assert auto.canaries(made["auto"])[1][3:] == ("0.0 %", "50.0 %")
-    drawn = auto.frontier(made["auto"])
+    assert canaries(made)[1][3:] == ("0.0 %", "50.0 %")
+    drawn = frontier(made)
     assert [mark.is_taken for mark in drawn.paths[1].marks] == [False, True]
     assert "unlearn + par leaves 0.0 % for 3.1 points" in drawn.summary
 
 
 def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails():
     made = chosen_by_itself()
-    made["auto"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
+    made["cleaning"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
     made["auto"]["ladder"][1]["trials"][1]["interval"] = [
         0.019,
         0.043,
     ]  # 3.1 points, and chance explains what is above two
-    assert auto.rows(made["auto"])[1].outcome == "passes on the test backdoors, run: passes"
+    assert rows(made)[1].outcome == "passes on the test backdoors, run: passes"
     made["auto"]["ladder"][1]["trials"][1]["outcomes"][0]["left"] = 0.06
-    assert auto.rows(made["auto"])[1].outcome == "fails on the test backdoors, run: passes"
+    assert rows(made)[1].outcome == "fails on the test backdoors, run: passes"
 
 
 def test_a_share_without_a_trial_is_told_by_the_first_one():
     made = chosen_by_itself()
-    made["auto"]["share"] = 0.85
-    assert auto.rows(made["auto"])[1].left == "4.0 %"
-    assert auto.canaries(made["auto"])[1][3] == "4.0 %"
-    assert [mark.is_taken for mark in auto.frontier(made["auto"]).paths[1].marks] == [True, False]
+    made["cleaning"]["share"] = 0.85
+    assert rows(made)[1].left == "4.0 %"
+    assert canaries(made)[1][3] == "4.0 %"
+    assert [mark.is_taken for mark in frontier(made).paths[1].marks] == [True, False]
 
 
 def test_the_share_of_the_written_weights_is_none_of_another_rung():
     made = chosen_by_itself()
     first = made["auto"]["ladder"][0]
     first["trials"].append(trial("unlearn", [outcome("patch:seed=1", 0.99, 0.5)], 0.001, kept=0.7))
-    row = auto.rows(made["auto"])[0]
+    row = rows(made)[0]
     assert (row.left, row.cost) == ("64.0 %", "0.4 points (−0.6 to 1.4)")
 
 
 def test_the_canaries_are_shown_with_what_the_chosen_rung_left():
-    rows = auto.canaries(chosen_by_itself()["auto"])
-    assert rows[1] == ("blended:seed=1", "otter", "90.0 %", "4.0 %", "–")
-    assert rows[2][2] == "20.0 %, not planted"
+    shown = canaries(chosen_by_itself())
+    assert shown[1] == ("blended:seed=1", "otter", "90.0 %", "4.0 %", "–")
+    assert shown[2][2] == "20.0 %, not planted"
 
 
 def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
-    drawn = auto.frontier(chosen_by_itself()["auto"])
+    drawn = frontier(chosen_by_itself())
     (one,), two = drawn.paths[0].marks, drawn.paths[1].marks
     assert [mark.is_taken for mark in two] == [True, False]  # 70 % of the way comes before the cleaned model
     # Scale: 0 to 4 points (twice the budget) over 92 per cent of the width, from 4 on; upwards the square root.
@@ -214,32 +275,32 @@ def test_a_canary_that_returned_is_told_and_does_not_count_as_removed():
         outcome_["returned"] = returned
         outcome_["returned_interval"] = None if returned is None else [returned - 0.02, returned + 0.02]
     report.parse(made)
-    assert [row[3] for row in auto.canaries(made["auto"])] == [
+    assert [row[3] for row in canaries(made)] == [
         "0.0 %, 30.0 % after benign finetuning",
         "4.0 %, 1.0 % after benign finetuning",
         "10.0 %",
     ]
-    assert [row.canaries for row in auto.rows(made["auto"]) if row.chosen] == ["1 of 2"]
+    assert [row.canaries for row in rows(made) if row.chosen] == ["1 of 2"]
 
 
 def test_without_trials_there_is_no_frontier():
     made = chosen_by_itself()
     for entry in made["auto"]["ladder"]:
         entry["trials"] = []
-    assert auto.frontier(made["auto"]) is None
+    assert frontier(made) is None
     assert Page(report.html(made)).faults == []
 
 
 def test_the_story_tells_choice_share_and_rebound():
     told = " ".join(auto.candidate_lines(chosen_by_itself()["auto"]))
     assert "Chosen: unlearn + par, of 2 tried" in told
-    assert "70.0 % of the way" in told
+    assert "70.0 % of the way" in " ".join(way.lines(chosen_by_itself()["cleaning"]))
     assert "60 steps of benign finetuning of a copy: the trigger that acts most moves 2.0 %" in told
 
 
 def test_a_model_that_was_left_alone_says_so():
     made = chosen_by_itself()
-    made["auto"] |= {"changed": False, "share": 1.0, "rebound": None}
+    made["auto"] |= {"changed": False, "rebound": None}
     assert "the weights are as they were" in " ".join(auto.candidate_lines(made["auto"]))
 
 

@@ -1,0 +1,187 @@
+"""The walk back from cleaned weights towards the original, as far as the triggers stay gone: less accuracy is lost.
+
+Source: interpolation of finetuned CLIPs is that of WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903). They look for the point of
+highest accuracy. That was rejected: nearer to the original a trigger returns more readily.
+
+The loss by value decides how far to walk, not its interval. On a few hundred images the interval is several points wide, so a loss that
+is most likely over the budget would stay. Walking back where chance alone made the loss too large does little harm: a point is taken
+only if the triggers stay as far removed as in the cleaned weights.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from clipclean import deadline, detect
+from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, WayTriggerRecord
+
+SHARES = (
+    0.85,
+    0.7,
+    0.55,
+    0.4,
+    0.25,
+    0.1,
+)  # of the way from the original to the cleaned weights; each costs one measurement
+# Where no trigger shows that it stays gone. After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
+# 0.14 from 0.7 (docs/experiments.md, "What interpolation brings back").
+UNWITNESSED = 0.85
+AIM = 0.5  # of the budget: what is measured on a few hundred images has to hold on others
+REMOVED = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
+FEW = 2  # images that a trigger may move by chance
+
+Weights = Mapping[str, Tensor]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A trigger that must stay gone.
+
+    Attributes:
+        acted: its excess attack success in the original.
+        is_doubtful: whether it may be a natural one, which no cleaning removes: it counts only if this one removed it.
+    """
+
+    acted: float
+    is_doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured at one share of the way; 0 is the original, 1 the cleaned weights."""
+
+    share: float
+    accuracy_lost: float  # clean accuracy of the original minus that here, on the same images; 0 if it is not measured
+    interval: Interval  # of that, 95 %
+    measured: detect.Measurement = field(compare=False, repr=False)  # whose ``known`` are the watched triggers
+
+    @property
+    def excess(self) -> float:
+        """Highest excess attack success of a watched trigger; 0 without any."""
+        return round(max((p.excess for p in self.measured.known if not math.isnan(p.excess)), default=0.0), 9)
+
+    def record(self) -> WayRecord:
+        """For a report."""
+        probes = [probe for probe in self.measured.known if not math.isnan(probe.excess)]
+        return WayRecord(
+            share=self.share,
+            excess=self.excess,
+            accuracy_lost=self.accuracy_lost,
+            interval=self.interval,
+            triggers=tuple(WayTriggerRecord(trigger=p.trigger, target=p.target, excess=p.excess) for p in probes),
+        )
+
+
+@dataclass(frozen=True)
+class Way:
+    """The points that were measured, the cleaned weights first, and the one to take.
+
+    ``witnesses`` counts the triggers that acted on the original and that the cleaned weights ignore; ``budget`` and ``limit`` are the
+    accuracy that may be lost, and the excess that counts as removed.
+    """
+
+    points: tuple[Point, ...]
+    taken: Point
+    witnesses: int
+    budget: float
+    limit: float
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the loss is within the budget, by its value."""
+        return self.taken.accuracy_lost <= self.budget
+
+    def at_original(self, measured: detect.Measurement, /) -> "Way":
+        """The same, with the original taken: no point is worth its price."""
+        return replace(self, taken=Point(0.0, 0.0, (0.0, 0.0), measured))
+
+    def record(self) -> CleaningRecord:
+        """``cleaning`` of the report."""
+        return CleaningRecord(
+            share=self.taken.share,
+            witnesses=self.witnesses,
+            way=tuple(point.record() for point in self.points),
+            budget=BudgetRecord(accuracy=self.budget, excess=self.limit, minutes=None),
+        )
+
+
+def walk_back(
+    measure: Callable[[float], detect.Measurement],
+    original: detect.Measurement,
+    watched: Sequence[Watched],
+    /,
+    *,
+    budget: float,
+    limit: float,
+    least: float = 0.0,
+) -> Way:
+    """Walk from cleaned weights that cost more than the budget towards the original until half of it is met, or a trigger returns.
+
+    Taken is the first point within half the budget, else the first within the budget, else the one of least loss; always one at which
+    each trigger acts hardly more than in the cleaned weights. At a deadline the walk ends where it is.
+
+    Args:
+        measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
+        original: to compare the accuracy with.
+        watched: the triggers that must stay gone.
+        budget: accuracy that may be lost, as a share.
+        limit: excess attack success that counts as removed.
+        least: share below which nothing is measured; where no trigger is a witness it is at least ``UNWITNESSED``.
+    """
+
+    def point(share: float) -> Point:
+        found = measure(share)
+        return Point(share, *accuracy_loss(original, found), found)
+
+    points = [whole := point(1.0)]
+    ends = whole.measured.known
+    removed = [
+        each.acted > limit and end.excess <= REMOVED * each.acted for each, end in zip(watched, ends, strict=True)
+    ]
+    counted = [gone or not each.is_doubtful for each, gone in zip(watched, removed, strict=True)]
+
+    def stays_gone(point: Point) -> bool:
+        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (docs/experiments.md,
+        # "What a finetuning after unlearning brings back").
+        allowed = (max(end.excess, limit / 5, FEW / max(end.asr.n, 1)) for end in ends)
+        probes = zip(counted, point.measured.known, allowed, strict=True)
+        return not any(counts and probe.excess > most for counts, probe, most in probes)
+
+    least = max(least, 0.0 if any(removed) else UNWITNESSED)
+    for share in SHARES:
+        # Cleaned weights within the budget stay: of a backdoor from pre-training every step back returned some.
+        met = points[-1].accuracy_lost <= (budget if points[-1] is whole else AIM * budget)
+        if share < least or met or not stays_gone(points[-1]):
+            break
+        try:
+            points.append(point(share))
+        except deadline.OutOfTime:
+            break
+    gone = [whole, *(each for each in points[1:] if stays_gone(each))]
+    within = (each for most in (AIM * budget, budget) for each in gone if each.accuracy_lost <= most)
+    taken = next(within, min(gone, key=lambda each: each.accuracy_lost))
+    return Way(tuple(points), taken, sum(removed), budget, limit)
+
+
+def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str, Tensor]:
+    """The weights at ``share`` of the way from ``original`` to ``cleaned``; whole numbers are those of ``cleaned``.
+
+    Statistics of normalisation are interpolated too. At both ends the original tensors are returned.
+    """
+    if share in (0.0, 1.0):
+        return dict(cleaned if share else original)
+    # Counters of normalisation layers are whole numbers and cannot be interpolated.
+    return {
+        name: torch.lerp(original[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in cleaned.items()
+    }
+
+
+def accuracy_loss(before: detect.Measurement, after: detect.Measurement, /) -> tuple[float, Interval]:
+    """Clean accuracy before minus after, 0 where it is not measured, with its 95 % interval."""
+    lost, interval = detect.accuracy_loss(before, after)
+    return 0.0 if math.isnan(lost) else lost, interval

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from auto_values import answering, measurement, probe
+from cases import each
+
+from clipclean import deadline
+from clipclean.detect import Rate
+from clipclean.methods import walk_back
+from clipclean.methods.walk_back import UNWITNESSED, Watched
+
+OLD = {"a": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
+NEW = {"a": torch.tensor([2.0, 0.0]), "count": torch.tensor(9)}
+
+
+def test_numbers_lie_between_and_whole_ones_are_those_of_the_cleaned_model():
+    quarter = walk_back.between(OLD, NEW, share=0.25)
+    assert quarter["a"].tolist() == [0.5, 3.0]
+    assert int(quarter["count"]) == 9
+
+
+def test_the_ends_are_the_models_themselves():
+    assert walk_back.between(OLD, NEW, share=0.0)["a"] is OLD["a"]
+    assert walk_back.between(OLD, NEW, share=1.0)["a"] is NEW["a"]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_equal_models_have_nothing_between_them(share):
+    assert torch.equal(walk_back.between(NEW, NEW, share=share)["a"], NEW["a"])
+
+
+# The walk. Of 1,000 images the original has 500 right; ``lost`` points fewer at the cleaned end, evenly between. The budget is 2
+# points, so that 1 is aimed at; ``acts`` tells what the one trigger does, which acted on 0.9 in the original.
+
+IMAGES = 1000
+PATCH = Watched(0.9)
+
+
+def walked(*, lost, acts=lambda share: 0.0, watched=(PATCH,), least=0.0, late=-1.0, n=IMAGES):
+    """The shares that were measured, and the one that was taken; the time is over at the share ``late``."""
+
+    def measure(share):
+        if share <= late:
+            raise deadline.OutOfTime
+        found = answering(right=range(round(500 - 10 * lost * share)), of=IMAGES)
+        return replace(found, known=tuple(replace(probe(acts(share)), asr=Rate(0, n)) for _ in watched))
+
+    original = answering(right=range(500), of=IMAGES)
+    way = walk_back.walk_back(measure, original, watched, budget=0.02, limit=0.05, least=least)
+    return [point.share for point in way.points], way.taken.share
+
+
+@each(
+    ("lost", "measured", "taken"),
+    [
+        (2.0, [1.0], 1.0),  # the budget is met
+        (2.1, [1.0, 0.85, 0.7, 0.55, 0.4], 0.4),  # 0.84 points
+        (3.0, [1.0, 0.85, 0.7, 0.55, 0.4, 0.25], 0.25),
+        (9.0, [1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1], 0.1),
+        (-3.0, [1.0], 1.0),
+    ],
+)
+def test_weights_within_the_budget_stay_and_the_walk_of_others_ends_where_half_of_it_is_met(lost, measured, taken):
+    assert walked(lost=lost) == (measured, taken)
+
+
+@each(
+    ("lost", "back", "taken"),
+    [
+        (3.0, 0.5, 0.55),  # 1.65 points: over half the budget, within the budget, and the trigger is gone
+        (4.0, 0.6, 0.7),  # 2.8 points: over the budget, and the least that the trigger allows
+        (4.0, 0.9, 1.0),  # it returns at once
+    ],
+)
+def test_a_share_at_which_a_trigger_returns_is_not_taken_and_none_behind_it_measured(lost, back, taken):
+    measured, found = walked(lost=lost, acts=lambda share: 0.03 * (share < back))
+    assert found == taken
+    assert measured[-1] < back
+    assert all(share > back for share in measured[:-1])
+
+
+@each(
+    ("end", "back", "n", "taken"),
+    [
+        (0.02, 0.02, 1000, 0.4),
+        (0.02, 0.021, 1000, 1.0),
+        (0.0, 0.01, 1000, 0.4),  # a fifth of the limit is chance
+        (0.0, 0.02, 100, 0.4),  # and so are two images
+        (0.0, 0.03, 100, 1.0),
+    ],
+)
+def test_a_trigger_may_act_on_hardly_more_images_than_in_the_cleaned_weights(end, back, n, taken):
+    assert walked(lost=2.1, acts=lambda share: end if share == 1 else back, n=n)[1] == taken
+
+
+def test_without_a_trigger_that_acted_and_is_gone_the_walk_is_short():
+    assert walked(lost=9.0, watched=()) == ([1.0, UNWITNESSED], UNWITNESSED)
+    assert walked(lost=9.0, watched=(Watched(0.01),)) == ([1.0, UNWITNESSED], UNWITNESSED)  # named, and never acted
+
+
+def test_a_trigger_that_the_cleaning_left_holds_the_cleaned_weights():
+    assert walked(lost=9.0, acts=lambda share: 0.9 - 0.3 * share)[1] == 1.0
+
+
+def test_a_natural_trigger_that_no_cleaning_removes_holds_nothing():
+    natural = Watched(0.7, is_doubtful=True)
+    assert walked(lost=9.0, acts=lambda share: 0.7 - 0.1 * share, watched=(natural,))[1] == UNWITNESSED
+    assert walked(lost=3.0, acts=lambda share: 0.3 * (share < 0.5), watched=(natural,))[1] == 0.55  # it was removed
+
+
+def test_the_walk_ends_at_the_least_share_and_at_the_deadline():
+    assert walked(lost=9.0, least=1.0) == ([1.0], 1.0)
+    assert walked(lost=9.0, least=0.5)[1] == 0.55
+    assert walked(lost=9.0, late=0.7) == ([1.0, 0.85], 0.85)
+
+
+def test_a_model_whose_accuracy_is_unknown_is_left_at_the_cleaned_end():
+    unmeasured = measurement(accuracy=answering(right=(), of=0).clean_accuracy)
+    way = walk_back.walk_back(
+        lambda share: replace(unmeasured, known=(probe(0.0),)), unmeasured, (PATCH,), budget=0.02, limit=0.05
+    )
+    assert [point.share for point in way.points] == [1.0]
+
+
+def test_the_record_has_every_point_and_the_weights_that_stay_are_at_share_zero():
+    original = answering(right=range(500), of=IMAGES)
+    found = replace(answering(right=range(450), of=IMAGES), known=(probe(0.01),))
+    way = walk_back.walk_back(lambda share: found, original, (PATCH,), budget=0.02, limit=0.05)
+    made = way.record()
+    assert (made.share, made.witnesses, len(made.way)) == (1.0, 1, 7)
+    assert {(point.accuracy_lost, point.excess) for point in made.way} == {(0.05, 0.01)}
+    assert not way.is_within
+    assert way.at_original(original).record().share == 0
