@@ -30,7 +30,16 @@ def clean(
     check(request)
     # Before slow work: an output that may not be replaced is refused at once.
     standing = outputs.look(request) if group.is_first else placing.OutputState()
-    ready = prepare.prepare(request, progress=progress)
+
+    def timed(what: str, done: int, total: int) -> None:
+        progress(what, done, total)
+        deadline.check()
+
+    try:
+        with deadline.within(request.max_minutes):
+            ready = prepare.prepare(request, progress=timed if group.size == 1 else progress)
+    except deadline.OutOfTime as error:
+        raise _too_late(request, "the data were read") from error
     request, chooses = ready.request, METHODS[ready.request.recipe.method].chooses
     check(request)
     plan.tell_cleaning(ready, ladder(ready))
@@ -46,10 +55,14 @@ def clean(
         try:
             return (auto if chooses else sanitize)(ready, to, started=started, progress=progress)
         except deadline.OutOfTime as error:
-            raise Inconclusive(
-                f"The {request.max_minutes:g} minutes of --max-minutes ended before {'a candidate was tried and run' if chooses else 'the model was cleaned'}, so nothing was "
-                "written. Give more minutes: the same command goes on from what is done."
-            ) from error
+            raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
+
+
+def _too_late(request: SanitizeRequest, what: str) -> Inconclusive:
+    return Inconclusive(
+        f"The {request.max_minutes:g} minutes of --max-minutes ended before {what}, so nothing was written. Give more minutes: the same "
+        "command goes on from what is done."
+    )
 
 
 __all__ = ["auto", "clean", "ladder"]

@@ -1,8 +1,9 @@
 """The job of ``auto``, from top to bottom: audit, plant canaries, choose a candidate, write the best result."""
 
+import contextlib
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from clipclean import deadline, detect, model
 from clipclean.auto import attempts, candidates, conclude, select, sequence
@@ -14,7 +15,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
-from clipclean.jobs import inputs, other_models, outputs, suspicions
+from clipclean.jobs import inputs, other_models, outputs, plan, suspicions
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.jobs.searching import SearchSettings
@@ -25,6 +26,10 @@ from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
+AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
+AUDIT = (
+    0.3  # share of the time after which the first search ends with what it has found: the rest is for the candidates
+)
 
 
 def check(request: SanitizeRequest, /) -> None:
@@ -51,7 +56,7 @@ def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progr
     with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
         bench = replace(bench, references=references_of(bench, request, ready))
     ready = replace(ready, trusted=())  # their tensors are needed no longer
-    tried = tried_all(bench, request.recipe, minutes=request.max_minutes, started=started)
+    tried = tried_all(bench, request.recipe, Limit.of(request, ready, started))
     if not group.is_first:
         return None
     result, images = concluded(bench, request, ready, tried)
@@ -131,27 +136,50 @@ def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
     return found.model_copy(update={"data": recipe.data})
 
 
-def tried_all(bench: Workbench, recipe: Recipe, /, *, minutes: float | None, started: float) -> Tried:
+@dataclass(frozen=True)
+class Limit:
+    """The time of a run; without a limit there is no end."""
+
+    minutes: float | None
+    started: float
+    end: float  # after which nothing more is tried
+
+    @classmethod
+    def of(cls, request: SanitizeRequest, ready: Prepared, started: float, /) -> "Limit":
+        """Of a request, with time for the report at the rate of this machine, but no more than half of all."""
+        if request.max_minutes is None:
+            return cls(None, started, math.inf)
+        seconds = 60 * request.max_minutes
+        after = plan.estimated(ready.loaded.clip, AFTERWARDS * plan.measuring(plan.size_of(ready))).seconds
+        return cls(request.max_minutes, started, started + max(seconds / 2, min(WITHIN * seconds, seconds - after)))
+
+    def within(self, share: float, /) -> contextlib.AbstractContextManager[None]:
+        """Let work end after this share of the time that is left."""
+        left = max(0.0, self.end - time.monotonic())
+        return deadline.within(None if self.minutes is None else share * left / 60)
+
+
+def tried_all(bench: Workbench, recipe: Recipe, limit: Limit, /) -> Tried:
     """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses.
 
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
     group, spent = bench.run.group, [0.0]
-    end = math.inf if minutes is None else started + 60 * WITHIN * minutes
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
-        return minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > end)
+        return limit.minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > limit.end)
 
     def tried(candidate: candidates.Candidate) -> Considered:
         made = attempts.on_copy(bench, candidate, copy, before.acting)
         spent.append(made.seconds)
         return made
 
-    with deadline.within(None if minutes is None else max(0.0, end - time.monotonic()) / 60):
+    with limit.within(1.0):
         began = time.monotonic()
-        sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
+        with limit.within(AUDIT):
+            sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
         audited = time.monotonic() - began
         before = suspicions.suspected(sight, bench.evidence, bench.limits)
         # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
@@ -165,7 +193,7 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, minutes: float | None, sta
             tried=tried,
             run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         )
-        return Tried(before, copy, considered, bench.budget, minutes, is_late(), started)
+        return Tried(before, copy, considered, bench.budget, limit.minutes, is_late(), limit.started)
 
 
 def concluded(
@@ -179,8 +207,9 @@ def concluded(
         attempt = original
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)
-    # Measured anew: the chosen candidate's search may have named triggers that the first audit did not know.
-    before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)
+    before = tried.before.sight.measured
+    if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
+        before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)
     shown = suspicions.exhibited(bench.clip, asked, attempt.suspicions, before, seed=request.seed)
     bench.put(attempt.cleaned.weights, original=bench.original, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured

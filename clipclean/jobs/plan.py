@@ -302,7 +302,7 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, ladder: Ladder, progress
     ready = prepare.prepare(replace(request, screen="off"), progress=progress)  # screening embeds every pair
     clip, recipe, pairs = ready.loaded.clip, ready.request.recipe, len(ready.samples.pairs)
     screened = len(ready.clean.pairs) if prepare.screens(request, ready.clean) else 0
-    size = _size(ready)
+    size = size_of(ready)
     found = of_cleaning(ready, ladder(ready), screened=screened)
     named, classes = len(ready.named), len(ready.vocabulary.classes)
     measured = f"{size.images} images, {size.panel - named} known and {named} suspected triggers, {classes} classes"
@@ -330,7 +330,7 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, ladder: Ladder, progress
 
 def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size = ready.request.recipe, _size(ready)
+    recipe, size = ready.request.recipe, size_of(ready)
     if METHODS[recipe.method].chooses:
         work = choosing(recipe, ladder, size, models=1 + len(ready.trusted))
         effort: Effort | None = recipe.auto.effort
@@ -348,7 +348,8 @@ def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Non
     tell(clip, lambda: of_cleaning(ready, ladder), precision=precision)
 
 
-def _size(ready: Prepared) -> Size:
+def size_of(ready: Prepared, /) -> Size:
+    """The size of a cleaning."""
     request, recipe, words = ready.request, ready.request.recipe, ready.vocabulary
     are_asked = request.audit or ready.named or ready.shown.labels is not None
     return Size(

@@ -25,6 +25,9 @@ from clipclean.schema.results import ScreenedRecord
 from clipclean.train import resume
 from clipclean.train.loader import Samples
 
+ASKED = 16  # classes by which a text tower is tried
+ALIKE = 1e-3  # distance of unit embeddings below which they are one: float16 tells apart no less
+
 
 @dataclass(frozen=True, kw_only=True)
 class SanitizeRequest(PairsRequest):
@@ -119,6 +122,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     progress("building the model", 0, 1)
     loaded = inputs.build(opened, clean, device=device)
     progress("building the model", 1, 1)
+    check_texts(loaded.clip, vocabulary.classes)
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
     stands = evidence.standing(asked.recipe, subject)  # what clipclean shortens itself, nobody has changed
     if recipe is not asked.recipe and stands.kind == "measured":
@@ -154,6 +158,16 @@ def by_auto(request: SanitizeRequest, stands: Standing, /) -> SanitizeRequest:
     )
     auto = recipes.load("auto")
     return replace(request, recipe=recipes.override(auto, request.unnamed) if request.unnamed else auto)
+
+
+def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
+    """Raise Inconclusive where the text tower tells no class from another: then no accuracy and no success is anything."""
+    texts = clip.embed_texts([f"a photo of a {name}" for name in classes[:ASKED]])
+    if len(texts) > 1 and float((texts[1:] - texts[0]).norm(dim=1).max()) < ALIKE:
+        raise Inconclusive(
+            f"The text tower gives {len(texts)} classes the same embedding, so it carries nothing, and nothing can be measured by it. "
+            "Check that the file holds trained weights of both towers, and name the architecture by --arch."
+        )
 
 
 def check_trials(

@@ -3,7 +3,7 @@ import json
 import pytest
 import tiny
 
-from clipclean import checkpoint, cli, report
+from clipclean import checkpoint, cli, deadline, report
 from clipclean.attack import poison
 from clipclean.auto.workbench import Workbench
 from clipclean.jobs import searching
@@ -118,6 +118,24 @@ def test_a_deadline_before_any_candidate_is_run_writes_nothing(job, capsys, unse
     assert cli.main(command(job, "--max-minutes", 1e-6)) == 4
     assert "--max-minutes" in capsys.readouterr().err
     assert not job.out.exists()
+
+
+def test_a_deadline_inside_a_cleaning_gives_one_message_and_the_same_command_goes_on(
+    job, capsys, unsearched, unread, monkeypatch
+):
+    clean = training.clean
+
+    def late(*given, **settings):
+        deadline._end.set(0.0)  # time passes once the candidate is begun
+        return clean(*given, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "clean", late)
+        assert cli.main(command(job, "--max-minutes", 60)) == 4
+    assert capsys.readouterr().err.count("--max-minutes") == 1
+    assert not job.out.exists()
+    assert cli.main(command(job)) == 4
+    assert result(job)["training"]["steps"] == 2
 
 
 def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):

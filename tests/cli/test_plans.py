@@ -2,8 +2,9 @@ import json
 
 import pytest
 import tiny
+import torch
 
-from clipclean import cli
+from clipclean import checkpoint, cli
 
 
 @pytest.fixture
@@ -91,6 +92,14 @@ def test_where_auto_could_not_try_a_recipe_either_a_run_without_one_ends_as_inco
     few = tiny.written(job.folder / "few.txt", "red circle\nblue circle\n")
     assert untouched(unnamed(job, "--classes", few)) == 4
     assert "2 classes, and needs 4" in capsys.readouterr().err
+
+
+def test_a_text_tower_that_carries_nothing_ends_the_run_before_it_begins(job, untouched, capsys):
+    weights = checkpoint.read(job.model).tensors
+    nothing = {name: torch.zeros_like(weights[name]) for name in ("token_embedding.weight", "positional_embedding")}
+    torch.save(weights | nothing, job.model)
+    assert untouched(job.sanitize("--dry-run")) == 4
+    assert "text tower" in capsys.readouterr().err
 
 
 def test_a_change_of_training_needs_a_recipe_that_it_changes(job, untouched, capsys):
