@@ -15,36 +15,8 @@ from clipclean.attack import trigger_files, triggers
 from clipclean.config import recipe
 
 ROOT = Path(__file__).parent.parent
-PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
-FILLED = {  # parts whose tables are measured, page by page
-    "README.md": ["demo"],
-    "docs/evidence.md": [
-        "demo",
-        "claim",
-        "scratch",
-        "frontier",
-        "auto",
-        "audit",
-        "audit-seeds",
-        "screening",
-        "cleaning",
-    ],
-    "docs/experiments.md": ["experiments"],
-    "docs/running.md": ["step", "gpu", "costs"],
-    "docs/safety.md": ["scanners"],
-    "benchmarks/results/layouts.md": ["layouts"],
-    "benchmarks/results/running.md": [
-        "loader",
-        "search-passes",
-        "audit-cost",
-        "compiled",
-        "at-once",
-        "growth",
-        "scale",
-    ],
-    "benchmarks/results/safety.md": ["fuzz", "reading", "openai"],
-    "docs/tested.md": ["versions", "pages"],
-}
+AROUND = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = {name: ROOT / name for name in (*AROUND, *(f"docs/{page.name}" for page in sorted(ROOT.glob("docs/*.md"))))}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.
 PLAIN = {"source", "eval", "sha256sum", "openssl", "model_signing"}
@@ -119,7 +91,7 @@ def test_internal_links_lead_somewhere(name):
         target = (PAGES[name].parent / path).resolve() if path else PAGES[name]
         assert target.is_file(), link
         assert target.is_relative_to(ROOT), link
-        if name != "README.md":
+        if name not in AROUND:
             assert target.parent == ROOT / "docs", f"{link}: the site has the pages in docs/ only"
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
@@ -131,12 +103,12 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in heads}
 
 
-@each("name", FILLED)
-def test_measured_tables_have_their_markers_once(name):
-    page = (ROOT / name).read_text(encoding="utf-8")
-    for part in FILLED[name]:
-        assert page.count(f"<!-- {part}:begin -->") == page.count(f"<!-- {part}:end -->") == 1
-        assert page.index(f"<!-- {part}:begin -->") < page.index(f"<!-- {part}:end -->")
+@each("path", [*PAGES.values(), *sorted(ROOT.glob("benchmarks/results/*.md"))])
+def test_each_generated_part_has_its_markers_once_and_in_their_order(path):
+    marks = re.findall(r"<!-- ([\w-]+):(begin|end) -->", path.read_text(encoding="utf-8"))
+    names = [name for name, _ in marks[::2]]
+    assert marks == [(name, side) for name in names for side in ("begin", "end")]
+    assert len(set(names)) == len(names)
 
 
 @each("name", PAGES)
