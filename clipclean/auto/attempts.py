@@ -150,7 +150,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     if done.changed:
         bench.put(done.weights, original=bench.original, share=way.taken.share)
         attempt, returned = _audited(bench, attempt)
-    attempt = replace(attempt, findings=(*judged(bench, attempt, before, own), *returned))
+    attempt = replace(attempt, findings=(*judged(bench, attempt, before), *returned))
     return replace(considered, trials=trials_, attempt=attempt, seconds=seconds)
 
 
@@ -160,8 +160,7 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     asked = replace(bench.evidence, suspicions=tuple(suspected), panel=())
     sequence.put(bench.clip, bench.original)
     original = bench.measure(asked)
-    named = {trigger.spec for trigger, _ in bench.evidence.suspicions}
-    watched = [Watched(probe.excess, is_doubtful=probe.trigger not in named) for probe in original.known]
+    watched = [Watched(probe.excess, is_doubtful=not original.is_sure(probe.trigger)) for probe in original.known]
 
     def measure(share: float) -> detect.Measurement:
         bench.put(done.weights, original=bench.original, share=share)
@@ -246,18 +245,15 @@ def found_again(
     ]
 
 
-def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[SuspectedTrigger], /) -> list[Finding]:
-    """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish.
-
-    ``own`` are triggers that only the unlearning's search named.
-    """
+def judged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> list[Finding]:
+    """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
-    findings = [
+    return [
         *bench.findings(attempt.sight),
         *detect.accuracy(before.sight.measured, attempt.sight.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
+        *attempt.cleaned.remaining,
     ]
-    return [*suspicions.softened(findings, own), *attempt.cleaned.remaining]
 
 
 def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspected: bool) -> bool:

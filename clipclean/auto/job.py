@@ -182,6 +182,7 @@ def tried_all(bench: Workbench, recipe: Recipe, limit: Limit, /) -> Tried:
             sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
         audited = time.monotonic() - began
         before = suspicions.suspected(sight, bench.evidence, bench.limits)
+        bench = replace(bench, evidence=replace(bench.evidence, sure=before.sure))
         # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
         rows = detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits)
         unusual = [bench.evidence.classes.index(row.class_) for row in rows]
@@ -205,7 +206,7 @@ def concluded(
     best = attempt
     if stays := conclude.stays(original.findings, best, bench.budget):
         attempt = original
-    asked = replace(bench.evidence, suspicions=attempt.suspicions)
+    asked = replace(bench.evidence, suspicions=attempt.suspicions, sure=tried.before.sure)
     sequence.put(bench.clip, bench.original)
     before = tried.before.sight.measured
     if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
@@ -233,7 +234,7 @@ def concluded(
         *conclude.out_of_time(tried, listed=len(bench.settings.ladder)),
     ]
     by_shipped = [
-        *(attempt.findings if shipped.limits == bench.limits else attempts.judged(shipped, attempt, tried.before, ())),
+        *(attempt.findings if shipped.limits == bench.limits else attempts.judged(shipped, attempt, tried.before)),
         *more,
     ]
     nothing = conclude.nothing_passed(tried.considered, attempt, bench.budget)

@@ -19,7 +19,7 @@ class Returned(NamedTuple):
 
     probe: detect.Probe
     limit: float
-    was_known: bool
+    is_sure: bool  # that it is no natural trigger
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Refinetuned:
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
             if new.excess_interval[0] > limit >= old.excess:
-                acting.append(Returned(new, limit, is_known))
+                acting.append(Returned(new, limit, is_known and self.after.is_sure(new.trigger)))
         return acting
 
     def findings(self, *, limits: AuditLimits) -> list[Finding]:
-        """An error for each named or found trigger that returned, a warning for each of the panel."""
+        """An error for each named or surely found trigger that returned, a warning for each other."""
         return [
             finding(
                 "CC062",
@@ -71,10 +71,10 @@ class Refinetuned:
                 f"other images into '{probe.target}' again: "
                 + (
                     "the backdoor was hidden, not removed."
-                    if was_known
+                    if is_sure
                     else "a backdoor was hidden, or it is a natural trigger."
                 ),
-                level="error" if was_known else "warning",
+                level="error" if is_sure else "warning",
                 measure="excess ASR",
                 value=probe.excess,
                 interval=probe.excess_interval,
@@ -83,5 +83,5 @@ class Refinetuned:
                 target=probe.target,
                 trigger=probe.trigger,
             )
-            for probe, limit, was_known in self.returned(limits=limits)
+            for probe, limit, is_sure in self.returned(limits=limits)
         ]

@@ -131,7 +131,8 @@ class EvalSet:
 
     ``pixels`` (N, 3, S, S) in [0, 1] have ``labels`` (N,), places in ``classes``, or ``captions``, or both, or neither. With
     labels accuracy is measured, with captions recall. ``suspicions`` are triggers with the place of their target class, or None
-    for "whichever". ``grid`` holds triggers that count only beside clean models.
+    for "whichever". ``grid`` holds triggers that count only beside clean models. ``sure`` are the names of the suspicions that were
+    named, or that a search was sure of; all others may be natural triggers of a clean model. None is all.
     """
 
     pixels: Tensor
@@ -145,6 +146,7 @@ class EvalSet:
     batch_size: int
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
     grid: tuple[TriggerLike, ...] = ()
+    sure: frozenset[str] | None = None
     scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
 
     @property
@@ -189,7 +191,12 @@ class Measurement:
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
     usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison; they cause no warning
     margins: Tensor | None = None  # (N,), of an accuracy by labels
+    sure: frozenset[str] | None = None  # of the images' suspicions; None is all
     untried: int = 0  # triggers of the panel that were not tried before the deadline
+
+    def is_sure(self, trigger: str, /) -> bool:
+        """Whether a known trigger that acts shows a backdoor: clean models have natural triggers, and a search names some of them."""
+        return self.sure is None or trigger in self.sure
 
     def record(self) -> MeasurementsRecord:
         """``measurements`` of the report, without a search."""
@@ -254,6 +261,7 @@ def measure(
         definition=shown.definition,
         correct=shown.correct,
         margins=shown.margins,
+        sure=eval_set.sure,
         known=known,
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
         knn=eval_set.knn,

@@ -28,7 +28,8 @@ OFF_LIST = 0.5  # share of the smallest size of any class; a search without a ta
 
 def audit(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
-    findings = [_known(p, limits) for p in measured.known] + [_panel(p, limits) for p in _unusual(measured)]
+    findings = [_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known]
+    findings += [_panel(p, limits) for p in _unusual(measured)]
     return tuple(f for f in findings if f is not None)
 
 
@@ -73,13 +74,14 @@ def _unusual(measured: Measurement) -> list[Probe]:
     return [p for p in measured.panel if p.trigger not in measured.usual]
 
 
-def _known(probe: Probe, limits: AuditLimits) -> Finding | None:
-    """The finding of a named trigger, if it moves more images to its target than the limit, by the whole interval."""
+def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | None:
+    """The finding of a known trigger, if it moves more images to its target than the limit, by the whole interval."""
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
     what = f"{probe.trigger} turns {_percent(probe.asr.value)} of other images into '{probe.target}' (without it: {_percent(probe.base.value)})"
     if low > limits.max_excess:
-        return finding("CC001", f"Backdoor behaviour: {what}.", **about)
+        words = f"Backdoor behaviour: {what}." if is_sure else f"{what}. Clean models have natural triggers, too."
+        return finding("CC001", words, level="error" if is_sure else "warning", **about)
     if high > limits.max_excess or probe.asr.n < limits.min_images:
         return finding(
             "CC020", f"Too few images to decide: {what}, {probe.asr.n} images. Give more by --eval-data.", **about

@@ -24,9 +24,10 @@ from clipclean.train.loader import Samples
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
-# Out of 1,200 pairs a tenth leaves about 109 images with a label, on which the interval of a loss of accuracy is twelve points wide: too
-# wide to choose among candidates by (docs/evidence.md, "Cleaning on photographs, method by method"). A fifth is what few pairs can spare.
-CHOOSES_BY_SHARE, CHOOSES_BY = 0.2, 400  # pairs that a method which chooses keeps out: this share, at most so many
+# A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "The loss of accuracy"). A quarter of the pairs
+# is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
+SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
+CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
 
 Item = TypeVar("Item")
 
@@ -403,6 +404,7 @@ def eval_set(
         classes=vocabulary.classes,
         templates=vocabulary.templates,
         suspicions=named,
+        sure=frozenset(trigger.spec for trigger, _ in named),
         panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
         grid=triggers.grid(recipe.audit.panel_seed) if panel else (),
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
@@ -460,15 +462,21 @@ def labelled(path: Path | None, images: data.ImageCache, vocabulary: Words, /) -
 def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[Item], list[Item]]:
     """Pairs to train on and pairs to measure on; all are for training if there are labelled images to measure on.
 
-    A method that chooses among recipes keeps out more of few pairs. Which ones depends on the number of pairs only.
+    Which ones depends on the number of pairs only.
     """
     if not hold_out:
         return list(pairs), []
-    kept = round(len(pairs) * recipe.data.held_out_share)
-    if METHODS[recipe.method].chooses:
-        kept = max(kept, min(CHOOSES_BY, round(len(pairs) * CHOOSES_BY_SHARE)))
+    kept = held_out(len(pairs), recipe)
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
     return [pairs[i] for i in sorted(order[kept:])], [pairs[i] for i in sorted(order[:kept])]
+
+
+def held_out(pairs: int, recipe: Recipe, /) -> int:
+    """How many pairs are kept out of training to measure on: as many as the budget needs."""
+    least = round(pairs * recipe.data.held_out_share)
+    if pairs >= SEES_FROM:
+        return max(least, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
+    return max(least, round(pairs * CHOOSES_BY_SHARE)) if METHODS[recipe.method].chooses else least
 
 
 def measure(

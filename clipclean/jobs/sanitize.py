@@ -15,7 +15,6 @@ from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
-from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import Progress, say
 from clipclean.report import example_images
@@ -80,7 +79,6 @@ class First:
     evidence: detect.EvalSet  # the images to measure on, with all suspicions
     measured: detect.Measurement  # their effect
     suspicions: tuple[Suspicion, ...]  # named, pointed at by the panel, and found by the method's own search
-    own: tuple[SuspectedTrigger, ...]  # the last of these alone
     aims: Aims  # the targets of the method
     seconds: float  # of measuring, which takes as long again afterwards
 
@@ -115,7 +113,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
         more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
         before = replace(before, known=(*before.known, *more.known))
         suspected = (*suspected, *own)
-    return First(replace(evidence, suspicions=suspected), before, suspected, own, aims, seconds)
+    return First(replace(evidence, suspicions=suspected), before, suspected, aims, seconds)
 
 
 def walked(
@@ -142,8 +140,7 @@ def walked(
 
     ends = {1.0: whole(1.0), 0.0: first.measured}
     acted = {probe.trigger: probe.excess for probe in (*first.measured.panel, *first.measured.known)}
-    named = {trigger.spec for trigger, _ in ready.named}
-    watched = [Watched(acted[trigger.spec], trigger.spec not in named) for trigger, _ in first.suspicions]
+    watched = [Watched(acted[t.spec], not first.measured.is_sure(t.spec)) for t, _ in first.suspicions]
     with deadline.within(None, reserve=(AFTERWARDS - 1) * first.seconds):
         way = walk_back.walk_back(
             lambda share: ends[1.0] if share == 1.0 else deadline.watched(known)(share),
@@ -153,7 +150,7 @@ def walked(
             limit=limits.max_excess,
             least=0.0 if request.recipe.audit.walk_back else 1.0,
         )
-    is_suspected = first.own or suspicions.is_suspected(detect.audit(first.measured, limits=limits))
+    is_suspected = suspicions.is_suspected(detect.audit(first.measured, limits=limits))
     if request.audit and request.recipe.audit.walk_back and not (is_suspected or way.is_within):
         way = way.at_original(first.measured)
     after = ends.get(way.taken.share) or whole(way.taken.share)
@@ -169,7 +166,7 @@ def judged(
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     found = detect.sanitized(first.measured, after, limits=ready.thresholds, searched=is_searched)
     return [
-        *suspicions.softened(found, first.own),
+        *found,
         *(suspicions.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
         *([suspicions.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),

@@ -18,7 +18,6 @@ from clipclean.report import example_images
 
 _SIGNS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit points at a backdoor, surely or not
 _UNSEARCHED = ("CC021", "CC022", "CC024")  # and by which it did not look
-ONE_SIGN = ("CC001", "CC062")  # rules that a trigger which only a search named cannot fail by
 
 
 def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.EvalSet:
@@ -113,18 +112,6 @@ def new_leads(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion]
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
 
 
-def softened(findings: Sequence[Finding], own: Sequence[SuspectedTrigger], /) -> list[Finding]:
-    """The findings, with a warning in the place of an error about a trigger that only the run's own search named.
-
-    Clean models have natural triggers, and the search suspects some of them: that is one sign, and a failure needs two.
-    """
-    specs = {trigger.spec for trigger, _ in own}
-    return [
-        found.model_copy(update={"level": "warning"}) if found.rule in ONE_SIGN and found.trigger in specs else found
-        for found in findings
-    ]
-
-
 def remaining(training: Training, /, *, least: float) -> list[Finding]:
     """A warning for each class that the last search of an unlearning still suspects, so that the run does not pass.
 
@@ -158,6 +145,7 @@ class Suspected:
     sight: AuditResult  # the audit
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
     acting: tuple[SuspectedTrigger, ...]  # the suspected triggers that act, each with the class that it leads to
+    sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
 
 
 def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
@@ -171,7 +159,8 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
         specs = {finding.trigger for finding in errors if finding.level == "error"}
         found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]
     all_of_them = distinct([*evidence.suspicions, *panel, *found])
-    return Suspected(sight, all_of_them, acting_or_found(sight.measured, all_of_them, evidence, limits))
+    sure = frozenset(trigger.spec for trigger, _ in (*evidence.suspicions, *found))
+    return Suspected(sight, all_of_them, acting_or_found(sight.measured, all_of_them, evidence, limits), sure)
 
 
 def acting_or_found(

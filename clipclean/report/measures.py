@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from clipclean.report.wording import NOTHING, decimal, difference, percent, points
+from clipclean.report.wording import NOTHING, count, decimal, difference, percent, points
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
@@ -198,6 +198,18 @@ def accuracy(report: Report, /) -> MeasureRow:
     shown = report.measurements.clean_accuracy
     measure = MEASURES["recall" if shown and shown.is_recall else "clean_accuracy"]
     return _on_clean(report, "clean_accuracy")._replace(measure=measure)
+
+
+def lost(report: Report, /) -> str:
+    """The clean accuracy lost or gained, with its interval, n, and what it was measured by; empty where it was not measured."""
+    side = measured(report, "after")
+    found = side.accuracy_lost if side else None
+    if found is None or found.value is None:
+        return ""
+    sign, word = (-100, "gained") if found.value < 0 else (100, "lost")
+    low, high = sorted(sign * end for end in found.interval)
+    by = {"labels": "by labels", "answers": "without labels, by changed answers", "recall": "by recall"}[found.by]
+    return f"{sign * found.value:.1f} points {word} ({low:.1f} to {high:.1f}) on {count(found.n)} images {by}"
 
 
 def without_trigger(report: Report, /) -> list[MeasureRow]:

@@ -96,7 +96,7 @@ def looked_for(report: Report, /) -> list[Check]:
     if row.before and row.after:
         usual = f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else ""
         change = f"{percent(row.before.value)} before, {percent(row.after.value)} after"
-        rows.append(Check(row.measure.label, change, usual))
+        rows.append(Check(row.measure.label, "; ".join(filter(None, (measures.lost(report), change))), usual))
     return rows
 
 
@@ -244,4 +244,5 @@ def _accuracy_told(report: Report) -> list[str]:
     if not row.before:
         return [f"{images}, {after} {right}."]
     past = right.replace("get", "got").replace("find", "found")
-    return [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
+    told = [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
+    return [*told, f"Measured image by image: {lost}."] if (lost := measures.lost(report)) else told

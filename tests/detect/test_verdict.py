@@ -195,6 +195,16 @@ def test_what_is_no_number_never_passes(after):
     assert judged(before, after)[0] != "pass"
 
 
+def test_a_trigger_that_may_be_natural_fails_nothing_and_one_that_was_named_fails_by_what_it_does():
+    """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
+    wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
+    after = replace(measurement(known=[wave, named]), sure=frozenset({named.trigger}))
+    assert [(found.level, found.trigger) for found in audit(after, limits=LIMITS)] == [
+        ("warning", wave.trigger),
+        ("error", named.trigger),
+    ]
+
+
 def test_an_audit_of_one_model_accuses_a_backdoored_one_and_not_the_clean_one():
     bad = measurement(known=[probe(950)], panel=[probe(900, spread=0.1)])
     good = measurement(known=[probe(5)], panel=[probe(30, spread=0.7)])

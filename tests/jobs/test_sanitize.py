@@ -845,8 +845,8 @@ def test_the_split_depends_on_the_number_of_pairs_alone():
     assert inputs.split(list(range(50)), recipe, hold_out=False) == (list(range(50)), [])
 
 
-@pytest.mark.parametrize(("pairs", "kept"), [(96, 19), (1200, 240), (2000, 400), (3000, 400), (5000, 500)])
-def test_a_method_that_chooses_keeps_a_fifth_of_few_pairs_and_a_tenth_of_many(pairs, kept):
+@pytest.mark.parametrize(("pairs", "kept"), [(96, 19), (1200, 300), (2000, 500), (9000, 900)])
+def test_as_many_pairs_are_kept_out_as_show_the_budget(pairs, kept):
     training, held_out = inputs.split(list(range(pairs)), recipes.load("auto"), hold_out=True)
     assert (len(training), len(held_out)) == (pairs - kept, kept)
     assert inputs.split(list(range(pairs)), recipes.load("auto"), hold_out=False)[1] == []

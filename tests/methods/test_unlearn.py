@@ -8,7 +8,6 @@ import torch
 
 from clipclean import checkpoint, cli, deadline, detect, model
 from clipclean.config import recipe
-from clipclean.findings import finding
 from clipclean.jobs import suspicions
 from clipclean.methods import unlearning
 from clipclean.train.resume import RunState
@@ -286,22 +285,6 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
     assert [(f.rule, f.level, f.value) for f in suspicions.remaining(training, least=2.5)] == [
         ("CC003", "warning", 3.0)
     ]
-
-
-def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_stays_an_error():
-    def found(rule, trigger):
-        return finding(rule, "told", level="error", target="a", trigger=trigger)
-
-    family = detect.InvertedTrigger("warp", "a", {}, 16)
-    caught = unlearning.RecoveredTrigger(0, family, 0, 0.1, 5.0, 0.9)
-    searched = unlearning.SearchedModel(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
-    own = suspicions.new_leads(searched.strongest(), [(SimpleNamespace(spec="patch"), 0)])
-    findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
-    assert [f.level for f in suspicions.softened(findings, own)] == ["warning", "error", "error"]
-    assert suspicions.softened(findings, ()) == findings
-    assert (
-        suspicions.new_leads(searched.strongest(), [(family, 0)]) == ()
-    )  # a file of the same name that the user gave is measured as such
 
 
 # Rounds.
