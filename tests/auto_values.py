@@ -15,7 +15,7 @@ from clipclean.jobs.searching import AuditResult
 from clipclean.methods.walk_back import Point, Way
 from clipclean.schema.report import OutcomeRecord, TrainingRecord
 
-BUDGET = Budget(excess=0.05, accuracy=0.02, gain=0.01)
+BUDGET = Budget(excess=0.05, accuracy=0.02)
 HALF = Rate(500, 1000)
 
 
@@ -78,11 +78,11 @@ def answering(*, right, of):
 UNMEASURED = measurement(accuracy=Rate(0, 0))
 
 
-def attempt(name, *findings, excess=0.0, lost=0.0, is_costly=False):
+def attempt(name, *findings, excess=0.0, lost=0.0):
     """A run on the model that ends with findings of these rules and levels."""
     found = tuple(finding(rule, "words", level=level, trigger="patch") for rule, level in findings)
     point = Point(1.0, lost, (lost, lost), measurement(known=[probe(excess)]))
     way = Way((point,), point, 0, BUDGET.accuracy, BUDGET.excess)
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
     done = Cleaned({}, training, (), ())
-    return Attempt(candidate(name), done, way, (), sight(), None, found, is_costly)
+    return Attempt(candidate(name), done, way, (), sight(), None, found)

@@ -11,7 +11,7 @@ from clipclean.auto import sequence, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Budget, PlantedCopy, Trial, pooled
+from clipclean.auto.trials import PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
@@ -21,7 +21,7 @@ from clipclean.jobs.searching import AuditResult
 from clipclean.jobs.suspicions import Suspected
 from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
-from clipclean.methods.walk_back import Point, Watched, Way
+from clipclean.methods.walk_back import Watched, Way
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import NonFiniteLoss
 
@@ -33,9 +33,8 @@ def on_copy(
 ) -> Considered:
     """A candidate with its trials on the copy, if there is a canary to try it on and the data suffice.
 
-    The trial that counts comes first: where the walk back ended, or the cleaned copy. A candidate passes only if no canary returns when
-    the copy is finetuned on clean pairs: one that returns was hidden, not removed. If one returns nearer to the original, the cleaned
-    copy counts after all.
+    The trial where the walk back ended comes first. A candidate passes only if no canary returns when the copy is finetuned on clean
+    pairs: one that returns was hidden, not removed.
     """
     why_not = candidate.unfit(bench.samples)
     if why_not or copy is None or not copy.took:
@@ -43,14 +42,11 @@ def on_copy(
     started = time.monotonic()
     made = CleanedCopy(bench, candidate, copy, known)
     try:
-        first = 1.0
-        for share in dict.fromkeys((made.walked_back().taken.share, 1.0)):
-            if bench.budget.passes(made.refinetuned(share)):
-                first = share
-                break
+        taken = made.walked_back().taken.share
+        made.refinetuned(taken)
     except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
         return Considered(candidate, str(error), seconds=time.monotonic() - started)
-    return Considered(candidate, trials=made.ordered(first), seconds=time.monotonic() - started)
+    return Considered(candidate, trials=made.ordered(taken), seconds=time.monotonic() - started)
 
 
 @dataclass
@@ -134,24 +130,21 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         made = {trial.kept: trial for trial in considered.trials}
         tried = CleanedCopy(bench, candidate, copy, before.acting, made)
     way = _walked_model(bench, done, suspected, tried)
-    trial, trials_, seconds = None, considered.trials, considered.seconds
     if tried:
         started = time.monotonic()
-        trial = tried.refinetuned(way.taken.share)  # the copy may have walked another way than the model
-        if way.taken.share < 1 and not bench.budget.removes(trial):
+        # The copy may have walked another way than the model.
+        if way.taken.share < 1 and not bench.budget.removes(tried.refinetuned(way.taken.share)):
             way = replace(way, taken=way.points[0])
-            trial = tried.refinetuned(1.0)
-        seconds += time.monotonic() - started
-        trials_ = tried.ordered(considered.trials[0].kept)
-    is_suspected = suspicions.is_suspected(bench.findings(before.sight))
-    costly = is_costly(way.taken, trial, bench.budget, is_suspected=is_suspected)
-    attempt = Attempt(candidate, done, way, suspected, before.sight, None, (), costly)
+            tried.refinetuned(1.0)
+        seconds = considered.seconds + time.monotonic() - started
+        considered = replace(considered, trials=tried.ordered(considered.trials[0].kept), seconds=seconds)
+    attempt = Attempt(candidate, done, way, suspected, before.sight, None, ())
     returned: list[Finding] = []
     if done.changed:
         bench.put(done.weights, original=bench.original, share=way.taken.share)
         attempt, returned = _audited(bench, attempt)
     attempt = replace(attempt, findings=(*judged(bench, attempt, before), *returned))
-    return replace(considered, trials=trials_, attempt=attempt, seconds=seconds)
+    return replace(considered, attempt=attempt)
 
 
 def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion], tried: CleanedCopy | None, /) -> Way:
@@ -254,13 +247,3 @@ def judged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> list[Fin
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,
     ]
-
-
-def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspected: bool) -> bool:
-    """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance.
-
-    Where the audit suspects nothing, the loss on the model is enough, by its value.
-    """
-    if budget.is_wasted(point.accuracy_lost, is_suspected=is_suspected):
-        return True
-    return trial is not None and trial.kept == point.share and budget.exceeds(pooled(point, trial))

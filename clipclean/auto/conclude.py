@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipclean import detect
-from clipclean.auto import select
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.trials import Budget, PlantedCopy, Trial
@@ -105,7 +104,7 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: B
     return finding("CC063", words, level="error")
 
 
-def stays(original: Sequence[Finding], attempt: Attempt, budget: Budget, /) -> bool:
+def stays(original: Sequence[Finding], attempt: Attempt, /) -> bool:
     """Whether the original is better than its best cleaning: that costs too much, and the audit had found no backdoor to remove.
 
     ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
@@ -113,8 +112,7 @@ def stays(original: Sequence[Finding], attempt: Attempt, budget: Budget, /) -> b
     """
     if any(found.level == "error" for found in original):
         return False
-    is_suspected = suspicions.is_suspected(original)
-    return _is_over(attempt) or budget.is_wasted(attempt.point.accuracy_lost, is_suspected=is_suspected)
+    return _is_over(attempt) or not (suspicions.is_suspected(original) or attempt.way.is_within)
 
 
 def _is_over(attempt: Attempt) -> bool:
@@ -142,14 +140,10 @@ def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget
 
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
     """That the time was over before every one of the ``listed`` candidates was tried that might have done better."""
-    untried, unrun = listed - len(tried.considered), select.waiting(tried.considered, tried.budget)
-    if not (tried.is_late and untried + unrun):
+    untried = listed - len(tried.considered)
+    if not (tried.is_late and untried):
         return []
-    words = (
-        f"After {tried.minutes:g} minutes {untried} candidates were not tried, and {unrun} that passed on the canaries "
-        "not run."
-    )
-    return [detect.note("CC064", words)]
+    return [detect.note("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
 
 
 def judged(

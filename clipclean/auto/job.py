@@ -204,7 +204,7 @@ def concluded(
     chosen, attempt = select.best(tried.considered)
     original = attempts.unchanged(bench, attempt, tried.before)
     best = attempt
-    if stays := conclude.stays(original.findings, best, bench.budget):
+    if stays := conclude.stays(original.findings, best):
         attempt = original
     asked = replace(bench.evidence, suspicions=attempt.suspicions, sure=tried.before.sure)
     sequence.put(bench.clip, bench.original)

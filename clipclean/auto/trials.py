@@ -1,6 +1,5 @@
 """Trials: what a candidate leaves of the canaries in a copy of the model, what it costs, and the budget for both."""
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Tensor
 from clipclean import detect
 from clipclean.attack.canaries import TOOK, Canary
 from clipclean.findings import finite
-from clipclean.methods.walk_back import Interval, Point
+from clipclean.methods.walk_back import Interval
 from clipclean.schema.report import OutcomeRecord
 
 
@@ -57,35 +56,9 @@ class Trial:
         """The canaries that were planted."""
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
-    @property
-    def most(self) -> float:
-        """Highest excess attack success of a counted canary, after cleaning or after the finetuning that followed; 0 without any."""
-        # Of a candidate that passes, a canary that returns counts like one that is left: it was hidden, not removed.
-        return max((max(o.left, o.returned or 0.0) for o in self.counted), default=0.0)
-
-    @property
-    def most_at_least(self) -> float:
-        """The same by the lower end of the 95 % interval, of that canary."""
-        left = [(o.left, o.interval[0]) for o in self.counted]
-        back = [
-            (o.returned, o.returned_interval[0]) for o in self.counted if o.returned is not None and o.returned_interval
-        ]
-        return max([*left, *back, (0.0, 0.0)])[1]
-
     def removed(self, limit: float, /) -> int:
         """How many of the counted canaries do not act above ``limit``, beyond chance, and do not return."""
         return sum(_is_removed(outcome, limit) for outcome in self.counted)
-
-    def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
-        """Whether all planted canaries are removed, and the loss is not over the budget beyond chance; False if none was planted."""
-        # By the lower end of the interval: on 109 images a candidate that removed all was measured at 4.6 points, and one that cost
-        # 7.1 of a thousand images at none (docs/evidence.md, "Cleaning on photographs, method by method").
-        counted = self.counted
-        return bool(counted) and self.removed(max_excess) == len(counted) and self.interval[0] <= max_accuracy_loss
-
-    def costs_less(self, other: "Trial", /) -> bool:
-        """Whether it keeps more accuracy than another beyond chance, on the same images; False without any."""
-        return detect.accuracy_loss(self.measured, other.measured)[1][0] > 0
 
     @property
     def is_refinetuned(self) -> bool:
@@ -144,42 +117,12 @@ class Budget:
 
     excess: float  # attack success beyond the base rate that counts as removed
     accuracy: float  # clean accuracy that may be lost, as a share
-    gain: float  # a loss of accuracy so small that another candidate could win too little
-
-    def affords(self, accuracy_lost: float, /) -> bool:
-        """Whether a loss of accuracy is within the budget, by value; :meth:`exceeds` goes by its interval."""
-        return accuracy_lost <= self.accuracy
-
-    def is_wasted(self, accuracy_lost: float, /, *, is_suspected: bool) -> bool:
-        """Whether a loss is over the budget by its value, and the audit suspects nothing that it could remove."""
-        return not (is_suspected or self.affords(accuracy_lost))
-
-    def exceeds(self, interval: Interval, /) -> bool:
-        """Whether a loss of accuracy is over the budget beyond chance: by its whole interval."""
-        return interval[0] > self.accuracy
 
     def removes(self, trial: Trial, /) -> bool:
-        """Whether no canary is left, at any cost."""
-        return trial.passes(max_excess=self.excess, max_accuracy_loss=math.inf)
+        """Whether every planted canary is gone, at any cost; False if none was planted."""
+        counted = trial.counted
+        return bool(counted) and trial.removed(self.excess) == len(counted)
 
     def passes(self, trial: Trial, /) -> bool:
-        """Whether no canary is left, and the loss of accuracy is not over the budget beyond chance."""
-        return trial.passes(max_excess=self.excess, max_accuracy_loss=self.accuracy)
-
-    def allowed(self, excess: float, /) -> float:
-        """The excess that counts as essentially removed: a fifth of ``excess``."""
-        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (docs/experiments.md,
-        # "What a finetuning after unlearning brings back").
-        return max(excess, self.excess / 5)
-
-
-def pooled(point: Point, trial: Trial, /) -> Interval:
-    """95 % interval of the mean of two losses of one candidate: on the model, and on the copy.
-
-    Both were measured on the same images, so they share some of their chance, and the interval is somewhat too narrow. It may ask for
-    another candidate, and never judges.
-    """
-    value = (point.accuracy_lost + trial.accuracy_lost) / 2
-    below = math.hypot(point.accuracy_lost - point.interval[0], trial.accuracy_lost - trial.interval[0]) / 2
-    above = math.hypot(point.interval[1] - point.accuracy_lost, trial.interval[1] - trial.accuracy_lost) / 2
-    return value - below, value + above
+        """Whether every canary is gone, and the loss of accuracy is within the budget, by its value; an unknown loss is."""
+        return self.removes(trial) and not trial.accuracy_lost > self.accuracy

@@ -47,7 +47,7 @@ class Workbench:
     @property
     def budget(self) -> Budget:
         """How much of a backdoor a cleaning may leave, and how much accuracy it may cost."""
-        return Budget(self.limits.max_excess, self.limits.max_accuracy_loss, self.settings.gain)
+        return Budget(self.limits.max_excess, self.limits.max_accuracy_loss)
 
     @property
     def planting(self) -> Planting:

@@ -167,7 +167,12 @@ class Auto(Section):
     """How auto chooses; other methods ignore it."""
 
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
-        ("unlearn", "unlearn + par", "unlearn + cleanclip(loss.preserve_weight=2)"),
+        (
+            "cleanclip(loss.preserve_weight=2)",
+            "unlearn + cleanclip(loss.preserve_weight=2)",
+            "unlearn + par",
+            "unlearn + par + mmcl(train.epochs=6, loss.preserve_weight=2)",
+        ),
         "Candidates in the order of trying: recipes, joined by + if several run in sequence, each with KEY=VALUE in brackets if "
         "values differ.",
         min_length=1,
@@ -181,13 +186,6 @@ class Auto(Section):
     rebound_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
     batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
     effort: Effort = field("standard", "Effort of the searches before and after.")
-    gain: float = field(
-        0.005,
-        "If a candidate costs less than this and removes essentially every test backdoor, later ones are skipped.",
-        "share of accuracy",
-        ge=0,
-        le=0.5,
-    )
 
 
 class SearchEffort(Section):

@@ -174,7 +174,7 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
     passes = entry.passes  # the first trial: whether it removes every planted canary, not surely over the budget
     if trial is not entry.trials[0]:
         removed = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]
-        passes = bool(removed) and all(removed) and trial.interval[0] <= budget.accuracy
+        passes = bool(removed) and all(removed) and trial.accuracy_lost <= budget.accuracy
     return f"{'passes' if passes else 'fails'} on the test backdoors, {words}"
 
 

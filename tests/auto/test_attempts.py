@@ -1,12 +1,11 @@
 from types import SimpleNamespace
 
 import pytest
-from auto_values import BUDGET, measurement, returning, trial
+from auto_values import BUDGET, returning, trial
 
 from clipclean.auto import attempts
 from clipclean.auto.workbench import Workbench
 from clipclean.findings import finding
-from clipclean.methods.walk_back import Point
 
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
@@ -32,18 +31,3 @@ def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
     assert found_again((), ("bee", "ant")) == [("CC062", "warning", "bee", words)]
     assert found_again(("bee",), ("bee",)) == []  # it is in the findings already
     assert found_again((), ()) == []
-
-
-def test_a_candidate_is_costly_by_its_losses_on_model_and_copy_at_the_same_share():
-    point = Point(1.0, 0.06, (0.015, 0.1), measurement())
-    assert attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045), BUDGET, is_suspected=True)
-    assert not attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045, kept=0.85), BUDGET, is_suspected=True)
-    assert not attempts.is_costly(point, trial(0.0, lost=0.0, reach=0.045), BUDGET, is_suspected=True)
-    assert not attempts.is_costly(point, None, BUDGET, is_suspected=True)
-
-
-def test_where_nothing_is_suspected_a_loss_is_costly_by_its_value():
-    point = Point(1.0, 0.03, (-0.02, 0.08), measurement())
-    assert attempts.is_costly(point, None, BUDGET, is_suspected=False)
-    assert not attempts.is_costly(point, None, BUDGET, is_suspected=True)
-    assert not attempts.is_costly(Point(1.0, 0.02, (-0.03, 0.07), measurement()), None, BUDGET, is_suspected=False)

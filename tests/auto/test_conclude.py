@@ -65,23 +65,12 @@ def tried(*considered, late=True, copy=COPY):
     return Tried(before, copy, considered, BUDGET, 3.0, late, time.monotonic() - 100)
 
 
-def hurried(names, attempts, *, late=True, passing="abc"):
-    """What is said where of three candidates ``names`` were tried and those in ``attempts`` run."""
-    considered = [
-        Considered(candidate(name), "", (trial(0.0 if name in passing else 0.5),), attempts.get(name)) for name in names
-    ]
-    return [f.message for f in conclude.out_of_time(tried(*considered, late=late), listed=3)]
-
-
 def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
-    done, doubtful = attempt("a"), attempt("a", ("CC003", "warning"))
-    (words,) = hurried("a", {"a": done})
-    assert words == "After 3 minutes 2 candidates were not tried, and 0 that passed on the canaries not run."
-    (words,) = hurried("abc", {"a": doubtful})
-    assert "0 candidates were not tried, and 2 that passed on the canaries not run" in words
-    assert hurried("abc", {"a": doubtful}, passing="a") == []
-    assert hurried("abc", {"a": done}) == []  # nothing was left to do
-    assert hurried("a", {"a": done}, late=False) == []
+    one = Considered(candidate("a"), "", (trial(0.0),), attempt("a"))
+    (found,) = conclude.out_of_time(tried(one), listed=3)
+    assert found.message == "After 3 minutes 2 candidates were not tried."
+    assert conclude.out_of_time(tried(one), listed=1) == []  # nothing was left to do
+    assert conclude.out_of_time(tried(one, late=False), listed=3) == []
 
 
 def test_the_account_holds_each_candidate_with_its_trials_and_the_one_that_was_taken():
@@ -135,17 +124,17 @@ def test_where_an_error_stands_nothing_passed_and_a_failure_that_the_policy_acce
 def test_the_original_stays_where_its_cleaning_costs_too_much_and_nothing_sure_was_found_in_it():
     costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
     doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
-    assert conclude.stays([], costly, BUDGET)
-    assert conclude.stays([doubt], costly, BUDGET)
-    assert not conclude.stays([doubt, sure], costly, BUDGET)  # a backdoor stays one, whatever it costs to remove
-    assert not conclude.stays([], acts, BUDGET)
+    assert conclude.stays([], costly)
+    assert conclude.stays([doubt], costly)
+    assert not conclude.stays([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
+    assert not conclude.stays([], acts)
 
 
 def test_a_loss_that_chance_may_explain_is_too_much_only_where_nothing_was_suspected():
     within_chance = attempt("a", ("CC010", "note"), lost=0.08)
-    assert conclude.stays([UNKNOWN], within_chance, BUDGET)
-    assert not conclude.stays([UNKNOWN, finding("CC003", "words", level="warning")], within_chance, BUDGET)
-    assert not conclude.stays([UNKNOWN], attempt("a", lost=0.02), BUDGET)  # the whole budget may be spent
+    assert conclude.stays([UNKNOWN], within_chance)
+    assert not conclude.stays([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
+    assert not conclude.stays([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
 
 def test_weights_that_stay_are_no_verdict_on_the_original():

@@ -214,7 +214,7 @@ def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written
     made["cleaning"]["share"] = 1.0
     row = rows(made)[1]
     assert (row.left, row.cost) == ("0.0 %", "3.1 points (2.1 to 4.1)")
-    assert row.outcome == "fails on the test backdoors, run: passes"  # surely over the budget of two
+    assert row.outcome == "fails on the test backdoors, run: passes"  # over the budget of two
     assert canaries(made)[1][3:] == ("0.0 %", "50.0 %")
     drawn = frontier(made)
     assert [mark.is_taken for mark in drawn.paths[1].marks] == [False, True]
@@ -224,10 +224,7 @@ def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written
 def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails():
     made = chosen_by_itself()
     made["cleaning"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
-    made["auto"]["ladder"][1]["trials"][1]["interval"] = [
-        0.019,
-        0.043,
-    ]  # 3.1 points, and chance explains what is above two
+    made["auto"]["ladder"][1]["trials"][1]["accuracy_lost"] = 0.02
     assert rows(made)[1].outcome == "passes on the test backdoors, run: passes"
     made["auto"]["ladder"][1]["trials"][1]["outcomes"][0]["left"] = 0.06
     assert rows(made)[1].outcome == "fails on the test backdoors, run: passes"
