@@ -23,6 +23,7 @@ from clipclean.jobs import audit_findings, audit_inputs, inputs, prepare
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
+from clipclean.methods import walk_back
 from clipclean.progress import Progress
 from clipclean.schema.report import Effort
 from clipclean.untrusted import plural
@@ -31,7 +32,6 @@ FEW = 8  # images or captions of the batch whose rate is taken, if one is slow
 MANY = 64  # and if it is fast: about the batch of a search on small images
 SEARCH_BATCH = 16  # of those images, about the rows of one trigger
 SLOW = 0.05  # seconds of one image or caption that count as slow
-RETESTS = 3  # measurements of a candidate of auto: at the end of its way, and at shares of it
 HOUR = 3600.0
 
 Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each candidate
@@ -127,6 +127,11 @@ def training(recipe: Recipe, size: Size, /) -> Work:
     return work
 
 
+def walking_back(size: Size, /, *, triggers: int) -> Work:
+    """The walk from the cleaned weights to the original as far as it can go, measured under so many triggers."""
+    return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=triggers))
+
+
 def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int) -> Work:
     """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run.
 
@@ -135,7 +140,8 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     how = recipe.auto
     audit = measuring(size) + searching(EFFORTS[how.effort], size)
     batch = min(how.batch_size, size.pairs)
-    tested = RETESTS * measuring(size) + Work(pairs=how.rebound_steps * batch) + measuring(size)
+    again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=how.canaries))
+    tested = walking_back(size, triggers=how.canaries) + again
     beginnings = [tuple(steps[:end]) for steps in candidates for end in range(1, len(steps) + 1)]
     parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]
     copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
@@ -336,7 +342,7 @@ def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, scree
         effort: Effort | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
-        work = 2 * measuring(size) + training(recipe, size)
+        work = 2 * measuring(size) + training(recipe, size) + walking_back(size, triggers=1)
         effort, trained = recipe.unlearn.effort if METHODS[recipe.method].searches else None, [recipe]
     return estimated(ready.loaded.clip, work + screening(screened), effort=effort, recipes=trained)
 
