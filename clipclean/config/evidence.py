@@ -121,13 +121,13 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
         words = f"Measured with {name},"
     elif like:
         other = "fewer" if subject.pairs > max(block.pairs for block in like) else "more"
-        words = f"extrapolated: {name} was measured with {other} pairs than the {subject.pairs:,} of this run:"
+        words = f"{name} was measured with {other} pairs than the {subject.pairs:,} of this run:"
     else:
         told = "; ".join(dict.fromkeys(place(block) for block in measured))
         here = f"{subject.kind}, {subject.parameters / 1e6:.1f} M, {subject.classes:,} classes"
-        words = f"extrapolated: {name} was measured on other models or class lists ({told}; here {here}):"
+        words = f"{name} was measured on other models or class lists ({told}; here {here}):"
     if not all(removed(block) >= REMOVED for block in taken):
-        return Standing("no removal", f"The backdoor may stay: {words.removeprefix('extrapolated: ')}", expected(taken))
+        return Standing("no removal", f"The backdoor may stay: {words}", expected(taken))
     return Standing("measured" if near else "extrapolated", words, expected(taken))
 
 

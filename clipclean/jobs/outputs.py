@@ -268,15 +268,6 @@ def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]
         )
     if screened and (screened.suspicious or screened.dropped):
         notes.append(("CC032", screened.suspicious_share, ranking.told(screened)))
-    if request.overridden or ready.standing.kind not in OWN:
-        notes.append(
-            (
-                "CC040",
-                None,
-                f"Recipe {recipes.called(request.recipe)} carries no evidence for these values"
-                + (" (overridden on the command line)." if request.overridden else "."),
-            )
-        )
-    elif ready.standing.kind == "extrapolated":
-        notes.append(("CC040", None, f"The evidence of the recipe is {ready.standing}"))
+    if ready.standing.kind != "measured":
+        notes.append(("CC040", None, str(ready.standing)))
     return [finding(rule, message, level="note", value=value) for rule, value, message in notes]

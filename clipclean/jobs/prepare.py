@@ -126,7 +126,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
     stands = evidence.standing(asked.recipe, subject)  # what clipclean shortens itself, nobody has changed
     if recipe is not asked.recipe and stands.kind == "measured":
-        words = f"extrapolated: {recipe.name} was measured with a longer warm-up than this run has room for:"
+        words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
         stands = replace(stands, kind="extrapolated", why=words)
     if not METHODS[recipe.method].chooses:
         taken = f"No recipe was named, so {recipes.called(recipe)} is taken. " if request.unnamed is not None else ""
