@@ -37,6 +37,7 @@ class Train(Section):
     """How long and how fast the weights move; AdamW, always with fresh state."""
 
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
+    moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     max_steps: int | None = field(
         None, "Stop after this many steps, if the epochs last longer.", "steps", ge=1, le=10**8
     )
@@ -576,7 +577,11 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
 
 
 # Values that came later, and leave a run as it was: digests from before hold, and so does their evidence.
-_LATER: dict[str, dict[str, object]] = {"augment": {"least_part": 1.0, "mirrored": 0.0}, "audit": {"walk_back": True}}
+_LATER: dict[str, dict[str, object]] = {
+    "train": {"moves": "model"},
+    "augment": {"least_part": 1.0, "mirrored": 0.0},
+    "audit": {"walk_back": True},
+}
 
 
 def digest(recipe: Recipe, /) -> str:

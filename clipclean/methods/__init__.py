@@ -1,7 +1,4 @@
-"""The objective of each method on one batch, the part of the model it trains, and its batches.
-
-A new method is a loss in ``losses.py``, and its entry in ``config.methods.METHODS``.
-"""
+"""The objective of each method on one batch, the part of the model it trains, and its batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +22,7 @@ PERTURBED, REHEARSED, MOVED = -1, -2, -3  # replaces a pair's number in draws of
 def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
     """The part of the model that moves: all of it, or the image tower alone."""
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
-    return tower if METHODS[recipe.method].moves == "image tower" else clip.net
+    return tower if "image tower" in (METHODS[recipe.method].moves, recipe.train.moves) else clip.net
 
 
 def objective(

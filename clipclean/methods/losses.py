@@ -45,8 +45,6 @@ def cleanclip(parts: Parts, /) -> Loss:
         texts, text_views = parts.tokens(torch.cat([given["tokens"], given["token_views"]])).chunk(2)
         across = clip_loss(images, texts, factor)
         within = self_supervised_loss(images, image_views, texts, text_views, factor)
-        # L_CLIP alone leaves most of a backdoor (0.551 of 0.907 on the tiny model); the second term breaks the tie between
-        # trigger and caption, and costs accuracy as its weight grows (docs/experiments.md, "What costs accuracy in cleaning").
         total = weights.clip_weight * across + weights.self_supervised_weight * within
         return {"loss": total, "clip": across, "self_supervised": within}
 

@@ -25,7 +25,7 @@ def result(out):
 
 def moved(job, out):
     """Which of a weight of the text tower and one of the image tower the run changed."""
-    old, new = checkpoint.read(job.model).tensors, checkpoint.read(out).tensors
+    old, new = (checkpoint.read(place).tensors for place in (job.model, out))
     return tuple(not torch.equal(old[name], new[name]) for name in (TEXT, IMAGE))
 
 
@@ -58,18 +58,18 @@ def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tm
     assert not job.out.exists()
 
 
-def test_preservation_joins_another_method_and_its_weight_counts(job, unread):
-    chosen = ("--set", "loss.preserve_weight=5", "--set", "train.lr=1e-3")
+def test_preservation_joins_another_method_whose_text_tower_may_stay(job, unread):
+    chosen = ("--set", "loss.preserve_weight=5", "--set", "train.lr=1e-3", "--set", "train.moves=image tower")
     cli.main(job.sanitize("--no-panel", *chosen, recipe="mmcl@tiny"))
+    assert moved(job, job.out) == (False, True)
     first, *_, last = result(job.out)["training"]["losses"]
     assert first["preservation"] == pytest.approx(0, abs=1e-6)
     assert last["loss"] == pytest.approx(last["clip"] + 5 * last["preservation"], rel=1e-5)
 
 
 def test_labels_follow_the_plan_and_the_step_that_a_run_goes_on_from():
-    plan = [(0, (2, 0)), (0, (1, 3)), (1, (3, 2))]
+    plan, samples = [(0, (2, 0)), (0, (1, 3)), (1, (3, 2))], Samples([], torch.tensor([10, 11, 12, 13]))
     batches = [train.Batch({"pixels": torch.zeros(2, 3, 4, 4, dtype=torch.uint8)}, ("a", "b"))] * 2
-    samples = Samples([], torch.tensor([10, 11, 12, 13]))
     fed = methods.fed(batches, samples, recipe.load("supervised"), plan=plan, rehearsed=(), seed=0, first_step=1)
     assert [batch.inputs["labels"].tolist() for batch in fed] == [[11, 13], [13, 12]]
 
