@@ -130,9 +130,7 @@ def ladder(ready: Prepared, /) -> list[tuple[Recipe, ...]]:
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
     """The recipe for planting and for the refinetune test, of the model's size."""
     control, parameters = recipes.load(recipe.auto.control), model.parameter_count(clip.net)
-    found = recipes.fitted(
-        control, parameters=parameters, pairs=recipes.FEW, classes=1
-    )  # one for all sizes of clean sets
+    found = recipes.fitted(control, parameters=parameters, pairs=recipes.FEW, classes=1)  # one for few pairs too
     return found.model_copy(update={"data": recipe.data})
 
 

@@ -22,7 +22,6 @@ class Method:
         perturbs: whether its images are perturbed.
         searches: whether it searches for triggers, and then works in rounds instead of epochs.
         chooses: whether it chooses among other recipes, and has no steps of its own.
-        is_control: whether it leaves backdoors in, and shows what finetuning alone does.
     """
 
     says: str
@@ -35,7 +34,6 @@ class Method:
     perturbs: bool = False
     searches: bool = False
     chooses: bool = False
-    is_control: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -49,7 +47,6 @@ METHODS: dict[str, Method] = {
         "the image-caption loss alone, a control that leaves backdoors in",
         needs_captions=True,
         uses_classes=False,
-        is_control=True,
     ),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",
