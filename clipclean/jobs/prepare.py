@@ -224,8 +224,14 @@ def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least
     captions = [pair.caption for pair in samples.pairs]
     numbers = data.named_in(captions, vocabulary.classes, templates=vocabulary.templates)
     places = (numbers >= 0).nonzero().flatten().tolist()
+    told = f"{len(captions)} pairs are held out to measure on; {len(places)} of their captions name one class"
     if len(places) < least:
+        say(
+            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels. Name the classes of your images by "
+            "--classes, or give labelled images by --eval-data."
+        )
         return samples
+    say(f"{told}, which is their label.")
     return Samples([samples.pairs[place] for place in places], numbers[places])
 
 
