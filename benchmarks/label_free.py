@@ -14,7 +14,7 @@ import math
 import statistics
 from pathlib import Path
 
-IMAGES, HELD_OUT, DRAWS = 4000, 400, 300  # ten classes have 1,500 images
+IMAGES, HELD_OUT, DRAWS = 4000, 400, 100  # ten classes have 1,500 images
 WITHIN = 0.01
 NAMES = {
     "top-1": "top-1, by labels",

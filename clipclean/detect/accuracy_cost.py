@@ -12,7 +12,7 @@ from clipclean.findings import finite
 from clipclean.schema.report import AccuracyLossRecord, AgreementRecord, ClassKeptRecord, LossBy
 
 RECALL = "recall@1"  # marks a recall of captions by its definition
-# The next two were chosen on the half ``choose`` of the zoo of photographs, docs/evidence.md, "Accuracy lost".
+# The next two were chosen on the half ``choose`` of the zoo of photographs, docs/evidence.md, "The loss of accuracy, as it is told".
 SOFT = 0.5  # width of the step from wrong to right, in standard deviations of a model's own margins
 WIDER = 1.4  # factor on the interval, which covers that a softened accuracy is not quite the accuracy
 TRUST = 2 / 3  # in the original, without labels: docs/experiments.md
