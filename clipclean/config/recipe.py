@@ -169,7 +169,7 @@ class Auto(Section):
 
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         (
-            "cleanclip(loss.preserve_weight=2)",
+            "cleanclip(train.moves=image tower, loss.preserve_weight=2)",
             "unlearn + cleanclip(loss.preserve_weight=2)",
             "unlearn + par",
             "unlearn + par + mmcl(train.epochs=6, loss.preserve_weight=2)",
