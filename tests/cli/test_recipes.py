@@ -25,7 +25,7 @@ def test_list_shows_every_shipped_recipe_and_where_each_scale_works_and_where_no
     assert any(
         row.startswith("usual: leaves the backdoor in on resnet-64px of 29.0 M, 1,200 pairs") for row in measured
     )
-    assert any(row.startswith("few: removes it on resnet-32px of 6.3 M, 1,200 pairs, 10 classes") for row in measured)
+    assert any(row.startswith("tiny: removes it on resnet-32px of 4.6 M, 4,299 pairs, 400 classes") for row in measured)
     assert "usual: not measured" in measured
 
 
