@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Union, get_args, get_origin
@@ -65,12 +66,17 @@ def exit_codes() -> str:
 
 
 def commands() -> str:
+    """A section a command; options that mean the same in several stand once, below them."""
     root = cli.cli.make_context("clipclean", [], resilient_parsing=True)
-    return "\n\n".join(section for name in cli.COMMANDS for section in _sections(name, root))
+    contexts = [context for name in cli.COMMANDS for context in _contexts(name, root)]
+    uses = Counter(row for context in contexts for row in _options(context))
+    shared = [row for row in uses if uses[row] > 1]
+    sections = [_section(context, shared) for context in contexts]
+    return "\n\n".join([*sections, f"## Shared options\n\n{table(('Option', 'Meaning'), shared)}"])
 
 
-def _sections(name: str, parent: click.Context) -> Iterator[str]:
-    """One section a command; of a group, one for each of its commands."""
+def _contexts(name: str, parent: click.Context) -> Iterator[click.Context]:
+    """The command; of a group, each of its commands."""
     group = parent.command
     assert isinstance(group, click.Group)
     command = group.get_command(parent, name)
@@ -78,15 +84,28 @@ def _sections(name: str, parent: click.Context) -> Iterator[str]:
     context = click.Context(command, info_name=name, parent=parent)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
-            yield from _sections(inner, context)
-        return
+            yield from _contexts(inner, context)
+    else:
+        yield context
+
+
+def _section(context: click.Context, shared: list[tuple[str, str]]) -> str:
+    command = context.command
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
     parts = [f"## {context.command_path}", _paragraphs(command.help or ""), f"```text\n{usage}\n```"]
-    if options := [param for param in command.params if isinstance(param, click.Option) and not param.hidden]:
-        parts.append(table(("Option", "Meaning"), [_option(option, context) for option in options]))
+    options = _options(context)
+    if own := [row for row in options if row not in shared]:
+        parts.append(table(("Option", "Meaning"), own))
+    if others := [re.findall("--[a-z-]+", row[0])[0] for row in options if row in shared]:
+        parts.append(f"[Shared options](#shared-options): {', '.join(map(code, others))}.")
     if command.epilog:
         parts.append(_examples(command.epilog))
-    yield "\n\n".join(parts)
+    return "\n\n".join(parts)
+
+
+def _options(context: click.Context) -> list[tuple[str, str]]:
+    options = [param for param in context.command.params if isinstance(param, click.Option) and not param.hidden]
+    return [_option(option, context) for option in options]
 
 
 def _paragraphs(text: str) -> str:
