@@ -84,7 +84,7 @@ def trial(
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
     # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507;
-    # docs/experiments.md,
+    # benchmarks/results/notebook.md,
     # "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)
@@ -93,7 +93,7 @@ def trial(
 def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
     """Whether a canary acts on no more than ``limit``, and does not return beyond that by its whole interval."""
     # By the whole interval: on a few hundred images a removed canary still acts on a few per cent by chance. And after benign
-    # steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (docs/experiments.md, "What
+    # steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (benchmarks/results/notebook.md, "What
     # returns after a candidate").
     returns = outcome.returned_interval is not None and outcome.returned_interval[0] > limit
     return outcome.left <= limit and not returns

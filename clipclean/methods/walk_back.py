@@ -27,7 +27,7 @@ SHARES = (
     0.1,
 )  # of the way from the original to the cleaned weights; each costs one measurement
 # Where no trigger shows that it stays gone. After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
-# 0.14 from 0.7 (docs/experiments.md, "What interpolation brings back").
+# 0.14 from 0.7 (benchmarks/results/notebook.md, "What interpolation brings back").
 UNWITNESSED = 0.85
 AIM = 0.5  # of the budget: what is measured on a few hundred images has to hold on others
 REMOVED = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
@@ -145,7 +145,7 @@ def walk_back(
     counted = [gone or not each.is_doubtful for each, gone in zip(watched, removed, strict=True)]
 
     def stays_gone(point: Point) -> bool:
-        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (docs/experiments.md,
+        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (benchmarks/results/notebook.md,
         # "What a finetuning after unlearning brings back").
         allowed = (max(end.excess, limit / 5, FEW / max(end.asr.n, 1)) for end in ends)
         probes = zip(counted, point.measured.known, allowed, strict=True)
