@@ -50,7 +50,6 @@ def probe(excess, *, trigger="patch", reach=0.02):
         accuracy_under_trigger=None,
         knn_asr=None,
         distance=0.1,
-        distance_interval=(0.0, 0.2),
         direction_agreement=0.1,
         spread=0.5,
         clean_spread=0.6,

@@ -178,14 +178,6 @@ def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attem
     )
 
 
-def _cleaned_copy(
-    bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[SuspectedTrigger, ...]
-) -> Cleaned:
-    """The copy, cleaned by a candidate; the second time it is read from the run's folder."""
-    sequence.put(bench.clip, copy.weights)
-    return bench.clean(candidate, known, where="canaries", origin=copy.origin)
-
-
 def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]]:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
     pointed, original = suspicions.targets(attempt.suspicions), attempt.sight.measured
@@ -214,7 +206,7 @@ def _by_target(bench: Workbench, sight: AuditResult) -> dict[str | None, Finding
     if sight.search is None:
         return {}
     images = len(bench.evidence.pixels)
-    found = detect.searched(sight.search, sight.measured.panel, images=images, limits=bench.limits)
+    found = detect.searched(sight.search, images=images, limits=bench.limits)
     return {finding.target: finding for finding in found}
 
 

@@ -228,7 +228,7 @@ def concluded(
     shipped = replace(bench, limits=policy.resolved(policy.DEFAULT, request.recipe.audit))
     more = [
         *shown_by_canaries,
-        *outputs.side_findings(request, ready),
+        *outputs.side_findings(ready),
         *conclude.out_of_time(tried, listed=len(bench.settings.ladder)),
     ]
     by_shipped = [

@@ -44,7 +44,6 @@ class Probe:
         accuracy_under_trigger: triggered images classified as their label; None without labels.
         knn_asr: attack success among image neighbours; None if it was not measured.
         distance: embedding distance of triggered from clean images, in [0, 4].
-        distance_interval: 95 %.
         direction_agreement: whether all images move the same way, in [0, 1].
         spread: of the triggered embeddings.
         clean_spread: of the clean ones.
@@ -60,7 +59,6 @@ class Probe:
     accuracy_under_trigger: Rate | None
     knn_asr: Rate | None
     distance: float
-    distance_interval: tuple[float, float]
     direction_agreement: float
     spread: float
     clean_spread: float
@@ -356,7 +354,6 @@ def probe(
         accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(after, truth),
         knn_asr=zeroshot.knn_attack_success(seen, truth, triggered, target=target, k=clean.knn) if clean.knn else None,
         distance=metrics.shift(seen, triggered),
-        distance_interval=metrics.shift_interval(seen, triggered),
         direction_agreement=metrics.direction_agreement(seen, triggered),
         spread=metrics.spread(triggered),
         clean_spread=metrics.spread(seen),

@@ -98,16 +98,8 @@ def shift(clean: Tensor, triggered: Tensor) -> float:
     Equals 2 - 2cos; in [0, 4], 2 for orthogonal ones; nan without images. The CleanCLIP paper prints such a figure
     (1.62 before cleaning, 0.57 after; arXiv 2303.03323) but its code has none, so the definition is ours.
     """
-    return _squared(clean, triggered).mean().item()
-
-
-def shift_interval(clean: Tensor, triggered: Tensor) -> tuple[float, float]:
-    """95 % interval of :func:`shift`, normal approximation, cut to [0, 4]; (0, 4) for fewer than two images."""
-    squared = _squared(clean, triggered)
-    if len(squared) < 2:
-        return 0.0, 4.0
-    half = Z * squared.std().item() / math.sqrt(len(squared))
-    return max(squared.mean().item() - half, 0.0), min(squared.mean().item() + half, 4.0)
+    # By the difference: 2 - 2cos would lose small distances to rounding.
+    return (triggered.float() - clean.float()).square().sum(-1).mean().item()
 
 
 def spread(embeddings: Tensor) -> float:
@@ -128,8 +120,3 @@ def direction_agreement(clean: Tensor, triggered: Tensor) -> float:
     """
     mean: Tensor = normalize(triggered.float() - clean.float(), dim=-1).mean(0)
     return mean.square().sum().sqrt().item()
-
-
-def _squared(clean: Tensor, triggered: Tensor) -> Tensor:
-    """Squared distance of each pair, (N,). By the difference: 2 - 2cos would lose small distances to rounding."""
-    return (triggered.float() - clean.float()).square().sum(-1)

@@ -166,9 +166,7 @@ def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
-def searched(
-    result: SearchResult, panel: Sequence[Probe], /, *, images: int, limits: AuditLimits
-) -> tuple[Finding, ...]:
+def searched(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the search, one per suspicious class, the strongest first.
 
     An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone, where images gather off the

@@ -55,7 +55,7 @@ def findings(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     if seen.search and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier))):
         found.append(doubt)
     if seen.search:
-        found += detect.searched(seen.search, seen.measured.panel, images=images, limits=limits)
+        found += detect.searched(seen.search, images=images, limits=limits)
         if seen.search.twins:
             found.append(detect.twins(seen.search))
         elif seen.search.references is None:

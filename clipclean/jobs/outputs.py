@@ -253,7 +253,7 @@ def section(measured: detect.Measurement, limits: AuditLimits, maps: Mapping[str
     return with_measurements(found, maps)
 
 
-def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]:
+def side_findings(ready: Prepared, /) -> list[Finding]:
     """Notes on data and recipe; they inform and never change the verdict."""
     clean, screened = ready.clean, ready.screened
     notes: list[tuple[str, float | None, str]] = []

@@ -170,5 +170,5 @@ def judged(
         *(suspicions.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
         *([suspicions.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),
-        *outputs.side_findings(request, ready),
+        *outputs.side_findings(ready),
     ]

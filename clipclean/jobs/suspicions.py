@@ -155,7 +155,7 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
         panel = of_panel(sight.measured, evidence, limits)
     else:
         panel = of_search(sight.search, evidence, limits)
-        errors = detect.searched(sight.search, sight.measured.panel, images=len(evidence.pixels), limits=limits)
+        errors = detect.searched(sight.search, images=len(evidence.pixels), limits=limits)
         specs = {finding.trigger for finding in errors if finding.level == "error"}
         found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]
     all_of_them = distinct([*evidence.suspicions, *panel, *found])

@@ -117,23 +117,12 @@ def test_shift_of_opposite_embeddings_is_four():
 
 def test_shift_is_zero_for_the_identity_trigger():
     assert metrics.shift(AXES, AXES) == 0
-    assert metrics.shift_interval(AXES, AXES) == (0, 0)
 
 
 def test_shift_is_two_minus_two_cosines():
     angle = tensor(math.radians(60))  # cos 60 = 1/2, so 2 - 1 = 1
     turned = torch.stack([angle.cos(), angle.sin()])[None]
     assert metrics.shift(tensor([[1.0, 0.0]]), turned) == pytest.approx(1)
-
-
-def test_the_interval_is_the_normal_one():
-    # squared distances 2, 2, 0, 0: mean 1, sd sqrt(4/3), half = 1.959964 x sqrt(4/3) / 2 = 1.1316
-    moved = torch.stack([AXES[1], AXES[0], AXES[2], AXES[3]])
-    assert metrics.shift_interval(AXES, moved) == pytest.approx((0, 1 + 1.959964 * math.sqrt(4 / 3) / 2))
-
-
-def test_one_image_says_nothing_about_the_shift_of_others():
-    assert metrics.shift_interval(AXES[:1], AXES[1:2]) == (0, 4)
 
 
 def test_spread_is_zero_for_a_collapse_and_one_for_opposites():

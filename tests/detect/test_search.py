@@ -82,7 +82,7 @@ def bad(yard):
 
 
 def judged(made):
-    found = searched(made, (), images=IMAGES, limits=LIMITS)
+    found = searched(made, images=IMAGES, limits=LIMITS)
     return [(finding.level, finding.target) for finding in found]
 
 

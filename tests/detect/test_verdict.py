@@ -53,7 +53,6 @@ def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch")
         accuracy_under_trigger=None,
         knn_asr=None,
         distance=1.0,
-        distance_interval=(0.9, 1.1),
         direction_agreement=0.5,
         spread=spread,
         clean_spread=0.8,
@@ -304,7 +303,7 @@ def result_of(*targeted, **changes):
 
 
 def shown(*targeted, images=100, limits=LIMITS, **changes):
-    found = searched(result_of(*targeted, **changes), (), images=images, limits=limits)
+    found = searched(result_of(*targeted, **changes), images=images, limits=limits)
     return [(finding.rule, finding.level, finding.target) for finding in found]
 
 
@@ -425,7 +424,7 @@ def test_compactness_alone_is_a_doubt():
     assert shown(hit(compact=compact)) == [("CC003", "warning", "banana")]
     assert score(result_of(hit(compact=compact)), limits=LIMITS) == MOST_INDIRECT
     assert shown(hit(compact=compact), hit("patch", margin=beyond("patch", 2))) == [("CC003", "error", "banana")]
-    words = searched(result_of(hit(margin=-1.0, compact=compact)), (), images=100, limits=LIMITS)[0].message
+    words = searched(result_of(hit(margin=-1.0, compact=compact)), images=100, limits=LIMITS)[0].message
     assert "next class" not in words
 
 
@@ -441,7 +440,7 @@ def test_without_clean_models_what_changes_the_whole_image_is_a_doubt_however_ma
 
 def test_a_finding_names_the_trigger_that_fails_the_model():
     direct, spread = hit("mask", margin=beyond("mask", 4)), hit("blend", margin=beyond("blend", 9))
-    (finding,) = searched(result_of(direct, spread, strengths=(lead(0.01),)), (), images=100, limits=LIMITS)
+    (finding,) = searched(result_of(direct, spread, strengths=(lead(0.01),)), images=100, limits=LIMITS)
     assert (finding.level, finding.trigger) == ("error", direct.found.spec)
 
 
@@ -454,7 +453,7 @@ def test_beside_a_clean_model_it_counts_in_full():
 
 def test_a_finding_says_when_random_changes_are_the_measure():
     words = [
-        searched(result_of(hit(margin=plain, relative=math.log(3))), (), images=100, limits=LIMITS)[0].message
+        searched(result_of(hit(margin=plain, relative=math.log(3))), images=100, limits=LIMITS)[0].message
         for plain in (0.0, math.log(4))
     ]
     assert "; beyond what random changes let expect, the next class needs 3.0 times as much." in words[0]
@@ -511,12 +510,9 @@ def test_the_panel_fails_no_model_together_with_a_found_trigger_that_is_natural(
     natural = hit(margin=0.0)  # it acts, but the next class needs no more
     assert shown(natural, strengths=(lead(0.05),)) == [("CC003", "warning", "banana")]
     assert shown(hit(margin=DOUBTS), strengths=(lead(0.05),)) == [("CC003", "error", "banana")]
-    (finding,) = searched(result_of(natural, strengths=(lead(0.05),)), (), images=100, limits=LIMITS)
+    (finding,) = searched(result_of(natural, strengths=(lead(0.05),)), images=100, limits=LIMITS)
     assert "other images" not in finding.message
-    assert (
-        "clean models of other kinds"
-        in searched(result_of(hit(margin=FAILS)), (), images=100, limits=LIMITS)[0].message
-    )
+    assert "clean models of other kinds" in searched(result_of(hit(margin=FAILS)), images=100, limits=LIMITS)[0].message
     assert "The known trigger stripes:a leads there at 5.0 % of its strength." in finding.message
 
 
@@ -539,7 +535,7 @@ def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_in_a_clean
 def test_a_finding_speaks_of_the_trigger_that_acts():
     """Smaller still, but it turns few images that it was not made on."""
     idle, acting = hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=FAILS)
-    (finding,) = searched(result_of(idle, acting), (), images=100, limits=LIMITS)
+    (finding,) = searched(result_of(idle, acting), images=100, limits=LIMITS)
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
     assert "95.0 % of other images" in finding.message
     (suspect,) = suspected_classes(result_of(idle, acting), (), limits=LIMITS)
