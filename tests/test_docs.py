@@ -15,7 +15,7 @@ from clipclean.attack import trigger_files, triggers
 from clipclean.config import recipe
 
 ROOT = Path(__file__).parent.parent
-AROUND = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+AROUND = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = {name: ROOT / name for name in (*AROUND, *(f"docs/{page.name}" for page in sorted(ROOT.glob("docs/*.md"))))}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.
