@@ -139,7 +139,7 @@ def _unmeasured() -> Finding:
 
 
 def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
-    """A loss over the budget: an error by its whole interval, else a warning; or a warning that such a loss would not be seen."""
+    """A loss over the budget: an error by its whole interval and by labels, else a warning; or that such a loss would not be seen."""
     budget, (low, high) = limits.max_accuracy_loss, lost.interval
     about: About = {
         "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",
@@ -153,7 +153,8 @@ def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
         f"{100 * budget:.1f} points."
     )
     if lost.value > budget and lost.n >= limits.min_images:
-        level: Level = "error" if low > budget else "warning"
+        # Without labels the interval held the truth half of the time (docs/evidence.md, "The loss of accuracy, as it is told").
+        level: Level = "error" if low > budget and lost.by != "answers" else "warning"
         return finding("CC010", f"{lost.name} fell by more than the budget: {words}", level=level, **about)
     if lost.n < limits.min_images or (high > budget and high - lost.value > SEEN * budget):
         return finding(

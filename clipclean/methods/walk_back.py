@@ -18,14 +18,9 @@ from torch import Tensor
 from clipclean import deadline, detect
 from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, WayTriggerRecord
 
-SHARES = (
-    0.85,
-    0.7,
-    0.55,
-    0.4,
-    0.25,
-    0.1,
-)  # of the way from the original to the cleaned weights; each costs one measurement
+# Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
+# measured was back (docs/experiments.md, "Less loss at the source"), and a trigger that a search found shows it later than the planted one.
+SHARES = (0.85, 0.7, 0.55, 0.4)
 # Where no trigger shows that it stays gone. After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
 # 0.14 from 0.7 (benchmarks/results/notebook.md, "What interpolation brings back").
 UNWITNESSED = 0.85
@@ -119,10 +114,11 @@ def walk_back(
     limit: float,
     least: float = 0.0,
 ) -> Way:
-    """Walk from cleaned weights that cost more than the budget towards the original until half of it is met, or a trigger returns.
+    """Walk from the cleaned weights towards the original until half the budget is met, or a trigger returns.
 
     Taken is the first point within half the budget, else the first within the budget, else the one of least loss; always one at which
-    each trigger acts hardly more than in the cleaned weights. At a deadline the walk ends where it is.
+    each trigger acts hardly more than in the cleaned weights. Where no trigger is a witness, weights within the budget stay. At a
+    deadline the walk ends where it is.
 
     Args:
         measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
@@ -151,11 +147,10 @@ def walk_back(
         probes = zip(counted, point.measured.known, allowed, strict=True)
         return not any(counts and probe.excess > most for counts, probe, most in probes)
 
-    least = max(least, 0.0 if any(removed) else UNWITNESSED)
+    # Without a witness weights within the budget stay: of a backdoor from pre-training every step back returned some.
+    least, aim = (least, AIM * budget) if any(removed) else (max(least, UNWITNESSED), budget)
     for share in SHARES:
-        # Cleaned weights within the budget stay: of a backdoor from pre-training every step back returned some.
-        met = points[-1].accuracy_lost <= (budget if points[-1] is whole else AIM * budget)
-        if share < least or met or not stays_gone(points[-1]):
+        if share < least or points[-1].accuracy_lost <= aim or not stays_gone(points[-1]):
             break
         try:
             points.append(point(share))
