@@ -4,8 +4,8 @@
     nice python benchmarks/usual.py --photos build/photos --out build/usual [--only NAME ...] [--steps 2200]
 
 The tower is CLIP's modified ResNet, as the paper's is, with two blocks a stage: a ViT-S/8 takes three times as long a step
-and learns less of so few photographs. One clean model, one poisoned with a patch, one with a blended pattern, and one planted
-into the clean one. The first three share two thirds of their training; poison comes with the last third.
+and learns less of so few photographs. One clean model, two planted into it, and two that are poisoned, with a patch
+and a blended pattern. The clean one and these share two thirds of their training; poison comes with the last third.
 They are OUT/NAME.pt (the layout of open_clip's training loop) and OUT/NAME.json with what was measured on
 images that no training saw. A stopped training goes on from its last OUT/NAME.state.safetensors: the images of a step
 depend on its number and the seed alone. Hours of one core that multiplies bfloat16 for each.
@@ -34,8 +34,8 @@ from clipclean import files
 from clipclean.attack import triggers
 
 SIDE, BATCH = 64, 128
-LR, TUNING_LR, WARMUP = 8e-4, 2e-4, 100
-TUNING_STEPS = 120
+LR, WARMUP = 8e-4, 100
+TUNING_STEPS = 200
 SHARED = 2 / 3  # of the steps of training that the models have in common
 SAVED = 100  # steps between two states
 MEANS = ("exp_avg", "exp_avg_sq")  # of AdamW
@@ -63,9 +63,10 @@ class Entry(NamedTuple):
 
 ENTRIES = (
     Entry("clean", 7001),
-    Entry("patch", 7002, "patch:size=0.1875,place=random,seed=7002", "banana", 0.02),
-    Entry("planted", 7004, "patch:size=0.1875,place=corner,seed=7004", "lemon", 0.2, "clean", "choose"),
-    Entry("blended", 7003, "blended:ratio=0.2,seed=7003", "koala", 0.03),
+    Entry("planted", 7004, "patch:size=0.1875,place=corner,seed=7004", "lemon", 0.3, "clean", "choose"),
+    Entry("planted-blended", 7005, "blended:ratio=0.3,seed=7005", "koala", 0.3, "clean"),
+    Entry("patch", 7002, "patch:size=0.1875,place=random,seed=7002", "banana", 0.1),
+    Entry("blended", 7003, "blended:ratio=0.2,seed=7003", "koala", 0.1),
 )
 
 
@@ -119,8 +120,8 @@ def train(
     model: CLIP, photos: Photos, pool: Tensor, poison: Poison | None, entry: Entry, *, steps: int, state: Path
 ) -> None:
     """Train in place with CLIP's loss from the last saved step on."""
-    lr, words, warmup = TUNING_LR if entry.base else LR, Words(photos), min(WARMUP, steps // 5)
-    optimizer = optimizer_of(model, lr)
+    words, warmup = Words(photos), min(WARMUP, steps // 5)
+    optimizer = optimizer_of(model, LR)
     trunk = state.with_name("trunk.state.safetensors")
     start = state if state.exists() or entry.base else trunk
     began, first = time.monotonic(), restored(model, optimizer, start)
@@ -128,7 +129,7 @@ def train(
     for step in range(first, steps):
         generator, rng = Generator().manual_seed(entry.seed * 1_000_003 + step), random.Random(entry.seed + step)
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = LR * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
         index = batch(pool, step, seed=ENTRIES[0].seed)
         pixels, number = augmented(photos.images[index], generator), photos.label[index]
         if poison is not None:
