@@ -63,7 +63,7 @@ def points(cleaning: Path, auto: Path | None) -> list[Point]:
     for path in sorted(cleaning.glob("*.json")):
         cell = json.loads(path.read_text())
         entry, method = cell["entry"], cell["method"]
-        name = method.partition(":")[0] if entry["arch"] == "usual" else method
+        name = method.partition("@")[0] if entry["arch"] == "usual" else method
         is_reported = entry["trigger"] and entry["half"] == "report" and not (cell.get("pictures") or cell.get("new"))
         if is_reported and cell["seed"] == 0 and name in METHODS:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
