@@ -96,7 +96,9 @@ tables: setup
 	$(BIN)/python benchmarks/photo_cleaning.py --out benchmarks/results/photo-cleaning --half report --table --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --out benchmarks/results/screening-photos --table --write docs/evidence.md
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/cleaning --auto benchmarks/results/auto --out docs/frontier.svg
+	$(BIN)/python benchmarks/photo_cleaning.py --out benchmarks/results/usual --half report --table --about usual --write docs/evidence.md
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/photo-cleaning --out docs/frontier-photos.svg
+	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/usual --out docs/frontier-usual.svg
 
 # The tables of docs/running.md and benchmarks/results/running.md, in under an hour on two idle cores; and on a GPU where there is one.
 bench-speed: setup
