@@ -31,14 +31,13 @@ USUAL_REFINETUNE = (30, 1e-4)  # steps and rate of the benign finetuning there
 RELEASED, FINE_PRUNING, AUTO, DEFAULT = "released", "fine-pruning", "auto", "default"
 CLEANCLIP = "cleanclip@few"
 CONTROL = (
-    "mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,"
+    "mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,"
     "augment.least_part=0.6,augment.mirrored=0.5"  # the same values, without the second loss
 )
-USUAL_VALUES = "train.lr=4e-4,train.epochs=1,train.warmup_steps=10"  # by two trials of 60 steps on the victim `planted`: 1e-4 leaves 0.970, 4e-4 0.231
-CONTROLS = {
-    CLEANCLIP: CONTROL,
-    f"cleanclip@usual:{USUAL_VALUES}": f"mmcl@usual:{USUAL_VALUES}",
-}  # L_CLIP alone beside each CleanCLIP
+# Of usual victims, by two trials of 60 steps on `planted`, of whose attack 1e-4 leaves 0.970, and 4e-4 0.231.
+USUAL_VALUES = [f"train.lr=4e-4,train.epochs={epochs},train.warmup_steps=10" for epochs in (1, 2)]
+# L_CLIP alone beside each CleanCLIP
+CONTROLS = {CLEANCLIP: CONTROL} | {f"cleanclip@usual:{values}": f"mmcl@usual:{values}" for values in USUAL_VALUES}
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
@@ -91,7 +90,7 @@ def measure_all(o: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
-        words = (entry["name"], method.translate(str.maketrans(":/,=", "____")), str(seed))
+        words = (entry["name"], method.translate(str.maketrans(":/,= ", "_____")), str(seed))
         place = o.out / f"{'-'.join(words)}.json"
         if is_current(place, method):
             continue
@@ -393,8 +392,8 @@ def claims(cells: list[dict]) -> str:
         if method in CONTROLS and (name, CONTROLS[method], seed) in done
     ]
     lines = [
-        "| victim | seeds | excess ASR before → L_CLIP alone, CleanCLIP [least, most] | taken away | distance before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | ≥ 0.8 taken away | a third of the distance | ≤ 3 points | the control leaves more | all four |",
-        "|---|--:|---|---|---|---|:-:|:-:|:-:|:-:|:-:|",
+        "| victim | CleanCLIP | seeds | excess ASR before → L_CLIP alone, CleanCLIP [least, most] | taken away | distance before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | ≥ 0.8 taken away | a third of the distance | ≤ 3 points | the control leaves more | all four |",
+        "|---|---|--:|---|---|---|---|:-:|:-:|:-:|:-:|:-:|",
     ]
     kept = []
     for name, ours_by in dict.fromkeys((name, method) for name, method, _ in both):
@@ -418,14 +417,14 @@ def claims(cells: list[dict]) -> str:
         ]
         ticks = " | ".join("yes" if each else "no" for each in (*met, all(met)))
         lines.append(
-            f"| {name.removeprefix('report-')} | {len(seeds)} | {before:.3f} → {control:.3f} {ranges[0]}, {ours:.3f} {ranges[1]} | {taken:.2f} | "
+            f"| {name.removeprefix('report-')} | {shown(ours_by)} | {len(seeds)} | {before:.3f} → {control:.3f} {ranges[0]}, {ours:.3f} {ranges[1]} | {taken:.2f} | "
             f"{distance:.3f} → {far:.3f}, {near:.3f} | {costs[0]:.1f}, {costs[1]:.1f} | {ticks} |"
         )
     if not kept:
         return NOTHING
     counts = ", ".join(str(sum(each)) for each in zip(*kept, strict=True))
     return "\n".join(
-        [*lines, "", f"Of {len(kept)} victims the conditions hold for {counts}; all four for {sum(map(all, kept))}."]
+        [*lines, "", f"Of {len(kept)} rows the conditions hold for {counts}; all four for {sum(map(all, kept))}."]
     )
 
 

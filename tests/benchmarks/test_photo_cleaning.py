@@ -53,7 +53,7 @@ def test_a_victim_meets_the_claims_if_all_four_conditions_hold(cleaning):
     ours, control = cell(cleaning.CLEANCLIP, 0.05), cell(cleaning.CONTROL, 0.4, distance=0.8)
     rows, count = ticks(cleaning, ours, control)
     assert rows == [["yes"] * 5]
-    assert count == "Of 1 victims the conditions hold for 1, 1, 1, 1; all four for 1."
+    assert count == "Of 1 rows the conditions hold for 1, 1, 1, 1; all four for 1."
 
 
 @pytest.mark.parametrize(
