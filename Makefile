@@ -58,18 +58,16 @@ bench-photos: setup
 
 # Cleaning on that zoo, by all methods. CAPTIONS, COCO's captions_val2017.json (github.com/Goodman-liyu/InverTune), adds natural captions to screen.
 bench-cleaning-photos: bench-photos
-	$(BIN)/python benchmarks/label_free.py --photos build/photos --zoo build/photo-zoo --out benchmarks/results/label-free.json \
-	  --write docs/evidence.md
+	$(BIN)/python benchmarks/label_free.py --photos build/photos --zoo build/photo-zoo --out benchmarks/results/label-free.json
 	$(BIN)/python benchmarks/photo_zoo.py --photos build/photos --images $(IMAGES) --out build/photo-zoo-long --longer 1500
 	$(BIN)/python benchmarks/photo_cleaning.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo-long --half report \
 	  --out build/photo-cleaning --write docs/evidence.md --methods cleanclip@few \
-	  mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5 \
+	  'mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5' \
 	  par@tiny unlearn@tiny released fine-pruning clp invertune default
 	$(BIN)/python benchmarks/screening_photos.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/screening-photos \
 	  $(if $(CAPTIONS),--captions $(CAPTIONS)) --only report-resnet-10-planted-patch-1 report-resnet-10-planted-badnets-1 \
 	  report-resnet-50-planted-stripes-1 report-resnet-50-planted-text-1 report-resnet-10-planted-dct-1 report-vit-10-planted-sinusoid-1
-	mkdir -p benchmarks/results/screening-photos
-	cp build/screening-photos/*.json benchmarks/results/screening-photos/
+	mkdir -p benchmarks/results/screening-photos && cp build/screening-photos/*.json benchmarks/results/screening-photos/
 	$(BIN)/python benchmarks/screening_photos.py --out benchmarks/results/screening-photos --table --write docs/evidence.md
 
 # The audit on that zoo, in four columns: alone, beside a clean model, beside a file of references, beside the base; some two hours on two

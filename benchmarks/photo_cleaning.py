@@ -344,7 +344,7 @@ def line(cell: dict) -> str:
 
 
 def table(cells: list[dict]) -> str:
-    """A row a method over all the victims, and a row a victim and method."""
+    """A row a method, over all the victims."""
     cells = [cell for cell in cells if is_victim(cell) and cell["method"] not in (AUTO, DEFAULT)]
     if not cells:
         return NOTHING
@@ -358,14 +358,6 @@ def table(cells: list[dict]) -> str:
             f"| {shown(method)} | {len({c['entry']['name'] for c in own})} | {len(own)} | {summary(own)} | "
             f"{statistics.mean(c['seconds'] for c in own):.0f} |"
         )
-    lines += [
-        "",
-        "| victim | planted | method | runs | excess ASR before → after (95 % of the first run, n) | after a refinetune test | CA before → after | PA before → after | distance before → after |",
-        "|---|---|---|--:|---|---|---|---|---|",
-    ]
-    for name, method in dict.fromkeys((cell["entry"]["name"], cell["method"]) for cell in cells):
-        own = [c for c in cells if (c["entry"]["name"], c["method"]) == (name, method)]
-        lines.append(row(own))
     return "\n".join(lines)
 
 
@@ -516,21 +508,6 @@ def summary(own: list[dict]) -> str:
         f"{mean('before', 'excess'):.3f} → {statistics.mean(left):.3f} [{min(left):.3f}, {max(left):.3f}] | {few}, {some} of {len(left)} | "
         f"{statistics.mean(back):.3f} ({max(back):.3f}) | {statistics.mean(cost):.1f} [{min(cost):.1f}, {max(cost):.1f}] | {kept:.2f} | "
         f"{mean('before', 'distance'):.3f} → {mean('after', 'distance'):.3f}"
-    )
-
-
-def row(own: list[dict]) -> str:
-    entry, first = own[0]["entry"], own[0]
-    spec = unseeded(entry["trigger"])
-    low, high = first["after"]["interval"]
-    mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
-    changes = " | ".join(
-        f"{mean('before', key):.3f} → {mean('after', key):.3f}" for key in ("accuracy", "under_trigger", "distance")
-    )
-    return (
-        f"| {entry['name'].removeprefix(entry['half'] + '-')} | `{spec}` → {entry['target']} | {shown(first['method'])} | {len(own)} | "
-        f"{mean('before', 'excess'):.3f} → {mean('after', 'excess'):.3f} ({low:.3f} to {high:.3f}, n {first['after']['n']}) | "
-        f"{mean('rebound', 'excess'):.3f} | {changes} |"
     )
 
 
