@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -122,8 +123,7 @@ def test_other_commands_name_what_exists(name, line):
     words = shlex.split(line, comments=True)
     first = words[0].removeprefix(".venv/bin/")
     if first == "make":
-        for target in (word for word in words[1:] if "=" not in word):
-            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     elif first == "python" and words[1:4] != ["-m", "pip", "install"]:
         source = (ROOT / words[1]).read_text()
         for flag in (word for word in words if word.startswith("--")):
