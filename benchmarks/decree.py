@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 ALIKE = 0.99  # mean pairwise cosine
-THRESHOLD = 0.1  # of the share
 WEIGHTS = (1e-7, 1e-3)  # least and first weight of the mask's size
 FACTOR, PATIENCE = 5.0, 5  # the weight changes by this factor after so many steps that succeed, or fail
 

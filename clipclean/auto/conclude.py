@@ -168,7 +168,7 @@ def section(bench: Workbench, sight: AuditResult, maps: Mapping[str, ProjectionR
 
 
 def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
-    """``auto`` of the report: canaries, candidates, interpolation, the refinetune test, and their times."""
+    """``auto`` of the report: canaries, candidates, the refinetune test, and their times."""
     copy, refinetuned = tried.copy, attempt.refinetuned
     return AutoRecord(
         chosen=attempt.candidate.name,
