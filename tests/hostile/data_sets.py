@@ -113,10 +113,6 @@ def with_members(**members: bytes) -> bytes:
     return tar(sample("a") | {name.replace("__", "."): content for name, content in members.items()})
 
 
-def before_honest(head: bytes) -> Case:
-    return raw(lambda: head + tar(sample("a")), "")
-
-
 def deep(levels: int) -> bytes:
     return b'{"caption":' + b"[" * levels + b"]" * levels + b"}"
 
