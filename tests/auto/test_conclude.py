@@ -158,6 +158,13 @@ def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
     assert policy.verdict([found]) == "inconclusive"
 
 
+def test_a_point_within_the_budget_at_which_a_trigger_returned_is_no_price():
+    costly = attempt("a", lost=0.086)
+    returned = replace(costly.point, share=0.85, accuracy_lost=0.01)
+    costly = replace(costly, way=replace(costly.way, points=(costly.point, returned)))
+    assert conclude.as_it_was(ONE, costly, BUDGET, audit="inconclusive").value == 0.086
+
+
 def test_of_a_trigger_that_never_acted_nothing_is_left():
     before = measurement(known=(probe(0.9, trigger="patch"), probe(0.01, trigger="stripes")))
     after = measurement(known=(probe(0.1, trigger="patch"), probe(0.3, trigger="stripes")))

@@ -188,7 +188,8 @@ def test_search_unlearning_and_rebound_run_through_on_a_planted_model(tmp_path, 
     rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
     victim = job._replace(model=job.folder / "planted.pt")
     more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
-    assert cli.main(command(victim, *more, "--keep-failed")) in (0, 1, 4)
+    # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
+    assert cli.main(command(victim, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)
     found = result(victim)
     assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
     assert found["training"]["unlearning"]["rounds"]
