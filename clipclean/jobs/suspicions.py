@@ -190,8 +190,7 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
 def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:
     """That the weights stay as they were, since what was tried costs too much and the audit suspected nothing."""
     # Triggers returned at every point within the budget, so those are no offer.
-    over = [point for point in way.points if point.accuracy_lost > way.budget]
-    best = min(over, key=lambda point: point.accuracy_lost)
+    best = min((p for p in way.points if p.accuracy_lost > way.budget), key=lambda p: p.accuracy_lost)
     low, high = (f"{100 * end:.1f}" for end in best.interval)
     words = (
         f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * way.budget:.1f} are "
