@@ -157,7 +157,7 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss |
     each = mean[places, old] - mean[places, new]
     value, interval = _mean(each)
     told = f"estimated by the answers, of which {100 * float((old == new).float().mean()):.1f} % stayed the same"
-    return MeasuredLoss("Clean accuracy, without labels,", value, interval, len(each), told, "answers")
+    return MeasuredLoss("Clean accuracy without labels", value, interval, len(each), told, "answers")
 
 
 def _confidences(before: Measurement, after: Measurement) -> tuple[Tensor, Tensor] | None:

@@ -296,7 +296,7 @@ def test_an_override_is_reported_as_one(job, unread):
     cli.main(job.sanitize("--set", "train.lr=1e-4"))
     found = report.read(job.out / "report.json").as_json()
     assert found["recipe"]["resolved"]["train"]["lr"] == 1e-4
-    assert any(finding["rule"] == "CC040" and "overridden" in finding["message"] for finding in found["findings"])
+    assert found["recipe"]["evidence"]["standing"] == "other values"
 
 
 def test_skipped_pairs_are_reported(job, unread):
