@@ -29,7 +29,7 @@ from clipclean.findings import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {  # page: the parts that stand in it
-    "docs/audit.md": ("efforts",),
+    "docs/methods.md": ("efforts",),
     "docs/cli.md": ("exit-codes", "commands"),
     "docs/measures.md": ("findings",),
     "docs/recipes.md": ("shipped-recipes", "recipe-keys"),

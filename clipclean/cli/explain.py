@@ -14,7 +14,7 @@ from clipclean.findings import RULES, Rule, page
 EPILOG = """\b
 Examples:
   clipclean explain CC003
-  clipclean explain audit
+  clipclean explain methods
 """
 
 _WIDTH = 100  # columns

@@ -19,7 +19,7 @@ from clipclean import deadline, detect
 from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
-# measured was back (docs/experiments.md, "Less loss at the source"), and a trigger that a search found shows it later than the planted one.
+# measured was back (benchmarks/results/notebook.md, "Less loss at the source"), and a trigger that a search found shows it later than the planted one.
 SHARES = (0.85, 0.7, 0.55, 0.4)
 # Where no trigger shows that it stays gone. After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
 # 0.14 from 0.7 (benchmarks/results/notebook.md, "What interpolation brings back").

@@ -32,7 +32,7 @@ def test_without_a_rule_all_are_listed_with_level_and_title(capsys):
     assert head.split() == ["RULE", "LEVEL", "TITLE"]
     *rows, empty, last = rows
     assert empty == ""
-    assert {"audit", "running"} <= set(last.removeprefix("Pages: ").split(", "))
+    assert {"methods", "running"} <= set(last.removeprefix("Pages: ").split(", "))
     assert [row.split(maxsplit=2) for row in rows] == [[code, rule.level, rule.title] for code, rule in RULES.items()]
 
 
@@ -84,10 +84,10 @@ def test_the_answer_needs_nothing_slow():
 
 
 def test_a_page_of_the_documentation_is_printed(capsys):
-    assert main(["explain", "audit"]) == 0
-    assert capsys.readouterr().out == (explain.folder() / "audit.md").read_text(encoding="utf-8")
-    assert main(["explain", "audit", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["page"] == "audit"
+    assert main(["explain", "methods"]) == 0
+    assert capsys.readouterr().out == (explain.folder() / "methods.md").read_text(encoding="utf-8")
+    assert main(["explain", "methods", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["page"] == "methods"
 
 
 def test_a_misspelt_page_gets_near_ones_and_no_path_is_a_page(capsys):
