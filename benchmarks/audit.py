@@ -107,6 +107,8 @@ def main() -> None:
     print(text)
     if o.write:
         fill(o.write, o.block, text)
+        if o.seeds == 1:
+            (ROOT / f"benchmarks/results/{o.block}.md").write_text(rows(models, found) + "\n")
 
 
 def all_models(o: argparse.Namespace) -> list[Model]:
@@ -420,7 +422,8 @@ def page(models: Sequence[Model], found: Reports, o: argparse.Namespace) -> str:
     """All tables of what is there; of several seeds that of the seeds alone."""
     if o.seeds > 1:
         return seeds_table(models, [reports(o.out, "none", models, seed) for seed in range(o.seeds)])
-    parts = [table(models, found), INTERVALS, rows(models, found)]
+    intervals = "Intervals of rates are Wilson's, of the AUROC a bootstrap over models. "
+    parts = [table(models, found), f"{intervals}Each model: `benchmarks/results/{o.block}.md`."]
     if "none" in found and any(m.is_backdoored for m in models):
         parts.append(left_out(models, found["none"]))
     if pairs := natural_pairs(o.out / "stored"):
@@ -450,9 +453,6 @@ def rate(hits: int, n: int) -> str:
 
     low, high = Rate(hits, n).interval
     return f"{hits} of {n} ({low:.2f}–{high:.2f})" if n else "none"
-
-
-INTERVALS = "Intervals of rates are Wilson's, of the AUROC a bootstrap over models."
 
 
 def table(models: Sequence[Model], found: Reports, /) -> str:
