@@ -14,7 +14,7 @@ $(VENV)/.done: pyproject.toml
 	touch $@
 
 demo: setup
-	$(BIN)/clipclean demo --out clipclean-demo --force --exit-zero
+	$(BIN)/clipclean demo --out clipclean-demo --force
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(or $(PYTEST_ARGS),--ignore=tests/test_docs.py --ignore=tests/ci --junit-xml=build/tests.xml)

@@ -23,7 +23,7 @@ from clipclean.untrusted import printable
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
 EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
 _ACCOUNT = frozenset(code for code, known in RULES.items() if known.stage == "policy")
-_DECISIVE = ("triggers", "evidence")  # stages of rules whose warning leaves the question open
+_DECISIVE = ("triggers", "accuracy", "evidence")  # stages of rules whose warning leaves the question open
 
 
 def _severity(code: str, known: Rule) -> Any:  # Any, as pydantic's: an annotation and its FieldInfo

@@ -22,7 +22,7 @@ DISTINCT = 1e-4  # spread of unit embeddings, in [0, 1], below which images diff
 DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
 BOTH = 2  # the same where clean models and random changes explain it together: more than clean models were seen to show
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
-SEEN = 1.0  # half of an interval, in budgets, beyond which a loss of the budget is not told from none
+SEEN = 1.5  # half of an interval, in budgets, beyond which a loss over the budget is not told from none
 OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
 
 

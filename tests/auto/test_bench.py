@@ -82,7 +82,6 @@ def measured(correct, hits):
         detect.Rate(2, 10),
         None,
         0.1,
-        (0.0, 0.2),
         0.1,
         0.5,
         0.6,
