@@ -125,6 +125,8 @@ def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads
         out,
         "--classes",
         classes,
+        "--recipe",
+        "cleanclip@usual",
         "--epochs",
         30,
         "--batch-size",
