@@ -50,9 +50,7 @@ def finetune(
         group.share(data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed)),
         pairs=pairs,
         intake=loader.Intake.of(clip),
-        views=None,
         seed=seed,
-        first_step=0,
         threads=data.workers(),
     )
     how = recipe.train.model_copy(update={"lr": planting.lr, "warmup_steps": planting.warmup_steps, "grad_clip": None})

@@ -168,7 +168,7 @@ def measure(
         named: audits the model in its current state; returns the level of the finding for each class that it names.
         progress: told which is planted.
     """
-    kept = {name: tensor.detach().clone() for name, tensor in clip.net.state_dict().items()}
+    kept = model.taken(clip)
     planting = planting_of(clip, pairs=len(pairs))
     made = []
     try:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from clipclean import deadline, detect
+from clipclean import deadline, detect, model
 from clipclean.attack import canaries
-from clipclean.auto import sequence, trials
+from clipclean.auto import trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.sequence import Cleaned
@@ -62,7 +62,7 @@ class CleanedCopy:
     @cached_property
     def cleaned(self) -> Cleaned:
         """The second time it is read from the run's folder."""
-        sequence.put(self.bench.clip, self.copy.weights)
+        model.put(self.bench.clip, self.copy.weights)
         return self.bench.clean(self.candidate, self.known, where="canaries", origin=self.copy.origin)
 
     @property
@@ -121,7 +121,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     """
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
-    sequence.put(bench.clip, bench.original)
+    model.put(bench.clip, bench.original)
     done = bench.clean(candidate, before.acting, where="model", origin={})
     own = suspicions.new_leads(done.leads, before.suspicions)
     suspected = suspicions.distinct([*before.suspicions, *own])
@@ -151,7 +151,7 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     """The walk back on the model, with the canaries of the copy as further witnesses."""
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
     asked = replace(bench.evidence, suspicions=tuple(suspected), panel=())
-    sequence.put(bench.clip, bench.original)
+    model.put(bench.clip, bench.original)
     original = bench.measure(asked)
     watched = [Watched(probe.excess, is_doubtful=not original.is_sure(probe.trigger)) for probe in original.known]
 

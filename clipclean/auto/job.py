@@ -3,10 +3,11 @@
 import contextlib
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import deadline, detect, model
-from clipclean.auto import attempts, candidates, conclude, select, sequence
+from clipclean.auto import attempts, candidates, conclude, select
 from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
 from clipclean.auto.workbench import Workbench
@@ -52,11 +53,12 @@ def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progr
     """
     request, group = ready.request, to.state.group
     bench = workbench(request, ready, to.state, progress)
-    check_shared(bench, request.recipe)
+    offered = listed(ready)
+    check_shared(bench, offered)
     with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
         bench = replace(bench, references=references_of(bench, request, ready))
     ready = replace(ready, trusted=())  # their tensors are needed no longer
-    tried = tried_all(bench, request.recipe, Limit.of(request, ready, started))
+    tried = tried_all(bench, offered, Limit.of(request, ready, started))
     if not group.is_first:
         return None
     result, images = concluded(bench, request, ready, tried)
@@ -68,7 +70,7 @@ def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progre
     clip, recipe = ready.loaded.clip, request.recipe
     return Workbench(
         clip=clip,
-        original=sequence.taken(clip),
+        original=model.taken(clip),
         samples=ready.samples,
         evidence=suspicions.evidence_of(ready, recipe, panel=True),
         references=None,
@@ -102,29 +104,27 @@ def references_of(bench: Workbench, request: SanitizeRequest, ready: Prepared, /
     return detect.together(found) if found else None
 
 
-def check_shared(bench: Workbench, recipe: Recipe, /) -> None:
+def check_shared(bench: Workbench, offered: Sequence[candidates.Candidate], /) -> None:
     """Raise UsageError if several processes cannot share the batches of a candidate or of the planting evenly."""
     group = bench.run.group
-    for candidate in listed(bench, recipe):
+    for candidate in offered:
         for each in candidate.recipes:
             group.check(each.train.batch_size)
     group.check(bench.planting.batch_size, name="auto.batch_size")
 
 
-def listed(bench: Workbench, recipe: Recipe, /) -> tuple[candidates.Candidate, ...]:
-    """The candidates for this model and these pairs, in the order of trying."""
-    parameters, classes = model.parameter_count(bench.clip.net), len(bench.evidence.classes)
-    return candidates.candidates(recipe, parameters=parameters, pairs=len(bench.samples.pairs), classes=classes)
+def listed(ready: Prepared, /) -> tuple[candidates.Candidate, ...]:
+    """The candidates for this model, its pairs and classes, in the order of trying; none where the recipe chooses among none."""
+    recipe, parameters = ready.request.recipe, model.parameter_count(ready.loaded.clip.net)
+    if not METHODS[recipe.method].chooses:
+        return ()
+    pairs, classes = len(ready.samples.pairs), len(ready.vocabulary.classes)
+    return candidates.candidates(recipe, parameters=parameters, pairs=pairs, classes=classes)
 
 
 def ladder(ready: Prepared, /) -> list[tuple[Recipe, ...]]:
-    """The recipes of each candidate for a model and its pairs; none where the recipe chooses among none."""
-    recipe, parameters = ready.request.recipe, model.parameter_count(ready.loaded.clip.net)
-    if not METHODS[recipe.method].chooses:
-        return []
-    pairs, classes = len(ready.samples.pairs), len(ready.vocabulary.classes)
-    found = candidates.candidates(recipe, parameters=parameters, pairs=pairs, classes=classes)
-    return [each.recipes for each in found]
+    """The recipes of each candidate."""
+    return [each.recipes for each in listed(ready)]
 
 
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
@@ -157,7 +157,7 @@ class Limit:
         return deadline.within(None if self.minutes is None else share * left / 60)
 
 
-def tried_all(bench: Workbench, recipe: Recipe, limit: Limit, /) -> Tried:
+def tried_all(bench: Workbench, offered: Sequence[candidates.Candidate], limit: Limit, /) -> Tried:
     """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses.
 
     Raises:
@@ -186,7 +186,7 @@ def tried_all(bench: Workbench, recipe: Recipe, limit: Limit, /) -> Tried:
         unusual = [bench.evidence.classes.index(row.class_) for row in rows]
         copy = bench.plant(avoid=[*suspicions.targets(before.suspicions), *unusual])
         considered = select.choose(
-            listed(bench, recipe),
+            offered,
             budget=bench.budget,
             is_late=is_late,
             tried=tried,
@@ -205,7 +205,7 @@ def concluded(
     if stays := conclude.stays(original.findings, best):
         attempt = original
     asked = replace(bench.evidence, suspicions=attempt.suspicions, sure=tried.before.sure)
-    sequence.put(bench.clip, bench.original)
+    model.put(bench.clip, bench.original)
     before = tried.before.sight.measured
     if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
         before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from clipclean import detect
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
-
-REMOVED = 0.5  # share of what a known trigger did to the original, up to which cleaning counts as having removed it
+from clipclean.methods.walk_back import REMOVED
 
 
 class Returned(NamedTuple):

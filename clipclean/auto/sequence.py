@@ -99,7 +99,7 @@ def clean(
             rehearsed = (*known, *unlearning.leads(done.searched.state.catches))
         parts.append(done)
     leads = tuple(lead for done in parts for lead in done.leads)
-    return Cleaned(taken(clip), merged([done.training for done in parts]), leads, parts[-1].remaining)
+    return Cleaned(model.taken(clip), merged([done.training for done in parts]), leads, parts[-1].remaining)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _cleaned(
     searched, kept = aims.searched, state.read(DONE)
     leads = searched.strongest() if searched else ()
     if kept is not None:
-        put(clip, on_device(clip, kept[0]))
+        model.put(clip, on_device(clip, kept[0]))
         remaining = tuple(Finding.model_validate(each) for each in kept[1]["remaining"])
         return _Done(TrainingRecord.model_validate(kept[1]["training"]), remaining, leads, searched)
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
@@ -133,17 +133,6 @@ def _cleaned(
     if not searched:
         state.forget(resume.STATE)  # three times the weights, and of no more use
     return _Done(done, remaining, leads, trained.unlearned if searched else None)
-
-
-def taken(clip: model.Clip, /) -> dict[str, Tensor]:
-    """A copy of the weights as they are, on their device."""
-    return {name: tensor.detach().clone() for name, tensor in clip.net.state_dict().items()}
-
-
-def put(clip: model.Clip, weights: dict[str, Tensor], /) -> None:
-    """Put weights into the model, which is in evaluation mode afterwards."""
-    clip.net.load_state_dict(weights, strict=True)
-    clip.net.eval()
 
 
 def on_device(clip: model.Clip, tensors: dict[str, Tensor], /) -> dict[str, Tensor]:

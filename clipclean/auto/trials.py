@@ -7,8 +7,7 @@ from torch import Tensor
 
 from clipclean import detect
 from clipclean.attack.canaries import TOOK, Canary
-from clipclean.findings import finite
-from clipclean.methods.walk_back import Interval
+from clipclean.findings import Interval, finite
 from clipclean.schema.report import OutcomeRecord
 
 
@@ -58,7 +57,7 @@ class Trial:
 
     def removed(self, limit: float, /) -> int:
         """How many of the counted canaries do not act above ``limit``, beyond chance, and do not return."""
-        return sum(_is_removed(outcome, limit) for outcome in self.counted)
+        return sum(outcome.is_removed(limit) for outcome in self.counted)
 
     @property
     def is_refinetuned(self) -> bool:
@@ -88,15 +87,6 @@ def trial(
     # "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)
-
-
-def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
-    """Whether a canary acts on no more than ``limit``, and does not return beyond that by its whole interval."""
-    # By the whole interval: on a few hundred images a removed canary still acts on a few per cent by chance. And after benign
-    # steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (benchmarks/results/notebook.md, "What
-    # returns after a candidate").
-    returns = outcome.returned_interval is not None and outcome.returned_interval[0] > limit
-    return outcome.left <= limit and not returns
 
 
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:

@@ -63,7 +63,7 @@ class Workbench:
 
     def put(self, cleaned: dict[str, Tensor], /, *, original: dict[str, Tensor], share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
-        sequence.put(self.clip, walk_back.between(original, cleaned, share=share))
+        model.put(self.clip, walk_back.between(original, cleaned, share=share))
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
         """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it."""
@@ -152,10 +152,10 @@ class Workbench:
                 return None
             seconds = time.monotonic() - started
             part.write(self.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
-            weights = sequence.taken(self.clip)
+            weights = model.taken(self.clip)
         else:
             weights, seconds = sequence.on_device(self.clip, kept[0]), float(kept[1]["seconds"])
-            sequence.put(self.clip, weights)
+            model.put(self.clip, weights)
         measured = self.measure(canaries.measured_on(self.evidence, drawn))
         return PlantedCopy(drawn, weights, measured, origin, seconds)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from clipclean import deadline, detect
+from clipclean import deadline, detect, model
 from clipclean.config import policy
 from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs, outputs, searching, suspicions
@@ -40,7 +40,7 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
         shown = example_images.Shown()
         if group.is_first:
             shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
-        original = {name: tensor.detach().cpu().clone() for name, tensor in clip.net.state_dict().items()}
+        original = model.taken(clip, device="cpu")
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
             group.check_time()
             trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
@@ -124,10 +124,10 @@ def walked(
     Where nothing was suspected that a cleaning could remove, and no share is within the budget, it ends at the original.
     """
     clip, evidence, limits = ready.loaded.clip, first.evidence, ready.thresholds
-    cleaned = {name: tensor.detach().cpu().clone() for name, tensor in clip.net.state_dict().items()}
+    cleaned = model.taken(clip, device="cpu")
 
     def put(share: float) -> None:
-        clip.net.load_state_dict(walk_back.between(original, cleaned, share=share), strict=True)
+        model.put(clip, walk_back.between(original, cleaned, share=share))
 
     def whole(share: float) -> detect.Measurement:
         put(share)

@@ -254,9 +254,7 @@ def _batches(
             group.share(plan[first : first + steps]),
             pairs=pairs,
             intake=loader.Intake.of(clip),
-            views=None,
             seed=seed,
-            first_step=0,
             threads=data.workers(),
         )
 

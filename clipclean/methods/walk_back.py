@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from clipclean import deadline, detect
+from clipclean.findings import Interval
 from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
@@ -29,7 +30,6 @@ REMOVED = 0.5  # share of what a trigger did to the original, up to which cleani
 FEW = 2  # images that a trigger may move by chance
 
 Weights = Mapping[str, Tensor]
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def walk_back(
 
     def point(share: float) -> Point:
         found = measure(share)
-        return Point(share, *accuracy_loss(original, found), found)
+        lost, interval = detect.accuracy_loss(original, found)
+        return Point(share, 0.0 if math.isnan(lost) else lost, interval, found)
 
     points = [whole := point(1.0)]
     ends = whole.measured.known
@@ -174,9 +175,3 @@ def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str
         name: torch.lerp(original[name], tensor, share) if tensor.is_floating_point() else tensor
         for name, tensor in cleaned.items()
     }
-
-
-def accuracy_loss(before: detect.Measurement, after: detect.Measurement, /) -> tuple[float, Interval]:
-    """Clean accuracy before minus after, 0 where it is not measured, with its 95 % interval."""
-    lost, interval = detect.accuracy_loss(before, after)
-    return 0.0 if math.isnan(lost) else lost, interval

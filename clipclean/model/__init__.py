@@ -22,7 +22,9 @@ from clipclean.model.clip import (
     frozen_copy,
     has_bfloat16,
     parameter_count,
+    put,
     refuse_tokenizer,
     same_tokens,
+    taken,
     unit_range,
 )

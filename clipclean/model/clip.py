@@ -200,6 +200,18 @@ def frozen_copy(clip: Clip, /) -> Clip:
     return Clip(net, clip.architecture, clip.device)
 
 
+def taken(clip: Clip, /, *, device: str | torch.device | None = None) -> dict[str, Tensor]:
+    """A copy of the weights as they are, on their own device or on another."""
+    kept = clip.net.state_dict()
+    return {name: tensor.detach().to(device or tensor.device, copy=True) for name, tensor in kept.items()}
+
+
+def put(clip: Clip, weights: Mapping[str, Tensor], /) -> None:
+    """Put weights into the model, which is in evaluation mode afterwards."""
+    clip.net.load_state_dict(weights, strict=True)
+    clip.net.eval()
+
+
 def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, device: str) -> Clip:
     """open_clip's module of this architecture with these weights, in fp32.
 

@@ -3,8 +3,8 @@
 import math
 from typing import NamedTuple
 
-from clipclean.report.wording import NOTHING, count, duration, percent
-from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, TrialRecord
+from clipclean.report.wording import NOTHING, count, duration, in_points, percent
+from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, TrialRecord
 
 MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
@@ -116,7 +116,7 @@ def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
                 f"{down(_worst(trial)):.2f}",
                 trial is _taken(entry, share),
                 f"{entry.rung} at {percent(trial.kept)} of the way: {percent(_worst(trial))} left, "
-                f"{_points(trial.accuracy_lost)} lost",
+                f"{in_points(trial.accuracy_lost)} lost",
             )
             for trial in sorted(entry.trials, key=lambda trial: trial.kept)
         )
@@ -125,7 +125,7 @@ def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
     left, top = across(low), down(limit)
     shown = ((entry, trial) for entry in tried if (trial := _taken(entry, share)))
     told = "; ".join(
-        f"{of.rung} leaves {percent(_worst(trial))} for {_points(trial.accuracy_lost)}" for of, trial in shown
+        f"{of.rung} leaves {percent(_worst(trial))} for {in_points(trial.accuracy_lost)}" for of, trial in shown
     )
     return Frontier(
         tuple(path(*each) for each in enumerate(tried)),
@@ -150,11 +150,11 @@ def _row(entry: CandidateRecord, auto: AutoRecord, share: float) -> CandidateRow
     trial, ran_, budget = _taken(entry, share), entry.run, auto.budget
     removed = left = cost = NOTHING
     if trial:
-        counted = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]
+        counted = [outcome.is_removed(budget.excess) for outcome in trial.outcomes if outcome.took]
         removed, left = f"{sum(counted)} of {len(counted)}", percent(_worst(trial))
         low, high = (f"{100 * end:.1f}".replace("-", "−") for end in trial.interval)
-        cost = f"{_points(trial.accuracy_lost)} ({low} to {high})"  # the interval decides whether it exceeds the budget
-    on_model = f"{percent(ran_.excess)}, {_points(ran_.accuracy_lost)}" if ran_ else NOTHING
+        cost = f"{in_points(trial.accuracy_lost)} ({low} to {high})"
+    on_model = f"{percent(ran_.excess)}, {in_points(ran_.accuracy_lost)}" if ran_ else NOTHING
     took = duration((trial.seconds if trial else 0.0) + (ran_.seconds if ran_ else 0.0))
     seconds = NOTHING if entry.why_not else took
     return CandidateRow(
@@ -171,22 +171,12 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
         words = f"run: fails ({', '.join(run.errors)})" if run.errors else "run: passes"
     if not trial:
         return words
-    passes = entry.passes  # the first trial: whether it removes every planted canary, not surely over the budget
+    passes = entry.passes  # the first trial: whether it removes every planted canary within the budget
     if trial is not entry.trials[0]:
-        removed = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]
+        removed = [outcome.is_removed(budget.excess) for outcome in trial.outcomes if outcome.took]
         passes = bool(removed) and all(removed) and trial.accuracy_lost <= budget.accuracy
     return f"{'passes' if passes else 'fails'} on the test backdoors, {words}"
 
 
-def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
-    """Whether it no longer acts, and does not return beyond the limit by its whole interval."""
-    again = outcome.returned_interval
-    return outcome.left <= limit and (again is None or again[0] <= limit)
-
-
 def _worst(trial: TrialRecord) -> float:
     return max((outcome.left for outcome in trial.outcomes if outcome.took), default=0.0)
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f} points".replace("-", "−")

@@ -98,19 +98,15 @@ def curve(losses: Sequence[LossRecord], /) -> Curve | None:
     first, last = kept[0].step, kept[-1].step
     keys = [key for key in CURVES if any(loss_of(entry, key) is not None for entry in kept)]
     values = [value for entry in kept for key in keys if (value := loss_of(entry, key)) is not None]
-    levels = levels_of(min(0.0, *values), max(values))
-    bottom, top = levels[0], levels[-1]
+    scale = Scale.of([min(0.0, *values), max(values)])
 
     def place(step: int, value: float) -> str:
-        across = (step - first) / (last - first)
-        down = (top - value) / (top - bottom)
-        return f"{100 * across:.2f},{100 * down:.2f}"
+        return f"{100 * (step - first) / (last - first):.2f},{scale.down(value)}"
 
     drawn = {key: [(entry.step, value) for entry in kept if (value := loss_of(entry, key)) is not None] for key in keys}
     lines = tuple(Line(key, CURVES[key], " ".join(place(*point) for point in points)) for key, points in drawn.items())
     told = "; ".join(f"{CURVES[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
-    ticks = tuple((f"{level:g}", f"{100 * (top - level) / (top - bottom):.2f}") for level in levels)
-    return Curve(lines, ticks, first, last, f"{told}, over steps {first:,} to {last:,}.")
+    return Curve(lines, scale.ticks, first, last, f"{told}, over steps {first:,} to {last:,}.")
 
 
 def loss_of(entry: LossRecord, key: str, /) -> float | None:
@@ -141,7 +137,27 @@ def _length(value: float, top: float) -> str:
     return f"{100 * min(max(value / top, 0.0), 1.0):.2f}%"
 
 
-def levels_of(low: float, high: float, /) -> list[float]:
+class Scale(NamedTuple):
+    """A vertical scale from its first level to its last."""
+
+    levels: Sequence[float]  # round numbers, upwards
+
+    @classmethod
+    def of(cls, values: Sequence[float], /) -> "Scale":
+        """A scale that holds all of these."""
+        return cls(_levels(min(values), max(values)))
+
+    @property
+    def ticks(self) -> tuple[tuple[str, str], ...]:
+        """Each level and its place."""
+        return tuple((f"{level:g}", self.down(level)) for level in self.levels)
+
+    def down(self, value: float, /) -> str:
+        """The place of a value, in per cent from the top."""
+        return f"{100 * (self.levels[-1] - value) / (self.levels[-1] - self.levels[0]):.2f}"
+
+
+def _levels(low: float, high: float) -> list[float]:
     """Four to six round numbers that enclose both; the steps are 1, 2 or 5 times a power of ten."""
     rough = max(high - low, 1e-9) / 4
     power = 10.0 ** math.floor(math.log10(rough))

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from clipclean.report.charts import levels_of
-from clipclean.report.wording import percent
+from clipclean.report.charts import Scale
+from clipclean.report.wording import in_points, percent
 from clipclean.schema.report import CleaningRecord, WayRecord
 from clipclean.untrusted import plural
 
@@ -42,7 +42,7 @@ def lines(cleaning: CleaningRecord | None, /) -> list[str]:
     taken = next((point for point in cleaning.way if point.share == cleaning.share), cleaning.way[0])
     told = (
         f"The weights lie at {percent(cleaning.share)} of the way from the original to the cleaned ones. There they cost "
-        f"{_points(taken.accuracy_lost)} of accuracy instead of {_points(cleaning.way[0].accuracy_lost)}."
+        f"{in_points(taken.accuracy_lost)} of accuracy instead of {in_points(cleaning.way[0].accuracy_lost)}."
     )
     if cleaning.witnesses:
         shown = f"{plural(cleaning.witnesses, 'trigger')} that the cleaning removed stayed gone there."
@@ -62,7 +62,7 @@ def rows(cleaning: CleaningRecord | None, /) -> list[tuple[str, ...]]:
 def _row(point: WayRecord, *, is_taken: bool) -> tuple[str, ...]:
     worst = max(point.triggers, key=lambda each: each.excess, default=None)
     low, high = (f"{100 * end:.1f}".replace("-", "−") for end in point.interval) if point.interval else ("", "")
-    lost = _points(point.accuracy_lost) + (f" ({low} to {high})" if point.interval else "")
+    lost = in_points(point.accuracy_lost) + (f" ({low} to {high})" if point.interval else "")
     share = percent(point.share) + (" (taken)" if is_taken else "")
     return share, percent(point.excess), worst.trigger if worst else "", lost
 
@@ -75,18 +75,18 @@ def plots(cleaning: CleaningRecord | None, /) -> tuple[WayPlot, ...]:
     lost = [point.accuracy_lost for point in way]
     ends = [end for point in way for end in point.interval or ()]
     budget = cleaning.budget.accuracy if cleaning.budget else 0.0
-    place = _Scale.of([*lost, *ends, 0.0, budget])
+    place = _scale([*lost, *ends, 0.0, budget])
     bands = [(point.share, point.interval) for point in way if point.interval]
     band = [*((share, high) for share, (_, high) in bands), *((share, low) for share, (low, _) in reversed(bands))]
     accuracy = WayPlot(
         "Accuracy lost, in points",
-        (WayLine(0, "Accuracy lost", place.line(zip((p.share for p in way), lost, strict=True))),),
-        place.line(band),
-        place.down(budget),
+        (WayLine(0, "Accuracy lost", _line(place, zip((p.share for p in way), lost, strict=True))),),
+        _line(place, band),
+        place.down(100 * budget),
         _across(cleaning.share),
         place.ticks,
         "Accuracy lost over the share of the way: "
-        + "; ".join(f"{percent(p.share)}: {_points(p.accuracy_lost)}" for p in way),
+        + "; ".join(f"{percent(p.share)}: {in_points(p.accuracy_lost)}" for p in way),
     )
     made: dict[tuple[str, str], dict[float, float]] = {}
     for point in way:
@@ -96,15 +96,15 @@ def plots(cleaning: CleaningRecord | None, /) -> tuple[WayPlot, ...]:
     if not most:
         return (accuracy,)
     limit = cleaning.budget.excess if cleaning.budget else 0.0
-    place = _Scale.of([0.0, limit, *(value for _, values in most for value in values.values())])
+    place = _scale([0.0, limit, *(value for _, values in most for value in values.values())])
     success = WayPlot(
         "Attack success beyond chance, in per cent",
         tuple(
-            WayLine(number, f"{trigger} → {target}", place.line(sorted(values.items())))
+            WayLine(number, f"{trigger} → {target}", _line(place, sorted(values.items())))
             for number, ((trigger, target), values) in enumerate(most)
         ),
         "",
-        place.down(limit),
+        place.down(100 * limit),
         _across(cleaning.share),
         place.ticks,
         "Highest attack success over the share of the way: "
@@ -113,29 +113,14 @@ def plots(cleaning: CleaningRecord | None, /) -> tuple[WayPlot, ...]:
     return accuracy, success
 
 
-class _Scale(NamedTuple):
-    """A vertical scale of shares, in per cent; ``levels`` are its round numbers."""
+def _scale(shares: Sequence[float]) -> Scale:
+    return Scale.of([100 * share for share in shares])
 
-    levels: Sequence[float]
 
-    @classmethod
-    def of(cls, values: Sequence[float], /) -> "_Scale":
-        return cls(levels_of(100 * min(values), 100 * max(values)))
-
-    @property
-    def ticks(self) -> tuple[tuple[str, str], ...]:
-        return tuple((f"{level:g}", self.down(level / 100)) for level in self.levels)
-
-    def down(self, share: float, /) -> str:
-        return f"{100 * (self.levels[-1] - 100 * share) / (self.levels[-1] - self.levels[0]):.2f}"
-
-    def line(self, points: Iterable[tuple[float, float]], /) -> str:
-        return " ".join(f"{_across(share)},{self.down(value)}" for share, value in points)
+def _line(scale: Scale, points: Iterable[tuple[float, float]]) -> str:
+    """SVG points of shares, over the share of the way; the scale is in per cent."""
+    return " ".join(f"{_across(share)},{scale.down(100 * value)}" for share, value in points)
 
 
 def _across(share: float) -> str:
     return f"{100 * share:.2f}"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f} points".replace("-", "−")

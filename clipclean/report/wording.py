@@ -37,6 +37,11 @@ def points(before: float | None, after: float | None, /) -> str:
     return NOTHING if before is None or after is None else f"{_signed(100 * (after - before), 1)} points"
 
 
+def in_points(share: float, /) -> str:
+    """A share as percentage points: ``2.9 points``, ``−0.3 points``."""
+    return f"{100 * share:.1f} points".replace("-", _MINUS)
+
+
 def difference(before: float | None, after: float | None, /) -> str:
     """The change of a number without unit, with its sign: ``−1.05``."""
     return NOTHING if before is None or after is None else _signed(after - before, 2)

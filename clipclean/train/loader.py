@@ -101,10 +101,10 @@ def batches(
     *,
     pairs: Sequence[data.Pair],
     intake: Intake,
-    views: Views | None,
     seed: int,
-    first_step: int,
     threads: int,
+    views: Views | None = None,
+    first_step: int = 0,
 ) -> Batches:
     """Batches in the order of the plan, from ``first_step`` on; their pixels are uint8 (B, 3, S, S) in [0, 255].
 

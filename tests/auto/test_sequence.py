@@ -2,7 +2,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import detect
+from clipclean import detect, model
 from clipclean.attack import triggers
 from clipclean.auto import sequence
 from clipclean.auto.candidates import Candidate
@@ -34,7 +34,7 @@ def loaded(tmp_path_factory):
     """A tiny model, and 24 pairs."""
     job = tiny.job(tmp_path_factory.mktemp("sequence") / "job", count=24)
     found, pairs = inputs.load(job.model, job.data, recipe.load("mmcl"), arch=str(job.arch), device="cpu")
-    return found.clip, Samples(list(pairs.pairs), None), sequence.taken(found.clip)
+    return found.clip, Samples(list(pairs.pairs), None), model.taken(found.clip)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def clean(loaded, tmp_path):
     clip, samples, original = loaded
 
     def clean(candidate, *, origin=None, known=()):
-        sequence.put(clip, original)
+        model.put(clip, original)
         stages = []
         cleaned = sequence.clean(
             clip,
@@ -99,11 +99,11 @@ def test_what_follows_an_unlearning_rehearses_what_was_unlearned_also_after_an_i
     cleaned, _ = clean(chain("unlearn", "mmcl"), known=known)
 
     def followed(rehearsed):
-        sequence.put(clip, unlearned.weights)
+        model.put(clip, unlearned.weights)
         training.clean(
             clip, samples, short("mmcl"), aims=Aims(rehearsed=rehearsed), run=Run(0, "fp32", lambda *_: None)
         )
-        return sequence.taken(clip)
+        return model.taken(clip)
 
     def are_equal(weights, others):
         return all(torch.equal(weights[name], others[name]) for name in weights)
