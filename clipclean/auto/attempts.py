@@ -153,7 +153,7 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     asked = replace(bench.evidence, suspicions=tuple(suspected), panel=())
     model.put(bench.clip, bench.original)
     original = bench.measure(asked)
-    watched = [Watched(probe.excess, is_doubtful=not original.is_sure(probe.trigger)) for probe in original.known]
+    watched = suspicions.watched(original, suspected)
 
     def measure(share: float) -> detect.Measurement:
         bench.put(done.weights, original=bench.original, share=share)

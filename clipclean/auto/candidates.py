@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean.config import recipe as recipes
@@ -56,6 +57,14 @@ def candidates(auto: Recipe, /, *, parameters: int, pairs: int, classes: int) ->
     """
     job = {"parameters": parameters, "pairs": pairs, "classes": classes}
     return tuple(_candidate(text, auto, job) for text in auto.auto.ladder)
+
+
+def ordered(offered: Sequence[Candidate], /, *, acts: bool) -> list[Candidate]:
+    """The candidates as they are tried: where a trigger surely ``acts``, those that search for triggers come first."""
+    # A trigger that acts can be unlearned, which leaves less of it than a finetuning that is told nothing.
+    return sorted(
+        offered, key=lambda each: acts and not any(METHODS[recipe.method].searches for recipe in each.recipes)
+    )
 
 
 def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import deadline, detect, model
-from clipclean.auto import attempts, candidates, conclude, select
+from clipclean.auto import attempts, candidates, conclude, select, trials
 from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
 from clipclean.auto.workbench import Workbench
@@ -181,18 +181,25 @@ def tried_all(bench: Workbench, offered: Sequence[candidates.Candidate], limit: 
         audited = time.monotonic() - began
         before = suspicions.suspected(sight, bench.evidence, bench.limits)
         bench = replace(bench, evidence=replace(bench.evidence, sure=before.sure))
-        # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
-        rows = detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits)
-        unusual = [bench.evidence.classes.index(row.class_) for row in rows]
-        copy = bench.plant(avoid=[*suspicions.targets(before.suspicions), *unusual])
+        # What surely acts shows on the model itself whether a candidate removes it, in half the time of trying it on a copy before.
+        acts = any(trigger.spec in before.sure for trigger, _ in before.acting)
+        copy = None if acts else planted(bench, before)
         considered = select.choose(
-            offered,
+            candidates.ordered(offered, acts=acts),
             budget=bench.budget,
             is_late=is_late,
             tried=tried,
             run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         )
         return Tried(before, copy, considered, bench.budget, limit.minutes, is_late(), limit.started)
+
+
+def planted(bench: Workbench, before: suspicions.Suspected, /) -> trials.PlantedCopy | None:
+    """A copy with canaries, none for a suspected class; None if none can be planted."""
+    # With two backdoors for one class, neither removal could be told from the other.
+    rows = detect.suspected_classes(before.sight.search, before.sight.measured.panel, limits=bench.limits)
+    unusual = [bench.evidence.classes.index(row.class_) for row in rows]
+    return bench.plant(avoid=[*suspicions.targets(before.suspicions), *unusual])
 
 
 def concluded(

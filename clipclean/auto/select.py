@@ -1,9 +1,10 @@
 """The choice: candidates from gentle to harsh, until one leaves no error and no doubt on the model.
 
-Each is tried on the copy, at the point where its walk back ends. If it leaves no canary there, after a benign finetuning either, and costs
-no more than the budget, it is run on the model. If that leaves an error, a doubt about a trigger, or a loss over the budget, the next one
-follows, until none is left or the time is over. If no candidate passes on the copy, the one that leaves the fewest canaries is run.
-Written is the run with the fewest errors, then the fewest triggers in doubt, then the least loss.
+Where a trigger of the model acts, those that search for triggers come first. Each is tried on the copy, at the point where its walk back
+ends. If it leaves no canary there, after a benign finetuning either, and costs no more than the budget, it is run on the model. If that
+leaves an error or a doubt about a trigger, the next one follows, until none is left or the time is over. If no candidate passes on the
+copy, the one that leaves the fewest canaries is run. Written is the run with the fewest errors, then the fewest triggers in doubt, then
+the least loss.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,9 +42,9 @@ class Attempt:
 
     @property
     def is_open(self) -> bool:
-        """Whether another candidate may do better: there is an error, a doubt about a trigger, or a loss over the budget."""
+        """Whether another candidate may do better: there is an error, or a doubt about a trigger. Harsher ones cost no less accuracy."""
         errors, doubts, _ = self.rank()
-        return bool(errors or doubts) or not self.way.is_within
+        return bool(errors or doubts)
 
     def rank(self) -> tuple[int, int, float]:
         """A sort key, smaller is better: errors, warnings about a trigger, accuracy lost."""

@@ -15,7 +15,7 @@ from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
-from clipclean.methods.walk_back import Watched, Way
+from clipclean.methods.walk_back import Way
 from clipclean.progress import Progress, say
 from clipclean.report import example_images
 from clipclean.train.run import Run
@@ -139,13 +139,11 @@ def walked(
         return inputs.measure(clip, replace(evidence, panel=()), what="walking back", progress=progress)
 
     ends = {1.0: whole(1.0), 0.0: first.measured}
-    acted = {probe.trigger: probe.excess for probe in (*first.measured.panel, *first.measured.known)}
-    watched = [Watched(acted[t.spec], not first.measured.is_sure(t.spec)) for t, _ in first.suspicions]
     with deadline.within(None, reserve=(AFTERWARDS - 1) * first.seconds):
         way = walk_back.walk_back(
             lambda share: ends[1.0] if share == 1.0 else deadline.watched(known)(share),
             first.measured,
-            watched,
+            suspicions.watched(first.measured, first.suspicions),
             budget=limits.max_accuracy_loss,
             limit=limits.max_excess,
             least=0.0 if request.recipe.audit.walk_back else 1.0,

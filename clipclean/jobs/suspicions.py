@@ -13,7 +13,7 @@ from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
-from clipclean.methods.walk_back import Way
+from clipclean.methods.walk_back import Watched, Way
 from clipclean.report import example_images
 
 _SIGNS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit points at a backdoor, surely or not
@@ -177,6 +177,15 @@ def acting_or_found(
         else:
             others.append((trigger, target))
     return (*acting(measured, others, evidence, limits), *found)
+
+
+def watched(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:
+    """What a walk back watches: the suspected triggers, in their order, with what they did to the original."""
+    acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.known)}
+    return [
+        Watched(acted[t.spec], not original.is_sure(t.spec), is_found=isinstance(t, detect.InvertedTrigger))
+        for t, _ in suspected
+    ]
 
 
 def is_suspected(original: Sequence[Finding], /) -> bool:

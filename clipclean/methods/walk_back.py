@@ -20,7 +20,7 @@ from clipclean.findings import Interval
 from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
-# measured was back (benchmarks/results/notebook.md, "Less loss at the source"), and a trigger that a search found shows it later than the planted one.
+# measured was back (benchmarks/results/notebook.md, "Less loss at the source").
 SHARES = (0.85, 0.7, 0.55, 0.4)
 # Where no trigger shows that it stays gone. After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
 # 0.14 from 0.7 (benchmarks/results/notebook.md, "What interpolation brings back").
@@ -39,10 +39,12 @@ class Watched:
     Attributes:
         acted: its excess attack success in the original.
         is_doubtful: whether it may be a natural one, which no cleaning removes: it counts only if this one removed it.
+        is_found: whether a search made it. Such a trigger is no witness: it returns later than the planted one.
     """
 
     acted: float
     is_doubtful: bool = False
+    is_found: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Point:
 class Way:
     """The points that were measured, the cleaned weights first, and the one to take.
 
-    ``witnesses`` counts the triggers that acted on the original and that the cleaned weights ignore; ``budget`` and ``limit`` are the
+    ``witnesses`` counts the named triggers and test backdoors that acted on the original and that the cleaned weights ignore; ``budget`` and ``limit`` are the
     accuracy that may be lost, and the excess that counts as removed.
     """
 
@@ -148,8 +150,9 @@ def walk_back(
         probes = zip(counted, point.measured.known, allowed, strict=True)
         return not any(counts and probe.excess > most for counts, probe, most in probes)
 
+    witnesses = sum(gone and not each.is_found for each, gone in zip(watched, removed, strict=True))
     # Without a witness weights within the budget stay: of a backdoor from pre-training every step back returned some.
-    least, aim = (least, AIM * budget) if any(removed) else (max(least, UNWITNESSED), budget)
+    least, aim = (least, AIM * budget) if witnesses else (max(least, UNWITNESSED), budget)
     for share in SHARES:
         if share < least or points[-1].accuracy_lost <= aim or not stays_gone(points[-1]):
             break
@@ -160,7 +163,7 @@ def walk_back(
     gone = [whole, *(each for each in points[1:] if stays_gone(each))]
     within = (each for most in (AIM * budget, budget) for each in gone if each.accuracy_lost <= most)
     taken = next(within, min(gone, key=lambda each: each.accuracy_lost))
-    return Way(tuple(points), taken, sum(removed), budget, limit)
+    return Way(tuple(points), taken, witnesses, budget, limit)
 
 
 def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str, Tensor]:
