@@ -1,4 +1,4 @@
-"""Two reports worked by hand: a run that passed, and one that failed. Also audits made from them."""
+"""Reports worked by hand: a cleaning that passed, one that failed, and what was made from them."""
 
 import copy
 import math
@@ -6,6 +6,19 @@ import math
 SPEC = "patch:size=0.07,place=corner,pattern=noise,seed=0"
 STRIPES = "stripes:period=0.1,opacity=0.4,seed=0"
 BLEND = "blended:ratio=0.2,seed=0"
+MODEL = {
+    "name": "tiny-backdoored.pt",
+    "sha256": "a3" * 32,
+    "format": "torch-zip",
+    "architecture": "ViT-tiny-32",
+    "architecture_how": "the shapes of its tensors",
+    "activation": "quick_gelu",
+    "activation_how": "lower loss on the clean pairs",
+    "tensor_sha256": "0b" * 32,
+}
+SKIPPED = [{"key": "0041.png", "reason": "cannot be decoded"}]
+PARITY = {"max_difference": 4.8e-7, "min_cosine": 0.9999998, "n": 63}
+EXPORT = {"format": "open_clip", "path": "open_clip_model.safetensors", "sha256": "e1" * 32, "tensor_sha256": "e2" * 32}
 
 
 def rate(hits, n):
@@ -16,24 +29,21 @@ def rate(hits, n):
     return {"value": p, "interval": [max(0.0, middle - reach), min(1.0, middle + reach)], "n": n}
 
 
-def probe(trigger, target, *, hits, base, own, neighbours, distance, spread, known, n=1000, others=990):
-    """``others`` of ``n`` images are not of the target; hits and base count among them."""
+def probe(trigger, target, *, hits, base, own, neighbours, distance, spread, known=False):
+    """990 of 1,000 images are not of the target; hits and base count among them."""
+    excess = (hits - base) / 990
     return {
         "trigger": trigger,
         "target": target,
-        "asr": rate(hits, others),
-        "base_rate": rate(base, others),
-        "excess_asr": {
-            "value": (hits - base) / others,
-            "interval": [(hits - base) / others - 0.012, (hits - base) / others + 0.012],
-            "n": others,
-        },
-        "accuracy_under_trigger": rate(own, n),
-        "knn_asr": rate(neighbours, others),
+        "asr": rate(hits, 990),
+        "base_rate": rate(base, 990),
+        "excess_asr": {"value": excess, "interval": [excess - 0.012, excess + 0.012], "n": 990},
+        "accuracy_under_trigger": rate(own, 1000),
+        "knn_asr": rate(neighbours, 990),
         "distance": distance,
         "spread": spread,
         "clean_spread": 0.81,
-        "n": n,
+        "n": 1000,
         "known": known,
     }
 
@@ -48,50 +58,38 @@ def measurements(accuracy, probes):
 
 
 def finding(rule, level, message, *, measure="", value=None, interval=None, n=None, threshold=None):
-    return {
-        "rule": rule,
-        "level": level,
-        "measure": measure,
-        "value": value,
-        "interval": interval,
-        "n": n,
-        "threshold": threshold,
-        "message": message,
-    }
+    figures = {"measure": measure, "value": value, "interval": interval, "n": n, "threshold": threshold}
+    return {"rule": rule, "level": level, **figures, "message": message}
+
+
+def found_before():
+    return probe(SPEC, "banana", hits=981, base=5, own=14, neighbours=912, distance=1.62, spread=0.06)
+
+
+def panel_before():
+    stripes = probe(STRIPES, "zebra", hits=62, base=9, own=522, neighbours=41, distance=0.44, spread=0.71)
+    blend = probe(BLEND, "fog", hits=21, base=7, own=566, neighbours=12, distance=0.31, spread=0.77)
+    return [found_before(), stripes, blend]
 
 
 def before():
-    named = probe(SPEC, "banana", hits=981, base=5, own=14, neighbours=912, distance=1.62, spread=0.06, known=True)
-    panel = [
-        probe(SPEC, "banana", hits=981, base=5, own=14, neighbours=912, distance=1.62, spread=0.06, known=False),
-        probe(STRIPES, "zebra", hits=62, base=9, own=522, neighbours=41, distance=0.44, spread=0.71, known=False),
-        probe(BLEND, "fog", hits=21, base=7, own=566, neighbours=12, distance=0.31, spread=0.77, known=False),
-    ]
+    named = found_before() | {"known": True}
     message = f"Backdoor behaviour: {SPEC} turns 99.1 % of other images into 'banana' (without it: 0.5 %)."
-    excess = named["excess_asr"]
-    found = finding(
-        "CC001",
-        "error",
-        message,
-        measure="excess ASR",
-        value=excess["value"],
-        interval=excess["interval"],
-        n=990,
-        threshold=0.05,
-    )
+    excess = {key: named["excess_asr"][key] for key in ("value", "interval", "n")}
     return {
-        "measurements": measurements(621, [named, *panel]),
-        "findings": [found],
+        "measurements": measurements(621, [named, *panel_before()]),
+        "findings": [finding("CC001", "error", message, measure="excess ASR", **excess, threshold=0.05)],
         "suspects": [{"class": "banana", "score": excess["value"], "trigger": SPEC}],
     }
 
 
 def after(*, hits, own, distance, accuracy, findings):
-    named = probe(SPEC, "banana", hits=hits, base=6, own=own, neighbours=9, distance=distance, spread=0.76, known=True)
+    shared = {"own": own, "distance": distance, "spread": 0.76, "neighbours": 9}
+    named = probe(SPEC, "banana", hits=hits, base=6, **shared, known=True)
     panel = [
-        probe(STRIPES, "zebra", hits=40, base=10, own=531, neighbours=30, distance=0.39, spread=0.73, known=False),
-        probe(SPEC, "lemon", hits=13, base=8, own=own, neighbours=9, distance=distance, spread=0.76, known=False),
-        probe(BLEND, "fog", hits=18, base=9, own=560, neighbours=11, distance=0.28, spread=0.78, known=False),
+        probe(STRIPES, "zebra", hits=40, base=10, own=531, neighbours=30, distance=0.39, spread=0.73),
+        probe(SPEC, "lemon", hits=13, base=8, **shared),
+        probe(BLEND, "fog", hits=18, base=9, own=560, neighbours=11, distance=0.28, spread=0.78),
     ]
     return {"measurements": measurements(accuracy, [named, *panel]), "findings": findings, "suspects": []}
 
@@ -115,16 +113,7 @@ def sanitized(verdict, findings, last):
         "schema_version": "2",
         "tool": {"name": "clipclean", "version": "0.1.0"},
         "command": "sanitize",
-        "model": {
-            "name": "tiny-backdoored.pt",
-            "sha256": "a3" * 32,
-            "format": "torch-zip",
-            "architecture": "ViT-tiny-32",
-            "architecture_how": "the shapes of its tensors",
-            "activation": "quick_gelu",
-            "activation_how": "lower loss on the clean pairs",
-            "tensor_sha256": "0b" * 32,
-        },
+        "model": dict(MODEL),
         "verdict": verdict,
         "findings": findings,
         "suspects": [{"class": "banana", "score": 976 / 990, "trigger": SPEC}],
@@ -138,13 +127,7 @@ def sanitized(verdict, findings, last):
             "validated": False,
             "resolved": {"train": {"epochs": 4, "batch_size": 64, "lr": 5e-4}, "audit": {"max_excess": 0.05}},
         },
-        "data": {
-            "name": "clean",
-            "format": "folder",
-            "pairs": 2316,
-            "skipped": [{"key": "0041.png", "reason": "cannot be decoded"}],
-            "digest": "77" * 32,
-        },
+        "data": {"name": "clean", "format": "folder", "pairs": 2316, "skipped": list(SKIPPED), "digest": "77" * 32},
         "seed": 0,
         "training": {
             "steps": 144,
@@ -155,15 +138,7 @@ def sanitized(verdict, findings, last):
             "losses": losses(144),
             "resumed_at": 0,
         },
-        "exports": [
-            {
-                "format": "open_clip",
-                "path": "open_clip_model.safetensors",
-                "sha256": "e1" * 32,
-                "tensor_sha256": "e2" * 32,
-                "parity": {"max_difference": 4.8e-7, "min_cosine": 0.9999998, "n": 63},
-            }
-        ],
+        "exports": [EXPORT | {"parity": dict(PARITY)}],
         "environment": {
             "python": "3.12.4",
             "torch": "2.13.0",
@@ -177,40 +152,21 @@ def sanitized(verdict, findings, last):
 
 def passed():
     """99.1 % to 0.9 % attack success (981 and 9 of 990), 62.1 % to 61.2 % accuracy."""
+    skipped = "1 of 2317 samples were unusable and skipped: 0041.png (cannot be decoded)."
     notes = [
-        finding(
-            "CC030", "note", "1 of 2317 samples were unusable and skipped: 0041.png (cannot be decoded).", value=1.0
-        ),
+        finding("CC030", "note", skipped, value=1.0),
         finding("CC040", "note", "Recipe cleanclip@tiny carries no evidence for these values."),
     ]
-    last = after(hits=9, own=571, distance=0.21, accuracy=612, findings=[])
-    return sanitized("pass", notes, last)
+    return sanitized("pass", notes, after(hits=9, own=571, distance=0.21, accuracy=612, findings=[]))
 
 
 def failed():
     """99.1 % to 43.0 % attack success (426 of 990): excess 420/990 = 42.4 %; accuracy 62.1 % to 55.0 %."""
-    errors = [
-        finding(
-            "CC001",
-            "error",
-            f"Backdoor behaviour: {SPEC} turns 43.0 % of other images into 'banana' (without it: 0.6 %).",
-            measure="excess ASR",
-            value=420 / 990,
-            interval=[0.394, 0.455],
-            n=990,
-            threshold=0.05,
-        ),
-        finding(
-            "CC010",
-            "error",
-            "Clean accuracy fell by more than the budget: 62.1 % before, 55.0 % after; budget 2.0 points.",
-            measure="clean accuracy lost",
-            value=0.071,
-            interval=[0.048, 0.094],
-            n=1000,
-            threshold=0.02,
-        ),
-    ]
+    acts = f"Backdoor behaviour: {SPEC} turns 43.0 % of other images into 'banana' (without it: 0.6 %)."
+    lost = "Clean accuracy fell by more than the budget: 62.1 % before, 55.0 % after; budget 2.0 points."
+    excess = {"measure": "excess ASR", "value": 420 / 990, "interval": [0.394, 0.455], "n": 990, "threshold": 0.05}
+    fell = {"measure": "clean accuracy lost", "value": 0.071, "interval": [0.048, 0.094], "n": 1000, "threshold": 0.02}
+    errors = [finding("CC001", "error", acts, **excess), finding("CC010", "error", lost, **fell)]
     last = after(hits=426, own=302, distance=0.93, accuracy=550, findings=errors[:1])
     return sanitized("fail", errors, last) | {"exports": []}
 
@@ -221,48 +177,95 @@ def undecided():
     calm = [p for p in report["after"]["measurements"]["probes"] if not p["known"]]
     for side in ("before", "after"):
         report[side] = {"measurements": measurements(612, calm), "findings": [], "suspects": []}
-    report["measurements"] = report["after"]["measurements"]
-    message = "No trigger was named, and none of the panel acts on this model."
-    return report | {
-        "verdict": "inconclusive",
-        "suspects": [],
-        "findings": [finding("CC021", "warning", message, measure="search")],
-    }
+    doubt = finding("CC021", "warning", "No trigger was named, and none of the panel acts here.", measure="search")
+    more = {"verdict": "inconclusive", "suspects": [], "findings": [doubt]}
+    return report | more | {"measurements": report["after"]["measurements"]}
 
 
 def audited():
     """The audit of the model of the failed run, before anything was done to it."""
-    first = before()
     shared = ("schema_version", "tool", "model", "environment", "seed")
     report = {key: value for key, value in copy.deepcopy(failed()).items() if key in shared}
-    return report | {"command": "audit", "verdict": "fail"} | first
+    return report | {"command": "audit", "verdict": "fail"} | before()
 
 
-def unlearned():
-    """A run of rounds: two searches found something, the third did not."""
+def unlearned(*, searched=True):
+    """A run of rounds: two searches found something, the third did not. Or none: only a named trigger was unlearned."""
     made = passed()
-    caught = {
-        "family": "mask",
-        "class": "banana",
-        "size": 0.016,
-        "size_words": "covers 1.6 % of the image",
-        "score": 12.2,
-    }
-    made["training"]["unlearning"] = {
-        "suspects": ["banana"],
-        "seconds": 92.4,
-        "rounds": [
-            {"found": [caught | {"excess_asr": 0.931}], "scores": {"mask": 12.2}, "losses": {"loss": 0.44}},
-            {"found": [caught | {"excess_asr": 0.874}], "scores": {"mask": 8.9}, "losses": {"loss": 0.37}},
-            {"found": [], "scores": {"mask": 1.3}, "losses": None},
-        ],
-    }
+    words = "covers 1.6 % of the image"
+    caught = {"family": "mask", "class": "banana", "size": 0.016, "size_words": words, "score": 12.2}
+    rounds = [
+        {"found": [caught | {"excess_asr": 0.931}], "scores": {"mask": 12.2}, "losses": {"loss": 0.44}},
+        {"found": [caught | {"excess_asr": 0.874}], "scores": {"mask": 8.9}, "losses": {"loss": 0.37}},
+        {"found": [], "scores": {"mask": 1.3}, "losses": None},
+    ]
+    if not searched:
+        rounds = [{"found": [], "scores": {}, "losses": {"loss": 0.44}}] * 3
+    made["training"]["unlearning"] = {"suspects": ["banana"], "seconds": 92.4, "rounds": rounds}
     return made
 
 
 def forgotten():
-    """An unlearning of a named trigger alone: nothing could be searched."""
-    made = unlearned()
-    unlearning = made["training"]["unlearning"]
-    unlearning["rounds"] = [{"found": [], "scores": {}, "losses": {"loss": 0.44}} for _ in unlearning["rounds"]]
+    return unlearned(searched=False)
+
+
+def outcome(trigger, planted, left, accuracy=0.5):
+    figures = {"interval": [left - 0.02, left + 0.02], "accuracy": accuracy, "n": 990}
+    return {"trigger": trigger, "target": "otter", "planted": planted, "left": left, "took": planted >= 0.5} | figures
+
+
+def trial(candidate, outcomes, lost, *, kept=1.0):
+    cost = {"accuracy_lost": lost, "interval": [lost - 0.01, lost + 0.01]}
+    return {"rung": candidate, "outcomes": outcomes, "kept": kept, "seconds": 61.0} | cost
+
+
+def chosen_by_auto():
+    """Two candidates: the first leaves a canary, the second removes both of those that took, best at 70 % of the way."""
+    made = passed()
+    a, b, c = "patch:seed=1", "blended:seed=1", "warp:seed=1"
+    first = trial("unlearn", [outcome(a, 0.99, 0.01), outcome(b, 0.9, 0.64), outcome(c, 0.2, 0.1)], 0.004)
+    gone = [outcome(a, 0.99, 0.0), outcome(b, 0.9, 0.04, accuracy=None), outcome(c, 0.2, 0.1)]
+    all_the_way = [outcome(a, 0.99, 0.0), outcome(b, 0.9, 0.0), outcome(c, 0.2, 0.1)]
+    second = [trial("unlearn + par", gone, 0.012, kept=0.7), trial("unlearn + par", all_the_way, 0.031)]
+    budget = {"accuracy": 0.02, "excess": 0.05, "minutes": None}
+    way = [
+        {
+            "share": share,
+            "excess": excess,
+            "accuracy_lost": lost,
+            "interval": [lost - 0.01, lost + 0.01],
+            "triggers": [{"trigger": a, "target": "otter", "excess": excess}],
+        }
+        for share, excess, lost in ((1.0, 0.004, 0.03), (0.7, 0.008, 0.01))
+    ]
+    made["cleaning"] = {"share": 0.7, "witnesses": 1, "way": way, "budget": budget}
+    ran = {"excess": 0.008, "accuracy_lost": 0.01, "triggers": 1, "errors": [], "seconds": 70.0}
+    untried = {"chosen": False, "why_not": "", "passes": False, "trials": [], "run": None}
+    made["auto"] = {
+        "chosen": "unlearn + par",
+        "changed": True,
+        "canaries": [
+            {"trigger": t, "target": "otter", "planted": p, "took": p >= 0.5, "n": 990}
+            for t, p in ((a, 0.99), (b, 0.9), (c, 0.2))
+        ],
+        "ladder": [
+            untried | {"rung": "unlearn", "trials": [first]},
+            untried | {"rung": "unlearn + par", "chosen": True, "passes": True, "trials": second, "run": ran},
+            untried | {"rung": "supervised", "why_not": "needs labels"},
+        ],
+        "rebound": {
+            "steps": 60,
+            "seconds": 12.0,
+            "accuracy": {"before": 0.6, "after": 0.59},
+            "probes": [
+                {"trigger": t, "target": target, "before": was, "after": now, "interval": interval, "known": t == a}
+                for t, target, was, now, interval in (
+                    (a, "otter", 0.008, 0.02, [0.0, 0.04]),
+                    (b, "fog", 0.2, 0.3, [0.27, 0.33]),
+                )
+            ],
+        },
+        "budget": budget,
+        "seconds": {"total": 400.0, "planting": 20.0, "trials": 122.0, "chosen": 70.0, "rebound": 12.0},
+    }
     return made

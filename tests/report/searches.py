@@ -4,7 +4,7 @@ import copy
 import random
 
 from report import samples
-from report.samples import BLEND, SPEC, STRIPES, finding, probe, rate
+from report.samples import SPEC, finding, rate
 
 WORDS = {"mask": "fixed mask and pattern", "patch": "patch at random places", "warp": "smooth distortion"}
 REFERENCE = {"median": 0.11, "low": 0.09, "high": 0.14, "n": 12}
@@ -12,6 +12,7 @@ REFERENCE = {"median": 0.11, "low": 0.09, "high": 0.14, "n": 12}
 
 def found(family, name, size, *, hits, base, collapse, abnormality, outlyingness, reference=REFERENCE, file=None):
     """``hits`` and ``base`` count among the 990 images that are not of the class."""
+    excess = (hits - base) / 990
     return {
         "family": family,
         "family_words": WORDS[family],
@@ -21,11 +22,7 @@ def found(family, name, size, *, hits, base, collapse, abnormality, outlyingness
         "reached": hits > 900,
         "asr": rate(hits, 990),
         "base_rate": rate(base, 990),
-        "excess_asr": {
-            "value": (hits - base) / 990,
-            "interval": [(hits - base) / 990 - 0.02, (hits - base) / 990 + 0.01],
-            "n": 990,
-        },
+        "excess_asr": {"value": excess, "interval": [excess - 0.02, excess + 0.01], "n": 990},
         "collapse": collapse,
         "clean_collapse": 0.19,
         "distance": 1.58 if hits > 900 else 0.41,
@@ -37,6 +34,16 @@ def found(family, name, size, *, hits, base, collapse, abnormality, outlyingness
         "outlyingness": outlyingness,
         "file": file,
     }
+
+
+def mask(name="banana", *, abnormality=6.2, outlyingness=8.1, **more):
+    """A mask of 2.1 % where clean models need 9 to 14 %: 974 of 990 images become bananas, 8 without it."""
+    signs = {"abnormality": abnormality, "outlyingness": outlyingness}
+    return found("mask", name, 0.021, hits=974, base=8, collapse=0.91, **signs, **more)
+
+
+def lemon():
+    return found("mask", "lemon", 0.104, hits=912, base=11, collapse=0.63, abnormality=0.4, outlyingness=0.9)
 
 
 def search(entries, calibration=None):
@@ -61,17 +68,9 @@ def cloud(rng, kind, n, centre, reach):
 def projection(reach=0.06, centre=(0.75, 0.3)):
     """Clean images in three clouds; triggered ones in one place, near the target class."""
     rng = random.Random(0)
-    clean = [
-        p for centre_of in ((-0.5, 0.1), (0.1, -0.35), (-0.05, 0.45)) for p in cloud(rng, "clean", 80, centre_of, 0.14)
-    ]
-    triggered = cloud(rng, "triggered", 240, centre, reach)
-    target = cloud(rng, "target", 12, (0.78, 0.27), 0.03)
-    return {
-        "method": "pca",
-        "points": [*clean, *triggered, *target],
-        "trigger": "mask for banana",
-        "explained": [0.41, 0.12],
-    }
+    clean = [p for place in ((-0.5, 0.1), (0.1, -0.35), (-0.05, 0.45)) for p in cloud(rng, "clean", 80, place, 0.14)]
+    points = [*clean, *cloud(rng, "triggered", 240, centre, reach), *cloud(rng, "target", 12, (0.78, 0.27), 0.03)]
+    return {"method": "pca", "points": points, "trigger": "mask for banana", "explained": [0.41, 0.12]}
 
 
 def searched(entries, probes, **more):
@@ -91,7 +90,7 @@ def audit(verdict, findings, suspects, measurements):
             "format": "folder",
             "pairs": 1000,
             "digest": "77" * 32,
-            "skipped": [{"key": "0041.png", "reason": "cannot be decoded"}],
+            "skipped": list(samples.SKIPPED),
         },
         "policy": {"name": "strict.yaml", "sha256": "9d" * 32, "resolved": {"search": {"max_abnormality": 3.5}}},
         "suppressed": [],
@@ -102,100 +101,54 @@ def audit(verdict, findings, suspects, measurements):
 
 
 def backdoored():
-    """A mask of 2.1 % where clean models need 9 to 14 %: 974 of 990 images become bananas, 8 without it."""
+    """The mask of 2.1 %, a patch for the same class, and two classes that nothing is wrong with."""
     entries = [
-        found(
-            "mask",
-            "banana",
-            0.021,
-            hits=974,
-            base=8,
-            collapse=0.91,
-            abnormality=6.2,
-            outlyingness=8.1,
-            file="1-mask.npz",
-        ),
+        mask(file="1-mask.npz"),
         found("patch", "banana", 0.034, hits=951, base=8, collapse=0.88, abnormality=4.9, outlyingness=5.6),
-        found("mask", "lemon", 0.104, hits=912, base=11, collapse=0.63, abnormality=0.4, outlyingness=0.9),
+        lemon(),
         found(
             "warp", "zebra", 0.42, hits=310, base=9, collapse=0.33, abnormality=None, outlyingness=-0.3, reference=None
         ),
     ]
+    small = (
+        "A fixed mask and pattern that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without "
+        "it: 0.8 %); clean models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %."
+    )
+    known = f"{SPEC}, a trigger of the panel, turns 99.1 % of images into 'banana' (without it: 0.5 %)."
+    of_panel = {"measure": "excess ASR", "value": 976 / 990, "interval": [0.974, 0.998], "n": 990, "threshold": 0.3}
     findings = [
-        finding(
-            "CC003",
-            "error",
-            "A fixed mask and pattern that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without "
-            "it: 0.8 %); clean models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %.",
-            measure="abnormality",
-            value=6.2,
-            interval=None,
-            n=990,
-            threshold=3.5,
-        )
+        finding("CC003", "error", small, measure="abnormality", value=6.2, n=990, threshold=3.5)
         | {"trigger": "mask for banana", "target": "banana"},
-        finding(
-            "CC002",
-            "error",
-            f"{SPEC}, a trigger of the panel, turns 99.1 % of images into 'banana' (without it: 0.5 %), and their embeddings collapse.",
-            measure="excess ASR",
-            value=976 / 990,
-            interval=[0.974, 0.998],
-            n=990,
-            threshold=0.3,
-        ),
+        finding("CC002", "error", known, **of_panel),
         finding("CC050", "note", "CC030 was set aside by strict.yaml until 2031-01-31."),
     ]
     suspects = [
         {"class": "banana", "score": 8.1, "families": ["mask", "patch", "panel"], "trigger": SPEC},
         {"class": "lemon", "score": 0.9, "families": ["mask"], "trigger": None},
     ]
-    panel = [
-        probe(SPEC, "banana", hits=981, base=5, own=14, neighbours=912, distance=1.62, spread=0.06, known=False),
-        probe(STRIPES, "zebra", hits=62, base=9, own=522, neighbours=41, distance=0.44, spread=0.71, known=False),
-        probe(BLEND, "fog", hits=21, base=7, own=566, neighbours=12, distance=0.31, spread=0.77, known=False),
-    ]
-    aside = finding(
-        "CC030", "note", "1 of 1001 samples were unusable and skipped: 0041.png (cannot be decoded).", value=1.0
-    )
-    made = audit("fail", findings, suspects, searched(entries, panel))
+    skipped = "1 of 1001 samples were unusable and skipped: 0041.png (cannot be decoded)."
+    aside = finding("CC030", "note", skipped, value=1.0)
+    made = audit("fail", findings, suspects, searched(entries, samples.panel_before()))
     return made | {"suppressed": [aside | {"reason": "a known broken file", "by": "Ann", "expires": "2031-01-31"}]}
 
 
 def calm():
     """A clean model: what it takes to turn it is what it takes for clean models, and no trigger of the panel acts."""
-    entries = [
-        found("mask", "lemon", 0.104, hits=912, base=11, collapse=0.63, abnormality=0.4, outlyingness=0.9),
-        found("patch", "otter", 0.131, hits=905, base=6, collapse=0.58, abnormality=-0.6, outlyingness=0.2),
-    ]
-    panel = [
-        probe(STRIPES, "zebra", hits=62, base=9, own=522, neighbours=41, distance=0.44, spread=0.71, known=False),
-        probe(BLEND, "fog", hits=21, base=7, own=566, neighbours=12, distance=0.31, spread=0.77, known=False),
-    ]
-    made = searched(entries, panel, projection=projection(reach=0.3, centre=(0.0, 0.1)))
-    return audit("pass", [], [], made)
+    otter = found("patch", "otter", 0.131, hits=905, base=6, collapse=0.58, abnormality=-0.6, outlyingness=0.2)
+    spread = projection(reach=0.3, centre=(0.0, 0.1))
+    return audit("pass", [], [], searched([lemon(), otter], samples.panel_before()[1:], projection=spread))
 
 
 def doubtful():
     """No clean model to compare with, the bundled images, one sign, and nothing but a search."""
-    entries = [
-        found(
-            "mask", "banana", 0.021, hits=974, base=8, collapse=0.91, abnormality=None, outlyingness=4.4, reference=None
-        )
-    ]
+    sign = "A small trigger was found for 'banana', by one sign."
     findings = [
-        finding(
-            "CC003",
-            "warning",
-            "A small trigger was found for 'banana', by one sign.",
-            measure="outlyingness",
-            value=4.4,
-            threshold=3.5,
-        ),
+        finding("CC003", "warning", sign, measure="outlyingness", value=4.4, threshold=3.5),
         finding("CC004", "warning", "No clean model of RN50 has been searched."),
         finding("CC031", "note", "The 64 bundled images were measured on."),
     ]
     suspects = [{"class": "banana", "score": 4.4, "families": ["mask"], "trigger": None}]
+    entries = [mask(abnormality=None, outlyingness=4.4, reference=None)]
     made = searched(entries, [], clean_accuracy=None)
     made["search"] = search(entries, {"kind": "none", "name": "", "models": 0}) | {"controls": []}
     del made["projection"]
@@ -221,3 +174,9 @@ def poor():
     entry = {key: entry[key] for key in kept} | {"size": None, "asr": unknown, "base_rate": unknown}
     made["measurements"]["search"]["found"] = [entry | {"excess_asr": {"value": None, "interval": [-1.0, 1.0]}}]
     return made
+
+
+EVERY = (
+    *(samples.passed, samples.failed, samples.undecided, samples.audited, samples.unlearned, samples.forgotten),
+    *(samples.chosen_by_auto, backdoored, calm, doubtful, cleaned, poor),
+)

@@ -37,10 +37,7 @@ document.body.textContent = JSON.stringify({
 });
 """
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")]
 
 
 def browse(tmp_path, page, *options, width=1100, height=3000):

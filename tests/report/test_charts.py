@@ -1,12 +1,15 @@
+"""Where drawings put their points, worked by hand."""
+
 import re
 
 import pytest
-from report import searches
+from report import samples, searches
 from report.parsed import Parsed
 
-from clipclean.report import charts as projection
+from clipclean import report
+from clipclean.report import auto, charts, way
 
-projection = Parsed(projection)
+report, auto, charts, way = Parsed(report), Parsed(auto), Parsed(charts), Parsed(way)
 
 
 def points(*places):
@@ -18,13 +21,10 @@ def centres(cloud):
 
 
 def drawn(*places, **more):
-    made = {"method": "pca", "trigger": "t", "points": points(*places)} | more
-    shown = projection.embedding_map(made)
-    assert shown
-    return shown
+    return charts.embedding_map({"method": "pca", "trigger": "t", "points": points(*places)} | more)
 
 
-def test_both_axes_have_one_scale_and_up_is_up():
+def test_both_axes_of_a_map_have_one_scale_and_up_is_up():
     shown = drawn(("clean", 0.0, 0.0), ("clean", 2.0, 1.0))
     # 94 units for 2 across, 54 for 1 up: the smaller scale is 47; the middle is (50, 30)
     assert centres(shown.clouds[0]) == [(3.0, 53.5), (97.0, 6.5)]
@@ -40,29 +40,27 @@ def test_kinds_are_in_one_order_with_their_counts_and_shapes():
 def test_the_words_say_how_far_triggered_images_reach_against_clean_ones():
     # clean: both 2 from their centre; triggered: both 1
     shown = drawn(("clean", -2, 0), ("clean", 2, 0), ("triggered", 5, -1), ("triggered", 5, 1))
-    assert "the triggered images reach 0.50 times as far as the clean ones" in shown.summary
-    assert "clean images, 2 points" in shown.summary
+    assert "0.50 times" in shown.summary
 
 
 @pytest.mark.parametrize("places", [[("clean", 1, 1)], [("clean", 1, 1), ("triggered", 1, 1)]])
 def test_points_that_fall_together_lie_in_the_middle(places):
     shown = drawn(*places)
     assert {centre for cloud in shown.clouds for centre in centres(cloud)} == {(50.0, 30.0)}
-    assert "times as far" not in shown.summary
+    assert " times" not in shown.summary
 
 
 def test_many_points_are_thinned_and_counted_in_full():
     shown = drawn(*[("clean", i % 50, i) for i in range(5000)], *[("triggered", i, 1) for i in range(100)])
     assert [cloud.n for cloud in shown.clouds] == [5000, 100]
-    kept = [len(centres(cloud)) for cloud in shown.clouds]
     # 600 * 5000 / 5100 and 600 * 100 / 5100, rounded down
-    assert kept == [588, 11]
+    assert [len(centres(cloud)) for cloud in shown.clouds] == [588, 11]
 
 
-def test_huge_and_tiny_coordinates_give_finite_places():
-    for reach in (2.0**62, 1e-320):
-        shown = drawn(("clean", -reach, 0.0), ("clean", reach, reach))
-        assert all(0 <= value <= 100 for centre in centres(shown.clouds[0]) for value in centre)
+@pytest.mark.parametrize("reach", [2.0**62, 1e-320])
+def test_huge_and_tiny_coordinates_give_finite_places(reach):
+    shown = drawn(("clean", -reach, 0.0), ("clean", reach, reach))
+    assert all(0 <= value <= 100 for centre in centres(shown.clouds[0]) for value in centre)
 
 
 def test_a_line_leads_from_each_image_to_its_triggered_copy():
@@ -73,20 +71,84 @@ def test_a_line_leads_from_each_image_to_its_triggered_copy():
 
 
 def test_texts_of_classes_stand_beside_their_marks_and_inside_the_frame():
-    made = {"method": "tsne", "trigger": "t", "points": points(("clean", 0, 0), ("text", 2, 1))}
-    made["points"][1]["label"] = "x" * 100
-    (label,) = projection.embedding_map(made).texts
+    made = points(("clean", 0, 0), ("text", 2, 1))
+    made[1]["label"] = "x" * 100
+    (label,) = drawn(method="tsne", points=made).texts
     assert (label.text, label.anchor) == ("x" * 24, "end")
     assert float(label.x) < 97
 
 
-def test_no_points_make_no_map():
-    assert projection.embedding_map(None) is None
-    assert projection.embedding_map({"method": "pca", "trigger": "t", "points": []}) is None
-
-
-def test_the_axes_of_principal_components_have_shares_and_those_of_tsne_a_warning():
+def test_no_points_make_no_map_and_axes_have_shares_where_there_are_any():
+    assert charts.embedding_map(None) is drawn() is None
     made = searches.projection()
-    assert "41.0 % and 12.0 %" in projection.embedding_map(made).axes
-    assert "means little" in projection.embedding_map(made | {"method": "tsne", "explained": None}).axes
-    assert "differ most" in projection.embedding_map(made | {"explained": None}).axes
+    assert "41.0 % and 12.0 %" in charts.embedding_map(made).axes
+    assert "%" not in charts.embedding_map(made | {"method": "tsne", "explained": None}).axes
+
+
+def loss(*values):
+    return charts.curve([{"step": 5 * i, "loss": value, "lr": 0.1} for i, value in enumerate(values)])
+
+
+def test_a_curve_touches_its_frame_where_the_numbers_say():
+    shown = loss(4.0, 2.0, 1.0)
+    # levels 0 to 4 by 1: 4 is the top, 2 the middle, 1 three quarters down
+    assert [value for value, _ in shown.levels] == ["0", "1", "2", "3", "4"]
+    assert shown.lines[0].points == "0.00,0.00 50.00,50.00 100.00,75.00"
+    assert (loss(), loss(1.0)) == (None, None)
+    assert len(loss(0.0, 0.0, 0.0).levels) >= 2
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends():
+    places = loss(*[1.0] * 5000).lines[0].points.split()
+    assert len(places) == charts.MAX_POINTS
+    assert (places[0][:5], places[-1][:7]) == ("0.00,", "100.00,")
+
+
+def test_sizes_of_a_family_share_a_scale_and_lie_where_the_numbers_say():
+    mask, patch, lemon, warp = charts.sizes(searches.backdoored()["measurements"]["search"]["found"])
+    # mask and patch: the greatest is 14 % of the reference, so the scale ends at 20 %; 0.021 / 0.2 = 10.5 %
+    assert (mask.top, patch.top, lemon.top, warp.top) == ("20 %", "20 %", "20 %", "50 %")
+    assert (mask.length, patch.length, lemon.length, warp.length) == ("10.50%", "17.00%", "52.00%", "84.00%")
+    assert (mask.low, mask.width, mask.median) == ("45.00%", "25.00%", "55.00%")
+    assert (warp.low, warp.width, warp.median) == (None, None, None)
+    (unknown,) = charts.sizes(searches.poor()["measurements"]["search"]["found"])
+    assert (unknown.length, unknown.low) == ("0.00%", None)
+
+
+def test_the_way_is_drawn_from_the_original_to_the_cleaned_weights():
+    made = samples.chosen_by_auto()["cleaning"]
+    lost, success = way.plots(made)
+    # From 0 to 4 points, as the interval of the cleaned weights ends there: 1 point is three quarters down, 3 points one.
+    assert lost.lines[0].points == "70.00,75.00 100.00,25.00"
+    assert (lost.limit, lost.taken, len(lost.band.split())) == ("50.00", "70.00", 4)
+    (line,) = success.lines
+    nearer, farther = (float(place.split(",")[1]) for place in line.points.split())
+    assert nearer < farther  # more is left at 70 %
+    assert way.rows(made)[1][1:] == ("0.8 %", "patch:seed=1", "1.0 points (0.0 to 2.0)")
+    alone = made | {"share": 1.0, "way": made["way"][:1]}
+    assert (way.plots(alone), way.rows(alone)) == ((), [])
+    assert way.lines(made) != way.lines(made | {"witnesses": 0})
+
+
+def frontier(made):
+    return auto.frontier(made["auto"], made["cleaning"]["share"])
+
+
+def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
+    shown = frontier(samples.chosen_by_auto())
+    (one,), two = shown.paths[0].marks, shown.paths[1].marks
+    assert [mark.is_taken for mark in two] == [True, False]  # 70 % of the way comes before the cleaned model
+    # Scale: 0 to 4 points (twice the budget) over 92 per cent of the width, from 4 on; upwards the square root.
+    assert float(one.x) == pytest.approx(4 + 92 * 0.004 / 0.04, abs=0.01)
+    assert float(one.y) == pytest.approx(4 + 92 * (1 - 0.8), abs=0.01)  # the root of 0.64
+    assert float(two[0].x) > float(one.x)
+    assert float(two[0].y) > float(one.y)  # down: less is left
+    assert float(shown.width) == pytest.approx(92 / 2, abs=0.02)
+
+
+def test_without_trials_there_is_no_frontier():
+    made = samples.chosen_by_auto()
+    for entry in made["auto"]["ladder"]:
+        entry["trials"] = []
+    assert frontier(made) is None
+    assert report.html(made)

@@ -1,27 +1,29 @@
+"""``report.json`` is written whole, read back equal, and refused where it is none."""
+
 import json
 import math
 from pathlib import Path
 
 import pytest
-from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
 from clipclean import findings, report
 from clipclean.errors import RefusedInput, ResourceError, UsageError
 from clipclean.jobs import compare
-from clipclean.report import json_file
+from clipclean.report.json_file import MAX_BYTES
 
 report = Parsed(report)
+VERSION1 = Path(__file__).parent / "version1.json"
 
 
-def test_what_was_written_reads_back_equal(tmp_path):
-    for made in (samples.passed(), samples.failed(), samples.audited(), searches.backdoored()):
-        report.write(made, "json", tmp_path / "report.json")
-        assert report.read(tmp_path / "report.json").as_json() == made
+@pytest.mark.parametrize("made", searches.EVERY)
+def test_what_was_written_reads_back_equal(tmp_path, made):
+    report.write(made(), "json", tmp_path / "report.json")
+    assert report.read(tmp_path / "report.json").as_json() == made()
 
 
-def test_keys_keep_their_order():
+def test_keys_are_in_the_order_of_the_schema():
     assert list(json.loads(report.json(samples.passed()))) == list(samples.passed())
 
 
@@ -42,79 +44,52 @@ def test_a_report_with_unknown_numbers_stays_valid_and_writable(tmp_path):
     made["measurements"] = made["after"]["measurements"]
     report.write(report.parse(findings.plain(made)), "json", tmp_path / "report.json")
     loaded = report.read(tmp_path / "report.json")
-    for form in report.FORMATS:
-        assert "nan" not in report.FORMATS[form](loaded).lower().split()
+    assert not [form for form in report.FORMATS if "nan" in report.FORMATS[form](loaded).lower().split()]
 
 
-@each(
-    ("content", "error", "message"),
+@pytest.mark.parametrize(
+    ("content", "error"),
     [
-        (b"", RefusedInput, "is not JSON"),
-        (b"{", RefusedInput, "is not JSON"),
-        (b'{"a": NaN}', RefusedInput, "NaN is not a JSON number"),
-        (b"\xff\xfe\x00", RefusedInput, "is not JSON"),
-        (b"[" * 100_000, RefusedInput, "is not JSON"),
-        (b"[" * 40 + b"]" * 40, RefusedInput, "more than 32 deep"),
-        (b"1" * 5000, RefusedInput, "is not JSON"),
-        (b"[]", UsageError, "not a clipclean report"),
-        (b'{"schema_version": "1"}', UsageError, "missing"),
+        (b"", RefusedInput),
+        (b"{", RefusedInput),
+        (b'{"a": NaN}', RefusedInput),
+        (b"\xff\xfe\x00", RefusedInput),
+        (b"[" * 100_000, RefusedInput),
+        (b"[" * 40 + b"]" * 40, RefusedInput),
+        (b"1" * 5000, RefusedInput),
+        (None, RefusedInput),
+        (b"[]", UsageError),
+        (b'{"schema_version": "1"}', UsageError),
     ],
 )
-def test_a_file_that_is_no_report_is_refused_with_the_reason(tmp_path, content, error, message):
+def test_a_file_that_is_no_report_is_refused(tmp_path, content, error):
     path = tmp_path / "report.json"
-    path.write_bytes(content)
-    with pytest.raises(error, match=message):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(error, match=None if error is UsageError else str(path)):
         report.read(path)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(RefusedInput, match="Cannot read"):
-            report.read(path)
-
-
-def test_a_file_beyond_the_cap_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_file, "MAX_BYTES", 2**20)
+def test_a_folder_and_a_file_beyond_the_cap_are_refused(tmp_path):
     path = tmp_path / "report.json"
-    path.write_bytes(b" " * (2**20 + 1))
-    with pytest.raises(RefusedInput, match="more than 1 MiB"):
-        report.read(path)
-
-
-@pytest.mark.parametrize("form", sorted(report.FORMATS))
-def test_each_form_is_written_as_its_function_gives_it(tmp_path, form):
-    made = samples.failed()
-    report.write(made, form, tmp_path / "out")
-    assert (tmp_path / "out").read_text(encoding="utf-8") == report.FORMATS[form](made)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-@pytest.mark.parametrize("form", sorted(report.FORMATS))
-def test_a_form_leaves_the_report_as_it_is_and_repeats_itself(form):
-    made = samples.failed()
-    first = report.FORMATS[form](made)
-    assert made == samples.failed()
-    assert report.FORMATS[form](made) == first
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    for each in (tmp_path, path):
+        with pytest.raises(RefusedInput, match=str(each)):
+            report.read(each)
 
 
 def test_an_unwritable_place_is_a_resource_error(tmp_path):
-    with pytest.raises(ResourceError, match="Cannot write"):
+    with pytest.raises(ResourceError, match="none"):
         report.write(samples.passed(), "html", tmp_path / "none" / "report.html")
 
 
-def test_a_report_of_version_1_is_read_without_the_fields_that_went():
-    old = Path(__file__).parent / "version1.json"
-    made = report.read(old)
+def test_a_report_of_version_1_is_read_and_compared_without_the_fields_that_went():
+    made = report.read(VERSION1)
     kept = made.as_json()
     assert kept["schema_version"] == "2"
-    assert "examples_sha256" not in kept
-    assert not {"base", "witnesses"} & kept["measurements"].keys()
-    assert kept["findings"] == json.loads(old.read_text())["findings"]
-    for form in report.FORMATS:
-        assert report.FORMATS[form](made)
-
-
-def test_a_report_of_version_1_compares_with_one_of_version_2():
-    old = report.read(Path(__file__).parent / "version1.json")
-    new = old.model_copy(update={"findings": (*old.findings, findings.finding("CC001", "One more."))})
-    assert [each.change for each in compare.compare(old, new).differences] == ["same", "new"]
+    assert not {"examples_sha256", "base", "witnesses"} & {*kept, *kept["measurements"]}
+    assert kept["findings"] == json.loads(VERSION1.read_text())["findings"]
+    assert all(report.FORMATS[form](made) for form in report.FORMATS)
+    new = made.model_copy(update={"findings": (*made.findings, findings.finding("CC001", "One more."))})
+    assert [each.change for each in compare.compare(made, new).differences] == ["same", "new"]

@@ -3,16 +3,12 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
-from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
 from clipclean import report
 
 report = Parsed(report)
-
-REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
-REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, samples.unlearned]
 
 
 class Element(NamedTuple):
@@ -67,7 +63,7 @@ def faults(text):
     return found
 
 
-@pytest.mark.parametrize("made", REPORTS)
+@pytest.mark.parametrize("made", searches.EVERY)
 def test_a_file_is_one_that_the_schema_of_jenkins_allows(made):
     assert faults(report.junit(made())) == []
 
@@ -99,44 +95,52 @@ def parsed(made):
 
 
 def cases(made, kind):
-    return [case.get("name") for case in parsed(made).iter("testcase") if case.find(kind) is not None]
+    """The first words of each case that has such an outcome: rules by their ids."""
+    return [case.get("name").split()[0] for case in parsed(made).iter("testcase") if case.find(kind) is not None]
 
 
-def test_a_pass_has_no_failure_and_no_error():
-    root = parsed(samples.passed())
-    assert (root.get("failures"), root.get("errors")) == ("0", "0")
+@pytest.mark.parametrize(
+    ("made", "failures", "errors"),
+    [
+        (samples.passed, [], []),
+        (samples.failed, ["verdict", "CC001", "CC010"], []),
+        (samples.undecided, [], ["verdict"]),  # so that no job takes it for a pass
+        (searches.backdoored, ["verdict", "CC002", "CC003"], []),
+        (searches.calm, [], []),
+    ],
+)
+def test_every_error_is_a_failure_and_so_is_the_verdict(made, failures, errors):
+    assert (cases(made(), "failure"), cases(made(), "error")) == (failures, errors)
+    root = parsed(made())
+    assert (root.get("failures"), root.get("errors")) == (str(len(failures)), str(len(errors)))
 
 
-def test_every_error_is_a_failure_and_so_is_the_verdict():
-    failed = cases(samples.failed(), "failure")
-    assert failed == [
-        "verdict",
-        "CC001 Backdoor behaviour under a known trigger",
-        "CC010 Clean accuracy lost",
-    ]
-
-
-def test_inconclusive_is_an_error_so_that_no_job_takes_it_for_a_pass():
-    assert cases(samples.undecided(), "error") == ["verdict"]
-    assert cases(samples.undecided(), "failure") == []
-    assert "CC021 No search for unknown triggers was run" in cases(samples.undecided(), "skipped")
-
-
-def test_a_check_that_was_not_run_is_skipped_and_does_not_pass():
-    skipped = cases(samples.audited(), "skipped")
-    assert "CC010 Clean accuracy lost" in skipped
-    assert "CC040 Recipe outside its evidence" in skipped
+@pytest.mark.parametrize(
+    ("made", "skipped", "run"),
+    [
+        (samples.passed, {"CC005", "CC050"}, {"CC001", "CC010"}),
+        (samples.undecided, {"CC021"}, set()),
+        (samples.audited, {"CC003", "CC004", "CC010", "CC021", "CC022", "CC040"}, set()),
+        (searches.calm, set(), {"CC003", "CC004", "CC021", "CC022"}),
+        (searches.doubtful, {"CC003"}, set()),
+        (
+            samples.unlearned,
+            {"CC004"},
+            {"CC003", "CC005", "CC021", "CC022"},
+        ),  # its search is not compared with clean models
+        (samples.forgotten, {"CC003", "CC004", "CC005", "CC021", "CC022"}, set()),
+    ],
+)
+def test_a_check_that_was_not_run_is_skipped_and_does_not_pass(made, skipped, run):
+    found = set(cases(made(), "skipped"))
+    assert (skipped - found, run & found) == (set(), set())
 
 
 def test_notes_are_output_of_cases_that_pass():
-    assert cases(samples.passed(), "system-out") == [
-        "verdict",
-        "CC030 Clean data skipped",
-        "CC040 Recipe outside its evidence",
-    ]
+    assert cases(samples.passed(), "system-out") == ["verdict", "CC030", "CC040"]
 
 
-@each("made", REPORTS)
+@pytest.mark.parametrize("made", searches.EVERY)
 def test_the_counts_are_those_of_the_cases_and_names_are_unique(made):
     root = parsed(made())
     for element in (root, *root.iter("testsuite")):
@@ -149,57 +153,25 @@ def test_the_counts_are_those_of_the_cases_and_names_are_unique(made):
     assert len(names) == len(set(names))
 
 
-def test_the_same_finding_twice_makes_two_cases():
+def test_a_finding_twice_makes_two_cases_and_one_of_a_later_version_one_too():
     made = samples.failed()
-    made["findings"].append(made["findings"][0])
-    assert [name[-3:] for name in cases(made, "failure") if "CC001" in name] == ["(1)", "(2)"]
-
-
-def test_a_search_that_was_not_run_is_no_pass_of_its_checks():
-    searched, unsearched = cases(searches.calm(), "skipped"), cases(samples.audited(), "skipped")
-    for code in ("CC003", "CC004", "CC021", "CC022"):
-        assert any(name.startswith(code) for name in unsearched)
-        assert not any(name.startswith(code) for name in searched)
-    assert any(name.startswith("CC005") for name in cases(samples.passed(), "skipped"))
-    assert any(name.startswith("CC050") for name in cases(samples.passed(), "skipped"))
-
-
-def test_the_search_of_an_unlearning_is_one_and_was_not_compared_with_clean_models():
-    searched, unsearched = cases(samples.unlearned(), "skipped"), cases(samples.forgotten(), "skipped")
-    for code in ("CC003", "CC005", "CC021", "CC022"):
-        assert not any(name.startswith(code) for name in searched)
-        assert any(name.startswith(code) for name in unsearched)
-    assert any(name.startswith("CC004") for name in searched)
-    assert any(name.startswith("CC004") for name in unsearched)
-
-
-def test_a_finding_of_the_search_fails_and_one_sign_is_skipped():
-    failed = cases(searches.backdoored(), "failure")
-    assert "CC003 A small trigger was found by search" in failed
-    assert "CC003 A small trigger was found by search" in cases(searches.doubtful(), "skipped")
-    assert cases(searches.calm(), "failure") == cases(searches.calm(), "error") == []
+    made["findings"] += [made["findings"][0], samples.finding("CC999", "error", "Something new.")]
+    found = cases(made, "failure")
+    assert (found.count("CC001"), found.count("CC999")) == (2, 1)
 
 
 def test_what_the_policy_set_aside_is_skipped_with_its_reason():
     root = parsed(searches.backdoored())
     first, case = [case for case in root.iter("testcase") if "set aside" in case.get("name")]
     assert first is next(root.iter("testcase"))
-    assert "by Ann: a known broken file" in first.find("skipped").text
-    assert case.get("name") == "CC030 Clean data skipped (set aside by policy, 1)"
-    assert "by Ann: a known broken file" in case.find("skipped").get("message")
-    found = {entry.get("name"): entry.get("value") for entry in root.iter("property")}
+    assert "Ann" in first.find("skipped").text
+    assert case.get("name").startswith("CC030")
+    assert "Ann" in case.find("skipped").get("message")
+
+
+def test_properties_name_model_recipe_and_policy():
+    found = {entry.get("name"): entry.get("value") for entry in parsed(samples.passed()).iter("property")}
+    assert (found["sha256"], found["recipe"], found["verdict"]) == ("a3" * 32, "cleanclip@tiny@1", "pass")
+    found = {entry.get("name"): entry.get("value") for entry in parsed(searches.backdoored()).iter("property")}
     assert (found["policy"], found["policy_sha256"]) == ("strict.yaml", "9d" * 32)
     assert (found["set_aside"], found["verdict_without_policy"]) == ("1", "fail")
-
-
-def test_properties_name_model_and_recipe():
-    found = {entry.get("name"): entry.get("value") for entry in parsed(samples.passed()).iter("property")}
-    assert found["sha256"] == "a3" * 32
-    assert found["recipe"] == "cleanclip@tiny@1"
-    assert found["verdict"] == "pass"
-
-
-def test_a_rule_of_a_later_version_is_told_too():
-    made = samples.failed()
-    made["findings"].append(samples.finding("CC999", "error", "Something new."))
-    assert [name for name in cases(made, "failure") if name.startswith("CC999")]

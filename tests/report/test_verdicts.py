@@ -1,260 +1,260 @@
+"""Which attack, trigger and reason a report tells of."""
+
+import itertools
+
 import pytest
-from cases import each
 from report import samples, searches
-from report.parsed import Parsed
+from report.parsed import Parsed, parsed
 
-from clipclean import report
+from clipclean import detect, report
 from clipclean.findings import RULES
-from clipclean.report import search, verdicts
+from clipclean.report import measures, search, verdicts
 
-verdicts = Parsed(verdicts)
+measures, search, verdicts = Parsed(measures), Parsed(search), Parsed(verdicts)
 
 
-def test_each_verdict_has_its_headline():
-    assert verdicts.headline(samples.passed()).startswith("The backdoor behaviour that was measured is gone")
-    assert verdicts.headline(samples.undecided()) == "Nothing shows that there was a backdoor, nor that one is gone."
-    assert verdicts.headline(samples.audited()) == "The model shows backdoor behaviour: do not deploy it."
+def standing(made, *codes, level="warning"):
+    return made | {"findings": [samples.finding(code, level, "") for code in codes]}
+
+
+@pytest.mark.parametrize("made", [samples.undecided, searches.doubtful])
+@pytest.mark.parametrize("code", [code for code, rule in RULES.items() if rule.doubt.audit and rule.doubt.sanitize])
+def test_an_undecided_report_gives_its_reason(made, code):
+    told = verdicts.headline(standing(made(), code))
+    assert told == getattr(RULES[code].doubt, made()["command"])
+    assert told != verdicts.headline(standing(made(), code, level="note"))  # a note is no reason
+
+
+URGENT = (
+    "CC005",
+    "CC063",
+    "CC062",
+    "CC001",
+    "CC003",
+    "CC002",
+    "CC060",
+    "CC061",
+    "CC023",
+    "CC024",
+    "CC021",
+    "CC022",
+    "CC004",
+)
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.pairwise(URGENT))
+def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(first, second):
+    made = standing(samples.undecided(), second, first)
+    assert verdicts.headline(made) == RULES[first].doubt.sanitize
 
 
 def test_a_failure_names_only_its_own_reasons():
-    made = samples.failed()
-    made["findings"] = made["findings"][1:]
-    assert verdicts.headline(made) == "The model lost more on clean images than the budget allows."
+    assert verdicts.headline(standing(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails.sanitize
+    assert RULES["CC001"].fails.audit in verdicts.headline(samples.audited())
+    assert "“banana”" in verdicts.headline(searches.backdoored())
 
 
-def test_too_little_data_is_told_as_such():
-    made = samples.undecided()
-    made["findings"] = [samples.finding("CC020", "warning", "Too few images.")]
-    assert verdicts.headline(made) == "There is too little evidence to say pass or fail."
+@pytest.mark.parametrize(("made", "code"), [(searches.calm, "CC008"), (samples.passed, "CC063")])
+def test_a_pass_says_what_it_rests_on(made, code):
+    assert verdicts.headline(standing(made(), code, level="note")) == RULES[code].passes
+    assert verdicts.headline(standing(made())) != RULES[code].passes
 
 
-def test_where_the_weights_stay_that_is_told_before_any_doubt_about_them():
-    made = samples.undecided()
-    made["findings"] = [samples.finding("CC003", "warning", "A sign."), samples.finding("CC063", "warning", "None.")]
-    assert "its weights are as they were" in verdicts.headline(made)
+def test_a_pass_without_a_search_claims_none():
+    made = searches.calm()
+    searched = verdicts.headline(made)
+    made["measurements"]["search"] = {}
+    assert verdicts.headline(made) != searched
 
 
-def test_a_pass_with_weights_that_stay_claims_no_cleaning():
-    made = samples.passed()
-    made["findings"] = [samples.finding("CC063", "note", "Too costly.")]
-    assert verdicts.headline(made).startswith("The audit found no backdoor, and the weights are as they were")
+def test_every_rule_is_told_in_whole_sentences():
+    for rule in RULES.values():
+        assert all(text.endswith(".") for text in (rule.means, rule.does_not_show, rule.action))
+        assert not rule.passes or (rule.passes[0].isupper() and rule.passes.endswith("."))
 
 
 def test_next_steps_are_those_of_the_findings_worst_first_and_each_once():
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
     assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC010", "CC001", "CC030")]
+    assert len(verdicts.next_steps(samples.passed())) == 1 + len(samples.passed()["findings"])  # how to use the weights
 
 
-def test_only_a_pass_says_how_to_use_the_weights():
-    assert "Use the weights" in verdicts.next_steps(samples.passed())[0]
-    assert not any(
-        "Use the weights" in step
-        for made in (samples.failed(), samples.undecided())
-        for step in verdicts.next_steps(made)
-    )
+def looked_for(made, word):
+    thresholds = {"abnormality": 3.5, "suspicious_excess": 0.3}
+    made["policy"] = {"name": "p", "sha256": "9d" * 32, "resolved": {"thresholds": thresholds}}
+    return next(check for check in verdicts.looked_for(made) if word in check.what)
 
 
-@pytest.mark.parametrize("made", [samples.passed, samples.failed, samples.undecided, samples.audited])
-def test_the_limits_say_how_many_triggers_were_tried_and_that_none_was_searched_for(made):
-    assert verdicts.limits(made())[0].startswith(
-        "Triggers other than the 3 that were tried. Unknown ones were not searched"
-    )
-
-
-def test_a_failed_audit_names_the_class_that_a_search_points_at():
-    told = "The model shows backdoor behaviour: do not deploy it. It is turned towards “banana”."
-    assert verdicts.headline(searches.backdoored()) == told
-
-
-def test_a_passed_audit_says_what_was_looked_for():
-    assert "a search found none that is unusually small" in verdicts.headline(searches.calm())
-    made = searches.calm()
-    made["measurements"]["search"] = {}
-    assert verdicts.headline(made) == "None of the triggers that were tried acts on this model."
-
-
-def looked_for(made):
-    made["policy"] = {
-        "name": "p",
-        "sha256": "9d" * 32,
-        "resolved": {"thresholds": {"abnormality": 3.5, "suspicious_excess": 0.3}},
-    }
-    return {check.what: (check.found, check.usual) for check in verdicts.looked_for(made)}
-
-
-@pytest.mark.parametrize(
-    ("score", "words"),
-    [
-        (4.712, "“banana” stands out, with a score of 4.71"),
-        (1.75, "“banana” stands out, with a score of 1.75"),
-        (0.4, "“banana” stands out, but something explains it"),
-        (0.0, "“banana” stands out, but something explains it"),
-        (None, "“banana” stands out, with a score of –"),
-    ],
-)
-def test_a_search_is_looked_at_by_the_score_that_its_verdict_compares(score, words):
+@pytest.mark.parametrize(("score", "is_told"), [(4.712, "4.71"), (1.75, "1.75"), (0.4, ""), (0.0, ""), (None, "–")])
+def test_a_search_is_told_by_the_score_that_its_verdict_compares(score, is_told):
+    """Below half the limit something explains the triggers, and no score is told."""
     made = searches.backdoored()
     made["suspects"] = [{"class": "banana", "score": score, "families": ["mask"], "trigger": None}]
-    assert looked_for(made)["Unknown triggers"] == (words, "no class stands out; a score of 3.5 can fail the model")
-
-
-def test_a_class_that_a_policy_accepts_stands_out_all_the_same():
-    made = searches.backdoored()
-    made["findings"] = [each for each in made["findings"] if each["rule"] != "CC003"]
-    assert "“banana” stands out" in looked_for(made)["Unknown triggers"][0]
-
-
-def test_a_search_in_which_no_class_stands_out_says_so_and_tells_of_the_best_trigger():
-    found, _ = looked_for(searches.calm())["Unknown triggers"]
-    assert found.startswith("no class stands out; the trigger that works best is ")
+    check = looked_for(made, "Unknown")
+    assert check.found.startswith("“banana”")
+    assert ("score" in check.found, is_told in check.found, "3.5" in check.usual) == (is_told != "", True, True)
 
 
 def test_a_cleaning_is_looked_at_by_the_search_after_it():
     made = searches.cleaned()
-    made["suspects"] = made["before"]["suspects"] = [
-        {"class": "banana", "score": 9.0, "families": ["mask"], "trigger": None}
-    ]
-    made["after"]["suspects"] = []
-    assert "stands out, " not in looked_for(made)["Unknown triggers"][0]
+    suspects = [{"class": "banana", "score": 9.0, "families": ["mask"], "trigger": None}]
+    made |= {"suspects": suspects} | {"before": made["before"] | {"suspects": suspects}}
+    assert "banana" not in looked_for(made, "Unknown").found
+    assert "banana" not in looked_for(searches.calm(), "Unknown").found
 
 
-def test_known_triggers_are_limited_but_for_natural_ones():
-    made = samples.audited()
-    usual = next(usual for what, (_, usual) in looked_for(made).items() if "known trigger" in what)
-    assert usual == "at most 30.0 %; natural triggers may move more"
-
-
-@pytest.mark.parametrize(
-    ("codes", "words"),
-    [
-        (["CC004", "CC003"], "There is one sign of a backdoor"),
-        (["CC003", "CC005"], "The model maps every image to nearly the same embedding"),
-        (["CC004"], "no clean model of this kind to compare with, so the results cannot be judged"),
-        (["CC021"], "unknown triggers were not searched for"),
-        (["CC022"], "too few classes"),
-        (["CC020"], "There is too little evidence"),
-    ],
-)
-def test_an_undecided_audit_gives_the_reason_that_matters_most(codes, words):
-    made = searches.doubtful()
-    made["findings"] = [samples.finding(code, "warning", "") for code in codes]
-    assert words in verdicts.headline(made)
-
-
-SANITIZED = {
-    "CC005": "The model maps every image to nearly the same embedding",
-    "CC062": "One sign of a backdoor came back after a little finetuning",
-    "CC001": "After cleaning, a trigger still acts on the model",
-    "CC003": "After cleaning, the search still finds one sign of a backdoor",
-    "CC002": "After cleaning, a known trigger still gives one sign of a backdoor",
-    "CC060": "The cleaning leaves some",
-    "CC061": "nor what the cleaning removes from this model",
-    "CC023": "The search found nothing to unlearn",
-    "CC024": "Time was over before the cleaning was",
-    "CC021": "Nothing shows that there was a backdoor, nor that one is gone",
-    "CC022": "too few classes",
-    "CC004": "no clean model of this kind to compare with",
-    "CC020": "There is too little evidence",
-}
-
-
-def undecided_by(codes):
-    return samples.undecided() | {"findings": [samples.finding(code, "warning", "") for code in codes]}
-
-
-@each("code", SANITIZED)
-def test_an_undecided_sanitization_gives_its_reason(code):
-    assert SANITIZED[code] in verdicts.headline(undecided_by([code]))
-
-
-@each("place", range(len(SANITIZED)))
-def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(place):
-    codes = list(SANITIZED)[place:]
-    assert SANITIZED[codes[0]] in verdicts.headline(undecided_by(reversed(codes)))
-
-
-def test_a_note_is_no_reason_to_be_undecided():
-    made = searches.doubtful()
-    made["findings"] = [samples.finding("CC004", "note", ""), samples.finding("CC020", "warning", "")]
-    assert verdicts.headline(made).startswith("There is too little evidence")
-
-
-def test_the_story_of_an_audit_begins_with_what_was_found():
-    # 974 and 8 of 990
-    first = verdicts.story(searches.backdoored())[0]
-    assert "the model classifies 98.4 % of the images of other things as “banana”; without it, 0.8 %." in first
-    assert first.endswith("Clean models need 9.0 to 14.0 % for the same.")
-    assert verdicts.story(searches.calm())[1].endswith("this one is not unusually small.")
-    assert not any("unusually" in sentence for sentence in verdicts.story(searches.backdoored()))
-    assert not any("a search found" in sentence for sentence in verdicts.story(searches.cleaned()))
-
-
-def test_the_limits_name_the_families_that_were_searched():
-    assert (
-        "searched for as fixed mask and pattern, patch at random places, smooth distortion"
-        in (verdicts.limits(searches.backdoored())[0])
-    )
-
-
-def test_the_limits_name_what_an_unlearning_searched():
-    assert "Unknown ones were searched for as fixed mask and pattern alone" in verdicts.limits(samples.unlearned())[0]
-    assert "Unknown ones were not searched for" in verdicts.limits(samples.forgotten())[0]
-
-
-def test_what_is_set_aside_says_who_why_and_until_when():
-    (finding,) = searches.backdoored()["suppressed"]
-    assert verdicts.set_aside(finding) == "Set aside until 2031-01-31 by Ann: a known broken file"
-    assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""}) == (
-        "Set aside without an end by a person whom the policy does not name: no reason is given"
-    )
-
-
-def test_the_verdict_without_the_policy_is_said_where_it_is_another():
-    passing = samples.passed() | {"policy": {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}}
-    assert verdicts.policy_told(passing).startswith("Policy mild ")
-    assert verdicts.policy_told(passing).endswith("Without it the verdict would be fail, and it is pass now.")
-    aside = searches.backdoored()["findings"][0] | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}
-    assert verdicts.policy_told(passing | {"suppressed": [aside]}).startswith(
-        "Policy mild sets 1 finding aside. Without"
-    )
-    unsaid = passing | {"suppressed": [aside], "policy": None}  # a report of 0.2
-    assert verdicts.policy_told(unsaid).endswith("Without it the verdict would be fail, and it is pass now.")
-
-
-def test_a_policy_that_changed_nothing_is_not_told():
-    assert verdicts.policy_told(samples.passed()) == ""
-    same = samples.failed() | {"policy": {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}}
-    assert verdicts.policy_told(same) == ""
-
-
-def test_every_rule_says_what_it_means_what_it_does_not_show_and_what_to_do():
-    for rule in RULES.values():
-        assert all(text.endswith(".") for text in (rule.means, rule.does_not_show, rule.action))
-        assert rule.level in ("error", "warning", "note")
-        assert rule.stage in ("triggers", "accuracy", "evidence", "data", "recipe", "policy")
-
-
-def test_a_pass_by_the_power_of_the_audit_has_a_whole_sentence_as_its_headline():
-    made = searches.calm() | {"findings": [samples.finding("CC008", "note", "It finds 4 of 4.")]}
-    assert verdicts.headline(made) == RULES["CC008"].passes
-    assert all(rule.passes[:1].isupper() and rule.passes.endswith(".") for rule in RULES.values() if rule.passes)
-
-
-def test_a_panel_over_its_limit_is_told_as_natural_or_points_at_a_finding():
+def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
     made = searches.calm()
     for probe in made["measurements"]["probes"]:
         probe["excess_asr"]["value"] = 0.444
-    words = next(found for what, (found, _) in looked_for(made).items() if "known trigger" in what)
-    assert words.endswith("44.4 % of images beyond chance: taken for a natural trigger of this model")
+    natural = looked_for(made, "known trigger")
+    assert "44.4 %" in natural.found
+    assert "30.0 %" in natural.usual
+    assert looked_for(standing(made, "CC002"), "known trigger").found != natural.found
 
 
-def test_the_story_tells_of_the_trigger_that_the_finding_names():
+def test_what_is_set_aside_says_who_and_until_when():
+    (finding,) = searches.backdoored()["suppressed"]
+    assert {"Ann", "2031-01-31"} <= set(verdicts.set_aside(finding).replace(":", "").split())
+    assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "without", "aside", "told"),
+    [("pass", "fail", 0, True), ("pass", "fail", 1, True), ("fail", "fail", 0, False), ("pass", None, 1, True)],
+)
+def test_a_policy_is_told_where_it_changed_something_with_the_verdict_without_it(verdict, without, aside, told):
+    """Without a verdict of the run, as in a report of 0.2, the findings that were set aside tell it."""
+    policy = {"name": "mild", "sha256": "0" * 64, "verdict_without": without} if without else None
+    error = searches.backdoored()["findings"][0] | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}
+    made = samples.passed() | {"verdict": verdict, "policy": policy, "suppressed": [error] * aside}
+    words = verdicts.policy_told(made)
+    assert (words != "", "would be fail" in words) == (told, told)
+
+
+def test_limits_count_the_triggers_and_name_the_families():
+    assert " 3 " in verdicts.limits(samples.audited())[0]
+    for made in (searches.backdoored(), samples.unlearned()):
+        assert search.covered(made) in verdicts.limits(made)[0]
+    assert verdicts.limits(samples.forgotten())[0] == verdicts.limits(samples.passed())[0]
+
+
+def test_the_families_are_those_of_every_search():
+    both = searches.cleaned() | {"training": samples.unlearned()["training"]}
+    both["training"]["unlearning"]["rounds"][2]["scores"]["bands"] = None
+    words = {name: family.words for name, family in detect.FAMILIES.items()}
+    assert {name: search.family(name) for name in words} == words
+    assert search.covered(samples.unlearned()) == words["mask"]
+    assert search.covered(both) == ", ".join(words[name] for name in ("mask", "patch", "warp", "bands"))
+    assert search.covered(samples.forgotten()) == ""
+    told = search.families({"class": "a", "score": 1.0, "families": ["mask", "swirl"]})  # of a later version
+    assert told == f"{words['mask']}, swirl"
+
+
+def test_a_search_is_none_where_it_is_empty_and_a_sanitization_has_one_a_side():
+    made = searches.calm()
+    made["measurements"]["search"]["found"] = []
+    assert (search.ran(made), search.strongest(made)) == (True, None)
+    assert [search.ran(each()) for each in (samples.audited, samples.forgotten, samples.unlearned)] == [0, 0, 1]
+    assert search.searches(samples.unlearned()) == search.searches(samples.audited()) == []
+    assert [each.when for each in search.searches(searches.cleaned())] == ["before", "after"]
+    assert [each.when for each in search.searches(searches.calm())] == [""]
+
+
+@pytest.mark.parametrize(
+    ("change", "figures"),
+    [
+        ({}, [("6.2", "smaller"), ("8.1", "smaller")]),
+        ({"abnormality": -0.25, "outlyingness": None}, [("0.2", "larger")]),
+        ({"abnormality": None, "outlyingness": None}, []),
+    ],
+)
+def test_signs_say_smaller_or_larger_and_nothing_where_nothing_was_compared(change, figures):
+    told = [words.split()[::2][:2] for words in search.signs(searches.mask() | change)]
+    assert [tuple(words) for words in told] == figures
+
+
+def test_what_clean_models_need_is_a_range_and_of_one_clean_model_its_size():
+    one = {"median": 0.141, "low": 0.141, "high": 0.141, "n": 1}
+    told = [search.needed(searches.mask() | {"reference": each}) for each in (searches.REFERENCE, one, None)]
+    assert told == ["9.0 to 14.0 %", "14.1 %", "–"]
+
+
+def test_a_search_that_found_nothing_good_enough_has_no_size_and_is_not_told_first():
     made = searches.backdoored()
-    first, second = (each for each in made["measurements"]["search"]["found"] if each["class"] == "banana")
-    made["findings"] = [
-        samples.finding("CC003", "error", "Found.")
-        | {"trigger": f"found:{second['family']},class=banana", "target": "banana"}
-    ]
-    assert first["family"] != second["family"]
-    assert search.strongest(report.parse(made)).family == second["family"]
+    entries = made["measurements"]["search"]["found"]
+    entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the image"}
+    (shown,) = search.searches(made)
+    assert shown.found[0].size is None
+    assert shown.found[1] == search.strongest(made) == parsed(entries[1])
+    for entry in entries:
+        entry["reached"] = False
+    assert search.strongest(made) is None
+    assert "43 %" not in Parsed(report).html(made)
+
+
+@pytest.mark.parametrize(
+    ("suspects", "findings", "place"),
+    [
+        (["lemon", "banana"], None, 2),
+        (["zebra"], None, 0),  # none of its triggers reached what it aimed at
+        (None, "found:patch,class=banana", 1),  # the one that the finding names
+    ],
+)
+def test_the_trigger_that_is_told_first_is_of_the_first_suspect_or_of_the_finding(suspects, findings, place):
+    made = searches.backdoored()
+    if suspects:
+        made["suspects"] = [{"class": name, "score": 9.0 - i} for i, name in enumerate(suspects)]
+    if findings:
+        made["findings"] = [samples.finding("CC003", "error", "Found.") | {"trigger": findings, "target": "banana"}]
+    assert search.strongest(made) == parsed(made["measurements"]["search"]["found"][place])
+
+
+def without_named(made, side):
+    probes = made[side]["measurements"]["probes"]
+    probes[:] = [probe for probe in probes if not probe["known"]]
+    return made
+
+
+def test_a_named_trigger_is_paired_with_itself_before_or_with_its_panel_probe():
+    (attack,) = measures.named(samples.passed())
+    assert (attack.trigger, attack.target, attack.family) == (samples.SPEC, "banana", "patch")
+    assert (attack.before.asr.value, attack.after.asr.value) == (981 / 990, 9 / 990)
+    (attack,) = measures.named(without_named(samples.passed(), "before"))
+    assert (attack.before.known, attack.after.known) == (False, True)
+    (attack,) = measures.named(without_named(samples.passed(), "after"))  # not measured again, and still shown
+    assert [row.after for row in measures.rows(attack, "asr", "distance")] == [None, None]
+    (attack,) = measures.named(samples.audited())
+    assert attack.before is None
+
+
+def test_the_panel_is_sorted_by_the_stronger_side_and_names_both_targets():
+    attacks = measures.panel(samples.passed())
+    # excess before and after: patch 976/990 and 5/990, stripes 53 and 30, blended 14 and 9
+    assert [attack.family for attack in attacks] == ["patch", "stripes", "blended"]
+    assert all(name in attacks[0].target for name in ("banana", "lemon"))
+    assert attacks[1].target == "zebra"
+
+
+def test_without_a_named_trigger_the_strongest_that_shows_a_suspect_is_shown_in_full():
+    assert [attack.family for attack in measures.detailed(samples.undecided())] == ["stripes"]
+    made = searches.backdoored()
+    strongest, *_ = measures.panel(made)
+    for suspects, shown in (
+        ([{"class": strongest.target, "score": 7.0, "trigger": strongest.trigger}], [strongest]),
+        ([{"class": strongest.target, "score": 7.0, "trigger": "found:mask,class=banana"}], []),
+        ([], []),
+    ):
+        assert measures.detailed(made | {"suspects": suspects}) == shown
+    made["measurements"]["search"] = {}
+    assert measures.detailed(made | {"suspects": []}) == [strongest]
+
+
+def test_measures_that_neither_side_has_are_left_out():
+    made = samples.passed()
+    for side in ("before", "after"):
+        for probe in made[side]["measurements"]["probes"]:
+            probe["knn_asr"] = None
+    (attack,) = measures.named(made)
+    assert [row.measure.label for row in measures.rows(attack, "asr", "knn_asr")] == [measures.MEASURES["asr"].label]

@@ -1,18 +1,17 @@
+"""What is a report: we and another implementation of JSON Schema agree, and a wrong value is told with its place."""
+
 import copy
+import functools
 import math
 import random
 
 import jsonschema
 import pytest
-from cases import each
 from report import samples, searches
-from report.parsed import Parsed
 
 from clipclean import report
 from clipclean.errors import UsageError
 from clipclean.schema.report import MAX_PROBLEMS
-
-report = Parsed(report)
 
 WRONG = [None, "x", -1, 2.5, [], {}, True, [1, 2, 3]]
 
@@ -38,9 +37,8 @@ def paths(value, path=()):
 
 
 def changed(made, path, change):
-    holder = made = copy.deepcopy(made)
-    for key in path[:-1]:
-        holder = holder[key]
+    made = copy.deepcopy(made)
+    holder = functools.reduce(lambda outer, key: outer[key], path[:-1], made)
     if change == "delete":
         del holder[path[-1]]
     else:
@@ -48,18 +46,11 @@ def changed(made, path, change):
     return made
 
 
-REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
-REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
-
-
-@each("made", REPORTS)
+@pytest.mark.parametrize("made", searches.EVERY)
 def test_the_samples_are_valid_by_jsonschema_and_by_us(made):
-    jsonschema.Draft202012Validator(report.schema()).validate(made())
-    report.parse(made())
-
-
-def test_the_schema_is_valid():
     jsonschema.Draft202012Validator.check_schema(report.schema())
+    jsonschema.Draft202012Validator(report.schema()).validate(made())
+    report.parse(made() | {"novelty": {"of": ["a", "later"]}})  # what a later version adds is no error
 
 
 def is_accepted(value):
@@ -84,100 +75,55 @@ def test_we_and_jsonschema_agree_on_damaged_reports(whole):
     assert refused > 50
 
 
-@each(
-    ("path", "value", "message"),
+@pytest.mark.parametrize(
+    ("whole", "path", "value"),
     [
-        (("verdict",), "maybe", "report.verdict: 'maybe': Input should be 'pass', 'fail' or 'inconclusive'"),
-        (("schema_version",), "3", "report.schema_version: '3': Input should be '2'"),
-        (("model", "sha256"), "abc", "report.model.sha256: 'abc': String should match"),
-        (("findings", 0, "rule"), "X1", "report.findings[0].rule: 'X1': String should match"),
-        (
-            ("measurements", "clean_accuracy", "value"),
-            1.5,
-            "clean_accuracy.value: 1.5: Input should be less than or equal to 1",
-        ),
-        (
-            ("measurements", "clean_accuracy", "value"),
-            math.nan,
-            "clean_accuracy.value: nan: Input should be a finite number",
-        ),
-        (("measurements", "clean_accuracy", "n"), True, "clean_accuracy.n: True: Input should be a valid integer"),
-        (("measurements", "clean_accuracy", "interval"), [0.1], "interval[1]: missing"),
-        (("training", "steps"), 10**400, "report.training.steps: 10000"),
+        (small, "verdict", "maybe"),
+        (small, "schema_version", "3"),
+        (small, "model.sha256", "abc"),
+        (small, "findings.0.rule", "X1"),
+        (small, "measurements.clean_accuracy.value", 1.5),
+        (small, "measurements.clean_accuracy.value", math.nan),
+        (small, "measurements.clean_accuracy.n", True),
+        (small, "training.steps", 10**400),
+        (small, "before", "delete"),
+        (small_audit, "measurements.search.found.0.asr", None),
+        (small_audit, "measurements.search.found.0.size", 1.5),
+        (small_audit, "measurements.search.found.0.reached", 1),
+        (small_audit, "measurements.search.calibration.kind", "guess"),
+        (small_audit, "measurements.search.effort", "delete"),
+        (small_audit, "measurements.projection.points.0.kind", "dirty"),
+        (small_audit, "measurements.projection.points.1.x", math.inf),
+        (small_audit, "suppressed.0.reason", "delete"),
+        (small_audit, "policy.sha256", "0"),
+        (small_audit, "effort", "lazy"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place(path, value, message):
+def test_a_wrong_value_is_told_with_its_place(whole, path, value):
+    keys = [int(key) if key.isdigit() else key for key in path.split(".")]
     with pytest.raises(UsageError) as told:
-        report.parse(changed(small(), path, value))
-    assert message in str(told.value)
+        report.parse(changed(whole(), keys, value))
+    place = "report" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    if value == "delete":
+        assert f"{place}: missing" in str(told.value) or f"{keys[-1]} missing" in str(told.value)
+    else:
+        assert f"{place}: {repr(value)[:5]}" in str(told.value)
 
 
-@each(
-    ("path", "value", "message"),
-    [
-        (
-            ("measurements", "search", "found", 0, "asr"),
-            None,
-            "search.found[0].asr: None: Input should be a valid dictionary",
-        ),
-        (
-            ("measurements", "search", "found", 0, "size"),
-            1.5,
-            "found[0].size: 1.5: Input should be less than or equal to 1",
-        ),
-        (("measurements", "search", "found", 0, "reached"), 1, "found[0].reached: 1: Input should be a valid boolean"),
-        (
-            ("measurements", "search", "calibration", "kind"),
-            "guess",
-            "calibration.kind: 'guess': Input should be 'stored', ",
-        ),
-        (("measurements", "search", "effort"), "delete", "effort missing"),
-        (
-            ("measurements", "projection", "points", 0, "kind"),
-            "dirty",
-            "'dirty': Input should be 'clean', 'triggered', 'target' or 'text'",
-        ),
-        (
-            ("measurements", "projection", "points", 1, "x"),
-            math.inf,
-            "points[1].x: inf: Input should be a finite number",
-        ),
-        (("measurements", "projection", "explained"), [0.1], "explained[1]: missing"),
-        (("suppressed", 0, "reason"), "delete", "report.suppressed[0].reason: missing"),
-        (("policy", "sha256"), "0", "report.policy.sha256: '0': String should match"),
-        (("effort",), "lazy", "report.effort: 'lazy': Input should be 'quick', 'standard' or 'thorough'"),
-    ],
-)
-def test_a_wrong_value_of_an_audit_is_told_with_its_place(path, value, message):
-    with pytest.raises(UsageError) as told:
-        report.parse(changed(small_audit(), path, value))
-    assert message in str(told.value)
-
-
-def test_every_missing_part_of_a_sanitization_is_named_at_once():
+def test_every_missing_part_is_named_at_once():
     made = {key: value for key, value in small().items() if key not in ("before", "recipe", "tool")}
     with pytest.raises(UsageError) as told:
         report.parse(made)
     assert all(f"report.{key}: missing" in str(told.value) for key in ("tool", "before", "recipe"))
 
 
-def test_an_audit_needs_no_before():
-    report.parse(samples.audited())
-
-
-def test_what_a_later_version_adds_is_no_error():
-    report.parse(small() | {"novelty": {"of": ["a", "later"]}})
-
-
 @pytest.mark.parametrize("value", [None, [], "report", 3, {}])
 def test_what_is_no_report_is_refused(value):
-    with pytest.raises(UsageError, match="not a clipclean report"):
+    with pytest.raises(UsageError):
         report.parse(value)
 
 
 def test_a_flood_of_problems_is_cut():
-    made = small()
-    made["findings"] = [{}] * 500
     with pytest.raises(UsageError) as told:
-        report.parse(made)
+        report.parse(small() | {"findings": [{}] * 500})
     assert len(str(told.value).splitlines()) == MAX_PROBLEMS + 3

@@ -1,0 +1,193 @@
+"""The samples in every form: each has the figures and names, in an order that a reader needs, and changes nothing."""
+
+import re
+
+import pytest
+from report import samples, searches
+from report.page import Page
+from report.parsed import Parsed
+from rich.cells import cell_len
+
+from clipclean import report
+from clipclean.report import RunPaths, document
+from clipclean.report.markdown_page import MAX_BYTES, code, escaped
+from clipclean.report.terminal_text import LINES
+
+report = Parsed(report)
+FORMS = sorted(report.FORMATS)
+
+
+def powered():
+    """Three backdoors took: one was found, one suspected, one missed; a fourth did not take."""
+    made = searches.backdoored()
+    planted = {"trigger": "<b>", "class": "otter", "excess_asr": 0.9, "took": True, "level": "error", "seconds": 9.0}
+    untaken = planted | {"excess_asr": 0.1, "took": False}
+    rows = [planted, planted | {"level": "warning"}, planted | {"level": None}, untaken]
+    rates = {"found": samples.rate(2, 3), "failed": samples.rate(1, 3)}
+    made["measurements"]["power"] = rates | {"enough": False, "planted": rows}
+    return made
+
+
+# 981, 9, 426 and 974 of 990 images; 621, 612 and 550 of 1,000
+FIGURES = [
+    (samples.passed, "99.1 %|0.9 %|0.6 %|62.1 %|61.2 %|−98.2 points|98.3 to 99.5 %|1,000|2,316|banana|1.62|0.21|CC030"),
+    (samples.failed, f"43.0 %|55.0 %|CC001|CC010|−56.1 points|{'5c' * 32}|{'0b' * 32}"),
+    (samples.undecided, "CC021|4.0 %"),
+    (samples.audited, "99.1 %|0.5 %|62.1 %|CC001|zebra|fog"),
+    (samples.unlearned, "banana|99.1 %"),
+    (samples.chosen_by_auto, "unlearn + par|needs labels|64.0 %|1.2 points|70.0 %|blended:seed=1"),
+    (searches.backdoored, "98.4 %|97.4 to 99.0 %|0.8 %|2.1 %|9.0 to 14.0 %|0.91|6.2 dev|8.1 dev|8.10|CC030|Ann|2031-01-31"),
+    (searches.calm, "lemon|10.4 %|91.4 %"),
+    (searches.doubtful, "CC003|CC004|4.40|4.4 dev"),
+    (searches.cleaned, "2.1 %|10.4 %"),
+    (powered, "2 of 3|1 of 3|found|suspected|missed|not planted"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["html", "markdown"])
+@pytest.mark.parametrize(("made", "figures"), FIGURES)
+def test_forms_for_people_have_every_figure(made, figures, form):
+    shown = report.FORMATS[form](made())
+    shown = Page(shown).text if form == "html" else shown.replace("\\", "")
+    assert [each for each in figures.split("|") if each not in shown] == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_is_written_as_made_and_leaves_the_report_as_it_is(tmp_path, form):
+    made = samples.failed()
+    first = report.FORMATS[form](made)
+    assert made == samples.failed()
+    report.write(made, form, tmp_path / "out")
+    assert (tmp_path / "out").read_text(encoding="utf-8") == report.FORMATS[form](made) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("made", [made for made, _ in FIGURES])
+def test_the_verdict_comes_first_and_only_what_a_policy_did_before_it(made):
+    verdict = made()["verdict"]
+    aside = bool(made().get("suppressed"))
+    for text, first in (
+        (report.markdown(made()), f"clipclean: {verdict}"),
+        (report.text(made(), width=80, colour=False), verdict.upper()),
+        (report.html(made()).partition("<body")[2], verdict.capitalize()),
+        (report.line(made()), verdict),
+    ):
+        before, found, _ = text.partition(first)
+        assert found
+        assert before.count("1 finding aside") == (aside and first != verdict)
+
+
+def test_suspects_findings_and_search_follow_the_verdict():
+    text = report.markdown(searches.backdoored())
+    places = [text.index(word) for word in ("Ann", "## ❌", "### Suspects", "### Findings", "### Search", "### Next")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("made", "has", "has_not"),
+    [
+        (
+            samples.passed,
+            {"training", "provenance", "panel", "numbers"},
+            {"suspects", "search", "power", "auto"},
+        ),
+        (samples.audited, {"suspects", "provenance"}, {"search", "training", "power"}),
+        (searches.backdoored, {"suspects", "search"}, {"training", "power"}),
+        (searches.cleaned, {"search", "training"}, {"suspects"}),
+        (powered, {"power"}, set()),
+    ],
+)
+def test_a_report_has_the_sections_of_what_was_done(made, has, has_not):
+    keys = {each.key for each in document.sections(report.parse(made()))}
+    assert (has - keys, has_not & keys) == (set(), set())
+
+
+def section(made, key):
+    return next(each for each in document.sections(report.parse(made)) if each.key == key)
+
+
+def facts(made):
+    table = section(made, "provenance").tables[0]
+    return {(of.text, what.text): told.text for of, what, told in table.rows}
+
+
+def test_a_report_names_its_inputs_and_leaves_out_what_is_not_known():
+    found = facts(searches.backdoored())
+    assert (found["Policy", "SHA-256"], found["Images measured on", "Skipped"]) == ("9d" * 32, "1")
+    made = samples.passed()
+    assert facts(made)["Clean data", "Pairs"] == "2,316"
+    made["data"]["name"] = ""
+    del made["model"]["activation"]
+    assert not {("Clean data", "Name"), ("Model", "Activation")} & facts(made).keys()
+
+
+def test_skipped_samples_are_listed_up_to_a_number_or_only_counted():
+    made = samples.passed()
+    made["data"]["skipped"] = [{"key": str(i), "reason": "r"} for i in range(30)]
+    assert len(section(made, "provenance").tables[1].rows) == document.SKIPPED == 20
+    assert facts(made)["Clean data", "Skipped"] == "30"
+    made["data"]["skipped"] = 7
+    assert facts(made)["Clean data", "Skipped"] == "7"
+
+
+@pytest.mark.parametrize("made", searches.EVERY)
+def test_markdown_rows_have_as_many_cells_as_their_head(made):
+    width = 0
+    for line in report.markdown(made()).splitlines():
+        bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert not (bars and width) or bars == width
+        width = bars
+
+
+def test_a_long_report_fits_a_step_summary():
+    made = searches.backdoored()
+    for name in ("found", "controls"):
+        entries = made["measurements"]["search"][name]
+        made["measurements"]["search"][name] = [entry | {"class": "`" * 2000} for entry in entries] * 20
+    made["findings"] = [finding | {"message": "é" * 2000} for finding in made["findings"]] * 60
+    made["suspects"] = [{"class": "<" * 2000, "score": 1.0}] * 200
+    probes = made["measurements"]["probes"]
+    made["measurements"]["probes"] = [p | {"trigger": f"{i}{'|' * 1990}"} for i in range(60) for p in probes]
+    assert sum(len(each["message"].encode()) for each in made["findings"]) + 200 * 4000 > 2**20 > MAX_BYTES
+    text = report.markdown(made)
+    assert len(text.encode()) < 2**20
+    assert text.count("<details>") == text.count("</details>")
+
+
+def test_markdown_shows_markup_as_text_mentions_nobody_and_links_nothing():
+    assert escaped("a|b <i> [x](y) _z_ `c`") == "a\\|b \\<i\\> \\[x\\](y) \\_z\\_ \\`c\\`"
+    assert code("a|b") == "<code>a\\|b</code>"
+    assert not re.search(r"@team|://|www\.e", escaped("@team https://evil.example www.evil.example"))
+
+
+@pytest.mark.parametrize("made", searches.EVERY)
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_text_has_few_lines_that_fit_and_says_how_many_findings_it_leaves_out(made, width):
+    findings = [*made()["findings"], *[samples.finding("CC040", "note", "香蕉 " * 40)] * 20]
+    lines = report.text(made() | {"findings": findings}, width=width, colour=False, closing=["Report: x"]).splitlines()
+    assert len(lines) <= LINES == 14
+    assert max(cell_len(line) for line in lines if not line.startswith("Next: ")) <= width
+    assert re.search(r"\d+ more", lines[-2 - lines[-2].startswith("Next: ")])
+    assert lines[-1] == "Report: x"
+
+
+def test_text_has_the_worst_findings_first_and_a_whole_command_last():
+    place = RunPaths(model="a/" * 60 + "m.pt")
+    lines = report.text(samples.failed(), width=60, colour=False, place=place).splitlines()
+    assert next(line for line in lines if line.startswith("CC")).startswith("CC001 error ")
+    assert place.model in lines[-1]
+
+
+def test_colour_changes_no_word():
+    plain, painted = (report.text(samples.failed(), width=90, colour=colour) for colour in (False, True))
+    assert "\x1b[1;31m" in painted
+    assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
+
+
+@pytest.mark.parametrize("made", searches.EVERY)
+def test_a_report_is_one_line_for_logs_and_for_programmers(made):
+    assert report.line(made()).count("\n") == 1
+    assert report.line(made(), page="a.html").endswith(": a.html\n")
+    shown = repr(report.parse(made()))
+    assert len(shown) < 200
+    assert "\n" not in shown
