@@ -1,10 +1,10 @@
 """The choice: candidates from gentle to harsh, until one leaves no error and no doubt on the model.
 
-Where a trigger of the model acts, those that search for triggers come first. Each is tried on the copy, at the point where its walk back
-ends. If it leaves no canary there, after a benign finetuning either, and costs no more than the budget, it is run on the model. If that
-leaves an error or a doubt about a trigger, the next one follows, until none is left or the time is over. If no candidate passes on the
-copy, the one that leaves the fewest canaries is run. Written is the run with the fewest errors, then the fewest triggers in doubt, then
-the least loss.
+Where a trigger surely acts on the model, those that search for triggers come first, and each is run at once. Else each is tried on a copy
+with canaries, at the point where its walk back ends. If it leaves no canary there, after a benign finetuning either, and costs no more than
+the budget, it is run on the model. If that leaves an error or a doubt about a trigger, the next one follows, until none is left or the time
+is over. If no candidate passes on the copy, the one that leaves the fewest canaries is run. Written is the run with the fewest errors, then
+the fewest triggers in doubt, then the least loss.
 """
 
 from collections.abc import Callable, Sequence

@@ -174,7 +174,7 @@ class Auto(Section):
             "unlearn + par",
             "unlearn + par + mmcl(train.epochs=6, loss.preserve_weight=2)",
         ),
-        "Candidates in the order of trying, but for those that unlearn, which come first where a trigger acts: recipes, joined by + if several run in sequence, each with KEY=VALUE in brackets if "
+        "Candidates in the order of trying, but for those that unlearn, which come first where a trigger surely acts: recipes, joined by + if several run in sequence, each with KEY=VALUE in brackets if "
         "values differ.",
         min_length=1,
     )

@@ -187,11 +187,21 @@ def test_search_unlearning_and_rebound_run_through_on_a_planted_model(tmp_path, 
     assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100, batch=48)) == 0
     rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
     victim = job._replace(model=job.folder / "planted.pt")
-    more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
+    named = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
+    more = (
+        "--eval-data",
+        labelled,
+        "--set",
+        f"auto.ladder={json.dumps(['mmcl', rung])}",
+        "--set",
+        "auto.effort=quick",
+        *named,
+    )
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
     assert cli.main(command(victim, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)
     found = result(victim)
-    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
+    assert found["auto"]["ladder"][0]["rung"] == rung
+    assert not found["auto"]["canaries"]  # the named trigger acts, and is the evidence
     assert found["training"]["unlearning"]["rounds"]
     assert "found" in found["before"]["measurements"]["search"]
     assert "found" in found["after"]["measurements"]["search"]
