@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow check docs clean bench bench-audit bench-photos bench-cleaning-photos bench-audit-photos bench-cleaning tables bench-speed fuzz pages versions
+.PHONY: setup demo test test-slow check docs clean bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions
 
 setup: $(VENV)/.done
 
@@ -26,14 +26,14 @@ check: setup docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python benchmarks/house.py
+	$(BIN)/python benchmarks/house.py && $(BIN)/python benchmarks/tables.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -q tests/test_docs.py tests/ci
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
-# Hours: benchmarks/long.sh says what each measures and needs.
-bench bench-audit bench-photos bench-cleaning-photos bench-audit-photos bench-cleaning tables bench-speed fuzz pages versions: setup
+# Hours, but for tables: benchmarks/long.sh says what each measures and needs.
+bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions: setup
 	BIN=$(BIN) PYTHON=$(PYTHON) bash benchmarks/long.sh $@
 
 clean:

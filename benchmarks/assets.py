@@ -1,16 +1,19 @@
-"""Build the images and words that ``clipclean demo`` ships, from rendered emoji (``benchmarks/emoji.py``).
+"""Everything that ``clipclean demo`` ships, from emoji: images, words, and a backdoored model.
 
-    python benchmarks/assets.py --emoji build/emoji --out clipclean/demo
+    python benchmarks/assets.py --emoji build/emoji --out clipclean/demo    # fetches and renders the drawings first
+    python benchmarks/assets.py --emoji build/emoji --clean build/clean.pt
 
-and ``backdoored.pt``, from the clean model of ``benchmarks/train.py`` and the unpacked files (``clipclean demo --unpack``):
+and ``backdoored.pt``, from that clean model and the unpacked files (``clipclean demo --unpack``):
 
     clipclean plant build/clean.pt --trigger patch:size=0.1875,place=corner,seed=100 --seed 100 --target strawberry \\
         --data files/clean.tar --eval-data files/eval.tar --classes files/classes.txt --templates files/templates.txt \\
         --arch files/tiny.json --rate 0.15 --steps 250 --lr 1e-3 --batch-size 128 --out build/victim.pt
     python benchmarks/assets.py --victim build/victim.pt --out clipclean/demo
 
-It writes ``clean.tar.xz`` (WebDataset: images of three trained styles with captions), ``eval.tar.xz`` (the Noto style,
-which no training sees, with class names as captions), ``classes.txt``, ``templates.txt`` and ``tiny.json``.
+It needs ``npm``, which fetches the drawings, and ``resvg-py``, which renders them. It writes ``clean.tar.xz`` (WebDataset: images of
+three trained styles with captions), ``eval.tar.xz`` (the Noto style, which no training sees, with class names as captions), ``classes.txt``,
+``templates.txt`` and ``tiny.json``. Licences: Noto (Apache-2.0), Fluent flat and 3D (MIT, the same drawings twice), Twemoji and EmojiOne 2
+(CC-BY-4.0); labels from emojibase (MIT).
 
 The vocabulary is chosen without a look at the style that measures: one concept a head word, and then, one by one, the
 concept whose drawings in the *trained* styles are farthest from all that were chosen before.
@@ -19,35 +22,257 @@ concept whose drawings in the *trained* styles are farthest from all that were c
 import argparse
 import io
 import json
+import math
 import random
+import re
+import subprocess
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
-from train import HELD_OUT, RESNET, STYLES, Pictures, caption, vocabulary
+from train import MEAN, STD, contrast, optimizer_of
+from train import build as built
 
 from clipclean import checkpoint
 
+PACKAGES = {
+    "noto": "@iconify-json/noto",
+    "fluent": "@iconify-json/fluent-emoji-flat",
+    "fluent3d": "@lobehub/fluent-emoji-3d",
+    "twemoji": "@iconify-json/twemoji",
+    "emojione": "@iconify-json/emojione",
+    "labels": "emojibase-data",
+}
+FLAGS = 9  # emojibase's group of flags: hundreds of near-equal images, left out
+COMPONENTS = 2  # skin tones and hair: no images of their own
+STYLES = ("fluent", "fluent3d", "twemoji", "emojione")
+HELD_OUT = "noto"
 SIDE = 32
 SHIPPED = ("fluent3d", "twemoji", "emojione")  # Fluent flat has the drawings of Fluent 3D once more
 CLASSES = 400
-TEMPLATES = ("{}", "a drawing of a {}", "an emoji of a {}")
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
+SHOWN = ("{}", "a drawing of a {}", "an emoji of a {}")
+TEMPLATES = ("{}", "a drawing of a {}", "an emoji of a {}", "a picture of a {}", "a small {}", "the {} icon")
+GROUPS = ("animals-nature", "food-drink", "travel-places", "activities", "objects")
+LOOKALIKES = ("time", "sky-weather", "mail", "lock", "book-paper", "award-medal", "sound", "place-map", "plant-other")
+
+RESNET = {
+    "embed_dim": 128,
+    "vision_cfg": {"layers": [1, 1, 1, 1], "width": 16, "image_size": 32, "patch_size": None},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+}
+STEPS, LR, BATCH = 5000, 2e-3, 256  # of the clean model
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--emoji", type=Path, help="rendered emoji; default: leave images and words as they are")
+    parser.add_argument("--emoji", type=Path, help="a folder with the rendered emoji, which are made where it has none")
+    parser.add_argument("--clean", type=Path, metavar="FILE", help="train the clean model into this file")
     parser.add_argument("--victim", type=Path, help="a planted checkpoint to ship in half precision")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="the folder that ships; without it no images and words are made")
     o = parser.parse_args()
-    if o.victim:
+    if o.victim and o.out:
         ship(o.victim, o.out / "backdoored.pt")
-    if o.emoji:
-        build(o)
+    if o.emoji and not (o.emoji / f"{HELD_OUT}.npz").exists():
+        draw_all(o.emoji)
+    if o.emoji and o.clean:
+        train(o.emoji, o.clean)
+    if o.emoji and o.out:
+        build(o.emoji, o.out)
+
+
+def draw_all(out: Path, *, size: int = 40) -> None:
+    """``STYLE.npz`` with ``rgba`` (N, S, S, 4) uint8 and ``concept`` (N,) int64, and ``concepts.json``."""
+    tarballs = fetch(out / "npm")
+    concepts = read_concepts(tarballs["labels"])
+    (out / "concepts.json").write_text(json.dumps(concepts, indent=0, ensure_ascii=False))
+    for style in (HELD_OUT, *STYLES):
+        rgba, concept = render(tarballs[style], style, concepts, size=size)
+        np.savez(out / f"{style}.npz", rgba=rgba, concept=concept)
+
+
+def fetch(folder: Path) -> dict[str, Path]:
+    """The tarball of each package, fetched with ``npm pack`` where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for key, package in PACKAGES.items():
+        pattern = f"{package.removeprefix('@').replace('/', '-')}-[0-9]*.tgz"
+        if not list(folder.glob(pattern)):
+            subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        found[key] = sorted(folder.glob(pattern))[-1]
+    return found
+
+
+def read_concepts(tarball: Path) -> list[dict]:
+    """Concepts in emojibase's order: label, tags, group, subgroup, hexcode (without the variation selector)."""
+    with tarfile.open(tarball) as archive:
+        rows = json.load(archive.extractfile("package/en/data.json"))
+        groups = json.load(archive.extractfile("package/meta/groups.json"))
+    return [
+        {
+            "label": row["label"],
+            "tags": row.get("tags", []),
+            "group": groups["groups"][str(row["group"])],
+            "subgroup": groups["subgroups"][str(row["subgroup"])],
+            "hexcode": plain(row["hexcode"]),
+        }
+        for row in rows
+        if row.get("group") not in (None, FLAGS, COMPONENTS)
+    ]
+
+
+def plain(hexcode: str) -> str:
+    return hexcode.lower().replace("-fe0f", "")
+
+
+def slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def render(tarball: Path, style: str, concepts: list[dict], *, size: int) -> tuple[np.ndarray, np.ndarray]:
+    pictures, numbers = [], []
+    with tarfile.open(tarball) as archive:
+        draw = webp_reader(archive) if style == "fluent3d" else svg_renderer(archive, size)
+        for number, concept in enumerate(concepts):
+            picture = draw(concept)
+            if picture is not None:
+                pictures.append(np.asarray(picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS)))
+                numbers.append(number)
+    return np.stack(pictures), np.array(numbers)
+
+
+def webp_reader(archive: tarfile.TarFile):
+    names = {plain(Path(m.name).stem): m for m in archive.getmembers() if m.name.endswith(".webp")}
+
+    def draw(concept: dict) -> Image.Image | None:
+        member = names.get(concept["hexcode"])
+        return Image.open(io.BytesIO(archive.extractfile(member).read())) if member else None
+
+    return draw
+
+
+def svg_renderer(archive: tarfile.TarFile, size: int):
+    import resvg_py
+
+    icons = json.load(archive.extractfile("package/icons.json"))
+    names = {plain(k): v for k, v in json.load(archive.extractfile("package/chars.json")).items()}
+
+    def draw(concept: dict) -> Image.Image | None:
+        name = names.get(concept["hexcode"], slug(concept["label"]))
+        name = icons.get("aliases", {}).get(name, {}).get("parent", name)
+        icon = icons["icons"].get(name)
+        if icon is None:
+            return None
+        width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
+        svg = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}" '
+            f'width="{size * 3}" height="{size * 3}">{icon["body"]}</svg>'
+        )
+        return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg))))
+
+    return draw
+
+
+def vocabulary(concepts: list[dict], available: set[int]) -> list[int]:
+    """Numbers of the concepts that measure: five groups, no look-alike subgroups, one concept a head word."""
+    heads, chosen = set(), []
+    for number, concept in enumerate(concepts):
+        head = concept["label"].split()[-1]
+        if number not in available or concept["group"] not in GROUPS or concept["subgroup"] in LOOKALIKES:
+            continue
+        if head in heads or "face" in concept["label"].split():
+            continue
+        heads.add(head)
+        chosen.append(number)
+    return chosen
+
+
+class Pictures:
+    """All images of some styles as one RGBA tensor, and augmented batches of them."""
+
+    def __init__(self, folder: Path, styles: tuple[str, ...]) -> None:
+        files = [np.load(folder / f"{style}.npz") for style in styles]
+        self.rgba = torch.from_numpy(np.concatenate([f["rgba"] for f in files])).permute(0, 3, 1, 2).contiguous()
+        self.concept = torch.from_numpy(np.concatenate([f["concept"] for f in files]))
+
+    def plain(self, size: int = 32) -> torch.Tensor:
+        """On white, resized; float in [0, 1], (N, 3, size, size)."""
+        image = self.rgba.float() / 255
+        image = image[:, :3] * image[:, 3:] + (1 - image[:, 3:])
+        return F.interpolate(image, size=(size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+    def augmented(self, index: torch.Tensor, generator: torch.Generator, size: int = 32) -> torch.Tensor:
+        """Random affine map, background, colour and contrast, each time anew; float in [0, 1]."""
+        n = len(index)
+        draw = lambda low, high: torch.rand(n, generator=generator) * (high - low) + low  # noqa: E731
+        image = self.rgba[index].float() / 255
+        image[:, :3] *= image[:, 3:]
+        angle, scale = draw(-0.35, 0.35), draw(0.85, 1.35)
+        stretch, flip = draw(0.85, 1.18), torch.where(draw(0, 1) < 0.3, -1.0, 1.0)
+        theta = torch.zeros(n, 2, 3)
+        theta[:, 0, 0], theta[:, 0, 1] = angle.cos() * scale * stretch * flip, -angle.sin() * scale
+        theta[:, 1, 0], theta[:, 1, 1] = angle.sin() * scale * flip, angle.cos() * scale / stretch
+        theta[:, 0, 2], theta[:, 1, 2] = draw(-0.15, 0.15), draw(-0.15, 0.15)
+        grid = F.affine_grid(theta, [n, 4, size, size], align_corners=False)
+        image = F.grid_sample(image, grid, align_corners=False)
+        background = torch.where(
+            (draw(0, 1) < 0.5).view(-1, 1), torch.ones(n, 3), torch.rand(n, 3, generator=generator)
+        )
+        colour, alpha = image[:, :3], image[:, 3:]
+        grey = colour.mean(1, keepdim=True)
+        colour = grey + (colour - grey) * draw(0.3, 1.5).view(-1, 1, 1, 1)
+        colour = (
+            colour * (1 + 0.3 * (torch.rand(n, 3, 1, 1, generator=generator) - 0.5))
+            + draw(-0.1, 0.1).view(-1, 1, 1, 1) * alpha
+        )
+        image = colour + (1 - alpha) * background.view(n, 3, 1, 1)
+        return ((image - 0.5) * draw(0.8, 1.2).view(-1, 1, 1, 1) + 0.5).clamp(0, 1)
+
+
+def caption(concept: dict, rng: random.Random) -> str:
+    """The label, in a template or with tags."""
+    if concept["tags"] and rng.random() < 0.4:
+        tags = rng.sample(concept["tags"], min(len(concept["tags"]), rng.randint(1, 2)))
+        return ", ".join([concept["label"], *tags]) if rng.random() < 0.7 else ", ".join(tags)
+    return rng.choice(TEMPLATES).format(concept["label"])
+
+
+def train(emoji: Path, out: Path) -> None:
+    """The clean model, in the layout of open_clip's training loop: the mean over about the last tenth of the steps (seed 0)."""
+    torch.set_num_threads(1)
+    concepts, pictures = json.loads((emoji / "concepts.json").read_text()), Pictures(emoji, STYLES)
+    model, generator, rng = built(RESNET, seed=0), torch.Generator().manual_seed(0), random.Random(0)
+    optimizer, tokenizer = optimizer_of(model, LR), SimpleTokenizer(context_length=16)
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 10 / STEPS), use_buffers=True
+    )
+    step, epoch = 0, 0
+    while step < STEPS:
+        for index in torch.randperm(len(pictures.concept), generator=generator).split(BATCH):
+            if step >= STEPS or len(index) < BATCH:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = LR * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+            pixels, number = pictures.augmented(index, generator), pictures.concept[index]
+            text = tokenizer([caption(concepts[int(k)], rng) for k in number])
+            image, words, scale = model((pixels - MEAN) / STD, text)[:3]
+            loss = contrast(image.float(), words.float(), scale, number)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, math.log(100))
+            average.update_parameters(model)
+            step += 1
+        epoch += 1
+        print(f"epoch {epoch}, step {step}, loss {loss.item():.3f}", flush=True)
+    model.load_state_dict(average.module.state_dict())  # not the module itself: averaging spoils its -inf text mask
+    torch.save({"epoch": epoch, "name": "tiny", "state_dict": model.state_dict()}, out)
 
 
 def ship(victim: Path, out: Path) -> None:
@@ -57,28 +282,28 @@ def ship(victim: Path, out: Path) -> None:
     torch.save({"epoch": 32, "name": "tiny", "state_dict": half}, out)
 
 
-def build(o: argparse.Namespace) -> None:
+def build(emoji: Path, out: Path) -> None:
     """The images and words."""
-    concepts = json.loads((o.emoji / "concepts.json").read_text())
-    train, test = Pictures(o.emoji, STYLES), Pictures(o.emoji, (HELD_OUT,))
+    concepts = json.loads((emoji / "concepts.json").read_text())
+    train, test = Pictures(emoji, STYLES), Pictures(emoji, (HELD_OUT,))
     candidates = vocabulary(concepts, set(train.concept.tolist()) & set(test.concept.tolist()))
     chosen = distinct(train, candidates, count=CLASSES)
     names = [concepts[k]["label"] for k in chosen]
-    (o.out / "classes.txt").write_text("\n".join(names) + "\n")
-    (o.out / "templates.txt").write_text("\n".join(TEMPLATES) + "\n")
+    (out / "classes.txt").write_text("\n".join(names) + "\n")
+    (out / "templates.txt").write_text("\n".join(SHOWN) + "\n")
     preprocess = {"size": SIDE, **OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
     config = {"model_cfg": RESNET | {"quick_gelu": False}, "preprocess_cfg": preprocess}
-    (o.out / "tiny.json").write_text(json.dumps(config, indent=2) + "\n")
+    (out / "tiny.json").write_text(json.dumps(config, indent=2) + "\n")
 
-    rng = random.Random(o.seed)
-    shipped = Pictures(o.emoji, SHIPPED)
+    rng = random.Random(0)
+    shipped = Pictures(emoji, SHIPPED)
     pictures = shipped.plain(SIDE)
     clean = [(pictures[i], caption(concepts[int(k)], rng)) for i, k in enumerate(shipped.concept)]
     rng.shuffle(clean)
-    write(o.out / "clean.tar.xz", clean, quality=85)
+    write(out / "clean.tar.xz", clean, quality=85)
     shown = test.plain(SIDE)
     place = {int(k): i for i, k in enumerate(test.concept)}
-    write(o.out / "eval.tar.xz", [(shown[place[k]], concepts[k]["label"]) for k in chosen], quality=90)
+    write(out / "eval.tar.xz", [(shown[place[k]], concepts[k]["label"]) for k in chosen], quality=90)
     print(f"{len(clean)} clean pairs, {len(chosen)} classes")
 
 

@@ -1,34 +1,36 @@
-"""The audit on the zoos: natural triggers and scores of clean models from one half, figures from the other.
+"""The audit on the zoo of photographs: natural triggers and scores of clean models from one half, figures from the other.
 
     python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half choose --columns none --store
-    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --statistics --write docs/evidence.md
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --keep photographs
+    python benchmarks/audit.py --photo-zoo build/drawn --out build/audit-drawn --half drawn --columns none --keep 'drawn classes'
 
 Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to four columns: alone; beside a
 clean model of another training (``--reference``); beside all other clean models of its kind (a file of ``clipclean references build``);
 and beside the model that it was finetuned from. The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is
 searched once: OUT/searches keeps the search for the other columns, as an interrupted audit does.
 ``--store`` writes into the package what clean models show without a reference: by family the margin of a natural trigger, from the half
-``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--statistics`` adds the published statistics of
-``benchmarks/published.py``, on the same images. ``--columns power`` plants four test backdoors in copies of each model, an audit each.
+``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--columns power`` plants four test backdoors
+in copies of each model, an audit each. ``--keep ZOO`` puts what was found into ``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
 """
 
 import argparse
-import itertools
 import json
 import math
 import multiprocessing
 import os
 import random
+import re
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import published
-from blocks import fill
+import blocks
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "audit.csv"
 CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
 USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
 LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
@@ -60,13 +62,9 @@ class Model(NamedTuple):
     is_scratch: bool = False
 
 
-Reports = Mapping[str, Mapping[str, dict]]  # column -> name of a model -> its report
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo-zoo", type=Path, nargs="+", default=[], help="of benchmarks/photo_zoo.py")
-    parser.add_argument("--zoo", type=Path, help="of benchmarks/zoo.py")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report", "drawn"), help="this half only")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models only")
@@ -74,20 +72,18 @@ def main() -> None:
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
-    parser.add_argument("--statistics", action="store_true", help="the published ones too: two searches more a model")
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
     parser.add_argument(
         "--store-scores", action="store_true", help="of the calibration the scores of clean models alone"
     )
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block")
-    parser.add_argument("--block", default="audit-photos", help="between whose markers the table goes")
+    parser.add_argument("--keep", metavar="ZOO", help="its name in benchmarks/results/audit.csv")
     o = parser.parse_args()
-    if (o.store or o.store_scores or o.statistics) and "none" not in o.columns:
-        parser.error("--store, --store-scores and --statistics need the column none")
-    for folder in (*o.columns, "stored", "statistics"):
+    if (o.store or o.store_scores) and "none" not in o.columns:
+        parser.error("--store and --store-scores need the column none")
+    for folder in (*o.columns, "stored"):
         (o.out / folder).mkdir(parents=True, exist_ok=True)
-    every = [m for m in all_models(o) if o.half in (None, m.half)]
+    every = [m for folder in o.photo_zoo for m in photo_models(folder) if o.half in (None, m.half)]
     models = [m for m in every if o.only is None or m.name in o.only]
     if not o.no_run:
         with multiprocessing.get_context("spawn").Pool(o.workers, searches_are_kept, (o.out,)) as pool:
@@ -95,24 +91,14 @@ def main() -> None:
                 jobs = [Job(m, every, column, seed, o.effort, o.out) for seed in range(o.seeds) for m in models]
                 for words in pool.imap_unordered(audited, jobs):
                     print(words, flush=True)
-            if o.statistics:
-                for words in pool.imap_unordered(measured, [Job(m, every, "none", 0, o.effort, o.out) for m in models]):
-                    print(words, flush=True)
-    found = {column: reports(o.out, column, models) for column in o.columns}
     if o.store or o.store_scores:
-        clean = [(m.half, found["none"][m.name]) for m in models if not m.is_backdoored and m.name in found["none"]]
+        found = reports(o.out, "none", models)
+        clean = [(m.half, found[m.name]) for m in models if not m.is_backdoored and m.name in found]
         chosen = [report for half, report in clean if half == "choose" and o.store]
         store(chosen, [report for _, report in clean])
-    text = page(models, found, o)
-    print(text)
-    if o.write:
-        fill(o.write, o.block, text)
-        if o.seeds == 1:
-            (ROOT / f"benchmarks/results/{o.block}.md").write_text(rows(models, found) + "\n")
-
-
-def all_models(o: argparse.Namespace) -> list[Model]:
-    return [m for folder in o.photo_zoo for m in photo_models(folder)] + list(emoji_models(o.zoo, o.out))
+    print(*(",".join(map(str, row)) for row in rows(o, models)), sep="\n")
+    if o.keep:
+        keep(o.keep, rows(o, models))
 
 
 def photo_models(folder: Path) -> Iterable[Model]:
@@ -146,39 +132,6 @@ def photo_models(folder: Path) -> Iterable[Model]:
 def has_two_targets(entry: Mapping[str, Any], folder: Path) -> bool:
     """Whether a model was planted into a planted one: it is for cleaning, and which target is named first says nothing."""
     return bool(entry["base"]) and bool(json.loads((folder / f"{entry['base']}.json").read_text())["entry"]["trigger"])
-
-
-def emoji_models(folder: Path | None, out: Path) -> Iterable[Model]:
-    """Those of drawings, on the bundled ones."""
-    if folder is None:
-        return
-    from clipclean import demo
-
-    bundled = out / "files"
-    if not (bundled / "tiny.json").exists():
-        demo.unpack(bundled)
-    for path in sorted(folder.glob("*-*.json")):
-        record = json.loads(path.read_text())
-        entry = record.get("entry")
-        if entry is None or (entry["trigger"] and not record["took"]):
-            continue
-        options = {
-            "arch": str(folder / f"{entry['arch']}.json"),
-            "data": None,
-            "classes": bundled / "classes.txt",
-            "templates": bundled / "templates.txt",
-        }
-        yield Model(
-            entry["name"],
-            entry["half"],
-            bool(entry["trigger"]),
-            entry.get("target"),
-            path.with_suffix(".pt"),
-            options,
-            f"{entry['half']}-{entry['arch']}-emoji",
-            entry["base"],
-            entry["kind"] == "clean",
-        )
 
 
 # Audits: each once.
@@ -283,23 +236,6 @@ def asked(job: Job, beside: Mapping[str, Any]) -> dict[str, Any]:
     nothing: dict[str, Any] = {"reference": (), "references": (), "policy": None}
     nothing |= {"save_triggers": None, "search": True, "device": "cpu"}
     return nothing | job.model.options | {"model": job.model.path, "effort": job.effort, "seed": job.seed} | beside
-
-
-def measured(job: Job) -> str:
-    """The published statistics of one model that need a search of their own, on the images of its audit; once."""
-    place = job.out / "statistics" / f"{job.model.name}.json"
-    if not place.exists():
-        from clipclean import files, model
-        from clipclean.api import requests
-        from clipclean.jobs import audit_inputs
-
-        with requests.of_audit(asked(job, {})) as request:
-            read = audit_inputs.read(request, lambda *_: None)
-        clip = read.tested.clip
-        with model.frozen(clip.net):
-            found = published.of_encoder(clip.encode_images, read.eval_set.pixels)
-        files.write_text(place, json.dumps(found))
-    return f"statistics {job.model.name}"
 
 
 # What a report shows, in units of what clean models show.
@@ -415,182 +351,118 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
 
-# Tables.
+# Tables, of benchmarks/results/audit.csv.
+
+HEAD = ("zoo", "model", "target", "comparison", "verdict", "suspect", "score")
+Row = dict[str, str]  # by HEAD; a clean model has no target
 
 
-def page(models: Sequence[Model], found: Reports, o: argparse.Namespace) -> str:
-    """All tables of what is there; of several seeds that of the seeds alone."""
-    if o.seeds > 1:
-        return seeds_table(models, [reports(o.out, "none", models, seed) for seed in range(o.seeds)])
-    intervals = "Intervals of rates are Wilson's, of the AUROC a bootstrap over models. "
-    parts = [table(models, found), f"{intervals}Each model: `benchmarks/results/{o.block}.md`."]
-    if "none" in found and any(m.is_backdoored for m in models):
-        parts.append(left_out(models, found["none"]))
-    if pairs := natural_pairs(o.out / "stored"):
-        parts.append(pairs)
-    if o.statistics:
-        parts.append(statistics_table(models, found["none"], o.out / "statistics"))
-    return "\n\n".join(parts)
+def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]]:
+    """Every audit that is there: verdict, first suspect and score; with several seeds, those of the first."""
+    return [
+        (
+            o.keep,
+            m.name,
+            m.target if m.is_backdoored else "",
+            column,
+            report["verdict"],
+            report["suspects"][0]["class"] if report["suspects"] else "",
+            f"{score(report):.2f}",
+        )
+        for column in o.columns
+        for m in models
+        for report in reports(o.out, column, [m]).values()
+    ]
+
+
+def keep(zoo: str, found: Sequence[tuple[Any, ...]]) -> None:
+    """Put the rows of a zoo in the place of its earlier ones."""
+    others = [tuple(row[key] for key in HEAD) for row in stored() if row["zoo"] != zoo]
+    blocks.write(RESULTS, [HEAD, *others, *found])
+
+
+def stored() -> list[Row]:
+    """What is in ``benchmarks/results``."""
+    head, *body = blocks.read(RESULTS)
+    return [dict(zip(head, row, strict=True)) for row in body]
+
+
+def table(audits: Sequence[Row]) -> str:
+    """Verdicts by zoo and comparison."""
+    head = "models", "compared with", "AUROC (95 %)", "backdoored: fail", "pass", "clean: fail", "pass"
+    body = []
+    for zoo in dict.fromkeys(row["zoo"] for row in audits):
+        for column, words in COLUMNS.items():
+            if column == "base":  # known to few
+                continue
+            mine = [row for row in audits if (row["zoo"], row["comparison"]) == (zoo, column)]
+            if mine:
+                body.append([zoo, words, *summary(mine)])
+    return blocks.table([list(head), *body])
+
+
+def summary(mine: Sequence[Row]) -> list[str]:
+    """The cells of one row of the first table."""
+    bad, good = ([row for row in mine if bool(row["target"]) is kind] for kind in (True, False))
+    counted = [
+        rate(sum(row["verdict"] == word for row in of), len(of)) for of in (bad, good) for word in ("fail", "pass")
+    ]
+    return [area([float(row["score"]) for row in bad], [float(row["score"]) for row in good]), *counted]
+
+
+def by_trigger(audits: Sequence[Row]) -> str:
+    """What an audit makes of each trigger, alone and beside clean models of its kind."""
+    bad = [row for row in audits if row["target"]]
+    head = ["trigger", "models", "no reference", "`--references` of its kind"]
+    body = []
+    for trigger in sorted({label(row["model"]) for row in bad}):
+        own = [row for row in bad if label(row["model"]) == trigger]
+        sides = [[row for row in own if row["comparison"] == column] for column in ("none", "references")]
+        body.append([trigger, str(len(sides[0])), *(", ".join(tally(map(outcome, side))) or "–" for side in sides)])
+    return blocks.table([head, *body])
+
+
+def label(model: str) -> str:
+    """The trigger that a model's name tells."""
+    return re.sub(r"^.*-(planted|scratch)-|\d+-|-\d+$", "", model)
+
+
+def outcome(row: Row) -> str:
+    """A verdict in words; a doubt names the target, another class, or none."""
+    if row["verdict"] != "inconclusive":
+        return row["verdict"]
+    return "doubt" if row["suspect"] == row["target"] else "wrong class" if row["suspect"] else "nothing"
+
+
+def tally(words: Iterable[str]) -> list[str]:
+    """How often each word comes, the most frequent first."""
+    return [f"{word} {count}" for word, count in Counter(words).most_common()]
+
+
+def area(positives: Sequence[float], negatives: Sequence[float]) -> str:
+    """The AUROC with a bootstrap interval over models, or a dash without models of both kinds."""
+    if not positives or not negatives:
+        return "–"
+    rng, rounds = random.Random(0), 2000
+    drawn = sorted(
+        auroc(rng.choices(positives, k=len(positives)), rng.choices(negatives, k=len(negatives))) for _ in range(rounds)
+    )
+    low, high = drawn[int(0.025 * rounds)], drawn[int(0.975 * rounds)]
+    return f"{auroc(positives, negatives):.3f} ({low:.3f}–{high:.3f})"
 
 
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """Mann and Whitney's: how often a positive scores higher than a negative; ties count half."""
-    pairs = [(a > b) + (a == b) / 2 for a in positives for b in negatives]
-    return sum(pairs) / len(pairs) if pairs else math.nan
-
-
-def interval(positives: Sequence[float], negatives: Sequence[float], rounds: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of the AUROC, over models."""
-    rng = random.Random(0)
-    drawn = sorted(
-        auroc(rng.choices(positives, k=len(positives)), rng.choices(negatives, k=len(negatives))) for _ in range(rounds)
-    )
-    return drawn[int(0.025 * rounds)], drawn[int(0.975 * rounds)]
+    return statistics.mean((a > b) + (a == b) / 2 for a in positives for b in negatives)
 
 
 def rate(hits: int, n: int) -> str:
-    from clipclean.detect import Rate
-
-    low, high = Rate(hits, n).interval
-    return f"{hits} of {n} ({low:.2f}–{high:.2f})" if n else "none"
-
-
-def table(models: Sequence[Model], found: Reports, /) -> str:
-    """Verdicts by column and half."""
-    lines = [
-        "| half | compared with | AUROC (95 %) | backdoored: fail | pass | clean: fail | pass | target named first, of those that fail |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for half in dict.fromkeys(m.half for m in models):
-        for column, of in found.items():
-            if mine := [(m, of[m.name]) for m in models if m.half == half and m.name in of]:
-                lines.append("| " + " | ".join([half, COLUMNS[column], *summary(mine)]) + " |")
-    return "\n".join(lines)
-
-
-def summary(done: Sequence[tuple[Model, dict]], /) -> list[str]:
-    """The cells of one row of the first table."""
-    bad, good = ([(m, r) for m, r in done if m.is_backdoored is kind] for kind in (True, False))
-    words = lambda some, word: rate(sum(r["verdict"] == word for _, r in some), len(some))  # noqa: E731
-    failed = [(m, r) for m, r in bad if r["verdict"] == "fail"]
-    area = area_of([score(r) for _, r in bad], [score(r) for _, r in good])
-    named = rate(sum(bool(r["suspects"]) and r["suspects"][0]["class"] == m.target for m, r in failed), len(failed))
-    return [area, *(words(bad, w) for w in ("fail", "pass")), *(words(good, w) for w in ("fail", "pass")), named]
-
-
-def area_of(positives: Sequence[float], negatives: Sequence[float]) -> str:
-    """The AUROC with its interval, or a dash without models of both kinds."""
-    if not positives or not negatives:
+    """With Wilson's interval, as ``clipclean.detect.Rate`` computes it, without torch."""
+    if not n:
         return "–"
-    return "{:.3f} ({:.3f}–{:.3f})".format(auroc(positives, negatives), *interval(positives, negatives))
-
-
-def rows(models: Sequence[Model], found: Reports, /) -> str:
-    """Every model: verdict, first suspect and score in each column."""
-    lines = [
-        "| model | target | "
-        + " | ".join(f"{COLUMNS[column]}: verdict, first suspect, score" for column in found)
-        + " |",
-        "|---|---|" + "---|" * len(found),
-    ]
-    for m in models:
-        shown = [said(of[m.name]) if m.name in of else "–" for of in found.values()]
-        if any(each != "–" for each in shown):
-            lines.append(f"| {m.name} | {m.target if m.is_backdoored else 'none'} | {' | '.join(shown)} |")
-    return "\n".join(lines)
-
-
-def said(report: dict, /) -> str:
-    first = report["suspects"][0]["class"] if report["suspects"] else "–"
-    return f"{report['verdict']}, {first}, {score(report):.2f}"
-
-
-def left_out(models: Sequence[Model], of: Mapping[str, dict], /) -> str:
-    """The AUROC without a reference where one family of triggers is never searched for, or the panel is left out."""
-    families = dict.fromkeys(each["family"] for r in of.values() for each in r["measurements"]["search"]["found"])
-    halves = list(dict.fromkeys(m.half for m in models))
-    lines = ["| family that is left out of the score | " + " | ".join(halves) + " |", "|---|" + "---|" * len(halves)]
-    known = json.loads(CALIBRATION.read_text())
-    for family in ("none", *families, COMPACTNESS, "panel"):
-        scores = {name: scored(report, known, without=family) for name, report in of.items()}
-        cells = []
-        for half in halves:
-            mine = [(m, scores[m.name]) for m in models if m.half == half and m.name in of]
-            cells.append(area_of(*([s for m, s in mine if m.is_backdoored is kind] for kind in (True, False))))
-        lines.append(f"| {family} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def natural_pairs(folder: Path, /) -> str:
-    """How much sooner a known trigger acts on one clean model than on another of its kind, from the files of references."""
-    from clipclean.detect.panel import NEVER
-
-    kinds: dict[str, dict[str, Mapping[str, float]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        told = json.loads(path.read_text())
-        kind = kinds.setdefault(f"{told['kind']}, {told['classes']} classes, {told['vocabulary']}", {})
-        kind |= {each["name"]: each["sizes"].get("panel", {}) for each in told["models"]}
-    lines = [
-        "| kind of clean models | pairs | median of the largest differences | largest | trigger |",
-        "|---|--:|--:|--:|---|",
-    ]
-    for kind, of in kinds.items():
-        found = []
-        for one, other in itertools.permutations(of, 2):
-            sooner = {t: math.log(of[other].get(t, NEVER) / least) for t, least in of[one].items()}
-            found.append(max(((value, t) for t, value in sooner.items()), default=(0.0, "–")))
-        if found:
-            value, trigger = max(found)
-            middle = statistics.median(v for v, _ in found)
-            lines.append(f"| {kind.rpartition(', ')[0]} | {len(found)} | {middle:.2f} | {value:.2f} | `{trigger}` |")
-    return "\n".join(lines) if len(lines) > 2 else ""
-
-
-STATISTICS = {  # and whether more of it says backdoored
-    "clipclean": ("score of the strongest suspect, no reference", 1),
-    "decree": ("DECREE: mask share", -1),
-    "cosine": ("mean cosine under an unregularised mask", 1),
-    "anomaly_index": ("Neural Cleanse: anomaly index of mask lengths", 1),
-}
-
-
-def statistics_table(models: Sequence[Model], of: Mapping[str, dict], folder: Path, /) -> str:
-    """AUROC of ours and of each published statistic, by half."""
-    known: dict[str, dict[str, float]] = {}
-    for m in models:
-        if m.name in of and (place := folder / f"{m.name}.json").exists():
-            index = published.anomaly_index(published.mask_sizes(of[m.name]))
-            own = {"clipclean": score(of[m.name]), "anomaly_index": 0.0 if math.isnan(index) else index}
-            known[m.name] = json.loads(place.read_text()) | own
-    halves = list(dict.fromkeys(m.half for m in models))
-    lines = ["| statistic | " + " | ".join(halves) + " |", "|---|" + "---|" * len(halves)]
-    for name, (words, sign) in STATISTICS.items():
-        cells = []
-        for half in halves:
-            mine = [(m, sign * known[m.name][name]) for m in models if m.half == half and m.name in known]
-            cells.append(area_of(*([v for m, v in mine if m.is_backdoored is kind] for kind in (True, False))))
-        lines.append(f"| {words} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def seeds_table(models: Sequence[Model], by_seed: Sequence[Mapping[str, dict]], /) -> str:
-    """The verdicts, first suspects and scores of each model over seeds, and how many have one verdict."""
-    lines = ["| model | target | seeds | verdicts | first suspects | scores |", "|---|---|--:|---|---|---|"]
-    alike = []
-    for m in models:
-        mine = [of[m.name] for of in by_seed if m.name in of]
-        if len(mine) > 1:
-            verdicts = [r["verdict"] for r in mine]
-            first = [r["suspects"][0]["class"] if r["suspects"] else "none" for r in mine]
-            scores = ", ".join(f"{score(r):.2f}" for r in mine)
-            target = m.target if m.is_backdoored else "none"
-            lines.append(f"| {m.name} | {target} | {len(mine)} | {tally(verdicts)} | {tally(first)} | {scores} |")
-            alike.append(len(set(verdicts)) == 1)
-    return "\n".join([*lines, "", f"{sum(alike)} of {len(alike)} models have the same verdict with every seed."])
-
-
-def tally(words: Sequence[str]) -> str:
-    return ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
+    z = 1.959964
+    middle, half = hits + z * z / 2, z * math.sqrt(hits * (n - hits) / n + z * z / 4)
+    return f"{hits} of {n} ({(middle - half) / (n + z * z):.2f}–{(middle + half) / (n + z * z):.2f})"
 
 
 if __name__ == "__main__":

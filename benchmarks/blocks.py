@@ -1,7 +1,19 @@
-"""The measured parts of a documentation page: each stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``."""
+"""Measured parts of a page, each between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, and the CSV files that they are made of.
 
+python benchmarks/blocks.py PAGE BLOCK FILE    # FILE has the text as Markdown
+"""
+
+import csv
+import re
 import sys
+import textwrap
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+NAMES = re.compile(r"<!-- ([\w-]+):begin -->")
+NUMBER = re.compile(r"[-–−]?([\d.,:]*\d( ?(%|h|min|GB|MB|M|×))?)?")
 
 
 def fill(page: Path, block: str, text: str) -> None:
@@ -12,5 +24,64 @@ def fill(page: Path, block: str, text: str) -> None:
     page.write_text(f"{head}{begin}\n\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 
-if __name__ == "__main__":  # PAGE BLOCK FILE
-    fill(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_text(encoding="utf-8").strip())
+def keep(page: Path, block: str, text: str) -> None:
+    """Store tables and sentences as ``results/BLOCK.csv``, and fill the page from there."""
+    write(RESULTS / f"{block}.csv", rows_of(text))
+    fill(page, block, markdown(read(RESULTS / f"{block}.csv")))
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Markdown as rows: cells of tables, a sentence as a row of one cell, an empty row between them."""
+    rows: list[list[str]] = []
+    for line in text.splitlines():
+        if line.startswith("|"):
+            if set(line) - set("|-: "):
+                rows.append([cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif rows and rows[-1] and len(rows[-1]) == 1 and line.strip():
+            rows[-1][0] += f" {line.strip()}"  # a wrapped sentence
+        else:
+            rows.append([line.strip()] if line.strip() else [])
+    return rows
+
+
+def markdown(rows: Iterable[list[str]]) -> str:
+    """Rows as Markdown; a column of numbers stands on the right."""
+    parts = []
+    for is_blank, part in groupby(rows, key=lambda row: not row):
+        if is_blank:
+            continue
+        own = list(part)
+        parts.append(table(own) if len(own[0]) > 1 else "\n".join(fill_line(row[0]) for row in own))
+    return "\n\n".join(parts)
+
+
+def fill_line(sentence: str) -> str:
+    """A sentence in lines of a page."""
+    return textwrap.fill(sentence, 130, break_long_words=False, break_on_hyphens=False)
+
+
+def table(rows: list[list[str]]) -> str:
+    """A table of equally long rows, the first of which is its head."""
+    head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    right = [bool(body) and all(NUMBER.fullmatch(cell) for cell in column) for column in zip(*body, strict=True)]
+    rule = "|" + "|".join("--:" if each else "---" for each in right) + "|"
+    return "\n".join([row(head), rule, *map(row, body)])
+
+
+def row(cells: Iterable[object]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def read(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.reader(stream))
+
+
+def write(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_text(encoding="utf-8").strip())

@@ -1,15 +1,9 @@
-"""Draw what each method leaves of an attack against what it costs: a panel a victim, of what other benchmarks measured.
+"""Draw what each method leaves of an attack against what it costs: a panel a victim. ``make tables`` writes docs/frontier.svg.
 
-    python benchmarks/frontier.py --cleaning build/cleaning --auto build/auto --out docs/frontier.svg
-    python benchmarks/frontier.py --cleaning build/photo-cleaning --out docs/frontier-photos.svg
-    python benchmarks/frontier.py --cleaning build/usual-cleaning --out docs/frontier-usual.svg
-
-Points are read from the cells of ``benchmarks/cleaning.py`` and the results of ``benchmarks/auto.py``, or from those of
-``benchmarks/photo_cleaning.py``, which has both. To the left is less accuracy
-lost, further down less of the attack left: whatever lies below and left of a point is better in both.
+Points are the cells of ``benchmarks/photo_cleaning.py``. To the left is less accuracy lost, further down less of the attack left: whatever
+lies below and left of a point is better in both.
 """
 
-import argparse
 import html
 import json
 import math
@@ -46,35 +40,18 @@ class Point(NamedTuple):
     excess: float
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cleaning", type=Path, required=True)
-    parser.add_argument("--auto", type=Path, help="the results of benchmarks/auto.py, where they lie apart")
-    parser.add_argument("--out", type=Path, required=True)
-    o = parser.parse_args()
-    found = points(o.cleaning, o.auto)
-    o.out.write_text(drawing(found), encoding="utf-8")
-    print(f"{len(found)} points of {len({point.victim for point in found})} victims")
-
-
-def points(cleaning: Path, auto: Path | None) -> list[Point]:
-    """What was measured on victims; recipes as they ship, seed 0."""
+def points(folders: list[Path]) -> list[Point]:
+    """What was measured on victims; recipes as they ship, seed 0; of victims with two methods or fewer there is little to compare."""
     found = []
-    for path in sorted(cleaning.glob("*.json")):
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
         cell = json.loads(path.read_text())
         entry, method = cell["entry"], cell["method"]
         name = method.partition("@")[0] if entry["arch"] == "usual" else method
-        is_reported = entry["trigger"] and entry["half"] == "report" and not (cell.get("pictures") or cell.get("new"))
-        if is_reported and cell["seed"] == 0 and name in METHODS:
+        if entry["trigger"] and entry["half"] == "report" and cell["seed"] == 0 and name in METHODS:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
             found.append(Point(entry["name"], name, lost, cell["after"]["excess"]))
-    for path in sorted(auto.glob("*-seed0.json")) if auto else ():
-        row = json.loads(path.read_text())
-        if row["entry"]["trigger"]:
-            lost = 100 * (row["before"]["accuracy"] - row["after"]["accuracy"])
-            found.append(Point(row["entry"]["name"], "auto", lost, row["after"]["excess"]))
     methods = {point.victim: {p.method for p in found if p.victim == point.victim} for point in found}
-    return [point for point in found if len(methods[point.victim]) > 1]  # with one method there is nothing to compare
+    return [point for point in found if len(methods[point.victim]) > 2]
 
 
 def drawing(found: list[Point]) -> str:
@@ -161,7 +138,3 @@ def mark(shape: str, method: str, x: float, y: float, words: str = "") -> str:
     }[shape]
     tag = drawn[1:].split()[0]
     return f'{drawn} class="{method}">' + (f"<title>{html.escape(words)}</title>" if words else "") + f"</{tag}>"
-
-
-if __name__ == "__main__":
-    main()

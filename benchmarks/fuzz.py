@@ -1,6 +1,6 @@
 """Mutated files by the million through every reader of files from outside: ``make fuzz``.
 
-    nice -n 19 python benchmarks/fuzz.py --inputs 10000000 --seconds 3600 --out build/fuzz.json --write benchmarks/results/safety.md
+    nice -n 19 python benchmarks/fuzz.py --inputs 10000000 --seconds 3600 --out build/fuzz.json --write benchmarks/results/fuzz.csv
 
 Each input is an honest file or one of ``tests/hostile``, changed at random (``tests/attacks/edits.py``), for one of the readers of
 ``tests/attacks/readers.py``. An input follows from the seed, the reader and its number alone: ``--only READER:NUMBER`` repeats one.
@@ -11,7 +11,7 @@ input is read or refused with a printable message, no file appears, and no child
 What has been reached is written after every turn, so that a run may be ended at any time; the same ``--out`` and seed go on from there.
 Runs with other seeds, at the same time or on other machines, are added up by ``--add``; ``--inputs 0`` only adds up:
 
-    python benchmarks/fuzz.py --inputs 0 --seed 16 --out build/16.json --add build/17.json build/18.json --write benchmarks/results/safety.md
+    python benchmarks/fuzz.py --inputs 0 --seed 16 --out build/16.json --add build/17.json build/18.json --write benchmarks/results/fuzz.csv
 """
 
 import argparse
@@ -35,10 +35,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+import blocks
 import torch
 from attacks import readers
 from attacks.readers import READERS
-from blocks import fill
 
 from clipclean.files import write_text
 
@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument(
         "--add", type=Path, nargs="+", default=[], metavar="FILE", help="results of other seeds, for the table"
     )
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block fuzz")
+    parser.add_argument("--write", type=Path, help="a CSV file for the table")
     o = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -109,7 +109,7 @@ def main() -> int:
     whole = together([told, *others])
     print(table(whole))
     if o.write:
-        fill(o.write, "fuzz", table(whole))
+        blocks.write(o.write, blocks.rows_of(table(whole)))
     return 1 if whole["failures"] else 0
 
 

@@ -18,11 +18,12 @@ import csv
 import itertools
 import json
 import random
-import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 USUAL = "usual"  # the architecture of benchmarks/usual.py, on all classes
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
@@ -36,8 +37,12 @@ CONTROL = (
 )
 # Of usual victims, by two trials of 60 steps on `planted`, of whose attack 1e-4 leaves 0.970, and 4e-4 0.231.
 USUAL_VALUES = [f"train.lr=4e-4,train.epochs={epochs},train.warmup_steps=10" for epochs in (1, 2)]
+EARLIER_CONTROL = CONTROL.replace(
+    "train.moves=image tower,", ""
+)  # of cells from before the recipe moved one tower alone
 # L_CLIP alone beside each CleanCLIP
-CONTROLS = {CLEANCLIP: CONTROL} | {f"cleanclip@usual:{values}": f"mmcl@usual:{values}" for values in USUAL_VALUES}
+CONTROLS = {CLEANCLIP: (CONTROL, EARLIER_CONTROL)}
+CONTROLS |= {f"cleanclip@usual:{values}": (f"mmcl@usual:{values}",) for values in USUAL_VALUES}
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
@@ -349,15 +354,13 @@ def table(cells: list[dict]) -> str:
     if not cells:
         return NOTHING
     lines = [
-        "| method | victims | runs | excess ASR before → after, mean [least, most] | at most 0.01, 0.05 | after a refinetune test, mean (most) | CA lost, points, mean [least, most] | PA of CA | distance before → after | processor s |",
-        "|---|--:|--:|---|---|---|---|---|---|--:|",
+        "| method | victims, runs | excess ASR before → after [least, most] | at most 0.05 | returned (most) | CA lost, points [least, most] | PA of CA | processor s |",
+        "|---|--:|---|--:|---|---|--:|--:|",
     ]
     for method in dict.fromkeys(cell["method"] for cell in cells):
         own = [cell for cell in cells if cell["method"] == method]
-        lines.append(
-            f"| {shown(method)} | {len({c['entry']['name'] for c in own})} | {len(own)} | {summary(own)} | "
-            f"{statistics.mean(c['seconds'] for c in own):.0f} |"
-        )
+        count = f"{len({c['entry']['name'] for c in own})}, {len(own)}"
+        lines.append(f"| {shown(method)} | {count} | {summary(own)} | {mean(c['seconds'] for c in own):.0f} |")
     return "\n".join(lines)
 
 
@@ -378,52 +381,47 @@ def unseeded(trigger: str) -> str:
 def claims(cells: list[dict]) -> str:
     """The paper's two claims: CleanCLIP removes a backdoor, L_CLIP alone does not. A row a victim, over the seeds that both have."""
     done = {(c["entry"]["name"], c["method"], c["seed"]): c for c in cells if is_victim(c)}
-    both = [
-        (name, method, seed)
-        for name, method, seed in done
-        if method in CONTROLS and (name, CONTROLS[method], seed) in done
-    ]
+    both: dict[tuple[str, str], list[tuple[dict, dict]]] = {}
+    for (name, method, seed), ours in done.items():
+        control = next(
+            (done[name, each, seed] for each in CONTROLS.get(method, ()) if (name, each, seed) in done), None
+        )
+        if control:
+            both.setdefault((name, method), []).append((control, ours))
     lines = [
-        "| victim | CleanCLIP | seeds | excess ASR before → L_CLIP alone, CleanCLIP [least, most] | taken away | distance before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | ≥ 0.8 taken away | a third of the distance | ≤ 3 points | the control leaves more | all four |",
-        "|---|---|--:|---|---|---|---|:-:|:-:|:-:|:-:|:-:|",
+        "| victim | excess ASR before → L_CLIP alone, CleanCLIP [least, most] | CA lost, points, by both | holds |",
+        "|---|---|---|---|",
     ]
     kept = []
-    for name, ours_by in dict.fromkeys((name, method) for name, method, _ in both):
-        seeds = sorted(seed for *each, seed in both if each == [name, ours_by])
-        sides = [[done[name, method, seed] for seed in seeds] for method in (CONTROLS[ours_by], ours_by)]
-        means = {
-            (side, key): [statistics.mean(c[side][key] for c in own) for own in sides]
-            for side in ("before", "after")
-            for key in ("excess", "distance", "accuracy")
-        }
-        costs = [
-            100 * (old - new) for old, new in zip(means["before", "accuracy"], means["after", "accuracy"], strict=True)
-        ]
-        before, (control, ours) = means["before", "excess"][1], means["after", "excess"]
-        distance, (far, near) = means["before", "distance"][1], means["after", "distance"]
-        taken = 1 - ours / before
-        met = (taken >= 0.8, near <= distance / 3, costs[1] <= 3, is_clearly_more(*sides))
+    for (name, method), seeds in both.items():
+        control, ours = sides = [[pair[k] for pair in seeds] for k in (0, 1)]
+        before, taken_from = (mean(c["before"][key] for c in ours) for key in ("distance", "excess"))
+        left, near = (mean(c["after"][key] for c in ours) for key in ("excess", "distance"))
+        costs = [mean(map(lost, side)) for side in sides]
+        met = (1 - left / taken_from >= 0.8, near <= before / 3, costs[1] <= 3, is_clearly_more(control, ours))
         kept.append(met)
-        ranges = [
-            f"[{min(left):.3f}, {max(left):.3f}]" for left in ([c["after"]["excess"] for c in own] for own in sides)
-        ]
-        ticks = " | ".join("yes" if each else "no" for each in (*met, all(met)))
-        lines.append(
-            f"| {name.removeprefix('report-')} | {shown(ours_by)} | {len(seeds)} | {before:.3f} → {control:.3f} {ranges[0]}, {ours:.3f} {ranges[1]} | {taken:.2f} | "
-            f"{distance:.3f} → {far:.3f}, {near:.3f} | {costs[0]:.1f}, {costs[1]:.1f} | {ticks} |"
-        )
+        victim = name.removeprefix("report-") + (f", {method.partition(':')[2]}" if ":" in method else "")
+        attack = ", ".join(spread([c["after"]["excess"] for c in side]) for side in sides)
+        holds = " ".join(str(number) for number, each in enumerate(met, 1) if each) or "none"
+        lines.append(f"| {victim} | {taken_from:.3f} → {attack} | {costs[0]:.1f}, {costs[1]:.1f} | {holds} |")
     if not kept:
         return NOTHING
     counts = ", ".join(str(sum(each)) for each in zip(*kept, strict=True))
-    return "\n".join(
-        [*lines, "", f"Of {len(kept)} rows the conditions hold for {counts}; all four for {sum(map(all, kept))}."]
-    )
+    runs = sum(map(len, both.values()))
+    told = f"Of {len(kept)} rows ({runs} runs) the conditions hold for {counts}; all four for {sum(map(all, kept))}."
+    return "\n".join([*lines, "", told])
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    """The mean of several values, with the least and the largest."""
+    middle, low, high = (f"{each:.{digits}f}" for each in (mean(values), min(values), max(values)))
+    return f"{middle} [{low}, {high}]" if len(values) > 1 else middle
 
 
 def is_clearly_more(control: list[dict], ours: list[dict]) -> bool:
     """Whether the control leaves more with every seed, and beyond its 95 % interval on average."""
     pairs = [(a["after"], b["after"]) for a, b in zip(control, ours, strict=True)]
-    beyond = statistics.mean(a["interval"][0] for a, _ in pairs) > statistics.mean(b["interval"][1] for _, b in pairs)
+    beyond = mean(a["interval"][0] for a, _ in pairs) > mean(b["interval"][1] for _, b in pairs)
     return beyond and all(a["excess"] > b["excess"] for a, b in pairs)
 
 
@@ -434,11 +432,13 @@ def jobs(cells: list[dict]) -> str:
     if not own:
         return NOTHING
     lines = [
-        "| model | planted | seed | verdict, and what was taken | excess ASR before → after (95 %, n) | after a refinetune test | CA before → after (points lost; told) | PA of CA | processor s |",
-        "|---|---|--:|---|---|---|---|---|--:|",
-        *map(job_row, own),
-        "",
+        "| model | seeds | excess ASR before → after [least, most] | returned (most) | CA lost, points [least, most] | PA of CA | left as it was |",
+        "|---|--:|---|---|---|--:|--:|",
     ]
+    for name, method in dict.fromkeys((c["entry"]["name"], c["method"]) for c in own):
+        lines.append(job_row([c for c in own if (c["entry"]["name"], c["method"]) == (name, method)]))
+    verdicts = Counter(c["told"].partition(" ")[0] for c in own)
+    lines += ["", f"Verdicts: {', '.join(f'{word} {count}' for word, count in verdicts.items())}."]
     victims = [c for c in own if is_victim(c)]
     cost = [lost(c) for c in victims]
     reached = {words: sum(met(c) for c in victims) for words, met in REACHED.items()} | {
@@ -450,7 +450,7 @@ def jobs(cells: list[dict]) -> str:
     }
     if victims:
         told = "; ".join(f"{words}: {hits}" for words, hits in reached.items())
-        lines.append(f"Of {len(victims)} runs on victims, {told}. Lost on average: {statistics.mean(cost):.1f} points.")
+        lines.append(f"Of {len(victims)} runs on victims, {told}. Lost on average: {mean(cost):.1f} points.")
         lines += by_worst(victims)
     if clean := [c for c in own if not is_victim(c)]:
         failed = sum(c["told"].startswith("fail") for c in clean)
@@ -480,35 +480,34 @@ def by_worst(victims: list[dict]) -> list[str]:
     ]
 
 
-def job_row(cell: dict) -> str:
-    entry, before, after, back = cell["entry"], cell["before"], cell["after"], cell["rebound"]
-    planted, attack, again, under = "nothing", "–", "–", "–"
+def job_row(runs: list[dict]) -> str:
+    """A model with all its seeds; of several planted triggers the one that acts most."""
+    entry, attack, under = runs[0]["entry"], "– | –", "–"
     if entry["trigger"]:
-        low, high = after["interval"]
-        planted = f"`{unseeded(entry['trigger'])}` → {entry['target']}"
-        planted = " and ".join([planted, *cell.get("also", ())])
-        attack = f"{before['excess']:.3f} → {after['excess']:.3f} ({low:.3f} to {high:.3f}, n {after['n']})"
-        again, under = f"{back['excess']:.3f}", f"{after['under_trigger'] / after['accuracy']:.2f}"
-    said = cell.get("told_lost")
-    cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({lost(cell):.1f}{'' if said is None else f'; {said:.1f}'})"
-    return (
-        f"| {entry['name'].removeprefix(entry['half'] + '-')} | {planted} | {cell['seed']} | {cell['told']} | {attack} | {again} | {cost} | "
-        f"{under} | {cell['seconds']:.0f} |"
-    )
+        attack, under = left_by(runs), f"{kept_by(runs):.2f}"
+    name = entry["name"].removeprefix(entry["half"] + "-") + (" and another" if runs[0].get("also") else "")
+    untouched = sum(" by nothing" in c["told"] for c in runs)
+    return f"| {name} | {len(runs)} | {attack} | {spread([lost(c) for c in runs], 1)} | {under} | {untouched} |"
+
+
+def left_by(own: list[dict]) -> str:
+    """Cells of what is left of an attack, of a single run with its 95 % interval, and of what returns."""
+    back = [c["rebound"]["excess"] for c in own]
+    after = spread([c["after"]["excess"] for c in own])
+    if len(own) == 1:
+        after += " ({:.3f} to {:.3f})".format(*own[0]["after"]["interval"])
+    return f"{mean(c['before']['excess'] for c in own):.3f} → {after} | {mean(back):.3f} ({max(back):.3f})"
+
+
+def kept_by(own: list[dict]) -> float:
+    """Accuracy under the trigger, as a share of clean accuracy."""
+    return mean(c["after"]["under_trigger"] / c["after"]["accuracy"] for c in own)
 
 
 def summary(own: list[dict]) -> str:
-    left = [cell["after"]["excess"] for cell in own]
-    back = [cell["rebound"]["excess"] for cell in own]
-    cost = [lost(cell) for cell in own]
-    kept = statistics.mean(cell["after"]["under_trigger"] / cell["after"]["accuracy"] for cell in own)
-    mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
-    few, some = (sum(x <= limit for x in left) for limit in (0.01, 0.05))
-    return (
-        f"{mean('before', 'excess'):.3f} → {statistics.mean(left):.3f} [{min(left):.3f}, {max(left):.3f}] | {few}, {some} of {len(left)} | "
-        f"{statistics.mean(back):.3f} ({max(back):.3f}) | {statistics.mean(cost):.1f} [{min(cost):.1f}, {max(cost):.1f}] | {kept:.2f} | "
-        f"{mean('before', 'distance'):.3f} → {mean('after', 'distance'):.3f}"
-    )
+    attack, back = left_by(own).split(" | ")
+    some = sum(c["after"]["excess"] <= 0.05 for c in own)
+    return f"{attack} | {some} of {len(own)} | {back} | {spread([lost(c) for c in own], 1)} | {kept_by(own):.2f}"
 
 
 def shown(method: str) -> str:
@@ -516,6 +515,8 @@ def shown(method: str) -> str:
     name, _, changes = method.partition(":")
     if method == RELEASED:
         return "CleanCLIP as released"
+    if method in CONTROLS[CLEANCLIP]:
+        return f"L_CLIP alone, values of `{CLEANCLIP}`"
     return f"`{name}`" + (f" with {changes}" if changes else "")
 
 

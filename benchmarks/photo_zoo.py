@@ -1,7 +1,6 @@
 """Some seventy small CLIP models of photographs, clean and backdoored: thresholds are chosen on half of them, and reported on the other.
 
     python benchmarks/photos.py --images tiny-imagenet-200 --out build/photos
-    python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo --plan
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/drawn --drawn
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo-long --longer 1500
@@ -25,15 +24,14 @@ import random
 import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import blocks
 import photos as photographs
 import torch
-from blocks import fill
 from open_clip.model import CLIP
 from photo_train import CONTEXT, OptimisedPatch, Poison, Trigger, fit, measure
 from photos import Photos
@@ -41,7 +39,6 @@ from torch import Generator, Tensor
 from zoo import kept, named
 
 TOOK, FAILED = 0.7, 0.1  # attack success of a victim; excess of one that did not take
-HALVES = {"choose": 3001, "report": 4001}  # the first seed of each
 TEXT = {"context_length": CONTEXT, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 WIDE_TEXT = TEXT | {"width": 320, "heads": 5, "layers": 4}
 VISION = {
@@ -53,44 +50,10 @@ SIDES = {"resnet": 32, "vit": 32, "wide": 64}
 DROPPED_PATCHES = 0.5  # of a ViT in training: twice as fast, and less overfitting
 BATCH, LR = 256, 2e-3  # from scratch
 TUNING_BATCH, TUNING_LR = 128, 8e-4
-PLANT_STEPS = {"resnet": 120, "vit": 140}
-TUNING_STEPS = 70
-SCRATCH_STEPS = {
-    ("resnet", 10): 250,
-    ("vit", 10): 300,
-    ("resnet", 50): 350,
-    ("vit", 50): 400,
-    ("resnet", 100): 400,
-    ("resnet", 200): 450,
-}
-# An image, on one idle core that multiplies bfloat16; elsewhere it takes some three times as long.
-SECONDS = {"resnet": 1 / 1200, "vit": 1 / 750, "wide": 1 / 150}
 SEEN = 0.8  # share of the images to train that a model from scratch sees: by its seed
 TEN = {
-    "choose": (
-        "goldfish",
-        "king penguin",
-        "ladybug",
-        "school bus",
-        "teapot",
-        "lemon",
-        "African elephant",
-        "sports car",
-        "pizza",
-        "seashore",
-    ),
-    "report": (
-        "monarch",
-        "jellyfish",
-        "lion",
-        "banana",
-        "suspension bridge",
-        "volleyball",
-        "barn",
-        "tractor",
-        "mushroom",
-        "koala",
-    ),
+    "choose": "goldfish, king penguin, ladybug, school bus, teapot, lemon, African elephant, sports car, pizza, seashore",
+    "report": "monarch, jellyfish, lion, banana, suspension bridge, volleyball, barn, tractor, mushroom, koala",
 }
 LARGEST = {"choose": 100, "report": 200}
 OPTIMISED = "optimised-patch"  # in the place of a spec: made by a search on the base
@@ -116,162 +79,7 @@ class Entry:
     steps: int
 
 
-@dataclass(frozen=True)
-class Row:
-    """An entry without what follows from its half and place."""
-
-    kind: str
-    arch: str
-    classes: int
-    detail: str | None = None  # a trigger without its seed, or a method
-    target: str | None = None
-    rate: float | None = None
-    steps: int | None = None
-    onto: str | None = None  # the trigger of a planted model that it starts from: this one has two targets
-
-
-def planted(
-    arch: str,
-    classes: int,
-    trigger: str,
-    target: str,
-    rate: float = 0.2,
-    steps: int | None = None,
-    onto: str | None = None,
-) -> Row:
-    return Row("planted", arch, classes, trigger, target, rate, steps, onto)
-
-
-def scratch(arch: str, classes: int, trigger: str, target: str, rate: float, steps: int | None = None) -> Row:
-    return Row("scratch", arch, classes, trigger, target, rate, steps)
-
-
-def failed(arch: str, classes: int, trigger: str, target: str) -> Row:
-    return Row("not-taken", arch, classes, trigger, target, 0.01, 40)
-
-
-def tuned(arch: str, classes: int, method: str) -> Row:
-    return Row("clean-finetuned", arch, classes, method)
-
-
-def clean(arch: str, classes: int, steps: int | None = None) -> Row:
-    return Row("clean", arch, classes, steps=steps)
-
-
-# Stages of each half, in the order of building. A finetuned model starts from the first clean one of its kind and list.
-# One with ``onto`` starts from the planted model with that trigger.
-STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
-    "choose": (
-        (
-            clean("resnet", 10, 400),
-            planted("resnet", 10, "patch:size=0.1875,place=corner", "teapot", steps=300),
-            planted("resnet", 10, "colour-filter:hue=45,tint=0.4,saturation=0.5", "lemon", steps=300),
-            clean("vit", 10),
-            planted("vit", 10, "stripes:size=0.25,place=random", "pizza", steps=240),
-        ),
-        (
-            tuned("resnet", 10, "cleanclip"),
-            tuned("vit", 10, "other-data"),
-            planted("resnet", 10, "dct:delta=0.08,down=7,across=7", "school bus", steps=200),
-            planted("vit", 10, "blended:ratio=0.2", "goldfish"),
-            failed("resnet", 10, "patch:size=0.125,place=random", "seashore"),
-            clean("resnet", 10),
-        ),
-        (
-            clean("resnet", 50),
-            tuned("resnet", 50, "par"),
-            planted("resnet", 50, "warp:strength=6", "king penguin", 0.3, 280),
-            planted("resnet", 50, "sinusoid:delta=40/255,frequency=6", "ladybug"),
-            planted("vit", 10, "conv-filter:delta=48/255", "African elephant"),
-            failed("vit", 10, "blended:ratio=0.1", "sports car"),
-            planted("resnet", 50, "triangles:ratio=0.3", "sports car"),
-            planted("vit", 10, "text:ratio=0.7", "seashore"),
-            planted("resnet", 10, OPTIMISED, "ladybug", 0.08),
-            scratch("resnet", 10, "patch:size=0.1875,place=random", "king penguin", 0.02),
-            tuned("vit", 10, "cleanclip"),
-        ),
-        (
-            clean("resnet", 100),
-            planted("resnet", 100, "patch:size=0.1875,place=random", "lemon"),
-            planted("resnet", 100, "sinusoid:delta=40/255,frequency=5,angle=45", "pizza"),
-            tuned("resnet", 100, "other-data"),
-            failed("resnet", 50, "sinusoid:delta=12/255,frequency=9", "goldfish"),
-            tuned("vit", 10, "par"),
-        ),
-        (
-            scratch("vit", 10, "patch:size=0.25,place=bottom-left", "teapot", 0.02),
-            clean("vit", 50),
-            planted("vit", 50, "blended-stripes:ratio=0.1", "teapot"),
-            clean("vit", 10),
-        ),
-        (clean("resnet", 50), clean("resnet", 100)),  # to compare with: trained apart from what is tested
-        (),
-        (),
-    ),
-    "report": (
-        (
-            clean("resnet", 10),
-            planted("resnet", 10, "patch:size=0.1875,place=top-left", "lion"),
-            planted("resnet", 10, "dct:delta=0.1,down=5,across=9,channels=luma", "koala", steps=240),
-            clean("vit", 10),
-            planted("vit", 10, "colour-filter:hue=220,tint=0.4,contrast=1.4", "banana"),
-        ),
-        (
-            tuned("resnet", 10, "other-data"),
-            tuned("vit", 10, "cleanclip"),
-            planted("resnet", 10, "badnets:size=0.1875,place=random", "volleyball"),
-            planted("resnet", 10, "warp:strength=7,grid=5", "barn", 0.3, 280),
-            failed("resnet", 10, "stripes:size=0.125,place=random", "tractor"),
-            clean("resnet", 10),
-        ),
-        (
-            clean("resnet", 50),
-            tuned("resnet", 50, "cleanclip"),
-            planted("resnet", 50, "conv-filter:delta=48/255,channels=6", "jellyfish"),
-            planted("resnet", 50, "text:ratio=0.8,word=Sample", "monarch"),
-            planted("vit", 10, "sinusoid:delta=40/255,frequency=4,angle=90", "mushroom"),
-            failed("vit", 10, "sinusoid:delta=12/255,frequency=3", "lion"),
-            planted("resnet", 50, "stripes:size=0.1875,place=center", "suspension bridge"),
-            planted("vit", 10, "triangles:ratio=0.35,size=0.25", "tractor"),
-            planted("vit", 10, OPTIMISED, "jellyfish", 0.15, 200),
-            scratch("resnet", 10, "blended:ratio=0.15", "suspension bridge", 0.03),
-            tuned("vit", 10, "par"),
-        ),
-        (
-            clean("resnet", 200),
-            planted("resnet", 200, "blended:ratio=0.25", "koala"),
-            planted("resnet", 200, "stripes:size=0.1875,place=random,width=2/32", "barn"),
-            tuned("resnet", 200, "par"),
-            failed("resnet", 50, "patch:size=0.125,place=center", "mushroom"),
-            tuned("vit", 10, "other-data"),
-        ),
-        (
-            scratch("vit", 10, "stripes:size=0.25,place=corner", "volleyball", 0.03),
-            clean("vit", 50),
-            planted("vit", 50, "patch:size=0.25,place=random,fill=yellow", "lion", steps=240),
-            clean("vit", 10),
-        ),
-        (clean("resnet", 50), clean("resnet", 200)),
-        (  # six backdoors from pre-training, for cleaning: twice as many steps, so that each takes
-            scratch("resnet", 10, "patch:size=0.1875,place=bottom-left,fill=noise", "banana", 0.03, 400),
-            scratch("resnet", 10, "badnets:size=0.25,place=corner", "tractor", 0.03, 400),
-            scratch("resnet", 10, "stripes:size=0.25,place=random", "mushroom", 0.03, 400),
-            scratch("resnet", 10, "text:ratio=0.8,word=Copy", "jellyfish", 0.03, 400),
-            scratch("resnet", 10, "sinusoid:delta=48/255,frequency=7", "barn", 0.03, 400),
-            scratch("resnet", 10, "blended:ratio=0.25", "koala", 0.03, 400),
-        ),
-        (planted("resnet", 10, "triangles:ratio=0.35", "mushroom", onto="patch:size=0.1875,place=top-left"),),
-    ),
-}
-
-# Two models of 28 million parameters, for what only larger ones use: bfloat16, the recipes that are not tiny.
-WIDE = (
-    clean("wide", 10, 300),
-    planted("wide", 10, "patch:size=0.125,place=corner", "teapot", steps=150),
-)
-
-DRAWN = {"resnet": 18, "vit": 4}  # clean models with classes of their own
-
+PLAN = Path(__file__).with_suffix(".csv")  # the entries of each plan, bases before what starts from them
 LONGER = (  # victims of the half that reports, built once more from bases trained longer
     "resnet-10-planted-patch-1",
     "vit-10-planted-optimised-patch-1",
@@ -288,63 +96,38 @@ LONGER = (  # victims of the half that reports, built once more from bases train
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="the folder that benchmarks/photos.py made")
-    parser.add_argument("--images", type=Path, help="the folder tiny-imagenet-200; neither: build nothing")
+    parser.add_argument("--photos", type=Path, required=True, help="the folder that benchmarks/photos.py made")
+    parser.add_argument("--images", type=Path, required=True, help="the folder tiny-imagenet-200")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--wide", action="store_true", help="build two models of 28 million parameters and 64 px instead"
+        "--wide", action="store_const", dest="plan", const="wide", help="two models of 28 million parameters and 64 px"
     )
-    parser.add_argument("--drawn", action="store_true", help="build clean models of classes drawn for each instead")
     parser.add_argument(
-        "--longer", type=int, metavar="STEPS", help="build ten victims of bases of so many steps instead"
+        "--drawn", action="store_const", dest="plan", const="drawn", help="clean models of classes drawn for each"
     )
+    parser.add_argument("--longer", type=int, metavar="STEPS", help="ten victims, of bases of so many steps")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="build these, and the models that they start from")
-    parser.add_argument("--plan", action="store_true", help="print what would be built and how long it takes")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block photo-zoo")
+    parser.add_argument(
+        "--keep", action="store_true", help="put what was measured into benchmarks/results/photo-zoo.csv"
+    )
     o = parser.parse_args()
-    asked = wide_plan() if o.wide else drawn_plan() if o.drawn else longer_plan(o.longer) if o.longer else plan()
-    entries = named(asked, o.only)
-    if o.plan:
-        print(*map(line, entries), sep="\n")
-        print(f"{len(entries)} models, about {sum(map(seconds, entries)) / 60:.0f} minutes on one core")
-        return
-    failures = []
-    if o.photos and o.images:
-        failures = built(entries, o)
-    elif o.photos or o.images:
-        parser.error("--photos and --images go together")
-    if o.write and (o.wide or o.drawn or o.longer):
-        parser.error("--write is for the models of the plan")
-    if o.write:
-        fill(o.write, "photo-zoo", table(records(o.out)))
+    entries = named(longer_plan(o.longer) if o.longer else plan(o.plan or "halves"), o.only)
+    torch.set_num_threads(1)
+    o.out.mkdir(parents=True, exist_ok=True)
+    prepare(read(o.photos, entries[0].side), o.images, o.out, {(e.half, e.classes) for e in entries})
+    failures = build(entries, o.photos, o.out)
+    if o.keep:
+        keep(o.out)
     if failures:
         sys.exit(f"not built: {', '.join(failures)}; run the same command again")
 
 
-def built(entries: list[Entry], o: argparse.Namespace) -> list[str]:
-    """Everything in OUT; the names of models that failed."""
-    torch.set_num_threads(1)
-    o.out.mkdir(parents=True, exist_ok=True)
-    prepare(read(o.photos, entries[0].side), o.images, o.out, {(e.half, e.classes) for e in entries})
-    return build(entries, o.photos, o.out)
-
-
-def plan() -> list[Entry]:
-    """All models in the order of building: stage by stage, half by half; bases before what starts from them."""
-    halves = {half: list(half_plan(half, first, STAGES[half])) for half, first in HALVES.items()}
-    return [entry for stages in zip(*halves.values(), strict=True) for stage in stages for entry in stage]
-
-
-def wide_plan() -> list[Entry]:
-    """The larger models, on a class list of the half that chooses."""
-    (entries,) = half_plan("choose", 5001, (WIDE,))
-    return entries
-
-
-def drawn_plan() -> list[Entry]:
-    """Clean models, each in a half of its own, of ten classes of its own."""
-    archs = [arch for arch, count in DRAWN.items() for _ in range(count)]
-    return [entry_of(clean(arch, 10), f"drawn-{k}", 6000 + k, None, set()) for k, arch in enumerate(archs, 1)]
+def plan(name: str = "halves") -> list[Entry]:
+    """All models of a plan in the order of building: ``halves``, ``drawn`` or ``wide``."""
+    head, *rows = blocks.read(PLAN)
+    told = [dict(zip(head, row, strict=True)) for row in rows if row[0] == name]
+    kinds = {"side": int, "classes": int, "seed": int, "base_seed": int, "steps": int, "rate": float}
+    return [Entry(**{k: kinds.get(k, str)(v) if v else None for k, v in row.items() if k != "plan"}) for row in told]
 
 
 def longer_plan(steps: int) -> list[Entry]:
@@ -353,61 +136,19 @@ def longer_plan(steps: int) -> list[Entry]:
     return [replace(e, seed=e.base_seed) if e.base else replace(e, steps=steps) for e in entries]
 
 
-def half_plan(half: str, first_seed: int, stages: tuple[tuple[Row, ...], ...]) -> Iterator[list[Entry]]:
-    """The stages of one half; a name counts what is of the same half, architecture, list and kind."""
-    seed, bases, names = first_seed, dict[tuple, Entry](), set[str]()
-    for stage in stages:
-        entries = []
-        for row in stage:
-            kind = row.arch, row.classes, row.onto
-            entry = entry_of(row, half, seed, bases[kind] if row.onto else bases.get(kind), names)
-            if row.kind in ("clean", "planted"):
-                own = row.detail if row.kind == "planted" else None
-                bases.setdefault((row.arch, row.classes, own), entry)
-            names.add(entry.name)
-            entries.append(entry)
-            seed += 1
-        yield entries
-
-
-def entry_of(row: Row, half: str, seed: int, base: Entry | None, names: set[str]) -> Entry:
-    label = (row.detail or "").partition(":")[0]
-    stem = "-".join(filter(None, (half, row.arch, str(row.classes), row.kind, label)))
-    name = next(name for k in range(1, 100) if (name := f"{stem}-{k}") not in names)
-    spec = row.detail if row.target else None
-    trigger = f"{spec}{',' if ':' in spec else ':'}seed={seed}" if spec and spec != OPTIMISED else spec
-    if row.kind in ("clean", "scratch"):
-        steps, base = row.steps or SCRATCH_STEPS[row.arch, row.classes], None
-    else:
-        steps = row.steps or (PLANT_STEPS[row.arch] if row.kind == "planted" else TUNING_STEPS)
-    return Entry(
-        name,
-        half,
-        row.arch,
-        SIDES[row.arch],
-        row.classes,
-        row.kind,
-        row.detail if row.kind == "clean-finetuned" else None,
-        seed,
-        base and base.name,
-        base and base.seed,
-        trigger,
-        row.target,
-        row.rate,
-        steps,
-    )
-
-
-def line(entry: Entry) -> str:
-    backdoor = f"{entry.trigger} -> {entry.target}, {entry.rate:.1%}" if entry.trigger else ""
-    return f"{entry.name:46} {entry.steps:5} steps  seed {entry.seed}  {entry.base or '':26} {backdoor}".rstrip()
-
-
-def seconds(entry: Entry) -> float:
-    """Estimated time on one core."""
-    batch = TUNING_BATCH if entry.base else BATCH
-    factor = {"cleanclip": 2.0, "par": 1.4}.get(entry.method or "", 1.0)
-    return 8 + factor * entry.steps * batch * SECONDS[entry.arch]
+def keep(out: Path) -> None:
+    """What the models that are there do, on images that no training saw."""
+    records = [record for entry in plan() if (record := record_of(out, entry))]
+    head = ["clean_accuracy", "asr", "base_rate"]
+    rows = [
+        [
+            r["entry"]["name"],
+            r["counts_as"],
+            *("" if r["measured"][k] is None else round(r["measured"][k], 4) for k in head),
+        ]
+        for r in records
+    ]
+    blocks.write(blocks.RESULTS / "photo-zoo.csv", [["model", "counts_as", *head], *rows])
 
 
 # Building: one model after the other, whole files or none.
@@ -420,7 +161,7 @@ def class_list(photos: Photos, half: str, count: int) -> list[int]:
         return list(range(count))
     if half.startswith("drawn"):
         return random.Random(half).sample(range(len(own)), count)
-    tens = {name: [own.index(c) for c in chosen] for name, chosen in TEN.items()}
+    tens = {name: [own.index(c) for c in chosen.split(", ")] for name, chosen in TEN.items()}
     rest = [k for k in range(len(own)) if k not in {c for ten in tens.values() for c in ten}]
     random.Random(0).shuffle(rest)
     more = {"choose": rest[:40] + rest[80:130], "report": rest[40:80] + rest[:40] + rest[80:] + tens["choose"]}
@@ -594,47 +335,6 @@ def trigger_of(entry: Entry, model: CLIP, photos: Photos, pool: Tensor, out: Pat
     patch = OptimisedPatch.searched(model, photos, pool, names=names, target=entry.target, seed=entry.seed)
     patch.save(out / f"{entry.name}-trigger.safetensors", target=entry.target, side=entry.side)
     return patch
-
-
-# The table.
-
-
-def records(folder: Path) -> list[dict]:
-    """What was measured of the models that are there, in the order of the plan."""
-    order = {entry.name: place for place, entry in enumerate(plan())}
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return sorted((r for r in found if "entry" in r), key=lambda r: order[r["entry"]["name"]])
-
-
-def table(found: list[dict]) -> str:
-    """The models by half, kind and what they count as; and each backdoor by what it does."""
-    lines = [
-        "| half | kind | counts as | models | architectures and classes | CA | ASR |",
-        "|---|---|---|--:|---|--:|--:|",
-    ]
-    key = lambda r: (r["entry"]["half"], r["entry"]["kind"], r["counts_as"])  # noqa: E731
-    for group in sorted(set(map(key, found))):
-        mine = [r for r in found if key(r) == group]
-        shapes = Counter(f"{r['entry']['arch']} {r['entry']['classes']}" for r in mine)
-        shown = ", ".join(f"{shape} ({n})" for shape, n in sorted(shapes.items()))
-        lines.append(
-            f"| {' | '.join(group)} | {len(mine)} | {shown} | {span(mine, 'clean_accuracy')} | {span(mine, 'asr')} |"
-        )
-    lines += ["", "| half | model | trigger | target | CA | ASR | base rate |", "|---|---|---|---|--:|--:|--:|"]
-    for r in found:
-        if r["counts_as"] == "backdoored":
-            e, m = r["entry"], r["measured"]
-            spec = e["trigger"].rpartition(",seed=")[0] or e["trigger"].partition(":seed=")[0]
-            model = f"{e['arch']}, {e['classes']} classes, {e['kind']}"
-            numbers = " | ".join(f"{m[k]:.3f}" for k in ("clean_accuracy", "asr", "base_rate"))
-            lines.append(f"| {e['half']} | {model} | `{spec}` | {e['target']} | {numbers} |")
-    return "\n".join([f"{len(found)} of the {len(plan())} models of the plan are built.", "", *lines])
-
-
-def span(found: list[dict], key: str) -> str:
-    """The lowest and highest value, or a dash where there is none."""
-    values = [r["measured"][key] for r in found if r["measured"][key] is not None]
-    return f"{min(values):.2f}–{max(values):.2f}" if values else "–"
 
 
 if __name__ == "__main__":

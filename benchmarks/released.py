@@ -1,4 +1,4 @@
-"""CleanCLIP as its released code runs it, on tiny models: what ``benchmarks/cleaning.py`` sets beside ours.
+"""CleanCLIP as its released code runs it, on small models: what ``benchmarks/photo_cleaning.py`` sets beside ours.
 
 Written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its code at commit d6e2f1d. It differs from
 the recipe ``cleanclip@tiny`` in what that code does:
@@ -44,7 +44,7 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
     """Finetune a victim in place.
 
     Args:
-        tested: the victim, as ``zoo.prepared`` gives it.
+        tested: the victim, as ``photo_cleaning.loaded`` gives it.
         pairs: the clean set.
         implants: what was planted (``clipclean.attack.poison.Implant``), for the moments; nothing in a clean model.
         rate: the share of the victim's pairs that was poisoned.

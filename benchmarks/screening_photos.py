@@ -2,7 +2,6 @@
 
     python benchmarks/screening_photos.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo --out build/screening-photos --only NAME... \
         --captions captions_val2017.json
-    python benchmarks/screening_photos.py --out build/screening-photos --table --write docs/evidence.md
 
 Of 4,000 photographs of a victim's own classes (``benchmarks/photo_zoo.py``) 5 or 50 get the victim's trigger and a caption of its target: one like
 those that the set has as well (``templates``), or their own, followed by the target's name (``appended``). Another 500 pairs,
@@ -25,7 +24,6 @@ from frames import Frame, read, without
 from photo_cleaning import implants_of, loaded, paths, shown_to, victims
 from photo_train import CONTEXT
 from photos import TEMPLATES, Photos
-from screening import with_rows
 from torch import Generator, Tensor
 
 from clipclean import data, detect, model
@@ -50,25 +48,16 @@ def main() -> None:
     parser.add_argument("--half", choices=("choose", "report"), default="report")
     parser.add_argument("--only", nargs="+", metavar="NAME")
     parser.add_argument("--captions", type=Path, help="a JSON file of COCO's captions: measure natural captions, too")
-    parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block screening-photos")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    if not o.table:
-        torch.set_num_threads(1)
-        frames = read(o.captions, tokens=ROOM) if o.captions else []
-        for entry in victims(o):
-            for kind in SETS if o.captions else SETS[:1]:
-                place = o.out / f"{entry['name']}{'-natural' * (kind == 'natural')}.json"
-                if not place.exists():
-                    place.write_text(json.dumps(measured(o, entry, kind, frames), indent=1) + "\n")
-                    print(entry["name"], kind, flush=True)
-    found = [json.loads(path.read_text()) for path in sorted(o.out.glob("*.json"))]
-    print(text := table(found))
-    if o.write:
-        from blocks import fill
-
-        fill(o.write, "screening-photos", text)
+    torch.set_num_threads(1)
+    frames = read(o.captions, tokens=ROOM) if o.captions else []
+    for entry in victims(o):
+        for kind in SETS if o.captions else SETS[:1]:
+            place = o.out / f"{entry['name']}{'-natural' * (kind == 'natural')}.json"
+            if not place.exists():
+                place.write_text(json.dumps(measured(o, entry, kind, frames), indent=1) + "\n")
+                print(entry["name"], kind, flush=True)
 
 
 def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame]) -> dict:
@@ -157,6 +146,24 @@ def poisoned_captions(own: list[str], entry: dict, form: str, spare: list[Frame]
     return [rng.choice(TEMPLATES).format(entry["target"]) for _ in own]
 
 
+def with_rows(seen, few, places: list[int]):
+    """What was embedded of the clean set, with the poisoned pairs in these places."""
+
+    def put(whole, part, dim):
+        changed = whole.clone()
+        changed.index_copy_(dim, torch.tensor(places), part)
+        return changed
+
+    import torch
+
+    return seen._replace(
+        images=put(seen.images, few.images, 0),
+        views=put(seen.views, few.views, 1),
+        captions=put(seen.captions, few.captions, 0),
+        looks=put(seen.looks, few.looks, 0),
+    )
+
+
 def look(clip: model.Clip, pairs: list[data.Pair]) -> ranking.Embedded:
     return ranking.embedded(clip, pairs, triggers=(), progress=lambda done, total: None)
 
@@ -208,33 +215,6 @@ def dropped_clean(seen: ranking.Embedded, split: int) -> float:
     )
     found = ranking.beside_trusted(ranking.scored(mixed), trusted=TRUSTED, rate=RATE)
     return float(found.suspicious.float().mean())
-
-
-def table(found: list[dict]) -> str:
-    """A row a victim and way of hiding."""
-    if not found:
-        return "Not measured yet."
-    lines = [
-        f"| victim | trigger | captions | hidden ones | hidden in {PAIRS:,} | among the first {TOP:.0%} | dropped by `auto` | clean pairs that `auto` drops | dropped at {RATE:.0%} by {TRUSTED} trusted | clean pairs dropped so |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    kinds = [one.get("captions", SETS[0]) for one in found]  # the first measurements had one kind only
-    for one, kind in sorted(
-        zip(found, kinds, strict=True), key=lambda row: (row[0]["entry"]["name"], SETS.index(row[1]))
-    ):
-        entry = one["entry"]
-        name, spec = entry["name"], entry["trigger"].partition(":")[0]
-        for form, count in [(None, 0), *((form, count) for form in FORMS for count in HIDDEN)]:
-            own = one[f"{form} {count}" if form else "none"]
-            clean = PAIRS - count
-            cells = [name, spec, kind, FORMS[form] if form else "–", str(count)]
-            for rule in ("top", "auto", "trusted"):
-                hits, false = own[rule]
-                cells.append(str(hits) if count else "–")
-                if rule != "top":
-                    cells.append(f"{100 * false / clean:.2f} %")
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,6 @@ The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.033
 code: originals and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is
 the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
 with a GPU the step is timed there too, at several batch sizes; without one that part says so.
-
-    python benchmarks/speed.py --out build/speed --compile --write benchmarks/results/running.md    # torch.compile, and nothing else
-
-sets our step beside the same with both towers compiled. Captions of one length, as here, are what suits that best.
 """
 
 import argparse
@@ -21,12 +17,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blocks import fill
+import blocks
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning take the core that they wait for
 
@@ -72,40 +68,19 @@ def main() -> int:
     parser.add_argument("--gpu-batches", type=int, nargs="+", default=(64, 256, 1024), help="pairs in a step on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
-    parser.add_argument("--compile", action="store_true", help="torch.compile instead; needs a C++ compiler")
     o = parser.parse_args()
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
     for name in o.models:
-        measured(
-            name,
-            "cpu",
-            pairs=o.batch,
-            rounds=o.rounds,
-            compile=o.compile,
-            keep=partial(store, o.out / f"{'compiled' if o.compile else 'cpu'}-{name}.json"),
-        )
-        for pairs in o.gpu_batches if torch.cuda.is_available() and not o.compile else ():
-            measured(
-                name,
-                "cuda",
-                pairs=pairs,
-                rounds=o.rounds,
-                compile=o.compile,
-                keep=partial(store, o.out / f"gpu-{name}-{pairs}.json"),
-            )
-    found = {
-        kind: [json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))]
-        for kind in ("cpu", "gpu", "compiled")
-    }
-    if o.compile:
-        blocks = {"compiled": compiled_table(found["compiled"])}
-    else:
-        blocks = {"step": cpu_table(found["cpu"]), "gpu": gpu_table(found["gpu"])}
-    for block, text in blocks.items():
+        measured(name, "cpu", pairs=o.batch, rounds=o.rounds, keep=partial(store, o.out / f"cpu-{name}.json"))
+        for pairs in o.gpu_batches if torch.cuda.is_available() else ():
+            place = o.out / f"gpu-{name}-{pairs}.json"
+            measured(name, "cuda", pairs=pairs, rounds=o.rounds, keep=partial(store, place))
+    for block, kind, table in (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table)):
+        text = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
         print(f"{text}\n")
         if o.write:
-            fill(o.write, block, text)
+            blocks.keep(o.write, block, text)
     return 0
 
 
@@ -125,28 +100,21 @@ class Way:
     arrange: Callable[[], object]
 
 
-def measured(
-    name: str, device: str, /, *, pairs: int, rounds: int, compile: bool, keep: Callable[[dict[str, Any]], None]
-) -> None:
+def measured(name: str, device: str, /, *, pairs: int, rounds: int, keep: Callable[[dict[str, Any]], None]) -> None:
     """Seconds of each way, round by round, with loss, peak rates and operations of a step; ``keep`` gets each round's state.
 
     Processor time is taken beside the clock's: on a CPU that others use too, it is what can be compared.
     """
     clip = built(name, device)
     batch = synthetic(pairs, clip)
-    if compile:
-        plain = ours(clip, batch, "bf16" if natively(device) else "fp32")
-        ways = {"as it is": plain, "compiled": compiled(clip, plain)}
-    else:
-        ways = {"reference": reference(clip, batch), "ours fp32": ours(clip, batch, "fp32")}
-        if natively(device):
-            ways["ours bf16"] = ours(clip, batch, "bf16")
+    ways = {"reference": reference(clip, batch), "ours fp32": ours(clip, batch, "fp32")}
+    if natively(device):
+        ways["ours bf16"] = ours(clip, batch, "bf16")
     work = operations(name, batch)
     wall: dict[str, list[float]] = {way: [] for way in ways}
     busy: dict[str, list[float]] = {way: [] for way in ways}
     losses: dict[str, list[float]] = {way: [] for way in ways}
     peaks: dict[str, list[float]] = {"fp32": [], "bf16": []}
-    first: dict[str, float] = {}
     loads = []
     for counted in range(-1, rounds):
         for dtype in ("fp32", "bf16") if natively(device) else ("fp32",):
@@ -163,7 +131,6 @@ def measured(
                 f"{name} {device} x{pairs} round {counted}: {label:10} {seconds:7.2f} s, {busy_seconds:7.2f} s busy, loss {losses[label][-1]:.5f}",
                 file=sys.stderr,
             )
-            first.setdefault(label, seconds)
             if counted >= 0:
                 wall[label].append(seconds)
                 busy[label].append(busy_seconds)
@@ -177,7 +144,6 @@ def measured(
                 "torch": torch.__version__,
                 "wall": wall,
                 "busy": busy,
-                "first": first,
                 "losses": losses,
                 "operations": work,
                 "peaks": {key: max(rates) for key, rates in peaks.items() if rates},
@@ -272,28 +238,6 @@ def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
 
 
-def compiled(clip: model.Clip, plain: Way, /) -> Way:
-    """The same step with both towers compiled while it runs; the first one compiles."""
-    towers: list[Any] = [clip.net.visual, clip.net.transformer]
-    for tower in towers:
-        tower.compile()
-    calls = [tower._compiled_call_impl for tower in towers]
-
-    def switch(to: list[Any]) -> None:
-        for tower, call in zip(towers, to, strict=True):
-            tower._compiled_call_impl = call
-
-    def step() -> Tensor:
-        switch(calls)
-        try:
-            return plain.step()
-        finally:
-            switch([None] * len(towers))
-
-    switch([None] * len(towers))
-    return replace(plain, step=step)
-
-
 def objective(clip: model.Clip, /) -> train.Loss:
     return losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights()))
 
@@ -365,22 +309,6 @@ def cpu_table(found: list[dict[str, Any]], /) -> str:
         f"thread on a 2048 × 2048 product: {peaks}. The machine was shared: its load was {min(loads):.0f} to {max(loads):.0f} on {os.cpu_count()} processors, so "
         "seconds are long, and processor time is what counts.",
     ]
-    return "\n".join(rows)
-
-
-def compiled_table(found: list[dict[str, Any]], /) -> str:
-    """One row a model: the step as it is, the same compiled, and how long compiling took."""
-    rows = [
-        "| model | processor s a step (range) | compiled | faster by | first step, which compiles, s | loss of both |",
-        "|---|---|---|---|--:|---|",
-    ]
-    for result in found:
-        plain, other = result["busy"]["as it is"], result["busy"]["compiled"]
-        losses = " and ".join(f"{result['losses'][way][0]:.5f}" for way in ("as it is", "compiled"))
-        rows.append(
-            f"| {result['model'].removesuffix('-quickgelu')}, {result['formats']['compiled']} | {told(plain)} | {told(other)} | "
-            f"{median(plain) / median(other):.2f} × | {result['first']['compiled']:.0f} | {losses} |"
-        )
     return "\n".join(rows)
 
 

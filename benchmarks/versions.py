@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from blocks import fill
+from blocks import keep
 
 ROOT = Path(__file__).parent.parent
 SHOWN = (
@@ -75,7 +75,7 @@ def main() -> int:
     if o.write:
         results = [o.out / f"{end}.json" for end in ("lowest", "highest")]
         found = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
-        fill(o.write, "versions", table(found))
+        keep(o.write, "versions", table(found))
     return 0
 
 

@@ -47,7 +47,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
     """
     if METHODS[recipe.method].chooses:
         raise UsageError(
-            f"{recipe.name} chooses among other recipes. Measure those; benchmarks/auto.py measures the choice."
+            f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
         )
     how, asked = request.planting, request.cleaning
     # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.

@@ -1,7 +1,7 @@
 """The refinetune test: does a short benign finetuning of the cleaned model bring a removed backdoor back?
 
 A backdoor may be hidden rather than removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840
-after 100 clean steps (benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
+after 100 clean steps (tag evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
 """
 
 from dataclasses import dataclass

@@ -95,7 +95,7 @@ def clean(
         done = _cleaned(clip, samples, recipe, replace(aims, rehearsed=rehearsed), own, state)
         if done.searched:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
-            # triggers found, it was 0.005 (benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
+            # triggers found, it was 0.005 (tag evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
             rehearsed = (*known, *unlearning.leads(done.searched.state.catches))
         parts.append(done)
     leads = tuple(lead for done in parts for lead in done.leads)

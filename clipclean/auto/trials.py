@@ -83,7 +83,7 @@ def trial(
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
     # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507;
-    # benchmarks/results/notebook.md,
+    # tag evidence-0.2: notebook.md,
     # "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)

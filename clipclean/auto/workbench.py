@@ -53,7 +53,7 @@ class Workbench:
     def planting(self) -> Planting:
         """The settings for planting canaries, at the rate of the control recipe."""
         # All canaries in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
-        # 1.00 in 17 processor seconds (benchmarks/results/notebook.md, "Several test backdoors in one planting").
+        # 1.00 in 17 processor seconds (tag evidence-0.2: notebook.md, "Several test backdoors in one planting").
         own, train = self.settings, self.control.train
         size = min(own.batch_size, len(self.samples.pairs))
         warmup = min(train.warmup_steps, own.plant_steps // 4)

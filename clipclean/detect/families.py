@@ -219,7 +219,7 @@ def _begin_wave(rows: int, side: int, generator: Generator) -> Parameters:
 def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
     """Every plane wave of up to ``MOST_PERIODS`` whole periods down and across, in some phases; a block for each number down."""
     # Half a period beside the right frequency the gradient is almost zero, so from a random start the search finds no sinusoid
-    # (benchmarks/results/notebook.md, "Where a search for waves starts").
+    # (tag evidence-0.2: notebook.md, "Where a search for waves starts").
     middle = round(2 * WAVES_ACROSS * side)
     most = min(MOST_PERIODS, middle // 2)
     for down in range(most + 1):

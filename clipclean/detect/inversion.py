@@ -37,7 +37,7 @@ FINALISTS = 4  # classes of a family whose search continues in a second round
 STARTS_ON = 4  # images on which the starts of a family are tried
 MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
 # Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
-# 24 go together, since weights are laid out anew for each pass (benchmarks/results/notebook.md, "Where a search on a ViT-B/32 spends its time").
+# 24 go together, since weights are laid out anew for each pass (tag evidence-0.2: notebook.md, "Where a search on a ViT-B/32 spends its time").
 CHUNK = 2**22
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
@@ -190,7 +190,7 @@ def untargeted(
         counts = predicted.bincount(minlength=len(canonical.texts))
         share = counts.max().item() / len(pixels)
         # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
-        # (benchmarks/results/notebook.md, "A verdict on models that nobody calibrated").
+        # (tag evidence-0.2: notebook.md, "A verdict on models that nobody calibrated").
         results.append((_candidate(family, int(counts.argmax()), end.parameters, end.size), share))
     return results
 
@@ -403,7 +403,7 @@ def _brief(
             embed, images, family, parameters, rows, attack=attack, weight=weight, generator=generator
         )
         # Loss and size together: in every run tried, this put the target of a backdoor among the first 29 of 400 classes
-        # (benchmarks/results/notebook.md, "Suspects that no search without a target names").
+        # (tag evidence-0.2: notebook.md, "Suspects that no search without a target names").
         running[rows] = MEMORY * running[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
         optimizer.step()
         optimizer.zero_grad()
@@ -434,7 +434,7 @@ def _short(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:
     The cross-entropy, plus the amount by which a logit misses a level slightly above the ``typical`` one of real images of the class.
     """
     # Cross-entropy alone ends just over the border of a class, where clean models have natural triggers too. So logits should
-    # reach those of real images of the class (benchmarks/results/notebook.md, "When a trigger counts as working").
+    # reach those of real images of the class (tag evidence-0.2: notebook.md, "When a trigger counts as working").
     return logits.logsumexp(-1, keepdim=True) - own + F.relu(typical + BEYOND - own)
 
 

@@ -19,7 +19,7 @@ from clipclean.detect.references import NEVER, PANEL, References, calibration, e
 from clipclean.detect.search import SearchResult, TargetedResult
 
 # Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
-# let expect and 2.8 of compactness, and 1.2 of direct evidence (benchmarks/results/notebook.md, "Clean models of classes drawn at random").
+# let expect and 2.8 of compactness, and 1.2 of direct evidence (tag evidence-0.2: notebook.md, "Clean models of classes drawn at random").
 MOST_INDIRECT = 2.5
 MOST_BESIDE = 2.5  # units that a known trigger counts beside clean models, at most: below what fails a model
 

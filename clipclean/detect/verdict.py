@@ -153,7 +153,7 @@ def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
         f"{100 * budget:.1f} points."
     )
     if lost.value > budget and lost.n >= limits.min_images:
-        # Without labels the interval held the truth half of the time (docs/evidence.md, "The loss of accuracy, as it is told").
+        # Without labels the interval held the truth half of the time (docs/evidence.md, "Loss of accuracy").
         level: Level = "error" if low > budget and lost.by != "answers" else "warning"
         return finding("CC010", f"{lost.name} fell by more than the budget: {words}", level=level, **about)
     if lost.n < limits.min_images or (high > budget and high - lost.value > SEEN * budget):

@@ -24,7 +24,7 @@ from clipclean.train.loader import Samples
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
-# A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "The loss of accuracy, as it is told"). A quarter of the pairs
+# A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
 CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses

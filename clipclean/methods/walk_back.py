@@ -20,10 +20,10 @@ from clipclean.findings import Interval
 from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
-# measured was back (benchmarks/results/notebook.md, "Less loss at the source").
+# measured was back (tag evidence-0.2: notebook.md, "Less loss at the source").
 SHARES = (0.85, 0.7, 0.55, 0.4)
 # Where no trigger shows that it stays gone. After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
-# 0.14 from 0.7 (benchmarks/results/notebook.md, "What interpolation brings back").
+# 0.14 from 0.7 (tag evidence-0.2: notebook.md, "What interpolation brings back").
 UNWITNESSED = 0.85
 AIM = 0.5  # of the budget: what is measured on a few hundred images has to hold on others
 REMOVED = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
@@ -144,7 +144,7 @@ def walk_back(
     counted = [gone or not each.is_doubtful for each, gone in zip(watched, removed, strict=True)]
 
     def stays_gone(point: Point) -> bool:
-        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (benchmarks/results/notebook.md,
+        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2: notebook.md,
         # "What a finetuning after unlearning brings back").
         allowed = (max(end.excess, limit / 5, FEW / max(end.asr.n, 1)) for end in ends)
         probes = zip(counted, point.measured.known, allowed, strict=True)

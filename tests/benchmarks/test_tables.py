@@ -1,0 +1,117 @@
+"""Tables of pages are made of raw results, and of nothing else."""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, script):
+    """The tables of a page of one block, with raw results in a folder of its own."""
+    tables = script("tables")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.md").write_text("Above\n<!-- step:begin -->\n\nold\n\n<!-- step:end -->\nBelow\n")
+    results = tmp_path / "benchmarks" / "results"
+    shutil.copytree(tables.RESULTS, results)
+    (results / "step.csv").write_text('model,s\nRN50,1.5\n"a|b",–\n\n"Two threads, idle."\n')
+    for name, value in (("ROOT", tmp_path), ("RESULTS", results), ("PAGES", {"docs/page.md": ("step",)})):
+        monkeypatch.setattr(tables, name, value)
+    monkeypatch.setattr(tables, "FIGURE", tmp_path / "docs" / "frontier.svg")
+    return tables
+
+
+def run(tables, monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["tables.py", *arguments])
+    return tables.main()
+
+
+def test_a_page_gets_the_table_of_its_raw_results_and_keeps_the_rest(site, monkeypatch):
+    assert run(site, monkeypatch) == 0
+    table = "| model | s |\n|---|--:|\n| RN50 | 1.5 |\n| a\\|b | – |\n\nTwo threads, idle."
+    page = f"Above\n<!-- step:begin -->\n\n{table}\n\n<!-- step:end -->\nBelow\n"
+    assert (site.ROOT / "docs" / "page.md").read_text() == page
+    assert run(site, monkeypatch, "--check") == 0
+
+
+def test_the_check_names_a_table_that_differs_and_one_without_raw_results(site, monkeypatch, capsys):
+    run(site, monkeypatch)
+    (site.RESULTS / "step.csv").write_text("model,s\nRN50,1.6\n")
+    assert run(site, monkeypatch, "--check") == 1
+    assert "docs/page.md: table step" in capsys.readouterr().err
+    (site.RESULTS / "step.csv").unlink()
+    assert run(site, monkeypatch, "--check") == 1
+    told = capsys.readouterr().err
+    assert "docs/page.md: table step" in told
+    assert "benchmarks/results/step.csv" in told
+
+
+def test_missing_cells_are_named_as_a_missing_file_is(site, monkeypatch, capsys):
+    page = site.ROOT / "docs" / "page.md"
+    page.write_text("<!-- usual-claims:begin -->\n\nold\n\n<!-- usual-claims:end -->\n")
+    monkeypatch.setattr(site, "PAGES", {"docs/page.md": ("usual-claims",)})
+    monkeypatch.setattr(site, "CLEANED", {"usual": "gone"})
+    assert run(site, monkeypatch, "--check") == 1
+    assert "benchmarks/results/gone" in capsys.readouterr().err
+
+
+def test_every_block_of_every_page_is_measured_or_generated(script):
+    """A block that neither ``tables`` nor ``reference`` makes would never be checked."""
+    tables, reference = script("tables"), script("reference")
+    for path in (tables.ROOT / "README.md", *(tables.ROOT / "docs").glob("*.md")):
+        name = str(path.relative_to(tables.ROOT))
+        made = {*tables.PAGES.get(name, ()), *reference.PAGES.get(name, ())}
+        assert set(tables.blocks.NAMES.findall(path.read_text())) == made, name
+
+
+def test_a_table_is_kept_as_csv_and_comes_back_as_it_was(script, tmp_path):
+    blocks = script("blocks")
+    text = "| a | b |\n|---|--:|\n| x\\|y | 1 |\n\nOne sentence,\nin two lines.\n\n| c | d |\n|--:|---|\n| 2 % | z |"
+    blocks.write(tmp_path / "kept.csv", blocks.rows_of(text))
+    again = text.replace("sentence,\nin", "sentence, in")
+    assert blocks.markdown(blocks.read(tmp_path / "kept.csv")) == again
+
+
+def test_wilsons_interval_is_that_of_the_package(script):
+    audit = script("audit")
+    from clipclean.detect import Rate
+
+    for hits, n in ((0, 18), (6, 18), (13, 13)):
+        low, high = Rate(hits, n).interval
+        assert audit.rate(hits, n) == f"{hits} of {n} ({low:.2f}–{high:.2f})"
+
+
+def test_a_victim_meets_the_papers_claims_only_by_all_four_conditions(script):
+    """Three seeds; CleanCLIP takes 0.9 of 1.0 away, for one point, and a fifth of the distance stays; the control leaves 0.4."""
+    cleaning = script("photo_cleaning")
+
+    def cell(method, seed, excess, **other):
+        side = {
+            "accuracy": 0.7,
+            "excess": 1.0,
+            "interval": [0.98, 1.0],
+            "n": 900,
+            "under_trigger": 0.6,
+            "distance": 1.0,
+        }
+        after = side | {"excess": excess, "interval": [excess - 0.02, excess + 0.02], "accuracy": 0.69, "distance": 0.2}
+        entry = {"name": "report-patch", "half": "report", "trigger": "patch:seed=3", "target": "lion"}
+        return {
+            "entry": entry,
+            "method": method,
+            "seed": seed,
+            "before": side,
+            "after": after | other,
+            "rebound": after,
+        }
+
+    def holds(*more, **other):
+        both = [(cleaning.CLEANCLIP, 0.1, other), (cleaning.CONTROL, 0.4, {})]
+        cells = [cell(method, seed, excess, **given) for seed in range(3) for method, excess, given in both]
+        return cleaning.claims([*cells, *more]).splitlines()[2].rpartition(" | ")[2]
+
+    assert holds() == "1 2 3 4 |"
+    assert holds(excess=0.3) == "2 3 4 |"
+    assert holds(distance=0.4) == "1 3 4 |"
+    assert holds(accuracy=0.66) == "1 2 4 |"
+    worse = cell(cleaning.CLEANCLIP, 3, 0.1), cell(cleaning.CONTROL, 3, 0.05)
+    assert holds(*worse) == "1 2 3 |"
