@@ -119,7 +119,9 @@ def screening(pairs: int, /) -> Work:
 def training(recipe: Recipe, size: Size, /) -> Work:
     """The training of a recipe, and its own search if it has one."""
     method = METHODS[recipe.method]
-    views = 2 if method.views == "needed" or method.perturbs else 1  # images that a step sees for each pair
+    # Images that a step sees for each pair: an unlearning shows it clean and under two triggers, another preservation once more.
+    views = 2 if method.views == "needed" or method.perturbs else 1
+    views = 3 if method.searches else views + bool(recipe.loss.preserve_weight)
     steps = min(total_steps(recipe, pairs=size.pairs), 10**9)
     work = Work(captions=size.classes * size.templates, pairs=steps * recipe.train.batch_size * views)
     if method.searches:

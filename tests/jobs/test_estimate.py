@@ -54,6 +54,13 @@ def test_a_cleaning_is_counted_by_steps_and_views():
     assert plan.training(plain, SIZE) == Work(captions=70, pairs=160)
     twice = recipe.override(recipe.load("cleanclip@tiny"), SHORT)
     assert plan.training(twice, SIZE).pairs == 320
+    assert (
+        plan.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE).pairs == 480
+    )  # and the clean images once more
+    rounds = recipe.override(
+        recipe.load("unlearn@tiny"), ["unlearn.steps=10", "unlearn.max_rounds=1", "train.batch_size=16"]
+    )
+    assert plan.training(rounds, SIZE).pairs == 2 * 10 * 16 * 3  # clean and under two triggers; one more round settles
 
 
 def test_auto_is_counted_by_all_that_it_may_try():
