@@ -28,6 +28,7 @@ ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
 CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
+NAMED = 0.9  # share of captions that name one class, from which on an audit takes it for the label
 
 Item = TypeVar("Item")
 
@@ -434,15 +435,27 @@ def audit_set(
 ) -> detect.EvalSet:
     """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
 
-    Without either, accuracy is not measured, and the model's own answers replace the labels.
+    If nearly all captions name one class, that is the label, and the other images are left out: recall of captions that repeat means
+    little. Without labels and captions, accuracy is not measured, and the model's own answers replace the labels.
 
     Raises:
         Inconclusive: fewer than two images.
     """
-    labels = data.labels_of(images, vocabulary.classes)
-    measured = eval_set(clip, recipe, Samples(images.pairs, labels), vocabulary=vocabulary, named=named, panel=panel)
-    has_captions = labels is None and all(pair.caption for pair in images.pairs)
-    return measured if has_captions else replace(measured, captions=None)
+    shown = Samples(images.pairs, data.labels_of(images, vocabulary.classes))
+    has_captions = all(pair.caption for pair in images.pairs)
+    if shown.labels is None and has_captions:
+        told = labelled_by_captions(shown, vocabulary)
+        shown = told if len(told.pairs) >= NAMED * len(shown.pairs) else shown
+    measured = eval_set(clip, recipe, shown, vocabulary=vocabulary, named=named, panel=panel)
+    return measured if shown.labels is None and has_captions else replace(measured, captions=None)
+
+
+def labelled_by_captions(samples: Samples, vocabulary: Words, /) -> Samples:
+    """The samples whose captions name exactly one class, with it as the label."""
+    captions = [pair.caption for pair in samples.pairs]
+    numbers = data.named_in(captions, vocabulary.classes, templates=vocabulary.templates)
+    places = (numbers >= 0).nonzero().flatten().tolist()
+    return Samples([samples.pairs[place] for place in places], numbers[places])
 
 
 def neighbours(labels: Tensor, most: int, /) -> int:

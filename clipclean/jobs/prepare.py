@@ -221,18 +221,16 @@ def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least
     """
     if samples.labels is not None:
         return samples
-    captions = [pair.caption for pair in samples.pairs]
-    numbers = data.named_in(captions, vocabulary.classes, templates=vocabulary.templates)
-    places = (numbers >= 0).nonzero().flatten().tolist()
-    told = f"{len(captions)} pairs are held out to measure on; {len(places)} of their captions name one class"
-    if len(places) < least:
+    found = inputs.labelled_by_captions(samples, vocabulary)
+    told = f"{len(samples.pairs)} pairs are held out to measure on; {len(found.pairs)} of their captions name one class"
+    if len(found.pairs) < least:
         say(
             f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels. Name the classes of your images by "
             "--classes, or give labelled images by --eval-data."
         )
         return samples
     say(f"{told}, which is their label.")
-    return Samples([samples.pairs[place] for place in places], numbers[places])
+    return found
 
 
 def screens(request: SanitizeRequest, clean: data.CleanSet, /) -> bool:
