@@ -64,7 +64,7 @@ fuzz() {
   nice -n 19 $BIN/python benchmarks/fuzz.py --seconds ${FUZZ_SECONDS:-3600} --out build/fuzz.json --write benchmarks/results/fuzz.csv
 }
 
-# What docs/tested.md says of the report's page: accessibility in four views, and printed length. Needs npm, and Chromium on the PATH or as CHROMIUM=FILE.
+# What docs/inputs.md says of the report's page: accessibility in four views, and printed length. Needs npm, and Chromium on the PATH or as CHROMIUM=FILE.
 pages() {
   mkdir -p build/pages
   cp ci/pages/check.mjs ci/pages/package.json build/pages/
@@ -75,15 +75,15 @@ pages() {
   (cd build/pages && (test -f audit/report.html || $BIN/clipclean audit files/backdoored.pt --effort quick --exit-zero \
     --arch files/tiny.json --classes files/classes.txt --templates files/templates.txt --report html=audit/report.html))
   node build/pages/check.mjs --out build/pages/result build/pages/demo/report.html build/pages/audit/report.html
-  $BIN/python benchmarks/blocks.py docs/tested.md pages build/pages/result/table.md
+  $BIN/python benchmarks/blocks.py docs/inputs.md pages build/pages/result/table.md
 }
 
-# What docs/tested.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits. Two environments of several gigabytes, one after the other.
+# What docs/inputs.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits. Two environments of several gigabytes, one after the other.
 versions() {
   $PYTHON -m venv build/tools
   build/tools/bin/python -m pip install --quiet build twine
   build/tools/bin/python benchmarks/versions.py lowest --python $LOWEST --out build/versions
-  build/tools/bin/python benchmarks/versions.py highest --python $HIGHEST --out build/versions --write docs/tested.md
+  build/tools/bin/python benchmarks/versions.py highest --python $HIGHEST --out build/versions --write docs/inputs.md
 }
 
 "$1"

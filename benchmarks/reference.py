@@ -11,10 +11,9 @@ import html
 import inspect
 import re
 import sys
-import textwrap
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Union, get_args, get_origin
 
@@ -24,7 +23,9 @@ from pydantic.fields import FieldInfo
 
 from clipclean import cli
 from clipclean.attack import triggers
-from clipclean.config import recipe
+from clipclean.cli.recipes import WORDS
+from clipclean.config import evidence, policy, recipe
+from clipclean.config.thresholds import Audit, Thresholds
 from clipclean.findings import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +33,7 @@ PAGES = {  # page: the parts that stand in it
     "docs/methods.md": ("efforts",),
     "docs/cli.md": ("exit-codes", "commands"),
     "docs/measures.md": ("findings",),
-    "docs/recipes.md": ("shipped-recipes", "recipe-keys"),
-    "docs/triggers.md": ("families", "panel"),
+    "docs/configuration.md": ("shipped-recipes", "policy-keys", "families", "panel", "recipe-keys"),
 }
 
 
@@ -72,7 +72,11 @@ def commands() -> str:
     uses = Counter(row for context in contexts for row in _options(context))
     shared = [row for row in uses if uses[row] > 1]
     sections = [_section(context, shared) for context in contexts]
-    return "\n\n".join([*sections, f"## Shared options\n\n{table(('Option', 'Meaning'), shared)}"])
+    return "\n\n".join([*sections, f"## Shared options\n\n{_listed(shared)}"])
+
+
+def _listed(options: list[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {meaning}" for name, meaning in options)
 
 
 def _contexts(name: str, parent: click.Context) -> Iterator[click.Context]:
@@ -91,11 +95,10 @@ def _contexts(name: str, parent: click.Context) -> Iterator[click.Context]:
 
 def _section(context: click.Context, shared: list[tuple[str, str]]) -> str:
     command = context.command
-    usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
-    parts = [f"## {context.command_path}", _paragraphs(command.help or ""), f"```text\n{usage}\n```"]
+    parts = [f"## {context.command_path}", _paragraphs(command.help or "")]
     options = _options(context)
     if own := [row for row in options if row not in shared]:
-        parts.append(table(("Option", "Meaning"), own))
+        parts.append(_listed(own))
     if others := [re.findall("--[a-z-]+", row[0])[0] for row in options if row in shared]:
         parts.append(f"[Shared options](#shared-options): {', '.join(map(code, others))}.")
     if command.epilog:
@@ -127,55 +130,37 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
         meaning.append(f"Default: {code(str(default))}.")
     if option.envvar:
         meaning.append(f"Variable: {code(str(option.envvar))}.")
-    return ", ".join(code(flag) for flag in [*flags[:-1], flags[-1] + metavar]), " ".join(meaning)
+    return ", ".join(f"`{flag}`" for flag in [*flags[:-1], flags[-1] + metavar]), " ".join(meaning)
 
 
 def _examples(epilog: str) -> str:
-    title, _, lines = epilog.replace("\b\n", "").strip().partition("\n")
-    return f"{title}\n\n```bash\n{textwrap.dedent(lines).strip()}\n```"
+    """The first two; ``--help-all`` has more."""
+    _, *lines = epilog.replace("\b\n", "").strip().split("\n  clipclean ")
+    shown = "\n".join(f"clipclean {line}" for line in lines[:2])
+    return f"```bash\n{shown}\n```"
 
 
 def findings() -> str:
     return "\n\n".join(
-        f"### {number}: {rule.title}\n\nUsual level: {rule.level}. {prose(rule.means)}\n\n"
-        f"*Does not show:* {prose(rule.does_not_show)}\n\n*What to do:* {prose(rule.action)}"
+        f"### {number}: {rule.title}\n\n*{rule.level.capitalize()}.* {prose(rule.means)}\n\n"
+        f"*Does not show:* {prose(rule.does_not_show)}\n\n*Do:* {prose(rule.action)}"
         for number, rule in RULES.items()
     )
 
 
 def shipped_recipes() -> str:
-    heads = ("Name", "What it is for", "Values", "Evidence")
-    known = [recipe.load(name) for name in recipe.names()]
-    return table(heads, [_recipe(recipe.at_scale(each, scale)) for each in known for scale in recipe.scales(each)])
+    return table(("Name", "What it is for", "Measured"), [_recipe(recipe.load(name)) for name in recipe.names()])
 
 
 def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
-    train = loaded.train
-    length = f"{number(train.epochs)} epochs"
-    if loaded.method == "unlearn":
-        length = f"at most {loaded.unlearn.max_rounds} rounds of {loaded.unlearn.steps} steps"
-    if loaded.method == "auto":
-        values = f"tries {', then '.join(code(each) for each in loaded.auto.ladder)}"
-        return code(loaded.name), prose(loaded.description), values, "none yet"
-    values = (
-        f"{WEIGHTS[loaded.method](loaded.loss)}; {length} in batches of {train.batch_size}; peak rate {number(train.lr)} "
-        f"after {train.warmup_steps} steps"
-    )
-    evidence = "measured" if recipe.own_evidence(loaded) else "none yet"
-    return code(recipe.called(loaded)), prose(loaded.description) if loaded.scale == "usual" else "", values, evidence
-
-
-def _contrastive(loss: recipe.Loss) -> str:
-    return f"λ1 = {number(loss.clip_weight)}, λ2 = {number(loss.self_supervised_weight)}"
-
-
-WEIGHTS: dict[str, Callable[[recipe.Loss], str]] = {  # the words for what a method weighs
-    "cleanclip": _contrastive,
-    "mmcl": _contrastive,
-    "par": lambda loss: f"pushed by {number(loss.push_weight)} up to {number(loss.push_limit)}",
-    "supervised": lambda loss: "cross-entropy over the zero-shot classifier",
-    "unlearn": lambda loss: f"preserved by {number(loss.preserve_weight)}, restored by {number(loss.restore_weight)}",
-}
+    """What became of planted backdoors, at worst, by scale."""
+    results = {}
+    for scale in recipe.scales(loaded):
+        blocks = recipe.own_evidence(recipe.at_scale(loaded, scale))
+        found = {evidence.outcome(block, loaded.audit.max_accuracy_loss) for block in blocks}
+        results[scale] = next((words for result, words in WORDS.items() if result in found), "not measured")
+    told = "; ".join(f"`{scale}`: {words}" for scale, words in results.items())
+    return code(loaded.name), prose(loaded.description), "each run measures" if loaded.method == "auto" else told
 
 
 def recipe_keys() -> str:
@@ -183,18 +168,33 @@ def recipe_keys() -> str:
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """A table for the keys of a section, then the sections in it."""
-    heads = ("Key", "Default", "Unit", "Allowed", "Meaning")
+    """A list of the keys of a section, then the sections in it."""
     title = f"### `{prefix.removesuffix('.')}`" if prefix else "### At the top"
-    rows = [
-        (code(prefix + name), _default(field), _unit(field), _allowed(field), prose(field.description or ""))
-        for name, field in model.model_fields.items()
-        if not _is_section(field)
-    ]
-    yield f"{title}\n\n{table(heads, rows)}"
+    fields = {name: field for name, field in model.model_fields.items() if not _is_section(field)}
+    yield f"{title}\n\n{_list_of_keys(fields, prefix)}"
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and _is_section(field):
             yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+def _list_of_keys(fields: Mapping[str, FieldInfo], prefix: str) -> str:
+    rows = [
+        f"- `{prefix}{field.alias or name}: {_default(field)}`{_allowed(field)}. {prose(field.description or '')}"
+        for name, field in fields.items()
+    ]
+    return "\n".join(rows)
+
+
+def policy_keys() -> str:
+    """Thresholds that no recipe has, and the keys of a suppression."""
+    own = {name: field for name, field in Thresholds.model_fields.items() if name not in Audit.model_fields}
+    return "\n\n".join(
+        (
+            _list_of_keys(own, "thresholds."),
+            _list_of_keys(policy.Suppression.model_fields, "suppressions."),
+            _list_of_keys(policy.Match.model_fields, "suppressions.match."),
+        )
+    )
 
 
 def _is_section(field: FieldInfo) -> bool:
@@ -203,40 +203,46 @@ def _is_section(field: FieldInfo) -> bool:
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "required"
+        return "..."
     value = field.default
-    if isinstance(value, tuple):
-        return code(f"[{', '.join(map(_plain, value))}]")
-    return code(_plain(value))
+    return f"[{', '.join(map(_plain, value))}]" if isinstance(value, tuple) else _plain(value)
 
 
 def _plain(value: float | str | None) -> str:
-    return "null" if value is None else value if isinstance(value, str) else number(value)
-
-
-def _unit(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    unit = str(extra["unit"]) if isinstance(extra, dict) else "none"
-    return "" if unit == "none" else unit
+    """As YAML has it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return value if isinstance(value, str) else number(value)
 
 
 def _allowed(field: FieldInfo) -> str:
-    """The words or the bounds of a value."""
+    """The words, or the unit and the bounds of a value."""
+    extra = field.json_schema_extra
+    unit = str(extra["unit"]) if isinstance(extra, dict) else "none"
+    told = ", ".join(part for part in ("" if unit == "none" else unit, _bounds(field)) if part)
+    return f" ({told})" if told else ""
+
+
+def _bounds(field: FieldInfo) -> str:
     annotation = field.annotation
     if get_origin(annotation) is Literal:
         return ", ".join(code(str(word)) for word in get_args(annotation))
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    bounds = [
-        f"{sign} {number(getattr(rule, name))}"
+    limits = {
+        name: number(value)
         for rule in field.metadata
-        for name, sign in signs.items()
-        if getattr(rule, name, None) is not None
-    ]
+        for name in ("gt", "ge", "lt", "le")
+        if (value := getattr(rule, name, None)) is not None
+    }
+    low = f">{limits['gt']}" if "gt" in limits else limits.get("ge")
+    bounds = (
+        f"{low}–{limits['le']}" if low and "le" in limits else f"from {low}".replace("from >", "above ") if low else ""
+    )
+    bounds += f", below {limits['lt']}" if "lt" in limits else ""
     pattern = next((rule.pattern for rule in field.metadata if getattr(rule, "pattern", None)), None)
     if pattern and not bounds:
         return "one line of text" if "x00" in str(pattern) else code(str(pattern))
     is_optional = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
-    return ", ".join(bounds) + (" or `null`" if is_optional and bounds else "")
+    return bounds + (" or `null`" if is_optional and bounds else "")
 
 
 def families() -> str:
@@ -245,27 +251,18 @@ def families() -> str:
 
 def _family(name: str, family: triggers.TriggerFamily) -> str:
     rows = [
-        (code(key), code(_spelt(parameter.default)), prose(parameter.allowed), prose(parameter.meaning))
+        f"- {code(key)}: {prose(parameter.meaning)}; {prose(parameter.allowed)}; default {code(_plain(parameter.default))}"
         for key, parameter in family.parameters.items()
     ]
-    heads = ("Parameter", "Default", "Allowed", "Meaning")
-    return f"## {name}\n\n{prose(family.description)}\n\n*Source:* {prose(family.source)}\n\n{table(heads, rows)}"
+    return "\n".join((f"### {name}\n\n{prose(family.description)} *Source:* {prose(family.source)}\n", *rows))
 
 
 def panel() -> str:
-    return "\n".join(f"- `{spec}`" for spec in triggers.PANEL)
+    return "```text\n" + "\n".join(triggers.PANEL) + "\n```"
 
 
 def efforts() -> str:
-    heads = (
-        "effort",
-        "restarts per family",
-        "steps",
-        "suspects",
-        "comparison classes",
-        "steps of the sweep",
-        "images forward and backward",
-    )
+    heads = ("effort", "restarts a family", "steps", "suspects", "other classes", "steps of the sweep", "image passes")
     rows = [
         (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls, e.sweep)), "{:,} to {:,}".format(*e.passes()))
         for name, e in recipe.EFFORTS.items()
@@ -302,16 +299,13 @@ def number(value: float) -> str:
     return re.sub(r"\.?0*e-0*", "e-", short)
 
 
-def _spelt(value: float | int | str) -> str:
-    return value if isinstance(value, str) else number(value)
-
-
 PARTS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "commands": commands,
     "findings": findings,
     "shipped-recipes": shipped_recipes,
     "recipe-keys": recipe_keys,
+    "policy-keys": policy_keys,
     "families": families,
     "panel": panel,
     "efforts": efforts,

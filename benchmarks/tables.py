@@ -29,7 +29,7 @@ PAGES = {  # page: the measured blocks in it
     ),
     "docs/running.md": ("step", "gpu", "costs"),
     "docs/safety.md": ("scanners",),
-    "docs/tested.md": ("versions", "pages"),
+    "docs/inputs.md": ("versions", "pages"),
 }
 LOCAL = ("patch", "badnets", "stripes")  # triggers that cover a part of the image
 

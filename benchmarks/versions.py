@@ -1,6 +1,6 @@
 """Whether the wheel works with the lowest and the highest versions that pyproject.toml admits.
 
-    make versions                                        # both ends, and the table of docs/tested.md
+    make versions                                        # both ends, and the table of docs/inputs.md
     build/tools/bin/python benchmarks/versions.py lowest --python python3.11 --out build/versions --keep
 
 Builds wheel and sdist, checks both by ``twine check --strict``, and installs the wheel into a fresh environment: by

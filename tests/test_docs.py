@@ -31,6 +31,10 @@ def text(name: str) -> str:
     return PAGES[name].read_text(encoding="utf-8")
 
 
+def section(name: str, head: str) -> str:
+    return text(name).partition(f"\n## {head}\n")[2].partition("\n## ")[0]
+
+
 def script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
@@ -59,12 +63,12 @@ def test_generated_parts_are_current(name):
 
 def test_a_stale_page_is_seen(tmp_path, monkeypatch):
     reference = script("reference")
-    page = tmp_path / "docs" / "triggers.md"
+    page = tmp_path / "docs" / "configuration.md"
     page.parent.mkdir()
-    page.write_text(text("docs/triggers.md").replace("- `warp:strength=1`\n", ""))
+    page.write_text(text("docs/configuration.md").replace("\nwarp:strength=1\n", "\n"))
     monkeypatch.setattr(reference, "ROOT", tmp_path)
-    assert reference.page("docs/triggers.md") == text("docs/triggers.md")
-    assert page.read_text() != reference.page("docs/triggers.md")
+    assert reference.page("docs/configuration.md") == text("docs/configuration.md")
+    assert page.read_text() != reference.page("docs/configuration.md")
 
 
 def test_the_exit_codes_are_those_of_the_program():
@@ -182,7 +186,7 @@ MORE = "clipclean: more: clipclean explain cli\n"
 
 
 def test_the_refused_recipe_is_refused_as_the_page_says(tmp_path, monkeypatch, capsys):
-    page = text("docs/recipes.md")
+    page = section("docs/configuration.md", "Recipes")
     source = next(body for language, body in FENCE.findall(page) if language == "yaml")
     told = [body for language, body in FENCE.findall(page) if language == "text"]
     monkeypatch.chdir(tmp_path)
@@ -195,7 +199,9 @@ def test_the_refused_recipe_is_refused_as_the_page_says(tmp_path, monkeypatch, c
 
 
 def test_every_trigger_spec_of_the_triggers_page_parses():
-    specs = next(body for language, body in FENCE.findall(text("docs/triggers.md")) if language == "text")
+    specs = next(
+        body for language, body in FENCE.findall(section("docs/configuration.md", "Triggers")) if language == "text"
+    )
     for spec in specs.split():
         assert triggers.parse(triggers.parse(spec).spec) == triggers.parse(spec)
 
@@ -204,7 +210,7 @@ def test_every_trigger_spec_of_the_triggers_page_parses():
 def test_the_examples_of_the_python_page_run_in_their_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for language, body in FENCE.findall(text("docs/api.md")):
+    for language, body in FENCE.findall(text("docs/cli.md")):
         if language == "python":
             exec(body, names)
     printed = capsys.readouterr().out.splitlines()

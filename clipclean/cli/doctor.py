@@ -92,5 +92,5 @@ def demo() -> str:
             bundled.unpack(Path(scratch))
             checkpoint.read(Path(scratch) / bundled.CHECKPOINT)
     except (ClipcleanError, lzma.LZMAError, EOFError) as error:
-        return f"{error} Install clip-sanitizer again."
+        return f"{error} Install clipclean again from your checkout."
     return "intact"

@@ -26,7 +26,7 @@ _WIDTH = 100  # columns
 def explain(code: str | None, as_json: bool) -> None:
     """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
 
-    With PAGE, such as audit or running, print that page of the documentation.
+    With PAGE, such as methods or running, print that page of the documentation.
     """
     if code is None:
         return printing.show(as_json, [entry(each) for each in RULES], table())

@@ -46,12 +46,12 @@ def read() -> Dictionary:
     except OSError as error:
         raise RefusedInput(
             "The bundled WordNet (clipclean/data/wordnet/wordnet.zip) cannot be read, so captions cannot be "
-            f"augmented: {error.strerror}. Install clip-sanitizer again."
+            f"augmented: {error.strerror}. Install clipclean again from your checkout."
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
         raise RefusedInput(
             "The bundled WordNet (clipclean/data/wordnet/wordnet.zip) differs from the one that this version ships: its "
-            f"SHA-256 is {found}, expected {SHA256}. Install clip-sanitizer again."
+            f"SHA-256 is {found}, expected {SHA256}. Install clipclean again from your checkout."
         )
     return Dictionary(zipfile.ZipFile(io.BytesIO(content)))

@@ -81,7 +81,7 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
     if public_key is not None and importlib.util.find_spec("model_signing") is None:
         raise UsageError(
             "Checking a signature needs model-signing, which this installation lacks. "
-            "Install the extra: pip install 'clip-sanitizer[signing]'."
+            "Install it from your checkout: pip install '.[signing]'."
         )
     listed = _listed(folder)
     result = Result()

@@ -431,7 +431,7 @@ def test_what_is_no_key_is_refused(folder, keys):
 
 def test_without_the_extra_a_key_is_refused_and_not_ignored(folder, monkeypatch):
     monkeypatch.setattr(verify.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"clip-sanitizer\[signing\]"):
+    with pytest.raises(UsageError, match=r"\[signing\]"):
         check(folder, public_key=folder / "config.json")
 
 
