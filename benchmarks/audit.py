@@ -57,9 +57,9 @@ class Model(NamedTuple):
     target: str | None
     path: Path
     options: dict[str, Any]
-    group: str = ""  # models of one group have architecture, images and class list in common
-    base: str | None = None
-    is_scratch: bool = False
+    group: str  # models of one group have architecture, images and class list in common
+    base: str | None
+    is_scratch: bool
 
 
 def main() -> None:
@@ -393,10 +393,8 @@ def table(audits: Sequence[Row]) -> str:
     body = []
     for zoo in dict.fromkeys(row["zoo"] for row in audits):
         for column, words in COLUMNS.items():
-            if column == "base":  # known to few
-                continue
             mine = [row for row in audits if (row["zoo"], row["comparison"]) == (zoo, column)]
-            if mine:
+            if mine and column != "base":  # known to few
                 body.append([zoo, words, *summary(mine)])
     return blocks.table([list(head), *body])
 

@@ -12,20 +12,16 @@ from typing import NamedTuple
 
 METHODS = {  # in the order of the legend: shape of the mark, its colour in light and in dark
     "auto": ("star", "#b3261e", "#ff8a80"),
-    "unlearn@tiny": ("circle", "#1b5e9b", "#82b6ea"),
-    "par@tiny": ("square", "#2e7d32", "#8bcf8f"),
-    "cleanclip@tiny": ("diamond", "#8e5a00", "#e0b050"),
-    "released": ("triangle", "#6a3d9a", "#c4a5e8"),  # CleanCLIP as its released code runs it
-    "mmcl@tiny": ("cross", "#666666", "#b5b5b5"),
-    "cleanclip@few": ("diamond", "#8e5a00", "#e0b050"),
-    "invertune": ("triangle", "#00695c", "#6fcfc3"),
-    "fine-pruning": ("cross", "#ad1457", "#f0a0c0"),
-    "clp": ("cross", "#666666", "#b5b5b5"),
-    "default": ("circle", "#1b5e9b", "#82b6ea"),
+    "default": ("star", "#b3261e", "#ff8a80"),
     "unlearn": ("circle", "#1b5e9b", "#82b6ea"),
     "par": ("square", "#2e7d32", "#8bcf8f"),
     "cleanclip": ("diamond", "#8e5a00", "#e0b050"),
+    "released": ("triangle", "#6a3d9a", "#c4a5e8"),  # CleanCLIP as its released code runs it
     "mmcl": ("cross", "#666666", "#b5b5b5"),
+    "invertune": ("triangle", "#00695c", "#6fcfc3"),
+    "fine-pruning": ("cross", "#ad1457", "#f0a0c0"),
+    "clp": ("cross", "#37474f", "#90a4ae"),
+    "supervised": ("square", "#5d4037", "#bcaaa4"),
 }
 WIDE, HIGH, COLUMNS = 230, 190, 4  # a panel, px
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 34, 34  # of a panel, around its plot
@@ -41,17 +37,17 @@ class Point(NamedTuple):
 
 
 def points(folders: list[Path]) -> list[Point]:
-    """What was measured on victims; recipes as they ship, seed 0; of victims with two methods or fewer there is little to compare."""
+    """What was measured on victims with seed 0; of victims of one method and its control there is little to compare."""
     found = []
     for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
         cell = json.loads(path.read_text())
-        entry, method = cell["entry"], cell["method"]
-        name = method.partition("@")[0] if entry["arch"] == "usual" else method
-        if entry["trigger"] and entry["half"] == "report" and cell["seed"] == 0 and name in METHODS:
+        entry, method = cell["entry"], cell["method"].partition(":")[0].partition("@")[0]
+        if entry["trigger"] and entry["half"] == "report" and cell["seed"] == 0 and method in METHODS:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
-            found.append(Point(entry["name"], name, lost, cell["after"]["excess"]))
+            victim = f"{entry['name'].removeprefix('report-')}{', usual' * (entry['arch'] == 'usual')}"
+            found.append(Point(victim, method, lost, cell["after"]["excess"]))
     methods = {point.victim: {p.method for p in found if p.victim == point.victim} for point in found}
-    return [point for point in found if len(methods[point.victim]) > 2]
+    return [point for point in found if len(methods[point.victim] - {"auto", "cleanclip", "mmcl"}) > 0]
 
 
 def drawing(found: list[Point]) -> str:
@@ -100,7 +96,7 @@ def panel(victim: str, own: list[Point], low: int, high: int) -> list[str]:
     def down(excess: float) -> float:
         return TOP + (HIGH - TOP - BOTTOM) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))
 
-    name = html.escape(victim.removeprefix("report-").replace("-planted", ""))
+    name = html.escape(victim.replace("planted-", ""))
     parts = [f'<text x="{LEFT}" y="{TOP - 12}" font-weight="bold">{name}</text>']
     for excess in EXCESSES:
         y = down(excess)

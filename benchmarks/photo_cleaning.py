@@ -48,7 +48,7 @@ ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
     "excess ASR at most 0.01": lambda cell: cell["after"]["excess"] <= 0.01,
     "at most 0.05": lambda cell: cell["after"]["excess"] <= 0.05,
-    "at most 0.05 after the refinetune test": lambda cell: cell["rebound"]["excess"] <= 0.05,
+    "returned at most 0.05": lambda cell: cell["rebound"]["excess"] <= 0.05,
 }
 
 
@@ -354,7 +354,7 @@ def table(cells: list[dict]) -> str:
     if not cells:
         return NOTHING
     lines = [
-        "| method | victims, runs | excess ASR before → after [least, most] | at most 0.05 | returned (most) | CA lost, points [least, most] | PA of CA | processor s |",
+        "| method | victims, runs | excess ASR before → after | at most 0.05 | returned (most) | CA lost, points | PA of CA | processor s |",
         "|---|--:|---|--:|---|---|--:|--:|",
     ]
     for method in dict.fromkeys(cell["method"] for cell in cells):
@@ -389,7 +389,7 @@ def claims(cells: list[dict]) -> str:
         if control:
             both.setdefault((name, method), []).append((control, ours))
     lines = [
-        "| victim | excess ASR before → L_CLIP alone, CleanCLIP [least, most] | CA lost, points, by both | holds |",
+        "| victim | excess ASR before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | holds |",
         "|---|---|---|---|",
     ]
     kept = []
@@ -432,7 +432,7 @@ def jobs(cells: list[dict]) -> str:
     if not own:
         return NOTHING
     lines = [
-        "| model | seeds | excess ASR before → after [least, most] | returned (most) | CA lost, points [least, most] | PA of CA | left as it was |",
+        "| model | seeds | excess ASR before → after | returned (most) | CA lost, points | PA of CA | left as it was |",
         "|---|--:|---|---|---|--:|--:|",
     ]
     for name, method in dict.fromkeys((c["entry"]["name"], c["method"]) for c in own):

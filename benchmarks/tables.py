@@ -42,7 +42,7 @@ def main() -> int:
     figure = frontier.drawing(frontier.points([RESULTS / name for name in CLEANED.values()]))
     if not is_check:
         FIGURE.write_text(figure, encoding="utf-8")
-    elif figure != FIGURE.read_text(encoding="utf-8"):
+    elif not FIGURE.exists() or figure != FIGURE.read_text(encoding="utf-8"):
         wrong.append(f"docs/frontier.svg: {STALE}")
     print("\n".join(wrong), end="\n" * bool(wrong), file=sys.stderr)
     return int(bool(wrong))

@@ -1,7 +1,7 @@
 """Whether the wheel works with the lowest and the highest versions that pyproject.toml admits.
 
     make versions                                        # both ends, and the table of docs/inputs.md
-    build/tools/bin/python benchmarks/versions.py lowest --python python3.11 --out build/versions --keep
+    build/tools/bin/python benchmarks/versions.py lowest --python python3.11 --out build/versions
 
 Builds wheel and sdist, checks both by ``twine check --strict``, and installs the wheel into a fresh environment: by
 ``pip install --constraint``, where ``lowest`` pins each dependency to the first version of its range, and ``highest`` pins none. What the
@@ -62,14 +62,12 @@ def main() -> int:
     )
     parser.add_argument("--python", default=sys.executable, help="interpreter of the fresh environment")
     parser.add_argument("--out", type=Path, default=Path("build/versions"), help="folder for environments and results")
-    parser.add_argument("--keep", action="store_true", help="do not delete the environment")
-    parser.add_argument("--again", action="store_true", help="take the environment that --keep left, and go on")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block versions")
     o = parser.parse_args()
     o.out = o.out.resolve()
     o.out.mkdir(parents=True, exist_ok=True)
     if o.end != "table":
-        result = tried(o.end, o.python, o.out, keep=o.keep, again=o.again)
+        result = tried(o.end, o.python, o.out)
         (o.out / f"{o.end}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(json.dumps(result, indent=1))
     if o.write:
@@ -100,14 +98,13 @@ def install(end: str, python: str, out: Path, place: Path) -> None:
     run([*pip, "--constraint", str(constraints), str(wheel)], out / f"{end}-install.log")
 
 
-def tried(end: str, python: str, out: Path, *, keep: bool, again: bool) -> dict[str, object]:
+def tried(end: str, python: str, out: Path) -> dict[str, object]:
     """Build, check, install and run; what was installed and how long each command took."""
     dist, place, work = out / "dist", out / f"{end}-environment", out / f"{end}-work"
     own = place / "bin" / "python"
-    if not again:
-        install(end, python, out, place)
-        shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(exist_ok=True)
+    install(end, python, out, place)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
     (wheel,) = dist.glob("*.whl")
     run([str(own), "-m", "pip", "check"], out / f"{end}-check.log")
     frozen = subprocess.run(
@@ -145,8 +142,7 @@ def tried(end: str, python: str, out: Path, *, keep: bool, again: bool) -> dict[
         "end": end, "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "python": version.stdout.strip(),
         "wheel": wheel.name, "installed": installed, "seconds": took, "warnings": warned(work / "log.txt"),
     }  # fmt: skip
-    if not keep:
-        shutil.rmtree(place)
+    shutil.rmtree(place)
     return result
 
 

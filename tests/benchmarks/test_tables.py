@@ -84,34 +84,21 @@ def test_a_victim_meets_the_papers_claims_only_by_all_four_conditions(script):
     """Three seeds; CleanCLIP takes 0.9 of 1.0 away, for one point, and a fifth of the distance stays; the control leaves 0.4."""
     cleaning = script("photo_cleaning")
 
-    def cell(method, seed, excess, **other):
-        side = {
-            "accuracy": 0.7,
-            "excess": 1.0,
-            "interval": [0.98, 1.0],
-            "n": 900,
-            "under_trigger": 0.6,
-            "distance": 1.0,
-        }
+    def cell(method, seed, excess, other):
+        side = {"accuracy": 0.7, "excess": 1.0, "interval": [0.9, 1], "n": 9, "under_trigger": 0.6, "distance": 1.0}
         after = side | {"excess": excess, "interval": [excess - 0.02, excess + 0.02], "accuracy": 0.69, "distance": 0.2}
         entry = {"name": "report-patch", "half": "report", "trigger": "patch:seed=3", "target": "lion"}
-        return {
-            "entry": entry,
-            "method": method,
-            "seed": seed,
-            "before": side,
-            "after": after | other,
-            "rebound": after,
-        }
+        told = {"entry": entry, "method": method, "seed": seed}
+        return told | {"before": side, "after": after | other, "rebound": after}
 
     def holds(*more, **other):
         both = [(cleaning.CLEANCLIP, 0.1, other), (cleaning.CONTROL, 0.4, {})]
-        cells = [cell(method, seed, excess, **given) for seed in range(3) for method, excess, given in both]
+        cells = [cell(method, seed, excess, given) for seed in range(3) for method, excess, given in both]
         return cleaning.claims([*cells, *more]).splitlines()[2].rpartition(" | ")[2]
 
     assert holds() == "1 2 3 4 |"
     assert holds(excess=0.3) == "2 3 4 |"
     assert holds(distance=0.4) == "1 3 4 |"
     assert holds(accuracy=0.66) == "1 2 4 |"
-    worse = cell(cleaning.CLEANCLIP, 3, 0.1), cell(cleaning.CONTROL, 3, 0.05)
+    worse = cell(cleaning.CLEANCLIP, 3, 0.1, {}), cell(cleaning.CONTROL, 3, 0.05, {})
     assert holds(*worse) == "1 2 3 |"
