@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 
 from clipclean import cli
 from clipclean.attack import triggers
+from clipclean.cli.options import SETS_HELP
 from clipclean.cli.recipes import WORDS
 from clipclean.config import evidence, policy, recipe
 from clipclean.config.thresholds import Audit, Thresholds
@@ -120,7 +121,7 @@ def _paragraphs(text: str) -> str:
 def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
     metavar = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
     flags = sorted(option.opts, key=len, reverse=True)
-    meaning = [prose(option.help or "")]
+    meaning = [prose((option.help or "").replace(SETS_HELP, "Repeatable."))]
     if option.required:
         meaning.append("Required.")
     default = option.get_default(context, call=False)
@@ -134,10 +135,9 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
 
 
 def _examples(epilog: str) -> str:
-    """The first two; ``--help-all`` has more."""
-    _, *lines = epilog.replace("\b\n", "").strip().split("\n  clipclean ")
-    shown = "\n".join(f"clipclean {line}" for line in lines[:2])
-    return f"```bash\n{shown}\n```"
+    """The first; ``--help-all`` has more."""
+    _, first, *_ = epilog.replace("\b\n", "").strip().split("\n  clipclean ")
+    return f"```bash\nclipclean {first}\n```"
 
 
 def findings() -> str:
@@ -188,13 +188,12 @@ def _list_of_keys(fields: Mapping[str, FieldInfo], prefix: str) -> str:
 def policy_keys() -> str:
     """Thresholds that no recipe has, and the keys of a suppression."""
     own = {name: field for name, field in Thresholds.model_fields.items() if name not in Audit.model_fields}
-    return "\n\n".join(
-        (
-            _list_of_keys(own, "thresholds."),
-            _list_of_keys(policy.Suppression.model_fields, "suppressions."),
-            _list_of_keys(policy.Match.model_fields, "suppressions.match."),
-        )
+    parts = (
+        (own, "thresholds."),
+        (policy.Suppression.model_fields, "suppressions."),
+        (policy.Match.model_fields, "suppressions.match."),
     )
+    return "\n\n".join(_list_of_keys(*part) for part in parts)
 
 
 def _is_section(field: FieldInfo) -> bool:
@@ -202,9 +201,7 @@ def _is_section(field: FieldInfo) -> bool:
 
 
 def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "..."
-    value = field.default
+    value = "..." if field.is_required() else field.default
     return f"[{', '.join(map(_plain, value))}]" if isinstance(value, tuple) else _plain(value)
 
 
@@ -246,14 +243,16 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def families() -> str:
-    return "\n\n".join(_family(name, family) for name, family in triggers.catalogue().items())
+    known: dict[tuple[str, str, str], str] = {}  # what a parameter is: the first family that has it
+    return "\n\n".join(_family(name, family, known) for name, family in triggers.catalogue().items())
 
 
-def _family(name: str, family: triggers.TriggerFamily) -> str:
-    rows = [
-        f"- {code(key)}: {prose(parameter.meaning)}; {prose(parameter.allowed)}; default {code(_plain(parameter.default))}"
-        for key, parameter in family.parameters.items()
-    ]
+def _family(name: str, family: triggers.TriggerFamily, known: dict[tuple[str, str, str], str]) -> str:
+    rows = []
+    for key, each in family.parameters.items():
+        first = known.setdefault((key, each.meaning, each.allowed), name)
+        words = f"{prose(each.meaning)}; {prose(each.allowed)}" if first == name else f"as of {first}"
+        rows.append(f"- {code(key)}: {words}; default {code(_plain(each.default))}")
     return "\n".join((f"### {name}\n\n{prose(family.description)} *Source:* {prose(family.source)}\n", *rows))
 
 
