@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import pytest
+import tiny
 import torch
 
 from clipclean.attack import triggers
@@ -62,6 +63,12 @@ def _slow_tests_try_all(request):
     """Slow tests run audits as users do."""
     if request.node.get_closest_marker("slow"):
         request.getfixturevalue("whole_panel")
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A tiny sanitizing job of the test's own."""
+    return tiny.job(tmp_path / "job")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,41 +93,17 @@ class Job(NamedTuple):
         self, *more: object, recipe: str = "mmcl@tiny", steps: int = 3, batch: int = 16, arch: bool = True
     ) -> list[str]:
         """The command line of a run on it; ``more`` comes last and wins."""
-        return [
-            "sanitize",
-            str(self.model),
-            *self.own_data(more),
-            "--out",
-            str(self.out),
-            "--classes",
-            str(self.classes),
-            "--templates",
-            str(self.templates),
-            "--recipe",
-            recipe,
-            "--device",
-            "cpu",
-            "--quiet",
-            *(["--arch", str(self.arch)] if arch else []),
-            *settings(steps=steps, batch=batch),
-            *map(str, more),
-        ]
+        given = ["--recipe", recipe, "--quiet", *(["--arch", self.arch] if arch else []), *self.words()]
+        short = settings(steps=steps, batch=batch)
+        return [*map(str, ["sanitize", self.model, *self.own_data(more), "--out", self.out, *given, *short, *more])]
 
     def audit(self, *more: object, models: Sequence[object] = ()) -> list[str]:
         """The command line of an audit of its model, or of others; ``more`` comes last and wins."""
-        return [
-            "audit",
-            *map(str, models or (self.model,)),
-            "--arch",
-            str(self.arch),
-            "--classes",
-            str(self.classes),
-            "--templates",
-            str(self.templates),
-            "--device",
-            "cpu",
-            *map(str, more),
-        ]
+        return [*map(str, ["audit", *(models or (self.model,)), "--arch", self.arch, *self.words(), *more])]
+
+    def words(self) -> list[object]:
+        """The lists that it measures with, on the CPU."""
+        return ["--classes", self.classes, "--templates", self.templates, "--device", "cpu"]
 
     def own_data(self, more: Sequence[object]) -> list[str]:
         """Its own pairs, unless others are given: several ``--data`` would become one set."""
@@ -134,31 +111,9 @@ class Job(NamedTuple):
 
     def plant(self, *more: object, out: str = "planted.pt", steps: int = 3, batch: int = 16) -> list[str]:
         """The command line that plants a patch for blue circles in it."""
-        return [
-            "plant",
-            str(self.model),
-            "--trigger",
-            TRIGGER,
-            "--target",
-            TARGET,
-            *self.own_data(more),
-            "--out",
-            str(self.folder / out),
-            "--arch",
-            str(self.arch),
-            "--classes",
-            str(self.classes),
-            "--templates",
-            str(self.templates),
-            "--steps",
-            str(steps),
-            "--batch-size",
-            str(batch),
-            "--quiet",
-            "--device",
-            "cpu",
-            *map(str, more),
-        ]
+        given = ["plant", self.model, "--trigger", TRIGGER, "--target", TARGET, *self.own_data(more)]
+        given += ["--out", self.folder / out, "--arch", self.arch, *self.words()]
+        return [*map(str, [*given, "--steps", steps, "--batch-size", batch, "--quiet", *more])]
 
 
 def settings(*, steps: int, batch: int) -> list[str]:
@@ -210,6 +165,16 @@ def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
     captions = clip.embed_texts([pair.caption for pair in clean.pairs]).double()  # (48, 8)
     weights["visual.proj"] = torch.linalg.lstsq(features, captions, driver="gelsd").solution.float()
     torch.save(weights, job.model)
+
+
+class Command:
+    """What pickle would run."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
 
 
 def written(path: Path, text: str) -> Path:

@@ -1,3 +1,5 @@
+"""The Python functions: the options, defaults, refusals and results of their commands."""
+
 import inspect
 import json
 import subprocess
@@ -13,17 +15,16 @@ from open_clip.model import CLIP
 
 import clipclean
 from clipclean import checkpoint, cli
+from clipclean.api import parameters, requests
+from clipclean.config import policy
 from clipclean.errors import UsageError
+from clipclean.jobs import inputs
 
 ROOT = Path(__file__).parents[2]
-SHORT = {
-    "train.max_steps": 2,
-    "train.batch_size": 16,
-    "train.warmup_steps": 1,
-    "train.epochs": 100,
-    "data.min_pairs": 16,
-}
+SHORT = {"train.max_steps": 2, "train.batch_size": 16, "train.warmup_steps": 1, "train.epochs": 100}
+SHORT |= {"data.min_pairs": 16}
 RENAMED = {"search": "no_search", "panel": "no_panel"}  # switches that a Python caller gives the other way round
+PLANTS = {"lr", "batch_size"}  # values of a recipe are set by ``set`` in Python, and ``plant`` has none
 OF_THE_TERMINAL = {
     "baseline",
     "fail_on",
@@ -34,17 +35,8 @@ OF_THE_TERMINAL = {
     "exit_zero",
     "quiet",
     "verbose",
-    "workers",
-    "epochs",
-    "lr",
-    "batch_size",
 }
-PLANTS = {"lr", "batch_size"}  # values of a recipe are set by ``set`` in Python, and ``plant`` has none
-
-
-@pytest.fixture
-def job(tmp_path):
-    return tiny.job(tmp_path / "job")
+OF_THE_TERMINAL |= {"workers", "epochs"} | PLANTS
 
 
 def module(job):
@@ -70,9 +62,8 @@ def test_every_function_has_the_options_and_defaults_of_its_command(name):
     options = {("model" if key == "models" and name != "references" else key): value for key, value in options.items()}
     function = inspect.signature(getattr(clipclean, name)).parameters.values()
     ours = {p.name: None if p.default is p.empty else p.default for p in function if p.name != "progress"}
-    assert {RENAMED.get(key, key) for key in ours} == set(options) - (
-        OF_THE_TERMINAL - (PLANTS if name == "plant" else set())
-    )
+    terminal = OF_THE_TERMINAL - (PLANTS if name == "plant" else set())
+    assert {RENAMED.get(key, key) for key in ours} == set(options) - terminal
     options |= {"recipe": None} if "recipe" in options else {}  # None stands for the default one
     for key, default in ours.items():
         stated = not options[RENAMED[key]] if key in RENAMED else options[key]
@@ -85,56 +76,19 @@ def test_export_stays_a_function_whatever_is_imported():
     assert callable(clipclean.export)
 
 
-def test_a_module_is_inspected_like_its_file(job):
-    by_path = clipclean.inspect(job.model, arch=str(job.arch))
-    by_module = clipclean.inspect(module(job), arch=str(job.arch))
-    same = ("architecture", "tensors", "tensor_sha256", "preprocess")
-    assert [getattr(by_module, key) for key in same] == [getattr(by_path, key) for key in same]
+# Modules in memory.
+
+
+def test_a_module_is_inspected_exported_and_screened_like_its_file(job, unread):
+    arch, net = {"arch": str(job.arch)}, module(job)
+    by_path, by_module = (clipclean.inspect(source, **arch) for source in (job.model, net))
+    for key in ("architecture", "tensors", "tensor_sha256", "preprocess"):
+        assert getattr(by_module, key) == getattr(by_path, key)
     assert (by_module.name, by_module.format) == ("CLIP", "module")
-
-
-def printed(capsys, *command):
-    assert cli.main([*map(str, command), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def test_the_json_of_a_command_holds_the_values_of_its_function(job, capsys, unread):
-    arch = ("--arch", job.arch)
-    found = clipclean.inspect(job.model, arch=str(job.arch))
-    assert printed(capsys, "inspect", job.model, *arch) == found.as_json()
-    keys = (
-        "name format producer architecture activation preprocess tensors size sha256 tensor_sha256 config loaders notes"
-    )
-    assert list(found.as_json()) == keys.split()
-    ranked = clipclean.screen(job.data, job.model, top=3, arch=str(job.arch), device="cpu")
-    command = ("screen", job.data, "--model", job.model, "--top", 3, "--device", "cpu", "--quiet", *arch)
-    assert printed(capsys, *command) == ranked.as_json()
-    keys = "schema_version tool command model data triggers screened signals pairs kept environment notes"
-    assert list(ranked.as_json()) == keys.split()
-    assert list(ranked.as_json()["pairs"][0]) == [
-        "rank",
-        "key",
-        "caption",
-        "score",
-        "suspicious",
-        "dropped",
-        "reasons",
-        "signals",
-    ]
-    written = clipclean.export(job.model, format=["open_clip"], data=job.data, out=job.folder / "a", arch=str(job.arch))
-    command = ("export", job.model, "--format", "open_clip", "--data", job.data, "--out", job.folder / "b", *arch)
-    assert printed(capsys, *command, "--quiet") == written.as_json()
-    assert list(written.as_json()) == ["tool", "command", "model", "data", "exports", "environment", "notes"]
-
-
-def test_a_module_is_exported_and_screened_like_its_file(job, unread):
-    given = {"arch": str(job.arch)}
-    exported = [
-        clipclean.export(source, format=["open_clip"], data=job.data, out=job.folder / name, **given)
-        for name, source in (("path", job.model), ("memory", module(job)))
-    ]
+    given = arch | {"format": ["open_clip"], "data": job.data}
+    exported = [clipclean.export(each, out=job.folder / str(n), **given) for n, each in enumerate((job.model, net))]
     assert exported[0].exports == exported[1].exports
-    ranked = [clipclean.screen(job.data, source, device="cpu", **given) for source in (job.model, module(job))]
+    ranked = [clipclean.screen(job.data, source, device="cpu", **arch) for source in (job.model, net)]
     assert ranked[0].pairs == ranked[1].pairs
 
 
@@ -143,8 +97,10 @@ def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     by_path, by_module = job.folder / "path", job.folder / "module"
     for model, out in ((job.model, by_path), (net, by_module)):
-        report = clipclean.sanitize(model, job.data, out=out, recipe="mmcl@tiny", set=SHORT, **words(job))
+        given = words(job) | {"recipe": "mmcl@tiny", "set": SHORT, "panel": False, "log_dir": out.with_suffix(".logs")}
+        report = clipclean.sanitize(model, job.data, out=out, **given)
         assert json.loads((out / "report.json").read_text())["verdict"] == report.verdict
+        assert len((out.with_suffix(".logs") / "metrics.jsonl").read_text().splitlines()) == 2
     weights = "open_clip_model.safetensors"
     assert (by_path / weights).read_bytes() == (by_module / weights).read_bytes()
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
@@ -153,24 +109,17 @@ def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):
 
 def test_what_a_module_says_of_its_images_and_its_activation_is_taken(job):
     net = CLIP(**tiny.SMALL_VIT, quick_gelu=True)
-    open_clip.model.set_model_preprocess_cfg(
-        net, {"size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
-    )
-    from clipclean.jobs import inputs
-
+    told = {"size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
+    open_clip.model.set_model_preprocess_cfg(net, told)
     found = inputs.read(net, arch=str(job.arch)).architecture
     assert found.quick_gelu is True
     assert (found.preprocess.mean, found.preprocess.interpolation) == ((0.5, 0.5, 0.5), "bilinear")
 
 
-def test_a_module_with_values_that_are_no_numbers_is_refused(job):
-    net = module(job)
-    net.text_projection.data[0, 0] = float("nan")
-    with pytest.raises(clipclean.RefusedInput, match="text_projection"):
-        clipclean.inspect(net)
-
-
-@pytest.mark.parametrize("odd", [torch.Tensor.to_sparse, lambda t: t.to(torch.complex64), lambda t: t.to("meta")])
+@pytest.mark.parametrize(
+    "odd",
+    [lambda t: t * float("nan"), torch.Tensor.to_sparse, lambda t: t.to(torch.complex64), lambda t: t.to("meta")],
+)
 def test_a_module_whose_weights_are_no_plain_numbers_is_refused(job, odd):
     net = module(job)
     net.text_projection = torch.nn.Parameter(odd(net.text_projection.data))
@@ -178,34 +127,36 @@ def test_a_module_whose_weights_are_no_plain_numbers_is_refused(job, odd):
         clipclean.inspect(net)
 
 
-@pytest.mark.parametrize(
-    "given", [{"classes": ["a"]}, {"classes": ["a", "a"]}, {"templates": []}, {"templates": ["a"]}]
-)
-def test_lists_are_checked_as_files_of_them_are(job, given):
-    with pytest.raises(UsageError, match=next(iter(given))):
-        clipclean.audit(job.model, data=job.data, search=False, **{**words(job), **given})
+# Results.
 
 
-def test_an_audit_without_a_search_measures_and_stages_are_passed_on(job):
+def test_the_json_of_a_command_holds_the_values_of_its_function(job, capsys):
+    def printed(*command):
+        assert cli.main([*map(str, command), "--arch", str(job.arch), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert printed("inspect", job.model) == clipclean.inspect(job.model, arch=str(job.arch)).as_json()
+    ranked = clipclean.screen(job.data, job.model, top=3, arch=str(job.arch), device="cpu")
+    command = ("screen", job.data, "--model", job.model, "--top", 3, "--device", "cpu", "--quiet")
+    assert printed(*command) == ranked.as_json()
+
+
+def test_an_audit_is_measured_saved_and_compared_and_stages_are_passed_on(job, tmp_path):
     stages = []
-    report = clipclean.audit(
-        job.model, data=job.data, search=False, progress=lambda what, done, total: stages.append(what), **words(job)
-    )
+    given = {"data": job.data, "search": False} | words(job)
+    report = clipclean.audit(job.model, progress=lambda stage, *_: stages.append(stage), **given)
     assert report.verdict == "inconclusive"
     assert {"reading the model", "measuring"} <= set(stages)
-
-
-def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
-    with pytest.raises(UsageError) as told:
-        clipclean.sanitize(job.model, job.data, out=job.model, **words(job))
-    assert cli.main(job.sanitize("--out", job.model)) == 2
-    assert str(told.value) in capsys.readouterr().err
-    with pytest.raises(UsageError, match="Did you mean 'cleanclip'"):
-        clipclean.sanitize(job.model, job.data, recipe="cleanclp")
-    with pytest.raises(clipclean.RefusedInput):
-        clipclean.audit(job.folder / "missing.pt", search=False)
-    with pytest.raises(UsageError, match="--reference"):
-        clipclean.audit(job.model, search=False, reference=job.model)
+    for name, text in (("report.html", "<html"), ("report.json", '"verdict"'), ("report.md", "#")):
+        clipclean.save(report, tmp_path / name)
+        assert text in (tmp_path / name).read_text()
+    with pytest.raises(UsageError, match=r"report\.docx"):
+        clipclean.save(report, tmp_path / "report.docx")
+    found = clipclean.compare(tmp_path / "report.json", report)
+    assert found.verdicts == ("inconclusive", "inconclusive")
+    assert {each.change for each in found.differences} == {"same"}
+    fewer = report.model_copy(update={"findings": report.findings[1:]})
+    assert [each.change for each in clipclean.compare(fewer, report).differences].count("new") == 1
 
 
 def test_a_backdoor_is_planted_and_what_is_ignored_is_told(job):
@@ -218,38 +169,100 @@ def test_a_backdoor_is_planted_and_what_is_ignored_is_told(job):
     for wrong in ({"ignore": "CC999"}, {"ignore": "CC021"}, {"ignore": "CC030", "policy": job.folder / "p.yaml"}):
         with pytest.raises(UsageError, match="ignore"):
             clipclean.audit(out, **wrong)
+
+
+# Arguments.
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"effort": "hard"}, {"effort": None}, {"seed": "0"}, {"seed": True}, {"seed": -1}, {"device": "mps"}, {"device": ["cpu"]},
+        {"classes": [1]}, {"power": 1}, {"max_minutes": 0}, {"max_minutes": NAN}, {"policy": 3},
+        {"label": {"a b": "c"}}, {"arch": 5}, {"data": 1}, {"reference": [None]}, {"search": False, "references": "x"},
+        {"search": False, "reference": "x"}, {"search": False, "power": True}, {"labels": {"a": "b"}},
+    ],
+)  # fmt: skip
+def test_an_audit_refuses_what_its_command_refuses(given):
+    with pytest.raises(UsageError, match=next(reversed(given)).removesuffix("s")):
+        clipclean.audit("missing.pt", **given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"format": ["safetensors"]}, {"format": "zip"}, {"screen": "2%"}, {"screen": 2}, {"screen": None}, {"recipe": 5},
+        {"precision": "fp8"}, {"force": "yes"}, {"max_accuracy_loss": 0.7}, {"max_minutes": NAN}, {"set": 1},
+        {"overrides": {}}, {"triggers": []}, {"formats": []}, {"no_audit": True},
+    ],
+)  # fmt: skip
+def test_a_cleaning_refuses_what_its_command_refuses_and_names_that_are_gone(given):
+    with pytest.raises(UsageError, match=next(iter(given))):
+        clipclean.sanitize("missing.pt", "missing", **given)
+
+
+@pytest.mark.parametrize(
+    "given", [{"classes": ["a"]}, {"classes": ["a", "a"]}, {"templates": []}, {"templates": ["a"]}]
+)
+def test_lists_are_checked_as_files_of_them_are(job, given):
+    with pytest.raises(UsageError, match=next(iter(given))):
+        clipclean.audit(job.model, data=job.data, search=False, **{**words(job), **given})
+
+
+def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
+    with pytest.raises(UsageError) as told:
+        clipclean.sanitize(job.model, job.data, out=job.model, **words(job))
+    assert cli.main(job.sanitize("--out", job.model)) == 2
+    assert str(told.value) in capsys.readouterr().err
+    with pytest.raises(UsageError, match="'cleanclip'"):
+        clipclean.sanitize(job.model, job.data, recipe="cleanclp")
     with pytest.raises(UsageError, match="trigger"):
-        clipclean.plant(job.model, job.data, out=job.folder / "b.pt", **given | {"trigger": ()}, **words(job))
+        clipclean.plant(job.model, job.data, out=job.folder / "b.pt", trigger=(), target=tiny.CLASSES[0], **words(job))
+    with pytest.raises(UsageError, match="model"):
+        clipclean.inspect(b"weights")
+    with pytest.raises(clipclean.RefusedInput):
+        clipclean.audit(job.folder / "missing.pt", search=False)
 
 
-def test_losses_are_logged_into_a_folder(job, unread):
-    clipclean.sanitize(
-        job.model,
-        job.data,
-        recipe="mmcl@tiny",
-        set=SHORT,
-        log_dir=job.folder / "logs",
-        out=job.folder / "o",
-        **words(job),
-    )
-    assert len((job.folder / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
+@pytest.mark.parametrize(
+    ("given", "completed"),
+    [
+        ({"model": "a.pt", "device": "cpu", "policy": None}, {"model": Path("a.pt"), "device": "cpu", "policy": None}),
+        ({"arch": Path("RN50"), "classes": "c.txt"}, {"arch": "RN50", "classes": Path("c.txt")}),
+        ({"reference": "a.pt", "models": None}, {"reference": (Path("a.pt"),), "models": ()}),
+        ({"references": ["b.json"], "classes": ["cat"]}, {"references": (Path("b.json"),), "classes": ("cat",)}),
+    ],
+)
+def test_places_become_paths_and_one_of_several_stands_alone(given, completed):
+    assert {name: parameters.completed(name, value) for name, value in given.items()} == completed
 
 
-def test_two_reports_are_compared_as_files_or_as_they_are(job, tmp_path):
-    report = clipclean.audit(job.model, data=job.data, search=False, **words(job))
-    clipclean.save(report, tmp_path / "report.json")
-    found = clipclean.compare(tmp_path / "report.json", report)
-    assert found.verdicts == ("inconclusive", "inconclusive")
-    assert {each.change for each in found.differences} == {"same"}
-    assert found.blocking("inconclusive") == ()
-    fewer = report.model_copy(update={"findings": report.findings[1:]})
-    assert [each.change for each in clipclean.compare(fewer, report).differences].count("new") == 1
+def test_labels_are_keys_with_values():
+    given = ["commit=0a1b", "team/owner=vision, Zürich", "empty="]
+    found = parameters.labels(parameters.completed("label", given))
+    assert found == {"commit": "0a1b", "team/owner": "vision, Zürich", "empty": ""}
 
 
-def test_a_report_is_saved_in_the_format_of_the_suffix(job):
-    report = clipclean.audit(job.model, data=job.data, search=False, **words(job))
-    for name, text in (("report.html", "<html"), ("report.json", '"verdict"'), ("report.md", "#")):
-        clipclean.save(report, job.folder / name)
-        assert text in (job.folder / name).read_text()
-    with pytest.raises(UsageError, match="names no format"):
-        clipclean.save(report, job.folder / "report.docx")
+LONG = [[f"a={'x' * 201}"], [f"{'a' * 64}=x"], [f"k{n}=x" for n in range(33)]]
+
+
+@pytest.mark.parametrize(
+    "bad", [["novalue"], ["=x"], ["1a=x"], ["a b=x"], ["a=\x1b[2J"], ["a=x\ny"], ["a=1", "a=2"], *LONG]
+)
+def test_what_is_no_label_is_refused(bad):
+    with pytest.raises(UsageError):
+        parameters.labels(parameters.completed("label", bad))
+
+
+def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_default_one_holds():
+    def chosen(changes):
+        asked = {"recipe": "mmcl@tiny", "set": parameters.completed("set", changes), "max_minutes": None}
+        return requests.recipe_of(asked | {"max_accuracy_loss": 0.03})
+
+    assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])
+    assert (chosen({"train.epochs": 3}).train.epochs, chosen([]).audit.max_accuracy_loss) == (3.0, 0.03)
+    assert requests.policy_of({"policy": None}) is policy.DEFAULT
+    own = policy.Policy(version=1, name="ours")
+    assert requests.policy_of({"policy": own}) is own

@@ -1,3 +1,5 @@
+"""``clipclean audit``, of one model and of several: exit codes, rules, and what is never a pass."""
+
 import contextlib
 import io
 import json
@@ -13,9 +15,9 @@ import torch
 from PIL import Image
 from report.page import Page
 
-import clipclean.cli.audit  # noqa: F401 # its help tells EFFORTS as they are when it is first imported
 from clipclean import cli, demo, detect, files, report
 from clipclean.attack import triggers
+from clipclean.cli import audit  # its help tells EFFORTS as they are when it is first imported
 from clipclean.config import recipe
 
 
@@ -29,22 +31,72 @@ def _short():
         yield
 
 
+def state(**changes):
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    return weights | {
+        name.replace("__", "."): change(weights[name.replace("__", ".")]) for name, change in changes.items()
+    }
+
+
+def with_nan(weights):
+    weights[0, 0] = float("nan")
+    return weights
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    return tiny.job(tmp_path_factory.mktemp("job"))
+    """A job with all the files that its audits name; no test changes them."""
+    job = tiny.job(tmp_path_factory.mktemp("job"))
+    for name, weights in {
+        "trusted": tiny.state_dict(tiny.SMALL_VIT, seed=1),
+        "copy": {"state_dict": tiny.state_dict(tiny.SMALL_VIT)},  # another file, the same weights
+        "large": tiny.state_dict(tiny.TINY_VIT),
+        "nan": state(visual__proj=with_nan),
+        # finite, and what comes of it is not
+        "overflow": state(visual__ln_post__bias=lambda w: w.fill_(3e38), visual__proj=lambda w: w.fill_(3e38)),
+        "flat": state(visual__ln_post__weight=torch.zero_, visual__ln_post__bias=lambda w: w.fill_(1)),
+        "huge": {"state_dict": state(text_projection=lambda w: w * 1e20)},
+        "models/b": tiny.state_dict(tiny.SMALL_VIT, seed=1),
+        "models/deeper/a": tiny.state_dict(tiny.SMALL_VIT, seed=2),
+    }.items():
+        (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(weights, job.folder / f"{name}.pt")
+    for name, text in {
+        "broken.pt": "no model",
+        "models/notes.txt": "no model",
+        "one.txt": "red square\n",
+        "twice.txt": "red square\nred square\n",
+        "two.txt": "red square\nblue circle\n",
+        "empty.txt": "",
+        "empty.json": "{}",
+        "nan.json": '{"format": "clipclean references 1", "models": [{"sizes": {"mask": {"a": NaN}}}]}',
+    }.items():
+        tiny.written(job.folder / name, text)
+    tiny.labelled(job.folder / "labelled", count=60)
+    tiny.labelled(job.folder / "eight", count=8)
+    tiny.labelled(job.folder / "single", count=1)
+    for name in ("none", "black", "taken"):
+        (job.folder / name).mkdir()
+    (job.folder / "taken" / "x").touch()
+    for number in range(60):
+        Image.new("RGB", (24, 24)).save(job.folder / "black" / f"{number}.png")
+    os.mkfifo(job.folder / "pipe.json")
+    with (job.folder / "large.json").open("wb") as sparse:
+        sparse.truncate(51_000_000)
+    return job
 
 
-@pytest.fixture(scope="module")
-def trusted(job):
-    """Another model of the same architecture."""
-    path = job.folder / "trusted.pt"
-    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), path)
-    return path
+def command(job, *more, models=()):
+    return job.audit("--effort", "quick", "--quiet", *more, models=models)
 
 
-@pytest.fixture(scope="module")
-def images(job):
-    return tiny.labelled(job.folder / "labelled", count=60)
+def audited(job, capsys, *more, model=None):
+    """Exit code, report and rules of a run on labelled images; the report is valid."""
+    given = ["--data", job.folder / "labelled", *more, "--json"]
+    code = cli.main(command(job, *given, models=() if model is None else (job.folder / model,)))
+    made = json.loads(capsys.readouterr().out)
+    report.parse(made)
+    return code, made, {finding["rule"] for finding in made["findings"]}
 
 
 class Finished(NamedTuple):
@@ -61,113 +113,76 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def finished(job, images):
-    forms = {form: job.folder / f"report.{form}" for form in report.FORMATS}
+def finished(job, tmp_path_factory):
+    place = tmp_path_factory.mktemp("finished")
+    forms = {form: place / f"report.{form}" for form in report.FORMATS}
     outputs = [part for form, path in forms.items() for part in ("--report", f"{form}={path}")]
-    saved, shown = job.folder / "found", io.StringIO()
-    with contextlib.redirect_stdout(shown):
-        code = cli.main(command(job, "--data", images, "--save-triggers", saved, *outputs))
-    return Finished(code, shown.getvalue(), forms, saved)
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        code = cli.main(command(job, "--data", job.folder / "labelled", "--save-triggers", place / "found", *outputs))
+    return Finished(code, shown.getvalue(), forms, place / "found")
 
 
-def command(job, *more, model=None):
-    return job.audit("--effort", "quick", "--quiet", *more, models=() if model is None else (model,))
-
-
-def audited(job, capsys, *more, **settings):
-    """Exit code and report of a run; the report is valid."""
-    code = cli.main(command(job, *more, "--json", **settings))
-    captured = capsys.readouterr()
-    assert all(line.startswith("clipclean: Policy ours ") for line in captured.err.splitlines())
-    made = json.loads(captured.out)
-    report.parse(made)
-    return code, made
-
-
-def refused(job, capsys, *more, **settings):
-    code = cli.main(command(job, *more, **settings))
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "Traceback" not in captured.err
-    return code, captured.err
-
-
-def rules(made):
-    return {finding["rule"] for finding in made["findings"]}
-
-
-def steady(made):
-    """A report without what time it took."""
-    made["measurements"]["search"].pop("seconds")
-    return {key: value for key, value in made.items() if key != "seconds"}
-
-
-# What is measured on, and what it is compared with.
-
-
-def test_without_data_the_bundled_images_serve_and_it_is_said(job, capsys):
-    code, made = audited(job, capsys)
-    assert (code, made["verdict"]) == (4, "inconclusive")
-    assert {"CC004", "CC031"} <= rules(made)
-    (told,) = [finding for finding in made["findings"] if finding["rule"] == "CC031"]
-    assert told["level"] == "note"
-    assert f"{made['data']['pairs']} bundled ones" in told["message"]
-    assert made["measurements"]["search"]["calibration"]["kind"] == "none"
-    assert {entry["family"] for entry in made["measurements"]["search"]["found"]} == set(detect.FAMILIES)
-    assert len(made["measurements"]["probes"]) == len(triggers.panel(0))
-    assert made["effort"] == "quick"
+# What is measured, and on what.
 
 
 def test_own_images_with_labels_measure_accuracy_too(finished):
     made = finished.report
-    assert "CC031" not in rules(made)
-    assert (made["data"]["name"], made["data"]["pairs"]) == ("labelled", 60)
+    assert "CC031" not in {finding["rule"] for finding in made["findings"]}
+    assert (made["data"]["name"], made["data"]["pairs"], made["effort"]) == ("labelled", 60, "quick")
     assert made["measurements"]["clean_accuracy"]["n"] == 60
-    assert made["measurements"]["clean_accuracy"]["definition"] == "zero-shot top-1 over 12 classes"
+    search = made["measurements"]["search"]
+    assert {entry["family"] for entry in search["found"]} == set(detect.FAMILIES)
+    assert len(made["measurements"]["probes"]) == len(triggers.panel(0))
+    closer, others = ({row["class"] for row in search[key]} for key in ("found", "controls"))
+    assert 0 < len(closer) <= 2
+    assert closer | others == set(tiny.CLASSES)  # of a short list every class is compared
+
+
+def test_every_form_of_a_report_is_valid(finished):
+    assert finished.code == 4
+    forms, made = finished.forms, finished.report
+    page = Page(forms["html"].read_text(encoding="utf-8"))
+    assert page.faults == []
+    assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
+    assert all(image["alt"] for image in page.all("img"))
+    log = json.loads(forms["sarif"].read_text(encoding="utf-8"))
+    assert log["runs"][0]["invocations"] == [{"executionSuccessful": True}]
+    assert {each["ruleId"] for each in log["runs"][0]["results"]} == {each["rule"] for each in made["findings"]}
+    suites = ElementTree.fromstring(forms["junit"].read_text(encoding="utf-8"))
+    assert int(suites.get("errors")) == 1  # the verdict: an inconclusive run is no pass
+    assert 500 < forms["markdown"].stat().st_size < 1_000_000
+    assert (finished.shown.count("\n"), "inconclusive model.pt" in finished.shown) == (1, True)
+    assert "INCONCLUSIVE" in forms["text"].read_text(encoding="utf-8")
+
+
+def test_without_data_the_bundled_images_serve_and_it_is_said(job, capsys):
+    code = cli.main(command(job, "--json"))
+    made = json.loads(capsys.readouterr().out)
+    assert (code, made["verdict"]) == (4, "inconclusive")
+    assert {("CC004", "warning"), ("CC031", "note")} <= {(each["rule"], each["level"]) for each in made["findings"]}
+    assert made["measurements"]["search"]["calibration"]["kind"] == "none"
 
 
 @pytest.mark.slow
-def test_skipped_images_are_told(job, capsys, tmp_path):
-    folder = tiny.labelled(tmp_path / "labelled", count=60)
-    next(folder.rglob("*.png")).write_bytes(b"no picture")
-    _, made = audited(job, capsys, "--data", folder)
-    assert "CC030" in rules(made)
-    assert len(made["data"]["skipped"]) == 1
+def test_a_reference_is_what_found_triggers_are_compared_with(job, capsys):
+    _, made, rules = audited(job, capsys, "--reference", job.folder / "trusted.pt")
+    search = made["measurements"]["search"]
+    assert search["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
+    assert "CC004" not in rules
+    assert all(entry["reference"]["n"] == 1 for entry in search["found"])
 
 
 @pytest.mark.slow
-def test_a_reference_is_what_found_triggers_are_compared_with(job, capsys, images, trusted):
-    _, made = audited(job, capsys, "--data", images, "--reference", trusted)
-    assert made["measurements"]["search"]["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
-    assert "CC004" not in rules(made)
-    assert all(entry["reference"]["n"] == 1 for entry in made["measurements"]["search"]["found"])
-
-
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_report_and_another_one_other_numbers(job, capsys, images):
-    first, again, other = (audited(job, capsys, "--data", images, "--seed", seed) for seed in (1, 1, 2))
-    assert steady(first[1]) == steady(again[1])
-    assert first[0] == again[0]
-    assert steady(other[1])["measurements"]["search"] != first[1]["measurements"]["search"]
-
-
-# Options.
-
-
-@pytest.mark.slow
-def test_of_a_short_list_every_class_is_compared_at_any_effort(job, capsys, images):
-    for effort, suspects in (("quick", 2), ("standard", 4)):
-        _, made = audited(job, capsys, "--data", images, "--effort", effort)
-        found = made["measurements"]["search"]
-        closer, others = ({row["class"] for row in found[key]} for key in ("found", "controls"))
-        assert 0 < len(closer) <= suspects
-        assert closer | others == set(tiny.CLASSES)
-        assert made["effort"] == effort
-    assert refused(job, capsys, "--effort", "some")[0] == 2
+def test_the_same_seed_gives_the_same_report_and_another_one_other_numbers(job, capsys):
+    made = [audited(job, capsys, "--seed", seed)[1] for seed in (1, 1, 2)]
+    for each in made:
+        del each["seconds"], each["measurements"]["search"]["seconds"]
+    assert made[0] == made[1]
+    assert made[2]["measurements"]["search"] != made[0]["measurements"]["search"]
 
 
 @pytest.mark.parametrize("is_backdoored", [True, False])
-def test_a_suspicion_is_tested_alone(job, capsys, tmp_path, is_backdoored):
+def test_a_suspicion_is_tested_alone(capsys, tmp_path, is_backdoored):
     demo.unpack(tmp_path)
     given = demo.arguments(tmp_path)
     if not is_backdoored:
@@ -184,43 +199,38 @@ def test_a_suspicion_is_tested_alone(job, capsys, tmp_path, is_backdoored):
     assert all(each["target"] == given["target"] and each["value"] > each["threshold"] for each in errors)
 
 
-def test_without_a_search_nothing_passes(job, capsys, images):
-    code, made = audited(job, capsys, "--data", images, "--no-search")
-    assert code == 4
-    assert "CC021" in rules(made)
-    assert made["measurements"]["search"] == {}
-
-
-@pytest.mark.parametrize("option", [("--save-triggers", "found"), ("--reference", "trusted.pt")])
-def test_options_that_need_a_search_are_refused_without_one(job, capsys, option):
-    code, told = refused(job, capsys, "--no-search", *option)
-    assert code == 2
-    assert f"--no-search with {option[0]}" in told
-
-
-def test_saved_triggers_are_what_sanitize_takes(finished, job, images, tmp_path, unread):
+@pytest.mark.slow
+def test_saved_triggers_are_what_sanitize_takes(finished, job, tmp_path, unread):
     made, folder = finished.report, finished.triggers
     names = [entry["file"] for entry in made["measurements"]["search"]["found"]]
     assert sorted(names) == sorted(path.name for path in folder.iterdir())
     first = made["measurements"]["search"]["found"][0]
-    code = cli.main(job.sanitize("--trigger", folder / names[0], "--out", tmp_path / "out", "--eval-data", images))
-    assert code in (0, 1, 4)
-    (known,) = [
-        p
-        for p in report.read(tmp_path / "out" / "report.json").as_json()["before"]["measurements"]["probes"]
-        if p["known"]
-    ]
+    given = ("--trigger", folder / names[0], "--out", tmp_path / "out", "--eval-data", job.folder / "labelled")
+    assert cli.main(job.sanitize(*given)) in (0, 1, 4)
+    before = report.read(tmp_path / "out" / "report.json").as_json()["before"]
+    (known,) = [probe for probe in before["measurements"]["probes"] if probe["known"]]
     assert (known["trigger"], known["target"]) == (f"found:{first['family']},class={first['class']}", first["class"])
 
 
-def test_a_folder_with_files_in_it_is_refused_before_the_model_is_read(job, capsys, tmp_path):
-    (tmp_path / "x").write_text("")
-    no_model = tiny.written(job.folder / "no-model.pt", "no model")
-    code, told = refused(job, capsys, "--save-triggers", tmp_path, model=no_model)
-    assert (code, "Name another" in told) == (2, True)
+# Inconclusive, never a pass; and what a policy moves.
 
 
-# The exit code is the verdict, and a policy moves it.
+@pytest.mark.parametrize(
+    ("more", "model", "rule"),
+    [
+        ("--data eight", None, "CC020"),
+        ("--no-search", None, "CC021"),
+        pytest.param("--classes two.txt", None, "CC022", marks=pytest.mark.slow),
+        ("", "flat.pt", "CC005"),  # it maps everything to one vector
+    ],
+)
+def test_too_little_to_judge_by_is_inconclusive(job, capsys, monkeypatch, more, model, rule):
+    monkeypatch.chdir(job.folder)
+    data = () if "two.txt" in more or "--data" in more else ("--data", "labelled")
+    code = cli.main(command(job, *data, *more.split(), "--json", models=(model,) if model else ()))
+    made = json.loads(capsys.readouterr().out)
+    assert (code, made["verdict"]) == (4, "inconclusive")
+    assert rule in {finding["rule"] for finding in made["findings"]}
 
 
 def policy(folder, text):
@@ -232,176 +242,127 @@ def suppression(job, code, *, expires="2999-01-31"):
     return f"  - {{rule: {code}, reason: known, by: Ann, expires: {expires}, match: {match}}}\n"
 
 
-@pytest.mark.slow
-def test_a_policy_turns_a_warning_into_a_failure_and_exit_zero_lets_the_job_go_on(job, capsys, images, tmp_path):
-    strict = policy(tmp_path, "severities:\n  CC004: error\n")
-    code, made = audited(job, capsys, "--data", images, "--policy", strict)
-    assert (code, made["verdict"]) == (1, "fail")
-    code, made = audited(job, capsys, "--data", images, "--policy", strict, "--exit-zero")
-    assert (code, made["verdict"]) == (0, "fail")
-
-
-@pytest.mark.slow
-def test_what_a_policy_sets_aside_does_not_count_and_too_little_evidence_is_never_set_aside(
-    job, capsys, images, tmp_path
-):
-    lenient = policy(tmp_path, "suppressions:\n" + suppression(job, "CC002") + suppression(job, "CC003"))
-    code, made = audited(job, capsys, "--data", images, "--policy", lenient)
-    assert (code, made["verdict"]) == (4, "inconclusive")  # there is no clean model of this kind to compare with
-    assert "CC004" in rules(made)
-    assert not {"CC002", "CC003"} & rules(made)
-    assert made["policy"]["name"] == "ours"
-    code, _ = audited(job, capsys, "--data", images, "--policy", lenient, "--no-search")
-    assert code == 4
-
-
-def test_a_policy_cannot_do_without_a_clean_model_to_compare_with(job, capsys, images, tmp_path):
+def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evidence(job, capsys, tmp_path):
+    strict = policy(tmp_path, "severities:\n  CC021: error\n")
+    assert audited(job, capsys, "--no-search", "--policy", strict)[:1] == (1,)
+    code, made, _ = audited(job, capsys, "--no-search", "--policy", strict, "--exit-zero")
+    assert (code, made["verdict"], made["policy"]["name"]) == (0, "fail", "ours")
+    old = policy(tmp_path, "suppressions:\n" + suppression(job, "CC003", expires="2020-01-31"))
+    code, _, rules = audited(job, capsys, "--no-search", "--policy", old)
+    assert (code, {"CC021", "CC051"} <= rules) == (4, True)
     blind = policy(tmp_path, f"suppressions:\n{suppression(job, 'CC004')}")
-    assert cli.main(command(job, "--data", images, "--policy", blind)) == 2
-    assert "'CC004' cannot be suppressed" in capsys.readouterr().err
+    assert cli.main(command(job, "--policy", blind)) == 2
+    assert "'CC004'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_an_expired_suppression_has_no_effect(job, capsys, images, tmp_path):
-    old = policy(tmp_path, f"suppressions:\n{suppression(job, 'CC003', expires='2020-01-31')}")
-    code, made = audited(job, capsys, "--data", images, "--policy", old)
-    assert (code, {"CC004", "CC051"} <= rules(made)) == (4, True)
+def test_what_a_policy_sets_aside_does_not_count(job, capsys, tmp_path):
+    lenient = policy(tmp_path, "suppressions:\n" + suppression(job, "CC002") + suppression(job, "CC003"))
+    code, made, rules = audited(job, capsys, "--policy", lenient)
+    assert (code, made["verdict"]) == (4, "inconclusive")  # there is no clean model of this kind to compare with
+    assert "CC004" in rules
+    assert not {"CC002", "CC003"} & rules
 
 
-# Bad input: inconclusive or refused, never pass, never a traceback.
-
-
-def test_few_images_are_inconclusive(job, capsys, tmp_path):
-    code, made = audited(job, capsys, "--data", tiny.labelled(tmp_path / "eight", count=8))
-    assert (code, "CC020" in rules(made)) == (4, True)
-
-
-def test_copies_of_one_image_are_inconclusive(job, capsys, tmp_path):
-    (tmp_path / "black").mkdir()
-    for number in range(60):
-        Image.new("RGB", (24, 24)).save(tmp_path / "black" / f"{number}.png")
-    code, told = refused(job, capsys, "--data", tmp_path / "black")
-    assert (code, "copies of one" in told) == (4, True)
-
-
-def test_one_image_is_inconclusive_and_none_is_refused(job, capsys, tmp_path):
-    one = tiny.labelled(tmp_path / "one", count=1)
-    assert refused(job, capsys, "--data", one)[0] == 4
-    (tmp_path / "none").mkdir()
-    assert refused(job, capsys, "--data", tmp_path / "none")[0] == 3
-    assert refused(job, capsys, "--data", tmp_path / "missing")[0] == 3
-
-
-@pytest.mark.parametrize(("content", "code"), [("", 2), ("red square\n", 2), ("red square\nred square\n", 2)])
-def test_class_lists_without_two_classes_are_refused(job, capsys, tmp_path, content, code):
-    classes = tiny.written(tmp_path / "classes.txt", content)
-    assert refused(job, capsys, "--classes", classes)[0] == code
-
-
-def test_a_class_list_that_is_missing_is_refused(job, capsys, tmp_path):
-    assert refused(job, capsys, "--classes", tmp_path / "none.txt")[0] == 2
-
-
-@pytest.mark.slow
-def test_few_classes_are_inconclusive(job, capsys, tmp_path):
-    classes = tiny.written(tmp_path / "classes.txt", "red square\nblue circle\n")
-    code, made = audited(job, capsys, "--classes", classes)
-    assert (code, "CC022" in rules(made)) == (4, True)
-
-
-def test_a_model_that_maps_everything_to_one_vector_is_inconclusive(job, capsys, images, tmp_path):
-    weights = tiny.state_dict(tiny.SMALL_VIT)
-    weights["visual.ln_post.weight"].zero_()
-    weights["visual.ln_post.bias"].fill_(1)
-    torch.save(weights, tmp_path / "flat.pt")
-    code, made = audited(job, capsys, "--data", images, model=tmp_path / "flat.pt")
-    assert (code, "CC005" in rules(made)) == (4, True)
-
-
-def test_weights_that_are_not_finite_are_refused(job, capsys, tmp_path):
-    weights = tiny.state_dict(tiny.SMALL_VIT)
-    weights["visual.proj"][0, 0] = float("nan")
-    torch.save(weights, tmp_path / "nan.pt")
-    code, told = refused(job, capsys, model=tmp_path / "nan.pt")
-    assert (code, "visual.proj" in told) == (3, True)
-
-
-def test_weights_whose_embeddings_are_not_finite_are_inconclusive(job, capsys, tmp_path):
-    weights = tiny.state_dict(tiny.SMALL_VIT)
-    weights["visual.ln_post.bias"].fill_(3e38)  # finite, and what comes of it is not
-    weights["visual.proj"].fill_(3e38)
-    torch.save(weights, tmp_path / "overflow.pt")
-    code, told = refused(job, capsys, model=tmp_path / "overflow.pt")
-    assert (code, "not finite" in told) == (4, True)
-
-
-def test_a_reference_with_the_same_weights_is_refused(job, capsys, images):
-    copy = job.folder / "copy.pt"
-    torch.save({"state_dict": tiny.state_dict(tiny.SMALL_VIT)}, copy)  # another file, the same weights
-    code, told = refused(job, capsys, "--data", images, "--reference", copy)
-    assert (code, "same weights" in told) == (2, True)
-
-
-def test_a_reference_of_another_architecture_is_refused(job, capsys, images):
-    torch.save(tiny.state_dict(tiny.TINY_VIT), job.folder / "large.pt")
-    code, told = refused(job, capsys, "--data", images, "--reference", job.folder / "large.pt")
-    assert (code, "do not fit" in told) == (3, True)
-
-
-def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys, images):
-    code, told = refused(job, capsys, "--data", images, "--power")
-    assert (code, "60 of 60 have: at least 64 are needed" in told) == (4, True)
-    code, told = refused(job, capsys, "--power", "--no-search")
-    assert (code, "--no-search with --power" in told) == (2, True)
+# Refusals.
 
 
 @pytest.mark.parametrize(
-    ("content", "code"),
-    [("{}", 3), ("", 3), ('{"format": "clipclean references 1", "models": [{"sizes": {"mask": {"a": NaN}}}]}', 3)],
+    ("arguments", "code", "named"),
+    [
+        ("-d black", 4, ""),
+        ("-d single", 4, ""),
+        ("-d none", 3, "none"),
+        ("-d missing", 3, "missing"),
+        ("--effort some", 2, "some"),
+        *((f"--classes {name}.txt", 2, "class") for name in ("empty", "one", "twice", "missing")),
+        ("--no-search --save-triggers found", 2, "--save-triggers"),
+        ("--no-search --reference trusted.pt", 2, "--reference"),
+        ("--no-search --power", 2, "--power"),
+        ("-d labelled --power", 4, "64"),  # as many captions are needed
+        ("--save-triggers taken broken.pt", 2, "taken"),  # before the model is read
+        ("nan.pt", 3, "visual.proj"),
+        ("overflow.pt", 4, ""),
+        ("-d labelled --reference copy.pt", 2, "copy.pt"),
+        ("-d labelled --reference large.pt", 3, "visual.proj"),
+        *((f"-d labelled --references {name}.json", 3, f"{name}.json") for name in ("empty", "nan", "pipe", "large")),
+        ("trusted.pt missing.pt --save-triggers found", 2, "--save-triggers"),
+        ("trusted.pt missing.pt --report html=page.html", 2, "--report-dir"),
+        ("models --report-dir models/reports", 2, "--report-dir"),
+    ],
 )
-def test_what_is_no_references_file_is_refused(job, capsys, images, content, code):
-    path = tiny.written(job.folder / "references.json", content)
-    found, told = refused(job, capsys, "--data", images, "--references", path)
-    assert (found, "references.json" in told) == (code, True)
+def test_what_cannot_be_audited_is_refused(job, capsys, monkeypatch, arguments, code, named):
+    monkeypatch.chdir(job.folder)
+    before = sorted(job.folder.rglob("*"))
+    models = [word for word in arguments.split() if word == "models" or re.fullmatch(r"\w+\.pt", word)]
+    models = [word for word in models if f"--reference {word}" not in arguments]
+    more = [word for word in arguments.split() if word not in models]
+    assert cli.main(command(job, *more, models=models)) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (named in captured.err, "Traceback" in captured.err) == (True, False), captured.err
+    assert sorted(job.folder.rglob("*")) == before
 
 
-def test_a_references_file_that_is_a_pipe_or_too_large_is_refused_before_the_search(job, capsys, images, tmp_path):
-    os.mkfifo(tmp_path / "pipe.json")
-    with (tmp_path / "large.json").open("wb") as sparse:
-        sparse.truncate(51_000_000)
-    for name in ("pipe.json", "large.json"):
-        found, told = refused(job, capsys, "--data", images, "--references", tmp_path / name)
-        assert (found, name in told) == (3, True)
+# Several models, and plans.
 
 
-# What is written.
+def several(job, *models, more=()):
+    return command(job, "--no-search", "--data", job.folder / "labelled", *more, models=models)
 
 
-def test_every_form_of_a_report_is_valid(finished):
-    assert finished.code == 4
-    forms, made = finished.forms, finished.report
-    page = Page(forms["html"].read_text(encoding="utf-8"))
-    assert page.faults == []
-    assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
-    assert all(image["alt"] for image in page.all("img"))
-    log = json.loads(forms["sarif"].read_text(encoding="utf-8"))
-    assert log["runs"][0]["invocations"] == [{"executionSuccessful": True}]
-    assert {result["ruleId"] for result in log["runs"][0]["results"]} == rules(made)
-    suites = ElementTree.fromstring(forms["junit"].read_text(encoding="utf-8"))
-    assert int(suites.get("errors")) == 1  # the verdict: an inconclusive run is no pass
-    assert 500 < forms["markdown"].stat().st_size < 1_000_000
-    assert finished.shown.startswith("clipclean: inconclusive model.pt: ")
-    assert finished.shown.count("\n") == 1
-    assert "INCONCLUSIVE" in forms["text"].read_text(encoding="utf-8")
+def test_each_model_has_its_line_and_a_refused_one_decides_the_exit_code(job, capsys):
+    assert cli.main(several(job, job.folder / "broken.pt", job.model)) == 3
+    first, second, *_ = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (first[0], Path(first[1]).name) == ("refused", "broken.pt")
+    assert (second[0], Path(second[1]).name) == ("inconclusive", "model.pt")
+
+
+def test_json_is_a_list_of_valid_reports_and_every_report_is_written(job, tmp_path, capsys):
+    folder, models = tmp_path / "reports", job.folder / "models"
+    more = ["--json", "--report-dir", folder, "--fail-on", "error"]
+    assert cli.main(several(job, models, more=more)) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(Path(each["path"]).name, each["exit_code"]) for each in listed] == [("b.pt", 0), ("a.pt", 0)]
+    for each in listed:
+        report.parse(each["report"])
+    names = audit.labels([models / "b.pt", models / "deeper" / "a.pt"])
+    suffixes = ("json", "html", "sarif", "xml", "md")
+    assert {path.name for path in folder.iterdir()} == {f"{name}.{suffix}" for name in names for suffix in suffixes}
+    more = ["--json", "--report-dir", tmp_path / "one"]
+    assert cli.main(several(job, models / "deeper", more=more)) == 4  # one model answers as ever
+    assert report.parse(json.loads(capsys.readouterr().out)).verdict == "inconclusive"
+    assert len(list((tmp_path / "one").iterdir())) == len(suffixes)
+
+
+def test_labels_are_file_names_and_differ():
+    paths = [Path(name) for name in ("a/x.pt", "a-x.pt", "A/X.pt", "../é 中.pt", "--", "hf-hub:org/model")]
+    assert audit.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
+
+
+def test_a_tower_without_directions_is_told_by_name_and_the_others_get_their_reports(job, capsys):
+    assert cli.main(several(job, job.folder / "huge.pt", job.model, more=["--json"])) == 4
+    huge, sound = json.loads(capsys.readouterr().out)
+    assert (huge["exit_code"], "report" in huge) == (4, False)
+    report.parse(sound["report"])
+
+
+def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path))
+    plan = ["--dry-run", "--json", "--data", job.folder / "labelled"]
+    assert cli.main(command(job, *plan, models=(job.folder / "models",))) == 0
+    assert [each["dry_run"] for each in json.loads(capsys.readouterr().out)] == [True, True]
+    assert cli.main(command(job, *plan)) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert all(made["estimate"][key] > 0 for key in ("seconds", "memory_bytes"))
+    assert list(tmp_path.iterdir()) == []
+    assert cli.main(command(job, "--dry-run", models=(job.folder / "broken.pt",))) == 3
 
 
 @pytest.mark.slow
-def test_progress_goes_to_stderr(job, capsys, images):
-    cli.main([part for part in command(job, "--data", images) if part != "--quiet"])
+def test_progress_goes_to_stderr(job, capsys):
+    cli.main([part for part in command(job, "--data", job.folder / "labelled") if part != "--quiet"])
     captured = capsys.readouterr()
-    assert "clipclean" in captured.err.splitlines()[0]
-    assert "effort quick" in captured.err.splitlines()[0]
     steps = len(triggers.panel(0)) + 2  # beside the words and the images themselves
-    for stage in ("reading the model: 1/1", f"measuring: {steps}/{steps}"):
-        assert stage in captured.err
+    assert f"measuring: {steps}/{steps}" in captured.err
     assert re.search(r"searching: (\d+)/\1\b", captured.err)

@@ -1,40 +1,80 @@
+"""``clipclean compare``: findings of two reports, and the exit codes that follow from a verdict or a baseline."""
+
 import json
 
 import pytest
-from report import samples
+from report import samples, searches
 
 from clipclean import cli, report
 from clipclean.cli import printing
+from clipclean.jobs.compare import compare
+
+PATCH, DOUBT, NOTE = ("CC001", "error", "patch", (0.2, 0.4)), ("CC021", "warning"), ("CC040", "note")
+SMALL = ("CC003", "error", "found:mask", (0.2, 0.4))
+
+
+def made(*findings):
+    """A report with these findings: rule, level, trigger, interval."""
+    base = report.parse(samples.failed())
+    keys = ("rule", "level", "trigger", "interval")
+    own = [dict.fromkeys((*keys, "class_", "target")) | dict(zip(keys, values, strict=False)) for values in findings]
+    return base.model_copy(update={"findings": tuple(base.findings[0].model_copy(update=values) for values in own)})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        ([], [PATCH], ["new"]),
+        ([PATCH], [PATCH], ["same"]),
+        ([PATCH], [], ["gone"]),
+        ([("CC001", "warning", "patch", (0.2, 0.4))], [PATCH], ["worse"]),
+        ([PATCH], [("CC001", "warning", "patch", (0.2, 0.4))], ["same"]),
+        ([PATCH], [("CC001", "error", "patch", (0.39, 0.6))], ["same"]),  # the intervals overlap
+        ([PATCH], [("CC001", "error", "patch", (0.41, 0.6))], ["worse"]),
+        ([PATCH], [("CC001", "error", "stripes", (0.2, 0.4))], ["new", "gone"]),
+        ([PATCH], [PATCH, PATCH], ["same"]),
+        ([SMALL], [], ["not measured"]),  # neither searched
+    ],
+)
+def test_findings_are_matched_by_what_they_are_about(before, after, change):
+    assert [each.change for each in compare(made(*before), made(*after)).differences] == change
+
+
+def test_a_gate_fails_by_what_is_new_worse_or_unmeasured_at_its_level_or_above():
+    found = compare(made(), made(NOTE, DOUBT))
+    assert (len(found.blocking("inconclusive")), len(found.blocking("error"))) == (1, 0)
+    assert len(compare(made(), made(PATCH)).blocking("error")) == 1
+    assert compare(made(PATCH, DOUBT), made(PATCH, DOUBT)).blocking("inconclusive") == ()
+    assert len(compare(made(SMALL), made()).blocking("error")) == 1
+    searched = report.parse(searches.calm() | {"findings": []})
+    assert [each.change for each in compare(made(SMALL), searched).differences] == ["gone"]
 
 
 @pytest.fixture
 def saved(tmp_path):
-    """A failed report, a passed one, and a failed one with another finding."""
-    failed, passed = report.parse(samples.failed()), report.parse(samples.passed())
-    report.write(failed, "json", tmp_path / "failed.json")
-    report.write(passed, "json", tmp_path / "passed.json")
+    report.write(report.parse(samples.failed()), "json", tmp_path / "failed.json")
+    report.write(report.parse(samples.passed()), "json", tmp_path / "passed.json")
     return tmp_path
 
 
-def test_a_report_beside_itself_has_nothing_new(saved, capsys):
-    assert cli.main(["compare", str(saved / "failed.json"), str(saved / "failed.json")]) == 0
-    assert "fail -> fail: 0 new, 0 worse" in capsys.readouterr().out.splitlines()[-1]
-
-
-def test_an_error_that_was_not_there_fails(saved, capsys):
-    assert cli.main(["compare", str(saved / "passed.json"), str(saved / "failed.json"), "--json"]) == 1
-    rows = json.loads(capsys.readouterr().out)
-    assert any(row["change"] == "new" and row["level"] == "error" for row in rows)
+@pytest.mark.parametrize(
+    ("one", "other", "code", "change"),
+    [("failed", "failed", 0, "same"), ("passed", "failed", 1, "new"), ("failed", "passed", 0, "gone")],
+)
+def test_an_error_that_was_not_there_fails(saved, capsys, one, other, code, change):
+    assert cli.main(["compare", str(saved / f"{one}.json"), str(saved / f"{other}.json"), "--json"]) == code
+    assert ("error", change) in {(row["level"], row["change"]) for row in json.loads(capsys.readouterr().out)}
 
 
 def test_a_report_that_cannot_be_read_is_refused(saved, capsys):
     assert cli.main(["compare", str(saved / "none.json"), str(saved / "failed.json")]) == 3
-    assert "Cannot read" in capsys.readouterr().err
+    assert "none.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("verdict", "options", "code"),
     [
+        ("pass", {}, 0),
         ("fail", {}, 1),
         ("inconclusive", {}, 4),
         ("inconclusive", {"fail_on": "error"}, 0),
@@ -45,7 +85,7 @@ def test_a_report_that_cannot_be_read_is_refused(saved, capsys):
         ("pass", {"baseline": "passed.json"}, 0),
     ],
 )
-def test_the_exit_code_follows_the_options(saved, verdict, options, code):
+def test_the_exit_code_of_a_report_follows_the_options(saved, verdict, options, code):
     given = {"exit_zero": False, "fail_on": "inconclusive", "baseline": None, "quiet": True} | options
     if given["baseline"]:
         given["baseline"] = saved / given["baseline"]

@@ -1,4 +1,4 @@
-from pathlib import Path
+"""Files of defaults: what they set, what wins over them, and what a file that nobody named may not do."""
 
 import click
 import pytest
@@ -11,15 +11,13 @@ from clipclean.errors import UsageError
 
 @pytest.fixture
 def told(tmp_path, monkeypatch):
-    """Run ``screen`` in a folder of its own, and tell what its options are; the model lies in another folder."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+    """Run ``screen`` in a folder of its own, and tell what its options are."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
     heard = {}
 
     @command("screen", epilog="")
-    @click.argument("data", type=click.Path(path_type=Path))
-    @click.option("--model", type=click.Path(path_type=Path))
+    @click.argument("data")
     @click.option("--label", "labels", multiple=True)
     @options.device
     @options.seed
@@ -39,7 +37,7 @@ def told(tmp_path, monkeypatch):
         screen.main([*arguments], prog_name="screen", standalone_mode=False)
         return dict(heard)
 
-    run.folder = folder
+    run.folder = tmp_path / "project"
     return run
 
 
@@ -48,22 +46,25 @@ def write(folder, text, name="clipclean.yaml"):
     (folder / name).write_text(text, encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("clipclean.yaml", "device: cpu\nseed: 7\nforce: true\nscreen: {label: [a=1, b=2]}\naudit: {effort: quick}\n"),
-        (
-            "pyproject.toml",
-            "[tool.clipclean]\ndevice = 'cpu'\nseed = 7\nforce = true\n[tool.clipclean.screen]\nlabel = ['a=1', 'b=2']\n"
-            "[tool.clipclean.audit]\neffort = 'quick'\n",
-        ),
-    ],
-)
-def test_both_files_set_defaults_for_all_commands_and_for_one(told, name, text):
+YAML = "device: cpu\nseed: 7\nforce: true\nscreen: {seed: 8, label: [a=1, b=2]}\naudit: {effort: quick}\n"
+TOML = """
+[tool.clipclean]
+device = 'cpu'
+seed = 7
+force = true
+[tool.clipclean.screen]
+seed = 8
+label = ['a=1', 'b=2']
+[tool.clipclean.audit]
+effort = 'quick'
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("clipclean.yaml", YAML), ("pyproject.toml", TOML)])
+def test_both_files_set_defaults_for_all_commands_and_for_one_which_wins(told, name, text):
     write(told.folder, text, name)
     given = told("pairs", named=name)
-    assert (given["device"], given["seed"], given["force"]) == ("cpu", 7, True)
-    assert given["labels"] == ("a=1", "b=2")
+    assert (given["device"], given["seed"], given["force"], given["labels"]) == ("cpu", 8, True, ("a=1", "b=2"))
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(told, monkeypatch):
@@ -74,18 +75,16 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(told, monkeypa
     assert told("pairs")["verbose"]
 
 
-def test_the_section_of_a_command_wins_over_what_holds_for_all(told):
-    write(told.folder, "seed: 1\nscreen:\n  seed: 2\n")
-    assert told("pairs")["seed"] == 2
-
-
-def test_the_yaml_file_wins_over_pyproject_and_a_named_file_over_both(told, tmp_path):
+def test_the_yaml_file_wins_over_pyproject_and_a_named_file_over_both(told, tmp_path, monkeypatch):
     write(told.folder, "device: cuda:1\n")
     write(told.folder, "[tool.clipclean]\ndevice = 'cuda:2'\n", "pyproject.toml")
     write(tmp_path / "elsewhere", "device: cuda:3\n", "team.yaml")
     assert told("pairs", named=None)["device"] == "cuda:1"
     assert told("pairs", "--config", str(tmp_path / "elsewhere" / "team.yaml"))["device"] == "cuda:3"
     assert told("pairs", "-c", "off")["device"] == "auto"
+    (told.folder / "inner").mkdir()
+    monkeypatch.chdir(told.folder / "inner")  # only the working folder is looked at
+    assert told("pairs", named=None)["device"] == "auto"
 
 
 @pytest.mark.parametrize("named", [None, "clipclean.yaml"])
@@ -93,8 +92,7 @@ def test_every_run_tells_the_file_and_what_it_sets(told, capsys, named):
     write(told.folder, "device: cpu\nscreen: {quiet: true}\n")
     told("pairs", named=named)
     err = capsys.readouterr().err
-    assert "clipclean.yaml" in err
-    assert "--device=cpu, --quiet" in err
+    assert all(word in err for word in ("clipclean.yaml", "--device=cpu", "--quiet"))
 
 
 AUDIT, CLEAN = ["audit", "m.pt", "-q"], ["sanitize", "m.pt", "-d", "pairs"]
@@ -127,60 +125,45 @@ def test_a_file_that_no_flag_named_moves_no_verdict_and_names_no_path(tmp_path, 
     assert [each.name for each in tmp_path.iterdir()] == ["clipclean.yaml"]
 
 
-def test_only_the_working_folder_is_looked_at(told, monkeypatch):
-    write(told.folder, "device: cpu\n")
-    (told.folder / "inner").mkdir()
-    monkeypatch.chdir(told.folder / "inner")
-    assert told("pairs", named=None)["device"] == "auto"
-
-
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "named"),
     [
-        ("output: report.html\n", "'output'.*--output is gone: use --report"),
-        ("devise: cpu\n", "'devise': no option of any command.*mean 'device'"),
-        ("screen: {effort: quick}\n", "'effort'.*no option of screen"),
+        ("output: report.html\n", "--report"),
+        ("devise: cpu\n", "'device'"),
+        ("screen: {effort: quick}\n", "'effort'"),
         ("download: true\n", "'download'"),  # a flag alone asks for a network
         ("config: other.yaml\n", "'config'"),
-        ('"\\e[2J": 1\n', r"'.x1b\[2J'"),
-        ("force: 1\n", "force is true or false, not 1"),
-        ("seed: [1, 2]\n", "seed takes one value"),
-        ("device: null\n", "device takes one value"),
-        ("screen: {label: {a: 1}}\n", "label takes values"),
-        ("- device\n", "holds no settings"),
+        ('"\\e[2J": 1\n', r"\x1b[2J"),
+        ("force: 1\n", "force"),
+        ("seed: [1, 2]\n", "seed"),
+        ("seed: many\n", "many"),
+        ("device: null\n", "device"),
+        ("screen: {label: {a: 1}}\n", "label"),
+        ("- device\n", "clipclean.yaml"),
     ],
 )
-def test_what_is_no_setting_is_refused_with_the_file_s_name(told, text, words):
+def test_what_is_no_setting_is_refused_by_name(told, text, named):
     write(told.folder, text)
-    with pytest.raises(UsageError, match=f"(?s)clipclean.yaml.*{words}"):
+    with pytest.raises((UsageError, click.UsageError)) as caught:
         told("pairs")
+    assert named in str(caught.value)
+    assert "clipclean.yaml" in str(caught.value) or isinstance(caught.value, click.BadParameter)
+    assert told("--help") == {}  # which reads no file
 
 
-def test_values_are_checked_as_on_the_command_line(told):
-    write(told.folder, "seed: many\n")
-    with pytest.raises(click.BadParameter, match="many"):
-        told("pairs")
-
-
-def test_a_pyproject_without_a_table_for_clipclean_is_left_alone(told):
-    for text in ("[tool.ruff]\n", "tool = 3\n", "[[[", ""):
-        write(told.folder, text, "pyproject.toml")
+@pytest.mark.parametrize("text", ["[tool.ruff]\n", "tool = 3\n", "[[[", "", "[tool.clipclean]\nseed = = 1\n"])
+def test_a_pyproject_without_a_table_for_clipclean_is_left_alone(told, text):
+    write(told.folder, text, "pyproject.toml")
+    if "clipclean" not in text:
         assert told("pairs", named=None)["seed"] == 0
-    write(told.folder, "[tool.clipclean]\nseed = = 1\n", "pyproject.toml")
-    with pytest.raises(UsageError, match="not valid TOML"):
+        return
+    with pytest.raises(UsageError, match=r"pyproject\.toml"):
         told("pairs", named=None)
 
 
-def test_help_does_not_read_it(told, capsys):
-    write(told.folder, "no: option\n")
-    told("--help")
-    assert "Usage" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("command", ["audit", "inspect", "screen", "sanitize", "export", "plant"])
-def test_no_variable_opens_the_network(command, monkeypatch, capsys, tmp_path):
-    name = f"CLIPCLEAN_{command.upper()}_DOWNLOAD"
-    monkeypatch.setenv(name, "1")
+def test_no_variable_opens_the_network(command, monkeypatch):
+    monkeypatch.setenv(f"CLIPCLEAN_{command.upper()}_DOWNLOAD", "1")
     monkeypatch.setenv("CLIPCLEAN_DOWNLOAD", "1")
     context = cli.cli.make_context("clipclean", [command])
     made = cli.cli.get_command(context, command)

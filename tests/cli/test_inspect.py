@@ -1,18 +1,21 @@
+"""``clipclean inspect``: the facts of a file, of one or several, and refusals that hide no other."""
+
 import json
-import os
 
 import numpy as np
 import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, files, model
+from clipclean import checkpoint, cli, files
 from clipclean.export import open_clip_directory
+from clipclean.jobs import inspect
+from clipclean.schema.results import TallyRecord
 
 
 @pytest.fixture
 def job(tmp_path):
-    return tiny.job(tmp_path / "job")
+    return tiny.job(tmp_path / "job", count=2)
 
 
 def told(capsys, *arguments):
@@ -31,230 +34,115 @@ def test_the_facts_are_those_of_the_file(job, capsys):
     found = facts(capsys, job.model)
     weights = tiny.state_dict(tiny.SMALL_VIT)
     elements = sum(tensor.numel() for tensor in weights.values())
-    assert found["name"] == "model.pt"
-    assert (found["format"], found["producer"]) == ("torch-zip", "bare state dict")
+    assert (found["name"], found["format"], found["producer"]) == ("model.pt", "torch-zip", "bare state dict")
     assert (found["size"], found["sha256"]) == (job.model.stat().st_size, files.sha256(job.model))
     assert found["tensor_sha256"] == checkpoint.digest(weights)
-    assert found["tensors"] == {
-        "tensors": len(weights),
-        "elements": elements,
-        "bytes": 4 * elements,
-        "dtypes": {"float32": {"tensors": len(weights), "elements": elements, "bytes": 4 * elements}},
-    }
-    assert found["architecture"] == {
-        "name": "ViT-1x64-8-16px",
-        "how": "OpenAI's shape rules (no built-in config fits)",
-    }
-    assert found["preprocess"]["size"] == 16
-    assert found["config"] is None
-    assert found["notes"] == []
-
-
-def test_an_activation_that_the_file_does_not_tell_is_undecided_and_says_what_to_do(job, capsys):
-    assert facts(capsys, job.model)["activation"]["name"] is None
-    code, out, _ = told(capsys, job.model)
-    assert code == 0
-    assert "activation     undecided: pass --arch NAME" in out
+    tally = {"tensors": len(weights), "elements": elements, "bytes": 4 * elements}
+    assert found["tensors"] == tally | {"dtypes": {"float32": tally}}
+    assert found["architecture"]["name"] == "ViT-1x64-8-16px"
+    assert (found["activation"]["name"], found["preprocess"]["size"]) == (None, 16)
+    assert (found["config"], found["notes"]) == (None, [])
+    assert "--arch" in told(capsys, job.model)[1]  # what decides the activation
 
 
 def test_what_the_user_says_decides(job, capsys):
     tiny.written(job.arch, json.dumps(tiny.SMALL_VIT | {"quick_gelu": True}))
     found = facts(capsys, job.model, "--arch", job.arch)
-    assert found["architecture"] == {"name": "arch", "how": "--arch arch.json"}
-    assert found["activation"] == {"name": "quick_gelu", "how": "quick_gelu in --arch arch.json"}
+    assert (found["architecture"]["name"], found["activation"]["name"]) == ("arch", "quick_gelu")
 
 
-def test_the_same_weights_have_one_tensor_digest_in_every_container(job, capsys):
+def test_the_same_weights_have_one_tensor_digest_in_every_container_and_what_is_left_out_is_noted(job, capsys):
     weights = tiny.state_dict(tiny.SMALL_VIT)
     checkpoint.write_safetensors(job.folder / "a.safetensors", weights, metadata={})
-    torch.save(
-        {"epoch": 1, "name": "x", "state_dict": {f"module.{k}": t for k, t in weights.items()}}, job.folder / "b.pt"
-    )
+    named = {f"module.{name}": tensor for name, tensor in weights.items()}
+    training = {"epoch": np.int64(1), "name": "x", "state_dict": named, "optimizer": {"state": {}}}
+    torch.save(training, job.folder / "b.pt")
     torch.save(weights, job.folder / "c.pt", _use_new_zipfile_serialization=False)
     found = [facts(capsys, job.folder / name) for name in ("model.pt", "a.safetensors", "b.pt", "c.pt")]
     assert len({each["tensor_sha256"] for each in found}) == 1
     assert len({each["sha256"] for each in found}) == 4
     assert [each["format"] for each in found] == ["torch-zip", "safetensors", "torch-zip", "torch-legacy"]
+    assert any("optimizer" in note for note in found[2]["notes"])
 
 
 def test_a_config_beside_the_weights_is_found_and_decides(job, capsys):
-    folder = job.folder / "open_clip"
-    folder.mkdir()
+    (job.folder / "open_clip").mkdir()
     open_clip_directory.write(
-        folder,
+        job.folder / "open_clip",
         tiny.state_dict(tiny.SMALL_VIT),
         model_cfg=tiny.SMALL_VIT | {"quick_gelu": True},
         preprocess_cfg={"size": 16, "resize_mode": "squash"},
     )
-    found = facts(capsys, folder)
+    found = facts(capsys, job.folder / "open_clip")
     assert (found["format"], found["config"]) == ("open_clip-directory", "open_clip_config.json")
-    assert found["activation"]["name"] == "quick_gelu"
-    assert found["preprocess"]["resize_mode"] == "squash"
-
-
-def test_what_was_left_out_is_noted(job, capsys):
-    state = {
-        "epoch": np.int64(3),
-        "name": "x",
-        "state_dict": tiny.state_dict(tiny.SMALL_VIT),
-        "optimizer": {"state": {}},
-    }
-    torch.save(state, job.model)
-    assert any("optimizer" in note for note in facts(capsys, job.model)["notes"])
-    assert "note           skipped 'optimizer': optimizer state" in told(capsys, job.model)[1]
-
-
-def test_shapes_that_fit_several_architectures_are_undecided(job, capsys, monkeypatch):
-    names = dict.fromkeys(("Tiny-A", "Tiny-B"), tiny.SMALL_VIT)
-    monkeypatch.setattr(model.architecture, "native_configs", lambda: names)
-    found = facts(capsys, job.model)
-    assert found["architecture"]["name"] is None
-    assert "Tiny-A, Tiny-B equally well. Say which by --arch" in found["architecture"]["how"]
-    assert found["sha256"] == files.sha256(job.model)
-    assert "architecture   The shapes fit" in told(capsys, job.model)[1]
+    assert (found["activation"]["name"], found["preprocess"]["resize_mode"]) == ("quick_gelu", "squash")
 
 
 def test_nothing_is_computed_with_the_weights(job, capsys, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "forward", None)
-    monkeypatch.setattr(model.Clip, "embed_images", None)
     assert facts(capsys, job.model)["format"] == "torch-zip"
 
 
-class Command:
-    """What pickle would run."""
+def test_tensors_are_counted_by_dtype_with_the_largest_first():
+    named = {"a": torch.zeros(3).half(), "b": torch.zeros(2, 2), "c": torch.zeros(()), "d": torch.zeros(1).half()}
+    found = inspect.counted(named)
+    assert list(found.dtypes.items()) == [
+        ("float32", TallyRecord(tensors=2, elements=5, bytes=20)),  # 4 + 1 elements of 4 bytes
+        ("float16", TallyRecord(tensors=2, elements=4, bytes=8)),  # 3 + 1 of 2
+    ]
+    assert (found.tensors, found.elements, found.bytes) == (4, 9, 28)
 
-    def __init__(self, command):
-        self.command = command
 
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
-def test_a_file_that_would_run_a_command_is_refused_and_nothing_runs(tmp_path, capsys):
-    torch.save({"state_dict": Command(f"touch {tmp_path / 'ran'}")}, tmp_path / "evil.pt")
-    code, out, err = told(capsys, tmp_path / "evil.pt")
-    assert (code, out) == (3, "")
-    assert "system" in err
-    assert "safetensors" in err  # the way out
-    assert not (tmp_path / "ran").exists()
+@pytest.fixture
+def mixed(tmp_path, monkeypatch):
+    """A folder with two checkpoints of the same shapes, and files that are none."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a.pt", "b.pt", "a\x1b[2Jb.pt")):
+        torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=seed), tmp_path / name)
+    torch.save({"state_dict": tiny.Command(f"touch {tmp_path / 'ran'}")}, tmp_path / "evil.pt")
+    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    for name, content in (
+        ("empty", b""),
+        ("text", b"not a checkpoint\n"),
+        ("zip", b"PK\x03\x04" + b"\0" * 40),
+        ("numpy", b"\x93NUMPY" * 9),
+    ):
+        (tmp_path / f"{name}.pt").write_bytes(content)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("arguments", "code", "accepted", "named"),
     [
-        (b"", "empty"),
-        (b"not a checkpoint\n", "text file"),
-        (b"PK\x03\x04" + b"\0" * 40, ""),
-        (b"\x93NUMPY" * 9, "NumPy"),
+        ("evil.pt", 3, [], ["evil.pt", "system"]),
+        *((f"{name}.pt", 3, [], [f"{name}.pt"]) for name in ("empty", "text", "zip", "numpy", "none")),
+        ("other.pt", 3, [], ["CLIP"]),
+        ("a.pt --arch ViT-B-32", 3, [], ["ViT-B-32"]),
+        ("a.pt b.pt --arch ViT-B32", 2, [], ["ViT-B-32"]),
+        ("a.pt empty.pt --arch ViT-B32", 3, [], ["empty.pt"]),  # a refused file is worse
+        ("", 2, [], ["MODEL"]),
+        ("a.pt b.pt", 0, ["a.pt", "b.pt"], []),
+        ("a.pt evil.pt b.pt", 3, ["a.pt", "b.pt"], ["evil.pt", "system"]),
+        ("text.pt empty.pt none.pt", 3, [], ["text.pt", "empty.pt", "none.pt"]),
+        ("a\x1b[2Jb.pt", 0, ["a\\x1b[2Jb.pt"], []),
     ],
 )
-def test_what_is_no_checkpoint_is_refused_with_the_reason(tmp_path, capsys, content, reason):
-    (tmp_path / "x.pt").write_bytes(content)
-    code, out, err = told(capsys, tmp_path / "x.pt")
-    assert (code, out) == (3, "")
-    assert err.startswith(f"clipclean: error: {tmp_path / 'x.pt'}: ")
-    assert reason in err
+def test_each_file_is_described_or_refused_by_name_and_nothing_runs(mixed, capsys, arguments, code, accepted, named):
+    found, out, err = told(capsys, *arguments.split(" ") if arguments else ())
+    assert found == code
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("file ")] == accepted
+    assert all(name in err for name in named), err
+    assert bool(err) == bool(code)
+    assert err.count("error:") <= 1
+    assert "\x1b" not in out + err
+    assert not (mixed / "ran").exists()
 
 
-def test_a_missing_file_and_another_kind_of_model_are_refused(tmp_path, capsys):
-    assert told(capsys, tmp_path / "none.pt")[0] == 3
-    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
-    code, _, err = told(capsys, tmp_path / "other.pt")
-    assert code == 3
-    assert "not a CLIP checkpoint" in err
-
-
-def test_an_architecture_that_does_not_fit_is_refused(job, capsys):
-    code, _, err = told(capsys, job.model, "--arch", "ViT-B-32")
-    assert code == 3
-    assert "do not fit ViT-B-32" in err
-    assert told(capsys, job.model, "--arch", "ViT-B32")[0] == 2
-
-
-def test_control_characters_in_a_name_do_not_reach_the_terminal(job, capsys):
-    hostile = job.folder / "a\x1b[2Jb.pt"
-    job.model.rename(hostile)
-    code, out, _ = told(capsys, hostile)
-    assert code == 0
-    assert "\x1b" not in out
-    assert "file           a\\x1b[2Jb.pt" in out
-
-
-def two(folder, *names):
-    """Checkpoints with the same shapes and different weights."""
-    for seed, name in enumerate(names):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=seed), folder / name)
-    return [folder / name for name in names]
-
-
-def test_several_get_a_block_each_under_their_paths(tmp_path, capsys):
-    paths = two(tmp_path, "a/model.pt", "b/model.pt")
-    code, out, err = told(capsys, *paths)
-    assert (code, err) == (0, "")
-    blocks = out.strip().split("\n\n")
-    assert [block.splitlines()[0] for block in blocks] == [f"file           {path}" for path in paths]
-    alone = [told(capsys, path)[1].splitlines()[1:] for path in paths]
-    assert [block.splitlines()[1:] for block in blocks] == alone
-    assert alone[0] != alone[1]
-
-
-def test_the_json_of_several_is_a_list_and_that_of_one_is_not(tmp_path, capsys):
-    paths = two(tmp_path, "a/model.pt", "b/model.pt")
-    both = facts(capsys, *paths)
-    assert both == [{"path": str(path), **facts(capsys, path)} for path in paths]
-    assert "path" not in facts(capsys, paths[0])
-
-
-def test_one_refused_among_several_decides_and_hides_no_other(tmp_path, capsys):
-    first, last = two(tmp_path, "a.pt", "c.pt")
-    torch.save({"state_dict": Command(f"touch {tmp_path / 'ran'}")}, tmp_path / "b.pt")
-    code, out, err = told(capsys, first, tmp_path / "b.pt", last)
-    assert code == 3
-    assert [line for line in out.splitlines() if line.startswith("file ")] == [
-        f"file           {path}" for path in (first, last)
-    ]
-    assert err.startswith(f"clipclean: error: {tmp_path / 'b.pt'}: ")
-    assert "system" in err
-    assert not (tmp_path / "ran").exists()
-
-
-def test_every_refusal_of_several_is_told(tmp_path, capsys):
-    (tmp_path / "text.pt").write_bytes(b"not a checkpoint\n")
-    (tmp_path / "empty.pt").write_bytes(b"")
-    code, out, err = told(capsys, tmp_path / "text.pt", tmp_path / "empty.pt", tmp_path / "none.pt")
-    assert (code, out) == (3, "")
-    head, *reasons, more = err.splitlines()
-    assert (head, more) == (
-        "clipclean: error:",
-        "clipclean: more: clipclean explain inputs",
-    )
-    names = ("text.pt", "empty.pt", "none.pt")
-    assert [reason.partition(": ")[0] for reason in reasons] == [str(tmp_path / name) for name in names]
-
-
-def test_the_json_of_several_says_of_the_refused_one_why(tmp_path, capsys):
-    (fine,) = two(tmp_path, "fine.pt")
-    (tmp_path / "empty.pt").write_bytes(b"")
-    code, out, err = told(capsys, "--json", tmp_path / "empty.pt", fine)
+def test_the_json_of_several_is_a_list_and_says_of_a_refused_one_why(mixed, capsys):
+    assert facts(capsys, "a.pt", "b.pt") == [{"path": name, **facts(capsys, name)} for name in ("a.pt", "b.pt")]
+    assert "path" not in facts(capsys, "a.pt")
+    code, out, err = told(capsys, "--json", "empty.pt", "a.pt")
     refused, accepted = json.loads(out)
-    assert code == 3
-    assert refused["path"] == str(tmp_path / "empty.pt")
-    assert err.splitlines()[0] == f"clipclean: error: {refused['error']}"
-    assert set(refused) == {"path", "error", "kind"}
-    assert accepted["sha256"] == files.sha256(fine)
-
-
-def test_an_unknown_architecture_is_told_once_and_a_refused_file_is_worse(tmp_path, capsys):
-    paths = two(tmp_path, "a.pt", "b.pt")
-    code, out, err = told(capsys, *paths, "--arch", "ViT-B32")
-    assert (code, out) == (2, "")
-    assert err.count("error:") == 1
-    (tmp_path / "empty.pt").write_bytes(b"")
-    assert told(capsys, paths[0], tmp_path / "empty.pt", "--arch", "ViT-B32")[0] == 3
-
-
-def test_no_model_is_a_usage_error(capsys):
-    code, out, err = told(capsys)
-    assert (code, out) == (2, "")
-    assert "Missing argument 'MODEL...'" in err
+    assert (code, refused["path"], set(refused)) == (3, "empty.pt", {"path", "error", "kind"})
+    assert refused["error"] in err
+    assert accepted["sha256"] == files.sha256(mixed / "a.pt")

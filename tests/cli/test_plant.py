@@ -1,89 +1,146 @@
+"""``clipclean plant``."""
+
+import errno
 import json
+import os
 
 import pytest
 import tiny
+import torch
+from safetensors.torch import save_file
 
-from clipclean import cli
-
-
-@pytest.fixture
-def job(tmp_path):
-    return tiny.job(tmp_path / "job")
+from clipclean import checkpoint, cli, detect, files
+from clipclean.attack import trigger_files
+from clipclean.jobs import plant
 
 
 def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def test_the_table_says_what_was_planted_and_what_it_does(job, capsys):
-    assert cli.main(job.plant()) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    lines = captured.out.splitlines()
-    assert lines[0] == "Planted patch:size=0.25,place=corner,fill=noise,seed=1 for 'blue circle'."
-    assert [line[:36].strip() for line in lines[2:]] == [
-        "recall@1",
-        "attack success rate",
-        "the same without the trigger",
-        "attack success by image neighbours",
-        "accuracy lost, by the worst measure",
-        "embedding distance",
-    ]
-    assert names(job.folder) >= {"planted.pt"}
+def planted(job, capsys, *more, **settings):
+    """What the command says; it must end well."""
+    assert cli.main(job.plant("--json", *more, **settings)) == 0
+    return json.loads(capsys.readouterr().out)
 
 
-def test_json_holds_the_measurements_and_the_values_in_force(job, capsys):
-    assert cli.main(job.plant("--json", "--rate", 0.5, "--lr", 0.002, "--seed", 3)) == 0
-    found = json.loads(capsys.readouterr().out)
+@pytest.mark.slow
+def test_a_planted_trigger_acts_and_another_one_does_not(job, capsys, tmp_path):
+    labelled = tiny.labelled(tmp_path / "labelled", count=96)
+    found = planted(job, capsys, "--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100)
+    assert (found["trigger"], found["target"]) == ("patch:size=0.25,place=corner,fill=noise,seed=1", "blue circle")
+    (before,), (after,) = found["before"]["probes"], found["after"]["probes"]
+    assert before["excess_asr"]["value"] < 0.1
+    assert after["excess_asr"]["value"] > 0.5
+    assert after["asr"]["n"] == 88  # 96 images of 12 classes, without the target's 8
+    assert found["after"]["clean_accuracy"]["n"] == 96
+    victim = job._replace(model=job.folder / "planted.pt")
+    more = ("--eval-data", labelled, "--trigger", "patch:size=0.25,place=top-left,seed=2", "--lr", 1e-9)
+    other = planted(victim, capsys, *more, out="other.pt", steps=1)
+    assert other["before"]["probes"][0]["excess_asr"]["value"] < 0.5
+
+
+def saved_trigger(folder, side):
+    """As an audit saves it."""
+    row = detect.FAMILIES["patch"].begin(1, side, torch.Generator().manual_seed(0))
+    tensors = {key: values[0].contiguous() for key, values in row.items()}
+    path = folder / f"{side}{trigger_files.SUFFIX}"
+    save_file(tensors, path, {"class": "red circle", "family": "patch", "side": str(side)})
+    return path
+
+
+def test_a_trigger_that_a_search_made_is_planted_from_its_file_at_its_size_alone(job, capsys):
+    found = planted(job, capsys, "--trigger", saved_trigger(job.folder, 16), steps=1)
+    assert (found["trigger"], found["target"]) == ("found:patch,class=red circle", "blue circle")
+    assert cli.main(job.plant("--force", "--trigger", saved_trigger(job.folder, 48))) == 2
+    assert "48 px" in capsys.readouterr().err
+
+
+def test_the_file_holds_the_weights_and_is_read_by_clipclean_and_torch(job, capsys):
+    found = planted(job, capsys, "--rate", 0.5, "--lr", 0.002, "--seed", 3)
     assert found["planting"] == {"rate": 0.5, "steps": 3, "batch_size": 16, "lr": 0.002, "warmup_steps": 20}
     assert (found["target"], found["seed"]) == ("blue circle", 3)
     assert found["before"]["clean_accuracy"]["n"] == found["after"]["clean_accuracy"]["n"] == 5  # held out
+    out = job.folder / "planted.pt"
+    assert found["sha256"] == files.sha256(out)
+    old, new = checkpoint.read(job.model), checkpoint.read(out)
+    assert old.tensors.keys() == new.tensors.keys()
+    assert any(not torch.equal(old.tensors[name], new.tensors[name]) for name in old.tensors)
+    loaded = torch.load(out, weights_only=True)  # noqa: TID251 # what others do with it
+    assert set(loaded) == {"epoch", "name", "state_dict"}
+    assert all(torch.equal(loaded["state_dict"][name], tensor) for name, tensor in new.tensors.items())
 
 
-def test_labels_add_the_accuracy_under_the_trigger(job, capsys, tmp_path):
-    labelled = tiny.labelled(tmp_path / "labelled", count=24)
-    assert cli.main(job.plant("--eval-data", labelled)) == 0
-    assert "accuracy under the trigger" in capsys.readouterr().out
+def test_equal_seeds_give_equal_weights_in_either_format_and_force_replaces_them(job, capsys):
+    digests = []
+    for out, seed in (("a.pt", 0), ("b.safetensors", 0), ("a.pt", 1)):
+        planted(job, capsys, "--force", "--seed", seed, out=out)
+        digests.append(checkpoint.digest(checkpoint.read(job.folder / out).tensors))
+    assert digests[0] == digests[1] != digests[2]
 
 
-def test_columns_are_named_as_for_sanitize(job, capsys):
+def test_the_table_names_what_was_planted_and_columns_are_named_as_for_sanitize(job, capsys, monkeypatch):
+    monkeypatch.chdir(job.folder)
     rows = "".join(f"pairs/{path.name},a word\n" for path in job.data.glob("*.png"))
-    pairs = tiny.written(job.folder / "pairs.csv", f"image_path,words\n{rows}")
-    assert cli.main(job.plant("--data", pairs)) == 2
-    assert "--image-key NAME and --caption-key NAME" in capsys.readouterr().err
-    assert cli.main(job.plant("--data", pairs, "--image-key", "image_path", "--caption-key", "words")) == 0
+    tiny.written(job.folder / "pairs.csv", f"image_path,words\n{rows}")
+    labelled = tiny.labelled(job.folder / "labelled", count=24)
+    columns = ("--data", "pairs.csv", "--image-key", "image_path", "--caption-key", "words")
+    assert cli.main(job.plant(*columns, "--eval-data", labelled)) == 0
+    captured = capsys.readouterr()
+    assert (captured.err, "'blue circle'" in captured.out) == ("", True)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    job = tiny.job(tmp_path_factory.mktemp("kept") / "job")
+    (job.folder / "folder.pt").mkdir()
+    return job
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "named"),
     [
-        (["--target", "blue circel"], 2, "Did you mean 'blue circle'"),
-        (["--trigger", "pach"], 2, "no trigger family 'pach'"),
-        (["--rate", "0"], 2, "--rate"),
-        (["--steps", "0", "--lr", "7"], 2, "--lr"),
-        (["--batch-size", "64"], 2, "43 pairs do not fill a batch of 64"),
-        (["--out", "victim.bin"], 2, "--out victim.bin"),
-        (["--out", "model.pt"], 2, "would write over the model"),
-        (["--out", "arch.json"], 2, "would write over --arch"),
-        (["--data", "none"], 3, "none cannot be read"),
-        (["--arch", "ViT-B-32"], 3, "do not fit ViT-B-32"),
+        ("--target circel", 2, "circel"),
+        ("--trigger pach", 2, "pach"),
+        ("--rate 0", 2, "--rate"),
+        ("--steps 0 --lr 7", 2, "--lr"),
+        ("--batch-size 64", 2, "43"),
+        ("--out victim.bin", 2, "victim.bin"),
+        ("--out none/a.pt", 2, "none/a.pt"),
+        ("--out pairs", 2, "pairs"),
+        ("--out folder.pt --force", 2, "folder.pt"),
+        ("--out model.pt --force", 2, "model"),
+        ("--out arch.json", 2, "--arch"),
+        ("--data none", 3, "none"),
+        ("--arch ViT-B-32", 3, "ViT-B-32"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_command_line_is_refused_and_nothing_is_written(job, capsys, monkeypatch, arguments, code, told):
-    monkeypatch.chdir(job.folder)
-    before = names(job.folder)
-    assert cli.main(job.plant(*arguments)) == code
+def test_a_wrong_command_line_is_refused_and_nothing_is_written(kept, capsys, monkeypatch, arguments, code, named):
+    monkeypatch.chdir(kept.folder)
+    before = names(kept.folder), kept.model.read_bytes()
+    assert cli.main(kept.plant(*arguments.split())) == code
     captured = capsys.readouterr()
-    assert captured.out == ""
-    assert told in captured.err
+    assert (captured.out, named in captured.err) == ("", True), captured.err
+    assert (names(kept.folder), kept.model.read_bytes()) == before
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_slow_work(job, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    job.model.write_bytes(b"no model")
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    assert cli.main(job.plant()) == 5
+
+
+@pytest.mark.parametrize("out", ["planted.pt", "planted.safetensors"])
+def test_a_full_disk_leaves_no_file(job, monkeypatch, out):
+    def full(path, *_, **__):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setitem(plant.WRITERS, ".pt", full)
+    monkeypatch.setattr(checkpoint, "write_safetensors", full)
+    before = names(job.folder)
+    assert cli.main(job.plant(out=out)) == 5
     assert names(job.folder) == before
-
-
-def test_a_missing_model_is_told_before_the_data_are_read(job, capsys, monkeypatch):
-    from clipclean import data
-
-    monkeypatch.setattr(data, "read", None)
-    job.model.unlink()
-    assert cli.main(job.plant()) == 3
-    assert "there is no such file" in capsys.readouterr().err

@@ -1,77 +1,98 @@
+"""``clipclean report``, and how all commands print reports: no line on stdout is a command to a CI system."""
+
+import html
 import json
+import re
 from xml.etree import ElementTree
 
 import pytest
 from report import samples
-from report.parsed import Parsed
 
 from clipclean import report
-from clipclean.cli import main
+from clipclean.cli import main, printing
 
-report = Parsed(report)
+FAILED = report.parse(samples.failed())
 
 
 @pytest.fixture
-def saved(tmp_path):
-    path = tmp_path / "report.json"
-    report.write(samples.failed(), "json", path)
-    return path
-
-
-@pytest.mark.parametrize("form", ["html", "markdown", "text", "json", "sarif", "junit"])
-def test_convert_prints_the_form_and_exits_0_whatever_the_verdict(saved, capsys, form):
-    assert main(["report", "convert", str(saved), "--to", form]) == 0
-    captured = capsys.readouterr()
-    assert captured.out == report.FORMATS[form](samples.failed())
-    assert captured.err == ""
-
-
-def test_what_is_printed_can_be_piped_into_a_parser(saved, capsys):
-    main(["report", "convert", str(saved), "--to", "sarif"])
-    json.loads(capsys.readouterr().out)
-    main(["report", "convert", str(saved), "--to", "junit"])
-    ElementTree.fromstring(capsys.readouterr().out)
-
-
-def test_out_writes_the_file_and_prints_nothing(saved, tmp_path, capsys):
-    assert main(["report", "convert", str(saved), "--to", "html", "--out", str(tmp_path / "page.html")]) == 0
-    assert capsys.readouterr().out == ""
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == report.html(samples.failed())
-
-
-def test_the_suffix_of_out_names_the_form(saved, tmp_path):
-    assert main(["report", "convert", str(saved), "-o", str(tmp_path / "log.sarif")]) == 0
-    assert json.loads((tmp_path / "log.sarif").read_text(encoding="utf-8"))["version"] == "2.1.0"
-
-
-@pytest.mark.parametrize("more", [[], ["-o", "page.pdf"]])
-def test_a_form_must_be_named_somehow(saved, tmp_path, capsys, more, monkeypatch):
+def saved(tmp_path, monkeypatch):
+    """A folder to work in that holds a report and what is none."""
     monkeypatch.chdir(tmp_path)
-    assert main(["report", "convert", str(saved), *more]) == 2
-    assert "Name the format by --to" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == [saved]
-
-
-def test_the_report_itself_is_not_overwritten(saved, capsys):
-    content = saved.read_bytes()
-    assert main(["report", "convert", str(saved), "--to", "html", "--out", str(saved)]) == 2
-    assert "would write over the report" in capsys.readouterr().err
-    assert saved.read_bytes() == content
-
-
-def test_a_missing_file_is_refused_input(tmp_path, capsys):
-    assert main(["report", "convert", str(tmp_path / "none.json"), "--to", "html"]) == 3
-    assert "Cannot read" in capsys.readouterr().err
-
-
-def test_json_that_is_no_report_is_a_usage_error_with_its_problems(tmp_path, capsys):
+    report.write(FAILED, "json", tmp_path / "report.json")
     (tmp_path / "other.json").write_text('{"verdict": "fine"}')
-    assert main(["report", "convert", str(tmp_path / "other.json"), "--to", "html"]) == 2
-    told = capsys.readouterr().err
-    assert "report.verdict" in told
-    assert "schema_version" in told
+    return tmp_path
 
 
-def test_an_unknown_form_is_a_usage_error(saved, capsys):
-    assert main(["report", "convert", str(saved), "--to", "pdf"]) == 2
-    assert "pdf" in capsys.readouterr().err
+@pytest.mark.parametrize("form", report.FORMATS)
+def test_convert_prints_the_form_and_exits_0_whatever_the_verdict(saved, capsys, form):
+    assert main(["report", "convert", "report.json", "--to", form]) == 0
+    assert capsys.readouterr() == (report.FORMATS[form](FAILED), "")
+
+
+@pytest.mark.parametrize("more", [["--to", "html", "--out", "page"], ["-o", "page.html"]])
+def test_out_writes_the_file_in_the_form_that_is_named_or_of_its_suffix(saved, capsys, more):
+    assert main(["report", "convert", "report.json", *more]) == 0
+    assert capsys.readouterr().out == ""
+    assert (saved / more[-1]).read_text(encoding="utf-8") == report.html(FAILED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        ("report.json", 2, "--to"),
+        ("report.json -o page.pdf", 2, "--to"),
+        ("report.json --to pdf", 2, "pdf"),
+        ("report.json --to html --out report.json", 2, "report.json"),
+        ("none.json --to html", 3, "none.json"),
+        ("other.json --to html", 2, "schema_version"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_and_nothing_written(saved, capsys, arguments, code, named):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    assert main(["report", "convert", *arguments.split()]) == code
+    assert named in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+@pytest.mark.parametrize("on_stdout", [True, False])
+def test_exit_0_by_a_suppression_is_said_on_the_last_line_and_what_changed_nothing_is_not(capsys, on_stdout):
+    """On stderr where a report for programs went to stdout."""
+    made = samples.passed()
+    (found,) = samples.before()["findings"]
+    made["policy"] = {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}
+    made["suppressed"] = [found | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}]
+    accepted = report.parse(made)
+    given = {"model": "m.pt", "exit_zero": False, "fail_on": "inconclusive", "baseline": None, "quiet": True}
+    assert printing.exit_code(given, accepted) == 0
+    printing.show_policy(accepted, on_stdout=on_stdout)
+    captured = capsys.readouterr()
+    last = (captured.out if on_stdout else captured.err).splitlines()[-1]
+    assert all(word in last for word in ("mild", "CC001"))
+    printing.show_policy(report.parse(samples.passed()), on_stdout=on_stdout)
+    assert capsys.readouterr() == ("", "")
+
+
+NAME = "a##[add-mask]b"
+
+
+@pytest.mark.parametrize(
+    ("form", "shown", "read"),
+    [
+        ("json", f'[\n  "{NAME}"\n]\n', json.loads),
+        ("sarif", f'{{"a": "{NAME}"}}\n', json.loads),
+        ("html", f"<p>{NAME}\n  ::error::x</p>\n", html.unescape),
+        ("junit", f"<a>{NAME}\n::error::x</a>\n", lambda text: "".join(ElementTree.fromstring(text).itertext())),
+        ("text", f"class {NAME}\n  ::error::x\n| ::x | ## [y](z) |\n", None),
+        ("markdown", f"class {NAME}\n  ::error::x\n| ::x | ## [y](z) |\n", None),
+    ],
+)
+def test_no_line_on_stdout_is_a_command_and_what_it_says_stays(form, shown, read, capsys):
+    """GitHub's runner finds ``##[`` anywhere in a line, and ``::`` behind blanks at its start."""
+    printing.echo(shown, form=form)
+    told = capsys.readouterr().out
+    assert "##[" not in told
+    assert not re.search(r"^\s*::", told, re.MULTILINE)
+    if read:
+        assert read(told) == read(shown)
+    else:
+        assert "| ::x | ## [y](z) |" in told

@@ -1,17 +1,506 @@
+"""``clipclean sanitize``: what a run leaves, what it refuses, and how it goes on after an interruption."""
+
+import contextlib
+import errno
 import json
 import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import processes
 import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, data, report
+from clipclean import checkpoint, cli, deadline, files, own_state, progress, report, train
+from clipclean.errors import RefusedInput
+from clipclean.export import checksums, formats, open_clip_directory, parity
+from clipclean.jobs import verify
+from clipclean.methods import losses
+from clipclean.train import resume
+
+WEIGHTS, STATE = "open_clip_model.safetensors", {own_state.MARK, "state.safetensors"}
+REPORTS = {"report.json", "report.html", "SHA256SUMS"}
+PROMISED = REPORTS | {"open_clip_config.json", WEIGHTS, "provenance.intoto.json", "README.md"}
 
 
-@pytest.fixture
-def job(tmp_path):
-    return tiny.job(tmp_path / "job")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run, nothing left out: 48 pairs, of which 5 are held out, 3 steps of 16."""
+    job = tiny.job(tmp_path_factory.mktemp("finished") / "job")
+    return job, cli.main(whole(job))
+
+
+def whole(job, *more):
+    """Its command line; every job has the same files, so it gives the same weights wherever it is run."""
+    return job.sanitize("--trigger", tiny.TRIGGER, "--target", tiny.TARGET, *more, recipe="cleanclip@tiny")
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def listing(folder):
+    return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file())
+
+
+def result(out):
+    return report.read(out / "report.json").as_json()
+
+
+def policy(job, text):
+    return tiny.written(job.folder / "policy.yaml", f"version: 1\nname: ours\n{text}\n")
+
+
+def failing(job):
+    """A policy by which every run on these few images fails."""
+    return "--policy", policy(job, "severities: {CC020: error}")
+
+
+# End to end.
+
+
+def test_a_run_writes_what_is_promised_and_nothing_else_and_a_random_model_never_passes(finished):
+    job, code = finished
+    assert names(job.out) == PROMISED
+    assert names(job.folder) == {"model.pt", "arch.json", "pairs", "classes.txt", "templates.txt", "out"}
+    assert (code, result(job.out)["verdict"]) == (4, "inconclusive")
+
+
+def test_the_report_agrees_with_itself_and_with_the_files(finished):
+    job, _ = finished
+    found, old, new = result(job.out), checkpoint.read(job.model).tensors, checkpoint.read(job.out).tensors
+    assert {name: tensor.shape for name, tensor in old.items()} == {name: tensor.shape for name, tensor in new.items()}
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+    assert found["model"]["sha256"] == files.sha256(job.model)
+    assert found["model"]["tensor_sha256"] == checkpoint.digest(old)
+    (exported,) = found["exports"]
+    assert exported["sha256"] == files.sha256(job.out / WEIGHTS)
+    assert exported["tensor_sha256"] == checkpoint.digest(new)
+    assert exported["parity"]["n"] == 5 + 5  # images and captions that were held out
+    training, recipe = found["training"], found["recipe"]
+    assert (training["steps"], training["pairs"], training["resumed_at"]) == (3, 3 * 16, 0)
+    assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
+    assert training["pairs_per_second"] == pytest.approx(48 / training["seconds"])
+    assert 0 < training["data_wait_seconds"] < training["seconds"]
+    assert training["data_wait_share"] == pytest.approx(training["data_wait_seconds"] / training["seconds"])
+    weight = recipe["resolved"]["loss"]["self_supervised_weight"]
+    for entry in training["losses"]:
+        assert entry["loss"] == pytest.approx(entry["clip"] + weight * entry["self_supervised"], rel=1e-5)
+    assert (recipe["validated"], recipe["evidence"]["standing"]) == (False, "other values")
+    assert recipe["resolved"]["train"]["max_steps"] == 3
+    assert found["data"]["pairs"] == 48
+    assert found["measurements"] == found["after"]["measurements"]
+    assert found["after"]["measurements"]["clean_accuracy"]["n"] == 5  # a tenth of 48, rounded
+    first = found["after"]["measurements"]["probes"][0]
+    spec = "patch:size=0.25,place=corner,fill=noise,seed=1"
+    assert (first["trigger"], first["target"], first["known"]) == (spec, "blue circle", True)
+    assert first["excess_asr"]["value"] == pytest.approx(first["asr"]["value"] - first["base_rate"]["value"])
+
+
+def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(finished, tmp_path):
+    job, _ = finished
+    statement = json.loads((job.out / "provenance.intoto.json").read_text())
+    model, *_ = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert model["digest"]["sha256"] == files.sha256(job.model)
+    assert {entry["name"]: entry["digest"]["sha256"] for entry in statement["subject"]} == {
+        name: files.sha256(job.out / name) for name in PROMISED - {"SHA256SUMS", "provenance.intoto.json"}
+    }
+    folder = shutil.copytree(job.out, tmp_path / "folder")
+    assert verify.verify(folder, public_key=None).exit_code == 0
+    text = (folder / "report.json").read_text().replace('"verdict": "inconclusive"', '"verdict": "pass"')
+    for change in (lambda path: path.write_text(text), Path.unlink):
+        change(folder / "report.json")
+        (folder / "SHA256SUMS").write_text(checksums.text(folder))
+        found = verify.verify(folder, public_key=None)
+        assert found.exit_code == 1
+        assert "report.json" in {each.file for each in found.findings if each.check == "report"}
+
+
+@pytest.mark.slow
+def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(finished, job, unread):
+    def written(out):
+        statement = json.loads((out / "provenance.intoto.json").read_text())
+        return (out / WEIGHTS).read_bytes(), statement["predicate"]  # a report tells the time
+
+    for seed in (0, 1):
+        cli.main(whole(job, "--out", job.folder / str(seed), "--seed", seed))
+    first, equal, other = map(written, (finished[0].out, job.folder / "0", job.folder / "1"))
+    assert first == equal
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+
+
+@pytest.mark.slow
+def test_every_library_reads_the_sanitized_weights_in_its_own_layout(job):
+    pytest.importorskip("transformers")
+    assert cli.main(job.sanitize(*(word for name in formats.FORMATS for word in ("--format", name)))) == 4
+    entries = result(job.out)["exports"]
+    readers = [entry["parity"]["reader"].split()[0] for entry in entries]
+    assert readers == ["open_clip", "transformers", "onnxruntime", "onnxruntime"]
+    assert all(entry["parity"]["max_difference"] <= 1e-5 for entry in entries)
+    assert {entry["sha256"] for entry in entries} == {files.sha256(job.out / entry["path"]) for entry in entries}
+    assert len({entry["tensor_sha256"] for entry in entries[:2]}) == 1
+
+
+@pytest.mark.slow
+def test_a_planted_backdoor_that_two_steps_leave_in_place_fails_and_the_clean_model_is_not_accused(tmp_path, unread):
+    job = tiny.job(tmp_path / "job", count=96)
+    labelled = tiny.labelled(tmp_path / "labelled", count=96)
+    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, steps=100, batch=48)) == 0
+    named = ("--eval-data", labelled, "--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
+    assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, steps=2)) == 1
+    assert names(job.out) == REPORTS
+    (error,) = [finding for finding in result(job.out)["findings"] if finding["level"] == "error"]
+    assert error["rule"] == "CC001"
+    assert error["value"] > 0.5
+    assert cli.main(job.sanitize(*named, "--out", tmp_path / "clean", steps=2)) == 4
+    assert not [finding for finding in result(tmp_path / "clean")["findings"] if finding["level"] == "error"]
+
+
+def test_a_failed_run_writes_reports_and_no_weights_until_they_are_asked_for(job, unread):
+    assert cli.main(job.sanitize(*failing(job), "--no-panel")) == 1
+    assert names(job.out) == REPORTS
+    assert result(job.out)["exports"] == []
+    assert cli.main(job.sanitize(*failing(job), "--no-panel", "--keep-failed", "--force")) == 1
+    assert names(job.out) == PROMISED
+    assert result(job.out)["training"]["resumed_at"] == 3
+    assert not own_state.place_of(job.out).exists()
+    # Weights of an earlier run do not stay beside a failed report; what is the user's own does.
+    tiny.written(job.out / "notes.txt", "mine")
+    assert cli.main(job.sanitize(*failing(job), "--no-panel", "--force", "--exit-zero", "--seed", 1)) == 0
+    assert names(job.out) == REPORTS | {"notes.txt"}
+    assert (result(job.out)["verdict"], result(job.out)["seed"]) == ("fail", 1)
+
+
+def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypatch):
+    def differs(*_, **__):
+        raise parity.ExportMismatch("told")
+
+    monkeypatch.setattr(open_clip_directory, "check", differs)
+    assert cli.main(job.sanitize("--no-panel")) == 5
+    assert not job.out.exists()
+
+
+OPEN_CLIP_TRAINING = """
+import csv, importlib.machinery, importlib.util, sys, types
+import numpy as np
+if importlib.util.find_spec("pandas") is None:  # open_clip reads its table by it, and by nothing else of it
+    def read_csv(path, sep):
+        with open(path, newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter=sep))
+        return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    sys.modules["pandas"] = pandas = types.ModuleType("pandas")
+    pandas.__spec__, pandas.read_csv = importlib.machinery.ModuleSpec("pandas", None), read_csv
+import open_clip
+open_clip.add_model_config("smallest.json")
+from open_clip_train.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_open_clips_own_training_is_sanitized(job, unread):
+    rows = "".join(f"{path},{path.with_suffix('.txt').read_text()}\n" for path in job.data.glob("*.png"))
+    table = tiny.written(job.folder / "pairs.csv", f"filepath,title\n{rows}")
+    tiny.written(job.folder / "smallest.json", json.dumps(tiny.SMALL_VIT))
+    words = "--dataset-type csv --csv-separator , --model smallest --batch-size 16 --epochs 1 --workers 0 --warmup 1"
+    words += f" --device cpu --precision fp32 --logs logs --name run --train-data {table}"
+    command = [sys.executable, "-c", OPEN_CLIP_TRAINING, *words.split()]
+    subprocess.run(command, cwd=job.folder, check=True, capture_output=True)
+    trained = job._replace(model=job.folder / "logs/run/checkpoints/epoch_1.pt")
+    assert cli.main(trained.sanitize(steps=2)) == 4
+    assert names(job.out) == PROMISED
+
+
+# Measures, and what is said of them.
+
+
+def test_labelled_images_measure_while_all_pairs_train_and_held_out_captions_serve_without_them(tmp_path, unread):
+    job = tiny.job(tmp_path / "job", count=96)
+    (job.data / "007.png").write_bytes(b"no picture")
+    few = policy(job, "thresholds: {min_images: 8}")
+    cli.main(job.sanitize("--policy", few, "--no-panel"))
+    found = result(job.out)
+    measured = found["after"]["measurements"]
+    assert {measured[key]["n"] for key in ("clean_accuracy", "recall", "agreement")} == {10}  # a tenth of 95, rounded
+    assert measured["probes"] == []
+    assert [skipped["key"] for skipped in found["data"]["skipped"]] == ["007.png"]
+    assert (found["data"]["pairs"], "CC030" in {finding["rule"] for finding in found["findings"]}) == (95, True)
+    cli.main(job.sanitize("--eval-data", tiny.labelled(tmp_path / "labelled", count=24), "--no-panel", "--force"))
+    assert result(job.out)["after"]["measurements"]["clean_accuracy"]["n"] == 24
+
+
+def test_an_activation_that_is_measured_on_the_pairs_is_reported_and_exported(job, unread):
+    tiny.fit_to_pairs(job, quick_gelu=True)
+    cli.main(job.sanitize("--keep-failed", "--no-panel", arch=False))  # made to fit these pairs, it soon forgets them
+    assert result(job.out)["model"]["activation"] == "quick_gelu"
+    assert json.loads((job.out / "open_clip_config.json").read_text())["model_cfg"]["quick_gelu"] is True
+
+
+@pytest.mark.slow
+def test_a_loss_over_the_budget_is_walked_back_and_the_weights_are_those_that_were_measured(job, unread):
+    # A rate of 0.01 costs the five held-out pairs 0.43 at the cleaned end, and nothing at 0.85 of the way.
+    command = job.sanitize("--lr", 0.01, recipe="cleanclip@tiny")
+    cli.main(command)
+    found = result(job.out)["cleaning"]
+    assert ([point["share"] for point in found["way"]], found["share"]) == ([1.0, 0.85], 0.85)
+    statement = json.loads((job.out / "provenance.intoto.json").read_text())
+    assert statement["predicate"]["runDetails"]["metadata"]["clipclean_share"] == 0.85
+    halfway = (job.out / WEIGHTS).read_bytes()
+    cli.main([*command, "--set", "audit.walk_back=false", "--force"])
+    assert result(job.out)["cleaning"]["share"] == 1.0
+    assert (job.out / WEIGHTS).read_bytes() != halfway
+
+
+def test_the_result_goes_to_stdout_and_progress_to_stderr(job, unread, capsys):
+    assert cli.main([word for word in job.sanitize("--no-panel") if word != "--quiet"]) == 4
+    captured = capsys.readouterr()
+    assert f"local-dir:{job.out}" in captured.out
+    for stage in ("reading the model: 1/1", "reading the data: 48/48", "finetuning: 3/3", "exporting open_clip: 1/1"):
+        assert stage in captured.err
+    assert cli.main(job.sanitize("--no-panel", "--force")) == 4
+    assert capsys.readouterr().err == ""
+
+
+# Interruptions: the same command goes on to the bytes of an undisturbed run.
+
+
+@contextlib.contextmanager
+def after_step(step, act):
+    """Something happens once so many steps are done."""
+    with progress.heard(progress.Listener(lambda done, _: act() if done == step else None)):
+        yield
+
+
+def interrupted(number=signal.SIGTERM):
+    return after_step(2, lambda: os.kill(os.getpid(), number))
+
+
+def goes_on(job, finished, *, at=2):
+    """Give the command again: it resumes, ends as the undisturbed run did, and leaves no state."""
+    cli.main(whole(job))
+    training = result(job.out)["training"]
+    assert training["resumed_at"] == at
+    assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
+    assert (job.out / WEIGHTS).read_bytes() == (finished[0].out / WEIGHTS).read_bytes()
+    assert not own_state.place_of(job.out).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_only_its_state(finished, job, unread, number):
+    before = signal.getsignal(number)
+    with interrupted(number):
+        assert cli.main(whole(job)) == 130
+    assert signal.getsignal(number) is before
+    assert not job.out.exists()
+    assert names(own_state.place_of(job.out)) == STATE
+    goes_on(job, finished)
+
+
+def test_data_that_break_during_the_run_end_it_until_they_are_whole(finished, job, unread, monkeypatch):
+    fit = train.fit
+
+    def breaks(net, batches, how, /, **settings):
+        def broken():
+            for number, batch in enumerate(batches):
+                if number == 2:
+                    raise RefusedInput("pairs.tar is cut off.")
+                yield batch
+
+        return fit(net, broken(), how, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit", breaks)
+        assert cli.main(whole(job)) == 3
+    assert names(own_state.place_of(job.out)) == STATE
+    assert not job.out.exists()
+    goes_on(job, finished)
+
+
+def short_of_memory(fails):
+    """A loss for which memory runs out in the tries of a step that ``fails`` names, counted from 0 over the run."""
+    objective, tries = losses.LOSSES["cleanclip"], []
+
+    def short(parts):
+        loss = objective(parts)
+
+        def limited(batch):
+            tries.append(batch.keys)
+            if fails(len(tries) - 1):
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return loss(batch)
+
+        return limited
+
+    return short
+
+
+def test_a_run_without_memory_for_one_pair_goes_on_from_its_last_whole_step(finished, job, unread, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(losses.LOSSES, "cleanclip", short_of_memory(lambda number: number >= 2))
+        assert cli.main(whole(job)) == 5
+    assert not job.out.exists()
+    goes_on(job, finished)
+
+
+def test_a_run_that_runs_out_of_memory_takes_smaller_parts_and_says_so(job, unread, monkeypatch):
+    monkeypatch.setitem(losses.LOSSES, "cleanclip", short_of_memory(lambda number: number in (0, 1)))
+    assert cli.main(whole(job)) == 4
+    assert result(job.out)["training"]["micro_batch"] == 4  # half of half of 16
+    assert any("train.micro_batch=4" in note for note in result(job.out)["notes"])
+
+
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory):
+    """An interrupted run, and the bytes of its state."""
+    job = tiny.job(tmp_path_factory.mktemp("unfinished") / "job")
+    with interrupted():
+        assert cli.main(job.sanitize("--no-panel")) == 130
+    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), job.folder / "other.pt")
+    tiny.pairs(job.folder / "other", count=47)
+    tiny.written(job.folder / "other.json", job.arch.read_text().replace("false", "true"))
+    tiny.labelled(job.folder / "labelled", count=24)
+    return job, (own_state.place_of(job.out) / "state.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "--seed 1",
+        "--precision bf16",
+        "--lr 1e-4",
+        "--data other",
+        "--eval-data labelled",
+        "--arch other.json",
+        "other.pt",
+    ],
+)
+def test_a_state_of_other_settings_is_refused_and_kept(unfinished, monkeypatch, change):
+    job, state = unfinished
+    monkeypatch.chdir(job.folder)
+    job, more = (job, change.split()) if change.startswith("--") else (job._replace(model=change), ())
+    assert cli.main(job.sanitize("--no-panel", *more)) == 2
+    assert (own_state.place_of(job.out) / "state.safetensors").read_bytes() == state
+
+
+@pytest.mark.parametrize(("more", "at"), [("--set audit.max_accuracy_loss=0.05", 2), ("--lr 1e-4 --force", 0)])
+def test_by_other_thresholds_a_run_goes_on_and_by_force_it_begins_anew(job, unread, more, at):
+    with interrupted():
+        assert cli.main(job.sanitize("--no-panel")) == 130
+    cli.main(job.sanitize("--no-panel", *more.split()))
+    assert result(job.out)["training"]["resumed_at"] == at
+
+
+def test_a_second_run_on_one_output_is_refused_while_the_first_goes_on(job):
+    with resume.RunState.of(job.out, {}).locked():
+        assert cli.main(job.sanitize()) == 2
+        assert own_state.place_of(job.out).exists()
+    assert not job.out.exists()
+
+
+def full(path, *_, **__):
+    """Write a part, as a disk does that fills up."""
+    path.write_bytes(b"half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@pytest.mark.parametrize(("what", "kept"), [("state.safetensors", False), (WEIGHTS, True), ("report.json", True)])
+def test_a_full_disk_loses_no_training_and_leaves_no_half_file(job, unread, monkeypatch, what, kept):
+    before, tensors, text = names(job.folder), checkpoint.write_safetensors, Path.write_text
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            checkpoint,
+            "write_safetensors",
+            lambda path, *a, **k: (full if what in path.name else tensors)(path, *a, **k),
+        )
+        patch.setattr(Path, "write_text", lambda path, *a, **k: (full if what in path.name else text)(path, *a, **k))
+        assert cli.main(job.sanitize("--no-panel")) == 5
+    assert names(job.folder) == before
+    assert own_state.place_of(job.out).exists() is kept
+    assert cli.main(job.sanitize("--no-panel")) == 4
+    assert result(job.out)["training"]["resumed_at"] == (3 if kept else 0)
+    assert names(job.folder) == before | {"out"}
+
+
+def test_a_mounted_output_holds_the_result_and_nothing_else_afterwards(job, unread, monkeypatch):
+    job.out.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == job.out)
+    with interrupted():
+        assert cli.main(job.sanitize("--no-panel")) == 130
+    assert names(job.out) == set()
+    assert cli.main(job.sanitize("--no-panel")) == 4
+    assert result(job.out)["training"]["resumed_at"] == 2
+    assert names(job.out) == PROMISED
+
+
+def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_time(job, unread):
+    assert cli.main(whole(job, "--max-minutes", 1e-6)) == 4
+    assert not job.out.exists()
+    command = job.sanitize("--no-panel", steps=4)
+    with after_step(2, lambda: deadline._end.set(0.0)):  # time passes in the second step
+        cli.main([*command, "--max-minutes", "60"])
+    cut = result(job.out)
+    assert "CC024" in {found["rule"] for found in cut["findings"]}
+    assert (cut["verdict"] != "pass", bool(cut["exports"]), cut["training"]["steps"]) == (True, True, 2)
+    assert own_state.place_of(job.out).exists()
+    cli.main([*command, "--force"])
+    training = result(job.out)["training"]
+    assert (training["resumed_at"], training["steps"]) == (2, 4)
+    assert not own_state.place_of(job.out).exists()
+
+
+# Several processes.
+
+ONE_OF_TWO = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+from clipclean import cli, progress
+def act(done, _):
+    if os.environ["RANK"] == "1" and done == 2:
+        {event}
+with progress.heard(progress.Listener(act)):
+    sys.exit(cli.main())
+"""
+
+
+def two(arguments, event="pass"):
+    """Exit codes and messages of two processes of one run; ``event`` happens to the second after its second step."""
+    ran = processes.started(ONE_OF_TWO.format(event=event), *arguments, size=2, cwd=processes.ROOT)
+    return list(zip(*processes.ended(ran), strict=True))
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_and_the_first_alone_writes(finished, job):
+    codes, told = two(whole(job))
+    assert (codes, told[1]) == ((4, 0), ""), told
+    assert names(job.out) == PROMISED
+    assert not own_state.place_of(job.out).exists()
+    ours, alone = (result(out)["training"] for out in (job.out, finished[0].out))
+    assert [step["loss"] for step in ours["losses"]] == pytest.approx(
+        [step["loss"] for step in alone["losses"]], abs=1e-4
+    )
+    assert (ours["steps"], ours["pairs"]) == (alone["steps"], alone["pairs"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("event", "codes"), [("os._exit(9)", (5, 9)), ("os.kill(os.getpid(), signal.SIGTERM)", (130, 130))]
+)
+def test_what_ends_one_process_ends_both_and_the_same_command_goes_on(job, unread, event, codes):
+    found, told = two(whole(job), event)
+    assert found == codes, told
+    assert names(own_state.place_of(job.out)) == STATE
+    assert not job.out.exists()
+    assert cli.main(whole(job)) == 4  # by one process: it may be another number
+    assert result(job.out)["training"]["resumed_at"] == 2
+
+
+# Refusals: one message, an exit code, and nothing is written.
 
 
 def refused(job, capsys, *more, **settings):
@@ -25,38 +514,82 @@ def refused(job, capsys, *more, **settings):
     return code, captured.err
 
 
-def listing(folder):
-    return sorted(path for path in folder.rglob("*"))
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A job that no test changes, with an output of the user's, a link and a table beside it."""
+    job = tiny.job(tmp_path_factory.mktemp("kept") / "job")
+    (job.folder / "taken").mkdir()
+    tiny.written(job.folder / "taken" / "notes.txt", "mine")
+    (job.folder / "link").symlink_to(job.folder / "taken")
+    rows = "".join(f"pairs/{path.name},{path.with_suffix('.txt').read_text()}\n" for path in job.data.glob("*.png"))
+    tiny.written(job.folder / "pairs.csv", f"image_path,words\n{rows}")
+    recipe = "version: 1\nname: mine\nrevision: 1\ndescription: x\nmethod: mmcl\ntrain:\n  batchsize: 8\n"
+    tiny.written(job.folder / "my.yaml", recipe)
+    for name, text in (("latin.txt", "dog\n"), ("twice.txt", "dog\ndog\n"), ("one.txt", "dog\n"), ("bare.txt", "a.\n")):
+        (job.folder / name).write_bytes(text.encode() + (b"caf\xe9\n" if name == "latin.txt" else b""))
+    labelled = tiny.labelled(job.folder / "labelled", count=12)
+    (labelled / "red square").rename(labelled / "red squares")
+    return job
 
 
-# Bad input: one message that says what was found, why it is refused, and what to do.
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        ("--trigger patch --target circel", 2, "circel"),
+        ("--target blue", 2, "--target"),
+        ("--trigger pach", 2, "pach"),
+        ("--trigger patch:siez=0.1", 2, "siez"),
+        ("--recipe cleanclp", 2, "'cleanclip'"),
+        ("--recipe my.yaml", 2, "my.yaml:7"),
+        ("--set train.epoch=3", 2, "train.epoch"),
+        ("--set train.batch_size=64", 2, "43"),  # pairs: 48 without the 5 held out
+        ("--set train.warmup_steps=500", 2, "train.warmup_steps"),
+        ("--classes none.txt", 2, "none.txt"),
+        ("--classes latin.txt", 3, "latin.txt"),
+        ("--classes twice.txt", 2, "'dog'"),
+        ("--classes one.txt", 2, "1 class"),
+        ("--templates none.txt", 2, "none.txt"),
+        ("--templates bare.txt", 2, "bare.txt"),
+        ("--arch ViT-B32", 2, "ViT-B-32"),
+        ("--arch none.json", 2, "none.json"),
+        ("--arch ViT-B-32", 3, "ViT-B-32"),
+        ("--device gpu", 2, "'gpu'"),
+        ("--seed -1", 2, "--seed"),
+        ("--data none", 3, "none"),
+        ("--data https://example.org/x", 3, "example.org/x"),
+        ("--data pairs.csv", 2, "'image_path', 'words'"),
+        ("--data pairs.csv --image-key image_path --caption-key wrds", 2, "'words'"),
+        ("--eval-data none", 3, "none"),
+        ("--eval-data labelled", 2, "'red square'"),
+        ("--report json=none/report.json", 2, "json=none/report.json"),
+        ("--report pdf=x.pdf", 2, "'pdf'"),
+        ("--out taken", 2, "--force"),
+        ("--out link", 2, "link"),
+        ("--out arch.json", 2, "arch.json"),
+        ("--out model.pt/a/out", 5, "model.pt"),
+        ("--out /proc/clipclean-out", 5, "/proc"),
+        ("--out a/b/c --classes one.txt", 2, "1 class"),
+        ("--dry-run --log-to wandb", 2, "--log-dir"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(kept, capsys, monkeypatch, arguments, code, named):
+    monkeypatch.chdir(kept.folder)
+    found, told = refused(kept, capsys, *arguments.split())
+    assert (found, named in told) == (code, True), told
 
 
-class Command:
-    """What pickle would run."""
-
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
+def test_the_columns_that_the_flags_name_are_read(kept, monkeypatch, tmp_path, unread):
+    monkeypatch.chdir(kept.folder)
+    keys = ("--data", "pairs.csv", "--image-key", "image_path", "--caption-key", "words")
+    assert cli.main(kept.sanitize(*keys, "--no-panel", "--out", tmp_path / "out")) == 4
+    assert result(tmp_path / "out")["data"]["format"] == "csv"
 
 
-def missing(job):
-    job.model.unlink()
-
-
-def folder(job):
-    job.model.unlink()
-    job.model.mkdir()
-
-
-def truncated(job):
-    job.model.write_bytes(job.model.read_bytes()[:-2000])
-
-
-def hostile(job):
-    torch.save({"state_dict": Command(f"touch {job.folder / 'ran'}")}, job.model)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_refused_before_the_model_is_read(job, capsys):
+    job.model.write_bytes(b"no model")
+    code, told = refused(job, capsys, "--device", "cuda")
+    assert (code, "--device cuda" in told) == (2, True)
 
 
 def not_finite(job):
@@ -65,244 +598,105 @@ def not_finite(job):
     torch.save(weights, job.model)
 
 
-def other_model(job):
-    torch.save({"layer.weight": torch.zeros(3)}, job.model)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (missing, ["there is no such file", "Check the path"]),
-        (folder, ["the directory has no open_clip_config.json"]),
-        (truncated, ["model.pt: "]),
-        (hostile, ["system", "never runs", "safetensors"]),
-        (not_finite, ["visual.proj", "finite"]),
-        (other_model, ["38 missing", "1 unknown (layer.weight)", "Name the right architecture by --arch"]),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_a_bad_checkpoint_is_refused_before_the_data_are_read(job, capsys, monkeypatch, spoil, words):
-    spoil(job)
-    monkeypatch.setattr(data, "read", None)
-    code, told = refused(job, capsys)
-    assert code == 3
-    assert told.startswith("clipclean: error: ")
-    assert all(word in told for word in words), told
-
-
-def no_data(job):
+def only(job, keep):
     for path in job.data.iterdir():
-        path.unlink()
-
-
-def one_pair(job):
-    for path in list(job.data.iterdir()):
-        if path.stem != "000":
+        if path.stem not in keep:
             path.unlink()
 
 
-def no_images(job):
-    for path in job.data.glob("*.png"):
-        path.write_bytes(b"no picture")
+SPOILT = {
+    "missing": (lambda job: job.model.unlink(), 3, "model.pt"),
+    "folder": (lambda job: (job.model.unlink(), job.model.mkdir()), 3, "open_clip_config.json"),
+    "truncated": (lambda job: job.model.write_bytes(job.model.read_bytes()[:-2000]), 3, "model.pt"),
+    "hostile": (
+        lambda job: torch.save({"state_dict": tiny.Command(f"touch {job.folder}/ran")}, job.model),
+        3,
+        "system",
+    ),
+    "not finite": (not_finite, 3, "visual.proj"),
+    "other model": (lambda job: torch.save({"layer.weight": torch.zeros(3)}, job.model), 3, "layer.weight"),
+    "no data": (lambda job: only(job, ()), 3, "pairs"),
+    "one pair": (lambda job: only(job, ("000",)), 4, "1 usable pair"),
+    "no images": (lambda job: [path.write_bytes(b"x") for path in job.data.glob("*.png")], 3, "000.png"),
+}
 
 
-@pytest.mark.parametrize(
-    ("spoil", "code", "words"),
-    [
-        (no_data, 3, ["holds no samples", "Give images"]),
-        (one_pair, 4, ["1 usable pair", "others to contrast with"]),
-        (no_images, 3, ["48 of 48 samples", "000.png"]),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_bad_data_are_refused(job, capsys, spoil, code, words):
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_bad_checkpoint_and_bad_data_are_refused(job, capsys, what):
+    spoil, code, named = SPOILT[what]
     spoil(job)
     found, told = refused(job, capsys)
-    assert found == code
-    assert all(word in told for word in words), told
+    assert (found, named in told) == (code, True), told
 
 
-def table(job, header="image_path,words"):
-    rows = "".join(f"pairs/{path.name},{path.with_suffix('.txt').read_text()}\n" for path in job.data.glob("*.png"))
-    return tiny.written(job.folder / "pairs.csv", f"{header}\n{rows}")
+# Recipes that nobody named, and dry runs: all is said, and all files stay as they are.
 
 
-def test_a_table_without_known_columns_names_the_flags_and_the_flags_work(job, capsys, unread):
-    pairs = table(job)
-    code, told = refused(job, capsys, "--data", pairs)
-    assert code == 2
-    assert "Columns found: 'image_path', 'words'" in told
-    assert "--image-key NAME and --caption-key NAME" in told
-    code, told = refused(job, capsys, "--data", pairs, "--image-key", "image_path", "--caption-key", "wrds")
-    assert code == 2
-    assert cli.main(job.sanitize("--data", pairs, "--image-key", "image_path", "--caption-key", "words")) == 4
-    assert report.read(job.out / "report.json").as_json()["data"]["format"] == "csv"
-
-
-@pytest.mark.parametrize("wrong", ["model", "data", "eval_data"])
-def test_a_path_that_leads_nowhere_is_refused_before_torch_comes(job, capsys, wrong):
-    paths = {"model": job.model, "data": job.data, "eval_data": job.data} | {wrong: job.folder / "none.pt"}
-    given = ["--data", paths["data"], "--eval-data", paths["eval_data"], "--out", job.out]
-    assert cli.main([*map(str, ["sanitize", paths["model"], *given])]) == 3
-    told = capsys.readouterr().err
-    assert "none.pt" in told
-    assert "PyTorch" not in told
-
-
-def short_forms(job, *more):
-    """The command line of a newcomer: no recipe's keys, only short forms; 43 pairs make 2 steps."""
+def bare(job, *more):
+    """A command line of short forms, without a recipe."""
     files = ["--arch", job.arch, "--classes", job.classes, "--templates", job.templates, "--device", "cpu"]
-    command = ["sanitize", job.model, "-d", job.data, "-o", job.out, "--epochs", 1, "--batch-size", 16, "--no-panel"]
-    return [*map(str, [*command, "--recipe", "cleanclip@usual", *files, *more])]
+    return [*map(str, ["sanitize", job.model, "-d", job.data, "-o", job.out, *files, *more])]
 
 
-def test_a_short_run_shortens_the_warm_up_of_its_recipe_and_says_so(job, capsys, unread):
-    assert cli.main(short_forms(job, "--exit-zero", "--keep-failed")) == 0
-    written = json.loads((job.out / "report.json").read_text(encoding="utf-8"))
-    assert (written["recipe"]["resolved"]["train"]["warmup_steps"], written["training"]["steps"]) == (0, 2)
-    assert not written["recipe"]["validated"]
-    told = "The warm-up of recipe cleanclip, 50 steps, does not fit into a run of 2 steps, so it is 0 steps."
-    assert told in " ".join(capsys.readouterr().err.split())
+@pytest.fixture
+def untouched(job, tmp_path, monkeypatch):
+    """Run a command that must leave all files as they are; returns its exit code."""
+    (tmp_path / "state").mkdir()
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+
+    def run(arguments):
+        before = listing(tmp_path)
+        code = cli.main(arguments)
+        assert listing(tmp_path) == before
+        return code
+
+    return run
 
 
-def test_a_warm_up_that_the_user_chose_is_not_shortened(job, capsys):
-    assert cli.main(short_forms(job, "--set", "train.warmup_steps=20")) == 2
-    assert "train.warmup_steps: 20 is not shorter than the run of 2 steps" in capsys.readouterr().err
+def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(job, untouched, capsys):
+    command = [each for each in job.sanitize("--dry-run", "--log-dir", job.folder / "logs") if each != "--quiet"]
+    assert untouched(command) == 0
+    told = capsys.readouterr()
+    assert re.search(r"\b3 steps of 16 pairs", told.out)  # 48, of which a tenth is kept out
+    assert str(job.out) in told.out
+    assert (told.out + told.err).count("about ") == 1
+    for recipe in ("auto", "unlearn@tiny"):
+        assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", recipe)) == 0
+        assert recipe.partition("@")[0] in capsys.readouterr().out
+    job.out.mkdir()
+    (job.out / "mine.txt").write_text("precious")
+    assert untouched(job.sanitize("--dry-run")) == 0
+    assert "--force" in capsys.readouterr().out
+    weights = checkpoint.read(job.model).tensors
+    nothing = {name: torch.zeros_like(weights[name]) for name in ("token_embedding.weight", "positional_embedding")}
+    torch.save(weights | nothing, job.model)  # a text tower that carries nothing
+    assert untouched(job.sanitize("--dry-run")) == 4
+    job.model.write_bytes(b"no model")
+    assert untouched(job.sanitize("--dry-run")) == 3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["--trigger", "patch", "--target", "blue circel"], 2, ["'blue circel'", "Did you mean 'blue circle'"]),
-        (["--target", "blue circle"], 2, ["--target 'blue circle' without --trigger"]),
-        (["--trigger", "pach"], 2, ["no trigger family 'pach'", "patch"]),
-        (["--trigger", "patch:siez=0.1"], 2, ["'siez'", "size"]),
-        (["--recipe", "cleanclp"], 2, ["There is no recipe", "Did you mean 'cleanclip'"]),
-        (["--set", "train.epoch=3"], 2, ["train.epoch=3"]),
-        (["--set", "train.batch_size=64"], 2, ["train.batch_size", "43"]),  # pairs: 48 without the 5 held out
-        (["--set", "train.warmup_steps=500"], 2, ["train.warmup_steps"]),
-        (["--classes", "none.txt"], 2, ["none.txt", "does not exist"]),
-        (["--templates", "none.txt"], 2, ["none.txt", "does not exist"]),
-        (["--arch", "ViT-B32"], 2, ["Did you mean ViT-B-32"]),
-        (["--arch", "none.json"], 2, ["none.json"]),
-        (["--arch", "ViT-B-32"], 3, ["do not fit ViT-B-32"]),
-        (["--device", "gpu"], 2, ["'gpu' is not a device"]),
-        (["--seed", "-1"], 2, ["--seed"]),
-        (["--data", "none"], 3, ["none cannot be read"]),
-        (["--data", "https://example.org/x"], 3, ["example.org/x"]),
-        (["--eval-data", "none"], 3, ["none cannot be read"]),
-        (["--report", "json=none/report.json"], 2, ["--report json=none/report.json"]),
-        (["--report", "pdf=x.pdf"], 2, ["'pdf' is not a format"]),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, arguments, code, words):
-    monkeypatch.chdir(job.folder)
-    found, told = refused(job, capsys, *arguments)
-    assert found == code
-    assert all(word in told for word in words), told
+def test_without_a_recipe_that_was_measured_on_the_like_auto_makes_the_evidence_or_the_run_ends(
+    tmp_path, untouched, capsys
+):
+    job = tiny.job(tmp_path / "more", count=80)
+    shown = tiny.labelled(job.folder / "labelled", count=60)
+    assert untouched(bare(job, "--dry-run", "--eval-data", shown, "--set", "auto.canaries=2")) == 0
+    told = capsys.readouterr()
+    assert "auto: " in told.out
+    assert "plant 2 test backdoors" in told.out
+    few = tiny.written(job.folder / "few.txt", "red circle\nblue circle\n")
+    for more, code in (
+        ((), 4),  # ten images kept out to measure on
+        (("--classes", few), 4),
+        (("--epochs", "2"), 2),  # a change of training needs a recipe that it changes
+    ):
+        assert untouched(bare(job, "--dry-run", *more)) == code, (more, capsys.readouterr().err)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(job, capsys, monkeypatch):
-    monkeypatch.setattr(checkpoint, "read", None)
-    assert refused(job, capsys, "--device", "cuda") == (
-        2,
-        "clipclean: error: --device cuda: PyTorch sees no CUDA device(s) here. Use --device cpu or auto.\n"
-        "clipclean: more: clipclean explain cli\n",
-    )
-
-
-def test_a_typo_in_a_recipe_is_told_with_file_and_line(job, capsys):
-    recipe = tiny.written(
-        job.folder / "my.yaml",
-        "version: 1\nname: mine\nrevision: 1\ndescription: x\nmethod: mmcl\ntrain:\n  epochs: 3\n  batchsize: 8\n",
-    )
-    code, told = refused(job, capsys, "--recipe", recipe)
-    assert code == 2
-    assert re.search(r"my\.yaml:8: .*batchsize.*batch_size", told)
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "words"),
-    [
-        (b"caf\xe9\ntable\n", 3, ["not UTF-8", "Save it as UTF-8"]),
-        (b"dog\ndog\n", 2, ["'dog' more than once"]),
-        (b"dog\n", 2, ["1 class names"]),
-        (b"", 2, ["0 class names"]),
-    ],
-)
-def test_bad_class_names_are_refused(job, capsys, content, code, words):
-    job.classes.write_bytes(content)
-    found, told = refused(job, capsys)
-    assert found == code
-    assert all(word in told for word in words), told
-
-
-def test_a_template_without_its_place_is_refused(job, capsys):
-    tiny.written(job.templates, "a photo.\n")
-    code, told = refused(job, capsys)
-    assert code == 2
-    assert "a photo." in told
-
-
-def test_labels_that_are_no_class_are_refused_with_near_names(job, capsys, tmp_path):
-    labelled = tiny.labelled(tmp_path / "labelled", count=12)
-    (labelled / "red square").rename(labelled / "red squares")
-    code, told = refused(job, capsys, "--eval-data", labelled)
-    assert code == 2
-    assert "did you mean 'red square'?" in told
-
-
-# The activation, where neither the file nor the user tells it.
-
-
-@pytest.mark.parametrize("quick_gelu", [False, True])
-def test_an_activation_measured_on_the_pairs_is_reported_and_exported(job, unread, quick_gelu):
-    tiny.fit_to_pairs(job, quick_gelu=quick_gelu)
-    cli.main(job.sanitize("--keep-failed", arch=False))  # a model that was made to fit these pairs soon forgets them
-    found = report.read(job.out / "report.json").as_json()["model"]
-    assert found["activation"] == ("quick_gelu" if quick_gelu else "gelu")
-    assert found["activation_how"].startswith("measured on clean pairs: ")
-    config = json.loads((job.out / "open_clip_config.json").read_text())
-    assert config["model_cfg"]["quick_gelu"] is quick_gelu
-
-
-# What is printed and written.
-
-
-def test_the_result_goes_to_stdout_and_progress_to_stderr(job, unread, capsys):
-    arguments = [argument for argument in job.sanitize() if argument != "--quiet"]
-    assert cli.main(arguments) == 4
-    captured = capsys.readouterr()
-    assert "INCONCLUSIVE" in captured.out
-    assert f'open_clip.create_model_and_transforms("local-dir:{job.out}")' in captured.out
-    assert captured.err.startswith("clipclean ")
-    for stage in ("reading the model: 1/1", "reading the data: 48/48", "finetuning: 3/3", "exporting open_clip: 1/1"):
-        assert stage in captured.err
-    assert cli.main(job.sanitize("--force")) == 4
-    assert capsys.readouterr().err == ""  # --quiet
-
-
-def test_a_report_on_stdout_stands_alone_and_others_go_to_their_files(job, unread, capsys):
-    places = {form: job.folder / f"x.{form}" for form in ("html", "sarif", "junit", "markdown", "text")}
-    outputs = [part for form, path in places.items() for part in ("--report", f"{form}={path}")]
-    assert cli.main(job.sanitize(*outputs, "--json")) == 4
-    assert json.loads(capsys.readouterr().out) == report.read(job.out / "report.json").as_json()
-    assert all(path.stat().st_size > 100 for path in places.values())
-
-
-def test_an_override_is_reported_as_one(job, unread):
-    cli.main(job.sanitize("--set", "train.lr=1e-4"))
-    found = report.read(job.out / "report.json").as_json()
-    assert found["recipe"]["resolved"]["train"]["lr"] == 1e-4
-    assert found["recipe"]["evidence"]["standing"] == "other values"
-
-
-def test_skipped_pairs_are_reported(job, unread):
-    (job.data / "007.png").write_bytes(b"no picture")
-    cli.main(job.sanitize())
-    found = report.read(job.out / "report.json").as_json()
-    assert [skipped["key"] for skipped in found["data"]["skipped"]] == ["007.png"]
-    assert found["data"]["pairs"] == 47
-    assert any(finding["rule"] == "CC030" for finding in found["findings"])
+def test_a_short_run_shortens_the_warm_up_of_its_recipe_but_none_that_the_user_chose(job, unread):
+    short = ("--recipe", "cleanclip@usual", "--epochs", 1, "--batch-size", 16, "--no-panel")  # 43 pairs: 2 steps
+    assert cli.main(bare(job, *short, "--exit-zero", "--keep-failed")) == 0
+    found = result(job.out)
+    assert (found["recipe"]["resolved"]["train"]["warmup_steps"], found["training"]["steps"]) == (0, 2)
+    assert not found["recipe"]["validated"]
+    assert cli.main(bare(job, *short, "--force", "--set", "train.warmup_steps=20")) == 2

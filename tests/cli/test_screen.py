@@ -1,0 +1,212 @@
+"""``clipclean screen``, and the screening inside ``sanitize``."""
+
+import csv
+import html
+import json
+import re
+import shutil
+import tarfile
+
+import jsonschema
+import pytest
+import tiny
+
+from clipclean import cli, data, files, report
+from clipclean.config import recipe
+from clipclean.jobs import inputs, screen
+from clipclean.schema.results import Screening
+
+
+def read(path):
+    return data.read(path, images=data.ImageCache(inputs.limits(recipe.load("cleanclip"))))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A job that no test changes, with its pairs in a shard, too few of them, and others beside."""
+    job = tiny.job(tmp_path_factory.mktemp("job"))
+    (job.data / "005.txt").write_text("a <script>alert(1)</script>\x1b[2J circle", encoding="utf-8")
+    shutil.make_archive(str(job.folder / "packed"), "tar", job.data)
+    tiny.pairs(job.folder / "few", count=16)
+    tiny.pairs(job.folder / "trusted", count=48)
+    return job
+
+
+def command(job, *more, source=None):
+    given = [source or job.data, "--model", job.model, "--arch", job.arch, "--device", "cpu", "--quiet", *more]
+    return ["screen", *map(str, given)]
+
+
+def screened(job, capsys, *more, source=None):
+    assert cli.main(command(job, "--json", *more, source=source)) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def finished(job):
+    out = job.folder / "finished"
+    out.mkdir()
+    reports = [part for form in ("json", "html", "text") for part in ("--report", f"{form}={out / form}")]
+    more = ("--drop", "10%", "--save-kept", out / "kept.csv", "--trigger", tiny.TRIGGER, "--top", 12)
+    assert cli.main(command(job, *more, *reports)) == 0
+    return out, json.loads((out / "json").read_text())
+
+
+def test_the_result_is_as_its_schema_says(finished):
+    schema = Screening.model_json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(finished[1], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(finished[1] | {"command": "audit"}, schema)
+
+
+def test_the_first_pairs_are_listed_in_their_order_with_every_signal_and_the_head_is_dropped(finished):
+    found = finished[1]
+    assert [row["rank"] for row in found["pairs"]] == list(range(1, 13))
+    assert [row["score"] for row in found["pairs"]] == sorted((row["score"] for row in found["pairs"]), reverse=True)
+    names = [signal["name"] for signal in found["signals"]]
+    assert names[-1] == "found"
+    assert all(list(row["signals"]) == names for row in found["pairs"])
+    assert found["triggers"][0].startswith("patch:size=0.25,place=corner")
+    assert [row["dropped"] for row in found["pairs"]] == [True] * 5 + [False] * 7  # 10 % of 48 pairs
+    assert (found["screened"]["dropped"], found["screened"]["drop"]) == (5, "10%")
+
+
+def test_the_kept_table_is_a_clean_set_of_the_other_pairs(job, finished):
+    out, found = finished
+    dropped = {row["key"] for row in found["pairs"] if row["dropped"]}
+    kept = {(pair.image.source.path.resolve(), pair.caption) for pair in read(out / "kept.csv").pairs}
+    others = [pair for pair in read(job.data).pairs if pair.key not in dropped]
+    assert kept == {(pair.image.source.path.resolve(), pair.caption) for pair in others}
+    assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
+
+
+def test_a_table_beside_its_images_names_them_relative_to_itself_and_keys_are_a_line_each(job, tmp_path):
+    source = tiny.pairs(tmp_path / "pairs", count=24)
+    assert cli.main(command(job, "--drop", "auto", "--save-kept", tmp_path / "kept.csv", source=source)) == 0
+    with (tmp_path / "kept.csv").open() as stream:
+        assert all(row["filepath"].startswith("pairs/") for row in csv.DictReader(stream))
+    assert cli.main(command(job, "--drop", "25%", "--save-kept", tmp_path / "kept.txt", source=source)) == 0
+    keys = (tmp_path / "kept.txt").read_text().splitlines()
+    assert (len(keys), set(keys) <= {pair.key for pair in read(source).pairs}) == (18, True)
+
+
+def test_a_kept_shard_holds_copies_that_any_form_of_data_can_give(job, tmp_path):
+    shard, again = tmp_path / "kept.tar", tmp_path / "again.tar"
+    assert cli.main(command(job, "--drop", "25%", "--save-kept", shard)) == 0
+    assert cli.main(command(job, "--drop", "25%", "--save-kept", again, source=shard)) == 0
+    first, second = read(shard), read(again)
+    assert (len(first), len(second)) == (36, 27)
+    assert {pair.caption for pair in second.pairs} <= {pair.caption for pair in first.pairs}
+    with tarfile.open(shard) as opened:
+        assert {member.mtime for member in opened} == {0}
+
+
+def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, finished, capsys):
+    page = (finished[0] / "html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:image/png|#)", page)
+    assert "<script" not in page
+    assert "default-src 'none'" in html.unescape(page)
+    assert page.count("<figure>") == 12
+    assert cli.main(command(job, "--top", 48)) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_long_key_keeps_its_end_which_tells_files_apart(finished):
+    result = Screening.model_validate(finished[1])
+    long = result.pairs[0].model_copy(update={"key": "/home/somebody/photographs/cleaned/mixed/00022.png"})
+    told = report.screening_text(result.model_copy(update={"pairs": (long, *result.pairs[1:])}), width=100)
+    head, first, *_ = told.splitlines()
+    assert ("/mixed/00022.png " in first, "/home" in first) == (True, False)
+    assert first.index(long.caption[:8]) == head.index("caption")  # the columns stand under each other
+
+
+def test_several_data_are_one_set_and_all_that_is_dropped_is_listed(job, capsys):
+    packed = job.folder / "packed.tar"
+    told = screened(job, capsys, source=packed)
+    assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.tar", "webdataset", 48)
+    told = screened(job, capsys, "--drop", "50%", "--top", 1, source=f"{packed}::{job.data}")
+    assert (told["data"]["name"], told["screened"]["pairs"]) == (f"packed.tar + {job.data.name}", 96)
+    assert len(told["pairs"]) == 48
+
+
+def test_a_false_drop_rate_is_judged_by_trusted_pairs(job, capsys):
+    found = screened(job, capsys, "--false-drop-rate", "10%", "--trusted", job.folder / "trusted")["screened"]
+    assert found["rule"].startswith("conformal")
+    assert found["dropped"] == found["suspicious"]
+    assert found["pairs"] == len(read(job.data).pairs)  # trusted pairs are not judged
+
+
+@pytest.mark.parametrize("name", [" blank.png", "http:/x.png", "two\nlines.png", "\udcff.png"])
+def test_names_that_a_table_cannot_give_back_are_seen(name):
+    assert not screen.is_listable(name)
+    assert screen.is_listable("C:/a picture.png")
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "named"),
+    [
+        *((f"--drop {drop}", 2, "--drop") for drop in ("0%", "100%", "2")),
+        ("--save-kept kept.csv", 2, "--save-kept"),
+        ("--drop auto --save-kept kept.zip", 2, ".csv"),
+        ("--drop auto --save-kept nowhere/kept.csv", 2, "nowhere"),
+        ("--drop auto --save-kept there.csv", 2, "--force"),
+        ("--drop 2% --save-kept k.csv PACKED", 2, ".tar"),
+        ("--report sarif=x.sarif", 2, "sarif"),
+        ("--trigger nonsense", 2, "nonsense"),
+        ("--trigger missing.safetensors", 3, "missing.safetensors"),
+        ("--model missing.pt", 3, "missing.pt"),
+        ("FEW", 4, "16 pairs"),
+        ("--false-drop-rate 10%", 2, "--trusted"),
+        ("--trusted DATA", 2, "--false-drop-rate"),
+        ("--false-drop-rate 10% --trusted DATA", 2, "000.png"),
+        ("--false-drop-rate 10% --trusted DATA --drop auto", 2, "--drop"),
+        ("--false-drop-rate 0%", 2, "--false-drop-rate"),
+    ],
+)
+def test_what_cannot_be_screened_is_refused(job, tmp_path, monkeypatch, capsys, more, code, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.csv").write_text("mine")
+    *words, last = [str(job.data) if word == "DATA" else word for word in more.split()]
+    source = {"PACKED": job.folder / "packed.tar", "FEW": job.folder / "few"}.get(last)
+    assert cli.main(command(job, *(words if source else [*words, last]), source=source)) == code
+    captured = capsys.readouterr()
+    assert (captured.out, named in captured.err) == ("", True), captured.err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("there.csv", "mine")]
+
+
+# Inside sanitize.
+
+
+@pytest.mark.parametrize(("screen", "dropped"), [((), 0), (("--screen", "25%"), 12)])
+def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so(job, tmp_path, unread, screen, dropped):
+    given = ("--out", tmp_path / "out", "--no-panel", "--exit-zero", "--keep-failed", *screen)
+    assert cli.main(job.sanitize(*given)) == 0
+    made = report.read(tmp_path / "out" / "report.json").as_json()
+    found = made["data"]["screened"]
+    assert (made["data"]["pairs"], found["dropped"], len(found["dropped_keys"])) == (48 - dropped, dropped, dropped)
+    assert [each["level"] for each in made["findings"] if each["rule"] == "CC032" and dropped] == ["note"] * bool(
+        dropped
+    )
+
+
+def test_a_set_that_is_too_small_once_screened_is_inconclusive(job, tmp_path):
+    assert cli.main(job.sanitize("--out", tmp_path / "out", "--screen", "80%")) == 4
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_sanitize_takes_the_kept_table(job, finished, tmp_path):
+    given = (
+        "--out",
+        tmp_path / "out",
+        "--no-panel",
+        "--exit-zero",
+        "--screen",
+        "off",
+        "--data",
+        finished[0] / "kept.csv",
+    )
+    assert cli.main(job.sanitize(*given, recipe="mmcl@tiny")) == 0
+    made = report.read(tmp_path / "out" / "report.json").as_json()
+    assert (made["data"]["pairs"], made["data"]["screened"]) == (43, None)
