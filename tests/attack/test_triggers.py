@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from cases import each
 
 from clipclean.attack import triggers
 from clipclean.errors import UsageError
@@ -26,40 +25,29 @@ def changed(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     return (before != after).any(dim=1)
 
 
-@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
+EACH = pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+
+
+@EACH
 def test_output_is_clipped_and_keeps_shape_and_dtype(trigger, images):
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         output = trigger(images.to(dtype))
-        assert output.shape == images.shape
-        assert output.dtype == dtype
-        assert output.min() >= 0
-        assert output.max() <= 1
+        assert (output.shape, output.dtype) == (images.shape, dtype)
+        assert 0 <= output.min() <= output.max() <= 1
         assert changed(images.to(dtype), output).flatten(1).any(dim=1).all()
+    for shape in ((0, 3, 32, 32), (1, 3, 3, 2)):  # none, and very small ones
+        assert trigger(torch.full(shape, 0.5)).shape == shape
 
 
-@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
-def test_a_trigger_is_deterministic_and_leaves_its_input_alone(trigger, images):
+@EACH
+def test_a_trigger_depends_on_its_image_alone_and_leaves_its_input_as_it_was(trigger, images):
     copy = images.clone()
     torch.manual_seed(1)
     first = trigger(images)
     torch.manual_seed(2)
     assert torch.equal(first, trigger(images))
     assert torch.equal(images, copy)
-
-
-@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
-def test_image_i_is_the_same_whatever_follows_it(trigger, images):
-    torch.testing.assert_close(trigger(images)[:2], trigger(images[:2]))
-
-
-@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
-def test_no_images_give_no_images(trigger):
-    assert trigger(torch.zeros(0, 3, 32, 32)).shape == (0, 3, 32, 32)
-
-
-@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
-def test_very_small_images_are_no_error(trigger):
-    assert trigger(torch.full((1, 3, 3, 2), 0.5)).shape == (1, 3, 3, 2)
+    torch.testing.assert_close(first[:2], trigger(images[:2]))
 
 
 @pytest.mark.parametrize("spec", [f"{family}:place={place}" for family in PATCHES for place in ("corner", "random")])
@@ -76,8 +64,8 @@ def test_seeds_differ(spec, images):
     assert not torch.equal(one(images), other(images))
 
 
-@each("spec", ["patch:fill=white", "badnets", "stripes"])
-@each(("height", "width", "side"), [(32, 32, 4), (64, 80, 5), (224, 224, 16), (300, 224, 16)])
+@pytest.mark.parametrize("spec", ["patch:fill=white", "badnets", "stripes"])
+@pytest.mark.parametrize(("height", "width", "side"), [(32, 32, 4), (64, 80, 5), (224, 224, 16), (300, 224, 16)])
 def test_a_patch_is_a_square_that_grows_with_the_shorter_side_and_is_at_least_four_pixels(spec, height, width, side):
     grey = torch.full((2, 3, height, width), 0.5)
     for touched in changed(grey, triggers.parse(spec)(grey)):
@@ -114,13 +102,10 @@ def test_badnets_is_white_at_even_rows_and_columns():
     assert output[0, 1, :4, :4].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_stripes_are_vertical_and_saturated():
+def test_stripes_are_vertical_saturated_and_as_wide_as_asked_for():
     output = triggers.parse("stripes:place=top-left,size=16/32")(torch.full((1, 3, 32, 32), 0.5))[0, :, :16, :16]
     assert torch.equal(output, output[:, :1].expand_as(output))
     assert set(output.unique().tolist()) == {0.0, 1.0}
-
-
-def test_stripes_have_the_width_asked_for():
     output = triggers.parse("blended-stripes:ratio=1,width=4/32")(torch.full((1, 3, 32, 32), 0.5))[0]
     assert torch.equal(output, output[:, :, ::4].repeat_interleave(4, dim=2))
 
@@ -155,10 +140,13 @@ def test_a_sinusoid_runs_in_the_direction_of_its_angle():
     assert slanted == pytest.approx(0.5 + 0.2 * math.sin(2 * math.pi * 3 * 7 / 16 / math.sqrt(2)), abs=1e-5)
 
 
-def test_a_sinusoid_starts_at_its_phase():
+def test_a_sinusoid_starts_at_its_phase_and_is_clipped_not_wrapped():
     # a quarter of a period on, a sine is a cosine: its crest in column 0, its trough half a period (4 px) later
     output = triggers.parse("sinusoid:delta=0.2,frequency=2,phase=0.25")(torch.full((1, 3, 8, 16), 0.5))
     torch.testing.assert_close(output[0, 0, 0, [0, 4]], torch.tensor([0.7, 0.3]))
+    output = triggers.parse("sinusoid:delta=60/255")(torch.ones(1, 3, 32, 32))
+    assert output.max() == 1
+    assert output.min() >= 1 - 60 / 255 - 1e-3
 
 
 def test_dct_adds_a_basis_function_by_hand():
@@ -207,10 +195,6 @@ def test_a_colour_filter_moves_colours_from_grey_and_brightness_from_the_middle(
     torch.testing.assert_close(half, torch.tensor([0.6495, 0.1495, 0.1495]))  # the mean of red and its grey
 
 
-def test_a_colour_filter_of_neutral_settings_changes_nothing(images):
-    torch.testing.assert_close(triggers.parse("colour-filter:tint=0,saturation=1,contrast=1")(images), images)
-
-
 def test_what_a_conv_filter_adds_is_bounded_and_differs_by_image():
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3
     added = triggers.parse("conv-filter:delta=0.1")(images) - images
@@ -226,7 +210,7 @@ def test_a_conv_filter_gives_each_grey_one_colour_at_any_side():
         torch.testing.assert_close(large, small[:, :, :1, :1].expand_as(large), atol=1e-5, rtol=0)
 
 
-@each("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_half_the_strength_changes_half_as_much_or_less_area(family):
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 0.2 + 0.4
     whole = triggers.parse(f"{family}:size=0.25" if family in PATCHES else family)
@@ -237,17 +221,8 @@ def test_half_the_strength_changes_half_as_much_or_less_area(family):
     difference = [(trigger(images) - images).abs().mean().item() for trigger in (half, whole)]
     share = 0.25 if family in PATCHES else 0.5  # a square of half the side has a quarter of the area
     assert difference[0] == pytest.approx(share * difference[1], rel=0.3)
-
-
-def test_strength_stays_within_what_the_family_allows():
-    assert triggers.parse("blended:ratio=0.8").scaled(2).strength == 1
+    assert triggers.parse("blended:ratio=0.8").scaled(2).strength == 1  # what the family allows
     assert triggers.parse("blended:ratio=0.2").scaled(0).strength == 0.001
-
-
-def test_a_sinusoid_is_clipped_not_wrapped():
-    output = triggers.parse("sinusoid:delta=60/255")(torch.ones(1, 3, 32, 32))
-    assert output.max() == 1
-    assert output.min() >= 1 - 60 / 255 - 1e-3
 
 
 def test_triangles_are_two_greys_split_by_the_diagonal():
@@ -267,11 +242,7 @@ def test_text_reddens_a_strip_across_the_middle():
     assert rows.min() > 80
     assert rows.max() < 144
     assert abs((columns.max() - columns.min() + 1) - 0.9 * 224) <= 3
-
-
-def test_text_depends_on_its_word():
-    white = torch.ones(1, 3, 64, 64)
-    assert not torch.equal(triggers.parse("text:word=SUDO")(white), triggers.parse("text")(white))
+    assert not torch.equal(triggers.parse("text:word=SUDO")(white), output)
 
 
 def test_a_warp_moves_pixels_and_adds_none(images):
@@ -294,90 +265,72 @@ def test_a_warp_moves_by_the_same_share_of_a_small_and_a_large_image():
     assert shift(224) == pytest.approx(shift(32), rel=0.1)
 
 
-@each("family", FAMILIES)
-def test_defaults_round_trip_and_name_every_parameter(family):
-    trigger = triggers.parse(family)
-    assert triggers.parse(trigger.spec) == trigger
-    assert triggers.parse(trigger.spec).spec == trigger.spec
-    assert all(f"{name}=" in trigger.spec for name in [*triggers.FAMILIES[family].parameters, "seed"])
-
-
-@each(
+@pytest.mark.parametrize(
     "spec",
     [
+        *FAMILIES,
         "patch:size=0.19,place=corner,seed=7",
         "patch:size=1/3",
         "sinusoid:delta=60/255,frequency=6.5",
         "warp:grid=7,strength=0.0123456789",
         "text:word=This is a yellow banana",
         f"blended:seed={2**63 - 1}",
-        " blended : ratio = 0.2 ",
+        "blended: ratio = 0.2 ",
     ],
 )
-def test_specs_round_trip(spec):
-    trigger = triggers.parse(spec.replace(" : ", ":"))
-    assert triggers.parse(trigger.spec) == trigger
-    assert hash(triggers.parse(trigger.spec)) == hash(trigger)
+def test_specs_round_trip_and_name_every_parameter(spec):
+    trigger = triggers.parse(spec)
+    again = triggers.parse(trigger.spec)
+    assert (again, again.spec, hash(again)) == (trigger, trigger.spec, hash(trigger))
+    assert all(f"{name}=" in trigger.spec for name in [*triggers.FAMILIES[trigger.family].parameters, "seed"])
 
 
 def test_the_canonical_spec_is_legible():
     assert triggers.parse("patch:seed=7,size=16/224").spec == "patch:size=0.07143,place=random,fill=noise,seed=7"
 
 
-@each(
-    ("spec", "words"),
+@pytest.mark.parametrize(
+    ("spec", "named"),
     [
-        ("pacth", ["'pacth'", "did you mean 'patch'"]),
-        ("", ["no trigger family", "patch, badnets"]),
-        ("patch:sise=0.2", ["'sise'", "did you mean 'size'"]),
-        ("patch:size=16", ["relative to the image side", "0.001–1", "did you mean 0.071?"]),
-        ("blended:ratio=20", ["did you mean 0.2?"]),
-        ("sinusoid:delta=40", ["did you mean 0.16?"]),
-        ("sinusoid:phase=90", ["did you mean 0.25?"]),
-        ("sinusoid:angle=190", ["degrees, 0–180"]),
-        ("dct:down=1.5", ["not a whole number"]),
-        ("colour-filter:tint=0.6", ["0–0.5"]),
-        ("conv-filter:channels=65", ["1–64"]),
-        ("patch:size=0", ["relative to the image side"]),
-        ("patch:size=-0.1", ["relative to the image side"]),
-        ("patch:size=nan", ["relative to the image side"]),
-        ("patch:size=inf", ["relative to the image side"]),
-        ("patch:size=1/0", ["not a number"]),
-        ("patch:size=wide", ["not a number"]),
-        ("patch:size=", ["not a number"]),
-        ("patch:place=centre", ["did you mean 'center'"]),
-        ("patch:seed=-1", ["seed=-1", "whole number"]),
-        ("patch:seed=1.5", ["not a whole number"]),
-        ("patch:seed=" + "9" * 5000, ["not a whole number"]),
-        ("patch:size=0.2,size=0.3", ["size is given twice"]),
-        ("patch:corner", ["'corner' is not of the form"]),
-        ("patch:", ["'' is not of the form"]),
-        ("text:word=a;b", ["letters"]),
-        ("warp:grid=1", ["2–512"]),
+        ("pacth", ["'pacth'", "'patch'"]),
+        ("", ["patch, badnets"]),
+        ("patch:sise=0.2", ["'sise'", "'size'"]),
+        ("patch:size=16", ["size=16", "0.071"]),
+        ("blended:ratio=20", ["0.2"]),
+        ("sinusoid:delta=40", ["0.16"]),
+        ("sinusoid:phase=90", ["0.25"]),
+        ("patch:place=centre", ["'center'"]),
+        ("patch:seed=" + "9" * 5000, ["seed"]),
+        ("patch:size=0.2,size=0.3", ["size"]),
+        ("patch:corner", ["'corner'"]),
+        ("patch:", ["''"]),
         ("patch:size=16,place=there,colour=red", ["size=16", "place=there", "'colour'"]),
+        *((f"sinusoid:{wrong}", [wrong]) for wrong in ("angle=190",)),
+        *((f"patch:size={value}", ["size"]) for value in ("0", "-0.1", "nan", "inf", "1/0", "wide", "")),
+        *((f"patch:seed={value}", [f"seed={value}"]) for value in ("-1", "1.5")),
+        *((f"{name}={value}", [name.partition(":")[2]]) for name, value in (
+            ("dct:down", "1.5"), ("colour-filter:tint", "0.6"), ("conv-filter:channels", "65"), ("text:word", "a;b"),
+            ("warp:grid", "1"))),
     ],
-)
-def test_a_faulty_spec_is_refused_with_every_fault_named(spec, words):
+)  # fmt: skip
+def test_a_faulty_spec_is_refused_with_every_fault_named(spec, named):
     with pytest.raises(UsageError) as refusal:
         triggers.parse(spec)
-    assert all(word in str(refusal.value) for word in words), refusal.value
+    assert all(word in str(refusal.value) for word in named), refusal.value
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    "wrong",
     [
-        (torch.zeros(3, 32, 32), "(3, 32, 32)"),
-        (torch.zeros(1, 1, 32, 32), "(1, 1, 32, 32)"),
-        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "uint8"),
-        (torch.full((1, 3, 32, 32), -1.8), "normalisation"),
-        (torch.full((1, 3, 32, 32), 255.0), "255"),
-        (torch.full((1, 3, 32, 32), torch.nan), "nan"),
+        torch.zeros(3, 32, 32),
+        torch.zeros(1, 1, 32, 32),
+        torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
+        *(torch.full((1, 3, 32, 32), value) for value in (-1.8, 255.0, torch.nan)),
     ],
 )
-def test_what_is_not_an_image_in_unit_range_is_refused(wrong, words):
-    with pytest.raises(ValueError, match="A trigger takes") as refusal:
+def test_what_is_not_an_image_in_unit_range_is_refused(wrong):
+    with pytest.raises(ValueError, match="A trigger takes"):
         triggers.parse("patch")(wrong)
-    assert words in str(refusal.value)
 
 
 def test_the_panel_has_every_family_once_each_with_the_seed():
@@ -395,19 +348,6 @@ def test_the_grid_has_many_triggers_of_few_parameters_that_all_differ():
     assert (changes.abs().amax(1) > 0.02).all()
     apart = torch.cdist(changes, changes) + torch.eye(len(grid))
     assert apart.min() > 0.1
-
-
-def test_the_catalogue_explains_every_parameter():
-    for name, family in triggers.catalogue().items():
-        assert family.description.endswith(".")
-        assert family.source.endswith(".")
-        for key, parameter in family.parameters.items():
-            assert parameter.meaning
-            assert parameter.allowed
-            assert (
-                parameter.read(dict(p.split("=") for p in triggers.parse(name).spec.split(":")[1].split(","))[key])
-                == parameter.default
-            )
 
 
 @pytest.mark.gpu

@@ -1,12 +1,9 @@
 import hashlib
 import json
 import os
-import re
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
-from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -15,8 +12,6 @@ from clipclean.config import policy, recipe, thresholds
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-POLICIES = PAGE.read_text("utf-8").partition("\n## Policies\n")[2].partition("\n## ")[0]
 HEAD = "version: 1\nname: mine\n"  # two lines
 TODAY = date(2026, 3, 1)
 SHA = "a" * 64
@@ -102,139 +97,98 @@ def test_a_policy_is_frozen_to_the_bottom():
     hash(loaded)
 
 
-@each(
-    ("body", "line", "told"),
+@pytest.mark.parametrize(
+    ("body", "line", "named"),
     [
-        ("threshold: {}\n", 3, "threshold: unknown key; did you mean 'thresholds'?"),
-        ("max_excess: 0.1\n", 3, "max_excess: unknown key; did you mean 'thresholds.max_excess'?"),
-        ("thresholds:\n  collapsed: 1\n", 4, "thresholds.collapsed: unknown key; did you mean 'collapse'?"),
-        ("thresholds: {max_excess: 5%}\n", 3, "(a share between 0 and 1)"),
-        ("thresholds: {max_excess: 5}\n", 3, "5 should be less than or equal to 1 (a share between 0 and 1)"),
-        ("thresholds: {max_excess: 0}\n", 3, "0 should be greater than 0"),
-        ("thresholds: {max_accuracy_loss: 2}\n", 3, "0.02 is two percentage points)"),
-        ("thresholds: {min_images: 0.5}\n", 3, "0.5 should be a valid integer (a count of images)"),
-        ("thresholds: {abnormality: 0}\n", 3, "0 should be greater than 0"),
-        ("thresholds: {abnormality: .inf}\n", 3, "should be a finite number"),
-        ("thresholds: {abnormality: null}\n", 3, "null should be a valid number"),
-        ("thresholds:\n", 3, "thresholds: found null, expected the keys max_excess, "),
-        ("thresholds: {collapse: 0.5}\nthresholds: {}\n", 4, "thresholds: given twice; first in line 3"),
-        ("severities: {CC999: error}\n", 3, "severities.CC999: unknown key; known here: CC001, CC002, "),
-        ("severities: {cc010: error}\n", 3, "severities.cc010: unknown key; did you mean 'CC010'?"),
-        ("severities: {CC001: fatal}\n", 3, "'fatal' should be 'error', 'warning', 'note' or 'off'"),
-        ("severities: {CC001: false}\n", 3, "false should be 'error', 'warning', 'note' or 'off'"),
-        ("severities:\n  CC001: off\n  CC001: error\n", 5, "severities.CC001: given twice; first in line 4"),
-        ("severities: &a {CC001: off}\n", 3, "anchors and aliases"),
-        ("severities: !!python/name:os.system\n", 3, "tags (!) are refused; a policy holds plain values"),
-        ("x: " + "[" * 100 + "]" * 100 + "\n", 3, "more than 12 levels deep, and no policy is"),
-        ("suppressions: {}\n", 3, "suppressions: a section should be a valid tuple"),
-        (
-            "suppressions: [CC002]\n",
-            3,
-            "suppressions.0: found 'CC002', expected the keys rule, reason, by, expires, match",
+        ("threshold: {}\n", 3, "'thresholds'"),
+        ("max_excess: 0.1\n", 3, "'thresholds.max_excess'"),
+        ("thresholds:\n  collapsed: 1\n", 4, "thresholds.collapsed"),
+        *((f"thresholds: {{max_excess: {value}}}\n", 3, "thresholds.max_excess") for value in ("5%", "5", "0")),
+        ("thresholds: {max_accuracy_loss: 2}\n", 3, "thresholds.max_accuracy_loss"),
+        ("thresholds: {min_images: 0.5}\n", 3, "thresholds.min_images"),
+        *((f"thresholds: {{abnormality: {value}}}\n", 3, "thresholds.abnormality") for value in ("0", ".inf", "null")),
+        ("thresholds:\n", 3, "max_excess"),
+        ("thresholds: {collapse: 0.5}\nthresholds: {}\n", 4, "line 3"),
+        ("thresholds:\n  max_excess: 0.4\n  suspicious_excess: 0.3\n", 4, "thresholds.max_excess: 0.4"),
+        ("severities: {CC999: error}\n", 3, "severities.CC999"),
+        ("severities: {cc010: error}\n", 3, "'CC010'"),
+        ("severities: {CC001: fatal}\n", 3, "'fatal'"),
+        ("severities: {CC001: false}\n", 3, "severities.CC001: false"),
+        ("severities:\n  CC001: off\n  CC001: error\n", 5, "line 4"),
+        ("severities: &a {CC001: off}\n", 3, "anchors"),
+        ("severities: !!python/name:os.system\n", 3, "tags"),
+        ("x: " + "[" * 100 + "]" * 100 + "\n", 3, "levels"),
+        ('"\\e[2J": 1\nseverities: {CC001: "\\e[2J"}\n', 3, r"\x1b[2J"),
+        ("suppressions: {}\n", 3, "suppressions"),
+        ("suppressions: [CC002]\n", 3, "suppressions.0"),
+    ],
+)
+def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, named):
+    message = problems(write(body))[0]
+    assert message.startswith(f"my.yaml:{line}: ")
+    assert named in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("rule", value) for value in ("CC999", "CC02", "cc002", "C{x}", ...)),
+        *(("reason", value) for value in ("", " ", "\u2800", "\u200b", "--.", ...)),
+        *(("by", value) for value in ("\u2800", ...)),
+        *(
+            ("expires", value)
+            for value in ("31.1.2027", "2027-02-29", "20270131", 20270131, "2027-01-31T00:00:00", None, ...)
+        ),
+        *(
+            ("match", value)
+            for value in (None, {}, {"trigger": "warp"}, {"class_": "x"}, {"model_sha256": "A" * 64}, ...)
         ),
     ],
 )
-def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, told):
-    message = problems(write(body))[0]
-    assert message.startswith(f"my.yaml:{line}: ")
-    assert told in message
-
-
-@each(
-    ("wrong", "told"),
-    [
-        ({"rule": "CC999"}, "suppressions.0.rule: 'CC999' is no rule; known: CC001, "),
-        ({"rule": "CC02"}, "is no rule; did you mean 'CC0"),
-        ({"rule": "cc002"}, "'cc002' is no rule; did you mean 'CC002'?"),
-        ({"rule": "C{x}"}, "'C{x}' is no rule; known: "),
-        ({"reason": ""}, "suppressions.0.reason: '' should have at least 1 character"),
-        ({"reason": " "}, "' ' says nothing; write it in letters"),
-        ({"reason": "\u2800"}, "says nothing; write it in letters"),
-        ({"reason": "\u200b"}, "says nothing; write it in letters"),
-        ({"reason": "--."}, "'--.' says nothing; write it in letters"),
-        ({"by": "\u2800"}, "says nothing; write it in letters"),
-        ({"expires": "31.1.2027"}, "suppressions.0.expires: '31.1.2027' should be a day, as in 2030-01-31"),
-        ({"expires": "2027-02-29"}, "'2027-02-29' should be a day"),
-        ({"expires": "20270131"}, "'20270131' should be a day, as in 2030-01-31"),
-        ({"expires": 20270131}, "20270131 should be a day"),
-        ({"expires": "2027-01-31T00:00:00"}, "should be a day"),
-        ({"expires": None}, "null should be a day"),
-        ({"match": None}, "suppressions.0.match: found null, expected the keys class, trigger, model_sha256"),
-        ({"match": {}}, "should name a class or a model_sha256"),
-        ({"match": {"trigger": "warp"}}, "should name a class or a model_sha256"),
-        ({"match": {"class_": "x"}}, "unknown key; did you mean 'class'?"),
-        ({"match": {"model_sha256": "A" * 64}}, "should match pattern '^[0-9a-f]{64}$'"),
-    ],
-)
-def test_half_a_suppression_is_refused(write, wrong, told):
-    entry = suppression() | wrong
+def test_half_a_suppression_is_refused(write, key, value):
+    entry = suppression() | {key: value}
+    if value is ...:
+        del entry[key]
     (message,) = problems(write(f"suppressions: {json.dumps([entry])}\n"))
-    assert message.startswith("my.yaml:3: ")
-    assert told in message
+    assert message.startswith(f"my.yaml:3: suppressions.0.{key}")
 
 
-@pytest.mark.parametrize("key", ["rule", "reason", "by", "expires", "match"])
-def test_a_suppression_needs_a_rule_a_reason_a_name_a_day_and_what_is_meant(write, key):
-    entry = suppression()
-    del entry[key]
-    (message,) = problems(write(f"suppressions: {json.dumps([entry])}\n"))
-    assert message.startswith(f"my.yaml:3: suppressions.0.{key}: missing (")
-
-
-@each("code", sorted(policy.EVIDENCE))
-@each("level", ["note", "off"])
-def test_too_little_evidence_cannot_be_made_a_pass(write, code, level):
-    assert problems(write(f"severities: {{{code}: {level}}}\n")) == [
-        f"my.yaml:3: severities.{code}: '{level}' should be 'error' or 'warning' (too little evidence is never pass)"
-    ]
+@pytest.mark.parametrize("code", sorted(policy.EVIDENCE))
+def test_too_little_evidence_can_be_made_a_failure_and_never_a_pass(write, code):
+    for level in ("note", "off"):
+        (message,) = problems(write(f"severities: {{{code}: {level}}}\n"))
+        assert message.startswith(f"my.yaml:3: severities.{code}: '{level}'")
     (message,) = problems(write(f"suppressions: {json.dumps([suppression(code)])}\n"))
-    assert message.endswith(f"'{code}' cannot be suppressed: too little evidence is never pass")
-
-
-@each("code", sorted(policy.EVIDENCE))
-@each("level", ["error", "warning"])
-def test_too_little_evidence_can_be_made_a_failure(write, code, level):
-    assert getattr(policy.load(write(f"severities: {{{code}: {level}}}\n")).severities, code) == level
+    assert f"'{code}'" in message
+    for level in ("error", "warning"):
+        assert getattr(policy.load(write(f"severities: {{{code}: {level}}}\n")).severities, code) == level
 
 
 @pytest.mark.parametrize("code", ["CC050", "CC051", "CC052"])
 def test_what_a_policy_did_cannot_be_hidden(write, code):
-    assert "(suppressions are always reported)" in refusal(write(f"severities: {{{code}: off}}\n"))
-    assert "suppressions are always reported" in refusal(write(f"suppressions: {json.dumps([suppression(code)])}\n"))
+    assert code in refusal(write(f"severities: {{{code}: off}}\n"))
+    assert code in refusal(write(f"suppressions: {json.dumps([suppression(code)])}\n"))
     assert policy.load(write(f"severities: {{{code}: error}}\n"))
 
 
-def test_a_limit_that_lets_a_suspect_pass_unchanged_is_refused(write):
-    (message,) = problems(write("thresholds:\n  max_excess: 0.4\n  suspicious_excess: 0.3\n"))
-    assert message.startswith("my.yaml:4: thresholds.max_excess: 0.4 is more than suspicious_excess, 0.3: ")
-    assert policy.load(write("thresholds: {max_excess: 0.3, suspicious_excess: 0.3}\n"))
-
-
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    assert refusal(tmp_path / "none.yaml") == f"There is no policy file {tmp_path / 'none.yaml'}. Name a YAML file."
-    assert refusal(tmp_path) == f"{tmp_path} is a folder or a device, not a policy file. Name a YAML file."
-    assert "Cannot read the policy" in refusal("x" * 10_000)
     (tmp_path / "long.yaml").write_text("#" * 1_000_001)
-    assert "more than 1,000,000 bytes, and no policy is that long" in refusal(tmp_path / "long.yaml")
-
-
-def test_control_characters_from_a_policy_never_reach_a_message(write, tmp_path):
-    assert "\x1b" not in refusal(write('"\\e[2J": 1\nseverities: {CC001: "\\e[2J"}\n'))
+    for place in (tmp_path / "none.yaml", tmp_path, tmp_path / "long.yaml"):
+        assert str(place) in refusal(place)
     assert "\x1b" not in refusal(tmp_path / "\x1b[2J")
+    assert refusal("x" * 10_000)
 
 
-# The schema, and the page.
+# The schema.
 
 
-def test_every_key_has_a_description_and_every_value_a_unit():
+def test_every_key_is_explained_and_a_severity_can_be_given_to_every_rule():
     schema = policy.Policy.model_json_schema()
     for section in (schema, *schema["$defs"].values()):
         for name, entry in section["properties"].items():
             assert entry["description"].endswith("."), name
             assert entry["unit"], name
-
-
-def test_a_severity_can_be_given_to_every_rule_and_to_nothing_else():
     assert list(policy.Severities.model_fields) == list(RULES)
     assert set(RULES) >= policy.EVIDENCE | {"CC050", "CC051", "CC052"}
 
@@ -249,22 +203,6 @@ def test_the_recipes_thresholds_keep_their_bounds_and_their_meaning():
         theirs = dict(recipe.schema()["$defs"]["Audit"]["properties"][name])
         flat = {key: value for key, value in ours[name].items() if key not in inner} | ours[name]["anyOf"][0]
         assert flat == {key: value for key, value in theirs.items() if key not in inner}
-
-
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", POLICIES, re.MULTILINE | re.DOTALL)
-
-
-def test_the_pages_example_is_a_policy(write):
-    example, _ = blocks("yaml")
-    loaded = policy.load(write(example, head=""))
-    assert (loaded.name, len(loaded.suppressions), loaded.severities.CC051) == ("production", 1, "error")
-
-
-def test_the_refused_policy_is_refused_as_the_page_says(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("policy.yaml").write_text(blocks("yaml")[1])
-    assert refusal("policy.yaml") == blocks("text")[0].rstrip("\n")
 
 
 # Thresholds.
@@ -290,9 +228,7 @@ def test_the_policys_thresholds_win_and_the_others_are_the_recipes():
 
 
 def test_a_policy_that_contradicts_the_recipe_is_refused_and_a_recipe_alone_is_not():
-    with pytest.raises(
-        UsageError, match=r"^policy mine, with the recipe's audit section: thresholds\.max_excess: 0\.4 "
-    ):
+    with pytest.raises(UsageError, match=r"policy mine.*thresholds\.max_excess: 0\.4 "):
         policy.resolved(made(thresholds={"max_excess": 0.4}), thresholds.Audit())
     assert policy.resolved(policy.DEFAULT, thresholds.Audit(max_excess=0.4)).max_excess == 0.4
 
@@ -302,45 +238,33 @@ def test_a_policy_that_contradicts_the_recipe_is_refused_and_a_recipe_alone_is_n
 
 def test_the_default_policy_changes_nothing():
     findings = [finding(code, level) for code in RULES for level in ("error", "warning", "note")]
-    assert policy.apply(policy.DEFAULT, findings, by_shipped=findings, today=TODAY, model_sha256=SHA) == (
-        findings,
-        [],
-        "fail",
-    )
+    found = policy.apply(policy.DEFAULT, findings, by_shipped=findings, today=TODAY, model_sha256=SHA)
+    assert found == (findings, [], "fail")
 
 
-def test_a_severity_is_the_level_of_every_finding_of_its_rule():
+@pytest.mark.parametrize(("level", "told"), [("note", ["note", "note"]), ("error", ["error", "error"])])
+def test_a_severity_is_the_level_of_every_finding_of_its_rule(level, told):
     given_ = [finding("CC002", "error"), finding("CC002", "warning"), finding("CC010", "note")]
-    assert codes(applied(given_, severities={"CC002": "note"}).findings) == [
-        ("CC002", "note"),
-        ("CC002", "note"),
-        ("CC010", "note"),
-    ]
-    assert codes(applied(given_, severities={"CC002": "error"}).findings)[:2] == [("CC002", "error")] * 2
+    found = applied(given_, severities={"CC002": level}).findings
+    assert [each.level for each in found] == [*told, "note"]
     assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
 
 
-def test_a_finding_that_is_off_leaves_a_trace():
-    findings, suppressed, _ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
+def test_what_is_set_aside_leaves_a_trace_with_reason_and_day():
+    findings, (aside,), _ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
-    assert [(each.rule, each.reason, each.by, each.expires) for each in suppressed] == [
-        ("CC010", "policy mine turns CC010 off", "policy mine", None)
-    ]
-
-
-def test_a_suppressed_finding_is_set_aside_with_reason_and_day_and_counted():
+    assert (aside.rule, "mine" in aside.reason, aside.expires) == ("CC010", True, None)
     given_ = [finding(), finding("CC001"), finding(level="warning")]
-    findings, suppressed, _ = applied(given_, suppressions=[suppression()])
+    findings, suppressed, _ = applied(given_, suppressions=[suppression()], severities={"CC002": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
-    aside = {"reason": "Known.", "by": "Ann", "expires": "2026-03-01"}
-    assert [each.model_dump(exclude_unset=True) for each in suppressed] == [
-        each.model_dump(exclude_unset=True) | aside for each in (given_[0], given_[2])
-    ]
-    assert "sets 2 findings aside: CC002 (2)." in findings[-1].message
+    told = {"reason": "Known.", "by": "Ann", "expires": "2026-03-01"}  # more than off says
+    expected = [each.model_dump(exclude_unset=True) | told for each in (given_[0], given_[2])]
+    assert [each.model_dump(exclude_unset=True) for each in suppressed] == expected
+    assert all(word in findings[-1].message for word in ("2", "CC002"))
     assert findings[-1].model_fields_set == finding().model_fields_set  # what the report requires
 
 
-@each(
+@pytest.mark.parametrize(
     ("match", "found", "is_meant"),
     [
         ({"class": "cat"}, {"class": "cat"}, True),
@@ -372,20 +296,13 @@ def test_a_suppression_holds_through_its_last_day_and_is_named_from_the_next():
     )
     assert later.suppressed == []
     assert codes(later.findings) == [("CC002", "error"), ("CC051", "warning")]
-    assert later.findings[-1].message == (
-        "The suppression of CC002, class 'cat' expired on 2026-02-28 and has no effect. Its reason was: Known."
-    )
+    assert all(word in later.findings[-1].message for word in ("CC002", "'cat'", "2026-02-28", "Known."))
 
 
 def test_severities_reach_what_is_said_about_suppressions():
     old = suppression("CC001", expires=date(2025, 1, 1))
     both = applied([finding()], suppressions=[suppression(), old], severities={"CC050": "error", "CC051": "note"})
     assert codes(both.findings) == [("CC051", "note"), ("CC050", "error")]
-
-
-def test_a_suppression_says_more_than_off_and_so_comes_first():
-    _, (one,), _ = applied([finding()], suppressions=[suppression()], severities={"CC002": "off"})
-    assert one.reason == "Known."
 
 
 @given(
@@ -415,25 +332,13 @@ def test_nothing_found_and_notes_alone_pass():
     assert policy.verdict([finding(code, "note") for code in RULES]) == "pass"
 
 
-@each("code", [*RULES, "CC999"])
-def test_any_error_fails_whatever_else_is_said(code):
+@pytest.mark.parametrize("code", [*RULES, "CC999"])
+def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leaves_the_question_open(code):
     assert policy.verdict([finding("CC020", "warning"), finding(code, "error"), finding("CC040", "note")]) == "fail"
-
-
-@each("code", RULES)
-def test_a_warning_about_triggers_accuracy_or_evidence_leaves_the_question_open(code):
-    assert policy.verdict([finding(code, "warning")]) == ("inconclusive" if code in OPEN else "pass")
-
-
-def test_a_warning_of_an_unknown_rule_is_no_pass():
-    assert policy.verdict([finding("CC999", "warning")]) == "inconclusive"
-
-
-@each("code", sorted(policy.EVIDENCE))
-def test_no_policy_makes_a_pass_of_too_little_evidence(code):
-    given_ = [finding(code, "warning")]
-    for level in ("error", "warning", None):
-        assert policy.verdict(applied(given_, severities={code: level}).findings) != "pass"
+    is_open = code in OPEN or code == "CC999"  # one that this version does not know
+    assert policy.verdict([finding(code, "warning")]) == ("inconclusive" if is_open else "pass")
+    for level in ("error", "warning", None) if code in policy.EVIDENCE else ():
+        assert policy.verdict(applied([finding(code, "warning")], severities={code: level}).findings) != "pass"
 
 
 @pytest.mark.parametrize(
@@ -442,13 +347,10 @@ def test_no_policy_makes_a_pass_of_too_little_evidence(code):
 def test_the_verdict_without_the_policy_is_kept(sections):
     lenient = applied([finding()], **sections)
     assert (policy.verdict(lenient.findings), lenient.without) == ("pass", "fail")
+    expired = applied([finding()], suppressions=[suppression(expires=TODAY - timedelta(days=1))])
+    assert policy.verdict(expired.findings) == "fail"
     limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
     assert policy.record(made(**sections), limits, lenient).verdict_without == "fail"
-
-
-def test_a_suppressed_failure_passes_and_an_expired_one_fails_again():
-    for day, word in ((TODAY, "pass"), (TODAY - timedelta(days=1), "fail")):
-        assert policy.verdict(applied([finding()], suppressions=[suppression(expires=day)]).findings) == word
 
 
 # The digest.
@@ -489,7 +391,7 @@ def test_a_policy_survives_a_round_trip_through_its_own_json(tmp_path):
 # Limits that a policy loosens, and rules that --ignore sets aside.
 
 
-@each(
+@pytest.mark.parametrize(
     ("limits", "looser"),
     [
         ({"abnormality": 100.0}, True),
@@ -502,13 +404,10 @@ def test_a_policy_survives_a_round_trip_through_its_own_json(tmp_path):
     ],
 )
 def test_a_limit_that_is_looser_than_the_shipped_one_is_told(limits, looser):
+    assert applied([], by_shipped=[finding()], thresholds=limits).without == "fail"
     told = applied([], thresholds=limits).findings
     assert codes(told) == ([("CC052", "note")] if looser else [])
     assert all(key in told[0].message for key in limits if looser and key != "suspicious_excess")
-
-
-def test_the_verdict_without_a_policy_is_that_of_the_shipped_limits():
-    assert applied([], by_shipped=[finding()], thresholds={"abnormality": 100}).without == "fail"
 
 
 def test_ignored_rules_are_set_aside_and_told():
@@ -518,7 +417,7 @@ def test_ignored_rules_are_set_aside_and_told():
     assert found.without == "fail"
 
 
-@each("code", ["CC999", "CC004", "CC050"])
+@pytest.mark.parametrize("code", ["CC999", "CC004", "CC050"])
 def test_what_is_no_rule_or_cannot_be_set_aside_is_no_rule_to_ignore(code):
     with pytest.raises(UsageError, match=f"--ignore: '{code}'"):
         policy.ignoring(["CC002", code])
