@@ -54,21 +54,28 @@ def test_the_new_file_is_not_seen_before_it_is_whole(tmp_path):
     assert place.read_bytes() == b"new"
 
 
-def test_a_full_disk_is_told_as_such_and_other_failures_by_their_reason(tmp_path):
-    full = files.cannot_write(tmp_path, OSError(errno.ENOSPC, "x"))
-    assert str(full).startswith(f"No space left while writing {tmp_path}. Free some space")
-    assert os.strerror(errno.EACCES) in str(files.cannot_write(tmp_path, OSError(errno.EACCES, "x")))
-    assert "told" in str(files.cannot_write(tmp_path, OSError("told")))
-    assert {full.exit_code} == {5}
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.ENOSPC, "x"), "space"),
+        (OSError(errno.EACCES, "x"), os.strerror(errno.EACCES)),
+        (OSError("told"), "told"),
+    ],
+)
+def test_a_failure_to_write_is_told_with_its_reason_and_its_place(tmp_path, error, named):
+    told = files.cannot_write(tmp_path, error)
+    assert told.exit_code == 5
+    assert named in str(told)
+    assert str(tmp_path) in str(told)
 
 
 def test_a_missing_folder_is_a_resource_error(tmp_path):
-    with pytest.raises(ResourceError, match="Choose another place"):
+    with pytest.raises(ResourceError):
         files.write_text(tmp_path / "none" / "a", "x")
 
 
 def test_a_folder_in_which_nothing_can_be_written_is_told_by_the_path_that_was_asked_for(tmp_path):
     files.check_writable(tmp_path, tmp_path / "out")
-    with pytest.raises(ResourceError, match="Cannot write out"):
+    with pytest.raises(ResourceError, match="out"):
         files.check_writable(tmp_path / "none", Path("out"))
     assert not list(tmp_path.iterdir())

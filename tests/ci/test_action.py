@@ -1,17 +1,20 @@
-import itertools
+"""The GitHub action and the GitLab template: their scripts run here as a runner would run them."""
+
 import re
 
 import pytest
 import yaml
 from ci.gates import HOSTILE, ROOT
 
-from ci import gates, pages
+from ci import gates
 
 SOURCE = (ROOT / "action.yml").read_text(encoding="utf-8")
 ACTION = yaml.safe_load(SOURCE)
 STEPS = ACTION["runs"]["steps"]
-PINNED = re.compile(r"uses: +([\w./-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+$")
-FETCH_PYTHON, CACHE, INSTALL, AUDIT, KEEP, SEND, COMMENT = STEPS
+INSTALL, AUDIT, COMMENT = (step for step in STEPS if "run" in step)
+PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+TEMPLATE = yaml.safe_load((ROOT / "ci" / "gitlab.yml").read_text(encoding="utf-8"))
+READ = set(re.findall(r"GATE_[A-Z_]*[A-Z]", gates.GATE.read_text(encoding="utf-8")))
 
 
 @pytest.fixture
@@ -41,65 +44,33 @@ def audit(job, code=0, **inputs):
     return run_step(job, AUDIT, STUB_CODE=str(code), **given)
 
 
-def test_no_script_has_an_expression_in_it():
-    scripts = [step["run"] for step in STEPS if "run" in step]
-    assert len(scripts) == 3
-    assert not any("${{" in script for script in scripts)
-
-
-def test_every_variable_in_a_script_is_quoted():
+def test_nothing_of_an_input_is_pasted_into_a_script_and_other_actions_are_pinned_to_commits():
     for step in (INSTALL, AUDIT, COMMENT):
-        unquoted = re.sub(r'"[^"\n]*"', "", step["run"])
-        assert "$" not in unquoted
-        assert step["shell"] == "bash"
+        assert "${{" not in step["run"]
+        assert "$" not in re.sub(r'"[^"\n]*"', "", step["run"])  # every variable is quoted
+    assert TEMPLATE[".clipclean"]["script"] == ["clipclean-gate"]
+    for text in (SOURCE, PAGE):
+        for line in re.findall(r"uses:.*", text):
+            assert re.search(r"@([0-9a-f]{40} # v\d+\.\d+\.\d+$|COMMIT\b)", line), line
 
 
-def test_every_input_is_used_and_nothing_else_is():
-    used = re.findall(r"inputs\.([\w-]+)", SOURCE)
-    assert set(used) == set(ACTION["inputs"])
-
-
-def test_every_input_and_output_is_described_and_only_the_model_is_required():
+def test_every_input_is_described_used_and_named_on_the_page_with_its_default_and_the_gate_gets_all_it_reads(job):
+    assert set(re.findall(r"inputs\.([\w-]+)", SOURCE)) == set(ACTION["inputs"])
     assert all(entry["description"] for entry in [*ACTION["inputs"].values(), *ACTION["outputs"].values()])
-    assert [name for name, entry in ACTION["inputs"].items() if entry.get("required")] == ["model"]
-    assert all(isinstance(entry.get("default", ""), str) for entry in ACTION["inputs"].values())
-
-
-def test_the_step_hands_the_gate_all_that_it_reads():
-    read = set(re.findall(r"GATE_[A-Z_]*[A-Z]", gates.GATE.read_text(encoding="utf-8")))
-    assert set(AUDIT["env"]) == read | {"CLIPCLEAN_DOCS"}
-
-
-def test_other_actions_are_pinned_to_commits_with_their_version_beside_them():
-    lines = [line for line in SOURCE.splitlines() if "uses:" in line]
-    assert len(lines) == 4
-    assert all(PINNED.search(line) for line in lines)
-
-
-def test_a_tag_is_not_taken_for_a_pin():
-    assert not PINNED.search("uses: actions/checkout@v4 # v4.0.0")
-    assert not PINNED.search(f"uses: actions/checkout@{'a' * 40}")
-
-
-def test_reports_are_uploaded_after_a_failed_audit_too_and_only_if_there_are_some():
-    assert STEPS.index(AUDIT) < STEPS.index(KEEP) < STEPS.index(SEND)
-    assert KEEP["if"] == "${{ always() && inputs.upload-artifact == 'true' && steps.gate.outputs.json != '' }}"
-    assert SEND["if"] == "${{ always() && inputs.upload-sarif == 'true' && steps.gate.outputs.sarif != '' }}"
-    assert SEND["with"]["sarif_file"] == "${{ steps.gate.outputs.sarif }}"
-
-
-def test_the_outputs_are_those_that_the_gate_sets(job):
+    assert set(AUDIT["env"]) == READ | {"CLIPCLEAN_DOCS"}
+    rows = dict(re.findall(r"^\| `([\w-]+)` \|\s*`?([^`|]*?)`?\s*\|", PAGE, re.MULTILINE))
+    for name, entry in ACTION["inputs"].items():
+        if "deprecationMessage" not in entry:  # these are refused
+            assert rows[name] == entry.get("default", ""), name
+    assert set(ACTION["outputs"]) <= set(re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE))
     audit(job, model="m.pt")
     assert {name: f"${{{{ steps.gate.outputs.{name} }}}}" for name in job.told()} == {
         name: entry["value"] for name, entry in ACTION["outputs"].items()
     }
-    assert AUDIT["id"] == "gate"
 
 
 def test_the_defaults_of_the_action_are_those_of_the_gate(job):
-    from_action = audit(job, model="m.pt").arguments
-    assert from_action == job.run(GATE_MODEL="m.pt").arguments
-    assert ACTION["inputs"]["fail-on"]["default"] == "inconclusive"
+    assert audit(job, model="m.pt").arguments == job.run(GATE_MODEL="m.pt").arguments
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -134,60 +105,7 @@ def test_the_action_installs_its_own_checkout_and_nothing_from_the_workspace(job
     assert not any("index" in word for word in calls)
 
 
-def test_the_jobs_own_python_stays():
-    assert FETCH_PYTHON["with"]["update-environment"] is False
-    assert INSTALL["env"]["PYTHON"] == "${{ steps.python.outputs.python-path }}"
-    assert FETCH_PYTHON["id"] == "python"
-
-
-def test_the_page_has_every_input_with_its_default_and_every_output():
-    rows = pages.table("Input") + pages.table("Action input")
-    assert {row[0]: row[1] for row in rows} == {
-        name: entry.get("default", "")
-        for name, entry in ACTION["inputs"].items()
-        if "deprecationMessage" not in entry  # refused
-    }
-    assert [row[0] for row in pages.table("Output")] == list(ACTION["outputs"])
-
-
-def test_the_page_tells_the_results_that_the_gate_gives(job):
-    rows = pages.table("Exit code of clipclean")
-    ends = {
-        "0": ([0], ""),
-        "1": ([1], ""),
-        "4": ([4], ""),
-        "0, 1 or 4, and no report": ([0, 1, 4], "1"),
-        "any other": ([3], ""),
-    }
-    assert [row[0] for row in rows] == list(ends)
-    for end, verdict, *results in rows:
-        codes, silent = ends[end]
-        settings = ({"GATE_FAIL_ON": "inconclusive"}, {"GATE_FAIL_ON": "error"}, {"GATE_EXIT_ZERO": "true"})
-        for code, (given, told) in itertools.product(codes, zip(settings, results, strict=True)):
-            run = job.run(code=code, GATE_MODEL="m.pt", STUB_SILENT=silent, **given)
-            assert ("fails" if run.result else "continues") == told
-            assert f"gate: {verdict} (" in run.log
-
-
-def test_the_workflows_of_the_page_use_what_there_is():
-    mappings = [node for document in pages.documents() for node in pages.nodes(document)]
-    ours = [node for node in mappings if node.get("uses") == "OWNER/clipclean@COMMIT"]
-    assert ours
-    for step in ours:
-        assert set(step["with"]) <= set(ACTION["inputs"])
-        assert all(isinstance(value, str) for value in step["with"].values())
-    lines = [line for body in pages.blocks("yaml") for line in body.splitlines() if "uses:" in line]
-    assert all(PINNED.search(line) or "OWNER/clipclean@COMMIT" in line for line in lines)
-    used = re.findall(r"outputs\.([\w-]+)", "\n".join(pages.blocks("yaml")))
-    assert used
-    assert set(used) <= set(ACTION["outputs"])
-    assert not any("${{" in node.get("run", "") for node in mappings)
-
-
-def test_pip_keeps_what_it_fetches_where_the_cache_is():
-    assert CACHE["with"]["path"] == INSTALL["env"]["PIP_CACHE_DIR"]
-    assert CACHE["if"] == "${{ inputs.cache == 'true' }}"
-
+# The comment on a pull request.
 
 GH = """#!/usr/bin/env bash
 printf '%s\\0' "$@" >>../gh
@@ -196,27 +114,38 @@ for word in "$@"; do if [[ $word == body=@* ]]; then cp "${word#body=@}" ../body
 """
 
 
+def comment(job, page="# the report", *, pull="7", known=""):
+    gates.stub(job.stubs / "gh", GH)
+    (job.workspace / "report.md").write_text(page)
+    given = {"COMMENT_NAME": '") | x --> clip', "COMMENT_PAGE": "report.md", "COMMENT_PULL": pull}
+    return run_step(job, COMMENT, GITHUB_REPOSITORY="own/repo", KNOWN=known, **given).result
+
+
 @pytest.mark.parametrize(("known", "end"), [("", "issues/7/comments"), ("12\n34", "issues/comments/34")])
 def test_a_pull_request_has_one_comment_for_each_name(job, known, end):
-    gates.stub(job.stubs / "gh", GH)
-    (job.workspace / "report.md").write_text("# the report")
-    given = {"COMMENT_NAME": '") | x --> clip', "COMMENT_PAGE": "report.md", "COMMENT_PULL": "7"}
-    run = run_step(job, COMMENT, GITHUB_REPOSITORY="own/repo", KNOWN=known, **given)
-    assert run.result == 0, run.log
+    assert comment(job, known=known) == 0
     assert (job.folder / "body").read_text() == "<!-- clipclean _____x_____clip -->\n# the report"
     assert f"repos/own/repo/{end}" in (job.folder / "gh").read_text().split("\0")
 
 
-def test_a_page_that_is_too_long_for_a_comment_is_not_cut_in_the_middle(job):
-    gates.stub(job.stubs / "gh", GH)
-    (job.workspace / "report.md").write_text("x" * 60_000)
-    given = {"COMMENT_NAME": "a", "COMMENT_PAGE": "report.md", "COMMENT_PULL": "7"}
-    assert run_step(job, COMMENT, GITHUB_REPOSITORY="own/repo", KNOWN="", **given).result == 0
-    assert "too long for a comment" in (job.folder / "body").read_text()
-
-
-def test_what_is_no_number_of_a_pull_request_asks_for_nothing(job):
-    gates.stub(job.stubs / "gh", GH)
-    given = {"COMMENT_NAME": "a", "COMMENT_PAGE": "report.md", "COMMENT_PULL": "7/../../x"}
-    assert run_step(job, COMMENT, GITHUB_REPOSITORY="own/repo", **given).result == 2
+def test_a_page_that_is_too_long_is_not_cut_in_the_middle_and_what_is_no_number_asks_for_nothing(job):
+    assert comment(job, pull="7/../../x") == 2
     assert not (job.folder / "gh").exists()
+    assert comment(job, "x" * 60_000) == 0
+    assert "xx" not in (job.folder / "body").read_text()
+
+
+# GitLab.
+
+
+@pytest.mark.parametrize(("code", "silent", "result"), [(0, "", 0), (1, "", 1), (3, "", 3), (4, "", 4), (4, "1", 70)])
+def test_the_gitlab_job_has_the_exit_code_of_clipclean_and_keeps_the_reports(job, code, silent, result):
+    template = TEMPLATE[".clipclean"]
+    (job.stubs / "clipclean-gate").symlink_to(gates.GATE)
+    given = {**template["variables"], "GATE_MODEL": "my model.pt", "STUB_SILENT": silent}
+    assert job.run("bash", "-c", "\n".join(template["script"]), code=code, **given).result == result
+    (folder,) = template["artifacts"]["paths"]
+    junit = template["artifacts"]["reports"]["junit"]
+    assert template["artifacts"]["when"] == "always"
+    assert f"--report=junit={junit}\0" in (job.workspace / "arguments").read_text()
+    assert (job.workspace / folder / "report.html").is_file() == (code != 3 and not silent)

@@ -1,23 +1,15 @@
 """Checkpoints as other programs write them, tiny: each function writes one and returns what a user would name on the command line."""
 
-import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hub_cache
 import tiny
 import torch
 from safetensors.torch import save_file
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-PREPROCESS = {
-    "size": 16,
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.25, 0.25, 0.25],
-    "interpolation": "bicubic",
-    "resize_mode": "shortest",
-}
+PREPROCESS = {"size": 16, "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 ARCH = tiny.SMALL_VIT | {"quick_gelu": False}
 
 
@@ -63,15 +55,8 @@ def local_dir(folder: Path) -> Path:
 
 def cached(folder: Path) -> str:
     """A model in the cache of the Hugging Face hub, by its name."""
-    repository = folder / "hub" / "models--org--tiny"
-    blobs, snapshot = repository / "blobs", repository / "snapshots" / COMMIT
-    for place in (blobs, snapshot, repository / "refs"):
-        place.mkdir(parents=True)
     for path in local_dir(folder).iterdir():
-        blob = blobs / hashlib.sha256(path.read_bytes()).hexdigest()
-        blob.write_bytes(path.read_bytes())
-        (snapshot / path.name).symlink_to(os.path.relpath(blob, snapshot))
-    (repository / "refs" / "main").write_text(COMMIT, encoding="utf-8")
+        hub_cache.put(folder / "hub" / "models--org--tiny", path.name, path.read_bytes())
     return "hf-hub:org/tiny"
 
 
@@ -81,14 +66,8 @@ def transformers_folder(folder: Path, **settings: str) -> Path:
 
     tower = {"num_hidden_layers": 1, "hidden_act": "quick_gelu"}
     text = {**tower, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "max_position_embeddings": 8}
-    vision = {
-        **tower,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 2,
-        "image_size": 16,
-        "patch_size": 8,
-    }
+    vision = {**tower, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "image_size": 16}
+    vision["patch_size"] = 8
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
     with torch.random.fork_rng():
         torch.manual_seed(5)

@@ -52,21 +52,6 @@ def open_clip_csv(folder: Path) -> str:
     return table(folder, ("filepath", "title"), delimiter="\t", name="train.csv")
 
 
-def kaggle_csv(folder: Path) -> str:
-    return table(folder, ("image_path", "text"), delimiter=",", name="captions.csv")
-
-
-def json_lines(folder: Path) -> str:
-    return str(lines(images(folder / "lines"), ("image", "caption"), "pairs.jsonl"))
-
-
-def json_array(folder: Path) -> str:
-    images(folder / "images")
-    rows = [{"image": f"images/{name}", "caption": words} for name, words in zip(NAMES, CAPTIONS, strict=True)]
-    (folder / "pairs.json").write_text(json.dumps(rows), encoding="utf-8")
-    return str(folder / "pairs.json")
-
-
 def image_folder(folder: Path) -> str:
     """An imagefolder of the hub, with a folder for its split; its root is named."""
     lines(images(folder / "dataset" / "train"), ("file_name", "text"), "metadata.jsonl")
@@ -102,18 +87,6 @@ def parquet(folder: Path) -> str:
     return str(folder / "hub")
 
 
-def arrow(folder: Path) -> str:
-    """``save_to_disk`` of one split."""
-    place = folder / "saved"
-    place.mkdir()
-    for name in ("state.json", "dataset_info.json"):
-        (place / name).write_text("{}", encoding="utf-8")
-    made = hub_table()
-    with pa.ipc.new_stream(str(place / "data-00000-of-00001.arrow"), made.schema) as writer:
-        writer.write_table(made)
-    return str(place)
-
-
 def shards(folder: Path) -> Path:
     """Two shards of webdataset."""
     place = folder / "shards"
@@ -130,14 +103,6 @@ def shards(folder: Path) -> Path:
 
 def braces(folder: Path) -> str:
     return str(shards(folder) / "{00000..00001}.tar")
-
-
-def stars(folder: Path) -> str:
-    return str(shards(folder) / "*.tar")
-
-
-def joined(folder: Path) -> str:
-    return "::".join(str(shard) for shard in sorted(shards(folder).iterdir()))
 
 
 def img2dataset(folder: Path) -> str:
@@ -157,16 +122,10 @@ def class_folders(folder: Path) -> str:
 DATA: dict[str, Callable[[Path], str]] = {
     "captions beside": captions_beside,
     "csv of open_clip": open_clip_csv,
-    "csv of Kaggle": kaggle_csv,
-    "JSON lines": json_lines,
-    "JSON array": json_array,
     "imagefolder": image_folder,
     "COCO": coco,
     "Parquet": parquet,
-    "Arrow": arrow,
     "braces": braces,
-    "stars": stars,
-    "joined shards": joined,
     "img2dataset": img2dataset,
     "class folders": class_folders,
 }

@@ -1,4 +1,4 @@
-"""Twenty ways of a first-time user from a foreign checkpoint and their data to weights that another library loads.
+"""Eight ways of a first-time user from a foreign checkpoint and their data to weights that another library loads.
 
 Each takes at most two commands, with no option that ``--help`` does not explain, outside the source tree. The first of one command and
 the first of two run the installed clipclean as a program; the others call its ``main`` with the same words, since to start a program
@@ -41,25 +41,13 @@ class Journey(NamedTuple):
 
 JOURNEYS = [
     Journey("plain state dict", "captions beside", ("open_clip",)),
-    Journey("open_clip trainer", "csv of open_clip", ("open_clip",)),
-    Journey("half precision", "csv of Kaggle", ("onnx",)),
-    Journey("safetensors", "JSON lines", ("hf",)),
-    Journey("local-dir", "JSON array", ("open_clip",)),
-    Journey("hub cache", "imagefolder", ("open_clip",)),
-    Journey("transformers", "COCO", ("hf",)),
-    Journey("sharded transformers", "Parquet", ("hf",)),
-    Journey("transformers", "Arrow", ("open_clip",)),
-    Journey("open_clip trainer", "braces", ("hf",)),
-    Journey("local-dir", "stars", ("onnx",)),
-    Journey("safetensors", "joined shards", ("open_clip",)),
-    Journey("plain state dict", "captions beside", ("hf",)),
-    Journey("open_clip trainer", "stars", ("onnx",)),
-    Journey("hub cache", "img2dataset", ("hf",)),
-    Journey("local-dir", "class folders", ("open_clip",)),
-    Journey("transformers", "captions beside", ("open_clip", "hf")),
+    Journey("open_clip trainer", "csv of open_clip", ("hf",)),
+    Journey("half precision", "COCO", ("onnx",)),
+    Journey("safetensors", "imagefolder", ("open_clip",)),
     Journey("local-dir", "Parquet", ("open_clip",), "onnx"),
-    Journey("open_clip trainer", "COCO", ("open_clip",), "hf"),
-    Journey("sharded transformers", "imagefolder", ("open_clip",), "onnx"),
+    Journey("hub cache", "img2dataset", ("hf",)),
+    Journey("transformers", "braces", ("open_clip", "hf")),
+    Journey("sharded transformers", "class folders", ("open_clip",), "hf"),
 ]
 
 
@@ -116,23 +104,8 @@ def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads
     model = checkpoints.CHECKPOINTS[journey.checkpoint](folder)
     data = data_sets.DATA[journey.data](folder)
     classes = tiny.written(folder / "classes.txt", tiny.lines(tiny.CLASSES))
-    command = [
-        "sanitize",
-        model,
-        "-d",
-        data,
-        "-o",
-        out,
-        "--classes",
-        classes,
-        "--recipe",
-        "cleanclip@usual",
-        "--epochs",
-        30,
-        "--batch-size",
-        16,
-        "--no-panel",
-    ]
+    command = ["sanitize", model, "-d", data, "-o", out, "--classes", classes, "--recipe", "cleanclip@usual"]
+    command += ["--epochs", 30, "--batch-size", 16, "--no-panel"]
     command += ["--max-accuracy-loss", 0.5]  # random weights have no accuracy to lose
     if journey.checkpoint in checkpoints.NEEDS_ARCH:
         command += ["--arch", tiny.written(folder / "arch.json", json.dumps(checkpoints.ARCH))]
@@ -205,11 +178,10 @@ LOADED = {
 }
 
 
-def test_the_journeys_are_twenty_and_pass_through_every_format():
-    assert len(set(JOURNEYS)) == 20
+def test_the_journeys_pass_through_every_format():
     assert {journey.checkpoint for journey in JOURNEYS} == set(checkpoints.CHECKPOINTS)
     assert {journey.data for journey in JOURNEYS} == set(data_sets.DATA)
-    assert {*(name for journey in JOURNEYS for name in journey.formats)} == set(LOADED)
+    assert {name for journey in JOURNEYS for name in journey.formats} == set(LOADED)
 
 
 def test_every_option_of_the_journeys_is_explained_by_help(traveller):
