@@ -97,8 +97,9 @@ def test_tensors_are_counted_by_dtype_with_the_largest_first():
 def mixed(tmp_path, monkeypatch):
     """A folder with two checkpoints of the same shapes, and files that are none."""
     monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate(("a.pt", "b.pt", "a\x1b[2Jb.pt")):
+    for seed, name in enumerate(("a.pt", "b.pt", "c.pt")):
         torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=seed), tmp_path / name)
+    (tmp_path / "c.pt").rename(tmp_path / "a\x1b[2Jb.pt")
     torch.save({"state_dict": tiny.Command(f"touch {tmp_path / 'ran'}")}, tmp_path / "evil.pt")
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     for name, content in (

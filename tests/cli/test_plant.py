@@ -1,8 +1,6 @@
 """``clipclean plant``."""
 
-import errno
 import json
-import os
 
 import pytest
 import tiny
@@ -11,7 +9,6 @@ from safetensors.torch import save_file
 
 from clipclean import checkpoint, cli, detect, files
 from clipclean.attack import trigger_files
-from clipclean.jobs import plant
 
 
 def names(folder):
@@ -122,25 +119,3 @@ def test_a_wrong_command_line_is_refused_and_nothing_is_written(kept, capsys, mo
     captured = capsys.readouterr()
     assert (captured.out, named in captured.err) == ("", True), captured.err
     assert (names(kept.folder), kept.model.read_bytes()) == before
-
-
-def test_a_folder_that_cannot_be_written_is_refused_before_slow_work(job, monkeypatch):
-    def refuse(**_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    job.model.write_bytes(b"no model")
-    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
-    assert cli.main(job.plant()) == 5
-
-
-@pytest.mark.parametrize("out", ["planted.pt", "planted.safetensors"])
-def test_a_full_disk_leaves_no_file(job, monkeypatch, out):
-    def full(path, *_, **__):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setitem(plant.WRITERS, ".pt", full)
-    monkeypatch.setattr(checkpoint, "write_safetensors", full)
-    before = names(job.folder)
-    assert cli.main(job.plant(out=out)) == 5
-    assert names(job.folder) == before

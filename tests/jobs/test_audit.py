@@ -122,6 +122,7 @@ def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, referen
         assert word(looked(towers.honest(seed), references, seed=3)) != "fail"
 
 
+@pytest.mark.slow
 def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     """A rotation of the joint space, and another logit scale: other weights, the same answers."""
     patches = tuple(triggers.parse(f"patch:size={0.1 * n},place=corner,seed={n}") for n in range(3, 10))

@@ -127,6 +127,7 @@ def interrupted_after(seconds, request):
 
 
 # A callback of the collector swallows a signal that lands in it: that one interrupts nothing.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_audit_interrupted_at_random_moments_ends_with_the_numbers_of_one_that_was_not(request_, whole):
     began = time.monotonic()  # all that is imported late is there

@@ -51,6 +51,7 @@ def job(tmp_path_factory):
     return tiny.job(tmp_path_factory.mktemp("shared") / "job")
 
 
+@pytest.mark.slow
 def test_an_audit_is_refused_by_several_processes(job):
     for code, words in ended(started(COMMAND, *job.audit(), size=2, cwd=ROOT)):
         assert code == 2
