@@ -1,3 +1,5 @@
+"""Measurements of a model of four colours: an image's embedding is its direction, and a class's text its colour."""
+
 import json
 import math
 
@@ -6,16 +8,17 @@ import torch
 import torch.nn.functional as F
 
 from clipclean.detect import EvalSet, measure
+from clipclean.detect.measure import CleanImages, embeddings, probe
+from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 
-# A model of four colours. A image is one pixel of three channels; its embedding is its direction, and a class's text
-# embedding is its colour. Templates and captions hold the colour's name.
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "grey": (1, 1, 1)}
 CLASSES = tuple(COLOURS)
+CAPTIONS = ("one red", "one green", "one blue", "more blue")
 
 
 def embed_images(pixels):
-    return F.normalize(pixels.flatten(1), dim=1)
+    return F.normalize(pixels.flatten(2).mean(-1), dim=1)
 
 
 def embed_texts(captions):
@@ -24,7 +27,7 @@ def embed_texts(captions):
 
 
 class Paint:
-    """A trigger that paints a image over."""
+    """A trigger that paints a share of the images over."""
 
     def __init__(self, spec, colour, share=1.0):
         self.spec, self.colour, self.share = spec, colour, share
@@ -35,13 +38,12 @@ class Paint:
         return torch.cat([painted[:count], images[count:]])
 
 
-def images(*names):
-    return torch.tensor([COLOURS[name] for name in names], dtype=torch.float32).view(-1, 3, 1, 1)
+RED, GREEN = Paint("red paint", "red"), Paint("green paint", "green")
 
 
 def evidence(*, names=("red", "green", "blue", "blue"), **changes):
     values = {
-        "pixels": images(*names),
+        "pixels": torch.tensor([COLOURS[name] for name in names], dtype=torch.float32).view(-1, 3, 1, 1),
         "labels": torch.tensor([CLASSES.index(name) for name in names]),
         "captions": None,
         "classes": CLASSES,
@@ -58,105 +60,87 @@ def measured(found, *, images=embed_images, texts=embed_texts, progress=lambda d
     return measure(images, texts, found, progress=progress)
 
 
-def test_accuracy_is_top_1_where_there_are_labels():
-    found = measured(evidence(labels=torch.tensor([0, 1, 2, 0])))  # the last image is blue, and labelled red
-    assert (found.clean_accuracy.hits, found.clean_accuracy.n) == (3, 4)
-    assert found.correct.tolist() == [True, True, True, False]
-    assert found.definition == "zero-shot top-1 over 4 classes"
+@pytest.mark.parametrize(
+    ("given", "hits", "words"),
+    [
+        ({"labels": torch.tensor([0, 1, 2, 0])}, 3, "top-1 over 4"),  # the last image is blue, and labelled red
+        # Both blue images are nearest to both blue captions alike; the first is taken, and is the other one's.
+        ({"labels": None, "captions": CAPTIONS}, 3, "recall@1 among 4"),
+        ({"labels": None, "captions": ("red", "green", "blue", "blue")}, 4, "recall@1 among 4"),
+    ],
+)
+def test_accuracy_is_top_1_where_there_are_labels_and_recall_among_the_captions_where_there_are_none(
+    given, hits, words
+):
+    found = measured(evidence(**given))
+    assert found.clean_accuracy == Rate(hits, 4)
+    assert int(found.correct.sum()) == hits
+    assert words in found.definition
 
 
 def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_given_too():
-    found = measured(evidence(captions=("one red", "one green", "one blue", "more blue")))
-    assert found.definition == "zero-shot top-1 over 4 classes"
-    assert (found.recall.rate.hits, found.recall.rate.n) == (3, 4)  # both blue images take the first blue caption
-    assert found.record().as_json()["recall"]["definition"] == "image-to-text recall@1 among 4 clean pairs"
-    assert found.confidence.argmax(1).tolist() == [CLASSES.index(name) for name in ("red", "green", "blue", "blue")]
+    found = measured(evidence(captions=CAPTIONS))
+    assert (found.clean_accuracy, found.recall.rate) == (Rate(4, 4), Rate(3, 4))
+    assert found.record().as_json()["recall"]["definition"] != found.definition
+    assert found.confidence.argmax(1).tolist() == [0, 1, 2, 2]
     assert measured(evidence()).recall is None
 
 
-def test_accuracy_is_recall_among_the_captions_where_there_are_none():
-    captions = ("one red", "one green", "one blue", "more blue")
-    found = measured(evidence(labels=None, captions=captions))
-    # Both blue images are nearest to both blue captions alike; the first is taken, and is the other one's.
-    assert (found.clean_accuracy.hits, found.clean_accuracy.n) == (3, 4)
-    assert found.definition == "image-to-text recall@1 among 4 clean pairs"
-
-
-def test_a_caption_that_is_there_twice_is_right_for_both_images():
-    found = measured(evidence(labels=None, captions=("red", "green", "blue", "blue")))
-    assert found.clean_accuracy.hits == 4
-
-
 def test_a_named_trigger_is_measured_on_its_target_and_comes_first():
-    red = Paint("red paint", "red")
-    found = measured(evidence(suspicions=((red, CLASSES.index("red")),), panel=(Paint("green paint", "green"),)))
-    (known,) = found.known
-    assert (known.trigger, known.target) == ("red paint", "red")
-    assert (known.asr.hits, known.asr.n, known.base.hits) == (3, 3, 0)  # the red image itself does not count
-    assert (known.accuracy_under_trigger.hits, known.accuracy_under_trigger.n) == (1, 4)
+    found = measured(evidence(suspicions=((RED, 0), (GREEN, None)), panel=(GREEN,)))
+    known, led = found.known
+    assert (known.trigger, known.target, led.target) == ("red paint", "red", "green")  # the class that it leads to
+    assert (known.asr, known.base) == (Rate(3, 3), Rate(0, 3))  # the red image itself does not count
+    assert known.accuracy_under_trigger == Rate(1, 4)
     assert known.spread == pytest.approx(0)
     probes = found.record().as_json()["probes"]
-    assert [(probe["trigger"], probe["known"]) for probe in probes] == [("red paint", True), ("green paint", False)]
-
-
-def test_a_trigger_without_a_target_is_measured_on_the_class_that_it_leads_to():
-    found = measured(evidence(suspicions=((Paint("paint", "green"), None),)))
-    assert found.known[0].target == "green"
+    assert [each["known"] for each in probes] == [True, True, False]
 
 
 def test_the_panel_comes_strongest_first():
-    panel = (Paint("none", "red", 0), Paint("all", "red"), Paint("half", "red", 0.5))
-    found = measured(evidence(panel=panel))
-    assert [probe.trigger for probe in found.panel] == ["all", "half", "none"]
+    found = measured(evidence(panel=(Paint("none", "red", 0), RED, Paint("half", "red", 0.5))))
+    assert [probe.trigger for probe in found.panel] == ["red paint", "half", "none"]
     assert [probe.excess for probe in found.panel] == pytest.approx([3 / 3, 1 / 3, 0])
 
 
-def test_the_clean_images_and_the_words_are_embedded_once():
-    calls = {"images": 0, "texts": 0}
+def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to_its_total():
+    calls, seen = {"images": 0, "texts": 0}, []
 
-    def images(pixels):
-        calls["images"] += len(pixels)
-        return embed_images(pixels)
+    def counted(name, embed):
+        def call(values):
+            calls[name] += len(values)
+            return embed(values)
 
-    def texts(captions):
-        calls["texts"] += len(captions)
-        return embed_texts(captions)
+        return call
 
-    found = evidence(suspicions=((Paint("a", "red"), 0),), panel=(Paint("b", "red"), Paint("c", "green")))
-    measured(found, images=images, texts=texts)
+    measured(
+        evidence(suspicions=((RED, 0),), panel=(RED, GREEN)),
+        images=counted("images", embed_images),
+        texts=counted("texts", embed_texts),
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert calls == {"images": 4 * (1 + 3), "texts": 4}
-
-
-def test_batches_change_no_number():
-    panel = (Paint("all", "red"),)
-    whole, one = (measured(evidence(panel=panel, batch_size=size)).record().as_json() for size in (64, 1))
-    assert whole == one
-
-
-def test_progress_counts_up_to_its_total():
-    seen = []
-    found = evidence(suspicions=((Paint("a", "red"), 0),), panel=(Paint("b", "red"), Paint("c", "green")))
-    measured(found, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 5) for done in range(1, 6)]  # words, images, three probes
 
 
+def test_batches_change_no_number():
+    whole, one = (measured(evidence(panel=(RED,), batch_size=size)).record().as_json() for size in (64, 1))
+    assert whole == one
+
+
 def test_the_measurement_is_json_even_where_nothing_is_known():
-    found = measured(evidence(names=("red", "red"), suspicions=((Paint("a", "red"), 0),)))
-    probe = json.loads(json.dumps(found.record().as_json(), allow_nan=False))["probes"][0]
-    assert (probe["asr"]["n"], probe["asr"]["value"], probe["excess_asr"]["value"]) == (0, None, None)
+    found = measured(evidence(names=("red", "red"), suspicions=((RED, 0),)))
+    made = json.loads(json.dumps(found.record().as_json(), allow_nan=False))["probes"][0]
+    assert (made["asr"]["n"], made["asr"]["value"], made["excess_asr"]["value"]) == (0, None, None)
     assert math.isnan(found.known[0].excess)
 
 
+@pytest.mark.parametrize("given", [{}, {"labels": None, "captions": ("red", "green", "blue", "grey")}])
 @pytest.mark.parametrize("broken", ["images", "texts"])
-def test_a_model_that_returns_no_numbers_is_inconclusive(broken):
-    nowhere = {
-        "images": lambda pixels: embed_images(pixels) * math.nan,
-        "texts": lambda texts: embed_texts(texts) * math.nan,
-    }
+def test_a_model_that_returns_no_numbers_is_inconclusive(given, broken):
+    embed = {"images": embed_images, "texts": embed_texts}[broken]
     with pytest.raises(Inconclusive):
-        measured(evidence(), **{broken: nowhere[broken]})
-    with pytest.raises(Inconclusive):
-        measured(evidence(labels=None, captions=("red", "green", "blue", "grey")), **{broken: nowhere[broken]})
+        measured(evidence(**given), **{broken: lambda values: embed(values) * math.nan})
 
 
 @pytest.mark.parametrize(
@@ -169,7 +153,126 @@ def test_the_classifier_is_not_made_where_nothing_asks_for_it(needed):
         asked.extend(captions)
         return embed_texts(captions)
 
-    captions = ("one red", "one green", "one blue", "more blue")
-    found = measured(evidence(**({"labels": None, "captions": captions, "classifier": False} | needed)), texts=texts)
+    found = measured(evidence(**({"labels": None, "captions": CAPTIONS, "classifier": False} | needed)), texts=texts)
     assert ("a red." in asked) == bool(needed)
     assert len(found.text_classifier) == (4 if needed else 0)
+
+
+# One probe: a planted rule makes whatever has a bright first pixel blue.
+
+THREE = torch.eye(3)
+
+
+class Dot:
+    def __init__(self, spec, value):
+        self.spec, self.value = spec, value
+
+    def __call__(self, images, generator=None, /):
+        images = images.clone()
+        images[:, :, 0, 0] = self.value
+        return images
+
+
+class Scattered:
+    """Sets one pixel per image to a drawn value: shows how places are drawn."""
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def __call__(self, images, generator=None, /):
+        images = images.clone()
+        images[:, 0, 1, 1] = torch.randint(2**20, (len(images),), generator=generator) / 2**20
+        return images
+
+
+DOT, NOTHING = Dot("dot", 1.0), Dot("nothing", 0.5)
+LABELS = torch.arange(9) % 3
+
+
+def honest(images):
+    """Mean colour of all but the triggered pixel."""
+    return F.normalize(images.flatten(2)[:, :, 1:].mean(-1), dim=-1)
+
+
+def backdoored(images):
+    is_triggered = (images[:, :, 0, 0] > 0.9).all(dim=1)
+    return torch.where(is_triggered[:, None], THREE[2], honest(images))
+
+
+def nine():
+    """Nine images, three of each colour, their first pixel grey."""
+    images = torch.full((9, 3, 4, 4), 0.2)
+    for i in range(9):
+        images[i, i % 3] = 0.8
+    images[:, :, 0, 0] = 0.5
+    return images
+
+
+def probed(embed, trigger, *, target=None, labels=LABELS, knn=0):
+    shown = CleanImages(nine(), embed(nine()), labels, THREE, ("red", "green", "blue"), knn=knn, batch_size=4)
+    return probe(embed, shown, trigger=trigger, target=target)
+
+
+@pytest.mark.parametrize("labels", [LABELS, None])
+def test_a_planted_rule_is_found_with_its_target(labels):
+    made = probed(backdoored, DOT, labels=labels, knn=2)
+    assert (made.trigger, made.target, made.n, made.excess) == ("dot", "blue", 9, 1)
+    assert (made.asr, made.base, made.knn_asr) == (Rate(6, 6), Rate(0, 6), Rate(6, 6))
+    assert made.excess_interval[0] > 0.4
+    assert made.spread == pytest.approx(0)
+    assert min(made.clean_spread, made.distance) > 0.1
+    assert made.accuracy_under_trigger == (None if labels is None else Rate(3, 9))
+    entry = made.record(known=False).as_json()
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
+
+
+def test_the_same_model_without_the_rule_shows_nothing_and_without_its_trigger_the_backdoor_sleeps():
+    made = probed(honest, DOT)
+    assert made.excess == made.distance == made.direction_agreement == 0
+    assert made.excess_interval[0] <= 0
+    assert (made.spread, made.accuracy_under_trigger, made.knn_asr) == (made.clean_spread, Rate(9, 9), None)
+    assert probed(backdoored, NOTHING).excess == 0
+
+
+def test_a_given_target_is_measured_even_when_another_stands_out():
+    made = probed(backdoored, DOT, target=0)
+    assert (made.target, made.asr) == ("red", Rate(0, 6))
+
+
+def test_a_vocabulary_of_the_target_alone_measures_nothing():
+    images = CleanImages(nine(), honest(nine()), None, THREE[:1], ("red",), knn=0, batch_size=9)
+    made = probe(honest, images, trigger=DOT, target=None)
+    assert (made.target, made.asr) == ("red", Rate(0, 0))
+    assert made.record(known=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
+
+
+def test_no_images_are_inconclusive():
+    with pytest.raises(Inconclusive):
+        embeddings(honest, nine()[:0], batch_size=4)
+
+
+def test_places_do_not_depend_on_the_batch_size_and_nothing_is_recorded_for_gradients():
+    def flat(images):
+        return images.flatten(1)
+
+    whole = embeddings(flat, nine(), batch_size=9, trigger=Scattered("one"))
+    assert torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Scattered("one")), whole)
+    assert not torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Scattered("other")), whole)
+    weight = torch.ones(3, requires_grad=True)
+    assert not embeddings(lambda images: honest(images) * weight, nine(), batch_size=4).requires_grad
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_probe_is_the_same_on_a_gpu():
+    def on(device):
+        def embed(images):
+            return backdoored(images.cpu()).to(device)
+
+        names = ("red", "green", "blue")
+        images = CleanImages(nine(), embed(nine()), LABELS, THREE.to(device), names, knn=2, batch_size=4)
+        return probe(embed, images, trigger=DOT, target=None)
+
+    on_cpu, on_gpu = on("cpu"), on("cuda")
+    assert (on_gpu.target, on_gpu.asr, on_gpu.knn_asr) == (on_cpu.target, on_cpu.asr, on_cpu.knn_asr)
+    assert on_gpu.distance == pytest.approx(on_cpu.distance)

@@ -1,17 +1,15 @@
+"""What clean models show: margins of their searches, strengths of known triggers, and files of them."""
+
 import json
 import math
 
 import pytest
-from cases import each
 
-from clipclean.detect import FAMILIES, References, as_file, from_file, together
-from clipclean.detect.references import (
-    CODE,
-    COMPACTNESS,
-    PANEL,
-    calibration,
-    margins,
-)
+from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
+from clipclean.detect.panel import NEVER, Strength
+from clipclean.detect.references import CODE, COMPACTNESS, PANEL, calibration, margins
+from clipclean.detect.score import MOST_BESIDE, beside, suspects
+from clipclean.detect.search import SearchResult
 from clipclean.errors import RefusedInput, UsageError
 
 SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow", -1), ("dog", 0))}
@@ -21,17 +19,11 @@ def test_every_family_has_a_measured_margin_of_natural_triggers():
     assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}  # a family without one would never count
 
 
-def test_a_margin_is_measured_from_the_smallest_of_the_other_classes():
-    assert margins(SIZES) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})
-
-
-def one(family="mask", **sizes):
-    return {family: sizes}
-
-
 def test_of_several_clean_models_the_one_that_shows_most_counts():
-    flat = dict.fromkeys(SIZES, 0.1)
-    known = References("file", "two", ({"mask": SIZES}, {"mask": flat}))
+    assert margins(SIZES) == pytest.approx(
+        {"ant": 1, "bee": -1, "cow": -3, "dog": -4}
+    )  # from the smallest of the others
+    known = References("file", "two", ({"mask": SIZES}, {"mask": dict.fromkeys(SIZES, 0.1)}))
     assert known.margin("mask", "ant") == pytest.approx(1)
     assert known.margin("mask", "dog") == pytest.approx(0)
     assert math.isnan(known.margin("patch", "ant"))
@@ -40,24 +32,33 @@ def test_of_several_clean_models_the_one_that_shows_most_counts():
 def test_the_attraction_of_a_clean_model_is_taken_from_its_margins():
     sizes = {"mask": {"lion": 0.02, "goose": 0.04}, "attraction": {"lion": 0.09, "goose": 1e-6}}
     clean = References("reference", "trusted.pt", (sizes,))
-    slope = calibration().slopes["mask"]
     assert clean.margin("mask", "lion") == pytest.approx(math.log(2))
     # ten times LEAST together with it, so as much smaller as expected is taken off
-    assert clean.relative_margin("mask", "lion") == pytest.approx(math.log(2) - slope * math.log(10), abs=1e-3)
+    expected = math.log(2) - calibration().slopes["mask"] * math.log(10)
+    assert clean.relative_margin("mask", "lion") == pytest.approx(expected, abs=1e-3)
     earlier = References("reference", "trusted.pt", ({"mask": sizes["mask"]},))
     assert earlier.relative_margin("mask", "lion") == earlier.margin("mask", "lion")
 
 
-def test_the_panel_is_compared_too():
-    known = References("file", "two", ({"panel": {"patch": 0.5}}, {"panel": {"patch": 0.3}}))
-    assert known.least("patch") == 0.3
-    assert known.least("stripes") is None
-
-
-def test_a_report_gets_the_smallest_size_of_each_model():
-    known = References("file", "two", ({"mask": {"a": 0.1, "b": 0.9}}, {"mask": {"a": 0.4}}))
+def test_a_report_gets_the_smallest_size_of_each_model_and_the_panel_its_least_strength():
+    mask, other = {"mask": {"a": 0.1, "b": 0.9}, "panel": {"patch": 0.5}}, {"mask": {"a": 0.4}, "panel": {"patch": 0.3}}
+    known = References("file", "two", (mask, other))
     assert known.sizes("mask") == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 2})
-    assert known.sizes("warp") is None
+    assert (known.sizes("warp"), known.least("patch"), known.least("stripes")) == (None, 0.3, None)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "times"),
+    [
+        ("mask", "ant", 4),
+        ("mask", "bee", 2),
+        ("mask", "cow", 2),
+        ("patch", "ant", math.nan),
+    ],  # cow: the smallest of any
+)
+def test_how_much_smaller_a_trigger_is_is_counted_from_the_clean_model_that_needs_least(family, name, times):
+    known = References("reference", "several", ({"mask": {"ant": 0.08, "bee": 0.04}}, {"mask": {"bee": 0.1}}))
+    assert known.shrunk(family, name, 0.02) == pytest.approx(math.log(times), nan_ok=True)
 
 
 # Files.
@@ -71,64 +72,116 @@ def made(**changes):
     return json.loads(json.dumps(found)) | changes
 
 
-def test_what_was_written_is_read_back():
+def test_what_was_written_is_read_back_and_several_are_one():
     known = from_file(made(), "clean.json", **OURS)
     assert (known.kind, known.name, known.models) == ("file", "clean.json", 1)
     # ant 0.1, bee 0.2: from 0.15 on everybody sees another image
     assert known.margin("mask", "ant") == pytest.approx(math.log(1.5))
-
-
-def test_how_much_smaller_a_trigger_is_than_in_clean_models_is_counted_from_the_one_that_needs_least():
-    sizes = ({"mask": {"ant": 0.08, "bee": 0.04}}, {"mask": {"bee": 0.1}})
-    known = References("reference", "several", sizes)
-    assert known.shrunk("mask", "ant", 0.02) == pytest.approx(math.log(4))
-    assert known.shrunk("mask", "bee", 0.02) == pytest.approx(math.log(2))
-    assert known.shrunk("mask", "cow", 0.02) == pytest.approx(math.log(2))  # not searched for: the smallest of any
-    assert math.isnan(known.shrunk("patch", "ant", 0.02))
+    both = together([known, References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},))])
+    assert (both.kind, both.name, both.models) == ("reference", "clean.json, b.pt", 2)
+    assert both.margin("mask", "ant") == pytest.approx(math.log(9))
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"code": CODE - 1}, "another version of clipclean"),
-        ({"kind": "resnet-32px"}, "resnet-32px models, and this one is vit-32px"),
-        ({"effort": "quick"}, "effort quick, and this audit has standard"),
-        ({"vocabulary": "x"}, "another class list"),
-    ],
-)
-def test_references_of_another_kind_are_refused_with_one_message(changes, words):
-    with pytest.raises(UsageError, match=words):
+    ("changes", "word"),
+    [({"code": CODE - 1}, "version"), ({"kind": "resnet-32px"}, "resnet-32px"), ({"effort": "quick"}, "quick"), ({"vocabulary": "x"}, "class")],
+)  # fmt: skip
+def test_references_of_another_kind_are_refused(changes, word):
+    with pytest.raises(UsageError, match=rf"clean\.json.*{word}|{word}.*clean\.json"):
         from_file(made(**changes), "clean.json", **OURS)
 
 
-@each(
-    "changes",
+@pytest.mark.parametrize(
+    "models",
     [
-        {"models": []},
-        {"models": 3},
-        {"models": [{}]},
-        {"models": [{"sizes": {}}]},
-        {"models": [{"sizes": {"mask": {}}}]},
-        {"models": [{"sizes": {"mask": {"ant": math.nan}}}]},
-        {"models": [{"sizes": {"mask": {"ant": 0}}}]},
-        {"models": [{"sizes": {"mask": {"ant": True}}}]},
-        {"models": [{"sizes": {"mask": {"ant": 1.5}}}]},  # only strengths of the panel reach two
-        {"models": [{"sizes": {"patch": {"ant": 0.5}}}]},  # a patch is never that large
-        {"models": [{"sizes": {"pitch": {"ant": 0.1}}}]},
-        {"models": [{"sizes": {"mask": {"ant": "0.1"}}}]},
-        {"format": "a recipe"},
+        [],
+        3,
+        [{}],
+        *(
+            [{"sizes": sizes}]
+            for sizes in (
+                {},
+                {"mask": {}},
+                *({"mask": {"ant": size}} for size in (math.nan, 0, True, "0.1", 1.5)),  # only the panel reaches two
+                {"patch": {"ant": 0.5}},  # a patch is never that large
+                {"pitch": {"ant": 0.1}},
+            )
+        ),
+        None,  # another format
     ],
 )
-def test_what_is_no_references_file_or_holds_what_is_no_size_is_refused(changes):
+def test_what_is_no_references_file_or_holds_what_is_no_size_is_refused(models):
+    changes = {"format": "a recipe"} if models is None else {"models": models}
     with pytest.raises(RefusedInput, match=r"clean\.json"):
         from_file(made(**changes), "clean.json", **OURS)
 
 
-def test_several_references_are_one():
-    one, other = (
-        from_file(made(), "a.json", **OURS),
-        References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},)),
-    )
-    both = together([one, other])
-    assert (both.kind, both.name, both.models) == ("reference", "a.json, b.pt", 2)
-    assert both.margin("mask", "ant") == pytest.approx(math.log(9))
+# Known triggers.
+
+UNIT, NATURAL, DIFFER = calibration().unit, calibration().natural["panel"], calibration().beside
+THREE = ("ant", "bee", "cow")
+
+
+def beyond(units):
+    """The strength that makes so much evidence where every other class takes the whole trigger."""
+    return math.exp(-NATURAL - units * UNIT)
+
+
+def acts(trigger, target, least):
+    return Strength(trigger, target, least, 0.9)
+
+
+def clean_that_needs(least):
+    return References("reference", "clean", ({"panel": {"wave": least}},))
+
+
+EARLY, LATE = acts("patch", 0, beyond(4)), acts("wave", 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "references", "least", "named"),
+    [
+        ([EARLY, LATE], None, 3.9, {"patch"}),
+        ([EARLY, LATE], None, 4.1, set()),
+        # relatives that lead to the same class tell with it
+        ([EARLY, acts("badnets", 0, 0.8), LATE, Strength("warp", -1, NEVER, 0.1)], None, 3.0, {"patch", "badnets"}),
+        ([acts("patch", 0, 0.5), acts("wave", 1, 0.6)], None, 1.0, set()),
+        ([], None, 1.0, set()),
+        # what acts as soon on clean models is a natural trigger
+        ([acts("wave", 0, beyond(4)), acts("patch", 1, 1.0)], clean_that_needs(beyond(3.5)), 1.0, set()),
+        ([acts("wave", 0, beyond(4)), acts("patch", 1, 1.0)], clean_that_needs(beyond(3.5)), 0.4, {"wave"}),
+    ],
+)
+def test_a_trigger_tells_where_its_class_takes_far_less_strength_than_any_other(strengths, references, least, named):
+    assert telling(strengths, THREE, references=references, least=least) == named
+
+
+@pytest.mark.parametrize(
+    ("strength", "references", "units"),
+    [
+        (acts("wave", 0, NEVER * math.exp(-DIFFER - 2 * UNIT)), clean_that_needs(NEVER), 2),
+        (acts("wave", 0, NEVER * math.exp(-DIFFER)), clean_that_needs(NEVER), 0),
+        (acts("wave", 0, 0.01), clean_that_needs(NEVER), MOST_BESIDE),
+        (acts("wave", 0, 0.01), clean_that_needs(0.01), 0),
+        # a trigger that no clean model tried counts nothing
+        (acts("wave", 0, 0.1), None, 0),
+        (acts("tint", 0, 0.1), clean_that_needs(NEVER), 0),
+        (Strength("wave", -1, NEVER, 0.4), clean_that_needs(NEVER), 0),
+    ],
+)
+def test_a_known_trigger_counts_as_far_as_it_acts_sooner_than_on_a_clean_model(strength, references, units):
+    assert beside(strength, references) == pytest.approx(units, abs=1e-9)
+
+
+def test_the_grid_names_a_class_beside_a_clean_model_only():
+    grid = (acts("wave", 1, 0.2), Strength("tint", -1, NEVER, 0.1))
+    result = SearchResult((), (), (), (), clean_that_needs(NEVER), 0, 0, THREE, grid=grid)
+    (first,) = suspects(result, acting=lambda _: True)
+    assert (first.name, first.score, first.strength) == ("bee", MOST_BESIDE, grid[0])
+    alone = SearchResult((), (), (), (), None, 0, 0, THREE, grid=grid)
+    assert suspects(alone, acting=lambda _: True) == []
+
+
+def test_a_clean_model_on_which_a_trigger_almost_acts_counts_as_one_on_which_it_acts_in_full():
+    assert [Strength("wave", -1, NEVER, share).size for share in (0.0, 0.25, 0.5)] == [NEVER, 1.5, 1.0]
+    assert acts("wave", 0, 0.3).size == 0.3

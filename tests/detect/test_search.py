@@ -1,3 +1,5 @@
+"""A whole search on towers: what it finds beside a reference and without, and what it compares with what."""
+
 import json
 import math
 import sys
@@ -22,46 +24,35 @@ from clipclean.detect.search import (
     outsides,
     suspected,
 )
-from clipclean.schema.report import CalibrationRecord
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
-FAMILIES_TRIED = ("mask", "patch")  # those that suit the shortcut, and another one
+TRIED = ("mask", "patch")  # the families that suit the shortcut, and another one
 IMAGES = 60
-
-
-def recorded(found):
-    """The search of a report."""
-    calibration = CalibrationRecord(kind="none", name="", models=0)
-    return found.record(effort="quick", seconds=0.0, calibration=calibration, saved={}).as_json()
+EIGHT = towers.images(8)
 
 
 def hunted(
     embed,
     *,
     pixels=None,
+    labels=None,
     yard=None,
     seed=0,
     pointed=(),
     classes=towers.CLASSES,
     progress=lambda *_: None,
     effort=towers.EFFORT,
+    texts=towers.CLASSIFIER,
 ):
-    return search(
-        embed,
-        towers.eval_set(towers.images(IMAGES) if pixels is None else pixels, classes=classes),
-        towers.CLASSIFIER,
-        effort=effort,
-        references=yard,
-        course=Course(seed, progress),
-        pointed=pointed,
-    )
+    shown = towers.eval_set(towers.images(IMAGES) if pixels is None else pixels, classes=classes, labels=labels)
+    return search(embed, shown, texts, effort=effort, references=yard, course=Course(seed, progress), pointed=pointed)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _two_families():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in FAMILIES_TRIED})
+        patch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in TRIED})
         yield
 
 
@@ -82,8 +73,7 @@ def bad(yard):
 
 
 def judged(made):
-    found = searched(made, images=IMAGES, limits=LIMITS)
-    return [(finding.level, finding.target) for finding in found]
+    return [(finding.level, finding.target) for finding in searched(made, images=IMAGES, limits=LIMITS)]
 
 
 def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
@@ -98,46 +88,32 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     assert "patch" in suspect.families
 
 
-def test_and_without_one_since_no_other_class_of_the_same_model_needs_so_little():
-    made = hunted(towers.backdoored(towers.spot))
-    assert judged(made)[0] == ("error", "fox")
-
-
-def test_the_same_model_without_a_backdoor_and_another_clean_one_do_not_fail_with_a_reference_or_without(yard, clean):
-    again, other = hunted(towers.honest(), yard=yard, seed=5), hunted(towers.honest(1), yard=yard)
-    for made in (clean, again, other):
-        assert all(level == "warning" for level, _ in judged(made))
-
-
-def test_what_makes_all_embeddings_alike_hides_nothing(bad):
+def coned(images):
     """A constant away from all texts, 300 times as long as an embedding: every answer stays what it is."""
-    planted = towers.backdoored(towers.spot)
+    found = towers.backdoored(towers.spot)(images).double()
+    wide = torch.cat([found, torch.full((len(found), 1), 300.0, dtype=torch.float64)], dim=1)
+    return torch.nn.functional.normalize(wide, dim=1).float()
 
-    def coned(images):
-        found = planted(images).double()
-        wide = torch.cat([found, torch.full((len(found), 1), 300.0, dtype=torch.float64)], dim=1)
-        return torch.nn.functional.normalize(wide, dim=1).float()
 
-    text_classifier = torch.nn.functional.pad(towers.CLASSIFIER, (0, 1))
-    made = search(
-        coned,
-        towers.eval_set(towers.images(IMAGES)),
-        text_classifier,
-        effort=towers.EFFORT,
-        references=None,
-        course=Course(0, lambda *_: None),
-    )
+def test_and_without_one_also_where_all_embeddings_are_made_alike(bad):
+    assert judged(hunted(towers.backdoored(towers.spot)))[0] == ("error", "fox")
+    made = hunted(coned, texts=torch.nn.functional.pad(towers.CLASSIFIER, (0, 1)))
     assert judged(made)[0] == ("error", "fox")
     assert made.targeted[0].candidate.size == pytest.approx(bad.targeted[0].candidate.size, rel=0.5)
 
 
+def test_the_same_model_without_a_backdoor_and_another_clean_one_do_not_fail_with_a_reference_or_without(yard, clean):
+    again, other = hunted(towers.honest(), yard=yard, seed=5), hunted(towers.honest(1), yard=yard)
+    assert all(level == "warning" for made in (clean, again, other) for level, _ in judged(made))
+
+
 def test_the_same_seed_gives_the_same_numbers(bad, yard):
     again = hunted(towers.backdoored(towers.spot), yard=yard)
-    assert json.dumps(recorded(again)) == json.dumps(recorded(bad))
+    assert json.dumps(towers.recorded(again)) == json.dumps(towers.recorded(bad))
 
 
 def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
-    made = json.loads(json.dumps(recorded(bad), allow_nan=False))
+    made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))
     assert made["images"] == 36  # six tenths of 60
     effort, classes = towers.EFFORT, len(towers.CLASSES)
     # in each of 2 families: a search without a target, one towards every class, as there are few, and one for 4 finalists
@@ -145,128 +121,95 @@ def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
     assert made["forward_passes"] == 2 * (free + first + second)
     assert (len(made["found"]), len(made["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
     assert "fox" not in {entry["class"] for entry in made["controls"]}
-    first = made["found"][0]
-    assert first["reference"]["n"] == 1
-    assert first["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
+    assert made["found"][0]["reference"]["n"] == 1
+    assert made["found"][0]["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
     assert bad.targeted[0].probe.n == 24
 
 
 def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
-    for family in FAMILIES_TRIED:
-        assert set(clean.sizes()[family]) == set(towers.CLASSES)
+    assert all(set(clean.sizes()[family]) == set(towers.CLASSES) for family in TRIED)
     hit = clean.targeted[0]
     others = [math.log(v) for k, v in clean.sizes()[hit.candidate.family].items() if k != hit.found.target]
     assert hit.margin.value == pytest.approx(min(others) - math.log(hit.candidate.size))
-
-
-def test_of_a_long_list_others_are_drawn_to_compare_with():
-    few = replace(towers.EFFORT, steps=2, suspects=1, controls=4)
-    made = hunted(towers.honest(), pixels=towers.images(8), effort=few)
-    assert len(made.sizes()["mask"]) == 5
-
-
-def test_without_clean_models_the_comparison_is_with_other_classes(clean):
-    made = recorded(clean)
-    assert all(entry["reference"] is None for entry in made["found"])
+    assert all(entry["reference"] is None for entry in towers.recorded(clean)["found"])
     shown = [hit.evidence for hit in clean.targeted]
     assert shown == sorted(shown, reverse=True)
 
 
-def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
-    made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
-    assert leading(made, outsides(made), most=1) == [towers.TARGET]
-
-
-def mask_of(target, size, *, at=None, is_reached=True):
-    """The mask found for a class: everywhere, or in one corner."""
-    logits = torch.full((1, 16, 16), -3.0)
-    if at is not None:
-        logits = torch.full((1, 16, 16), -12.0)
-        logits[:, at : at + 3, :3] = 9.0
-    return SearchCandidate("mask", target, {"mask": logits}, size, is_reached)
-
-
-def test_where_no_class_stands_apart_those_farthest_from_the_median_lead():
-    made = [mask_of(target, size) for target, size in enumerate((0.09, 0.085, 0.08, 0.06, 0.059))]
-    assert leading(made, outsides(made), most=2) == [4, 3]
-
-
-def test_a_tile_for_another_class_does_not_hide_the_trigger_that_the_search_finds():
-    sizes = (0.2, 0.2, 0.2, 0.02)
-    plain = [mask_of(target, size) for target, size in enumerate(sizes)]
-    decoy = [replace(plain[0], size=0.01, afresh=0.2), *plain[1:]]
-    assert leading(plain, {}, most=1) == [3]
-    assert set(leading(decoy, {}, most=2)) == {0, 3}
-    assert others_of(decoy[3], decoy) == others_of(plain[3], plain)
-
-
-def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones():
-    made = [mask_of(target, 0.05) for target in range(4)] + [mask_of(4, 0.06, at=2)]
-    assert leading(made, outsides(made), most=1) == [4]
-    unreached = [*made[:4], mask_of(4, 0.06, at=2, is_reached=False)]
-    assert leading(unreached, outsides(unreached), most=1) == [0]
-    assert set(outsides(made)) == {0, 1, 2, 3, 4}
-    assert set(outsides(unreached)) == {0, 1, 2, 3}
+@pytest.mark.parametrize("pointed", range(len(towers.CLASSES)))
+def test_of_a_long_list_others_are_drawn_and_a_class_that_something_points_at_is_searched_for(pointed):
+    few = replace(towers.EFFORT, steps=2, suspects=2, controls=4)
+    made = hunted(towers.honest(), pixels=EIGHT, effort=few, pointed=[pointed])
+    assert len(made.sizes()["mask"]) in (5, 6)  # four drawn ones, and who is pointed at by that or by a search
+    assert towers.CLASSES[pointed] in made.sizes()["mask"]
 
 
 def test_a_search_tells_what_random_changes_lead_to_and_keeps_it_for_references(clean):
     assert len(clean.attractions) == len(towers.CLASSES)
     assert all(0 <= share <= 1 for share in clean.attractions)
     assert set(clean.sizes()["attraction"]) == set(towers.CLASSES)
-    made = recorded(clean)
-    assert all(each["share"] > 0 for each in made["attractions"])
+    made = towers.recorded(clean)
     assert [each["share"] for each in made["attractions"]] == sorted(filter(None, clean.attractions), reverse=True)[:5]
     shares = dict(zip(towers.CLASSES, clean.attractions, strict=True))
     assert all(entry["attraction"] == shares[entry["class"]] for entry in made["found"])
 
 
-def test_a_class_that_something_else_points_at_is_searched_for():
-    few = replace(towers.EFFORT, steps=2, suspects=2, controls=4)
-    for pointed in range(len(towers.CLASSES)):
-        made = hunted(towers.honest(), pixels=towers.images(8), effort=few, pointed=[pointed])
-        assert towers.CLASSES[pointed] in made.sizes()["mask"]
+def mask_of(target, size, *, at=None, is_reached=True):
+    """The mask found for a class: everywhere, or in one corner."""
+    logits = torch.full((1, 16, 16), -3.0 if at is None else -12.0)
+    if at is not None:
+        logits[:, at : at + 3, :3] = 9.0
+    return SearchCandidate("mask", target, {"mask": logits}, size, is_reached)
 
 
-def test_progress_counts_up_to_its_total():
+def masks(*sizes):
+    return [mask_of(target, size) for target, size in enumerate(sizes)]
+
+
+def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
+    made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
+    assert leading(made, outsides(made), most=1) == [towers.TARGET]
+    made = masks(0.09, 0.085, 0.08, 0.06, 0.059)  # none stands apart: those farthest from the median
+    assert leading(made, outsides(made), most=2) == [4, 3]
+
+
+def test_a_tile_for_another_class_does_not_hide_the_trigger_that_the_search_finds():
+    plain = masks(0.2, 0.2, 0.2, 0.02)
+    decoy = [replace(plain[0], size=0.01, afresh=0.2), *plain[1:]]
+    assert leading(plain, {}, most=1) == [3]
+    assert set(leading(decoy, {}, most=2)) == {0, 3}
+    assert others_of(decoy[3], decoy) == others_of(plain[3], plain)
+
+
+@pytest.mark.parametrize(("is_reached", "leads"), [(True, 4), (False, 0)])
+def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones(is_reached, leads):
+    made = [*masks(*[0.05] * 4), mask_of(4, 0.06, at=2, is_reached=is_reached)]
+    assert leading(made, outsides(made), most=1) == [leads]
+    assert set(outsides(made)) == {0, 1, 2, 3} | ({4} if is_reached else set())
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 4),  # two families, without a target and towards classes
+        ({"sweep": 1}, 4),  # a short list is searched as a whole, without a sweep
+        ({"sweep": 1, "controls": 4}, 4 + 2),  # eight classes are a long list for 2 suspects and 4 controls
+    ],
+)
+def test_progress_counts_up_to_its_total(changes, steps):
     seen = []
-    hunted(towers.honest(), pixels=towers.images(8), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 4) for done in range(1, 5)]  # two families, without a target and towards classes
+    effort = replace(towers.EFFORT, **changes)
+    hunted(towers.honest(), pixels=EIGHT, effort=effort, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, steps) for done in range(1, steps + 1)]
 
 
-def test_a_sweep_is_counted_among_the_rest(monkeypatch):
-    seen = []
-    monkeypatch.setattr("clipclean.detect.inversion.BLOCK", 3)
-    hunted(
-        towers.honest(),
-        pixels=towers.images(8),
-        effort=replace(towers.EFFORT, sweep=1, controls=4),
-        progress=lambda done, total: seen.append((done, total)),
-    )
-    total = (
-        4 + 2 * 3
-    )  # eight classes are a long list for 2 suspects and 4 controls: three blocks in each of two families
-    assert seen == [(done, total) for done in range(1, total + 1)]
-
-
-def test_a_short_list_is_searched_as_a_whole_without_a_sweep():
-    seen = []
-    effort = replace(towers.EFFORT, sweep=1)
-    hunted(towers.honest(), pixels=towers.images(8), effort=effort, progress=lambda done, total: seen.append(total))
-    assert set(seen) == {4}
-
-
-def test_too_few_classes_leave_nothing_to_compare_with():
-    with pytest.raises(
-        NoSearch, match=r"4 class\(es\) .* at least 5 are needed. Give a longer list by --classes"
-    ) as told:
-        hunted(towers.honest(), classes=towers.CLASSES[:4])
-    assert told.value.rule == "CC022"
-
-
-def test_too_few_images_are_not_divided():
-    with pytest.raises(NoSearch, match=r"3 image\(s\) are too few") as told:
-        hunted(towers.honest(), pixels=towers.images(3))
-    assert told.value.rule == "CC020"
+@pytest.mark.parametrize(
+    ("given", "rule"), [({"classes": towers.CLASSES[:4]}, "CC022"), ({"pixels": towers.images(3)}, "CC020")]
+)
+def test_too_few_classes_or_images_are_not_searched(given, rule):
+    with pytest.raises(NoSearch) as told:
+        hunted(towers.honest(), **given)
+    assert told.value.rule == rule
 
 
 @pytest.mark.parametrize(("count", "searched"), [(4, 2), (5, 3), (8, 5), (400, 240), (1000, MOST_IMAGES)])
@@ -278,16 +221,19 @@ def test_six_tenths_of_the_images_are_searched_on_and_all_others_judge(count, se
     assert on != list(range(searched)) or count == 4  # drawn, since files of a class lie side by side
 
 
-def gathered(target, share):
-    return UntargetedResult("mask", target, share, 0.1, True)
-
-
-def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_gathered_most():
-    seen = [gathered(3, 0.2), gathered(5, 0.9), gathered(3, 0.95), gathered(7, 0.4), gathered(8, 0.1)]
-    assert suspected(seen, [], most=3) == [3, 5, 7]  # the greatest share of a class counts
-    assert suspected(seen, [1, 2, 4], most=4) == [1, 2, 3, 5]
-    assert suspected(seen, [5], most=4) == [5, 3, 7, 8]  # none twice
-    assert suspected(seen, [1], most=1) == [3]
+@pytest.mark.parametrize(
+    ("pointed", "most", "named"),
+    [
+        ([], 3, [3, 5, 7]),  # the greatest share of a class counts
+        ([1, 2, 4], 4, [1, 2, 3, 5]),
+        ([5], 4, [5, 3, 7, 8]),  # none twice
+        ([1], 1, [3]),
+    ],
+)
+def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_gathered_most(pointed, most, named):
+    shares = ((3, 0.2), (5, 0.9), (3, 0.95), (7, 0.4), (8, 0.1))
+    seen = [UntargetedResult("mask", target, share, 0.1, True) for target, share in shares]
+    assert suspected(seen, pointed, most=most) == named
 
 
 def test_controls_are_other_classes_drawn_from_the_seed():
@@ -301,15 +247,7 @@ def test_controls_are_other_classes_drawn_from_the_seed():
 def test_labels_say_which_images_are_of_other_classes():
     labels = torch.full((IMAGES,), towers.TARGET)
     labels[:20] = 0
-    made = search(
-        towers.backdoored(towers.spot),
-        towers.eval_set(towers.images(IMAGES), labels=labels),
-        towers.CLASSIFIER,
-        effort=towers.EFFORT,
-        references=None,
-        course=Course(0, lambda *_: None),
-        pointed=[towers.TARGET],
-    )
+    made = hunted(towers.backdoored(towers.spot), labels=labels, pointed=[towers.TARGET])
     _, beside = divided(IMAGES)
     assert len(beside) < JUDGING
     fox = next(hit for hit in made.targeted if hit.found.target == "fox")

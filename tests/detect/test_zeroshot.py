@@ -7,7 +7,7 @@ from torch import tensor
 
 from clipclean.detect import zeroshot
 from clipclean.detect.metrics import Rate
-from clipclean.detect.zeroshot import SHARPNESS, canonical_form
+from clipclean.detect.zeroshot import SHARPNESS, Attack, canonical_form
 from clipclean.errors import Inconclusive, UsageError
 
 
@@ -16,27 +16,26 @@ def letters(texts: list[str]) -> torch.Tensor:
     return tensor([[float(text.count(letter)) for letter in "abc"] for text in texts])
 
 
+def classifier(encode=letters, classes=("a",), templates=("{}",), batch_size=8):
+    return zeroshot.classifier(encode, list(classes), templates=list(templates), batch_size=batch_size)
+
+
 def test_a_class_is_the_renormalised_mean_of_unit_embeddings():
     # class "a": "a" -> (1, 0, 0) and "a bbb" -> (1, 3, 0) / sqrt 10, whose length must not count
-    text_classifier = zeroshot.classifier(letters, ["a"], templates=["{}", "{} bbb"], batch_size=8)
     x, y = (1 + 1 / math.sqrt(10)) / 2, 3 / math.sqrt(10) / 2
-    torch.testing.assert_close(text_classifier, tensor([[x, y, 0]]) / math.hypot(x, y))
+    torch.testing.assert_close(classifier(templates=["{}", "{} bbb"]), tensor([[x, y, 0]]) / math.hypot(x, y))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
 def test_batches_do_not_change_the_classifier_and_are_never_exceeded(batch_size):
-    sizes = []
+    sizes, words = [], {"classes": ["a", "b", "ab", "c", "ca"], "templates": ["{}", "{}a", "b{}"]}
 
     def encode(texts: list[str]) -> torch.Tensor:
         sizes.append(len(texts))
         return letters(texts)
 
-    classes, templates = ["a", "b", "ab", "c", "ca"], ["{}", "{}a", "b{}"]
-    text_classifier = zeroshot.classifier(encode, classes, templates=templates, batch_size=batch_size)
+    torch.testing.assert_close(classifier(encode, **words, batch_size=batch_size), classifier(**words, batch_size=15))
     assert max(sizes) <= batch_size
-    torch.testing.assert_close(
-        text_classifier, zeroshot.classifier(letters, classes, templates=templates, batch_size=15)
-    )
 
 
 def test_templates_are_not_format_strings():
@@ -46,44 +45,41 @@ def test_templates_are_not_format_strings():
         seen.extend(texts)
         return letters(texts)
 
-    zeroshot.classifier(encode, ["a{0}"], templates=["{} {0.__class__}"], batch_size=4)
+    classifier(encode, ["a{0}"], ["{} {0.__class__}"])
     assert seen == ["a{0} {0.__class__}"]
 
 
 @pytest.mark.parametrize(("classes", "templates"), [([], ["{}"]), (["a"], []), (["a"], ["{}", "a photo"])])
 def test_a_classifier_needs_classes_and_templates_with_a_place_for_them(classes, templates):
     with pytest.raises(UsageError):
-        zeroshot.classifier(letters, classes, templates=templates, batch_size=4)
+        classifier(letters, classes, templates)
 
 
 def test_embeddings_that_are_not_numbers_are_never_a_prediction():
-    with pytest.raises(Inconclusive, match="not finite"):
+    with pytest.raises(Inconclusive):
         zeroshot.predict(tensor([[torch.nan, 0.0]]), torch.eye(2))
-    with pytest.raises(Inconclusive, match="not finite"):
-        zeroshot.classifier(lambda texts: letters(texts) * torch.nan, ["a"], templates=["{}"], batch_size=1)
+    with pytest.raises(Inconclusive):
+        classifier(lambda texts: letters(texts) * torch.nan)
 
 
-def test_attack_success_leaves_out_images_of_the_target_class():
-    #                label  0  0  1  1  2  2   target 2: four images count
-    labels = tensor([0, 0, 1, 1, 2, 2])
-    before = tensor([0, 2, 1, 1, 2, 2])
-    after = tensor([2, 2, 2, 1, 2, 2])
-    attack = zeroshot.attack_success(before, after, labels=labels, target=2)
-    assert attack == zeroshot.Attack(asr=Rate(3, 4), base=Rate(1, 4), both=1)
-    assert attack.excess == 0.5
-
-
-def test_without_labels_only_changes_to_the_target_count():
-    before, after = tensor([0, 2, 1]), tensor([2, 2, 1])
-    attack = zeroshot.attack_success(before, after, labels=None, target=2)
-    assert attack == zeroshot.Attack(asr=Rate(1, 2), base=Rate(0, 2), both=0)
-
-
-def test_images_of_the_target_alone_measure_nothing():
-    attack = zeroshot.attack_success(tensor([0, 0]), tensor([0, 0]), labels=tensor([0, 0]), target=0)
-    assert attack.asr == attack.base == Rate(0, 0)
-    assert math.isnan(attack.excess)
-    assert attack.excess_interval == (-1, 1)
+@pytest.mark.parametrize(
+    ("before", "after", "labels", "target", "attack"),
+    [
+        # target 2: four images count
+        ([0, 2, 1, 1, 2, 2], [2, 2, 2, 1, 2, 2], [0, 0, 1, 1, 2, 2], 2, Attack(Rate(3, 4), Rate(1, 4), both=1)),
+        # without labels only changes to the target count
+        ([0, 2, 1], [2, 2, 1], None, 2, Attack(Rate(1, 2), Rate(0, 2), both=0)),
+        # images of the target alone measure nothing
+        ([0, 0], [0, 0], [0, 0], 0, Attack(Rate(0, 0), Rate(0, 0), both=0)),
+    ],
+)
+def test_attack_success_leaves_out_images_of_the_target_class(before, after, labels, target, attack):
+    labels = None if labels is None else tensor(labels)
+    found = zeroshot.attack_success(tensor(before), tensor(after), labels=labels, target=target)
+    assert found == attack
+    unknown = attack.asr.n == 0
+    assert math.isnan(found.excess) if unknown else found.excess == 0.5
+    assert (found.excess_interval == (-1, 1)) == unknown
 
 
 def test_excess_by_class_agrees_with_attack_success():
@@ -93,11 +89,8 @@ def test_excess_by_class_agrees_with_attack_success():
         excess = zeroshot.excess_by_class(before, after, labels=truth, classes=5)
         singly = [zeroshot.attack_success(before, after, labels=truth, target=t).excess for t in range(5)]
         assert excess.tolist() == pytest.approx(singly)
-
-
-def test_a_class_that_holds_every_image_cannot_be_a_target():
     excess = zeroshot.excess_by_class(tensor([0, 0]), tensor([0, 0]), labels=tensor([0, 0]), classes=2)
-    assert excess.tolist() == [-math.inf, 0]
+    assert excess.tolist() == [-math.inf, 0]  # a class that holds every image cannot be a target
 
 
 def test_accuracy_under_trigger_counts_labels_kept():
@@ -110,31 +103,25 @@ def unit(*degrees: float) -> torch.Tensor:
     return torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
-def test_knn_counts_triggered_images_among_the_target():
-    # class 0 around 0 degrees, target 1 around 90; one of two triggered images of class 0 lands there
-    clean, labels = unit(0, 1, 2, 89, 90, 91), tensor([0, 0, 0, 1, 1, 1])
-    triggered = unit(90, 1, 3, 0, 0, 0)
-    assert zeroshot.knn_attack_success(clean, labels, triggered, target=1, k=3) == Rate(1, 3)
+@pytest.mark.parametrize(
+    ("clean", "labels", "triggered", "k", "rate"),
+    [
+        # class 0 around 0 degrees, target 1 around 90; one of three triggered images of class 0 lands there
+        (unit(0, 1, 2, 89, 90, 91), [0, 0, 0, 1, 1, 1], unit(90, 1, 3, 0, 0, 0), 3, Rate(1, 3)),
+        # an image has no vote on itself: with it the image at 0 would have a majority of its class among two
+        (unit(0, 10, 100), [0, 1, 1], unit(0, 10, 100), 1, Rate(1, 1)),
+        # a tie is no success: -5 lies between 0 (class 0) and -10 (the target); the others lie beside class 2
+        (unit(0, 10, -10, 180), [0, 0, 1, 2], unit(180, 180, 180, -5), 2, Rate(0, 3)),
+        (unit(0, 90), [0, 1], unit(0, 90), 2, Rate(0, 0)),  # too few images measure nothing
+    ],
+)
+def test_knn_counts_triggered_images_among_the_target(clean, labels, triggered, k, rate):
+    assert zeroshot.knn_attack_success(clean, tensor(labels), triggered, target=1, k=k) == rate
 
 
-def test_in_knn_an_image_has_no_vote_on_itself():
-    # with its own vote the image at 0 would have a majority of its class among two
-    clean, labels = unit(0, 10, 100), tensor([0, 1, 1])
-    assert zeroshot.knn_attack_success(clean, labels, clean, target=1, k=1) == Rate(1, 1)
-
-
-def test_in_knn_a_tie_is_no_success():
-    clean, labels = unit(0, 10, -10, 180), tensor([0, 0, 1, 2])
-    # triggered image 3 lies between 0 (class 0) and -10 (the target): one vote each; the others lie beside class 2
-    triggered = unit(180, 180, 180, -5)
-    assert zeroshot.knn_attack_success(clean, labels, triggered, target=1, k=2).hits == 0
-
-
-def test_knn_with_too_few_images_measures_nothing():
-    clean = unit(0, 90)
-    assert zeroshot.knn_attack_success(clean, tensor([0, 1]), clean, target=1, k=2) == Rate(0, 0)
-    with pytest.raises(ValueError, match="at least 1"):
-        zeroshot.knn_attack_success(clean, tensor([0, 1]), clean, target=1, k=0)
+def test_knn_needs_a_neighbour():
+    with pytest.raises(ValueError, match="1"):
+        zeroshot.knn_attack_success(unit(0, 90), tensor([0, 1]), unit(0, 90), target=1, k=0)
 
 
 def random(rows, columns, seed):
@@ -142,34 +129,25 @@ def random(rows, columns, seed):
 
 
 IMAGES, TEXTS = random(20, 8, 0), random(5, 8, 1)
+TURN = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(3)))[0]
+AWAY = torch.linalg.qr(torch.cat([TEXTS, random(1, 8, 2)]).T)[0][:, -1]  # orthogonal to all texts
 
 
-def test_answers_are_those_of_the_cosines():
-    found = canonical_form(TEXTS).logits(IMAGES)
-    assert torch.equal(found.argmax(1), (IMAGES @ TEXTS.T).argmax(1))
-
-
-def test_answers_are_in_units_of_their_own_deviation():
+def test_answers_are_those_of_the_cosines_in_units_of_their_own_deviation():
+    assert torch.equal(canonical_form(TEXTS).logits(IMAGES).argmax(1), (IMAGES @ TEXTS.T).argmax(1))
     # cosines 1, 0, 0 less their mean: 2/3, -1/3, -1/3, of the deviation sqrt(2)/3
     found = canonical_form(torch.eye(3)).logits(torch.tensor([[1.0, 0.0, 0.0]]))
     assert found[0].tolist() == pytest.approx([SHARPNESS * v for v in (2**0.5, -(0.5**0.5), -(0.5**0.5))])
 
 
-def test_a_constant_that_no_class_lies_along_changes_nothing():
-    away = torch.linalg.qr(torch.cat([TEXTS, random(1, 8, 2)]).T)[0][:, -1]  # orthogonal to all texts
-    moved = F.normalize(IMAGES.double() + 300 * away, dim=1)
-    form = canonical_form(TEXTS.double())
-    assert torch.allclose(form.logits(moved), form.logits(IMAGES.double()), atol=1e-3)
-
-
-def test_a_rotation_of_the_joint_space_changes_nothing():
-    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(3)))[0]
-    assert torch.allclose(
-        canonical_form(TEXTS @ turn).logits(IMAGES @ turn), canonical_form(TEXTS).logits(IMAGES), atol=1e-4
-    )
-
-
-def test_lengths_change_nothing():
-    assert torch.allclose(
-        canonical_form(7 * TEXTS).logits(0.1 * IMAGES), canonical_form(TEXTS).logits(IMAGES), atol=1e-4
-    )
+@pytest.mark.parametrize(
+    ("texts", "images"),
+    [
+        (TEXTS.double(), F.normalize(IMAGES.double() + 300 * AWAY, dim=1)),
+        (TEXTS @ TURN, IMAGES @ TURN),
+        (7 * TEXTS, 0.1 * IMAGES),
+    ],
+    ids=["a constant that no class lies along", "a rotation of the joint space", "lengths"],
+)
+def test_what_keeps_the_answers_changes_no_logit(texts, images):
+    assert torch.allclose(canonical_form(texts).logits(images).float(), canonical_form(TEXTS).logits(IMAGES), atol=1e-3)

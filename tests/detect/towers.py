@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipclean.detect import Effort, EvalSet
+from clipclean.detect import Effort, EvalSet, SearchResult
+from clipclean.schema.report import CalibrationRecord
 
 SIDE = 16
 CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen")
@@ -32,17 +33,14 @@ def images(count: int = 30) -> Tensor:
 
 def eval_set(pixels: Tensor, *, labels: Tensor | None = None, classes: tuple[str, ...] = CLASSES) -> EvalSet:
     """Images to search on, without known triggers."""
-    return EvalSet(
-        pixels,
-        labels=labels,
-        captions=None,
-        classes=classes,
-        templates=(),
-        suspicions=(),
-        panel=(),
-        knn=3,
-        batch_size=16,
-    )
+    nothing = {"captions": None, "templates": (), "suspicions": (), "panel": ()}
+    return EvalSet(pixels, labels=labels, classes=classes, knn=3, batch_size=16, **nothing)
+
+
+def recorded(found: SearchResult) -> dict:
+    """A search as a report has it."""
+    calibration = CalibrationRecord(kind="none", name="", models=0)
+    return found.record(effort="quick", seconds=0.0, calibration=calibration, saved={}).as_json()
 
 
 def lined(count: int = 30) -> Tensor:
