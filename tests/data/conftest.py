@@ -1,29 +1,37 @@
-"""Tiny images and containers that the reader's tests share."""
+"""Four tiny images with captions, and what reads them."""
 
 import io
-import tarfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 
+import containers
 import numpy as np
 import pytest
 from PIL import Image
 
-from clipclean.data import ReadLimits
-
-Encode = Callable[..., bytes]
+from clipclean.data import ImageCache, ReadLimits, read
 
 
 @pytest.fixture
-def limits() -> ReadLimits:
-    return ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.5, max_pairs=None)
+def limits():
+    return ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.6, max_pairs=None)
 
 
 @pytest.fixture
-def encoded() -> Encode:
+def reading(limits):
+    """Read a data set: reading(path, image_key="x", max_pairs=3)."""
+
+    def do(path, **given):
+        changes = {key: given.pop(key) for key in [*given] if hasattr(limits, key)}
+        return read(path, images=ImageCache(replace(limits, **changes)), **given)
+
+    return do
+
+
+@pytest.fixture
+def encoded():
     """Encode a seeded random image: encoded(seed, "PNG", size=(width, height))."""
 
-    def encode(seed: int, kind: str = "JPEG", *, size: tuple[int, int] = (12, 8)) -> bytes:
+    def encode(seed, kind="JPEG", *, size=(12, 8)):
         pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, kind)
@@ -33,7 +41,7 @@ def encoded() -> Encode:
 
 
 @pytest.fixture
-def samples(encoded: Encode) -> dict[str, tuple[bytes, str]]:
+def samples(encoded):
     """Four images by file name, with their captions."""
     return {
         "0001.jpg": (encoded(1, "JPEG"), "a red square"),
@@ -44,36 +52,21 @@ def samples(encoded: Encode) -> dict[str, tuple[bytes, str]]:
 
 
 @pytest.fixture
-def tar() -> Callable[[Path, Mapping[str, bytes]], Path]:
-    """Write a tar of named members in the given order."""
-
-    def write(path: Path, members: Mapping[str, bytes]) -> Path:
-        with tarfile.open(path, "w") as archive:
-            for name, content in members.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-        return path
-
-    return write
+def tar():
+    return containers.written_tar
 
 
 @pytest.fixture
-def folder(tmp_path: Path, samples: dict[str, tuple[bytes, str]]) -> Path:
-    """The four samples as images with text files."""
-    root = tmp_path / "folder"
-    root.mkdir()
-    for name, (content, caption) in samples.items():
-        (root / name).write_bytes(content)
-        (root / name).with_suffix(".txt").write_text(caption, encoding="utf-8")
-    return root
+def folder(tmp_path, samples):
+    return containers.in_folder(tmp_path / "folder", samples)
 
 
 @pytest.fixture
-def shard_members(samples: dict[str, tuple[bytes, str]]) -> dict[str, bytes]:
-    """The four samples as members of a shard."""
-    members: dict[str, bytes] = {}
-    for name, (content, caption) in samples.items():
-        members[name] = content
-        members[Path(name).stem + ".txt"] = caption.encode()
-    return members
+def shard_members(samples):
+    return containers.members_of(samples)
+
+
+@pytest.fixture(params=containers.WRITERS)
+def container(request):
+    """A name of a format, and what writes samples in it: write(folder, samples)."""
+    return request.param, containers.WRITERS[request.param]

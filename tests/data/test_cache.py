@@ -1,7 +1,5 @@
 import io
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipclean.data import CleanSet, Decoded, Fit, ImageCache, ReadLimits, read, stack
+from clipclean.data import Decoded, Fit, ImageCache, read, stack
 from clipclean.data.sample import whole_file
 from clipclean.errors import RefusedInput
 
@@ -18,19 +16,17 @@ FITTED = 3 * SIDE * SIDE  # bytes
 LARGE = 12 * 8 * 3  # bytes of one decoded sample: its short side is twice the model's
 PIXELS = FITTED + LARGE
 
-Reading = Callable[..., CleanSet]
 
-
-def corner(image: Tensor) -> Tensor:
+def corner(image):
     """The corner of an image."""
     return image[:, :SIDE, :SIDE].contiguous()
 
 
 @pytest.fixture
-def reading(folder: Path, limits: ReadLimits) -> Reading:
+def reading(folder, limits):
     """Read the four samples into a cache of so many bytes, and remove their files unless they are to stay."""
 
-    def do(max_bytes: int = 10**6, *, views: bool = True, stay: bool = False) -> CleanSet:
+    def do(max_bytes=10**6, *, views: bool = True, stay: bool = False):
         images = ImageCache(limits, fit=Fit(SIDE, corner), max_bytes=max_bytes, views=views)
         clean = read(folder, images=images)
         for pair in clean.pairs if not stay else ():
@@ -40,13 +36,13 @@ def reading(folder: Path, limits: ReadLimits) -> Reading:
     return do
 
 
-def equal(a: Decoded, b: Decoded) -> bool:
+def equal(a, b):
     assert a.large is not None
     assert b.large is not None
     return torch.equal(a.fitted, b.fitted) and torch.equal(a.large, b.large)
 
 
-def test_an_image_that_was_read_is_never_opened_or_decoded_again(reading: Reading, folder: Path) -> None:
+def test_an_image_that_was_read_is_never_opened_or_decoded_again(reading, folder):
     expected = [np.array(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.[jpw]*"))]
     clean = reading()
     for pair, pixels in zip(clean.pairs, expected, strict=True):
@@ -58,7 +54,7 @@ def test_an_image_that_was_read_is_never_opened_or_decoded_again(reading: Readin
     assert torch.equal(stack([pair.image for pair in clean.pairs])[2], clean.pairs[2].image.fitted())
 
 
-def test_only_what_fits_is_kept(reading: Reading) -> None:
+def test_only_what_fits_is_kept(reading):
     pairs = reading(2 * PIXELS + 1).pairs
     is_kept = []
     for pair in pairs:
@@ -69,21 +65,21 @@ def test_only_what_fits_is_kept(reading: Reading) -> None:
     assert sum(is_kept) == 2
 
 
-def test_without_room_images_are_decoded_anew_and_are_the_same(reading: Reading) -> None:
+def test_without_room_images_are_decoded_anew_and_are_the_same(reading):
     for poor, rich in zip(reading(0, stay=True).pairs, reading(stay=True).pairs, strict=True):
         first = poor.image.decoded(views=True)
         assert equal(first, rich.image.decoded(views=True))
         assert poor.image.decoded(views=True) is not first
 
 
-def test_what_second_views_are_made_from_is_kept_only_where_it_is_wanted(reading: Reading) -> None:
+def test_what_second_views_are_made_from_is_kept_only_where_it_is_wanted(reading):
     pairs = reading(4 * FITTED, views=False).pairs
     assert all(pair.image.decoded(views=False).large is None for pair in pairs)
-    with pytest.raises(RefusedInput, match="cannot be used as an image"):
+    with pytest.raises(RefusedInput):
         pairs[0].image.decoded(views=True)
 
 
-def test_what_second_views_are_made_from_is_added_when_it_is_first_wanted(reading: Reading) -> None:
+def test_what_second_views_are_made_from_is_added_when_it_is_first_wanted(reading):
     images = [pair.image for pair in reading(views=False, stay=True).pairs]
     fitted = images[0].fitted()
     made = images[0].decoded(views=True)
@@ -93,7 +89,7 @@ def test_what_second_views_are_made_from_is_added_when_it_is_first_wanted(readin
     assert images[0].decoded(views=True) is made
 
 
-def test_threads_share_one_copy_of_each_image(folder: Path, limits: ReadLimits) -> None:
+def test_threads_share_one_copy_of_each_image(folder, limits):
     images = ImageCache(limits, fit=Fit(SIDE, corner), max_bytes=4 * PIXELS, views=True)
     sources = [whole_file(path) for path in sorted(folder.glob("*.[jpw]*"))]
     with ThreadPoolExecutor(8) as pool:
@@ -103,9 +99,7 @@ def test_threads_share_one_copy_of_each_image(folder: Path, limits: ReadLimits) 
 
 
 @pytest.mark.parametrize(("side", "kept"), [(8, 8), (10, 10), (11, 8)])
-def test_an_image_that_is_little_larger_than_that_is_kept_as_it_is(
-    tmp_path: Path, limits: ReadLimits, side: int, kept: int
-) -> None:
+def test_an_image_that_is_little_larger_than_that_is_kept_as_it_is(tmp_path, limits, side, kept: int):
     Image.new("RGB", (side, side), "red").save(tmp_path / "a", "PNG")
     made = ImageCache(limits, fit=Fit(SIDE, corner)).get(whole_file(tmp_path / "a"), views=True)
     assert made.large is not None
@@ -117,12 +111,10 @@ def test_an_image_that_is_little_larger_than_that_is_kept_as_it_is(
     # 96 x 64 for a model of 4 px: 8 px are enough. A JPEG is decoded at an eighth, 12 x 8; a PNG whole, then reduced.
     [("JPEG", (3, 8, 12)), ("PNG", (3, 64, 96))],
 )
-def test_large_images_are_kept_at_twice_the_models_side(
-    tmp_path: Path, limits: ReadLimits, kind: str, scaled: tuple[int, ...]
-) -> None:
+def test_large_images_are_kept_at_twice_the_models_side(tmp_path, limits, kind, scaled: tuple[int, ...]):
     shown: list[Tensor] = []
 
-    def note(image: Tensor) -> Tensor:
+    def note(image):
         shown.append(image)
         return corner(image)
 
@@ -136,7 +128,7 @@ def test_large_images_are_kept_at_twice_the_models_side(
     assert [tuple(image.shape) for image in shown] == [scaled]  # fitted from all that was decoded, once
 
 
-def test_a_truncated_jpeg_is_refused_with_and_without_room(folder: Path, limits: ReadLimits) -> None:
+def test_a_truncated_jpeg_is_refused_with_and_without_room(folder, limits):
     whole = (folder / "0001.jpg").read_bytes()
     (folder / "0001.jpg").write_bytes(whole[:-40])
     for room in (0, 10**6):
@@ -144,9 +136,9 @@ def test_a_truncated_jpeg_is_refused_with_and_without_room(folder: Path, limits:
         assert [why.key for why in clean.skipped] == ["0001.jpg"]
 
 
-def test_bytes_that_changed_since_they_were_read_are_refused_by_name(reading: Reading) -> None:
+def test_bytes_that_changed_since_they_were_read_are_refused_by_name(reading):
     pairs = reading(stay=True).pairs
     pairs[0].image.source.path.write_bytes(b"")
     for use in (pairs[0].image.load, pairs[0].image.decode):
-        with pytest.raises(RefusedInput, match=r"0001\.jpg cannot be used as an image: its size changed"):
+        with pytest.raises(RefusedInput, match=r"0001\.jpg"):
             use()

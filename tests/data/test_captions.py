@@ -1,221 +1,254 @@
-import random
-from collections import Counter
-from collections.abc import Callable, Sequence
+"""Second views of captions, and the synonyms that they are made of."""
 
-from cases import each
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import threading
+import zipfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipclean.data import caption_view
+from clipclean.data import caption_view, dictionary, synonyms
 from clipclean.data.captions import deleted, inserted, replaced, swapped
+from clipclean.errors import RefusedInput
 
 WORDS = ["a", "small", "dog", "ran", "after", "small", "cats"]
+draws = st.integers(0, 2**32).map(random.Random)
 
 
-def one_each(word: str) -> Sequence[str]:
+def one_each(word):
     """A single synonym for "dog" and "small", so that only the choice of word is random."""
     return {"dog": ("hound",), "small": ("little",)}.get(word, ())
 
 
-def shouted(word: str) -> Sequence[str]:
+def shouted(word):
     return (word.upper() + "!", word.upper() + " again")
 
 
-def nothing(word: str) -> Sequence[str]:
+def nothing(word):
     return ()
 
 
-for_any_draw = each("seed", range(20))
+@given(draws)
+def test_replacement_changes_distinct_words_wherever_they_occur(rng):
+    assert replaced(WORDS, 1, rng=rng, synonyms=one_each) in (
+        ["a", "small", "hound", "ran", "after", "small", "cats"],
+        ["a", "little", "dog", "ran", "after", "little", "cats"],
+    )
+    assert replaced(WORDS, 5, rng=rng, synonyms=one_each) == ["a", "little", "hound", "ran", "after", "little", "cats"]
+    after = replaced(WORDS, 2, rng=rng, synonyms=shouted)
+    assert len({old for old, new in zip(WORDS, after, strict=True) if old != new}) == 2
+    quoted = ['"Small', "dog's", "(dog)", "2", "dog."]  # punctuation around a word stays
+    assert replaced(quoted, 2, rng=rng, synonyms=one_each) == ['"little', "dog's", "(hound)", "2", "hound."]
+
+
+def test_words_are_looked_up_in_lower_case_and_whole():
+    asked = []
+    words = ["“Top-Dog”", "D80,", "***", "2nd", "Émile!"]
+    replaced(words, 9, rng=random.Random(0), synonyms=lambda word: asked.append(word) or ())
+    assert sorted(asked) == ["2nd", "d80", "top-dog", "émile"]
+
+
+@given(draws, st.integers(1, 7))
+def test_insertion_adds_n_synonyms_and_keeps_the_rest_in_order(rng, n):
+    after = inserted(WORDS, n, rng=rng, synonyms=one_each)
+    assert len(after) == len(WORDS) + n
+    assert set(after) - set(WORDS) <= {"hound", "little"}
+    assert [word for word in after if word not in ("hound", "little")] == WORDS
+    assert inserted(WORDS, n, rng=rng, synonyms=nothing) == WORDS
+
+
+def test_insertion_reaches_every_place():
+    found = (inserted(["dog", "x"], 1, rng=random.Random(seed), synonyms=one_each) for seed in range(50))
+    assert {words.index("hound") for words in found} == {0, 1, 2}
+
+
+@given(draws)
+def test_a_swap_exchanges_two_places_and_swaps_keep_the_words(rng):
+    after = swapped(list("abcdefgh"), 1, rng=rng)
+    assert sum(old != new for old, new in zip("abcdefgh", after, strict=True)) == 2
+    assert sorted(after) == list("abcdefgh")
+    assert Counter(swapped(WORDS, 5, rng=rng)) == Counter(WORDS)
+    assert swapped(["alone"], 5, rng=rng) == ["alone"]
 
 
 class Scripted(random.Random):
     """random() gives the listed numbers in turn."""
 
-    def __init__(self, *numbers: float) -> None:
-        super().__init__(0)
-        self.numbers = list(numbers)
+    numbers = (0.5, 0.05, 0.1, 0.099)
 
-    def random(self) -> float:
-        return self.numbers.pop(0)
-
-
-@for_any_draw
-def test_replacement_changes_one_distinct_word_wherever_it_occurs(seed: int) -> None:
-    rng = random.Random(seed)
-    assert replaced(WORDS, 1, rng=rng, synonyms=one_each) in (
-        ["a", "small", "hound", "ran", "after", "small", "cats"],
-        ["a", "little", "dog", "ran", "after", "little", "cats"],
-    )
+    def random(self):
+        first, *self.numbers = self.numbers
+        return first
 
 
-@for_any_draw
-def test_replacement_of_all_that_has_synonyms_is_known(seed: int) -> None:
-    rng = random.Random(seed)
-    assert replaced(WORDS, 5, rng=rng, synonyms=one_each) == ["a", "little", "hound", "ran", "after", "little", "cats"]
-
-
-@for_any_draw
-def test_replacement_leaves_the_other_words(seed: int) -> None:
-    rng = random.Random(seed)
-    after = replaced(WORDS, 2, rng=rng, synonyms=shouted)
-    assert len(after) == len(WORDS)
-    assert len({old for old, new in zip(WORDS, after, strict=True) if old != new}) == 2
-
-
-@for_any_draw
-def test_punctuation_around_a_replaced_word_stays(seed: int) -> None:
-    rng = random.Random(seed)
-    words = ['"Small', "dog's", "(dog)", "2", "dog."]
-    assert replaced(words, 2, rng=rng, synonyms=one_each) == ['"little', "dog's", "(hound)", "2", "hound."]
-
-
-def test_words_are_looked_up_in_lower_case_and_whole() -> None:
-    asked = []
-
-    def listen(word: str) -> Sequence[str]:
-        asked.append(word)
-        return ()
-
-    replaced(["“Top-Dog”", "D80,", "***", "2nd", "Émile!"], 9, rng=random.Random(0), synonyms=listen)
-    assert sorted(asked) == ["2nd", "d80", "top-dog", "émile"]
-
-
-@each("n", [1, 3, 7])
-@for_any_draw
-def test_insertion_adds_n_synonyms_and_keeps_the_rest_in_order(seed: int, n: int) -> None:
-    rng = random.Random(seed)
-    after = inserted(WORDS, n, rng=rng, synonyms=one_each)
-    assert len(after) == len(WORDS) + n
-    assert set(after) - set(WORDS) <= {"hound", "little"}
-    assert [word for word in after if word not in ("hound", "little")] == WORDS
-
-
-def test_insertion_reaches_every_place() -> None:
-    places = {
-        inserted(["dog", "x"], 1, rng=random.Random(seed), synonyms=one_each).index("hound") for seed in range(50)
-    }
-    assert places == {0, 1, 2}
-
-
-@for_any_draw
-def test_insertion_without_synonyms_changes_nothing(seed: int) -> None:
-    rng = random.Random(seed)
-    assert inserted(WORDS, 3, rng=rng, synonyms=nothing) == WORDS
-
-
-@for_any_draw
-def test_a_swap_exchanges_two_places(seed: int) -> None:
-    rng = random.Random(seed)
-    words = list("abcdefgh")
-    after = swapped(words, 1, rng=rng)
-    assert sum(old != new for old, new in zip(words, after, strict=True)) == 2
-    assert sorted(after) == words
-
-
-@for_any_draw
-def test_swaps_keep_the_multiset_of_words(seed: int) -> None:
-    rng = random.Random(seed)
-    assert Counter(swapped(WORDS, 5, rng=rng)) == Counter(WORDS)
-    assert swapped(["alone"], 5, rng=rng) == ["alone"]
-
-
-def test_deletion_drops_the_words_whose_draw_is_below_the_probability() -> None:
-    # draws .05 and .099 are below .1
-    assert deleted(list("abcd"), 0.1, rng=Scripted(0.5, 0.05, 0.1, 0.099)) == ["a", "c"]
-
-
-@for_any_draw
-def test_deletion_only_removes_and_leaves_one(seed: int) -> None:
-    rng = random.Random(seed)
+@given(draws)
+def test_deletion_drops_the_words_whose_draw_is_below_the_probability_and_leaves_one(rng):
+    assert deleted(list("abcd"), 0.1, rng=Scripted()) == ["a", "c"]  # draws .05 and .099 are below .1
     rest = iter(WORDS)
     assert all(word in rest for word in deleted(WORDS, 0.5, rng=rng))  # a subsequence
     assert len(deleted(WORDS, 1.0, rng=rng)) == 1
 
 
-def test_the_four_operations_are_equally_likely() -> None:
-    rng = random.Random(0)
-    caption = " ".join(f"w{i}" for i in range(40))
-    seen: Counter[str] = Counter()
+def test_the_four_operations_are_equally_likely_and_change_the_rate_of_words():
+    rng, words = random.Random(0), [f"w{i}" for i in range(40)]
+    seen, lengths = Counter(), set()
     for _ in range(2000):
-        view = caption_view(caption, rng=rng, synonyms=shouted, rate=0.1).split(" ")
-        if any(word.isupper() for word in view):
-            seen["inserted" if {f"w{i}" for i in range(40)} <= set(view) else "replaced"] += 1
+        view = caption_view(" ".join(words), rng=rng, synonyms=lambda word: ("NEW",), rate=0.1).split(" ")
+        lengths.add(len(view))
+        if "NEW" in view:
+            seen["inserted" if {*words} <= set(view) else "replaced"] += 1
         else:
-            seen["swapped" if len(view) == 40 and view != caption.split() else "deleted"] += 1
+            seen["swapped" if len(view) == 40 and view != words else "deleted"] += 1
     # 500 each; five standard deviations of a binomial(2000, 1/4) are 97
     assert all(abs(seen[name] - 500) < 97 for name in ("replaced", "inserted", "swapped", "deleted")), seen
-
-
-def test_the_share_of_words_is_the_rate() -> None:
-    caption = " ".join(f"w{i}" for i in range(40))
-    lengths = {
-        len(caption_view(caption, rng=random.Random(seed), synonyms=lambda word: ("NEW",), rate=0.1).split())
-        for seed in range(100)
-    }
     assert max(lengths) == 40 + 4  # insertion of 0.1 * 40 words
 
 
-def test_views_follow_the_generator_alone() -> None:
-    def views(seed: int) -> list[str]:
+def test_views_follow_the_generator_alone():
+    def views(seed):
         rng = random.Random(seed)
         return [caption_view(" ".join(WORDS), rng=rng, synonyms=shouted, rate=0.1) for _ in range(10)]
 
-    assert views(1) == views(1)
-    assert views(1) != views(2)
+    assert views(1) == views(1) != views(2)
     assert len(set(views(1))) > 3  # drawn anew for each call
 
 
-@each(
-    "caption",
+ODD = [
+    *("", " ", "\n\t", "word", "7", "12 34", "...", "?! --", "🐶", "🐶 🐱 👩‍🚀", "狗在跑", "собака бежит", "كلب"),
+    "\x00",
+]
+ODD += ["\ud800 x", "a" * 10_000]
+
+
+@given(st.sampled_from(ODD) | st.text(), draws, st.floats(0, 1), st.sampled_from([shouted, nothing, one_each]))
+def test_any_caption_has_a_view_that_is_not_empty(caption, rng, rate, synonyms):
+    view = caption_view(caption, rng=rng, synonyms=synonyms, rate=rate)
+    assert bool(view) == bool(caption)
+    assert caption_view("A  small dog", rng=rng, synonyms=synonyms, rate=0) == "A  small dog"
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda text: len(text.split()) == 1), min_size=1), draws)
+def test_without_synonyms_no_word_is_invented(words, rng):
+    view = caption_view(" ".join(words), rng=rng, synonyms=nothing, rate=0.3)
+    assert not Counter(view.split()) - Counter(" ".join(words).split())
+
+
+@pytest.mark.parametrize("caption", ["dog " * 200_000, "a" + "!" * 400_000 + "b"], ids=["words", "punctuation"])
+def test_work_grows_with_the_caption_and_not_with_its_square(caption):
+    for seed in range(4):  # seconds if linear, hours if quadratic
+        caption_view(caption, rng=random.Random(seed), synonyms=shouted, rate=0.5)
+
+
+# Synonyms of the bundled WordNet 3.0.
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
     [
-        "",
-        " ",
-        "\n\t",
-        "word",
-        "7",
-        "12 34",
-        "...",
-        "?! --",
-        "🐶",
-        "🐶 🐱 👩‍🚀",
-        "狗在跑",
-        "собака бежит",
-        "كلب",
-        "\x00",
-        "\ud800 x",
-        "a" * 10_000,
+        *(("car", name) for name in ("auto", "automobile", "machine", "cable car")),  # car.n.01 and car.n.04
+        *(("dogs", "domestic dog"), ("geese", "goose"), ("running", "run"), ("Photographs", "picture")),
+        *(("better", "good"), ("t-shirt", "tee shirt"), ("CAR", "auto")),
     ],
 )
-@each("synonyms", [shouted, nothing])
-def test_odd_captions_have_views(caption: str, synonyms: Callable[[str], Sequence[str]]) -> None:
-    for seed in range(20):
-        view = caption_view(caption, rng=random.Random(seed), synonyms=synonyms, rate=0.1)
-        assert bool(view) == bool(caption)
+def test_synonyms_are_found_by_the_base_of_a_word_in_any_case(word, found):
+    assert found in synonyms(word)
 
 
-@given(st.text(), st.integers(0, 99), st.floats(0, 1), st.sampled_from([shouted, nothing, one_each]))
-def test_any_caption_has_a_view_that_is_not_empty(
-    caption: str, seed: int, rate: float, synonyms: Callable[[str], Sequence[str]]
-) -> None:
-    view = caption_view(caption, rng=random.Random(seed), synonyms=synonyms, rate=rate)
-    assert bool(view) == bool(caption)
+@pytest.mark.parametrize("word", ["car", "dogs", "t-shirt", "run", "pretty", "France", "two", "century"])
+def test_synonyms_are_sorted_distinct_lower_case_letters_and_not_the_word(word):
+    found = synonyms(word)
+    assert found
+    assert list(found) == sorted(set(found))
+    assert all(part.isalpha() and part.islower() for name in found for part in name.split(" "))
+    assert not {word.lower().replace("-", " "), "motor vehicle"} & set(found)  # a hypernym is no synonym
 
 
-@given(st.lists(st.text(min_size=1).filter(lambda text: len(text.split()) == 1), min_size=1), st.integers(0, 99))
-def test_without_synonyms_no_word_is_invented(words: list[str], seed: int) -> None:
-    caption = " ".join(words)
-    view = caption_view(caption, rng=random.Random(seed), synonyms=nothing, rate=0.3)
-    assert not Counter(view.split()) - Counter(caption.split())
+NONE = ["", "the", "The", "zxqv", "b", "42", "2nd", "d80", "domestic_dog", "domestic dog", "-", "--", "*", "狗", "café"]
 
 
-@for_any_draw
-def test_rate_zero_changes_nothing(seed: int) -> None:
-    rng = random.Random(seed)
-    assert caption_view("A  small dog", rng=rng, synonyms=shouted, rate=0) == "A  small dog"
+@pytest.mark.parametrize("word", [*NONE, "\x00", "a" * 9999], ids=lambda word: ascii(word[:20]))
+def test_stop_words_and_what_is_no_english_word_have_none(word):
+    assert synonyms(word) == ()
 
 
-def test_work_grows_with_the_caption_and_not_with_its_square() -> None:
-    # 200,000 words, and a word with 400,000 punctuation marks: seconds if linear, hours if quadratic
-    for caption in ("dog " * 200_000, "a" + "!" * 400_000 + "b"):
-        for seed in range(4):
-            caption_view(caption, rng=random.Random(seed), synonyms=shouted, rate=0.5)
+def test_no_word_of_wordnet_is_missing():
+    reader = dictionary.read()
+    # wnstats(7WN) of WordNet 3.0: unique strings for each part of speech, and the synsets of adverbs
+    counts = {part: len(set(reader.all_lemma_names(part))) for part in "nvar"}
+    assert counts == {"n": 117_798, "v": 11_529, "a": 21_479, "r": 4_481}
+    assert sum(1 for _ in reader.all_synsets("r")) == 3_621
+
+
+def test_the_archive_is_the_one_that_was_built():
+    bundled = resources.files("clipclean.data") / "wordnet"
+    content = (bundled / "wordnet.zip").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == dictionary.SHA256
+    assert len(content) < 3_000_000
+    assert "WordNet 3.0 Copyright 2006 by Princeton University." in (bundled / "LICENSE.wordnet").read_text("utf-8")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x05\x06" + bytes(18)], ids=["missing", "empty", "another"])
+def test_a_damaged_installation_is_refused(content, tmp_path, monkeypatch):
+    (tmp_path / "wordnet").mkdir()
+    if content is not None:
+        (tmp_path / "wordnet" / "wordnet.zip").write_bytes(content)
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
+    with pytest.raises(RefusedInput):
+        dictionary.read()
+
+
+PROBE = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from clipclean.data import synonyms
+assert "nltk" not in sys.modules
+start = threading.Barrier(4)
+with ThreadPoolExecutor(4) as pool:
+    found = set(pool.map(lambda _: (start.wait(), synonyms("car"))[1], range(4)))
+print(*found.pop(), sep=",")
+assert not found
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", ["/nonexistent", ""])
+def test_nltks_own_data_is_neither_read_nor_written_by_any_thread(home, tmp_path):
+    corpora = tmp_path / "corpora"
+    corpora.mkdir()
+    with zipfile.ZipFile(corpora / "wordnet.zip", "w") as decoy:
+        decoy.writestr("wordnet/index.noun", "no WordNet at all")
+        decoy.writestr("wordnet/index.sense", "nonsense")
+    before = sorted(tmp_path.rglob("*"))
+    path = {"PYTHONPATH": str(Path(dictionary.__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+    nltk = {"HOME": home, "NLTK_DATA": f"{tmp_path}{os.pathsep}~nobody{os.pathsep}/nonexistent"}
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        cwd=tmp_path,
+        env=os.environ | nltk | path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, ",".join(synonyms("car"))), run.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_threads_see_what_a_serial_run_sees():
+    words = ["photograph", "run", "house", "pretty", "quickly", "tree", "window", "blue", "walk"]
+    start = threading.Barrier(4)
+
+    def look_up(_):
+        start.wait()
+        return [synonyms(word) for word in words]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(look_up, range(4))) == [[synonyms(word) for word in words]] * 4

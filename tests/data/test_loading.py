@@ -1,49 +1,86 @@
+"""Plans of batches, and workers that run ahead of them."""
+
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clipclean.data import prefetch, workers
+from clipclean.data import plan, prefetch, workers
 from clipclean.data.loading import AHEAD
+from clipclean.errors import UsageError
 
 
-def names() -> list[str]:
+@given(n=st.integers(1, 50), size=st.integers(1, 50), steps=st.integers(0, 60), seed=st.integers(0, 2**63))
+def test_each_epoch_is_a_permutation_without_its_incomplete_last_batch(n, size, steps, seed):
+    if size > n:
+        with pytest.raises(UsageError):
+            plan(n, batch_size=size, steps=steps, seed=seed)
+        return
+    planned = plan(n, batch_size=size, steps=steps, seed=seed)
+    assert [epoch for epoch, _ in planned] == [step // (n // size) for step in range(steps)]
+    for epoch in {epoch for epoch, _ in planned}:
+        numbers = [number for e, batch in planned if e == epoch for number in batch]
+        assert len(set(numbers)) == len(numbers)
+        assert set(numbers) <= set(range(n))
+    assert all(len(batch) == size for _, batch in planned)
+
+
+def test_a_plan_is_its_seeds_a_longer_one_begins_like_a_shorter_and_epochs_differ():
+    long = plan(10, batch_size=3, steps=9, seed=7)
+    assert plan(10, batch_size=3, steps=5, seed=7) == long[:5]
+    assert plan(10, batch_size=3, steps=9, seed=8) != long
+    first, second = plan(20, batch_size=20, steps=2, seed=0)
+    assert first[1] != second[1]
+
+
+@pytest.mark.parametrize(("size", "steps"), [(0, 1), (1, -1)])
+def test_sizes_that_make_no_sense_are_errors(size, steps):
+    with pytest.raises(ValueError, match="batch_size"):
+        plan(3, batch_size=size, steps=steps, seed=0)
+
+
+def names():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("clipclean-data")]
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_results_come_in_the_order_of_the_jobs(threads: int) -> None:
-    def slow_first(n: int) -> int:
+def same(n):
+    return n
+
+
+@pytest.mark.parametrize(("jobs", "threads"), [(0, 4), (1, 4), (3, 16), (5, 2), (7, 3), (10, 1), (10, 3)])
+def test_results_come_in_the_order_of_the_jobs(jobs, threads):
+    def slow_first(n):
         time.sleep(0.002 * (10 - n))
         return n
 
-    assert list(prefetch(range(10), slow_first, threads=threads)) == list(range(10))
-    assert list(prefetch([], slow_first, threads=threads)) == []
+    assert list(prefetch(range(jobs), slow_first, threads=threads)) == list(range(jobs))
 
 
-def test_jobs_are_drawn_no_faster_than_they_are_needed() -> None:
-    drawn = itertools.count()
-    results = prefetch(drawn, lambda n: n, threads=3)  # endless
-    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize(("threads", "ahead"), [(3, None), (1, 9)])
+def test_jobs_are_drawn_no_faster_than_they_are_needed_or_asked_for(threads, ahead):
+    drawn = itertools.count()  # endless
+    results = prefetch(drawn, same, threads=threads, **({"ahead": ahead} if ahead else {}))
+    assert next(results) == 0
     results.close()
-    assert next(drawn) <= 5 + AHEAD * 3
+    assert next(drawn) <= 1 + (ahead or AHEAD * threads)
 
 
-def test_a_consumer_that_stops_leaves_no_thread_behind() -> None:
-    results = prefetch(itertools.count(), lambda n: n, threads=4)
+def test_a_consumer_that_stops_leaves_no_thread_behind():
+    results = prefetch(itertools.count(), same, threads=4)
     next(results)
     assert names()
     del results
     assert not names()
 
 
-def test_workers_run_ahead_of_the_consumer() -> None:
+def test_workers_run_ahead_of_the_consumer():
     begun = threading.Event()
 
-    def note(n: int) -> int:
+    def note(n):
         if n == 1:
             begun.set()
         return n
@@ -54,51 +91,9 @@ def test_workers_run_ahead_of_the_consumer() -> None:
     results.close()
 
 
-def test_an_error_in_a_worker_comes_in_its_turn_and_ends_the_stream() -> None:
-    results = prefetch([1, 2, 0, 4], lambda n: 4 // n, threads=2)
-    assert [next(results), next(results)] == [4, 2]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-    assert not names()
-    assert list(results) == []
-
-
-def test_an_error_in_the_stream_of_jobs_is_passed_on() -> None:
-    def jobs() -> Iterator[int]:
-        yield 1
-        raise RuntimeError("no more")
-
-    with pytest.raises(RuntimeError, match="no more"):
-        list(prefetch(jobs(), lambda n: n, threads=2))
-    assert not names()
-
-
-def test_more_jobs_are_under_way_where_that_is_asked_for() -> None:
-    drawn = itertools.count()
-    results = prefetch(drawn, lambda n: n, threads=1, ahead=9)
-    assert next(results) == 0
-    assert next(drawn) == 9
-    results.close()
-
-
-def test_workers_compute_with_one_thread_each_and_leave_the_callers_number_alone() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        assert set(prefetch(range(6), lambda _: torch.get_num_threads(), threads=2)) == {1}
-        assert torch.get_num_threads() == 3
-        seen: list[int] = []
-        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-        later.start()
-        later.join()
-        assert seen == [3]
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), MemoryError()])
-def test_a_worker_that_is_killed_ends_the_stream_instead_of_hanging_it(error: BaseException) -> None:
-    def die(n: int) -> int:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit(3), KeyboardInterrupt(), MemoryError()])
+def test_an_error_in_a_worker_comes_in_its_turn_and_ends_the_stream(error):
+    def die(n):
         if n == 3:
             raise error
         return n
@@ -108,12 +103,30 @@ def test_a_worker_that_is_killed_ends_the_stream_instead_of_hanging_it(error: Ba
     with pytest.raises(type(error)):
         next(results)
     assert not names()
+    assert list(results) == []
 
 
-@pytest.mark.parametrize(("jobs", "threads"), [(0, 4), (1, 4), (3, 16), (5, 2), (7, 3)])
-def test_odd_numbers_of_jobs_and_threads_never_hang(jobs: int, threads: int) -> None:
-    assert list(prefetch(range(jobs), lambda n: n, threads=threads)) == list(range(jobs))
+def test_an_error_in_the_stream_of_jobs_is_passed_on():
+    def jobs():
+        yield 1
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        list(prefetch(jobs(), same, threads=2))
+    assert not names()
 
 
-def test_there_is_a_worker_at_least() -> None:
+def test_workers_compute_with_one_thread_each_and_leave_the_callers_number_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert set(prefetch(range(6), lambda _: torch.get_num_threads(), threads=2)) == {1}
+        assert torch.get_num_threads() == 3
+        seen = []
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert seen == [3]
+    finally:
+        torch.set_num_threads(before)
     assert 1 <= workers() <= 16

@@ -1,79 +1,56 @@
+"""Second views of images: drawn from a seed alone, by another implementation where there is one."""
+
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Generator
 from torchvision.transforms import AutoAugment
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from clipclean.data import image_view
+from clipclean.data import enlarged, image_view, moved, perturbed
 from clipclean.data.views import _equalized
 
 SEEDS = range(60)  # twice the 25 policies and more: each operation occurs
+IMAGE = torch.randint(0, 256, (3, 24, 37), dtype=torch.uint8, generator=Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module")
-def image() -> Tensor:
-    return torch.randint(0, 256, (3, 24, 37), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def test_a_view_is_torchvisions_autoaugment_under_the_same_draws(image: Tensor) -> None:
+def test_a_view_is_torchvisions_autoaugment_under_the_same_draws():
     reference = AutoAugment()
     for seed in range(150):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            expected = pil_to_tensor(reference(to_pil_image(image)))
-        assert torch.equal(image_view(image, seed=seed), expected), seed
+            expected = pil_to_tensor(reference(to_pil_image(IMAGE)))
+        assert torch.equal(image_view(IMAGE, seed=seed), expected), seed
 
 
-def test_a_view_keeps_shape_and_dtype_and_leaves_the_image_alone(image: Tensor) -> None:
-    before = image.clone()
-    for seed in SEEDS:
-        view = image_view(image, seed=seed)
-        assert (view.shape, view.dtype) == (image.shape, torch.uint8)
-        assert view.data_ptr() != image.data_ptr()
-    assert torch.equal(image, before)
-
-
-def test_the_same_seed_gives_the_same_view_and_seeds_differ(image: Tensor) -> None:
-    views = [image_view(image, seed=seed) for seed in SEEDS]
-    assert all(torch.equal(view, image_view(image, seed=seed)) for seed, view in zip(SEEDS, views, strict=True))
-    assert len({view.numpy().tobytes() for view in views}) > len(SEEDS) / 3
-
-
-def test_global_random_state_is_neither_read_nor_changed(image: Tensor) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        state = torch.get_rng_state()
-        first = image_view(image, seed=3)
-        assert torch.equal(torch.get_rng_state(), state)
-        torch.manual_seed(2)
-        assert torch.equal(image_view(image, seed=3), first)
-
-
-def test_threads_see_what_a_serial_run_sees(image: Tensor) -> None:
-    serial = [image_view(image, seed=seed) for seed in SEEDS]
+def test_views_are_those_of_their_seeds_in_any_thread_and_leave_image_and_random_state_alone():
+    before, state = IMAGE.clone(), torch.get_rng_state()
+    serial = [image_view(IMAGE, seed=seed) for seed in SEEDS]
+    torch.rand(1)
     with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(lambda seed: image_view(image, seed=seed), [*SEEDS] * 4))
+        threaded = list(pool.map(lambda seed: image_view(IMAGE, seed=seed), [*SEEDS] * 4))
     assert all(torch.equal(view, serial[i % len(SEEDS)]) for i, view in enumerate(threaded))
-
-
-def test_a_non_contiguous_image_gives_the_view_of_its_copy(image: Tensor) -> None:
-    turned = image.transpose(1, 2)
-    assert torch.equal(image_view(turned, seed=11), image_view(turned.contiguous(), seed=11))
+    assert all((view.shape, view.dtype) == (IMAGE.shape, torch.uint8) for view in serial)
+    assert all(view.data_ptr() != IMAGE.data_ptr() for view in serial)
+    assert len({view.numpy().tobytes() for view in serial}) > len(SEEDS) / 3
+    assert torch.equal(IMAGE, before)
+    torch.set_rng_state(state)
+    image_view(IMAGE, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (3, 1, 9), (3, 9, 1), (3, 2, 2)])
-def test_the_smallest_images_have_views(shape: tuple[int, ...]) -> None:
+def test_the_smallest_images_and_the_largest_seeds_have_views(shape):
     image = torch.full(shape, 200, dtype=torch.uint8)
-    assert all(image_view(image, seed=seed).shape == shape for seed in SEEDS)
+    assert all(image_view(image, seed=seed).shape == shape for seed in (*SEEDS, -1, 2**63 - 1))
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63 - 1])
-def test_any_integer_of_64_bits_is_a_seed(image: Tensor, seed: int) -> None:
-    assert image_view(image, seed=seed).shape == image.shape
+def test_a_non_contiguous_image_gives_the_view_of_its_copy():
+    turned = IMAGE.transpose(1, 2)
+    assert torch.equal(image_view(turned, seed=11), image_view(turned.contiguous(), seed=11))
 
 
 @pytest.mark.parametrize(
@@ -81,14 +58,111 @@ def test_any_integer_of_64_bits_is_a_seed(image: Tensor, seed: int) -> None:
     [torch.zeros(3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8), torch.zeros(1, 3, 4, 4, dtype=torch.uint8)],
     ids=["float", "grey", "batch"],
 )
-def test_what_is_no_rgb_image_is_refused(wrong: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"An image is uint8 \(3, H, W\)"):
+def test_what_is_no_rgb_image_is_refused(wrong):
+    with pytest.raises(ValueError, match="uint8"):
         image_view(wrong, seed=0)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 256])
-def test_histograms_are_levelled_as_pillow_levels_them(levels: int) -> None:
+def test_histograms_are_levelled_as_pillow_levels_them(levels):
     rng = np.random.default_rng(levels)
     for size in ((1, 1), (40, 30), (7, 300)):
         drawn = Image.fromarray((rng.integers(0, levels, (*size, 3)) * (255 // levels)).astype(np.uint8))
         assert np.array_equal(np.asarray(_equalized(drawn, 0.0)), np.asarray(ImageOps.equalize(drawn)))
+
+
+RAMP = torch.linspace(0, 1, 32).expand(6, 3, 32, 32)  # from left to right
+DOWN = RAMP.transpose(2, 3)
+GREY = torch.full((40, 3, 32, 32), 0.5)
+
+
+def cut(images=RAMP, *, least=0.5, seed=0):
+    return enlarged(images, least=least, generator=Generator().manual_seed(seed))
+
+
+def shifted(ramp=RAMP, *, least, mirrored, seed=0):
+    return moved(ramp, least=least, mirrored=mirrored, generator=Generator().manual_seed(seed))
+
+
+def changed(*, seed=0, **chosen):
+    nothing = {"noise": 0.0, "noise_share": 0.0, "erased_side": 0.0}
+    return perturbed(GREY, **(nothing | chosen), generator=Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("view", "given"),
+    [
+        (cut, {}),
+        (shifted, {"least": 0.5, "mirrored": 0.5}),
+        (changed, {"noise": 0.5, "noise_share": 0.5, "erased_side": 0.2}),
+    ],
+)
+def test_equal_generators_give_equal_views_within_the_range(view, given):
+    first, again, other = (view(**given, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert 0 <= first.min() <= first.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("found", "images"),
+    [
+        (cut(least=1.0), RAMP),
+        (cut(RAMP[:1]), RAMP[:1]),
+        (shifted(least=1, mirrored=0), RAMP),
+        (shifted(least=1, mirrored=1), RAMP.flip(3)),
+        (changed(), GREY),
+    ],
+    ids=["a part of the whole side", "one image", "moved by nothing", "mirrored", "nothing asked for"],
+)
+def test_nothing_asked_for_changes_nothing(found, images):
+    torch.testing.assert_close(found, images)
+
+
+def slope(row):
+    """That of a ramp relative to the whole one's; negative where it is mirrored."""
+    return row.diff()[4:-4].mean().item() * 31
+
+
+def test_every_other_image_is_a_stretch_of_at_least_the_asked_side_that_lies_anywhere_within():
+    found = [cut(least=0.6, seed=seed) for seed in range(40)]
+    assert all(torch.equal(each[::2], RAMP[::2]) for each in found)
+    rows = [each[1, 0, 0] for each in found]
+    assert all(row.diff()[2:-2].max() - row.diff()[2:-2].min() < 1e-4 for row in rows)  # a ramp stays a ramp
+    slopes, starts = [slope(row) for row in rows], [row[0].item() for row in rows]
+    assert 0.59 < min(slopes) < 0.7
+    assert 0.9 < max(slopes) < 1.01
+    assert min(starts) < 0.02
+    assert max(starts) > 0.2  # not in the middle alone
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_every_moved_image_is_a_part_and_mirrored_as_often_as_asked_but_never_upside_down(down):
+    moves = [shifted(DOWN if down else RAMP, least=0.6, mirrored=0.3, seed=seed) for seed in range(50)]
+    rows = [image[0, :, 0] if down else image[0, 0] for each in moves for image in each]
+    slopes = [slope(row) for row in rows]
+    assert sum(each < 0 for each in slopes) / 300 == pytest.approx(0 if down else 0.3, abs=0.08)
+    sides = [abs(each) for each in slopes]
+    assert 0.6 - 1e-3 <= min(sides) < 0.65
+    assert 0.95 < max(sides) <= 1.0 + 1e-4
+    assert len(set(slopes)) > 100
+    starts = [row[4].item() for row, each in zip(rows, slopes, strict=True) if each > 0]
+    assert min(starts) < 0.15
+    assert max(starts) > 0.35
+
+
+def test_noise_falls_on_its_share_of_images_with_its_deviation():
+    noisy = changed(noise=0.1, noise_share=0.5)
+    touched = (noisy != GREY).flatten(1).any(1)
+    assert 10 < touched.sum() < 30  # of 40, half on average
+    assert abs(noisy[touched].std().item() - 0.1) < 0.01
+    assert torch.equal(noisy[~touched], GREY[~touched])
+
+
+def test_one_square_of_the_asked_size_is_erased_in_each_image():
+    erased = changed(erased_side=0.25)  # of 32: at most 8 px, and at least 0.7 of that
+    for image in (erased != GREY).any(1):
+        rows, columns = image.any(1).sum().item(), image.any(0).sum().item()
+        assert rows == columns
+        assert 6 <= rows <= 8  # ceil(0.7 * 8) = 6
+        assert image.sum() == rows * columns

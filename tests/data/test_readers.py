@@ -1,0 +1,360 @@
+"""What every reader does, whatever the container."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import containers
+import pyarrow.parquet as pq
+import pytest
+
+from clipclean.data import ImageCache, read_images
+from clipclean.errors import RefusedInput, UsageError
+
+
+def contents(clean):
+    return [(pair.image.load(), pair.caption) for pair in clean.pairs]
+
+
+def reasons(clean):
+    return {why.key: why.reason for why in clean.skipped}
+
+
+def test_all_containers_give_the_same_pairs_and_the_digest_of_its_definition(tmp_path, container, samples, reading):
+    name, write = container
+    clean = reading(write(tmp_path / "a", samples))
+    assert contents(clean) == [*samples.values()]
+    assert clean.format == {"imagefolder": "jsonl"}.get(name, name)
+    lines = sorted(f"{hashlib.sha256(content).hexdigest()} {words}\n" for content, words in samples.values())
+    assert clean.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+    backwards = dict(reversed(samples.items()))
+    assert reading(write(tmp_path / "b", backwards)).digest == clean.digest
+    assert (clean.skipped, len({pair.key for pair in clean.pairs})) == ((), 4)
+
+
+def test_the_digest_changes_with_a_caption_and_with_an_image(tmp_path, container, samples, encoded, reading):
+    _, write = container
+    other = samples | {"0001.jpg": (encoded(99), "a red square")}
+    told = samples | {"0001.jpg": (samples["0001.jpg"][0], "something else")}
+    sets = [reading(write(tmp_path / str(number), some)) for number, some in enumerate((samples, other, told))]
+    assert len({clean.digest for clean in sets}) == 3
+
+
+def test_what_cannot_be_used_is_skipped_and_named_and_the_share_is_limited(
+    tmp_path, container, samples, encoded, reading
+):
+    _, write = container
+    bad = {
+        "0005.png": (encoded(5, "PNG", size=(40, 40))[:-40], "broken"),
+        "0006.jpg": (encoded(6, size=(200, 200)), "too many pixels"),
+        "0007.jpg": (encoded(7), " \x00\n"),
+        "0008.jpg": (b"junk", "no image"),
+    }
+    path = write(tmp_path / "a", samples | bad)
+    clean = reading(path)
+    assert contents(clean) == [*samples.values()]
+    assert len(clean.skipped) == 4
+    words = sorted(reason.split()[0] for reason in reasons(clean).values())
+    assert words == ["200", "broken", "no", "no"]
+    with pytest.raises(RefusedInput, match="4 of 8"):
+        reading(path, max_skipped_share=0.49)
+    assert len(reading(path, max_skipped_share=0.5)) == 4
+
+
+def test_an_image_of_too_many_bytes_is_not_read(tmp_path, container, samples, reading):
+    _, write = container
+    largest = max(len(content) for content, _ in samples.values())
+    clean = reading(write(tmp_path / "a", samples), max_bytes=largest - 1)
+    assert [f"{largest:,}" in why.reason for why in clean.skipped] == [True]
+
+
+def test_no_more_pairs_are_taken_than_asked_for_spread_and_always_the_same(tmp_path, container, encoded, reading):
+    _, write = container
+    many = {f"{n:02d}.png": (encoded(n, "PNG", size=(2, 2)), f"{n:02d}" if n % 4 else "") for n in range(40)}
+    path = write(tmp_path / "a", many)
+    first, second = reading(path, max_pairs=10), reading(path, max_pairs=10)
+    captions = [pair.caption for pair in first.pairs]
+    assert (len(first), captions) == (10, [pair.caption for pair in second.pairs])
+    assert captions == sorted(captions)
+    assert captions[-1] > "20"  # spread over the set, not its beginning
+    assert len(reading(path, max_pairs=10_000)) == 30
+
+
+def test_progress_counts_up_to_the_whole(tmp_path, container, samples, reading):
+    _, write = container
+    calls = []
+    reading(write(tmp_path / "a", samples), progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_nothing_usable_is_refused_even_if_every_skip_is_allowed(tmp_path, container, reading):
+    _, write = container
+    with pytest.raises(RefusedInput, match="1 of 1"):
+        reading(write(tmp_path / "a", {"x.jpg": (b"junk", "words")}), max_skipped_share=1.0)
+
+
+def test_the_message_names_ten_offenders_and_counts_the_rest(tmp_path, folder, reading):
+    for number in range(13):
+        (tmp_path / f"{number:02d}.jpg").write_bytes(b"junk")
+        (tmp_path / f"{number:02d}.txt").write_text("words")
+    with pytest.raises(RefusedInput) as caught:
+        reading(tmp_path, max_skipped_share=0.1)
+    assert "09.jpg" in str(caught.value)
+    assert "10.jpg" not in str(caught.value)
+    assert "3 more" in str(caught.value)
+
+
+def test_captions_of_one_image_share_it(tmp_path, folder, reading):
+    lines = ["image,caption", *(f"folder/0001.jpg,caption {n}" for n in range(5)), "folder/0001.jpg,"]
+    (tmp_path / "p.csv").write_text("\n".join(lines))
+    clean = reading(tmp_path / "p.csv")
+    assert [pair.caption for pair in clean.pairs] == [f"caption {n}" for n in range(5)]
+    assert len({pair.image for pair in clean.pairs}) == 1
+    assert [*reasons(clean)] == ["folder/0001.jpg"]
+
+
+def test_images_alone_can_be_read_where_captions_are_not_needed(tmp_path, folder, limits):
+    (folder / "0001.txt").unlink()
+    images = read_images(folder, images=ImageCache(limits))
+    assert [pair.caption == "" for pair in images.pairs] == [True, False, False, False]
+    (tmp_path / "p.csv").write_text("filepath,label\nfolder/0001.jpg,dog\n")
+    (pair,) = read_images(tmp_path / "p.csv", images=ImageCache(limits)).pairs
+    assert (pair.caption, pair.label) == ("", "dog")
+
+
+# Folders.
+
+
+def test_subfolders_name_their_images_and_only_the_last_suffix_is_replaced(tmp_path, encoded, reading):
+    for name in ("b/cat/2.JPG", "a/dog/1.v2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(encoded(1))
+        (tmp_path / name).with_suffix(".txt").write_text("words")
+    found = [(pair.key, pair.label) for pair in reading(tmp_path).pairs]
+    assert found == [("a/dog/1.v2.jpg", "dog"), ("b/cat/2.JPG", "cat")]
+
+
+def img2dataset(encoded):
+    sidecar = json.dumps({"caption": "from json", "key": "000000001", "status": "success", "exif": "{}"}).encode()
+    first = {"000000000.jpg": encoded(0), "000000000.txt": b"from text", "000000000.json": sidecar}
+    return first | {"000000001.jpg": encoded(1), "000000001.json": sidecar}
+
+
+@pytest.mark.parametrize("form", ["folder", "shard"])
+def test_img2dataset_files_are_read(tmp_path, tar, encoded, reading, form):
+    if form == "shard":
+        path = tar(tmp_path / "00000.tar", img2dataset(encoded))
+    else:
+        path = tmp_path
+        (path / "00000").mkdir()
+        (path / "00000_stats.json").write_text("{}")
+        (path / "00000.parquet").write_bytes(b"PAR1")
+        for name, content in img2dataset(encoded).items():
+            (path / "00000" / name).write_bytes(content)
+    clean = reading(path)
+    assert [pair.caption for pair in clean.pairs] == ["from text", "from json"]
+    if form == "folder":
+        assert {kind.examples for kind in clean.ignored} == {("00000.parquet",), ("00000_stats.json",)}
+    else:
+        assert {pair.caption for pair in reading(path, caption_key="caption").pairs} == {"from json"}
+
+
+def test_hidden_files_are_none_and_a_link_within_the_folder_is_one(folder, encoded, reading):
+    (folder / "._0001.jpg").write_bytes(b"resource fork")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "x.jpg").write_bytes(encoded(7))
+    (folder / "inside.jpg").symlink_to("0002.png")
+    (folder / "inside.txt").write_text("words")
+    clean = reading(folder)
+    assert [pair.key for pair in clean.pairs] == ["0001.jpg", "0002.png", "0003.webp", "0004.jpeg", "inside.jpg"]
+    assert [kind.count for kind in clean.ignored] == [2]
+
+
+def test_texts_that_are_too_long_or_not_utf8_are_named(folder, tar, shard_members, reading, tmp_path):
+    (folder / "0001.txt").write_bytes(b"x" * 1_000_001)
+    (folder / "0002.txt").write_bytes(b"caf\xe9")
+    clean = reading(folder)
+    assert [("1,000,000" in reason, "UTF-8" in reason) for reason in reasons(clean).values()] == [(1, 0), (0, 1)]
+    assert [*reasons(clean)] == ["0001.jpg", "0002.png"]
+    members = shard_members | {"0001.txt": b"x" * 1_000_001}
+    assert [*reasons(reading(tar(tmp_path / "a.tar", members)))] == ["0001"]
+
+
+def test_an_empty_folder_and_one_that_cannot_be_listed_are_refused(tmp_path, reading, monkeypatch):
+    (tmp_path / "x.gif").write_bytes(b"GIF89a")
+    with pytest.raises(RefusedInput, match=r"x\.gif"):
+        reading(tmp_path)
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", denied)  # the system's: root may list everything
+    with pytest.raises(RefusedInput, match=tmp_path.name):
+        reading(tmp_path)
+
+
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """A folder 1,200 levels deep; taken down by hand, since shutil.rmtree recurses."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    yield tmp_path
+    for _ in range(1200):
+        os.chdir("..")
+        Path("d").rmdir()
+
+
+def test_a_deep_tree_is_no_problem(deep, reading):
+    with pytest.raises(RefusedInput, match="holds no samples"):
+        reading(deep)
+
+
+# COCO.
+
+
+def coco(path, images, annotations):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return path
+
+
+IMAGES = [{"id": 9, "file_name": "b.jpg"}, {"id": 7, "file_name": "a.jpg"}]
+CAPTIONS = [
+    {"image_id": number, "caption": words} for number, words in ((7, "a cat"), (9, "a dog"), (7, "the cat again"))
+]
+
+
+@pytest.mark.parametrize("place", ["train2017", "images/train2017", "annotations", "images", "annotations/train2017"])
+def test_captions_are_read_with_the_images_where_cocos_archives_put_them(tmp_path, encoded, reading, place):
+    (tmp_path / place).mkdir(parents=True)
+    for number, name in enumerate(("a.jpg", "b.jpg")):
+        (tmp_path / place / name).write_bytes(encoded(number))
+    path = coco(tmp_path / "annotations" / "captions_train2017.json", IMAGES, CAPTIONS)
+    for each in (path, tmp_path):
+        found = [(pair.key, pair.caption) for pair in reading(each).pairs]
+        assert found == [("a.jpg", "a cat"), ("b.jpg", "a dog"), ("a.jpg", "the cat again")]
+
+
+def test_of_cocos_splits_train_is_read_and_another_by_its_name(tmp_path, encoded, reading):
+    for number, split in enumerate(("train2017", "val2017")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / f"{split}.jpg").write_bytes(encoded(number))
+        rows = [{"id": 1, "file_name": f"{split}.jpg"}], [{"image_id": 1, "caption": split}]
+        coco(tmp_path / "annotations" / f"captions_{split}.json", *rows)
+    clean = reading(tmp_path)
+    assert [pair.caption for pair in clean.pairs] == ["train2017"]
+    assert [kind.examples for kind in clean.ignored] == [("captions_val2017.json",)]
+    (pair,) = reading(tmp_path / "annotations" / "captions_val2017.json").pairs
+    assert pair.caption == "val2017"
+
+
+def test_what_does_not_fit_together_is_skipped(tmp_path, encoded, reading):
+    (tmp_path / "set").mkdir()
+    for number in range(4):
+        (tmp_path / "set" / f"{number}.jpg").write_bytes(encoded(number))
+    names = [*(f"{n}.jpg" for n in range(4)), "gone.jpg"]
+    images = [*({"id": n, "file_name": name} for n, name in enumerate(names)), "x", {"id": 55}]
+    annotations = [{"image_id": n, "caption": "words"} for n in (0, 1, 2, 4, 77)]
+    annotations += [3, {"image_id": 1, "caption": 5}]
+    clean = reading(coco(tmp_path / "set" / "captions_x.json", images, annotations), max_skipped_share=0.8)
+    assert [pair.key for pair in clean.pairs] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [*reasons(clean)] == ["gone.jpg", "annotation 4", "1.jpg", "3.jpg"]
+
+
+def test_images_that_are_nowhere_are_told_with_the_places(tmp_path, reading):
+    with pytest.raises(RefusedInput, match="images/val2014"):
+        reading(coco(tmp_path / "annotations" / "captions_val2014.json", IMAGES, CAPTIONS))
+
+
+# Names of data sets.
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("data.csv", b"\x28\xb5\x2f\xfd", "zstd"),
+        ("data.csv", b"\x89HDF", "HDF5"),
+        ("data.csv", b"\xff\xd8\xff\xe0", "image"),
+        ("a.tar", b"no tar at all" * 100, "tar"),
+        ("missing", None, "missing"),
+    ],
+)
+def test_other_files_are_refused_by_content(tmp_path, reading, name, content, word):
+    if content:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(RefusedInput, match=word):
+        reading(tmp_path / name)
+
+
+def test_a_column_of_a_folder_without_a_table_makes_no_sense(folder, reading):
+    with pytest.raises(UsageError, match="image"):
+        reading(folder, image_key="image")
+
+
+def split(root, name, samples):
+    told = {key: (content, f"{name}: {caption}") for key, (content, caption) in samples.items()}
+    (root / name).mkdir(parents=True)
+    for file, (content, _) in samples.items():
+        (root / name / file).write_bytes(content)
+    lines = [json.dumps({"file_name": file, "text": caption}) for file, (_, caption) in told.items()]
+    (root / name / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_of_an_imagefolder_with_splits_the_first_is_read_and_the_others_are_named(tmp_path, samples, reading):
+    for name in ("test", "validation"):
+        split(tmp_path, name, samples)
+    assert reading(tmp_path).pairs[0].caption.startswith("validation: ")
+    split(tmp_path, "train", samples)
+    clean = reading(tmp_path)
+    assert [pair.caption for pair in clean.pairs] == [f"train: {caption}" for _, caption in samples.values()]
+    assert [kind.examples for kind in clean.ignored] == [("validation", "test")]
+
+
+def test_several_sets_are_read_one_after_the_other(tmp_path, folder, tar, shard_members, samples, reading):
+    split(tmp_path / "b", "train", samples)
+    shard = tar(tmp_path / "c.tar", shard_members)
+    clean = reading(Path(f"{folder}::{tmp_path / 'b'}::{shard}"))
+    captions = [caption for _, caption in samples.values()]
+    assert [pair.caption for pair in clean.pairs] == captions + [f"train: {words}" for words in captions] + captions
+    assert [pair.key for pair in clean.pairs][::4] == ["folder/0001.jpg", "b/0001.jpg", "c.tar/0001"]
+    assert (clean.format, clean.record().as_json()["name"]) == ("several", "folder + b + c.tar")
+
+
+def test_captions_are_made_of_labels_by_templates_where_there_are_none(tmp_path, encoded, reading):
+    for number, name in enumerate(("tabby_cat", "dog", "dog", "3")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / f"{number}.png").write_bytes(encoded(number, "PNG"))
+    with pytest.raises(RefusedInput, match="--templates"):
+        reading(tmp_path)
+    (tmp_path / "dog" / "2.txt").write_text("my own words")
+    forms = ("a photo of a {}.", "the {}.")
+    clean = reading(tmp_path, templates=forms)
+    told = {pair.key: pair.caption for pair in clean.pairs}
+    assert told["dog/2.png"] == "my own words"
+    assert told["tabby_cat/0.png"] in {form.format("tabby cat") for form in forms}
+    assert told["dog/1.png"] in {form.format("dog") for form in forms}
+    assert [*reasons(clean)] == ["3/3.png"]
+    assert told == {pair.key: pair.caption for pair in reading(tmp_path, templates=forms).pairs}
+
+
+def test_a_table_of_labels_needs_no_captions_where_templates_make_them(folder, reading):
+    path = folder.parent / "p.csv"
+    path.write_text("image,label\nfolder/0001.jpg,dog\n")
+    assert [pair.caption for pair in reading(path, templates=["a {}"]).pairs] == ["a dog"]
+    path.write_text("image,words\nfolder/0001.jpg,dog\n")
+    with pytest.raises(UsageError, match="'image', 'words'"):
+        reading(path, templates=["a {}"])
+
+
+def test_the_layout_of_the_hub_is_read_and_of_its_splits_train(tmp_path, samples, reading):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("---\n---\n")
+    whole = containers.table_of(samples)
+    for name, some in (("train-0-of-2", whole[:1]), ("train-1-of-2", whole[1:]), ("test-0-of-1", whole)):
+        pq.write_table(some, tmp_path / "data" / f"{name}.parquet")
+    clean = reading(tmp_path)
+    assert contents(clean) == [*samples.values()]
+    assert [kind.examples for kind in clean.ignored] == [("test-0-of-1.parquet",)]
