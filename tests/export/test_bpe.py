@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from cases import each
 from open_clip.tokenizer import SimpleTokenizer
 
 from clipclean.export import bpe
@@ -65,7 +64,7 @@ def library(folder):
     return loaded
 
 
-@each("caption", CAPTIONS)
+@pytest.mark.parametrize("caption", CAPTIONS)
 def test_tokenizer_json_reads_a_caption_as_open_clip_does(library, caption):
     assert said(library.encode(caption).ids) == said(OURS([caption])[0].tolist())
 

@@ -1,7 +1,6 @@
 import hashlib
 
 import pytest
-from cases import each
 
 from clipclean.errors import RefusedInput
 from clipclean.export import checksums
@@ -20,21 +19,21 @@ def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
     assert checksums.parse(listed.encode()) == dict(zip(("a", "b", "folder/c"), digests, strict=True))
 
 
-@each(
-    ("listed", "words"),
+@pytest.mark.parametrize(
+    "listed",
     [
-        (b"", "is empty"),
-        (b"\x00\xff", "line 1, is no digest"),
-        (f"{A}  a\n{A[:-1]}  b\n".encode(), "line 2, is no digest"),
-        (f"{A}  a\n{B}  a\n".encode(), "second time: 'a'"),
-        (f"{A}  ../a\n".encode(), "outside its folder"),
-        (f"{A}  /etc/passwd\n".encode(), "outside its folder"),
-        (f"{A}  x/../../a\n".encode(), "outside its folder"),
-        (f"{A}  ./a\n".encode(), "outside its folder"),  # a second spelling of a name
-        (f"{A}  a\x1b[2J\n".encode(), "is no digest"),
-        (b" " * (2**20 + 1), "no honest one needs more"),
+        b"",
+        b"\x00\xff",
+        f"{A}  a\n{A[:-1]}  b\n".encode(),
+        f"{A}  a\n{B}  a\n".encode(),
+        *(f"{A}  {name}\n".encode() for name in ("../a", "/etc/passwd", "x/../../a")),
+        f"{A}  ./a\n".encode(),  # a second spelling of a name
+        f"{A}  a\x1b[2J\n".encode(),
+        b" " * (2**20 + 1),
     ],
+    ids=lambda listed: ascii(listed[-12:]),
 )
-def test_what_is_no_list_is_refused(listed, words):
-    with pytest.raises(RefusedInput, match=words):
+def test_what_is_no_list_or_leads_out_of_its_folder_is_refused(listed):
+    with pytest.raises(RefusedInput) as told:
         checksums.parse(listed)
+    assert str(told.value).isprintable()

@@ -52,7 +52,6 @@ def test_weights_that_stayed_are_not_said_to_be_finetuned(report):
     report["training"]["steps"] = 0
     card = model_card.model_card(report)
     assert "base_model_relation" not in front_matter(card)
-    assert "audited by clipclean, with its weights as they were" in card
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,6 @@ def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_aud
     found = front_matter(card)
     assert (found["library_name"], found["tags"]) == (library, ["clip", "clipclean", *tags])
     assert "base_model_relation" not in found  # the weights are the same
-    assert "not audited" in card
     assert "Verdict" not in card
     assert ("CLIPProcessor.from_pretrained" in card) == ("hf" in formats)
     assert "local-dir" not in card

@@ -1,3 +1,5 @@
+"""Every loss, worked by hand or written out as its paper has it."""
+
 import math
 
 import pytest
@@ -8,9 +10,11 @@ from torch import nn
 from clipclean import train
 from clipclean.methods import losses
 from clipclean.methods.losses import Parts, Weights, preserving
-from clipclean.train import Batch
+from clipclean.train import Batch, clip_loss, self_supervised_loss
 
 EAST, NORTH, WEST = (torch.tensor(v, dtype=torch.float32) for v in ((1, 0), (0, 1), (-1, 0)))
+LN_2 = torch.tensor(math.log(2))
+NAMES = ("pixels", "pixel_views", "tokens", "token_views")
 
 
 def batch(**inputs):
@@ -26,37 +30,80 @@ def turned(embeddings):
     return torch.stack([-embeddings[:, 1], embeddings[:, 0]], dim=1)
 
 
+def unit(seed, n=5, d=7):
+    return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=1)
+
+
+def test_two_orthogonal_pairs_at_scale_ln_2_lose_ln_1_5():
+    # rows of the softmax are (2/3, 1/3)  ->  -ln(2/3) = ln 1.5 in both directions
+    torch.testing.assert_close(clip_loss(torch.eye(2), torch.eye(2), LN_2), torch.tensor(math.log(1.5)))
+
+
+def test_losses_do_not_depend_on_the_order_of_the_batch_nor_the_contrast_on_that_of_the_modalities():
+    rows = [unit(k) for k in range(4)]
+    mixed, scale = [each[torch.tensor([3, 0, 4, 1, 2])] for each in rows], torch.tensor(5.0)
+    torch.testing.assert_close(clip_loss(rows[0], rows[2], scale), clip_loss(mixed[2], mixed[0], scale))
+    torch.testing.assert_close(self_supervised_loss(*rows, scale), self_supervised_loss(*mixed, scale))
+
+
+def test_both_losses_equal_the_papers_formulas_written_out_as_sums():
+    """Bansal et al. 2023, equations 1 and 2, as nested loops over exp and log: no softmax, no matrix product."""
+    images, image_views, texts, text_views = (unit(k) for k in range(4))
+    n, tau = len(images), 0.07
+
+    def similar(a, b):
+        return math.exp(sum(float(x) * float(y) for x, y in zip(a, b, strict=True)) / tau)
+
+    def find(queries, keys):
+        sums = [sum(similar(query, key) for key in keys) for query in queries]
+        return sum(math.log(similar(queries[i], keys[i]) / sums[i]) for i in range(n))
+
+    across = -(find(images, texts) + find(texts, images)) / (2 * n)
+    within = -(find(images, image_views) + find(texts, text_views)) / (2 * n)
+    scale = torch.tensor(1 / tau, dtype=torch.float64)
+    assert abs(float(clip_loss(images, texts, scale)) - across) < 1e-5
+    assert abs(float(self_supervised_loss(images, image_views, texts, text_views, scale)) - within) < 1e-5
+    # the in-modal loss is one-directional: views as queries give another number
+    assert abs(float(self_supervised_loss(image_views, images, text_views, texts, scale)) - within) > 1e-3
+
+
+def test_cleanclip_is_the_weighted_sum_of_both_and_originals_and_views_go_through_each_tower_together():
+    sizes, scale = [], torch.tensor(7.0)
+
+    def encode(x):
+        sizes.append(len(x))
+        return x
+
+    given = {name: unit(number, 6, 8) for number, name in enumerate(NAMES)}
+    a, b, c, d = given.values()
+    weights = Weights(clip_weight=0.5, self_supervised_weight=4.0)
+    found = losses.cleanclip(Parts(encode, encode, lambda: scale, weights))(Batch(given, tuple("abcdef")))
+    torch.testing.assert_close(
+        found["loss"], 0.5 * clip_loss(a, c, scale) + 4 * self_supervised_loss(a, b, c, d, scale)
+    )
+    assert sizes == [12, 12]
+
+
 def test_the_squared_distance_is_two_minus_two_cosines():
-    a, b = (F.normalize(torch.randn(5, 3, generator=torch.Generator().manual_seed(n)), dim=1) for n in (0, 1))
+    a, b = unit(0), unit(1)
     assert train.squared_distance(a, b).item() == pytest.approx((2 - 2 * (a * b).sum(1)).mean().item(), rel=1e-6)
     assert train.squared_distance(torch.stack([EAST, EAST]), torch.stack([EAST, WEST])) == 2  # (0 + 4) / 2
 
 
-# Preservation.
-
-
 def test_preservation_adds_the_weighted_distance_of_clean_images_to_any_loss():
-    loss = preserving(lambda batch: {"loss": torch.tensor(1.0)}, turned, same, weight=3.0)
-    parts = loss(batch(pixels=(EAST, NORTH)))
-    assert {name: value.item() for name, value in parts.items()} == {"loss": 1 + 3 * 2, "preservation": 2}
-
-
-def test_no_weight_leaves_the_loss_as_it_is():
     def own(batch):
-        return {}
+        return {"loss": torch.tensor(1.0)}
 
+    parts = preserving(own, turned, same, weight=3.0)(batch(pixels=(EAST, NORTH)))
+    assert {name: value.item() for name, value in parts.items()} == {"loss": 1 + 3 * 2, "preservation": 2}
     assert preserving(own, same, same, weight=0.0) is own
-
-
-# Forgetting.
 
 
 def test_forgetting_is_the_weighted_sum_of_three_distances_to_the_originals_clean_embeddings():
     loss = losses.forgetting(same, same, preserve_weight=2.0, restore_weight=0.5)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # clean 0; newest (2 + 0) / 2 = 1; earlier 4  ->  2 * 0 + (1 + 4) / 2
-    assert parts["loss"].item() == 2.5
-    assert (parts["preservation"].item(), parts["restoration"].item()) == (0, 2.5)
+    assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [2.5, 0, 2.5]
 
 
 def test_forgetting_brings_triggered_images_back_and_leaves_clean_ones():
@@ -65,12 +112,8 @@ def test_forgetting_brings_triggered_images_back_and_leaves_clean_ones():
     tower.weight.data = original + torch.tensor([[0, 0, 2.0], [0, 0, -1.0]])
     pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])
     given = Batch({"pixels": pixels, "newest": pixels + torch.eye(3)[2], "earlier": pixels + 0.5 * torch.eye(3)[2]}, ())
-    loss = losses.forgetting(
-        lambda x: F.normalize(tower(x), dim=1),
-        lambda x: F.normalize(x @ original.T, dim=1),
-        preserve_weight=2.0,
-        restore_weight=0.5,
-    )
+    towers = (lambda x: F.normalize(tower(x), dim=1), lambda x: F.normalize(x @ original.T, dim=1))
+    loss = losses.forgetting(*towers, preserve_weight=2.0, restore_weight=0.5)
     optimizer = torch.optim.Adam(tower.parameters(), lr=0.05)
     first = loss(given)
     for _ in range(200):
@@ -82,44 +125,35 @@ def test_forgetting_brings_triggered_images_back_and_leaves_clean_ones():
     assert last["preservation"] < 0.01
 
 
-# Perturb and Recover.
-
-
 def par(pushed_images, pushed_texts, *, limit=2.15):
     weights = Weights(clip_weight=1.0, push_weight=0.5, push_limit=limit)
-    return losses.par(Parts(same, same, lambda: torch.tensor(math.log(2)), weights, (pushed_images, pushed_texts)))
+    return losses.par(Parts(same, same, lambda: LN_2, weights, (pushed_images, pushed_texts)))
 
 
-def test_par_is_the_contrastive_loss_minus_half_of_both_distances():
-    parts = par(turned, turned)(batch(pixels=(EAST, NORTH), tokens=(EAST, NORTH)))
-    # cosines 1 and 0 at scale ln 2: softmax rows are (2/3, 1/3)  ->  L_CLIP = ln 1.5; both distances are 2
-    assert parts["clip"].item() == pytest.approx(math.log(1.5), rel=1e-6)
-    assert parts["loss"].item() == pytest.approx(math.log(1.5) - 0.5 * (2 + 2), rel=1e-6)
-
-
-def test_a_distance_beyond_the_limit_is_left_out_and_the_other_stays():
-    opposite = par(torch.neg, turned)  # images have gone as far as they can: 4
-    parts = opposite(batch(pixels=(EAST, NORTH), tokens=(EAST, NORTH)))
-    assert (parts["image_push"].item(), parts["text_push"].item()) == (4, 2)
-    assert parts["loss"].item() == pytest.approx(math.log(1.5) - 0.5 * 2, rel=1e-6)
+@pytest.mark.parametrize(
+    ("images", "distance", "pushed"),
+    [
+        (turned, 2, 2 + 2),
+        (torch.neg, 4, 2),  # they have gone as far as they can: beyond the limit, and left out
+    ],
+)
+def test_par_is_the_contrastive_loss_minus_half_of_both_distances_up_to_a_limit(images, distance, pushed):
+    parts = par(images, turned)(batch(pixels=(EAST, NORTH), tokens=(EAST, NORTH)))
+    # cosines 1 and 0 at scale ln 2: softmax rows are (2/3, 1/3)  ->  L_CLIP = ln 1.5
+    assert (parts["image_push"].item(), parts["text_push"].item()) == (distance, 2)
+    assert parts["loss"].item() == pytest.approx(math.log(1.5) - 0.5 * pushed, rel=1e-6)
 
 
 def test_a_term_that_is_off_has_no_gradient():
-    pixels = torch.stack([EAST, NORTH]).requires_grad_()
-    tokens = torch.stack([EAST, NORTH])
+    pixels, tokens = torch.stack([EAST, NORTH]).requires_grad_(), torch.stack([EAST, NORTH])
     loss = par(torch.neg, same, limit=1.0)(Batch({"pixels": pixels, "tokens": tokens}, ()))["loss"]
     (gradient,) = torch.autograd.grad(loss, pixels)
-    alone = train.clip_loss(pixels, tokens, torch.tensor(math.log(2)))
-    (wanted,) = torch.autograd.grad(alone, pixels)
+    (wanted,) = torch.autograd.grad(train.clip_loss(pixels, tokens, LN_2), pixels)
     torch.testing.assert_close(gradient, wanted)
 
 
-# Supervised.
-
-
 def test_supervised_is_the_cross_entropy_over_the_zero_shot_classifier():
-    text_classifier = torch.stack([EAST, NORTH])
-    loss = losses.supervised(Parts(same, same, lambda: torch.tensor(math.log(2)), Weights(), None, text_classifier))
+    loss = losses.supervised(Parts(same, same, lambda: LN_2, Weights(), None, torch.stack([EAST, NORTH])))
     given = batch(pixels=(EAST, NORTH)).inputs | {"labels": torch.tensor([0, 0])}
     # rows (2/3, 1/3) and (1/3, 2/3), both labelled 0
     assert loss(Batch(given, ()))["loss"].item() == pytest.approx((math.log(1.5) + math.log(3)) / 2, rel=1e-6)

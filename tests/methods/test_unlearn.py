@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from clips import build
 
 from clipclean import checkpoint, cli, deadline, detect, model
 from clipclean.config import recipe
@@ -171,44 +172,34 @@ def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a", family="mas
     )
 
 
-def test_of_a_first_search_only_what_surely_works_is_unlearned():
-    found = [
-        hit(excess=0.69),
-        hit(excess=0.7, target=2),
-        hit(excess=0.9, anomaly=2.4),
-        hit(excess=0.9, is_reached=False),
-    ]
-    assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5)] == [2]
+FOUND = [
+    hit(excess=share, name=name, target=place)
+    for place, (name, share) in enumerate((("a", 0.9), ("b", 0.9), ("c", 0.6)))
+]
 
 
-def test_of_a_family_of_few_parameters_a_natural_trigger_is_not_unlearned():
-    found = [
-        hit(excess=0.9, target=0, family="wave"),
-        hit(excess=0.9, target=1, family="wave", evidence=0.1),
-        hit(excess=0.9, target=2, family="blend"),
-    ]
-    assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5)] == [1, 2]
-
-
-def test_where_the_audit_tells_suspects_from_natural_triggers_only_its_own_are_unlearned():
-    found = [
-        hit(excess=0.9, name="a", target=0),
-        hit(excess=0.9, name="b", target=1),
-        hit(excess=0.6, name="c", target=2),
-    ]
-
-    def caught(*named):
-        return [c.target for c in unlearning.first_caught(found, outlyingness=2.5, named=set(named))]
-
-    assert caught("b") == [1]
-    assert caught("a", "b") == [0, 1]
-    assert caught() == caught("c") == [0, 1]  # what it names is not sure to work: then everything that is
+@pytest.mark.parametrize(
+    ("found", "named", "targets"),
+    [
+        # only what surely works
+        ([hit(excess=0.69), hit(excess=0.7, target=2), hit(excess=0.9, anomaly=2.4), hit(excess=0.9, is_reached=False)], None, [2]),
+        # of a family of few parameters no natural trigger
+        ([hit(excess=0.9, target=0, family="wave"), hit(excess=0.9, target=1, family="wave", evidence=0.1)], None, [1]),
+        ([hit(excess=0.9, target=2, family="blend")], None, [2]),
+        # only those that an audit tells from natural ones; what it names and is not sure to work decides nothing
+        (FOUND, {"b"}, [1]),
+        (FOUND, {"a", "b"}, [0, 1]),
+        (FOUND, set(), [0, 1]),
+        (FOUND, {"c"}, [0, 1]),
+    ],
+)  # fmt: skip
+def test_of_a_first_search_what_surely_works_and_is_not_natural_is_unlearned(found, named, targets):
+    given = {} if named is None else {"named": named}
+    assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5, **given)] == targets
 
 
 def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_rest():
-    weights = tiny.state_dict(tiny.TINY_VIT)
-    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
-    clip = model.build(found, weights, device="cpu")
+    clip = build(tiny.TINY_VIT, quick_gelu=False)
     side = clip.architecture.preprocess.size
     pixels = torch.rand(48, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])

@@ -97,9 +97,6 @@ def test_without_a_trigger_that_acted_and_is_gone_the_walk_is_short():
     assert walked(lost=9.0, watched=()) == ([1.0, UNWITNESSED], UNWITNESSED)
     assert walked(lost=2.0, watched=()) == ([1.0], 1.0)  # the budget is met
     assert walked(lost=9.0, watched=(Watched(0.01),)) == ([1.0, UNWITNESSED], UNWITNESSED)  # named, and never acted
-    assert (
-        walked(lost=9.0, watched=(Watched(0.9, is_found=True),))[1] == UNWITNESSED
-    )  # it returns later than the planted one
 
 
 def test_a_trigger_that_the_cleaning_left_holds_the_cleaned_weights():

@@ -1,4 +1,5 @@
 import math
+from itertools import zip_longest
 
 import pytest
 import torch
@@ -9,200 +10,151 @@ from clipclean.train.resume import capture, restore
 
 
 class Net(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
         self.logit_scale = nn.Parameter(torch.tensor(4.0))
 
 
-def _batches(n: int) -> list[Batch]:
+def batches(n, *, bad=None):
+    """``n`` batches; that of the number ``bad`` holds what is no number."""
     draw = torch.Generator().manual_seed(1)
-    return [Batch({"x": torch.randn(8, 4, generator=draw)}, (f"sample-{i}",)) for i in range(n)]
+    made = [Batch({"x": torch.randn(8, 4, generator=draw)}, (f"sample-{i}",)) for i in range(n)]
+    if bad is not None:
+        made[bad].inputs["x"][0, 0] = math.inf
+    return made
 
 
-def _run(
-    net: Net, batches: list[Batch], *, first: int = 0, optimizer=None, lr: float = 0.01, clip: float | None = None
-):
-    optimizer = optimizer or _adamw(net)
-    loss = lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean() - 100 * net.logit_scale}  # noqa: E731
-    steps = finetune(
-        net,
-        batches,
-        loss=loss,
-        optimizer=optimizer,
-        learning_rate=lambda step: lr * (step + 1),
-        first_step=first,
-        grad_clip=clip,
-    )
-    return list(steps)
-
-
-def _adamw(net: nn.Module) -> torch.optim.AdamW:
+def optimizer_of(net):
     return adamw(net, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
 
 
+def steps_of(net, given, *, optimizer=None, loss=None, first=0, rate=lambda step: 0.01, clip=None, **more):
+    loss = loss or (lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean()})
+    optimizer = optimizer or optimizer_of(net)
+    return finetune(
+        net, given, loss=loss, optimizer=optimizer, learning_rate=rate, first_step=first, grad_clip=clip, **more
+    )
+
+
+def pulling(net):
+    """A loss that pulls the logit scale up without bound."""
+    return lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean() - 100 * net.logit_scale}
+
+
+def differing(one, other):
+    """The names of what differs in two nets, or in a net and an earlier state."""
+    one, other = (each if isinstance(each, dict) else each.state_dict() for each in (one, other))
+    return [name for (name, a), b in zip_longest(one.items(), other.values()) if not torch.equal(a, b)]
+
+
 def test_each_step_is_recorded_with_its_number_and_rate():
-    steps = _run(Net(), _batches(3), first=5)
+    steps = steps_of(Net(), batches(3), first=5, rate=lambda step: (step + 1) / 100)
     assert [(s.number, s.lr) for s in steps] == [(5, 0.06), (6, 0.07), (7, 0.08)]
 
 
 def test_the_logit_scale_never_exceeds_ln_100():
-    net = Net()  # the loss above pulls it up without bound
-    _run(net, _batches(40), lr=0.1)
+    net = Net()
+    list(steps_of(net, batches(40), loss=pulling(net), rate=lambda step: 0.1 * (step + 1)))
     assert net.logit_scale.item() == pytest.approx(math.log(100))
     net.logit_scale.data.fill_(5.0)
-    _run(net, _batches(2), optimizer=_adamw(net.body))  # it is not trained, and stays as it is
+    list(steps_of(net, batches(2), loss=pulling(net), optimizer=optimizer_of(net.body)))  # it is not trained, and stays
     assert net.logit_scale.item() == 5
 
 
 def test_a_non_finite_loss_stops_with_step_and_keys_before_the_weights_change():
-    net, batches = Net(), _batches(3)
-    batches[1].inputs["x"][0, 0] = math.inf
-    done = []
-    loss = lambda batch: {"loss": (net.body[0](batch.inputs["x"]) ** 2).mean()}  # noqa: E731
-    steps = finetune(
-        net, batches, loss=loss, optimizer=_adamw(net), learning_rate=lambda step: 0.01, first_step=0, grad_clip=None
-    )
-    done.append(next(steps))
-    weights = net.body[0].weight.detach().clone()
+    net = Net()
+    steps = steps_of(net, batches(3, bad=1))
+    next(steps)
+    before = {name: values.clone() for name, values in net.named_parameters()}
     with pytest.raises(NonFiniteLoss, match=r"step 1.*sample-1"):
         next(steps)
-    torch.testing.assert_close(net.body[0].weight.detach(), weights, rtol=0, atol=0)
+    assert differing(before, dict(net.named_parameters())) == []
 
 
 def test_a_run_that_is_captured_and_restored_ends_with_the_same_bits():
-    whole = Net()
-    _run(whole, _batches(6))
-    first = Net()
-    optimizer = _adamw(first)
-    _run(first, _batches(6)[:3], optimizer=optimizer)
+    whole, first, second = Net(), Net(), Net()
+    list(steps_of(whole, batches(6), loss=pulling(whole)))
+    optimizer = optimizer_of(first)
+    list(steps_of(first, batches(6)[:3], loss=pulling(first), optimizer=optimizer))
     saved = {name: tensor.clone() for name, tensor in capture(first, optimizer).items()}
-    second = Net()
-    optimizer = _adamw(second)
+    optimizer = optimizer_of(second)
     restore(second, optimizer, saved)
-    _run(second, _batches(6)[3:], first=3, optimizer=optimizer)
-    for (name, a), b in zip(whole.state_dict().items(), second.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    list(steps_of(second, batches(6)[3:], loss=pulling(second), first=3, optimizer=optimizer))
+    assert differing(whole, second) == []
 
 
 def test_clipped_gradients_change_the_weights_less():
-    free, held = Net(), Net()
-    start = free.body[2].weight.detach().clone()
-    loss_of = lambda net: lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean()}  # noqa: E731
-    for net, clip in ((free, None), (held, 1e-3)):
-        optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
-        list(
-            finetune(
-                net,
-                _batches(1),
-                loss=loss_of(net),
-                optimizer=optimizer,
-                learning_rate=lambda step: 1.0,
-                first_step=0,
-                grad_clip=clip,
-            )
-        )
-    assert (held.body[2].weight - start).norm() < (free.body[2].weight - start).norm()
+    moved = []
+    for clip in (None, 1e-3):
+        net = Net()
+        start = net.body[2].weight.detach().clone()
+        list(steps_of(net, batches(1), optimizer=torch.optim.SGD(net.parameters(), lr=1.0), clip=clip))
+        moved.append((net.body[2].weight - start).norm())
+    assert moved[1] < moved[0]
 
 
-def _late(net, batches, monkeypatch):
-    """A run that looks at its losses one step late, as on a GPU."""
+@pytest.fixture
+def late(monkeypatch):
+    """Losses are looked at one step late, as on a GPU."""
     init = loop.Watch.__init__
 
-    def late(watch, optimizer):
+    def waiting(watch, optimizer):
         init(watch, optimizer)
         watch.is_late = True
 
-    monkeypatch.setattr(loop.Watch, "__init__", late)
-    loss = lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean()}  # noqa: E731
-    return finetune(
-        net, batches, loss=loss, optimizer=_adamw(net), learning_rate=lambda step: 0.01, first_step=0, grad_clip=None
-    )
+    return lambda: monkeypatch.setattr(loop.Watch, "__init__", waiting)
 
 
 @pytest.mark.parametrize("bad", [1, 3])  # 3 is the last one, after which no other looks
-def test_a_loss_that_is_seen_late_has_changed_no_weight(monkeypatch, bad):
-    net, other, batches = Net(), Net(), _batches(4)
-    list(_late(other, batches[:bad], monkeypatch))  # what the good steps before alone lead to
-    batches[bad].inputs["x"][0, 0] = math.inf
+def test_a_loss_that_is_seen_late_has_changed_no_weight(late, bad):
+    late()
+    net, other = Net(), Net()
+    list(steps_of(other, batches(4)[:bad]))  # what the good steps before alone lead to
     with pytest.raises(NonFiniteLoss, match=rf"step {bad} .*sample-{bad}"):
-        list(_late(net, batches, monkeypatch))
-    for (name, a), b in zip(net.named_parameters(), other.parameters(), strict=True):
-        assert torch.equal(a, b), name
+        list(steps_of(net, batches(4, bad=bad)))
+    assert differing(dict(net.named_parameters()), dict(other.named_parameters())) == []
 
 
-def test_looking_late_changes_no_bit_of_a_good_run(monkeypatch):
-    nets = Net(), Net()
-    loss = lambda batch: {"loss": (nets[0].body(batch.inputs["x"]) ** 2).mean()}  # noqa: E731
-    at_once = finetune(
-        nets[0],
-        _batches(4),
-        loss=loss,
-        optimizer=_adamw(nets[0]),
-        learning_rate=lambda step: 0.01,
-        first_step=0,
-        grad_clip=None,
-    )
-    losses = [step.losses for step in at_once]
-    assert [step.losses for step in _late(nets[1], _batches(4), monkeypatch)] == losses
-    assert all(
-        torch.equal(a, b) for a, b in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True)
-    )
+def test_looking_late_changes_no_bit_of_a_good_run(late):
+    at_once, later = Net(), Net()
+    losses = [step.losses for step in steps_of(at_once, batches(4))]
+    late()
+    assert [step.losses for step in steps_of(later, batches(4))] == losses
+    assert differing(at_once, later) == []
 
 
-def _short_of_memory(net, times, error):
+def short_of_memory(net, times, error):
     """A loss that runs out of memory after its forward pass, so many times."""
-    left = [times]
+    left = [error] * times
 
     def loss(batch):
         value = (net.body(batch.inputs["x"]) ** 2).mean()
-        if left[0]:
-            left[0] -= 1
-            raise error
+        if left:
+            raise left.pop()
         return {"loss": value}
 
     return loss
 
 
-@pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate")],
-)
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate")])
 def test_a_step_that_ran_out_of_memory_is_repeated_smaller_and_changes_no_bit(error):
-    nets, asked = (Net(), Net()), []
-    for net, times in zip(nets, (0, 2), strict=True):
-        steps = finetune(
-            net,
-            _batches(3),
-            loss=_short_of_memory(net, times, error),
-            optimizer=_adamw(net),
-            learning_rate=lambda step: 0.01,
-            first_step=0,
-            grad_clip=None,
-            shrink=lambda: asked.append(1) or True,
-        )
-        assert len(list(steps)) == 3
+    rich, poor, asked = Net(), Net(), []
+    for net, times in ((rich, 0), (poor, 2)):
+        loss = short_of_memory(net, times, error)
+        assert len(list(steps_of(net, batches(3), loss=loss, shrink=lambda: asked.append(1) or True))) == 3
     assert len(asked) == 2
-    assert all(
-        torch.equal(a, b) for a, b in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True)
-    )
+    assert differing(rich, poor) == []
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("shapes do not fit")])
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, RuntimeError("shapes do not fit")])
 def test_what_cannot_be_made_smaller_ends_the_run_with_weights_and_statistics_as_before(error):
     net = Net()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    steps = finetune(
-        net,
-        _batches(3),
-        loss=_short_of_memory(net, 99, error),
-        optimizer=_adamw(net),
-        learning_rate=lambda step: 0.01,
-        first_step=0,
-        grad_clip=None,
-        shrink=lambda: False,
-    )
     with pytest.raises(type(error)):
-        list(steps)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+        list(steps_of(net, batches(3), loss=short_of_memory(net, 99, error), shrink=lambda: False))
+    assert differing(before, net) == []

@@ -3,7 +3,7 @@ import copy
 import pytest
 import tiny
 import torch
-from open_clip.model import CLIP
+from clips import build
 from torch import nn
 
 from clipclean import methods, model, train
@@ -13,10 +13,7 @@ from clipclean.train import memory
 
 
 def clip_of(config):
-    torch.manual_seed(0)
-    weights = CLIP(**config).state_dict()
-    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
-    return model.build(found, weights, device="cpu")
+    return build(config, quick_gelu=False)
 
 
 def batch(clip, *, pairs=6):

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from clipclean.train import adamw, learning_rate
+from clipclean.train import Batch, adamw, in_precision, learning_rate, optim, resolved
 from clipclean.train.resume import capture, restore
 
 
 class Net(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.linear = nn.Linear(3, 3)
         self.ln_final = nn.LayerNorm(3)
@@ -18,22 +18,14 @@ class Net(nn.Module):
         self.frozen = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
 
 
-def _groups() -> dict[float, set[str]]:
+def test_matrices_decay_and_gains_biases_and_the_logit_scale_do_not_and_frozen_ones_are_left_out():
     net = Net()
     optimizer = adamw(net, lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.2)
     names = {id(p): name for name, p in net.named_parameters()}
-    return {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in optimizer.param_groups}
-
-
-def test_matrices_decay_and_gains_biases_and_the_logit_scale_do_not():
-    assert _groups() == {
+    assert {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in optimizer.param_groups} == {
         0.2: {"linear.weight", "positional_embedding"},
         0.0: {"linear.bias", "ln_final.weight", "ln_final.bias", "logit_scale"},
     }
-
-
-def test_frozen_parameters_are_left_out():
-    assert "frozen" not in set().union(*_groups().values())
 
 
 def _stepped(net, optimizer, steps, *, seed=0):
@@ -94,3 +86,41 @@ def test_the_rate_climbs_to_its_peak_and_falls_by_half_a_cosine_to_nearly_zero()
     assert rates(0, 20)[10] == pytest.approx(1.0)  # half the way
     assert all(later < earlier for earlier, later in itertools.pairwise(rates(5, 50)[5:]))
     assert 0 < rates(50, 1000)[-1] < 2e-5
+
+
+# Precision.
+
+CPU = torch.device("cpu")
+
+
+class Sized(nn.Module):
+    """As many parameters as said, in no memory."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, device="meta"))
+
+
+LARGE, SMALL = Sized(optim.LEAST_PARAMETERS), Sized(optim.LEAST_PARAMETERS - 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")]
+)
+def test_auto_takes_bf16_where_the_processor_multiplies_it_and_the_model_is_large(monkeypatch, flags, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    assert (resolved("auto", LARGE, CPU), resolved("auto", SMALL, CPU)) == (expected, "fp32")
+    assert all(resolved(asked, net, CPU) == asked for asked in ("fp32", "bf16") for net in (LARGE, SMALL))
+
+
+@pytest.mark.parametrize(("chosen", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_forward_pass_has_the_format_and_the_weights_stay_in_fp32(chosen, dtype):
+    linear, seen = nn.Linear(4, 4), []
+
+    def loss(batch):
+        seen.append(linear(batch.inputs["x"]))
+        return {"loss": seen[0].float().sum()}
+
+    in_precision(loss, chosen, CPU)(Batch({"x": torch.ones(2, 4)}, ("a", "b")))["loss"].backward()
+    assert seen[0].dtype == dtype
+    assert linear.weight.grad.dtype == torch.float32
