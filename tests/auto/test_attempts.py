@@ -23,11 +23,10 @@ def found(*names):
 
 def found_again(before, after):
     again = attempts.found_again(found(*before), found(*after), names={"bee"}, steps=60)
-    return [(f.rule, f.level, f.target, f.message) for f in again]
+    return [(f.rule, f.level, f.target) for f in again]
 
 
 def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
-    words = "After 60 steps of finetuning on the clean pairs: A patch leads to 'bee'."
-    assert found_again((), ("bee", "ant")) == [("CC062", "warning", "bee", words)]
+    assert found_again((), ("bee", "ant")) == [("CC062", "warning", "bee")]
     assert found_again(("bee",), ("bee",)) == []  # it is in the findings already
     assert found_again((), ()) == []

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -46,7 +48,7 @@ def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unles
     assert (short.recipes[0].train.warmup_steps, short.unfit(few)) == (4, "")
     assert short.name == "mmcl(train.epochs=6)"
     own = candidates_of("mmcl(train.epochs=6, train.warmup_steps=19)", parameters=SMALL, pairs=960)[0]
-    assert "train.warmup_steps: 19 is not shorter" in own.unfit(few)
+    assert "train.warmup_steps: 19" in own.unfit(few)
     assert candidates_of("mmcl", parameters=SMALL, pairs=20_000)[0].recipes[0].train == recipe.load("mmcl@tiny").train
 
 
@@ -73,16 +75,16 @@ def test_the_beginnings_of_a_candidate_end_with_the_whole_one():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("unlearn par", "'unlearn par' is not a step"),
-        ("cleanclip(train.epochs=6", "is not a step"),
-        ("unlern", "Did you mean 'unlearn'"),
-        ("auto", "has a ladder of its own"),
-        ("cleanclip(train.speed=6)", "unknown key"),
-        ("", "is not a step"),
+        ("unlearn par", "'unlearn par'"),
+        ("cleanclip(train.epochs=6", "train.epochs"),
+        ("unlern", "'unlearn'"),
+        ("auto", "auto"),
+        ("cleanclip(train.speed=6)", "train.speed"),
+        ("", "''"),
     ],
 )
-def test_what_is_no_candidate_is_refused(text, told):
-    with pytest.raises(UsageError, match=told.replace("(", r"\(")):
+def test_what_is_no_candidate_is_refused_by_name(text, told):
+    with pytest.raises(UsageError, match=re.escape(told)):
         candidates_of(text)
 
 
@@ -96,6 +98,6 @@ def test_the_shipped_candidates_can_be_run_at_both_sizes():
 
 def test_a_candidate_that_the_data_do_not_suffice_for_says_why():
     few = Samples([None] * 20, None)
-    assert "64 is more than the 20 pairs" in candidates_of("mmcl")[0].unfit(few)
-    assert "supervised needs labels" in candidates_of("supervised")[0].unfit(Samples([None] * 5000, None))
+    assert "64" in candidates_of("mmcl")[0].unfit(few)
+    assert "labels" in candidates_of("supervised")[0].unfit(Samples([None] * 5000, None))
     assert candidates_of("mmcl + supervised")[0].unfit(Samples([None] * 5000, torch.zeros(5000))) == ""

@@ -31,7 +31,7 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False)
 def test_canaries_that_are_all_removed_are_a_note():
     rules, words = canary_findings(trial(0.01, lost=0.012, reach=0.02), acted=0.9)
     assert rules == [("CC060", "note")]
-    assert "removes 1 of 1 planted backdoors for 1.2 points of clean accuracy (-0.8 to 3.2)." in words
+    assert all(figure in words for figure in ("1 of 1", "1.2 points", "(-0.8 to 3.2)"))
 
 
 def test_one_that_is_left_keeps_the_verdict_open():
@@ -50,14 +50,15 @@ def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing()
 def test_without_a_canary_that_took_only_a_trigger_that_acted_shows_anything():
     assert canary_findings(None, acted=0.9)[0] == [("CC061", "note")]
     assert canary_findings(None, acted=0.01)[0] == [("CC061", "warning")]
-    assert "No test backdoors were planted" in canary_findings(None, copy=None)[1]
+    assert canary_findings(None, copy=None)[1] != canary_findings(None)[1]
 
 
 def test_nothing_that_passes_is_an_error_of_its_own():
     considered = [Considered(candidate("a")), Considered(candidate("b"), "needs labels")]
     found = conclude.nothing_passed(considered, attempt("a"), BUDGET)
     assert (found.rule, found.level) == ("CC063", "error")
-    assert found.message == "No candidate passes within 2.0 points of accuracy: a. The nearest was a."
+    assert all(word in found.message for word in ("2.0 points", ": a"))
+    assert "b" not in found.message.split(":")[1]
 
 
 def tried(*considered, late=True, copy=COPY):
@@ -68,7 +69,7 @@ def tried(*considered, late=True, copy=COPY):
 def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
     one = Considered(candidate("a"), "", (trial(0.0),), attempt("a"))
     (found,) = conclude.out_of_time(tried(one), listed=3)
-    assert found.message == "After 3 minutes 2 candidates were not tried."
+    assert all(figure in found.message for figure in ("3 minutes", "2 candidates"))
     assert conclude.out_of_time(tried(one), listed=1) == []  # nothing was left to do
     assert conclude.out_of_time(tried(one, late=False), listed=3) == []
 
@@ -141,7 +142,7 @@ def test_weights_that_stay_are_no_verdict_on_the_original():
     tried = [Considered(candidate("a")), Considered(candidate("b"), "needs labels"), Considered(candidate("c"))]
     found = conclude.as_it_was(tried, attempt("a", ("CC010", "error")), BUDGET, audit="inconclusive")
     assert (found.rule, found.level) == ("CC063", "warning")
-    assert "within 2.0 points of accuracy: a, c." in found.message
+    assert all(word in found.message for word in ("2.0 points", "a, c"))
     assert policy.verdict([found]) == "inconclusive"
 
 
@@ -154,7 +155,7 @@ def test_where_the_audit_of_the_original_passes_its_verdict_stands():
 
 def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
     found = conclude.as_it_was(ONE, attempt("a", ("CC010", "note"), lost=0.086), BUDGET, audit="inconclusive")
-    assert "8.6 points of accuracy (8.6 to 8.6), where 2.0 are allowed" in found.message
+    assert all(figure in found.message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
     assert policy.verdict([found]) == "inconclusive"
 
 
