@@ -24,9 +24,9 @@ def fill(page: Path, block: str, text: str) -> None:
     page.write_text(f"{head}{begin}\n\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 
-def keep(page: Path, block: str, text: str) -> None:
+def keep(page: Path, block: str, rows: Iterable[Iterable[object]]) -> None:
     """Store tables and sentences as ``results/BLOCK.csv``, and fill the page from there."""
-    write(RESULTS / f"{block}.csv", rows_of(text))
+    write(RESULTS / f"{block}.csv", rows)
     fill(page, block, markdown(read(RESULTS / f"{block}.csv")))
 
 
@@ -84,4 +84,4 @@ def write(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_text(encoding="utf-8").strip())
+    keep(Path(sys.argv[1]), sys.argv[2], rows_of(Path(sys.argv[3]).read_text(encoding="utf-8").strip()))

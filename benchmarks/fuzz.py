@@ -47,7 +47,6 @@ SILENT, STARTING = (
     120.0,
 )  # seconds of the clock, after which a child is killed that says nothing, and what its start may add; a busy machine is slow
 SAME = ("seed", "limit_seconds", "limit_memory_mib", "python", "torch")  # of a run that is gone on with
-ROW = "| {} | {:,} | {:,} | {:,} | {:,} | {:.2f} | {:.0f} |"
 
 
 class Slow(BaseException):
@@ -107,9 +106,9 @@ def main() -> int:
         write_text(o.out, json.dumps(told, indent=2))
         print(f"{time.monotonic() - start:.0f} s: {told['inputs']:,} inputs, {told['failures']} failures", flush=True)
     whole = together([told, *others])
-    print(table(whole))
+    print(blocks.markdown(table(whole)))
     if o.write:
-        blocks.write(o.write, blocks.rows_of(table(whole)))
+        blocks.write(o.write, table(whole))
     return 1 if whole["failures"] else 0
 
 
@@ -254,24 +253,28 @@ def together(results: Sequence[dict]) -> dict:
     return results[0] | sums | {"seed": seeds, "readers": {reader: asdict(tally) for reader, tally in readers.items()}}
 
 
-def table(told: dict) -> str:
-    """The result for the page."""
+def table(told: dict) -> list[list[str]]:
+    """The result as rows of a CSV file."""
     rows = [
-        ROW.format(
-            name, row["inputs"], row["read"], row["refused"], len(row["failures"]), row["slowest"], row["memory"]
-        )
-        for name, row in told["readers"].items()
+        [
+            "reader",
+            "inputs",
+            "read",
+            "refused",
+            "crashes, hangs, too much memory",
+            "slowest, processor s",
+            "grew by, MiB",
+        ]
     ]
-    head = [
-        "| reader | inputs | read | refused | crashes, hangs, too much memory | slowest, processor s | grew by, MiB |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
-    ]
+    for name, row in told["readers"].items():
+        counts = row["inputs"], row["read"], row["refused"], len(row["failures"])
+        rows.append([name, *(f"{count:,}" for count in counts), f"{row['slowest']:.2f}", f"{row['memory']:.0f}"])
     limits = f"at most {told['limit_seconds']:g} s and {told['limit_memory_mib']} MiB more for each input"
     ending = (
         f"{told['inputs']:,} inputs, seed {told['seed']}, {limits}; {told['processor_seconds'] / 60:.0f} minutes of the processor. "
         f"Python {told['python']}, PyTorch {told['torch'].partition('+')[0]}."
     )
-    return "\n".join([*head, *rows, "", ending])
+    return [*rows, [], [ending]]
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ import json
 import os
 import platform
 import random
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import blocks
@@ -77,10 +77,10 @@ def main() -> int:
             place = o.out / f"gpu-{name}-{pairs}.json"
             measured(name, "cuda", pairs=pairs, rounds=o.rounds, keep=partial(store, place))
     for block, kind, table in (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table)):
-        text = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
-        print(f"{text}\n")
+        rows = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
+        print(f"{blocks.markdown(rows)}\n")
         if o.write:
-            blocks.keep(o.write, block, text)
+            blocks.keep(o.write, block, rows)
     return 0
 
 
@@ -279,62 +279,51 @@ def peak(device: str, dtype: torch.dtype, /) -> float:
 # What is told.
 
 
-def cpu_table(found: list[dict[str, Any]], /) -> str:
+Rows = list[list[str]]
+
+
+def cpu_table(found: list[dict[str, Any]], /) -> Rows:
     """One row a model and way: seconds, ratios, share of the peak, loss."""
-    rows = [
-        "| model | way | s a step (range) | faster than the reference | processor s a step (range) | faster by these | share of peak | first loss |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    if not found:
+        return [["Not measured."]]
+    head = "model|way|s a step (range)|faster than the reference|processor s a step (range)|faster by these|share of peak|first loss"
+    rows = [head.split("|")]
     for result in found:
         base = median(result["wall"]["reference"]), median(result["busy"]["reference"])
         for way, seconds in result["wall"].items():
-            rate = result["operations"] / median(result["busy"][way])
-            share = "" if way == "reference" else f"{rate / result['peaks'][result['formats'][way]]:.0%}"
-            rows.append(
-                f"| {result['model'].removesuffix('-quickgelu')} | {way} | {told(seconds)} | {base[0] / median(seconds):.2f} × | "
-                f"{told(result['busy'][way])} | {base[1] / median(result['busy'][way]):.2f} × | {share} | "
-                f"{result['losses'][way][0]:.5f} |"
-            )
-    if not found:
-        return "Not measured."
-    one = found[0]
-    peaks = ", ".join(
-        f"{max(result['peaks'][key] for result in found) / 1e9:,.0f} GFLOP/s in {key}" for key in one["peaks"]
-    )
-    loads = [load for result in found for load in result["load"]]
-    rows += [
-        "",
+            busy = result["busy"][way]
+            share = result["operations"] / median(busy) / result["peaks"][result["formats"][way]]
+            cells = [short(result), way, told(seconds), f"{base[0] / median(seconds):.2f} ×", told(busy)]
+            cells += [f"{base[1] / median(busy):.2f} ×", "" if way == "reference" else f"{share:.0%}"]
+            rows.append([*cells, f"{result['losses'][way][0]:.5f}"])
+    one, loads = found[0], [load for result in found for load in result["load"]]
+    peaks = ", ".join(f"{max(r['peaks'][key] for r in found) / 1e9:,.0f} GFLOP/s in {key}" for key in one["peaks"])
+    ending = (
         f"{processor()}, {one['threads']} threads, batch {one['pairs']}, {len(one['wall']['reference'])} rounds after one "
         f"uncounted, medians; captions end at token {one['tokens']}. torch {one['torch']}. Measured peak of one "
-        f"thread on a 2048 × 2048 product: {peaks}. The machine was shared: its load was {min(loads):.0f} to {max(loads):.0f} on {os.cpu_count()} processors, so "
-        "seconds are long, and processor time is what counts.",
-    ]
-    return "\n".join(rows)
+        f"thread on a 2048 × 2048 product: {peaks}. The machine was shared: its load was {min(loads):.0f} to {max(loads):.0f} on "
+        f"{os.cpu_count()} processors, so seconds are long, and processor time is what counts."
+    )
+    return [*rows, [], [ending]]
 
 
-def gpu_table(found: list[dict[str, Any]], /) -> str:
+def gpu_table(found: list[dict[str, Any]], /) -> Rows:
     """One row a model and batch: pairs a second, utilisation, ratio."""
     if not found:
-        return "No GPU was at hand when this page was written: nothing is measured here."
-    rows = [
-        "| model | batch | pairs a second | model FLOP utilisation | faster than the reference |",
-        "|---|---|---|---|---|",
-    ]
+        return [["No GPU was at hand when this page was written: nothing is measured here."]]
+    rows = [["model", "batch", "pairs a second", "model FLOP utilisation", "faster than the reference"]]
     for result in sorted(found, key=lambda each: (each["model"], each["pairs"])):
         way = "ours bf16" if "ours bf16" in result["wall"] else "ours fp32"
         seconds = median(result["wall"][way])
         used = result["operations"] / seconds / result["peaks"][result["formats"][way]]
-        rows.append(
-            f"| {result['model'].removesuffix('-quickgelu')} | {result['pairs']} | {result['pairs'] / seconds:,.0f} | {used:.0%} | "
-            f"{median(result['wall']['reference']) / seconds:.1f} × |"
-        )
-    return "\n".join(
-        [
-            *rows,
-            "",
-            f"{found[0]['device']}, torch {found[0]['torch']}; medians of {len(found[0]['wall']['reference'])}.",
-        ]
-    )
+        cells = [short(result), str(result["pairs"]), f"{result['pairs'] / seconds:,.0f}", f"{used:.0%}"]
+        rows.append([*cells, f"{median(result['wall']['reference']) / seconds:.1f} ×"])
+    rounds = len(found[0]["wall"]["reference"])
+    return [*rows, [], [f"{found[0]['device']}, torch {found[0]['torch']}; medians of {rounds}."]]
+
+
+def short(result: dict[str, Any], /) -> str:
+    return result["model"].removesuffix("-quickgelu")
 
 
 def told(values: list[float], /) -> str:
@@ -347,10 +336,6 @@ def processor() -> str:
     capable = torch.cpu.get_capabilities()
     flags = [flag for flag in ("avx512_bf16", "amx_bf16") if capable.get(flag)]
     return f"{capable.get('cpu_name', platform.machine())} ({', '.join(flags) or 'no bf16'})"
-
-
-def median(values: list[float], /) -> float:
-    return statistics.median(values)
 
 
 if __name__ == "__main__":

@@ -160,18 +160,16 @@ def run(command: list[str], log: Path) -> None:
         raise SystemExit(f"{' '.join(command)}: exit code {code}\n{log.read_text(encoding='utf-8')[-3000:]}")
 
 
-def table(found: list[dict[str, object]]) -> str:
+def table(found: list[dict[str, object]]) -> list[list[object]]:
     """The page's table: an end of the ranges a column."""
-    rows = [
-        ["", *(str(each["end"]) for each in found)],
-        ["---"] * (len(found) + 1),
-        ["Python", *(str(each["python"]) for each in found)],
+    return [
+        ["", *(each["end"] for each in found)],
+        ["Python", *(each["python"] for each in found)],
         *([name, *(each["installed"][name.lower().replace("_", "-")] for each in found)] for name in SHOWN),
         *([name, *(f"{each['seconds'][name]:.0f} s" for each in found)] for name in COMMANDS),
-        ["warnings of libraries", *(str(len(each["warnings"])) for each in found)],
-        ["date", *(str(each["date"]) for each in found)],
+        ["warnings of libraries", *(len(each["warnings"]) for each in found)],
+        ["date", *(each["date"] for each in found)],
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 if __name__ == "__main__":
