@@ -39,9 +39,9 @@ LEAST_COMPACT = 0.15  # of the compactness of masks, which varies less
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {
     "none": "no reference",
-    "reference": "one `--reference`",
-    "references": "`--references` of its kind",
-    "base": "its base as `--reference`",
+    "reference": "a clean model",
+    "references": "stored ones",
+    "base": "its base",
     "power": "no reference, `--power`",
 }
 USUAL = ("none", "reference", "references", "base")
@@ -411,7 +411,7 @@ def summary(mine: Sequence[Row]) -> list[str]:
 def by_trigger(audits: Sequence[Row]) -> str:
     """What an audit makes of each trigger, alone and beside clean models of its kind."""
     bad = [row for row in audits if row["target"]]
-    head = ["trigger", "models", "no reference", "`--references` of its kind"]
+    head = ["trigger", "models", "no reference", "stored ones"]
     body = []
     for trigger in sorted({label(row["model"]) for row in bad}):
         own = [row for row in bad if label(row["model"]) == trigger]
