@@ -157,6 +157,7 @@ def stopped(request, *, stage, after):
         audited(request, progress=progress)
 
 
+@pytest.mark.slow
 def test_an_audit_goes_on_from_its_own_state_and_keeps_that_of_another_beside(alone):
     stopped(alone, stage="searching", after=2)
     (first,) = states()
@@ -168,6 +169,7 @@ def test_an_audit_goes_on_from_its_own_state_and_keeps_that_of_another_beside(al
     assert states() == [first]
 
 
+@pytest.mark.slow
 def test_the_oldest_of_too_many_states_goes_and_it_is_said(alone, monkeypatch):
     monkeypatch.setattr(saved_search, "MOST", 1)
     said = []
@@ -196,6 +198,7 @@ def test_without_a_place_for_its_state_an_audit_runs_all_the_same(alone, monkeyp
     assert said
 
 
+@pytest.mark.slow
 def test_a_state_of_another_version_is_not_gone_on_from_and_stays(alone, whole_alone, monkeypatch):
     stopped(alone, stage="searching", after=3)
     (old,) = states()
@@ -203,18 +206,18 @@ def test_a_state_of_another_version_is_not_gone_on_from_and_stays(alone, whole_a
     monkeypatch.setattr(resume, "program", lambda: program | {"torch": "0.0"})
     said = []
     assert numbers(audited(alone, said)) == whole_alone
-    assert not any(words.startswith("Resuming") for words in said)
+    assert not any("Resuming" in words for words in said)
     assert states() == [old]
 
 
-def test_a_disk_that_fills_up_ends_the_keeping_and_not_the_audit(request_, whole):
+def test_a_disk_that_fills_up_ends_the_keeping_and_not_the_audit(alone, whole_alone):
     said, before = [], resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
     try:
-        found = audited(request_, said)
+        found = audited(alone, said)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert numbers(found) == whole
+    assert numbers(found) == whole_alone
     assert any("search" in words for words in said)
 
 
@@ -240,6 +243,7 @@ def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_
     assert states() == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_, tmp_path):
     (reference,) = request_.reference
     models, stages, said = [request_.model, reference], set(), []
@@ -254,7 +258,7 @@ def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_
         found = references.build(
             request_, models, out=tmp_path / "r.json", progress=lambda what, done, _: stages.add((what, done))
         )
-    assert any(words.startswith("Resuming at step 2") for words in said)
+    assert any("step 2" in words for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2
     assert states() == []
