@@ -143,7 +143,7 @@ def _examples(epilog: str) -> str:
 def findings() -> str:
     return "\n\n".join(
         f"### {number}: {rule.title}\n\n*{rule.level.capitalize()}.* {prose(rule.means)}\n\n"
-        f"*Does not show:* {prose(rule.does_not_show)}\n\n*Do:* {prose(rule.action)}"
+        f"*Not shown:* {prose(rule.does_not_show)}\n\n*Do:* {prose(rule.action)}"
         for number, rule in RULES.items()
     )
 

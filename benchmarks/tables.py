@@ -28,7 +28,7 @@ PAGES = {  # page: the measured blocks in it
         *(f"{about}-{block}" for about in CLEANED for block in ("claims", "cleaning", "job")),
     ),
     "docs/running.md": ("step", "gpu", "costs"),
-    "docs/safety.md": ("scanners",),
+    "docs/safety.md": ("scanners-total",),
     "docs/inputs.md": ("versions", "pages"),
 }
 LOCAL = ("patch", "badnets", "stripes")  # triggers that cover a part of the image
@@ -105,7 +105,6 @@ def spec(cell: dict) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "audit": lambda: audit.table(audit.stored()),
     "audit-triggers": lambda: audit.by_trigger(audit.stored()),
-    "scanners": lambda: csv_table("scanners-by-kind"),
     "screening-photos": screening,
     "photo-claims": lambda: photo_cleaning.claims(cleaned("photo")),
     "photo-cleaning": lambda: photo_cleaning.table(cleaned("photo")),
