@@ -19,7 +19,6 @@ The vocabulary is chosen without a look at the style that measures: one concept 
 concept whose drawings in the *trained* styles are farthest from all that were chosen before.
 """
 
-import argparse
 import io
 import json
 import math
@@ -29,6 +28,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import blocks
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -69,7 +69,7 @@ STEPS, LR, BATCH = 5000, 2e-3, 256  # of the clean model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = blocks.parser(__doc__)
     parser.add_argument("--emoji", type=Path, help="a folder with the rendered emoji, which are made where it has none")
     parser.add_argument("--clean", type=Path, metavar="FILE", help="train the clean model into this file")
     parser.add_argument("--victim", type=Path, help="a planted checkpoint to ship in half precision")

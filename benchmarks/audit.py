@@ -63,11 +63,9 @@ class Model(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = blocks.parser(__doc__, "out", "only")
     parser.add_argument("--photo-zoo", type=Path, nargs="+", default=[], help="of benchmarks/photo_zoo.py")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report", "drawn"), help="this half only")
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="these models only")
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(USUAL))
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")

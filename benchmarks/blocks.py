@@ -3,6 +3,7 @@
 python benchmarks/blocks.py PAGE BLOCK FILE    # FILE has the text as Markdown
 """
 
+import argparse
 import csv
 import re
 import sys
@@ -11,9 +12,24 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+SHARED = {  # arguments that several scripts have
+    "photos": {"type": Path, "required": True, "help": "the folder that benchmarks/photos.py made"},
+    "images": {"type": Path, "required": True, "help": "the folder tiny-imagenet-200"},
+    "zoo": {"type": Path, "required": True, "help": "the folder that benchmarks/photo_zoo.py made"},
+    "out": {"type": Path, "required": True, "help": "the folder for what is made and measured"},
+    "only": {"nargs": "+", "metavar": "NAME", "help": "these models only"},
+}
 RESULTS = Path(__file__).parent / "results"
 NAMES = re.compile(r"<!-- ([\w-]+):begin -->")
 NUMBER = re.compile(r"[-–−]?([\d.,:]*\d( ?(%|h|min|GB|MB|M|×))?)?")
+
+
+def parser(doc: str | None, *shared: str) -> argparse.ArgumentParser:
+    """The parser of a script, which says what it is for."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in shared:
+        made.add_argument(f"--{name}", **SHARED[name])
+    return made
 
 
 def fill(page: Path, block: str, text: str) -> None:

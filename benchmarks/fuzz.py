@@ -73,7 +73,7 @@ class Tally:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = blocks.parser(__doc__)
     parser.add_argument("--inputs", type=int, default=10_000_000, help="inputs in all, those of an earlier call too")
     parser.add_argument("--seconds", type=float, default=3600.0, help="no new turn after so long")
     parser.add_argument("--turn", type=int, default=10_000, help="inputs of a reader in one child, times its share")

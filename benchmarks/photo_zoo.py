@@ -17,7 +17,6 @@ Recover), and those finetuned towards a backdoor that did not take: its excess o
 is below 0.1. A planted one counts as backdoored from an attack success rate of 0.7 on.
 """
 
-import argparse
 import dataclasses
 import json
 import random
@@ -95,10 +94,7 @@ LONGER = (  # victims of the half that reports, built once more from bases train
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="the folder that benchmarks/photos.py made")
-    parser.add_argument("--images", type=Path, required=True, help="the folder tiny-imagenet-200")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = blocks.parser(__doc__, "photos", "images", "out", "only")
     parser.add_argument(
         "--wide", action="store_const", dest="plan", const="wide", help="two models of 28 million parameters and 64 px"
     )
@@ -106,7 +102,6 @@ def main() -> None:
         "--drawn", action="store_const", dest="plan", const="drawn", help="clean models of classes drawn for each"
     )
     parser.add_argument("--longer", type=int, metavar="STEPS", help="ten victims, of bases of so many steps")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="build these, and the models that they start from")
     parser.add_argument(
         "--keep", action="store_true", help="put what was measured into benchmarks/results/photo-zoo.csv"
     )

@@ -10,7 +10,6 @@ image, its file, class and part: ``train``; ``audit``, 100 a class of those to t
 allows to pass them on: do not commit them.
 """
 
-import argparse
 import json
 import random
 import re
@@ -19,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import blocks
 import numpy as np
 import torch
 from PIL import Image
@@ -63,9 +63,7 @@ def read(folder: Path, *, side: int) -> Photos:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="the folder tiny-imagenet-200")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = blocks.parser(__doc__, "images", "out")
     parser.add_argument("--side", type=int, default=32, choices=(32, 64), help="of the images in the array")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import blocks
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from photo_cleaning import implants_of, loaded, paths, shown_to, victims
@@ -112,13 +113,8 @@ def frame(sentence: str) -> Frame | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--zoo", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = blocks.parser(__doc__, "photos", "images", "zoo", "out", "only")
     parser.add_argument("--half", choices=("choose", "report"), default="report")
-    parser.add_argument("--only", nargs="+", metavar="NAME")
     parser.add_argument("--captions", type=Path, help="a JSON file of COCO's captions: measure natural captions, too")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ the loop that ``clipclean sanitize`` runs. Both take the same batch and begin wi
 with a GPU the step is timed there too, at several batch sizes; without one that part says so.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -60,8 +59,7 @@ CAPTIONS = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results as JSON")
+    parser = blocks.parser(__doc__, "out")
     parser.add_argument("--write", type=Path, help="a page with the markers of the blocks step and gpu")
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names")
     parser.add_argument("--batch", type=int, default=16, help="pairs in a step on the CPU")

@@ -6,7 +6,6 @@
 A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -35,7 +34,7 @@ LOCAL = ("patch", "badnets", "stripes")  # triggers that cover a part of the ima
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = blocks.parser(__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     is_check = parser.parse_args().check
     wrong = [words for page, names in PAGES.items() for name in names if (words := told(page, name, is_check=is_check))]

@@ -11,7 +11,6 @@ images that no training saw. A stopped training goes on from its last OUT/NAME.s
 depend on its number and the seed alone. Hours of one core that multiplies bfloat16 for each.
 """
 
-import argparse
 import json
 import math
 import random
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import blocks
 import torch
 from open_clip.model import CLIP
 from photo_train import CONTEXT, Poison, Words, augmented, embedded, measure
@@ -71,9 +71,7 @@ ENTRIES = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="the folder that benchmarks/photos.py made")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = blocks.parser(__doc__, "photos", "out")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[entry.name for entry in ENTRIES])
     parser.add_argument("--steps", type=int, default=2200)
     o = parser.parse_args()

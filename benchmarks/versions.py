@@ -9,7 +9,6 @@ dependencies themselves depend on, pip chooses. In that environment it runs the 
 exports, an export of its own and ``verify``, as a user does. The environment is deleted at the end; PyTorch alone is several gigabytes.
 """
 
-import argparse
 import datetime
 import json
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from blocks import keep
+import blocks
 
 ROOT = Path(__file__).parent.parent
 SHOWN = (
@@ -56,7 +55,7 @@ COMMANDS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = blocks.parser(__doc__)
     parser.add_argument(
         "end", choices=["lowest", "highest", "table"], help="end of the ranges; table only writes the page"
     )
@@ -73,7 +72,7 @@ def main() -> int:
     if o.write:
         results = [o.out / f"{end}.json" for end in ("lowest", "highest")]
         found = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
-        keep(o.write, "versions", table(found))
+        blocks.keep(o.write, "versions", table(found))
     return 0
 
 

@@ -11,7 +11,6 @@ verb frames, and the relations between synsets, but for the one from an adjectiv
 which nltk cannot read it. That makes 2.4 MB of 8.5 MB.
 """
 
-import argparse
 import hashlib
 import io
 import subprocess
@@ -21,6 +20,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+import blocks
 
 from clipclean.data.dictionary import Dictionary
 
@@ -43,7 +44,7 @@ frames and most relations are left out, and the offsets are those of the shorter
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = blocks.parser(__doc__)
     parser.add_argument("--package", type=Path, help="the wordnet-base package; default: fetch it with apt-get")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "clipclean/data/wordnet")
     options = parser.parse_args()
