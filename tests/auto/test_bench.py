@@ -98,6 +98,7 @@ def command(job, *more):
     return [str(part) for part in ("recipes", "bench", mine, *options, "--quiet", *more)]
 
 
+@pytest.mark.slow
 def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):
     monkeypatch.setattr(bench.canaries, "FAMILIES", ("patch:size=0.25,place=corner",))
     tiny.labelled(job.folder / "labelled", count=96)

@@ -126,7 +126,7 @@ ODD = [
     *("", " ", "\n\t", "word", "7", "12 34", "...", "?! --", "🐶", "🐶 🐱 👩‍🚀", "狗在跑", "собака бежит", "كلب"),
     "\x00",
 ]
-ODD += ["\ud800 x", "a" * 10_000]
+ODD += ["\ud800 x", "a" * 1000]
 
 
 @given(st.sampled_from(ODD) | st.text(), draws, st.floats(0, 1), st.sampled_from([shouted, nothing, one_each]))
@@ -142,7 +142,7 @@ def test_without_synonyms_no_word_is_invented(words, rng):
     assert not Counter(view.split()) - Counter(" ".join(words).split())
 
 
-@pytest.mark.parametrize("caption", ["dog " * 200_000, "a" + "!" * 400_000 + "b"], ids=["words", "punctuation"])
+@pytest.mark.parametrize("caption", ["dog " * 50_000, "a" + "!" * 100_000 + "b"], ids=["words", "punctuation"])
 def test_work_grows_with_the_caption_and_not_with_its_square(caption):
     for seed in range(4):  # seconds if linear, hours if quadratic
         caption_view(caption, rng=random.Random(seed), synonyms=shouted, rate=0.5)
@@ -180,6 +180,7 @@ def test_stop_words_and_what_is_no_english_word_have_none(word):
     assert synonyms(word) == ()
 
 
+@pytest.mark.slow
 def test_no_word_of_wordnet_is_missing():
     reader = dictionary.read()
     # wnstats(7WN) of WordNet 3.0: unique strings for each part of speech, and the synsets of adverbs

@@ -90,15 +90,6 @@ def test_a_patch_that_moves_is_found_by_the_patch_family_and_not_by_a_warp():
     assert (candidate.is_reached, candidate.size) == (False, FAMILIES["warp"].cap)
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_one_others():
-    planted, pixels = towers.backdoored(towers.spot), towers.images()
-    first, again, other = (towards(planted, "patch", pixels, seed=seed, effort=short()) for seed in (1, 1, 2))
-    for one, two, three in zip(first, again, other, strict=True):
-        assert (one.size, one.target, one.is_reached) == (two.size, two.target, two.is_reached)
-        assert all(torch.equal(one.parameters[key], two.parameters[key]) for key in one.parameters)
-        assert not torch.equal(one.parameters["pattern"], three.parameters["pattern"])
-
-
 @pytest.mark.parametrize("family", ["mask", "patch", "wave"])
 def test_how_many_classes_are_searched_for_at_once_changes_nothing(family, monkeypatch):
     """The same images, places and steps for every row, however many fit into memory."""

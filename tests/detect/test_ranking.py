@@ -142,8 +142,3 @@ def test_what_is_kept_are_the_pairs_that_are_not_dropped(tmp_path):
 def test_too_few_pairs_are_inconclusive(tmp_path):
     with pytest.raises(Inconclusive, match="17"):
         sifted(images(tmp_path)[:16])
-
-
-def test_the_same_pairs_give_the_same_order(tmp_path, poisoned):
-    again = sifted(images(tmp_path, poisoned=POISONED))
-    assert torch.equal(again.score, poisoned.score)

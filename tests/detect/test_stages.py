@@ -1,6 +1,6 @@
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -44,12 +44,12 @@ def _two_families():
         yield
 
 
-def searched(memory, embed=None, progress=lambda *_: None):
+def searched(memory, embed=None, progress=lambda *_: None, effort=towers.EFFORT):
     return search(
         embed or towers.backdoored(towers.spot),
         towers.eval_set(towers.images(40)),
         towers.CLASSIFIER,
-        effort=towers.EFFORT,
+        effort=effort,
         references=None,
         course=Course(0, progress, memory),
     )
@@ -81,16 +81,17 @@ def test_a_stage_draws_the_same_whatever_ran_before():
 
 @pytest.mark.parametrize("most", [1, 3, 4])
 def test_a_search_that_was_interrupted_after_a_stage_ends_with_the_numbers_of_one_that_was_not(most):
-    whole = towers.recorded(searched(Kept()))
-    memory = Kept(most)
+    short, memory = replace(towers.EFFORT, steps=6), Kept(most)
+    whole = towers.recorded(searched(Kept(), effort=short))
     with pytest.raises(KeyboardInterrupt):
-        searched(memory)
+        searched(memory, effort=short)
     memory.most, steps = math.inf, []
-    again = searched(memory, progress=lambda done, total: steps.append((done, total)))
+    again = searched(memory, progress=lambda done, total: steps.append((done, total)), effort=short)
     assert towers.recorded(again) == whole
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+@pytest.mark.slow
 def test_a_search_whose_time_is_over_tells_what_the_finished_stages_found():
     passes = 0
     tower = towers.backdoored(towers.spot)

@@ -117,7 +117,7 @@ def names(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("form", ["open_clip", "hf"])
+@pytest.mark.parametrize("form", ["open_clip", pytest.param("hf", marks=pytest.mark.slow)])
 def test_equal_weights_give_equal_files_and_all_that_the_format_names(tmp_path, form, unread, no_transformers):
     for place in "ab":
         (tmp_path / place).mkdir()
@@ -125,15 +125,6 @@ def test_equal_weights_give_equal_files_and_all_that_the_format_names(tmp_path, 
     assert names(tmp_path / "a") == names(tmp_path / "b") == set(formats.FORMATS[form].files)
     for file in names(tmp_path / "a"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
-
-
-def test_every_file_of_every_layout_is_known_by_name(tmp_path, no_graphs, unread, no_transformers):
-    clip, weights = build(tiny.SMALL_VIT)
-    for preset in onnx_presets.PRESETS:
-        (tmp_path / preset).mkdir()
-        layouts = ("open_clip", "onnx") if preset == "immich" else ("open_clip", "hf", "onnx")
-        write(tmp_path / preset, clip, weights, wanted(*layouts, preset=preset))
-        assert names(tmp_path / preset) <= set(formats.NAMES)
 
 
 def test_the_graphs_are_told_what_is_needed_to_use_them(tmp_path, no_graphs):
@@ -149,19 +140,21 @@ def test_the_graphs_are_told_what_is_needed_to_use_them(tmp_path, no_graphs):
     assert no_graphs["clip.tensor_sha256"] == checkpoint.digest(weights)
 
 
-def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs):
-    vit, resnet = build(tiny.SMALL_VIT), build(tiny.TINY_RESNET)
-    for place in ("js", "js-resnet", "immich"):
-        (tmp_path / place).mkdir()
-    write(tmp_path / "js", *vit, wanted("onnx"))
-    assert {"config.json", "preprocessor_config.json", "tokenizer.json"} <= names(tmp_path / "js")
-    write(tmp_path / "js-resnet", *resnet, wanted("onnx"))
-    assert "config.json" not in names(tmp_path / "js-resnet")  # no CLIPConfig describes it
-    write(tmp_path / "immich", *vit, wanted("onnx", preset="immich"))
-    assert {
-        "config.json",
-        "visual/preprocess_cfg.json",
-        "textual/tokenizer.json",
-        "textual/tokenizer_config.json",
-    } <= names(tmp_path / "immich")
-    assert json.loads((tmp_path / "immich/config.json").read_text())["text_cfg"]["context_length"] == 8
+JS = {"config.json", "preprocessor_config.json", "tokenizer.json"}
+IMMICH = {"config.json", "visual/preprocess_cfg.json", "textual/tokenizer.json", "textual/tokenizer_config.json"}
+
+
+@pytest.mark.parametrize(
+    ("config", "choice", "has", "has_not"),
+    [
+        (tiny.SMALL_VIT, wanted("onnx"), JS, set()),
+        (tiny.TINY_RESNET, wanted("onnx"), JS - {"config.json"}, {"config.json"}),  # no CLIPConfig describes it
+        (tiny.SMALL_VIT, wanted("onnx", preset="immich"), IMMICH, set()),
+    ],
+)
+def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs, config, choice, has, has_not):
+    write(tmp_path, *build(config), choice)
+    assert (has - names(tmp_path), has_not & names(tmp_path)) == (set(), set())
+    assert names(tmp_path) <= set(formats.NAMES)
+    if choice.preset == "immich":
+        assert json.loads((tmp_path / "config.json").read_text())["text_cfg"]["context_length"] == 8

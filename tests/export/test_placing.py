@@ -178,6 +178,7 @@ def killed(out, at):
     return status == signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_the_next(tmp_path, earlier):
     at, ended = 0, {"again": 0, "there": 0}

@@ -53,6 +53,7 @@ def cleaned(planted, out, *more):
     return cli.main(command)
 
 
+@pytest.mark.slow
 def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, hasty, unread):
     out = tmp_path / "out"
     cleaned(planted, out, *NAMED, "--set", "unlearn.steps=40", "--set", "unlearn.max_rounds=3")
@@ -116,6 +117,7 @@ def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted,
     assert first["rounds"] == second["rounds"]
 
 
+@pytest.mark.slow
 def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(planted, tmp_path, hasty, unread):
     job, _ = planted
     clean = (job._replace(model=job.folder / "model.pt"), planted[1])
@@ -127,6 +129,7 @@ def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(plant
     assert all(torch.equal(old[name], new[name]) for name in old)
 
 
+@pytest.mark.slow
 def test_a_plain_folder_of_images_serves(planted, tmp_path, hasty, unread):
     folder = tmp_path / "images"
     folder.mkdir()
@@ -198,12 +201,13 @@ def test_of_a_first_search_what_surely_works_and_is_not_natural_is_unlearned(fou
     assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5, **given)] == targets
 
 
+@pytest.mark.slow
 def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_rest():
     clip = build(tiny.TINY_VIT, quick_gelu=False)
     side = clip.architecture.preprocess.size
-    pixels = torch.rand(48, 3, side, side, generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(16, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])
-    short = recipe.EFFORTS["quick"].model_copy(update={"steps": 6, "free_images": 8, "images": 4})
+    short = recipe.EFFORTS["quick"].model_copy(update={"steps": 2, "free_images": 4, "images": 2})
     here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), detect.Effort(**short.model_dump()), 0, 64)
     with contextlib.ExitStack() as late:
 
