@@ -62,6 +62,7 @@ def test_a_candidate_is_run_that_leaves_no_canary_within_the_budget(first, is_ru
     [
         (attempt("a", OPEN), ["a", "b"]),
         (attempt("a", ("CC003", "warning")), ["a", "b"]),
+        (attempt("a", ("CC020", "warning")), ["a"]),  # too few images to tell are too few for each
         (attempt("a", lost=0.021), ["a"]),  # a harsher one costs no less
     ],
 )
