@@ -76,7 +76,7 @@ def child(monkeypatch, end):
 
 def test_a_library_that_crashes_is_a_failed_check(monkeypatch, tmp_path):
     child(monkeypatch, lambda command: subprocess.CompletedProcess(command, -11, "", ""))
-    with pytest.raises(parity.ExportMismatch, match=r"onnxruntime cannot load .*: it was ended by signal 11\. Nothing"):
+    with pytest.raises(parity.ExportMismatch, match=r"onnxruntime .*signal 11"):
         parity.ask("onnxruntime", tmp_path, samples([[1.0]], [[1.0]]))
 
 
