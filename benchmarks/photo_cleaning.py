@@ -3,14 +3,14 @@
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo-long --out build/photo-cleaning \
         --half report --methods default cleanclip@few released mmcl@tiny --only NAME... --seeds 0 1 2
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/usual --out build/usual-cleaning --half report
-    python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table --write docs/evidence.md [--about usual]
+    python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table
 
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
 code runs it (``benchmarks/released.py``); one of ``benchmarks/baselines.py``; ``auto``, the whole ``clipclean sanitize --recipe auto``;
 or ``default``, the same without a recipe. The last two get the class list, and their verdict is kept. Nobody tells a method trigger or
 target. It gets PAIRS images with captions of the model's classes; what was planted is measured before, after, and after a benign
 finetuning, on SHOWN others. No training saw any of them; where there are fewer, all are taken. Every cell is one JSON file in OUT, so
-that a stopped run goes on. Seconds are those of the processor, of one thread.
+that a stopped run goes on; ``make tables`` makes the tables of the pages from those in ``benchmarks/results``. Seconds are those of the processor, of one thread.
 """
 
 import argparse
@@ -63,22 +63,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
-    parser.add_argument("--about", choices=("photo", USUAL), default="photo", help="whose blocks --write fills")
-    parser.add_argument(
-        "--write", type=Path, help="a page with the markers of the blocks ABOUT-claims, ABOUT-cleaning and ABOUT-job"
-    )
     o = parser.parse_args()
     if not o.table:
         if not (o.photos and o.images and o.zoo):
             parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
         measure_all(o)
     cells = stored(o.out, o.half)
-    for block, text in (("claims", claims(cells)), ("cleaning", table(cells)), ("job", jobs(cells))):
-        print(text, end="\n\n")
-        if o.write and text != NOTHING:
-            from blocks import fill
-
-            fill(o.write, f"{o.about}-{block}", text)
+    print(claims(cells), table(cells), jobs(cells), sep="\n\n")
 
 
 def stored(out: Path, half: str) -> list[dict]:
