@@ -418,8 +418,7 @@ def is_clearly_more(control: list[dict], ours: list[dict]) -> bool:
 
 def jobs(cells: list[dict]) -> str:
     """What ``sanitize`` did, told nothing: a row a model, victims first, and how many reach each figure."""
-    own = [c for c in cells if c["method"] in (AUTO, DEFAULT)]
-    own.sort(key=lambda c: (c["method"], not is_victim(c), c["entry"]["name"], c["seed"]))
+    own = told_nothing(cells)
     if not own:
         return NOTHING
     lines = [
@@ -428,8 +427,20 @@ def jobs(cells: list[dict]) -> str:
     ]
     for name, method in dict.fromkeys((c["entry"]["name"], c["method"]) for c in own):
         lines.append(job_row([c for c in own if (c["entry"]["name"], c["method"]) == (name, method)]))
+    return "\n".join([*lines, "", reached_by(cells)])
+
+
+def told_nothing(cells: list[dict]) -> list[dict]:
+    """The cells of whole jobs, victims first."""
+    own = [c for c in cells if c["method"] in (AUTO, DEFAULT)]
+    return sorted(own, key=lambda c: (c["method"], not is_victim(c), c["entry"]["name"], c["seed"]))
+
+
+def reached_by(cells: list[dict]) -> str:
+    """How many of the runs that were told nothing reach each figure."""
+    own = told_nothing(cells)
     verdicts = Counter(c["told"].partition(" ")[0] for c in own)
-    lines += ["", f"Verdicts: {', '.join(f'{word} {count}' for word, count in verdicts.items())}."]
+    lines = [f"Verdicts: {', '.join(f'{word} {count}' for word, count in verdicts.items())}."]
     victims = [c for c in own if is_victim(c)]
     cost = [lost(c) for c in victims]
     reached = {words: sum(met(c) for c in victims) for words, met in REACHED.items()} | {

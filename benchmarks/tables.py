@@ -27,7 +27,7 @@ PAGES = {  # page: the measured blocks in it
         *(f"{about}-{block}" for about in CLEANED for block in ("claims", "cleaning")),
         *("photo-job", "long-job"),
     ),
-    "docs/running.md": ("step", "gpu", "costs"),
+    "docs/running.md": ("step", "gpu"),
     "docs/safety.md": ("scanners-total",),
     "docs/inputs.md": ("versions", "pages"),
 }
@@ -108,7 +108,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "screening-photos": screening,
     "photo-claims": lambda: photo_cleaning.claims(cleaned("photo")),
     "photo-cleaning": lambda: photo_cleaning.table(cleaned("photo")),
-    "photo-job": lambda: photo_cleaning.jobs(cleaned("photo")),
+    "photo-job": lambda: photo_cleaning.reached_by(cleaned("photo")),
     "usual-claims": lambda: photo_cleaning.claims(cleaned("usual")),
     "usual-cleaning": lambda: photo_cleaning.table(cleaned("usual")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
