@@ -77,8 +77,8 @@ class Point:
 class Way:
     """The points that were measured, the cleaned weights first, and the one to take.
 
-    ``witnesses`` counts the named triggers and test backdoors that acted on the original and that the cleaned weights ignore; ``budget`` and ``limit`` are the
-    accuracy that may be lost, and the excess that counts as removed.
+    ``witnesses`` counts the named triggers and test backdoors that acted on the original and that the cleaned weights ignore; ``budget``
+    and ``limit`` are the accuracy that may be lost, and the excess that counts as removed.
     """
 
     points: tuple[Point, ...]
@@ -144,8 +144,8 @@ def walk_back(
     counted = [gone or not each.is_doubtful for each, gone in zip(watched, removed, strict=True)]
 
     def stays_gone(point: Point) -> bool:
-        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2: notebook.md,
-        # "What a finetuning after unlearning brings back").
+        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2:
+        # notebook.md, "What a finetuning after unlearning brings back").
         allowed = (max(end.excess, limit / 5, FEW / max(end.asr.n, 1)) for end in ends)
         probes = zip(counted, point.measured.known, allowed, strict=True)
         return not any(counts and probe.excess > most for counts, probe, most in probes)
