@@ -44,8 +44,8 @@ class Attempt:
     def is_open(self) -> bool:
         """Whether another candidate may do better: there is an error, or a doubt about a trigger."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
-        levels = [(found.level, bool(found.trigger)) for found in self.findings if found.rule != "CC020"]
-        return ("warning", True) in levels or any(level == "error" for level, _ in levels)
+        told = (found for found in self.findings if found.rule != "CC020")
+        return any(found.level == "error" or (found.level == "warning" and found.trigger) for found in told)
 
     def rank(self) -> tuple[int, int, float]:
         """A sort key, smaller is better: errors, warnings about a trigger, accuracy lost."""

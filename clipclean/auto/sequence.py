@@ -119,7 +119,7 @@ def _cleaned(
     searched, kept = aims.searched, state.read(DONE)
     leads = searched.strongest() if searched else ()
     if kept is not None:
-        model.put(clip, on_device(clip, kept[0]))
+        model.put(clip, kept[0])
         remaining = tuple(Finding.model_validate(each) for each in kept[1]["remaining"])
         return _Done(TrainingRecord.model_validate(kept[1]["training"]), remaining, leads, searched)
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
@@ -133,11 +133,6 @@ def _cleaned(
     if not searched:
         state.forget(resume.STATE)  # three times the weights, and of no more use
     return _Done(done, remaining, leads, trained.unlearned if searched else None)
-
-
-def on_device(clip: model.Clip, tensors: dict[str, Tensor], /) -> dict[str, Tensor]:
-    """Weights that were read, on the model's device."""
-    return {name: tensor.to(clip.device) for name, tensor in tensors.items()}
 
 
 def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:

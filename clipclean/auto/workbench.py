@@ -152,12 +152,11 @@ class Workbench:
                 return None
             seconds = time.monotonic() - started
             part.write(self.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
-            weights = model.taken(self.clip)
         else:
-            weights, seconds = sequence.on_device(self.clip, kept[0]), float(kept[1]["seconds"])
-            model.put(self.clip, weights)
+            seconds = float(kept[1]["seconds"])
+            model.put(self.clip, kept[0])
         measured = self.measure(canaries.measured_on(self.evidence, drawn))
-        return PlantedCopy(drawn, weights, measured, origin, seconds)
+        return PlantedCopy(drawn, model.taken(self.clip), measured, origin, seconds)
 
     def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
         """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""

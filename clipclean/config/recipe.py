@@ -20,7 +20,8 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.untrusted import printable
 
 DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
-# With more pairs the larger batches of scale tiny make enough steps; with hundreds of classes smaller ones forget: tag evidence-0.2: notebook.md.
+# With more pairs the larger batches of scale tiny make enough steps; with hundreds of classes smaller ones forget (tag evidence-0.2:
+# notebook.md).
 TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, below which a scale is taken
 
 ScaleName = Literal["usual", "tiny", "few"]
@@ -174,8 +175,8 @@ class Auto(Section):
             "unlearn + par",
             "unlearn + par + mmcl(train.epochs=6, loss.preserve_weight=2)",
         ),
-        "Candidates in the order of trying, but for those that unlearn, which come first where a trigger surely acts: recipes, joined by + if several run in sequence, each with KEY=VALUE in brackets if "
-        "values differ.",
+        "Candidates in the order of trying, but for those that unlearn, which come first where a trigger surely acts: recipes, "
+        "joined by + if several run in sequence, each with KEY=VALUE in brackets if values differ.",
         min_length=1,
     )
     control: Text = field("mmcl", "Recipe that sets the learning rate of planting and of the refinetune test.")

@@ -37,7 +37,8 @@ FINALISTS = 4  # classes of a family whose search continues in a second round
 STARTS_ON = 4  # images on which the starts of a family are tried
 MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
 # Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
-# 24 go together, since weights are laid out anew for each pass (tag evidence-0.2: notebook.md, "Where a search on a ViT-B/32 spends its time").
+# 24 go together, since weights are laid out anew for each pass (tag evidence-0.2: notebook.md, "Where a search on a ViT-B/32 spends its
+# time").
 CHUNK = 2**22
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable

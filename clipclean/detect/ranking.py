@@ -39,10 +39,10 @@ class Signal:
     said: str
 
 
-# Weights were chosen on the half ``choose`` of the zoo of drawings (tag evidence-0.2: benchmarks/zoo.py). Density and isolation rest on poisoned pairs being sparse
-# (arXiv 2502.01385). That held in two of five models; in two others triggered images lie closer to their neighbours than clean ones.
-# Disagreement found all poisoned pairs in one model and at most a third in the others. So these three weigh a quarter
-# (tag evidence-0.2: notebook.md, "Signals of poisoned pairs, and their weights").
+# Weights were chosen on the half ``choose`` of the zoo of drawings (tag evidence-0.2: benchmarks/zoo.py). Density and isolation rest on
+# poisoned pairs being sparse (arXiv 2502.01385). That held in two of five models; in two others triggered images lie closer to their
+# neighbours than clean ones. Disagreement found all poisoned pairs in one model and at most a third in the others. So these three
+# weigh a quarter (tag evidence-0.2: notebook.md, "Signals of poisoned pairs, and their weights").
 SIGNALS = {
     "repetition": Signal(1.0, "Repeated caption", "others have nearly the same caption, on images that look otherwise"),
     "gathering": Signal(

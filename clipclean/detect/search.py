@@ -470,7 +470,8 @@ class _Scene:
             leaders = self.leaders(_general(), some)
         every = list(dict.fromkeys([*suspects, *leaders]))
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
-        # 4.9 deviations; tag evidence-0.2: notebook.md, "What random control classes are worth"). They give the scale; margins are to every class.
+        # 4.9 deviations; tag evidence-0.2: notebook.md, "What random control classes are worth"). They give the scale;
+        # margins are to every class.
         count = max(0, self.effort.controls - len(leaders))
         return [*every, *drawn(classes, every, count=count, generator=drawing)]
 

@@ -15,7 +15,7 @@ from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import PairsRequest, split
-from clipclean.jobs.prepare import labelled_by_captions
+from clipclean.jobs.prepare import labelled_if_enough
 from clipclean.progress import Progress
 from clipclean.schema.results import PlantedModel
 from clipclean.train.loader import Samples
@@ -62,7 +62,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         raise UsageError(f"{len(pairs)} pairs do not fill a batch of {size}. Give more, or lower --batch-size.")
     loaded = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], loaded.clip.architecture)
-    shown = labelled or labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
+    shown = labelled or labelled_if_enough(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
     measured_on = inputs.eval_set(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
     )

@@ -123,7 +123,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     loaded = inputs.build(opened, clean, device=device)
     progress("building the model", 1, 1)
     check_texts(loaded.clip, vocabulary.classes)
-    shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
+    shown = labelled or labelled_if_enough(kept_out, vocabulary, least=thresholds.min_images)
     stands = evidence.standing(asked.recipe, subject)  # what clipclean shortens itself, nobody has changed
     if recipe is not asked.recipe and stands.kind == "measured":
         words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
@@ -135,7 +135,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     if screened and screened.dropped:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(samples.pairs))
-        shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
+        shown = labelled or labelled_if_enough(kept_out, vocabulary, least=thresholds.min_images)
     return Prepared(
         vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded, request, stands, tuple(trusted)
     )
@@ -214,7 +214,7 @@ def tell_shared(group: train.Group, /) -> None:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
 
 
-def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:
+def labelled_if_enough(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:
     """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
 
     Recall alone misjudges the cost of a cleaning: finetuning on captions gains recall while it loses classes.

@@ -344,7 +344,8 @@ def first_caught(
         and t.probe.excess >= SUCCEEDS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
-    # share of the steps, cost accuracy, and keep the rounds from ending (tag evidence-0.2: notebook.md, "Rounds of unlearning on photographs").
+    # share of the steps, cost accuracy, and keep the rounds from ending (tag evidence-0.2: notebook.md, "Rounds of unlearning on
+    # photographs").
     sure = [catch for catch in caught if catch.found.target in named]
     return tuple(sure or caught)
 
