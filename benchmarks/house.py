@@ -11,6 +11,7 @@ run in this checkout, where there was one; they may be a quarter above the line,
 import argparse
 import ast
 import json
+import math
 import re
 import sys
 import tomllib
@@ -24,6 +25,7 @@ LINES = ROOT / "house.toml"
 TESTED = ROOT / "build" / "tests.xml"  # JUnit, by make test
 MARGIN = 1.25  # of seconds
 SCIENCE = ("detect", "auto", "methods", "train")  # rooms whose comments must say why
+WHY = 0.08  # comment lines a line of code, there
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -144,62 +146,54 @@ def comments(modules: list[Module], /) -> tuple[int, int]:
     return said, code
 
 
-def is_public(name: str, module: str, /) -> bool:
-    """Whether a name can be used from elsewhere."""
-    return not name.startswith("_") and not any(part.startswith("_") for part in module.split("."))
-
-
-def undocumented(modules: list[Module], /) -> list[str]:
-    """Public functions, methods and classes at the top of modules and classes that have no docstring."""
-    bare = []
-    for module in modules:
-        for node in module.tree.body:
-            inner = node.body if isinstance(node, ast.ClassDef) and is_public(node.name, module.name) else []
-            for one in (node, *inner):
-                named = isinstance(one, Function | ast.ClassDef) and is_public(one.name, module.name)
-                if named and ast.get_docstring(one) is None:  # type: ignore[arg-type] # named says so
-                    bare.append(f"{module.name}.{one.name}")  # type: ignore[attr-defined]
-    return bare
-
-
 def measure(package: Path, /) -> dict[str, object]:
     """Every figure, with the worst offenders by name."""
     modules = read(package)
     names = {module.name for module in modules}
-    fan = {module.name: imports(module, names) for module in modules}
     every = [(module, function) for module in modules for function in functions(module)]
-    longest = max(every, key=lambda pair: lines_of(pair[1]))
     classes: dict[str, list[str]] = defaultdict(list)
     for module in modules:
         for node in module.tree.body:
             if isinstance(node, ast.ClassDef):
                 classes[node.name].append(module.name)
-    said = {room: comments([m for m in modules if m.name.split(".")[1:2] == [room]]) for room in SCIENCE}
-    widest = max(fan, key=lambda name: len(fan[name]))
-    many = [f"{m.name}.{f.name}" for m, f in every if len(parameters(f)) > 8]
+    said = said_in(modules)
     total, code = comments(modules)
     return {
         "modules in the hall": len([p for p in package.glob("*.py") if not p.name.startswith("__")]),
         "modules": len([m for m in modules if m.path.name != "__init__.py" or m.text.count("\n") > 3]),
-        "largest fan-out": f"{len(fan[widest])} ({widest})",
-        "functions with more than 8 parameters": len(many),
         "signatures with Any": f"{sum(has_any(f) for _, f in every) / len(every):.1%}",
-        "fmt: skip, tests and benchmarks too": sum(
-            path.read_text(encoding="utf-8").count("# fmt: " + "skip")
-            for folder in (package, package.parent / "tests", package.parent / "benchmarks")
-            for path in folder.rglob("*.py")
-        ),
-        "longest function": f"{lines_of(longest[1])} lines ({longest[0].name}.{longest[1].name})",
-        "functions of more than 50 lines": sum(lines_of(f) > 50 for _, f in every),
         "class names used twice": ", ".join(sorted(n for n, at in classes.items() if len(at) > 1)) or "none",
         "comment lines a code line": f"{total / code:.2f}",
         **{f"comment lines a code line in {room}/": f"{a / b:.2f}" for room, (a, b) in said.items() if b},
         "import cycles": len(cycles({m.name: loaded(m, names) for m in modules})),
-        "public names without a docstring": len(undocumented(modules)),
-        "median lines of a function": sorted(lines_of(f) for _, f in every)[len(every) // 2],
         "modules by room": dict(
             sorted(Counter(m.name.split(".")[1] for m in modules if m.name.count(".") > 1).items())
         ),
+    }
+
+
+def said_in(modules: list[Module], /) -> dict[str, tuple[int, int]]:
+    """Comment lines and lines of code of each room of science."""
+    return {room: comments([m for m in modules if m.name.split(".")[1:2] == [room]]) for room in SCIENCE}
+
+
+def shape(modules: list[Module], /) -> dict[str, dict[str, int]]:
+    """The shape of the source, by name of what makes it so. Functions are measured from ``def`` to their end."""
+    names = {module.name for module in modules}
+    every = {f"{m.name}.{f.name}": f for m in modules for f in functions(m)}
+    small = {}
+    for module in modules:
+        nodes = [n for n in ast.walk(module.tree) if isinstance(n, ast.Name | ast.Attribute)]
+        used = Counter(n.id if isinstance(n, ast.Name) else n.attr for n in nodes)
+        for one in functions(module):
+            if re.match("_(?!_)", one.name) and used[one.name] == 1 and lines_of(one) < 6:
+                small[f"{module.name}.{one.name}"] = 1
+    return {
+        "largest_fan_out": {module.name: len(imports(module, names)) for module in modules},
+        "functions_of_more_than_8_parameters": {at: 1 for at, one in every.items() if len(parameters(one)) > 8},
+        "longest_function": {at: (one.end_lineno or 0) - one.lineno + 1 for at, one in every.items()},
+        "small_private_functions_used_once": small,
+        "missing_comments": {room: max(0, math.ceil(WHY * b) - a) for room, (a, b) in said_in(modules).items()},
     }
 
 
@@ -219,6 +213,10 @@ def ratchet() -> dict[str, int]:
         "docs_pages": len(pages),
         "changelog_words": len((ROOT / "CHANGELOG.md").read_text("utf-8").split()),
         "makefile_lines": lines_in(ROOT / "Makefile"),
+        **{
+            name: max(found.values()) if name.startswith(("largest", "longest")) else sum(found.values())
+            for name, found in shape(read(ROOT / "clipclean")).items()
+        },
     }
     if TESTED.exists() and (told := re.search(r'<testsuite [^>]*\btime="([\d.]+)"', TESTED.read_text("utf-8"))):
         found["make_test_seconds"] = round(float(told[1]))
@@ -258,6 +256,8 @@ def main() -> int:
         print(f"{name:42} {value}")
     for name, line in lines.items():
         print(f"{name:42} {now.get(name, 'not measured here')} of at most {line}")
+    for name, found in shape(read(options.package)).items():
+        print(f"{name:42} {', '.join(sorted(found, key=found.__getitem__, reverse=True)[:5])}")
     for sentence in (broken := risen(now, lines)):
         print(f"house.toml: {sentence}", file=sys.stderr)
     return bool(broken)

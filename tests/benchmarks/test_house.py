@@ -14,21 +14,25 @@ def package(tmp_path):
     (root / "room" / "__init__.py").write_text('"""Room."""\n')
     (root / "room" / "one.py").write_text(
         '"""One."""\nfrom small import hall\nfrom typing import Any\n\n\nclass Twice:\n    """Two."""\n\n\n'
-        "def bare(a: Any, b, c, d, e, f, g, h, i): # why\n    return a\n"
+        "def bare(a: Any, b, c, d, e, f, g, h, i): # why\n    return _small(_twice(_twice(a)))\n"
+        "def _small(a): ...\ndef _twice(a): ...\n"
     )
     return root
 
 
 def test_every_figure_is_counted_on_a_small_package(package, script):
-    found = script("house").measure(package)
+    house = script("house")
+    found = house.measure(package)
     assert found["modules in the hall"] == 1
     assert found["class names used twice"] == "Twice"
     assert found["import cycles"] == 1  # hall imports one, and one imports hall
-    assert found["functions with more than 8 parameters"] == 1
-    assert found["signatures with Any"] == "100.0%"
-    assert found["public names without a docstring"] == 1  # small.room.one.bare
-    assert found["longest function"] == "2 lines (small.room.one.bare)"
-    assert found["comment lines a code line"] == "0.14"  # one of seven: three imports, two classes, def and return
+    assert found["signatures with Any"] == "33.3%"
+    assert (
+        found["comment lines a code line"] == "0.11"
+    )  # one of nine: three imports, two classes, three def, one return
+    shape = house.shape(house.read(package))
+    assert [*shape["functions_of_more_than_8_parameters"]] == ["small.room.one.bare"]
+    assert [*shape["small_private_functions_used_once"]] == ["small.room.one._small"]  # _twice has two callers
 
 
 def test_a_docstring_does_not_make_a_function_longer(script):
