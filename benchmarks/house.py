@@ -156,15 +156,13 @@ def measure(package: Path, /) -> dict[str, object]:
         for node in module.tree.body:
             if isinstance(node, ast.ClassDef):
                 classes[node.name].append(module.name)
-    said = said_in(modules)
     total, code = comments(modules)
     return {
         "modules in the hall": len([p for p in package.glob("*.py") if not p.name.startswith("__")]),
-        "modules": len([m for m in modules if m.path.name != "__init__.py" or m.text.count("\n") > 3]),
         "signatures with Any": f"{sum(has_any(f) for _, f in every) / len(every):.1%}",
         "class names used twice": ", ".join(sorted(n for n, at in classes.items() if len(at) > 1)) or "none",
         "comment lines a code line": f"{total / code:.2f}",
-        **{f"comment lines a code line in {room}/": f"{a / b:.2f}" for room, (a, b) in said.items() if b},
+        **{f"comment lines a code line in {room}/": f"{a / b:.2f}" for room, (a, b) in said_in(modules).items() if b},
         "import cycles": len(cycles({m.name: loaded(m, names) for m in modules})),
         "modules by room": dict(
             sorted(Counter(m.name.split(".")[1] for m in modules if m.name.count(".") > 1).items())
@@ -183,10 +181,12 @@ def shape(modules: list[Module], /) -> dict[str, dict[str, int]]:
     every = {f"{m.name}.{f.name}": f for m in modules for f in functions(m)}
     small = {}
     for module in modules:
-        nodes = [n for n in ast.walk(module.tree) if isinstance(n, ast.Name | ast.Attribute)]
-        used = Counter(n.id if isinstance(n, ast.Name) else n.attr for n in nodes)
+        calls = [n.func for n in ast.walk(module.tree) if isinstance(n, ast.Call)]
+        called, used = (
+            Counter(getattr(n, "id", getattr(n, "attr", "")) for n in each) for each in (calls, ast.walk(module.tree))
+        )
         for one in functions(module):
-            if re.match("_(?!_)", one.name) and used[one.name] == 1 and lines_of(one) < 6:
+            if re.match("_(?!_)", one.name) and called[one.name] == used[one.name] == 1 and lines_of(one) < 6:
                 small[f"{module.name}.{one.name}"] = 1
     return {
         "largest_fan_out": {module.name: len(imports(module, names)) for module in modules},

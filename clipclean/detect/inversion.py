@@ -42,6 +42,9 @@ MORE = 2  # factor on the images per step in the second round: deciding sizes mu
 CHUNK = 2**22
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
+Attack = Callable[
+    [Tensor, Tensor], tuple[Tensor, Tensor]
+]  # embeddings (R, B, D) of some rows -> their loss and success (R,)
 
 
 class NoSearch(Exception):  # an error is named for what happened
@@ -154,46 +157,273 @@ class SearchCandidate:
         return InvertedTrigger(self.family, classes[self.target], self.parameters, side)
 
 
-def untargeted(
-    embed: Embed, pixels: Tensor, *, family: str, canonical: Canonical, effort: Effort, generator: Generator
-) -> list[tuple[SearchCandidate, float]]:
-    """Searches without a target, each with the share of images that its class got.
+@dataclass(frozen=True)
+class Inversion:
+    """The search for triggers of one family in one model.
 
-    The spread is measured relative to that of the clean images, so an offset that all embeddings share changes nothing.
-
-    Args:
+    Attributes:
         embed: the image tower.
         pixels: (N, 3, S, S) in [0, 1], images to search with.
-        family: what to look for.
         canonical: of the model, on clean images.
+        name: of the family to look for.
         effort: how hard.
         generator: draws starts, images and places; on the CPU.
-
-    Raises:
-        Inconclusive: the model gives numbers that are not finite.
-        NoSearch: it maps all images to one place already.
+        last: the image tower that decides sizes: the exact one where ``embed`` is rounded.
     """
-    clean = _spread(_embedded(embed, pixels))
 
-    def attack(embeddings: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        spread = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
-        # Relative to the clean spread, not whitened: with whitened embeddings clean and backdoored models alike needed 0.4 of the image.
-        left = (spread / clean).clamp(min=1e-6)
-        return LOOSE * left, 1 - left.detach()
+    embed: Embed
+    pixels: Tensor
+    canonical: Canonical
+    name: str
+    effort: Effort
+    generator: Generator
+    last: Embed | None = None
 
-    begin = FAMILIES[family].begin(effort.restarts, pixels.shape[-1], generator)
-    plan = Round(effort.steps, effort.free_images, effort.collapse)
-    ended = _smallest(embed, pixels, FAMILIES[family], plan, begin=begin, attack=attack, generator=generator)
-    results = []
-    for end in ended:
-        found = InvertedTrigger(family, "", end.parameters, pixels.shape[-1])
-        predicted = canonical.logits(_embedded(embed, found(pixels, Generator().manual_seed(0)))).argmax(1)
-        counts = predicted.bincount(minlength=len(canonical.texts))
-        share = counts.max().item() / len(pixels)
-        # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
-        # (tag evidence-0.2: notebook.md, "A verdict on models that nobody calibrated").
-        results.append((_candidate(family, int(counts.argmax()), end.parameters, end.size), share))
-    return results
+    @property
+    def family(self) -> Family:
+        """What is painted, and how large it is."""
+        return FAMILIES[self.name]
+
+    def untargeted(self) -> list[tuple[SearchCandidate, float]]:
+        """Searches without a target, each with the share of images that its class got.
+
+        The spread is measured relative to that of the clean images, so an offset that all embeddings share changes nothing.
+
+        Raises:
+            Inconclusive: the model gives numbers that are not finite.
+            NoSearch: it maps all images to one place already.
+        """
+        pixels, effort = self.pixels, self.effort
+        clean = _spread(_embedded(self.embed, pixels))
+
+        def attack(embeddings: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
+            spread = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
+            # Relative to the clean spread, not whitened: with whitened embeddings clean and backdoored models alike needed 0.4 of
+            # the image.
+            left = (spread / clean).clamp(min=1e-6)
+            return LOOSE * left, 1 - left.detach()
+
+        begin = self.family.begin(effort.restarts, pixels.shape[-1], self.generator)
+        results = []
+        for end in self._smallest(begin, attack, Round(effort.steps, effort.free_images, effort.collapse)):
+            found = InvertedTrigger(self.name, "", end.parameters, pixels.shape[-1])
+            shown = found(pixels, Generator().manual_seed(0))
+            counts = (
+                self.canonical.logits(_embedded(self.embed, shown))
+                .argmax(1)
+                .bincount(minlength=len(self.canonical.texts))
+            )
+            # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
+            # (tag evidence-0.2: notebook.md, "A verdict on models that nobody calibrated").
+            results.append((self._candidate(int(counts.argmax()), end), counts.max().item() / len(pixels)))
+        return results
+
+    def targeted(self, targets: Sequence[int], starts: Sequence[SearchCandidate] = (), /) -> list[SearchCandidate]:
+        """The smallest trigger for each class of ``targets``.
+
+        First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on
+        more images. Only the smallest triggers decide, so only they need an exact size. ``starts`` are candidates of the family
+        that are shrunk further, each for its own class, beside the fresh start that every class gets.
+
+        Raises:
+            Inconclusive: the model gives numbers that are not finite.
+        """
+        effort, fresh = self.effort, self._begin(targets)
+        begin = {
+            key: torch.cat([values, *(start.parameters[key][None] for start in starts)])
+            for key, values in fresh.items()
+        }
+        goals = [*targets, *(start.target for start in starts)]
+        first = self._towards(begin, goals, Round(effort.first, effort.images, effort.success, is_halved=effort.halves))
+        # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
+        given = {c.target: c for c in sorted(first[len(targets) :], key=lambda c: -c.size)}
+        first = [
+            replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
+            for c in first[: len(targets)]
+        ]
+        if not self.family.is_general:
+            return first
+        finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
+        begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}
+        exact = replace(self, embed=self.last or self.embed)
+        plan = Round(effort.second, MORE * effort.images, effort.success)
+        again = {c.target: c for c in exact._towards(begin, [c.target for c in finalists], plan) if c.is_reached}
+        return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
+
+    def swept(self, classes: Sequence[int], /, progress: Callable[[], None]) -> list[int]:
+        """The ``classes``, sorted by how near a brief search comes to a small trigger that works; those that stopped early come last.
+
+        A search without a target may end at an easy class and miss the backdoor's class. This one tries each class, with a few
+        images and steps, and only chooses suspects. ``progress`` is called after each of the :func:`blocks`.
+        """
+        places = self.generator.get_state()
+        scores = []
+        for block in torch.split(torch.tensor(classes, device=self.canonical.texts.device), BLOCK):
+            self.generator.set_state(places)  # the same images for all classes
+            scores.append(self._brief(block))
+            progress()
+        return [classes[place] for place in torch.cat(scores).argsort(stable=True).tolist()]
+
+    @torch.no_grad()
+    def _begin(self, targets: Sequence[int], /) -> Parameters:
+        """Parameters to start from, a row for each class: of a family with starts the one that brings a few images nearest to it."""
+        pixels, side = self.pixels, self.pixels.shape[-1]
+        begin = self.family.begin(len(targets), side, self.generator)
+        if self.family.starts is None:
+            return begin
+        few = pixels[torch.linspace(0, len(pixels) - 1, min(STARTS_ON, len(pixels))).round().long()]
+        goals = torch.tensor(targets, device=pixels.device)
+        nearest = torch.full((len(targets),), math.inf, device=pixels.device)
+        for block in self.family.starts(side, self.generator):
+            loss, start = self._losses(few, goals, block).min(0)
+            better = loss < nearest
+            nearest = torch.where(better, loss, nearest)
+            for key, values in block.items():
+                begin[key][better.cpu()] = values[start[better].cpu()]
+        return begin
+
+    def _losses(self, images: Tensor, goals: Tensor, parameters: Parameters, /) -> Tensor:
+        """The loss (R, T) of every row of parameters for every class of ``goals`` (T,), a few rows at a time."""
+        together = max(1, CHUNK // images.numel())
+        count = len(next(iter(parameters.values())))
+        losses = []
+        for rows in torch.split(torch.arange(count), together):
+            some = {key: values[rows].to(images.device) for key, values in parameters.items()}
+            logits = self.canonical.logits(self._painted(images, some))
+            losses.append(_short(logits, logits[..., goals], self.canonical.typical[goals]).mean(1))
+        return torch.cat(losses)
+
+    def _painted(self, images: Tensor, parameters: Parameters, /) -> Tensor:
+        """Embeddings (R, B, D) of the images (B, 3, S, S) under every row of the parameters."""
+        rows = len(next(iter(parameters.values())))
+        painted = self.family.paint(images[None].expand(rows, *images.shape), parameters, self.generator)
+        return self.embed(painted.flatten(0, 1)).float().view(rows, len(images), -1)
+
+    def _attack(self, goals: Tensor, /) -> Attack:
+        """The loss and the success of each row, towards its class of ``goals`` (R,)."""
+
+        def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
+            return _missed(embeddings, goals[rows], canonical=self.canonical)
+
+        return attack
+
+    def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SearchCandidate]:
+        """One round towards the class of each row of ``begin``."""
+        wanted = torch.tensor(goals, device=self.canonical.texts.device)
+        ended = self._smallest(begin, self._attack(wanted), plan)
+        made = [self._candidate(goal, end) for goal, end in zip(goals, ended, strict=True)]
+        largest = max(candidate.size for candidate, end in zip(made, ended, strict=True) if not end.is_stopped)
+        # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can
+        # have needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
+        return [
+            replace(candidate, size=largest, is_reached=False, is_stopped=True)
+            if end.is_stopped and candidate.size > largest
+            else candidate
+            for candidate, end in zip(made, ended, strict=True)
+        ]
+
+    def _candidate(self, target: int, end: _End, /) -> SearchCandidate:
+        is_reached = math.isfinite(end.size)
+        cpu = {key: values.cpu() for key, values in end.parameters.items()}
+        return SearchCandidate(self.name, target, cpu, end.size if is_reached else self.family.cap, is_reached)
+
+    def _shrinking(self, begin: Parameters, /) -> tuple[Parameters, torch.optim.Adam]:
+        """The parameters to shrink, and their optimizer."""
+        parameters = {key: values.to(self.pixels.device).requires_grad_() for key, values in begin.items()}
+        # Moments as in the code of Neural Cleanse: short ones, since the weight on the size changes the aim from step to step.
+        return parameters, torch.optim.Adam(parameters.values(), lr=self.family.rate, betas=(0.5, 0.9))
+
+    def _some(self, count: int, /) -> Tensor:
+        """New images of each step: a trigger fitted to one batch would turn those images only."""
+        return self.pixels[torch.randint(len(self.pixels), (count,), generator=self.generator).to(self.pixels.device)]
+
+    def _brief(self, goals: Tensor, /) -> Tensor:
+        """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer, inf where it stopped
+        early.
+        """
+        count, device = len(goals), self.pixels.device
+        parameters, optimizer = self._shrinking(self.family.begin(count, self.pixels.shape[-1], self.generator))
+        weight = torch.full((count,), WEIGHTS[1], device=device)
+        running, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
+        for taking_part in halving.left(count, steps=self.effort.sweep):
+            rows = _best(rows, running, taking_part)
+            images = self._some(SWEPT)
+            size = self.family.size(parameters).detach()
+            losses, _ = self._backward(images, parameters, rows, self._attack(goals), weight)
+            # Loss and size together: in every run tried, this put the target of a backdoor among the first 29 of 400 classes
+            # (tag evidence-0.2: notebook.md, "Suspects that no search without a target names").
+            running[rows] = MEMORY * running[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
+            optimizer.step()
+            optimizer.zero_grad()
+        # A running loss begins at zero, and steps see other images: that of a class which stopped says nothing beside one that
+        # went on.
+        nearness = torch.full_like(running, math.inf)
+        nearness[rows] = running[rows]
+        return nearness
+
+    def _smallest(self, begin: Parameters, attack: Attack, plan: Round, /) -> list[_End]:
+        """For each row the smallest parameters whose attack reached the plan's level, with their size; if none did, the last ones,
+        and inf.
+
+        The weight of size against success rises while an attack works and falls while it does not.
+        """
+        count, device, level = len(next(iter(begin.values()))), self.pixels.device, plan.level
+        parameters, optimizer = self._shrinking(begin)
+        least, first, greatest = (math.log(weight) for weight in WEIGHTS)
+        weight, best = torch.full((count,), first, device=device), torch.full((count,), math.inf, device=device)
+        kept = {key: values.detach().clone() for key, values in parameters.items()}
+        running, standing = (torch.zeros(count, device=device) for _ in range(2))
+        rows = torch.arange(count, device=device)
+        for step, taking_part in enumerate(halving.left(count, steps=plan.steps, halves=plan.is_halved)):
+            rows = _best(rows, standing, taking_part)
+            images = self._some(plan.batch)
+            size = self.family.size(parameters).detach()[rows]
+            loss, success = self._backward(images, parameters, rows, attack, weight.exp())
+            # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
+            running[rows] = success if step == 0 else MEMORY * running[rows] + (1 - MEMORY) * success
+            standing[rows] = MEMORY * standing[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
+            improves = (success >= level) & (running[rows] >= level - SLACK) & (size < best[rows])
+            better = rows[improves]
+            best[better] = size[improves]
+            for key, values in parameters.items():
+                kept[key][better] = values.detach()[better]
+            optimizer.step()
+            optimizer.zero_grad()
+            # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
+            weight[rows] = (weight[rows] + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
+        if not all(values.isfinite().all() for values in parameters.values()):
+            raise Inconclusive(
+                "The model gives gradients that are not finite (NaN or infinity): nothing can be searched."
+            )
+        # Where none worked, the last trigger stands for the search: its caller puts the cap for the size.
+        failed = ~best.isfinite()
+        for key, values in parameters.items():
+            kept[key][failed] = values.detach()[failed]
+        return [
+            _End({key: kept[key][row] for key in kept}, best[row].item(), is_stopped=row not in rows)
+            for row in range(count)
+        ]
+
+    def _backward(
+        self, images: Tensor, parameters: Parameters, rows: Tensor, attack: Attack, weight: Tensor, /
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of success and size for the ``rows`` (R,) of the parameters, and their losses and successes, each (R,).
+
+        A few rows go together, to bound memory.
+        """
+        together = max(1, CHUNK // (images[0].numel() * len(images)))
+        places = self.generator.get_state()
+        losses, successes = [], []
+        for some in torch.split(rows, together):
+            self.generator.set_state(places)  # the same places for every row, however many fit
+            chosen = {key: values[some] for key, values in parameters.items()}
+            loss, success = attack(self._painted(images, chosen), some)
+            # On the logarithm: a step from 2 % to 1 % of the image counts as much as one from 20 % to 10 %.
+            total = loss + weight[some] * self.family.size(chosen).log()
+            total.sum().backward()  # type: ignore[no-untyped-call] # torch's own annotation
+            losses.append(loss.detach())
+            successes.append(success)
+        return torch.cat(losses), torch.cat(successes)
 
 
 def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Canonical:
@@ -209,209 +439,9 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Ca
     return canonical_form(text_classifier, embeddings=embeddings)
 
 
-def targeted(
-    embed: Embed,
-    pixels: Tensor,
-    *,
-    family: str,
-    canonical: Canonical,
-    targets: Sequence[int],
-    starts: Sequence[SearchCandidate] = (),
-    effort: Effort,
-    generator: Generator,
-    last: Embed | None = None,
-) -> list[SearchCandidate]:
-    """The smallest trigger of a family for each class of ``targets``.
-
-    First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on
-    more images. Only the smallest triggers decide, so only they need an exact size. ``starts`` are candidates of the family
-    that are shrunk further, each for its own class, beside the fresh start that every class gets. ``last`` is the image tower for
-    the second time, which decides sizes: the exact one where ``embed`` is rounded. The rest is as in :func:`untargeted`.
-
-    Raises:
-        Inconclusive: the model gives numbers that are not finite.
-    """
-    goals = [*targets, *(start.target for start in starts)]
-    fresh = _begin(embed, pixels, targets, family=FAMILIES[family], canonical=canonical, generator=generator)
-    begin = {
-        name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
-    }
-    plan = Round(effort.first, effort.images, effort.success, is_halved=effort.halves)
-    first = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
-    # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
-    given = {c.target: c for c in sorted(first[len(targets) :], key=lambda c: -c.size)}
-    first = [
-        replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
-        for c in first[: len(targets)]
-    ]
-    if not FAMILIES[family].is_general:
-        return first
-    finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
-    begin = {name: torch.stack([c.parameters[name] for c in finalists]) for name in begin}
-    goals, plan = [c.target for c in finalists], Round(effort.second, MORE * effort.images, effort.success)
-    second = _towards(
-        last or embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator
-    )
-    again = {c.target: c for c in second if c.is_reached}
-    return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
-
-
-@torch.no_grad()
-def _begin(
-    embed: Embed,
-    pixels: Tensor,
-    targets: Sequence[int],
-    /,
-    *,
-    family: Family,
-    canonical: Canonical,
-    generator: Generator,
-) -> Parameters:
-    """Parameters to start from, a row for each class: of a family with starts the one that brings a few images nearest to it."""
-    side = pixels.shape[-1]
-    begin = family.begin(len(targets), side, generator)
-    if family.starts is None:
-        return begin
-    few = pixels[torch.linspace(0, len(pixels) - 1, min(STARTS_ON, len(pixels))).round().long()]
-    goals = torch.tensor(targets, device=pixels.device)
-    nearest = torch.full((len(targets),), math.inf, device=pixels.device)
-    for block in family.starts(side, generator):
-        losses = _losses(embed, few, goals, block, family=family, canonical=canonical, generator=generator)
-        loss, start = losses.min(0)
-        better = loss < nearest
-        nearest = torch.where(better, loss, nearest)
-        for name, values in block.items():
-            begin[name][better.cpu()] = values[start[better].cpu()]
-    return begin
-
-
-def _losses(
-    embed: Embed,
-    images: Tensor,
-    goals: Tensor,
-    parameters: Parameters,
-    /,
-    *,
-    family: Family,
-    canonical: Canonical,
-    generator: Generator,
-) -> Tensor:
-    """The loss (R, T) of every row of parameters for every class of ``goals`` (T,), a few rows at a time."""
-    together = max(1, CHUNK // images.numel())
-    count = len(next(iter(parameters.values())))
-    losses = []
-    for rows in torch.split(torch.arange(count), together):
-        some = {name: values[rows].to(images.device) for name, values in parameters.items()}
-        painted = family.paint(images[None].expand(len(rows), *images.shape), some, generator)
-        logits = canonical.logits(embed(painted.flatten(0, 1)).float().view(len(rows), len(images), -1))
-        losses.append(_short(logits, logits[..., goals], canonical.typical[goals]).mean(1))
-    return torch.cat(losses)
-
-
-def _towards(
-    embed: Embed,
-    pixels: Tensor,
-    begin: Parameters,
-    goals: Sequence[int],
-    plan: Round,
-    /,
-    *,
-    family: str,
-    canonical: Canonical,
-    generator: Generator,
-) -> list[SearchCandidate]:
-    """One round towards the class of each row of ``begin``."""
-    wanted = torch.tensor(goals, device=canonical.texts.device)
-
-    def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        return _missed(embeddings, wanted[rows], canonical=canonical)
-
-    ended = _smallest(embed, pixels, FAMILIES[family], plan, begin=begin, attack=attack, generator=generator)
-    made = [_candidate(family, goal, end.parameters, end.size) for goal, end in zip(goals, ended, strict=True)]
-    largest = max(candidate.size for candidate, end in zip(made, ended, strict=True) if not end.is_stopped)
-    # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can have
-    # needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
-    return [
-        replace(candidate, size=largest, is_reached=False, is_stopped=True)
-        if end.is_stopped and candidate.size > largest
-        else candidate
-        for candidate, end in zip(made, ended, strict=True)
-    ]
-
-
-def swept(
-    embed: Embed,
-    pixels: Tensor,
-    classes: Sequence[int],
-    /,
-    *,
-    family: str,
-    canonical: Canonical,
-    steps: int,
-    generator: Generator,
-    progress: Callable[[], None],
-) -> list[int]:
-    """The ``classes``, sorted by how near a brief search comes to a small trigger that works; those that stopped early come last.
-
-    A search without a target may end at an easy class and miss the backdoor's class. This one tries each class, with a few
-    images and steps, and only chooses suspects. ``progress`` is called after each of the :func:`blocks`. The rest is as in
-    :func:`targeted`.
-    """
-    places = generator.get_state()
-    scores = []
-    for block in torch.split(torch.tensor(classes, device=canonical.texts.device), BLOCK):
-        generator.set_state(places)  # the same images for all classes
-        scores.append(
-            _brief(embed, pixels, block, family=FAMILIES[family], canonical=canonical, steps=steps, generator=generator)
-        )
-        progress()
-    return [classes[place] for place in torch.cat(scores).argsort(stable=True).tolist()]
-
-
 def blocks(classes: int, /) -> int:
     """The number of blocks of classes that a sweep takes in turn."""
     return math.ceil(classes / BLOCK)
-
-
-def _brief(
-    embed: Embed,
-    pixels: Tensor,
-    goals: Tensor,
-    /,
-    *,
-    family: Family,
-    canonical: Canonical,
-    steps: int,
-    generator: Generator,
-) -> Tensor:
-    """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer, inf where it stopped early."""
-    begin = family.begin(len(goals), pixels.shape[-1], generator)
-    parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
-    optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
-    weight = torch.full((len(goals),), WEIGHTS[1], device=pixels.device)
-    running = torch.zeros(len(goals), device=pixels.device)
-
-    def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        return _missed(embeddings, goals[rows], canonical=canonical)
-
-    rows = torch.arange(len(goals), device=pixels.device)
-    for count in halving.left(len(goals), steps=steps):
-        rows = _best(rows, running, count)
-        images = pixels[torch.randint(len(pixels), (SWEPT,), generator=generator).to(pixels.device)]
-        with torch.no_grad():
-            size = family.size(parameters)
-        losses, _ = _backward(
-            embed, images, family, parameters, rows, attack=attack, weight=weight, generator=generator
-        )
-        # Loss and size together: in every run tried, this put the target of a backdoor among the first 29 of 400 classes
-        # (tag evidence-0.2: notebook.md, "Suspects that no search without a target names").
-        running[rows] = MEMORY * running[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
-        optimizer.step()
-        optimizer.zero_grad()
-    # A running loss begins at zero, and steps see other images: that of a class which stopped says nothing beside one that went on.
-    nearness = torch.full_like(running, math.inf)
-    nearness[rows] = running[rows]
-    return nearness
 
 
 def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:
@@ -452,104 +482,6 @@ def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> f
     # 1.4826: makes the median absolute deviation that of a normal distribution (Wang et al. 2019).
     deviation = max(1.4826 * (logs - centre).abs().quantile(0.5).item(), floor)
     return (centre.item() - math.log(size)) / deviation
-
-
-def _smallest(
-    embed: Embed,
-    pixels: Tensor,
-    family: Family,
-    plan: Round,
-    /,
-    *,
-    begin: Parameters,
-    attack: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    generator: Generator,
-) -> list[_End]:
-    """For each row the smallest parameters whose attack reached the plan's level, with their size; if none did, the last ones,
-    and inf.
-
-    The weight of size against success rises while an attack works and falls while it does not.
-    """
-    parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
-    count = len(next(iter(begin.values())))
-    # Moments as in the code of Neural Cleanse: short ones, since the weight on the size changes the aim from step to step.
-    optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
-    least, first, greatest = (math.log(weight) for weight in WEIGHTS)
-    weight = torch.full((count,), first, device=pixels.device)
-    best = torch.full((count,), math.inf, device=pixels.device)
-    kept = {name: values.detach().clone() for name, values in parameters.items()}
-    running, standing = (torch.zeros(count, device=pixels.device) for _ in range(2))
-    rows = torch.arange(count, device=pixels.device)
-    level = plan.level
-    for step, taking_part in enumerate(halving.left(count, steps=plan.steps, halves=plan.is_halved)):
-        rows = _best(rows, standing, taking_part)
-        # New images in each step: a trigger fitted to one batch would turn those images only.
-        images = pixels[torch.randint(len(pixels), (plan.batch,), generator=generator).to(pixels.device)]
-        size = family.size(parameters).detach()[rows]
-        loss, success = _backward(
-            embed, images, family, parameters, rows, attack=attack, weight=weight.exp(), generator=generator
-        )
-        # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
-        running[rows] = success if step == 0 else MEMORY * running[rows] + (1 - MEMORY) * success
-        standing[rows] = MEMORY * standing[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
-        improves = (success >= level) & (running[rows] >= level - SLACK) & (size < best[rows])
-        better = rows[improves]
-        best[better] = size[improves]
-        for name, values in parameters.items():
-            kept[name][better] = values.detach()[better]
-        optimizer.step()
-        optimizer.zero_grad()
-        # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
-        weight[rows] = (weight[rows] + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
-    if not all(values.isfinite().all() for values in parameters.values()):
-        raise Inconclusive("The model gives gradients that are not finite (NaN or infinity): nothing can be searched.")
-    # Where none worked, the last trigger stands for the search: its caller puts the cap for the size.
-    failed = ~best.isfinite()
-    for name, values in parameters.items():
-        kept[name][failed] = values.detach()[failed]
-    return [
-        _End({name: kept[name][row] for name in kept}, best[row].item(), is_stopped=row not in rows)
-        for row in range(count)
-    ]
-
-
-def _backward(
-    embed: Embed,
-    images: Tensor,
-    family: Family,
-    parameters: Parameters,
-    rows: Tensor,
-    /,
-    *,
-    attack: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    weight: Tensor,
-    generator: Generator,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of success and size for the ``rows`` (R,) of the parameters, and their losses and successes, each (R,).
-
-    A few rows go together, to bound memory.
-    """
-    together = max(1, CHUNK // (images[0].numel() * len(images)))
-    places = generator.get_state()
-    losses, successes = [], []
-    for some in torch.split(rows, together):
-        generator.set_state(places)  # the same places for every row, however many fit
-        chosen = {name: values[some] for name, values in parameters.items()}
-        painted = family.paint(images[None].expand(len(some), *images.shape), chosen, generator)
-        embeddings = embed(painted.flatten(0, 1)).float().view(len(some), len(images), -1)
-        loss, success = attack(embeddings, some)
-        # On the logarithm: a step from 2 % to 1 % of the image counts as much as one from 20 % to 10 %.
-        total = loss + weight[some] * family.size(chosen).log()
-        total.sum().backward()  # type: ignore[no-untyped-call] # torch's own annotation
-        losses.append(loss.detach())
-        successes.append(success)
-    return torch.cat(losses), torch.cat(successes)
-
-
-def _candidate(family: str, target: int, parameters: Parameters, size: float) -> SearchCandidate:
-    is_reached = math.isfinite(size)
-    cpu = {name: values.cpu() for name, values in parameters.items()}
-    return SearchCandidate(family, target, cpu, size if is_reached else FAMILIES[family].cap, is_reached)
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -12,8 +13,8 @@ from clipclean import deadline
 from clipclean.detect import compactness, inversion, tiles
 from clipclean.detect.attraction import attraction
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
-from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
-from clipclean.detect.measure import CleanImages, EvalSet, Probe, TriggerLike, embeddings, probe
+from clipclean.detect.inversion import Effort, Embed, Inversion, NoSearch, SearchCandidate
+from clipclean.detect.measure import CleanImages, EvalSet, Probe, embeddings, probe
 from clipclean.detect.panel import Strength, glanced, strengths
 from clipclean.detect.references import (
     ATTRACTION,
@@ -38,6 +39,8 @@ from clipclean.schema.report import (
     SearchRecord,
 )
 from clipclean.schema.report import Effort as EffortName
+
+Made = TypeVar("Made")
 
 MOST_IMAGES = 256  # that are searched on
 JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
@@ -336,48 +339,14 @@ def search(
         )
     is_long = classes > effort.suspects + effort.controls
     swept = min(classes, MOST_SWEPT) if is_long and effort.sweep else 0
-    general = _general()
-    steps = len(general) + len(FAMILIES) + len(general) * inversion.blocks(swept)
+    steps = len(FAMILIES) + len(_general()) * (1 + inversion.blocks(swept))
     on, beside = divided(len(pixels))
-    searched = pixels[on]
-    canonical = inversion.canonical_of(embed, searched, text_classifier)
+    canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
     stages = Stages(course, total=steps, kinds=(SearchCandidate, Strength))
-    scene = _Scene(deadline.watched(embed), deadline.watched(fast or embed), searched, canonical, effort, stages)
-    # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
-    acting, of_grid = scene.acting(pixels, eval_set.panel), scene.of_grid(pixels, eval_set.grid)
-    twins = references.models if references else 0
-    references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
-    twins -= references.models if references else 0
-    pasted = scene.pasted()
-    led_to = [*(c.target for c in pasted), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0)]
-    untargeted = scene.untargeted(general)
-    suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
-    targets = scene.targets(suspects, classes=classes, swept=swept)
-    made = scene.towards(targets, pasted)
-    attractions = scene.attractions(pixels)
-    masks = outsides(made)
-    close = leading(made, masks, attractions, most=effort.suspects)
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
     unseen = _unseen(embed, eval_set, text_classifier, beside[:: max(1, len(beside) // JUDGING)][:JUDGING])
-    comparison = _Comparison(made, masks, attractions, references)
-    targeted = [
-        comparison.hit(embed, each, unseen, [g for g in untargeted if g.target == each.target])
-        for each in made
-        if each.target in close
-    ]
-    return SearchResult(
-        targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
-        controls=tuple(each for each in made if each.target not in close),
-        untargeted=tuple(untargeted),
-        strengths=acting,
-        references=references,
-        passes=effort.passes(FAMILIES, targets=len(targets), swept=swept),
-        images=len(on),
-        classes=tuple(eval_set.classes),
-        cut=(stages.done, steps) if stages.is_cut else None,
-        grid=of_grid,
-        attractions=attractions,
-        twins=twins,
+    return _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages).result(
+        eval_set, references, pointed, swept=swept
     )
 
 
@@ -396,65 +365,78 @@ def _unseen(embed: Embed, eval_set: EvalSet, text_classifier: Tensor, places: Se
 
 @dataclass(frozen=True)
 class _Scene:
-    """The inputs of every stage of one search: the image tower with its deadline, also rounded, the images to search on, and the
+    """The inputs of every stage of one search: the image tower, also rounded, the images to search on, those to judge by, and the
     effort.
     """
 
     embed: Embed
     fast: Embed
     images: Tensor
+    unseen: CleanImages
     canonical: Canonical
     effort: Effort
     stages: Stages
 
-    def acting(self, pixels: Tensor, panel: Sequence[TriggerLike]) -> tuple[Strength, ...]:
-        """The least strengths of the panel's triggers; none if the deadline came first."""
-        found = self.stages.run(
-            "panel",
-            lambda _: strengths(self.embed, pixels, panel, canonical=self.canonical),
-            steps=0,
-        )
-        return found or ()
+    def inversion(self, family: str, generator: Generator) -> Inversion:
+        """The search in one family."""
+        fast, exact = deadline.watched(self.fast), deadline.watched(self.embed)
+        return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
-    def of_grid(self, pixels: Tensor, grid: Sequence[TriggerLike]) -> tuple[Strength, ...]:
-        """The same for a grid, of which most triggers do nothing."""
-        found = self.stages.run("grid", lambda _: glanced(self.embed, pixels, grid, canonical=self.canonical), steps=0)
-        return found or ()
-
-    def pasted(self) -> Sequence[SearchCandidate]:
-        """Small tiles that turn images into a class, which searches by gradients may not come to."""
-        found = self.stages.run(
-            "tiles",
-            lambda _: tuple(
-                tiles.swept(self.embed, self.images, canonical=self.canonical, success=self.effort.success)
-            ),
-            steps=0,
+    def result(
+        self, eval_set: EvalSet, references: References | None, pointed: Sequence[int], *, swept: int
+    ) -> SearchResult:
+        """The stages, one after the other, and what they came to."""
+        embed, canonical, pixels = deadline.watched(self.embed), self.canonical, eval_set.pixels
+        # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
+        acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical))
+        of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical))
+        twins = references.models if references else 0
+        references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
+        twins -= references.models if references else 0
+        # Small tiles turn images into a class, which searches by gradients may not come to.
+        pasted = self.forward(
+            "tiles", lambda: tiles.swept(embed, self.images, canonical=canonical, success=self.effort.success)
         )
-        return found or ()
-
-    def attractions(self, pixels: Tensor) -> tuple[float, ...]:
-        """How often random changes lead to each class; nothing if the deadline came first."""
-        found = self.stages.run(
-            "attraction",
-            lambda _: tuple(attraction(self.embed, pixels, canonical=self.canonical).tolist()),
-            steps=0,
+        led_to = [
+            *(c.target for c in pasted),
+            *(s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0),
+        ]
+        untargeted = self.untargeted(_general())
+        suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
+        targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
+        made = self.towards(targets, pasted)
+        attractions = self.forward("attraction", lambda: attraction(embed, pixels, canonical=canonical).tolist())
+        comparison = _Comparison(made, outsides(made), attractions, references)
+        close = leading(made, comparison.masks, attractions, most=self.effort.suspects)
+        targeted = [
+            comparison.hit(self.embed, each, self.unseen, [g for g in untargeted if g.target == each.target])
+            for each in made
+            if each.target in close
+        ]
+        return SearchResult(
+            targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
+            controls=tuple(each for each in made if each.target not in close),
+            untargeted=tuple(untargeted),
+            strengths=acting,
+            references=references,
+            passes=self.effort.passes(FAMILIES, targets=len(targets), swept=swept),
+            images=len(self.images),
+            classes=tuple(eval_set.classes),
+            cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
+            grid=of_grid,
+            attractions=attractions,
+            twins=twins,
         )
-        return found or ()
+
+    def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
+        """The result of a stage of forward passes alone; nothing if the deadline came first."""
+        return self.stages.run(name, lambda _: tuple(compute()), steps=0) or ()
 
     def untargeted(self, families: Sequence[str]) -> list[UntargetedResult]:
         """The results of the searches without a target."""
-
-        def one(family: str, generator: Generator) -> list[tuple[SearchCandidate, float]]:
-            return inversion.untargeted(
-                self.fast,
-                self.images,
-                family=family,
-                canonical=self.canonical,
-                effort=self.effort,
-                generator=generator,
-            )
-
-        found = self.stages.each("no target", families, one)
+        found = self.stages.each(
+            "no target", families, lambda name, drawing: self.inversion(name, drawing).untargeted()
+        )
         return [
             UntargetedResult(c.family, c.target, share, c.size, c.is_reached)
             for ended in found.values()
@@ -477,20 +459,12 @@ class _Scene:
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""
-
-        def one(family: str, generator: Generator) -> list[int]:
-            return inversion.swept(
-                self.fast,
-                self.images,
-                classes,
-                family=family,
-                canonical=self.canonical,
-                steps=self.effort.sweep,
-                generator=generator,
-                progress=self.stages.step,
-            )
-
-        found = self.stages.each("sweep", families, one, steps=inversion.blocks(len(classes)))
+        found = self.stages.each(
+            "sweep",
+            families,
+            lambda name, drawing: self.inversion(name, drawing).swept(classes, self.stages.step),
+            steps=inversion.blocks(len(classes)),
+        )
         return [place for order in found.values() for place in order[:LEADERS]]
 
     def towards(self, targets: Sequence[int], pasted: Sequence[SearchCandidate]) -> list[SearchCandidate]:
@@ -501,17 +475,8 @@ class _Scene:
         """
 
         def one(family: str, generator: Generator) -> list[SearchCandidate]:
-            return inversion.targeted(
-                self.fast,
-                self.images,
-                family=family,
-                canonical=self.canonical,
-                targets=targets,
-                starts=[each for each in pasted if each.family == family and each.target in targets],
-                effort=self.effort,
-                generator=generator,
-                last=self.embed,
-            )
+            starts = [each for each in pasted if each.family == family and each.target in targets]
+            return self.inversion(family, generator).targeted(targets, starts)
 
         found = self.stages.each("towards classes", FAMILIES, one)
         if not found:

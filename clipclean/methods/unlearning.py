@@ -571,17 +571,10 @@ def _search_again(
             if catch.found.family == family
         ]
         with model.frozen(clip.net):
-            candidates = detect.targeted(
-                embed,
-                searched,
-                family=family,
-                canonical=canonical,
-                targets=state.suspects,
-                starts=starts,
-                effort=scene.effort,
-                generator=generator,
-                last=clip.encode_images,
+            inverted = detect.Inversion(
+                embed, searched, canonical, family, scene.effort, generator, last=clip.encode_images
             )
+            candidates = inverted.targeted(state.suspects, starts)
         for best in candidates:
             value = detect.anomaly_index(best.size, state.controls[family], floor=detect.FLOOR)
             scores[family] = max(value, scores.get(family, -math.inf))

@@ -120,16 +120,10 @@ def margin(clip, names, templates, pixels):
     """The class whose mask is smallest, by how much, and the answers on clean images."""
     text_classifier = detect.classifier(clip.embed_texts, names, templates=templates, batch_size=64)
     with model.frozen(clip.net):
-        found = inversion.targeted(
-            detect.fastest(clip.encode_images, pixels, text_classifier),
-            pixels,
-            family="mask",
-            canonical=inversion.canonical_of(clip.encode_images, pixels[:64], text_classifier),
-            targets=range(len(names)),
-            starts=(),
-            effort=EFFORT,
-            generator=Generator().manual_seed(0),
-        )
+        fast = detect.fastest(clip.encode_images, pixels, text_classifier)
+        canonical = inversion.canonical_of(clip.encode_images, pixels[:64], text_classifier)
+        search = inversion.Inversion(fast, pixels, canonical, "mask", EFFORT, Generator().manual_seed(0))
+        found = search.targeted(range(len(names)))
     first, second = sorted(found, key=lambda candidate: candidate.size)[:2]
     return (
         names[first.target],

@@ -26,18 +26,17 @@ SHORTCUTS = {  # each family with a shortcut that suits it, and images to find i
 OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
 
 
-def shared(embed, pixels, seed):
+def search(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
     canonical = inversion.canonical_of(embed, pixels, towers.CLASSIFIER)
-    return {"canonical": canonical, "generator": Generator().manual_seed(seed)}
+    return inversion.Inversion(embed, pixels, canonical, family, effort, Generator().manual_seed(seed))
 
 
 def towards(embed, family, pixels, *, targets=(towers.TARGET, *OTHERS), seed=0, effort=towers.EFFORT, starts=()):
-    given = shared(embed, pixels, seed)
-    return inversion.targeted(embed, pixels, family=family, targets=targets, starts=starts, effort=effort, **given)
+    return search(embed, family, pixels, seed=seed, effort=effort).targeted(targets, starts)
 
 
 def free(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
-    return inversion.untargeted(embed, pixels, family=family, effort=effort, **shared(embed, pixels, seed))
+    return search(embed, family, pixels, seed=seed, effort=effort).untargeted()
 
 
 def share_at(embed, candidate, pixels):
@@ -187,8 +186,7 @@ def test_the_costs_that_an_effort_states_are_those_that_a_search_counts(name):
 @pytest.mark.parametrize(("embed", "is_led"), [(towers.backdoored(towers.spot), True), (towers.honest(), False)])
 def test_a_brief_search_towards_every_class_is_led_by_the_planted_one(embed, is_led):
     told, pixels, classes = [], towers.images(), range(len(towers.CLASSES))
-    given = {"family": "mask", "steps": 40, "progress": lambda: told.append(1)} | shared(embed, pixels, 0)
-    order = inversion.swept(embed, pixels, classes, **given)
+    order = search(embed, "mask", pixels, effort=short(sweep=40)).swept(classes, lambda: told.append(1))
     assert (order[0] == towers.TARGET) == is_led
     assert sorted(order) == list(classes)
     assert len(told) == inversion.blocks(len(classes))
