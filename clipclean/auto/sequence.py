@@ -1,7 +1,6 @@
 """Cleaning by several recipes in sequence; each result is saved, so that a resumed run repeats none."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -14,7 +13,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import suspicions
 from clipclean.methods import training, unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
-from clipclean.schema.report import LossRecord, TrainingRecord
+from clipclean.schema.report import TrainingRecord
 from clipclean.train import resume
 from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
@@ -70,6 +69,8 @@ def clean(
     """
     assert run.state is not None  # noqa: S101 # auto keeps every part
     parts: list[_Done] = []
+    recovers = any(recipe.train.recover_steps for recipe in candidate.recipes[1:])
+    original = model.frozen_copy(clip) if recovers else None
     rehearsed: tuple[SuspectedTrigger, ...] = ()
     for beginning in candidate.beginnings:
         decided = {
@@ -92,14 +93,14 @@ def clean(
             known=known,
             run=own,
         )
-        done = _cleaned(clip, samples, recipe, replace(aims, rehearsed=rehearsed), own, state)
+        done = _cleaned(clip, samples, recipe, replace(aims, rehearsed=rehearsed, original=original), own, state)
         if done.searched:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (tag evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
             rehearsed = (*known, *unlearning.leads(done.searched.state.catches))
         parts.append(done)
     leads = tuple(lead for done in parts for lead in done.leads)
-    return Cleaned(model.taken(clip), merged([done.training for done in parts]), leads, parts[-1].remaining)
+    return Cleaned(model.taken(clip), training.merged([done.training for done in parts]), leads, parts[-1].remaining)
 
 
 @dataclass(frozen=True)
@@ -133,23 +134,3 @@ def _cleaned(
     if not searched:
         state.forget(resume.STATE)  # three times the weights, and of no more use
     return _Done(done, remaining, leads, trained.unlearned if searched else None)
-
-
-def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
-    """The report's ``training`` of recipes in sequence: the steps are counted through."""
-    steps, losses = 0, list[LossRecord]()
-    for part in parts:
-        losses += [entry.model_copy(update={"step": entry.step + steps}) for entry in part.losses]
-        steps += part.steps
-    pairs, seconds = sum(part.pairs for part in parts), sum(part.seconds for part in parts)
-    whole = {
-        "steps": steps,
-        "pairs": pairs,
-        "seconds": seconds,
-        "losses": tuple(losses),
-        "pairs_per_second": pairs / seconds if seconds else 0.0,
-        "peak_memory_bytes": max(part.peak_memory_bytes for part in parts),
-        "peak_device_memory_bytes": max(part.peak_device_memory_bytes or 0 for part in parts) or None,
-    }
-    unlearned = [part.unlearning for part in parts if part.unlearning is not None]
-    return parts[0].model_copy(update=whole | ({"unlearning": unlearned[0]} if unlearned else {}))

@@ -123,7 +123,8 @@ def training(recipe: Recipe, size: Size, /) -> Work:
     views = 2 if method.views == "needed" or method.perturbs else 1
     views = 3 if method.searches else views + bool(recipe.loss.preserve_weight)
     steps = min(total_steps(recipe, pairs=size.pairs), 10**9)
-    work = Work(captions=size.classes * size.templates, pairs=steps * recipe.train.batch_size * views)
+    shown = steps * views + 3 * recipe.train.recover_steps  # clean, and under two triggers
+    work = Work(captions=size.classes * size.templates, pairs=shown * recipe.train.batch_size)
     if method.searches:
         work += Work(searched=passes(EFFORTS[recipe.unlearn.effort], classes=size.classes, halves=False))
     return work

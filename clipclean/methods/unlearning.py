@@ -227,7 +227,9 @@ def unlearned(
         state,
         recipe,
         seed=run.seed,
-        batches=_batches(clip, pairs, recipe, seed=run.seed, group=run.group),
+        batches=batches_of(
+            clip, pairs, recipe, total=recipes.total_steps(recipe, pairs=len(pairs)), seed=run.seed, group=run.group
+        ),
         progress=told,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
@@ -241,11 +243,11 @@ def unlearned(
     return SearchedModel(scene, state, before + time.monotonic() - started, is_cut)
 
 
-def _batches(
-    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, /, *, seed: int, group: train.Group
+def batches_of(
+    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, /, *, total: int, seed: int, group: train.Group
 ) -> Callable[[int], Iterator[train.Batch]]:
     """The number of a round to its batches; one plan covers all rounds, so that each image has its turn."""
-    steps, total = recipe.unlearn.steps, recipes.total_steps(recipe, pairs=len(pairs))
+    steps = recipe.unlearn.steps
     plan = data.plan(len(pairs), batch_size=recipe.train.batch_size, steps=total, seed=seed)
 
     def batches(number: int) -> Iterator[train.Batch]:

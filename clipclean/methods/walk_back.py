@@ -39,7 +39,7 @@ class Watched:
     Attributes:
         acted: its excess attack success in the original.
         is_doubtful: whether it may be a natural one, which no cleaning removes: it counts only if this one removed it.
-        is_found: whether a search made it. Such a trigger is no witness: it returns later than the planted one.
+        is_found: whether a search made it. Such a trigger is half a witness: it returns later than the planted one.
     """
 
     acted: float
@@ -77,8 +77,8 @@ class Point:
 class Way:
     """The points that were measured, the cleaned weights first, and the one to take.
 
-    ``witnesses`` counts the named triggers and test backdoors that acted on the original and that the cleaned weights ignore; ``budget``
-    and ``limit`` are the accuracy that may be lost, and the excess that counts as removed.
+    ``witnesses`` counts the triggers that acted on the original and that the cleaned weights ignore; ``budget`` and ``limit`` are the
+    accuracy that may be lost, and the excess that counts as removed.
     """
 
     points: tuple[Point, ...]
@@ -119,8 +119,8 @@ def walk_back(
     """Walk from the cleaned weights towards the original until half the budget is met, or a trigger returns.
 
     Taken is the first point within half the budget, else the first within the budget, else the one of least loss; always one at which
-    each trigger acts hardly more than in the cleaned weights. Where no trigger is a witness, weights within the budget stay. At a
-    deadline the walk ends where it is.
+    each trigger acts hardly more than in the cleaned weights. Where a search found all witnesses, they must stay gone at the next
+    point, too. Where no trigger is a witness, weights within the budget stay. At a deadline the walk ends where it is.
 
     Args:
         measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
@@ -150,17 +150,22 @@ def walk_back(
         probes = zip(counted, point.measured.known, allowed, strict=True)
         return not any(counts and probe.excess > most for counts, probe, most in probes)
 
-    witnesses = sum(gone and not each.is_found for each, gone in zip(watched, removed, strict=True))
-    # Without a witness weights within the budget stay: of a backdoor from pre-training every step back returned some.
+    witnesses = sum(removed)
+    # At 0.55 of the way a planted patch acted on 0.02 of the images, those that the search had found on 0.01, at 0.7 none.
+    are_found = [each.is_found for each, gone in zip(watched, removed, strict=True) if gone]
+    ahead = 1 if witnesses and all(are_found) else 0
+    # Without any witness weights within the budget stay: of a backdoor from pre-training every step back returned some.
     least, aim = (least, AIM * budget) if witnesses else (max(least, UNWITNESSED), budget)
     for share in SHARES:
-        if share < least or points[-1].accuracy_lost <= aim or not stays_gone(points[-1]):
+        behind = points[max(0, len(points) - 1 - ahead)]
+        if share < least or behind.accuracy_lost <= aim or not stays_gone(points[-1]):
             break
         try:
             points.append(point(share))
         except deadline.OutOfTime:
             break
     gone = [whole, *(each for each in points[1:] if stays_gone(each))]
+    gone = gone[: max(1, len(gone) - ahead)]
     within = (each for most in (AIM * budget, budget) for each in gone if each.accuracy_lost <= most)
     taken = next(within, min(gone, key=lambda each: each.accuracy_lost))
     return Way(tuple(points), taken, witnesses, budget, limit)

@@ -505,7 +505,7 @@ class CleaningRecord(Part):
         description="Of the way, that of the weights of the report: 0 is the original, 1 what the cleaning made."
     )
     witnesses: Count | None = Field(
-        None, description="Named triggers and test backdoors that acted on the original and that the cleaning removed."
+        None, description="Triggers that acted on the original and that the cleaning removed."
     )
     way: Many[WayRecord] = Field(description="In the order of measuring, the cleaned weights first.")
     budget: BudgetRecord | None = None

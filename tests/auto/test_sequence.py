@@ -127,6 +127,6 @@ def test_recipes_that_follow_each_other_count_their_steps_on():
         "pairs_per_second": 24.0,
     }
     parts = [{"step": 2, "loss": 1.0, "lr": 0.1}, {"step": 0, "loss": 0.5, "lr": 0.1}]
-    whole = sequence.merged([TrainingRecord.model_validate(told | {"losses": [losses]}) for losses in parts])
+    whole = training.merged([TrainingRecord.model_validate(told | {"losses": [losses]}) for losses in parts])
     assert (whole.steps, whole.pairs, whole.seconds, whole.pairs_per_second) == (6, 96, 4.0, 24.0)
     assert [entry.step for entry in whole.losses] == [2, 3]

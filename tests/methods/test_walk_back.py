@@ -93,6 +93,20 @@ def test_a_trigger_may_act_on_hardly_more_images_than_in_the_cleaned_weights(end
     assert walked(lost=2.1, acts=lambda share: end if share == 1 else back, n=n)[1] == taken
 
 
+@pytest.mark.parametrize(
+    ("lost", "back", "measured", "taken"),
+    [
+        (1.0, 0.0, [1.0], 1.0),
+        (1.3, 0.0, [1.0, 0.85, 0.7, 0.55], 0.7),  # 0.7 meets half the budget, and at 0.55 they are gone as well
+        (3.0, 0.5, [1.0, 0.85, 0.7, 0.55, 0.4], 0.7),  # at 0.4 they return, so 0.55 is not safe
+        (3.0, 0.9, [1.0, 0.85], 1.0),
+    ],
+)
+def test_triggers_that_a_search_found_must_stay_gone_one_step_nearer_to_the_original(lost, back, measured, taken):
+    found = replace(PATCH, is_found=True)
+    assert walked(lost=lost, acts=lambda share: 0.5 * (share < back), watched=(found,)) == (measured, taken)
+
+
 def test_without_a_trigger_that_acted_and_is_gone_the_walk_is_short():
     assert walked(lost=9.0, watched=()) == ([1.0, UNWITNESSED], UNWITNESSED)
     assert walked(lost=2.0, watched=()) == ([1.0], 1.0)  # the budget is met
