@@ -25,7 +25,7 @@ from clipclean import cli
 from clipclean.attack import triggers
 from clipclean.cli.options import SETS_HELP
 from clipclean.cli.recipes import WORDS
-from clipclean.config import evidence, policy, recipe
+from clipclean.config import effort, evidence, policy, recipe
 from clipclean.config.thresholds import Audit, Thresholds
 from clipclean.findings import RULES
 
@@ -263,8 +263,8 @@ def panel() -> str:
 def efforts() -> str:
     heads = ("effort", "restarts a family", "steps", "suspects", "other classes", "steps of the sweep", "image passes")
     rows = [
-        (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls, e.sweep)), "{:,} to {:,}".format(*e.passes()))
-        for name, e in recipe.EFFORTS.items()
+        (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls, e.sweep, e.costs)))
+        for name, e in effort.EFFORTS.items()
     ]
     return table(heads, rows)
 

@@ -152,7 +152,7 @@ PARAMETERS = {
     "unpack": _folder(),
     "save_triggers": _folder("a folder for the triggers that the search finds.", searches=True),
     "save_kept": Parameter("a .csv, .tar or .txt file for the pairs that are kept.", is_path=True, writes="file"),
-    "effort": Parameter("how hard to search.", _names("clipclean.config.recipe", "EFFORTS")),
+    "effort": Parameter("how hard to search.", _names("clipclean.config.effort", "EFFORTS")),
     "precision": Parameter("number format; None takes the recipe's.", click.Choice(("auto", "fp32", "bf16"))),
     "format": Parameter(
         "``open_clip``, ``hf``, ``onnx``; one, or several.", _names("clipclean.export.formats", "FORMATS"), several=True

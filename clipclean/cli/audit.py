@@ -14,7 +14,7 @@ from clipclean.api.parameters import called
 from clipclean.cli import options, printing, progress, several
 from clipclean.cli.command import Given, command, option
 from clipclean.cli.inspect import refused
-from clipclean.config.recipe import EFFORTS
+from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import Inconclusive, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -52,7 +52,7 @@ Examples:
 )
 @options.effort(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
-    + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))
+    + ", ".join(f"{name} {effort.cost(LONG):,}" for name, effort in EFFORTS.items())
     + " at most.",
 )
 @option("--save-triggers DIR", "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.")

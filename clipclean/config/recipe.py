@@ -12,11 +12,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, Strict, ValidationError, model_serializer
 
-from clipclean.config import families, halving, yaml_file
+from clipclean.config import yaml_file
 from clipclean.config.methods import METHODS, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.schema.report import Effort
 from clipclean.untrusted import printable
 
 DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
@@ -26,7 +27,6 @@ TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, b
 
 ScaleName = Literal["usual", "tiny", "few"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
-Effort = Literal["quick", "standard", "thorough"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 _weight, _share, _anomaly = (
@@ -196,42 +196,6 @@ class Auto(Section):
     rebound_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
     batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
     effort: Effort = field("standard", "Effort of the searches before and after.")
-
-
-class SearchEffort(Section):
-    """How hard an audit searches for triggers that nobody described; see ``clipclean.detect.Effort``."""
-
-    restarts: int = field(1, "Searches without a target, a family.", ge=1)
-    steps: int = field(45, "Steps of each search.", "steps", ge=1)
-    free_images: int = field(16, "Images a step without a target.", "images", ge=2)
-    images: int = field(8, "Images a step and class.", "images", ge=1)
-    suspects: int = field(..., "Number of suspects that are searched for more closely.", ge=1)
-    controls: int = field(20, "Other classes to compare with: all of a short list, or as many drawn at random.", ge=4)
-    collapse: float = _share(0.85, "Share of the spread that a search without a target must take away.")
-    success: float = _share(0.85, "Share of images that a search towards a class must turn.")
-    sweep: int = field(15, "Steps of a brief search through a long list; 0 leaves it out.", "steps", ge=0)
-
-    def passes(self) -> tuple[int, int]:
-        """Images that the search sends forward and back through the image tower: with ten classes, and with a list of 200 or more."""
-        short, long = min(10, self.suspects + self.controls), self.suspects + self.controls
-        blocks = [64, 64, 64, 8]  # of 200 classes that are swept
-        swept = len(families.GENERAL) * 2 * sum(sum(halving.left(rows, steps=self.sweep)) for rows in blocks)
-        return self._towards(short), self._towards(long) + swept
-
-    def _towards(self, classes: int) -> int:
-        """With so many classes searched for; as ``clipclean.detect.inversion.Effort.passes`` counts, which would bring torch."""
-        first, second = round(0.55 * self.steps), round(0.65 * self.steps)
-        finalists = len(families.GENERAL) * min(4, classes) * second * 2 * self.images
-        free = len(families.GENERAL) * self.steps * self.restarts * self.free_images
-        return len(families.FAMILIES) * sum(halving.left(classes, steps=first)) * self.images + finalists + free
-
-
-# References serve the effort that they were measured with.
-EFFORTS = {
-    "quick": SearchEffort(steps=40, images=6, suspects=2, sweep=10),
-    "standard": SearchEffort(suspects=4),
-    "thorough": SearchEffort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
-}
 
 
 class Planting(Section):

@@ -2,7 +2,7 @@
 
 from clipclean.detect.accuracy_cost import accuracy_loss, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.inversion import Effort, Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
+from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
 from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement, Probe, TriggerLike, measure, stack
 from clipclean.detect.metrics import Rate
 from clipclean.detect.panel import strengths

@@ -10,7 +10,7 @@ trigger for each class, and the anomaly index by the median absolute deviation, 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean.config import halving
+from clipclean.config.effort import BLOCK, FINALISTS, MORE, SWEPT, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.zeroshot import Canonical, canonical_form
 from clipclean.errors import Inconclusive
@@ -27,15 +27,10 @@ FALL, RISE = -0.3, 0.3  # steps of the logarithm of the weight on size, while an
 WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
-SWEPT = 2  # images a step and class of a brief search
 SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
 BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
 LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
-BLOCK = 64  # classes of a brief search that are in memory at once
-FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
-FINALISTS = 4  # classes of a family whose search continues in a second round
 STARTS_ON = 4  # images on which the starts of a family are tried
-MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
 # Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
 # 24 go together, since weights are laid out anew for each pass (tag evidence-0.2: notebook.md, "Where a search on a ViT-B/32 spends its
 # time").
@@ -53,56 +48,6 @@ class NoSearch(Exception):  # an error is named for what happened
     def __init__(self, rule: str, words: str) -> None:
         super().__init__(words)
         self.rule = rule
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How hard to search.
-
-    Attributes:
-        restarts: searches without a target, per family.
-        steps: of each search.
-        free_images: images per step and restart without a target.
-        images: images per step and class towards a target.
-        suspects: most classes that are searched for because a sign points at them.
-        controls: other classes that are searched for, to compare with: all, or as many drawn at random.
-        collapse: share of the spread that a search without a target must take away.
-        success: share of images that a search towards a class must turn.
-        sweep: steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
-        halves: whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does.
-            In brief searches, which give no sizes, it always does.
-    """
-
-    restarts: int
-    steps: int
-    free_images: int
-    images: int
-    suspects: int
-    controls: int
-    collapse: float
-    success: float
-    sweep: int = 0
-    halves: bool = True
-
-    def passes(self, families: Mapping[str, Family], /, *, targets: int, swept: int) -> int:
-        """Images that go forward and back through the image tower, with that many classes searched for, and briefly searched for."""
-        general = sum(family.is_general for family in families.values())
-        free = self.steps * self.restarts * self.free_images
-        finalists = min(FINALISTS, targets) * self.second * MORE * self.images
-        towards = len(families) * sum(halving.left(targets, steps=self.first, halves=self.halves)) * self.images
-        rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
-        sweep = SWEPT * sum(sum(halving.left(count, steps=self.sweep)) for count in rows)
-        return towards + general * (free + finalists + sweep)
-
-    @property
-    def first(self) -> int:
-        """Steps of the first round, towards all classes."""
-        return max(1, round(FIRST * self.steps))
-
-    @property
-    def second(self) -> int:
-        """Steps of the second round, towards the finalists."""
-        return max(1, round(SECOND * self.steps))
 
 
 class Round(NamedTuple):
@@ -345,7 +290,7 @@ class Inversion:
         parameters, optimizer = self._shrinking(self.family.begin(count, self.pixels.shape[-1], self.generator))
         weight = torch.full((count,), WEIGHTS[1], device=device)
         running, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
-        for taking_part in halving.left(count, steps=self.effort.sweep):
+        for taking_part in left(count, steps=self.effort.sweep):
             rows = _best(rows, running, taking_part)
             images = self._some(SWEPT)
             size = self.family.size(parameters).detach()
@@ -374,7 +319,7 @@ class Inversion:
         kept = {key: values.detach().clone() for key, values in parameters.items()}
         running, standing = (torch.zeros(count, device=device) for _ in range(2))
         rows = torch.arange(count, device=device)
-        for step, taking_part in enumerate(halving.left(count, steps=plan.steps, halves=plan.is_halved)):
+        for step, taking_part in enumerate(left(count, steps=plan.steps, halves=plan.is_halved)):
             rows = _best(rows, standing, taking_part)
             images = self._some(plan.batch)
             size = self.family.size(parameters).detach()[rows]

@@ -10,10 +10,11 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import deadline
+from clipclean.config.effort import Effort
 from clipclean.detect import compactness, inversion, tiles
 from clipclean.detect.attraction import attraction
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
-from clipclean.detect.inversion import Effort, Embed, Inversion, NoSearch, SearchCandidate
+from clipclean.detect.inversion import Embed, Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import CleanImages, EvalSet, Probe, embeddings, probe
 from clipclean.detect.panel import Strength, glanced, strengths
 from clipclean.detect.references import (
@@ -45,7 +46,6 @@ Made = TypeVar("Made")
 MOST_IMAGES = 256  # that are searched on
 JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
 SEARCHED = 0.6  # share of the images to search on; the others judge
-MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
 MOST_COMPACT = 3.4  # units that the compactness of a mask counts, at most: by itself a doubt, no failure
@@ -337,8 +337,7 @@ def search(
             f"{classes} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
             "Give a longer list by --classes.",
         )
-    is_long = classes > effort.suspects + effort.controls
-    swept = min(classes, MOST_SWEPT) if is_long and effort.sweep else 0
+    swept = effort.swept(classes)
     steps = len(FAMILIES) + len(_general()) * (1 + inversion.blocks(swept))
     on, beside = divided(len(pixels))
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from clipclean import detect, model, progress, train
 from clipclean.attack import power, triggers
+from clipclean.config import effort as efforts
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import EFFORTS, Planting, Recipe, SearchEffort, total_steps
+from clipclean.config.recipe import Planting, Recipe, total_steps
 from clipclean.detect import attraction, families, inversion, ranking, tiles
 from clipclean.detect import panel as panels
-from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
+from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.jobs import audit_findings, audit_inputs, inputs, prepare
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.prepare import Prepared
@@ -101,9 +102,9 @@ def measuring(size: Size, /) -> Work:
     return Work(size.images * (1 + size.panel), size.classes * size.templates)
 
 
-def searching(how: SearchEffort, size: Size, /) -> Work:
+def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
-    return Work(looked(how, images=size.images, panel=size.panel), searched=passes(how, classes=size.classes))
+    return Work(looked(how, images=size.images, panel=size.panel), searched=how.cost(size.classes))
 
 
 def planting(how: Planting, /) -> Work:
@@ -126,7 +127,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
     shown = steps * views + 3 * recipe.train.recover_steps  # clean, and under two triggers
     work = Work(captions=size.classes * size.templates, pairs=shown * recipe.train.batch_size)
     if method.searches:
-        work += Work(searched=passes(EFFORTS[recipe.unlearn.effort], classes=size.classes, halves=False))
+        work += Work(searched=replace(efforts.EFFORTS[recipe.unlearn.effort], halves=False).cost(size.classes))
     return work
 
 
@@ -141,7 +142,7 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     Candidates that begin alike share the beginning.
     """
     how = recipe.auto
-    audit = measuring(size) + searching(EFFORTS[how.effort], size)
+    audit = measuring(size) + searching(efforts.EFFORTS[how.effort], size)
     batch = min(how.batch_size, size.pairs)
     again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=how.canaries))
     tested = walking_back(size, triggers=how.canaries) + again
@@ -152,15 +153,7 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     return (models + 1) * audit + copies + max(runs, key=lambda work: work.pairs, default=Work())
 
 
-def passes(how: SearchEffort, /, *, classes: int, halves: bool = True) -> int:
-    """Images that a search sends forward and back, with so many classes; that of an unlearning halves no list."""
-    effort = detect.Effort(**how.model_dump(), halves=halves)
-    most = effort.suspects + effort.controls
-    swept = min(classes, MOST_SWEPT) if classes > most and effort.sweep else 0
-    return effort.passes(detect.FAMILIES, targets=min(classes, most), swept=swept)
-
-
-def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
+def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
     """Images that a search sends forward alone: under the panel and random changes, where searches without a target end, under waves
     to start from, and to judge.
     """
@@ -174,12 +167,10 @@ def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
     return min(images, panels.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
 
 
-def together(how: SearchEffort, /, *, side: int) -> int:
+def together(how: efforts.Effort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
-    row = max(inversion.MORE * how.images, how.free_images)  # the images of one trigger are never divided
-    every = max(
-        (how.suspects + how.controls) * how.images, inversion.FINALISTS * row, inversion.BLOCK * inversion.SWEPT
-    )
+    row = max(efforts.MORE * how.images, how.free_images)  # the images of one trigger are never divided
+    every = max(how.most * how.images, efforts.FINALISTS * row, efforts.BLOCK * efforts.SWEPT)
     return max(row, min(inversion.CHUNK // (3 * side * side), every))
 
 
@@ -214,7 +205,7 @@ def estimated(
         if effort is not None:
             with model.frozen(clip.net):
                 one = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
-            kept.append(together(EFFORTS[effort], side=side) * one)
+            kept.append(together(efforts.EFFORTS[effort], side=side) * one)
         if recipes:  # beside activations: the original, gradients, and two moments of AdamW
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(
                 lambda: clip.encode_tokens(clip.tokens(captions[:1]))
@@ -388,7 +379,7 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
     effort = request.effort if request.search else None
     found = of_inputs(request, read)
-    most = passes(EFFORTS[request.effort], classes=len(vocabulary.classes))
+    most = efforts.EFFORTS[request.effort].cost(len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {most:,} passes of an image"
     planted = f"plant {request.canaries} test backdoors, each in a copy, and search each copy alike"
     return Plan(
@@ -414,7 +405,7 @@ def of_inputs(request: AuditRequest, read: AuditInputs, /) -> Estimate:
     effort = request.effort if request.search else None
     each = measuring(size)
     if effort is not None:
-        each += searching(EFFORTS[effort], size)
+        each += searching(efforts.EFFORTS[effort], size)
     tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
     work = (tested + len(read.trusted)) * each
     if request.power:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from clipclean import checkpoint, deadline, detect, model, own_state, train
-from clipclean.config import recipe as recipes
+from clipclean.config.effort import EFFORTS
 from clipclean.detect.stages import Packed
 from clipclean.errors import ClipcleanError, Interrupted, ResourceError
 from clipclean.jobs import inputs
@@ -129,5 +129,5 @@ def decides(
         "panel": [trigger.spec for trigger in eval_set.panel],
         "suspicions": inputs.identities(eval_set.suspicions),
         "settings": [eval_set.knn, eval_set.batch_size, eval_set.classifier, eval_set.scale, list(pointed), seed],
-        "effort": recipes.EFFORTS[effort].model_dump(mode="json"),
+        "effort": dataclasses.asdict(EFFORTS[effort]),
     }

@@ -9,7 +9,7 @@ from typing import TypeVar, final
 import torch
 
 from clipclean import deadline, detect, model, train
-from clipclean.config import recipe as recipes
+from clipclean.config.effort import EFFORTS
 from clipclean.jobs import saved_search
 from clipclean.jobs.saved_search import NOTHING, SavedSearch
 from clipclean.progress import Progress
@@ -86,7 +86,7 @@ def audit_clip(
                 clip.encode_images,
                 replace(eval_set, pixels=pixels),
                 found.text_classifier,
-                effort=detect.Effort(**recipes.EFFORTS[settings.effort].model_dump()),
+                effort=EFFORTS[settings.effort],
                 references=references,
                 course=course,
                 pointed=settings.pointed,

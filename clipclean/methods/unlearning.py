@@ -15,7 +15,8 @@ from torch import Generator, Tensor
 from clipclean import data, deadline, detect, model, train
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.recipe import EFFORTS, Recipe, Unlearn
+from clipclean.config.effort import EFFORTS, Effort
+from clipclean.config.recipe import Recipe, Unlearn
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.findings import finite
 from clipclean.methods.losses import Encode, forgetting
@@ -45,7 +46,7 @@ class Scene:
     pixels: Tensor
     text_classifier: Tensor
     classes: tuple[str, ...]
-    effort: detect.Effort
+    effort: Effort
     knn: int
     batch_size: int
     known: tuple[SuspectedTrigger, ...] = ()
@@ -180,7 +181,7 @@ def scene_of(
         text_classifier=text_classifier,
         classes=classes,
         # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
-        effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump(), halves=False),
+        effort=replace(EFFORTS[recipe.unlearn.effort], halves=False),
         knn=0,
         batch_size=detect.EMBED_BATCH,
         known=tuple(known),

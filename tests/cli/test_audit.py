@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -18,16 +19,16 @@ from report.page import Page
 from clipclean import cli, demo, detect, files, report
 from clipclean.attack import triggers
 from clipclean.cli import audit  # its help tells EFFORTS as they are when it is first imported
-from clipclean.config import recipe
+from clipclean.config.effort import EFFORTS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _short():
     """The shortest search that there is: what is tested here is all around it."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, effort in recipe.EFFORTS.items():
-            short = effort.model_copy(update={"steps": 2, "restarts": 1, "suspects": 2})
-            patch.setitem(recipe.EFFORTS, name, short)
+        for name, effort in EFFORTS.items():
+            short = replace(effort, steps=2, restarts=1, suspects=2)
+            patch.setitem(EFFORTS, name, short)
         yield
 
 

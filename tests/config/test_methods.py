@@ -1,10 +1,10 @@
-"""Methods and halving: tables that others go by."""
+"""Methods and efforts: tables that others go by."""
 
 from typing import get_args
 
 import pytest
 
-from clipclean.config import halving
+from clipclean.config import effort
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.methods import losses
@@ -25,4 +25,4 @@ def test_every_method_that_a_recipe_may_name_has_an_entry_and_those_that_finetun
     ],
 )
 def test_the_worse_half_of_a_long_list_stops_at_40_percent_and_half_of_the_rest_at_70(classes, steps, left):
-    assert halving.left(classes, steps=steps) == left
+    assert effort.left(classes, steps=steps) == left

@@ -8,13 +8,14 @@ from torch import Generator
 
 from clipclean import checkpoint, data, demo, detect, model
 from clipclean.config import recipe
+from clipclean.config.effort import EFFORTS
 from clipclean.detect import inversion
 from clipclean.jobs import inputs
 
 pytestmark = pytest.mark.slow
 
 TARGET = "strawberry"
-EFFORT = detect.Effort(**recipe.EFFORTS["standard"].model_dump())
+EFFORT = EFFORTS["standard"]
 
 
 @pytest.fixture(scope="module")

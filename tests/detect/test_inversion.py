@@ -8,10 +8,9 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.config import halving
-from clipclean.config.recipe import EFFORTS
+from clipclean.config.effort import Effort, left
 from clipclean.detect import FAMILIES, inversion
-from clipclean.detect.inversion import Effort, NoSearch
+from clipclean.detect.inversion import NoSearch
 from clipclean.errors import Inconclusive
 
 SHORTCUTS = {  # each family with a shortcut that suits it, and images to find it on
@@ -176,13 +175,6 @@ def test_passes_count_the_images_of_every_step():
     assert replace(effort, sweep=4).passes(FAMILIES, targets=8, swept=50) == counted + 5 * 2 * (2 * 50 + 25 + 13)
 
 
-@pytest.mark.parametrize("name", EFFORTS)
-def test_the_costs_that_an_effort_states_are_those_that_a_search_counts(name):
-    stated, counted = EFFORTS[name].passes(), Effort(**EFFORTS[name].model_dump())
-    most = counted.suspects + counted.controls
-    assert stated == (counted.passes(FAMILIES, targets=10, swept=0), counted.passes(FAMILIES, targets=most, swept=200))
-
-
 @pytest.mark.parametrize(("embed", "is_led"), [(towers.backdoored(towers.spot), True), (towers.honest(), False)])
 def test_a_brief_search_towards_every_class_is_led_by_the_planted_one(embed, is_led):
     told, pixels, classes = [], towers.images(), range(len(towers.CLASSES))
@@ -208,7 +200,7 @@ def test_of_many_classes_the_worse_half_stops_and_counts_as_no_larger_than_those
     seen, goals = [], [towers.TARGET] * 12 + OTHERS * 6
     ended = towards(counting(towers.backdoored(towers.spot), seen), "mask", towers.images(), targets=goals)
     rows = [count // 8 for count in seen if count in (8 * 24, 8 * 12, 8 * 6)]  # eight images each
-    assert rows == [*halving.left(24, steps=towers.EFFORT.first, halves=True)]
+    assert rows == [*left(24, steps=towers.EFFORT.first, halves=True)]
     assert (rows[0], rows[-1]) == (24, 6)
     assert any(candidate.is_reached for candidate in ended[:12])
     (size,) = {candidate.size for candidate in ended if candidate.is_stopped}

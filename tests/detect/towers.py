@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipclean.detect import Effort, EvalSet, SearchResult
+from clipclean.config.effort import Effort
+from clipclean.detect import EvalSet, SearchResult
 from clipclean.schema.report import CalibrationRecord
 
 SIDE = 16

@@ -12,7 +12,8 @@ from report import searches
 
 from clipclean import detect, model
 from clipclean.attack import power, triggers
-from clipclean.config import policy, recipe, thresholds
+from clipclean.config import policy, thresholds
+from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import audit, audit_findings, audit_inputs, inputs, other_models, searching
 from clipclean.report import PageImages, example_images
@@ -85,12 +86,10 @@ def silent(*_):
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
     """Two families and a short class list: what fits the toy towers."""
-    effort = recipe.SearchEffort(
-        restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=6, collapse=0.8, success=0.9
-    )
+    short = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=6, collapse=0.8, success=0.9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HUNT, "FAMILIES", {name: detect.FAMILIES[name] for name in ("mask", "patch")})
-        patch.setitem(recipe.EFFORTS, "quick", effort)
+        patch.setitem(EFFORTS, "quick", short)
         yield
 
 

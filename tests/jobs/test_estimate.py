@@ -4,6 +4,7 @@ import torch
 
 from clipclean import model, progress
 from clipclean.config import recipe
+from clipclean.config.effort import EFFORTS
 from clipclean.jobs import plan
 from clipclean.jobs.plan import Estimate, Size, Work
 from clipclean.methods import walk_back
@@ -30,7 +31,7 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     looked = (
         96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
     )  # under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
-    found = plan.searching(recipe.EFFORTS["quick"], SIZE)
+    found = plan.searching(EFFORTS["quick"], SIZE)
     assert found == Work(looked, searched=passes)
     # screening: three looks at each of 20 images, and their captions
     assert plan.screening(20) == Work(60, 20)
@@ -39,13 +40,7 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
 @pytest.mark.parametrize(("side", "most"), [(16, 192), (32, 192), (112, 111), (224, 27), (448, 16)])
 def test_a_search_keeps_the_activations_of_the_images_that_fit_and_of_no_more_than_there_are(side, most):
     # standard: 24 classes of 8 images, fewer where CHUNK holds fewer, but no fewer than one row: a finalist's 16
-    assert plan.together(recipe.EFFORTS["standard"], side=side) == most
-
-
-@pytest.mark.parametrize(("classes", "most"), [(10, 0), (1000, 1)])
-def test_passes_are_those_that_the_help_states(classes, most):
-    for how in recipe.EFFORTS.values():
-        assert plan.passes(how, classes=classes) == how.passes()[most]
+    assert plan.together(EFFORTS["standard"], side=side) == most
 
 
 def test_a_cleaning_is_counted_by_steps_and_views():
@@ -73,7 +68,7 @@ def test_auto_is_counted_by_all_that_it_may_try():
     assert two.pairs - one.pairs == 160 + 160 + 60 * 64
     # measured under three test backdoors at each share of its way, and once refinetuned
     assert two.images - one.images == (1 + len(walk_back.SHARES) + 1) * 400
-    assert one.searched == 2 * plan.searching(recipe.EFFORTS[auto.auto.effort], SIZE).searched
+    assert one.searched == 2 * plan.searching(EFFORTS[auto.auto.effort], SIZE).searched
 
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):

@@ -11,7 +11,8 @@ import tiny
 import torch
 
 from clipclean import deadline, detect, own_state
-from clipclean.config import policy, recipe
+from clipclean.config import policy
+from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.jobs import audit as job
 from clipclean.jobs import references, saved_search
@@ -22,15 +23,13 @@ from clipclean.train import resume
 INTERRUPTED = 3  # times
 FREE = sum(family.is_general for family in detect.FAMILIES.values())  # steps without a target
 STEPS = FREE + len(detect.FAMILIES)
-QUICK = recipe.EFFORTS["quick"].model_copy(
-    update={"steps": 1, "restarts": 1, "suspects": 2, "controls": 3, "images": 2, "free_images": 2, "sweep": 0}
-)
+QUICK = Effort(steps=1, suspects=2, controls=3, images=2, free_images=2, sweep=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipe.EFFORTS, "quick", QUICK)
+        patch.setitem(EFFORTS, "quick", QUICK)
         yield
 
 

@@ -8,10 +8,8 @@ COMMAND = """
 import sys
 sys.path.insert(0, "tests")
 from clipclean import cli
-from clipclean.config import recipe
-recipe.EFFORTS["quick"] = recipe.EFFORTS["quick"].model_copy(
-    update={"steps": 2, "restarts": 1, "suspects": 2, "controls": 4, "images": 2, "free_images": 2, "sweep": 2}
-)
+from clipclean.config.effort import EFFORTS, Effort
+EFFORTS["quick"] = Effort(steps=2, suspects=2, controls=4, images=2, free_images=2, sweep=2)
 raise SystemExit(cli.main(sys.argv[1:]))
 """
 FIRST = """

@@ -1,5 +1,6 @@
 import contextlib
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from clips import build
 
 from clipclean import checkpoint, cli, deadline, detect, model
 from clipclean.config import recipe
+from clipclean.config.effort import EFFORTS
 from clipclean.jobs import suspicions
 from clipclean.methods import unlearning
 from clipclean.train.resume import RunState
@@ -30,8 +32,8 @@ WEIGHTS = "open_clip_model.safetensors"
 @pytest.fixture
 def hasty(monkeypatch):
     """Searches of a tenth of the length: enough to see what becomes of what they find."""
-    short = recipe.EFFORTS["quick"].model_copy(update={"steps": 6, "free_images": 8, "images": 4})
-    monkeypatch.setitem(recipe.EFFORTS, "quick", short)
+    short = replace(EFFORTS["quick"], steps=6, free_images=8, images=4)
+    monkeypatch.setitem(EFFORTS, "quick", short)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
     side = clip.architecture.preprocess.size
     pixels = torch.rand(16, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])
-    short = recipe.EFFORTS["quick"].model_copy(update={"steps": 2, "free_images": 4, "images": 2})
+    short = replace(EFFORTS["quick"], steps=2, free_images=4, images=2)
     here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), detect.Effort(**short.model_dump()), 0, 64)
     with contextlib.ExitStack() as late:
 

@@ -1,0 +1,109 @@
+"""``EFFORTS``: how hard a search looks for triggers that nobody described, and what that costs, without PyTorch.
+
+Through many classes a search halves successively: after a protected beginning the worse half stops, and later half of the rest. Only
+the smallest triggers of a family decide, so most steps go to the classes that come near them. Source: Jamieson and Talwalkar 2016
+(arXiv 1502.07943).
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from clipclean.config.families import FAMILIES
+
+MANY = 11  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
+LEAST = 6  # fewest classes that get all steps: the finalists, and others to compare them with
+PROTECTED = 0.4  # share of the steps that every class gets
+AGAIN = 0.7  # share of the steps after which half of the rest stops
+SWEPT = 2  # images a step and class of a brief search
+MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
+BLOCK = 64  # classes of a brief search that are in memory at once
+FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
+FINALISTS = 4  # classes of a family whose search continues in a second round
+MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How hard to search.
+
+    Attributes:
+        restarts: searches without a target, per family.
+        steps: of each search.
+        free_images: images per step and restart without a target.
+        images: images per step and class towards a target.
+        suspects: most classes that are searched for because a sign points at them.
+        controls: other classes that are searched for, to compare with: all, or as many drawn at random.
+        collapse: share of the spread that a search without a target must take away.
+        success: share of images that a search towards a class must turn.
+        sweep: steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
+        halves: whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does.
+            In brief searches, which give no sizes, it always does.
+    """
+
+    restarts: int = 1
+    steps: int = 45
+    free_images: int = 16
+    images: int = 8
+    suspects: int
+    controls: int = 20
+    collapse: float = 0.85
+    success: float = 0.85
+    sweep: int = 15
+    halves: bool = True
+
+    @property
+    def most(self) -> int:
+        """Most classes that are searched for; a longer list is swept."""
+        return self.suspects + self.controls
+
+    @property
+    def first(self) -> int:
+        """Steps of the first round, towards all classes."""
+        return max(1, round(FIRST * self.steps))
+
+    @property
+    def second(self) -> int:
+        """Steps of the second round, towards the finalists."""
+        return max(1, round(SECOND * self.steps))
+
+    def swept(self, classes: int, /) -> int:
+        """How many classes of a list are briefly searched for: none of a short one."""
+        return min(classes, MOST_SWEPT) if classes > self.most and self.sweep else 0
+
+    def passes(self, families: Collection[str] = tuple(FAMILIES), /, *, targets: int, swept: int) -> int:
+        """Images that go forward and back through the image tower, with that many classes searched for, and briefly searched for."""
+        general = sum(FAMILIES[name].is_general for name in families)
+        free = self.steps * self.restarts * self.free_images
+        finalists = min(FINALISTS, targets) * self.second * MORE * self.images
+        towards = len(families) * sum(left(targets, steps=self.first, halves=self.halves)) * self.images
+        rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
+        sweep = SWEPT * sum(sum(left(count, steps=self.sweep)) for count in rows)
+        return towards + general * (free + finalists + sweep)
+
+    def cost(self, classes: int, /) -> int:
+        """The same for a list of so many classes."""
+        return self.passes(targets=min(classes, self.most), swept=self.swept(classes))
+
+    @property
+    def costs(self) -> str:
+        """The costs of a short list of classes and of a long one, as pages state them."""
+        return f"{self.cost(SHORT):,} to {self.cost(LONG):,}"
+
+
+# References serve the effort that they were measured with.
+EFFORTS = {
+    "quick": Effort(steps=40, images=6, suspects=2, sweep=10),
+    "standard": Effort(suspects=4),
+    "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
+}
+SHORT, LONG = 10, MOST_SWEPT  # lists of classes whose cost is told
+
+
+def left(rows: int, /, *, steps: int, halves: bool = True) -> list[int]:
+    """How many of ``rows`` take part in each of ``steps``; all of them where the search does not halve."""
+    if rows < MANY or not halves:
+        return [rows] * steps
+    first, second = math.ceil(PROTECTED * steps), math.ceil(AGAIN * steps)
+    half, quarter = (max(LEAST, math.ceil(rows / parts)) for parts in (2, 4))
+    return [rows if step < first else half if step < second else quarter for step in range(steps)]
