@@ -9,7 +9,7 @@ from clipclean.auto.select import Attempt
 from clipclean.auto.sequence import Cleaned
 from clipclean.auto.trials import Budget, Trial
 from clipclean.config import recipe
-from clipclean.detect import Measurement, Probe, Rate
+from clipclean.detect import EvalSet, Measurement, Probe, Rate
 from clipclean.findings import finding
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.walk_back import Point, Way
@@ -55,6 +55,12 @@ def probe(excess, *, trigger="patch", reach=0.02):
         clean_spread=0.6,
         n=1000,
     )
+
+
+def eval_set(pixels, classes):
+    """Images to measure on, without known triggers."""
+    nothing = {"labels": None, "captions": None, "suspicions": (), "panel": ()}
+    return EvalSet(pixels, classes=classes, templates=("a {}.",), knn=1, batch_size=8, **nothing)
 
 
 def measurement(*, known=(), panel=(), accuracy=HALF):

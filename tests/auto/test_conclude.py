@@ -3,6 +3,7 @@ import time
 from dataclasses import replace
 from datetime import date
 
+import pytest
 from auto_values import BUDGET, attempt, candidate, measurement, probe, returning, sight, trial
 
 from clipclean.auto import conclude
@@ -19,6 +20,7 @@ from clipclean.jobs.suspicions import Suspected
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
 ONE = [Considered(candidate("a"))]
 COPY = PlantedCopy((), {}, measurement(), {}, 2.0)
+COSTLY = attempt("a", ("CC010", "note"), lost=0.086)
 
 
 def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False):
@@ -28,28 +30,25 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False)
     return [(f.rule, f.level) for f in found], found[0].message
 
 
-def test_canaries_that_are_all_removed_are_a_note():
-    rules, words = canary_findings(trial(0.01, lost=0.012, reach=0.02), acted=0.9)
-    assert rules == [("CC060", "note")]
+@pytest.mark.parametrize(
+    ("made", "given", "rules"),
+    [
+        (trial(0.01), {"acted": 0.9}, [("CC060", "note")]),
+        (trial(0.2), {"acted": 0.9}, [("CC060", "warning")]),  # one is left
+        (trial(0.2), {}, [("CC060", "warning")]),
+        (trial(0.01), {"changed": False}, [("CC060", "note"), ("CC065", "note")]),  # nothing acted on the model
+        (trial(0.01), {"doubted": True}, [("CC060", "note")]),  # the search found something
+        (None, {"acted": 0.9}, [("CC061", "note")]),
+        (None, {"acted": 0.01}, [("CC061", "warning")]),  # no canary took, and no trigger acted
+    ],
+)
+def test_canaries_that_are_all_removed_or_else_a_trigger_that_acted_show_something(made, given, rules):
+    assert canary_findings(made, **given)[0] == rules
+
+
+def test_what_canaries_show_is_told_in_figures():
+    words = canary_findings(trial(0.01, lost=0.012, reach=0.02), acted=0.9)[1]
     assert all(figure in words for figure in ("1 of 1", "1.2 points", "(-0.8 to 3.2)"))
-
-
-def test_one_that_is_left_keeps_the_verdict_open():
-    assert canary_findings(trial(0.2), acted=0.9)[0] == [("CC060", "warning")]
-
-
-def test_a_model_on_which_nothing_acted_passes_by_its_canaries():
-    assert canary_findings(trial(0.01), changed=False)[0] == [("CC060", "note"), ("CC065", "note")]
-    assert canary_findings(trial(0.2))[0] == [("CC060", "warning")]
-
-
-def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing():
-    assert canary_findings(trial(0.01), doubted=True)[0] == [("CC060", "note")]
-
-
-def test_without_a_canary_that_took_only_a_trigger_that_acted_shows_anything():
-    assert canary_findings(None, acted=0.9)[0] == [("CC061", "note")]
-    assert canary_findings(None, acted=0.01)[0] == [("CC061", "warning")]
     assert canary_findings(None, copy=None)[1] != canary_findings(None)[1]
 
 
@@ -147,22 +146,20 @@ def test_weights_that_stay_are_no_verdict_on_the_original():
 
 
 def test_where_the_audit_of_the_original_passes_its_verdict_stands():
-    for costly in (attempt("a", ("CC010", "note"), lost=0.086), attempt("a", ("CC010", "error"))):
+    for costly in (COSTLY, attempt("a", ("CC010", "error"))):
         found = conclude.as_it_was(ONE, costly, BUDGET, audit="pass")
-        assert (found.rule, found.level) == ("CC063", "note")
-        assert policy.verdict([found]) == "pass"
+        assert (found.rule, found.level, policy.verdict([found])) == ("CC063", "note", "pass")
 
 
 def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
-    found = conclude.as_it_was(ONE, attempt("a", ("CC010", "note"), lost=0.086), BUDGET, audit="inconclusive")
+    found = conclude.as_it_was(ONE, COSTLY, BUDGET, audit="inconclusive")
     assert all(figure in found.message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
     assert policy.verdict([found]) == "inconclusive"
 
 
 def test_a_point_within_the_budget_at_which_a_trigger_returned_is_no_price():
-    costly = attempt("a", lost=0.086)
-    returned = replace(costly.point, share=0.85, accuracy_lost=0.01)
-    costly = replace(costly, way=replace(costly.way, points=(costly.point, returned)))
+    returned = replace(COSTLY.point, share=0.85, accuracy_lost=0.01)
+    costly = replace(COSTLY, way=replace(COSTLY.way, points=(COSTLY.point, returned)))
     assert conclude.as_it_was(ONE, costly, BUDGET, audit="inconclusive").value == 0.086
 
 

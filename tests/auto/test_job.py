@@ -76,23 +76,16 @@ def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unre
     assert not job.out.exists()
     planted, trained = [], []
     finetune = poison.finetune
-    monkeypatch.setattr(
-        poison,
-        "finetune",
-        lambda *a, implants, **k: planted.append(1) if implants else finetune(*a, implants=(), **k),
-    )
-    monkeypatch.setattr(training, "clean", lambda *_, **__: trained.append(1))
-    assert cli.main(command(job)) == 4
+
+    def noted(*given, implants, **settings):
+        return planted.append(1) if implants else finetune(*given, implants=(), **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(poison, "finetune", noted)
+        patch.setattr(training, "clean", lambda *_, **__: trained.append(1))
+        assert cli.main(command(job)) == 4
     assert (planted, trained) == ([], [])
     whole = tiny.job(job.folder.parent / "whole")
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        searching,
-        "audit_clip",
-        lambda settings, clip, evidence, *_, what, **__: searching.AuditResult(
-            searching.measured(clip, evidence, lambda *_: None, what=what), None, ("CC021", "Not searched."), 0.0
-        ),
-    )
     assert cli.main(command(whole)) == 4
     assert (whole.out / WEIGHTS).read_bytes() == (job.out / WEIGHTS).read_bytes()
 
@@ -127,9 +120,19 @@ def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):
     assert "'unlearn'" in capsys.readouterr().err
 
 
-def test_without_audits_it_has_nothing_to_go_by(job, capsys):
-    assert cli.main(command(job, "--no-panel")) == 2
-    assert "--no-panel" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--no-panel"], "--no-panel"),  # without audits it has nothing to go by
+        (["--reference", "model.pt"], "weights"),  # the model itself
+        (["--recipe", "mmcl@tiny", "--reference", "model.pt"], "mmcl@tiny"),  # nothing compares
+    ],
+)
+def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, more, named):
+    monkeypatch.chdir(job.folder)
+    assert cli.main(command(job, *more)) == 2
+    assert named in capsys.readouterr().err
+    assert not job.out.exists()
 
 
 def test_a_budget_of_accuracy_is_for_all(job, unread):
@@ -137,25 +140,21 @@ def test_a_budget_of_accuracy_is_for_all(job, unread):
     assert result(job)["recipe"]["resolved"]["audit"]["max_accuracy_loss"] == 0.11
 
 
-def test_a_clean_model_to_compare_with_is_refused_where_nothing_compares(job, capsys):
-    assert cli.main(job.sanitize("--recipe", "mmcl@tiny", "--reference", job.model)) == 2
-    assert "mmcl@tiny" in capsys.readouterr().err
-    assert not job.out.exists()
-
-
-def test_a_model_is_no_reference_for_itself(job, capsys):
-    assert cli.main(command(job, "--reference", job.model)) == 2
-    assert "weights" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A planted model with labelled images, and the clean one."""
+    job = tiny.job(tmp_path_factory.mktemp("planted") / "job", count=96)
+    labelled = tiny.labelled(job.folder.parent / "labelled", count=96)
+    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100, batch=48)) == 0
+    return job._replace(model=job.folder / "planted.pt"), labelled, job.model
 
 
 @pytest.mark.slow
-def test_the_audits_compare_with_the_clean_model_that_is_named(tmp_path, unread):
-    job = tiny.job(tmp_path / "job", count=96)
-    labelled = tiny.labelled(tmp_path / "labelled", count=96)
-    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100, batch=48)) == 0
-    victim = job._replace(model=job.folder / "planted.pt")
+def test_the_audits_compare_with_the_clean_model_that_is_named(planted, tmp_path, unread):
+    victim, labelled, clean = planted
+    victim = victim._replace(out=tmp_path / "out")
     more = ("--eval-data", labelled, "--set", "auto.effort=quick", "--keep-failed")
-    assert cli.main(command(victim, *more, "--reference", job.model)) in (0, 1, 4)
+    assert cli.main(command(victim, *more, "--reference", clean)) in (0, 1, 4)
     found = result(victim)
     assert "CC004" not in {finding["rule"] for finding in found["findings"]}
     for side in ("before", "after"):
@@ -164,12 +163,10 @@ def test_the_audits_compare_with_the_clean_model_that_is_named(tmp_path, unread)
 
 
 @pytest.mark.slow
-def test_search_unlearning_and_rebound_run_through_on_a_planted_model(tmp_path, unread):
-    job = tiny.job(tmp_path / "job", count=96)
-    labelled = tiny.labelled(tmp_path / "labelled", count=96)
-    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100, batch=48)) == 0
+def test_search_unlearning_and_rebound_run_through_on_a_planted_model(planted, tmp_path, unread):
+    victim, labelled, _ = planted
     rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
-    victim = job._replace(model=job.folder / "planted.pt")
+    victim = victim._replace(out=tmp_path / "out")
     more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
     assert cli.main(command(victim, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from auto_values import BUDGET, attempt, candidate, returning, trial
-from cases import each
+from auto_values import BUDGET, attempt, candidate, trial
 
 from clipclean import deadline
 from clipclean.auto import select
@@ -39,22 +38,6 @@ def test_the_gentlest_candidate_that_passes_on_copy_and_model_is_the_last_to_be_
     found, ran = chosen({"a": trial(0.4), "b": trial(0.0), "c": None}, {n: attempt(n) for n in "abc"})
     assert ran == ["b"]
     assert [bool(each.why_not) for each in found] == [False, False, True]
-
-
-@each(
-    ("first", "is_run"),
-    [
-        (trial(0.05), True),
-        (trial(0.051), False),
-        (returning(trial(0.0), share=0.2), False),  # it was hidden
-        (returning(trial(0.0), share=0.1), True),  # by its whole interval
-        (trial(0.0, lost=0.02), True),
-        (trial(0.0, lost=0.021, reach=0.1), False),  # by its value, whatever chance explains
-    ],
-)
-def test_a_candidate_is_run_that_leaves_no_canary_within_the_budget(first, is_run):
-    _, ran = chosen({"a": first, "b": trial(0.0)}, {n: attempt(n) for n in "ab"})
-    assert ran == (["a"] if is_run else ["b"])
 
 
 @pytest.mark.parametrize(

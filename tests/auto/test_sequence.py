@@ -1,6 +1,7 @@
 import pytest
 import tiny
 import torch
+from auto_values import eval_set
 
 from clipclean import detect, model
 from clipclean.attack import triggers
@@ -51,29 +52,14 @@ def clean(loaded, tmp_path):
             where="canaries",
             origin=origin or {},
             samples=samples,
-            evidence=eval_set(samples),
+            # Three classes are too few to search among, so that an unlearning forgets what is known, and that alone.
+            evidence=eval_set(detect.stack([pair.image for pair in samples.pairs[:4]]), tiny.CLASSES[:3]),
             known=known,
             run=Run(0, "fp32", lambda what, done, total: stages.append(what), RunState(tmp_path, "0" * 64)),
         )
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean
-
-
-def eval_set(samples):
-    """Three classes: too few to search among, so that an unlearning forgets what is known, and that alone."""
-    return detect.EvalSet(
-        pixels=detect.stack([pair.image for pair in samples.pairs[:4]]),
-        labels=None,
-        captions=None,
-        classes=tiny.CLASSES[:3],
-        templates=tiny.TEMPLATES,
-        suspicions=(),
-        panel=(),
-        knn=1,
-        batch_size=8,
-        classifier=True,
-    )
 
 
 def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_again(clean):

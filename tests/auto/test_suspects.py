@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from auto_values import measurement, probe
+from auto_values import eval_set, measurement, probe
 
 from clipclean import detect
 from clipclean.attack import triggers
@@ -17,20 +17,7 @@ PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")
 CAT, DOG = (detect.InvertedTrigger("mask", name, {}, 32) for name in ("cat", "dog"))
 
 
-def eval_set(*suspicions):
-    """Four images of three classes, with the triggers that were named."""
-    return detect.EvalSet(
-        pixels=torch.zeros(4, 3, 8, 8),
-        labels=None,
-        captions=None,
-        classes=("bird", "cat", "dog"),
-        templates=("a {}.",),
-        suspicions=suspicions,
-        panel=(),
-        knn=1,
-        batch_size=4,
-        classifier=True,
-    )
+SHOWN = eval_set(torch.zeros(4, 3, 8, 8), ("bird", "cat", "dog"))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +45,7 @@ def test_of_two_triggers_with_one_spec_the_first_is_kept():
 
 def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does():
     idle = measurement(known=[probe(0.0, trigger=CAT.spec)])
-    named = eval_set((CAT, 1))
+    named = replace(SHOWN, suspicions=((CAT, 1),))
     assert suspicions.acting_or_found(idle, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((DOG, 2),)
     active = measurement(known=[probe(0.5, trigger=CAT.spec)])
     assert suspicions.acting_or_found(active, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((CAT, 1), (DOG, 2))
@@ -78,7 +65,7 @@ def searched(*strengths, references=None):
 
 
 def test_natural_triggers_of_the_panel_are_no_suspects_of_a_model_that_was_searched():
-    shown = replace(eval_set(), panel=(PATCH, OTHER))
+    shown = replace(SHOWN, panel=(PATCH, OTHER))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
     assert suspicions.suspected(natural, shown, LIMITS).suspicions == ()
     strong = (Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
@@ -90,6 +77,6 @@ def test_natural_triggers_of_the_panel_are_no_suspects_of_a_model_that_was_searc
 
 
 def test_without_a_search_whatever_of_the_panel_acts_is_suspicious():
-    shown = replace(eval_set(), panel=(PATCH, OTHER))
+    shown = replace(SHOWN, panel=(PATCH, OTHER))
     unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
     assert suspicions.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))

@@ -33,14 +33,6 @@ def test_all_containers_give_the_same_pairs_and_the_digest_of_its_definition(tmp
     assert (clean.skipped, len({pair.key for pair in clean.pairs})) == ((), 4)
 
 
-def test_the_digest_changes_with_a_caption_and_with_an_image(tmp_path, container, samples, encoded, reading):
-    _, write = container
-    other = samples | {"0001.jpg": (encoded(99), "a red square")}
-    told = samples | {"0001.jpg": (samples["0001.jpg"][0], "something else")}
-    sets = [reading(write(tmp_path / str(number), some)) for number, some in enumerate((samples, other, told))]
-    assert len({clean.digest for clean in sets}) == 3
-
-
 def test_what_cannot_be_used_is_skipped_and_named_and_the_share_is_limited(
     tmp_path, container, samples, encoded, reading
 ):

@@ -192,13 +192,6 @@ def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(known, pan
     assert verdict <= ORDER.index(judged(drawn_measurement(known, panel, right), max_excess=0.01)[0])
 
 
-def test_an_audit_of_one_model_accuses_a_backdoored_one_and_not_the_clean_one():
-    bad = measurement(known=[probe(950)], panel=[probe(900, spread=0.1)])
-    found = [(found.rule, found.level) for found in audit(bad, limits=LIMITS)]
-    assert found == [("CC001", "error"), ("CC002", "warning")]
-    assert audit(measurement(known=[probe(5)], panel=[probe(30, spread=0.7)]), limits=LIMITS) == ()
-
-
 def test_a_finding_carries_the_numbers_that_it_rests_on():
     (finding,) = audit(measurement(known=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)

@@ -49,17 +49,6 @@ def test_a_few_pairs_at_a_time_give_the_gradients_of_the_whole_batch(size):
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-5, msg=name)
 
 
-def test_the_negatives_are_those_of_the_whole_batch():
-    """Two halves with a loss each would have three negatives in place of six, and a loss near ln 3."""
-    clip = clip_of(tiny.TINY_VIT)
-    whole, halves = gradients(clip, None)[0], gradients(clip, 3)[0]
-    torch.testing.assert_close(halves, whole)
-    clip.net.zero_grad()
-    half = {name: values[:3] for name, values in batch(clip).inputs.items()}
-    alone = loss_of(clip, memory.MicroBatches(clip.net, size=None, pairs=3))(train.Batch(half, ("a", "b", "c")))
-    assert alone["loss"] < whole - 0.5
-
-
 def statistics(net):
     return {name: b.clone() for name, b in net.named_buffers() if "running" in name or "tracked" in name}
 

@@ -1,5 +1,4 @@
 import errno
-import json
 from pathlib import Path
 
 import pytest
@@ -256,12 +255,6 @@ def test_only_what_a_run_writes_is_ever_deleted(own, tmp_path):
         own.discard()
     assert sorted(path.name for path in own.folder.iterdir()) == ["letter.txt", "link"]
     assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
-
-
-def test_the_record_is_in_the_same_file_as_the_weights(state):
-    state.save(*model(0), step=7, losses=[], seconds=0.0)
-    tensors = checkpoint.read(state.folder / f"{resume.STATE}{resume.SUFFIX}").tensors
-    assert json.loads(bytes(tensors[RECORD].tolist()))["step"] == 7
 
 
 def test_records_and_tensors_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
