@@ -1,10 +1,10 @@
 import pytest
 import tiny
+from evidence_values import evidence
 
 from clipclean import cli, detect
 from clipclean.auto import bench
 from clipclean.config import recipe
-from clipclean.config.recipe import Evidence, Measured, MeasuredRate, Versions
 from clipclean.errors import UsageError
 
 MINE = """# A header that stays.
@@ -20,25 +20,6 @@ train:
 loss:
   self_supervised_weight: 0 # and a remark
 """
-
-
-def rate(value=0.5, n=10):
-    return MeasuredRate(value=value, interval=(0.2, 0.8), n=n)
-
-
-def evidence():
-    measured = Measured(clean_accuracy=rate(), attack_success=rate(), base_rate=rate(), accuracy_under_trigger=rate())
-    return Evidence(
-        recipe_sha256="0" * 64,
-        attack="patch",
-        architecture="ViT",
-        data="pairs",
-        pairs=48,
-        seeds=(0, 1),
-        before=measured,
-        after=measured,
-        versions=Versions(clipclean="1", torch="2", open_clip="3"),
-    )
 
 
 def test_evidence_replaces_the_old_at_the_end_and_comments_stay(tmp_path):

@@ -1,44 +1,21 @@
 """What evidence says of a model and a clean set; ranges are worked by hand."""
 
 import pytest
+from evidence_values import evidence as block
+from evidence_values import measured
 
 from clipclean.config import evidence, recipe
 from clipclean.config.evidence import Range, Subject
-from clipclean.config.recipe import Evidence, Measured, MeasuredRate, Versions
 
 SUBJECT = Subject("resnet-32px", 6_000_000, 4000, 400)
-
-
-def measured(accuracy, attack, base=0.0):
-    def rate(value):
-        return MeasuredRate(value=value, interval=(0.0, 1.0), n=400)
-
-    return Measured(
-        clean_accuracy=rate(accuracy),
-        attack_success=rate(attack),
-        base_rate=rate(base),
-        accuracy_under_trigger=rate(0.5),
-    )
 
 
 def with_evidence(*blocks, name="mmcl"):
     """A recipe that was measured: of each block kind, parameters, pairs, what is left and the accuracy after."""
     plain = recipe.load(f"{name}@usual").model_copy(update={"evidence": None})
+    same = {"recipe_sha256": recipe.digest(plain), "classes": 400, "before": measured(0.6, 0.9, 0.0)}
     made = tuple(
-        Evidence(
-            recipe_sha256=recipe.digest(plain),
-            attack="patch",
-            architecture="tiny",
-            kind=kind,
-            parameters=numbers,
-            data="d",
-            pairs=pairs,
-            classes=400,
-            seeds=(0, 1),
-            before=measured(0.6, 0.9),
-            after=measured(after, left + 0.01, 0.01),
-            versions=Versions(clipclean="0", torch="0", open_clip="0"),
-        )
+        block(kind=kind, parameters=numbers, pairs=pairs, after=measured(after, left + 0.01, 0.01), **same)
         for kind, numbers, pairs, left, after in blocks
     )
     return plain.model_copy(update={"evidence": made})

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import unprivileged
+from evidence_values import evidence
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -438,24 +439,20 @@ def test_the_digest_tells_runs_apart_and_ignores_what_changes_no_run():
         assert recipe.digest(set_to(change)) != recipe.digest(PLAIN)
 
 
-def evidence(digest, **changes):
-    rate = {"value": 0.5, "interval": [0.0, 1.0], "n": 100}
-    measured = dict.fromkeys(("clean_accuracy", "attack_success", "base_rate", "accuracy_under_trigger"), rate)
-    block = {"recipe_sha256": digest, "attack": "patch", "architecture": "RN50", "data": "clean pairs", "pairs": 2000}
-    block |= {"seeds": [0, 1], "before": measured, "after": measured}
-    block |= {"versions": {"clipclean": "0.1.0", "torch": "2.10", "open_clip": "3.0"}}
-    return f"evidence: {json.dumps([block | changes])}\n"  # JSON is YAML, and has no anchors for what occurs twice
+def with_evidence(digest, **changes):
+    block = evidence(recipe_sha256=digest).model_dump(mode="json", exclude_none=True) | changes
+    return f"evidence: {json.dumps([block])}\n"  # JSON is YAML
 
 
 def test_evidence_for_these_values_validates_and_an_override_or_an_edit_ends_that(write):
     bare = recipe.load(write(""))
     assert not recipe.own_evidence(bare)
-    block = evidence(recipe.digest(bare))
+    block = with_evidence(recipe.digest(bare))
     proven = recipe.load(write(block))
     assert recipe.digest(proven) == recipe.digest(bare)
     assert recipe.own_evidence(proven)
     assert not recipe.own_evidence(recipe.override(proven, ["train.lr=2e-5"]))
     assert not recipe.own_evidence(recipe.load(write(block + "train: {lr: 2e-5}\n")))
-    told = refusal(write(evidence("0" * 64, after={"clean_accuracy": {"value": 3.0}})))
+    told = refusal(write(with_evidence("0" * 64, after={"clean_accuracy": {"value": 3.0}})))
     for key in ("evidence.0.after.attack_success", "evidence.0.after.clean_accuracy.value"):
         assert key in told

@@ -170,8 +170,9 @@ def without(name):
         *((without(name), None, [*without(name)]) for name in WHOLE),
         *((WHOLE | {name: value}, None, [*WHOLE]) for name, value in [
             ("WORLD_SIZE", "abc"), ("LOCAL_WORLD_SIZE", "x"), ("RANK", "4"), ("RANK", "-1"),
-            ("LOCAL_RANK", "2"), ("LOCAL_WORLD_SIZE", "8"), ("MASTER_ADDR", ""),
+            ("LOCAL_RANK", "2"), ("LOCAL_WORLD_SIZE", "8"),
         ]),
+        (WHOLE | {"MASTER_ADDR": ""}, None, [*without("MASTER_ADDR")]),
         ({}, None, []),
         ({"MASTER_PORT": "29500", "WORLD_SIZE": "1", "RANK": "0"}, None, []),  # a process that is alone
     ],
