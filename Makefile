@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 
 .PHONY: setup demo test test-slow check docs clean bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions
 
-setup: $(VENV)/.done
+setup: $(VENV)/.test
 
-$(VENV)/.done: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+# .test has what demo and tests need, .dev also what checks and pages need.
+$(VENV)/.%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
 demo: setup
@@ -22,14 +22,14 @@ test: setup
 test-slow:
 	$(MAKE) test PYTEST_ARGS="-m 'not gpu and not bench'"
 
-check: setup docs
+check: $(VENV)/.dev docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/house.py && $(BIN)/python benchmarks/tables.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -q tests/test_docs.py tests/ci
 
-docs: setup
+docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 # Hours, but for tables: benchmarks/long.sh says what each measures and needs.
