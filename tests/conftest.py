@@ -1,8 +1,13 @@
 """What all tests share."""
 
+import functools
+import os
+import sys
+
 import pytest
 import tiny
 import torch
+import world as worlds
 
 from clipclean.attack import triggers
 from clipclean.detect import projection
@@ -10,6 +15,8 @@ from clipclean.export import open_clip_directory, parity
 from clipclean.report import example_images
 
 PANEL, GRID = triggers.PANEL, triggers.GRID
+SECONDS = 5.0  # of the processor: what takes one on an idle machine takes longer on one that others use
+IMPORTED = 20  # modules: a test that is the first to import a library is not slow for it
 FEW = ("patch:place=random", "patch:place=corner", "blended:ratio=0.2", "sinusoid:delta=40/255")
 
 
@@ -17,6 +24,59 @@ def pytest_collection_modifyitems(items):
     """Files that have slow tests come first, so that no worker is left with a long one at the end."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A quick test that takes over a second fails: what it needs is slow, or comes from the world. Traced code is not judged."""
+    modules, began = len(sys.modules), sum(os.times()[:4])
+    result = yield
+    took = sum(os.times()[:4]) - began
+    is_quick = not item.get_closest_marker("slow") and sys.gettrace() is None
+    if is_quick and took > SECONDS and len(sys.modules) - modules < IMPORTED:
+        pytest.fail(f"took {took:.1f} s of the processor: mark it as slow, or let it do less", pytrace=False)
+    return result
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Makes a run that many tests read, in a folder that the workers of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
+    return functools.partial(worlds.made, folder)
+
+
+@pytest.fixture(scope="session")
+def whole_cleaning(world):
+    return world(worlds.cleaned)
+
+
+@pytest.fixture(scope="session")
+def whole_audit(world):
+    return world(worlds.audited)
+
+
+@pytest.fixture(scope="session")
+def whole_screening(world):
+    return world(worlds.screened)
+
+
+@pytest.fixture(scope="session")
+def every_format(world):
+    return world(worlds.exported, count=4)
+
+
+@pytest.fixture(scope="session")
+def victim(world):
+    return world(worlds.planted, count=96)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _written_at_once():
+    """Nobody cuts the power during a test, and a short run waits for the disk sixteen times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda stream: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

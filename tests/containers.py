@@ -28,6 +28,11 @@ def members_of(samples):
     return members
 
 
+def of_files(folder):
+    """The samples in a folder of images with a caption beside each."""
+    return {path.name: (path.read_bytes(), path.with_suffix(".txt").read_text()) for path in folder.glob("*.png")}
+
+
 def in_folder(root, samples):
     root.mkdir(parents=True, exist_ok=True)
     for name, content in members_of(samples).items():

@@ -2,131 +2,16 @@
 
 import json
 import tarfile
-import warnings
 
 import numpy as np
 import pytest
 import safetensors.torch
 import tiny
 import torch
-from open_clip.model import CLIP
+from foreign import CONFIG, READ, STATE, saved
 
 from clipclean import checkpoint, cli
-from clipclean.checkpoint import layouts
-from clipclean.export import open_clip_directory
 from clipclean.jobs import inputs
-
-CONFIG = tiny.SMALL_VIT | {"text_cfg": tiny.SMALL_VIT["text_cfg"] | {"width": 64}}  # heads of 64, as shapes tell
-STATE = tiny.state_dict(CONFIG)
-
-
-def theirs():
-    return {name: tensor.clone() for name, tensor in layouts.from_open_clip(STATE).items()}
-
-
-def prefixed(prefix):
-    return {f"{prefix}{name}": tensor for name, tensor in STATE.items()}
-
-
-def saved(path, value, **options):
-    torch.save(value, path, **options)
-    return path
-
-
-def script(path):
-    net = CLIP(**CONFIG, quick_gelu=True).eval()
-    net.load_state_dict(STATE)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch.jit is deprecated
-        inputs = (torch.zeros(1, 3, 16, 16), torch.zeros(1, 8, dtype=torch.long))
-        torch.jit.save(torch.jit.trace(net, inputs, check_trace=False), path)
-    return path
-
-
-def transformers_config():
-    vision = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 1}
-    return {
-        "model_type": "clip",
-        "projection_dim": 8,
-        "vision_config": vision | {"image_size": 16, "patch_size": 8},
-        "text_config": vision | {"max_position_embeddings": 8},
-    }
-
-
-def transformers(folder, *, shards):
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(transformers_config()))
-    if shards == 1:
-        safetensors.torch.save_file(theirs(), folder / "model.safetensors")
-        return folder
-    sharded(folder, theirs())
-    return folder
-
-
-def sharded(folder, tensors):
-    """Two safetensors files and their index, which is named."""
-    folder.mkdir(exist_ok=True)
-    placed = {}
-    for number in (1, 2):
-        file = f"model-{number:05}-of-00002.safetensors"
-        some = dict(list(tensors.items())[number - 1 :: 2])
-        safetensors.torch.save_file(some, folder / file)
-        placed |= dict.fromkeys(some, file)
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": placed}))
-    return index
-
-
-def open_clip_folder(folder):
-    folder.mkdir()
-    open_clip_directory.write(folder, STATE, model_cfg=CONFIG | {"quick_gelu": True}, preprocess_cfg={"size": 16})
-    return folder
-
-
-def training(prefix="module."):
-    return {"epoch": 1, "name": "x", "state_dict": prefixed(prefix), "optimizer": {"state": {}}, "scaler": {}}
-
-
-OTHER = {"a": torch.zeros(1)}
-
-
-def safe(path, tensors):
-    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
-    return path
-
-
-def zipped(make, weights=None):
-    """What ``torch.save`` writes today of what is made."""
-    return lambda f: saved(f / "m.pt", make()), "torch-zip", weights
-
-
-def legacy(make):
-    return lambda f: saved(f / "m.pt", make(), _use_new_zipfile_serialization=False), "torch-legacy", None
-
-
-READ = {  # what writes it into a folder, the format, and the choice of weights
-    "torch.save": zipped(lambda: STATE),
-    "torch.save before 1.6": legacy(lambda: STATE),
-    "training before 1.6": legacy(training),
-    "TorchScript": (lambda f: script(f / "m.pt"), "torchscript", None),
-    "safetensors": (lambda f: safe(f / "m.safetensors", STATE), "safetensors", None),
-    "safetensors in shards": (lambda f: sharded(f / "m", STATE), "safetensors", None),
-    "transformers directory": (lambda f: transformers(f / "m", shards=1), "transformers-directory", None),
-    "transformers directory in shards": (lambda f: transformers(f / "m", shards=2), "transformers-directory", None),
-    "transformers state dict": zipped(theirs),
-    "transformers state dict as safetensors": (lambda f: safe(f / "m.safetensors", theirs()), "safetensors", None),
-    "open_clip directory": (lambda f: open_clip_folder(f / "m"), "open_clip-directory", None),
-    "open_clip training": zipped(training),
-    "wrapper model": zipped(lambda: {"model": STATE}),
-    "wrapper model_state_dict": zipped(lambda: {"model_state_dict": STATE}),
-    "average by choice": zipped(lambda: {"state_dict": OTHER, "state_dict_ema": STATE}, "state_dict_ema"),
-    "average by its short name": zipped(lambda: {"model": OTHER, "model_ema": STATE}, "ema"),
-    "model by choice": zipped(lambda: {"state_dict": OTHER, "model": STATE}, "model"),
-    **{
-        f"prefix {prefix}": zipped(lambda prefix=prefix: prefixed(prefix))
-        for prefix in ("module.", "_orig_mod.", "module._orig_mod.", "model.", "clip.")
-    },
-}
 
 
 def inspected(capsys, path, *more):
@@ -146,6 +31,7 @@ def test_every_layout_is_inspected_and_becomes_the_same_model(tmp_path, capsys, 
     assert found["tensor_sha256"] == checkpoint.digest(STATE)
     assert found["tensors"]["tensors"] == len(STATE)
     assert found["preprocess"]["size"] == 16
+    assert any("optimizer" in note for note in found["notes"]) == ("training" in layout)
     arch = tiny.written(tmp_path / "arch.json", json.dumps(CONFIG | {"quick_gelu": True}))
     opened = inputs.read(path, arch=str(arch), weights=weights)
     assert opened.file.tensors.keys() == STATE.keys()

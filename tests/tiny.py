@@ -101,6 +101,11 @@ class Job(NamedTuple):
         """The command line of an audit of its model, or of others; ``more`` comes last and wins."""
         return [*map(str, ["audit", *(models or (self.model,)), "--arch", self.arch, *self.words(), *more])]
 
+    def screen(self, *more: object, source: object = None) -> list[str]:
+        """The command line of a screening of its pairs, or of others."""
+        given = [source or self.data, "--model", self.model, "--arch", self.arch, "--device", "cpu", "--quiet"]
+        return [*map(str, ["screen", *given, *more])]
+
     def words(self) -> list[object]:
         """The lists that it measures with, on the CPU."""
         return ["--classes", self.classes, "--templates", self.templates, "--device", "cpu"]
@@ -131,15 +136,18 @@ def settings(*, steps: int, batch: int) -> list[str]:
 def job(folder: Path, *, config: dict[str, Any] = SMALL_VIT, count: int = 48) -> Job:
     """Write a checkpoint, its config, pairs and lists into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(state_dict(config), folder / "model.pt")
-    return Job(
-        folder,
-        folder / "model.pt",
-        pairs(folder / "pairs", count=count),
-        written(folder / "arch.json", json.dumps(config | {"quick_gelu": False})),
-        written(folder / "classes.txt", lines(CLASSES)),
-        written(folder / "templates.txt", lines(TEMPLATES)),
-    )
+    made = at(folder)
+    torch.save(state_dict(config), made.model)
+    pairs(made.data, count=count)
+    written(made.arch, json.dumps(config | {"quick_gelu": False}))
+    written(made.classes, lines(CLASSES))
+    written(made.templates, lines(TEMPLATES))
+    return made
+
+
+def at(folder: Path) -> Job:
+    """The job of a folder that was written before."""
+    return Job(folder, *(folder / name for name in ("model.pt", "pairs", "arch.json", "classes.txt", "templates.txt")))
 
 
 def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:

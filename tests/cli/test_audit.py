@@ -1,34 +1,26 @@
 """``clipclean audit``, of one model and of several: exit codes, rules, and what is never a pass."""
 
-import contextlib
-import io
 import json
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 import tiny
 import torch
+import world as worlds
 from PIL import Image
 from report.page import Page
 
 from clipclean import cli, demo, detect, files, report
 from clipclean.attack import triggers
 from clipclean.cli import audit  # its help tells EFFORTS as they are when it is first imported
-from clipclean.config.effort import EFFORTS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _short():
-    """The shortest search that there is: what is tested here is all around it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, effort in EFFORTS.items():
-            short = replace(effort, steps=2, restarts=1, suspects=2)
-            patch.setitem(EFFORTS, name, short)
+    with worlds.shortest():
         yield
 
 
@@ -100,34 +92,11 @@ def audited(job, capsys, *more, model=None):
     return code, made, {finding["rule"] for finding in made["findings"]}
 
 
-class Finished(NamedTuple):
-    """A whole audit on labelled images: its code, what it printed, its report in every form, and the triggers that it saved."""
-
-    code: int
-    shown: str
-    forms: dict[str, Path]
-    triggers: Path
-
-    @property
-    def report(self):
-        return report.read(self.forms["json"]).as_json()  # against the schema
-
-
-@pytest.fixture(scope="module")
-def finished(job, tmp_path_factory):
-    place = tmp_path_factory.mktemp("finished")
-    forms = {form: place / f"report.{form}" for form in report.FORMATS}
-    outputs = [part for form, path in forms.items() for part in ("--report", f"{form}={path}")]
-    with contextlib.redirect_stdout(io.StringIO()) as shown:
-        code = cli.main(command(job, "--data", job.folder / "labelled", "--save-triggers", place / "found", *outputs))
-    return Finished(code, shown.getvalue(), forms, place / "found")
-
-
 # What is measured, and on what.
 
 
-def test_own_images_with_labels_measure_accuracy_too(finished):
-    made = finished.report
+def test_own_images_with_labels_measure_accuracy_too(whole_audit):
+    made = report.read(whole_audit.out / "json").as_json()
     assert "CC031" not in {finding["rule"] for finding in made["findings"]}
     assert (made["data"]["name"], made["data"]["pairs"], made["effort"]) == ("labelled", 60, "quick")
     assert made["measurements"]["clean_accuracy"]["n"] == 60
@@ -139,29 +108,33 @@ def test_own_images_with_labels_measure_accuracy_too(finished):
     assert closer | others == set(tiny.CLASSES)  # of a short list every class is compared
 
 
-def test_every_form_of_a_report_is_valid(finished):
-    assert finished.code == 4
-    forms, made = finished.forms, finished.report
-    page = Page(forms["html"].read_text(encoding="utf-8"))
+def test_every_form_of_a_report_is_valid(whole_audit):
+    _, forms, code, shown = whole_audit
+    assert code == 4
+    made = report.read(forms / "json").as_json()  # against the schema
+    page = Page((forms / "html").read_text(encoding="utf-8"))
     assert page.faults == []
     assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
     assert all(image["alt"] for image in page.all("img"))
-    log = json.loads(forms["sarif"].read_text(encoding="utf-8"))
+    log = json.loads((forms / "sarif").read_text(encoding="utf-8"))
     assert log["runs"][0]["invocations"] == [{"executionSuccessful": True}]
     assert {each["ruleId"] for each in log["runs"][0]["results"]} == {each["rule"] for each in made["findings"]}
-    suites = ElementTree.fromstring(forms["junit"].read_text(encoding="utf-8"))
+    suites = ElementTree.fromstring((forms / "junit").read_text(encoding="utf-8"))
     assert int(suites.get("errors")) == 1  # the verdict: an inconclusive run is no pass
-    assert 500 < forms["markdown"].stat().st_size < 1_000_000
-    assert (finished.shown.count("\n"), "inconclusive model.pt" in finished.shown) == (1, True)
-    assert "INCONCLUSIVE" in forms["text"].read_text(encoding="utf-8")
+    assert 500 < (forms / "markdown").stat().st_size < 1_000_000
+    assert (shown.count("\n"), "inconclusive model.pt" in shown) == (1, True)
+    assert "INCONCLUSIVE" in (forms / "text").read_text(encoding="utf-8")
 
 
-def test_without_data_the_bundled_images_serve_and_it_is_said(job, capsys):
-    code = cli.main(command(job, "--json"))
+@pytest.mark.parametrize(
+    ("more", "rule"), [(("--no-search",), "CC021"), pytest.param((), "CC004", marks=pytest.mark.slow)]
+)
+def test_without_data_the_bundled_images_serve_and_it_is_said(job, capsys, more, rule):
+    code = cli.main(command(job, "--json", *more))
     made = json.loads(capsys.readouterr().out)
     assert (code, made["verdict"]) == (4, "inconclusive")
-    assert {("CC004", "warning"), ("CC031", "note")} <= {(each["rule"], each["level"]) for each in made["findings"]}
-    assert made["measurements"]["search"]["calibration"]["kind"] == "none"
+    assert {(rule, "warning"), ("CC031", "note")} <= {(each["rule"], each["level"]) for each in made["findings"]}
+    assert more or made["measurements"]["search"]["calibration"]["kind"] == "none"
 
 
 @pytest.mark.slow
@@ -201,8 +174,8 @@ def test_a_suspicion_is_tested_alone(capsys, tmp_path, is_backdoored):
 
 
 @pytest.mark.slow
-def test_saved_triggers_are_what_sanitize_takes(finished, job, tmp_path, unread):
-    made, folder = finished.report, finished.triggers
+def test_saved_triggers_are_what_sanitize_takes(whole_audit, job, tmp_path, unread):
+    made, folder = report.read(whole_audit.out / "json").as_json(), whole_audit.job.folder / "found"
     names = [entry["file"] for entry in made["measurements"]["search"]["found"]]
     assert sorted(names) == sorted(path.name for path in folder.iterdir())
     first = made["measurements"]["search"]["found"][0]
@@ -292,17 +265,12 @@ def test_what_a_policy_sets_aside_does_not_count(job, capsys, tmp_path):
         ("models --report-dir models/reports", 2, "--report-dir"),
     ],
 )
-def test_what_cannot_be_audited_is_refused(job, capsys, monkeypatch, arguments, code, named):
+def test_what_cannot_be_audited_is_refused(job, refused, monkeypatch, arguments, code, named):
     monkeypatch.chdir(job.folder)
-    before = sorted(job.folder.rglob("*"))
     models = [word for word in arguments.split() if word == "models" or re.fullmatch(r"\w+\.pt", word)]
     models = [word for word in models if f"--reference {word}" not in arguments]
     more = [word for word in arguments.split() if word not in models]
-    assert cli.main(command(job, *more, models=models)) == code
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert (named in captured.err, "Traceback" in captured.err) == (True, False), captured.err
-    assert sorted(job.folder.rglob("*")) == before
+    refused(command(job, *more, models=models), job.folder, code, named)
 
 
 # Several models, and plans.

@@ -46,8 +46,5 @@ def test_a_page_of_the_documentation_is_printed(capsys):
 @pytest.mark.parametrize(
     ("wrong", "named"), [("CC01", "CC0"), ("cc100", "CC0"), ("\x1b[2J", r"\x1b[2J"), ("../README", "../README")]
 )
-def test_what_is_no_rule_and_no_page_is_refused(wrong, named, capsys):
-    assert main(["explain", wrong, "--json"]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert named in captured.err
+def test_what_is_no_rule_and_no_page_is_refused(wrong, named, tmp_path, refused):
+    refused(["explain", wrong, "--json"], tmp_path, 2, named)

@@ -1,19 +1,14 @@
 """``clipclean export``: any layout that is read, in any that is written, with its records."""
 
-import errno
 import json
-import os
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from safetensors.torch import save_file
 
 from clipclean import checkpoint, cli, files
-from clipclean.checkpoint.layouts import from_open_clip
 from clipclean.cli import export as command
-from clipclean.errors import ResourceError, UsageError
+from clipclean.errors import UsageError
 from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
 from clipclean.jobs import export as export_job
 from clipclean.jobs import verify
@@ -31,7 +26,7 @@ def job(tmp_path):
 
 
 def run(job, **changed):
-    paths = {"model": job.model, "data": job.data, "out": job.out, "arch": str(job.arch)}
+    paths = {"model": job.model, "data": job.data, "out": job.out, "arch": job.arch and str(job.arch)}
     settings = {"own": True, "image_key": None, "caption_key": None, "force": False, "wanted": only("open_clip")}
     return export_job.convert(export_job.ExportRequest(**paths | settings | changed), progress=lambda *_: None)
 
@@ -83,24 +78,13 @@ def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, ca
     assert names(job.folder / "own") == {"model.safetensors"}
 
 
-@pytest.mark.parametrize("what", ["a check that fails", "a disk that is full"])
-def test_nothing_is_left_after(job, unread, monkeypatch, what):
-    moved = Path.replace
-
+def test_nothing_is_left_after_a_check_that_fails(job, monkeypatch):
     def differs(*_, **__):
         raise parity.ExportMismatch("differs")
 
-    def full(self, target):
-        if Path(target) == job.out or Path(target).name == WEIGHTS:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return moved(self, target)
-
-    if what == "a check that fails":
-        monkeypatch.setattr(open_clip_directory, "check", differs)
-    else:
-        monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(open_clip_directory, "check", differs)
     before = set(job.folder.iterdir())
-    with pytest.raises((parity.ExportMismatch, ResourceError)):
+    with pytest.raises(parity.ExportMismatch):
         run(job)
     assert set(job.folder.iterdir()) == before
 
@@ -112,6 +96,7 @@ def test_an_activation_that_nothing_tells_is_measured_on_the_users_own_pairs_alo
     fit = tiny.job(job.folder / "fit")
     tiny.fit_to_pairs(fit, quick_gelu=True)
     assert run(job, model=fit.model, data=fit.data, arch=None).model.activation == "quick_gelu"
+    assert json.loads((job.out / "open_clip_config.json").read_text())["model_cfg"]["quick_gelu"] is True
 
 
 def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
@@ -127,19 +112,18 @@ def test_the_pairs_come_from_all_over_the_set():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named", "not_named"),
+    ("arguments", "named"),
     [
-        ("--format hf --fp16", "--format onnx", ()),
-        ("--format hf --normalize", "--format onnx", ()),
-        ("--format onnx --onnx-preset clip-as-service", "clip-as-service", "--onnx-preset is gone"),
-        ("", "--format", ()),
-        ("--format tensorrt", "tensorrt", ()),
+        ("--format hf --fp16", "--format onnx"),
+        ("--format hf --normalize", "--format onnx"),
+        ("--format onnx --onnx-preset clip-as-service", "clip-as-service"),
+        ("", "--format"),
+        ("--format tensorrt", "tensorrt"),
     ],
 )
-def test_a_wrong_command_line_is_refused(job, capsys, arguments, named, not_named):
-    code, _, err = told(capsys, job, *arguments.split())
-    assert (code, named in err) == (2, True)
-    assert not not_named or not_named not in err
+def test_a_wrong_command_line_is_refused(job, refused, arguments, named):
+    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--data", job.data, *arguments.split()]
+    refused([*map(str, given)], job.folder, 2, named)
 
 
 def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal(tmp_path):
@@ -159,48 +143,16 @@ def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal
     assert "\x1b" not in table(5, tmp_path / "a\x1b[2J")
 
 
-# Round trips: any layout that is read, any that is written, and back.
-
-SOURCES = {
-    "torch zip": lambda job: (job.model, None),
-    "old pickle": lambda job: (job.folder / "old.pt", STATE),
-    "training": lambda job: (
-        job.folder / "epoch_3.pt",
-        {"epoch": 3, "name": "x", "state_dict": {f"module.{name}": tensor for name, tensor in STATE.items()}},
-    ),
-    "safetensors": lambda job: (job.folder / "bare.safetensors", STATE),
-    "transformers state": lambda job: (
-        job.folder / "theirs.safetensors",
-        {name: tensor.clone() for name, tensor in from_open_clip(STATE).items()},
-    ),
-}
-
-
-def source(job, name):
-    """The path of these weights in a container, or in the folder of a first export."""
-    if name in formats.FORMATS:
-        run(job, out=job.folder / "first", wanted=only(name))
-        return job.folder / "first"
-    path, content = SOURCES[name](job)
-    if path.suffix == ".safetensors":
-        save_file(content, path)
-    elif content is not None:
-        torch.save(content, path, _use_new_zipfile_serialization=name != "old pickle")
-    return path
-
-
 @pytest.mark.parametrize(("way", "back"), [("open_clip", "hf"), ("hf", "open_clip")])
-@pytest.mark.parametrize("name", [*SOURCES, "open_clip", "hf"])
-def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, name, way, back):
+def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, way, back):
     monkeypatch.setattr(hf_directory, "can_check", lambda: False)
-    digest = checkpoint.digest(STATE)
-    made = run(job, model=source(job, name), out=job.folder / "there", wanted=only(way))
-    assert (made.model.tensor_sha256, made.exports[0].tensor_sha256) == (digest, digest)
-    # the directory tells its architecture and activation itself
-    made = run(job, model=job.folder / "there", out=job.folder / "back", wanted=only(back), arch=None, own=False)
-    assert made.model.tensor_sha256 == made.exports[0].tensor_sha256 == digest
-    assert checkpoint.digest(checkpoint.read(job.folder / "back").tensors) == digest
-    assert verify.verify(job.folder / "back", public_key=None).exit_code == 0
+    for form, place in ((way, "there"), (back, "back"), (way, "again")):
+        made = run(job, out=job.folder / place, wanted=only(form))
+        assert made.model.tensor_sha256 == made.exports[0].tensor_sha256 == checkpoint.digest(STATE)
+        assert checkpoint.digest(checkpoint.read(job.folder / place).tensors) == checkpoint.digest(STATE)
+        assert verify.verify(job.folder / place, public_key=None).exit_code == 0
+        # the directory tells its architecture and activation itself
+        job = job._replace(model=job.folder / place, arch=None)
 
 
 def test_half_precision_keeps_its_values_and_changes_its_digest(job, unread):

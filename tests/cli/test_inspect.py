@@ -2,13 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 import tiny
 import torch
 
 from clipclean import checkpoint, cli, files
-from clipclean.export import open_clip_directory
 from clipclean.jobs import inspect
 from clipclean.schema.results import TallyRecord
 
@@ -45,40 +43,10 @@ def test_the_facts_are_those_of_the_file(job, capsys):
     assert "--arch" in told(capsys, job.model)[1]  # what decides the activation
 
 
-def test_what_the_user_says_decides(job, capsys):
+def test_what_the_user_says_decides_and_nothing_is_computed_with_the_weights(job, capsys, monkeypatch):
     tiny.written(job.arch, json.dumps(tiny.SMALL_VIT | {"quick_gelu": True}))
     found = facts(capsys, job.model, "--arch", job.arch)
     assert (found["architecture"]["name"], found["activation"]["name"]) == ("arch", "quick_gelu")
-
-
-def test_the_same_weights_have_one_tensor_digest_in_every_container_and_what_is_left_out_is_noted(job, capsys):
-    weights = tiny.state_dict(tiny.SMALL_VIT)
-    checkpoint.write_safetensors(job.folder / "a.safetensors", weights, metadata={})
-    named = {f"module.{name}": tensor for name, tensor in weights.items()}
-    training = {"epoch": np.int64(1), "name": "x", "state_dict": named, "optimizer": {"state": {}}}
-    torch.save(training, job.folder / "b.pt")
-    torch.save(weights, job.folder / "c.pt", _use_new_zipfile_serialization=False)
-    found = [facts(capsys, job.folder / name) for name in ("model.pt", "a.safetensors", "b.pt", "c.pt")]
-    assert len({each["tensor_sha256"] for each in found}) == 1
-    assert len({each["sha256"] for each in found}) == 4
-    assert [each["format"] for each in found] == ["torch-zip", "safetensors", "torch-zip", "torch-legacy"]
-    assert any("optimizer" in note for note in found[2]["notes"])
-
-
-def test_a_config_beside_the_weights_is_found_and_decides(job, capsys):
-    (job.folder / "open_clip").mkdir()
-    open_clip_directory.write(
-        job.folder / "open_clip",
-        tiny.state_dict(tiny.SMALL_VIT),
-        model_cfg=tiny.SMALL_VIT | {"quick_gelu": True},
-        preprocess_cfg={"size": 16, "resize_mode": "squash"},
-    )
-    found = facts(capsys, job.folder / "open_clip")
-    assert (found["format"], found["config"]) == ("open_clip-directory", "open_clip_config.json")
-    assert (found["activation"]["name"], found["preprocess"]["resize_mode"]) == ("quick_gelu", "squash")
-
-
-def test_nothing_is_computed_with_the_weights(job, capsys, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "forward", None)
     assert facts(capsys, job.model)["format"] == "torch-zip"
 

@@ -11,10 +11,6 @@ from clipclean import checkpoint, cli, detect, files
 from clipclean.attack import trigger_files
 
 
-def names(folder):
-    return {path.name for path in folder.iterdir()}
-
-
 def planted(job, capsys, *more, **settings):
     """What the command says; it must end well."""
     assert cli.main(job.plant("--json", *more, **settings)) == 0
@@ -22,18 +18,16 @@ def planted(job, capsys, *more, **settings):
 
 
 @pytest.mark.slow
-def test_a_planted_trigger_acts_and_another_one_does_not(job, capsys, tmp_path):
-    labelled = tiny.labelled(tmp_path / "labelled", count=96)
-    found = planted(job, capsys, "--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100)
+def test_a_planted_trigger_acts_and_another_one_does_not(victim, capsys, tmp_path):
+    job, found = victim.job, json.loads(victim.shown)
     assert (found["trigger"], found["target"]) == ("patch:size=0.25,place=corner,fill=noise,seed=1", "blue circle")
     (before,), (after,) = found["before"]["probes"], found["after"]["probes"]
     assert before["excess_asr"]["value"] < 0.1
     assert after["excess_asr"]["value"] > 0.5
     assert after["asr"]["n"] == 88  # 96 images of 12 classes, without the target's 8
     assert found["after"]["clean_accuracy"]["n"] == 96
-    victim = job._replace(model=job.folder / "planted.pt")
-    more = ("--eval-data", labelled, "--trigger", "patch:size=0.25,place=top-left,seed=2", "--lr", 1e-9)
-    other = planted(victim, capsys, *more, out="other.pt", steps=1)
+    more = ("--eval-data", job.folder / "labelled", "--trigger", "patch:size=0.25,place=top-left,seed=2", "--lr", 1e-9)
+    other = planted(job._replace(model=job.folder / "planted.pt"), capsys, *more, out=tmp_path / "other.pt", steps=1)
     assert other["before"]["probes"][0]["excess_asr"]["value"] < 0.5
 
 
@@ -112,10 +106,6 @@ def kept(tmp_path_factory):
         ("--arch ViT-B-32", 3, "ViT-B-32"),
     ],
 )
-def test_a_wrong_command_line_is_refused_and_nothing_is_written(kept, capsys, monkeypatch, arguments, code, named):
+def test_a_wrong_command_line_is_refused_and_nothing_is_written(kept, refused, monkeypatch, arguments, code, named):
     monkeypatch.chdir(kept.folder)
-    before = names(kept.folder), kept.model.read_bytes()
-    assert cli.main(kept.plant(*arguments.split())) == code
-    captured = capsys.readouterr()
-    assert (captured.out, named in captured.err) == ("", True), captured.err
-    assert (names(kept.folder), kept.model.read_bytes()) == before
+    refused(kept.plant(*arguments.split()), kept.folder, code, named)

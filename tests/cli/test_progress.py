@@ -10,7 +10,7 @@ from clipclean.cli import progress as shown
 from clipclean.progress import Listener
 
 
-def test_messages_and_values_reach_every_listener_and_nobody_else():
+def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsys):
     heard = []
     listener = Listener(lambda done, values: heard.append((done, dict(values))), heard.append)
     progress.say("before")
@@ -21,9 +21,6 @@ def test_messages_and_values_reach_every_listener_and_nobody_else():
     progress.say("after")
     assert not progress.is_heard()
     assert heard == ["now", (3, {"loss": 1.0})]
-
-
-def test_a_quiet_run_shows_nothing_and_has_no_listener(capsys):
     with shown.shown(quiet=True) as report:
         assert not progress.is_heard()
         report("x", 0, 1)

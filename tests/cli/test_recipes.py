@@ -31,7 +31,7 @@ def test_list_has_every_shipped_recipe_with_the_digest_of_each_scale(capsys):
         assert {scale: each["sha256"] for scale, each in entry["scales"].items()} == digests
 
 
-def test_show_prints_the_file_as_it_is_and_resolved_every_value_as_a_recipe_that_loads(capsys):
+def test_show_prints_the_file_as_it_is_and_resolved_a_recipe_that_loads_and_schema_the_committed_one(capsys):
     assert main(["recipes", "show", "cleanclip"]) == 0
     assert capsys.readouterr().out == (FOLDER / "cleanclip.yaml").read_text()
     assert main(["recipes", "show", "mine.yaml", "--resolved"]) == 0
@@ -39,6 +39,8 @@ def test_show_prints_the_file_as_it_is_and_resolved_every_value_as_a_recipe_that
     assert json.loads(printed)["train"]["batch_size"] == 64
     Path("mine.yaml").write_text(printed)
     assert recipe.load(Path("mine.yaml")).train == recipe.Train()
+    assert main(["recipes", "schema"]) == 0
+    assert capsys.readouterr().out == (FOLDER / "recipe.schema.json").read_text()
 
 
 def test_validate_judges_every_file_and_tells_all_errors_at_once(capsys):
@@ -53,14 +55,6 @@ def test_validate_judges_every_file_and_tells_all_errors_at_once(capsys):
         assert named in captured.err
 
 
-def test_schema_prints_the_committed_schema(capsys):
-    assert main(["recipes", "schema"]) == 0
-    assert capsys.readouterr().out == (FOLDER / "recipe.schema.json").read_text()
-
-
 @pytest.mark.parametrize(("arguments", "named"), [("show cleanclp", "'cleanclip'"), ("validate", "FILE")])
-def test_a_wrong_command_line_is_refused(capsys, arguments, named):
-    assert main(["recipes", *arguments.split()]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert named in captured.err
+def test_a_wrong_command_line_is_refused(tmp_path, refused, arguments, named):
+    refused(["recipes", *arguments.split()], tmp_path, 2, named)

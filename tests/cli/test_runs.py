@@ -28,7 +28,9 @@ def listed(capsys):
     return json.loads(capsys.readouterr().out)
 
 
-def test_an_interrupted_run_is_listed_with_what_goes_on_and_cleared(state, capsys):
+def test_an_interrupted_run_is_listed_with_what_goes_on_and_cleared_and_one_that_ends_is_not(
+    state, capsys, home, tmp_path
+):
     (found,) = listed(capsys)
     assert found["command"].startswith("clipclean sanitize m.pt")
     assert found["size"] > 36
@@ -37,6 +39,9 @@ def test_an_interrupted_run_is_listed_with_what_goes_on_and_cleared(state, capsy
     assert cli.main(["runs", "clear"]) == 0
     assert not state.folder.exists()
     capsys.readouterr()
+    assert listed(capsys) == []
+    with RunState.of(tmp_path / "out", {}).locked():
+        pass
     assert listed(capsys) == []
 
 
@@ -54,9 +59,3 @@ def test_a_run_in_progress_and_what_is_not_ours_stay(state, home, tmp_path):
     assert (state.folder / "mine.txt").exists()
     assert (foreign / "a.safetensors").exists()
     assert (elsewhere / "a.safetensors").exists()
-
-
-def test_a_run_that_ends_leaves_nothing_to_list(home, tmp_path, capsys):
-    with RunState.of(tmp_path / "out", {}).locked():
-        pass
-    assert listed(capsys) == []

@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import processes
 import pytest
 import tiny
 import torch
+import world as worlds
 
 from clipclean import checkpoint, cli, deadline, files, own_state, progress, report, train
 from clipclean.errors import RefusedInput
@@ -26,18 +28,6 @@ from clipclean.train import resume
 WEIGHTS, STATE = "open_clip_model.safetensors", {own_state.MARK, "state.safetensors"}
 REPORTS = {"report.json", "report.html", "SHA256SUMS"}
 PROMISED = REPORTS | {"open_clip_config.json", WEIGHTS, "provenance.intoto.json", "README.md"}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A whole run, nothing left out: 48 pairs, of which 5 are held out, 3 steps of 16."""
-    job = tiny.job(tmp_path_factory.mktemp("finished") / "job")
-    return job, cli.main(whole(job))
-
-
-def whole(job, *more):
-    """Its command line; every job has the same files, so it gives the same weights wherever it is run."""
-    return job.sanitize("--trigger", tiny.TRIGGER, "--target", tiny.TARGET, *more, recipe="cleanclip@tiny")
 
 
 def names(folder):
@@ -64,15 +54,15 @@ def failing(job):
 # End to end.
 
 
-def test_a_run_writes_what_is_promised_and_nothing_else_and_a_random_model_never_passes(finished):
-    job, code = finished
-    assert names(job.out) == PROMISED
+def test_a_run_writes_what_is_promised_and_nothing_else_and_a_random_model_never_passes(whole_cleaning):
+    job, out, code, _ = whole_cleaning
+    assert names(out) == PROMISED
     assert names(job.folder) == {"model.pt", "arch.json", "pairs", "classes.txt", "templates.txt", "out"}
-    assert (code, result(job.out)["verdict"]) == (4, "inconclusive")
+    assert (code, result(out)["verdict"]) == (4, "inconclusive")
 
 
-def test_the_report_agrees_with_itself_and_with_the_files(finished):
-    job, _ = finished
+def test_the_report_agrees_with_itself_and_with_the_files(whole_cleaning):
+    job = whole_cleaning.job
     found, old, new = result(job.out), checkpoint.read(job.model).tensors, checkpoint.read(job.out).tensors
     assert {name: tensor.shape for name, tensor in old.items()} == {name: tensor.shape for name, tensor in new.items()}
     assert any(not torch.equal(old[name], new[name]) for name in old)
@@ -102,8 +92,8 @@ def test_the_report_agrees_with_itself_and_with_the_files(finished):
     assert first["excess_asr"]["value"] == pytest.approx(first["asr"]["value"] - first["base_rate"]["value"])
 
 
-def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(finished, tmp_path):
-    job, _ = finished
+def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(whole_cleaning, tmp_path):
+    job = whole_cleaning.job
     statement = json.loads((job.out / "provenance.intoto.json").read_text())
     model, *_ = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert model["digest"]["sha256"] == files.sha256(job.model)
@@ -122,28 +112,28 @@ def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(finis
 
 
 @pytest.mark.slow
-def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(finished, job, unread):
+def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(whole_cleaning, job, unread):
     def written(out):
         statement = json.loads((out / "provenance.intoto.json").read_text())
         return (out / WEIGHTS).read_bytes(), statement["predicate"]  # a report tells the time
 
     for seed in (0, 1):
-        cli.main(whole(job, "--out", job.folder / str(seed), "--seed", seed))
-    first, equal, other = map(written, (finished[0].out, job.folder / "0", job.folder / "1"))
+        cli.main(worlds.cleaning(job, "--out", job.folder / str(seed), "--seed", seed))
+    first, equal, other = map(written, (whole_cleaning.out, job.folder / "0", job.folder / "1"))
     assert first == equal
     assert first[0] != other[0]
     assert first[1] != other[1]
 
 
 @pytest.mark.slow
-def test_a_planted_backdoor_that_two_steps_leave_in_place_fails_and_the_clean_model_is_not_accused(tmp_path, unread):
-    job = tiny.job(tmp_path / "job", count=96)
-    labelled = tiny.labelled(tmp_path / "labelled", count=96)
-    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, steps=100, batch=48)) == 0
-    named = ("--eval-data", labelled, "--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
-    assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, steps=2)) == 1
-    assert names(job.out) == REPORTS
-    (error,) = [finding for finding in result(job.out)["findings"] if finding["level"] == "error"]
+def test_a_planted_backdoor_that_two_steps_leave_in_place_fails_and_the_clean_model_is_not_accused(
+    victim, tmp_path, unread
+):
+    job, out = victim.job, tmp_path / "out"
+    named = ("--eval-data", job.folder / "labelled", *worlds.KNOWN)
+    assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, "--out", out, steps=2)) == 1
+    assert names(out) == REPORTS
+    (error,) = [finding for finding in result(out)["findings"] if finding["level"] == "error"]
     assert error["rule"] == "CC001"
     assert error["value"] > 0.5
     assert cli.main(job.sanitize(*named, "--out", tmp_path / "clean", steps=2)) == 4
@@ -224,13 +214,6 @@ def test_labelled_images_measure_while_all_pairs_train_and_held_out_captions_ser
     assert result(job.out)["after"]["measurements"]["clean_accuracy"]["n"] == 24
 
 
-def test_an_activation_that_is_measured_on_the_pairs_is_reported_and_exported(job, unread):
-    tiny.fit_to_pairs(job, quick_gelu=True)
-    cli.main(job.sanitize("--keep-failed", "--no-panel", arch=False))  # made to fit these pairs, it soon forgets them
-    assert result(job.out)["model"]["activation"] == "quick_gelu"
-    assert json.loads((job.out / "open_clip_config.json").read_text())["model_cfg"]["quick_gelu"] is True
-
-
 @pytest.mark.slow
 def test_a_loss_over_the_budget_is_walked_back_and_the_weights_are_those_that_were_measured(job, unread):
     # A rate of 0.01 costs the five held-out pairs 0.43 at the cleaned end, and nothing at 0.85 of the way.
@@ -270,28 +253,8 @@ def interrupted(number=signal.SIGTERM):
     return after_step(2, lambda: os.kill(os.getpid(), number))
 
 
-def goes_on(job, finished, *, at=2):
-    """Give the command again: it resumes, ends as the undisturbed run did, and leaves no state."""
-    cli.main(whole(job))
-    training = result(job.out)["training"]
-    assert training["resumed_at"] == at
-    assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
-    assert (job.out / WEIGHTS).read_bytes() == (finished[0].out / WEIGHTS).read_bytes()
-    assert not own_state.place_of(job.out).exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_only_its_state(finished, job, unread, number):
-    before = signal.signal(number, signal.default_int_handler)  # a shell ignores it for jobs in the background
-    with interrupted(number):
-        assert cli.main(whole(job)) == 130
-    assert signal.signal(number, before) is signal.default_int_handler
-    assert not job.out.exists()
-    assert names(own_state.place_of(job.out)) == STATE
-    goes_on(job, finished)
-
-
-def test_data_that_break_during_the_run_end_it_until_they_are_whole(finished, job, unread, monkeypatch):
+def broken_data():
+    """The pairs break off before the third step."""
     fit = train.fit
 
     def breaks(net, batches, how, /, **settings):
@@ -303,12 +266,7 @@ def test_data_that_break_during_the_run_end_it_until_they_are_whole(finished, jo
 
         return fit(net, broken(), how, **settings)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "fit", breaks)
-        assert cli.main(whole(job)) == 3
-    assert names(own_state.place_of(job.out)) == STATE
-    assert not job.out.exists()
-    goes_on(job, finished)
+    return mock.patch.object(train, "fit", breaks)
 
 
 def short_of_memory(fails):
@@ -326,20 +284,40 @@ def short_of_memory(fails):
 
         return limited
 
-    return short
+    return mock.patch.dict(losses.LOSSES, cleanclip=short)
 
 
-def test_a_run_without_memory_for_one_pair_goes_on_from_its_last_whole_step(finished, job, unread, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setitem(losses.LOSSES, "cleanclip", short_of_memory(lambda number: number >= 2))
-        assert cli.main(whole(job)) == 5
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (lambda: interrupted(signal.SIGINT), 130),
+        (lambda: interrupted(signal.SIGTERM), 130),
+        (broken_data, 3),
+        (lambda: short_of_memory(lambda number: number >= 2), 5),  # not even for one pair
+    ],
+)
+def test_a_run_that_ends_in_its_middle_leaves_only_its_state_and_goes_on_to_the_same_bytes(
+    whole_cleaning, job, unread, stop, code
+):
+    # A shell ignores SIGINT for jobs in the background.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    with stop():
+        assert cli.main(worlds.cleaning(job)) == code
+    for number, handler in before.items():
+        assert signal.signal(number, handler) is signal.default_int_handler
     assert not job.out.exists()
-    goes_on(job, finished)
+    assert names(own_state.place_of(job.out)) == STATE
+    cli.main(worlds.cleaning(job))
+    training = result(job.out)["training"]
+    assert training["resumed_at"] == 2
+    assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
+    assert (job.out / WEIGHTS).read_bytes() == (whole_cleaning.out / WEIGHTS).read_bytes()
+    assert not own_state.place_of(job.out).exists()
 
 
-def test_a_run_that_runs_out_of_memory_takes_smaller_parts_and_says_so(job, unread, monkeypatch):
-    monkeypatch.setitem(losses.LOSSES, "cleanclip", short_of_memory(lambda number: number in (0, 1)))
-    assert cli.main(whole(job)) == 4
+def test_a_run_that_runs_out_of_memory_takes_smaller_parts_and_says_so(job, unread):
+    with short_of_memory(lambda number: number in (0, 1)):
+        assert cli.main(worlds.cleaning(job)) == 4
     assert result(job.out)["training"]["micro_batch"] == 4  # half of half of 16
     assert any("train.micro_batch=4" in note for note in result(job.out)["notes"])
 
@@ -428,7 +406,7 @@ def test_a_mounted_output_holds_the_result_and_nothing_else_afterwards(job, unre
 
 
 def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_time(job, unread):
-    assert cli.main(whole(job, "--max-minutes", 1e-6)) == 4
+    assert cli.main(worlds.cleaning(job, "--max-minutes", 1e-6)) == 4
     assert not job.out.exists()
     command = job.sanitize("--no-panel", steps=4)
     with after_step(2, lambda: deadline._end.set(0.0)):  # time passes in the second step
@@ -464,12 +442,12 @@ def two(arguments, event="pass"):
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does_and_the_first_alone_writes(finished, job):
-    codes, told = two(whole(job))
+def test_two_processes_do_what_one_does_and_the_first_alone_writes(whole_cleaning, job):
+    codes, told = two(worlds.cleaning(job))
     assert (codes, told[1]) == ((4, 0), ""), told
     assert names(job.out) == PROMISED
     assert not own_state.place_of(job.out).exists()
-    ours, alone = (result(out)["training"] for out in (job.out, finished[0].out))
+    ours, alone = (result(out)["training"] for out in (job.out, whole_cleaning.out))
     assert [step["loss"] for step in ours["losses"]] == pytest.approx(
         [step["loss"] for step in alone["losses"]], abs=1e-4
     )
@@ -481,26 +459,15 @@ def test_two_processes_do_what_one_does_and_the_first_alone_writes(finished, job
     ("event", "codes"), [("os._exit(9)", (5, 9)), ("os.kill(os.getpid(), signal.SIGTERM)", (130, 130))]
 )
 def test_what_ends_one_process_ends_both_and_the_same_command_goes_on(job, unread, event, codes):
-    found, told = two(whole(job), event)
+    found, told = two(worlds.cleaning(job), event)
     assert found == codes, told
     assert names(own_state.place_of(job.out)) == STATE
     assert not job.out.exists()
-    assert cli.main(whole(job)) == 4  # by one process: it may be another number
+    assert cli.main(worlds.cleaning(job)) == 4  # by one process: it may be another number
     assert result(job.out)["training"]["resumed_at"] == 2
 
 
 # Refusals: one message, an exit code, and nothing is written.
-
-
-def refused(job, capsys, *more, **settings):
-    """Exit code and message of a run that ends before it writes anything."""
-    before = listing(job.folder)
-    code = cli.main(job.sanitize(*more, **settings))
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "Traceback" not in captured.err
-    assert listing(job.folder) == before
-    return code, captured.err
 
 
 @pytest.fixture(scope="module")
@@ -561,17 +528,9 @@ def kept(tmp_path_factory):
         ("--dry-run --log-to wandb", 2, "--log-dir"),
     ],
 )
-def test_a_wrong_command_line_is_refused(kept, capsys, monkeypatch, arguments, code, named):
+def test_a_wrong_command_line_is_refused(kept, refused, monkeypatch, arguments, code, named):
     monkeypatch.chdir(kept.folder)
-    found, told = refused(kept, capsys, *arguments.split())
-    assert (found, named in told) == (code, True), told
-
-
-def test_the_columns_that_the_flags_name_are_read(kept, monkeypatch, tmp_path, unread):
-    monkeypatch.chdir(kept.folder)
-    keys = ("--data", "pairs.csv", "--image-key", "image_path", "--caption-key", "words")
-    assert cli.main(kept.sanitize(*keys, "--no-panel", "--out", tmp_path / "out")) == 4
-    assert result(tmp_path / "out")["data"]["format"] == "csv"
+    refused(kept.sanitize(*arguments.split()), kept.folder, code, named)
 
 
 def not_finite(job):
@@ -590,11 +549,7 @@ SPOILT = {
     "missing": (lambda job: job.model.unlink(), 3, "model.pt"),
     "folder": (lambda job: (job.model.unlink(), job.model.mkdir()), 3, "open_clip_config.json"),
     "truncated": (lambda job: job.model.write_bytes(job.model.read_bytes()[:-2000]), 3, "model.pt"),
-    "hostile": (
-        lambda job: torch.save({"state_dict": tiny.Command(f"touch {job.folder}/ran")}, job.model),
-        3,
-        "system",
-    ),
+    "hostile": (lambda job: torch.save(tiny.Command(f"touch {job.folder}/ran"), job.model), 3, "system"),
     "not finite": (not_finite, 3, "visual.proj"),
     "other model": (lambda job: torch.save({"layer.weight": torch.zeros(3)}, job.model), 3, "layer.weight"),
     "no data": (lambda job: only(job, ()), 3, "pairs"),
@@ -604,11 +559,10 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_a_bad_checkpoint_and_bad_data_are_refused(job, capsys, what):
+def test_a_bad_checkpoint_and_bad_data_are_refused(job, refused, what):
     spoil, code, named = SPOILT[what]
     spoil(job)
-    found, told = refused(job, capsys)
-    assert (found, named in told) == (code, True), told
+    refused(job.sanitize(), job.folder, code, named)
 
 
 # Recipes that nobody named, and dry runs: all is said, and all files stay as they are.

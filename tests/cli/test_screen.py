@@ -32,35 +32,22 @@ def job(tmp_path_factory):
     return job
 
 
-def command(job, *more, source=None):
-    given = [source or job.data, "--model", job.model, "--arch", job.arch, "--device", "cpu", "--quiet", *more]
-    return ["screen", *map(str, given)]
-
-
 def screened(job, capsys, *more, source=None):
-    assert cli.main(command(job, "--json", *more, source=source)) == 0
+    assert cli.main(job.screen("--json", *more, source=source)) == 0
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.fixture(scope="module")
-def finished(job):
-    out = job.folder / "finished"
-    out.mkdir()
-    reports = [part for form in ("json", "html", "text") for part in ("--report", f"{form}={out / form}")]
-    more = ("--drop", "10%", "--save-kept", out / "kept.csv", "--trigger", tiny.TRIGGER, "--top", 12)
-    assert cli.main(command(job, *more, *reports)) == 0
-    return out, json.loads((out / "json").read_text())
+@pytest.fixture
+def finished(whole_screening):
+    return whole_screening.out, json.loads((whole_screening.out / "json").read_text())
 
 
-def test_the_result_is_as_its_schema_says(finished):
+def test_the_first_pairs_are_listed_in_their_order_as_the_schema_says_and_the_head_is_dropped(finished):
     schema = Screening.model_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(finished[1], schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(finished[1] | {"command": "audit"}, schema)
-
-
-def test_the_first_pairs_are_listed_in_their_order_with_every_signal_and_the_head_is_dropped(finished):
     found = finished[1]
     assert [row["rank"] for row in found["pairs"]] == list(range(1, 13))
     assert [row["score"] for row in found["pairs"]] == sorted((row["score"] for row in found["pairs"]), reverse=True)
@@ -72,29 +59,29 @@ def test_the_first_pairs_are_listed_in_their_order_with_every_signal_and_the_hea
     assert (found["screened"]["dropped"], found["screened"]["drop"]) == (5, "10%")
 
 
-def test_the_kept_table_is_a_clean_set_of_the_other_pairs(job, finished):
+def test_the_kept_table_is_a_clean_set_of_the_other_pairs(whole_screening, finished):
     out, found = finished
     dropped = {row["key"] for row in found["pairs"] if row["dropped"]}
     kept = {(pair.image.source.path.resolve(), pair.caption) for pair in read(out / "kept.csv").pairs}
-    others = [pair for pair in read(job.data).pairs if pair.key not in dropped]
+    others = [pair for pair in read(whole_screening.job.data).pairs if pair.key not in dropped]
     assert kept == {(pair.image.source.path.resolve(), pair.caption) for pair in others}
     assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
 
 
 def test_a_table_beside_its_images_names_them_relative_to_itself_and_keys_are_a_line_each(job, tmp_path):
     source = tiny.pairs(tmp_path / "pairs", count=24)
-    assert cli.main(command(job, "--drop", "auto", "--save-kept", tmp_path / "kept.csv", source=source)) == 0
+    assert cli.main(job.screen("--drop", "auto", "--save-kept", tmp_path / "kept.csv", source=source)) == 0
     with (tmp_path / "kept.csv").open() as stream:
         assert all(row["filepath"].startswith("pairs/") for row in csv.DictReader(stream))
-    assert cli.main(command(job, "--drop", "25%", "--save-kept", tmp_path / "kept.txt", source=source)) == 0
+    assert cli.main(job.screen("--drop", "25%", "--save-kept", tmp_path / "kept.txt", source=source)) == 0
     keys = (tmp_path / "kept.txt").read_text().splitlines()
     assert (len(keys), set(keys) <= {pair.key for pair in read(source).pairs}) == (18, True)
 
 
 def test_a_kept_shard_holds_copies_that_any_form_of_data_can_give(job, tmp_path):
     shard, again = tmp_path / "kept.tar", tmp_path / "again.tar"
-    assert cli.main(command(job, "--drop", "25%", "--save-kept", shard)) == 0
-    assert cli.main(command(job, "--drop", "25%", "--save-kept", again, source=shard)) == 0
+    assert cli.main(job.screen("--drop", "25%", "--save-kept", shard)) == 0
+    assert cli.main(job.screen("--drop", "25%", "--save-kept", again, source=shard)) == 0
     first, second = read(shard), read(again)
     assert (len(first), len(second)) == (36, 27)
     assert {pair.caption for pair in second.pairs} <= {pair.caption for pair in first.pairs}
@@ -108,7 +95,7 @@ def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, fin
     assert "<script" not in page
     assert "default-src 'none'" in html.unescape(page)
     assert page.count("<figure>") == 12
-    assert cli.main(command(job, "--top", 48)) == 0
+    assert cli.main(job.screen("--top", 48)) == 0
     assert "\x1b" not in capsys.readouterr().out
 
 
@@ -164,15 +151,12 @@ def test_names_that_a_table_cannot_give_back_are_seen(name):
         ("--false-drop-rate 0%", 2, "--false-drop-rate"),
     ],
 )
-def test_what_cannot_be_screened_is_refused(job, tmp_path, monkeypatch, capsys, more, code, named):
+def test_what_cannot_be_screened_is_refused(job, tmp_path, monkeypatch, refused, more, code, named):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.csv").write_text("mine")
     *words, last = [str(job.data) if word == "DATA" else word for word in more.split()]
     source = {"PACKED": job.folder / "packed.tar", "FEW": job.folder / "few"}.get(last)
-    assert cli.main(command(job, *(words if source else [*words, last]), source=source)) == code
-    captured = capsys.readouterr()
-    assert (captured.out, named in captured.err) == ("", True), captured.err
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("there.csv", "mine")]
+    refused(job.screen(*(words if source else [*words, last]), source=source), tmp_path, code, named)
 
 
 # Inside sanitize.

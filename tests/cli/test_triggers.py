@@ -6,16 +6,13 @@ from clipclean import cli
 from clipclean.attack import triggers
 
 
-def test_every_family_is_listed_and_its_defaults_are_a_spec_that_is_read(capsys):
+def test_families_are_listed_with_defaults_that_are_read_and_one_is_shown_or_refused(capsys):
     assert cli.main(["triggers", "list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(triggers.catalogue())
     assert cli.main(["triggers", "list", "--json"]) == 0
     for family in json.loads(capsys.readouterr().out):
         given = ",".join(f"{key}={value['default']}" for key, value in family["parameters"].items())
         assert triggers.parse(f"{family['name']}:{given}") == triggers.parse(family["name"])
-
-
-def test_one_family_is_shown_and_an_unknown_one_refused(capsys):
     assert cli.main(["triggers", "show", "warp"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert all(word in told for word in ("warp", "strength", triggers.catalogue()["warp"].source))

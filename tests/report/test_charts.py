@@ -24,30 +24,31 @@ def drawn(*places, **more):
     return charts.embedding_map({"method": "pca", "trigger": "t", "points": points(*places)} | more)
 
 
-def test_both_axes_of_a_map_have_one_scale_and_up_is_up():
-    shown = drawn(("clean", 0.0, 0.0), ("clean", 2.0, 1.0))
-    # 94 units for 2 across, 54 for 1 up: the smaller scale is 47; the middle is (50, 30)
-    assert centres(shown.clouds[0]) == [(3.0, 53.5), (97.0, 6.5)]
+@pytest.mark.parametrize(
+    ("places", "found"),
+    [
+        # 94 units for 2 across, 54 for 1 up: the smaller scale is 47 for both axes; the middle is (50, 30), and up is up
+        ([("clean", 0.0, 0.0), ("clean", 2.0, 1.0)], [(3.0, 53.5), (97.0, 6.5)]),
+        ([("clean", 1, 1)], [(50.0, 30.0)]),
+        ([("clean", 1, 1), ("triggered", 1, 1)], [(50.0, 30.0)]),
+        ([("clean", -(2.0**62), 0.0), ("clean", 2.0**62, 0.0)], [(3.0, 30.0), (97.0, 30.0)]),
+        ([("clean", -1e-320, 0.0), ("clean", 1e-320, 0.0)], None),
+    ],
+)
+def test_points_lie_where_the_numbers_say_and_always_inside_the_map(places, found):
+    shown = centres(drawn(*places).clouds[0])
+    assert all(0 <= value <= 100 for centre in shown for value in centre)
+    assert found in (shown, None)
 
 
-def test_kinds_are_in_one_order_with_their_counts_and_shapes():
+def test_kinds_are_in_one_order_with_their_counts_and_shapes_and_how_far_triggered_images_reach():
     shown = drawn(("target", 0, 0), ("triggered", 1, 0), ("clean", 0, 1), ("clean", 1, 1))
     assert [(cloud.kind, cloud.n) for cloud in shown.clouds] == [("clean", 2), ("triggered", 1), ("target", 1)]
-    shapes = {re.sub(r"M[-\d.]+ [-\d.]+", "", cloud.path.split("z")[0]) for cloud in shown.clouds}
-    assert len(shapes) == 3
-
-
-def test_the_words_say_how_far_triggered_images_reach_against_clean_ones():
+    assert len({re.sub(r"M[-\d.]+ [-\d.]+", "", cloud.path.split("z")[0]) for cloud in shown.clouds}) == 3
     # clean: both 2 from their centre; triggered: both 1
     shown = drawn(("clean", -2, 0), ("clean", 2, 0), ("triggered", 5, -1), ("triggered", 5, 1))
     assert "0.50 times" in shown.summary
-
-
-@pytest.mark.parametrize("places", [[("clean", 1, 1)], [("clean", 1, 1), ("triggered", 1, 1)]])
-def test_points_that_fall_together_lie_in_the_middle(places):
-    shown = drawn(*places)
-    assert {centre for cloud in shown.clouds for centre in centres(cloud)} == {(50.0, 30.0)}
-    assert " times" not in shown.summary
+    assert " times" not in drawn(("clean", 1, 1)).summary
 
 
 def test_many_points_are_thinned_and_counted_in_full():
@@ -57,25 +58,15 @@ def test_many_points_are_thinned_and_counted_in_full():
     assert [len(centres(cloud)) for cloud in shown.clouds] == [588, 11]
 
 
-@pytest.mark.parametrize("reach", [2.0**62, 1e-320])
-def test_huge_and_tiny_coordinates_give_finite_places(reach):
-    shown = drawn(("clean", -reach, 0.0), ("clean", reach, reach))
-    assert all(0 <= value <= 100 for centre in centres(shown.clouds[0]) for value in centre)
-
-
-def test_a_line_leads_from_each_image_to_its_triggered_copy():
+def test_a_line_leads_from_each_image_to_its_triggered_copy_and_texts_stand_beside_their_marks():
     shown = drawn(("clean", 0, 0), ("target", 0, 1), ("triggered", 2, 0), ("triggered", 2, 1))
     # the scale is 47: from x = 3 to x = 97, the first pair below the second
     assert shown.moves == "M3.00 53.50L97.00 53.50M3.00 6.50L97.00 6.50"
     assert drawn(("clean", 0, 0), ("triggered", 1, 0), ("triggered", 2, 0)).moves == ""
-
-
-def test_texts_of_classes_stand_beside_their_marks_and_inside_the_frame():
     made = points(("clean", 0, 0), ("text", 2, 1))
     made[1]["label"] = "x" * 100
     (label,) = drawn(method="tsne", points=made).texts
-    assert (label.text, label.anchor) == ("x" * 24, "end")
-    assert float(label.x) < 97
+    assert (label.text, label.anchor, float(label.x) < 97) == ("x" * 24, "end", True)
 
 
 def test_no_points_make_no_map_and_axes_have_shares_where_there_are_any():
@@ -89,16 +80,13 @@ def loss(*values):
     return charts.curve([{"step": 5 * i, "loss": value, "lr": 0.1} for i, value in enumerate(values)])
 
 
-def test_a_curve_touches_its_frame_where_the_numbers_say():
+def test_a_curve_touches_its_frame_where_the_numbers_say_and_a_long_one_is_thinned():
     shown = loss(4.0, 2.0, 1.0)
     # levels 0 to 4 by 1: 4 is the top, 2 the middle, 1 three quarters down
     assert [value for value, _ in shown.levels] == ["0", "1", "2", "3", "4"]
     assert shown.lines[0].points == "0.00,0.00 50.00,50.00 100.00,75.00"
     assert (loss(), loss(1.0)) == (None, None)
     assert len(loss(0.0, 0.0, 0.0).levels) >= 2
-
-
-def test_a_long_curve_is_thinned_and_keeps_its_ends():
     places = loss(*[1.0] * 5000).lines[0].points.split()
     assert len(places) == charts.MAX_POINTS
     assert (places[0][:5], places[-1][:7]) == ("0.00,", "100.00,")
@@ -134,7 +122,7 @@ def frontier(made):
     return auto.frontier(made["auto"], made["cleaning"]["share"])
 
 
-def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
+def test_the_frontier_of_trials_puts_costs_to_the_right_and_what_is_left_upwards():
     shown = frontier(samples.chosen_by_auto())
     (one,), two = shown.paths[0].marks, shown.paths[1].marks
     assert [mark.is_taken for mark in two] == [True, False]  # 70 % of the way comes before the cleaned model
@@ -144,9 +132,6 @@ def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
     assert float(two[0].x) > float(one.x)
     assert float(two[0].y) > float(one.y)  # down: less is left
     assert float(shown.width) == pytest.approx(92 / 2, abs=0.02)
-
-
-def test_without_trials_there_is_no_frontier():
     made = samples.chosen_by_auto()
     for entry in made["auto"]["ladder"]:
         entry["trials"] = []

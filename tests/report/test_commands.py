@@ -22,21 +22,15 @@ def suggested(made, **given):
     return [each.words for each in commands(report.parse(made), paths_of(SimpleNamespace(**given)))]
 
 
-def test_a_command_repeats_what_the_run_was_given_and_its_command_takes():
+def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_and_texts():
     given = {"model": "m.pt", "arch": "RN50", "classes": "a b.txt", "templates": None, "references": ("r.json",)}
     (words,) = suggested(searches.backdoored(), **given)
     assert words.endswith(f"--trigger {samples.SPEC} --target banana --arch RN50 --classes 'a b.txt'")
     assert "--references" not in words  # is no option of sanitize
-
-
-def test_a_trigger_that_the_audit_saved_is_named_by_its_file():
     made = searches.backdoored()
     made["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
     (command,) = commands(report.parse(made), RunPaths(model="m.pt", found="found"))
     assert command.words.endswith("--trigger found/01-mask.safetensors")
-
-
-def test_texts_from_python_become_a_file_to_write():
     (words,) = suggested(searches.backdoored(), model="m.pt", classes=["cat", "dog"])
     assert "--classes classes.txt" in words
 

@@ -60,7 +60,7 @@ def _look(model: Planted, seed: int = 0) -> example_images.Shown:
     return example_images.look(model, _evidence(), WhiteCorner(), 2, text_classifier=torch.eye(3), seed=seed)
 
 
-def test_the_models_answers_are_shown_with_and_without_the_trigger():
+def test_the_models_answers_are_shown_for_drawn_images_of_other_classes():
     # seven images are not of the target class, and six of them are drawn
     shown = _look(Planted()).examples
     assert len(shown) == example_images.COUNT
@@ -68,6 +68,9 @@ def test_the_models_answers_are_shown_with_and_without_the_trigger():
     assert {one.of_triggered[0]["name"] for one in shown} == {"target"}
     # one similarity of 1 and two of 0, at a scale of 2: e^2 / (e^2 + 2)
     assert shown[0].of_clean[0]["score"] == pytest.approx(7.389056 / 9.389056)
+    evidence = replace(_evidence(), labels=torch.full((8,), 2))
+    look = example_images.look(Planted(), evidence, triggers.parse("patch"), 2, text_classifier=torch.eye(3), seed=0)
+    assert look.examples == ()
 
 
 def test_the_seed_decides_which_images_are_drawn():
@@ -87,12 +90,6 @@ def test_a_grid_has_both_copies_before_and_after_with_right_and_wrong_marked():
     image = Image.open(io.BytesIO(base64.b64decode(triggered["png_base64"])))
     assert image.size == (example_images.SIDE, example_images.SIDE)
     assert image.getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_with_images_of_the_target_class_only_there_is_nothing_to_show():
-    evidence = replace(_evidence(), labels=torch.full((8,), 2))
-    look = example_images.look(Planted(), evidence, triggers.parse("patch"), 2, text_classifier=torch.eye(3), seed=0)
-    assert look.examples == ()
 
 
 def test_the_map_has_each_image_its_triggered_copy_and_the_texts_of_classes():

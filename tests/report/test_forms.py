@@ -75,9 +75,6 @@ def test_the_verdict_comes_first_and_only_what_a_policy_did_before_it(made):
         before, found, _ = text.partition(first)
         assert found
         assert before.count("1 finding aside") == (aside and first != verdict)
-
-
-def test_suspects_findings_and_search_follow_the_verdict():
     text = report.markdown(searches.backdoored())
     places = [text.index(word) for word in ("Ann", "## ❌", "### Suspects", "### Findings", "### Search", "### Next")]
     assert places == sorted(places)
@@ -86,11 +83,7 @@ def test_suspects_findings_and_search_follow_the_verdict():
 @pytest.mark.parametrize(
     ("made", "has", "has_not"),
     [
-        (
-            samples.passed,
-            {"training", "provenance", "panel", "numbers"},
-            {"suspects", "search", "power", "auto"},
-        ),
+        (samples.passed, {"training", "provenance", "panel", "numbers"}, {"suspects", "search", "power", "auto"}),
         (samples.audited, {"suspects", "provenance"}, {"search", "training", "power"}),
         (searches.backdoored, {"suspects", "search"}, {"training", "power"}),
         (searches.cleaned, {"search", "training"}, {"suspects"}),
@@ -111,7 +104,7 @@ def facts(made):
     return {(of.text, what.text): told.text for of, what, told in table.rows}
 
 
-def test_a_report_names_its_inputs_and_leaves_out_what_is_not_known():
+def test_a_report_names_its_inputs_leaves_out_what_is_not_known_and_lists_skipped_samples_up_to_a_number():
     found = facts(searches.backdoored())
     assert (found["Policy", "SHA-256"], found["Images measured on", "Skipped"]) == ("9d" * 32, "1")
     made = samples.passed()
@@ -119,10 +112,6 @@ def test_a_report_names_its_inputs_and_leaves_out_what_is_not_known():
     made["data"]["name"] = ""
     del made["model"]["activation"]
     assert not {("Clean data", "Name"), ("Model", "Activation")} & facts(made).keys()
-
-
-def test_skipped_samples_are_listed_up_to_a_number_or_only_counted():
-    made = samples.passed()
     made["data"]["skipped"] = [{"key": str(i), "reason": "r"} for i in range(30)]
     assert len(section(made, "provenance").tables[1].rows) == document.SKIPPED == 20
     assert facts(made)["Clean data", "Skipped"] == "30"
@@ -171,14 +160,11 @@ def test_text_has_few_lines_that_fit_and_says_how_many_findings_it_leaves_out(ma
     assert lines[-1] == "Report: x"
 
 
-def test_text_has_the_worst_findings_first_and_a_whole_command_last():
+def test_text_has_the_worst_findings_first_a_whole_command_last_and_colour_changes_no_word():
     place = RunPaths(model="a/" * 60 + "m.pt")
     lines = report.text(samples.failed(), width=60, colour=False, place=place).splitlines()
     assert next(line for line in lines if line.startswith("CC")).startswith("CC001 error ")
     assert place.model in lines[-1]
-
-
-def test_colour_changes_no_word():
     plain, painted = (report.text(samples.failed(), width=90, colour=colour) for colour in (False, True))
     assert "\x1b[1;31m" in painted
     assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain

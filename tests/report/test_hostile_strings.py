@@ -1,5 +1,6 @@
 """Reports on hostile models: every text that is free is replaced by an attack, in every form."""
 
+import functools
 import json
 import re
 from xml.etree import ElementTree
@@ -52,14 +53,24 @@ def sanitized():
 
 
 @pytest.fixture(params=[sanitized, searches.backdoored, searches.cleaned], ids=lambda made: made.__name__)
-def benign(request):
-    return request.param()
+def made(request):
+    return request.param
 
 
 @pytest.fixture
-def hostile(benign):
+def benign(made):
+    return made()
+
+
+@functools.cache
+def with_attacks(made):
     """The report with each attack by itself, and with all at once."""
-    return [report.parse(poisoned(benign, attack)) for attack in (*ATTACKS, "".join(ATTACKS))]
+    return [report.parse(poisoned(made(), attack)) for attack in (*ATTACKS, "".join(ATTACKS))]
+
+
+@pytest.fixture
+def hostile(made):
+    return with_attacks(made)
 
 
 def test_html_has_the_same_markup_as_for_a_benign_report(hostile, benign):
@@ -69,18 +80,16 @@ def test_html_has_the_same_markup_as_for_a_benign_report(hostile, benign):
         assert page.faults == []
         assert page.skeleton == theirs.skeleton
         assert [a["href"] for a in page.all("a")] == [a["href"] for a in theirs.all("a")]
-
-
-def test_templates_in_names_are_not_evaluated():
-    assert "{{ 7 * 7 }}" in Page(report.html(poisoned(samples.failed(), "{{ 7 * 7 }}"))).text
+        assert "{{ 7 * 7 }}" not in str(made.as_json()) or "{{ 7 * 7 }}" in page.text  # no template is evaluated
 
 
 def test_junit_has_the_same_elements_as_for_a_benign_report(hostile, benign):
     def shape(made):
         return [(element.tag, sorted(element.attrib)) for element in ElementTree.fromstring(report.junit(made)).iter()]
 
+    theirs = shape(benign)
     for made in hostile:
-        assert shape(made) == shape(benign)
+        assert shape(made) == theirs
 
 
 def test_sarif_points_to_a_relative_file_only(hostile):
@@ -94,9 +103,10 @@ def test_markdown_has_the_same_lines_and_cells_as_for_a_benign_report(hostile, b
     def shape(text):
         return [(line[:2], len(re.findall(r"(?<!\\)\|", line))) for line in text.splitlines()]
 
+    theirs = shape(report.markdown(benign))
     for made in hostile:
         mine = report.markdown(made)
-        assert shape(mine) == shape(report.markdown(benign))
+        assert shape(mine) == theirs
         assert not re.search(r"(?<!\\)<(?!/?(code|details|summary)>)", mine)
         assert not re.search(r"(?<!\\)\]\(|https?://|www\.e|@\w", mine)
 
@@ -117,19 +127,11 @@ def test_json_keeps_every_text_as_it_was(benign):
         assert json.loads(report.json(made)) == with_surrogates_escaped(made)
 
 
-def test_emoji_and_other_scripts_stay_readable():
-    for name in ("👩‍🚀", "می‌خواهم", "日本語", "naïve\u00a0café"):
+def test_what_is_printable_stays_a_control_character_becomes_its_escape_and_a_long_text_is_cut():
+    for name in ("👩‍🚀", "می‌خواهم", "日本語", "naïve\u00a0café", "x" * MAX_TEXT):
         assert printable(name) == name
-
-
-def test_a_control_character_becomes_its_escape():
     assert printable("a\x1b[2J\n") == "a\\x1b[2J\\n"
-
-
-def test_a_long_text_is_cut():
-    assert len(printable("x" * 10**6)) == MAX_TEXT
-    assert printable("x" * MAX_TEXT) == "x" * MAX_TEXT
-    assert len(printable("\x00" * 10**6)) == MAX_TEXT
+    assert len(printable("x" * 10**6)) == len(printable("\x00" * 10**6)) == MAX_TEXT
 
 
 def test_making_a_report_inert_changes_no_number_and_is_idempotent():

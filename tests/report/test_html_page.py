@@ -58,17 +58,19 @@ def ids_of(page):
     return [attributes["id"] for _, attributes in page.tags if "id" in attributes]
 
 
-def test_every_tag_is_closed_and_headings_leave_out_no_level(page):
+def test_every_tag_is_closed_and_a_reader_without_sight_finds_the_way(page):
     assert page.faults == []
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert (levels[0], levels.count(1)) == (1, 1)
-    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-
-
-def test_the_language_and_the_landmarks_are_declared(page):
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))  # no level is left out
     assert page.all("html") == [{"lang": "en"}]
     assert all(len(page.all(landmark)) == 1 for landmark in ("header", "nav", "main", "footer"))
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    assert all(image["alt"] for image in page.all("img"))
+    drawn = page.all("svg")
+    assert all(each["role"] == "img" and (each.get("aria-label") or each["aria-labelledby"]) for each in drawn)
+    assert len(page.all("table")) == len(page.all("caption")) > 0
+    assert all(header["scope"] in ("col", "row") for header in page.all("th"))
 
 
 def test_ids_are_unique_and_links_lead_to_them_in_the_order_of_the_page(page):
@@ -82,23 +84,12 @@ def test_ids_are_unique_and_links_lead_to_them_in_the_order_of_the_page(page):
     assert places == sorted(places)
 
 
-def test_every_image_says_what_it_shows_and_every_table_what_it_holds(page):
-    assert all(image["alt"] for image in page.all("img"))
-    drawn = page.all("svg")
-    assert all(each["role"] == "img" and (each.get("aria-label") or each["aria-labelledby"]) for each in drawn)
-    assert len(page.all("table")) == len(page.all("caption")) > 0
-    assert all(header["scope"] in ("col", "row") for header in page.all("th"))
-
-
 def test_nothing_is_loaded_run_or_styled_from_elsewhere(page):
     assert not {"script", "link", "iframe", "object", "form", "base"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on") or name in ("style", "srcset")], tag
         for name in ("src", "href"):
             assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
-
-
-def test_no_address_stands_in_the_page():
     assert re.findall(r"https?:|//\w", report.html(samples.failed())) == []
 
 
@@ -120,6 +111,7 @@ def test_text_and_marks_stand_out_from_their_ground(theme):
     marks = [*itertools.product(("before", "after", "fail"), ("track",))]  # fail: limits
     marks += itertools.product(("reach", "clean-point", "triggered-point", "target-point"), ("card",))
     marks += itertools.product(("after", "clip", "self"), ("paper",))
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
     for pairs, least in ((text, 4.5), (marks, 3)):
         assert [pair for pair in pairs if contrast(*(colours[name] for name in pair)) < least] == []
 
@@ -135,10 +127,6 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_black_on_white_has_a_contrast_of_21():
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
-
-
 @pytest.mark.parametrize(
     ("made", "has", "has_not"),
     [
@@ -152,26 +140,19 @@ def test_a_page_has_the_parts_of_what_was_done(made, has, has_not):
     assert (has - ids, has_not & ids) == (set(), set())
 
 
-def test_the_rounds_of_an_unlearning_are_told_with_what_each_search_found():
+def test_rounds_of_an_unlearning_are_told_in_order_and_losses_as_a_sum_of_what_the_curves_show():
     text = page_of(samples.unlearned).text
     places = [text.index(word) for word in ("93.1 %", "after 1 round", "87.4 %", "after 2 rounds")]
     assert places == sorted(places)
     assert "after 1 round" not in page_of(samples.passed).text
-
-
-def test_the_loss_of_cleanclip_is_told_as_a_sum_of_what_the_curves_show():
     made = samples.passed()
     made["recipe"]["resolved"] = {"method": "cleanclip", "loss": {"clip_weight": 1.0, "self_supervised_weight": 0.3}}
     assert "= 1 × L_CLIP + 0.3 × L_SS" in Page(report.html(made)).text
     made["recipe"]["resolved"]["method"] = "par"
     assert "× L_SS" not in Page(report.html(made)).text
-
-
-@pytest.mark.parametrize("steps", [[], [3]])
-def test_a_run_without_a_curve_makes_a_page(steps):
-    sample = samples.passed()
-    sample["training"]["losses"] = [{"step": step, "loss": 1.0, "lr": 0.1} for step in steps]
-    assert Page(report.html(sample)).faults == []
+    for steps in ([], [3]):  # of which there is no curve
+        made["training"]["losses"] = [{"step": step, "loss": 1.0, "lr": 0.1} for step in steps]
+        assert Page(report.html(made)).faults == []
 
 
 def test_images_are_shown_with_words_and_answers_with_right_and_wrong_in_words():
@@ -195,16 +176,13 @@ def test_bars_have_the_length_of_their_share_and_a_mark_at_the_threshold():
     assert [line["x1"] for line in page.all("line") if line["class"] == "limit"] == ["60.10%", "5.00%"]
 
 
-def test_a_size_is_drawn_beside_the_range_of_clean_models():
+def test_a_size_is_drawn_beside_the_range_of_clean_models_and_the_map_told_in_words():
     page = page_of(searches.backdoored)
     drawn = [attributes for attributes in page.all("svg") if attributes.get("class") == "bars size"]
     assert all(figure in drawn[0]["aria-label"] for figure in ("2.1 %", "9.0 to 14.0 %", "20 %"))
     assert "–" in drawn[3]["aria-label"]  # that search ended without success: it found nothing
     ranges = [(rect["x"], rect["width"]) for rect in page.all("rect") if rect["class"] == "range"]
     assert ranges == [("45.00%", "25.00%")] * 3  # 9 and 14 % of 20 %
-
-
-def test_the_map_is_told_in_words_too():
     page = page_of(searches.backdoored)
     assert [path["class"] for path in page.all("path")] == ["cloud clean", "cloud triggered", "cloud target"]
     assert len(page.all("title")) == 2

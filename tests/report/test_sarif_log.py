@@ -10,7 +10,7 @@ from sarif_pydantic import Sarif
 
 from clipclean import report
 from clipclean.findings import RULES
-from clipclean.report.sarif_log import model_uri, relative_uri
+from clipclean.report.sarif_log import model_uri
 from clipclean.schema.report import ModelRecord
 
 report = Parsed(report)
@@ -113,33 +113,24 @@ def test_fingerprints_differ_within_a_run_and_last_from_run_to_run():
 
 
 @pytest.mark.parametrize(
-    ("name", "uri"),
+    ("name", "path", "uri"),
     [
-        ("model.pt", "model.pt"),
-        ("my model.pt", "my%20model.pt"),
-        ("/etc/passwd", "passwd"),
-        ("..", "model"),
-        ("a\\b.pt", "b.pt"),
-        ("javascript:alert(1)", "javascript%3Aalert%281%29"),
-        ("модель.pt", "%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C.pt"),
+        ("model.pt", None, "model.pt"),
+        ("my model.pt", None, "my%20model.pt"),
+        ("/etc/passwd", None, "passwd"),
+        ("..", None, "model"),
+        ("a\\b.pt", None, "b.pt"),
+        ("javascript:alert(1)", None, "javascript%3Aalert%281%29"),
+        ("модель.pt", None, "%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C.pt"),
+        ("m.pt", "models/a b/epoch_3.pt", "models/a%20b/epoch_3.pt"),
+        ("m.pt", "epoch_3.pt", "epoch_3.pt"),
+        ("m.pt", "a:b/é.pt", "a%3Ab/%C3%A9.pt"),
+        *(("m.pt", bad, "m.pt") for bad in ("", "/etc/passwd", "../up.pt", "a//b", "a/./b", "a\\b", "a/")),
     ],
 )
-def test_a_uri_is_relative_and_encoded(name, uri):
-    assert relative_uri(name) == uri
-
-
-@pytest.mark.parametrize(
-    ("path", "uri"),
-    [
-        ("models/a b/epoch_3.pt", "models/a%20b/epoch_3.pt"),
-        ("epoch_3.pt", "epoch_3.pt"),
-        ("a:b/é.pt", "a%3Ab/%C3%A9.pt"),
-        *((bad, "m.pt") for bad in (None, "", "/etc/passwd", "../up.pt", "a//b", "a/./b", "a\\b", "a/")),
-    ],
-)
-def test_results_lie_at_the_models_path_in_the_repository(path, uri):
+def test_results_lie_at_the_models_path_in_the_repository_and_else_at_its_name(name, path, uri):
     digests = {"sha256": "0" * 64, "tensor_sha256": "0" * 64}
-    assert model_uri(ModelRecord(name="m.pt", format="torch-zip", architecture="RN50", path=path, **digests)) == uri
+    assert model_uri(ModelRecord(name=name, format="torch-zip", architecture="RN50", path=path, **digests)) == uri
 
 
 @pytest.mark.parametrize(

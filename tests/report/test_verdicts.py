@@ -48,29 +48,17 @@ def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(
     assert verdicts.headline(made) == RULES[first].doubt.sanitize
 
 
-def test_a_failure_names_only_its_own_reasons():
+def test_a_failure_names_only_its_own_reasons_and_a_pass_what_it_rests_on():
     assert verdicts.headline(standing(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails.sanitize
     assert RULES["CC001"].fails.audit in verdicts.headline(samples.audited())
     assert "“banana”" in verdicts.headline(searches.backdoored())
-
-
-@pytest.mark.parametrize(("made", "code"), [(searches.calm, "CC008"), (samples.passed, "CC063")])
-def test_a_pass_says_what_it_rests_on(made, code):
-    assert verdicts.headline(standing(made(), code, level="note")) == RULES[code].passes
-    assert verdicts.headline(standing(made())) != RULES[code].passes
-
-
-def test_a_pass_without_a_search_claims_none():
+    for made, code in ((searches.calm, "CC008"), (samples.passed, "CC063")):
+        assert verdicts.headline(standing(made(), code, level="note")) == RULES[code].passes
+        assert verdicts.headline(standing(made())) != RULES[code].passes
     made = searches.calm()
     searched = verdicts.headline(made)
-    made["measurements"]["search"] = {}
+    made["measurements"]["search"] = {}  # a pass without a search claims none
     assert verdicts.headline(made) != searched
-
-
-def test_every_rule_is_told_in_whole_sentences():
-    for rule in RULES.values():
-        assert all(text.endswith(".") for text in (rule.means, rule.does_not_show, rule.action))
-        assert not rule.passes or (rule.passes[0].isupper() and rule.passes.endswith("."))
 
 
 def test_next_steps_are_those_of_the_findings_worst_first_and_each_once():
@@ -94,13 +82,9 @@ def test_a_search_is_told_by_the_score_that_its_verdict_compares(score, is_told)
     check = looked_for(made, "Unknown")
     assert check.found.startswith("“banana”")
     assert ("score" in check.found, is_told in check.found, "3.5" in check.usual) == (is_told != "", True, True)
-
-
-def test_a_cleaning_is_looked_at_by_the_search_after_it():
-    made = searches.cleaned()
-    suspects = [{"class": "banana", "score": 9.0, "families": ["mask"], "trigger": None}]
-    made |= {"suspects": suspects} | {"before": made["before"] | {"suspects": suspects}}
-    assert "banana" not in looked_for(made, "Unknown").found
+    cleaned = searches.cleaned()
+    cleaned |= {"suspects": made["suspects"]} | {"before": cleaned["before"] | {"suspects": made["suspects"]}}
+    assert "banana" not in looked_for(cleaned, "Unknown").found  # the search after it
     assert "banana" not in looked_for(searches.calm(), "Unknown").found
 
 
@@ -133,14 +117,11 @@ def test_a_policy_is_told_where_it_changed_something_with_the_verdict_without_it
     assert (words != "", "would be fail" in words) == (told, told)
 
 
-def test_limits_count_the_triggers_and_name_the_families():
+def test_limits_count_the_triggers_and_name_the_families_of_every_search():
     assert " 3 " in verdicts.limits(samples.audited())[0]
     for made in (searches.backdoored(), samples.unlearned()):
         assert search.covered(made) in verdicts.limits(made)[0]
     assert verdicts.limits(samples.forgotten())[0] == verdicts.limits(samples.passed())[0]
-
-
-def test_the_families_are_those_of_every_search():
     both = searches.cleaned() | {"training": samples.unlearned()["training"]}
     both["training"]["unlearning"]["rounds"][2]["scores"]["bands"] = None
     words = {name: family.words for name, family in detect.FAMILIES.items()}
@@ -170,14 +151,11 @@ def test_a_search_is_none_where_it_is_empty_and_a_sanitization_has_one_a_side():
         ({"abnormality": None, "outlyingness": None}, []),
     ],
 )
-def test_signs_say_smaller_or_larger_and_nothing_where_nothing_was_compared(change, figures):
+def test_signs_say_smaller_or_larger_and_what_clean_models_need_is_a_range_or_one_size(change, figures):
     told = [words.split()[::2][:2] for words in search.signs(searches.mask() | change)]
     assert [tuple(words) for words in told] == figures
-
-
-def test_what_clean_models_need_is_a_range_and_of_one_clean_model_its_size():
     one = {"median": 0.141, "low": 0.141, "high": 0.141, "n": 1}
-    told = [search.needed(searches.mask() | {"reference": each}) for each in (searches.REFERENCE, one, None)]
+    told = [search.needed(searches.mask() | change | {"reference": each}) for each in (searches.REFERENCE, one, None)]
     assert told == ["9.0 to 14.0 %", "14.1 %", "–"]
 
 
@@ -229,12 +207,18 @@ def test_a_named_trigger_is_paired_with_itself_before_or_with_its_panel_probe():
     assert attack.before is None
 
 
-def test_the_panel_is_sorted_by_the_stronger_side_and_names_both_targets():
+def test_the_panel_is_sorted_by_the_stronger_side_names_both_targets_and_leaves_out_what_neither_has():
     attacks = measures.panel(samples.passed())
     # excess before and after: patch 976/990 and 5/990, stripes 53 and 30, blended 14 and 9
     assert [attack.family for attack in attacks] == ["patch", "stripes", "blended"]
     assert all(name in attacks[0].target for name in ("banana", "lemon"))
     assert attacks[1].target == "zebra"
+    made = samples.passed()
+    for side in ("before", "after"):
+        for probe in made[side]["measurements"]["probes"]:
+            probe["knn_asr"] = None
+    (attack,) = measures.named(made)
+    assert [row.measure.label for row in measures.rows(attack, "asr", "knn_asr")] == [measures.MEASURES["asr"].label]
 
 
 def test_without_a_named_trigger_the_strongest_that_shows_a_suspect_is_shown_in_full():
@@ -249,12 +233,3 @@ def test_without_a_named_trigger_the_strongest_that_shows_a_suspect_is_shown_in_
         assert measures.detailed(made | {"suspects": suspects}) == shown
     made["measurements"]["search"] = {}
     assert measures.detailed(made | {"suspects": []}) == [strongest]
-
-
-def test_measures_that_neither_side_has_are_left_out():
-    made = samples.passed()
-    for side in ("before", "after"):
-        for probe in made[side]["measurements"]["probes"]:
-            probe["knn_asr"] = None
-    (attack,) = measures.named(made)
-    assert [row.measure.label for row in measures.rows(attack, "asr", "knn_asr")] == [measures.MEASURES["asr"].label]
