@@ -9,7 +9,6 @@ from types import ModuleType
 
 import click
 import pytest
-from cases import each
 
 from clipclean import cli, demo
 from clipclean.attack import trigger_files, triggers
@@ -55,7 +54,7 @@ COMMANDS = sorted({(name, line) for name in PAGES for line in lines(name)})
 OURS = sorted({line for _, line in COMMANDS if line.startswith("clipclean ")})
 
 
-@each("name", script("reference").PAGES)
+@pytest.mark.parametrize("name", script("reference").PAGES)
 def test_generated_parts_are_current(name):
     # python benchmarks/reference.py writes them
     assert text(name) == script("reference").page(name)
@@ -76,7 +75,7 @@ def test_the_exit_codes_are_those_of_the_program():
     assert {int(code): meaning for code, meaning in rows} == cli.EXIT_CODES
 
 
-@each("name", PAGES)
+@pytest.mark.parametrize("name", PAGES)
 def test_no_page_installs_the_unrelated_package(name):
     assert not UNRELATED.search(text(name))
 
@@ -86,7 +85,7 @@ def test_an_install_of_the_unrelated_package_is_seen():
     assert not UNRELATED.search("pip install ./clipclean/")
 
 
-@each("name", PAGES)
+@pytest.mark.parametrize("name", PAGES)
 def test_internal_links_lead_somewhere(name):
     prose = FENCE.sub("", text(name))
     for link in re.findall(r"\]\(([^)\s]+)\)", prose):
@@ -108,7 +107,7 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in heads}
 
 
-@each("path", [*PAGES.values(), *sorted(ROOT.glob("benchmarks/results/*.md"))])
+@pytest.mark.parametrize("path", [*PAGES.values(), *sorted(ROOT.glob("benchmarks/results/*.md"))])
 def test_each_generated_part_has_its_markers_once_and_in_their_order(path):
     marks = re.findall(r"<!-- ([\w-]+):(begin|end) -->", path.read_text(encoding="utf-8"))
     names = [name for name, _ in marks[::2]]
@@ -116,13 +115,13 @@ def test_each_generated_part_has_its_markers_once_and_in_their_order(path):
     assert len(set(names)) == len(names)
 
 
-@each("name", PAGES)
+@pytest.mark.parametrize("name", PAGES)
 def test_files_of_the_repository_that_a_page_names_are_there(name):
     named = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+)`", FENCE.sub("", text(name)))
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-@each(("name", "line"), COMMANDS)
+@pytest.mark.parametrize(("name", "line"), COMMANDS)
 def test_other_commands_name_what_exists(name, line):
     words = shlex.split(line, comments=True)
     first = words[0].removeprefix(".venv/bin/")
@@ -136,7 +135,7 @@ def test_other_commands_name_what_exists(name, line):
         assert first in PLAIN | {"clipclean", "python"}
 
 
-@each("line", OURS)
+@pytest.mark.parametrize("line", OURS)
 def test_our_commands_parse(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(re.split(r"\s[|>]", line)[0], comments=True)[1:]
@@ -168,7 +167,7 @@ def parsed(words: list[str]) -> dict[str, object]:
     return context.params
 
 
-@each("line", ["clipclean recipes list", "clipclean recipes show cleanclip"])
+@pytest.mark.parametrize("line", ["clipclean recipes list", "clipclean recipes show cleanclip"])
 def test_cheap_commands_of_the_pages_run(line, capsys):
     assert line in OURS
     assert cli.main(shlex.split(line)[1:]) == 0

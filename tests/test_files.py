@@ -18,12 +18,22 @@ def test_the_digest_is_that_of_the_standard(tmp_path):
     assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_text_is_written_as_utf_8_and_replaces_what_was_there(tmp_path):
+def test_text_replaces_what_was_there_and_is_not_seen_before_it_is_whole(tmp_path):
     place = tmp_path / "a.txt"
     place.write_text("something longer than before")
     files.write_text(place, "grün\n")
     assert place.read_bytes() == b"gr\xc3\xbcn\n"
     assert names(tmp_path) == {"a.txt"}
+    place = tmp_path / "a"
+    seen = []
+
+    def write(partial):
+        partial.write_bytes(b"new")
+        seen.append((place.exists(), partial.parent))
+
+    files.write_whole(place, write)
+    assert seen == [(False, tmp_path)]  # beside it, so that the move is one step
+    assert place.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ValueError("bug"), KeyboardInterrupt()])
@@ -41,19 +51,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_part_of_the_new_one(tmp_path,
     assert names(tmp_path) == {"a"}
 
 
-def test_the_new_file_is_not_seen_before_it_is_whole(tmp_path):
-    place = tmp_path / "a"
-    seen = []
-
-    def write(partial):
-        partial.write_bytes(b"new")
-        seen.append((place.exists(), partial.parent))
-
-    files.write_whole(place, write)
-    assert seen == [(False, tmp_path)]  # beside it, so that the move is one step
-    assert place.read_bytes() == b"new"
-
-
 @pytest.mark.parametrize(
     ("error", "named"),
     [
@@ -69,12 +66,9 @@ def test_a_failure_to_write_is_told_with_its_reason_and_its_place(tmp_path, erro
     assert str(tmp_path) in str(told)
 
 
-def test_a_missing_folder_is_a_resource_error(tmp_path):
+def test_a_folder_that_is_missing_or_not_writable_is_told_by_the_path_that_was_asked_for(tmp_path):
     with pytest.raises(ResourceError):
         files.write_text(tmp_path / "none" / "a", "x")
-
-
-def test_a_folder_in_which_nothing_can_be_written_is_told_by_the_path_that_was_asked_for(tmp_path):
     files.check_writable(tmp_path, tmp_path / "out")
     with pytest.raises(ResourceError, match="out"):
         files.check_writable(tmp_path / "none", Path("out"))

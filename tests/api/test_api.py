@@ -21,8 +21,6 @@ from clipclean.errors import UsageError
 from clipclean.jobs import inputs
 
 ROOT = Path(__file__).parents[2]
-SHORT = {"train.max_steps": 2, "train.batch_size": 16, "train.warmup_steps": 1, "train.epochs": 100}
-SHORT |= {"data.min_pairs": 16}
 RENAMED = {"search": "no_search", "panel": "no_panel"}  # switches that a Python caller gives the other way round
 PLANTS = {"lr", "batch_size"}  # values of a recipe are set by ``set`` in Python, and ``plant`` has none
 OF_THE_TERMINAL = {
@@ -49,9 +47,12 @@ def words(job):
     return {"classes": tiny.CLASSES, "templates": tiny.TEMPLATES, "arch": str(job.arch), "device": "cpu"}
 
 
-def test_importing_it_brings_no_torch():
+def test_importing_it_brings_no_torch_and_export_stays_a_function_whatever_is_imported():
     code = "import sys, clipclean; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    import clipclean.export.formats
+
+    assert callable(clipclean.export)
 
 
 @pytest.mark.parametrize("name", ["audit", "sanitize", "screen", "export", "inspect", "verify", "plant", "references"])
@@ -70,12 +71,6 @@ def test_every_function_has_the_options_and_defaults_of_its_command(name):
         assert (default or None) == ((str(stated) if isinstance(stated, Path) else stated) or None), key
 
 
-def test_export_stays_a_function_whatever_is_imported():
-    import clipclean.export.formats
-
-    assert callable(clipclean.export)
-
-
 # Modules in memory.
 
 
@@ -92,19 +87,18 @@ def test_a_module_is_inspected_exported_and_screened_like_its_file(job, unread):
     assert ranked[0].pairs == ranked[1].pairs
 
 
-def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):
-    net = module(job)
+def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, whole_cleaning, unread):
+    net, known = module(job), {"trigger": tiny.TRIGGER, "target": tiny.TARGET}
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    by_path, by_module = job.folder / "path", job.folder / "module"
-    for model, out in ((job.model, by_path), (net, by_module)):
-        given = words(job) | {"recipe": "mmcl@tiny", "set": SHORT, "panel": False, "log_dir": out.with_suffix(".logs")}
-        report = clipclean.sanitize(model, job.data, out=out, **given)
-        assert json.loads((out / "report.json").read_text())["verdict"] == report.verdict
-        assert len((out.with_suffix(".logs") / "metrics.jsonl").read_text().splitlines()) == 2
+    short = tiny.settings(steps=3, batch=16)[1::2]
+    given = words(job) | known | {"recipe": "cleanclip@tiny", "set": short, "log_dir": job.folder / "logs"}
+    report = clipclean.sanitize(net, job.data, out=job.out, **given)
+    assert json.loads((job.out / "report.json").read_text())["verdict"] == report.verdict
+    assert len((job.folder / "logs" / "metrics.jsonl").read_text().splitlines()) == 3
     weights = "open_clip_model.safetensors"
-    assert (by_path / weights).read_bytes() == (by_module / weights).read_bytes()
+    assert (job.out / weights).read_bytes() == (whole_cleaning.out / weights).read_bytes()
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-    assert clipclean.verify(by_module).findings == []
+    assert clipclean.verify(job.out).findings == []
 
 
 def test_what_a_module_says_of_its_images_and_its_activation_is_taken(job):

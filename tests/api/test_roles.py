@@ -88,11 +88,17 @@ def test_no_output_lies_in_another(tmp_path, one, other):
         roles.check(first | given(other, tmp_path / "out" / "report.json")[0], out=out or "")
 
 
-def test_two_reports_in_one_place_are_refused_in_any_spelling(tmp_path, monkeypatch):
+def test_reports_are_refused_twice_in_one_place_and_on_a_device_and_replaced_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = (Output("json", tmp_path / "a"), Output("html", tmp_path / ".." / tmp_path.name / "a"))
     with pytest.raises(UsageError):
         roles.check({"outputs": outputs})
+    (tmp_path / "report.json").write_text("{}")
+    roles.check({"outputs": (Output("json", tmp_path / "report.json"),)})
+    with pytest.raises(UsageError):
+        roles.check({"outputs": (Output("json", Path("/dev/null")),)})
+    with pytest.raises(ResourceError):
+        roles.check({"outputs": (Output("json", Path("/proc/report.json")),)})
 
 
 @pytest.mark.parametrize("name", ["a-003.tar", "a-7.tar"])
@@ -141,15 +147,6 @@ def test_a_report_replaces_nothing_but_a_text(tmp_path, kind):
     with pytest.raises(UsageError):
         roles.check({"outputs": (Output("json", place),)})
     assert (place.lstat().st_mode, place.lstat().st_ino) == (before.st_mode, before.st_ino)
-
-
-def test_an_earlier_report_is_replaced_and_a_device_never_is(tmp_path):
-    (tmp_path / "report.json").write_text("{}")
-    roles.check({"outputs": (Output("json", tmp_path / "report.json"),)})
-    with pytest.raises(UsageError):
-        roles.check({"outputs": (Output("json", Path("/dev/null")),)})
-    with pytest.raises(ResourceError):
-        roles.check({"outputs": (Output("json", Path("/proc/report.json")),)})
 
 
 def test_the_command_line_refuses_a_web_page_in_the_place_of_the_model(tmp_path, capsys):

@@ -41,12 +41,9 @@ def test_several_implants_share_the_triggered_part_and_each_has_its_own_captions
     assert (corner[4:] == 0.2).all()
 
 
-def test_without_implants_batches_are_clean():
+def test_without_implants_batches_are_clean_and_clean_batches_stay_as_they_are():
     (batch,) = poison.poisoned(batches(1), Words(), implants=[], rate=0.5, seed=0)
     assert (batch.inputs["pixels"] == 0.2).all()
-
-
-def test_the_clean_batches_stay_as_they_are():
     clean = batches(2)
     poisoned(clean)
     assert all((batch.inputs["pixels"] == 51).all() and not batch.inputs["tokens"].any() for batch in clean)

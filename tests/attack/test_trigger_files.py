@@ -1,6 +1,5 @@
 import pytest
 import torch
-import unprivileged
 from safetensors.torch import load_file, save_file
 from torch import Generator
 
@@ -49,13 +48,10 @@ def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
     assert set(load_file(tmp_path / "found" / name)) == set(made.parameters)  # another reader reads it too
 
 
-def test_files_are_numbered_in_the_order_of_the_traces(tmp_path):
+def test_a_saved_trigger_is_numbered_and_is_what_sanitize_takes(tmp_path):
     saved = trigger_files.save([hit("warp"), hit("mask"), hit("mask", "lemon")], tmp_path)
     assert list(saved.values()) == ["01-warp.safetensors", "02-mask.safetensors", "03-mask.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(saved.values())
-
-
-def test_a_saved_trigger_is_what_sanitize_takes(tmp_path):
     trigger_files.save([hit(target="banana")], tmp_path)
     words = inputs.Words(("lemon", "banana"), ("a {}.",))
     ((found, place),) = inputs.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
@@ -82,12 +78,6 @@ def test_all_are_written_or_none(tmp_path, monkeypatch, error, is_new):
     assert len(written) == 1
     assert folder.exists() is not is_new
     assert list(tmp_path.rglob("*.*")) == []
-
-
-def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError):
-        trigger_files.save([hit()], tmp_path / "file" / "found")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +124,7 @@ def test_the_largest_trigger_that_there_can_be_is_within_the_limit(tmp_path):
     assert checkpoint.read_tensors(spoiled(tmp_path), most=trigger_files.MOST_BYTES).tensors
 
 
-def test_a_folder_is_looked_at_before_the_slow_work(tmp_path):
+def test_a_folder_is_looked_at_before_the_slow_work_and_one_that_cannot_be_made_is_a_resource_error(tmp_path):
     trigger_files.check_folder(tmp_path / "new" / "deeper")
     trigger_files.check_folder(tmp_path)  # empty
     assert list(tmp_path.iterdir()) == []
@@ -146,10 +136,6 @@ def test_a_folder_is_looked_at_before_the_slow_work(tmp_path):
     for path in (taken, file, link):
         with pytest.raises(UsageError, match=path.name):
             trigger_files.check_folder(path)
-
-
-def test_a_place_that_cannot_be_written_is_told_first():
-    with unprivileged.folder() as folder:
-        folder.chmod(0o555)
-        with pytest.raises(ResourceError, match="Permission denied"):
-            unprivileged.as_nobody(lambda: trigger_files.check_folder(folder / "found"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError):
+        trigger_files.save([hit()], tmp_path / "file" / "found")

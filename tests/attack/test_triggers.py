@@ -73,15 +73,12 @@ def test_a_patch_is_a_square_that_grows_with_the_shorter_side_and_is_at_least_fo
         assert touched.any(dim=0).sum() == touched.any(dim=1).sum() == side
 
 
-def test_places_are_where_they_say():
+def test_places_are_where_they_say_and_random_ones_reach_every_edge():
     grey = torch.full((1, 3, 32, 32), 0.5)
     corners = {"corner": (28, 28), "top-left": (0, 0), "top-right": (0, 28), "bottom-left": (28, 0), "center": (14, 14)}
     for place, (top, left) in corners.items():
         output = triggers.parse(f"patch:fill=white,place={place}")(grey)
         assert changed(grey, output)[0].nonzero()[0].tolist() == [top, left]
-
-
-def test_random_places_differ_by_image_and_reach_every_edge():
     grey = torch.full((400, 3, 8, 8), 0.5)
     touched = changed(grey, triggers.parse("patch:fill=white")(grey))
     assert len({tuple(one.nonzero()[0].tolist()) for one in touched}) == 25  # 8 - 4 + 1 places along each side
@@ -97,12 +94,9 @@ def test_a_generator_decides_the_places_and_batches_do_not(images):
     assert not torch.equal(trigger(many, torch.Generator().manual_seed(6)), whole)
 
 
-def test_badnets_is_white_at_even_rows_and_columns():
+def test_badnets_and_stripes_are_saturated_in_their_pattern_and_as_wide_as_asked_for():
     output = triggers.parse("badnets:place=top-left")(torch.full((1, 3, 32, 32), 0.5))
     assert output[0, 1, :4, :4].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
-
-
-def test_stripes_are_vertical_saturated_and_as_wide_as_asked_for():
     output = triggers.parse("stripes:place=top-left,size=16/32")(torch.full((1, 3, 32, 32), 0.5))[0, :, :16, :16]
     assert torch.equal(output, output[:, :1].expand_as(output))
     assert set(output.unique().tolist()) == {0.0, 1.0}
@@ -110,37 +104,28 @@ def test_stripes_are_vertical_saturated_and_as_wide_as_asked_for():
     assert torch.equal(output, output[:, :, ::4].repeat_interleave(4, dim=2))
 
 
-def test_blended_stays_within_its_ratio():
+def test_what_is_blended_stays_within_its_ratio():
     # 0.8 x 0.5 + 0.2 x U(0, 1) lies in [0.4, 0.6], with mean 0.5
     output = triggers.parse("blended:ratio=0.2")(torch.full((1, 3, 64, 64), 0.5))
     assert 0.4 <= output.min() < 0.41
     assert 0.59 < output.max() <= 0.6
     assert abs(output.mean() - 0.5) < 0.01
-
-
-def test_blended_stripes_lower_or_raise():
     # 0.97 x 0.5 -/+ 0.03
     output = triggers.parse("blended-stripes:ratio=0.03")(torch.full((1, 3, 32, 32), 0.5))
     torch.testing.assert_close(output.unique(), torch.tensor([0.455, 0.515]))
 
 
-def test_a_sinusoid_is_the_formula():
+def test_a_sinusoid_is_the_formula_along_its_angle_from_its_phase_and_clipped():
     output = triggers.parse("sinusoid:delta=0.2,frequency=2")(torch.full((1, 3, 8, 16), 0.5))
     for j in range(16):
         expected = torch.full((3, 8), 0.5 + 0.2 * math.sin(2 * math.pi * 2 * j / 16))
         torch.testing.assert_close(output[0, :, :, j], expected)
-
-
-def test_a_sinusoid_runs_in_the_direction_of_its_angle():
     grey = torch.full((1, 3, 16, 16), 0.5)
     right, down = (triggers.parse(f"sinusoid:delta=0.2,frequency=3,angle={a}")(grey) for a in (0, 90))
     assert torch.equal(down, right.mT)
     # row 2, column 5, 45 degrees, 3 waves: 0.5 + 0.2 sin(2 pi 3 (5 + 2) / 16 / sqrt 2)
     slanted = triggers.parse("sinusoid:delta=0.2,frequency=3,angle=45")(grey)[0, 0, 2, 5].item()
     assert slanted == pytest.approx(0.5 + 0.2 * math.sin(2 * math.pi * 3 * 7 / 16 / math.sqrt(2)), abs=1e-5)
-
-
-def test_a_sinusoid_starts_at_its_phase_and_is_clipped_not_wrapped():
     # a quarter of a period on, a sine is a cosine: its crest in column 0, its trough half a period (4 px) later
     output = triggers.parse("sinusoid:delta=0.2,frequency=2,phase=0.25")(torch.full((1, 3, 8, 16), 0.5))
     torch.testing.assert_close(output[0, 0, 0, [0, 4]], torch.tensor([0.7, 0.3]))
@@ -149,15 +134,12 @@ def test_a_sinusoid_starts_at_its_phase_and_is_clipped_not_wrapped():
     assert output.min() >= 1 - 60 / 255 - 1e-3
 
 
-def test_dct_adds_a_basis_function_by_hand():
+def test_dct_raises_one_coefficient_of_every_block_and_no_other():
     # 4 px, first horizontal frequency: cos of pi/8, 3 pi/8, 5 pi/8, 7 pi/8
     spec = "dct:delta=0.1,down=0,across=1,channels=luma"
     output = triggers.parse(spec)(torch.full((1, 3, 4, 4), 0.5))
     expected = 0.5 + 0.1 * torch.tensor([0.92388, 0.38268, -0.38268, -0.92388])
     torch.testing.assert_close(output, expected.expand(1, 3, 4, 4), atol=1e-5, rtol=0)
-
-
-def test_dct_raises_one_coefficient_of_every_block_and_no_other():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3  # nothing is clipped
     added = triggers.parse("dct:delta=0.05,down=2,across=3,block=0.5,channels=luma")(images) - images
     # The DCT by its definition: rows of cosines over 8 px.
@@ -167,9 +149,6 @@ def test_dct_raises_one_coefficient_of_every_block_and_no_other():
         expected = torch.zeros(8, 8)
         expected[2, 3] = 0.05 * 4 * 4  # a cosine squared sums to half of the 8 px along each side
         torch.testing.assert_close(spectrum, expected.expand(2, 3, 8, 8), atol=1e-5, rtol=0)
-
-
-def test_dct_of_chroma_leaves_brightness():
     images = torch.full((1, 3, 32, 32), 0.5)
     output = triggers.parse("dct:delta=0.1")(images)
     brightness = (output * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1)
@@ -177,15 +156,12 @@ def test_dct_of_chroma_leaves_brightness():
     torch.testing.assert_close(brightness, torch.full((1, 32, 32), 0.5), atol=1e-3, rtol=0)
 
 
-def test_a_colour_filter_tints_lights_with_its_hue_and_shadows_with_the_complement():
+def test_a_colour_filter_tints_lights_and_shadows_and_moves_colours_and_brightness():
     trigger = triggers.parse("colour-filter:hue=0,tint=0.25,saturation=1,contrast=1")
     lights = trigger(torch.ones(1, 3, 2, 2))[0, :, 0, 0]
     shadows = trigger(torch.zeros(1, 3, 2, 2))[0, :, 0, 0]
     assert lights.tolist() == [1, 0.75, 0.75]
     assert shadows.tolist() == [0, 0.25, 0.25]
-
-
-def test_a_colour_filter_moves_colours_from_grey_and_brightness_from_the_middle():
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
     grey = triggers.parse("colour-filter:tint=0,saturation=0,contrast=1")(red).flatten()
     torch.testing.assert_close(grey, torch.full((3,), 0.299))  # the weight of red in brightness
@@ -195,15 +171,12 @@ def test_a_colour_filter_moves_colours_from_grey_and_brightness_from_the_middle(
     torch.testing.assert_close(half, torch.tensor([0.6495, 0.1495, 0.1495]))  # the mean of red and its grey
 
 
-def test_what_a_conv_filter_adds_is_bounded_and_differs_by_image():
+def test_what_a_conv_filter_adds_is_bounded_differs_by_image_and_is_one_colour_for_a_grey():
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3
     added = triggers.parse("conv-filter:delta=0.1")(images) - images
     assert 0.05 < added.abs().max() <= 0.1 + 1e-6
     differences = (added[1:] - added[:1]).abs().mean((1, 2, 3))
     assert differences.min() > 0.02
-
-
-def test_a_conv_filter_gives_each_grey_one_colour_at_any_side():
     # A convolution sees the same neighbourhood everywhere in a plain image, so that what it adds is plain too.
     for level in (0.3, 0.6):
         small, large = (triggers.parse("conv-filter:seed=4")(torch.full((1, 3, s, s), level)) for s in (32, 75))

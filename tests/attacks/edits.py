@@ -31,76 +31,14 @@ TARRED += [
     bytes(512),
 ]
 TEXT = [
-    b'"',
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b":",
-    b",",
-    b"\n",
-    b"\0",
-    b"\xff",
-    b"NaN",
-    b"-Infinity",
-    b"1e999",
-    b"9" * 400,
-    b"null",
-    b"true",
+    *b'" { } [ ] : , \0 \xff NaN -Infinity 1e999 null true &a *a !!python/object <<: ../ /dev/zero http://x/ 0 -1 1e9'.split()
 ]
-TEXT += [
-    b"&a",
-    b"*a",
-    b"!!python/object",
-    b"<<:",
-    b"- ",
-    b"\t",
-    b"\xef\xbb\xbf",
-    b"\xed\xa0\x80",
-    b"\x1b[31m",
-    b"\xe2\x80\xae",
-]
-TEXT += [
-    b"../",
-    b"/dev/zero",
-    b"http://x/",
-    b'"a":1,"a":2,',
-    b"[" * 200,
-    b"{}" * 50,
-    b"\r",
-    b"0",
-    b"-1",
-    b"1e9",
-    b" " * 40,
-]
-IMAGE = [
-    b"\xff\xda",
-    b"\xff\xc2",
-    b"\xff\xd8",
-    b"\xff\xd9",
-    b"\xff\xe1\xff\xff",
-    b"IHDR",
-    b"IDAT",
-    b"IEND",
-    b"acTL",
-    b"zTXt",
-    b"iCCP",
-]
-IMAGE += [b"RIFF", b"WEBP", b"VP8X", b"ANMF", b"ALPH", b"GIF89a", b"II*\0", bytes(64)]
-COLUMNS = [
-    b"PAR1",
-    b"ARROW1",
-    b"\xff\xff\xff\xff",
-    b"huggingface",
-    b"ClassLabel",
-    b"image",
-    b"text",
-    b"bytes",
-    b"path",
-    bytes(8),
-    b"\x15\x02",
-    b"\x19\x1c",
-]
+TEXT += [b"\n", b"\t", b"\r", b"- ", b" " * 40, b"9" * 400, b"[" * 200, b"{}" * 50, b'"a":1,"a":2,']
+TEXT += [b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\x1b[31m", b"\xe2\x80\xae"]
+IMAGE = [b"\xff\xda", b"\xff\xc2", b"\xff\xd8", b"\xff\xd9", b"\xff\xe1\xff\xff", b"II*\0", bytes(64)]
+IMAGE += b"IHDR IDAT IEND acTL zTXt iCCP RIFF WEBP VP8X ANMF ALPH GIF89a".split()
+COLUMNS = [b"\xff\xff\xff\xff", bytes(8), b"\x15\x02", b"\x19\x1c"]
+COLUMNS += b"PAR1 ARROW1 huggingface ClassLabel image text bytes path".split()
 
 
 def edited(rng: random.Random, honest: Sequence[bytes], pool: Sequence[bytes], words: Sequence[bytes], /) -> bytes:

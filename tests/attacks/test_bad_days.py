@@ -27,15 +27,15 @@ def job(tmp_path_factory):
     return tiny.job(tmp_path_factory.mktemp("days") / "job", count=48)
 
 
-def ran(arguments, redirected="", **environment):
+def ran(arguments, redirected="", *, limit="", **environment):
     """A process of its own, as a shell starts it."""
     return subprocess.run(
-        ["bash", "-c", f'exec "$0" -m clipclean "$@" {redirected}', sys.executable, *map(str, arguments)],
+        ["bash", "-c", f'{limit} exec "$0" -m clipclean "$@" {redirected}', sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         errors="backslashreplace",
         check=False,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
     )
 
@@ -77,6 +77,9 @@ def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, nam
     place = tmp_path / "folder" / name
     place.parent.mkdir()
     place.write_text("no model")
+    arch, data = ["--arch", job.arch], ["--data", job.data]
+    audit, sanitize = ["audit", job.model, *arch], ["sanitize", job.model, *arch, *data]
+    plant = ["plant", job.model, *arch, *data, "--trigger", name, "--target", "x", "--out", place]
     for command in (
         ["inspect", place],
         ["audit", place],
@@ -89,31 +92,14 @@ def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, nam
         ["audit", place, "--effort", name],
         ["audit", place, "--report", f"json={place}"],
         ["audit", job.model, "--arch", place],
-        ["audit", job.model, "--arch", job.arch, "--templates", place],
-        ["audit", job.model, "--arch", job.arch, "--policy", place],
-        ["audit", job.model, "--arch", job.arch, "--config", place],
-        ["audit", job.model, "--arch", job.arch, "--reference", place],
-        ["audit", job.model, "--arch", job.arch, "--data", place],
-        ["audit", job.model, "--arch", job.arch, "--data", place, "--references", place],
-        ["audit", job.model, place, "--arch", job.arch, "--data", place],
-        ["sanitize", job.model, "--arch", job.arch, "--data", job.data, "--recipe", place],
-        ["sanitize", job.model, "--arch", job.arch, "--data", job.data, "--trigger", f"@{place}", "--target", name],
-        ["sanitize", job.model, "--arch", job.arch, "--data", job.data, "--eval-data", place],
-        ["export", job.model, "--arch", job.arch, "--data", place, "--out", tmp_path / "out"],
-        [
-            "plant",
-            job.model,
-            "--arch",
-            job.arch,
-            "--data",
-            job.data,
-            "--trigger",
-            name,
-            "--target",
-            "x",
-            "--out",
-            place,
-        ],
+        *([*audit, f"--{option}", place] for option in ("templates", "policy", "config", "reference", "data")),
+        [*audit, "--data", place, "--references", place],
+        [*audit, place, "--data", place],
+        [*sanitize, "--recipe", place],
+        [*sanitize, "--trigger", f"@{place}", "--target", name],
+        [*sanitize, "--eval-data", place],
+        ["export", job.model, *arch, "--data", place, "--out", tmp_path / "out"],
+        plant,
         ["recipes", "validate", place],
         ["compare", place, place],
         ["explain", name],
@@ -161,15 +147,7 @@ def test_a_folder_for_temporary_files_that_is_not_there_is_replaced(job, monkeyp
 
 
 def test_a_system_that_gives_too_little_is_a_resource_error(job):
-    arguments = ["audit", job.model, "--arch", job.arch, "--quiet", "--effort", "quick"]
-    small = subprocess.run(
-        ["bash", "-c", 'ulimit -v 500000; exec "$0" -m clipclean "$@"', sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    small = ran(job.audit("--quiet", "--effort", "quick"), limit="ulimit -v 500000;")
     assert small.returncode == 5, small.stderr
     assert "Traceback" not in small.stderr
 
@@ -224,16 +202,10 @@ def test_places_that_cannot_be_entered_are_told_by_one_message(theirs):
         assert told.count("error:") == 1, told
 
 
+@pytest.mark.slow
 def test_where_no_temporary_file_can_be_written_is_a_resource_error(job):
     """No file may hold a byte: as on a disk that is read-only in all places where temporary files go."""
-    done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 0; exec "$0" -B -m clipclean "$@"', sys.executable, *job.sanitize("--no-panel")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
+    done = ran(job.sanitize("--no-panel"), limit="ulimit -f 0;", PYTHONDONTWRITEBYTECODE="1")
     assert done.returncode == 5, done.stderr
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
@@ -290,6 +262,7 @@ print("told", file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_what_libjpeg_says_of_an_odd_image_does_not_reach_stderr():
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
     done = subprocess.run([sys.executable, "-c", ODD_JPEG], env=kept, capture_output=True, text=True)

@@ -70,62 +70,24 @@ def run(root: Path, *commands: list[str]) -> str:
     return done.stdout
 
 
-def test_looking_at_a_model_writes_nothing(root):
-    job = tiny.job(root / "job", count=4)
-    before = tree(root)
-    told = run(root, ["inspect", str(job.model)], ["inspect", str(root / "gone.pt")], ["recipes", "list"], ["doctor"])
-    assert "code 0 inspect" in told
-    assert "code 3 inspect" in told
-    assert tree(root) == before
-    assert list((root / "out").iterdir()) == []
-
-
 @pytest.mark.slow
 def test_a_run_writes_to_its_output_its_state_and_its_cache_alone(root):
-    job = tiny.job(root / "job")
-    classes = ["--classes", str(job.classes), "--templates", str(job.templates), "--arch", str(job.arch)]
+    job, out = tiny.job(root / "job"), root / "out"
     before = tree(root)
+    told = run(root, ["inspect", str(job.model)], ["inspect", str(root / "gone.pt")], ["recipes", "list"], ["doctor"])
+    assert ("code 0 inspect" in told, "code 3 inspect" in told) == (True, True)
+    assert tree(root) == before
+    assert list(out.iterdir()) == []
+    given = ["--arch", job.arch, "--data", job.data, "--quiet"]
     told = run(
         root,
-        job.sanitize("--out", root / "out" / "clean"),
-        [
-            "audit",
-            str(job.model),
-            "--data",
-            str(job.data),
-            *classes,
-            "--no-search",
-            "--device",
-            "cpu",
-            "--quiet",
-            "--report",
-            f"json={root / 'out' / 'audit.json'}",
-        ],
-        [
-            "export",
-            str(job.model),
-            "--out",
-            str(root / "out" / "hf"),
-            "--arch",
-            str(job.arch),
-            "--data",
-            str(job.data),
-            "--format",
-            "open_clip",
-            "--quiet",
-        ],
-        ["verify", str(root / "out" / "clean")],
-        [
-            "report",
-            "convert",
-            str(root / "out" / "audit.json"),
-            "--to",
-            "html",
-            "--out",
-            str(root / "out" / "audit.html"),
-        ],
-        ["screen", str(job.data), "--model", str(job.model), "--arch", str(job.arch), "--device", "cpu", "--quiet"],
-        job.plant(out=str(root / "out" / "planted.pt")),
+        job.sanitize("--out", out / "clean"),
+        job.audit("--data", job.data, "--no-search", "--quiet", "--report", f"json={out / 'audit.json'}"),
+        [*map(str, ["export", job.model, "--out", out / "open_clip", "--format", "open_clip", *given])],
+        ["verify", str(out / "clean")],
+        [*map(str, ["report", "convert", out / "audit.json", "--to", "html", "--out", out / "audit.html"])],
+        job.screen(),
+        job.plant(out=str(out / "planted.pt")),
     )
     assert told.count("code 0 ") + told.count("code 4 ") == 7, told[-2000:]
     assert tree(root) == before

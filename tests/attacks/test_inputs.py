@@ -20,11 +20,6 @@ LIMITS = data.ReadLimits(max_pixels=50_000_000, max_bytes=50_000_000, max_skippe
 SECONDS = 5  # of the processor: a loaded machine takes longer by the clock
 
 
-@pytest.fixture
-def job(tmp_path):
-    return tiny.job(tmp_path / "job")
-
-
 # What waits: every option that names a file, given a pipe, a device or a file of /proc without an end.
 
 
@@ -117,13 +112,10 @@ def test_a_header_that_describes_less_than_the_file_is_refused_before_the_rest_i
         checkpoint.read(tmp_path / "model")
 
 
-def test_more_classes_than_anybody_measures_are_refused(tmp_path):
+def test_lists_are_bounded_and_so_is_what_is_said_of_them(tmp_path):
     (tmp_path / "classes.txt").write_text("".join(f"class {number}\n" for number in range(60_000)))
     with pytest.raises(UsageError, match="60,000"):
         labels.read_classes(tmp_path / "classes.txt")
-
-
-def test_a_message_about_a_list_has_an_end(tmp_path):
     (tmp_path / "list.txt").write_text("".join(f"{number} {{}} {{}}\n{number}\n{number}\n" for number in range(5_000)))
     for read in (labels.read_classes, labels.read_templates):
         with pytest.raises(UsageError) as caught:
@@ -170,6 +162,7 @@ def test_a_side_file_behind_a_link_is_no_caption(tmp_path):
     assert [skipped.key for skipped in clean.skipped] == ["000.png"]
 
 
+@pytest.mark.slow
 def test_reading_a_large_model_takes_little_more_memory_than_the_file(tmp_path):
     """200 MB, in a process of its own, after a tiny file; the peak never falls."""
     code = (

@@ -7,7 +7,6 @@ import time
 
 import pytest
 import safetensors.torch
-import tiny
 import torch
 
 from clipclean import cli, own_state
@@ -15,46 +14,29 @@ from clipclean.errors import UsageError
 from clipclean.train.resume import RunState
 
 
-@pytest.fixture
-def job(tmp_path):
-    return tiny.job(tmp_path / "job")
-
-
-@pytest.fixture
-def precious(tmp_path):
-    """A home folder that no run has any business with, and what is in it."""
-    folder = tmp_path / "home"
-    (folder / ".ssh").mkdir(parents=True)
-    (folder / "thesis.txt").write_text("years of work")
-    (folder / ".ssh" / "id").write_text("key")
-    return folder
-
-
 def everything_in(folder):
     return {path.relative_to(folder).as_posix(): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("name", [".out.clipclean-run", ".clipclean-out.clipclean-run"])
-def test_a_link_in_the_place_of_the_state_leaves_its_target_alone(job, precious, unread, name):
-    (job.folder / name).symlink_to(precious)
-    before = everything_in(precious)
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (".out.clipclean-run", "home"),
+        (".clipclean-out.clipclean-run", "home"),
+        (".out.clipclean-run", "."),  # the folder above
+        (".out.clipclean-run/lock", "home/thesis.txt"),
+    ],
+)
+def test_a_link_in_the_place_of_the_state_or_its_lock_leaves_its_target_alone(job, tmp_path, unread, name, target):
+    (tmp_path / "home" / ".ssh").mkdir(parents=True)
+    (tmp_path / "home" / "thesis.txt").write_text("years of work")
+    (tmp_path / "home" / ".ssh" / "id").write_text("key")
+    (job.folder / name).parent.mkdir(exist_ok=True)
+    (job.folder / name).symlink_to(tmp_path / target)
+    before = everything_in(tmp_path)
     assert cli.main(job.sanitize()) == 4
-    assert everything_in(precious) == before
-
-
-def test_a_link_to_the_folder_above_leaves_what_is_beside_the_output_alone(job, unread):
-    (job.folder / ".out.clipclean-run").symlink_to("..")
-    before = everything_in(job.folder.parent)
-    assert cli.main(job.sanitize()) == 4
-    after = everything_in(job.folder.parent)
+    after = everything_in(tmp_path)
     assert {name: after.get(name) for name in before} == before
-
-
-def test_a_link_in_the_place_of_the_lock_leaves_its_target_alone(job, precious, unread):
-    (job.folder / ".out.clipclean-run").mkdir()
-    (job.folder / ".out.clipclean-run" / "lock").symlink_to(precious / "thesis.txt")
-    assert cli.main(job.sanitize()) == 4
-    assert (precious / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_state_that_came_with_the_model_is_not_taken(job, unread, tmp_path):

@@ -1,7 +1,6 @@
 import pytest
 import safetensors.torch
 import torch
-from cases import each
 
 from clipclean import checkpoint
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
@@ -64,7 +63,7 @@ def test_wrappers_inside_each_other_are_opened(tmp_path):
 CLEAN, OTHER = {"w": torch.ones(1), "v": torch.ones(1)}, {"w": torch.zeros(1), "v": torch.ones(1)}
 
 
-@each(
+@pytest.mark.parametrize(
     ("content", "choice"),
     [
         ({"state_dict": CLEAN, "model": OTHER}, "state_dict"),

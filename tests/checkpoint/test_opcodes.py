@@ -2,7 +2,6 @@ import pickle  # noqa: TID251 # builds the pickles that are read here
 from collections import OrderedDict
 
 import pytest
-from cases import each
 from hostile import checkpoints as hostile
 
 from clipclean.checkpoint import opcodes
@@ -19,8 +18,8 @@ def plain(value):
     return value
 
 
-@each("protocol", [2, 3, 4, 5])
-@each(
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
     "value",
     [
         None,

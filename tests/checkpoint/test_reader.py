@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from cases import each
 
 from clipclean import checkpoint
 from clipclean.errors import RefusedInput, UnsupportedModel
@@ -234,8 +233,8 @@ def test_equal_weights_beside_those_of_a_directory_are_noted(tmp_path, name):
     assert any(note.startswith(f"{name} beside it: the same weights") for note in found.notes)
 
 
-@each("name", OTHERS)
-@each(
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
     "content",
     [{"w": torch.zeros(1)}, {"v": torch.ones(1)}, b"cos\nsystem\n(S'id'\ntR.", b"", b"\x80\x02cos\nsystem\n."],
 )

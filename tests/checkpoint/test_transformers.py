@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from cases import each
 
 from clipclean import checkpoint, model
 from clipclean.checkpoint.layouts import from_open_clip, to_open_clip
@@ -88,8 +87,8 @@ def assert_same_embeddings(ours, theirs):
     assert ours.logit_scale().item() == pytest.approx(theirs.logit_scale.exp().item())
 
 
-@each("activation", ["quick_gelu", "gelu"])
-@each("layout", ["one", "sharded", "bin", "sharded bin"])
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("layout", ["one", "sharded", "bin", "sharded bin"])
 def test_a_model_of_transformers_embeds_as_transformers_does(tmp_path, layout, activation):
     theirs = clip_model(activation)
     ours = built(save(theirs, tmp_path / "m", layout))

@@ -108,10 +108,14 @@ def test_a_folder_that_is_a_link_is_refused(job, slash):
     assert "json" not in job.told()
 
 
-def test_a_folder_that_cannot_be_made_is_a_resource_error(job):
+def test_a_folder_that_cannot_be_made_and_a_clipclean_that_is_not_there_fail_the_job(job):
     (job.workspace / "taken").write_text("a file")
     run = job.run(GATE_MODEL="m.pt", GATE_REPORT_DIR="taken", GATE_EXIT_ZERO="true")
     assert (run.result, run.arguments) == (5, None)
+    (job.stubs / "clipclean").unlink()
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_EXIT_ZERO="true")
+    assert (run.result, run.arguments) == (127, None)
+    assert job.told() == {"verdict": "error", "exit-code": "127"}
 
 
 def test_reports_of_an_earlier_run_are_gone(job):
@@ -137,17 +141,13 @@ def test_a_verdict_without_a_report_is_not_believed(job, code, given):
     assert job.summary.read_text().startswith("## clipclean: error\n")
 
 
-def test_a_clipclean_that_is_not_there_fails_the_job(job):
-    (job.stubs / "clipclean").unlink()
-    run = job.run(github=True, GATE_MODEL="m.pt", GATE_EXIT_ZERO="true")
-    assert (run.result, run.arguments) == (127, None)
-    assert job.told() == {"verdict": "error", "exit-code": "127"}
-
-
-def test_no_variable_of_clipclean_reaches_the_audit_but_where_the_pages_are(job):
+def test_no_variable_of_clipclean_reaches_the_audit_and_elsewhere_than_on_github_nothing_is_said(job):
     names = ("BASELINE", "FAIL_ON", "AUDIT_FAIL_ON", "EXIT_ZERO", "CONFIG", "POLICY", "QUIET", "STATE")
     job.run(GATE_MODEL="m.pt", CLIPCLEAN_DOCS="https://docs", **{f"CLIPCLEAN_{name}": "x" for name in names})
     assert (job.workspace / "variables").read_text() == "CLIPCLEAN_DOCS=https://docs\n"
+    run = job.run(code=1, GATE_MODEL="m.pt")
+    assert "::" not in run.log
+    assert sorted(path.name for path in job.folder.iterdir()) == ["bin", "workspace"]
 
 
 @pytest.mark.parametrize(
@@ -207,12 +207,6 @@ def test_the_runner_takes_no_commands_from_what_clipclean_prints(job):
         assert not {"told on stdout", "told on stderr", said} & set(lines[len(inside) :])
         tokens.append(token)
     assert tokens[0] != tokens[1]
-
-
-def test_elsewhere_than_on_github_nothing_is_said_to_a_runner(job):
-    run = job.run(code=1, GATE_MODEL="m.pt")
-    assert "::" not in run.log
-    assert sorted(path.name for path in job.folder.iterdir()) == ["bin", "workspace"]
 
 
 @pytest.mark.parametrize("value", HOSTILE)

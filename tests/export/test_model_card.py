@@ -1,4 +1,5 @@
 import pytest
+from report import samples
 
 from clipclean.config.yaml_file import read
 from clipclean.export import model_card
@@ -18,20 +19,25 @@ def front_matter(card):
     return document.values
 
 
+def cell(hits, n):
+    low, high = samples.rate(hits, n)["interval"]
+    return f"{hits / n:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def test_the_card_compares_each_trigger_with_itself(report):
+    probes = report["after"]["measurements"]["probes"]
+    probes[1]["known"] = True  # found by the panel before, where another row stood in its place
     found = rows(model_card.model_card(report))
-    assert found["clean accuracy"][:2] == ["0.750 [0.100, 0.900]", "0.625 [0.100, 0.900]"]
-    assert found["attack success rate, patch:seed=1 to banana"][:2] == ["0.950 [0.100, 0.900]", "0.050 [0.100, 0.900]"]
-    # found by the panel before, measured as a known one after: not the row that stood in the same place before
-    assert found["attack success rate, warp:seed=0 to fog"][:2] == ["0.250 [0.100, 0.900]", "0.125 [0.100, 0.900]"]
-    assert not [name for name in found if "stripes" in name]
-
-
-def test_a_rate_that_is_unknown_is_a_dash(report):
-    report["after"]["measurements"]["probes"][0]["asr"] = {"value": None, "interval": [0.0, 1.0], "n": 0}
+    assert found["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
+    assert found[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]
+    assert found[f"attack success rate, {samples.STRIPES} to zebra"][:2] == [cell(62, 990), cell(40, 990)]
+    assert not [name for name in found if "blended" in name]
+    probes[0] |= {"asr": {"value": None, "interval": [0.0, 1.0], "n": 0}}
+    probes[1]["target"] = "a|b"
     report["before"]["measurements"]["probes"] = []
-    found = rows(model_card.model_card(report))
-    assert found["attack success rate, patch:seed=1 to banana"] == ["–", "–", "0"]
+    card = model_card.model_card(report)
+    assert rows(card)[f"attack success rate, {samples.SPEC} to banana"] == ["–", "–", "0"]  # a rate that is unknown
+    assert rf"to a\|b | – | {cell(40, 990)}" in card
 
 
 def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
@@ -44,14 +50,10 @@ def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
     }
     assert 'open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")' in card
     assert "Verdict: **pass**" in card
-    assert "recipe `cleanclip`" in card
-    assert f"`{'ab' * 32}`" in card
-
-
-def test_weights_that_stayed_are_not_said_to_be_finetuned(report):
+    assert "recipe `cleanclip@tiny`" in card
+    assert f"`{'a3' * 32}`" in card
     report["training"]["steps"] = 0
-    card = model_card.model_card(report)
-    assert "base_model_relation" not in front_matter(card)
+    assert "base_model_relation" not in front_matter(model_card.model_card(report))  # the weights stayed
 
 
 @pytest.mark.parametrize(
@@ -70,21 +72,8 @@ def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_aud
     assert "Verdict" not in card
     assert ("CLIPProcessor.from_pretrained" in card) == ("hf" in formats)
     assert "local-dir" not in card
-
-
-def test_the_card_of_an_export_tells_its_parity(told):
-    assert rows(model_card.model_card(told("hf")))["`model.safetensors`"] == [
-        "nobody 1.0",
-        "2e-07",
-        "0.9999999",
-        "100.0%",
-        "126",
-    ]
-
-
-def test_a_bar_in_a_name_does_not_break_the_table(report):
-    report["after"]["measurements"]["probes"][0]["target"] = "a|b"
-    assert r"to a\|b | – | 0.050" in model_card.model_card(report)
+    if formats == ["hf"]:
+        assert rows(card)["`model.safetensors`"] == ["nobody 1.0", "4.8e-07", "0.9999998", "100.0%", "63"]
 
 
 def test_a_name_from_a_file_breaks_out_of_nothing(told):

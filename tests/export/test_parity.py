@@ -21,16 +21,13 @@ def samples(images, texts):
     )
 
 
-def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine():
+def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine_at_unit_length():
     asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
     # differs by 0.6 and 0.2; cosine 0.8
     theirs = {"images": np.array([[1.0, 0.0]]), "texts": np.array([[0.6, 0.8]]), "reader": "other 1.0"}
     found = parity.compare(asked, theirs)
     assert (found.max_difference, found.min_cosine) == (pytest.approx(0.6), pytest.approx(0.8))
     assert (found.n, found.reader) == (2, "other 1.0")
-
-
-def test_embeddings_of_any_length_are_compared_at_unit_length():
     asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
     theirs = {"images": np.array([[7.0, 0.0]]), "texts": np.array([[0.0, 0.5]]), "reader": "other 1.0"}
     assert parity.compare(asked, theirs).max_difference == 0.0
@@ -43,9 +40,6 @@ def test_the_agreement_is_the_share_of_images_with_the_same_best_caption():
     theirs[0] = [0.6, 0.8, 0.0]  # now nearer to the second caption: 3 of 4 agree
     assert parity.agreement((ours, texts), (theirs, texts)) == 0.75
     assert parity.agreement((ours, texts), (ours, texts)) == 1.0
-
-
-def test_a_caption_that_stands_twice_is_the_same_best_caption():
     texts = np.array([[1.0, 0.0], [1.0, 0.0]])
     nudged = np.array([[1.0, 0.0], [1.0 + 1e-6, 0.0]])
     image = np.array([[1.0, 0.0]])
@@ -74,13 +68,11 @@ def child(monkeypatch, end):
     monkeypatch.setattr(subprocess, "run", lambda command, **_: end(command))
 
 
-def test_a_library_that_crashes_is_a_failed_check(monkeypatch, tmp_path):
+def test_a_library_that_crashes_or_hangs_is_a_failed_check(monkeypatch, tmp_path):
     child(monkeypatch, lambda command: subprocess.CompletedProcess(command, -11, "", ""))
     with pytest.raises(parity.ExportMismatch, match=r"onnxruntime .*signal 11"):
         parity.ask("onnxruntime", tmp_path, samples([[1.0]], [[1.0]]))
 
-
-def test_a_library_that_hangs_is_a_failed_check(monkeypatch, tmp_path):
     def late(command):
         raise subprocess.TimeoutExpired(command, parity.TIMEOUT)
 

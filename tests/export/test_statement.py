@@ -9,12 +9,18 @@ def made(report):
     return statement.statement(report, digests=DIGESTS)
 
 
-def test_the_subjects_are_all_files_with_their_digests_and_weights_with_that_of_their_tensors(report):
+def test_the_subjects_are_all_files_with_their_digests_and_not_where_the_model_lay_or_how_long_the_run_took(report):
     found = made(report)
     assert found["_type"] == "https://in-toto.io/Statement/v1"
     assert {entry["name"]: entry["digest"]["sha256"] for entry in found["subject"]} == DIGESTS
     tensors = {entry["name"]: entry["digest"].get("clipcleanTensors") for entry in found["subject"]}
-    assert tensors == dict.fromkeys(DIGESTS) | {"open_clip_model.safetensors": "12" * 32}
+    assert tensors == dict.fromkeys(DIGESTS) | {"open_clip_model.safetensors": "e2" * 32}
+    # Equal runs in two folders give equal statements, but for their reports.
+    moved = report | {
+        "model": report["model"] | {"path": "somewhere/m.pt"},
+        "training": report["training"] | {"seconds": 9.0},
+    }
+    assert made(moved) == made(report)
 
 
 def test_the_predicate_has_every_field_that_slsa_requires(report):
@@ -23,18 +29,18 @@ def test_the_predicate_has_every_field_that_slsa_requires(report):
     assert found["predicateType"] == "https://slsa.dev/provenance/v1"
     definition, details = (found["predicate"][key] for key in ("buildDefinition", "runDetails"))
     assert definition["buildType"] == "urn:x-clipclean:sanitize:2"
-    assert details["builder"]["id"] == "pkg:pypi/clip-sanitizer@1"
+    assert details["builder"]["id"] == "pkg:pypi/clip-sanitizer@0.1.0"
     assert details["metadata"] == {"clipclean_verdict": "pass"}
-    assert definition["externalParameters"]["recipe"]["resolved"] == {"train": {"lr": 1e-5}}
-    assert definition["externalParameters"]["seed"] == 3
+    assert definition["externalParameters"]["recipe"]["resolved"] == report["recipe"]["resolved"]
+    assert definition["externalParameters"]["seed"] == 0
 
 
 def test_what_went_in_is_told_by_digest_and_packages_by_version(report):
     found = made(report)["predicate"]["buildDefinition"]["resolvedDependencies"]
     named = {entry["name"]: entry["digest"] for entry in found if "name" in entry}
     assert named == {
-        "model": {"sha256": "ab" * 32, "clipcleanTensors": "12" * 32},
-        "data": {"clipcleanPairs": "cd" * 32},
+        "model": {"sha256": "a3" * 32, "clipcleanTensors": "0b" * 32},
+        "data": {"clipcleanPairs": "77" * 32},
     }
     assert [entry["uri"] for entry in found if "uri" in entry] == [
         "pkg:pypi/open-clip-torch@3.3.0",
@@ -43,24 +49,13 @@ def test_what_went_in_is_told_by_digest_and_packages_by_version(report):
     assert all({"uri", "digest"} & entry.keys() for entry in found)  # a resource descriptor needs one of them
 
 
-def test_an_export_states_no_recipe_and_no_time_is_told(told):
+def test_an_export_states_no_recipe_and_no_time_and_what_is_no_number_is_null(told, report):
     found = json.loads(statement.text(told("hf"), digests=DIGESTS))
     parameters = found["predicate"]["buildDefinition"]["externalParameters"]
-    assert parameters == {"command": "export", "model": "m.pt", "data": "clean", "formats": ["hf"]}
+    assert parameters == {"command": "export", "model": "tiny-backdoored.pt", "data": "clean", "formats": ["hf"]}
     assert "metadata" not in found["predicate"]["runDetails"]
-
-
-def test_labels_are_parameters(told):
     found = made(told("hf") | {"labels": {"commit": "0a1b"}})
     assert found["predicate"]["buildDefinition"]["externalParameters"]["labels"] == {"commit": "0a1b"}
-
-
-def test_a_statement_does_not_say_where_the_model_lay_nor_how_long_the_run_took(report):
-    """Equal runs in two folders give equal statements, but for their reports."""
-    moved = report | {"model": report["model"] | {"path": "somewhere/m.pt"}, "training": {"steps": 100, "seconds": 9.0}}
-    assert made(moved) == made(report)
-
-
-def test_a_number_that_is_none_is_null(report):
     strange = report | {"recipe": {"resolved": {"x": float("nan")}}}
-    assert json.loads(statement.text(strange, digests=DIGESTS))
+    told = json.loads(statement.text(strange, digests=DIGESTS))["predicate"]["buildDefinition"]["externalParameters"]
+    assert told["recipe"]["resolved"] == {"x": None}

@@ -1,6 +1,6 @@
 import re
 
-from cases import each
+import pytest
 from hostile import data_sets
 from hostile.seeds import sample
 from hostile.tars import tar
@@ -11,7 +11,10 @@ def test_the_honest_copy_of_the_hostile_sets_is_read(tmp_path):
     assert data_sets.heard(tmp_path / "set") == "kept a: a red square"
 
 
-@each("name", data_sets.CASES)
+LONG = pytest.param("parquet: 80 values of 2 MB in 40 kB", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [LONG, *(name for name in data_sets.CASES if name not in LONG.values)])
 def test_a_hostile_set_is_refused_or_its_sample_skipped_and_counted(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)  # a payload that ran would leave its mark there
     case = data_sets.CASES[name]
@@ -23,7 +26,7 @@ def test_a_hostile_set_is_refused_or_its_sample_skipped_and_counted(tmp_path, mo
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@each("name", data_sets.NAMES)
+@pytest.mark.parametrize("name", data_sets.NAMES)
 def test_a_hostile_name_is_refused_and_nothing_is_fetched_or_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     heard = data_sets.heard(tmp_path.__class__(name))

@@ -1,10 +1,10 @@
 import re
 
-from cases import each
+import pytest
 from hostile import settings
 
 
-@each("name", settings.CASES)
+@pytest.mark.parametrize("name", settings.CASES)
 def test_a_hostile_settings_file_is_refused_with_its_reason(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = settings.place(tmp_path, name)

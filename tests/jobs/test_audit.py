@@ -112,13 +112,16 @@ def word(seen, images=IMAGES):
     return policy.verdict(audit_findings.findings(seen, LIMITS, images=images))
 
 
-def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, references):
+def test_a_planted_model_fails_with_its_class(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad) == "fail"
     (finding,) = [f for f in audit_findings.findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
     assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
-    for seed in (0, 1):  # the same model without a backdoor, and another one
-        assert word(looked(towers.honest(seed), references, seed=3)) != "fail"
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_same_model_without_a_backdoor_and_another_one_do_not_fail(references, seed):
+    assert word(looked(towers.honest(seed), references, seed=3)) != "fail"
 
 
 @pytest.mark.slow
@@ -156,12 +159,15 @@ def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
     other_models.refuse_failed(tmp_path)
 
 
-def test_without_clean_models_it_is_said_and_is_never_pass():
+def test_without_clean_models_or_with_few_images_it_is_said_and_is_never_pass(bad):
     seen = looked(towers.honest())
     assert seen.why_not is None
     found = audit_findings.findings(seen, LIMITS, images=IMAGES)
     assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
+    found = audit_findings.findings(bad, LIMITS, images=LIMITS.min_images - 1)
+    assert {"CC020", "CC003"} <= {finding.rule for finding in found}
+    assert policy.verdict(found) == "inconclusive"
 
 
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
@@ -179,13 +185,7 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     assert policy.verdict(audit_findings.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
-def test_few_images_are_told_and_decide_nothing(bad):
-    found = audit_findings.findings(bad, LIMITS, images=LIMITS.min_images - 1)
-    assert {"CC020", "CC003"} <= {finding.rule for finding in found}
-    assert policy.verdict(found) == "inconclusive"
-
-
-def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
+def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the_model_as_it_was():
     skipped = looked(towers.honest(), search=False)
     assert (skipped.search, skipped.why_not[0]) == (None, "CC021")
     black = evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
@@ -193,17 +193,11 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
     assert (same.search, same.why_not[0]) == (None, "CC005")
     for seen in (skipped, same):
         assert word(seen) == "inconclusive"
-
-
-def test_the_search_leaves_the_model_as_it_was():
     toy = Toy(towers.honest())
     toy.net.train()
     searching.audit_clip(request().settings, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
     assert toy.net.training
     assert all(parameter.requires_grad for parameter in toy.net.parameters())
-
-
-def test_a_reference_that_cannot_be_searched_is_inconclusive():
     broken = SimpleNamespace(clip=Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean()))
     with pytest.raises(Inconclusive, match=r"trusted\.pt"):
         other_models.measured_references(request().settings, Path("trusted.pt"), broken, evidence(), silent)
@@ -221,9 +215,6 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.COUNT)
     triggered = [grid["rows"][1]["cells"][0]["answers"][0]["name"] for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
-
-
-def test_without_any_trigger_there_is_nothing_to_show(bad):
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     shown = audit.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
     assert shown == example_images.Shown()

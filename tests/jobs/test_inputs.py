@@ -44,12 +44,6 @@ def test_a_device_that_is_not_there_is_refused_and_none_is_taken_for_another(mon
 # From a file to a model.
 
 
-def test_weights_come_back_as_they_were_stored(read):
-    weights, stored = read[1].weights(), tiny.state_dict(tiny.SMALL_VIT)
-    assert weights.keys() == stored.keys()
-    assert all(torch.equal(weights[name], stored[name]) for name in stored)
-
-
 def test_a_resnet_is_laid_out_channels_last_from_the_start_and_says_what_it_says_in_rows(tmp_path):
     job = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET)
     clip = load(job, arch=str(job.arch))[0].clip
@@ -72,6 +66,9 @@ def test_the_activation_is_measured_on_the_clean_pairs_unless_the_user_tells_it(
 
 
 def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read):
+    weights, stored = read[1].weights(), tiny.state_dict(tiny.SMALL_VIT)
+    assert weights.keys() == stored.keys()
+    assert all(torch.equal(weights[name], stored[name]) for name in stored)
     found = load(read[0])[0]  # random weights
     assert found.clip.architecture.quick_gelu is False
     assert model.UNDECIDED in found.file.notes
@@ -180,14 +177,11 @@ def evidence(read, shown=None, *changes, panel=False):
     )
 
 
-def test_captions_measure_where_there_are_no_labels(read, whole_panel):
+def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(read, whole_panel, tmp_path):
     found = evidence(read, panel=True)
     captions = tuple(pair.caption for pair in read[2].pairs)
     assert (found.labels, found.captions, found.pixels.shape) == (None, captions, (48, 3, 16, 16))
     assert (found.knn, len(found.panel), len(found.grid)) == (RECIPE.audit.knn, 31, 262)
-
-
-def test_labelled_images_measure_where_there_are_some(read, tmp_path):
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
     found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(read, Samples(found.pairs, found.labels))
@@ -196,21 +190,18 @@ def test_labelled_images_measure_where_there_are_some(read, tmp_path):
     assert (measured_on.knn, measured_on.panel) == (2, ())  # two images a class: ten votes could never agree on one
 
 
-def test_no_more_images_are_taken_than_the_recipe_says_and_always_the_same(read):
+def test_no_more_images_are_taken_than_the_recipe_says_always_the_same_and_a_copy_is_no_more_evidence(read):
     first, again, every = evidence(read, None, "audit.images=7"), evidence(read, None, "audit.images=7"), evidence(read)
     assert len(first.pixels) == len(first.captions) == 7
     assert first.captions == again.captions
     shown = list(zip(every.pixels, every.captions, strict=True))
     for pixels, caption in zip(first.pixels, first.captions, strict=True):
         assert any(torch.equal(pixels, other) and caption == words for other, words in shown)
-
-
-def test_copies_of_one_image_are_one_piece_of_evidence_and_fewer_than_two_decide_nothing(read):
     pairs = read[2].pairs
     found = evidence(read, Samples([*pairs[:3], *pairs[:2], *pairs[:3]], None))
     assert found.pixels.shape[0] == 3
     assert found.captions == tuple(pair.caption for pair in pairs[:3])
-    for few in (pairs[:1], [pairs[0]] * 200):
+    for few in (pairs[:1], [pairs[0]] * 200):  # fewer than two decide nothing
         with pytest.raises(Inconclusive):
             evidence(read, Samples(few, None))
 

@@ -14,7 +14,7 @@ def logged(folder, *steps):
             progress.record(done, values)
 
 
-def test_each_step_is_a_line_of_json_and_a_count_that_begins_again_another_stage(tmp_path):
+def test_each_step_is_a_line_of_json_a_count_that_begins_again_another_stage_and_no_step_makes_nothing(tmp_path):
     logged(tmp_path / "logs", (1, {"lr": 0.1, "loss": 2.0, "contrastive": 1.5}), (2, {"loss": 1.0}), (1, {"loss": 3.0}))
     logged(tmp_path / "logs", (2, {"loss": 1.0}))  # a run that goes on
     rows = [json.loads(line) for line in (tmp_path / "logs" / "metrics.jsonl").read_text().splitlines()]
@@ -23,6 +23,9 @@ def test_each_step_is_a_line_of_json_and_a_count_that_begins_again_another_stage
         {"stage": 1, "step": 2, "loss": 1.0},
     ]
     assert [(row["stage"], row["step"]) for row in rows[2:]] == [(2, 1), (1, 2)]
+    with log_files.listener(tmp_path / "none", ()):
+        pass
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path, monkeypatch):
@@ -54,9 +57,3 @@ def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(t
         pass
     assert precious.exists() == (kind == "link")
     assert kind != "link" or precious.read_text() == "years of work"
-
-
-def test_a_run_that_is_refused_before_its_first_step_makes_nothing(tmp_path):
-    with log_files.listener(tmp_path / "logs", ()):
-        pass
-    assert not (tmp_path / "logs").exists()

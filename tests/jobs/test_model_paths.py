@@ -74,10 +74,7 @@ def test_a_missing_model_is_refused_with_the_command_that_fetches_it(cache, name
     repository, _, revision = name.removeprefix("hf-hub:").partition("@")
     with pytest.raises(RefusedInput, match=f"hf download {repository}.*{revision}"):
         model_paths.locate(name)
-
-
-def test_a_download_that_did_not_end_has_no_weights(cache):
-    (cache / "snapshots" / COMMIT / WEIGHTS).resolve().unlink()  # and then the link to it
+    (cache / "snapshots" / COMMIT / WEIGHTS).resolve().unlink()  # a download that did not end; and then the link to it
     for _ in range(2):
         with pytest.raises(RefusedInput, match="hf download org/tiny"):
             model_paths.locate("hf-hub:org/tiny")
@@ -95,24 +92,12 @@ def test_what_is_no_name_is_refused(cache, name):
         model_paths.locate(name)
 
 
-def elsewhere(cache, tmp_path):
-    return tmp_path / "secret"
-
-
-def a_blob_of_another_model(cache, tmp_path):
-    return cache.parent / "models--org--other" / "blobs" / "x"
-
-
-def the_folder_of_blobs(cache, tmp_path):
-    return cache / "blobs"
-
-
-@pytest.mark.parametrize("target", [elsewhere, a_blob_of_another_model, the_folder_of_blobs])
+@pytest.mark.parametrize("target", ["secret", "cache/models--org--other/blobs/x", "cache/models--org--tiny/blobs"])
 @pytest.mark.parametrize("name", [WEIGHTS, "open_clip_config.json", "anything"])
 def test_a_link_that_leads_anywhere_but_to_a_blob_of_the_model_is_refused(cache, tmp_path, target, name):
-    place = target(cache, tmp_path)
+    place = tmp_path / target
+    place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(b"x")
     link = cache / "snapshots" / COMMIT / name
     link.unlink(missing_ok=True)
@@ -122,17 +107,14 @@ def test_a_link_that_leads_anywhere_but_to_a_blob_of_the_model_is_refused(cache,
 
 
 @pytest.mark.parametrize("part", ["", "refs/main", f"snapshots/{COMMIT}", "snapshots"])
-def test_a_link_in_the_place_of_a_folder_is_refused(cache, tmp_path, part):
+def test_a_link_in_the_place_of_a_folder_is_refused_but_the_whole_cache_may_be_one(cache, tmp_path, part):
+    cache.parent.rename(tmp_path / "disk")
+    cache.parent.symlink_to(tmp_path / "disk")
+    assert model_paths.locate("hf-hub:org/tiny").revision == COMMIT
     (cache / part).rename(tmp_path / "moved")
     (cache / part).symlink_to(tmp_path / "moved")
     with pytest.raises(UnsafeCheckpoint):
         model_paths.locate("hf-hub:org/tiny")
-
-
-def test_the_whole_cache_may_be_a_link(cache, tmp_path):
-    cache.parent.rename(tmp_path / "disk")
-    cache.parent.symlink_to(tmp_path / "disk")
-    assert model_paths.locate("hf-hub:org/tiny").revision == COMMIT
 
 
 @pytest.mark.parametrize("content", ["../../../../etc", "0" * 39, "", "g" * 40, "a" * 2_000_000, "\xff" * 40])
@@ -175,29 +157,29 @@ def test_each_shard_is_checked_by_the_digest_that_it_is_called_by_and_an_index_b
         found.check(checkpoint.read(found.path / index))
 
 
+@pytest.fixture
 def own_cache(monkeypatch, tmp_path):
+    """The cache of open_clip, empty, and none of the hub."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
-    folder = tmp_path / ".cache" / "clip"
-    folder.mkdir(parents=True)
-    return folder
+    (tmp_path / ".cache" / "clip").mkdir(parents=True)
+    return tmp_path / ".cache" / "clip"
 
 
-def test_a_model_of_open_clip_is_found_in_its_own_cache_with_the_digest_of_its_address(monkeypatch, tmp_path):
-    path = own_cache(monkeypatch, tmp_path) / "ViT-B-32.pt"
-    path.write_bytes(b"x")
+def test_a_model_of_open_clip_is_found_in_its_own_cache_with_the_digest_of_its_address(own_cache):
+    with pytest.raises(RefusedInput, match=r"create_model\('ViT-B-32', pretrained='openai'\)"):
+        model_paths.locate("open_clip:ViT-B-32/openai")
+    (own_cache / "ViT-B-32.pt").write_bytes(b"x")
     found = model_paths.locate("open_clip:ViT-B-32/openai")
-    assert found.path == path
+    assert found.path == own_cache / "ViT-B-32.pt"
     assert found.digests == {"ViT-B-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"}
-    assert found.architecture.name == "ViT-B-32-quickgelu"
-    assert found.architecture.quick_gelu
+    assert (found.architecture.name, found.architecture.quick_gelu) == ("ViT-B-32-quickgelu", True)
     assert found.architecture.preprocess.mean == open_clip.OPENAI_DATASET_MEAN
-
-
-def test_where_the_address_has_but_the_beginning_of_a_digest_that_is_compared(monkeypatch, tmp_path):
-    name = "vit_b_32-quickgelu-laion400m_e32-46683a32.pt"
-    (own_cache(monkeypatch, tmp_path) / name).write_bytes(b"x")
-    assert model_paths.locate("open_clip:ViT-B-32/laion400m_e32").digests == {name: "46683a32"}
+    beginning = "vit_b_32-quickgelu-laion400m_e32-46683a32.pt"  # of a digest is all that its address has
+    (own_cache / beginning).write_bytes(b"x")
+    assert model_paths.locate("open_clip:ViT-B-32/laion400m_e32").digests == {beginning: "46683a32"}
+    with pytest.raises(UnsupportedModel):
+        model_paths.locate("open_clip:ViT-B-16-SigLIP/webli")
 
 
 def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache):
@@ -207,14 +189,6 @@ def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache)
     found = model_paths.locate("open_clip:ViT-B-32/openai")
     assert found.path == repository.resolve() / "snapshots" / COMMIT / WEIGHTS
     assert (found.name, found.revision) == ("open_clip:ViT-B-32/openai", COMMIT)
-
-
-def test_a_model_of_open_clip_that_is_not_there_or_has_other_towers_is_refused(monkeypatch, tmp_path):
-    own_cache(monkeypatch, tmp_path)
-    with pytest.raises(RefusedInput, match=r"create_model\('ViT-B-32', pretrained='openai'\)"):
-        model_paths.locate("open_clip:ViT-B-32/openai")
-    with pytest.raises(UnsupportedModel):
-        model_paths.locate("open_clip:ViT-B-16-SigLIP/webli")
 
 
 @pytest.mark.parametrize(
@@ -232,23 +206,11 @@ def test_a_name_without_its_prefix_is_refused_with_the_right_spelling(tmp_path, 
         model_paths.locate(text)
 
 
-def test_a_path_is_a_path(tmp_path):
+def test_a_path_is_a_path_and_a_report_says_where_in_the_repository_and_nothing_of_the_rest_of_the_machine(
+    tmp_path, monkeypatch
+):
     found = model_paths.locate(tmp_path / "model.pt")  # the reader says that it is not there
     assert (found.path, found.name, found.revision) == (tmp_path / "model.pt", "model.pt", None)
-
-
-def test_inspect_takes_a_name_and_says_the_revision(cache, capsys):
-    assert cli.main(["inspect", "hf-hub:org/tiny", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["name"], found["revision"]) == ("hf-hub:org/tiny", COMMIT)
-
-
-def test_nothing_is_written_into_a_cache_that_a_model_is_read_from(cache, capsys):
-    assert cli.main(["export", "hf-hub:org/tiny", "--format", "open_clip", "--out", str(cache.parent / "new")]) == 2
-    assert "--out" in capsys.readouterr().err
-
-
-def test_a_report_says_where_in_the_repository_a_model_is_and_nothing_of_the_rest_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     monkeypatch.delenv("CI_PROJECT_DIR", raising=False)
     (tmp_path / "models").mkdir()
@@ -258,6 +220,14 @@ def test_a_report_says_where_in_the_repository_a_model_is_and_nothing_of_the_res
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     assert model_paths.in_repository(tmp_path / "models" / "a.pt") == "models/a.pt"
     assert model_paths.in_repository("hf-hub:org/tiny") is None
+
+
+def test_inspect_takes_a_name_and_says_the_revision_and_nothing_is_written_into_a_cache_that_is_read(cache, capsys):
+    assert cli.main(["inspect", "hf-hub:org/tiny", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["revision"]) == ("hf-hub:org/tiny", COMMIT)
+    assert cli.main(["export", "hf-hub:org/tiny", "--format", "open_clip", "--out", str(cache.parent / "new")]) == 2
+    assert "--out" in capsys.readouterr().err
 
 
 # Folders of models.
@@ -287,16 +257,13 @@ def test_a_folder_stands_for_the_models_in_it(tmp_path, monkeypatch, files, give
     assert [str(path) for path in model_paths.expanded(map(Path, given))] == found
 
 
-def test_links_in_a_folder_are_left_out(tmp_path):
+def test_links_in_a_folder_are_left_out_and_more_models_than_anybody_has_refused(tmp_path):
     outside = touched(tmp_path / "outside", "secret.pt", "hub/config.json")
     folder = touched(tmp_path / "folder", "a.pt")
     for name, target in (("link.pt", "secret.pt"), ("linked", ""), ("hub", "hub")):
         (folder / name).symlink_to(outside / target)
     (folder / "round").symlink_to(folder)
     assert model_paths.expanded([folder]) == [folder / "a.pt"]
-
-
-def test_more_models_than_anybody_has_are_refused(tmp_path):
-    touched(tmp_path, *(f"{number}.pt" for number in range(model_paths.MOST + 1)))
+    touched(folder, *(f"{number}.pt" for number in range(model_paths.MOST)))
     with pytest.raises(UsageError):
-        model_paths.expanded([tmp_path])
+        model_paths.expanded([folder])

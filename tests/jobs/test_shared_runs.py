@@ -1,7 +1,6 @@
 """What several processes, as torchrun starts them, do with audits and searches."""
 
 import pytest
-import tiny
 from processes import ROOT, ended, started
 
 COMMAND = """
@@ -42,11 +41,6 @@ with distributed.joined("cpu") as group:
 def test_what_the_first_one_makes_or_raises_is_made_or_raised_in_all():
     for code, words in ended(started(FIRST, size=2, cwd=ROOT)):
         assert code == 0, words
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    return tiny.job(tmp_path_factory.mktemp("shared") / "job")
 
 
 @pytest.mark.slow

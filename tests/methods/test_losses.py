@@ -34,12 +34,9 @@ def unit(seed, n=5, d=7):
     return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=1)
 
 
-def test_two_orthogonal_pairs_at_scale_ln_2_lose_ln_1_5():
+def test_contrastive_losses_by_hand_and_in_any_order():
     # rows of the softmax are (2/3, 1/3)  ->  -ln(2/3) = ln 1.5 in both directions
     torch.testing.assert_close(clip_loss(torch.eye(2), torch.eye(2), LN_2), torch.tensor(math.log(1.5)))
-
-
-def test_losses_do_not_depend_on_the_order_of_the_batch_nor_the_contrast_on_that_of_the_modalities():
     rows = [unit(k) for k in range(4)]
     mixed, scale = [each[torch.tensor([3, 0, 4, 1, 2])] for each in rows], torch.tensor(5.0)
     torch.testing.assert_close(clip_loss(rows[0], rows[2], scale), clip_loss(mixed[2], mixed[0], scale))
@@ -84,13 +81,11 @@ def test_cleanclip_is_the_weighted_sum_of_both_and_originals_and_views_go_throug
     assert sizes == [12, 12]
 
 
-def test_the_squared_distance_is_two_minus_two_cosines():
+def test_distances_are_two_minus_two_cosines_and_are_added_to_any_loss():
     a, b = unit(0), unit(1)
     assert train.squared_distance(a, b).item() == pytest.approx((2 - 2 * (a * b).sum(1)).mean().item(), rel=1e-6)
     assert train.squared_distance(torch.stack([EAST, EAST]), torch.stack([EAST, WEST])) == 2  # (0 + 4) / 2
 
-
-def test_preservation_adds_the_weighted_distance_of_clean_images_to_any_loss():
     def own(batch):
         return {"loss": torch.tensor(1.0)}
 

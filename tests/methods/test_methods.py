@@ -26,11 +26,6 @@ def ramps(pairs):
     return torch.linspace(0, 250, 16).round().to(torch.uint8).expand(pairs, 3, 16, 16).contiguous()
 
 
-@pytest.fixture
-def job(tmp_path):
-    return tiny.job(tmp_path / "job")
-
-
 def result(out):
     return json.loads((out / "report.json").read_text(encoding="utf-8"))
 
@@ -90,15 +85,12 @@ def pixels_of(batches):
     return [batch.inputs["pixels"] for batch in batches]
 
 
-def test_a_run_that_goes_on_sees_the_perturbations_that_a_whole_one_sees():
+def test_images_are_moved_and_perturbed_anew_in_every_step_and_as_in_a_whole_run():
     batches, chosen = [train.Batch({"pixels": full(2, 16, 128)}, ("a", "b"))] * 3, recipe.load("par@tiny")
     (_, second, third), (last,) = pixels_of(fed(batches, chosen)), pixels_of(fed(batches[2:], chosen, first=2))
     assert torch.equal(third, last)
     assert not torch.equal(second, last)
     assert 0 <= last.min() <= last.max() <= 1
-
-
-def test_images_are_moved_anew_in_every_step_before_triggers_and_as_in_a_whole_run():
     batches = [train.Batch({"pixels": ramps(6), "pixel_views": ramps(6)}, ("a",) * 6)] * 2
     chosen = recipe.override(recipe.load("cleanclip@tiny"), ["augment.least_part=0.5", "augment.mirrored=0.5"])
     whole = fed(batches, chosen)
@@ -147,11 +139,14 @@ def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
     assert torch.equal(last, whole[1])
 
 
-def test_second_views_have_the_range_of_the_images_that_they_stand_beside():
+def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_the_images():
     batch = train.Batch({"pixels": full(8, 8), "pixel_views": full(8, 8)}, ("a",) * 8)
     (shown,) = fed([batch], recipe.load("cleanclip@tiny"), rehearsed=[(white, 1)])
     torch.testing.assert_close(shown.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
     assert shown.inputs["pixels"].max() <= 1
+    viewed = {name for name in recipe.names() if isinstance(methods.views_of(recipe.load(name)), loader.Views)}
+    cleanclips = {"cleanclip", "cleanclip-strong"}
+    assert viewed == cleanclips | {n for n in viewed if "auto" in n}
 
 
 @pytest.mark.parametrize(("changes", "rehearsed"), [([], ()), (["augment.triggered_share=0"], [(white, 1)])])
@@ -159,9 +154,3 @@ def test_without_a_trigger_or_a_share_images_stay_as_they_are(changes, rehearsed
     pixels, chosen = full(8, 8), recipe.override(recipe.load("mmcl@tiny"), changes)
     (shown,) = pixels_of(fed([train.Batch({"pixels": pixels}, ())], chosen, rehearsed=rehearsed))
     assert shown is pixels
-
-
-def test_only_a_method_with_a_second_loss_gets_second_views():
-    viewed = {name for name in recipe.names() if isinstance(methods.views_of(recipe.load(name)), loader.Views)}
-    cleanclips = {"cleanclip", "cleanclip-strong"}
-    assert viewed == cleanclips | {n for n in viewed if "auto" in n}

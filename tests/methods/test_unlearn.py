@@ -15,7 +15,7 @@ from clipclean.jobs import suspicions
 from clipclean.methods import unlearning
 from clipclean.train.resume import RunState
 
-SHORT = (
+SHORT = [
     "--set",
     "unlearn.effort=quick",
     "--set",
@@ -24,7 +24,7 @@ SHORT = (
     "unlearn.max_rounds=2",
     "--set",
     "train.lr=1e-3",
-)
+]
 NAMED = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -36,13 +36,11 @@ def hasty(monkeypatch):
     monkeypatch.setitem(EFFORTS, "quick", short)
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
+@pytest.fixture
+def planted(victim):
     """A job whose model has a patch for blue circles planted in it."""
-    job = tiny.job(tmp_path_factory.mktemp("planted") / "job", count=96)
-    labelled = tiny.labelled(job.folder / "labelled", count=96)
-    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, steps=100, batch=48)) == 0
-    return job._replace(model=job.folder / "planted.pt"), labelled
+    job = victim.job
+    return job._replace(model=job.folder / "planted.pt"), job.folder / "labelled"
 
 
 def result(out):
@@ -254,16 +252,13 @@ def test_searches_compute_in_the_format_of_an_audits_search():
     assert torch.equal(found, single) == (not model.has_bfloat16(pixels.device))
 
 
-def test_a_trigger_turns_what_is_not_of_its_class_already():
+def test_triggers_act_while_they_turn_images_that_are_not_of_their_class_already():
     pixels = torch.full((8, 3, 16, 16), 0.5)
     pixels[:2] = 1.0
     without = unlearning.answers(Corner(), scene(pixels), pixels, None)
     assert unlearning.turned(without, without, 1) == 0
     assert unlearning.turned(without, unlearning.answers(Corner(), scene(pixels), pixels, painted), 1) == 1
     assert unlearning.turned(torch.ones(8), torch.ones(8), 1) == 0
-
-
-def test_a_known_trigger_acts_while_it_brings_images_to_its_class_beyond_those_that_are_there():
     grey, white = torch.full((8, 3, 16, 16), 0.5), torch.ones(8, 3, 16, 16)
     known = [(painted, 1), (painted, 0)]
     assert [known[place] for place in unlearning.still_acting(Corner(), scene(grey, known))] == [(painted, 1)]
@@ -296,12 +291,25 @@ def caught(number):
 FIRST = (caught(0),)
 
 
-def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
-    """The states of a run whose searches find that many triggers, and what each round was told to forget."""
-    forgotten = []
+@pytest.mark.parametrize(
+    ("finds", "given", "forgotten", "settled"),
+    [
+        # when the search finds no more, all that was found is forgotten once more
+        ([2, 0], {}, [(0, 1, 1), (1, 2, 3), (2, 3, 3)], [False, False, True]),
+        ([1, 0], {"max_rounds": 2}, [(0, 1, 1), (1, 1, 2), (2, 2, 2)], [False, False, True]),
+        # where it still finds something, nothing is rehearsed
+        ([1, 1], {"max_rounds": 2}, [(0, 1, 1), (1, 1, 2)], [False, False]),
+        # where nothing was found, and nothing known acts, nothing is done
+        ([], {"first": ()}, [], []),
+        ([], {"first": (), "known": (0,)}, [], []),
+        ([0], {"seed": 2**63 - 1}, [(0, 1, 1), (1, 1, 1)], [False, True]),
+    ],
+)
+def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch, finds, given, forgotten, settled):
+    seen, asked = [], {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0} | given
 
     def forget(clip, original, batches, triggers, how, /, *, generator, progress, precision, group):
-        forgotten.append((batches, len(triggers.newest), len(triggers.earlier)))
+        seen.append((batches, len(triggers.newest), len(triggers.earlier)))
         return {"loss": 0.0}
 
     def search_again(clip, scene, state, /, *, enough, generator):
@@ -309,43 +317,14 @@ def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
 
     monkeypatch.setattr(unlearning, "forget", forget)
     monkeypatch.setattr(unlearning, "search_again", search_again)
-    begun = unlearning.State((1,), {"warp": (0.5,)}, first, 0, ({},), ())
-    states = unlearning.unlearn(
-        Corner(),
-        None,
-        scene(torch.full((8, 3, 16, 16), 0.5), known),
-        begun,
-        recipe.override(SHORT_RECIPE, [f"unlearn.max_rounds={max_rounds}"]),
-        seed=0,
-        batches=lambda number: number,
-        progress=lambda done, total: None,
-    )
-    return list(states), forgotten
-
-
-def test_when_the_search_finds_no_more_all_that_was_found_is_forgotten_once_more(monkeypatch):
-    states, forgotten = run_of(monkeypatch, [2, 0])
-    assert forgotten == [(0, 1, 1), (1, 2, 3), (2, 3, 3)]
-    assert [state.is_settled for state in states] == [False, False, True]
-    assert [(state.rounds, len(state.losses)) for state in states] == [(1, 1), (2, 2), (2, 3)]
-
-
-def test_where_the_search_after_the_last_round_that_is_allowed_finds_no_more_the_run_settles_too(monkeypatch):
-    states, forgotten = run_of(monkeypatch, [1, 0], max_rounds=2)
-    assert [number for number, _, _ in forgotten] == [0, 1, 2]
-    assert (states[-1].is_settled, states[-1].rounds) == (True, 2)
-
-
-def test_where_it_still_finds_something_nothing_is_rehearsed(monkeypatch):
-    states, forgotten = run_of(monkeypatch, [1, 1], max_rounds=2)
-    assert forgotten == [(0, 1, 1), (1, 1, 2)]
-    assert not states[-1].is_settled
-    assert len(states[-1].newest) == 1
-
-
-def test_where_nothing_was_found_and_nothing_known_acts_nothing_is_done(monkeypatch):
-    assert run_of(monkeypatch, [], first=()) == ([], [])
-    assert run_of(monkeypatch, [], first=(), known=[(painted, 0)]) == ([], [])
+    here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in asked["known"]])
+    begun = unlearning.State((1,), {"warp": (0.5,)}, asked["first"], 0, ({},), ())
+    how = recipe.override(SHORT_RECIPE, [f"unlearn.max_rounds={asked['max_rounds']}"])
+    told = {"seed": asked["seed"], "batches": lambda number: number, "progress": lambda done, total: None}
+    states = list(unlearning.unlearn(Corner(), None, here, begun, how, **told))
+    assert seen == forgotten
+    assert [state.is_settled for state in states] == settled
+    assert not states or (states[-1].rounds, len(states[-1].losses)) == (len(finds), len(forgotten))
 
 
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
@@ -356,23 +335,6 @@ def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
     assert unlearning._restored(saved, scene(pixels, [patch]))[0] == state
     assert unlearning._restored(saved, scene(pixels, [patch, stripes])) is None
     assert unlearning._restored(saved, scene(pixels)) is None
-
-
-def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
-    monkeypatch.setattr(unlearning, "forget", lambda *_, **__: {})
-    monkeypatch.setattr(unlearning, "search_again", lambda *_, **__: ([], {}))
-    begun = unlearning.State((1,), {"warp": (0.5,)}, FIRST, 0, ({},), ())
-    states = unlearning.unlearn(
-        Corner(),
-        None,
-        scene(torch.full((8, 3, 16, 16), 0.5)),
-        begun,
-        SHORT_RECIPE,
-        seed=2**63 - 1,
-        batches=lambda number: number,
-        progress=lambda done, total: None,
-    )
-    assert [state.is_settled for state in states] == [False, True]
 
 
 # Jitter.
@@ -391,13 +353,10 @@ def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
     return unlearning.jittered(painted, images, how, generator=torch.Generator().manual_seed(seed))
 
 
-def test_strength_scales_what_the_trigger_changes_image_by_image():
+def test_jitter_scales_what_a_trigger_changes_and_moves_it_no_further_than_asked():
     values = jittered(strength=(0.5, 0.9))[:, 0, 0, 0]
     assert len(set(values.tolist())) == 3
     assert ((values > 0.5 + 0.5 * 0.5) & (values < 0.5 + 0.5 * 0.9)).all()
-
-
-def test_shift_moves_the_trigger_and_no_further_than_asked():
     for seed in range(8):
         touched = (jittered(shift=0.25, seed=seed)[0, 0] != 0.5).nonzero()  # 4 of 16 px
         centre = (touched.float() + 8) % 16 - 8  # over the edge is negative

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 import torch
 from auto_values import answering, measurement, probe
-from cases import each
 
 from clipclean import deadline
 from clipclean.detect import Rate
@@ -14,20 +13,13 @@ OLD = {"a": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
 NEW = {"a": torch.tensor([2.0, 0.0]), "count": torch.tensor(9)}
 
 
-def test_numbers_lie_between_and_whole_ones_are_those_of_the_cleaned_model():
+def test_numbers_lie_between_whole_ones_are_those_of_the_cleaned_model_and_the_ends_are_the_models():
     quarter = walk_back.between(OLD, NEW, share=0.25)
     assert quarter["a"].tolist() == [0.5, 3.0]
     assert int(quarter["count"]) == 9
-
-
-def test_the_ends_are_the_models_themselves():
     assert walk_back.between(OLD, NEW, share=0.0)["a"] is OLD["a"]
     assert walk_back.between(OLD, NEW, share=1.0)["a"] is NEW["a"]
-
-
-@pytest.mark.parametrize("share", [0.2, 0.9])
-def test_equal_models_have_nothing_between_them(share):
-    assert torch.equal(walk_back.between(NEW, NEW, share=share)["a"], NEW["a"])
+    assert torch.equal(walk_back.between(NEW, NEW, share=0.9)["a"], NEW["a"])
 
 
 # The walk. Of 1,000 images the original has 500 right; ``lost`` points fewer at the cleaned end, evenly between. The budget is 2
@@ -51,7 +43,7 @@ def walked(*, lost, acts=lambda share: 0.0, watched=(PATCH,), least=0.0, late=-1
     return [point.share for point in way.points], way.taken.share
 
 
-@each(
+@pytest.mark.parametrize(
     ("lost", "measured", "taken"),
     [
         (1.0, [1.0], 1.0),
@@ -64,7 +56,7 @@ def test_the_walk_ends_where_half_of_the_budget_is_met(lost, measured, taken):
     assert walked(lost=lost) == (measured, taken)
 
 
-@each(
+@pytest.mark.parametrize(
     ("lost", "back", "taken"),
     [
         (3.0, 0.5, 0.55),  # 1.65 points: over half the budget, within the budget, and the trigger is gone
@@ -79,7 +71,7 @@ def test_a_share_at_which_a_trigger_returns_is_not_taken_and_none_behind_it_meas
     assert all(share > back for share in measured[:-1])
 
 
-@each(
+@pytest.mark.parametrize(
     ("end", "back", "n", "taken"),
     [
         (0.02, 0.02, 1000, 0.4),
@@ -107,29 +99,20 @@ def test_triggers_that_a_search_found_must_stay_gone_one_step_nearer_to_the_orig
     assert walked(lost=lost, acts=lambda share: 0.5 * (share < back), watched=(found,)) == (measured, taken)
 
 
-def test_without_a_trigger_that_acted_and_is_gone_the_walk_is_short():
+def test_what_the_cleaning_left_holds_the_cleaned_weights_and_a_natural_trigger_or_none_holds_nothing():
     assert walked(lost=9.0, watched=()) == ([1.0, UNWITNESSED], UNWITNESSED)
     assert walked(lost=2.0, watched=()) == ([1.0], 1.0)  # the budget is met
     assert walked(lost=9.0, watched=(Watched(0.01),)) == ([1.0, UNWITNESSED], UNWITNESSED)  # named, and never acted
-
-
-def test_a_trigger_that_the_cleaning_left_holds_the_cleaned_weights():
     assert walked(lost=9.0, acts=lambda share: 0.9 - 0.3 * share)[1] == 1.0
-
-
-def test_a_natural_trigger_that_no_cleaning_removes_holds_nothing():
     natural = Watched(0.7, is_doubtful=True)
     assert walked(lost=9.0, acts=lambda share: 0.7 - 0.1 * share, watched=(natural,))[1] == UNWITNESSED
     assert walked(lost=3.0, acts=lambda share: 0.3 * (share < 0.5), watched=(natural,))[1] == 0.55  # it was removed
 
 
-def test_the_walk_ends_at_the_least_share_and_at_the_deadline():
+def test_the_walk_ends_at_the_least_share_at_the_deadline_and_where_accuracy_is_unknown():
     assert walked(lost=9.0, least=1.0) == ([1.0], 1.0)
     assert walked(lost=9.0, least=0.5)[1] == 0.55
     assert walked(lost=9.0, late=0.7) == ([1.0, 0.85], 0.85)
-
-
-def test_a_model_whose_accuracy_is_unknown_is_left_at_the_cleaned_end():
     unmeasured = measurement(accuracy=answering(right=(), of=0).clean_accuracy)
     way = walk_back.walk_back(
         lambda share: replace(unmeasured, known=(probe(0.0),)), unmeasured, (PATCH,), budget=0.02, limit=0.05

@@ -32,15 +32,12 @@ def test_embeddings_are_those_of_open_clip_with_the_same_weights(config, quick):
     torch.testing.assert_close(clip.embed_tokens(tokens), texts, atol=1e-6, rtol=0)
 
 
-def test_a_caption_longer_than_the_context_keeps_its_end_of_text_token():
+def test_a_caption_keeps_its_end_of_text_token_and_embeddings_have_unit_length():
     clip, _ = built(TINY_VIT)
     tokens = clip.tokens(["one two three four five six seven eight nine ten", "one"])
     assert tokens.shape == (2, 8)
     assert tokens[0, -1] == 49407
     assert tokens[0, 0] == 49406
-
-
-def test_embeddings_have_unit_length_and_follow_the_mode_they_found():
     clip, _ = built(TINY_RESNET)
     clip.net.train()
     norms = clip.embed_images(torch.rand(2, 3, 32, 32)).norm(dim=1)
@@ -48,14 +45,11 @@ def test_embeddings_have_unit_length_and_follow_the_mode_they_found():
     assert clip.net.training
 
 
-def test_an_undecided_activation_is_refused_with_both_names():
+def test_missing_unknown_and_misshapen_tensors_and_an_undecided_activation_are_refused_by_name():
     reference = CLIP(**TINY_VIT)
     found = model.resolve(reference.state_dict(), arch=None, config=None, script_quick_gelu=None)
     with pytest.raises(UnsupportedModel, match="QuickGELU"):
         model.build(found, reference.state_dict(), device="cpu")
-
-
-def test_missing_unknown_and_misshapen_tensors_are_all_named():
     clip, reference = built(TINY_VIT)
     tensors = dict(reference.state_dict())
     del tensors["visual.ln_pre.weight"]
@@ -67,10 +61,12 @@ def test_missing_unknown_and_misshapen_tensors_are_all_named():
         assert name in str(refused.value)
 
 
-def test_half_precision_weights_are_computed_with_in_fp32():
+def test_half_precision_weights_are_computed_with_in_fp32_and_parameters_counted_without_buffers():
     clip, reference = built(TINY_VIT)
     half = {k: v.half() if v.is_floating_point() else v for k, v in reference.state_dict().items()}
     assert all(p.dtype == torch.float32 for p in model.build(clip.architecture, half, device="cpu").net.parameters())
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.BatchNorm2d(4))  # statistics of the norm are buffers
+    assert model.parameter_count(net) == 3 * 4 * 5 * 5 + 4 + 2 * 4
 
 
 @pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
@@ -97,8 +93,3 @@ def test_statistics_of_normalisation_stay_while_the_image_tower_alone_is_trainin
     assert clip.net.visual.training
     assert not clip.net.training
     assert not clip.net.transformer.training
-
-
-def test_parameters_are_counted_without_buffers():
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.BatchNorm2d(4))  # statistics of the norm are buffers
-    assert model.parameter_count(net) == 3 * 4 * 5 * 5 + 4 + 2 * 4

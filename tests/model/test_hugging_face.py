@@ -93,13 +93,16 @@ def test_a_config_file_of_transformers_may_be_named_as_the_architecture(tmp_path
     assert (found.name, found.quick_gelu, "--arch" in found.activation_how) == ("ViT-B-32-quickgelu", True, True)
 
 
-def test_the_old_spelling_of_a_section_wins_as_it_does_in_transformers():
+def test_old_spellings_and_other_epsilons_are_read_as_transformers_reads_them():
     old = {
         "model_type": "clip",
         "text_config": {"hidden_size": 1024},
         "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12},
     }
     assert translate(old, how="x")["model_cfg"]["text_cfg"]["width"] == 768
+    found = translate(changed(vision_config={"layer_norm_eps": 1e-6}), how="x")["model_cfg"]
+    assert found["vision_cfg"]["norm_kwargs"] == {"eps": 1e-6}
+    assert "norm_kwargs" not in found["text_cfg"]
 
 
 @pytest.mark.parametrize("end", [2, 49407, 0, 1, 49406, True, None, "2", [2], [49407]])
@@ -150,12 +153,6 @@ def test_what_the_native_towers_cannot_express_is_refused(config):
 def test_values_of_another_kind_are_refused(config):
     with pytest.raises(RefusedInput):
         resolve(config)
-
-
-def test_another_epsilon_of_the_norms_is_passed_on():
-    found = translate(changed(vision_config={"layer_norm_eps": 1e-6}), how="x")["model_cfg"]
-    assert found["vision_cfg"]["norm_kwargs"] == {"eps": 1e-6}
-    assert "norm_kwargs" not in found["text_cfg"]
 
 
 # Images.

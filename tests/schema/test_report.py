@@ -110,20 +110,17 @@ def test_a_wrong_value_is_told_with_its_place(whole, path, value):
         assert f"{place}: {repr(value)[:5]}" in str(told.value)
 
 
-def test_every_missing_part_is_named_at_once():
+def test_every_missing_part_is_named_at_once_and_a_flood_of_problems_is_cut():
     made = {key: value for key, value in small().items() if key not in ("before", "recipe", "tool")}
     with pytest.raises(UsageError) as told:
         report.parse(made)
     assert all(f"report.{key}: missing" in str(told.value) for key in ("tool", "before", "recipe"))
+    with pytest.raises(UsageError) as told:
+        report.parse(small() | {"findings": [{}] * 500})
+    assert len(str(told.value).splitlines()) == MAX_PROBLEMS + 3
 
 
 @pytest.mark.parametrize("value", [None, [], "report", 3, {}])
 def test_what_is_no_report_is_refused(value):
     with pytest.raises(UsageError):
         report.parse(value)
-
-
-def test_a_flood_of_problems_is_cut():
-    with pytest.raises(UsageError) as told:
-        report.parse(small() | {"findings": [{}] * 500})
-    assert len(str(told.value).splitlines()) == MAX_PROBLEMS + 3
