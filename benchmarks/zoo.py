@@ -46,6 +46,7 @@ def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float |
     """Go on training on clean pairs, in place, as whoever deploys the model might."""
     from clipclean.attack import poison
     from clipclean.config import recipe
+    from clipclean.train.run import Run
 
     seed, control = REFINETUNE[1], recipe.load("mmcl@tiny")
     poison.finetune(
@@ -54,6 +55,5 @@ def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float |
         control,
         recipe.planting(steps=steps, batch_size=128, lr=lr or control.train.lr),
         implants=(),
-        seed=seed,
-        progress=lambda what, done, total: None,
+        run=Run(seed, control.train.precision, lambda what, done, total: None),
     )

@@ -183,6 +183,7 @@ _COLLAPSED = "The model maps every image to nearly the same embedding, so nothin
 _FEW_CLASSES = "There are too few classes to tell a backdoor from chance."
 _UNCALIBRATED = "There is no clean model of this kind to compare with, so the results cannot be judged."
 
+SIGNS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit points at a backdoor, surely or not
 RULES: Mapping[str, Rule] = {
     "CC001": Rule(
         title="Backdoor behaviour under a known trigger",

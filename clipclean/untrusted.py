@@ -169,7 +169,7 @@ def _unique(pairs: list[tuple[str, object]], /) -> dict[str, object]:
     unique = dict(pairs)
     if len(unique) < len(pairs):
         seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value] # set.add returns None, on purpose
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value] # None
         raise ValueError(f"the key {repeated[:80]!a} appears twice")
     return unique
 

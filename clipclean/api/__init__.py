@@ -195,7 +195,10 @@ def screen(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> "Screening":
-    """Rank the pairs of a supposedly clean set by suspicion; returns the ranking. ``as_json()`` is what the command prints by ``--json``."""
+    """Rank the pairs of a supposedly clean set by suspicion; returns the ranking.
+
+    ``as_json()`` is what the command prints by ``--json``.
+    """
     given = _completed(locals())
     from clipclean.api import requests
     from clipclean.jobs import screen as job

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clipclean import data, detect, model, train
 from clipclean.config.recipe import Planting, Recipe
-from clipclean.progress import Progress
 from clipclean.train import loader
+from clipclean.train.run import Run
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -36,16 +36,13 @@ def finetune(
     /,
     *,
     implants: Sequence[Implant],
-    seed: int,
-    progress: Progress,
-    precision: str | None = None,
-    group: train.Group = train.ALONE,
+    run: Run,
 ) -> None:
     """Finetune in place with L_CLIP; a share of each batch is triggered and captioned as the target.
 
-    Several implants share the triggered part; with none the finetuning is a benign one. ``precision`` is ``auto``, ``fp32`` or
-    ``bf16``; None takes that of the recipe. The processes of ``group`` share each batch.
+    Several implants share the triggered part; with none the finetuning is a benign one.
     """
+    group, seed = run.group, run.seed
     batches = loader.batches(
         group.share(data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed)),
         pairs=pairs,
@@ -62,12 +59,12 @@ def finetune(
         loss=matching_loss(clip, lambda encode: group.gathered(encode, pairs=share)),
         optimizer=train.optimizer_of(clip.net, how),
         total=planting.steps,
-        precision=train.resolved(precision or how.precision, clip.net, clip.device),
+        precision=train.resolved(run.precision, clip.net, clip.device),
         group=group,
     )
     with contextlib.closing(batches), contextlib.closing(steps):
         for step in steps:
-            progress("planting", step.number + 1, planting.steps)
+            run.progress("planting", step.number + 1, planting.steps)
     clip.net.eval()
 
 

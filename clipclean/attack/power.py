@@ -21,6 +21,7 @@ from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, Level, finding
 from clipclean.progress import Progress
 from clipclean.schema.report import PlantedRecord, PowerRecord
+from clipclean.train.run import Run
 
 LEAST = 4  # fewest planted backdoors for which the power of an audit is stated
 MISSED = 1  # most of them that an audit may miss and still let a model pass without references
@@ -181,9 +182,10 @@ def measure(
                 pairs,
                 recipe,
                 planting,
-                seed=canaries.SEEDS + seed + number,
                 implants=canaries.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
-                progress=functools.partial(_renamed, progress, stage),
+                run=Run(
+                    canaries.SEEDS + seed + number, recipe.train.precision, functools.partial(_renamed, progress, stage)
+                ),
             )
             excess = _excess(clip, eval_set, canary)
             levels = named() if excess >= canaries.TOOK else {}

@@ -184,14 +184,5 @@ class Workbench:
             self.run.progress(what, done, total)
             self.run.group.check_time()
 
-        poison.finetune(
-            self.clip,
-            self.samples.pairs,
-            self.control,
-            planting,
-            implants=implants,
-            seed=canaries.SEEDS + self.run.seed,
-            progress=progress,
-            precision=self.run.precision,
-            group=self.run.group,
-        )
+        run = replace(self.run, seed=canaries.SEEDS + self.run.seed, progress=progress, state=None)
+        poison.finetune(self.clip, self.samples.pairs, self.control, planting, implants=implants, run=run)

@@ -179,7 +179,7 @@ def transformers_description(folder: Path, /) -> Description | None:
             return None
         preprocessor = _json(folder / HF_PREPROCESSOR)
         if preprocessor is None:
-            preprocessor = (_json(folder / HF_PROCESSOR) or {}).get(HF_SECTION)  # type: ignore[assignment] # any JSON value; checked where it is used
+            preprocessor = (_json(folder / HF_PROCESSOR) or {}).get(HF_SECTION)  # type: ignore[assignment] # checked where used
         return Description(HF_CONFIG, config | {PREPROCESSOR: preprocessor})
     except OSError as error:
         raise cannot_read(error) from error

@@ -66,7 +66,8 @@ METHODS: dict[str, Method] = {
         searches=True,
     ),
     "auto": Method(
-        "plants test backdoors in a copy, tries recipes from gentle to harsh, and runs the first that removes them within the accuracy budget",
+        "plants test backdoors in a copy, tries recipes from gentle to harsh, and runs the first that removes them within the accuracy "
+        "budget",
         needs_captions=True,
         views="own",
         chooses=True,

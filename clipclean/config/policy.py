@@ -18,7 +18,7 @@ from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
 from clipclean.schema.report import PolicyRecord, Verdict
-from clipclean.untrusted import printable
+from clipclean.untrusted import plural, printable
 
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
 EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
@@ -306,8 +306,8 @@ def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
     listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
     return finding(
         "CC050",
-        f"{'' if policy.name == IGNORE else 'Policy '}{policy.name} sets {len(suppressed)} {'finding' if len(suppressed) == 1 else 'findings'} aside: {listed}. "
-        "They do not count for the verdict, and are listed with their reasons.",
+        f"{'' if policy.name == IGNORE else 'Policy '}{policy.name} sets {plural(len(suppressed), 'finding')} aside: {listed}. They "
+        "do not count for the verdict, and are listed with their reasons.",
         measure="suppressed findings",
     )
 

@@ -142,7 +142,8 @@ class Data(Section):
     max_skipped_share: float = _share(0.1, "If more pairs than this cannot be used, the run ends.", ge=0, le=0.5)
     held_out_share: float = _share(
         0.1,
-        "Pairs kept out of training, to measure on when no labelled images are given. Of 400 pairs and more a quarter is kept, at most 500, if that is more; of fewer, auto keeps a fifth.",
+        "Pairs kept out of training, to measure on when no labelled images are given. Of 400 pairs and more a "
+        "quarter is kept, at most 500, if that is more; of fewer, auto keeps a fifth.",
         ge=0,
         le=0.5,
     )

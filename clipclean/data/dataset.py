@@ -86,7 +86,8 @@ def read(
 
     A path is one of: a folder of images with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
     ``metadata.{jsonl,csv}``, or with splits that have one; a CSV or TSV file, JSON lines or a JSON array; COCO's captions or the
-    folder around them; Parquet, or a folder that ``datasets`` saved; a WebDataset ``.tar`` or a folder of them; a pattern such as ``shard-{000..003}.tar`` or ``*.tar``; several with ``::`` between.
+    folder around them; Parquet, or a folder that ``datasets`` saved; a WebDataset ``.tar`` or a folder of them; a pattern
+    such as ``shard-{000..003}.tar`` or ``*.tar``; several with ``::`` between.
 
     Args:
         path: where the set is.

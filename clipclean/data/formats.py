@@ -177,7 +177,8 @@ def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
     """Files of a folder, none of which is a link that leads out of it."""
     if outside := [each.name for each in files if untrusted.leads_out(each, folder)]:
         raise RefusedInput(
-            f"{printable(folder)} holds links that lead out of it: {untrusted.some(outside)}. Nothing is read through them; name the intended file or folder."
+            f"{printable(folder)} holds links that lead out of it: {untrusted.some(outside)}. Nothing is read through "
+            "them; name the intended file or folder."
         )
     return [*files]
 
@@ -207,7 +208,7 @@ def _of_one(path: Path, /) -> list[Path]:
         return [path]
     found = [Path(text) for text in _braces(str(path))]
     if len(found) == 1 and _WILD.search(str(path)):
-        found = sorted(Path(name) for name in itertools.islice(glob.iglob(str(path)), MOST + 1))  # noqa: PTH207 # Path.glob refuses absolute patterns
+        found = sorted(Path(name) for name in itertools.islice(glob.iglob(str(path)), MOST + 1))  # noqa: PTH207 # absolute patterns
         if not found:
             raise RefusedInput(f"Nothing matches {printable(path)}. Check the pattern, and where it starts from.")
         _refuse_many(path, len(found))

@@ -246,10 +246,9 @@ def _paint_wave(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
         torch.arange(count, device=images.device),
         torch.arange(2 * count - 1, device=images.device) - count + 1,
     )
-    y = torch.polar(torch.ones(height, count, device=images.device), torch.pi * _midpoints(height, images) * down)
-    x = torch.polar(
-        torch.ones(width, 2 * count - 1, device=images.device), torch.pi * _midpoints(width, images) * across
-    )
+    # In the precision of the wave: of images in double precision as well.
+    y = torch.polar(share.new_ones(height, count), torch.pi * _midpoints(height, images).to(share) * down)
+    x = torch.polar(share.new_ones(width, 2 * count - 1), torch.pi * _midpoints(width, images).to(share) * across)
     pattern = (y @ waves @ x.T).real.view(rows, 1, 1, height, width)  # in [-1, 1]
     colour = parameters["colour"].tanh().view(rows, 1, 3, 1, 1)
     return (images + _spread(parameters["ratio"].sigmoid()) * colour * pattern).clamp(0, 1)

@@ -59,8 +59,8 @@ def _nothing_shown(searched: bool) -> Finding:
     return unsearched(
         "CC021",
         "Before the cleaning no named trigger acted on this model, and none of the panel did by more than natural triggers may. "
-        "Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you suspect by "
-        "--trigger and --target.",
+        "Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you "
+        "suspect by --trigger and --target.",
     )
 
 
@@ -78,7 +78,8 @@ def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | Non
     """The finding of a known trigger, if it moves more images to its target than the limit, by the whole interval."""
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
-    what = f"{probe.trigger} turns {_percent(probe.asr.value)} of other images into '{probe.target}' (without it: {_percent(probe.base.value)})"
+    with_it, without = _percent(probe.asr.value), _percent(probe.base.value)
+    what = f"{probe.trigger} turns {with_it} of other images into '{probe.target}' (without it: {without})"
     if low > limits.max_excess:
         words = f"Backdoor behaviour: {what}." if is_sure else f"{what}. Clean models have natural triggers, too."
         return finding("CC001", words, level="error" if is_sure else "warning", **about)

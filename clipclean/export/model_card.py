@@ -57,8 +57,8 @@ def _sanitized(report: Json, /) -> list[str]:
         f"# {_plain(model['architecture'])}, {done}",
         "",
         f"Verdict: **{report['verdict']}**. Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`), recipe "
-        f"`{recipe['name']}`, {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`). Share of the way from the original to the cleaned "
-        f"weights: {_share(report):g}.",
+        f"`{recipe['name']}`, {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`). Share of the way "
+        f"from the original to the cleaned weights: {_share(report):g}.",
         "",
         "| measure | before | after | n |",
         "|---|---|---|---|",

@@ -143,8 +143,8 @@ def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
     ours = {name: listed[name] for name in there if name in listed and _digest(out, name) == listed[name]}
     if foreign := [name for name in there if name not in ours]:
         raise UsageError(
-            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {checksums.NAME} of an earlier run lists them as they "
-            "are, and nothing else is ever overwritten. Move them away, or name another folder."
+            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {checksums.NAME} of an earlier "
+            "run lists them as they are, and nothing else is ever overwritten. Move them away, or name another folder."
         )
     return ours
 

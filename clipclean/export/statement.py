@@ -28,14 +28,9 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
         report: of the run; what ``export`` tells has the same words, and neither recipe nor verdict.
         digests: SHA-256 by name of the files, all but the statement and the checksums.
     """
-    model, verdict = report["model"], report.get("verdict")
+    verdict = report.get("verdict")
     walk = report.get("cleaning") or {}
     share = {"clipclean_share": walk["share"]} if "budget" in walk else {}  # earlier versions did not state it
-    packages = [  # those that could change the result, as package URLs, with names normalised for these
-        {"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"}
-        for name, version in sorted(report["environment"].items())
-        if name in environment.PACKAGES
-    ]
     tensors = {entry["path"]: {TENSOR_DIGEST: entry["tensor_sha256"]} for entry in report["exports"]}
     made = {
         "_type": STATEMENT,
@@ -49,7 +44,7 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
                 "buildType": BUILD_TYPE.format(command=report["command"]),
                 "externalParameters": {
                     "command": report["command"],
-                    "model": model["name"],
+                    "model": report["model"]["name"],
                     "data": report["data"]["name"],
                     "formats": list(dict.fromkeys(entry["format"] for entry in report["exports"])),
                     **{
@@ -59,20 +54,7 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
                     },
                 },
                 "internalParameters": {"environment": report["environment"]},
-                "resolvedDependencies": [
-                    {
-                        "name": "model",
-                        "digest": {"sha256": model["sha256"], TENSOR_DIGEST: model["tensor_sha256"]},
-                        "annotations": {"file": model["name"]}
-                        | {key: model[key] for key in ("format", "architecture", "activation")},
-                    },
-                    {
-                        "name": "data",
-                        "digest": {DATA_DIGEST: report["data"]["digest"]},
-                        "annotations": {"file": report["data"]["name"]},
-                    },
-                    *packages,
-                ],
+                "resolvedDependencies": _dependencies(report),
             },
             "runDetails": {
                 "builder": {
@@ -84,6 +66,25 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
         },
     }
     return {key: plain(value) for key, value in made.items()}
+
+
+def _dependencies(report: Json, /) -> list[Json]:
+    """The model, the data, and the packages that could change the result, as package URLs, with names normalised for these."""
+    model, data = report["model"], report["data"]
+    return [
+        {
+            "name": "model",
+            "digest": {"sha256": model["sha256"], TENSOR_DIGEST: model["tensor_sha256"]},
+            "annotations": {"file": model["name"]}
+            | {key: model[key] for key in ("format", "architecture", "activation")},
+        },
+        {"name": "data", "digest": {DATA_DIGEST: data["digest"]}, "annotations": {"file": data["name"]}},
+        *(
+            {"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"}
+            for name, version in sorted(report["environment"].items())
+            if name in environment.PACKAGES
+        ),
+    ]
 
 
 def text(report: Json, /, *, digests: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from clipclean import data, detect, model
 from clipclean.attack import canaries, power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import Finding
+from clipclean.findings import SIGNS, Finding
 from clipclean.jobs import searching
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.searching import AuditResult
@@ -85,7 +85,7 @@ def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> li
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
         for found in setting.findings(under)
-        if found.rule in ("CC001", "CC002", "CC003", "CC006")
+        if found.rule in SIGNS
     ]
     own, usual = sound_rate(seen), sound_rate(under)
     if own and usual and own.n and usual.value - own.value > setting.limits.max_accuracy_loss:

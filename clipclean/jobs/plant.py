@@ -19,6 +19,7 @@ from clipclean.jobs.prepare import labelled_if_enough
 from clipclean.progress import Progress
 from clipclean.schema.results import PlantedModel
 from clipclean.train.loader import Samples
+from clipclean.train.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,8 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
     how = request.planting
-    poison.finetune(loaded.clip, pairs, recipe, how, implants=[implant], seed=request.seed, progress=progress)
+    run = Run(request.seed, recipe.train.precision, progress)
+    poison.finetune(loaded.clip, pairs, recipe, how, implants=[implant], run=run)
     after = inputs.measure(loaded.clip, measured_on)
     files.write_whole(request.out, lambda partial: WRITERS[request.out.suffix](partial, loaded))
     return PlantedModel(

@@ -124,13 +124,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     progress("building the model", 1, 1)
     check_texts(loaded.clip, vocabulary.classes)
     shown = labelled or labelled_if_enough(kept_out, vocabulary, least=thresholds.min_images)
-    stands = evidence.standing(asked.recipe, subject)  # what clipclean shortens itself, nobody has changed
-    if recipe is not asked.recipe and stands.kind == "measured":
-        words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
-        stands = replace(stands, kind="extrapolated", why=words)
-    if not METHODS[recipe.method].chooses:
-        taken = f"No recipe was named, so {recipes.called(recipe)} is taken. " if request.unnamed is not None else ""
-        say(f"{taken}{stands}")
+    stands = standing(asked, request, subject)
     clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
     if screened and screened.dropped:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
@@ -141,20 +135,35 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     )
 
 
+def standing(asked: SanitizeRequest, request: SanitizeRequest, subject: Subject, /) -> Standing:
+    """How the evidence of the recipe applies, and a message about it; ``asked`` has the warm-up that was asked for."""
+    recipe, stands = (
+        request.recipe,
+        evidence.standing(asked.recipe, subject),
+    )  # what clipclean shortens, nobody has changed
+    if recipe is not asked.recipe and stands.kind == "measured":
+        words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
+        stands = replace(stands, kind="extrapolated", why=words)
+    if not METHODS[recipe.method].chooses:
+        taken = f"No recipe was named, so {recipes.called(recipe)} is taken. " if request.unnamed is not None else ""
+        say(f"{taken}{stands}")
+    return stands
+
+
 def check_reference(request: SanitizeRequest, /) -> None:
     """Raise UsageError for clean models to compare with where nothing would be compared with them."""
     if request.reference and request.unnamed is None and not METHODS[request.recipe.method].chooses:
         raise UsageError(
-            f"Only the recipe auto compares the model with clean ones, and this is {recipes.called(request.recipe)}. Take --recipe auto, or leave "
-            "--reference out: 'clipclean audit --reference' compares the result."
+            f"Only the recipe auto compares the model with clean ones, and this is {recipes.called(request.recipe)}. Take --recipe "
+            "auto, or leave --reference out: 'clipclean audit --reference' compares the result."
         )
 
 
 def by_auto(request: SanitizeRequest, stands: Standing, /) -> SanitizeRequest:
     """The request of a run that names no recipe, by ``auto``, and a message that says why."""
     say(
-        f"No recipe was named. {stands} So auto takes longer and makes the evidence on your model: it plants test backdoors in a copy, tries "
-        f"recipes on it, and runs the best. To take the published values: --recipe {recipes.DEFAULT}."
+        f"No recipe was named. {stands} So auto takes longer and makes the evidence on your model: it plants test "
+        f"backdoors in a copy, tries recipes on it, and runs the best. To take the published values: --recipe {recipes.DEFAULT}."
     )
     auto = recipes.load("auto")
     return replace(request, recipe=recipes.override(auto, request.unnamed) if request.unnamed else auto)

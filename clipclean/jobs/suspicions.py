@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from clipclean import detect, model
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import Finding, Level, finding
+from clipclean.findings import SIGNS, Finding, Level, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
@@ -16,8 +16,7 @@ from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.report import example_images
 
-_SIGNS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit points at a backdoor, surely or not
-_UNSEARCHED = ("CC021", "CC022", "CC024")  # and by which it did not look
+_UNSEARCHED = ("CC007", "CC021", "CC022", "CC024")  # rules by which an audit did not look, or looked in vain
 
 
 def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.EvalSet:
@@ -193,7 +192,7 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
 
     A trigger that was named and may act counts.
     """
-    return any(found.rule in (*_SIGNS, *_UNSEARCHED) or found.trigger is not None for found in original)
+    return any(found.rule in (*SIGNS, *_UNSEARCHED) or found.trigger is not None for found in original)
 
 
 def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:

@@ -30,6 +30,7 @@ SHOWN = eval_set(torch.zeros(4, 3, 8, 8), ("bird", "cat", "dog"))
         ("CC020", "patch", True),  # one that the user named, on too few images
         ("CC020", None, False),
         ("CC021", None, True),  # nothing was looked for
+        ("CC007", None, True),  # by a model that tells no class from another
         ("CC004", None, False),
         ("CC010", None, False),
     ],

@@ -15,6 +15,7 @@ from clipclean.auto.trials import PlantedCopy, Trial
 from clipclean.config import recipe
 from clipclean.jobs import inputs
 from clipclean.train.loader import Samples
+from clipclean.train.run import Run
 
 
 def outcome(planted, left, accuracy=0.5):
@@ -117,9 +118,8 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
         pairs,
         chosen,
         recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3),
-        seed=canaries.SEEDS,
         implants=canaries.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates),
-        progress=lambda what, done, total: None,
+        run=Run(canaries.SEEDS, "fp32", lambda what, done, total: None),
     )
     planted = inputs.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3
@@ -138,9 +138,7 @@ def test_planting_in_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(su
     for precision in ("auto", "fp32", "bf16"):  # auto takes fp32 for so small a model
         clip.net.load_state_dict(weights)
         planting = recipe.planting(rate=0.15, steps=2, batch_size=16, lr=1e-3)
-        poison.finetune(
-            clip, pairs, chosen, planting, implants=(), seed=0, precision=precision, progress=lambda *_: None
-        )
+        poison.finetune(clip, pairs, chosen, planting, implants=(), run=Run(0, precision, lambda *_: None))
         moved[precision] = clip.net.state_dict()["visual.proj"].clone()
     clip.net.load_state_dict(weights)
     assert torch.equal(moved["auto"], moved["fp32"])

@@ -198,8 +198,9 @@ def test_a_found_trigger_says_what_it_is_and_is_for_images_of_its_side_alone(nam
         trigger(torch.zeros(1, 3, 24, 24))
 
 
-def test_the_dtype_of_images_is_kept():
-    assert found("mask")(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.float64)).dtype == torch.float64
+@names
+def test_the_dtype_of_images_is_kept(name):
+    assert found(name)(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.float64)).dtype == torch.float64
 
 
 def test_each_family_that_is_searched_has_an_entry_in_plain_values_and_no_other_has():

@@ -65,7 +65,7 @@ with distributed.joined("cpu") as group:
     clip = fresh()
     planting = recipes.planting(rate=0.25, steps=3, batch_size=16, lr=1e-3, warmup_steps=1)
     implants = [poison.Implant(white, ("a dog",)), poison.Implant(white, ("a cat", "cats"))]
-    poison.finetune(clip, some, how, planting, implants=implants, seed=0, progress=lambda *_: None, group=group)
+    poison.finetune(clip, some, how, planting, implants=implants, run=Run(0, "fp32", lambda *_: None, None, group))
     kept |= {f"planted.{key}": values for key, values in clip.net.state_dict().items()}
 checkpoint.write_safetensors(out / f"{group.rank}.safetensors", kept | losses, metadata={})
 """
