@@ -6,14 +6,16 @@ of a command are.
 
 import contextlib
 import functools
+import inspect as inspection
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
-from clipclean.api.parameters import PARAMETERS, completed
+from clipclean.api.parameters import PARAMETERS, Values, completed
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,56 +62,201 @@ RAISES = """\nRaises:
 """
 
 
-def _command(function: Callable[Asked, Made]) -> Callable[Asked, Made]:
-    """A function whose arguments are checked as the command line checks its options, and stand in its help."""
-    code, defaults = function.__code__, function.__kwdefaults__ or {}
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    shown = "\n".join(f"    {name}: {PARAMETERS[name].words}" for name in names)
-    head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
-
-    @functools.wraps(function)
-    def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
-        for name, value in keywords.items():
-            if name in GONE and name not in names:
-                raise UsageError(f"{name} is gone: it is called {GONE[name]} now, as the option of the command is.")
-            if value is None and defaults.get(name) is not None:
-                raise UsageError(f"{name}: None is no value. Leave it out for the default, {defaults[name]!r}.")
-        return function(*places, **keywords)
-
-    told = f"\nRaises:{errors}" if raises else RAISES
-    checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
-    return checked
+# The arguments of the functions; what several of them take has one place.
 
 
-@_command
-def audit(
-    model: "Model",
-    /,
-    *,
-    data: Place | None = None,
-    reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
-    references: "Place | None" = None,
-    power: bool = False,
-    effort: Literal["quick", "standard", "thorough"] = "standard",
-    search: bool = True,
-    trigger: str | Sequence[str] = (),
-    target: str | None = None,
-    save_triggers: Place | None = None,
-    classes: Names | None = None,
-    templates: Names | None = None,
-    arch: str | None = None,
-    weights: str | None = None,
-    download: bool = False,
-    policy: "Place | Policy | None" = None,
-    ignore: str | Sequence[str] = (),
-    label: Mapping[str, str] | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    max_minutes: float | None = None,
-    progress: Progress | None = None,
-) -> "Report":
+@dataclass(frozen=True, kw_only=True)
+class _OfModel:
+    arch: str | None = None
+    weights: str | None = None
+    download: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfClasses:
+    classes: Names | None = None
+    templates: Names | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfPairs:
+    image_key: str | None = None
+    caption_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfReport:
+    policy: "Place | Policy | None" = None
+    ignore: str | Sequence[str] = ()
+    label: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfRun:
+    seed: int = 0
+    device: str = "auto"
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class _Audit(_OfRun, _OfReport, _OfModel, _OfClasses):
+    model: "Model"
+    _: KW_ONLY
+    data: Place | None = None
+    reference: "Model | list[Model] | tuple[Model, ...] | None" = None
+    references: "Place | None" = None
+    power: bool = False
+    effort: Literal["quick", "standard", "thorough"] = "standard"
+    search: bool = True
+    trigger: str | Sequence[str] = ()
+    target: str | None = None
+    save_triggers: Place | None = None
+    max_minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class _Sanitize(_OfRun, _OfReport, _OfModel, _OfClasses, _OfPairs):
+    model: "Model"
+    data: Place
+    _: KW_ONLY
+    out: Place = "clipclean-out"
+    recipe: "Place | Recipe | None" = None
+    set: Sequence[str] | Mapping[str, object] = ()
+    max_accuracy_loss: float | None = None
+    max_minutes: float | None = None
+    eval_data: Place | None = None
+    trigger: str | Sequence[str] = ()
+    target: str | None = None
+    screen: float | Literal["report", "auto", "off"] = "report"
+    panel: bool = True
+    reference: "Model | list[Model] | tuple[Model, ...] | None" = None
+    precision: Literal["auto", "fp32", "bf16"] | None = None
+    format: str | Sequence[str] = ("open_clip",)
+    force: bool = False
+    keep_failed: bool = False
+    log_dir: Place | None = None
+    log_to: str | Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Screen(_OfModel, _OfPairs):
+    data: Place
+    model: "Model"
+    _: KW_ONLY
+    drop: float | Literal["auto"] | None = None
+    false_drop_rate: float | None = None
+    trusted: Place | None = None
+    trigger: str | Sequence[str] = ()
+    save_kept: Place | None = None
+    top: int = 100
+    force: bool = False
+    device: str = "auto"
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class _Export(_OfModel, _OfPairs):
+    model: "Model"
+    _: KW_ONLY
+    format: str | Sequence[str]
+    out: Place = "clipclean-out"
+    data: Place | None = None
+    normalize: bool = False
+    fp16: bool = False
+    onnx_preset: str = "transformers.js"
+    label: Mapping[str, str] | None = None
+    force: bool = False
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class _Plant(_OfRun, _OfModel, _OfClasses, _OfPairs):
+    model: "Model"
+    data: Place
+    _: KW_ONLY
+    trigger: str
+    target: str
+    out: Place
+    eval_data: Place | None = None
+    rate: float | None = None
+    steps: int | None = None
+    lr: float | None = None
+    batch_size: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class _References(_OfRun, _OfModel, _OfClasses):
+    models: "Model | Sequence[Model]"
+    _: KW_ONLY
+    out: Place
+    data: Place | None = None
+    effort: Literal["quick", "standard", "thorough"] = "standard"
+
+
+@dataclass(frozen=True)
+class _Inspect(_OfModel):
+    model: "Model"
+
+
+@dataclass(frozen=True)
+class _Verify:
+    folder: Place
+    _: KW_ONLY
+    public_key: Place | None = None
+
+
+def _parameters(kind: Callable[..., object], /) -> list[inspection.Parameter]:
+    """The fields of a dataclass as parameters: its own before those that others have as well."""
+    own = kind.__annotations__
+    return [
+        inspection.Parameter(
+            each.name,
+            inspection.Parameter.KEYWORD_ONLY if each.kw_only else inspection.Parameter.POSITIONAL_ONLY,
+            default=inspection.Parameter.empty if each.default is MISSING else each.default,
+            annotation=each.type,
+        )
+        for each in sorted(fields(kind), key=lambda each: (bool(each.kw_only), each.name not in own))  # type: ignore[arg-type]
+    ]
+
+
+def _command(
+    kind: Callable[Asked, object], /, *, out: str = ""
+) -> Callable[[Callable[[Values], Made]], Callable[Asked, Made]]:
+    """A function whose arguments are the fields of a dataclass, checked as the command line checks its options, and told in its help.
+
+    It gets them completed. ``out`` says whether what it writes is a "folder" or a "file".
+    """
+    signature = inspection.Signature(_parameters(kind))
+
+    def decorated(function: Callable[[Values], Made]) -> Callable[Asked, Made]:
+        shown = "\n".join(f"    {name}: {PARAMETERS[name].words}" for name in signature.parameters)
+        head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
+
+        @functools.wraps(function)
+        def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
+            for name, value in keywords.items():
+                known = signature.parameters.get(name)
+                if known is None and name in GONE:
+                    raise UsageError(f"{name} is gone: it is called {GONE[name]} now, as the option of the command is.")
+                if known and value is None and known.default not in (None, known.empty):
+                    raise UsageError(f"{name}: None is no value. Leave it out for the default, {known.default!r}.")
+            given = signature.bind(*places, **keywords)
+            given.apply_defaults()
+            return function(_completed(given.arguments, out=out))
+
+        told = f"\nRaises:{errors}" if raises else RAISES
+        checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
+        returned = signature.replace(return_annotation=function.__annotations__["return"])
+        checked.__signature__ = returned  # type: ignore[attr-defined] # what help() and inspect read
+        return checked
+
+    return decorated
+
+
+@_command(_Audit)
+def audit(given: Values) -> "Report":
     """Look for an unknown backdoor in a model, and name the class that it leads to."""
-    given = _completed(locals())
     from clipclean.api import requests
 
     with requests.of_audit(given) as request:
@@ -118,49 +265,13 @@ def audit(
         return job.audit(request, progress=given["progress"]).report
 
 
-@_command
-def sanitize(
-    model: "Model",
-    data: Place,
-    /,
-    *,
-    out: Place = "clipclean-out",
-    recipe: "Place | Recipe | None" = None,
-    set: Sequence[str] | Mapping[str, object] = (),
-    max_accuracy_loss: float | None = None,
-    max_minutes: float | None = None,
-    eval_data: Place | None = None,
-    image_key: str | None = None,
-    caption_key: str | None = None,
-    classes: Names | None = None,
-    templates: Names | None = None,
-    trigger: str | Sequence[str] = (),
-    target: str | None = None,
-    screen: float | Literal["report", "auto", "off"] = "report",
-    panel: bool = True,
-    reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
-    arch: str | None = None,
-    weights: str | None = None,
-    download: bool = False,
-    policy: "Place | Policy | None" = None,
-    ignore: str | Sequence[str] = (),
-    label: Mapping[str, str] | None = None,
-    precision: Literal["auto", "fp32", "bf16"] | None = None,
-    format: str | Sequence[str] = ("open_clip",),
-    force: bool = False,
-    keep_failed: bool = False,
-    log_dir: Place | None = None,
-    log_to: str | Sequence[str] = (),
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> "Report":
+@_command(_Sanitize, out="folder")
+def sanitize(given: Values) -> "Report":
     """Clean a model by finetuning on clean pairs, and write weights and report into a folder; returns the report.
 
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
     call is made again. This is one process; several need the command and torchrun.
     """
-    given = _completed(locals(), out="folder")
     from clipclean import auto
     from clipclean import progress as heard
     from clipclean.api import requests
@@ -174,63 +285,24 @@ def sanitize(
     return outcome.report
 
 
-@_command
-def screen(
-    data: Place,
-    model: "Model",
-    /,
-    *,
-    drop: float | Literal["auto"] | None = None,
-    false_drop_rate: float | None = None,
-    trusted: Place | None = None,
-    trigger: str | Sequence[str] = (),
-    save_kept: Place | None = None,
-    top: int = 100,
-    image_key: str | None = None,
-    caption_key: str | None = None,
-    arch: str | None = None,
-    weights: str | None = None,
-    download: bool = False,
-    force: bool = False,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> "Screening":
+@_command(_Screen)
+def screen(given: Values) -> "Screening":
     """Rank the pairs of a supposedly clean set by suspicion; returns the ranking.
 
     ``as_json()`` is what the command prints by ``--json``.
     """
-    given = _completed(locals())
     from clipclean.api import requests
     from clipclean.jobs import screen as job
 
     return job.screen(requests.of_screen(given), progress=given["progress"]).report
 
 
-@_command
-def export(
-    model: "Model",
-    /,
-    *,
-    format: str | Sequence[str],
-    out: Place = "clipclean-out",
-    data: Place | None = None,
-    image_key: str | None = None,
-    caption_key: str | None = None,
-    arch: str | None = None,
-    weights: str | None = None,
-    download: bool = False,
-    normalize: bool = False,
-    fp16: bool = False,
-    onnx_preset: str = "transformers.js",
-    label: Mapping[str, str] | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> "Exported":
+@_command(_Export, out="folder")
+def export(given: Values) -> "Exported":
     """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
 
     Nothing is audited: a backdoor is exported like everything else.
     """
-    given = _completed(locals(), out="folder")
     from clipclean.api import requests
 
     with requests.of_export(given) as request:
@@ -239,62 +311,21 @@ def export(
         return job.convert(request, progress=given["progress"])
 
 
-@_command
-def plant(
-    model: "Model",
-    data: Place,
-    /,
-    *,
-    trigger: str,
-    target: str,
-    out: Place,
-    eval_data: Place | None = None,
-    rate: float | None = None,
-    steps: int | None = None,
-    lr: float | None = None,
-    batch_size: int | None = None,
-    image_key: str | None = None,
-    caption_key: str | None = None,
-    classes: Names | None = None,
-    templates: Names | None = None,
-    arch: str | None = None,
-    weights: str | None = None,
-    download: bool = False,
-    force: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> "PlantedModel":
+@_command(_Plant, out="file")
+def plant(given: Values) -> "PlantedModel":
     """Plant a backdoor in a copy of a model by finetuning on partly triggered pairs; returns its effect.
 
     The file that is written is backdoored: label it so, and never deploy it.
     """
-    given = _completed(locals(), out="file")
     from clipclean.api import requests
     from clipclean.jobs import plant as job
 
     return job.plant(requests.of_plant(given), progress=given["progress"])
 
 
-@_command
-def references(
-    models: "Model | Sequence[Model]",
-    /,
-    *,
-    out: Place,
-    data: Place | None = None,
-    effort: Literal["quick", "standard", "thorough"] = "standard",
-    classes: Names | None = None,
-    templates: Names | None = None,
-    arch: str | None = None,
-    weights: str | None = None,
-    download: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> "ReferencesFile":
+@_command(_References, out="file")
+def references(given: Values) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
-    given = _completed(locals(), out="file")
     from clipclean.api import requests
     from clipclean.jobs import references as job
 
@@ -302,29 +333,25 @@ def references(
         return job.build(request, given["models"], out=given["out"], progress=given["progress"])
 
 
-@_command
-def inspect(
-    model: "Model", /, *, arch: str | None = None, weights: str | None = None, download: bool = False
-) -> "Inspection":
+@_command(_Inspect)
+def inspect(given: Values) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
 
     Raises:
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
     """
-    given = _completed(locals())
     from clipclean.jobs import inspect as job
 
     return job.inspect(given["model"], arch=given["arch"], weights=given["weights"])
 
 
-@_command
-def verify(folder: Place, /, *, public_key: Place | None = None) -> "Result":
+@_command(_Verify)
+def verify(given: Values) -> "Result":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:
         RefusedInput: it is no folder, or nothing says what should be in it.
     """
-    given = _completed(locals())
     from clipclean.jobs import verify as job
 
     return job.verify(given["folder"], public_key=given["public_key"])
