@@ -157,7 +157,7 @@ PARAMETERS = {
     "format": Parameter(
         "``open_clip``, ``hf``, ``onnx``; one, or several.", _names("clipclean.export.formats", "FORMATS"), several=True
     ),
-    "onnx_preset": Parameter("ONNX: whose names.", _names("clipclean.export.onnx_presets", "PRESETS")),
+    "onnx_preset": Parameter("ONNX: whose names.", _names("clipclean.export.formats", "PRESETS")),
     "screen": Parameter(
         "pairs to leave out: a share, ``auto``, ``report`` for none, ``off``.",
         convert_type(share("auto", "off", "report")),

@@ -11,7 +11,7 @@ import click
 
 from clipclean.api import requests, roles
 from clipclean.api.parameters import called
-from clipclean.cli import options, printing, progress, several
+from clipclean.cli import options, printing, process, progress
 from clipclean.cli.command import Given, command, option
 from clipclean.cli.inspect import refused
 from clipclean.config.effort import EFFORTS, LONG
@@ -87,7 +87,7 @@ def audit(**given: Any) -> int:
     from clipclean.jobs import model_paths
 
     models = model_paths.expanded(given["models"])
-    several.check_single("An audit")
+    process.check_single("An audit")
     outputs = printing.outputs_of(given)
     check(given, models, outputs)
     if len(models) > 1:
@@ -126,10 +126,10 @@ def check(given: Given, models: Sequence[Path], outputs: Sequence[options.Output
 
 def audited(given: Given, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
-    if not several.is_silent(given):
+    if not process.is_silent(given):
         printing.first_line(given["model"], f"effort {given['effort']}")
     printing.check_there(given)
-    device, quiet = several.begun(given)
+    device, quiet = process.begun(given)
     from clipclean.jobs import audit as job
     from clipclean.jobs import plan
 

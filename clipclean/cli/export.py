@@ -9,7 +9,7 @@ from clipclean import untrusted
 from clipclean.api import requests, roles
 from clipclean.cli import options, printing, progress
 from clipclean.cli.command import command, option
-from clipclean.export.onnx_presets import DEFAULT
+from clipclean.export.formats import DEFAULT
 
 if TYPE_CHECKING:
     from clipclean.schema.results import Exported

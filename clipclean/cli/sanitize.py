@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import options, printing, progress, several
+from clipclean.cli import options, printing, process, progress
 from clipclean.cli.command import Given, command
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
@@ -78,10 +78,10 @@ def run(given: Given, /) -> int:
     given = given | {"set": chosen(given), "panel": not given["no_panel"]}
     recipe = requests.recipe_of(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
-    if not several.is_silent(given):
+    if not process.is_silent(given):
         by_size = "recipe by what was measured on the like"
         printing.first_line(given["model"], by_size if given["recipe"] is None else f"recipe {recipe.name}")
-    device, quiet = several.begun(given)
+    device, quiet = process.begun(given)
     from clipclean import auto, train
     from clipclean.jobs import outputs as results
     from clipclean.jobs import plan

@@ -11,9 +11,9 @@ from torch import Generator, Tensor
 
 from clipclean import deadline
 from clipclean.config.effort import Effort
-from clipclean.detect import compactness, inversion, tiles
+from clipclean.detect import inversion, tiles
 from clipclean.detect.attraction import attraction
-from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
+from clipclean.detect.families import FAMILIES, MASK, InvertedTrigger, compared, outside
 from clipclean.detect.inversion import Embed, Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import CleanImages, EvalSet, Probe, embeddings, probe
 from clipclean.detect.panel import Strength, glanced, strengths
@@ -528,8 +528,8 @@ def outsides(made: Sequence[SearchCandidate], /) -> dict[int, float]:
 
     A mask that does not, or that stopped early, is near its random start, so where it lies says nothing.
     """
-    masks = [c for c in made if c.family == compactness.FAMILY and c.is_reached and not c.is_stopped]
-    return {c.target: compactness.outside(c.parameters["mask"].detach().sigmoid()) for c in masks}
+    masks = [c for c in made if c.family == MASK and c.is_reached and not c.is_stopped]
+    return {c.target: outside(c.parameters["mask"].detach().sigmoid()) for c in masks}
 
 
 def _compact_margin(target: int, masks: Mapping[int, float]) -> float:
@@ -592,7 +592,7 @@ class _Comparison:
 
     def compactness(self, candidate: SearchCandidate, name: str) -> Compactness | None:
         """Of a mask; None for what is none, and beside clean models of which it was not measured."""
-        if candidate.family != compactness.FAMILY or candidate.target not in self.masks:
+        if candidate.family != MASK or candidate.target not in self.masks:
             return None
         own, margin = self.masks[candidate.target], _compact_margin(candidate.target, self.masks)
         if self.references is None:

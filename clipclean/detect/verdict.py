@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect.accuracy_cost import MeasuredLoss, losses
-from clipclean.detect.compactness import FAMILY as MASK
-from clipclean.detect.families import FAMILIES
+from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from clipclean import files
 from clipclean.errors import UnsupportedModel, UsageError
-from clipclean.export import bpe, onnx_presets
+from clipclean.export import bpe
 from clipclean.progress import Progress
 from clipclean.schema.report import ExportRecord
 
@@ -22,18 +22,85 @@ if TYPE_CHECKING:
     from clipclean.model.architecture import Config
 
 
+# ONNX consumers: the file and tensor names that each expects.
+
+IMMICH = "immich"
+DEFAULT = "transformers.js"
+DATA = "_data"  # the file of weights beside a graph, by transformers.js's name
+TOKENIZER_FOLDER, PREPROCESS_CFG = "textual", "visual/preprocess_cfg.json"  # where Immich looks
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The paths of the graphs for one consumer, and the names of their inputs and outputs.
+
+    ``is_normalised``: it takes the outputs for unit embeddings.
+    """
+
+    vision: str
+    text: str
+    pixels: str
+    tokens: str
+    images: str
+    texts: str
+    integers: str
+    is_normalised: bool
+
+
+PRESETS: dict[str, Preset] = {
+    # github.com/huggingface/transformers.js: models.js and the files of Xenova/clip-vit-base-patch32
+    "transformers.js": Preset(
+        vision="onnx/vision_model.onnx",
+        text="onnx/text_model.onnx",
+        pixels="pixel_values",
+        tokens="input_ids",
+        images="image_embeds",
+        texts="text_embeds",
+        integers="int64",
+        is_normalised=False,
+    ),
+    # github.com/immich-app/immich: machine-learning/immich_ml/models/clip
+    "immich": Preset(
+        vision="visual/model.onnx",
+        text="textual/model.onnx",
+        pixels="image",
+        tokens="text",
+        images="embedding",
+        texts="embedding",
+        integers="int32",
+        is_normalised=True,
+    ),
+}
+
+
+def graphs(preset: Preset, /, *, fp16: bool) -> tuple[str, str]:
+    """The paths of the two graphs in the folder; ``_fp16`` is transformers.js's own mark."""
+    if not fp16 or not preset.vision.startswith("onnx/"):
+        return preset.vision, preset.text
+    return preset.vision.replace(".onnx", "_fp16.onnx"), preset.text.replace(".onnx", "_fp16.onnx")
+
+
+_GRAPHS = dict.fromkeys(name for each in PRESETS.values() for fp16 in (False, True) for name in graphs(each, fp16=fp16))
+ONNX_FILES = (  # of all presets
+    *(name + suffix for name in _GRAPHS for suffix in ("", DATA)),
+    *("config.json", "preprocessor_config.json", *bpe.FILES),
+    PREPROCESS_CFG,
+    *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.FILES),
+)
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """Which formats; for ONNX whose names, whether embeddings have unit length, whether weights are halved."""
 
     formats: tuple[str, ...]
-    preset: str = onnx_presets.DEFAULT
+    preset: str = DEFAULT
     normalise: bool = False
     fp16: bool = False
 
 
 def wanted(
-    formats: Sequence[str], preset: str = onnx_presets.DEFAULT, /, *, normalize: bool = False, fp16: bool = False
+    formats: Sequence[str], preset: str = DEFAULT, /, *, normalize: bool = False, fp16: bool = False
 ) -> ExportOptions:
     """The requested formats; raises UsageError for a setting of a format that was not requested."""
     names = tuple(dict.fromkeys(formats))
@@ -149,7 +216,7 @@ FORMATS: dict[str, Format] = {
         load="ONNX Runtime, the graphs in {}",
         example=("What the ONNX graphs expect and give is in their `metadata_props`.",),
         packages=("onnx", "onnxscript", "onnxruntime"),
-        files=onnx_presets.FILES,
+        files=ONNX_FILES,
         module="onnx_files",
     ),
 }
@@ -170,7 +237,7 @@ def check(wanted: ExportOptions, /) -> None:
                 f"--format {name} needs {', '.join(missing)}, which this installation lacks. They come with clipclean: "
                 f"install it again, or pip install {' '.join(missing)}."
             )
-    if {"hf", "onnx"} <= set(wanted.formats) and wanted.preset == onnx_presets.IMMICH:
+    if {"hf", "onnx"} <= set(wanted.formats) and wanted.preset == IMMICH:
         raise UsageError(
             "Immich and transformers both look for config.json, and for another one. Export them into two folders."
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clipclean import model
 from clipclean.errors import UnsupportedModel
-from clipclean.export import bpe, hf_directory, onnx_presets, parity
+from clipclean.export import bpe, formats, hf_directory, parity
 from clipclean.export.formats import ExportJob
 from clipclean.export.parity import ExportMismatch, Parity, ParitySamples
 
@@ -38,7 +38,7 @@ def check_architecture(architecture: model.Architecture, /) -> None:
 
 def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the graphs and what their consumer reads beside them, and compare; raises what ``write`` and ``check`` raise."""
-    wanted, preset = job.wanted, onnx_presets.PRESETS[job.wanted.preset]
+    wanted, preset = job.wanted, formats.PRESETS[job.wanted.preset]
     write(
         job.folder,
         job.clip.net,
@@ -48,9 +48,9 @@ def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
         fp16=wanted.fp16,
         metadata=facts(job),
     )
-    (_beside_immich if wanted.preset == onnx_presets.IMMICH else _beside_transformers_js)(job)
+    (_beside_immich if wanted.preset == formats.IMMICH else _beside_transformers_js)(job)
     found = check(job.folder, job.samples, preset=preset, normalise=wanted.normalise, fp16=wanted.fp16)
-    return [(name, found) for name in onnx_presets.names(preset, fp16=wanted.fp16)]
+    return [(name, found) for name in formats.graphs(preset, fp16=wanted.fp16)]
 
 
 def facts(job: ExportJob, /) -> dict[str, str]:
@@ -84,10 +84,10 @@ def _beside_transformers_js(job: ExportJob, /) -> None:
 
 def _beside_immich(job: ExportJob, /) -> None:
     """open_clip's configs under Immich's names, and the tokenizer with the text graph."""
-    configs = {"config.json": job.model_cfg, onnx_presets.PREPROCESS_CFG: job.preprocess_cfg}
+    configs = {"config.json": job.model_cfg, formats.PREPROCESS_CFG: job.preprocess_cfg}
     for name, value in configs.items():
         (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    bpe.write(job.folder / onnx_presets.TOKENIZER_FOLDER, context_length=job.context_length)
+    bpe.write(job.folder / formats.TOKENIZER_FOLDER, context_length=job.context_length)
 
 
 def write(
@@ -95,7 +95,7 @@ def write(
     net: "CLIP",
     /,
     *,
-    preset: onnx_presets.Preset,
+    preset: formats.Preset,
     image_size: int,
     normalise: bool,
     fp16: bool,
@@ -127,7 +127,7 @@ def write(
             {0: batch} | ({1: length} if is_short else {}),
         ),
     )
-    for name, (tower, example, ends, dynamic) in zip(onnx_presets.names(preset, fp16=fp16), towers, strict=True):
+    for name, (tower, example, ends, dynamic) in zip(formats.graphs(preset, fp16=fp16), towers, strict=True):
         graph = _exported(tower, example, dynamic)
         _rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
         _tidy(graph, Path(name).stem, {**metadata, "normalised": str(is_unit).lower()})
@@ -293,20 +293,18 @@ def _save(path: Path, graph: "ModelProto", max_inline: int, /) -> None:
             path,
             save_as_external_data=True,
             all_tensors_to_one_file=True,
-            location=f"{path.name}{onnx_presets.DATA}",
+            location=f"{path.name}{formats.DATA}",
         )
 
 
-def check(
-    folder: Path, samples: ParitySamples, /, *, preset: onnx_presets.Preset, normalise: bool, fp16: bool
-) -> Parity:
+def check(folder: Path, samples: ParitySamples, /, *, preset: formats.Preset, normalise: bool, fp16: bool) -> Parity:
     """Run the graphs with onnxruntime in a child process, and compare unit embeddings with ours.
 
     Raises:
         ExportMismatch: onnxruntime cannot load or run them, or their embeddings differ, or do not have unit length
             where they should.
     """
-    answer = parity.ask("onnxruntime", folder, samples, *onnx_presets.names(preset, fp16=fp16))
+    answer = parity.ask("onnxruntime", folder, samples, *formats.graphs(preset, fp16=fp16))
     found = parity.hold(parity.compare(samples, answer), parity.FP16 if fp16 else parity.FP32)
     lengths = np.linalg.norm(np.concatenate((answer["images"], answer["texts"])), axis=1)
     furthest = float(np.abs(lengths - 1).max())

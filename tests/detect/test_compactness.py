@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipclean.detect.compactness import outside
+from clipclean.detect.families import outside
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 from clipclean import checkpoint, files
 from clipclean.errors import UsageError
-from clipclean.export import formats, onnx_files, onnx_presets, parity
+from clipclean.export import formats, onnx_files, parity
 
 ACCEPTED = parity.Parity(0.0, 1.0, top1_agreement=1.0, n=10, reader="nobody")
 
@@ -83,7 +83,7 @@ def no_graphs(monkeypatch):
 
     def write(folder, net, /, *, preset, fp16, metadata, **_):
         told.update(metadata)
-        for name in onnx_presets.names(preset, fp16=fp16):
+        for name in formats.graphs(preset, fp16=fp16):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(name)
 

@@ -10,9 +10,9 @@ import torch
 from clips import build, samples
 
 from clipclean.errors import UnsupportedModel
-from clipclean.export import onnx_files, onnx_presets, parity
+from clipclean.export import formats, onnx_files, parity
 
-JS = onnx_presets.PRESETS["transformers.js"]
+JS = formats.PRESETS["transformers.js"]
 METADATA = {"clip.context_length": "8", "clip.architecture": "tiny"}
 
 
@@ -65,7 +65,7 @@ def test_the_graphs_have_the_names_and_the_dynamic_axes_that_transformers_js_wan
 
 @pytest.mark.slow
 def test_onnx_itself_finds_the_graphs_valid(folder):
-    for name in onnx_presets.names(JS, fp16=False):
+    for name in formats.graphs(JS, fp16=False):
         graph = onnx.load(folder / name)
         onnx.checker.check_model(graph, full_check=True)
         assert {entry.domain: entry.version for entry in graph.opset_import}[""] >= 17
@@ -126,7 +126,7 @@ def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, 
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         write(tmp_path, vit)
-    for name in onnx_presets.names(JS, fp16=False):
+    for name in formats.graphs(JS, fp16=False):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     assert vit.net.training
     vit.net.eval()
@@ -137,7 +137,7 @@ def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, 
 
 @pytest.mark.slow
 def test_a_resnet_with_halved_weights_under_immichs_names_has_unit_embeddings_within_the_looser_limits(tmp_path):
-    clip, immich = build(tiny.TINY_RESNET), onnx_presets.PRESETS["immich"]
+    clip, immich = build(tiny.TINY_RESNET), formats.PRESETS["immich"]
     write(tmp_path, clip, preset=immich, fp16=True)
     assert ends(tmp_path / "visual/model.onnx")[0] == ("image", "tensor(float)", ["batch", 3, 32, 32])
     assert [end[0] for end in ends(tmp_path / "textual/model.onnx")] == ["text", "embedding"]
@@ -152,7 +152,7 @@ def test_a_resnet_with_halved_weights_under_immichs_names_has_unit_embeddings_wi
 
 @pytest.mark.slow
 def test_weights_beyond_one_file_stand_in_a_second(vit, tmp_path):
-    preset = onnx_presets.PRESETS["transformers.js"]
+    preset = formats.PRESETS["transformers.js"]
     write(tmp_path, vit, preset=preset, max_inline=1000)
     graphs = {f"{kind}_model.onnx{end}" for kind in ("vision", "text") for end in ("", "_data")}
     assert {path.name for path in (tmp_path / "onnx").iterdir()} == graphs
@@ -201,6 +201,6 @@ def test_an_inner_value_makes_way_for_the_name_of_an_end():
 
 
 def test_halved_graphs_have_transformers_js_own_mark():
-    assert onnx_presets.names(JS, fp16=True) == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
-    assert onnx_presets.names(onnx_presets.PRESETS["immich"], fp16=True) == ("visual/model.onnx", "textual/model.onnx")
-    assert set(onnx_presets.names(JS, fp16=True)) <= set(onnx_presets.FILES)
+    assert formats.graphs(JS, fp16=True) == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
+    assert formats.graphs(formats.PRESETS["immich"], fp16=True) == ("visual/model.onnx", "textual/model.onnx")
+    assert set(formats.graphs(JS, fp16=True)) <= set(formats.FILES)
