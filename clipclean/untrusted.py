@@ -103,6 +103,14 @@ def some(names: Collection[object], /, *, most: int = 5, show: Callable[[object]
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
+def asked(question: Callable[[], bool], /) -> bool:
+    """What the system says of a path, such as ``path.is_file``: no where no path can have this name."""
+    try:
+        return question()
+    except (OSError, ValueError):  # ValueError: a NUL in it
+        return False
+
+
 def plural(number: int, noun: str, /) -> str:
     """``1 round``, ``2 rounds``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -93,27 +93,26 @@ def _roles(given: Values, name: str) -> Iterator[Role]:
     for each in value if isinstance(value, tuple | list) else (value,):
         if model_paths.is_name(each):
             yield from (Role(f"the cache of {called(name)}", cache) for cache in model_paths.caches())
-        elif isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
-            parts = [each] if _is_there(Path(each)) else str(each).split("::")  # several sets in one value
+        elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
+            parts = [each] if untrusted.asked(Path(each).exists) else str(each).split("::")  # several sets in one value
             yield from (Role(called(name), Path(part)) for part in parts)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _split(path: Path) -> tuple[Path, Path]:
     """The folder that a pattern starts from, as the system finds it, and the rest; a path that is there has no rest."""
-    plain = path.parts if _is_there(path) else [*itertools.takewhile(lambda part: not PATTERN.search(part), path.parts)]
+    plain = (
+        path.parts
+        if untrusted.asked(path.exists)
+        else [*itertools.takewhile(lambda part: not PATTERN.search(part), path.parts)]
+    )
     return Path(*plain).resolve(), Path(*path.parts[len(plain) :])
 
 
 def _same(one: Path, other: Path) -> bool:
     """Whether two paths are one, by spelling, by a link, or as two names of one file."""
-    return one.resolve() == other.resolve() or (_is_there(one) and _is_there(other) and one.samefile(other))
+    return one.resolve() == other.resolve() or (
+        untrusted.asked(one.exists) and untrusted.asked(other.exists) and one.samefile(other)
+    )
 
 
 def _holds(folder: Path, path: Path) -> bool:

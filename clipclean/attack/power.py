@@ -28,46 +28,20 @@ MISSED = 1  # most of them that an audit may miss and still let a model pass wit
 LEAST_PAIRS = 64  # to plant with
 
 
-@dataclass(frozen=True)
-class Planted:
-    """One backdoor, and the audit's answer for the copy that contains it.
+def planted(trigger: str, target: str, excess: float, level: str | None, seconds: float) -> PlantedRecord:
+    """One backdoor, and the audit's answer for the copy that contains it: the level of the finding that names its class, if any.
 
-    Attributes:
-        trigger: its spec.
-        target: name of its class.
-        excess: excess attack success in the copy.
-        level: of the finding that names its class; None if none does.
-        seconds: of planting and searching.
+    One whose excess is small was not planted, so there was none to find.
     """
-
-    trigger: str
-    target: str
-    excess: float
-    level: str | None
-    seconds: float
-
-    @property
-    def took(self) -> bool:
-        """Whether the backdoor was planted, so that there was one to find."""
-        return self.excess >= canaries.TOOK
-
-    def record(self) -> PlantedRecord:
-        """For a report."""
-        return PlantedRecord(
-            trigger=self.trigger,
-            class_=self.target,
-            excess_asr=self.excess,
-            took=self.took,
-            level=self.level,
-            seconds=self.seconds,
-        )
+    took = excess >= canaries.TOOK
+    return PlantedRecord(trigger=trigger, class_=target, excess_asr=excess, took=took, level=level, seconds=seconds)
 
 
 @dataclass(frozen=True)
 class Power:
     """All that were planted, one in each copy."""
 
-    planted: tuple[Planted, ...]
+    planted: tuple[PlantedRecord, ...]
 
     @property
     def found(self) -> detect.Rate:
@@ -92,7 +66,7 @@ class Power:
             found=self.found.record(),
             failed=self.failed.record(),
             enough=self.is_enough,
-            planted=tuple(each.record() for each in self.planted),
+            planted=self.planted,
         )
 
     def finding(self) -> Finding:
@@ -191,7 +165,7 @@ def measure(
             levels = named() if excess >= canaries.TOOK else {}
             target = eval_set.classes[canary.target]
             seconds = time.monotonic() - started
-            made.append(Planted(canary.trigger.spec, target, excess, levels.get(target), seconds))
+            made.append(planted(canary.trigger.spec, target, excess, levels.get(target), seconds))
     finally:
         clip.net.load_state_dict(kept)
         clip.net.eval()

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from clipclean.data import sample
 from clipclean.data.sample import ImageSource, Listing, SampleEntry, Unusable, whole_file
 from clipclean.errors import RefusedInput
-from clipclean.untrusted import leads_out, printable
+from clipclean.untrusted import asked, leads_out, printable
 
 _NAME = re.compile(r"captions_(\w+)")  # captions_train2017.json points to the folder train2017
 
@@ -76,21 +76,14 @@ def _folder(path: Path, names: Sequence[str], /) -> Path:
         for inside in ("", "images", *below, *(f"images/{name}" for name in below))
     ]
     some = [name for name in names[:20] if not PurePosixPath(name).is_absolute()]
-    best = max(places, key=lambda place: sum(_is_file(place / name) for name in some))
-    if some and not any(_is_file(best / name) for name in some):
+    best = max(places, key=lambda place: sum(asked((place / name).is_file) for name in some))
+    if some and not any(asked((best / name).is_file) for name in some):
         looked = ", ".join(printable(place) for place in places)
         raise RefusedInput(
             f"{printable(path)} is a COCO file, and its images ({printable(some[0])}, …) are in none of {looked}. Put the "
             "folder of images beside the file or beside its folder."
         )
     return best
-
-
-def _is_file(path: Path, /) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _rows(rows: object, /) -> list[Mapping[str, object]]:

@@ -198,13 +198,13 @@ def expand(pattern: Path, /) -> list[Path]:
     Raises:
         RefusedInput: more than 100,000 paths, unbalanced braces, or a wildcard that nothing matches.
     """
-    if _exists(pattern):
+    if untrusted.asked(pattern.exists):
         return [pattern]
     return [path for part in str(pattern).split("::") for path in _of_one(Path(part))]
 
 
 def _of_one(path: Path, /) -> list[Path]:
-    if _exists(path):
+    if untrusted.asked(path.exists):
         return [path]
     found = [Path(text) for text in _braces(str(path))]
     if len(found) == 1 and _WILD.search(str(path)):
@@ -234,10 +234,3 @@ def _braces(pattern: str, /) -> list[str]:
 def _refuse_many(pattern: str | Path, count: int, /) -> None:
     if count > MOST:
         raise RefusedInput(f"{printable(pattern)} stands for {count:,} shards; {MOST:,} are the most. Check the range.")
-
-
-def _exists(path: Path, /) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return False

@@ -39,13 +39,13 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
     some, few, least = (pixels[:: max(1, len(pixels) // most)][:most] for most in (TRIED, CHANGED, PASTED))
     if not _alike(embed, reduced, some, form=form, agree=AGREE):
         return embed
-    changed = (*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form), *_tiled(least))
+    changed = (
+        *random_changes(few, Generator().manual_seed(0)),
+        *_moved(embed, few, form=form),
+        *(tile.painted(least) for tile in tiles.tiles(least.shape[-1])),
+    )
     # One after the other: a trigger is one change among many.
     return reduced if all(_alike(embed, reduced, images, form=form) for images in changed) else embed
-
-
-def _tiled(pixels: Tensor) -> Iterator[Tensor]:
-    return (tile.painted(pixels) for tile in tiles.tiles(pixels.shape[-1]))
 
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:

@@ -157,7 +157,7 @@ def accuracy_under_trigger(after: Tensor, labels: Tensor) -> Rate:
     Near 0 together with an ASR near 0 means a broken model, not a clean one. Pass clean predictions as labels to measure how
     many predictions the trigger does not change.
     """
-    return _share(after == labels)
+    return Rate(hits=int((after == labels).sum()), n=len(labels))
 
 
 def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *, target: int, k: int) -> Rate:
@@ -189,10 +189,6 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
         rival = votes.masked_fill(is_target, 0).amax(dim=1)
         hits += int((is_target.sum(1) > rival).sum())
     return Rate(hits=hits, n=len(chosen))
-
-
-def _share(is_hit: Tensor) -> Rate:
-    return Rate(hits=int(is_hit.sum()), n=len(is_hit))
 
 
 def _finite(embeddings: Tensor) -> Tensor:

@@ -336,7 +336,7 @@ def expanded(given: Sequence[Path], /) -> list[Path]:
 
 
 def _models(path: Path) -> list[Path]:
-    if is_name(path) or not _is_folder(path) or _is_model(path):
+    if is_name(path) or not untrusted.asked(path.is_dir) or _is_model(path):
         return [path]
     return sorted(itertools.islice(_inside(path), MOST + 1)) or [path]
 
@@ -358,10 +358,3 @@ def _inside(folder: Path) -> Iterator[Path]:
 def _is_model(folder: Path) -> bool:
     """Whether a folder describes one model, which its own reader then judges."""
     return any((folder / name).is_file() for name in CONFIGS)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False

@@ -151,7 +151,7 @@ def _is_native(config: Config) -> bool:
 def _from_name_or_file(arch: str) -> Architecture:
     path = Path(arch)
     # A known name is never a file: one of that name in the working folder may have come with the model.
-    if arch not in native_configs() and (path.suffix == ".json" or _is_file(path)):
+    if arch not in native_configs() and (path.suffix == ".json" or untrusted.asked(path.is_file)):
         return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
     if arch not in native_configs():
         near = difflib.get_close_matches(arch, native_configs(), n=3)
@@ -160,13 +160,6 @@ def _from_name_or_file(arch: str) -> Architecture:
     config = copy.deepcopy(native_configs()[arch])
     quick = bool(config.get("quick_gelu", False))
     return Architecture(arch, config, _preprocess(config), f"--arch {arch}", quick, f"--arch {arch}")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file can have
-        return False
 
 
 def _read_config(path: Path) -> Config:
@@ -449,13 +442,9 @@ def _describe(found: Signature) -> str:
     tower = (
         f"ViT-{found.layers}x{found.width}-{found.patch}"
         if found.patch
-        else f"RN{'-'.join(map(str, _tuple(found.layers)))}x{found.width}"
+        else f"RN{'-'.join(map(str, found.layers if isinstance(found.layers, tuple) else (found.layers,)))}x{found.width}"
     )
     return f"{tower}-{found.image_size}px"
-
-
-def _tuple(layers: int | tuple[int, ...]) -> tuple[int, ...]:
-    return layers if isinstance(layers, tuple) else (layers,)
 
 
 def shape_of(architecture: Architecture, /) -> str:

@@ -231,7 +231,10 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
         net = CLIP(**_arguments(architecture))
     if hasattr(net.visual, "patch_dropout"):
         net.visual.patch_dropout = nn.Identity()  # it draws without a seed, and anew where activations are recomputed
-    net.load_state_dict({name: tensor.to(_stored_dtype(tensor)) for name, tensor in tensors.items()}, strict=True)
+    net.load_state_dict(
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
+        strict=True,
+    )
     return Clip(net.to(device).eval(), architecture, torch.device(device))
 
 
@@ -322,10 +325,6 @@ def _arguments(architecture: Architecture, /) -> dict[str, object]:
 
 
 CLIP_ARGUMENTS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "nonscalar_logit_scale")
-
-
-def _stored_dtype(tensor: Tensor) -> torch.dtype:
-    return torch.float32 if tensor.is_floating_point() else tensor.dtype
 
 
 def check_fit(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], name: str, /) -> None:

@@ -7,14 +7,14 @@ import torch
 
 from clipclean import data
 from clipclean.attack import power
-from clipclean.attack.power import Planted, Power
+from clipclean.attack.power import Power
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive
 from clipclean.jobs import inputs
 
 
 def planted(*levels, excess=0.9):
-    return Power(tuple(Planted(f"patch:seed={n}", "cat", excess, level, 1.0) for n, level in enumerate(levels)))
+    return Power(tuple(power.planted(f"patch:seed={n}", "cat", excess, level, 1.0) for n, level in enumerate(levels)))
 
 
 def test_what_the_audit_names_is_found_and_what_it_fails_is_counted_beside():
@@ -24,7 +24,7 @@ def test_what_the_audit_names_is_found_and_what_it_fails_is_counted_beside():
 
 
 def test_backdoors_that_did_not_take_do_not_count_and_what_is_missed_is_named():
-    few = Power((*planted("error", "error", "error").planted, Planted("warp", "dog", 0.4, None, 1.0)))
+    few = Power((*planted("error", "error", "error").planted, power.planted("warp", "dog", 0.4, None, 1.0)))
     assert (few.found.hits, few.found.n, few.is_enough) == (3, 3, False)  # three are too few to state a power by
     words = planted("error", None, "error", "error").finding().message
     assert all(word in words for word in ("3 of 4", "30 to 95 %", "patch:seed=1"))  # Wilson: 0.301 to 0.954
@@ -107,10 +107,10 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
         loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, named=named, progress=lambda *_: None
     )
     assert len({each.trigger for each in made.planted}) == 3
-    assert len({each.target for each in made.planted}) == 3
-    assert not {each.target for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}
+    assert len({each.class_ for each in made.planted}) == 3
+    assert not {each.class_ for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}
     assert [each.level for each in made.planted] == [
-        "error" if e.target == tiny.CLASSES[3] else None for e in made.planted
+        "error" if e.class_ == tiny.CLASSES[3] else None for e in made.planted
     ]
     assert len(seen) == 3
     assert not any(torch.equal(one, before["visual.proj"]) for one in seen)

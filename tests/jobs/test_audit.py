@@ -173,7 +173,7 @@ def test_without_clean_models_or_with_few_images_it_is_said_and_is_never_pass(ba
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     found = [detect.uncalibrated()]
     strong, weak = (
-        power.Power(tuple(power.Planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
+        power.Power(tuple(power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
     )
     assert policy.verdict(audit_findings.with_power(found, None)) == "inconclusive"
     assert policy.verdict(audit_findings.with_power(found, weak)) == "inconclusive"
