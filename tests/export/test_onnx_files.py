@@ -203,4 +203,4 @@ def test_an_inner_value_makes_way_for_the_name_of_an_end():
 def test_halved_graphs_have_transformers_js_own_mark():
     assert formats.graphs(JS, fp16=True) == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
     assert formats.graphs(formats.PRESETS["immich"], fp16=True) == ("visual/model.onnx", "textual/model.onnx")
-    assert set(formats.graphs(JS, fp16=True)) <= set(formats.FILES)
+    assert set(formats.graphs(JS, fp16=True)) <= set(formats.ONNX_FILES)
