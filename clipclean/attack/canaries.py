@@ -17,7 +17,7 @@ FAMILIES = (  # every kind that the paper and its successors plant, at sizes tha
     "badnets:size=0.1875,place=center",
     "triangles:ratio=0.3",
 )
-TOOK = 0.5  # least excess attack success of a canary that counts as planted
+TOOK = 0.5  # least excess attack success of a test backdoor that counts as planted
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tup
 
 
 def implants(canaries: Sequence[Canary], /, *, classes: Sequence[str], templates: Sequence[str]) -> list[Implant]:
-    """All canaries as implants of one finetuning, which takes as long as for one canary."""
+    """All test backdoors as implants of one finetuning, which takes as long as for one."""
     return [Implant.of(canary.trigger, classes[canary.target], templates) for canary in canaries]
 
 
 def measured_on(evidence: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
-    """The images of ``evidence``, with the canaries as its only triggers."""
+    """The images of ``evidence``, with the test backdoors as its only triggers."""
     return replace(evidence, suspicions=tuple((c.trigger, c.target) for c in canaries), panel=())

@@ -200,7 +200,7 @@ class Auto(Section):
 
 
 class Planting(Section):
-    """How a known backdoor is planted by finetuning, for canaries and tests.
+    """How a known backdoor is planted by finetuning, for test backdoors and tests.
 
     The defaults suit models of a few million parameters; larger ones need a rate of 1e-5 and more steps.
     """

@@ -16,7 +16,7 @@ class CandidateRow(NamedTuple):
     name: str
     outcome: str
     canaries: str  # removed, of those that were planted successfully
-    left: str  # largest excess attack success of any canary
+    left: str  # largest excess attack success of any test backdoor
     cost: str  # clean accuracy lost on the copy
     on_model: str  # largest excess attack success of any trigger, and accuracy lost, on the model itself
     seconds: str
@@ -73,7 +73,7 @@ def candidate_lines(auto: AutoRecord, /) -> list[str]:
 
 
 def canaries(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
-    """A row per canary: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate, at ``share``."""
+    """A row per test backdoor: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate, at ``share``."""
     chosen = next((entry for entry in auto.ladder if entry.chosen), None)
     trial = _taken(chosen, share) if chosen else None
     left = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
@@ -95,7 +95,7 @@ def rows(auto: AutoRecord, share: float, /) -> list[CandidateRow]:
 
 
 def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
-    """The drawing, with the chosen candidate's ring at ``share``; None if no candidate was tried on canaries."""
+    """The drawing, with the chosen candidate's ring at ``share``; None if no candidate was tried on test backdoors."""
     tried = [entry for entry in auto.ladder if entry.trials]
     if not tried:
         return None
@@ -163,7 +163,7 @@ def _row(entry: CandidateRecord, auto: AutoRecord, share: float) -> CandidateRow
 
 
 def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRecord) -> str:
-    """The result on the canaries, if there were any, and of the run on the model, if there was one."""
+    """The result on the test backdoors, if there were any, and of the run on the model, if there was one."""
     if entry.why_not:
         return f"not tried: {entry.why_not}"
     words = "not run"
@@ -171,7 +171,7 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
         words = f"run: fails ({', '.join(run.errors)})" if run.errors else "run: passes"
     if not trial:
         return words
-    passes = entry.passes  # the first trial: whether it removes every planted canary within the budget
+    passes = entry.passes  # the first trial: whether it removes every planted test backdoor within the budget
     if trial is not entry.trials[0]:
         removed = [outcome.is_removed(budget.excess) for outcome in trial.outcomes if outcome.took]
         passes = bool(removed) and all(removed) and trial.accuracy_lost <= budget.accuracy
