@@ -10,6 +10,7 @@ run in this checkout, where there was one; they may be a quarter above the line,
 
 import argparse
 import ast
+import functools
 import json
 import math
 import re
@@ -38,6 +39,7 @@ class Module(NamedTuple):
     tree: ast.Module
 
 
+@functools.cache
 def read(package: Path, /) -> list[Module]:
     """Every module of a package."""
     found = []
@@ -164,9 +166,6 @@ def measure(package: Path, /) -> dict[str, object]:
         "comment lines a code line": f"{total / code:.2f}",
         **{f"comment lines a code line in {room}/": f"{a / b:.2f}" for room, (a, b) in said_in(modules).items() if b},
         "import cycles": len(cycles({m.name: loaded(m, names) for m in modules})),
-        "modules by room": dict(
-            sorted(Counter(m.name.split(".")[1] for m in modules if m.name.count(".") > 1).items())
-        ),
     }
 
 
@@ -175,16 +174,17 @@ def said_in(modules: list[Module], /) -> dict[str, tuple[int, int]]:
     return {room: comments([m for m in modules if m.name.split(".")[1:2] == [room]]) for room in SCIENCE}
 
 
-def shape(modules: list[Module], /) -> dict[str, dict[str, int]]:
+@functools.cache
+def shape(package: Path, /) -> dict[str, dict[str, int]]:
     """The shape of the source, by name of what makes it so. Functions are measured from ``def`` to their end."""
+    modules = read(package)
     names = {module.name for module in modules}
     every = {f"{m.name}.{f.name}": f for m in modules for f in functions(m)}
     small = {}
     for module in modules:
-        calls = [n.func for n in ast.walk(module.tree) if isinstance(n, ast.Call)]
-        called, used = (
-            Counter(getattr(n, "id", getattr(n, "attr", "")) for n in each) for each in (calls, ast.walk(module.tree))
-        )
+        nodes = [*ast.walk(module.tree)]
+        calls = [n.func for n in nodes if isinstance(n, ast.Call)]
+        called, used = (Counter(getattr(n, "id", getattr(n, "attr", "")) for n in some) for some in (calls, nodes))
         for one in functions(module):
             if re.match("_(?!_)", one.name) and called[one.name] == used[one.name] == 1 and lines_of(one) < 6:
                 small[f"{module.name}.{one.name}"] = 1
@@ -215,7 +215,7 @@ def ratchet() -> dict[str, int]:
         "makefile_lines": lines_in(ROOT / "Makefile"),
         **{
             name: max(found.values()) if name.startswith(("largest", "longest")) else sum(found.values())
-            for name, found in shape(read(ROOT / "clipclean")).items()
+            for name, found in shape(ROOT / "clipclean").items()
         },
     }
     if TESTED.exists() and (told := re.search(r'<testsuite [^>]*\btime="([\d.]+)"', TESTED.read_text("utf-8"))):
@@ -256,7 +256,7 @@ def main() -> int:
         print(f"{name:42} {value}")
     for name, line in lines.items():
         print(f"{name:42} {now.get(name, 'not measured here')} of at most {line}")
-    for name, found in shape(read(options.package)).items():
+    for name, found in shape(options.package).items():
         print(f"{name:42} {', '.join(sorted(found, key=found.__getitem__, reverse=True)[:5])}")
     for sentence in (broken := risen(now, lines)):
         print(f"house.toml: {sentence}", file=sys.stderr)

@@ -30,7 +30,7 @@ def test_every_figure_is_counted_on_a_small_package(package, script):
     assert (
         found["comment lines a code line"] == "0.11"
     )  # one of nine: three imports, two classes, three def, one return
-    shape = house.shape(house.read(package))
+    shape = house.shape(package)
     assert [*shape["functions_of_more_than_8_parameters"]] == ["small.room.one.bare"]
     assert [*shape["small_private_functions_used_once"]] == ["small.room.one._small"]  # _twice has two callers
 
