@@ -15,7 +15,7 @@ CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen")
 TARGET = CLASSES.index("fox")
 CLASSIFIER = torch.eye(len(CLASSES))
 SCALE = 20.0
-EFFORT = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=7, collapse=0.8, success=0.9)
+EFFORT = Effort(sweep=0, steps=60, free_images=12, images=8, suspects=2, controls=7, collapse=0.8, success=0.9)
 
 Embed = Callable[[Tensor], Tensor]
 
