@@ -21,7 +21,7 @@ from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
 from clipclean.train.loader import Samples
-from clipclean.train.run import Run, interrupted, interruptible, walk
+from clipclean.train.run import Run, interruptible, walk
 
 WHOLE = (
     "Unlearning computes whole batches: train.micro_batch and train.checkpoint_activations change nothing in it. A smaller "
@@ -159,34 +159,30 @@ def recover(
             "unlearn": recipe.unlearn.model_copy(update={"steps": steps}),
         }
     )
-    started, shown = time.monotonic(), unlearning.RoundTriggers(rehearsed, rehearsed)
-    seed = loader.sample_seed(run.seed, 0, RECOVERED)
-    count, losses = 0, dict[str, float]()
+    started, seed, done, losses = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED), 0, dict[str, float]()
+    batches = unlearning.batches_of(clip, samples.pairs, how, total=steps, seed=seed, group=run.group)(0)
+    shown = unlearning.RoundTriggers(rehearsed, rehearsed)
     with interruptible() as stop, contextlib.suppress(deadline.OutOfTime):  # the weights are those of the last step
+        told = run.stopping(stop).progress
 
-        def told(done: int) -> None:
-            nonlocal count
-            count = done
-            run.progress("recovering accuracy", done, steps)
-            if run.group.any(stop()):
-                raise interrupted(done, steps)
-            run.group.check_time()
+        def counted(_what: str, count: int, _total: int) -> None:
+            nonlocal done
+            done = count
+            told("recovering accuracy", count, steps)
 
         losses = unlearning.forget(
             clip,
             original,
-            unlearning.batches_of(clip, samples.pairs, how, total=steps, seed=seed, group=run.group)(0),
+            batches,
             shown,
             how,
             generator=torch.Generator().manual_seed(seed),
-            progress=told,
-            precision=train.resolved(run.precision, clip.net, clip.device),
-            group=run.group,
+            run=replace(run, progress=counted),
         )
     clip.net.eval()
     last = [{"step": steps - 1, "lr": how.train.lr, **losses}] if losses else []
-    record = recorded(last, steps=count, pairs=count * own.batch_size, seconds=time.monotonic() - started)
-    return Training(record, cut=None if count == steps else (count, steps))
+    record = recorded(last, steps=done, pairs=done * own.batch_size, seconds=time.monotonic() - started)
+    return Training(record, cut=None if done == steps else (done, steps))
 
 
 def forget(

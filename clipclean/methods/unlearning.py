@@ -17,7 +17,7 @@ from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.config.recipe import Recipe, Unlearn
-from clipclean.errors import Inconclusive, Interrupted
+from clipclean.errors import Inconclusive
 from clipclean.findings import finite
 from clipclean.methods.losses import Encode, forgetting
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
@@ -210,31 +210,10 @@ def unlearned(
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)
     before, started = searched.seconds, time.monotonic()
-
-    def told(done: int, total: int) -> None:
-        run.progress("unlearning", done, total)
-        if run.group.any(stop()):
-            raise Interrupted(
-                f"Interrupted after step {done} of at most {total}. Give the same command again to go on from the round that "
-                "it was in."
-            )
-        run.group.check_time()
-
     state, is_cut = searched.state, False
-    rounds = unlearn(
-        clip,
-        original,
-        scene,
-        state,
-        recipe,
-        seed=run.seed,
-        batches=batches_of(
-            clip, pairs, recipe, total=recipes.total_steps(recipe, pairs=len(pairs)), seed=run.seed, group=run.group
-        ),
-        progress=told,
-        precision=train.resolved(run.precision, clip.net, clip.device),
-        group=run.group,
-    )
+    total = recipes.total_steps(recipe, pairs=len(pairs))
+    batches = batches_of(clip, pairs, recipe, total=total, seed=run.seed, group=run.group)
+    rounds = unlearn(clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop))
     try:
         for state in rounds:
             _save(run.state, clip.net.state_dict(), state, scene.known, before + time.monotonic() - started)
@@ -361,11 +340,8 @@ def unlearn(
     recipe: Recipe,
     /,
     *,
-    seed: int,
     batches: Callable[[int], Iterable[train.Batch]],
-    progress: Callable[[int, int], None],
-    precision: str = "fp32",
-    group: train.Group = train.ALONE,
+    run: Run,
 ) -> Iterator[State]:
     """Unlearn the found triggers in place and search again, until none is left; then unlearn all of them once more.
 
@@ -378,28 +354,27 @@ def unlearn(
         scene: what is searched on, and what is known.
         state: where the run stands: what ``begin`` returned, or a later one.
         recipe: how; its ``train``, ``loss`` and ``unlearn``.
-        seed: with the number of a round it decides every draw.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``unlearn.steps`` of them; the settling
             round has the number after the last.
-        progress: called with steps done and the most there can be.
-        precision: of the forward pass in training, ``fp32`` or ``bf16``.
-        group: processes that share each batch. The searches between rounds are few, and the first one makes them.
+        run: its seed with the number of a round decides every draw. The searches between rounds are few: the first process makes them.
     """
     steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
 
-    def counted(before: int, done: int) -> None:
-        progress(before + done, (most + 1) * steps)  # the settling round comes after the most there can be
+    def counted(before: int, _what: str, done: int, _total: int) -> None:
+        run.progress(
+            "unlearning", before + done, (most + 1) * steps
+        )  # the settling round comes after the most there can be
 
     while not state.is_settled:
         number, everything = len(state.losses), (*scene.known, *leads(state.catches))
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
-        acting = group.of_first(lambda: still_acting(clip, scene))
+        acting = run.group.of_first(lambda: still_acting(clip, scene))
         newest = (*leads(state.newest), *(scene.known[place] for place in acting))
         settles = not newest
         if not state.losses if settles else state.rounds >= most:
             return
         # A generator for each round: a resumed run draws in it what an uninterrupted one does.
-        generator = Generator().manual_seed((1000 * seed + number) % SEEDS)
+        generator = Generator().manual_seed((1000 * run.seed + number) % SEEDS)
         losses = forget(
             clip,
             original,
@@ -407,9 +382,7 @@ def unlearn(
             RoundTriggers(newest or everything, everything),
             recipe,
             generator=generator,
-            progress=functools.partial(counted, number * steps),
-            precision=precision,
-            group=group,
+            run=replace(run, progress=functools.partial(counted, number * steps)),
         )
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
@@ -417,7 +390,7 @@ def unlearn(
             again = functools.partial(
                 search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator
             )
-            caught, scores = group.of_first(again)
+            caught, scores = run.group.of_first(again)
             catches = (*state.catches, *caught)
             state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
         yield state
@@ -442,9 +415,7 @@ def forget(
     /,
     *,
     generator: Generator,
-    progress: Callable[[int], None],
-    precision: str = "fp32",
-    group: train.Group = train.ALONE,
+    run: Run,
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step."""
     tower: Any = clip.net.visual  # nn.Module's __getattr__
@@ -461,22 +432,22 @@ def forget(
         with model.evaluating(clip.net):  # statistics of normalisation are not moved
             return loss(batch)
 
-    some = itertools.islice(batches, recipe.unlearn.steps)
-    steps = train.fit(
+    steps, some = recipe.unlearn.steps, itertools.islice(batches, recipe.unlearn.steps)
+    training = train.fit(
         tower,
-        triggered(some, triggers, recipe.unlearn, generator=generator, group=group),
+        triggered(some, triggers, recipe.unlearn, generator=generator, group=run.group),
         recipe.train,
         loss=as_used,
         optimizer=train.optimizer_of(tower, recipe.train),
-        total=recipe.unlearn.steps,
-        precision=precision,
-        group=group,
+        total=steps,
+        precision=train.resolved(run.precision, clip.net, clip.device),
+        group=run.group,
     )
     losses: dict[str, float] = {}
-    with contextlib.closing(steps):
-        for step in steps:
+    with contextlib.closing(training):
+        for step in training:
             losses = step.losses
-            progress(step.number + 1)
+            run.progress("unlearning", step.number + 1, steps)
     clip.net.eval()
     return losses
 

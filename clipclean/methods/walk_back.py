@@ -146,12 +146,16 @@ def walk_back(
     def stays_gone(point: Point) -> bool:
         # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2:
         # notebook.md, "What a finetuning after unlearning brings back").
-        allowed = (max(end.excess, limit / 5, FEW / max(end.asr.n, 1)) for end in ends)
+        allowed = [
+            max(end.excess, 0.0) + limit / 2 if each.is_found else max(end.excess, limit / 5, FEW / max(end.asr.n, 1))
+            for each, end in zip(watched, ends, strict=True)
+        ]
         probes = zip(counted, point.measured.known, allowed, strict=True)
         return not any(counts and probe.excess > most for counts, probe, most in probes)
 
     witnesses = sum(removed)
-    # At 0.55 of the way a planted patch acted on 0.02 of the images, those that the search had found on 0.01, at 0.7 none.
+    # One that was found may begin to act there, since the point before is taken. At 0.55 of the way a planted patch acted on 0.02 of
+    # the images, the trigger that the search had found on 0.01; at 0.7 on 0.006 and 0.009.
     are_found = [each.is_found for each, gone in zip(watched, removed, strict=True) if gone]
     ahead = 1 if witnesses and all(are_found) else 0
     # Without any witness weights within the budget stay: of a backdoor from pre-training every step back returned some.

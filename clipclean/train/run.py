@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clipclean import deadline
@@ -28,6 +28,17 @@ class Run:
     progress: Progress  # receives each step
     state: RunState | None = None  # where an interrupted run is saved and resumed; None saves nothing
     group: Group = ALONE  # the processes that share each batch; all have the ``state``, which the first one writes
+
+    def stopping(self, stop: Callable[[], bool], /) -> "Run":
+        """The same, whose progress raises Interrupted where ``stop`` says so, and OutOfTime at the deadline."""
+
+        def told(what: str, done: int, total: int) -> None:
+            self.progress(what, done, total)
+            if self.group.any(stop()):
+                raise interrupted(done, total)
+            self.group.check_time()
+
+        return replace(self, progress=told)
 
 
 def walk(

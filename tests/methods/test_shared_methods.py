@@ -57,8 +57,8 @@ with distributed.joined("cpu") as group:
         views=None, seed=0, first_step=0, threads=1,
     )
     told = unlearning.forget(
-        clip, original, fed, unlearning.RoundTriggers([(white, 1)], [(white, 1)]), how, progress=lambda _: None,
-        generator=torch.Generator().manual_seed(0), group=group,
+        clip, original, fed, unlearning.RoundTriggers([(white, 1)], [(white, 1)]), how,
+        generator=torch.Generator().manual_seed(0), run=run,
     )
     losses["losses.unlearn"] = torch.tensor(list(told.values()))
     kept |= {f"unlearn.{key}": values for key, values in clip.net.state_dict().items()}

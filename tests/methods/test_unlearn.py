@@ -14,6 +14,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.jobs import suspicions
 from clipclean.methods import unlearning
 from clipclean.train.resume import RunState
+from clipclean.train.run import Run
 
 SHORT = [
     "--set",
@@ -308,7 +309,7 @@ FIRST = (caught(0),)
 def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch, finds, given, forgotten, settled):
     seen, asked = [], {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0} | given
 
-    def forget(clip, original, batches, triggers, how, /, *, generator, progress, precision, group):
+    def forget(clip, original, batches, triggers, how, /, *, generator, run):
         seen.append((batches, len(triggers.newest), len(triggers.earlier)))
         return {"loss": 0.0}
 
@@ -320,8 +321,8 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
     here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in asked["known"]])
     begun = unlearning.State((1,), {"warp": (0.5,)}, asked["first"], 0, ({},), ())
     how = recipe.override(SHORT_RECIPE, [f"unlearn.max_rounds={asked['max_rounds']}"])
-    told = {"seed": asked["seed"], "batches": lambda number: number, "progress": lambda done, total: None}
-    states = list(unlearning.unlearn(Corner(), None, here, begun, how, **told))
+    run = Run(asked["seed"], "fp32", lambda *_: None)
+    states = list(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
     assert seen == forgotten
     assert [state.is_settled for state in states] == settled
     assert not states or (states[-1].rounds, len(states[-1].losses)) == (len(finds), len(forgotten))
