@@ -41,7 +41,7 @@ class Train(Section):
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
         0,
-        "auto: steps after a finetuning that follows an unlearning, at a quarter of lr. They bring clean images back to the original's "
+        "auto: steps after a finetuning that follows an unlearning, at 0.4 of lr. They bring clean images back to the original's "
         "embeddings, and images with found triggers to those without; the image tower alone moves.",
         "steps",
         ge=0,
@@ -166,6 +166,12 @@ class Unlearn(Section):
     least_part: float = _share(
         0.6, "Smallest side of the random crop that every other image is cut to; 1 crops none.", gt=0, le=1
     )
+    mixed: float = _share(
+        0.0,
+        "Share of the images that are a mean with another one; above 0, half of the images are mirrored.",
+        ge=0,
+        le=1,
+    )
     shift: float = _share(
         0.06, "Largest random shift of a found trigger while it is unlearned, relative to the side.", ge=0, le=0.5
     )
@@ -180,7 +186,7 @@ class Auto(Section):
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         (
             "cleanclip(train.moves=image tower, loss.preserve_weight=2)",
-            "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=160)",
+            "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + par",
             "unlearn + par + mmcl(train.epochs=6, loss.preserve_weight=2)",
         ),
@@ -555,6 +561,7 @@ _LATER: dict[str, dict[str, object]] = {
     "train": {"moves": "model", "recover_steps": 0},
     "augment": {"least_part": 1.0, "mirrored": 0.0},
     "audit": {"walk_back": True},
+    "unlearn": {"mixed": 0.0},
 }
 
 

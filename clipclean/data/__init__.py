@@ -8,4 +8,4 @@ from clipclean.data.labels import labelled, labels_of, named_in, read_classes, r
 from clipclean.data.loading import plan, prefetch, use_workers, workers
 from clipclean.data.sample import ImageSource, ReadLimits
 from clipclean.data.table import is_address
-from clipclean.data.views import enlarged, image_view, moved, perturbed
+from clipclean.data.views import enlarged, image_view, mixed, moved, perturbed

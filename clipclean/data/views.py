@@ -119,6 +119,24 @@ def enlarged(images: Tensor, /, *, least: float, generator: Generator) -> Tensor
     return result
 
 
+def mixed(images: Tensor, /, *, share: float, generator: Generator) -> Tensor:
+    """A batch in which half of the images are mirrored, and a share of them are a mean with the one before.
+
+    Args:
+        images: (B, 3, S, S), on any device; any range of values, which is kept.
+        share: chance of an image to be mixed, in [0, 1]; its own part is uniform between 0.3 and 0.7.
+        generator: draws everything, on the CPU.
+
+    Source: mixup (Zhang et al. 2018, arXiv 1710.09412), here for distillation, which needs no labels to mix.
+    """
+    count = len(images)
+    mirrored = (torch.rand(count, 1, 1, 1, generator=generator) < 0.5).to(images.device)
+    turned = torch.where(mirrored, images.flip(-1), images)
+    part = torch.empty(count, 1, 1, 1).uniform_(0.3, 0.7, generator=generator)
+    whole = torch.rand(count, 1, 1, 1, generator=generator) >= share
+    return torch.lerp(turned.roll(1, dims=0), turned, part.masked_fill(whole, 1.0).to(images))
+
+
 def moved(images: Tensor, /, *, least: float, mirrored: float, generator: Generator) -> Tensor:
     """A batch in which each image is a random square part of it, enlarged, and some are mirrored left to right.
 

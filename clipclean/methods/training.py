@@ -29,7 +29,8 @@ WHOLE = (
 )
 
 
-RECOVERS = 0.25  # of the rate of the finetuning
+RECOVERS = 0.4  # of the rate of the finetuning
+MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
 RECOVERED = -4  # in draws; those of methods.fed are -1 to -3
 
 
@@ -156,7 +157,7 @@ def recover(
         update={
             "train": own.model_copy(update={"lr": RECOVERS * own.lr, "warmup_steps": steps // 32}),
             "loss": recipe.loss.model_copy(update={"preserve_weight": 4 * recipe.loss.restore_weight}),
-            "unlearn": recipe.unlearn.model_copy(update={"steps": steps}),
+            "unlearn": recipe.unlearn.model_copy(update={"steps": steps, "mixed": MIXED}),
         }
     )
     started, seed, done, losses = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED), 0, dict[str, float]()

@@ -470,6 +470,8 @@ def triggered(
         # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
         # clean set.
         pixels = data.enlarged(whole, least=how.least_part, generator=generator)
+        if how.mixed:
+            pixels = data.mixed(pixels, share=how.mixed, generator=generator)
         copies = {
             name: jittered(some[_draw(len(some), generator)][0], pixels, how, generator=generator)
             for name, some in (("newest", triggers.newest), ("earlier", triggers.earlier))

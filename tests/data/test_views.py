@@ -10,7 +10,7 @@ from torch import Generator
 from torchvision.transforms import AutoAugment
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from clipclean.data import enlarged, image_view, moved, perturbed
+from clipclean.data import enlarged, image_view, mixed, moved, perturbed
 from clipclean.data.views import _equalized
 
 SEEDS = range(60)  # twice the 25 policies and more: each operation occurs
@@ -166,3 +166,16 @@ def test_one_square_of_the_asked_size_is_erased_in_each_image():
         assert rows == columns
         assert 6 <= rows <= 8  # ceil(0.7 * 8) = 6
         assert image.sum() == rows * columns
+
+
+@pytest.mark.parametrize(("share", "alone"), [(0.0, 8), (1.0, 0)])
+def test_a_mixed_image_is_a_mean_of_two_and_half_are_mirrored(share, alone):
+    ramp = torch.arange(4.0).expand(8, 3, 4, 4) / 3
+    images = ramp + torch.arange(8.0).view(8, 1, 1, 1)  # image k goes from k to k + 1, left to right
+    out = mixed(images, share=share, generator=Generator().manual_seed(0))
+    own = [any(torch.equal(image, some) for some in (images[k], images[k].flip(-1))) for k, image in enumerate(out)]
+    assert sum(own) == alone
+    slopes = (out[:, 0, 0, -1] - out[:, 0, 0, 0]).sign()
+    assert {-1.0, 1.0} <= set(slopes.tolist())
+    assert out.min() >= 0
+    assert out.max() <= 8
