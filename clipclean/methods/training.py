@@ -149,7 +149,7 @@ def recover(
     """Bring clean images back to the embeddings of ``original``, in place, and images under ``rehearsed`` triggers to those without.
 
     The original shows no backdoor on clean images, so it is the best teacher for them: five points that CleanCLIP had cost became
-    2.7, and one at 0.7 of the way back. Without a trigger that holds it, a backdoor comes back on this way: of a frequency pattern
+    1.8, and 0.2 at 0.7 of the way back. Without a trigger that holds it, a backdoor comes back on this way: of a frequency pattern
     0.29 became 0.49 (benchmarks/results/less-loss.csv). An interrupted recovery begins again after the finetuning.
     """
     steps, own = recipe.train.recover_steps, recipe.train
