@@ -13,7 +13,6 @@ from clipclean.api import requests, roles
 from clipclean.api.parameters import called
 from clipclean.cli import options, printing, process, progress
 from clipclean.cli.command import Given, command, option
-from clipclean.cli.inspect import refused
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import Inconclusive, RefusedInput, UsageError
 from clipclean.untrusted import printable
@@ -159,7 +158,7 @@ def audit_all(given: Given, models: Sequence[Path], /) -> int:
             lines.append(line_of(given | {"model": model}, label))
         except (RefusedInput, UsageError, Inconclusive) as error:
             verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
-            lines.append(Line(verdict, str(error), error.exit_code, refused(error)))
+            lines.append(Line(verdict, str(error), error.exit_code, printing.refused(error)))
     rows = [
         {"path": str(model), "exit_code": line.code, **line.content} for model, line in zip(models, lines, strict=True)
     ]
@@ -172,14 +171,13 @@ def line_of(given: Given, label: str, /) -> Line:
     made = audited(given)
     from clipclean import report
     from clipclean.jobs.plan import Plan
-    from clipclean.report import verdicts
 
     if isinstance(made, Plan):
         return Line("planned", str(made.estimate), 0, printing.as_json(made))
     write_reports(given, label, made)
     code = printing.exit_code(given, made.report)
     return Line(
-        made.report.verdict, verdicts.headline(made.report), code, {"report": json.loads(report.json(made.report))}
+        made.report.verdict, report.headline(made.report), code, {"report": json.loads(report.json(made.report))}
     )
 
 

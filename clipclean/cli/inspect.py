@@ -8,7 +8,7 @@ import click
 from clipclean import api
 from clipclean.cli import options, printing
 from clipclean.cli.command import command
-from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
+from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def inspect(**given: Any) -> None:
             found = api.inspect(path, arch=given["arch"], weights=given["weights"])
         except (RefusedInput, UsageError) as error:
             entries.append({"name": path.name} if is_one else {"path": str(path)})
-            entries[-1] |= refused(error)
+            entries[-1] |= printing.refused(error)
             refusals.append((type(error), str(error)))
         else:
             entries.append(found.as_json() if is_one else {"path": str(path), **found.as_json()})
@@ -54,12 +54,6 @@ def inspect(**given: Any) -> None:
     if refusals:
         worst = max((kind for kind, _ in refusals), key=lambda kind: kind.exit_code)
         raise worst("\n".join(dict.fromkeys(message for _, message in refusals)))
-
-
-def refused(error: ClipcleanError, /) -> dict[str, str]:
-    """Why there are no facts, and of which kind the reason is."""
-    kinds = {UnsafeCheckpoint: "unsafe", UnsupportedModel: "unsupported", UsageError: "usage"}
-    return {"error": str(error), "kind": kinds.get(type(error), "unreadable")}
 
 
 def table(found: "Inspection", name: str, /) -> str:

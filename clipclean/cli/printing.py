@@ -15,7 +15,7 @@ import click
 from clipclean import __version__, files
 from clipclean.cli import process
 from clipclean.cli.command import Given
-from clipclean.errors import RefusedInput
+from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
 from clipclean.untrusted import plural, printable, without_commands
 
@@ -74,9 +74,9 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
 
     On stderr where a report for programs went to stdout, and with --quiet as well.
     """
-    from clipclean.report import verdicts
+    from clipclean import report
 
-    if told := verdicts.policy_told(result):
+    if told := report.policy_told(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
         line = printable(f"{told} Set aside: {rules}." if rules else told)
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
@@ -187,6 +187,12 @@ def show(as_json: bool, value: object, words: str, /) -> None:
         echo_json(value)
     else:
         click.echo(words)
+
+
+def refused(error: ClipcleanError, /) -> dict[str, str]:
+    """Why there are no facts, and of which kind the reason is."""
+    kinds = {UnsafeCheckpoint: "unsafe", UnsupportedModel: "unsupported", UsageError: "usage"}
+    return {"error": str(error), "kind": kinds.get(type(error), "unreadable")}
 
 
 def show_plan(given: Given, plan: "Plan", /) -> int:

@@ -13,6 +13,7 @@ from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import line, plain_text, text
+from clipclean.report.verdicts import headline, policy_told
 from clipclean.schema.report import Report, parse, schema
 
 FORMATS: dict[str, Callable[[Report], str]] = {
