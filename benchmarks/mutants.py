@@ -156,7 +156,7 @@ class Mutants:
                 put_in(mutant)
                 mine = [items[test] for test in tests]
                 by = next(
-                    (item.nodeid for item, then in zip(mine, [*mine[1:], None], strict=True) if fails(item, then)), ""
+                    (item.nodeid for item, then in zip(mine, [*mine[1:], None], strict=False) if fails(item, then)), ""
                 )
                 result.write_text(json.dumps({"noticed": bool(by), "by": by}))
                 os._exit(0)
