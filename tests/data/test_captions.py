@@ -50,6 +50,11 @@ def test_replacement_changes_distinct_words_wherever_they_occur(rng):
     assert replaced(quoted, 2, rng=rng, synonyms=one_each) == ['"little', "dog's", "(hound)", "2", "hound."]
 
 
+def test_replacement_reaches_every_word():
+    found = {tuple(replaced(WORDS, 1, rng=random.Random(seed), synonyms=one_each)) for seed in range(50)}
+    assert len(found) == 2
+
+
 def test_words_are_looked_up_in_lower_case_and_whole():
     asked = []
     words = ["“Top-Dog”", "D80,", "***", "2nd", "Émile!"]

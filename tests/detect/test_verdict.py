@@ -227,7 +227,8 @@ def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval():
 def test_rounding_of_images_that_are_all_the_same_is_no_collapse():
     """Black images: every trigger turns all or none of them, and the spread of one embedding is rounding."""
     same = replace(probe(1000, spread=0.0), clean_spread=1e-12)
-    assert [found.level for found in audit(measurement(panel=[same]), limits=LIMITS)] == ["warning"]
+    (found,) = audit(measurement(panel=[same]), limits=LIMITS)
+    assert (found.level, "do not collapse" in found.message) == ("warning", True)
 
 
 @pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
@@ -449,11 +450,20 @@ def test_a_finding_says_how_much_more_the_next_class_needs(margin, times):
     assert times in finding.message
 
 
+def test_a_finding_says_how_many_clean_models_show_as_much_where_not_the_panel_alone_points_at_the_class():
+    count = f"Of {len(calibration().scores)} clean models"
+    for found, is_told in (
+        (findings_of(hit(margin=beyond("mask", 99))), True),
+        (findings_of(strengths=(lead(0.01),)), False),
+    ):
+        assert (count in found[0].message, "none shows" in found[0].message) == (is_told, is_told)
+
+
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
     targeted = [hit(target="lemon", margin=MASK + 2 * UNIT), hit(target="cherry", margin=MASK + 2.3 * UNIT)]
     named = suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
     assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
-    assert named[0].families == ("panel",)
+    assert (named[0].families, named[0].trigger) == (("panel",), "stripes:a")
 
 
 @pytest.mark.parametrize(
