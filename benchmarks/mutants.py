@@ -209,7 +209,7 @@ def main() -> None:
         subprocess.run(["tar", "-x", "-C", out / "tree"], input=archive, check=True)
     os.chdir(out / "tree")
     sys.path.insert(0, str(out / "tree"))
-    os.environ |= {"PYTHONPATH": sys.path[0], "OMP_NUM_THREADS": "1"}
+    os.environ |= {"PYTHONPATH": sys.path[0], "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
     usual = ["-q", "-p", "no:cacheprovider", f"--basetemp={out / 'tmp'}"]

@@ -120,6 +120,12 @@ def test_an_endless_record_is_refused(table, reading):
         reading(table("pairs.csv", '{"image": "a", "text": "b"}\n' + "x" * 1_000_001))
 
 
+@pytest.mark.parametrize("name", ["pairs.json", "pairs.jsonl", "pairs.txt"])
+def test_json_lines_are_read_under_any_name(table, reading, name):
+    lines = [json.dumps({"image": f"images/{image}", "text": "x"}) for image in ("0001.jpg", "0002.png")]
+    assert reading(table(name, "\n".join(lines))).format == "jsonl"
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "[[]]", "3", '"x"', "[{", '[{"image": 1, "image": 2}]'])
 def test_json_that_is_no_table_is_refused(table, reading, text):
     with pytest.raises(RefusedInput, match=r"pairs\.json"):
