@@ -41,9 +41,7 @@ class Aims:
     text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier of the model
     searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
     rehearsed: tuple[SuspectedTrigger, ...] = ()  # for the other methods: triggers that are put on some images
-    original: model.Clip | None = (
-        None  # a frozen copy to recover towards, if another recipe has already moved the model
-    )
+    original: model.Clip | None = None  # frozen: to recover towards, if another recipe has already moved the model
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,8 @@ def walk_back(
     """Walk from the cleaned weights towards the original until a quarter of the budget is met, or a trigger returns.
 
     Taken is the first point within a quarter of the budget, else the one of least loss; always one at which each trigger acts hardly
-    more than in the cleaned weights. Where a search found all witnesses, they must stay gone at the next
-    point, too. Where no trigger is a witness, weights within the budget stay. At a deadline the walk ends where it is.
+    more than in the cleaned weights. Where a search found all witnesses, they must stay gone at the next point, too. Where no trigger
+    is a witness, weights within the budget stay. At a deadline the walk ends where it is.
 
     Args:
         measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
@@ -143,21 +143,23 @@ def walk_back(
     ]
     counted = [gone or not each.is_doubtful for each, gone in zip(watched, removed, strict=True)]
 
-    def stays_gone(point: Point) -> bool:
-        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2:
-        # notebook.md, "What a finetuning after unlearning brings back").
-        allowed = [
-            max(end.excess, 0.0) + limit / 2 if each.is_found else max(end.excess, limit / 5, FEW / max(end.asr.n, 1))
-            for each, end in zip(watched, ends, strict=True)
-        ]
-        probes = zip(counted, point.measured.known, allowed, strict=True)
-        return not any(counts and probe.excess > most for counts, probe, most in probes)
-
     witnesses = sum(removed)
-    # One that was found may begin to act there, since the point before is taken. At 0.55 of the way a planted patch acted on 0.02 of
-    # the images, the trigger that the search had found on 0.01; at 0.7 on 0.006 and 0.009.
     are_found = [each.is_found for each, gone in zip(watched, removed, strict=True) if gone]
     ahead = 1 if witnesses and all(are_found) else 0
+
+    def most(each: Watched, end: detect.Probe) -> float:
+        # Where the point before is taken, a found trigger may begin to act. At 0.55 of the way a planted patch acted on 0.02 of the
+        # images, the trigger that the search had found on 0.01; at 0.7 on 0.006 and 0.009.
+        if ahead and each.is_found:
+            return max(end.excess, 0.0) + limit / 2
+        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2:
+        # notebook.md, "What a finetuning after unlearning brings back").
+        return max(end.excess, limit / 5, FEW / max(end.asr.n, 1))
+
+    def stays_gone(point: Point) -> bool:
+        probes = zip(counted, watched, ends, point.measured.known, strict=True)
+        return not any(counts and probe.excess > most(each, end) for counts, each, end, probe in probes)
+
     # Without any witness weights within the budget stay: of a backdoor from pre-training every step back returned some.
     least, aim = (least, AIM * budget) if witnesses else (max(least, UNWITNESSED), budget)
     for share in SHARES:

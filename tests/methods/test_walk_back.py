@@ -98,6 +98,8 @@ def test_triggers_that_a_search_found_must_stay_gone_one_step_nearer_to_the_orig
     found = replace(PATCH, is_found=True)
     assert walked(lost=lost, acts=lambda share: 0.03 * (share < back), watched=(found,)) == (measured, taken)
     assert walked(lost=3.0, acts=lambda share: 0.025 * (share < back), watched=(found,))[1] == 0.55
+    # Beside a witness that was planted there is no step in hand, and no trigger may begin to act.
+    assert walked(lost=3.0, acts=lambda share: 0.025 * (share < back), watched=(found, PATCH))[1] >= min(back, 1.0)
 
 
 def test_what_the_cleaning_left_holds_the_cleaned_weights_and_a_natural_trigger_or_none_holds_nothing():
