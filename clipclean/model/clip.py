@@ -76,7 +76,8 @@ class Clip:
     def arrange(self) -> None:
         """Store the kernels of a ResNet channels last, the fastest layout for convolutions; results round differently."""
         if not hasattr(self.net.visual, "transformer"):
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs miss this form
+            net: Any = self.net  # the stubs of some versions of torch miss this form
+            net.to(memory_format=torch.channels_last)
 
     def blocks(self) -> list[nn.Module]:
         """The blocks of both towers, in sequence."""

@@ -89,7 +89,8 @@ class Group:
         def encoded(inputs: Tensor) -> Tensor:
             embeddings = encode(inputs)
             own = embeddings.view(-1, pairs, embeddings.shape[-1])  # (V, b, D)
-            gathered: Tensor = _Gather.apply(own, self)  # type: ignore[no-untyped-call] # torch leaves it unannotated
+            gather: Any = _Gather.apply  # some versions of torch leave it unannotated
+            gathered: Tensor = gather(own, self)
             return gathered.flatten(0, 1)  # (V * B, D)
 
         return encoded
