@@ -152,7 +152,7 @@ def planted(tmp_path_factory):
 @pytest.mark.slow
 def test_the_audits_compare_with_the_clean_model_that_is_named(planted, tmp_path, unread):
     victim, labelled, clean = planted
-    victim = victim._replace(out=tmp_path / "out")
+    victim = victim._replace(folder=tmp_path)
     more = ("--eval-data", labelled, "--set", "auto.effort=quick", "--keep-failed")
     assert cli.main(command(victim, *more, "--reference", clean)) in (0, 1, 4)
     found = result(victim)
@@ -166,7 +166,7 @@ def test_the_audits_compare_with_the_clean_model_that_is_named(planted, tmp_path
 def test_search_unlearning_and_rebound_run_through_on_a_planted_model(planted, tmp_path, unread):
     victim, labelled, _ = planted
     rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
-    victim = victim._replace(out=tmp_path / "out")
+    victim = victim._replace(folder=tmp_path)
     more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
     assert cli.main(command(victim, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)
