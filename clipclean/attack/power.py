@@ -4,7 +4,6 @@ Each is planted in a copy of its own: a class counts by the margin to the next o
 each other.
 """
 
-import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -157,9 +156,7 @@ def measure(
                 recipe,
                 planting,
                 implants=canaries.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
-                run=Run(
-                    canaries.SEEDS + seed + number, recipe.train.precision, functools.partial(_renamed, progress, stage)
-                ),
+                run=Run(canaries.SEEDS + seed + number, recipe.train.precision, progress).naming(stage),
             )
             excess = _excess(clip, eval_set, canary)
             levels = named() if excess >= canaries.TOOK else {}
@@ -170,10 +167,6 @@ def measure(
         clip.net.load_state_dict(kept)
         clip.net.eval()
     return Power(tuple(made))
-
-
-def _renamed(progress: Progress, stage: str, _: str, done: int, total: int) -> None:
-    progress(stage, done, total)
 
 
 @torch.no_grad()

@@ -180,9 +180,5 @@ class Workbench:
         return trials.with_returned(trial, self.refinetune(copy.planted, asked).after)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
-        def progress(_: str, done: int, total: int) -> None:
-            self.run.progress(what, done, total)
-            self.run.group.check_time()
-
-        run = replace(self.run, seed=canaries.SEEDS + self.run.seed, progress=progress, state=None)
+        run = replace(self.run.stopping().naming(what), seed=canaries.SEEDS + self.run.seed, state=None)
         poison.finetune(self.clip, self.samples.pairs, self.control, planting, implants=implants, run=run)

@@ -137,10 +137,8 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
 
 def standing(asked: SanitizeRequest, request: SanitizeRequest, subject: Subject, /) -> Standing:
     """How the evidence of the recipe applies, and a message about it; ``asked`` has the warm-up that was asked for."""
-    recipe, stands = (
-        request.recipe,
-        evidence.standing(asked.recipe, subject),
-    )  # what clipclean shortens, nobody has changed
+    recipe = request.recipe
+    stands = evidence.standing(asked.recipe, subject)  # what clipclean shortens itself, nobody has changed
     if recipe is not asked.recipe and stands.kind == "measured":
         words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
         stands = replace(stands, kind="extrapolated", why=words)

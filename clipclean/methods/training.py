@@ -162,12 +162,12 @@ def recover(
     batches = unlearning.batches_of(clip, samples.pairs, how, total=steps, seed=seed, group=run.group)(0)
     shown = unlearning.RoundTriggers(rehearsed, rehearsed)
     with interruptible() as stop, contextlib.suppress(deadline.OutOfTime):  # the weights are those of the last step
-        told = run.stopping(stop).progress
+        told = run.stopping(stop).naming("recovering accuracy").progress
 
-        def counted(_what: str, count: int, _total: int) -> None:
+        def counted(what: str, count: int, total: int) -> None:
             nonlocal done
             done = count
-            told("recovering accuracy", count, steps)
+            told(what, count, total)
 
         losses = unlearning.forget(
             clip,

@@ -360,10 +360,8 @@ def unlearn(
     """
     steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
 
-    def counted(before: int, _what: str, done: int, _total: int) -> None:
-        run.progress(
-            "unlearning", before + done, (most + 1) * steps
-        )  # the settling round comes after the most there can be
+    def counted(before: int, what: str, done: int, _total: int) -> None:
+        run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
         number, everything = len(state.losses), (*scene.known, *leads(state.catches))
