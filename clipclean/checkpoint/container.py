@@ -1,12 +1,11 @@
 """The zip archives of torch.save and torch.jit.save, read strictly, and their module tree."""
 
 import contextlib
-import itertools
 import re
 import stat
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipclean.checkpoint.values import Module, Pairs
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged, truncated
@@ -24,8 +23,7 @@ SIZES_FOLLOW = 0x0008  # the local header leaves sizes and CRC to a descriptor b
 END, END64, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 CENTRAL, LOCAL = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s5H3L2H")
 ZIP64, PADDING = 0x0001, 0x4246  # extra fields: large sizes, and what aligns the data of torch.save ("FB")
-EXTRAS = (ZIP64, PADDING)
-DESCRIPTORS = (16, 24)  # bytes of sizes and CRC behind the data, with their mark; 24 where they are large
+DESCRIPTORS = ("<4s3L", "<4sL2Q")  # sizes and CRC behind the data, with their mark; the second where they are large
 ABSENT32, ABSENT16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
 
 
@@ -46,6 +44,11 @@ class ZipMember:
     def stop(self) -> int:
         """Offset of the first byte behind the data."""
         return self.start + self.stored
+
+    @property
+    def stated_crc(self) -> int | None:
+        """The CRC-32 of the data; torch.serialization.set_crc32_options(False) writes zeros instead."""
+        return self.crc or None
 
 
 def members(view: memoryview, /) -> dict[str, ZipMember]:
@@ -89,7 +92,7 @@ def small_member(view: memoryview, entry: ZipMember, /, *, limit: int) -> bytes:
     data = bytes(view[entry.start : entry.stop])
     if entry.method == DEFLATED:
         data = _inflate(data, entry)
-    if len(data) != entry.size or (stated_crc(entry) is not None and zlib.crc32(data) != entry.crc):
+    if len(data) != entry.size or entry.stated_crc not in (None, zlib.crc32(data)):
         raise damaged(f"{entry.name} is damaged: its checksum does not match")
     return data
 
@@ -98,11 +101,6 @@ def check_end(end: bytes | memoryview, /) -> None:
     """Raise RefusedInput unless these last bytes of a file are the end of a zip archive."""
     if len(end) < END.size or end[:4] != b"PK\x05\x06":
         raise truncated("the zip archive has no end")
-
-
-def stated_crc(entry: ZipMember, /) -> int | None:
-    """The CRC-32 that the archive states; torch.serialization.set_crc32_options(False) writes zeros instead."""
-    return entry.crc or None
 
 
 def _inflate(data: bytes, entry: ZipMember, /) -> bytes:
@@ -123,10 +121,9 @@ def _inflate(data: bytes, entry: ZipMember, /) -> bytes:
 
 def _directory(view: memoryview, /) -> tuple[range, int]:
     """Where the central directory lies, and how many entries it lists."""
-    at = len(view) - END.size
+    end = at = len(view) - END.size
     check_end(view[max(at, 0) :])
     _, disk, first_disk, here, count, size, offset, comment = END.unpack_from(view, at)
-    end = at
     if at >= LOCATOR.size and _magic(view, at - LOCATOR.size) == b"PK\x06\x07":
         wide = _zip64_end(view, at - LOCATOR.size)
         narrow = ((count, ABSENT16), (size, ABSENT32), (offset, ABSENT32))
@@ -165,14 +162,16 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
         fields = CENTRAL.unpack_from(view, at)
         (flags, method), (crc, stored, size) = fields[3:5], fields[7:10]
         name_length, extra_length, comment_length, disk, _, attributes, header = fields[10:]
-        name_at = at + CENTRAL.size
-        at = name_at + name_length + extra_length + comment_length
+        raw, extra = _name_and_extra(view, at + CENTRAL.size, name_length, extra_length)
+        at += CENTRAL.size + name_length + extra_length + comment_length
         if at > directory.stop:
             raise UnsafeCheckpoint("an entry of the zip archive reaches beyond its directory.")
-        name = _decoded(view[name_at : name_at + name_length])
+        try:
+            name = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UnsafeCheckpoint(f"an entry of the archive has the undecodable name {raw[:80]!r}.") from error
         if comment_length:
             raise UnsafeCheckpoint(f"{name!a} has a comment, which torch.save never writes.")
-        extra = bytes(view[name_at + name_length : name_at + name_length + extra_length])
         size, stored, header = _widened(extra, [size, stored, header], name)
         if flags & ENCRYPTED_FLAGS:
             raise UnsafeCheckpoint(f"{name!a} is encrypted; a checkpoint of weights never is.")
@@ -186,45 +185,39 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
     return entries
 
 
-def _decoded(raw: memoryview, /) -> str:
-    """An entry's name."""
-    try:
-        return bytes(raw).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UnsafeCheckpoint(f"an entry of the archive has the undecodable name {bytes(raw[:80])!r}.") from error
+def _name_and_extra(view: memoryview, at: int, name_length: int, extra_length: int, /) -> tuple[bytes, bytes]:
+    """The name and the extra fields, which lie behind a header in this order."""
+    extra = at + name_length
+    return bytes(view[at:extra]), bytes(view[extra : extra + extra_length])
 
 
 def _widened(extra: bytes, values: list[int], name: str, /) -> list[int]:
     """Size, stored size and offset, each taken from the zip64 field if and only if its 32-bit field says so."""
-    missing = [index for index, value in enumerate(values) if value == ABSENT32]
-    wide = _extra_field(extra, ZIP64, name)
-    if not missing:
-        if wide and wide != struct.pack(f"<{len(wide) // 8}Q", *values[: len(wide) // 8])[: len(wide)]:
-            raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
-        return values
-    if len(wide) != 8 * len(missing):
-        raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
-    numbers = struct.unpack(f"<{len(missing)}Q", wide)
-    widened = list(values)
-    for index, number in zip(missing, numbers, strict=True):
-        widened[index] = number
-    return widened
+    wide = _zip64_field(extra, name)
+    if len(wide) % 8 == 0:
+        numbers = [number for (number,) in struct.iter_unpack("<Q", wide)]
+        missing = values.count(ABSENT32)
+        if not missing and numbers == values[: len(numbers)]:
+            return values
+        if missing and len(numbers) == missing:
+            return [numbers.pop(0) if value == ABSENT32 else value for value in values]
+    raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
 
 
-def _extra_field(extra: bytes, tag: int, name: str, /) -> bytes:
-    """The one extra field with this tag, or nothing."""
+def _zip64_field(extra: bytes, name: str, /) -> bytes:
+    """The one extra field for large sizes, or nothing."""
     at, found = 0, b""
     while at < len(extra):
         if at + 4 > len(extra):
             raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
         kind, length = struct.unpack_from("<2H", extra, at)
-        if kind not in EXTRAS:
-            raise UnsafeCheckpoint(f"{name!a} has an extra field 0x{kind:04x}, which torch.save never writes.")
-        if at + 4 + length > len(extra) or (kind == tag and found):
-            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
-        if kind == tag:
-            found = extra[at + 4 : at + 4 + length]
         at += 4 + length
+        if kind not in (ZIP64, PADDING):
+            raise UnsafeCheckpoint(f"{name!a} has an extra field 0x{kind:04x}, which torch.save never writes.")
+        if at > len(extra) or (kind == ZIP64 and found):
+            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
+        if kind == ZIP64:
+            found = extra[at - length : at]
     return found
 
 
@@ -234,23 +227,21 @@ def _located(view: memoryview, entry: ZipMember, limit: int, /) -> ZipMember:
     if at + LOCAL.size > limit or _magic(view, at) != b"PK\x03\x04":
         raise UnsafeCheckpoint(f"the archive points {name!a} at a place where no entry begins.")
     _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = LOCAL.unpack_from(view, at)
-    name_at = at + LOCAL.size
-    start = name_at + name_length + extra_length
+    raw, extra = _name_and_extra(view, at + LOCAL.size, name_length, extra_length)
+    start = at + LOCAL.size + name_length + extra_length
     if start + entry.stored > limit:
         raise UnsafeCheckpoint(f"{name!a} reaches beyond the data of the archive: it is truncated or malformed.")
-    if bytes(view[name_at : name_at + name_length]) != name.encode() or (flags, method) != (entry.flags, entry.method):
+    if raw != name.encode() or (flags, method) != (entry.flags, entry.method):
         raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other.")
+    told, central = (crc, stored, size), (entry.crc, entry.stored, entry.size)
     if flags & SIZES_FOLLOW:
-        agrees = all(
-            local in (0, ABSENT32, central)
-            for local, central in ((crc, entry.crc), (stored, entry.stored), (size, entry.size))
-        )
+        agrees = all(local in (0, ABSENT32, other) for local, other in zip(told, central, strict=True))
     else:
-        size, stored = _widened(bytes(view[name_at + name_length : start]), [size, stored], name)
-        agrees = (crc, stored, size) == (entry.crc, entry.stored, entry.size)
+        size, stored = _widened(extra, [size, stored], name)
+        agrees = (crc, stored, size) == central
     if not agrees:
         raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other in size or checksum.")
-    return ZipMember(name, flags, method, entry.crc, entry.stored, entry.size, at, start)
+    return replace(entry, start=start)
 
 
 def _refuse_foreign_archive(names: list[str], /) -> None:
@@ -270,30 +261,27 @@ def _refuse_gaps(view: memoryview, entries: list[ZipMember], end: int, /) -> Non
     Readers that go through the file would find others between the entries. Behind the data of an entry that says so stand its
     sizes and CRC again, and nothing else.
     """
-    ordered = sorted(entries, key=lambda entry: entry.header)
-    for one, next_one in itertools.pairwise(ordered):
-        if one.stop > next_one.header:
-            raise UnsafeCheckpoint(f"{one.name[:80]!a} and {next_one.name[:80]!a} overlap in the archive.")
-    at = 0
-    for entry in ordered:
-        if entry.header != at:
-            raise UnsafeCheckpoint(f"{entry.header - at:,} bytes before {entry.name[:80]!a} belong to no entry.")
-        at = entry.stop
-        if entry.flags & SIZES_FOLLOW:
-            at += _descriptor(view, entry)
+    at, last = 0, ""
+    for entry in sorted(entries, key=lambda entry: entry.header):
+        name = entry.name[:80]
+        if entry.header < at:
+            raise UnsafeCheckpoint(f"{last!a} and {name!a} overlap in the archive.")
+        if entry.header > at:
+            raise UnsafeCheckpoint(f"{entry.header - at:,} bytes before {name!a} belong to no entry.")
+        at, last = entry.stop + _descriptor(view, entry), name
     if entries and at != end:
         raise UnsafeCheckpoint(f"{end - at:,} bytes behind the last entry belong to no entry of the archive.")
 
 
 def _descriptor(view: memoryview, entry: ZipMember, /) -> int:
-    """The length of the record behind an entry's data; it repeats what the directory states."""
-    for length, layout in zip(DESCRIPTORS, ("<4s3L", "<4sL2Q"), strict=True):
-        found = bytes(view[entry.stop : entry.stop + length])
-        told = (b"PK\x07\x08", entry.crc, entry.stored, entry.size)
-        if entry.stored <= ABSENT32 or length == DESCRIPTORS[1]:
-            with contextlib.suppress(struct.error):
-                if found == struct.pack(layout, *told):
-                    return length
+    """The length of the record behind an entry's data, where its flags tell of one; it repeats what the directory states."""
+    if not entry.flags & SIZES_FOLLOW:
+        return 0
+    for layout in DESCRIPTORS if entry.stored <= ABSENT32 else DESCRIPTORS[1:]:
+        with contextlib.suppress(struct.error):  # the size has more than 32 bits
+            record = struct.pack(layout, b"PK\x07\x08", entry.crc, entry.stored, entry.size)
+            if view[entry.stop : entry.stop + len(record)] == record:
+                return len(record)
     raise UnsafeCheckpoint(f"what follows the data of {entry.name[:80]!a} contradicts the directory of the archive.")
 
 

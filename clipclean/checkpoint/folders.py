@@ -114,7 +114,7 @@ OTHER_KINDS = {
     "timm_wrapper": "That is an image tower of timm alone; name a whole CLIP model.",
 }
 
-Layout = Literal["open_clip", "transformers"]
+Layout = Literal["open_clip-directory", "transformers-directory"]
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,11 @@ def _in_directory(path: Path, /) -> WeightsLocation:
     ours = _open_clip_description(path)
     weights = _first(path, WEIGHTS)
     if ours is not None and weights is not None:
-        return WeightsLocation(weights, None, ours, "open_clip")
+        return WeightsLocation(weights, None, ours, "open_clip-directory")
     theirs, weights = transformers_description(path), _first(path, HF_WEIGHTS)
     if theirs is not None and weights is not None:
         index = read(weights) if weights.name.endswith(SUFFIX) else None
-        return WeightsLocation(weights, index, theirs, "transformers")
+        return WeightsLocation(weights, index, theirs, "transformers-directory")
     if ours is not None or theirs is not None:
         name, known = (CONFIG, WEIGHTS) if theirs is None else (HF_CONFIG, HF_WEIGHTS)
         raise RefusedInput(f"the directory has {name} but no weights beside it: none of {', '.join(known)}.")

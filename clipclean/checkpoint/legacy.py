@@ -2,13 +2,12 @@
 
 import struct
 
-from clipclean.checkpoint.opcodes import Pickled, interpret
+from clipclean.checkpoint.opcodes import MAX_PICKLE, Pickled, interpret
 from clipclean.checkpoint.values import BYTES, Pairs, Record, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, truncated
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
-MAX_PICKLE = 64 * 2**20  # bytes
 
 
 def read(view: memoryview, /) -> tuple[Pickled, dict[str, Record]]:

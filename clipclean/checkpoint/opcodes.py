@@ -16,6 +16,7 @@ from clipclean.checkpoint.values import DroppedObject, Module, Name, Pairs, Stor
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
 from clipclean.untrusted import printable, some
 
+MAX_PICKLE = 64 * 2**20  # bytes; the largest CLIP with its optimizer needs 2 MB
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
 MAX_TEXT = 2**20  # characters or bytes of one string
 MAX_DEPTH = 100  # containers inside containers; a state dict has 2, a TorchScript CLIP about 10

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,18 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from clipclean.checkpoint import container, contents, folders, layouts, legacy, opcodes, safetensors_file, tensors
-from clipclean.checkpoint.tensors import refuse_non_finite
 from clipclean.checkpoint.values import Record
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError, damaged
 from clipclean.untrusted import some
 
-Format = Literal[
-    "torch-zip", "torchscript", "torch-legacy", "safetensors", "open_clip-directory", "transformers-directory", "module"
-]
-DIRECTORIES: dict[folders.Layout, Format]
-DIRECTORIES = {"open_clip": "open_clip-directory", "transformers": "transformers-directory"}
+Format = Literal["torch-zip", "torchscript", "torch-legacy", "safetensors", "module"] | folders.Layout
 WAY_OUT = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
-MAX_PICKLE = 64 * 2**20  # bytes of data.pkl; the largest CLIP with its optimizer needs 2 MB
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
     return Checkpoint(
         path=path,
         weights=place.weights,
-        format=DIRECTORIES[place.layout] if place.layout else parts[0].format,
+        format=place.layout or parts[0].format,
         producer=_producer(place, parts, chosen),
         tensors=built,
         config=description.config if description else None,
@@ -171,15 +165,25 @@ def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
         try:
             with contents.opened(path) as opened:
                 kind = contents.tell(opened.head)
-                if opened.size > contents.BLOCK and kind in EXTENTS:  # less is sooner read than judged
-                    EXTENTS[kind](opened)
+                if opened.size > contents.BLOCK:  # less is sooner read than judged
+                    _refuse_extent(kind, opened)
                 file = contents.load(opened)
             parts.append(READERS[kind](file))
         except RefusedInput as error:
-            raise type(error)(f"{path.name}: {error}" if place.index else str(error)) from error
+            if place.index is None:
+                raise
+            raise type(error)(f"{path.name}: {error}") from error
     if len({part.format for part in parts}) > 1:
         raise damaged("its shards are files of different formats")
     return parts
+
+
+def _refuse_extent(kind: contents.Kind, file: contents.OpenFile, /) -> None:
+    """Refuse a file of another length than it states; a pickle does not say in one place how long its file is."""
+    if kind == "safetensors":
+        safetensors_file.check_extent(file.at(0, safetensors_file.header_end(file.head)), file.size)
+    elif kind == "zip":
+        container.check_end(file.at(file.size - container.END.size, container.END.size))
 
 
 def _built(chosen: layouts.Weights, parts: list[_Parsed], /) -> dict[str, Tensor]:
@@ -204,23 +208,16 @@ def _zip(file: contents.Contents, /) -> _Parsed:
     order = found.get("byteorder")
     if order is not None and container.small_member(view, order, limit=16) != b"little":
         raise RefusedInput("it was written on a big-endian machine. Re-save it on a common one.")
-    data = container.small_member(view, found["data.pkl"], limit=MAX_PICKLE)
+    data = container.small_member(view, found["data.pkl"], limit=opcodes.MAX_PICKLE)
     pickled = opcodes.interpret(data, torchscript=is_script)
     storages = {name.removeprefix("data/"): entry for name, entry in found.items() if name.startswith("data/")}
     if any(entry.method != container.STORED for entry in storages.values()):
         raise RefusedInput("its numbers are compressed: it was repacked. Re-save the state_dict with torch.save.")
-    records = {key: Record(entry.start, entry.size, container.stated_crc(entry)) for key, entry in storages.items()}
+    records = {key: Record(entry.start, entry.size, entry.stated_crc) for key, entry in storages.items()}
     if not is_script:
         return _Parsed(file, pickled.value, records, "torch-zip", dropped=pickled.dropped)
-    return _Parsed(
-        file=file,
-        root=container.flatten(pickled.value),
-        records=records,
-        format="torchscript",
-        producer="TorchScript archive",
-        quick_gelu=container.names_quick_gelu(pickled.classes),
-        dropped=pickled.dropped,
-    )
+    root, quick_gelu = container.flatten(pickled.value), container.names_quick_gelu(pickled.classes)
+    return _Parsed(file, root, records, "torchscript", "TorchScript archive", quick_gelu, pickled.dropped)
 
 
 def _pickle(file: contents.Contents, /) -> _Parsed:
@@ -231,22 +228,15 @@ def _pickle(file: contents.Contents, /) -> _Parsed:
 
 def _safetensors(file: contents.Contents, /) -> _Parsed:
     root, records = safetensors_file.read(file.view())
-    return _Parsed(file, root, records, "safetensors", producer="safetensors file")
+    return _Parsed(file, root, records, "safetensors", "safetensors file")
 
 
-# A file of another length than it states is not read; a pickle does not say in one place how long its file is.
-EXTENTS: dict[contents.Kind, Callable[[contents.OpenFile], None]] = {
-    "safetensors": lambda file: safetensors_file.check_extent(
-        file.at(0, safetensors_file.header_end(file.head)), file.size
-    ),
-    "zip": lambda file: container.check_end(file.at(file.size - container.END.size, container.END.size)),
-}
 READERS = {"zip": _zip, "pickle": _pickle, "safetensors": _safetensors}
 
 
 def _producer(place: folders.WeightsLocation, parts: list[_Parsed], chosen: layouts.Weights, /) -> str:
     if place.layout:
-        return f"{place.layout} directory, weights in {place.weights.name} ({parts[0].format})"
+        return f"{place.layout.replace('-', ' ')}, weights in {place.weights.name} ({parts[0].format})"
     return f"{len(parts)} shards ({parts[0].format})" if place.index else parts[0].producer or chosen.producer
 
 
@@ -285,19 +275,19 @@ def of_module(net: nn.Module, /) -> Checkpoint:
             f"{type(net).__name__} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
             "with plain weights in fp32, fp16 or bf16."
         )
-    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in net.state_dict().items()}
-    refuse_non_finite(tensors)
+    copied = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in net.state_dict().items()}
+    tensors.refuse_non_finite(copied)
     name = type(net).__name__
     return Checkpoint(
         path=Path(name),
         weights=Path(name),
         format="module",
         producer=f"{type(net).__module__}.{name}, in memory",
-        tensors=tensors,
+        tensors=copied,
         config=None,
         config_name=None,
-        sha256=digest(tensors),
-        size=sum(tensor.nbytes for tensor in tensors.values()),
+        sha256=digest(copied),
+        size=sum(tensor.nbytes for tensor in copied.values()),
         quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
         notes=(),
     )

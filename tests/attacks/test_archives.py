@@ -79,6 +79,7 @@ def test_bytes_between_entries_are_refused(honest, gap):
         (struct.pack("<2HBL", 0x7075, 5 + 6, 1, 0) + b"m/data", "extra field 0x7075"),
         (struct.pack("<2HL", 0x5455, 4, 0), "extra field 0x5455"),
         (struct.pack("<2H2Q", 0x0001, 16, 1, 1), "zip64 sizes"),
+        (struct.pack("<2H4Q", 0x0001, 32, 1, 1, 1, 1), "zip64 sizes"),  # more of them than there are fields
     ],
 )
 def test_extra_fields_that_readers_take_differently_are_refused(honest, extra, words):
