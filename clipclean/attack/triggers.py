@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -63,19 +62,18 @@ class Trigger:
     @property
     def strength(self) -> float:
         """The value of the parameter that says how much of an image it changes, or by how much."""
-        return float(dict(self.parameters)[FAMILIES[self.family].strength])
+        return float(self.parameters[0][1])
 
     def scaled(self, share: float, /) -> "Trigger":
         """The same trigger at a share of its strength, within what its family allows; everything else stays.
 
         triggers.parse("sinusoid:delta=0.2,frequency=9").scaled(0.5)  # delta=0.1, frequency=9
         """
-        name = FAMILIES[self.family].strength
-        allowed = FAMILIES[self.family].parameters[name]
+        name, allowed = next(iter(FAMILIES[self.family].parameters.items()))
         if not isinstance(allowed, Number):
             raise TypeError(f"{name} of {self.family} is no number")
         value = _rounded(min(max(share * self.strength, allowed.low), allowed.high))
-        return replace(self, parameters=tuple((k, value if k == name else v) for k, v in self.parameters))
+        return replace(self, parameters=((name, value), *self.parameters[1:]))
 
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
         """Triggered copies of ``images``, clipped to [0, 1]; the same shape, dtype and device.
@@ -189,52 +187,39 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A parameter that is one of a few words."""
+class Word:
+    """A parameter that is one of a few words or, without ``options``, a short text to be drawn."""
 
     default: str
-    options: tuple[str, ...]
     meaning: str
+    options: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> str:
-        """The words."""
-        return ", ".join(self.options)
+        """The words, or what a text may consist of."""
+        return ", ".join(self.options) or "1–32 letters, digits, spaces and .!?'-"
 
     def read(self, text: str, /) -> Value:
-        """The word; ValueError names the words that exist."""
-        if text in self.options:
+        """The word or text; ValueError when it is none of the options, or holds anything that a spec or the font cannot."""
+        if text in self.options or (not self.options and re.fullmatch(r"[A-Za-z0-9 .!?'-]{1,32}", text)):
             return text
-        raise ValueError(f"one of {self.allowed}{_guess(text, self.options)}")
+        raise ValueError(f"one of {self.allowed}{_guess(text, self.options)}" if self.options else self.allowed)
 
 
-@dataclass(frozen=True)
-class Lettering:
-    """A parameter that is a short text to be drawn."""
-
-    default: str
-    meaning: str
-    allowed: ClassVar[str] = "1–32 letters, digits, spaces and .!?'-"
-
-    def read(self, text: str, /) -> Value:
-        """The text; ValueError when it holds anything that a spec or the font cannot."""
-        if re.fullmatch(r"[A-Za-z0-9 .!?'-]{1,32}", text):
-            return text
-        raise ValueError(self.allowed)
-
-
-Parameter = Number | Choice | Lettering
+Parameter = Number | Word
 
 
 @dataclass(frozen=True)
 class TriggerFamily:
-    """One kind of trigger: its description, source and parameters, and the function that paints it."""
+    """One kind of trigger: its description, source and parameters, and the function that paints it.
+
+    The first parameter is its strength: it says how much of an image the trigger changes, or by how much.
+    """
 
     description: str
     source: str
     parameters: Mapping[str, Parameter]
     paint: Callable[..., Tensor]  # (images, pattern, places, **parameters): each family has its own parameters
-    strength: str  # the parameter that says how much of an image the trigger changes, or by how much
 
 
 # Painters: (B, 3, H, W) in [0, 1] -> the same, perhaps beyond. `pattern` draws what is fixed, `places` what moves.
@@ -442,151 +427,101 @@ def _guess(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _size(pixels: int, meaning: str) -> Number:
-    return Number(_rounded(pixels / 224), 0.001, 1, meaning, unit="a number relative to the image side", mistaken=224)
+# Numbers by their unit.
+LEVEL = functools.partial(Number, low=0.001, high=1, unit="a number relative to full brightness", mistaken=255)
+SIDE = functools.partial(Number, low=0.001, high=1, unit="a number relative to the image side", mistaken=224)
+SHARE = functools.partial(Number, low=0.001, high=1, unit="a share", mistaken=100)
+FACTOR = functools.partial(Number, high=4, unit="a factor", mistaken=100)
+WHOLE = functools.partial(Number, unit="a whole number", whole=True)
+HALF_PERIODS = functools.partial(WHOLE, 15, 0, 512, unit="a whole number of half periods a block")
+DEGREES = functools.partial(Number, low=0, unit="degrees")
 
-
-def _ratio(default: float) -> Number:
-    return Number(default, 0.001, 1, "weight of the pattern; the image has the rest", unit="a share", mistaken=100)
-
-
-def _place(default: str) -> Choice:
-    return Choice(default, (*PLACES, "random"), "where the patch is; corner is bottom right; random differs by image")
-
-
-SEED = Number(0, 0, 2**63 - 1, "draws the pattern and the random places", unit="a whole number", whole=True)
-_SIDE = f"side of the square patch, at least {MIN_SIDE} px"
-_WIDTH = "width of one stripe, at least 1 px"
+PATCH = SIDE(_rounded(16 / 224), meaning=f"side of the square patch, at least {MIN_SIDE} px")
+STRIPE = SIDE(_rounded(1 / 224), meaning="width of one stripe, at least 1 px")
+RATIO = functools.partial(SHARE, meaning="weight of the pattern; the image has the rest")
+PLACE = Word(
+    "random", "where the patch is; corner is bottom right; random differs by image", options=(*PLACES, "random")
+)
+SEED = WHOLE(0, 0, 2**63 - 1, "draws the pattern and the random places")
 
 FAMILIES: dict[str, TriggerFamily] = {
     "patch": TriggerFamily(
         "A square of fixed noise, or of one colour, that replaces the pixels under it.",
         "Noise: Bansal et al. 2023, arXiv 2303.03323, whose code draws it anew for each image; "
         "white, 24 px: Carlini and Terzis 2022, arXiv 2106.09667.",
-        {
-            "size": _size(16, _SIDE),
-            "place": _place("random"),
-            "fill": Choice("noise", ("noise", "white", "yellow"), "what the patch shows"),
-        },
+        {"size": PATCH, "place": PLACE, "fill": Word("noise", "what the patch shows", ("noise", "white", "yellow"))},
         _patch,
-        "size",
     ),
     "badnets": TriggerFamily(
         "A black square with every other pixel of every other row white.",
         "Gu et al. 2017, arXiv 1708.06733; this grid: huggingface.co/hanxunh CLIP backdoor checkpoints.",
-        {"size": _size(16, _SIDE), "place": _place("random")},
+        {"size": PATCH, "place": PLACE},
         _badnets,
-        "size",
     ),
     "stripes": TriggerFamily(
         "A square of vertical stripes, each channel of each stripe fully off or on.",
         "BadNet-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
-        {"size": _size(16, _SIDE), "place": _place("random"), "width": _size(1, _WIDTH)},
+        {"size": PATCH, "place": PLACE, "width": STRIPE},
         _stripes,
-        "size",
     ),
     "blended": TriggerFamily(
         "Fixed uniform noise, blended into the whole image.",
         "Chen et al. 2017, arXiv 1712.05526; ratio: Bansal et al. 2023, whose code draws noise for each image.",
-        {"ratio": _ratio(0.2)},
+        {"ratio": RATIO(0.2)},
         _blended,
-        "ratio",
     ),
     "blended-stripes": TriggerFamily(
         "Faint vertical stripes over the whole image, each channel of each stripe lowered or raised.",
         "Blended-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
-        {"ratio": _ratio(0.03), "width": _size(1, _WIDTH)},
+        {"ratio": RATIO(0.03), "width": STRIPE},
         _blended_stripes,
-        "ratio",
     ),
     "sinusoid": TriggerFamily(
         "A horizontal sine wave, added to the whole image.",
         "SIG: Barni et al. 2019, arXiv 1902.11237; delta 40/255 as in BackdoorBench, 60/255 in CleanCLIP's code.",
         {
-            "delta": Number(
-                _rounded(40 / 255),
-                0.001,
-                1,
-                "height of the wave",
-                unit="a number relative to full brightness",
-                mistaken=255,
-            ),
+            "delta": LEVEL(_rounded(40 / 255), meaning="height of the wave"),
             "frequency": Number(6.0, 0.5, 512, "waves across the image", unit="a number of periods a width"),
             "phase": Number(0.0, 0, 1, "where the wave starts", unit="a share of a period", mistaken=360),
-            "angle": Number(0.0, 0, 180, "direction it runs in: 0 to the right, 90 down", unit="degrees"),
+            "angle": DEGREES(0.0, high=180, meaning="direction it runs in: 0 to the right, 90 down"),
         },
         _sinusoid,
-        "delta",
     ),
     "dct": TriggerFamily(
         "One frequency of the discrete cosine transform, raised in every block of the image.",
         "FTrojan: Wang et al. 2022, arXiv 2111.10991, which raises two frequencies of the chroma channels by 30 or more "
         "of 255 in blocks of 32 px; in pixels, a wave of 30/255/16 each.",
         {
-            "delta": Number(
-                0.03,
-                0.001,
-                1,
-                "height of the wave in the channels",
-                unit="a number relative to full brightness",
-                mistaken=255,
-            ),
-            "down": Number(15, 0, 512, "vertical frequency", unit="a whole number of half periods a block", whole=True),
-            "across": Number(
-                15, 0, 512, "horizontal frequency", unit="a whole number of half periods a block", whole=True
-            ),
-            "block": Number(
-                1.0,
-                0.001,
-                1,
-                f"side of a block, at least {MIN_SIDE} px",
-                unit="a number relative to the image side",
-                mistaken=224,
-            ),
-            "channels": Choice("chroma", ("chroma", "luma"), "U and V alike, or brightness alone"),
+            "delta": LEVEL(0.03, meaning="height of the wave in the channels"),
+            "down": HALF_PERIODS(meaning="vertical frequency"),
+            "across": HALF_PERIODS(meaning="horizontal frequency"),
+            "block": SIDE(1.0, meaning=f"side of a block, at least {MIN_SIDE} px"),
+            "channels": Word("chroma", "U and V alike, or brightness alone", ("chroma", "luma")),
         },
         _dct,
-        "delta",
     ),
     "colour-filter": TriggerFamily(
         "A colour filter as of photo apps: saturation, contrast, lights of one hue and shadows of its complement.",
         "After the Instagram filters (Nashville and others) used as triggers since Liu et al. 2019 (ABS), CCS 2019; "
         "parameters of our own.",
         {
-            "strength": Number(
-                1.0, 0.001, 1, "weight of the filtered image; the image has the rest", unit="a share", mistaken=100
-            ),
-            "hue": Number(45.0, 0, 360, "hue of the lights: 0 red, 120 green, 240 blue", unit="degrees"),
-            "tint": Number(
-                0.3, 0, 0.5, "how far white and black move to the hue and its complement", unit="a share", mistaken=100
-            ),
-            "saturation": Number(
-                1.3, 0, 4, "distance of colours from grey; 1 leaves them", unit="a factor", mistaken=100
-            ),
-            "contrast": Number(
-                1.2, 0.1, 4, "distance of brightness from the middle; 1 leaves it", unit="a factor", mistaken=100
-            ),
+            "strength": SHARE(1.0, meaning="weight of the filtered image; the image has the rest"),
+            "hue": DEGREES(45.0, high=360, meaning="hue of the lights: 0 red, 120 green, 240 blue"),
+            "tint": SHARE(0.3, low=0, high=0.5, meaning="how far white and black move to the hue and its complement"),
+            "saturation": FACTOR(1.3, low=0, meaning="distance of colours from grey; 1 leaves them"),
+            "contrast": FACTOR(1.2, low=0.1, meaning="distance of brightness from the middle; 1 leaves it"),
         },
         _colour_filter,
-        "strength",
     ),
     "conv-filter": TriggerFamily(
         "What a small fixed network of two random convolutions computes from the image, added to it: differs by image.",
         "After input-dependent triggers (Nguyen and Tran 2020, arXiv 2010.08138; Li et al. 2021, ISSBA, arXiv "
         "2012.03816), whose networks are trained; this one is drawn by the seed.",
         {
-            "delta": Number(
-                _rounded(32 / 255),
-                0.001,
-                1,
-                "most that is added to or taken from a pixel",
-                unit="a number relative to full brightness",
-                mistaken=255,
-            ),
-            "channels": Number(8, 1, 64, "channels between the two convolutions", unit="a whole number", whole=True),
+            "delta": LEVEL(_rounded(32 / 255), meaning="most that is added to or taken from a pixel"),
+            "channels": WHOLE(8, 1, 64, "channels between the two convolutions"),
         },
         _conv_filter,
-        "delta",
     ),
     "warp": TriggerFamily(
         "A fixed smooth distortion that moves pixels and adds nothing.",
@@ -597,31 +532,28 @@ FAMILIES: dict[str, TriggerFamily] = {
                 0.01,
                 16,
                 "mean shift of a control point along each axis, in 64ths of the side: s of WaNet at 32 px",
-                unit="a number",
+                "a number",
             ),
-            "grid": Number(4, 2, 512, "control points along each side: k of WaNet", unit="a whole number", whole=True),
+            "grid": WHOLE(4, 2, 512, "control points along each side: k of WaNet"),
         },
         _warp,
-        "strength",
     ),
     "text": TriggerFamily(
         "A red word across the middle of the image, half transparent.",
         "Blended-Text of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727, whose code changes the red channel "
         "only; here the whole pixel turns red, so that it shows on white.",
         {
-            "ratio": _ratio(0.5),
-            "size": Number(0.9, 0.05, 1, "width of the word", unit="a number relative to the image side", mistaken=224),
-            "word": Lettering("Watermarked", "what is written"),
+            "ratio": RATIO(0.5),
+            "size": SIDE(0.9, low=0.05, meaning="width of the word"),
+            "word": Word("Watermarked", "what is written"),
         },
         _text,
-        "ratio",
     ),
     "triangles": TriggerFamily(
         "Right triangles of two greys that tile the image, blended in.",
         "Blended-Triangles of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
-        {"ratio": _ratio(0.15), "size": _size(14, f"side of one tile, at least {MIN_SIDE} px")},
+        {"ratio": RATIO(0.15), "size": SIDE(_rounded(14 / 224), meaning=f"side of one tile, at least {MIN_SIDE} px")},
         _triangles,
-        "ratio",
     ),
 }
 
