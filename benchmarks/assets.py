@@ -28,14 +28,14 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-import blocks
+import common
 import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
+from photos import MEAN, STD, contrast, optimizer_of
+from photos import build as built
 from PIL import Image
-from train import MEAN, STD, contrast, optimizer_of
-from train import build as built
 
 from clipclean import checkpoint
 
@@ -69,7 +69,7 @@ STEPS, LR, BATCH = 5000, 2e-3, 256  # of the clean model
 
 
 def main() -> None:
-    parser = blocks.parser(__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--emoji", type=Path, help="a folder with the rendered emoji, which are made where it has none")
     parser.add_argument("--clean", type=Path, metavar="FILE", help="train the clean model into this file")
     parser.add_argument("--victim", type=Path, help="a planted checkpoint to ship in half precision")

@@ -22,16 +22,15 @@ import random
 import re
 import statistics
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import blocks
+import common
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "audit.csv"
-CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
+RESULTS = common.RESULTS / "audit.csv"
+CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
 USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
 LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
 COMPACTNESS = "compactness"
@@ -63,7 +62,7 @@ class Model(NamedTuple):
 
 
 def main() -> None:
-    parser = blocks.parser(__doc__, "out", "only")
+    parser = common.parser(__doc__, "out", "only")
     parser.add_argument("--photo-zoo", type=Path, nargs="+", default=[], help="of benchmarks/photo_zoo.py")
     parser.add_argument("--half", choices=("choose", "report", "drawn"), help="this half only")
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(USUAL))
@@ -72,13 +71,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
-    parser.add_argument(
-        "--store-scores", action="store_true", help="of the calibration the scores of clean models alone"
-    )
     parser.add_argument("--keep", metavar="ZOO", help="its name in benchmarks/results/audit.csv")
     o = parser.parse_args()
-    if (o.store or o.store_scores) and "none" not in o.columns:
-        parser.error("--store and --store-scores need the column none")
+    if o.store and "none" not in o.columns:
+        parser.error("--store needs the column none")
     for folder in (*o.columns, "stored"):
         (o.out / folder).mkdir(parents=True, exist_ok=True)
     every = [m for folder in o.photo_zoo for m in photo_models(folder) if o.half in (None, m.half)]
@@ -89,11 +85,10 @@ def main() -> None:
                 jobs = [Job(m, every, column, seed, o.effort, o.out) for seed in range(o.seeds) for m in models]
                 for words in pool.imap_unordered(audited, jobs):
                     print(words, flush=True)
-    if o.store or o.store_scores:
+    if o.store:
         found = reports(o.out, "none", models)
         clean = [(m.half, found[m.name]) for m in models if not m.is_backdoored and m.name in found]
-        chosen = [report for half, report in clean if half == "choose" and o.store]
-        store(chosen, [report for _, report in clean])
+        store([report for half, report in clean if half == "choose"], [report for _, report in clean])
     print(*(",".join(map(str, row)) for row in rows(o, models)), sep="\n")
     if o.keep:
         keep(o.keep, rows(o, models))
@@ -113,18 +108,10 @@ def photo_models(folder: Path) -> Iterable[Model]:
             "classes": images / "classes.txt",
             "templates": images / "templates.txt",
         }
-        bad, group = record["counts_as"] == "backdoored", f"{entry['half']}-{entry['arch']}-{entry['classes']}"
-        yield Model(
-            entry["name"],
-            entry["half"].partition("-")[0],
-            bad,
-            entry["target"],
-            path.with_suffix(".pt"),
-            options,
-            group,
-            entry["base"],
-            entry["kind"] == "clean",
-        )
+        half, group = entry["half"].partition("-")[0], f"{entry['half']}-{entry['arch']}-{entry['classes']}"
+        bad, weights = record["counts_as"] == "backdoored", path.with_suffix(".pt")
+        rest = (group, entry["base"], entry["kind"] == "clean")
+        yield Model(entry["name"], half, bad, entry["target"], weights, options, *rest)
 
 
 def has_two_targets(entry: Mapping[str, Any], folder: Path) -> bool:
@@ -263,55 +250,28 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
     return found
 
 
-class Pieces(NamedTuple):
-    """The evidence for one class without a reference, by family: that of local triggers by their sizes as they are, and all other."""
-
-    direct: dict[str, float]
-    indirect: dict[str, float]
-
-    def score(self, *, without: str = "") -> float:
-        """As the audit counts it; ``without`` a family, the panel or the compactness."""
-        from clipclean.detect.score import combined
-
-        left_out = {without, COMPACTNESS} if without == "mask" else {without}
-        return combined(
-            *(
-                math.fsum(value for kind, value in of.items() if kind not in left_out)
-                for of in (self.direct, self.indirect)
-            )
-        )
-
-
-def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, Pieces]:
-    """By class the evidence without a reference, as ``clipclean.detect`` counts it, with the calibration ``known``."""
+def scored(report: dict, known: Mapping[str, Any], /) -> float:
+    """The largest score of a class without a reference, as ``clipclean.detect`` counts it, with the calibration ``known``."""
     from clipclean.detect import FAMILIES
+    from clipclean.detect.score import combined
     from clipclean.detect.search import MOST_COMPACT
 
     def beyond(family: str, margin: float | None) -> float:
         unit = known["compact_unit" if family == COMPACTNESS else "unit"]
         return max(0.0, (margin or 0.0) - known["natural"].get(family, math.inf)) / unit
 
-    found: dict[str, Pieces] = {}
-    for each in report["measurements"]["search"]["found"]:
-        if not acts(each):
-            continue
-        family, of = each["family"], found.setdefault(each["class"], Pieces({}, {}))
-        unexplained = 1 - (each.get("attraction") or 0.0)
+    direct: dict[str, list[float]] = defaultdict(list)  # by class: that of local triggers by their sizes as they are
+    indirect: dict[str, list[float]] = defaultdict(list)  # and all other
+    for each in filter(acts, report["measurements"]["search"]["found"]):
+        name, family, unexplained = each["class"], each["family"], 1 - (each.get("attraction") or 0.0)
         plain, relative = unexplained * beyond(family, each["margin"]), beyond(family, each.get("relative_margin"))
         if FAMILIES[family].known.is_local:
-            of.direct[family], of.indirect[family] = plain, max(0.0, relative - plain)
-        else:
-            of.indirect[family] = max(plain, relative)
-        if each.get("compact_margin"):
-            of.indirect[COMPACTNESS] = unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
+            direct[name].append(plain)
+        indirect[name].append(max(0.0, relative - plain) if FAMILIES[family].known.is_local else max(plain, relative))
+        indirect[name].append(unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each.get("compact_margin"))))
     for name, own in margins(report).items():
-        found.setdefault(name, Pieces({}, {})).indirect["panel"] = beyond("panel", own.get("panel"))
-    return found
-
-
-def scored(report: dict, known: Mapping[str, Any], /, *, without: str = "") -> float:
-    """The largest score of a class without a reference; ``without`` one kind of evidence."""
-    return max((of.score(without=without) for of in pieces(report, known).values()), default=0.0)
+        indirect[name].append(beyond("panel", own.get("panel")))
+    return max((combined(math.fsum(direct[name]), math.fsum(indirect[name])) for name in indirect), default=0.0)
 
 
 def score(report: dict, /) -> float:
@@ -335,14 +295,13 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
 
     known = json.loads(CALIBRATION.read_text())
     for family, earlier in known["natural"].items() if chosen else ():
-        largest = sorted(
-            max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in chosen
-        )
-        if (
-            family in FAMILIES and FAMILIES[family].is_general
-        ):  # margins of several families add up: most of chance goes
+        found = [[of.get(family, 0.0) for of in margins(report).values()] for report in chosen]
+        largest = sorted(max(each, default=0.0) for each in found)
+        if family in FAMILIES and FAMILIES[family].is_general:
+            # Margins of several families add up: most of chance goes.
             natural = max(LEAST_GENERAL, largest[int(USUALLY * (len(largest) - 1))])
-        else:  # a class either has a natural trigger or none
+        else:
+            # A class either has a natural trigger or none.
             natural = max(LEAST_COMPACT if family == COMPACTNESS else LEAST_NATURAL, largest[-1])
         known["natural"][family] = max(earlier, round(natural, 3))
     known["scores"] = sorted(round(scored(report, known), 3) for report in clean)
@@ -357,31 +316,25 @@ Row = dict[str, str]  # by HEAD; a clean model has no target
 
 def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]]:
     """Every audit that is there: verdict, first suspect and score; with several seeds, those of the first."""
-    return [
-        (
-            o.keep,
-            m.name,
-            m.target if m.is_backdoored else "",
-            column,
-            report["verdict"],
-            report["suspects"][0]["class"] if report["suspects"] else "",
-            f"{score(report):.2f}",
-        )
-        for column in o.columns
-        for m in models
-        for report in reports(o.out, column, [m]).values()
-    ]
+    found = []
+    for column in o.columns:
+        there = reports(o.out, column, models)
+        for m in (m for m in models if m.name in there):
+            report, target = there[m.name], m.target if m.is_backdoored else ""
+            first = report["suspects"][0]["class"] if report["suspects"] else ""
+            found.append((o.keep, m.name, target, column, report["verdict"], first, f"{score(report):.2f}"))
+    return found
 
 
 def keep(zoo: str, found: Sequence[tuple[Any, ...]]) -> None:
     """Put the rows of a zoo in the place of its earlier ones."""
     others = [tuple(row[key] for key in HEAD) for row in stored() if row["zoo"] != zoo]
-    blocks.write(RESULTS, [HEAD, *others, *found])
+    common.write(RESULTS, [HEAD, *others, *found])
 
 
 def stored() -> list[Row]:
     """What is in ``benchmarks/results``."""
-    head, *body = blocks.read(RESULTS)
+    head, *body = common.read(RESULTS)
     return [dict(zip(head, row, strict=True)) for row in body]
 
 
@@ -394,7 +347,7 @@ def table(audits: Sequence[Row]) -> str:
             mine = [row for row in audits if (row["zoo"], row["comparison"]) == (zoo, column)]
             if mine and column != "base":  # known to few
                 body.append([zoo, words, *summary(mine)])
-    return blocks.table([list(head), *body])
+    return common.table([list(head), *body])
 
 
 def summary(mine: Sequence[Row]) -> list[str]:
@@ -415,7 +368,7 @@ def by_trigger(audits: Sequence[Row]) -> str:
         own = [row for row in bad if label(row["model"]) == trigger]
         sides = [[row for row in own if row["comparison"] == column] for column in ("none", "references")]
         body.append([trigger, str(len(sides[0])), *(", ".join(tally(map(outcome, side))) or "–" for side in sides)])
-    return blocks.table([head, *body])
+    return common.table([head, *body])
 
 
 def label(model: str) -> str:
@@ -453,12 +406,11 @@ def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
 
 
 def rate(hits: int, n: int) -> str:
-    """With Wilson's interval, as ``clipclean.detect.Rate`` computes it, without torch."""
-    if not n:
-        return "–"
-    z = 1.959964
-    middle, half = hits + z * z / 2, z * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return f"{hits} of {n} ({(middle - half) / (n + z * z):.2f}–{(middle + half) / (n + z * z):.2f})"
+    """With Wilson's interval."""
+    from clipclean.detect import Rate
+
+    low, high = Rate(hits, n).interval
+    return f"{hits} of {n} ({low:.2f}–{high:.2f})" if n else "–"
 
 
 if __name__ == "__main__":

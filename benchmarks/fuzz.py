@@ -35,17 +35,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import blocks
+import common
 import torch
 from attacks import readers
 from attacks.readers import READERS
 
 from clipclean.files import write_text
 
-SILENT, STARTING = (
-    600.0,
-    120.0,
-)  # seconds of the clock, after which a child is killed that says nothing, and what its start may add; a busy machine is slow
+# Seconds of the clock after which a child is killed that says nothing, and what its start may add: a busy machine is slow.
+SILENT, STARTING = 600.0, 120.0
 SAME = ("seed", "limit_seconds", "limit_memory_mib", "python", "torch")  # of a run that is gone on with
 
 
@@ -73,7 +71,7 @@ class Tally:
 
 
 def main() -> int:
-    parser = blocks.parser(__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--inputs", type=int, default=10_000_000, help="inputs in all, those of an earlier call too")
     parser.add_argument("--seconds", type=float, default=3600.0, help="no new turn after so long")
     parser.add_argument("--turn", type=int, default=10_000, help="inputs of a reader in one child, times its share")
@@ -82,9 +80,7 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=256, help="MiB by which a child may grow")
     parser.add_argument("--only", metavar="READER:NUMBER", help="repeat one input, without a child")
     parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"), help="the result, and where to go on from")
-    parser.add_argument(
-        "--add", type=Path, nargs="+", default=[], metavar="FILE", help="results of other seeds, for the table"
-    )
+    parser.add_argument("--add", type=Path, nargs="+", default=[], metavar="FILE", help="results of other seeds")
     parser.add_argument("--write", type=Path, help="a CSV file for the table")
     o = parser.parse_args()
     torch.set_num_threads(1)
@@ -94,7 +90,7 @@ def main() -> int:
         print(readers.tried(reader, readers.made(reader, o.seed, int(number)), Path(tempfile.mkdtemp())))
         return 0
     o.out.parent.mkdir(parents=True, exist_ok=True)
-    found, others = begun(o), [kept(path) for path in o.add]
+    found, others = begun(o), [json.loads(path.read_text()) for path in o.add]
     if len({o.seed, *(other["seed"] for other in others)}) <= len(others):
         sys.exit("Two of these results have the same seed, and so the same inputs: they would be counted twice.")
     start, told = time.monotonic(), summary(found, o)
@@ -106,9 +102,9 @@ def main() -> int:
         write_text(o.out, json.dumps(told, indent=2))
         print(f"{time.monotonic() - start:.0f} s: {told['inputs']:,} inputs, {told['failures']} failures", flush=True)
     whole = together([told, *others])
-    print(blocks.markdown(table(whole)))
+    print(common.markdown(table(whole)))
     if o.write:
-        blocks.write(o.write, table(whole))
+        common.write(o.write, table(whole))
     return 1 if whole["failures"] else 0
 
 
@@ -117,16 +113,11 @@ def begun(o: argparse.Namespace) -> dict[str, Tally]:
     found = {reader: Tally() for reader in READERS}
     if not o.out.exists():
         return found
-    told, now = kept(o.out), summary(found, o)
+    told, now = json.loads(o.out.read_text()), summary(found, o)
     if other := [key for key in SAME if told[key] != now[key]]:
         sys.exit(f"{o.out} is of a run with another {', '.join(other)}. Move it away, or name another --out.")
     print(f"Going on after {told['inputs']:,} inputs.", flush=True)
     return found | {reader: Tally(**row) for reader, row in told["readers"].items() if reader in found}
-
-
-def kept(path: Path) -> dict:
-    """The result that a call wrote."""
-    return json.loads(path.read_text())
 
 
 # The parent.
@@ -255,17 +246,8 @@ def together(results: Sequence[dict]) -> dict:
 
 def table(told: dict) -> list[list[str]]:
     """The result as rows of a CSV file."""
-    rows = [
-        [
-            "reader",
-            "inputs",
-            "read",
-            "refused",
-            "crashes, hangs, too much memory",
-            "slowest, processor s",
-            "grew by, MiB",
-        ]
-    ]
+    head = "reader|inputs|read|refused|crashes, hangs, too much memory|slowest, processor s|grew by, MiB"
+    rows = [head.split("|")]
     for name, row in told["readers"].items():
         counts = row["inputs"], row["read"], row["refused"], len(row["failures"])
         rows.append([name, *(f"{count:,}" for count in counts), f"{row['slowest']:.2f}", f"{row['memory']:.0f}"])

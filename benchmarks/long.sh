@@ -75,7 +75,7 @@ pages() {
   (cd build/pages && (test -f audit/report.html || $BIN/clipclean audit files/backdoored.pt --effort quick --exit-zero \
     --arch files/tiny.json --classes files/classes.txt --templates files/templates.txt --report html=audit/report.html))
   node build/pages/check.mjs --out build/pages/result build/pages/demo/report.html build/pages/audit/report.html
-  $BIN/python benchmarks/blocks.py docs/inputs.md pages build/pages/result/table.md
+  $BIN/python benchmarks/common.py docs/inputs.md pages build/pages/result/table.md
 }
 
 # What docs/inputs.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits. Two environments of several gigabytes, one after the other.

@@ -6,7 +6,7 @@
     python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table
 
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
-code runs it (``benchmarks/released.py``); one of ``benchmarks/baselines.py``; ``auto``, the whole ``clipclean sanitize --recipe auto``;
+code runs it, or another one of ``benchmarks/others.py``; ``auto``, the whole ``clipclean sanitize --recipe auto``;
 or ``default``, the same without a recipe. The last two get the class list, and their verdict is kept. Nobody tells a method trigger or
 target. It gets PAIRS images with captions of the model's classes; what was planted is measured before, after, and after a benign
 finetuning, on SHOWN others. No training saw any of them; where there are fewer, all are taken. Every cell is one JSON file in OUT, so
@@ -81,7 +81,7 @@ def stored(out: Path, half: str) -> list[dict]:
 def measure_all(o: argparse.Namespace) -> None:
     """Every cell that is not there yet."""
     import torch
-    from cells import digest_of, is_current
+    from common import digest_of, is_current
 
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def victims(o: argparse.Namespace) -> list[dict]:
 
 def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict:
     """One model through one method, measured before, after, and after a benign finetuning."""
-    from zoo import finetune_benignly
+    from common import finetune_benignly
 
     from clipclean.jobs import inputs
 
@@ -269,9 +269,8 @@ def planted_in(o: argparse.Namespace, entry: dict) -> list[dict]:
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
     """Clean in place; returns what the method says of itself."""
-    import baselines
-    import released
-    from cells import of_recipe
+    import others
+    from common import of_recipe
 
     from clipclean import data, detect
     from clipclean.methods import training
@@ -282,13 +281,13 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     classes = evidence.classes
     numbers = data.named_in([pair.caption for pair in pairs], classes)
     if method == RELEASED:
-        released.clean(tested, pairs, implants_of(evidence), rate=entry["rate"] or 0.0, seed=seed)
+        others.released(tested, pairs, implants_of(evidence), rate=entry["rate"] or 0.0, seed=seed)
         return ""
     told = ""
-    if method in baselines.METHODS:
+    if method in others.METHODS:
         own = (numbers >= 0).nonzero().flatten()  # captions with other names of a class have no label
         pixels = detect.stack([pairs[k].image for k in own.tolist()])
-        told = baselines.METHODS[method](clip, pixels, numbers[own], before.text_classifier, seed=seed)
+        told = others.METHODS[method](clip, pixels, numbers[own], before.text_classifier, seed=seed)
         if method != FINE_PRUNING:
             return told
         method = "mmcl@tiny"
@@ -319,7 +318,7 @@ def implants_of(evidence) -> list:
 
 def figures(found) -> dict:
     """What is measured: of several planted triggers the one that acts most."""
-    from zoo import figures
+    from common import figures
 
     told = found.record().as_json()
     sides = [figures(told | {"probes": [probe]}) for probe in told["probes"]]

@@ -28,14 +28,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import blocks
+import common
 import photos as photographs
 import torch
+from common import kept, named
 from open_clip.model import CLIP
-from photo_train import CONTEXT, OptimisedPatch, Poison, Trigger, fit, measure
-from photos import Photos
+from photos import CONTEXT, OptimisedPatch, Photos, Poison, Trigger, fit, measure
 from torch import Generator, Tensor
-from zoo import kept, named
 
 TOOK, FAILED = 0.7, 0.1  # attack success of a victim; excess of one that did not take
 TEXT = {"context_length": CONTEXT, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
@@ -94,7 +93,7 @@ LONGER = (  # victims of the half that reports, built once more from bases train
 
 
 def main() -> None:
-    parser = blocks.parser(__doc__, "photos", "images", "out", "only")
+    parser = common.parser(__doc__, "photos", "images", "out", "only")
     parser.add_argument(
         "--wide", action="store_const", dest="plan", const="wide", help="two models of 28 million parameters and 64 px"
     )
@@ -119,7 +118,7 @@ def main() -> None:
 
 def plan(name: str = "halves") -> list[Entry]:
     """All models of a plan in the order of building: ``halves``, ``drawn`` or ``wide``."""
-    head, *rows = blocks.read(PLAN)
+    head, *rows = common.read(PLAN)
     told = [dict(zip(head, row, strict=True)) for row in rows if row[0] == name]
     kinds = {"side": int, "classes": int, "seed": int, "base_seed": int, "steps": int, "rate": float}
     return [Entry(**{k: kinds.get(k, str)(v) if v else None for k, v in row.items() if k != "plan"}) for row in told]
@@ -143,7 +142,7 @@ def keep(out: Path) -> None:
         ]
         for r in records
     ]
-    blocks.write(blocks.RESULTS / "photo-zoo.csv", [["model", "counts_as", *head], *rows])
+    common.write(common.RESULTS / "photo-zoo.csv", [["model", "counts_as", *head], *rows])
 
 
 # Building: one model after the other, whole files or none.
@@ -185,7 +184,7 @@ def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, 
 
 def arch_file(config: dict, side: int) -> str:
     """What ``--arch`` reads."""
-    from train import MEAN, STD
+    from photos import MEAN, STD
 
     preprocess = {"mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(), "interpolation": "bicubic"}
     told = {
@@ -266,7 +265,7 @@ def read(folder: Path, side: int) -> Photos:
 
 def trained(entry: Entry, photos: Photos, out: Path) -> tuple[CLIP, Trigger | None]:
     """A model as its entry says, and its trigger."""
-    from train import build
+    from photos import build
 
     from clipclean import checkpoint
 

@@ -22,12 +22,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import blocks
+import common
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from photo_cleaning import implants_of, loaded, paths, shown_to, victims
-from photo_train import CONTEXT
-from photos import TEMPLATES, Photos
+from photos import CONTEXT, TEMPLATES, Photos
 from torch import Generator, Tensor
 
 from clipclean import data, detect, model
@@ -113,7 +112,7 @@ def frame(sentence: str) -> Frame | None:
 
 
 def main() -> None:
-    parser = blocks.parser(__doc__, "photos", "images", "zoo", "out", "only")
+    parser = common.parser(__doc__, "photos", "images", "zoo", "out", "only")
     parser.add_argument("--half", choices=("choose", "report"), default="report")
     parser.add_argument("--captions", type=Path, help="a JSON file of COCO's captions: measure natural captions, too")
     o = parser.parse_args()

@@ -8,20 +8,20 @@ the loop that ``clipclean sanitize`` runs. Both take the same batch and begin wi
 with a GPU the step is timed there too, at several batch sizes; without one that part says so.
 """
 
+import itertools
 import json
 import os
 import platform
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import blocks
+import common
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning take the core that they wait for
 
@@ -58,8 +58,8 @@ CAPTIONS = (
 )
 
 
-def main() -> int:
-    parser = blocks.parser(__doc__, "out")
+def main() -> None:
+    parser = common.parser(__doc__, "out")
     parser.add_argument("--write", type=Path, help="a page with the markers of the blocks step and gpu")
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names")
     parser.add_argument("--batch", type=int, default=16, help="pairs in a step on the CPU")
@@ -70,20 +70,14 @@ def main() -> int:
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
     for name in o.models:
-        measured(name, "cpu", pairs=o.batch, rounds=o.rounds, keep=partial(store, o.out / f"cpu-{name}.json"))
+        measured(name, "cpu", pairs=o.batch, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
         for pairs in o.gpu_batches if torch.cuda.is_available() else ():
-            place = o.out / f"gpu-{name}-{pairs}.json"
-            measured(name, "cuda", pairs=pairs, rounds=o.rounds, keep=partial(store, place))
+            measured(name, "cuda", pairs=pairs, rounds=o.rounds, place=o.out / f"gpu-{name}-{pairs}.json")
     for block, kind, table in (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table)):
         rows = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
-        print(f"{blocks.markdown(rows)}\n")
+        print(f"{common.markdown(rows)}\n")
         if o.write:
-            blocks.keep(o.write, block, rows)
-    return 0
-
-
-def store(path: Path, result: dict[str, Any], /) -> None:
-    path.write_text(json.dumps(result, indent=2))
+            common.keep(o.write, block, rows)
 
 
 # One model, all ways.
@@ -98,25 +92,24 @@ class Way:
     arrange: Callable[[], object]
 
 
-def measured(name: str, device: str, /, *, pairs: int, rounds: int, keep: Callable[[dict[str, Any]], None]) -> None:
-    """Seconds of each way, round by round, with loss, peak rates and operations of a step; ``keep`` gets each round's state.
+def measured(name: str, device: str, /, *, pairs: int, rounds: int, place: Path) -> None:
+    """Seconds of each way, round by round, with loss, peak rates and operations of a step; ``place`` holds what is known so far.
 
     Processor time is taken beside the clock's: on a CPU that others use too, it is what can be compared.
     """
     clip = built(name, device)
     batch = synthetic(pairs, clip)
-    ways = {"reference": reference(clip, batch), "ours fp32": ours(clip, batch, "fp32")}
-    if natively(device):
-        ways["ours bf16"] = ours(clip, batch, "bf16")
+    types = {"fp32": torch.float32}
+    if model.has_bfloat16(torch.device(device)):
+        types["bf16"] = torch.bfloat16
+    ways = {"reference": reference(clip, batch)} | {f"ours {key}": ours(clip, batch, key) for key in types}
     work = operations(name, batch)
-    wall: dict[str, list[float]] = {way: [] for way in ways}
-    busy: dict[str, list[float]] = {way: [] for way in ways}
-    losses: dict[str, list[float]] = {way: [] for way in ways}
-    peaks: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    wall, busy, losses = ({way: [] for way in ways} for _ in range(3))
+    peaks: dict[str, float] = {}
     loads = []
     for counted in range(-1, rounds):
-        for dtype in ("fp32", "bf16") if natively(device) else ("fp32",):
-            peaks[dtype].append(peak(device, getattr(torch, {"fp32": "float32", "bf16": "bfloat16"}[dtype])))
+        for key, dtype in types.items():
+            peaks[key] = max(peaks.get(key, 0.0), peak(device, dtype))
         for label, way in ways.items():
             way.arrange()
             settled(device)
@@ -125,35 +118,17 @@ def measured(name: str, device: str, /, *, pairs: int, rounds: int, keep: Callab
             settled(device)
             seconds, busy_seconds = time.perf_counter() - began, time.process_time() - began_busy
             losses[label].append(float(loss))
-            print(
-                f"{name} {device} x{pairs} round {counted}: {label:10} {seconds:7.2f} s, {busy_seconds:7.2f} s busy, loss {losses[label][-1]:.5f}",
-                file=sys.stderr,
-            )
+            told = f"{seconds:7.2f} s, {busy_seconds:7.2f} s busy, loss {losses[label][-1]:.5f}"
+            print(f"{name} {device} x{pairs} round {counted}: {label:10} {told}", file=sys.stderr)
             if counted >= 0:
                 wall[label].append(seconds)
                 busy[label].append(busy_seconds)
         loads.append(os.getloadavg()[0])
-        keep(
-            {
-                "model": name,
-                "device": environment.hardware(device),
-                "pairs": pairs,
-                "threads": torch.get_num_threads(),
-                "torch": torch.__version__,
-                "wall": wall,
-                "busy": busy,
-                "losses": losses,
-                "operations": work,
-                "peaks": {key: max(rates) for key, rates in peaks.items() if rates},
-                "load": loads,
-                "tokens": longest(batch),
-                "formats": {label: way.format for label, way in ways.items()},
-            }
-        )
-
-
-def natively(device: str) -> bool:
-    return model.has_bfloat16(torch.device(device))
+        result = {"model": name, "device": environment.hardware(device), "pairs": pairs, "torch": torch.__version__}
+        result |= {"threads": torch.get_num_threads(), "operations": work, "peaks": peaks, "load": loads}
+        result |= {"wall": wall, "busy": busy, "losses": losses, "tokens": longest(batch)}
+        result |= {"formats": {label: way.format for label, way in ways.items()}}
+        place.write_text(json.dumps(result, indent=2))
 
 
 def settled(device: str) -> None:
@@ -178,13 +153,8 @@ def synthetic(pairs: int, clip: model.Clip, /) -> train.Batch:
     pixels, views = (torch.randint(0, 256, (pairs, 3, side, side), generator=draw, dtype=torch.uint8) for _ in range(2))
     captions = [CAPTIONS[n % len(CAPTIONS)] for n in range(pairs)]
     second = [data.caption_view(text, rng=rng, synonyms=data.synonyms, rate=0.1) for text in captions]
-    inputs = {
-        "pixels": pixels,
-        "pixel_views": views,
-        "tokens": clip.tokens(captions),
-        "token_views": clip.tokens(second),
-    }
-    return train.Batch(inputs, tuple(captions))
+    tokens = {"tokens": clip.tokens(captions), "token_views": clip.tokens(second)}
+    return train.Batch({"pixels": pixels, "pixel_views": views} | tokens, tuple(captions))
 
 
 def longest(batch: train.Batch, /) -> int:
@@ -224,25 +194,17 @@ def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
 
 def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     """The step of ``clipclean sanitize``."""
+    loss = losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights()))
     steps = train.finetune(
         clip.net,
-        forever(batch),
-        loss=train.in_precision(objective(clip), chosen, clip.device),
+        itertools.repeat(batch),
+        loss=train.in_precision(loss, chosen, clip.device),
         optimizer=train.adamw(clip.net, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY),
         learning_rate=lambda step: LR,
         first_step=0,
         grad_clip=None,
     )
     return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
-
-
-def objective(clip: model.Clip, /) -> train.Loss:
-    return losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights()))
-
-
-def forever(batch: train.Batch, /) -> Iterator[train.Batch]:
-    while True:
-        yield batch
 
 
 def operations(name: str, batch: train.Batch, /) -> int:
@@ -277,10 +239,7 @@ def peak(device: str, dtype: torch.dtype, /) -> float:
 # What is told.
 
 
-Rows = list[list[str]]
-
-
-def cpu_table(found: list[dict[str, Any]], /) -> Rows:
+def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and way: seconds, ratios, share of the peak, loss."""
     if not found:
         return [["Not measured."]]
@@ -305,7 +264,7 @@ def cpu_table(found: list[dict[str, Any]], /) -> Rows:
     return [*rows, [], [ending]]
 
 
-def gpu_table(found: list[dict[str, Any]], /) -> Rows:
+def gpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and batch: pairs a second, utilisation, ratio."""
     if not found:
         return [["No GPU was at hand when this page was written: nothing is measured here."]]
@@ -337,4 +296,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

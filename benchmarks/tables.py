@@ -6,21 +6,23 @@
 A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there.
 """
 
+import html
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import audit
-import blocks
-import frontier
+import common
 import photo_cleaning
-from blocks import RESULTS
+from common import RESULTS
 
 ROOT = Path(__file__).parents[1]
 FIGURE = ROOT / "docs" / "frontier.svg"
 CLEANED = {"photo": "photo-cleaning", "usual": "usual"}  # whose cells the tables of cleaning are made of
-PAGES = {  # page: the measured blocks in it
+PAGES = {  # page: the measured common in it
     "README.md": ("demo",),
     "docs/evidence.md": (
         *("audit", "audit-triggers", "screening-photos"),
@@ -35,11 +37,11 @@ LOCAL = ("patch", "badnets", "stripes")  # triggers that cover a part of the ima
 
 
 def main() -> int:
-    parser = blocks.parser(__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     is_check = parser.parse_args().check
     wrong = [words for page, names in PAGES.items() for name in names if (words := told(page, name, is_check=is_check))]
-    figure = frontier.drawing(frontier.points([RESULTS / name for name in CLEANED.values()]))
+    figure = drawing(points([RESULTS / name for name in CLEANED.values()]))
     if not is_check:
         FIGURE.write_text(figure, encoding="utf-8")
     elif not FIGURE.exists() or figure != FIGURE.read_text(encoding="utf-8"):
@@ -58,14 +60,14 @@ def told(page: str, block: str, *, is_check: bool) -> str | None:
     except FileNotFoundError as error:
         return f"{page}: table {block}: raw results are missing: {Path(error.filename).relative_to(ROOT)}"
     if not is_check:
-        blocks.fill(ROOT / page, block, now)
+        common.fill(ROOT / page, block, now)
     elif f"<!-- {block}:begin -->\n\n{now}\n\n<!-- {block}:end -->" not in (ROOT / page).read_text(encoding="utf-8"):
         return f"{page}: table {block}: {STALE}"
     return None
 
 
 def csv_table(name: str) -> str:
-    return blocks.markdown(blocks.read(RESULTS / f"{name}.csv"))
+    return common.markdown(common.read(RESULTS / f"{name}.csv"))
 
 
 def cells(name: str) -> list[dict]:
@@ -94,7 +96,7 @@ def screening() -> str:
                 hidden = sum(c[form]["hidden"] for c in mine)
                 row += [f"{sum(c[form][rule][0] for c in mine)} of {hidden}" for rule in ("top", "auto")]
             body.append([*row, f"{max(c['none']['auto'][1] for c in mine) / 40:.1f} %"])
-    return blocks.table([head, *body])
+    return common.table([head, *body])
 
 
 def spec(cell: dict) -> str:
@@ -113,6 +115,135 @@ TABLES: dict[str, Callable[[], str]] = {
     "usual-cleaning": lambda: photo_cleaning.table(cleaned("usual")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
 }
+
+
+# The figure: what each method leaves of an attack against what it costs, a panel a victim. To the left is less accuracy lost, further down
+# less of the attack left: whatever lies below and left of a point is better in both.
+
+MARKS = {  # in the order of the legend: shape of the mark, its colour in light and in dark
+    "auto": ("star", "#b3261e", "#ff8a80"),
+    "default": ("star", "#b3261e", "#ff8a80"),
+    "unlearn": ("circle", "#1b5e9b", "#82b6ea"),
+    "par": ("square", "#2e7d32", "#8bcf8f"),
+    "cleanclip": ("diamond", "#8e5a00", "#e0b050"),
+    "released": ("triangle", "#6a3d9a", "#c4a5e8"),  # CleanCLIP as its released code runs it
+    "mmcl": ("cross", "#666666", "#b5b5b5"),
+    "invertune": ("triangle", "#00695c", "#6fcfc3"),
+    "fine-pruning": ("cross", "#ad1457", "#f0a0c0"),
+    "clp": ("cross", "#37474f", "#90a4ae"),
+    "supervised": ("square", "#5d4037", "#bcaaa4"),
+}
+WIDE, HIGH, COLUMNS = 230, 190, 4  # a panel, px
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 34, 34  # of a panel, around its plot
+LEGEND = 34
+EXCESSES = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
+
+
+class Point(NamedTuple):
+    victim: str
+    method: str
+    lost: float  # clean accuracy, in points
+    excess: float
+
+
+def points(folders: list[Path]) -> list[Point]:
+    """What was measured on victims with seed 0; of victims of one method and its control there is little to compare."""
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+        cell = json.loads(path.read_text())
+        entry, method = cell["entry"], cell["method"].partition(":")[0].partition("@")[0]
+        if entry["trigger"] and entry["half"] == "report" and cell["seed"] == 0 and method in MARKS:
+            lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
+            victim = f"{entry['name'].removeprefix('report-')}{', usual' * (entry['arch'] == 'usual')}"
+            found.append(Point(victim, method, lost, cell["after"]["excess"]))
+    methods = {point.victim: {p.method for p in found if p.victim == point.victim} for point in found}
+    return [point for point in found if len(methods[point.victim] - {"auto", "cleanclip", "mmcl"}) > 0]
+
+
+def drawing(found: list[Point]) -> str:
+    victims = sorted({point.victim for point in found})
+    low = math.floor(min((p.lost for p in found), default=0)) - 1
+    high = math.ceil(max((p.lost for p in found), default=0)) + 1
+    rows = -(-len(victims) // COLUMNS)
+    width, height = COLUMNS * WIDE, LEGEND + rows * HIGH
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" font-family="sans-serif" font-size="11">',
+        "<title>Excess attack success left by each method against clean accuracy lost, a panel a victim</title>",
+        f"<style>{style({point.method for point in found})}</style>",
+        *legend({point.method for point in found}),
+    ]
+    for number, victim in enumerate(victims):
+        left, top = (number % COLUMNS) * WIDE, LEGEND + (number // COLUMNS) * HIGH
+        own = [point for point in found if point.victim == victim]
+        parts += [f'<g transform="translate({left} {top})">', *panel(victim, own, low, high), "</g>"]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def style(drawn: set[str]) -> str:
+    used = {name: colours for name, (_, *colours) in MARKS.items() if name in drawn}
+    light = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (colour, _) in used.items())
+    dark = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (_, colour) in used.items())
+    return (
+        f"text{{fill:#222}}.grid{{stroke:#ddd}}.zero{{stroke:#999}}{light}"
+        f"@media(prefers-color-scheme:dark){{text{{fill:#ddd}}.grid{{stroke:#444}}.zero{{stroke:#888}}{dark}}}"
+    )
+
+
+def legend(drawn: set[str]) -> list[str]:
+    parts, x = [], 14
+    for name, shape in ((name, shape) for name, (shape, *_) in MARKS.items() if name in drawn):
+        parts += [mark(shape, name, x, 16), f'<text x="{x + 10}" y="20">{name}</text>']
+        x += 26 + 7 * len(name)
+    return parts
+
+
+def panel(victim: str, own: list[Point], low: int, high: int) -> list[str]:
+    """One victim; excess on a scale of square roots, since small ones need room."""
+
+    def across(lost: float) -> float:
+        return LEFT + (WIDE - LEFT - RIGHT) * (lost - low) / (high - low)
+
+    def down(excess: float) -> float:
+        return TOP + (HIGH - TOP - BOTTOM) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))
+
+    name = html.escape(victim.replace("planted-", ""))
+    parts = [f'<text x="{LEFT}" y="{TOP - 12}" font-weight="bold">{name}</text>']
+    for excess in EXCESSES:
+        y = down(excess)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        if excess != EXCESSES[1]:  # too close to zero for words
+            parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{excess:g}</text>')
+    for lost in range(low, high + 1):
+        if lost % 5 == 0:
+            x = across(lost)
+            parts.append(
+                f'<line class="{"grid" if lost else "zero"}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HIGH - BOTTOM}"/>'
+                f'<text x="{x:.1f}" y="{HIGH - BOTTOM + 13}" text-anchor="middle">{lost}</text>'
+            )
+    parts.append(
+        f'<text x="{(LEFT + WIDE - RIGHT) / 2:.0f}" y="{HIGH - 6}" text-anchor="middle">clean accuracy lost, points</text>'
+    )
+    for point in sorted(own, key=lambda point: list(MARKS).index(point.method), reverse=True):
+        words = f"{point.method}: excess {point.excess:.3f}, {point.lost:.1f} points lost"
+        parts.append(mark(MARKS[point.method][0], point.method, across(point.lost), down(point.excess), words))
+    return parts
+
+
+def mark(shape: str, method: str, x: float, y: float, words: str = "") -> str:
+    star = " ".join(
+        f"{x + (6.5 if n % 2 == 0 else 2.8) * math.sin(math.pi * n / 5):.1f},{y - (6.5 if n % 2 == 0 else 2.8) * math.cos(math.pi * n / 5):.1f}"
+        for n in range(10)
+    )
+    drawn = {
+        "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"',
+        "square": f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"',
+        "diamond": f'<polygon points="{x:.1f},{y - 5:.1f} {x + 5:.1f},{y:.1f} {x:.1f},{y + 5:.1f} {x - 5:.1f},{y:.1f}"',
+        "triangle": f'<polygon points="{x:.1f},{y - 5:.1f} {x + 5:.1f},{y + 4:.1f} {x - 5:.1f},{y + 4:.1f}"',
+        "cross": f'<path d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8" stroke-width="2"',
+        "star": f'<polygon points="{star}"',
+    }[shape]
+    tag = drawn[1:].split()[0]
+    return f'{drawn} class="{method}">' + (f"<title>{html.escape(words)}</title>" if words else "") + f"</{tag}>"
 
 
 if __name__ == "__main__":

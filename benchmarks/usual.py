@@ -18,17 +18,15 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import blocks
+import common
 import torch
 from open_clip.model import CLIP
-from photo_train import CONTEXT, Poison, Words, augmented, embedded, measure
 from photo_zoo import TOOK, arch_file
-from photos import Photos, read
+from photos import CONTEXT, Photos, Poison, Words, augmented, build, contrast, embedded, measure, optimizer_of, read
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from train import build, contrast, optimizer_of
 
 from clipclean import files
 from clipclean.attack import triggers
@@ -71,7 +69,7 @@ ENTRIES = (
 
 
 def main() -> None:
-    parser = blocks.parser(__doc__, "photos", "out")
+    parser = common.parser(__doc__, "photos", "out")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[entry.name for entry in ENTRIES])
     parser.add_argument("--steps", type=int, default=2200)
     o = parser.parse_args()

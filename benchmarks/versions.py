@@ -20,22 +20,12 @@ import time
 import tomllib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import blocks
+import common
 
 ROOT = Path(__file__).parent.parent
 SHOWN = (
-    "torch",
-    "torchvision",
-    "open_clip_torch",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "pyarrow",
-    "scikit-learn",
-    "pydantic",
+    *("torch", "torchvision", "open_clip_torch", "numpy", "onnx", "onnxruntime", "onnxscript"),
+    *("pyarrow", "scikit-learn", "pydantic"),
 )
 FILES = ("--classes", "files/classes.txt", "--templates", "files/templates.txt", "--arch", "files/tiny.json")
 # What a user does with it, and the exit code that is right.
@@ -54,26 +44,22 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def main() -> int:
-    parser = blocks.parser(__doc__)
-    parser.add_argument(
-        "end", choices=["lowest", "highest", "table"], help="end of the ranges; table only writes the page"
-    )
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("end", choices=["lowest", "highest"], help="end of the ranges")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the fresh environment")
     parser.add_argument("--out", type=Path, default=Path("build/versions"), help="folder for environments and results")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block versions")
     o = parser.parse_args()
     o.out = o.out.resolve()
     o.out.mkdir(parents=True, exist_ok=True)
-    if o.end != "table":
-        result = tried(o.end, o.python, o.out)
-        (o.out / f"{o.end}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(result, indent=1))
+    result = tried(o.end, o.python, o.out)
+    (o.out / f"{o.end}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
     if o.write:
         results = [o.out / f"{end}.json" for end in ("lowest", "highest")]
         found = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
-        blocks.keep(o.write, "versions", table(found))
-    return 0
+        common.keep(o.write, "versions", table(found))
 
 
 def lowest() -> list[str]:
@@ -106,43 +92,33 @@ def tried(end: str, python: str, out: Path) -> dict[str, object]:
     work.mkdir()
     (wheel,) = dist.glob("*.whl")
     run([str(own), "-m", "pip", "check"], out / f"{end}-check.log")
-    frozen = subprocess.run(
-        [str(own), "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True
-    )
-    installed = {each["name"].lower().replace("_", "-"): each["version"] for each in json.loads(frozen.stdout)}
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("CLIPCLEAN_", "PYTHONPATH"))
-    }
-    environment |= {"HOME": str(work / "home"), "HF_HUB_OFFLINE": "1"}
-    took = {}
+    frozen = json.loads(said([own, "-m", "pip", "list", "--format", "json"]))
+    installed = {each["name"].lower().replace("_", "-"): each["version"] for each in frozen}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLIPCLEAN_", "PYTHONPATH"))}
+    environment = kept | {"HOME": str(work / "home"), "HF_HUB_OFFLINE": "1"}
+    took, program = {}, place / "bin" / "clipclean"
     for name, (words, right) in COMMANDS.items():
         begun = time.monotonic()
         with (work / "log.txt").open("a", encoding="utf-8") as log:
             log.write(f"\n$ clipclean {' '.join(words)}\n")
             log.flush()
-            code = subprocess.run(
-                [str(place / "bin" / "clipclean"), *words],
-                cwd=work,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                check=False,
-            ).returncode
-        if code != right:
-            raise SystemExit(f"clipclean {' '.join(words)}: exit code {code} and not {right}; see {work / 'log.txt'}")
+            done = subprocess.run([program, *words], cwd=work, env=environment, stdout=log, stderr=log, check=False)
+        if done.returncode != right:
+            told = f"exit code {done.returncode} and not {right}; see {work / 'log.txt'}"
+            raise SystemExit(f"clipclean {' '.join(words)}: {told}")
         took[name] = round(time.monotonic() - begun, 1)
-    version = subprocess.run(
-        [str(own), "-c", "import platform; print(platform.python_version())"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
     result = {
-        "end": end, "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "python": version.stdout.strip(),
-        "wheel": wheel.name, "installed": installed, "seconds": took, "warnings": warned(work / "log.txt"),
+        "end": end, "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "wheel": wheel.name,
+        "python": said([own, "-c", "import platform; print(platform.python_version())"]).strip(),
+        "installed": installed, "seconds": took, "warnings": warned(work / "log.txt"),
     }  # fmt: skip
     shutil.rmtree(place)
     return result
+
+
+def said(command: list[str | Path]) -> str:
+    """What a command that succeeds prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def warned(log: Path) -> list[str]:
@@ -172,4 +148,4 @@ def table(found: list[dict[str, object]]) -> list[list[object]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import blocks
+import common
 
 from clipclean.data.dictionary import Dictionary
 
@@ -44,7 +44,7 @@ frames and most relations are left out, and the offsets are those of the shorter
 
 
 def main() -> None:
-    parser = blocks.parser(__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--package", type=Path, help="the wordnet-base package; default: fetch it with apt-get")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "clipclean/data/wordnet")
     options = parser.parse_args()

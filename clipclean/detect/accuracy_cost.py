@@ -21,23 +21,14 @@ LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
 
 @dataclass(frozen=True)
 class MeasuredLoss:
-    """Accuracy lost by one measure, as a share, with the 95 % interval of the paired difference.
+    """Accuracy lost by one measure, as a share, with the 95 % interval of the paired difference."""
 
-    Attributes:
-        name: of the measure, to begin a sentence.
-        value: before minus after.
-        interval: of that.
-        n: images.
-        told: the values before and after, as words of a sentence.
-        by: what it was measured by.
-    """
-
-    name: str
-    value: float
+    name: str  # of the measure, to begin a sentence
+    value: float  # before minus after
     interval: tuple[float, float]
-    n: int
-    told: str
-    by: LossBy
+    n: int  # images
+    told: str  # the values before and after, as words of a sentence
+    by: LossBy  # what it was measured by
 
     def record(self) -> AccuracyLossRecord:
         """For a report."""
@@ -46,17 +37,11 @@ class MeasuredLoss:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two models agree on clean images.
+    """How far two models agree on clean images."""
 
-    Attributes:
-        rate: images that both take for the same class.
-        margins: mean gap between the most and the second most likely class, before and after.
-        classes: by class of the earlier answer, how many of its images kept it; classes of few images are left out.
-    """
-
-    rate: Rate
-    margins: tuple[float, float]
-    classes: dict[int, Rate]
+    rate: Rate  # images that both take for the same class
+    margins: tuple[float, float]  # mean gap between the most and the second most likely class, before and after
+    classes: dict[int, Rate]  # by class of the earlier answer, how many of its images kept it; none of few images
 
     @property
     def worst(self) -> tuple[int, Rate] | None:

@@ -34,26 +34,17 @@ KERNEL = 5  # px: side of a filter
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of trigger, and how it is looked for.
+    """One kind of trigger, and how it is looked for."""
 
-    Attributes:
-        known: its words, and whether it can paint any pattern.
-        rate: Adam's learning rate for its parameters.
-        cap: the largest possible size, also used for a trigger that was not found.
-        plain: a size at which a person sees a different image; larger ones count as this size when classes are compared.
-        begin: rows, image side, generator -> parameters to start from.
-        paint: images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
-        size: parameters -> (R,), in (0, cap].
-        starts: image side, generator -> blocks of parameters that a search may start from; None where any start will do.
-    """
-
-    known: KnownFamily
-    rate: float
-    cap: float
-    plain: float
-    begin: Callable[[int, int, Generator], Parameters]
+    known: KnownFamily  # its words, and whether it can paint any pattern
+    rate: float  # Adam's learning rate for its parameters
+    cap: float  # the largest possible size, also used for a trigger that was not found
+    plain: float  # a size at which a person sees a different image; larger ones count as this size between classes
+    begin: Callable[[int, int, Generator], Parameters]  # rows, image side, generator -> parameters to start from
+    # Images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
     paint: Callable[[Tensor, Parameters, Generator], Tensor]
-    size: Callable[[Parameters], Tensor]
+    size: Callable[[Parameters], Tensor]  # parameters -> (R,), in (0, cap]
+    # Image side, generator -> blocks of parameters that a search may start from; None where any start will do.
     starts: Callable[[int, Generator], Iterator[Parameters]] | None = None
 
     @property
@@ -67,24 +58,48 @@ class Family:
         return self.known.is_general
 
 
-def _normal(generator: Generator, *shape: int, mean: float, deviation: float) -> Tensor:
-    return mean + deviation * torch.randn(*shape, generator=generator)
+@dataclass(frozen=True)
+class Normal:
+    """Where a parameter of a family starts: normal values of this shape, in which ``FULL`` stands for the image side."""
+
+    shape: tuple[int, ...]
+    deviation: float
+    mean: float = 0.0
 
 
-def _spread(values: Tensor) -> Tensor:
-    """Rows (R,) beside images (R, B, 3, S, S)."""
-    return values[:, None, None, None, None]
+FULL, SQUARE, HALVES = -1, -2, -3  # sides of a parameter: of the image, of a moving patch, and of the choice of a wave
+
+
+def _begins(ratio: float | None = None, /, **parameters: Normal) -> Callable[[int, int, Generator], Parameters]:
+    """Draws rows of parameters; ``ratio`` is where the strength of a family starts that has one, before its sigmoid."""
+
+    def begin(rows: int, side: int, generator: Generator) -> Parameters:
+        halves = _halves(side)
+        sides = {FULL: (side,), SQUARE: (max(round(PATCH * side), 2),), HALVES: (halves + 1, 2 * halves + 1)}
+        made = {} if ratio is None else {"ratio": torch.full((rows,), ratio)}
+        for name, each in parameters.items():
+            shape = (place for width in each.shape for place in sides.get(width, (width,)))
+            made[name] = each.mean + each.deviation * torch.randn(rows, *shape, generator=generator)
+        return made
+
+    return begin
+
+
+def _halves(side: int) -> int:
+    """Most half periods of a wave across the image: those of a cosine transform, too."""
+    return round(2 * WAVES_ACROSS * side)
+
+
+def _ratio(parameters: Parameters) -> Tensor:
+    return parameters["ratio"].sigmoid()
+
+
+def _weight(parameters: Parameters) -> Tensor:
+    """The ratio (R,) beside images (R, B, 3, S, S)."""
+    return _ratio(parameters)[:, None, None, None, None]
 
 
 # A mask and a pattern at a fixed place.
-
-
-def _begin_mask(rows: int, side: int, generator: Generator) -> Parameters:
-    return {
-        # A mask of about a quarter everywhere, so that each pixel has a gradient.
-        "mask": _normal(generator, rows, 1, side, side, mean=-1.0, deviation=0.5),
-        "pattern": _normal(generator, rows, 3, side, side, mean=0.0, deviation=1.0),
-    }
 
 
 def _paint_mask(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
@@ -97,14 +112,6 @@ def _mask_size(parameters: Parameters) -> Tensor:
 
 
 # The same within a small square that is put at a random place of each image.
-
-
-def _begin_patch(rows: int, side: int, generator: Generator) -> Parameters:
-    square = max(round(PATCH * side), 2)
-    return {
-        "mask": _normal(generator, rows, 1, square, square, mean=0.5, deviation=0.5),
-        "pattern": _normal(generator, rows, 3, square, square, mean=0.0, deviation=1.0),
-    }
 
 
 def _paint_patch(images: Tensor, parameters: Parameters, places: Generator) -> Tensor:
@@ -121,71 +128,37 @@ def _paint_patch(images: Tensor, parameters: Parameters, places: Generator) -> T
 
 
 def _patch_size(parameters: Parameters) -> Tensor:
-    return parameters["mask"].sigmoid().mean((1, 2, 3)) * PATCH**2
+    return _mask_size(parameters) * PATCH**2
 
 
 # A pattern blended into the whole image.
 
 
-def _begin_blend(rows: int, side: int, generator: Generator) -> Parameters:
-    return {
-        "ratio": torch.full((rows,), -1.4),
-        "pattern": _normal(generator, rows, 3, side, side, mean=0.0, deviation=1.0),
-    }
-
-
 def _paint_blend(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
-    return images + _spread(parameters["ratio"].sigmoid()) * (parameters["pattern"].sigmoid()[:, None] - images)
-
-
-def _ratio(parameters: Parameters) -> Tensor:
-    return parameters["ratio"].sigmoid()
+    return images + _weight(parameters) * (parameters["pattern"].sigmoid()[:, None] - images)
 
 
 # A faint pattern added to the whole image.
 
 
-def _begin_additive(rows: int, side: int, generator: Generator) -> Parameters:
-    return {
-        "ratio": torch.full((rows,), -1.8),
-        "pattern": _normal(generator, rows, 3, side, side, mean=0.0, deviation=0.5),
-    }
-
-
 def _paint_additive(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
-    faint = _spread(parameters["ratio"].sigmoid()) * parameters["pattern"].tanh()[:, None]
-    return (images + faint).clamp(0, 1)
+    return (images + _weight(parameters) * parameters["pattern"].tanh()[:, None]).clamp(0, 1)
 
 
 # The same with columns and rows of one colour: waves and stripes along either axis have few parameters.
 
 
-def _begin_bands(rows: int, side: int, generator: Generator) -> Parameters:
-    return {
-        "ratio": torch.full((rows,), -1.4),
-        "columns": _normal(generator, rows, 3, 1, side, mean=0.0, deviation=0.5),
-        "rows": _normal(generator, rows, 3, side, 1, mean=0.0, deviation=0.5),
-    }
-
-
 def _paint_bands(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     pattern = (parameters["columns"] + parameters["rows"]).tanh()  # (R, 3, S, S)
-    return (images + _spread(parameters["ratio"].sigmoid()) * pattern[:, None]).clamp(0, 1)
+    return (images + _weight(parameters) * pattern[:, None]).clamp(0, 1)
 
 
 # A smooth distortion.
 
 
-def _begin_warp(rows: int, _: int, generator: Generator) -> Parameters:
-    return {
-        "ratio": torch.full((rows,), -1.5),
-        "moves": _normal(generator, rows, 2, GRID, GRID, mean=0.0, deviation=0.5),
-    }
-
-
 def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     rows, batch, channels, height, width = images.shape
-    moves = parameters["moves"].tanh() * parameters["ratio"].sigmoid()[:, None, None, None]
+    moves = parameters["moves"].tanh() * _ratio(parameters)[:, None, None, None]
     flow = F.interpolate(moves, size=(height, width), mode="bicubic", align_corners=True)  # (R, 2, S, S)
     flow = flow[:, None].expand(-1, batch, -1, -1, -1).flatten(0, 1)  # (R * B, 2, S, S)
     return warped(images.reshape(rows * batch, channels, height, width), flow).view_as(images)
@@ -201,33 +174,23 @@ def warped(images: Tensor, flow: Tensor, /) -> Tensor:
 
 
 def _warp_size(parameters: Parameters) -> Tensor:
-    return parameters["ratio"].sigmoid() * parameters["moves"].tanh().abs().mean((1, 2, 3))
+    return _ratio(parameters) * parameters["moves"].tanh().abs().mean((1, 2, 3))
 
 
 # One plane wave, whose frequency and direction are chosen among many: a soft choice, which a search makes hard.
 # A sinusoid is one such wave, a coefficient of the discrete cosine transform the sum of two.
 
 
-def _begin_wave(rows: int, side: int, generator: Generator) -> Parameters:
-    most = round(2 * WAVES_ACROSS * side)  # in half periods: those of a cosine transform, too
-    return {
-        "ratio": torch.full((rows,), -1.8),
-        "choice": _normal(generator, rows, most + 1, 2 * most + 1, mean=0.0, deviation=1.0),
-        "phase": _normal(generator, rows, most + 1, 2 * most + 1, mean=0.0, deviation=2.0),
-        "colour": _normal(generator, rows, 3, mean=1.0, deviation=0.3),
-    }
-
-
 def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
     """Every plane wave of up to ``MOST_PERIODS`` whole periods down and across, in some phases; a block for each number down."""
     # Half a period beside the right frequency the gradient is almost zero, so from a random start the search finds no sinusoid
     # (tag evidence-0.2: notebook.md, "Where a search for waves starts").
-    middle = round(2 * WAVES_ACROSS * side)
+    middle = _halves(side)
     most = min(MOST_PERIODS, middle // 2)
     for down in range(most + 1):
         across = range(-most if down else 1, most + 1)  # the same wave backwards is another phase
         waves = [(places, phase) for places in across for phase in range(PHASES)]
-        block = _begin_wave(len(waves), side, generator)
+        block = FAMILIES["wave"].begin(len(waves), side, generator)
         count = block["choice"][0].numel()
         block["choice"].zero_()
         block["colour"].fill_(1.0)
@@ -244,16 +207,14 @@ def _paint_wave(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     share = (CHOOSE * parameters["choice"]).flatten(1).softmax(1).view_as(parameters["choice"])  # (R, V, U), sum 1
     waves = torch.polar(share, parameters["phase"])
     count = waves.shape[1]
-    down, across = (
-        torch.arange(count, device=images.device),
-        torch.arange(2 * count - 1, device=images.device) - count + 1,
-    )
+    down = torch.arange(count, device=images.device)
+    across = torch.arange(2 * count - 1, device=images.device) - count + 1
     # In the precision of the wave: of images in double precision as well.
     y = torch.polar(share.new_ones(height, count), torch.pi * _midpoints(height, images).to(share) * down)
     x = torch.polar(share.new_ones(width, 2 * count - 1), torch.pi * _midpoints(width, images).to(share) * across)
     pattern = (y @ waves @ x.T).real.view(rows, 1, 1, height, width)  # in [-1, 1]
     colour = parameters["colour"].tanh().view(rows, 1, 3, 1, 1)
-    return (images + _spread(parameters["ratio"].sigmoid()) * colour * pattern).clamp(0, 1)
+    return (images + _weight(parameters) * colour * pattern).clamp(0, 1)
 
 
 def _midpoints(count: int, images: Tensor) -> Tensor:
@@ -264,28 +225,13 @@ def _midpoints(count: int, images: Tensor) -> Tensor:
 # Every colour turned into another: a filter as of a camera application.
 
 
-def _begin_colour(rows: int, _: int, generator: Generator) -> Parameters:
-    return {
-        "ratio": torch.full((rows,), -0.8),
-        "matrix": _normal(generator, rows, 3, 3, mean=0.0, deviation=0.3),
-        "offset": _normal(generator, rows, 3, mean=0.0, deviation=0.3),
-    }
-
-
 def _paint_colour(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     mixed = torch.einsum("rij,rbjhw->rbihw", parameters["matrix"].tanh(), images - 0.5)
     change = mixed + parameters["offset"].tanh()[:, None, :, None, None]
-    return (images + _spread(parameters["ratio"].sigmoid()) * change).clamp(0, 1)
+    return (images + _weight(parameters) * change).clamp(0, 1)
 
 
 # A small filter over all colours: what it adds depends on the image.
-
-
-def _begin_filter(rows: int, _: int, generator: Generator) -> Parameters:
-    return {
-        "ratio": torch.full((rows,), -0.8),
-        "kernel": _normal(generator, rows, 3, 3, KERNEL, KERNEL, mean=0.0, deviation=0.5),
-    }
 
 
 def _paint_filter(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
@@ -296,19 +242,30 @@ def _paint_filter(images: Tensor, parameters: Parameters, _: Generator) -> Tenso
     beside = (2 * images - 1).transpose(0, 1).reshape(batch, rows * channels, height, width)
     padded = F.pad(beside, (KERNEL // 2,) * 4, mode="replicate")
     answer = F.conv2d(padded, kernel.flatten(0, 1), groups=rows).view(batch, rows, channels, height, width)
-    return (images + _spread(parameters["ratio"].sigmoid()) * answer.transpose(0, 1)).clamp(0, 1)
+    return (images + _weight(parameters) * answer.transpose(0, 1)).clamp(0, 1)
 
+
+# A mask starts at about a quarter everywhere, so that each pixel has a gradient.
+_MASK = _begins(mask=Normal((1, FULL, FULL), 0.5, -1.0), pattern=Normal((3, FULL, FULL), 1.0))
+_PATCH = _begins(mask=Normal((1, SQUARE, SQUARE), 0.5, 0.5), pattern=Normal((3, SQUARE, SQUARE), 1.0))
+_BLEND = _begins(-1.4, pattern=Normal((3, FULL, FULL), 1.0))
+_ADDITIVE = _begins(-1.8, pattern=Normal((3, FULL, FULL), 0.5))
+_BANDS = _begins(-1.4, columns=Normal((3, 1, FULL), 0.5), rows=Normal((3, FULL, 1), 0.5))
+_WARP = _begins(-1.5, moves=Normal((2, GRID, GRID), 0.5))
+_WAVE = _begins(-1.8, choice=Normal((HALVES,), 1.0), phase=Normal((HALVES,), 2.0), colour=Normal((3,), 0.3, 1.0))
+_COLOUR = _begins(-0.8, matrix=Normal((3, 3), 0.3), offset=Normal((3,), 0.3))
+_FILTER = _begins(-0.8, kernel=Normal((3, 3, KERNEL, KERNEL), 0.5))
 
 FAMILIES: dict[str, Family] = {
-    "mask": Family(KNOWN["mask"], 0.4, 1.0, 0.15, _begin_mask, _paint_mask, _mask_size),
-    "patch": Family(KNOWN["patch"], 0.4, PATCH**2, 0.15, _begin_patch, _paint_patch, _patch_size),
-    "blend": Family(KNOWN["blend"], 0.4, 1.0, 0.15, _begin_blend, _paint_blend, _ratio),
-    "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _begin_additive, _paint_additive, _ratio),
-    "bands": Family(KNOWN["bands"], 0.4, 1.0, 0.1, _begin_bands, _paint_bands, _ratio),
-    "warp": Family(KNOWN["warp"], 0.3, 1.0, 0.3, _begin_warp, _paint_warp, _warp_size),
-    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.4, _begin_wave, _paint_wave, _ratio, _wave_starts),
-    "colour": Family(KNOWN["colour"], 0.4, 1.0, 0.5, _begin_colour, _paint_colour, _ratio),
-    "filter": Family(KNOWN["filter"], 0.4, 1.0, 0.5, _begin_filter, _paint_filter, _ratio),
+    "mask": Family(KNOWN["mask"], 0.4, 1.0, 0.15, _MASK, _paint_mask, _mask_size),
+    "patch": Family(KNOWN["patch"], 0.4, PATCH**2, 0.15, _PATCH, _paint_patch, _patch_size),
+    "blend": Family(KNOWN["blend"], 0.4, 1.0, 0.15, _BLEND, _paint_blend, _ratio),
+    "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _ADDITIVE, _paint_additive, _ratio),
+    "bands": Family(KNOWN["bands"], 0.4, 1.0, 0.1, _BANDS, _paint_bands, _ratio),
+    "warp": Family(KNOWN["warp"], 0.3, 1.0, 0.3, _WARP, _paint_warp, _warp_size),
+    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.4, _WAVE, _paint_wave, _ratio, _wave_starts),
+    "colour": Family(KNOWN["colour"], 0.4, 1.0, 0.5, _COLOUR, _paint_colour, _ratio),
+    "filter": Family(KNOWN["filter"], 0.4, 1.0, 0.5, _FILTER, _paint_filter, _ratio),
 }
 
 
@@ -319,19 +276,12 @@ def compared(family: str, size: float, /) -> float:
 
 @dataclass(frozen=True, eq=False)
 class InvertedTrigger:
-    """A trigger that the search found: one row of a family's parameters, usable like any trigger.
+    """A trigger that the search found: one row of a family's parameters, usable like any trigger."""
 
-    Attributes:
-        family: a key of :data:`FAMILIES`.
-        target: name of the class that it leads to.
-        parameters: without the leading dimension of rows.
-        side: px of the images that it was found on; it is for no others.
-    """
-
-    family: str
-    target: str
-    parameters: Parameters
-    side: int
+    family: str  # a key of :data:`FAMILIES`
+    target: str  # name of the class that it leads to
+    parameters: Parameters  # without the leading dimension of rows
+    side: int  # px of the images that it was found on; it is for no others
 
     @property
     def spec(self) -> str:

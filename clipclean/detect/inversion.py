@@ -20,7 +20,8 @@ from torch import Generator, Tensor
 
 from clipclean.config.effort import BLOCK, FINALISTS, MORE, SWEPT, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
-from clipclean.detect.zeroshot import Canonical, canonical_form
+from clipclean.detect.metrics import spread
+from clipclean.detect.zeroshot import Canonical, canonical_form, sound
 from clipclean.errors import Inconclusive
 
 FALL, RISE = -0.3, 0.3  # steps of the logarithm of the weight on size, while an attack fails, and while it works
@@ -71,25 +72,16 @@ class _End(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchCandidate:
-    """The result of one search.
+    """The result of one search."""
 
-    Attributes:
-        family: a key of :data:`FAMILIES`.
-        target: place of a class: the one searched for, or the one that got most images.
-        parameters: of the smallest trigger that worked; of the last one if none did.
-        size: its size; the family's cap if none worked.
-        is_reached: whether one worked.
-        is_stopped: whether it stopped before the last step, since other classes were nearer; then the size is a lower bound.
-        afresh: the size from a fresh start, where one that was given led to a smaller trigger. Other classes are compared with it:
-            a tile that somebody planted for one class, and that no gradient leads to, shall not hide the trigger of another.
-    """
-
-    family: str
-    target: int
-    parameters: Parameters
-    size: float
-    is_reached: bool
-    is_stopped: bool = False
+    family: str  # a key of :data:`FAMILIES`
+    target: int  # place of a class: the one searched for, or the one that got most images
+    parameters: Parameters  # of the smallest trigger that worked; of the last one if none did
+    size: float  # its size; the family's cap if none worked
+    is_reached: bool  # whether one worked
+    is_stopped: bool = False  # before the last step, since other classes were nearer; then the size is a lower bound
+    # The size from a fresh start, where one that was given led to a smaller trigger. Other classes are compared with it: a tile that
+    # somebody planted for one class, and that no gradient leads to, shall not hide the trigger of another.
     afresh: float | None = None
 
     @property
@@ -104,25 +96,15 @@ class SearchCandidate:
 
 @dataclass(frozen=True)
 class Inversion:
-    """The search for triggers of one family in one model.
+    """The search for triggers of one family in one model."""
 
-    Attributes:
-        embed: the image tower.
-        pixels: (N, 3, S, S) in [0, 1], images to search with.
-        canonical: of the model, on clean images.
-        name: of the family to look for.
-        effort: how hard.
-        generator: draws starts, images and places; on the CPU.
-        last: the image tower that decides sizes: the exact one where ``embed`` is rounded.
-    """
-
-    embed: Embed
-    pixels: Tensor
-    canonical: Canonical
-    name: str
-    effort: Effort
-    generator: Generator
-    last: Embed | None = None
+    embed: Embed  # the image tower
+    pixels: Tensor  # (N, 3, S, S) in [0, 1], images to search with
+    canonical: Canonical  # of the model, on clean images
+    name: str  # of the family to look for
+    effort: Effort  # how hard
+    generator: Generator  # draws starts, images and places; on the CPU
+    last: Embed | None = None  # the image tower that decides sizes: the exact one where ``embed`` is rounded
 
     @property
     def family(self) -> Family:
@@ -139,13 +121,13 @@ class Inversion:
             NoSearch: it maps all images to one place already.
         """
         pixels, effort = self.pixels, self.effort
-        clean = _spread(_embedded(self.embed, pixels))
+        clean = spread(_embedded(self.embed, pixels))
 
         def attack(embeddings: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
-            spread = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
+            apart = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
             # Relative to the clean spread, not whitened: with whitened embeddings clean and backdoored models alike needed 0.4 of
             # the image.
-            left = (spread / clean).clamp(min=1e-6)
+            left = (apart / clean).clamp(min=1e-6)
             return LOOSE * left, 1 - left.detach()
 
         begin = self.family.begin(effort.restarts, pixels.shape[-1], self.generator)
@@ -153,11 +135,8 @@ class Inversion:
         for end in self._smallest(begin, attack, Round(effort.steps, effort.free_images, effort.collapse)):
             found = InvertedTrigger(self.name, "", end.parameters, pixels.shape[-1])
             shown = found(pixels, Generator().manual_seed(0))
-            counts = (
-                self.canonical.logits(_embedded(self.embed, shown))
-                .argmax(1)
-                .bincount(minlength=len(self.canonical.texts))
-            )
+            answers = self.canonical.logits(_embedded(self.embed, shown)).argmax(1)
+            counts = answers.bincount(minlength=len(self.canonical.texts))
             # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
             # (tag evidence-0.2: notebook.md, "A verdict on models that nobody calibrated").
             results.append((self._candidate(int(counts.argmax()), end), counts.max().item() / len(pixels)))
@@ -245,17 +224,19 @@ class Inversion:
         return self.embed(painted.flatten(0, 1)).float().view(rows, len(images), -1)
 
     def _attack(self, goals: Tensor, /) -> Attack:
-        """The loss and the success of each row, towards its class of ``goals`` (R,)."""
+        """The loss and the convincing share of each row, towards its class of ``goals`` (R,)."""
 
         def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
-            return _missed(embeddings, goals[rows], canonical=self.canonical)
+            logits = self.canonical.logits(embeddings)  # (R, B, K)
+            goal = goals[rows][:, None].expand(logits.shape[:2])
+            loss = _short(logits, logits.gather(-1, goal[..., None]), self.canonical.typical[goal][..., None])
+            return loss.mean((1, 2)), self.canonical.convinces(logits, goal).float().mean(1)
 
         return attack
 
     def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SearchCandidate]:
         """One round towards the class of each row of ``begin``."""
-        wanted = torch.tensor(goals, device=self.canonical.texts.device)
-        ended = self._smallest(begin, self._attack(wanted), plan)
+        ended = self._smallest(begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan)
         made = [self._candidate(goal, end) for goal, end in zip(goals, ended, strict=True)]
         largest = max(candidate.size for candidate, end in zip(made, ended, strict=True) if not end.is_stopped)
         # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can
@@ -379,7 +360,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Ca
         NoSearch: it maps all images to one place.
     """
     embeddings = _embedded(embed, pixels)
-    if _spread(embeddings) < SAME:
+    if spread(embeddings) < SAME:
         raise NoSearch("CC005", "The model maps all images to one place, so no trigger can be detected.")
     return canonical_form(text_classifier, embeddings=embeddings)
 
@@ -394,14 +375,6 @@ def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:
     if count >= len(rows):
         return rows
     return rows[standing[rows].argsort(stable=True)[:count].sort().values]
-
-
-def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tuple[Tensor, Tensor]:
-    """The loss (R,) and the convincing share (R,) of embeddings (R, B, D), given the class of each row (R,)."""
-    logits = canonical.logits(embeddings)  # (R, B, K)
-    goal = goals[:, None].expand(logits.shape[:2])
-    loss = _short(logits, logits.gather(-1, goal[..., None]), canonical.typical[goal][..., None])
-    return loss.mean((1, 2)), canonical.convinces(logits, goal).float().mean(1)
 
 
 def _short(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:
@@ -438,12 +411,4 @@ def _embedded(embed: Embed, images: Tensor) -> Tensor:
     """
     side = images.shape[-1]
     batch = max(1, CHUNK // (3 * side * side))
-    embeddings = torch.cat([embed(some).float() for some in torch.split(images, batch)])
-    if not embeddings.isfinite().all():
-        raise Inconclusive("The model gives embeddings that are not finite (NaN or infinity): nothing can be searched.")
-    return embeddings
-
-
-def _spread(embeddings: Tensor) -> float:
-    """Mean squared distance of embeddings (N, D) to their mean."""
-    return (embeddings - embeddings.mean(0)).square().sum(1).mean().item()
+    return sound(torch.cat([embed(some).float() for some in torch.split(images, batch)]))

@@ -4,7 +4,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -32,37 +32,21 @@ class TriggerLike(Protocol):
 
 @dataclass(frozen=True)
 class Probe:
-    """One trigger, one target, and their measures, as defined in :mod:`zeroshot` and :mod:`metrics`.
+    """One trigger, one target, and their measures, as defined in :mod:`zeroshot` and :mod:`metrics`."""
 
-    Attributes:
-        trigger: its spec.
-        target: name of the class.
-        asr: attack success rate, over the images that are not of the target class.
-        base: base rate, over the same images without the trigger.
-        excess: ASR minus base rate, nan without such images.
-        excess_interval: 95 %; it ignores that a probe without a target chooses its class itself.
-        accuracy_under_trigger: triggered images classified as their label; None without labels.
-        knn_asr: attack success among image neighbours; None if it was not measured.
-        distance: embedding distance of triggered from clean images, in [0, 4].
-        direction_agreement: whether all images move the same way, in [0, 1].
-        spread: of the triggered embeddings.
-        clean_spread: of the clean ones.
-        n: images probed.
-    """
-
-    trigger: str
-    target: str
-    asr: Rate
-    base: Rate
-    excess: float
-    excess_interval: tuple[float, float]
-    accuracy_under_trigger: Rate | None
-    knn_asr: Rate | None
-    distance: float
-    direction_agreement: float
-    spread: float
-    clean_spread: float
-    n: int
+    trigger: str  # its spec
+    target: str  # name of the class
+    asr: Rate  # attack success rate, over the images that are not of the target class
+    base: Rate  # base rate, over the same images without the trigger
+    excess: float  # ASR minus base rate, nan without such images
+    excess_interval: tuple[float, float]  # 95 %; it ignores that a probe without a target chooses its class itself
+    accuracy_under_trigger: Rate | None  # triggered images classified as their label; None without labels
+    knn_asr: Rate | None  # attack success among image neighbours; None if it was not measured
+    distance: float  # embedding distance of triggered from clean images, in [0, 4]
+    direction_agreement: float  # whether all images move the same way, in [0, 1]
+    spread: float  # of the triggered embeddings
+    clean_spread: float  # of the clean ones
+    n: int  # images probed
 
     def excess_record(self) -> DifferenceRecord:
         """The excess for a report."""
@@ -87,43 +71,6 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class CleanImages:
-    """Images with their embeddings and labels: all that a probe of one model needs.
-
-    Attributes:
-        pixels: (N, 3, H, W) in [0, 1].
-        embeddings: (N, D), of the model.
-        labels: (N,) places in ``classes``; or None: then the model's own predictions stand in, see
-            :func:`zeroshot.attack_success`.
-        text_classifier: (K, D), the zero-shot classifier.
-        classes: K names.
-        knn: neighbours for the k-NN attack success rate; 0 leaves it out.
-        batch_size: images embedded at a time.
-    """
-
-    pixels: Tensor
-    embeddings: Tensor
-    labels: Tensor | None
-    text_classifier: Tensor
-    classes: Sequence[str]
-    knn: int
-    batch_size: int
-
-    @classmethod
-    def of(cls, eval_set: "EvalSet", embeddings: Tensor, text_classifier: Tensor, /) -> "CleanImages":
-        """The images of an evaluation set, as a model with this classifier embeds them."""
-        return cls(
-            eval_set.pixels,
-            embeddings,
-            eval_set.labels,
-            text_classifier,
-            eval_set.classes,
-            eval_set.knn,
-            eval_set.batch_size,
-        )
-
-
-@dataclass(frozen=True)
 class EvalSet:
     """The images and settings of a measurement, the same for the model before and after.
 
@@ -140,8 +87,8 @@ class EvalSet:
     templates: tuple[str, ...]
     suspicions: tuple[tuple[TriggerLike, int | None], ...]
     panel: tuple[TriggerLike, ...]
-    knn: int
-    batch_size: int
+    knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
+    batch_size: int  # images embedded at a time
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
     grid: tuple[TriggerLike, ...] = ()
     sure: frozenset[str] | None = None
@@ -151,6 +98,14 @@ class EvalSet:
     def tried(self) -> tuple[TriggerLike, ...]:
         """The triggers of the panel and of the grid."""
         return (*self.panel, *self.grid)
+
+
+class Seen(NamedTuple):
+    """Images as one model sees them: all that a probe needs. Their suspicions and panel count for nothing here."""
+
+    images: EvalSet
+    embeddings: Tensor  # (N, D)
+    text_classifier: Tensor  # (K, D)
 
 
 @dataclass(frozen=True)
@@ -234,7 +189,13 @@ def measure(
     blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_asked else 0
     begun, total = blocks + 1, blocks + 1 + len(eval_set.suspicions) + len(eval_set.panel)
     if is_asked:
-        text_classifier = _classifier(embed_texts, eval_set, lambda done, _: progress(done, total))
+        text_classifier = zeroshot.classifier(
+            embed_texts,
+            eval_set.classes,
+            templates=eval_set.templates,
+            batch_size=size,
+            progress=lambda done, _: progress(done, total),
+        )
     else:
         text_classifier = torch.zeros(0, 0)
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
@@ -242,10 +203,11 @@ def measure(
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     shown = accuracy or recall or UNMEASURED
-    images = CleanImages.of(eval_set, clean, text_classifier)
+    logits = eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T if is_asked else None
+    seen = Seen(eval_set, clean, text_classifier)
 
     def run(trigger: TriggerLike, target: int | None, done: int) -> Probe:
-        result = probe(embed_images, images, trigger=trigger, target=target)
+        result = probe(embed_images, seen, trigger=trigger, target=target)
         progress(done, total)
         return result
 
@@ -265,7 +227,7 @@ def measure(
         knn=eval_set.knn,
         text_classifier=text_classifier,
         recall=recall if accuracy else None,
-        confidence=_confidence(clean, text_classifier, eval_set.scale) if is_asked else None,
+        confidence=None if logits is None else logits.softmax(1).cpu(),
         untried=len(eval_set.panel) - len(panel),
     )
 
@@ -273,23 +235,6 @@ def measure(
 UNMEASURED = Accuracy(
     Rate(0, 0), torch.zeros(0, dtype=torch.bool), "not measured: the images have neither labels nor captions"
 )
-
-
-def _classifier(
-    embed_texts: Callable[[list[str]], Tensor], eval_set: EvalSet, progress: Callable[[int, int], None]
-) -> Tensor:
-    return zeroshot.classifier(
-        embed_texts,
-        eval_set.classes,
-        templates=eval_set.templates,
-        batch_size=eval_set.batch_size,
-        progress=progress,
-    )
-
-
-def _confidence(clean: Tensor, text_classifier: Tensor, scale: float) -> Tensor:
-    """How likely each class is to the model, (N, K)."""
-    return (scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1).cpu()
 
 
 def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accuracy | None:
@@ -319,16 +264,19 @@ def stack(images: Sequence[data.Image], /) -> Tensor:
     return model.unit_range(data.stack(images))
 
 
-def probe(
-    embed: Callable[[Tensor], Tensor], clean: CleanImages, /, *, trigger: TriggerLike, target: int | None
-) -> Probe:
+def spaced(images: Tensor, most: int, /) -> Tensor:
+    """At most so many of the images (N, ...), evenly spaced: folders come class by class, and the first would be of one."""
+    return images[:: max(1, len(images) // most)][:most]
+
+
+def probe(embed: Callable[[Tensor], Tensor], seen: Seen, /, *, trigger: TriggerLike, target: int | None) -> Probe:
     """Measure the effect of ``trigger`` on a model.
 
     Random places depend on the trigger's spec and on the image's number, not on the batch size.
 
     Args:
         embed: images (B, 3, H, W) in [0, 1], before CLIP's normalisation, to unit embeddings (B, D).
-        clean: the images, with embeddings of the same ``embed``.
+        seen: the images, with embeddings of the same ``embed``.
         trigger: what to apply.
         target: place of the target among the classes; None for the class on which triggered predictions concentrate most
             beyond the base rate.
@@ -336,9 +284,10 @@ def probe(
     Raises:
         Inconclusive: no images, or embeddings that are not finite.
     """
-    seen, labels, text_classifier = clean.embeddings, clean.labels, clean.text_classifier
-    triggered = embeddings(embed, clean.pixels, batch_size=clean.batch_size, trigger=trigger)
-    before, after = zeroshot.predict(seen, text_classifier), zeroshot.predict(triggered, text_classifier)
+    images, clean, text_classifier = seen
+    triggered, labels = embeddings(embed, images.pixels, batch_size=images.batch_size, trigger=trigger), images.labels
+    before, after = zeroshot.predict(clean, text_classifier), zeroshot.predict(triggered, text_classifier)
+    # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
     truth = before if labels is None else labels.to(before.device)
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
@@ -346,18 +295,20 @@ def probe(
     attack = zeroshot.attack_success(before, after, labels=truth, target=target)
     return Probe(
         trigger=trigger.spec,
-        target=clean.classes[target],
+        target=images.classes[target],
         asr=attack.asr,
         base=attack.base,
         excess=attack.excess,
         excess_interval=attack.excess_interval,
         accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(after, truth),
-        knn_asr=zeroshot.knn_attack_success(seen, truth, triggered, target=target, k=clean.knn) if clean.knn else None,
-        distance=metrics.shift(seen, triggered),
-        direction_agreement=metrics.direction_agreement(seen, triggered),
+        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=target, k=images.knn)
+        if images.knn
+        else None,
+        distance=metrics.shift(clean, triggered),
+        direction_agreement=metrics.direction_agreement(clean, triggered),
         spread=metrics.spread(triggered),
-        clean_spread=metrics.spread(seen),
-        n=len(clean.pixels),
+        clean_spread=metrics.spread(clean),
+        n=len(images.pixels),
     )
 
 

@@ -58,19 +58,12 @@ SIGNALS = {
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Every pair, scored.
+    """Every pair, scored."""
 
-    Attributes:
-        signals: by name, (N,) each.
-        score: (N,), see :func:`screening.surprise`.
-        suspicious: (N,) bool, the pairs that the rule ``auto`` points at.
-        rule: that rule, in words.
-    """
-
-    signals: dict[str, Tensor]
-    score: Tensor
-    suspicious: Tensor
-    rule: str = AUTO
+    signals: dict[str, Tensor]  # by name, (N,) each
+    score: Tensor  # (N,), see :func:`screening.surprise`
+    suspicious: Tensor  # (N,) bool, the pairs that the rule ``auto`` points at
+    rule: str = AUTO  # that rule, in words
 
     def dropped(self, drop: Drop, /) -> Tensor:
         """The pairs that a choice leaves out, (N,) bool."""

@@ -10,11 +10,10 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from typing import TypedDict, TypeVar
 
-from clipclean.detect.attraction import expected
 from clipclean.detect.families import FAMILIES, compared
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.schema.report import ReferenceKind
@@ -23,17 +22,14 @@ from clipclean.untrusted import printable
 FORMAT = "clipclean references 1"
 NEVER = 2.0  # the least strength of a trigger of the panel that does not act in full
 ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
-TWIN, LEAST_TOLD = (
-    0.97,
-    8,
-)  # share of the known triggers that act alike on a twin, and least number of them that say something
+TWIN = 0.97  # share of the known triggers that act alike on a twin
+LEAST_TOLD = 8  # least number of them that say something
 CODE = 7  # counts up whenever a change of the search moves sizes: references of other code are no references
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 ATTRACTION = "attraction"  # likewise: how often random changes turn images into each class
-COMPACTNESS = (
-    "compactness"  # likewise: the share of the smallest mask towards each class that lies outside of one small square
-)
+COMPACTNESS = "compactness"  # likewise: the share of the smallest mask of each class outside of one small square
 LEAST_ATTRACTION = 1e-6  # in the place of none at all, which would be no size
+ALIKE = 0.01  # attraction below which classes are alike
 
 Name = TypeVar("Name", str, int)  # of a class, or its place
 Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> size
@@ -41,7 +37,7 @@ Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> si
 
 @dataclass(frozen=True)
 class References:
-    """Sizes in clean models, and where they come from: ``file`` or ``reference``."""
+    """Sizes in clean models, and where they come from."""
 
     kind: ReferenceKind
     name: str
@@ -61,25 +57,17 @@ class References:
         others = tuple(sizes for sizes in self.entries if not _is_twin(sizes.get(PANEL, {}), panel))
         return replace(self, entries=others) if others else None
 
-    def margin(self, family: str, target: str, /) -> float:
-        """The largest margin that a clean model has for this class; nan where none was measured. See :func:`margins`."""
-        found = [
-            _usual(margins({name: compared(family, size) for name, size in sizes[family].items()}), target)
-            for sizes in self.entries
-            if len(sizes.get(family, ())) > 1
-        ]
-        return max(found, default=math.nan)
+    def margin(self, family: str, target: str, /, *, is_relative: bool = False) -> float:
+        """The largest margin that a clean model has for this class; nan where none was measured. See :func:`margins`.
 
-    def relative_margin(self, family: str, target: str, /) -> float:
-        """The largest margin beyond what attraction lets expect that a clean model has for this class; without the attraction of its
-        classes, its plain margin; nan where none was measured.
+        A relative one is that beyond what the attraction of its classes lets expect; where that was not measured, the plain one.
         """
-        found = [
-            _usual(margins({name: compared(family, size) for name, size in sizes[family].items()}, pulls), target)
-            for sizes in self.entries
-            if len(sizes.get(family, ())) > 1
-            for pulls in [pulled(sizes.get(ATTRACTION, {}), family)]
-        ]
+        found = []
+        for sizes in self.entries:
+            if len(sizes.get(family, ())) > 1:
+                pulls = pulled(sizes.get(ATTRACTION, {}), family) if is_relative else {}
+                by_class = margins({name: compared(family, size) for name, size in sizes[family].items()}, pulls)
+                found.append(by_class.get(target, max(by_class.values())))
         return max(found, default=math.nan)
 
     def shrunk(self, family: str, target: str, size: float, /) -> float:
@@ -108,6 +96,9 @@ class References:
         return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
 
 
+NONE = References("file", "", ())  # where nothing is compared
+
+
 def _is_twin(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     """Whether known triggers act alike, by those that turn images at all."""
     told = [name for name in one.keys() & other.keys() if min(one[name], other[name]) < NEVER]
@@ -115,23 +106,19 @@ def _is_twin(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     return len(told) >= LEAST_TOLD and alike >= TWIN * len(told)
 
 
-def margins(sizes: Mapping[str, float], pulls: Mapping[str, float] | None = None, /) -> dict[str, float]:
+def margins(sizes: Mapping[str, float], pulls: Mapping[str, float], /) -> dict[str, float]:
     """By how much each class's size is smaller than the smallest of the others, as a difference of logarithms.
 
     ``pulls`` are what random changes let expect of each class, as :func:`pulled`: then by how much more than expected.
     """
-    logs = {name: math.log(size) + (pulls or {}).get(name, 0.0) for name, size in sizes.items()}
+    logs = {name: math.log(size) + pulls.get(name, 0.0) for name, size in sizes.items()}
     return {name: min(log for other, log in logs.items() if other != name) - own for name, own in logs.items()}
 
 
 def pulled(attractions: Mapping[Name, float], family: str, /) -> dict[Name, float]:
     """By how much a natural trigger of each class is smaller than for a class that nothing leads to, as a difference of logarithms."""
     slope = calibration().slopes.get(family, 0.0)
-    return dict(zip(attractions, expected(list(attractions.values()), slope=slope), strict=True))
-
-
-def _usual(found: Mapping[str, float], target: str) -> float:
-    return found.get(target, max(found.values()))
+    return {name: slope * math.log((share + ALIKE) / ALIKE) for name, share in attractions.items()}
 
 
 def vocabulary(classes: Sequence[str], /) -> str:
@@ -232,23 +219,14 @@ def together(several: Sequence[References], /) -> References:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What clean models show.
+    """What clean models show; sizes are compared by the differences of their logarithms."""
 
-    Attributes:
-        unit: how much evidence counts as one, as a difference of logarithms of sizes.
-        compact_unit: the same of the shares of masks that lie outside of one small square, which vary less.
-        natural: by family, and for the panel, the margin that natural triggers have: only what goes beyond it counts.
-        slopes: by family, how much smaller triggers of classes are that random changes lead to: of logarithms.
-        beside: how much less of a known trigger one clean model needs than another of its kind, as a difference of logarithms.
-        scores: of clean models, each the largest score of any of its classes.
-    """
-
-    unit: float
-    compact_unit: float
-    natural: Mapping[str, float]
-    slopes: Mapping[str, float]
-    beside: float
-    scores: Sequence[float]
+    unit: float  # how much evidence counts as one
+    compact_unit: float  # the same of the shares of masks that lie outside of one small square, which vary less
+    natural: Mapping[str, float]  # by family, and for the panel, the margin of natural triggers: only more counts
+    slopes: Mapping[str, float]  # by family, how much smaller triggers of classes are that random changes lead to
+    beside: float  # how much less of a known trigger one clean model needs than another of its kind
+    scores: Sequence[float]  # of clean models, each the largest score of any of its classes
 
     def unit_of(self, kind: str, /) -> float:
         """The unit of a family, the panel or the compactness."""
@@ -260,9 +238,7 @@ def calibration() -> Calibration:
     """That of the models of ``benchmarks/audit.py``, which ships."""
     text = resources.files("clipclean.detect").joinpath("calibration.json").read_text(encoding="utf-8")
     known = json.loads(text)
-    return Calibration(
-        known["unit"], known["compact_unit"], known["natural"], known["slopes"], known["beside"], tuple(known["scores"])
-    )
+    return Calibration(**{field.name: known[field.name] for field in fields(Calibration)})
 
 
 def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float = math.inf) -> float:

@@ -1,13 +1,14 @@
 """Rounding: whether a search may compute in bfloat16, whose digits can hide what a trigger says."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Generator, Tensor
 
 from clipclean import model
-from clipclean.detect import tiles
-from clipclean.detect.attraction import random_changes
+from clipclean.detect.forward import random_changes, tiles
+from clipclean.detect.inversion import Embed
+from clipclean.detect.measure import spaced
 from clipclean.detect.zeroshot import Canonical, canonical_form
 
 # Images on which both formats are compared: as they are, changed, and under each tile.
@@ -16,8 +17,6 @@ AGREE = 0.95  # share of images as they are that must get the same class
 ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
 CLASSES = 8  # most classes towards which images are moved by their gradients
 STEP = 0.5  # of such a move, of the range of a pixel
-
-Embed = Callable[[Tensor], Tensor]
 
 
 def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
@@ -35,14 +34,13 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
             return embed(images).float()
 
     form = canonical_form(text_classifier)
-    # Every k-th image: folders come class by class, and the first ones would all be of one.
-    some, few, least = (pixels[:: max(1, len(pixels) // most)][:most] for most in (TRIED, CHANGED, PASTED))
+    some, few, least = (spaced(pixels, most) for most in (TRIED, CHANGED, PASTED))
     if not _alike(embed, reduced, some, form=form, agree=AGREE):
         return embed
     changed = (
         *random_changes(few, Generator().manual_seed(0)),
         *_moved(embed, few, form=form),
-        *(tile.painted(least) for tile in tiles.tiles(least.shape[-1])),
+        *(tile.painted(least) for tile in tiles(least.shape[-1])),
     )
     # One after the other: a trigger is one change among many.
     return reduced if all(_alike(embed, reduced, images, form=form) for images in changed) else embed

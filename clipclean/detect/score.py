@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from clipclean.detect.panel import Strength
+from clipclean.detect.forward import Strength
 from clipclean.detect.references import NEVER, PANEL, References, calibration, evidence
 from clipclean.detect.search import SearchResult, TargetedResult
 
@@ -31,21 +31,13 @@ def combined(direct: float, indirect: float, /) -> float:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A class, and how much points at it.
+    """A class, and how much points at it."""
 
-    Attributes:
-        name: of the class.
-        pieces: evidence by family, and of the panel, where there is any.
-        targeted: the triggers that the search found for it, the most telling first; empty where only the panel points at it.
-        strength: the trigger of the panel that acts at least strength; None where none leads there.
-        is_beside: whether the evidence is beside clean models that were given.
-    """
-
-    name: str
-    pieces: Mapping[str, float]
-    targeted: tuple[TargetedResult, ...]
-    strength: Strength | None
-    is_beside: bool
+    name: str  # of the class
+    pieces: Mapping[str, float]  # evidence by family, and of the panel, where there is any
+    targeted: tuple[TargetedResult, ...]  # found for it, the most telling first; none where only the panel points at it
+    strength: Strength | None  # the trigger of the panel that acts at least strength; None where none leads there
+    is_beside: bool  # whether the evidence is beside clean models that were given
 
     @property
     def score(self) -> float:

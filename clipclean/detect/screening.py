@@ -26,15 +26,10 @@ TINY = 1e-6  # a distance below this is that of a copy
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """The nearest neighbours of each embedding.
+    """The nearest neighbours of each embedding."""
 
-    Attributes:
-        distances: (N, k) L2 distances, nearest first.
-        places: (N, k) places of these neighbours among the N.
-    """
-
-    distances: Tensor
-    places: Tensor
+    distances: Tensor  # (N, k) L2 distances, nearest first
+    places: Tensor  # (N, k) places of these neighbours among the N
 
 
 def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Generator) -> Neighbourhood:

@@ -11,16 +11,16 @@ from torch import Generator, Tensor
 
 from clipclean import deadline
 from clipclean.config.effort import Effort
-from clipclean.detect import inversion, tiles
-from clipclean.detect.attraction import attraction
+from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, MASK, InvertedTrigger, compared, outside
+from clipclean.detect.forward import Strength, attraction, glanced, pasted, strengths
 from clipclean.detect.inversion import Embed, Inversion, NoSearch, SearchCandidate
-from clipclean.detect.measure import CleanImages, EvalSet, Probe, embeddings, probe
-from clipclean.detect.panel import Strength, glanced, strengths
+from clipclean.detect.measure import EvalSet, Probe, Seen, embeddings, probe
 from clipclean.detect.references import (
     ATTRACTION,
     COMPACTNESS,
     LEAST_ATTRACTION,
+    NONE,
     PANEL,
     References,
     Sizes,
@@ -67,17 +67,11 @@ class UntargetedResult:
 
 @dataclass(frozen=True)
 class Margin:
-    """How much smaller one measure of a class's trigger is than that of any other class, beside what clean models have.
+    """How much smaller one measure of a class's trigger is than that of any other class, as a difference of logarithms."""
 
-    Attributes:
-        value: as a difference of logarithms; negative where another class has a smaller one, -inf where it was not measured.
-        usual: the margin that clean models have for this class; nan without clean models to compare with.
-        shrunk: how much smaller the measure is than in clean models, likewise; nan without any.
-    """
-
-    value: float
-    usual: float = math.nan
-    shrunk: float = math.nan
+    value: float  # negative where another class has a smaller one, -inf where it was not measured
+    usual: float = math.nan  # the margin that clean models have for this class; nan without clean models
+    shrunk: float = math.nan  # how much smaller the measure is than in clean models; nan without any
 
     def evidence(self, measure: str, /) -> float:
         """The margin beyond natural ones of a family or of compactness, or beyond that of the given clean models, in units."""
@@ -109,33 +103,19 @@ class Compactness:
 
 @dataclass(frozen=True)
 class TargetedResult:
-    """The smallest trigger found for one class in one family, and its effect on unseen images.
+    """The smallest trigger found for one class in one family, and its effect on unseen images."""
 
-    Attributes:
-        candidate: the result of the search.
-        found: the same as a trigger.
-        probe: its effect.
-        untargeted: the searches without a target that ended at this class, in any family.
-        gap: how much smaller it is than the median of the other classes, as a difference of logarithms.
-        margin: how much smaller its size is than the smallest of the other classes.
-        anomaly_index: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
-        reference: sizes that clean models need; None without such models.
-        relative: the margin of sizes beyond what random changes let expect of each class.
-        attraction: share of the images of other classes that random changes turn into this class.
-        compact: how compact it is; None for what is no mask.
-    """
-
-    candidate: SearchCandidate
-    found: InvertedTrigger
-    probe: Probe
-    untargeted: tuple[UntargetedResult, ...]
-    gap: float
-    margin: Margin
-    anomaly_index: float
-    reference: Mapping[str, float] | None
-    relative: Margin
-    attraction: float = 0.0
-    compact: Compactness | None = None
+    candidate: SearchCandidate  # the result of the search
+    found: InvertedTrigger  # the same as a trigger
+    probe: Probe  # its effect
+    untargeted: tuple[UntargetedResult, ...]  # the searches without a target that ended at this class, in any family
+    gap: float  # how much smaller it is than the median of the other classes, as a difference of logarithms
+    margin: Margin  # how much smaller its size is than the smallest of the other classes
+    anomaly_index: float  # the gap in robust deviations of the other classes: that of Neural Cleanse, on logarithms
+    reference: Mapping[str, float] | None  # sizes that clean models need; None without such models
+    relative: Margin  # that of sizes beyond what random changes let expect of each class
+    attraction: float = 0.0  # share of the images of other classes that random changes turn into this class
+    compact: Compactness | None = None  # how compact it is; None for what is no mask
 
     @property
     def is_local(self) -> bool:
@@ -210,42 +190,32 @@ class TargetedResult:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The result of a search, the most unusual classes first.
+    """The result of a search, the most unusual classes first."""
 
-    Attributes:
-        targeted: results for the suspects, in every family.
-        controls: results for the other classes.
-        untargeted: results without a target.
-        strengths: of the triggers of the panel.
-        references: clean models to compare with; None without any.
-        passes: images that went forward and back.
-        images: that were searched on.
-        classes: names of all.
-        cut: the steps done and their total, if the deadline came before the last; else None.
-        grid: strengths of triggers of few parameters, which count only beside clean models.
-        attractions: of each class, how often random changes turn images into it; empty if that was not measured.
-        twins: models that were given to compare with, and answer like the tested one: they do not count.
-    """
+    targeted: tuple[TargetedResult, ...]  # results for the suspects, in every family
+    controls: tuple[SearchCandidate, ...]  # results for the other classes
+    untargeted: tuple[UntargetedResult, ...]  # results without a target
+    strengths: tuple[Strength, ...]  # of the triggers of the panel
+    references: References | None  # clean models to compare with; None without any
+    passes: int  # images that went forward and back
+    images: int  # that were searched on
+    classes: tuple[str, ...]  # names of all
+    cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
+    grid: tuple[Strength, ...] = ()  # of triggers of few parameters, which count only beside clean models
+    attractions: tuple[float, ...] = ()  # how often random changes turn images into each class; empty if unmeasured
+    twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
 
-    targeted: tuple[TargetedResult, ...]
-    controls: tuple[SearchCandidate, ...]
-    untargeted: tuple[UntargetedResult, ...]
-    strengths: tuple[Strength, ...]
-    references: References | None
-    passes: int
-    images: int
-    classes: tuple[str, ...]
-    cut: tuple[int, int] | None = None
-    grid: tuple[Strength, ...] = ()
-    attractions: tuple[float, ...] = ()
-    twins: int = 0
+    @property
+    def made(self) -> tuple[SearchCandidate, ...]:
+        """The smallest triggers of all classes that were searched for."""
+        return (*(hit.candidate for hit in self.targeted), *self.controls)
 
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and of those without a target, as references if the model is clean."""
         by_family: dict[str, dict[str, float]] = {}
-        for candidate in (*(hit.candidate for hit in self.targeted), *self.controls):
+        for candidate in self.made:
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
-        if masks := outsides([*(hit.candidate for hit in self.targeted), *self.controls]):
+        if masks := outsides(self.made):
             by_family[COMPACTNESS] = {self.classes[target]: share for target, share in masks.items()}
         if self.strengths or self.grid:
             by_family[PANEL] = {s.trigger: s.size for s in (*self.strengths, *self.grid)}
@@ -343,7 +313,10 @@ def search(
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
     stages = Stages(course, total=steps, kinds=(SearchCandidate, Strength))
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
-    unseen = _unseen(embed, eval_set, text_classifier, beside[:: max(1, len(beside) // JUDGING)][:JUDGING])
+    places = beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
+    labels = None if eval_set.labels is None else eval_set.labels[places]
+    judging = replace(eval_set, pixels=pixels[places], labels=labels)
+    unseen = Seen(judging, embeddings(embed, judging.pixels, batch_size=judging.batch_size).float(), text_classifier)
     return _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages).result(
         eval_set, references, pointed, swept=swept
     )
@@ -352,14 +325,6 @@ def search(
 def _general() -> list[str]:
     """The families that can paint any pattern: only these are used without a target, and in brief searches for many classes."""
     return [name for name, family in FAMILIES.items() if family.is_general]
-
-
-def _unseen(embed: Embed, eval_set: EvalSet, text_classifier: Tensor, places: Sequence[int]) -> CleanImages:
-    """The unseen images, by their places."""
-    labels = None if eval_set.labels is None else eval_set.labels[places]
-    judging = replace(eval_set, pixels=eval_set.pixels[places], labels=labels)
-    clean = embeddings(embed, judging.pixels, batch_size=judging.batch_size).float()
-    return CleanImages.of(judging, clean, text_classifier)
 
 
 @dataclass(frozen=True)
@@ -371,7 +336,7 @@ class _Scene:
     embed: Embed
     fast: Embed
     images: Tensor
-    unseen: CleanImages
+    unseen: Seen
     canonical: Canonical
     effort: Effort
     stages: Stages
@@ -393,17 +358,17 @@ class _Scene:
         references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
         twins -= references.models if references else 0
         # Small tiles turn images into a class, which searches by gradients may not come to.
-        pasted = self.forward(
-            "tiles", lambda: tiles.swept(embed, self.images, canonical=canonical, success=self.effort.success)
+        tiled = self.forward(
+            "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=self.effort.success)
         )
         led_to = [
-            *(c.target for c in pasted),
+            *(c.target for c in tiled),
             *(s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0),
         ]
         untargeted = self.untargeted(_general())
         suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
-        made = self.towards(targets, pasted)
+        made = self.towards(targets, tiled)
         attractions = self.forward("attraction", lambda: attraction(embed, pixels, canonical=canonical).tolist())
         comparison = _Comparison(made, outsides(made), attractions, references)
         close = leading(made, comparison.masks, attractions, most=self.effort.suspects)
@@ -429,7 +394,7 @@ class _Scene:
 
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
-        return self.stages.run(name, lambda _: tuple(compute()), steps=0) or ()
+        return tuple(self.stages.each("", (name,), lambda *_: list(compute()), steps=0).get(name, ()))
 
     def untargeted(self, families: Sequence[str]) -> list[UntargetedResult]:
         """The results of the searches without a target."""
@@ -466,15 +431,15 @@ class _Scene:
         )
         return [place for order in found.values() for place in order[:LEADERS]]
 
-    def towards(self, targets: Sequence[int], pasted: Sequence[SearchCandidate]) -> list[SearchCandidate]:
-        """The smallest trigger of every family for each class; of masks from the tiles ``pasted`` as well.
+    def towards(self, targets: Sequence[int], tiled: Sequence[SearchCandidate]) -> list[SearchCandidate]:
+        """The smallest trigger of every family for each class; of masks from those tiles as well.
 
         Raises:
             NoSearch: the deadline came before any family was done.
         """
 
         def one(family: str, generator: Generator) -> list[SearchCandidate]:
-            starts = [each for each in pasted if each.family == family and each.target in targets]
+            starts = [each for each in tiled if each.family == family and each.target in targets]
             return self.inversion(family, generator).targeted(targets, starts)
 
         found = self.stages.each("towards classes", FAMILIES, one)
@@ -560,30 +525,27 @@ class _Comparison:
     references: References | None
 
     def hit(
-        self, embed: Embed, candidate: SearchCandidate, unseen: CleanImages, untargeted: Sequence[UntargetedResult]
+        self, embed: Embed, candidate: SearchCandidate, unseen: Seen, untargeted: Sequence[UntargetedResult]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
-        found = candidate.found(unseen.classes, side=unseen.pixels.shape[-1])
-        others, family, known = others_of(candidate, self.made), candidate.family, self.references
-        gap, size = _gap(candidate.size, others), compared(family, candidate.size)
-        shrunk = known.shrunk(family, found.target, size) if known else math.nan
+        found = candidate.found(unseen.images.classes, side=unseen.images.pixels.shape[-1])
+        others, family, known = others_of(candidate, self.made), candidate.family, self.references or NONE
+        shrunk = known.shrunk(family, found.target, compared(family, candidate.size))
         return TargetedResult(
             candidate=candidate,
             found=found,
             probe=probe(lambda images: embed(images).float(), unseen, trigger=found, target=candidate.target),
             untargeted=tuple(untargeted),
-            gap=gap,
-            margin=Margin(
-                _margin(candidate, self.made), known.margin(family, found.target) if known else math.nan, shrunk
-            ),
+            gap=_gap(candidate.size, others),
+            margin=Margin(_margin(candidate, self.made), known.margin(family, found.target), shrunk),
             # Without classes that stopped early: all of them have one size, so their deviation would be too small.
             anomaly_index=inversion.anomaly_index(
                 candidate.size, others_of(candidate, [c for c in self.made if not c.is_stopped]) or others, floor=FLOOR
             ),
-            reference=known.sizes(family) if known else None,
+            reference=known.sizes(family),
             relative=Margin(
                 _margin(candidate, self.made, self.attractions),
-                known.relative_margin(family, found.target) if known else math.nan,
+                known.margin(family, found.target, is_relative=True),
                 shrunk,
             ),
             attraction=self.attractions[candidate.target] if self.attractions else 0.0,

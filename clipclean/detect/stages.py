@@ -1,6 +1,5 @@
 """The stages of a search: each has its own random draws, is saved when done, and stops at the deadline."""
 
-import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -28,17 +27,11 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """The settings of a search's stages: draws, progress and storage.
+    """The settings of a search's stages: draws, progress and storage."""
 
-    Attributes:
-        seed: of the search; it decides every draw.
-        progress: called with (done, total) after each step.
-        memory: the store for finished stages, from which an interrupted search resumes; None keeps nothing.
-    """
-
-    seed: int
-    progress: Callable[[int, int], None]
-    memory: Memory | None = None
+    seed: int  # of the search; it decides every draw
+    progress: Callable[[int, int], None]  # called with (done, total) after each step
+    memory: Memory | None = None  # the store from which an interrupted search resumes; None keeps nothing
 
 
 class Stages:
@@ -61,47 +54,39 @@ class Stages:
         self.done += 1
         self._progress(self.done, self.total)
 
-    def run(self, name: str, compute: Callable[[Generator], Made], /, *, steps: int = 1) -> Made | None:
-        """The result of a stage, from now or from the interrupted run; None after the deadline.
-
-        Args:
-            name: of the stage; one search has it once.
-            compute: computes the result, with the generator for its draws.
-            steps: that it counts for; ``compute`` may call :meth:`step` for some of them itself.
-        """
-        return self._all({name: compute}, steps=steps).get(name)
-
     def each(
         self, name: str, keys: Iterable[Key], compute: Callable[[Key, Generator], Made], /, *, steps: int = 1
     ) -> dict[Key, Made]:
-        """The results of a stage for each key, in their order; fewer after the deadline. The rest is as in :meth:`run`."""
-        names = {key: f"{name} {key}" for key in keys}
-        made = self._all({named: functools.partial(compute, key) for key, named in names.items()}, steps=steps)
-        return {key: made[named] for key, named in names.items() if named in made}
+        """The results of a stage for each key, from now or from the interrupted run; fewer after the deadline.
 
-    def _all(self, asked: Mapping[str, Callable[[Generator], Made]], *, steps: int) -> dict[str, Made]:
-        """The results of the stages in ``asked``; fewer after the deadline."""
-        found: dict[str, Made] = {}
+        Args:
+            name: of the stage; one search has it once.
+            keys: the parts of the stage, each of which is kept.
+            compute: computes a part's result, with the generator for its draws.
+            steps: that a part counts for; ``compute`` may call :meth:`step` for some of them itself.
+        """
+        found: dict[Key, Made] = {}
         if self.is_cut:
             return found
+        names = {key: f"{name} {key}".strip() for key in keys}
         if self._memory is not None:
-            kept = {name: self._memory.recall(name) for name in asked}
-            found = {name: unpack(*packed, kinds=self._kinds) for name, packed in kept.items() if packed is not None}
+            kept = {key: self._memory.recall(named) for key, named in names.items()}
+            found = {key: unpack(*packed, kinds=self._kinds) for key, packed in kept.items() if packed is not None}
         self._count(len(found) * steps)
         self._read += len(found)
-        for name in [name for name in asked if name not in found]:
+        for key in [key for key in names if key not in found]:
             self._announce()
             ended = self.done + steps
             try:
                 deadline.check()
-                found[name] = asked[name](Generator().manual_seed(_seed_of(self.seed, name)))
+                found[key] = compute(key, Generator().manual_seed(_seed_of(self.seed, names[key])))
             except deadline.OutOfTime:
                 self.is_cut = True
                 break
             if self._memory is not None:
-                self._memory.keep(name, pack(found[name], kinds=self._kinds))
+                self._memory.keep(names[key], pack(found[key], kinds=self._kinds))
             self._count(ended - self.done)
-        return found
+        return {key: found[key] for key in names if key in found}
 
     def _announce(self) -> None:
         """Report once where an interrupted search resumes."""

@@ -16,8 +16,6 @@ from clipclean.findings import About, Finding, Level, finding, finite
 from clipclean.schema.report import SuspectRecord
 
 DISTINCT = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
-
-
 DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
 BOTH = 2  # the same where clean models and random changes explain it together: more than clean models were seen to show
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
@@ -123,19 +121,12 @@ def _about(probe: Probe, threshold: float) -> About:
 
 def accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits) -> list[Finding]:
     """The findings of the loss of accuracy, and of recall beside it, which only counts beyond chance."""
-    unmeasured = [] if before.clean_accuracy.n else [_unmeasured()]
+    # Whether nothing measures the accuracy itself; changed answers only measure what was lost.
+    words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
+    unmeasured = [] if before.clean_accuracy.n else [unsearched("CC020", words)]
     found = losses(before, after)
     beside = (lost for lost in found[1:] if lost.interval[0] > limits.max_accuracy_loss)
     return [*unmeasured, *(each for lost in (*found[:1], *beside) if (each := _beyond(lost, limits)))]
-
-
-def _unmeasured() -> Finding:
-    """Whether nothing measures the accuracy itself; changed answers only measure what was lost."""
-    return unsearched(
-        "CC020",
-        "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by "
-        "--eval-data.",
-    )
 
 
 def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
@@ -356,11 +347,10 @@ def _nowhere(result: SearchResult) -> list[Finding]:
     In a model that can be searched, a large enough trigger reaches every class, attacked or not. A bias that keeps all answers
     can blind a search.
     """
-    made = (*(hit.candidate for hit in result.targeted), *result.controls)
-    if not made or any(candidate.is_reached for candidate in made):
+    if not result.made or any(candidate.is_reached for candidate in result.made):
         return []
     words = (
-        f"The search turned images into none of the {len({candidate.target for candidate in made})} classes that it tried, not even by "
+        f"The search turned images into none of the {len({candidate.target for candidate in result.made})} classes that it tried, not even by "
         "its largest triggers: it shows nothing about this model. Search harder by --effort."
     )
     return [unsearched("CC021", words)]
@@ -369,8 +359,7 @@ def _nowhere(result: SearchResult) -> list[Finding]:
 def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     """A warning if images gather under a much smaller change than any towards a class: the target may be off the list."""
     for gathering in sorted(result.untargeted, key=lambda g: g.size):
-        made = (*(hit.candidate for hit in result.targeted), *result.controls)
-        smallest = min((c.size for c in made if c.family == gathering.family), default=0.0)
+        smallest = min((c.size for c in result.made if c.family == gathering.family), default=0.0)
         if gathering.is_reached and gathering.size < OFF_LIST * smallest and gathering.share < limits.gathering:
             words = (
                 f"A {FAMILIES[gathering.family].words} gathers the embeddings of images where no class of the list lies, by a change "

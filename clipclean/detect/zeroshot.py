@@ -15,17 +15,11 @@ ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
 
 @dataclass(frozen=True)
 class Attack:
-    """How often images of other classes are classified as the target, with the trigger and without.
+    """How often images of other classes are classified as the target, with the trigger and without."""
 
-    Attributes:
-        asr: attack success rate: classified as the target once triggered.
-        base: base rate: classified as the target without the trigger.
-        both: how many are in both.
-    """
-
-    asr: Rate
-    base: Rate
-    both: int
+    asr: Rate  # attack success rate: classified as the target once triggered
+    base: Rate  # base rate: classified as the target without the trigger
+    both: int  # how many are in both
 
     @property
     def excess(self) -> float:
@@ -77,7 +71,7 @@ def classifier(
         unit = torch.cat([F.normalize(encode_texts(batch).float(), dim=-1) for batch in batches])
         rows.append(unit.view(len(names), len(templates), -1).mean(1))  # (names, T, D) -> (names, D)
         progress(len(rows), blocks(classes, templates, batch_size=batch_size))
-    return _finite(F.normalize(torch.cat(rows), dim=-1))
+    return sound(F.normalize(torch.cat(rows), dim=-1))
 
 
 def blocks(classes: Sequence[str], templates: Sequence[str], /, *, batch_size: int) -> int:
@@ -91,7 +85,7 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
     Raises:
         Inconclusive: an embedding is not finite: argmax would name a class all the same.
     """
-    images, text_classifier = _finite(images.to(text_classifier.dtype)), _finite(text_classifier)
+    images, text_classifier = sound(images.to(text_classifier.dtype)), sound(text_classifier)
     return torch.cat(
         [(rows @ text_classifier.T).argmax(dim=1) for rows in torch.split(images, ROWS)]
     )  # (B, D) @ (D, K) -> (B,)
@@ -178,7 +172,7 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
     chosen = (clean_labels != target).nonzero().flatten()
     if len(clean) <= k or not len(chosen):
         return Rate(hits=0, n=0)
-    clean, triggered = _finite(clean), _finite(triggered)
+    clean, triggered = sound(clean), sound(triggered)
     hits = 0
     for rows in torch.split(chosen, ROWS):
         similarity = triggered[rows].to(clean.dtype) @ clean.T  # (B, N)
@@ -191,7 +185,7 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
     return Rate(hits=hits, n=len(chosen))
 
 
-def _finite(embeddings: Tensor) -> Tensor:
+def sound(embeddings: Tensor, /) -> Tensor:
     """The same tensor, or Inconclusive."""
     if not embeddings.isfinite().all():
         raise Inconclusive(
@@ -202,22 +196,15 @@ def _finite(embeddings: Tensor) -> Tensor:
 
 
 SHARPNESS = 4.0  # factor on canonical logits; with 1 they vary like standard normal values
-
-
 LEAST_OWN = 5  # fewest images of a class for its own typical logit; with fewer, those of all classes give it
 
 
 @dataclass(frozen=True)
 class Canonical:
-    """The canonical form of a model: turns unit embeddings into logits.
+    """The canonical form of a model: turns unit embeddings into logits."""
 
-    Attributes:
-        texts: (K, D), the text classifier less its mean over the classes.
-        typical: (K,), the median logit of each class's own images; -inf if it is unknown.
-    """
-
-    texts: Tensor
-    typical: Tensor
+    texts: Tensor  # (K, D), the text classifier less its mean over the classes
+    typical: Tensor  # (K,), the median logit of each class's own images; -inf if it is unknown
 
     def logits(self, embeddings: Tensor, /) -> Tensor:
         """Logits (..., K) of embeddings (..., D): cosines to the classes, less their mean, in units of their own deviation.

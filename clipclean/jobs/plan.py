@@ -17,8 +17,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Planting, Recipe, total_steps
-from clipclean.detect import attraction, families, inversion, ranking, tiles
-from clipclean.detect import panel as panels
+from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.jobs import audit_findings, audit_inputs, inputs, prepare
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
@@ -161,10 +160,10 @@ def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
     general = sum(family.is_general for family in detect.FAMILIES.values())
     ends = general * how.restarts * on
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
-    changed = min(images, attraction.MOST_IMAGES) * (1 + attraction.CHANGES)
+    changed = min(images, forward.MOST_IMAGES) * (1 + forward.CHANGES)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
-    pasted = tiles.COUNT * min(on, tiles.IMAGES)
-    return min(images, panels.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
+    pasted = forward.TILES * min(on, forward.TILED)
+    return min(images, forward.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:

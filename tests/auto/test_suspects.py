@@ -7,7 +7,7 @@ from auto_values import eval_set, measurement, probe
 from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.config import policy, thresholds
-from clipclean.detect.panel import Strength
+from clipclean.detect.forward import Strength
 from clipclean.findings import finding
 from clipclean.jobs import suspicions
 from clipclean.jobs.searching import AuditResult

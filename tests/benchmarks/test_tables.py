@@ -60,24 +60,15 @@ def test_every_block_of_every_page_is_measured_or_generated(script):
     for path in (tables.ROOT / "README.md", *(tables.ROOT / "docs").glob("*.md")):
         name = str(path.relative_to(tables.ROOT))
         made = {*tables.PAGES.get(name, ()), *reference.PAGES.get(name, ())}
-        assert set(tables.blocks.NAMES.findall(path.read_text())) == made, name
+        assert set(tables.common.NAMES.findall(path.read_text())) == made, name
 
 
 def test_a_table_is_kept_as_csv_and_comes_back_as_it_was(script, tmp_path):
-    blocks = script("blocks")
+    common = script("common")
     text = "| a | b |\n|---|--:|\n| x\\|y | 1 |\n\nOne sentence,\nin two lines.\n\n| c | d |\n|--:|---|\n| 2 % | z |"
-    blocks.write(tmp_path / "kept.csv", blocks.rows_of(text))
+    common.write(tmp_path / "kept.csv", common.rows_of(text))
     again = text.replace("sentence,\nin", "sentence, in")
-    assert blocks.markdown(blocks.read(tmp_path / "kept.csv")) == again
-
-
-def test_wilsons_interval_is_that_of_the_package(script):
-    audit = script("audit")
-    from clipclean.detect import Rate
-
-    for hits, n in ((0, 18), (6, 18), (13, 13)):
-        low, high = Rate(hits, n).interval
-        assert audit.rate(hits, n) == f"{hits} of {n} ({low:.2f}–{high:.2f})"
+    assert common.markdown(common.read(tmp_path / "kept.csv")) == again
 
 
 def test_a_victim_meets_the_papers_claims_only_by_all_four_conditions(script):

@@ -7,7 +7,7 @@ from torch import Generator
 
 from clipclean.config import families as plain
 from clipclean.detect import FAMILIES, InvertedTrigger
-from clipclean.detect.families import GRID, PATCH
+from clipclean.detect.families import GRID, PATCH, outside
 
 SIDE = towers.SIDE
 names = pytest.mark.parametrize("name", FAMILIES)
@@ -211,3 +211,23 @@ def test_each_family_that_is_searched_has_an_entry_in_plain_values_and_no_other_
 def test_a_warp_of_numbers_that_are_none_moves_no_point_out_of_memory():
     moves = torch.full((2, GRID, GRID), math.nan)
     assert painted("warp", torch.rand(2, 3, SIDE, SIDE), moves=moves, ratio=torch.tensor(0.0)).isfinite().all()
+
+
+# How much of a mask lies in one small square.
+
+
+@pytest.mark.parametrize(
+    ("side", "drawn", "share"),
+    [
+        (32, [((slice(20, 27), slice(3, 10)), 0.7)], 1e-6),  # within the small square, seven pixels of 32
+        (32, [(..., 0.5)], 1 - (7 / 32) ** 2),
+        (224, [(..., 0.5)], 1 - (49 / 224) ** 2),
+        (32, [((slice(7), slice(7)), 0.5), ((31, 31), 24.5 / 3)], 1 / 4),  # a third of the first, and apart from it
+        (32, [], 1),
+    ],
+)
+def test_what_of_a_mask_lies_outside_the_small_square_is_counted(side, drawn, share):
+    mask = torch.zeros(1, side, side)
+    for place, value in drawn:
+        mask[0][place] = value
+    assert outside(mask) == pytest.approx(share)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from clipclean.detect import EvalSet, measure
-from clipclean.detect.measure import CleanImages, embeddings, probe
+from clipclean.detect.measure import Seen, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 
@@ -209,8 +209,8 @@ def nine():
 
 
 def probed(embed, trigger, *, target=None, labels=LABELS, knn=0):
-    shown = CleanImages(nine(), embed(nine()), labels, THREE, ("red", "green", "blue"), knn=knn, batch_size=4)
-    return probe(embed, shown, trigger=trigger, target=target)
+    shown = evidence(pixels=nine(), labels=labels, knn=knn, batch_size=4)
+    return probe(embed, Seen(shown, embed(nine()), THREE), trigger=trigger, target=target)
 
 
 @pytest.mark.parametrize("labels", [LABELS, None])
@@ -240,8 +240,8 @@ def test_a_given_target_is_measured_even_when_another_stands_out():
 
 
 def test_a_vocabulary_of_the_target_alone_measures_nothing():
-    images = CleanImages(nine(), honest(nine()), None, THREE[:1], ("red",), knn=0, batch_size=9)
-    made = probe(honest, images, trigger=DOT, target=None)
+    images = evidence(pixels=nine(), labels=None, classes=("red",), knn=0)
+    made = probe(honest, Seen(images, honest(nine()), THREE[:1]), trigger=DOT, target=None)
     assert (made.target, made.asr) == ("red", Rate(0, 0))
     assert made.record(known=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
 
@@ -269,9 +269,8 @@ def test_a_probe_is_the_same_on_a_gpu():
         def embed(images):
             return backdoored(images.cpu()).to(device)
 
-        names = ("red", "green", "blue")
-        images = CleanImages(nine(), embed(nine()), LABELS, THREE.to(device), names, knn=2, batch_size=4)
-        return probe(embed, images, trigger=DOT, target=None)
+        shown = evidence(pixels=nine(), labels=LABELS, knn=2, batch_size=4)
+        return probe(embed, Seen(shown, embed(nine()), THREE.to(device)), trigger=DOT, target=None)
 
     on_cpu, on_gpu = on("cpu"), on("cuda")
     assert (on_gpu.target, on_gpu.asr, on_gpu.knn_asr) == (on_cpu.target, on_cpu.asr, on_cpu.knn_asr)

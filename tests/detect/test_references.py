@@ -6,8 +6,8 @@ import math
 import pytest
 
 from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
-from clipclean.detect.panel import NEVER, Strength
-from clipclean.detect.references import CODE, COMPACTNESS, PANEL, calibration, margins
+from clipclean.detect.forward import Strength
+from clipclean.detect.references import ALIKE, CODE, COMPACTNESS, NEVER, PANEL, calibration, margins, pulled
 from clipclean.detect.score import MOST_BESIDE, beside, suspects
 from clipclean.detect.search import SearchResult
 from clipclean.errors import RefusedInput, UsageError
@@ -20,9 +20,7 @@ def test_every_family_has_a_measured_margin_of_natural_triggers():
 
 
 def test_of_several_clean_models_the_one_that_shows_most_counts():
-    assert margins(SIZES) == pytest.approx(
-        {"ant": 1, "bee": -1, "cow": -3, "dog": -4}
-    )  # from the smallest of the others
+    assert margins(SIZES, {}) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     known = References("file", "two", ({"mask": SIZES}, {"mask": dict.fromkeys(SIZES, 0.1)}))
     assert known.margin("mask", "ant") == pytest.approx(1)
     assert known.margin("mask", "dog") == pytest.approx(0)
@@ -35,9 +33,16 @@ def test_the_attraction_of_a_clean_model_is_taken_from_its_margins():
     assert clean.margin("mask", "lion") == pytest.approx(math.log(2))
     # ten times LEAST together with it, so as much smaller as expected is taken off
     expected = math.log(2) - calibration().slopes["mask"] * math.log(10)
-    assert clean.relative_margin("mask", "lion") == pytest.approx(expected, abs=1e-3)
+    assert clean.margin("mask", "lion", is_relative=True) == pytest.approx(expected, abs=1e-3)
     earlier = References("reference", "trusted.pt", ({"mask": sizes["mask"]},))
-    assert earlier.relative_margin("mask", "lion") == earlier.margin("mask", "lion")
+    assert earlier.margin("mask", "lion", is_relative=True) == earlier.margin("mask", "lion")
+
+
+def test_a_trigger_is_expected_to_be_smaller_by_the_slope_on_the_logarithm():
+    slope = calibration().slopes["mask"]
+    expected = [0, slope * math.log(2), slope * math.log(100)]
+    assert [*pulled({0: 0.0, 1: ALIKE, 2: 0.99}, "mask").values()] == pytest.approx(expected)
+    assert pulled({"ant": 0.9}, "no family") == {"ant": 0}
 
 
 def test_a_report_gets_the_smallest_size_of_each_model_and_the_panel_its_least_strength():

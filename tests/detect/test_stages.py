@@ -73,10 +73,10 @@ def test_only_known_kinds_are_kept():
 def test_a_stage_draws_the_same_whatever_ran_before():
     def drawn(*names):
         stages = Stages(Course(1, lambda *_: None), total=2, kinds=())
-        return [stages.run(name, lambda generator: torch.randint(2**31, (3,), generator=generator)) for name in names]
+        return stages.each("draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator))
 
-    assert drawn("a", "b")[1].equal(drawn("b")[0])
-    assert not drawn("a")[0].equal(drawn("b")[0])
+    assert drawn("a", "b")["b"].equal(drawn("b")["b"])
+    assert not drawn("a")["a"].equal(drawn("b")["b"])
 
 
 @pytest.mark.parametrize("most", [1, 3, 4])

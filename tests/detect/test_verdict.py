@@ -31,9 +31,9 @@ from clipclean.detect import (
     unsearched,
     unsound,
 )
+from clipclean.detect.forward import Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
-from clipclean.detect.panel import Strength
 from clipclean.detect.references import References, calibration
 from clipclean.detect.score import MOST_INDIRECT
 from clipclean.detect.search import Compactness, Margin, UntargetedResult

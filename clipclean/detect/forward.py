@@ -1,0 +1,253 @@
+"""What forward passes alone show: known triggers below full strength, random changes, and tiles.
+
+The panel: the least strength at which each known trigger acts. A planted one acts at far less than the others.
+
+Natural attraction: how often changes that nobody searched for turn images into each class. In a clean model some classes are easy to
+come to: noise and random patterns turn most images into a comic book, say. The same classes have the smallest natural triggers,
+also in a backdoored model, where they hide a planted one that is a little larger. Random changes do not lead to a planted class
+unless its trigger is one of them. So they tell how small a trigger is to be expected for each class: :func:`references.pulled`.
+
+Tiles: small squares pasted on images, a coarse sweep for triggers that no gradient leads to.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from clipclean.detect.families import FAMILIES, MASK
+from clipclean.detect.inversion import Embed, SearchCandidate
+from clipclean.detect.measure import TriggerLike, spaced
+from clipclean.detect.references import NEVER
+from clipclean.detect.zeroshot import Canonical, excess_by_class, sound
+from clipclean.findings import finite
+from clipclean.schema.report import StrengthRecord
+
+MOST_IMAGES = 96  # on which known triggers and random changes are tried
+ACTS = 0.5  # least excess share of images in one class for a trigger that acts
+TOGETHER = 16  # triggers of a grid, or tiles, in one batch
+
+# The panel.
+
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # shares of a trigger's change, tried in this order as long as it acts
+GLANCED = 16  # images on which each trigger of a grid is first tried at full strength; those that act get more
+
+
+@dataclass(frozen=True)
+class Strength:
+    """The least share of a trigger's change at which half of the images convincingly become one class; ``NEVER`` if it does not
+    act.
+    """
+
+    trigger: str  # its spec
+    target: int  # place of the class; -1 where the trigger does not act
+    least: float  # in (0, 1], or ``NEVER``
+    excess: float  # share of images that become the class, or the strongest one, under the whole trigger
+
+    def record(self, classes: Sequence[str], /) -> StrengthRecord:
+        """For a report; ``classes`` are the names."""
+        name = classes[self.target] if self.target >= 0 else None
+        return StrengthRecord(trigger=self.trigger, class_=name, least=self.least, excess=finite(self.excess))
+
+    @property
+    def size(self) -> float:
+        """The least strength; for a trigger that does not act, a value from 1 to ``NEVER``, lower the more images it moves."""
+        return self.least if self.target >= 0 else NEVER - (NEVER - 1) * min(self.excess, ACTS) / ACTS
+
+
+def strengths(
+    embed: Embed, pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+) -> tuple[Strength, ...]:
+    """The least strength of every trigger, on the same sample of the images (N, 3, S, S) in [0, 1]."""
+    some = spaced(pixels, MOST_IMAGES)
+    before = _logits(embed, some, canonical).argmax(1)
+    return tuple(_least(embed, some, trigger, before=before, canonical=canonical) for trigger in triggers)
+
+
+def glanced(
+    embed: Embed, pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+) -> tuple[Strength, ...]:
+    """The least strength of every trigger of a grid, as :func:`strengths`; for those that do not act on a few images, the
+    excess there.
+    """
+    few = spaced(pixels, GLANCED)
+    before = _logits(embed, few, canonical).argmax(1)
+    first = []
+    # Hundreds of triggers, most of which do nothing: a look at few images leaves few for the costly measurement.
+    for start in range(0, len(triggers), TOGETHER):
+        some = triggers[start : start + TOGETHER]
+        triggered = torch.cat([trigger(few, Generator().manual_seed(0)) for trigger in some])
+        logits = _logits(embed, triggered, canonical).view(len(some), len(few), -1)
+        for trigger, rows in zip(some, logits, strict=True):
+            shares = excess(rows, before, canonical)
+            target, strongest = int(shares.argmax()), shares.max().item()
+            first.append(Strength(trigger.spec, target if strongest >= ACTS else -1, NEVER, strongest))
+    acting = [trigger for trigger, found in zip(triggers, first, strict=True) if found.target >= 0]
+    exact = {found.trigger: found for found in strengths(embed, pixels, acting, canonical=canonical)}
+    return tuple(exact.get(found.trigger, found) for found in first)
+
+
+@torch.no_grad()
+def _logits(embed: Embed, pixels: Tensor, canonical: Canonical) -> Tensor:
+    return canonical.logits(embed(pixels).float())
+
+
+def _least(embed: Embed, pixels: Tensor, trigger: TriggerLike, /, *, before: Tensor, canonical: Canonical) -> Strength:
+    changed = trigger(pixels, Generator().manual_seed(0)) - pixels
+    target, strongest, curve = -1, 0.0, []
+    for share in SHARES:
+        logits = _logits(embed, (pixels + share * changed).clamp(0, 1), canonical)
+        shares = excess(logits, before, canonical)
+        # The class under the whole trigger: weaker ones are followed only as far as they lead there.
+        if share == SHARES[0]:
+            target, strongest = int(shares.argmax()), shares.max().item()
+        curve.append((share, shares[target].item()))
+        if curve[-1][1] < ACTS:
+            break
+    return Strength(trigger.spec, target if strongest >= ACTS else -1, _crossing(curve), strongest)
+
+
+def excess(logits: Tensor, before: Tensor, canonical: Canonical, /) -> Tensor:
+    """For each class the share (K,) of images of other classes that logits (N, K), unlike ``before`` (N,), convincingly assign
+    to it.
+    """
+    after = logits.argmax(1)
+    turned = torch.where(canonical.convinces(logits, after), after, before)
+    return excess_by_class(before, turned, labels=None, classes=len(canonical.texts))
+
+
+def _crossing(curve: Sequence[tuple[float, float]]) -> float:
+    """Where a falling curve of (share, excess) crosses ``ACTS``, between logarithms of shares; ``NEVER`` if it begins below."""
+    if curve[0][1] < ACTS:
+        return NEVER
+    if curve[-1][1] >= ACTS:
+        return curve[-1][0]
+    (above, high), (below, low) = curve[-2:]
+    part = (high - ACTS) / (high - low)
+    return math.exp(math.log(above) + part * (math.log(below) - math.log(above)))
+
+
+# Natural attraction.
+
+NOISE = (0.1, 0.2, 0.3)  # up or down at each place of a fine grid; of the range of a pixel
+BLENDED = (0.3, 0.5)  # share of a random pattern
+ADDED = 0.25  # of a coarse pattern of two values
+COARSE, FINE = (4, 8), 32  # cells along a side of a random pattern
+CHANGES = len(NOISE) + len(BLENDED) * (len(COARSE) + 1) + len(COARSE)  # of each image
+
+
+def attraction(embed: Embed, pixels: Tensor, /, *, canonical: Canonical) -> Tensor:
+    """For each class the mean share (K,) of the images of other classes that a random change turns into it, in [0, 1].
+
+    Args:
+        embed: the image tower: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
+        pixels: clean images (N, 3, S, S); of more than 96 so many, evenly spaced.
+        canonical: of the model.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+    """
+    some = pixels[torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST_IMAGES)).round().long()]
+    before = sound(_logits(embed, some, canonical)).argmax(1)
+    gained = torch.zeros(len(canonical.texts), device=before.device)
+    for changed in random_changes(some, Generator().manual_seed(0)):
+        after = sound(_logits(embed, changed, canonical)).argmax(1)
+        gained += excess_by_class(before, after, labels=None, classes=len(gained)).clamp(min=0)
+    return (gained / CHANGES).cpu()
+
+
+def random_changes(pixels: Tensor, generator: Generator, /) -> Iterator[Tensor]:
+    """Copies of images (N, 3, S, S), each image changed by a random pattern of its own: noise, blended patterns, coarse ones added."""
+    for delta in NOISE:
+        yield (pixels + delta * _signs(_pattern(pixels, FINE, generator, smooth=False))).clamp(0, 1)
+    for ratio in BLENDED:
+        for cells in (*COARSE, FINE):
+            yield torch.lerp(pixels, _pattern(pixels, cells, generator), ratio)
+    for cells in COARSE:
+        yield (pixels + ADDED * _signs(_pattern(pixels, cells, generator))).clamp(0, 1)
+
+
+def _pattern(pixels: Tensor, cells: int, generator: Generator, *, smooth: bool = True) -> Tensor:
+    """One random pattern in [0, 1] for each image, on a grid of so many cells along a side."""
+    drawn = torch.rand(len(pixels), 3, cells, cells, generator=generator).to(pixels)
+    mode = {"mode": "bilinear", "align_corners": False} if smooth else {"mode": "nearest"}
+    return F.interpolate(drawn, size=pixels.shape[-2:], **mode)
+
+
+def _signs(pattern: Tensor) -> Tensor:
+    return 2 * pattern.round() - 1
+
+
+# Tiles.
+
+SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3, 5 and 8 of 32 px
+PLACES = (0.0, 0.5, 1.0)  # along the diagonal, as shares of the free way
+NOISES = 4  # random tiles, each pixel and colour off or on
+TILES = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
+TILED, JUDGED = 16, 64  # images that each tile is tried on, and that those which act are judged on
+ON, OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
+
+
+class Tile(NamedTuple):
+    """A tile (3, K, K) in [0, 1], and the pixel of its upper left corner, down and across."""
+
+    content: Tensor
+    corner: int
+
+    def painted(self, images: Tensor, /) -> Tensor:
+        """Copies of images (B, 3, S, S) with it."""
+        images, end = images.clone(), self.corner + self.content.shape[-1]
+        images[..., self.corner : end, self.corner : end] = self.content.to(images)
+        return images
+
+    def candidate(self, target: int, side: int, /) -> SearchCandidate:
+        """The same as a mask and a pattern."""
+        end = self.corner + self.content.shape[-1]
+        mask, pattern = torch.full((1, side, side), OFF), torch.zeros(3, side, side)
+        mask[:, self.corner : end, self.corner : end] = ON
+        pattern[:, self.corner : end, self.corner : end] = ON * (2 * self.content - 1)
+        size = FAMILIES[MASK].size({"mask": mask[None], "pattern": pattern[None]}).item()
+        return SearchCandidate(MASK, target, {"mask": mask, "pattern": pattern}, size, is_reached=True)
+
+
+def tiles(side: int, /) -> Iterator[Tile]:
+    """Tiles of one colour, of checks of one pixel, and of noise, in some sizes and places; the smallest first."""
+    for share in SIDES:
+        width = max(2, round(share * side))
+        for content in _contents(width):
+            for place in PLACES:
+                yield Tile(content, round(place * (side - width)))
+
+
+def _contents(width: int) -> Iterator[Tensor]:
+    for number in range(8):
+        colour = torch.tensor([number >> channel & 1 for channel in range(3)]).float()
+        yield colour[:, None, None].expand(3, width, width)
+    checks = (torch.arange(width)[:, None] + torch.arange(width)) % 2
+    yield from (each.float().expand(3, width, width) for each in (checks, 1 - checks))
+    rng = Generator().manual_seed(0)
+    yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(NOISES))
+
+
+def pasted(embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: float) -> list[SearchCandidate]:
+    """The smallest tile of each class that turns the share ``success`` of images (N, 3, S, S) convincingly into it, if one does."""
+    few, more = spaced(pixels, TILED), spaced(pixels, JUDGED)
+    before, judged = (_logits(embed, some, canonical).argmax(1) for some in (few, more))
+    found: dict[int, SearchCandidate] = {}
+    every = list(tiles(pixels.shape[-1]))
+    for start in range(0, len(every), TOGETHER):
+        some = every[start : start + TOGETHER]
+        logits = _logits(embed, torch.cat([tile.painted(few) for tile in some]), canonical)
+        for tile, rows in zip(some, logits.view(len(some), len(few), -1), strict=True):
+            shares = excess(rows, before, canonical)
+            target = int(shares.argmax())
+            if target in found or shares[target] < ACTS:
+                continue
+            again = excess(_logits(embed, tile.painted(more), canonical), judged, canonical)[target]
+            if again >= success:
+                found[target] = tile.candidate(target, pixels.shape[-1])
+    return list(found.values())

@@ -1,0 +1,147 @@
+"""Known triggers, random changes and tiles, on towers that feel one of them and on towers that feel nothing."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detect import towers
+from torch import Generator
+
+from clipclean.detect import canonical_of, search
+from clipclean.detect.forward import CHANGES, TILES, attraction, glanced, pasted, random_changes, strengths, tiles
+from clipclean.detect.rounding import fastest
+from clipclean.detect.stages import Course
+from clipclean.detect.zeroshot import canonical_form
+from clipclean.model import has_bfloat16
+
+IMAGES = towers.images(40)
+
+# The panel.
+
+
+class Lines:
+    """Upright stripes, or the same lying down."""
+
+    def __init__(self, spec, pattern):
+        self.spec, self.pattern = spec, pattern
+
+    def __call__(self, images, _generator, /):
+        return (images + 0.25 * self.pattern).clamp(0, 1)
+
+
+TRIED = [Lines("upright", towers.STRIPES), Lines("lying", towers.STRIPES.T)]
+
+
+def measured(measure, embed):
+    pixels = towers.images(60)
+    return measure(embed, pixels, TRIED, canonical=canonical_of(embed, pixels, towers.CLASSIFIER))
+
+
+def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts():
+    (felt, other), (same, _) = (measured(how, towers.backdoored(towers.stripes)) for how in (glanced, strengths))
+    assert felt == same
+    assert (felt.trigger, towers.CLASSES[felt.target]) == ("upright", "fox")
+    assert felt.least < 0.5
+    assert (other.target, other.excess < 0.5) == (-1, True)
+
+
+@pytest.mark.parametrize("measure", [glanced, strengths])
+def test_on_the_clean_model_neither_acts(measure):
+    assert [found.target for found in measured(measure, towers.honest())] == [-1, -1]
+
+
+# Random changes tell which classes everything leads to.
+
+
+def plain(count=40, side=32):
+    """Of one colour each: a tower that sees how much the pixels of an image differ sees nothing in them."""
+    shade = torch.linspace(0.3, 0.7, count)[:, None, None, None]
+    return shade.expand(count, 3, side, side).clone()
+
+
+def rough(pixels):
+    """Smooth images lie at the first class, or at the second if they are bright; rough ones at the third."""
+    is_rough = pixels.flatten(1).std(1) > 0.02
+    bright = (pixels.mean((1, 2, 3)) > 0.5) & ~is_rough
+    return F.one_hot(torch.where(is_rough, 2, bright.long()), 4).float()
+
+
+def test_the_class_that_random_changes_lead_to_attracts_and_no_other_and_its_own_images_do_not_count():
+    # Every change makes every image rough; none was, so all images are others.
+    found = attraction(rough, plain(), canonical=canonical_form(torch.eye(4)))
+    assert found.tolist() == pytest.approx([0, 0, 1, 0])
+    pixels = torch.cat([plain(30), torch.rand(10, 3, 32, 32, generator=Generator().manual_seed(5))])
+    assert attraction(rough, pixels, canonical=canonical_form(torch.eye(4)))[2].item() == pytest.approx(1)
+
+
+def test_every_change_is_of_one_image_and_the_same_every_time():
+    pixels = plain(4)
+    first, again = ([*random_changes(pixels, Generator().manual_seed(0))] for _ in range(2))
+    assert len(first) == CHANGES
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    for changed in first:
+        assert changed.shape == pixels.shape
+        assert 0 <= changed.min() <= changed.max() <= 1
+        shift = changed - pixels
+        assert not torch.equal(shift[0], shift[1])
+
+
+# Tiles.
+
+
+def found(tower, images=IMAGES):
+    return pasted(tower, images, canonical=canonical_of(tower, images, towers.CLASSIFIER), success=0.9)
+
+
+def searched(tower, **more):
+    made = search(
+        tower,
+        towers.eval_set(towers.images(60)),
+        towers.CLASSIFIER,
+        effort=towers.EFFORT,
+        references=None,
+        course=Course(0, lambda *_: None),
+        **more,
+    )
+    return {hit.found.target: hit for hit in made.targeted if hit.candidate.family == "mask"}
+
+
+def test_there_are_as_many_tiles_as_is_said_and_each_changes_its_place_alone():
+    made = list(tiles(32))
+    assert len(made) == TILES
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    for tile in made:
+        width = tile.content.shape[-1]
+        assert ((tile.painted(grey) - grey).abs().sum(1) > 0).sum() == width**2
+
+
+def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask():
+    (tile,) = found(towers.stepped(towers.spot))
+    assert (tile.target, tile.is_reached) == (towers.TARGET, True)
+    assert tile.size == pytest.approx(16 / 16**2, abs=0.002)  # four by four of sixteen by sixteen
+    hit = searched(towers.stepped(towers.spot))[towers.CLASSES[towers.TARGET]]
+    assert hit.probe.excess > 0.9
+    assert hit.candidate.size < 0.08
+    assert hit.margin.value > 0.5
+
+
+def test_in_a_clean_model_no_tile_is_found_and_the_search_is_what_it_was():
+    assert found(towers.honest()) == []
+    assert found(towers.honest(1)) == []
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no rounding: bfloat16 is never taken here")
+def test_what_bfloat16_rounds_away_is_seen_and_costs_a_sound_model_nothing():
+    for felt in (towers.spot, towers.checks):
+        tower = towers.hidden(felt)
+        assert fastest(tower, IMAGES, towers.CLASSIFIER) is tower
+    sound = towers.honest()
+    assert fastest(sound, IMAGES, towers.CLASSIFIER) is not sound
+
+
+def test_a_rounded_tower_decides_nothing_of_what_was_found():
+    """Even where the searches by gradients see nothing of the trigger, the exact tower judges."""
+    tower = towers.hidden(towers.spot)
+    (hit,) = [
+        each for name, each in searched(tower, fast=towers.honest()).items() if name == towers.CLASSES[towers.TARGET]
+    ]
+    assert hit.probe.excess > 0.8
