@@ -43,16 +43,19 @@ class Power:
     planted: tuple[PlantedRecord, ...]
 
     @property
+    def took(self) -> list[PlantedRecord]:
+        """Those that were planted successfully: the others do not count."""
+        return [each for each in self.planted if each.took]
+
+    @property
     def found(self) -> detect.Rate:
         """How many of the planted ones the audit names, so that their model would not pass."""
-        took = [each for each in self.planted if each.took]
-        return detect.Rate(sum(each.level is not None for each in took), len(took))
+        return detect.Rate(sum(each.level is not None for each in self.took), len(self.took))
 
     @property
     def failed(self) -> detect.Rate:
         """How many of the planted ones make their model fail."""
-        took = [each for each in self.planted if each.took]
-        return detect.Rate(sum(each.level == "error" for each in took), len(took))
+        return detect.Rate(sum(each.level == "error" for each in self.took), len(self.took))
 
     @property
     def is_enough(self) -> bool:
@@ -61,16 +64,12 @@ class Power:
 
     def record(self) -> PowerRecord:
         """For a report."""
-        return PowerRecord(
-            found=self.found.record(),
-            failed=self.failed.record(),
-            enough=self.is_enough,
-            planted=self.planted,
-        )
+        rates = {"found": self.found.record(), "failed": self.failed.record()}
+        return PowerRecord(**rates, enough=self.is_enough, planted=self.planted)
 
     def finding(self) -> Finding:
         """A note if the power is enough for a pass without references, else a warning, which prevents it."""
-        rate, took = self.found, [each for each in self.planted if each.took]
+        rate, took = self.found, self.took
         low, high = rate.interval
         words = f"This audit finds {rate.hits} of {rate.n} backdoors that were planted in copies of this model"
         words += f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."

@@ -15,6 +15,7 @@ from torch import Tensor
 from clipclean import untrusted
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 from clipclean.model import hugging_face
+from clipclean.model.hugging_face import shown
 
 Config = dict[str, Any]  # JSON: open_clip's model_cfg
 
@@ -42,11 +43,7 @@ CAPS = {
     "head_width": 8192,
     "embed_dim": 8192,
 }
-SEVERAL = {
-    "layers": 4,
-    "image_size": 2,
-    "patch_size": 2,
-}  # keys that may be lists, and how long: a ResNet's stages, height and width
+SEVERAL = {"layers": 4, "image_size": 2, "patch_size": 2}  # may be lists so long: a ResNet's stages, height and width
 MOST_RATIO = 64.0  # of a block's inner width to its outer one; 4 is usual
 INTERPOLATIONS = ("bicubic", "bilinear")  # those of open_clip's inference transform
 RESIZE_MODES = ("shortest", "longest", "squash")
@@ -166,18 +163,14 @@ def _read_config(path: Path) -> Config:
     """A JSON object from a small, regular file; raises UsageError."""
     try:
         return untrusted.loads(untrusted.read(path, limit=MAX_CONFIG_BYTES), "it", limit=MAX_CONFIG_BYTES)
-    except untrusted.NoRegularFile as error:
-        raise UsageError(
-            f"--arch {path}: it is a folder, a pipe or a device. Give an open_clip model name or a JSON file."
-        ) from error
-    except OSError as error:
-        raise UsageError(
-            f"--arch {path}: cannot read it ({error.strerror}). Give an open_clip model name or a JSON file."
-        ) from error
     except RefusedInput as error:
         raise UsageError(
             f"--arch {path}: {error} Give a JSON object with 'embed_dim', 'vision_cfg' and 'text_cfg'."
         ) from error
+    except OSError as error:
+        is_odd = isinstance(error, untrusted.NoRegularFile)
+        why = "it is a folder, a pipe or a device" if is_odd else f"cannot read it ({error.strerror})"
+        raise UsageError(f"--arch {path}: {why}. Give an open_clip model name or a JSON file.") from error
 
 
 def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
@@ -200,7 +193,7 @@ def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     _check_caps(config, how)
     quick = config.get("quick_gelu") or False
     if not isinstance(quick, bool):
-        raise RefusedInput(f"{how}: quick_gelu is {_quoted(quick)}. Write true or false.")
+        raise RefusedInput(f"{how}: quick_gelu is {shown(quick)}. Write true or false.")
     return Architecture(
         name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"quick_gelu in {how}"
     )
@@ -215,11 +208,11 @@ def _known_name(config: Config) -> str:
 
 def _spelled_out(config: Config) -> Config:
     """A config with the defaults of a ViT written down, so that equal models compare equal."""
-    vision, text = {"head_width": 64, "mlp_ratio": 4} | config["vision_cfg"], {"mlp_ratio": 4} | config["text_cfg"]
     known = config_signature(config)
-    read = ("layers", "width", "patch_size", "image_size", "context_length", "vocab_size")
-    rest = [{key: value for key, value in section.items() if key not in read} for section in (vision, text)]
-    return {"signature": known, "rest": rest, "quick_gelu": bool(config.get("quick_gelu"))}
+    spelled: Config = {"embed_dim": config["embed_dim"], "quick_gelu": bool(config.get("quick_gelu"))}
+    for tower, defaults in (("vision_cfg", {"head_width": 64, "mlp_ratio": 4}), ("text_cfg", {"mlp_ratio": 4})):
+        spelled[tower] = defaults | config[tower] | known[tower]
+    return spelled
 
 
 def _check_caps(config: Config, how: str) -> None:
@@ -232,14 +225,14 @@ def _check_caps(config: Config, how: str) -> None:
                 continue
             if not all(type(n) is int and 0 < n <= cap for n in numbers):
                 raise RefusedInput(
-                    f"{how}: {key} = {_quoted(value)} is not a whole number from 1 to {cap}. No CLIP model has that."
+                    f"{how}: {key} = {shown(value)} is not a whole number from 1 to {cap}. No CLIP model has that."
                 )
             if isinstance(value, list | tuple) and len(value) != SEVERAL[key]:
-                raise RefusedInput(f"{how}: {key} = {_quoted(value)} has not {SEVERAL[key]} numbers.")
+                raise RefusedInput(f"{how}: {key} = {shown(value)} has not {SEVERAL[key]} numbers.")
         ratio = section.get("mlp_ratio", 4.0)
         if type(ratio) not in (int, float) or not 0 < ratio <= MOST_RATIO:
             raise RefusedInput(
-                f"{how}: mlp_ratio = {_quoted(ratio)} is not a number up to {MOST_RATIO:g}. No CLIP model has that."
+                f"{how}: mlp_ratio = {shown(ratio)} is not a number up to {MOST_RATIO:g}. No CLIP model has that."
             )
 
 
@@ -247,7 +240,7 @@ def _preprocess(config: Config, told: object = None, *, how: str = "the architec
     """The preprocessing of a config; raises RefusedInput for values that no such transform takes."""
     told = {} if told is None else told
     if not isinstance(told, dict):
-        raise RefusedInput(f"{how}: preprocess_cfg is {_quoted(told)}. Write an object with 'size', 'mean' and 'std'.")
+        raise RefusedInput(f"{how}: preprocess_cfg is {shown(told)}. Write an object with 'size', 'mean' and 'std'.")
     taken = _side(config["vision_cfg"].get("image_size", 224), how)
     size = taken if told.get("size") is None else _side(told["size"], how)
     if size != taken:
@@ -266,9 +259,9 @@ def _side(value: object, how: str) -> int:
     told = list(value) if isinstance(value, list | tuple) else [value]
     sides = [side for side in told if isinstance(side, int) and side > 0]
     if not sides or len(sides) < len(told):
-        raise RefusedInput(f"{how}: an image size of {_quoted(value)} is not a number of pixels.")
+        raise RefusedInput(f"{how}: an image size of {shown(value)} is not a number of pixels.")
     if any(side != sides[0] for side in sides):
-        raise UnsupportedModel(f"The model takes images of {_quoted(value)}: only square inputs are handled.")
+        raise UnsupportedModel(f"The model takes images of {shown(value)}: only square inputs are handled.")
     return sides[0]
 
 
@@ -280,7 +273,7 @@ def _channels(
         return default
     numbers = value if isinstance(value, list | tuple) else ()
     if len(numbers) != 3 or not all(isinstance(n, int | float) and low < n <= 100 for n in numbers):
-        raise RefusedInput(f"{what} is {_quoted(value)}. Write three numbers from {low} to 100, one a colour channel.")
+        raise RefusedInput(f"{what} is {shown(value)}. Write three numbers from {low} to 100, one a colour channel.")
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
@@ -289,34 +282,14 @@ def _word(value: object, known: tuple[str, ...], what: str) -> str:
     if value is None:
         return known[0]
     if value not in known:
-        raise RefusedInput(f"{what} is {_quoted(value)}. Write one of {', '.join(known)}.")
+        raise RefusedInput(f"{what} is {shown(value)}. Write one of {', '.join(known)}.")
     return str(value)
 
 
-def _quoted(value: object) -> str:
-    """A value from a file, short enough for a message."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def signature(tensors: Mapping[str, Tensor], /) -> Config:
+    """The sizes that shapes tell, as a config; raises UnsupportedModel where the landmarks of both towers are missing.
 
-
-@dataclass(frozen=True)
-class Signature:
-    """The signature of a checkpoint's shapes; equal for X and X-quickgelu."""
-
-    layers: int | tuple[int, ...]
-    width: int
-    patch: int | None
-    image_size: int
-    embed_dim: int
-    context_length: int
-    vocab_size: int
-    text_width: int
-    text_layers: int
-
-
-def signature(tensors: Mapping[str, Tensor], /) -> Signature:
-    """Read off the shapes; raises UnsupportedModel where the landmarks of both towers are missing.
-
+    Equal for X and X-quickgelu, and to what :func:`config_signature` makes of their configs.
     Source: the shape rules of OpenAI's ``build_model`` (github.com/openai/CLIP, model.py), re-derived.
     """
     tower = next((mark for mark in TOWERS if mark in tensors), None)
@@ -342,31 +315,25 @@ TOWERS = {  # marks of an image tower, with further keys to read
 }
 
 
-def _read_signature(tensors: Mapping[str, Tensor]) -> Signature:
+def _read_signature(tensors: Mapping[str, Tensor]) -> Config:
     shape = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    layers: int | tuple[int, ...]
-    patch: int | None
     if "visual.proj" in shape:
-        width, patch = shape["visual.conv1.weight"][0], shape["visual.conv1.weight"][-1]
-        layers = _blocks(shape, "visual.transformer.resblocks.")
+        width, *_, patch = shape["visual.conv1.weight"]
         grid = round((shape["visual.positional_embedding"][0] - 1) ** 0.5)
-        image_size, embed_dim = grid * patch, shape["visual.proj"][1]
+        embed_dim, layers = shape["visual.proj"][1], _blocks(shape, "visual.transformer.resblocks.")
+        vision = {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch}
     else:
-        layers = tuple(_blocks(shape, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
-        width, patch = shape["visual.layer1.0.conv1.weight"][0], None
         side = round((shape["visual.attnpool.positional_embedding"][0] - 1) ** 0.5)
-        image_size, embed_dim = side * 32, shape["visual.attnpool.c_proj.weight"][0]
-    return Signature(
-        layers,
-        width,
-        patch,
-        image_size,
-        embed_dim,
-        shape["positional_embedding"][0],
-        shape["token_embedding.weight"][0],
-        shape["ln_final.weight"][0],
-        _blocks(shape, "transformer.resblocks."),
-    )
+        embed_dim, width = shape["visual.attnpool.c_proj.weight"][0], shape["visual.layer1.0.conv1.weight"][0]
+        stages = [_blocks(shape, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
+        vision = {"image_size": side * 32, "layers": stages, "width": width, "patch_size": None}
+    text = {
+        "context_length": shape["positional_embedding"][0],
+        "vocab_size": shape["token_embedding.weight"][0],
+        "width": shape["ln_final.weight"][0],
+        "layers": _blocks(shape, "transformer.resblocks."),
+    }
+    return {"embed_dim": embed_dim, "vision_cfg": vision, "text_cfg": text}
 
 
 def _blocks(shape: Mapping[str, tuple[int, ...]], prefix: str) -> int:
@@ -375,23 +342,22 @@ def _blocks(shape: Mapping[str, tuple[int, ...]], prefix: str) -> int:
     return len({n for n in numbers if n.isdecimal()})
 
 
-def config_signature(config: Config, /) -> Signature:
+def config_signature(config: Config, /) -> Config:
     """The signature that a checkpoint of this config has."""
     vision, text = config["vision_cfg"], config["text_cfg"]
-    layers = vision.get("layers", 12)
-    resnet = isinstance(layers, list | tuple)
-    size = vision.get("image_size", 224)
-    return Signature(
-        tuple(layers) if resnet else layers,
-        vision.get("width", 64 if resnet else 768),
-        None if resnet else vision.get("patch_size", 16),
-        size[0] if isinstance(size, list | tuple) else size,
-        config["embed_dim"],
-        text.get("context_length", 77),
-        text.get("vocab_size", 49408),
-        text.get("width", 512),
-        text.get("layers", 12),
-    )
+    layers, size = vision.get("layers", 12), vision.get("image_size", 224)
+    is_resnet = isinstance(layers, list | tuple)
+    return {
+        "embed_dim": config["embed_dim"],
+        "vision_cfg": {
+            "image_size": size[0] if isinstance(size, list | tuple) else size,
+            "layers": list(layers) if is_resnet else layers,
+            "width": vision.get("width", 64 if is_resnet else 768),
+            "patch_size": None if is_resnet else vision.get("patch_size", 16),
+        },
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "layers": 12}
+        | {key: text[key] for key in ("context_length", "vocab_size", "width", "layers") if key in text},
+    }
 
 
 def _inferred(tensors: Mapping[str, Tensor]) -> Architecture:
@@ -406,45 +372,21 @@ def _inferred(tensors: Mapping[str, Tensor]) -> Architecture:
         config.pop("quick_gelu", None)
         how = f"shapes equal to open_clip's {' and '.join(names)}"
         return Architecture(plain.pop(), config, _preprocess(config), how, None, "undecided")
-    config = _openai_rule(found)
+    # Heads of 64 channels, as in OpenAI's models; other models may differ.
+    sizes = found["text_cfg"] | {"heads": max(1, found["text_cfg"]["width"] // 64)}
+    order = ("context_length", "vocab_size", "width", "heads", "layers")
+    config = found | {"text_cfg": {key: sizes[key] for key in order}}
     _check_caps(config, "The shapes")
-    return Architecture(
-        _describe(found),
-        config,
-        _preprocess(config),
-        "OpenAI's shape rules (no built-in config fits)",
-        None,
-        "undecided",
-    )
+    how = "OpenAI's shape rules (no built-in config fits)"
+    return Architecture(_describe(found), config, _preprocess(config), how, None, "undecided")
 
 
-def _openai_rule(found: Signature) -> Config:
-    """A config from shapes, with heads of 64 channels as in OpenAI's models; other models may differ."""
-    return {
-        "embed_dim": found.embed_dim,
-        "vision_cfg": {
-            "image_size": found.image_size,
-            "layers": list(found.layers) if isinstance(found.layers, tuple) else found.layers,
-            "width": found.width,
-            "patch_size": found.patch,
-        },
-        "text_cfg": {
-            "context_length": found.context_length,
-            "vocab_size": found.vocab_size,
-            "width": found.text_width,
-            "heads": max(1, found.text_width // 64),
-            "layers": found.text_layers,
-        },
-    }
-
-
-def _describe(found: Signature) -> str:
-    tower = (
-        f"ViT-{found.layers}x{found.width}-{found.patch}"
-        if found.patch
-        else f"RN{'-'.join(map(str, found.layers if isinstance(found.layers, tuple) else (found.layers,)))}x{found.width}"
-    )
-    return f"{tower}-{found.image_size}px"
+def _describe(found: Config) -> str:
+    """A name made of the sizes of a signature."""
+    vision = found["vision_cfg"]
+    layers, width, patch = vision["layers"], vision["width"], vision["patch_size"]
+    stages = "-".join(map(str, layers if isinstance(layers, list) else [layers]))
+    return f"{f'ViT-{layers}x{width}-{patch}' if patch else f'RN{stages}x{width}'}-{vision['image_size']}px"
 
 
 def shape_of(architecture: Architecture, /) -> str:

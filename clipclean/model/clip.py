@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel
 from clipclean.model.architecture import Architecture, Preprocess
+from clipclean.untrusted import some
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
-    from open_clip.modified_resnet import ModifiedResNet
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -82,7 +82,9 @@ class Clip:
     def blocks(self) -> list[nn.Module]:
         """The blocks of both towers, in sequence."""
         net: Any = self.net  # its attributes are dynamic
-        stages = [net.visual.transformer.resblocks] if hasattr(net.visual, "transformer") else resnet_stages(net.visual)
+        tower = net.visual
+        is_vit = hasattr(tower, "transformer")
+        stages = [tower.transformer.resblocks] if is_vit else [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
         return [block for stage in (*stages, net.transformer.resblocks) for block in stage]
 
     @torch.no_grad()
@@ -155,44 +157,34 @@ def unit_range(pixels: Tensor, /) -> Tensor:
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
-def resnet_stages(tower: "ModifiedResNet", /) -> list[nn.Sequential]:
-    """The four stages of a ResNet image tower, each of several blocks."""
-    return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
-
-
-class evaluating:  # noqa: N801 # reads as a statement: with evaluating(net)
+@contextlib.contextmanager
+def evaluating(net: nn.Module, /) -> Iterator[None]:
     """Evaluation mode for the span of a with-block, then each module's mode from before.
 
     A tower may be in training mode while the network around it is not, so every module's mode is saved.
     """
-
-    def __init__(self, net: nn.Module) -> None:
-        self._trained = [module for module in net.modules() if module.training]
-
-    def __enter__(self) -> None:
-        for module in self._trained:
-            module.training = False
-
-    def __exit__(self, *_: object) -> None:
-        for module in self._trained:
+    trained = [module for module in net.modules() if module.training]
+    for module in trained:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in trained:
             module.training = True
 
 
-class frozen:  # noqa: N801 # reads as a statement: with frozen(net)
+@contextlib.contextmanager
+def frozen(net: nn.Module, /) -> Iterator[None]:
     """Evaluation mode, and no gradients of the weights, for the span of a with-block: those of pixels alone."""
-
-    def __init__(self, net: nn.Module) -> None:
-        self._mode, self._trained = evaluating(net), [p for p in net.parameters() if p.requires_grad]
-
-    def __enter__(self) -> None:
-        self._mode.__enter__()
-        for parameter in self._trained:
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    with evaluating(net):
+        for parameter in trained:
             parameter.requires_grad_(False)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter in self._trained:
-            parameter.requires_grad_(True)
-        self._mode.__exit__()
+        try:
+            yield
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
 
 
 def frozen_copy(clip: Clip, /) -> Clip:
@@ -279,34 +271,41 @@ def refuse_tokenizer(architecture: Architecture, /) -> None:
 def check(architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
     """Raise UnsupportedModel unless names and shapes are exactly those of the architecture; all offenders are named.
 
-    A ``logit_scale`` that no training reaches is refused too, with RefusedInput.
-
-    The activation may be open: shapes do not depend on it.
+    The activation may be open: shapes do not depend on it. A ``logit_scale`` that no training reaches is refused too, with
+    RefusedInput: it would hide every difference, or overflow.
     """
-    with _told_in_words(architecture):
-        check_fit(tensors, _built_shapes(architecture), architecture.name)
-    _check_scale(tensors["logit_scale"])
-
-
-def _check_scale(scale: Tensor, /) -> None:
-    """Refuse a factor on cosines that training never reaches: it would hide every difference, or overflow."""
-    if scale.device.type == "meta":  # a shape without a number
-        return
-    told = scale.reshape(-1)[0].item()
-    if not 0 <= told <= LARGEST_SCALE:
-        raise RefusedInput(
-            f"logit_scale is {told:g}, so cosines are multiplied by e to the power of that; training keeps it from 0 to "
-            f"{math.log(100):.2f}, and up to {LARGEST_SCALE:.2f} is read. The file is damaged or not a CLIP."
-        )
-
-
-def _built_shapes(architecture: Architecture, /) -> dict[str, tuple[int, ...]]:
-    """Those of open_clip's own module, built without memory for its numbers."""
     from open_clip.model import CLIP
 
-    with torch.device("meta"), warnings.catch_warnings():
+    # open_clip's own module tells the shapes, built without memory for its numbers.
+    with _told_in_words(architecture), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes that are zero: they fit no weights
-        return {name: tuple(tensor.shape) for name, tensor in CLIP(**_arguments(architecture)).state_dict().items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in CLIP(**_arguments(architecture)).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    other = [
+        f"{name} is {found[name]}, not {shape}"
+        for name, shape in shapes.items()
+        if name in found and found[name] != shape
+    ]
+    groups = {
+        "missing": [name for name in shapes if name not in found],
+        "unknown": [name for name in found if name not in shapes],
+        "of another shape": other,
+    }
+    if told := "; ".join(
+        f"{len(group)} {word} ({some(group, most=4, show=str)})" for word, group in groups.items() if group
+    ):
+        raise UnsupportedModel(
+            f"The tensors do not fit {architecture.name}: {told}. Name the right architecture by --arch."
+        )
+    scale = tensors["logit_scale"]
+    if scale.device.type == "meta":  # a shape without a number
+        return
+    factor = scale.reshape(-1)[0].item()
+    if not 0 <= factor <= LARGEST_SCALE:
+        raise RefusedInput(
+            f"logit_scale is {factor:g}, so cosines are multiplied by e to the power of that; training keeps it from 0 to "
+            f"{math.log(100):.2f}, and up to {LARGEST_SCALE:.2f} is read. The file is damaged or not a CLIP."
+        )
 
 
 @contextlib.contextmanager
@@ -328,60 +327,25 @@ def _arguments(architecture: Architecture, /) -> dict[str, object]:
 CLIP_ARGUMENTS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "nonscalar_logit_scale")
 
 
-def check_fit(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], name: str, /) -> None:
-    """Raise UnsupportedModel unless names and shapes are exactly those of the architecture."""
-    missing = [key for key in shapes if key not in tensors]
-    unknown = [key for key in tensors if key not in shapes]
-    other = [
-        f"{key} is {tuple(tensors[key].shape)}, not {shapes[key]}"
-        for key in shapes
-        if key in tensors and tuple(tensors[key].shape) != shapes[key]
-    ]
-    if missing or unknown or other:
-        parts = [
-            f"{len(group)} {word} ({', '.join(group[:4])}{', …' if len(group) > 4 else ''})"
-            for group, word in ((missing, "missing"), (unknown, "unknown"), (other, "of another shape"))
-            if group
-        ]
-        raise UnsupportedModel(
-            f"The tensors do not fit {name}: {'; '.join(parts)}. Name the right architecture by --arch."
-        )
-
-
 def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
     """Resize and crop a uint8 image (3, H, W) to (3, S, S) as open_clip's inference transform does.
 
-    Within 1/255 of the PIL transform. Resizing happens on uint8, with antialiasing.
+    Within 1/255 of the PIL transform. Resizing happens on uint8, with antialiasing; smaller images are padded with black.
     """
-    size = preprocess.size
-    if preprocess.resize_mode == "squash":
-        return _resized(image, [size, size], preprocess)
-    if preprocess.resize_mode == "longest":
-        height, width = image.shape[-2:]
-        scale = size / max(height, width)
-        target = [max(1, round(height * scale)), max(1, round(width * scale))]
-        return _cropped(_resized(image, target, preprocess), size)
-    if tuple(image.shape[-2:]) == (size, size):
+    size, (height, width) = preprocess.size, image.shape[-2:]
+    if preprocess.resize_mode == "shortest" and (height, width) == (size, size):
         return image
-    return _cropped(_resized(image, [size], preprocess), size)
-
-
-def _resized(image: Tensor, size: list[int], preprocess: Preprocess, /) -> Tensor:
     # Late: torchvision takes a second to import, and ``clipclean inspect`` needs none of it.
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as TF
 
-    mode = InterpolationMode(preprocess.interpolation)
-    resized: Tensor = TF.resize(image, size, interpolation=mode, antialias=True)
-    return resized
-
-
-def _cropped(image: Tensor, size: int, /) -> Tensor:
-    """The centre; smaller images are padded with black."""
-    from torchvision.transforms.v2 import functional as TF
-
-    cropped: Tensor = TF.center_crop(image, [size, size])
-    return cropped
+    scale = size / max(height, width)
+    longest = [max(1, round(side * scale)) for side in (height, width)]
+    target = {"squash": [size, size], "longest": longest, "shortest": [size]}[preprocess.resize_mode]
+    fitted: Tensor = TF.resize(image, target, interpolation=InterpolationMode(preprocess.interpolation), antialias=True)
+    if preprocess.resize_mode != "squash":
+        fitted = TF.center_crop(fitted, [size, size])
+    return fitted
 
 
 def text_features(net: "CLIP", tokens: Tensor, device: torch.device, /) -> Tensor:

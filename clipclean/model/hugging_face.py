@@ -26,9 +26,8 @@ VISION = {
     "patch_size": 32,
 }
 PROJECTION, ACTIVATION, EPSILON, END_OF_TEXT = 512, "quick_gelu", 1e-5, 49407
-LEGACY_END = (
-    2  # a mistake of old files (huggingface/transformers#24773), which the library honours: pool at the largest id
-)
+# A mistake of old files (huggingface/transformers#24773), which the library honours: pool at the largest id.
+LEGACY_END = 2
 LARGEST = 2_000_000  # of any of these numbers; closer bounds follow once they are in open_clip's terms
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 PREPROCESSOR = "preprocessor_config"  # where checkpoint.read puts the file of this name
@@ -52,7 +51,7 @@ def translate(raw: Config, /, *, how: str) -> Config:
     """
     if raw.get("model_type", "clip") != "clip":
         raise UnsupportedModel(
-            f"{how} describes a model of type {_quoted(raw['model_type'])}. Of transformers' models, CLIPModel alone is "
+            f"{how} describes a model of type {shown(raw['model_type'])}. Of transformers' models, CLIPModel alone is "
             "handled."
         )
     text, vision = _section(raw, "text_config", how), _section(raw, "vision_config", how)
@@ -90,7 +89,7 @@ def _section(raw: Config, name: str, how: str, /) -> Config:
     section = raw.get(f"{name}_dict")
     section = raw.get(name) if section is None else section
     if not isinstance(section, dict | None):
-        raise RefusedInput(f"{how}: {name} is {_quoted(section)}. Write an object with the settings of that tower.")
+        raise RefusedInput(f"{how}: {name} is {shown(section)}. Write an object with the settings of that tower.")
     return section or {}
 
 
@@ -102,7 +101,7 @@ def _numbers(section: Config, defaults: dict[str, int], how: str, /) -> dict[str
         if isinstance(value, list) and value and all(side == value[0] for side in value):
             value = value[0]  # newer files may give both sides of a square
         if type(value) is not int or not 0 < value <= LARGEST:
-            raise RefusedInput(f"{how}: {name} is {_quoted(value)}. Write a whole number from 1 to {LARGEST:,}.")
+            raise RefusedInput(f"{how}: {name} is {shown(value)}. Write a whole number from 1 to {LARGEST:,}.")
         found[name] = value
     return found
 
@@ -112,7 +111,7 @@ def _check_end_of_text(text: Config, vocabulary: int, how: str, /) -> None:
     end = text.get("eos_token_id", END_OF_TEXT)
     if end not in (LEGACY_END, vocabulary - 1) or isinstance(end, bool):
         raise UnsupportedModel(
-            f"{how}: captions end with token {_quoted(end)} of {vocabulary:,}. open_clip's text tower takes the token with "
+            f"{how}: captions end with token {shown(end)} of {vocabulary:,}. open_clip's text tower takes the token with "
             "the largest id for the end. A model with another tokenizer is not handled."
         )
 
@@ -121,7 +120,7 @@ def _is_quick(text: Config, vision: Config, how: str, /) -> bool:
     told = [section.get("hidden_act", ACTIVATION) for section in (text, vision)]
     if told not in (["quick_gelu"] * 2, ["gelu"] * 2):
         raise UnsupportedModel(
-            f"{how}: hidden_act is {_quoted(told[0])} for captions and {_quoted(told[1])} for images. open_clip has gelu "
+            f"{how}: hidden_act is {shown(told[0])} for captions and {shown(told[1])} for images. open_clip has gelu "
             "or quick_gelu, the same for both."
         )
     return told == ["quick_gelu"] * 2
@@ -145,7 +144,7 @@ def _norm(section: Config, how: str, /) -> Config:
     """``norm_kwargs`` where the layer norms have another epsilon than open_clip's."""
     epsilon = section.get("layer_norm_eps", EPSILON)
     if not isinstance(epsilon, int | float) or not 0 < epsilon <= 0.1:
-        raise RefusedInput(f"{how}: layer_norm_eps is {_quoted(epsilon)}. Write a number above 0, as 1e-5.")
+        raise RefusedInput(f"{how}: layer_norm_eps is {shown(epsilon)}. Write a number above 0, as 1e-5.")
     return {} if epsilon == EPSILON else {"norm_kwargs": {"eps": epsilon}}
 
 
@@ -155,13 +154,14 @@ def _preprocessing(told: object, side: int, /) -> Config:
         return {}
     where = "preprocessor_config.json"
     if not isinstance(told, dict):
-        raise RefusedInput(f"{where} is {_quoted(told)}. Write an object with 'size', 'image_mean' and 'image_std'.")
+        raise RefusedInput(f"{where} is {shown(told)}. Write an object with 'size', 'image_mean' and 'image_std'.")
     factor = told.get("rescale_factor", 1 / 255)
-    if not told.get("do_resize", True) or not told.get("do_rescale", True) or not _is_near(factor, 1 / 255):
+    is_usual = isinstance(factor, int | float) and abs(factor - 1 / 255) < 1e-6
+    if not told.get("do_resize", True) or not told.get("do_rescale", True) or not is_usual:
         raise UnsupportedModel(f"{where}: images are not resized, or not scaled by 1/255. Such models are not handled.")
     resample = told.get("resample", 3)
     if not isinstance(resample, int) or resample not in INTERPOLATIONS:
-        raise UnsupportedModel(f"{where}: resample is {_quoted(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
+        raise UnsupportedModel(f"{where}: resample is {shown(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
     is_normalised = told.get("do_normalize", True)
     return {
         "size": _size(told, side, where),
@@ -183,7 +183,7 @@ def _size(told: Config, side: int, where: str, /) -> object:
     cut = bool(told.get("do_center_crop", True))
     if (cut and _sides(crop) != _sides(size)) or not (cut or squashed):
         raise UnsupportedModel(
-            f"{where}: images are resized to {_quoted(size)} and cut to {_quoted(crop if cut else None)}. Resizing and "
+            f"{where}: images are resized to {shown(size)} and cut to {shown(crop if cut else None)}. Resizing and "
             "cutting to one square are handled."
         )
     return size
@@ -198,11 +198,7 @@ def _sides(size: object, /) -> list[object]:
     return size if isinstance(size, list) else [size, size]
 
 
-def _is_near(value: object, expected: float, /) -> bool:
-    return isinstance(value, int | float) and abs(value - expected) < 1e-6
-
-
-def _quoted(value: object, /) -> str:
+def shown(value: object, /) -> str:
     """A value from a file, short enough for a message."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,8 @@
 """The finetuning loop: a generator that yields one record per step."""
 
+import contextlib
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,20 +119,16 @@ def is_out_of_memory(error: Exception, /) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-class unless_finished:  # noqa: N801 # reads as a statement: with unless_finished(net)
-    """Puts running statistics back, which a forward pass changes, if the with-block raises."""
-
-    def __init__(self, net: nn.Module) -> None:
-        self._live = list(net.buffers())
-        self._kept = [buffer.clone() for buffer in self._live]
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            for live, kept in zip(self._live, self._kept, strict=True):
-                live.copy_(kept)
+@contextlib.contextmanager
+def unless_finished(net: nn.Module, /) -> Iterator[None]:
+    """Put running statistics back, which a forward pass changes, if the with-block raises."""
+    kept = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    try:
+        yield
+    except BaseException:
+        for live, values in kept:
+            live.copy_(values)
+        raise
 
 
 class Watch:

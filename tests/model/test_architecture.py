@@ -72,22 +72,6 @@ def test_a_config_file_tells_architecture_activation_and_preprocessing(tmp_path)
     assert (found.quick_gelu, found.preprocess.size) == (False, 32)
 
 
-DEEP = TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"layers": 10**6}}
-
-
-@pytest.mark.parametrize(
-    ("content", "error", "named"),
-    [
-        *((content, UsageError, None) for content in ("{", "[1]", '{"embed_dim": 3}', "[" * 100_000)),
-        (json.dumps(DEEP), RefusedInput, "layers"),
-    ],
-)
-def test_a_broken_config_file_is_refused(tmp_path, content, error, named):
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(error, match=named):
-        resolve(SHAPES, arch=str(tmp_path / "config.json"))
-
-
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
