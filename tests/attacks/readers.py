@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import safetensors.torch
 import tiny
 import torch
@@ -57,7 +56,7 @@ class Reader:
 
     Attributes:
         read: reads the file; refuses it by an error of ours.
-        honest: makes its honest files.
+        honest: its honest files.
         words: bytes that mean something in its format.
         name: what the file is called.
         finish: mends lengths and checksums that would stop most changes at the door.
@@ -67,7 +66,7 @@ class Reader:
     """
 
     read: Callable[[Path], object]
-    honest: Callable[[], Sequence[bytes]]
+    honest: Sequence[bytes]
     words: Sequence[bytes]
     name: str = "model"
     finish: Finish = edits.as_it_is
@@ -82,8 +81,13 @@ def tried(reader: str, content: bytes, folder: Path, /) -> str:
     place.write_bytes(content)
     for name in READERS[reader].beside:
         (folder / name).write_bytes(BESIDE)
+    return answer(READERS[reader].read, place)
+
+
+def answer(read: Callable[[Path], object], place: Path, /) -> str:
+    """``read`` or ``refused: why``; anything else is raised."""
     try:
-        READERS[reader].read(place)
+        read(place)
     except (ClipcleanError, Unusable) as error:
         words = str(error).replace("\n", " ")
         assert words.isprintable(), f"the refusal cannot be printed: {words!a}"
@@ -95,13 +99,7 @@ def made(reader: str, seed: int, number: int, /) -> bytes:
     """The input of this number, which follows from the seed, the reader and the number alone."""
     draw = random.Random(f"{seed} {reader} {number}")
     own = READERS[reader]
-    return own.finish(edits.edited(draw, honest(reader), _pool(reader), own.words), draw)
-
-
-@functools.cache
-def honest(reader: str, /) -> list[bytes]:
-    """The honest files of a reader."""
-    return [*READERS[reader].honest()]
+    return own.finish(edits.edited(draw, own.honest, _pool(reader), own.words), draw)
 
 
 @functools.cache
@@ -109,7 +107,7 @@ def _pool(reader: str, /) -> list[bytes]:
     """What is changed: honest files, and small hostile ones of this kind."""
     own = READERS[reader]
     if reader == "pickle":
-        return [*honest(reader), *(checkpoints.pickled(body) for body, _ in checkpoints.CALLS.values())]
+        return [*own.honest, *(checkpoints.pickled(body) for body, _ in checkpoints.CALLS.values())]
     cases = {**checkpoints.CASES, **data_sets.CASES} if own.cases else {}
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -119,13 +117,13 @@ def _pool(reader: str, /) -> list[bytes]:
                 case.write(place)
                 if place.is_file() and place.stat().st_size < SMALL:
                     found.append(place.read_bytes())
-    return [*honest(reader), *found]
+    return [*own.honest, *found]
 
 
 # What reads them.
 
 
-def _weights(place: Path) -> None:
+def weights(place: Path) -> None:
     found = checkpoint.read(place)
     assert found.tensors, "nothing was read"
     for name, tensor in found.tensors.items():
@@ -169,6 +167,10 @@ def _sizes(place: Path) -> None:
     references.from_file(found, "it", kind="vit", effort="quick", classes=("dog", "cat"))
 
 
+def _sums(place: Path) -> None:
+    checksums.parse(untrusted.read(place, limit=2**20))
+
+
 # What they are given.
 
 
@@ -176,25 +178,6 @@ def _table() -> pa.Table:
     rows = [{"image": {"bytes": seeds.image_bytes(n), "path": f"{n}.png"}, "text": "a red square"} for n in range(3)]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     return pa.Table.from_pylist(rows, pa.schema([("image", kind), ("text", pa.string())]))
-
-
-def _parquet() -> list[bytes]:
-    made = []
-    for compression in ("none", "snappy", "zstd"):
-        stream = io.BytesIO()
-        pq.write_table(_table(), stream, compression=compression)
-        made.append(stream.getvalue())
-    return made
-
-
-def _arrow() -> list[bytes]:
-    made = []
-    for begin in (pa.ipc.new_stream, pa.ipc.new_file):
-        stream = io.BytesIO()
-        with begin(stream, _table().schema) as writer:
-            writer.write_table(_table())
-        made.append(stream.getvalue())
-    return made
 
 
 def _images() -> list[bytes]:
@@ -226,53 +209,50 @@ def _references() -> list[bytes]:
     return [json.dumps(references.as_file("vit", "quick", ("dog", "cat"), models)).encode()]
 
 
+IN_ZIPS = edits.ZIPPED + edits.PICKLED
 READERS = {
-    "zip": Reader(
-        _weights, lambda: seeds.honest("zip"), edits.ZIPPED + edits.PICKLED, finish=edits.checked, cases="zip"
-    ),
-    "torchscript": Reader(
-        _weights,
-        lambda: seeds.honest("torchscript"),
-        edits.ZIPPED + edits.PICKLED,
-        finish=edits.checked,
-        cases="torchscript",
-    ),
-    "pickle": Reader(_weights, seeds.pickle_bodies, edits.PICKLED, finish=edits.archived, share=2),
-    "legacy": Reader(_weights, lambda: seeds.honest("legacy"), edits.PICKLED, cases="legacy", share=2),
+    "zip": Reader(weights, seeds.honest("zip"), IN_ZIPS, finish=edits.checked, cases="zip"),
+    "torchscript": Reader(weights, seeds.honest("torchscript"), IN_ZIPS, finish=edits.checked, cases="torchscript"),
+    "pickle": Reader(weights, seeds.pickle_bodies(), edits.PICKLED, finish=edits.archived, share=2),
+    "legacy": Reader(weights, seeds.honest("legacy"), edits.PICKLED, cases="legacy", share=2),
     "safetensors": Reader(
-        _weights, lambda: seeds.honest("safetensors"), edits.JSON, finish=edits.measured, cases="safetensors", share=2
+        weights, seeds.honest("safetensors"), edits.JSON, finish=edits.measured, cases="safetensors", share=2
     ),
     "index of shards": Reader(
-        folders.read, lambda: [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2
+        folders.read, [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2
     ),
-    "tar of samples": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
-    "Parquet": Reader(_set, _parquet, edits.COLUMNS, "a.parquet", share=0.5),
-    "Arrow": Reader(_set, _arrow, edits.COLUMNS, "a.arrow", share=0.5),
-    "CSV": Reader(_set, lambda: [CSV, CSV.replace(b",", b"\t")], edits.TEXT, "a.csv"),
-    "JSONL": Reader(_set, lambda: [JSONL], edits.TEXT, "a.jsonl"),
-    "COCO": Reader(_set, lambda: [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
-    "images": Reader(_pixels, _images, edits.IMAGE, "a.img"),
-    "class list": Reader(data.read_classes, lambda: [b"dog\ncat\n# no\nred fox\n"], edits.TEXT, "classes.txt", share=2),
-    "templates": Reader(
-        data.read_templates, lambda: [b"a {}.\na photo of a {c}.\n"], edits.TEXT, "templates.txt", share=2
+    "tar of samples": Reader(_set, seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
+    "Parquet": Reader(
+        _set,
+        [data_sets.parquet(_table(), compression=each) for each in ("none", "snappy", "zstd")],
+        edits.COLUMNS,
+        "a.parquet",
+        share=0.5,
     ),
-    "recipe": Reader(lambda path: recipe.load(str(path)), lambda: [RECIPE], edits.TEXT, "recipe.yaml", share=0.25),
-    "policy": Reader(policy.load, lambda: [POLICY], edits.TEXT, "policy.yaml", share=0.25),
-    "configuration": Reader(_arch, _config, edits.TEXT, "arch.json", share=2),
-    "trigger file": Reader(trigger_files.load, _triggers, edits.JSON, "t.safetensors", edits.measured),
-    "references": Reader(_sizes, _references, edits.TEXT, "references.json", share=2),
+    "Arrow": Reader(
+        _set,
+        [data_sets.arrow(_table(), begin) for begin in (pa.ipc.new_stream, pa.ipc.new_file)],
+        edits.COLUMNS,
+        "a.arrow",
+        share=0.5,
+    ),
+    "CSV": Reader(_set, [CSV, CSV.replace(b",", b"\t")], edits.TEXT, "a.csv"),
+    "JSONL": Reader(_set, [JSONL], edits.TEXT, "a.jsonl"),
+    "COCO": Reader(_set, [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
+    "images": Reader(_pixels, _images(), edits.IMAGE, "a.img"),
+    "class list": Reader(data.read_classes, [b"dog\ncat\n# no\nred fox\n"], edits.TEXT, "classes.txt", share=2),
+    "templates": Reader(data.read_templates, [b"a {}.\na photo of a {c}.\n"], edits.TEXT, "templates.txt", share=2),
+    "recipe": Reader(lambda path: recipe.load(str(path)), [RECIPE], edits.TEXT, "recipe.yaml", share=0.25),
+    "policy": Reader(policy.load, [POLICY], edits.TEXT, "policy.yaml", share=0.25),
+    "configuration": Reader(_arch, _config(), edits.TEXT, "arch.json", share=2),
+    "trigger file": Reader(trigger_files.load, _triggers(), edits.JSON, "t.safetensors", edits.measured),
+    "references": Reader(_sizes, _references(), edits.TEXT, "references.json", share=2),
     "report": Reader(
         _report,
-        lambda: [json.dumps(each()).encode() for each in (samples.failed, samples.passed)],
+        [json.dumps(made()).encode() for made in (samples.failed, samples.passed)],
         edits.TEXT,
         "report.json",
         share=0.1,
     ),
-    "checksums": Reader(
-        lambda path: checksums.parse(untrusted.read(path, limit=2**20)),
-        lambda: [b"0" * 64 + b"  a/b.json\n"],
-        edits.TEXT,
-        "SHA256SUMS",
-        share=2,
-    ),
+    "checksums": Reader(_sums, [b"0" * 64 + b"  a/b.json\n"], edits.TEXT, "SHA256SUMS", share=2),
 }

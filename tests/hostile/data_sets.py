@@ -10,6 +10,7 @@ import os
 import struct
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,7 +77,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 IMAGES = {
     "a PNG of 13,000 x 13,000 pixels in 164 kB": (lambda: png(13_000, 13_000), "13,000 x 13,000 pixels"),
-    "a PNG that claims 2**31 - 1 pixels a side": (lambda: png(2**31 - 1, 2**31 - 1, rows=b""), "pixels"),
+    "a PNG that claims 2**31 - 1 pixels a side": (png(2**31 - 1, 2**31 - 1, rows=b""), "pixels"),
     "a PNG with a text that inflates to 100 MB": (
         lambda: png(8, 8, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000), 9))),
         "skipped b: .*Decompressed data too large",
@@ -86,24 +87,24 @@ IMAGES = {
         "skipped b: .*Decompressed data too large",
     ),
     "a PNG with 50 MB behind its last pixel, never inflated": (lambda: png(8, 8, rows=bytes(50_000_000)), "kept b"),
-    "a PNG cut in the middle": (lambda: image_bytes(0, "PNG", (64, 64))[:900], "broken PNG"),
-    "a PNG of 1 x 60,000 pixels": (lambda: png(1, 60_000), "more than 50 times"),
-    "a PNG without pixels": (lambda: png(0, 0), "skipped b: broken header"),
-    "a WebP canvas of 16,383 x 16,383": (lambda: webp(16_383, 16_383), "16,383 x 16,383 pixels"),
-    "a WebP canvas of 2**24 x 2**24": (lambda: webp(2**24, 2**24), "pixels"),
-    "a JPEG that claims 65,500 x 65,500": (lambda: jpeg(65_500, 65_500), "65,500 x 65,500 pixels"),
-    "a JPEG cut in the middle": (lambda: image_bytes(0, "JPEG", (64, 64))[:700], "broken JPEG"),
-    "a GIF under another name": (lambda: image_bytes(0, "GIF"), "no JPEG, PNG or WebP"),
-    "PostScript under another name": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no JPEG, PNG"),
+    "a PNG cut in the middle": (image_bytes(0, "PNG", (64, 64))[:900], "broken PNG"),
+    "a PNG of 1 x 60,000 pixels": (png(1, 60_000), "more than 50 times"),
+    "a PNG without pixels": (png(0, 0), "skipped b: broken header"),
+    "a WebP canvas of 16,383 x 16,383": (webp(16_383, 16_383), "16,383 x 16,383 pixels"),
+    "a WebP canvas of 2**24 x 2**24": (webp(2**24, 2**24), "pixels"),
+    "a JPEG that claims 65,500 x 65,500": (jpeg(65_500, 65_500), "65,500 x 65,500 pixels"),
+    "a JPEG cut in the middle": (image_bytes(0, "JPEG", (64, 64))[:700], "broken JPEG"),
+    "a GIF under another name": (image_bytes(0, "GIF"), "no JPEG, PNG or WebP"),
+    "PostScript under another name": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no JPEG, PNG"),
     "SVG with a script": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "no JPEG, PNG"),
     "a pickle under another name": (payload, "no JPEG, PNG or WebP"),
-    "an empty file": (lambda: b"", "empty file"),
+    "an empty file": (b"", "empty file"),
 }
 
 
-def with_image(content) -> bytes:
+def with_image(content: bytes | Callable[[], bytes]) -> bytes:
     """A shard with an honest sample and one whose image this is."""
-    return tar(sample("a") | {"b.png": content(), "b.txt": b"a blue circle"})
+    return with_members(b__png=content() if callable(content) else content, b__txt=b"a blue circle")
 
 
 # --- shards ---------------------------------------------------------------------------------------------------------
@@ -118,97 +119,78 @@ def deep(levels: int) -> bytes:
 
 
 def captioned(words: bytes) -> bytes:
-    return tar(sample("a") | {"b.png": image_bytes(1), "b.txt": words})
+    return with_members(b__png=image_bytes(1), b__txt=words)
+
+
+def described(content: bytes) -> bytes:
+    """A shard whose second sample is described in JSON."""
+    return with_members(b__png=image_bytes(1), b__json=content)
 
 
 SHARDS = {
-    "a pickle among the members": (lambda: with_members(b__pkl=payload()), r"1 \.pkl files, which are never read"),
-    "a torch file among the members": (lambda: with_members(b__pth=payload()), r"1 \.pth files, which are never read"),
-    "a pickle named like the class": (
-        lambda: with_members(b__cls=payload(), b__png=image_bytes(1)),
-        "skipped b: .*not UTF-8",
-    ),
-    "a Python file among the members": (lambda: with_members(b__py=SCRIPT), r"1 \.py files, which are never read"),
+    "a pickle among the members": (with_members(b__pkl=payload()), r"1 \.pkl files, which are never read"),
+    "a torch file among the members": (with_members(b__pth=payload()), r"1 \.pth files, which are never read"),
+    "a pickle named like the class": (with_members(b__cls=payload(), b__png=image_bytes(1)), "skipped b: .*not UTF-8"),
+    "a Python file among the members": (with_members(b__py=SCRIPT), r"1 \.py files, which are never read"),
     "names that lead upwards": (
-        lambda: tar({"../x.png": image_bytes(), "../x.txt": b"x"} | sample("a")),
+        tar({"../x.png": image_bytes(), "../x.txt": b"x"} | sample("a")),
         "2 members whose names lead out",
     ),
-    "absolute names": (lambda: tar({"/etc/x.png": image_bytes()} | sample("a")), "1 members whose names lead out"),
-    "a symbolic link": (
-        lambda: tar({"l.png": special("l.png", tarfile.SYMTYPE, "/etc/passwd")} | sample("a")),
-        "1 members that are links, devices",
-    ),
-    "a hard link": (
-        lambda: tar({"l.txt": special("l.txt", tarfile.LNKTYPE, "a.txt")} | sample("a")),
-        "1 members that are links, devices",
-    ),
-    "a character device": (
-        lambda: tar({"d.png": special("d.png", tarfile.CHRTYPE)} | sample("a")),
-        "1 members that are links, devices",
-    ),
-    "a block device": (
-        lambda: tar({"d.png": special("d.png", tarfile.BLKTYPE)} | sample("a")),
-        "1 members that are links, devices",
-    ),
-    "a named pipe": (
-        lambda: tar({"p.txt": special("p.txt", tarfile.FIFOTYPE)} | sample("a")),
-        "1 members that are links, devices",
-    ),
+    "absolute names": (tar({"/etc/x.png": image_bytes()} | sample("a")), "1 members whose names lead out"),
+    **{
+        kind: (tar({name: special(name, code, target)} | sample("a")), "1 members that are links, devices")
+        for kind, name, code, target in [
+            ("a symbolic link", "l.png", tarfile.SYMTYPE, "/etc/passwd"),
+            ("a hard link", "l.txt", tarfile.LNKTYPE, "a.txt"),
+            ("a character device", "d.png", tarfile.CHRTYPE, ""),
+            ("a block device", "d.png", tarfile.BLKTYPE, ""),
+            ("a named pipe", "p.txt", tarfile.FIFOTYPE, ""),
+        ]
+    },
     "a sparse member": (
-        lambda: (
-            pax(b"22 GNU.sparse.map=0,0\n21 GNU.sparse.size=9\n")
-            + tarfile.TarInfo("h.png").tobuf(tarfile.USTAR_FORMAT)
-            + tar(sample("a"))
-        ),
+        pax(b"22 GNU.sparse.map=0,0\n21 GNU.sparse.size=9\n")
+        + tarfile.TarInfo("h.png").tobuf(tarfile.USTAR_FORMAT)
+        + tar(sample("a")),
         "1 members that are links, devices or sparse",
     ),
-    "a member that claims 8 exabytes": (lambda: claimed("b.png", 2**63 - 1) + tar(sample("a")), "exit 3"),
-    "a text that claims 8 gigabytes": (lambda: claimed("b.txt", 2**33) + tar(sample("a")), "exit 3"),
-    "a negative size": (lambda: pax(b"17 size=-1000000\n") + tar(sample("a")), "exit 3.*claims -1,000,000 bytes"),
-    "an extended header of 4 gigabytes": (lambda: pax(b"10 path=a\n", size=2**32) + tar(sample("a")), "exit 3.*claims"),
+    "a member that claims 8 exabytes": (claimed("b.png", 2**63 - 1) + tar(sample("a")), "exit 3"),
+    "a text that claims 8 gigabytes": (claimed("b.txt", 2**33) + tar(sample("a")), "exit 3"),
+    "a negative size": (pax(b"17 size=-1000000\n") + tar(sample("a")), "exit 3.*claims -1,000,000 bytes"),
+    "an extended header of 4 gigabytes": (pax(b"10 path=a\n", size=2**32) + tar(sample("a")), "exit 3.*claims"),
     "2,000 extended headers in a row": (lambda: pax(b"10 path=a\n") * 2000 + tar(sample("a")), "exit 3"),
     "a header that is damaged": (
-        lambda: tar(sample("a") | sample("b")).replace(b"b.png", b"X.png", 1),
+        tar(sample("a") | sample("b")).replace(b"b.png", b"X.png", 1),
         "exit 3.*goes on after its last readable member",
     ),
-    "cut in the middle": (lambda: tar(sample("a") | sample("b"))[:3000], "exit 3"),
-    "two in one file": (lambda: tar(sample("a")) * 2, "exit 3.*goes on after"),
+    "cut in the middle": (tar(sample("a") | sample("b"))[:3000], "exit 3"),
+    "two in one file": (tar(sample("a")) * 2, "exit 3.*goes on after"),
     "a sample twice": (
-        lambda: tar(sample("a")).rstrip(b"\0") + bytes(512 - 1) + tar({"z.txt": b"x", "z.TXT": b"y"}),
+        tar(sample("a")).rstrip(b"\0") + bytes(512 - 1) + tar({"z.txt": b"x", "z.TXT": b"y"}),
         "skipped z: two members",
     ),
     "a caption of 2 MB": (lambda: captioned(b"x" * 2_000_000), r"skipped b: its \.txt has more than 1,000,000 bytes"),
     "a caption of 900 kB": (lambda: captioned(b"x" * 900_000), r"kept b: x{10000}$"),
     "a caption that drives a terminal": (
-        lambda: captioned(b"a \x1b]0;pwned\x07dog\x1b[2J\x00\r\n barks"),
+        captioned(b"a \x1b]0;pwned\x07dog\x1b[2J\x00\r\n barks"),
         r"kept b: a \]0;pwneddog\[2J barks$",
     ),
     "a caption that turns its letters round": (
-        lambda: captioned("safe \u202eexe.txt\u2066\ufeff".encode()),
+        captioned("safe \u202eexe.txt\u2066\ufeff".encode()),
         "kept b: safe exe.txt$",
     ),
-    "a caption that is not UTF-8": (lambda: captioned(b"\xff\xfe\x00"), "skipped b: .*not UTF-8"),
-    "a caption of control characters alone": (lambda: captioned(b"\x00\x1b\x07"), "skipped b: no caption"),
+    "a caption that is not UTF-8": (captioned(b"\xff\xfe\x00"), "skipped b: .*not UTF-8"),
+    "a caption of control characters alone": (captioned(b"\x00\x1b\x07"), "skipped b: no caption"),
     "a name that drives a terminal": (
-        lambda: tar({"b\x1b[2J.png": image_bytes(1), "b\x1b[2J.txt": b"x"} | sample("a")),
+        tar({"b\x1b[2J.png": image_bytes(1), "b\x1b[2J.txt": b"x"} | sample("a")),
         r"kept b\\x1b\[2J: x",
     ),
-    "JSON nested 100,000 deep": (
-        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": deep(100_000)}),
-        r"skipped b: its \.json is not JSON",
-    ),
+    "JSON nested 100,000 deep": (lambda: described(deep(100_000)), r"skipped b: its \.json is not JSON"),
     "JSON with a number of 100,000 digits": (
-        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": b'{"caption":' + b"9" * 100_000 + b"}"}),
+        lambda: described(b'{"caption":' + b"9" * 100_000 + b"}"),
         r"skipped b: its \.json is not JSON",
     ),
-    "JSON that is a list": (
-        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": b'["caption"]'}),
-        r"skipped b: its \.json is JSON, but not an object",
-    ),
-    "JSON with a caption that is a mapping": (
-        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": b'{"caption": {"a": 1}}'}),
-        "skipped b: no caption",
-    ),
+    "JSON that is a list": (described(b'["caption"]'), r"skipped b: its \.json is JSON, but not an object"),
+    "JSON with a caption that is a mapping": (described(b'{"caption": {"a": 1}}'), "skipped b: no caption"),
 }
 
 
@@ -265,9 +247,9 @@ def parquet(table: pa.Table, *, swap: tuple[bytes, bytes] | None = None, **optio
     return stream.getvalue() if swap is None else stream.getvalue().replace(*swap)
 
 
-def arrow(table: pa.Table) -> bytes:
+def arrow(table: pa.Table, begin: Callable[..., pa.RecordBatchFileWriter] = pa.ipc.new_file) -> bytes:
     stream = io.BytesIO()
-    with pa.ipc.new_file(stream, table.schema) as writer:
+    with begin(stream, table.schema) as writer:
         writer.write_table(table)
     return stream.getvalue()
 
@@ -308,37 +290,34 @@ DAMAGED_STATISTICS = (
 
 PARQUET = {
     "statistics that end the process of who asks for them": (
-        lambda: zlib.decompress(base64.b85decode(DAMAGED_STATISTICS)),
+        zlib.decompress(base64.b85decode(DAMAGED_STATISTICS)),
         "exit 3.*not a valid Parquet file|kept row 1",
     ),
-    "nothing behind its mark": (lambda: b"PAR1" + bytes(30), "exit 3.*not a valid Parquet file"),
-    "a footer of 2 GB": (lambda: parquet(rows())[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "exit 3.*not a valid"),
-    "a footer of zeros": (lambda: b"PAR1" + bytes(64) + struct.pack("<I", 64) + b"PAR1", "exit 3.*not a valid"),
-    "cut in the middle": (lambda: parquet(rows())[:-40], "exit 3.*not a valid Parquet file"),
+    "nothing behind its mark": (b"PAR1" + bytes(30), "exit 3.*not a valid Parquet file"),
+    "a footer of 2 GB": (parquet(rows())[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "exit 3.*not a valid"),
+    "a footer of zeros": (b"PAR1" + bytes(64) + struct.pack("<I", 64) + b"PAR1", "exit 3.*not a valid"),
+    "cut in the middle": (parquet(rows())[:-40], "exit 3.*not a valid Parquet file"),
     "a value of 300 kB in 1,000 rows": (lambda: parquet(repeated(300_000, 1000)), "exit 3.*1,000 of 1,000"),
     "80 values of 2 MB in 40 kB": (
         lambda: parquet(many(2_000_000, 80), compression="zstd"),
         "exit 3.*100 times its size",
     ),
-    "an address": (lambda: parquet(rows(image=["https://x.org/a.png"])), "exit 3(.|\n)*an address"),
-    "a device": (lambda: parquet(rows(image=["/dev/zero"])), "exit 3(.|\n)*not a regular file"),
-    "a path of another user's file": (
-        lambda: parquet(rows(image=["/etc/passwd"])),
-        "exit 3(.|\n)*no JPEG, PNG or WebP",
-    ),
-    "a pickle as the image": (lambda: parquet(rows(image=[payload()])), "exit 3(.|\n)*no JPEG, PNG or WebP"),
-    "numbers as images": (lambda: parquet(rows(image=[7])), "exit 3.*the column image holds int64"),
-    "a column that drives a terminal": (lambda: parquet(pa.table({"\x1b[2J": [1], "b": [2]})), "exit 2.*Columns found"),
-    "a caption that drives a terminal": (lambda: parquet(rows(text=["a\x1b[2Jb"])), r"kept row 1: a\[2Jb"),
-    "no rows": (lambda: parquet(rows().slice(0, 0)), "exit 3.*holds no samples"),
+    "an address": (parquet(rows(image=["https://x.org/a.png"])), "exit 3(.|\n)*an address"),
+    "a device": (parquet(rows(image=["/dev/zero"])), "exit 3(.|\n)*not a regular file"),
+    "a path of another user's file": (parquet(rows(image=["/etc/passwd"])), "exit 3(.|\n)*no JPEG, PNG or WebP"),
+    "a pickle as the image": (parquet(rows(image=[payload()])), "exit 3(.|\n)*no JPEG, PNG or WebP"),
+    "numbers as images": (parquet(rows(image=[7])), "exit 3.*the column image holds int64"),
+    "a column that drives a terminal": (parquet(pa.table({"\x1b[2J": [1], "b": [2]})), "exit 2.*Columns found"),
+    "a caption that drives a terminal": (parquet(rows(text=["a\x1b[2Jb"])), r"kept row 1: a\[2Jb"),
+    "no rows": (parquet(rows().slice(0, 0)), "exit 3.*holds no samples"),
     "class names that are no list": (
         lambda: parquet(rows(label=[1]).replace_schema_metadata({"huggingface": deep(100_000)})),
         "kept row 1: a red square",
     ),
 }
 ARROW = {
-    "nothing behind its mark": (lambda: b"ARROW1\0\0" + bytes(30), "exit 3.*not a valid Arrow file"),
-    "cut in the middle": (lambda: arrow(rows())[:-40], "exit 3.*not a valid Arrow file"),
+    "nothing behind its mark": (b"ARROW1\0\0" + bytes(30), "exit 3.*not a valid Arrow file"),
+    "cut in the middle": (arrow(rows())[:-40], "exit 3.*not a valid Arrow file"),
     "offsets that point anywhere": (wild_offsets, "exit 3.*not a valid Arrow file"),
 }
 COCO = {

@@ -52,29 +52,29 @@ def place(folder: Path, group: str, name: str) -> Path:
     return folder / f"{'model' if group == 'checkpoint' else 'set'}{suffixes.get(name.partition(':')[0], default)}"
 
 
-def words(hostile: Hostile) -> str:
-    """What the answer must contain."""
-    return GROUPS[hostile.group][hostile.name].words
-
-
 def heard(hostile: Hostile) -> str:
     """clipclean's answer: ``exit N: why``, or what was left out of a set."""
     if hostile.group == "data":
         return data_sets.heard(hostile.path)
     if hostile.group == "settings":
         return settings.heard(hostile.name, hostile.path)
+    error = refusal(hostile.path)
+    return f"exit {error.exit_code}: {error}"
+
+
+def refusal(path: Path) -> ClipcleanError:
+    """Why a checkpoint is refused; raises where it is accepted."""
     try:
-        checkpoint.read(hostile.path)
+        checkpoint.read(path)
     except ClipcleanError as error:
-        return f"exit {error.exit_code}: {error}"
-    raise AssertionError(f"{hostile.name} is accepted")
+        return error
+    raise AssertionError(f"{path} is accepted")
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn")
-    ) as writer:  # writing takes memory that reading would be charged with
+    # Writing takes memory that reading would be charged with.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as writer:
         made = writer.submit(written, folder).result()
     before = set(folder.rglob("*"))
     cli.main(["inspect", str(folder / "none")])  # what is loaded late is loaded now

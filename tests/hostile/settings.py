@@ -90,6 +90,9 @@ TOML = {
     "2 MB": (b"#" * 2_000_000, "exit 2.*more than 1,000,000 bytes"),
 }
 JSON = {
+    "half an object": (b"{", "exit 2.*not valid JSON"),
+    "a list": (b"[1]", "exit 2.*not an object"),
+    "no towers": (b'{"embed_dim": 3}', "exit 2.*vision_cfg, text_cfg"),
     "a key twice": (b'{"embed_dim": 1, "embed_dim": 2}', "twice"),
     "nested 100,000 deep": (b'{"a":' * 100_000, "exit 2.*(nested too deeply|not valid JSON)"),
     "a number of 5,000 digits": (b'{"embed_dim": ' + b"9" * 5000 + b"}", "exit 2.*not valid JSON"),
