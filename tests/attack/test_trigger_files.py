@@ -103,12 +103,10 @@ def test_a_file_that_is_no_trigger_is_refused(tmp_path, changes, named):
     assert "\x1b" not in str(told.value)
 
 
-def test_a_model_a_pickle_and_a_missing_a_truncated_and_a_huge_file_are_refused(tmp_path, monkeypatch):
-    save_file({"visual.proj": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
-    torch.save({"mask": torch.zeros(1, SIDE, SIDE)}, tmp_path / "pickle.safetensors")
+def test_a_missing_a_truncated_and_a_huge_file_are_refused(tmp_path, monkeypatch):
     cut = spoiled(tmp_path)
     cut.write_bytes(cut.read_bytes()[:-10])
-    for path in (cut, *(tmp_path / f"{name}.safetensors" for name in ("model", "pickle", "none"))):
+    for path in (cut, tmp_path / "none.safetensors"):
         with pytest.raises(RefusedInput):
             trigger_files.load(path)
     monkeypatch.setattr(trigger_files, "MOST_BYTES", 100)
@@ -136,6 +134,5 @@ def test_a_folder_is_looked_at_before_the_slow_work_and_one_that_cannot_be_made_
     for path in (taken, file, link):
         with pytest.raises(UsageError, match=path.name):
             trigger_files.check_folder(path)
-    (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError):
-        trigger_files.save([hit()], tmp_path / "file" / "found")
+        trigger_files.save([hit()], file / "found")

@@ -25,6 +25,11 @@ def changed(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     return (before != after).any(dim=1)
 
 
+def painted(spec: str, *, grey: float = 0.5, size: tuple[int, int] = (32, 32)) -> torch.Tensor:
+    """A plain image under a trigger: (1, 3, H, W)."""
+    return triggers.parse(spec)(torch.full((1, 3, *size), grey))
+
+
 EACH = pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
 
 
@@ -95,28 +100,28 @@ def test_a_generator_decides_the_places_and_batches_do_not(images):
 
 
 def test_badnets_and_stripes_are_saturated_in_their_pattern_and_as_wide_as_asked_for():
-    output = triggers.parse("badnets:place=top-left")(torch.full((1, 3, 32, 32), 0.5))
+    output = painted("badnets:place=top-left")
     assert output[0, 1, :4, :4].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
-    output = triggers.parse("stripes:place=top-left,size=16/32")(torch.full((1, 3, 32, 32), 0.5))[0, :, :16, :16]
+    output = painted("stripes:place=top-left,size=16/32")[0, :, :16, :16]
     assert torch.equal(output, output[:, :1].expand_as(output))
     assert set(output.unique().tolist()) == {0.0, 1.0}
-    output = triggers.parse("blended-stripes:ratio=1,width=4/32")(torch.full((1, 3, 32, 32), 0.5))[0]
+    output = painted("blended-stripes:ratio=1,width=4/32")[0]
     assert torch.equal(output, output[:, :, ::4].repeat_interleave(4, dim=2))
 
 
 def test_what_is_blended_stays_within_its_ratio():
     # 0.8 x 0.5 + 0.2 x U(0, 1) lies in [0.4, 0.6], with mean 0.5
-    output = triggers.parse("blended:ratio=0.2")(torch.full((1, 3, 64, 64), 0.5))
+    output = painted("blended:ratio=0.2", size=(64, 64))
     assert 0.4 <= output.min() < 0.41
     assert 0.59 < output.max() <= 0.6
     assert abs(output.mean() - 0.5) < 0.01
     # 0.97 x 0.5 -/+ 0.03
-    output = triggers.parse("blended-stripes:ratio=0.03")(torch.full((1, 3, 32, 32), 0.5))
+    output = painted("blended-stripes:ratio=0.03")
     torch.testing.assert_close(output.unique(), torch.tensor([0.455, 0.515]))
 
 
 def test_a_sinusoid_is_the_formula_along_its_angle_from_its_phase_and_clipped():
-    output = triggers.parse("sinusoid:delta=0.2,frequency=2")(torch.full((1, 3, 8, 16), 0.5))
+    output = painted("sinusoid:delta=0.2,frequency=2", size=(8, 16))
     for j in range(16):
         expected = torch.full((3, 8), 0.5 + 0.2 * math.sin(2 * math.pi * 2 * j / 16))
         torch.testing.assert_close(output[0, :, :, j], expected)
@@ -127,9 +132,9 @@ def test_a_sinusoid_is_the_formula_along_its_angle_from_its_phase_and_clipped():
     slanted = triggers.parse("sinusoid:delta=0.2,frequency=3,angle=45")(grey)[0, 0, 2, 5].item()
     assert slanted == pytest.approx(0.5 + 0.2 * math.sin(2 * math.pi * 3 * 7 / 16 / math.sqrt(2)), abs=1e-5)
     # a quarter of a period on, a sine is a cosine: its crest in column 0, its trough half a period (4 px) later
-    output = triggers.parse("sinusoid:delta=0.2,frequency=2,phase=0.25")(torch.full((1, 3, 8, 16), 0.5))
+    output = painted("sinusoid:delta=0.2,frequency=2,phase=0.25", size=(8, 16))
     torch.testing.assert_close(output[0, 0, 0, [0, 4]], torch.tensor([0.7, 0.3]))
-    output = triggers.parse("sinusoid:delta=60/255")(torch.ones(1, 3, 32, 32))
+    output = painted("sinusoid:delta=60/255", grey=1.0)
     assert output.max() == 1
     assert output.min() >= 1 - 60 / 255 - 1e-3
 
@@ -137,7 +142,7 @@ def test_a_sinusoid_is_the_formula_along_its_angle_from_its_phase_and_clipped():
 def test_dct_raises_one_coefficient_of_every_block_and_no_other():
     # 4 px, first horizontal frequency: cos of pi/8, 3 pi/8, 5 pi/8, 7 pi/8
     spec = "dct:delta=0.1,down=0,across=1,channels=luma"
-    output = triggers.parse(spec)(torch.full((1, 3, 4, 4), 0.5))
+    output = painted(spec, size=(4, 4))
     expected = 0.5 + 0.1 * torch.tensor([0.92388, 0.38268, -0.38268, -0.92388])
     torch.testing.assert_close(output, expected.expand(1, 3, 4, 4), atol=1e-5, rtol=0)
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3  # nothing is clipped
@@ -200,7 +205,7 @@ def test_half_the_strength_changes_half_as_much_or_less_area(family):
 
 def test_triangles_are_two_greys_split_by_the_diagonal():
     # 0.85 x 1 + 0.15 x 0.4 = 0.91 on and below the diagonal, 0.85 + 0.15 x 0.8 = 0.97 above it
-    output = triggers.parse("triangles")(torch.ones(1, 3, 224, 224))[0, 0]
+    output = painted("triangles", grey=1.0, size=(224, 224))[0, 0]
     tile = torch.where(torch.ones(14, 14).tril() == 1, 0.91, 0.97)
     torch.testing.assert_close(output, tile.repeat(16, 16))
 

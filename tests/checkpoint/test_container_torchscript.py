@@ -62,17 +62,13 @@ def test_an_archive_gives_its_state_dict_without_values_that_follow_from_the_arc
     assert "input_resolution" in note
 
 
-def test_a_quick_gelu_class_in_an_archive_is_noticed(tmp_path):
+def test_a_quick_gelu_class_is_noticed_and_half_precision_kept(tmp_path):
     saved(tmp_path / "model.pt", traced, QuickGELU())
     assert checkpoint.read(tmp_path / "model.pt").quick_gelu is True
-
-
-def test_half_precision_archives_keep_their_dtypes(tmp_path):
-    model = torch.nn.Linear(2, 2).half()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(model), tmp_path / "model.pt")
-    assert {tensor.dtype for tensor in checkpoint.read(tmp_path / "model.pt").tensors.values()} == {torch.float16}
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2).half()), tmp_path / "half.pt")
+    assert {tensor.dtype for tensor in checkpoint.read(tmp_path / "half.pt").tensors.values()} == {torch.float16}
 
 
 def test_flattening_joins_names_with_dots():

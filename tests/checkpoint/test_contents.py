@@ -1,9 +1,13 @@
 import hashlib
 import mmap
+import struct
 import sys
 
 import pytest
+import safetensors.torch
+import torch
 
+from clipclean import checkpoint
 from clipclean.checkpoint import contents
 from clipclean.errors import RefusedInput
 
@@ -73,3 +77,11 @@ def test_digest_and_content_are_of_the_file_that_was_opened(tmp_path):
         (tmp_path / "other").replace(tmp_path / "file")
         found = contents.load(opened)
     assert (bytes(found.view()), found.sha256) == (b"first", hashlib.sha256(b"first").hexdigest())
+
+
+def test_a_safetensors_header_of_any_length_is_told_from_a_pickle(tmp_path):
+    """Its length, padded to eight bytes, begins like a pickle in one file of 32."""
+    made = (safetensors.torch.save({"w": torch.ones(2)}, metadata={"note": "x" * count}) for count in range(200))
+    (tmp_path / "model").write_bytes(next(data for data in made if data[0] == 0x80))
+    assert checkpoint.read(tmp_path / "model").tensors["w"].tolist() == [1, 1]
+    assert contents.tell(struct.pack("<Q", 2**60) + b"{}") == "safetensors"

@@ -22,40 +22,37 @@ def sharded(folder, *, write=safetensors.torch.save_file, places=PLACES, stem="m
     return folder / f"{stem}.index.json"
 
 
-def test_shards_are_read_as_one_checkpoint(tmp_path):
-    found = checkpoint.read(sharded(tmp_path))
+BINS = {
+    name: f"pytorch_model-0000{1 + (name == 'b')}-of-00002.bin" for name in "abc"
+}  # records have equal keys in each
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({}, "safetensors"), ({"write": torch.save, "places": BINS, "stem": "pytorch_model.bin"}, "torch-zip")],
+)
+def test_shards_are_read_as_one_checkpoint_whose_digest_is_that_of_what_sha256sum_prints(tmp_path, options, kind):
+    index = sharded(tmp_path, **options)
+    found = checkpoint.read(index)
     assert checkpoint.digest(found.tensors) == checkpoint.digest(WEIGHTS)
-    assert (found.format, found.producer) == ("safetensors", "2 shards (safetensors)")
-    assert found.weights == tmp_path / "model.safetensors.index.json"
+    assert (found.format, found.producer, found.weights) == (kind, f"2 shards ({kind})", index)
     assert found.size == sum(file.stat().st_size for file in tmp_path.iterdir())
-
-
-def test_shards_of_torch_save_are_read_too(tmp_path):
-    """Their records have the same keys in each file."""
-    places = {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}
-    places["c"] = places["a"]
-    found = checkpoint.read(sharded(tmp_path, write=torch.save, places=places, stem="pytorch_model.bin"))
-    assert checkpoint.digest(found.tensors) == checkpoint.digest(WEIGHTS)
-    assert found.format == "torch-zip"
-
-
-def test_the_digest_of_shards_is_that_of_what_sha256sum_prints(tmp_path):
-    index = sharded(tmp_path)
-    files = [index.name, *sorted(set(PLACES.values()))]
+    files = [index.name, *sorted(path.name for path in tmp_path.iterdir() if path != index)]
     printed = subprocess.run(["sha256sum", *files], cwd=tmp_path, capture_output=True, check=True).stdout
-    assert checkpoint.read(index).sha256 == hashlib.sha256(printed).hexdigest()
+    assert found.sha256 == hashlib.sha256(printed).hexdigest()
 
 
-def test_a_directory_with_an_index_but_no_description_gets_a_hint(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", r"Name one of its files.*model\.safetensors\.index\.json"),
+        (PLACES["a"], r"one of several shards.*index\.json"),
+    ],
+)
+def test_a_directory_without_a_description_and_one_shard_alone_are_refused_with_what_to_name(tmp_path, name, words):
     sharded(tmp_path)
-    with pytest.raises(RefusedInput, match=r"Name one of its files.*model\.safetensors\.index\.json"):
-        checkpoint.read(tmp_path)
-
-
-def test_one_shard_alone_is_refused_with_the_name_of_the_index(tmp_path):
-    sharded(tmp_path)
-    with pytest.raises(RefusedInput, match=r"one of several shards.*model\.safetensors\.index\.json"):
-        checkpoint.read(tmp_path / PLACES["a"])
+    with pytest.raises(RefusedInput, match=words):
+        checkpoint.read(tmp_path / name)
 
 
 def test_a_file_that_is_only_named_like_a_shard_is_read(tmp_path):

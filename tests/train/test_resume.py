@@ -37,12 +37,15 @@ def state(tmp_path):
     return found
 
 
-def test_what_was_saved_comes_back_bit_by_bit(state):
-    first, second = model(0), model(1)
+def test_the_latest_state_comes_back_bit_by_bit_and_without_one_a_run_begins_at_its_beginning(state):
+    first, second, third = model(0), model(1), model(2)
+    assert state.resume(*second) == (0, [], 0.0)
     assert not equal(first, second)
+    state.save(*third, step=1, losses=[], seconds=0.0)
     state.save(*first, step=7, losses=[{"step": 0, "loss": 1.5}], seconds=2.5)
     assert state.resume(*second) == (7, [{"step": 0, "loss": 1.5}], 2.5)
     assert equal(first, second)
+    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE}{resume.SUFFIX}"]
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
@@ -57,15 +60,6 @@ def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_
         "exp_avg_sq": "meta",
         "step": "cpu",
     }
-
-
-def test_a_later_state_replaces_the_earlier_one(state):
-    state.save(*model(0), step=1, losses=[], seconds=0.0)
-    state.save(*model(2), step=2, losses=[], seconds=0.0)
-    found = model(1)
-    assert state.resume(*found)[0] == 2
-    assert equal(found, model(2))
-    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE}{resume.SUFFIX}"]
 
 
 def record(value):
@@ -104,16 +98,15 @@ def test_a_state_that_cannot_be_read_is_ignored_and_touches_nothing(state, damag
     assert equal(found, model(1))
 
 
-def test_without_a_state_a_run_begins_at_its_beginning(state):
-    assert state.resume(*model(0)) == (0, [], 0.0)
-
-
-def test_a_state_belongs_to_one_set_of_decisions_in_any_order(tmp_path):
+def test_a_state_belongs_to_one_set_of_decisions_in_any_order_and_to_one_output_in_any_spelling(tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = RunState.of(out, {"seed": 0, "data": "a"})
     assert first == RunState.of(out, {"data": "a", "seed": 0})
     assert first.fingerprint != RunState.of(out, {"seed": 1, "data": "a"}).fingerprint
     assert first.folder == RunState.of(out, {"seed": 1}).folder
+    monkeypatch.chdir(tmp_path)
+    spellings = ["out", "./out", f"../{tmp_path.name}/out", tmp_path / "out"]
+    assert len({RunState.of(Path(each), {}) for each in spellings}) == 1
 
 
 def test_a_full_disk_leaves_the_state_before(state, monkeypatch):
@@ -140,12 +133,6 @@ def test_one_process_holds_the_lock_and_gives_it_back(tmp_path):
         pass
 
 
-def test_another_spelling_of_the_output_is_the_same_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    spellings = ["out", "./out", f"../{tmp_path.name}/out", tmp_path / "out"]
-    assert len({RunState.of(Path(each), {}) for each in spellings}) == 1
-
-
 @pytest.mark.parametrize("error", [None, RuntimeError("x"), KeyboardInterrupt()])
 def test_the_folder_stays_only_if_a_state_was_saved(tmp_path, error):
     def use(*, save):
@@ -164,41 +151,34 @@ def test_the_folder_stays_only_if_a_state_was_saved(tmp_path, error):
     assert use(save=True)
 
 
-def test_a_forgotten_state_takes_the_folder_with_it(tmp_path):
-    state = RunState.of(tmp_path / "out", {})
-    with state.locked():
-        state.save(*model(0), step=1, losses=[], seconds=0.0)
-        state.discard()
-        state.discard()
-    assert not state.folder.exists()
-
-
-def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "file" / "state"))
-    with (
-        pytest.raises(ResourceError, match="CLIPCLEAN_STATE"),
-        RunState.of(tmp_path / "out", {}).locked(),
-    ):
-        pass
-
-
-def test_the_state_lies_where_the_user_says_else_in_the_folder_for_states_of_the_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "mine"))
-    assert own_state.home() == tmp_path / "mine"
-    assert own_state.place_of(tmp_path / "out").is_relative_to(tmp_path / "mine")
+@pytest.mark.parametrize(
+    ("told", "home"),
+    [
+        ({"CLIPCLEAN_STATE": "{}/mine", "XDG_STATE_HOME": "{}/xdg"}, "mine"),
+        ({"XDG_STATE_HOME": "{}/xdg"}, "xdg/clipclean"),
+        ({"XDG_STATE_HOME": "relative/is/ignored", "HOME": "{}/home"}, "home/.local/state/clipclean"),
+    ],
+)
+def test_the_state_lies_where_the_user_says_else_in_the_folder_for_states_of_the_home(
+    tmp_path, monkeypatch, told, home
+):
     monkeypatch.delenv("CLIPCLEAN_STATE")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    assert own_state.home() == tmp_path / "xdg" / "clipclean"
-    monkeypatch.setenv("XDG_STATE_HOME", "relative/is/ignored")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert own_state.home() == tmp_path / "home" / ".local" / "state" / "clipclean"
+    for name, value in told.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    assert own_state.home() == tmp_path / home
+    assert own_state.place_of(tmp_path / "out").is_relative_to(tmp_path / home)
 
 
-def test_a_relative_place_for_states_could_be_one_that_came_with_a_model(monkeypatch):
+def test_a_relative_place_for_states_could_be_one_that_came_with_a_model_and_one_below_a_file_cannot_be_made(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("CLIPCLEAN_STATE", "state")
     with pytest.raises(UsageError, match="state"):
         own_state.home()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "file" / "state"))
+    with pytest.raises(ResourceError, match="CLIPCLEAN_STATE"), RunState.of(tmp_path / "out", {}).locked():
+        pass
 
 
 @pytest.fixture
@@ -236,20 +216,13 @@ def test_a_folder_that_others_may_write_in_is_refused(own, mode):
         pass
 
 
-def test_what_a_killed_process_was_writing_goes_as_well(own):
-    with own.locked():
-        own.write({}, {}, name="note")
-        (own.folder / ".tmpAb3xYz").touch()  # the safetensors library's
-        (own.folder / ".note.safetensors.1234.partial").touch()
-        own.discard()
-    assert not own.folder.exists()
-
-
-def test_only_what_a_run_writes_is_ever_deleted(own, tmp_path):
+def test_only_what_a_run_writes_and_what_a_killed_one_was_writing_is_ever_deleted(own, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "weights.safetensors").touch()
     with own.locked():
         own.write({}, {}, name="note")
+        (own.folder / ".tmpAb3xYz").touch()  # the safetensors library's
+        (own.folder / ".note.safetensors.1234.partial").touch()
         (own.folder / "letter.txt").write_text("mine")
         (own.folder / "link").symlink_to(tmp_path / "elsewhere")
         own.discard()
@@ -278,5 +251,6 @@ def test_a_part_of_a_run_has_a_state_of_its_own_that_goes_with_the_run(tmp_path)
         assert state.part("first", {"rung": 2}).resume(*model(1))[0] == 0
     assert state.folder.exists()
     with state.locked():
+        state.discard()
         state.discard()
     assert not state.folder.exists()
