@@ -117,16 +117,10 @@ class About(TypedDict, total=False):
 
 def finding(rule: str, message: str, /, *, level: Level | None = None, **about: Unpack[About]) -> Finding:
     """A finding of a rule, at the rule's usual level unless another is given. A value that is not a number is left open."""
-    said: dict[str, object] = {
-        "measure": "",
-        "interval": None,
-        "n": None,
-        "threshold": None,
-        **about,
-        "value": finite(about.get("value")),
-    }
-    said = {key: told for key, told in said.items() if told is not None or key not in ("trigger", "target")}
-    return Finding.model_validate({"rule": rule, "level": level or RULES[rule].level, "message": message, **said})
+    figures: dict[str, object] = {"measure": "", "interval": None, "n": None, "threshold": None}
+    figures |= {key: told for key, told in about.items() if told is not None}
+    named = {"rule": rule, "level": level or RULES[rule].level, "message": message}
+    return Finding.model_validate(named | figures | {"value": finite(about.get("value"))})
 
 
 class VerdictWords(NamedTuple):
@@ -347,9 +341,8 @@ RULES: Mapping[str, Rule] = {
         stage="evidence",
         level="warning",
         means="clipclean did not search for unknown triggers: the search was skipped or not possible, or it turned "
-        "images into no class at all, not even by its largest triggers. If you "
-        "named no trigger and none of the panel acts, there is also no backdoor that could show the success of "
-        "a cleaning.",
+        "images into no class at all, not even by its largest triggers. If you named no trigger and none of the panel "
+        "acts, there is also no backdoor that could show the success of a cleaning.",
         does_not_show="That the model is clean: an unknown trigger may still be there.",
         action="Run clipclean audit with its search, or name the trigger that you suspect, by --trigger and --target.",
         severity=4.0,
@@ -550,9 +543,8 @@ RULES: Mapping[str, Rule] = {
         title="There was nothing to clean",
         stage="triggers",
         level="note",
-        means="No trigger acted on the model before cleaning: no named one, none of the panel, and none that "
-        "the search found. In a copy of this model the search does find planted backdoors, and cleaning removes "
-        "them.",
+        means="No trigger acted on the model before cleaning: no named one, none of the panel, and none that the "
+        "search found. In a copy of this model the search does find planted backdoors, and cleaning removes them.",
         does_not_show="That the model is free of backdoors that neither the panel nor the search can see.",
         action="Nothing. If you suspect a trigger, name it by --trigger and --target.",
         passes="No backdoor was found, although the search finds, and cleaning removes, those that were planted in a copy of "

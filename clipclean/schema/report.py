@@ -23,7 +23,13 @@ Shares = Annotated[tuple[Share, Share], Strict(False)]
 Positive = Annotated[float, Field(ge=0, le=2.0**63, allow_inf_nan=False)]
 Item = TypeVar("Item")
 Many = Annotated[tuple[Item, ...], Strict(False)]  # JSON has lists only
+VARIANTS = ("a number", "a list")  # of a field that is either; no key of a report
 Free = dict[str, Any]  # any JSON: values that no reader of a report computes with
+
+
+def _optional(description: str) -> Any:  # Any: as pydantic's own Field
+    """A field that may be null or missing."""
+    return Field(None, description=description)
 
 
 class ToolRecord(Part):
@@ -40,16 +46,12 @@ class ModelRecord(Part):
     sha256: Sha256
     format: str
     architecture: str
-    architecture_how: str | None = Field(None, description="How the architecture was recognised.")
+    architecture_how: str | None = _optional("How the architecture was recognised.")
     activation: str | None = None
     activation_how: str | None = None
     tensor_sha256: Sha256 = Field(description="Of the tensors alone, whatever file holds them.")
-    revision: str | None = Field(
-        None, description="The commit, where the model was named as one of the Hugging Face hub."
-    )
-    path: str | None = Field(
-        None, description="In the repository or folder that the run worked in, where it lies there."
-    )
+    revision: str | None = _optional("The commit, where the model was named as one of the Hugging Face hub.")
+    path: str | None = _optional("In the repository or folder that the run worked in, where it lies there.")
 
 
 class RateRecord(Part):
@@ -89,7 +91,7 @@ class SuspectRecord(Part):
     class_: str = Field(alias="class")
     score: Number | None
     families: Many[str] = Field((), description="The kinds of trigger that lead to the class.")
-    trigger: str | None = Field(None, description="The spec of a trigger that leads there.")
+    trigger: str | None = _optional("The spec of a trigger that leads there.")
 
 
 class ProbeRecord(Part):
@@ -130,40 +132,31 @@ class FoundRecord(Part):
     asr: RateRecord
     base_rate: RateRecord
     excess_asr: DifferenceRecord
-    collapse: Share | None = Field(None, description="Squared norm of the mean unit embedding of triggered images.")
+    collapse: Share | None = _optional("Squared norm of the mean unit embedding of triggered images.")
     clean_collapse: Share | None = None
-    gathering: Share | None = Field(
-        None, description="Most images that a search without a target brought to the class."
-    )
-    distance: Number | None = Field(None, description="Mean squared, 0 to 4; 2 - 2cos.")
+    gathering: Share | None = _optional("Most images that a search without a target brought to the class.")
+    distance: Number | None = _optional("Mean squared, 0 to 4; 2 - 2cos.")
     spread: Number | None = None
     direction_agreement: Number | None = None
     knn_asr: RateRecord | None = None
-    reference: RangeRecord | None = Field(None, description="The sizes that clean models need in this family.")
-    gap: Number | None = Field(
-        None, description="Logarithm of how much smaller it is than the median of other classes'."
+    reference: RangeRecord | None = _optional("The sizes that clean models need in this family.")
+    gap: Number | None = _optional("Logarithm of how much smaller it is than the median of other classes'.")
+    margin: Number | None = _optional("The same, to the smallest of the other classes'.")
+    relative_margin: Number | None = _optional("The same, beyond what random changes let expect of each class.")
+    attraction: Share | None = _optional(
+        "Mean share of the images of other classes that random changes turn into this class."
     )
-    margin: Number | None = Field(None, description="The same, to the smallest of the other classes'.")
-    relative_margin: Number | None = Field(
-        None, description="The same, beyond what random changes let expect of each class."
+    compact_margin: Number | None = _optional(
+        "Of a mask: logarithm of how much less of it lies outside of one small square than of any other class's."
     )
-    attraction: Share | None = Field(
-        None, description="Mean share of the images of other classes that random changes turn into this class."
+    evidence: Number | None = _optional("The margin beyond what natural triggers have.")
+    abnormality: Number | None = _optional(
+        "Of earlier versions: deviations by which the size is smaller than that of clean models."
     )
-    compact_margin: Number | None = Field(
-        None,
-        description="Of a mask: logarithm of how much less of it lies outside of one small square than of any other class's.",
+    outlyingness: Number | None = _optional(
+        "Robust standard deviations by which the size is smaller than that of the other classes searched in this model."
     )
-    evidence: Number | None = Field(None, description="The margin beyond what natural triggers have.")
-    abnormality: Number | None = Field(
-        None, description="Of earlier versions: deviations by which the size is smaller than that of clean models."
-    )
-    outlyingness: Number | None = Field(
-        None,
-        description="Robust standard deviations by which the size is smaller than that of the other classes searched in this "
-        "model.",
-    )
-    file: str | None = Field(None, description="Where the trigger was saved.")
+    file: str | None = _optional("Where the trigger was saved.")
 
 
 class ControlRecord(Part):
@@ -204,7 +197,7 @@ class AttractionRecord(Part):
 class CalibrationRecord(Part):
     """The clean models that sizes are compared with."""
 
-    kind: Literal["none"] | ReferenceKind
+    kind: Literal["none", ReferenceKind]
     name: str
     models: Count = Field(description="Clean models that were searched before.")
 
@@ -221,10 +214,10 @@ class SearchRecord(Part):
 
     effort: Effort | None = None
     seconds: Positive | None = None
-    forward_passes: Count | None = Field(None, description="Images that went through the image tower.")
-    images: Count | None = Field(None, description="Different images that were searched on.")
+    forward_passes: Count | None = _optional("Images that went through the image tower.")
+    images: Count | None = _optional("Different images that were searched on.")
     calibration: CalibrationRecord | None = None
-    found: Many[FoundRecord] | None = Field(None, description="Most abnormal first.")
+    found: Many[FoundRecord] | None = _optional("Most abnormal first.")
     controls: Many[ControlRecord] = ()
     gatherings: Many[GatheringRecord] = Field((), description="Of the searches without a target.")
     strengths: Many[StrengthRecord] = Field((), description="Of the triggers of the panel.")
@@ -244,7 +237,7 @@ class PointRecord(Part):
     x: Number
     y: Number
     kind: Literal["clean", "triggered", "target", "text"]
-    label: str | None = Field(None, description="The class that a text names.")
+    label: str | None = _optional("The class that a text names.")
 
 
 class ProjectionRecord(Part):
@@ -252,7 +245,7 @@ class ProjectionRecord(Part):
 
     method: Literal["pca", "tsne"]
     trigger: str
-    explained: Shares | None = Field(None, description="Shares of the variance along the two axes.")
+    explained: Shares | None = _optional("Shares of the variance along the two axes.")
     points: Many[PointRecord]
 
 
@@ -286,30 +279,28 @@ class ClassKeptRecord(Part):
 class AgreementRecord(RateRecord):
     """How alike the cleaned model and the original answer on clean images."""
 
-    margins: Shares | None = Field(
-        None, description="Mean gap in confidence between the first and the second class, before and after."
+    margins: Shares | None = _optional(
+        "Mean gap in confidence between the first and the second class, before and after."
     )
-    worst_class: ClassKeptRecord | None = Field(None, description="The class that kept the smallest share.")
+    worst_class: ClassKeptRecord | None = _optional("The class that kept the smallest share.")
 
 
 class MeasurementsRecord(Part):
     """The measurements of one model."""
 
     clean_accuracy: RateRecord | None
-    recall: RateRecord | None = Field(None, description="Image-to-text recall@1, beside an accuracy by labels.")
-    agreement: AgreementRecord | None = Field(
-        None, description="Clean images that the cleaned model takes for the same class as the original."
+    recall: RateRecord | None = _optional("Image-to-text recall@1, beside an accuracy by labels.")
+    agreement: AgreementRecord | None = _optional(
+        "Clean images that the cleaned model takes for the same class as the original."
     )
-    accuracy_lost: AccuracyLossRecord | None = Field(
-        None, description="Clean accuracy lost by the cleaning, as a share."
-    )
+    accuracy_lost: AccuracyLossRecord | None = _optional("Clean accuracy lost by the cleaning, as a share.")
     probes: Many[ProbeRecord]
-    knn: Count | None = Field(None, description="Neighbours of the attack success by neighbours.")
+    knn: Count | None = _optional("Neighbours of the attack success by neighbours.")
     search: SearchRecord
     distances: Free
     projection: ProjectionRecord | None = None
-    tsne: ProjectionRecord | None = Field(None, description="The embeddings of ``projection``, by t-SNE.")
-    power: PowerRecord | None = Field(None, description="Of an audit with --power.")
+    tsne: ProjectionRecord | None = _optional("The embeddings of ``projection``, by t-SNE.")
+    power: PowerRecord | None = _optional("Of an audit with --power.")
 
 
 class AuditRecord(Part):
@@ -355,10 +346,10 @@ class RecipeRecord(Part):
     revision: Annotated[int, Field(ge=1)]
     sha256: Sha256
     validated: bool = Field(description="Carries evidence, and no value was changed for this run.")
-    evidence: Free | None = Field(
-        None, description="The recipe's evidence on similar models, and the place of this run in that range."
+    evidence: Free | None = _optional(
+        "The recipe's evidence on similar models, and the place of this run in that range."
     )
-    resolved: Free | None = Field(None, description="Every value that held.")
+    resolved: Free | None = _optional("Every value that held.")
 
 
 class SkippedRecord(Part):
@@ -376,8 +367,8 @@ class DataRecord(Part):
     format: str
     pairs: Count
     skipped: Annotated[
-        Annotated[Count, Tag("number")] | Annotated[Many[SkippedRecord], Tag("list")],
-        Discriminator(lambda skipped: "list" if isinstance(skipped, list | tuple) else "number"),
+        Annotated[Count, Tag(VARIANTS[0])] | Annotated[Many[SkippedRecord], Tag(VARIANTS[1])],
+        Discriminator(lambda skipped: VARIANTS[isinstance(skipped, list | tuple)]),
     ] = Field(description="How many samples were unusable, or which, and why.")
     digest: Sha256
     screened: Free | None = None
@@ -401,10 +392,8 @@ class LossRecord(Part):
     lr: Positive
     clip: Number | None = None
     self_supervised: Number | None = None
-    preservation: Positive | None = Field(
-        None, description="Mean squared distance of clean images' embeddings to the original's."
-    )
-    restoration: Positive | None = Field(None, description="The same of triggered images to the clean ones.")
+    preservation: Positive | None = _optional("Mean squared distance of clean images' embeddings to the original's.")
+    restoration: Positive | None = _optional("The same of triggered images to the clean ones.")
     image_push: Positive | None = None
     text_push: Positive | None = None
 
@@ -450,13 +439,11 @@ class TrainingRecord(Part):
     data_wait_share: Share | None = None
     pairs_per_second: Positive
     peak_memory_bytes: Count = Field(description="Of the process, on the host.")
-    peak_device_memory_bytes: Count | None = Field(
-        None, description="The peak memory that torch allocated on the GPU; null without one."
+    peak_device_memory_bytes: Count | None = _optional(
+        "The peak memory that torch allocated on the GPU; null without one."
     )
-    precision: str | None = Field(None, description="Number format of the forward pass.")
-    micro_batch: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Pairs that a tower took at once; null for all."
-    )
+    precision: str | None = _optional("Number format of the forward pass.")
+    micro_batch: Annotated[int, Field(ge=1)] | None = _optional("Pairs that a tower took at once; null for all.")
     notes: Many[str] = ()
     unlearning: UnlearningRecord | None = None
 
@@ -466,10 +453,8 @@ class PolicyRecord(Part):
 
     name: str
     sha256: Sha256
-    verdict_without: Verdict | None = Field(
-        None, description="The verdict without the policy's suppressions and severities."
-    )
-    resolved: Free | None = Field(None, description="Every threshold and severity in force.")
+    verdict_without: Verdict | None = _optional("The verdict without the policy's suppressions and severities.")
+    resolved: Free | None = _optional("Every threshold and severity in force.")
 
 
 class BudgetRecord(Part):
@@ -504,9 +489,7 @@ class CleaningRecord(Part):
     share: Share = Field(
         description="Of the way, that of the weights of the report: 0 is the original, 1 what the cleaning made."
     )
-    witnesses: Count | None = Field(
-        None, description="Triggers that acted on the original and that the cleaning removed."
-    )
+    witnesses: Count | None = _optional("Triggers that acted on the original and that the cleaning removed.")
     way: Many[WayRecord] = Field(description="In the order of measuring, the cleaned weights first.")
     budget: BudgetRecord | None = None
 
@@ -532,9 +515,7 @@ class OutcomeRecord(Part):
     accuracy: Share | None
     n: Count
     took: bool
-    returned: Excess | None = Field(
-        None, description="Excess after a benign finetuning of the cleaned copy; null if not measured."
-    )
+    returned: Excess | None = _optional("Excess after a benign finetuning of the cleaned copy; null if not measured.")
     returned_interval: Interval | None = None
 
     def is_removed(self, limit: float, /) -> bool:
@@ -661,10 +642,10 @@ class Report(Part):
     exports: Many[ExportRecord] | None = None
     cleaning: CleaningRecord | None = None
     auto: AutoRecord | None = None
-    seconds: Positive | None = Field(None, description="Of the whole audit.")
+    seconds: Positive | None = _optional("Of the whole audit.")
     environment: Free | None = None
     notes: Many[str] = ()
-    labels: dict[str, str] | None = Field(None, description="The user's own, by key.")
+    labels: dict[str, str] | None = _optional("The user's own, by key.")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -741,21 +722,9 @@ def _problems(error: ValidationError, value: object) -> Iterator[str]:
     for problem in error.errors(include_url=False):
         if problem["type"] == "value_error" and not problem["loc"]:
             continue  # told above
-        place = _place(value, problem["loc"])
-        if problem["type"] == "missing":
-            yield f"{place}: missing"
-        else:
-            shown = repr(problem["input"])
-            yield f"{place}: {shown if len(shown) <= 60 else f'{shown[:57]}…'}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _place(value: Any, loc: tuple[int | str, ...]) -> str:
-    """The place of an error; names of variants, which are no keys of the value, are left out."""
-    place = "report"
-    for number, step in enumerate(loc, 1):
-        entries = dict(enumerate(value)) if isinstance(value, list | tuple) else value
-        is_there = isinstance(entries, dict) and step in entries
-        if is_there or (number == len(loc) and isinstance(entries, dict)):
-            place += f"[{step}]" if isinstance(step, int) else f".{step}"
-        value = entries[step] if is_there else value
-    return place
+        steps = (step for step in problem["loc"] if step not in VARIANTS)
+        place = "report" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+        shown = repr(problem["input"])
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
+        is_missing = problem["type"] == "missing"
+        yield f"{place}: missing" if is_missing else f"{place}: {shown}: {problem['msg'].removeprefix('Value error, ')}"
