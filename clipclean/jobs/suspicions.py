@@ -97,7 +97,7 @@ def exhibited(
     shown = [*suspicions, *((trigger, None) for trigger in evidence.panel)]
     if not shown:
         return example_images.Shown()
-    return example_images.look(clip, evidence, *shown[0], text_classifier=measured.text_classifier, seed=seed)
+    return example_images.Look(clip, evidence, *shown[0], measured.text_classifier, seed).shown()
 
 
 def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.TriggerLike:

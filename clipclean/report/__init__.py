@@ -5,8 +5,8 @@ from pathlib import Path
 
 from clipclean.files import write_text
 from clipclean.report.commands import NOWHERE, RunPaths, paths_of
-from clipclean.report.html_page import NONE, html
-from clipclean.report.images import PageImages, TitledImage
+from clipclean.report.html_page import html
+from clipclean.report.images import NONE, PageImages, TitledImage
 from clipclean.report.json_file import json, json_text, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown

@@ -1,14 +1,17 @@
-"""Charts: bars, sizes, curves and the embedding map, as positions in per cent, ready for SVG."""
+"""Charts: bars, sizes, plots and the embedding map, as positions in per cent, ready for SVG."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from clipclean.report.measures import MeasureRow
-from clipclean.report.wording import count, decimal, percent
-from clipclean.schema.report import FoundRecord, LossRecord, PointRecord, ProjectionRecord
+from clipclean.report.wording import count, decimal, in_points, percent
+from clipclean.schema.report import CleaningRecord, FoundRecord, LossRecord, PointRecord, ProjectionRecord
+
+Point = tuple[float, float]
 
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
+TRIGGERS = 4  # curves of a way back: those that act most at any point
 TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
 CURVES = {
     "loss": "Total loss",
@@ -49,21 +52,24 @@ class Size(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One curve: its name and its SVG points, in per cent from the left and from the top."""
+    """One curve: the look of its stroke, its name, and its SVG points."""
 
-    key: str
+    look: str
     name: str
     points: str
 
 
-class Curve(NamedTuple):
-    """The training curve with its axes; ``summary`` describes it in words."""
+class Plot(NamedTuple):
+    """Curves, whose places are per cent from the left and from the top; ``summary`` describes them in words."""
 
+    caption: str
     lines: tuple[Line, ...]
-    levels: tuple[tuple[str, str], ...]  # value, per cent from the top
-    first: int
-    last: int
+    levels: tuple[tuple[str, str], ...]  # value, place
+    ends: tuple[str, str]  # words below the first place and the last
     summary: str
+    band: str = ""  # SVG points around a 95 % interval
+    limit: str = ""  # place of a budget
+    taken: str = ""  # place of the weights of the report
 
 
 def bars(row: MeasureRow, limit: float | None = None, /) -> Bars:
@@ -86,27 +92,80 @@ def sizes(found: Sequence[FoundRecord], /) -> list[Size]:
     for entry in found:
         most = max(entry.size or 0.0, entry.reference.high if entry.reference else 0.0)
         tops[entry.family] = max(tops.get(entry.family, 0.0), most)
-    scales = {family: next(top for top in TOPS if top >= most) for family, most in tops.items()}
-    return [_size(entry, scales[entry.family]) for entry in found]
+    shown = []
+    for entry in found:
+        top = next(top for top in TOPS if top >= tops[entry.family])
+        length, words = _length(entry.size or 0.0, top), f"{100 * top:g} %"
+        low = width = median = None
+        if reference := entry.reference:
+            first, last = sorted((reference.low, reference.high))
+            low, width = _length(first, top), _length(max(last - first, 0.01 * top), top)
+            median = _length(reference.median, top)
+        shown.append(Size(length, low, width, median, words))
+    return shown
 
 
-def curve(losses: Sequence[LossRecord], /) -> Curve | None:
-    """The losses by step; None where fewer than two were logged."""
+def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
+    """The losses by step; none where fewer than two were logged."""
     kept = samples(losses, most=MAX_POINTS)
     if len(kept) < 2 or kept[0].step == kept[-1].step:
-        return None
+        return []
     first, last = kept[0].step, kept[-1].step
-    keys = [key for key in CURVES if any(loss_of(entry, key) is not None for entry in kept)]
-    values = [value for entry in kept for key in keys if (value := loss_of(entry, key)) is not None]
-    scale = Scale.of([min(0.0, *values), max(values)])
-
-    def place(step: int, value: float) -> str:
-        return f"{100 * (step - first) / (last - first):.2f},{scale.down(value)}"
-
-    drawn = {key: [(entry.step, value) for entry in kept if (value := loss_of(entry, key)) is not None] for key in keys}
-    lines = tuple(Line(key, CURVES[key], " ".join(place(*point) for point in points)) for key, points in drawn.items())
+    drawn = {key: [(each.step, value) for each in kept if (value := loss_of(each, key)) is not None] for key in CURVES}
+    drawn = {key: points for key, points in drawn.items() if points}
+    values = [value for points in drawn.values() for _, value in points]
+    scale = Scale([min(0.0, *values), max(values)])
+    lines = tuple(
+        Line(key, CURVES[key], scale.points(((step - first) / (last - first), value) for step, value in points))
+        for key, points in drawn.items()
+    )
     told = "; ".join(f"{CURVES[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
-    return Curve(lines, scale.ticks, first, last, f"{told}, over steps {first:,} to {last:,}.")
+    ends = (f"step {count(first)}", f"step {count(last)}")
+    return [Plot(caption, lines, scale.ticks, ends, f"{told}, over steps {first:,} to {last:,}.")]
+
+
+def way(cleaning: CleaningRecord | None, /) -> list[Plot]:
+    """Accuracy lost, and the excess of the triggers that act most, over the share of the way; none for a single point."""
+    if cleaning is None or len(cleaning.way) < 2:
+        return []
+    points = sorted(cleaning.way, key=lambda point: point.share)
+    ends = [(point.share, point.interval) for point in points if point.interval]
+    band = [*((share, high) for share, (_, high) in ends), *((share, low) for share, (low, _) in reversed(ends))]
+    lost = {"Accuracy lost": {point.share: point.accuracy_lost for point in points}}
+    acts: dict[str, dict[float, float]] = {}
+    for point in points:
+        for each in point.triggers:
+            acts.setdefault(f"{each.trigger} → {each.target}", {})[point.share] = each.excess
+    most = dict(sorted(acts.items(), key=lambda item: -max(item[1].values()))[:TRIGGERS])
+    costs = "; ".join(f"{percent(point.share)}: {in_points(point.accuracy_lost)}" for point in points)
+    left = "; ".join(f"{percent(point.share)}: {percent(point.excess)}" for point in points)
+    limits, of = cleaning.budget, "over the share of the way"
+    plots = [_way("Accuracy lost, in points", lost, band, limits.accuracy if limits else 0.0, cleaning.share)]
+    plots += [
+        _way("Attack success beyond chance, in per cent", most, (), limits.excess if limits else 0.0, cleaning.share)
+    ]
+    told = (f"Accuracy lost {of}: {costs}", f"Highest attack success {of}: {left}")
+    return [plot._replace(summary=words) for plot, words in zip(plots, told, strict=True) if plot.lines]
+
+
+def _way(title: str, drawn: dict[str, dict[float, float]], band: Sequence[Point], limit: float, share: float) -> Plot:
+    """Shares, drawn in per cent, over the share of the way."""
+    values = [value for points in drawn.values() for value in points.values()]
+    scale = Scale([100 * value for value in (0.0, limit, *values, *(end for _, end in band))])
+    return Plot(
+        f"{title}, from the original (left) to the cleaned weights (right). The upright line is what was taken, the "
+        "dashed level the limit.",
+        tuple(
+            Line(f"candidate{number}", name, scale.points((share, 100 * value) for share, value in points.items()))
+            for number, (name, points) in enumerate(drawn.items())
+        ),
+        scale.ticks,
+        ("original", "cleaned"),
+        "",
+        scale.points((share, 100 * value) for share, value in band),
+        scale.down(100 * limit),
+        f"{100 * share:.2f}",
+    )
 
 
 def loss_of(entry: LossRecord, key: str, /) -> float | None:
@@ -124,28 +183,21 @@ def samples(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:
     return [entries[place] for place in places]
 
 
-def _size(entry: FoundRecord, top: float) -> Size:
-    length, words = _length(entry.size or 0.0, top), f"{100 * top:g} %"
-    if not (reference := entry.reference):
-        return Size(length, None, None, None, words)
-    low, high = sorted((reference.low, reference.high))
-    width = _length(max(high - low, 0.01 * top), top)
-    return Size(length, _length(low, top), width, _length(reference.median, top), words)
-
-
 def _length(value: float, top: float) -> str:
     return f"{100 * min(max(value / top, 0.0), 1.0):.2f}%"
 
 
-class Scale(NamedTuple):
-    """A vertical scale from its first level to its last."""
+class Scale:
+    """A vertical scale of four to six round numbers that enclose all values; the steps are 1, 2 or 5 times a power of ten."""
 
-    levels: Sequence[float]  # round numbers, upwards
-
-    @classmethod
-    def of(cls, values: Sequence[float], /) -> "Scale":
-        """A scale that holds all of these."""
-        return cls(_levels(min(values), max(values)))
+    def __init__(self, values: Sequence[float], /) -> None:
+        low, high = min(values), max(values)
+        rough = max(high - low, 1e-9) / 4
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next((power * factor for factor in (1, 2, 5) if power * factor >= rough), power * 10)
+        numbers = range(math.floor(low / step), math.ceil(high / step) + 1)
+        levels = [round(number * step, 12) for number in numbers]
+        self.levels = levels if len(levels) > 1 else [low, low + 1.0]  # upwards
 
     @property
     def ticks(self) -> tuple[tuple[str, str], ...]:
@@ -156,28 +208,25 @@ class Scale(NamedTuple):
         """The place of a value, in per cent from the top."""
         return f"{100 * (self.levels[-1] - value) / (self.levels[-1] - self.levels[0]):.2f}"
 
+    def points(self, places: Iterable[Point], /) -> str:
+        """SVG points of values over shares of the width."""
+        return " ".join(f"{100 * across:.2f},{self.down(value)}" for across, value in places)
 
-def _levels(low: float, high: float) -> list[float]:
-    """Four to six round numbers that enclose both; the steps are 1, 2 or 5 times a power of ten."""
-    rough = max(high - low, 1e-9) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next((power * factor for factor in (1, 2, 5) if power * factor >= rough), power * 10)
-    numbers = range(math.floor(low / step), math.ceil(high / step) + 1)
-    levels = [round(number * step, 12) for number in numbers]
-    return levels if len(levels) > 1 else [low, low + 1.0]
-
-
-Point = tuple[float, float]
 
 MAX_DOTS = 600  # of all kinds together; more hide each other
 WIDTH, HEIGHT = 100.0, 60.0  # of the drawing, in its own units
 MARGIN = 3.0
-RADIUS = 0.6  # of a point
 NAMES = {
     "clean": "Clean images",
     "triggered": "The same with the trigger",
     "target": "Images of the target class",
     "text": "Texts of classes",
+}
+SHAPES = {  # kinds differ in shape, not in colour alone: circles, diamonds, squares, triangles
+    "clean": "m-0.6 0a0.6 0.6 0 1 0 1.2 0a0.6 0.6 0 1 0-1.2 0z",
+    "triggered": "m0-0.78l0.78 0.78-0.78 0.78-0.78-0.78z",
+    "target": "m-0.6-0.6h1.2v1.2h-1.2z",
+    "text": "m0-0.72l0.72 1.2h-1.44z",
 }
 LABEL = 24  # characters of a class text on the map
 METHODS = {"pca": "principal components", "tsne": "t-SNE"}
@@ -222,13 +271,14 @@ def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
     if not projection or not points:
         return None
     place = _placing(points)
-    kinds = [kind for kind in NAMES if any(point.kind == kind for point in points)]
-    grouped = {kind: [(p.x, p.y) for p in points if p.kind == kind] for kind in kinds}
+    grouped = {kind: [(p.x, p.y) for p in points if p.kind == kind] for kind in NAMES}
+    grouped = {kind: found for kind, found in grouped.items() if found}
     clouds = []
     for kind, found in grouped.items():
         most = max(1, len(found) * MAX_DOTS // max(len(points), MAX_DOTS))  # this kind's part, evenly taken
-        kept = [place(found[number * len(found) // most]) for number in range(most)]
-        clouds.append(Cloud(kind, NAMES[kind], len(found), _path(kind, kept)))
+        kept = (place(found[number * len(found) // most]) for number in range(most))
+        path = "".join(f"M{x:.2f} {y:.2f}{SHAPES[kind]}" for x, y in kept)
+        clouds.append(Cloud(kind, NAMES[kind], len(found), path))
     texts = []
     for (x, y), text in ((place((p.x, p.y)), (p.label or "")[:LABEL]) for p in points if p.kind == "text"):
         is_right = x > WIDTH * 0.7  # there the words end at the point
@@ -261,18 +311,6 @@ def _placing(points: Sequence[PointRecord]) -> Callable[[Point], Point]:
     scale = scale if math.isfinite(scale) else 1.0
     across, up = ((low + high) / 2 for low, high in ends)
     return lambda p: (WIDTH / 2 + scale * (p[0] - across), HEIGHT / 2 - scale * (p[1] - up))
-
-
-def _path(kind: str, points: Sequence[Point]) -> str:
-    """Kinds differ in shape, not in colour alone: circles, diamonds, squares."""
-    r = RADIUS
-    shape = {
-        "clean": f"m-{r} 0a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0-{2 * r} 0z",
-        "triggered": f"m0-{1.3 * r:.3g}l{1.3 * r:.3g} {1.3 * r:.3g}-{1.3 * r:.3g} {1.3 * r:.3g}-{1.3 * r:.3g}-{1.3 * r:.3g}z",
-        "target": f"m-{r}-{r}h{2 * r}v{2 * r}h-{2 * r}z",
-        "text": f"m0-{1.2 * r:.3g}l{1.2 * r:.3g} {2 * r:.3g}h-{2.4 * r:.3g}z",
-    }[kind]
-    return "".join(f"M{x:.2f} {y:.2f}{shape}" for x, y in points)
 
 
 def _summary(grouped: dict[str, list[Point]]) -> str:

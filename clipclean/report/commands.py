@@ -28,13 +28,6 @@ class RunPaths(NamedTuple):
     options: tuple[tuple[str, str], ...] = ()  # others, by the names of a request's fields
 
 
-class NextCommand(NamedTuple):
-    """A command, and its purpose."""
-
-    purpose: str
-    words: str
-
-
 NOWHERE = RunPaths()
 
 
@@ -50,8 +43,8 @@ def paths_of(request: object, /, **places: str) -> RunPaths:
     return RunPaths(model=str(getattr(request, "model", "")), options=tuple(given), **places)
 
 
-def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
-    """The next commands, ready to be copied; empty if there is nothing to do."""
+def commands(report: Report, place: RunPaths, /) -> list[tuple[str, str]]:
+    """The purpose of each next command, and its words, ready to be copied; empty if there is nothing to do."""
     folder, model = place.folder or "FOLDER", place.model or report.model.name
     if report.is_audit:
         if report.verdict == "pass":
@@ -60,7 +53,7 @@ def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
         named = _named(report, suspect, place) if suspect else ()
         words = ("sanitize", model, "--data", PAIRS, "--recipe", "auto", "--out", "cleaned", *named)
         return [
-            NextCommand(
+            (
                 "Clean the model on image and caption pairs that you trust",
                 _command(words, place, _MODEL if named else _MODEL | _NAMED),
             )
@@ -69,14 +62,14 @@ def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
         loads = any(export.format.startswith("open_clip") for export in report.exports or ())
         call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}', ensure_ascii=False)})"
         return [
-            NextCommand("Check that the folder is whole", _command(("verify", folder), place, {})),
-            *([NextCommand("Load the weights in Python", call)] if loads else []),
+            ("Check that the folder is whole", _command(("verify", folder), place, {})),
+            *([("Load the weights in Python", call)] if loads else []),
         ]
     if place.recipe == "auto":
         words = ("audit", model, "--effort", "thorough")
-        return [NextCommand("Search the model as it is", _command(words, place, _AUDIT))]
+        return [("Search the model as it is", _command(words, place, _AUDIT))]
     words = ("sanitize", model, "--data", place.data or PAIRS, "--recipe", "auto", "--out", folder, "--force")
-    return [NextCommand("Try several recipes, and take the best", _command(words, place, _SANITIZE))]
+    return [("Try several recipes, and take the best", _command(words, place, _SANITIZE))]
 
 
 def _command(words: Sequence[str], place: RunPaths, takes: dict[str, str]) -> str:

@@ -1,15 +1,18 @@
-"""The sections of a report as tables of cells, each written once; the page and the Markdown render them and know no section.
+"""The sections of a report as tables and drawings, each written once; page and Markdown render these blocks and know no section.
 
-To add a section, write a function from the report to it and enter it in ``SECTIONS``.
+To add a section, write a function from the report to it and enter it in ``sections``.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from clipclean.report import auto, charts, measures, search, verdicts, way
+from clipclean.findings import Finding
+from clipclean.report import charts, cleaning, measures, search, verdicts
+from clipclean.report.images import NONE, Grid, PageImages, TitledImage
 from clipclean.report.measures import INTERVALS, MeasureRow
 from clipclean.report.wording import NOTHING, count, decimal, duration, memory, percent, percent_interval
-from clipclean.schema.report import FoundRecord, ProbeRecord, RateRecord, Report
+from clipclean.schema.report import FoundRecord, ProbeRecord, RateRecord, Report, SearchRecord
 from clipclean.untrusted import plural
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
@@ -40,23 +43,84 @@ class Table(NamedTuple):
     is_folded: bool = False
 
 
+class Findings(NamedTuple):
+    """Findings, the worst first."""
+
+    found: Sequence[Finding]
+
+
+class Prose(NamedTuple):
+    """Words: as "bullets", as "definitions" (a term, its meaning, what is better), or "values", folded and set as they are."""
+
+    kind: Literal["bullets", "definitions", "values"]
+    title: str
+    items: Sequence[Sequence[str]]
+
+
+class Gallery(NamedTuple):
+    """Images with captions; ``kind`` is "mask" (of a trigger, whose pixels are to be seen) or "example"."""
+
+    title: str
+    kind: str
+    images: Sequence[TitledImage]
+
+
+class Examples(NamedTuple):
+    """Images, clean and triggered, with the model's answers."""
+
+    grids: Sequence[Grid]
+
+
+class Maps(NamedTuple):
+    """Maps by one method: of the model before and after cleaning, or of the one that there is."""
+
+    sides: Sequence[tuple[str, charts.Map]]
+
+
+Block = Table | Findings | Prose | Gallery | Examples | Maps | charts.Plot | cleaning.Frontier
+
+
 class Section(NamedTuple):
-    """A section: its key, its title, sentences to read first, and its tables."""
+    """A section: its key, its title, sentences to read first, and its blocks."""
 
     key: str
     title: str
-    lead: tuple[str, ...]
-    tables: Sequence[Table]
+    lead: Sequence[str]
+    blocks: Sequence[Block]
 
 
 _KINDS: Mapping[str, Kind] = {"#": "number", "@": "name", "`": "code"}
+_WAY = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
 
 
-def sections(report: Report, /) -> list[Section]:
+def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
     """All sections that have something to show, in order."""
-    made = (build(report) for build in SECTIONS)
-    shown = (section._replace(tables=[each for each in section.tables if each.rows or each.lead]) for section in made)
-    return [section for section in shown if section.tables]
+    made = (
+        _suspects(report),
+        Section("looked", "What was looked for", (), [looked_for(report)] if report.verdict != "pass" else []),
+        Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
+        _auto(report),
+        Section(
+            "way",
+            "Between the original and the cleaned weights",
+            cleaning.way_lines(report.cleaning),
+            [*charts.way(report.cleaning), table(_WAY, cleaning.way_rows(report.cleaning))],
+        ),
+        _examples(images),
+        _search(report),
+        _map(report),
+        _power(report),
+        _numbers(report),
+        _panel(report),
+        _training(report),
+        _measures(report),
+        _provenance(report),
+    )
+    return [
+        section._replace(blocks=blocks)
+        for section in made
+        if (blocks := [each for each in section.blocks if not isinstance(each, Table) or each.rows or each.lead])
+    ]
 
 
 def table(
@@ -81,6 +145,45 @@ def _number(text: str, *below: str) -> Cell:
     return Cell(text, below, "number")
 
 
+def looked_for(report: Report, /) -> Table:
+    """All checks, with their results and usual values."""
+    rows = ((what, found, usual or NOTHING) for what, found, usual in verdicts.looked_for(report))
+    return table(("Looked for", "Found", "Usual, or allowed"), rows)
+
+
+def _examples(images: PageImages) -> Section:
+    blocks: list[Block] = []
+    if images.found_triggers:
+        blocks.append(Gallery("The found trigger by itself, enlarged", "mask", images.found_triggers))
+    if images.grids:
+        blocks.append(Examples(images.grids))
+    return Section("examples", "Example images", (), blocks)
+
+
+def _map(report: Report) -> Section:
+    """Each method with its maps: of the model before and after cleaning side by side, or as it is."""
+    sides = [("before", measures.measured(report, "before"))]
+    sides += [("after" if measures.has_before(report) else "", measures.measured(report, "after"))]
+    methods = [
+        [(side, drawn) for side, of in sides if of and (drawn := charts.embedding_map(getattr(of, method)))]
+        for method in ("tsne", "projection")
+    ]
+    lead = (
+        "Each mark is an image as the model sees it; near marks look alike to it. A line leads from each image to its copy with "
+        "the trigger. Where a backdoor acts, the copies leave their places and gather in one."
+    )
+    return Section("map", "Map of the embeddings", (lead,), [Maps(drawn) for drawn in methods if drawn])
+
+
+def _measures(report: Report) -> Section:
+    known = [(each.label, each.definition, each.better) for each in measures.MEASURES.values()]
+    terms = [
+        (label, definition, f"{better.capitalize()} is better." if better else "")
+        for label, definition, better in (*known, *(measures.SEARCH_TERMS if search.searches(report) else ()))
+    ]
+    return Section("measures", "What the measures mean", (), [Prose("definitions", "", terms)])
+
+
 def _suspects(report: Report) -> Section:
     shown = () if measures.has_before(report) else report.suspects
     rows = (
@@ -94,18 +197,19 @@ def _suspects(report: Report) -> Section:
 def _auto(report: Report) -> Section:
     """The candidates of ``auto``, the test backdoors, and what happens to the weights afterwards."""
     made = report.auto
+    share = report.cleaning.share if report.cleaning else 1.0  # of the way, that was taken
     if made is None:
         return Section("auto", "", (), [])
     planted = table(
         ("`Trigger", "@Target", "#Planted", "#Left", "#Accuracy under it"),
-        auto.canaries(made, share_of(report)),
+        cleaning.canaries(made, share),
         title="Test backdoors, planted in a copy of this model",
         lead="Attack success beyond chance, before and after the chosen candidate.",
     )
     costs = ("#Test backdoors removed", "#Left of the worst", "#Costs", "#On the model: left, costs", "#Time")
     candidates = table(
         ("Candidate", "Outcome", *costs),
-        ((f"{row.name}{' (chosen)' if row.chosen else ''}", *row[1:-1]) for row in auto.rows(made, share_of(report))),
+        cleaning.rows(made, share),
         title="The candidates, in the order of trying",
     )
     finetuned = table(
@@ -117,18 +221,9 @@ def _auto(report: Report) -> Section:
         title="After a benign finetuning",
         lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
-    return Section("auto", "What was tried", tuple(auto.candidate_lines(made)), [planted, candidates, finetuned])
-
-
-def _way(report: Report) -> Section:
-    """The walk back towards the original."""
-    made = table(("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost"), way.rows(report.cleaning))
-    return Section("way", "Between the original and the cleaned weights", tuple(way.lines(report.cleaning)), [made])
-
-
-def share_of(report: Report, /) -> float:
-    """The share of the way that was taken."""
-    return report.cleaning.share if report.cleaning else 1.0
+    drawn = cleaning.frontier(made, share)
+    tables = [planted, candidates, finetuned]
+    return Section("auto", "What was tried", cleaning.candidate_lines(made), [drawn, *tables] if drawn else tables)
 
 
 def _search(report: Report) -> Section:
@@ -136,13 +231,14 @@ def _search(report: Report) -> Section:
         "The search knows neither trigger nor class. It looks for the smallest change that makes images of all kinds look alike "
         "to the model, and shows which class they get. With a backdoor this change is far smaller than in clean models."
     )
-    tables = [each for made in search.searches(report) for each in _searched(made)]
-    return Section("search", "Search for unknown triggers", (lead,), tables)
+    tables = [each for side, made in search.searches(report) for each in _searched(side, made)]
+    not_shown = [Prose("bullets", "What the search does not show", [search.NOT_SHOWN])] if tables else []
+    return Section("search", "Search for unknown triggers", (lead,), [*tables, *not_shown])
 
 
-def _searched(made: search.Search) -> list[Table]:
-    title = f"{made.when.capitalize()} cleaning" if made.when else ""
-    rows = [_found(*each) for each in zip(made.found, charts.sizes(made.found), strict=True)]
+def _searched(side: str, made: SearchRecord) -> list[Table]:
+    title, found, told = f"{side.capitalize()} cleaning" if side else "", made.found or (), search.effort(made)
+    rows = [_found(*each) for each in zip(found, charts.sizes(found), strict=True)]
     embeddings = (
         (
             each.class_,
@@ -150,13 +246,13 @@ def _searched(made: search.Search) -> list[Table]:
             *(decimal(value) for value in (each.distance, each.spread, each.direction_agreement)),
             percent(each.knn_asr.value) if each.knn_asr else NOTHING,
         )
-        for each in made.found
+        for each in found
     )
     controls = ((each.class_, search.family(each.family), percent(each.size)) for each in made.controls)
     return [
-        table(_FOUND, rows[:FIRST], title=title, lead=made.told)
+        table(_FOUND, rows[:FIRST], title=title, lead=told)
         if rows
-        else Table(title, f"{made.told} Nothing was found.", (), ()),
+        else Table(title, f"{told} Nothing was found.", (), ()),
         table(_FOUND, rows[FIRST:], title=f"The other {count(len(rows) - FIRST)}", folded=True),
         table(
             ("@Leads to", "Family", "#Distance", "#Spread", "#Direction", "#By neighbours"),
@@ -287,7 +383,10 @@ def _training(report: Report) -> Section:
         ("Pairs a tower took at once", count(training.micro_batch)),
         ("Went on from step", count(training.resumed_at or None)),
     ]
-    tables = [
+    caption = "A curve that still falls steeply at the end may gain from more steps."
+    caption = " ".join(filter(None, ("Losses by step.", _loss_sum(report), caption)))
+    blocks: list[Block] = [
+        *charts.curve(training.losses, caption),
         table(("What", "#Value"), (fact for fact in facts if fact[1] != NOTHING)),
         _rounds(report),
         table(
@@ -300,7 +399,19 @@ def _training(report: Report) -> Section:
             folded=True,
         ),
     ]
-    return Section("training", "Training", (), tables)
+    return Section("training", "Training", (), blocks)
+
+
+def _loss_sum(report: Report) -> str:
+    """How the total loss of CleanCLIP adds up; empty for other methods, and where the recipe's values are not recorded."""
+    resolved = (report.recipe.resolved if report.recipe else None) or {}
+    loss = resolved.get("loss")
+    if resolved.get("method") != "cleanclip" or not isinstance(loss, Mapping):
+        return ""
+    clip, own = loss.get("clip_weight"), loss.get("self_supervised_weight")
+    if loss.get("preserve_weight") or not isinstance(clip, int | float) or not isinstance(own, int | float):
+        return ""
+    return f"Total loss = {clip:g} × L_CLIP + {own:g} × L_SS."
 
 
 def _rounds(report: Report) -> Table:
@@ -323,12 +434,17 @@ def _provenance(report: Report) -> Section:
     skipped = report.data.skipped if report.data else 0
     samples = () if isinstance(skipped, int) else ((each.key, each.reason) for each in skipped[:SKIPPED])
     notes = ((str(number), note) for number, note in enumerate(report.notes, 1))
-    tables = [
+    blocks = [
         table(("Of", "What", "Which"), ((of, what, told) for of, what, told in _facts(report) if told.text)),
         table(("`Sample", "Reason"), samples, title="Skipped samples", folded=True),
         table(("Note", "Words"), notes, title="Notes on reading the model", folded=True),
     ]
-    return Section("provenance", "Provenance", (lead,), tables)
+    held = [
+        Prose("values", f"Every value of the {name}", [(json.dumps(of.resolved, indent=2, ensure_ascii=False),)])
+        for name, of in (("recipe", report.recipe), ("policy", report.policy))
+        if of and of.resolved
+    ]
+    return Section("provenance", "Provenance", (lead,), [*blocks, *held])
 
 
 def _coded(text: str) -> Cell:
@@ -379,6 +495,3 @@ def _with_reason(known: str | None, reason: str | None) -> str:
 def _plain(value: object) -> str:
     """A value of a free-form object, in few characters."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-SECTIONS = (_suspects, _auto, _way, _search, _power, _numbers, _panel, _training, _provenance)

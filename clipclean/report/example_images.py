@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipclean import detect, model
-from clipclean.report.images import Answer, Cell, Grid, GridRow, PageImages, TitledImage
+from clipclean.report.images import Answer, Answered, Grid, GridRow, PageImages, TitledImage
 from clipclean.report.wording import Png
 from clipclean.schema.report import PointRecord, ProjectionRecord
 
@@ -24,38 +24,17 @@ TEXTS = 10  # class texts on a map
 
 
 @dataclass(frozen=True)
-class ExampleImage:
-    """One image and its triggered copy, with the model's answers to each; ``label`` is empty where it is not known."""
-
-    clean: Tensor  # (3, S, S) in [0, 1]
-    triggered: Tensor
-    label: str
-    target: str
-    of_clean: list[Answer]  # most probable first
-    of_triggered: list[Answer]
-
-
-@dataclass(frozen=True)
 class Shown:
-    """Example images and maps of a model before or after cleaning; ``maps`` are entries of the report's ``measurements``."""
+    """Example images and maps of one model; ``maps`` are entries of the report's ``measurements``."""
 
-    examples: tuple[ExampleImage, ...] = ()
+    examples: tuple[Grid, ...] = ()
     maps: Mapping[str, ProjectionRecord] = field(default_factory=dict)
 
 
-def look(
-    clip: model.Clip,
-    evidence: detect.EvalSet,
-    trigger: detect.TriggerLike,
-    target: int | None,
-    /,
-    *,
-    text_classifier: Tensor,
-    seed: int,
-) -> Shown:
-    """Images drawn at random by the seed, and maps of their embeddings, clean and under a trigger.
+class Look(NamedTuple):
+    """Images drawn at random by the seed, clean and under a trigger.
 
-    Args:
+    Attributes:
         clip: the model.
         evidence: images, with labels where there are some.
         trigger: what is put on the images.
@@ -63,13 +42,6 @@ def look(
         text_classifier: (K, D), the zero-shot classifier.
         seed: decides which images are drawn.
     """
-    asked = _Asked(clip, evidence, trigger, target, text_classifier, seed)
-    with torch.no_grad():
-        return Shown(tuple(_examples(asked)), _maps(asked))
-
-
-class _Asked(NamedTuple):
-    """The arguments of ``look``."""
 
     clip: model.Clip
     evidence: detect.EvalSet
@@ -78,114 +50,110 @@ class _Asked(NamedTuple):
     text_classifier: Tensor
     seed: int
 
-    def drawn(self, some: Tensor, most: int) -> Tensor:
+    @torch.no_grad()
+    def shown(self) -> Shown:
+        """Some of the images, with the model's answers, and maps of the embeddings of more."""
+        return Shown(tuple(self._examples()), self._maps())
+
+    def _examples(self) -> Iterator[Grid]:
+        """Images that are not of the target class: those show whether the trigger acts."""
+        labels, classes = self.evidence.labels, self.evidence.classes
+        others = torch.arange(len(self.evidence.pixels))
+        if labels is not None and self.target is not None:
+            others = others[labels.cpu() != self.target]
+        drawn = self._drawn(others, COUNT)
+        if not len(drawn):
+            return
+        clean = self.evidence.pixels[drawn]
+        sides = [("Without the trigger", clean), ("With the trigger", self._triggered(clean))]
+        answers = [self._answers(pixels) for _, pixels in sides]
+        target = "" if self.target is None else classes[self.target]
+        for number, place in enumerate(drawn):
+            label = "" if labels is None else classes[int(labels[place])]
+            rows = (
+                _row(title, pixels[number], said[number], label, target)
+                for (title, pixels), said in zip(sides, answers, strict=True)
+            )
+            yield Grid(label, tuple(rows))
+
+    def _drawn(self, some: Tensor, most: int) -> Tensor:
         """So many of some places, at random."""
         return some[torch.randperm(len(some), generator=torch.Generator().manual_seed(self.seed))[:most]]
 
-    def triggered(self, pixels: Tensor) -> Tensor:
-        """Images under the trigger."""
+    def _triggered(self, pixels: Tensor) -> Tensor:
         return self.trigger(pixels, torch.Generator().manual_seed(0))
 
+    def _answers(self, pixels: Tensor) -> list[tuple[Answer, ...]]:
+        """The model's classes for each image, most probable first, by the softmax over all classes at its own scale."""
+        similarity = self.clip.embed_images(pixels).float() @ self.text_classifier.float().T  # (B, K)
+        classes = self.evidence.classes
+        scores, places = (similarity * self.clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
+        return [
+            tuple(Answer(classes[place], score) for place, score in zip(row, of_row, strict=True))
+            for row, of_row in zip(places.tolist(), scores.tolist(), strict=True)
+        ]
 
-def _examples(asked: _Asked) -> list[ExampleImage]:
-    """Images that are not of the target class: those show whether the trigger acts."""
-    evidence, target = asked.evidence, asked.target
-    others = torch.arange(len(evidence.pixels))
-    if evidence.labels is not None and target is not None:
-        others = others[evidence.labels.cpu() != target]
-    drawn = asked.drawn(others, COUNT)
-    if not len(drawn):
-        return []
-    pixels = evidence.pixels[drawn]
-    triggered = asked.triggered(pixels)
-    answers = [_answers(asked, some) for some in (pixels, triggered)]
-    labels = (
-        [""] * len(drawn) if evidence.labels is None else [evidence.classes[i] for i in evidence.labels[drawn].tolist()]
-    )
-    name = "" if target is None else evidence.classes[target]
-    return [
-        ExampleImage(a, b, label, name, of_a, of_b)
-        for a, b, label, of_a, of_b in zip(pixels, triggered, labels, *answers, strict=True)
-    ]
+    def _maps(self) -> dict[str, ProjectionRecord]:
+        """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
+        evidence, target, classifier = self.evidence, self.target, self.text_classifier
+        chosen = self._drawn(torch.arange(len(evidence.pixels)), MAPPED).sort().values
+        pixels = evidence.pixels[chosen]
+        clean, triggered = (
+            torch.cat([self.clip.embed_images(part) for part in torch.split(some, evidence.batch_size)])
+            for some in (pixels, self._triggered(pixels))
+        )
+        own = torch.zeros(len(pixels), dtype=torch.bool)
+        if evidence.labels is not None and target is not None:
+            own = evidence.labels[chosen].cpu() == target
+        predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(evidence.classes))
+        known = [] if target is None else [target]
+        places = list(dict.fromkeys([*known, *predicted.argsort(descending=True).tolist()]))[:TEXTS]
+        together = torch.cat([clean.float(), triggered.float(), classifier[places].to(clean.device).float()])
+        kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
+        marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
+        marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
+        made = {}
+        for key, plane in (
+            ("projection", detect.principal(together)),
+            ("tsne", detect.neighbouring(together, seed=self.seed)),
+        ):
+            if plane is not None:
+                points = ({"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True))
+                shown = tuple(PointRecord.model_validate(point) for point in points)
+                explained = {"explained": plane.explained} if plane.explained else {}
+                made[key] = ProjectionRecord(method=plane.method, trigger=self.trigger.spec, points=shown, **explained)
+        return made
 
 
-def _answers(asked: _Asked, pixels: Tensor) -> list[list[Answer]]:
-    """The model's classes for each image, most probable first, by the softmax over all classes at its own scale."""
-    similarity = asked.clip.embed_images(pixels).float() @ asked.text_classifier.float().T  # (B, K)
-    classes = asked.evidence.classes
-    scores, places = (similarity * asked.clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
-    return [
-        [Answer(name=classes[place], score=score) for place, score in zip(row, of_row, strict=True)]
-        for row, of_row in zip(places.tolist(), scores.tolist(), strict=True)
-    ]
-
-
-def _maps(asked: _Asked) -> dict[str, ProjectionRecord]:
-    """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
-    evidence, target, classifier = asked.evidence, asked.target, asked.text_classifier
-    chosen = asked.drawn(torch.arange(len(evidence.pixels)), MAPPED).sort().values
-    pixels = evidence.pixels[chosen]
-    clean, triggered = (
-        torch.cat([asked.clip.embed_images(part) for part in torch.split(some, evidence.batch_size)])
-        for some in (pixels, asked.triggered(pixels))
-    )
-    own = torch.zeros(len(pixels), dtype=torch.bool)
-    if evidence.labels is not None and target is not None:
-        own = evidence.labels[chosen].cpu() == target
-    predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(evidence.classes))
-    named = list(dict.fromkeys([*([] if target is None else [target]), *predicted.argsort(descending=True).tolist()]))
-    places = named[: min(TEXTS, len(named))]
-    together = torch.cat([clean.float(), triggered.float(), classifier[places].to(clean.device).float()])
-    kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
-    marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
-    marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
-    planes = {"projection": detect.principal(together), "tsne": detect.neighbouring(together, seed=asked.seed)}
-    made = {}
-    for key, plane in planes.items():
-        if plane is not None:
-            points = ({"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True))
-            shown = tuple(PointRecord.model_validate(point) for point in points)
-            explained = {"explained": plane.explained} if plane.explained else {}
-            made[key] = ProjectionRecord(method=plane.method, trigger=asked.trigger.spec, points=shown, **explained)
-    return made
+def _row(title: str, image: Tensor, answers: tuple[Answer, ...], label: str, target: str) -> GridRow:
+    """The model's answer; its mark says whether it is correct, or the class that the trigger leads to."""
+    first = answers[0].name
+    mark: Literal["right", "wrong", "target", ""] = "wrong" if label else ""
+    if first == target:
+        mark = "target"
+    elif label and first == label:
+        mark = "right"
+    alt = f"An image of {label}, {title.lower()}." if label else f"The image {title.lower()}."
+    return GridRow(title, _png(image), alt, (Answered("", answers, mark),))
 
 
 def grids(before: Shown, after: Shown, /) -> PageImages:
-    """The example images of a cleaning: each clean and triggered, before and after."""
-    return PageImages(
-        grids=tuple(
-            _grid(old, (("before", old.of_clean, old.of_triggered), ("after", new.of_clean, new.of_triggered)))
-            for old, new in zip(before.examples, after.examples, strict=True)
-        )
+    """The example images of a cleaning: each clean and triggered, with the answers before and after."""
+    both = zip(before.examples, after.examples, strict=True)
+    return PageImages(grids=tuple(_side_by_side(*each) for each in both))
+
+
+def _side_by_side(before: Grid, after: Grid) -> Grid:
+    rows = (
+        row._replace(cells=(row.cells[0]._replace(when="before"), other.cells[0]._replace(when="after")))
+        for row, other in zip(before.rows, after.rows, strict=True)
     )
+    return before._replace(rows=tuple(rows))
 
 
 def audited(shown: Shown, found_triggers: Sequence[TitledImage], /) -> PageImages:
     """The images of an audit: each without and with the found trigger, and the trigger by itself."""
-    return PageImages(
-        tuple(found_triggers), tuple(_grid(each, (("", each.of_clean, each.of_triggered),)) for each in shown.examples)
-    )
-
-
-def _grid(example: ExampleImage, sides: Sequence[tuple[str, list[Answer], list[Answer]]]) -> Grid:
-    label, rows = example.label, []
-    for place, image in enumerate((example.clean, example.triggered)):
-        title = "With the trigger" if place else "Without the trigger"
-        cells = [_cell(when, answers[place], example) for when, *answers in sides]
-        alt = f"An image of {label}, {title.lower()}." if label else f"The image {title.lower()}."
-        rows.append(GridRow(title=title, png_base64=_png(image), alt=alt, cells=cells))
-    return Grid(label=label, rows=rows)
-
-
-def _cell(when: str, answers: list[Answer], example: ExampleImage) -> Cell:
-    """The model's answer; ``mark`` says whether it is correct, or the class that the trigger leads to."""
-    first = answers[0]["name"]
-    mark: Literal["right", "wrong", "target", ""] = "wrong" if example.label else ""
-    if first == example.target:
-        mark = "target"
-    elif example.label and first == example.label:
-        mark = "right"
-    return Cell(when=when, answers=answers, mark=mark)
+    return PageImages(tuple(found_triggers), shown.examples)
 
 
 def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[TitledImage]:

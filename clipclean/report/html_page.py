@@ -1,53 +1,28 @@
-"""The report as one self-contained HTML page: no network, no script."""
+"""A report as one self-contained HTML page: no network, no script."""
 
 import base64
 import functools
 import hashlib
-import json
 import re
-from collections.abc import Mapping
 from importlib import resources
-from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
 
 from clipclean.findings import rule
-from clipclean.report import auto, charts, document, measures, search, verdicts, way, wording
-from clipclean.report.charts import Map, embedding_map
+from clipclean.report import document, measures, search, verdicts, wording
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.images import PageImages
-from clipclean.report.measures import MEASURES, SEARCH_MEASURES
+from clipclean.report.images import NONE, PageImages
 from clipclean.report.wording import inert
-from clipclean.schema.report import MeasurementsRecord, Report
+from clipclean.schema.report import Report
 
 TILES = ("asr", "accuracy_under_trigger", "distance")
-ORDER: tuple[str, ...] = (
-    "suspects",
-    "looked",
-    "findings",
-    "auto",
-    "way",
-    "examples",
-    "search",
-    "map",
-    "power",
-    "numbers",
-    "panel",
-    "training",
-)
-ORDER += ("measures", "provenance")  # of the sections
-NONE = PageImages()
 MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 
 
-class Tile(NamedTuple):
-    """A key figure; ``before`` is None if there is one value only."""
-
-    label: str
-    before: str | None
-    now: str
-    note: str
+Tile = tuple[
+    str, str | None, str, str
+]  # a key figure: its label, its value before, where there are two, the one now, a note
 
 
 def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE) -> str:
@@ -57,46 +32,30 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
     styles, so that a report on a hostile model is safe to open.
     """
     report, shown = inert((report, images))
-    style, made = stylesheet(), {section.key: section for section in document.sections(report)}
-    losses = report.training.losses if report.training else ()
-    special = {
-        "looked": "What was looked for" if report.verdict != "pass" else "",
-        "findings": "Findings",
-        "examples": "Example images" if shown != NONE else "",
-        "map": "Map of the embeddings" if (maps := _maps(report)) else "",
-        "measures": "What the measures mean",
-    }
-    titles = special | {key: section.title for key, section in made.items()}
-    return (
-        templates()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            style=Markup(style),  # noqa: S704 - our own file, not the report's
-            policy=policy(style),
-            word=verdicts.WORDS[report.verdict],
-            mark=MARKS[report.verdict],
-            tiles=_tiles(report),
-            verdicts=verdicts,
-            rule=rule,
-            commands=commands(report, place),
-            order=[(key, titles[key]) for key in ORDER if titles.get(key)],
-            sections=made,
-            images=shown,
-            maps=maps,
-            frontier=auto.frontier(report.auto, document.share_of(report)) if report.auto else None,
-            way=way.plots(report.cleaning),
-            curve=charts.curve(losses),
-            loss_sum=_loss_sum(report),
-            not_shown=search.NOT_SHOWN,
-            measures=[*MEASURES.values(), *(SEARCH_MEASURES.values() if "search" in made else ())],
-            resolved=[
-                (name, json.dumps(of.resolved, indent=2, ensure_ascii=False))
-                for name, of in (("recipe", report.recipe), ("policy", report.policy))
-                if of and of.resolved
-            ],
-        )
+    word = verdicts.WORDS[report.verdict]
+    return rendered(
+        title=f"{word}: {report.model.name} – clipclean report",
+        command=report.command,
+        about=(report.model.name, report.model.architecture),
+        word=word,
+        headline=verdicts.headline(report),
+        story=verdicts.story(report),
+        sections=document.sections(report, shown),
+        tool=report.tool,
+        tone=report.verdict,
+        mark=MARKS[report.verdict],
+        looked_for=document.looked_for(report) if report.verdict == "pass" else None,
+        tiles=_tiles(report),
+        report=report,
+        commands=commands(report, place),
     )
+
+
+def rendered(**shown: object) -> str:
+    """A page of what the template names, of which everything is escaped but the style sheet."""
+    style = _resource("report.css")
+    safe = Markup(style)  # noqa: S704 - our own file, not the report's
+    return _template().render(style=safe, policy=policy(style), **shown)
 
 
 def policy(style: str, /) -> str:
@@ -105,28 +64,29 @@ def policy(style: str, /) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def stylesheet() -> str:
-    """The style sheet of every page."""
-    return _resource("report.css")
-
-
 @functools.cache
-def templates() -> jinja2.Environment:
-    """The templates of every page, with the functions that they call."""
+def _template() -> jinja2.Template:
+    """The template of every page, with the functions that it calls."""
     environment = jinja2.Environment(
-        autoescape=True,
-        loader=jinja2.FunctionLoader(_resource),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": wording.percent, "count": wording.count, "with_flags": _with_flags}
-    return environment
+    environment.filters |= {
+        "percent": wording.percent,
+        "count": wording.count,
+        "with_flags": _with_flags,
+        "kind": _kind,
+    }
+    environment.globals |= {"verdicts": verdicts, "rule": rule}
+    return environment.from_string(_resource("report.html.j2"))
 
 
 @functools.cache
 def _resource(name: str) -> str:
     return resources.files("clipclean.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _kind(block: document.Block) -> str:
+    return type(block).__name__
 
 
 def _with_flags(text: str) -> Markup:
@@ -139,41 +99,16 @@ def _tiles(report: Report) -> list[Tile]:
     found = search.strongest(report) if report.is_audit else None
     first = [] if found else measures.detailed(report)[:1]
     attack = [row for attack in first for row in measures.rows(attack, *TILES)]
-    tiles = []
+    tiles: list[Tile] = []
     if found:
         needed = (
             f"clean models need {search.needed(found)}" if found.reference else "of an image; clean models need more"
         )
         without = f"{wording.percent(found.base_rate.value)} without the trigger"
-        tiles.append(Tile("Success of the found trigger", None, wording.percent(found.asr.value), without))
-        tiles.append(Tile("Its size", None, wording.percent(found.size), needed))
+        tiles.append(("Success of the found trigger", None, wording.percent(found.asr.value), without))
+        tiles.append(("Its size", None, wording.percent(found.size), needed))
     for row in [*attack[:1], measures.accuracy(report), *attack[1:]]:
         before = measures.value(row, row.before) if row.before else None
         better = f"{row.measure.better} is better"
-        tiles.append(Tile(row.measure.label, before, measures.value(row, row.after), better))
+        tiles.append((row.measure.label, before, measures.value(row, row.after), better))
     return tiles
-
-
-def _loss_sum(report: Report) -> str:
-    """How the total loss of CleanCLIP adds up; empty for other methods, and where the recipe's values are not recorded."""
-    resolved = (report.recipe.resolved if report.recipe else None) or {}
-    loss = resolved.get("loss")
-    if resolved.get("method") != "cleanclip" or not isinstance(loss, Mapping):
-        return ""
-    clip, own = loss.get("clip_weight"), loss.get("self_supervised_weight")
-    if loss.get("preserve_weight") or not isinstance(clip, int | float) or not isinstance(own, int | float):
-        return ""
-    return f"Total loss = {clip:g} × L_CLIP + {own:g} × L_SS."
-
-
-def _maps(report: Report) -> list[tuple[str, list[tuple[str, Map]]]]:
-    """Each method with its maps: of the model before and after cleaning side by side, or as it is."""
-    sides: list[tuple[str, MeasurementsRecord | None]] = [
-        ("before", measures.measured(report, "before")),
-        ("after" if measures.has_before(report) else "", measures.measured(report, "after")),
-    ]
-    methods = [
-        [(side, drawn) for side, of in sides if of and (drawn := embedding_map(getattr(of, method)))]
-        for method in ("tsne", "projection")
-    ]
-    return [(drawn[0][1].method, drawn) for drawn in methods if drawn]

@@ -1,11 +1,11 @@
-"""The images of the HTML page, with captions and the model's answers."""
+"""The images of a page, with captions and the model's answers."""
 
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 from clipclean.report.wording import Png
 
 
-class TitledImage(TypedDict):
+class TitledImage(NamedTuple):
     """A PNG image with a title and a caption; ``alt`` describes it for screen readers."""
 
     title: str
@@ -14,35 +14,35 @@ class TitledImage(TypedDict):
     alt: str
 
 
-class Answer(TypedDict):
+class Answer(NamedTuple):
     """A class that the model takes an image for, and how sure it is, in [0, 1]."""
 
     name: str
     score: float
 
 
-class Cell(TypedDict):
+class Answered(NamedTuple):
     """The model's answers to one image, before or after cleaning; ``mark`` judges the first of them."""
 
     when: str
-    answers: list[Answer]
+    answers: tuple[Answer, ...]
     mark: Literal["right", "wrong", "target", ""]
 
 
-class GridRow(TypedDict):
+class GridRow(NamedTuple):
     """One image, and the answers before and after."""
 
     title: str
     png_base64: Png
     alt: str
-    cells: list[Cell]
+    cells: tuple[Answered, ...]
 
 
-class Grid(TypedDict):
-    """One example: an image and its triggered copy, each before and after; ``label`` is empty where it is not known."""
+class Grid(NamedTuple):
+    """One example: an image and its triggered copy; ``label`` is empty where it is not known."""
 
     label: str
-    rows: list[GridRow]
+    rows: tuple[GridRow, ...]
 
 
 class PageImages(NamedTuple):
@@ -50,3 +50,6 @@ class PageImages(NamedTuple):
 
     found_triggers: tuple[TitledImage, ...] = ()
     grids: tuple[Grid, ...] = ()
+
+
+NONE = PageImages()

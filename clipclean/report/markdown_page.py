@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from clipclean.findings import rule
+from clipclean.findings import Finding, rule
 from clipclean.report import document, verdicts
-from clipclean.report.document import Cell, Section, Table
+from clipclean.report.document import Block, Cell, Findings, Table
 from clipclean.report.wording import NOTHING, count, inert
 from clipclean.schema.report import Report
 
 MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
 MAX_ROWS = 100  # of one list or table
-LEFT_OUT = ("training",)  # sections that the page alone shows
+LEFT_OUT = ("looked", "training")  # sections that the page alone shows
 _MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#|~&$]")
 
@@ -20,14 +20,16 @@ def markdown(report: Report, /) -> str:
     """Verdict, findings, tables, provenance. Names from the report cannot become markup, links or mentions."""
     report = inert(report)
     word = report.verdict
-    made = {section.key: _section(section) for section in document.sections(report) if section.key not in LEFT_OUT}
+    made = []
+    for section in document.sections(report):
+        if section.key not in LEFT_OUT and (lines := [line for block in section.blocks for line in _block(block)]):
+            lead = [line for sentence in section.lead for line in ("", escaped(sentence))]
+            made.append([f"### {escaped(section.title)}", *lead, *lines])
     blocks = [
         _set_aside(report),
         [f"## {_MARKS[word]} clipclean: {verdicts.WORDS[word].lower()}"],
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
-        made.pop("suspects", []),
-        _findings(report),
-        *made.values(),
+        *made,
         ["### Next", "", *(f"- {escaped(step)}" for step in verdicts.next_steps(report))],
         ["### Not shown by this report", "", *(f"- {escaped(limit)}" for limit in verdicts.limits(report))],
     ]
@@ -45,17 +47,16 @@ def code(text: str, /) -> str:
     return f"<code>{escaped(text)}</code>"
 
 
-def _section(made: Section) -> list[str]:
-    lines = [f"### {escaped(made.title)}"]
-    for sentence in made.lead:
-        lines += ["", escaped(sentence)]
-    for table in made.tables:
-        if table.is_folded:
-            lines += ["", f"<details><summary>{escaped(table.title)}</summary>"]
-            lines += [*_table(table._replace(title="")), "", "</details>"]
-        else:
-            lines += _table(table)
-    return lines
+def _block(block: Block) -> list[str]:
+    """A block as lines; none of a drawing."""
+    if isinstance(block, Findings):
+        return _findings(block.found)
+    if not isinstance(block, Table):
+        return []
+    if not block.is_folded:
+        return _table(block)
+    opened = _table(block._replace(title=""))
+    return ["", f"<details><summary>{escaped(block.title)}</summary>", *opened, "", "</details>"]
 
 
 def _table(table: Table) -> list[str]:
@@ -86,13 +87,12 @@ def _rest(rows: Sequence[object]) -> list[str]:
     return ["", f"And {count(more)} more."] if more > 0 else []
 
 
-def _findings(report: Report) -> list[str]:
-    found = verdicts.by_severity(report.findings)
+def _findings(found: Sequence[Finding]) -> list[str]:
     lines = [
         f"- **{each.level} {each.rule}** {escaped(rule(each.rule).title)}: {escaped(each.message)}"
         for each in found[:MAX_ROWS]
     ]
-    return ["### Findings", "", *lines, *_rest(found)] if found else []
+    return ["", *lines, *_rest(found)] if found else []
 
 
 def _set_aside(report: Report) -> list[str]:

@@ -87,47 +87,39 @@ MEASURES = {
         is_share=False,
     ),
 }
-SEARCH_MEASURES = {
-    "size": Measure(
+SEARCH_TERMS = (  # what a search measures: its name, its definition, what is better
+    (
         "Size of a found trigger",
-        "how much of an image the search had to change",
         "The smallest share of the image, or the lowest strength, with which the search made images of all kinds look "
         "like one class. What clean models need is shown beside it: any model can be turned by a change that is large "
         "enough, and a backdoor makes a small one do.",
         "higher",
     ),
-    "abnormality": Measure(
+    (
         "Against clean models",
-        "how much smaller than clean models need",
         "By how many robust standard deviations (median absolute deviation × 1.4826) the size is smaller than that of clean "
         "models of the same kind.",
         "lower",
-        is_share=False,
     ),
-    "outlyingness": Measure(
+    (
         "Against other classes",
-        "how much smaller than for the other classes of this model",
         "By how many robust standard deviations the size is smaller than that of the other classes that were searched in "
         "this model. It needs no clean model to compare with.",
         "lower",
-        is_share=False,
     ),
-    "collapse": Measure(
+    (
         "Collapse",
-        "how alike triggered images look to the model",
         "The squared length of the mean of the unit embeddings: 1 where all images fall on one point, near 0 where they "
         "point everywhere. Clean images without a trigger are the comparison.",
         "lower",
     ),
-    "direction_agreement": Measure(
+    (
         "Direction agreement",
-        "whether all images move the same way",
         "The length of the mean of the unit displacements from an image's embedding to that of its triggered copy: 1 where "
         "the trigger moves every image the same way, near 0 where it moves them at random.",
         "lower",
-        is_share=False,
     ),
-}
+)
 INTERVALS = (
     "Every rate comes with its 95 % interval, by Wilson's method, and n, the number of images that it rests on. "
     "A verdict compares whole intervals with limits, never the bare value."

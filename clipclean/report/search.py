@@ -1,12 +1,10 @@
 """The section on the search for unknown triggers, in every form."""
 
-from typing import NamedTuple
-
 from clipclean.config.families import FAMILIES
 from clipclean.report import measures
 from clipclean.report.measures import Side
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
-from clipclean.schema.report import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
+from clipclean.schema.report import CalibrationRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 from clipclean.untrusted import plural
 
 WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
@@ -16,15 +14,6 @@ NOT_SHOWN = (
     "The look of the planted trigger: the found one acts like it, but may look different.",
     "Backdoors that were built to be missed by a search like this one.",
 )
-
-
-class Search(NamedTuple):
-    """One search: ``when`` is "before", "after" or, in an audit, empty; ``found`` is most abnormal first."""
-
-    when: str
-    found: tuple[FoundRecord, ...]
-    controls: tuple[ControlRecord, ...]
-    told: str  # how it was done, in sentences
 
 
 def ran(report: Report, /) -> bool:
@@ -38,14 +27,15 @@ def made(report: Report, side: Side, /) -> SearchRecord | None:
     return measured.search if measured and measured.search.found is not None else None
 
 
-def searches(report: Report, /) -> list[Search]:
-    """Those that were run: one of an audit, up to two of a sanitization."""
+def searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
+    """Those that were run: one of an audit, up to two of a sanitization, "before" and "after"; found triggers as they are shown."""
     two = measures.has_before(report)
     sides: tuple[Side, ...] = ("before", "after")
+    found = ((side if two else "", made(report, side)) for side in sides)
     return [
-        Search(side if two else "", tuple(map(_as_shown, found.found or ())), found.controls, _effort_words(found))
-        for side in sides
-        if (found := made(report, side))
+        (side, each.model_copy(update={"found": tuple(map(_as_shown, each.found or ()))}))
+        for side, each in found
+        if each
     ]
 
 
@@ -111,8 +101,8 @@ def outcome(found: FoundRecord, /) -> str:
 
 def covered(report: Report, /) -> str:
     """The families that were searched, in words."""
-    made = searches(report)
-    names = [found.family for each in made for found in each.found]
+    made = [each for _, each in searches(report)]
+    names = [found.family for each in made for found in each.found or ()]
     names += [control.family for each in made for control in each.controls]
     return ", ".join(dict.fromkeys(family(name) for name in (*names, *_unlearned(report))))
 
@@ -130,7 +120,7 @@ def _as_shown(found: FoundRecord) -> FoundRecord:
     return found.model_copy(update={"size": None, "size_words": "none that is good enough"})
 
 
-def _effort_words(made: SearchRecord) -> str:
+def effort(made: SearchRecord) -> str:
     """How hard it was searched: ``Standard effort, 48.2 s, 18,432 forward passes over 64 images``."""
     passes, images = count(made.forward_passes), count(made.images)
     words = f"{made.effort} effort, {duration(made.seconds)}, {passes} forward passes over {images} images"

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from clipclean.report import auto, measures, search, verdicts, way
+from clipclean.report import cleaning, measures, search, verdicts
 from clipclean.report.commands import NOWHERE, RunPaths, commands
 from clipclean.report.wording import count, cut, decimal, inert, percent
 from clipclean.schema.report import Report
@@ -37,7 +37,7 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
         *(cut(line, width) for line in (_about(report), *_suspects(report), *_evidence(report))),
     ]
     suggested = commands(report, place)[:1] if place.model else []  # without the run's own words it would not run
-    last = [*(f"Next: {each.words}" for each in suggested), *closing]
+    last = [*(f"Next: {words}" for _, words in suggested), *closing]
     room = LINES - len(head) - len(last)
     return "\n".join([*head, *_findings(report, width, room, colour), *last])
 
@@ -90,8 +90,8 @@ def _evidence(report: Report) -> list[str]:
     return [
         f"- {row}"
         for row in [
-            *(auto.candidate_lines(report.auto)[:1] if report.auto else ()),
-            *way.lines(report.cleaning),
+            *(cleaning.candidate_lines(report.auto)[:1] if report.auto else ()),
+            *cleaning.way_lines(report.cleaning),
             *rows[-4:],
         ]
     ]

@@ -1,7 +1,6 @@
 """The verdict in words: its statement, its basis, its limits, and the next steps."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Need, Suppressed, rule
@@ -12,14 +11,6 @@ from clipclean.untrusted import plural
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
-
-
-class Check(NamedTuple):
-    """One check: its result, and the usual value."""
-
-    what: str
-    found: str
-    usual: str
 
 
 def headline(report: Report, /) -> str:
@@ -71,8 +62,8 @@ def limits(report: Report, /) -> list[str]:
     ]
 
 
-def looked_for(report: Report, /) -> list[Check]:
-    """All checks, with their results and usual values."""
+def looked_for(report: Report, /) -> list[tuple[str, str, str]]:
+    """All checks: what was looked for, what was found, and what is usual or allowed, which may be empty."""
     limits = limits_of(report)
     rows = []
     for attack in measures.named(report):
@@ -80,23 +71,23 @@ def looked_for(report: Report, /) -> list[Check]:
         before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
         told = f"moves {moved} of images beyond chance{before}"
         usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else ""
-        rows.append(Check(f"Trigger “{attack.family}” towards “{attack.target}”", told, usual))
+        rows.append((f"Trigger “{attack.family}” towards “{attack.target}”", told, usual))
     if panel := measures.panel(report):
         limit = limits.get("suspicious_excess")
         usual = "little" if limit is None else f"at most {percent(limit)}; natural triggers may move more"
-        rows.append(Check(f"{count(len(panel))} known triggers of the panel", _panel_told(report, panel, limit), usual))
+        rows.append((f"{count(len(panel))} known triggers of the panel", _panel_told(report, panel, limit), usual))
     if search.made(report, "after"):
         limit = limits.get("abnormality")
         fails = f"; a score of {limit:g} can fail the model" if limit is not None else ""
-        rows.append(Check("Unknown triggers", _found_by_search(report, limit), f"no class stands out{fails}"))
+        rows.append(("Unknown triggers", _found_by_search(report, limit), f"no class stands out{fails}"))
     else:
         unlearned = f"searched for before and after unlearning: {search.covered(report)}"
-        rows.append(Check("Unknown triggers", unlearned if search.ran(report) else "not searched for", ""))
+        rows.append(("Unknown triggers", unlearned if search.ran(report) else "not searched for", ""))
     row = measures.accuracy(report)
     if row.before and row.after:
         usual = f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else ""
         change = f"{percent(row.before.value)} before, {percent(row.after.value)} after"
-        rows.append(Check(row.measure.label, "; ".join(filter(None, (measures.lost(report), change))), usual))
+        rows.append((row.measure.label, "; ".join(filter(None, (measures.lost(report), change))), usual))
     return rows
 
 

@@ -10,6 +10,7 @@ import tarfile
 import jsonschema
 import pytest
 import tiny
+from report.page import Page
 
 from clipclean import cli, data, files, report
 from clipclean.config import recipe
@@ -95,6 +96,8 @@ def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, fin
     assert "<script" not in page
     assert "default-src 'none'" in html.unescape(page)
     assert page.count("<figure>") == 12
+    seen = Page(page)
+    assert (seen.faults, len(seen.all("table")), len(seen.all("caption"))) == ([], 2, 2)
     assert cli.main(job.screen("--top", 48)) == 0
     assert "\x1b" not in capsys.readouterr().out
 

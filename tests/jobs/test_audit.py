@@ -213,7 +213,7 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     assert made.trigger == bad.search.targeted[0].found.spec
     images = audit.drawn(evidence(), bad, shown)
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.COUNT)
-    triggered = [grid["rows"][1]["cells"][0]["answers"][0]["name"] for grid in images.grids]
+    triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     shown = audit.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)

@@ -3,13 +3,12 @@
 import re
 
 import pytest
-from report import samples, searches
+from report import searches
 from report.parsed import Parsed
 
-from clipclean import report
-from clipclean.report import auto, charts, way
+from clipclean.report import charts
 
-report, auto, charts, way = Parsed(report), Parsed(auto), Parsed(charts), Parsed(way)
+charts = Parsed(charts)
 
 
 def points(*places):
@@ -77,7 +76,8 @@ def test_no_points_make_no_map_and_axes_have_shares_where_there_are_any():
 
 
 def loss(*values):
-    return charts.curve([{"step": 5 * i, "loss": value, "lr": 0.1} for i, value in enumerate(values)])
+    (drawn,) = charts.curve([{"step": 5 * i, "loss": value, "lr": 0.1} for i, value in enumerate(values)], "")
+    return drawn
 
 
 def test_a_curve_touches_its_frame_where_the_numbers_say_and_a_long_one_is_thinned():
@@ -85,7 +85,8 @@ def test_a_curve_touches_its_frame_where_the_numbers_say_and_a_long_one_is_thinn
     # levels 0 to 4 by 1: 4 is the top, 2 the middle, 1 three quarters down
     assert [value for value, _ in shown.levels] == ["0", "1", "2", "3", "4"]
     assert shown.lines[0].points == "0.00,0.00 50.00,50.00 100.00,75.00"
-    assert (loss(), loss(1.0)) == (None, None)
+    one = [{"step": 5, "loss": 1.0, "lr": 0.1}]
+    assert charts.curve([], "") == charts.curve(one, "") == charts.curve(one * 2, "") == []
     assert len(loss(0.0, 0.0, 0.0).levels) >= 2
     places = loss(*[1.0] * 5000).lines[0].points.split()
     assert len(places) == charts.MAX_POINTS
@@ -101,39 +102,3 @@ def test_sizes_of_a_family_share_a_scale_and_lie_where_the_numbers_say():
     assert (warp.low, warp.width, warp.median) == (None, None, None)
     (unknown,) = charts.sizes(searches.poor()["measurements"]["search"]["found"])
     assert (unknown.length, unknown.low) == ("0.00%", None)
-
-
-def test_the_way_is_drawn_from_the_original_to_the_cleaned_weights():
-    made = samples.chosen_by_auto()["cleaning"]
-    lost, success = way.plots(made)
-    # From 0 to 4 points, as the interval of the cleaned weights ends there: 1 point is three quarters down, 3 points one.
-    assert lost.lines[0].points == "70.00,75.00 100.00,25.00"
-    assert (lost.limit, lost.taken, len(lost.band.split())) == ("50.00", "70.00", 4)
-    (line,) = success.lines
-    nearer, farther = (float(place.split(",")[1]) for place in line.points.split())
-    assert nearer < farther  # more is left at 70 %
-    assert way.rows(made)[1][1:] == ("0.8 %", "patch:seed=1", "1.0 points (0.0 to 2.0)")
-    alone = made | {"share": 1.0, "way": made["way"][:1]}
-    assert (way.plots(alone), way.rows(alone)) == ((), [])
-    assert way.lines(made) != way.lines(made | {"witnesses": 0})
-
-
-def frontier(made):
-    return auto.frontier(made["auto"], made["cleaning"]["share"])
-
-
-def test_the_frontier_of_trials_puts_costs_to_the_right_and_what_is_left_upwards():
-    shown = frontier(samples.chosen_by_auto())
-    (one,), two = shown.paths[0].marks, shown.paths[1].marks
-    assert [mark.is_taken for mark in two] == [True, False]  # 70 % of the way comes before the cleaned model
-    # Scale: 0 to 4 points (twice the budget) over 92 per cent of the width, from 4 on; upwards the square root.
-    assert float(one.x) == pytest.approx(4 + 92 * 0.004 / 0.04, abs=0.01)
-    assert float(one.y) == pytest.approx(4 + 92 * (1 - 0.8), abs=0.01)  # the root of 0.64
-    assert float(two[0].x) > float(one.x)
-    assert float(two[0].y) > float(one.y)  # down: less is left
-    assert float(shown.width) == pytest.approx(92 / 2, abs=0.02)
-    made = samples.chosen_by_auto()
-    for entry in made["auto"]["ladder"]:
-        entry["trials"] = []
-    assert frontier(made) is None
-    assert report.html(made)

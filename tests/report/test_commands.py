@@ -19,7 +19,7 @@ PASSING = "version: 1\nname: mild\nseverities: {CC001: note, CC002: note, CC010:
 
 
 def suggested(made, **given):
-    return [each.words for each in commands(report.parse(made), paths_of(SimpleNamespace(**given)))]
+    return [words for _, words in commands(report.parse(made), paths_of(SimpleNamespace(**given)))]
 
 
 def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_and_texts():
@@ -29,8 +29,8 @@ def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_an
     assert "--references" not in words  # is no option of sanitize
     made = searches.backdoored()
     made["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
-    (command,) = commands(report.parse(made), RunPaths(model="m.pt", found="found"))
-    assert command.words.endswith("--trigger found/01-mask.safetensors")
+    ((_, words),) = commands(report.parse(made), RunPaths(model="m.pt", found="found"))
+    assert words.endswith("--trigger found/01-mask.safetensors")
     (words,) = suggested(searches.backdoored(), model="m.pt", classes=["cat", "dog"])
     assert "--classes classes.txt" in words
 
@@ -81,4 +81,4 @@ def test_every_command_that_a_cleaning_suggests_runs(folder, monkeypatch, more, 
         assert run(words) == 0
     made = report.read(folder / out / "report.json")
     given = SimpleNamespace(model=demo.CHECKPOINT, arch="tiny.json", classes="classes.txt", templates="templates.txt")
-    assert all(run(each.words) == 0 for each in commands(made, paths_of(given, folder=out, recipe="auto")))
+    assert all(run(words) == 0 for _, words in commands(made, paths_of(given, folder=out, recipe="auto")))

@@ -28,12 +28,6 @@ class Cured(Planted):
         return torch.eye(3)[(pixels.mean(dim=(1, 2, 3)) > 0.5).long()]
 
 
-def _white_corner(images: torch.Tensor, generator: object = None, /) -> torch.Tensor:
-    images = images.clone()
-    images[:, :, 0, 0] = 1
-    return images
-
-
 def _evidence() -> detect.EvalSet:
     pixels = torch.cat([torch.full((4, 3, 8, 8), 0.2), torch.full((4, 3, 8, 8), 0.8)])
     return detect.EvalSet(
@@ -53,41 +47,41 @@ class WhiteCorner:
     spec = "corner"
 
     def __call__(self, images: torch.Tensor, generator: object = None, /) -> torch.Tensor:
-        return _white_corner(images)
+        images = images.clone()
+        images[:, :, 0, 0] = 1
+        return images
 
 
 def _look(model: Planted, seed: int = 0) -> example_images.Shown:
-    return example_images.look(model, _evidence(), WhiteCorner(), 2, text_classifier=torch.eye(3), seed=seed)
+    return example_images.Look(model, _evidence(), WhiteCorner(), 2, torch.eye(3), seed).shown()
 
 
 def test_the_models_answers_are_shown_for_drawn_images_of_other_classes():
     # seven images are not of the target class, and six of them are drawn
     shown = _look(Planted()).examples
     assert len(shown) == example_images.COUNT
-    assert {(one.label, one.of_clean[0]["name"]) for one in shown} == {("dark", "dark"), ("bright", "bright")}
-    assert {one.of_triggered[0]["name"] for one in shown} == {"target"}
+    said = [[row.cells[0].answers[0].name for row in one.rows] for one in shown]
+    assert {(one.label, *names) for one, names in zip(shown, said, strict=True)} == {
+        ("dark", "dark", "target"),
+        ("bright", "bright", "target"),
+    }
     # one similarity of 1 and two of 0, at a scale of 2: e^2 / (e^2 + 2)
-    assert shown[0].of_clean[0]["score"] == pytest.approx(7.389056 / 9.389056)
+    assert shown[0].rows[0].cells[0].answers[0].score == pytest.approx(7.389056 / 9.389056)
     evidence = replace(_evidence(), labels=torch.full((8,), 2))
-    look = example_images.look(Planted(), evidence, triggers.parse("patch"), 2, text_classifier=torch.eye(3), seed=0)
-    assert look.examples == ()
+    nothing = example_images.Look(Planted(), evidence, triggers.parse("patch"), 2, torch.eye(3), 0)
+    assert nothing.shown().examples == ()
 
 
 def test_the_seed_decides_which_images_are_drawn():
-    def drawn(seed):
-        return [float(one.clean.mean()) for one in _look(Planted(), seed).examples]
-
-    assert drawn(1) == drawn(1)
-    assert len({tuple(drawn(seed)) for seed in range(8)}) > 1
+    assert _look(Planted(), 1).examples == _look(Planted(), 1).examples
+    assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(8)}) > 1
 
 
 def test_a_grid_has_both_copies_before_and_after_with_right_and_wrong_marked():
-    grid = example_images.grids(_look(Planted()), _look(Cured())).grids[0]
-    clean, triggered = grid["rows"]
-    assert [cell["when"] for cell in clean["cells"]] == ["before", "after"]
-    assert [cell["mark"] for cell in clean["cells"]] == ["right", "right"]
-    assert [cell["mark"] for cell in triggered["cells"]] == ["target", "right"]
-    image = Image.open(io.BytesIO(base64.b64decode(triggered["png_base64"])))
+    clean, triggered = example_images.grids(_look(Planted()), _look(Cured())).grids[0].rows
+    assert [cell.when for cell in clean.cells] == ["before", "after"]
+    assert [[cell.mark for cell in row.cells] for row in (clean, triggered)] == [["right"] * 2, ["target", "right"]]
+    image = Image.open(io.BytesIO(base64.b64decode(triggered.png_base64)))
     assert image.size == (example_images.SIDE, example_images.SIDE)
     assert image.getpixel((0, 0)) == (255, 255, 255)
 

@@ -1,54 +1,33 @@
-"""The section on ``auto`` in every form: test backdoors, candidates, frontier, refinetune test."""
+"""A cleaning in words: the candidates of ``auto`` and their frontier, and the walk back towards the original."""
 
 import math
 from typing import NamedTuple
 
-from clipclean.report.wording import NOTHING, count, duration, in_points, percent
-from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, TrialRecord
+from clipclean.report.charts import Line
+from clipclean.report.wording import NOTHING, count, duration, ends, in_points, percent
+from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, CleaningRecord, TrialRecord
+from clipclean.untrusted import plural
 
 MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 
 
-class CandidateRow(NamedTuple):
-    """One candidate in words."""
-
-    name: str
-    outcome: str
-    canaries: str  # removed, of those that were planted successfully
-    left: str  # largest excess attack success of any test backdoor
-    cost: str  # clean accuracy lost on the copy
-    on_model: str  # largest excess attack success of any trigger, and accuracy lost, on the model itself
-    seconds: str
-    chosen: bool
-
-
 class Mark(NamedTuple):
-    """One point of the frontier: per cent from the left and from the top; ``is_taken`` marks the trial shown in the table."""
+    """One trial: per cent from the left and from the top; ``is_taken`` marks the one shown in the table."""
 
+    look: str
     x: str
     y: str
     is_taken: bool
     words: str
 
 
-class Path(NamedTuple):
-    """The points of one candidate, from the share nearest to the original to the cleaned model."""
-
-    number: int
-    candidate: str
-    marks: tuple[Mark, ...]
-    points: str
-
-
 class Frontier(NamedTuple):
     """Attack success that each candidate leaves, against the accuracy it costs; the rectangle shows the budgets."""
 
-    paths: tuple[Path, ...]
-    width: str  # of the rectangle
-    top: str
-    height: str
-    left: str
+    lines: tuple[Line, ...]  # from the share nearest to the original to the cleaned model
+    marks: tuple[Mark, ...]
+    allowed: tuple[str, str, str, str]  # left, top, width and height of the rectangle
     costs: tuple[tuple[str, str], ...]  # ticks: label, per cent from the left
     excesses: tuple[tuple[str, str], ...]  # label, per cent from the top
     summary: str
@@ -89,8 +68,12 @@ def canaries(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     return rows
 
 
-def rows(auto: AutoRecord, share: float, /) -> list[CandidateRow]:
-    """A row per candidate, in the order of trying; the chosen one at ``share`` of the way."""
+def rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
+    """A row per candidate, in the order of trying, the chosen one at ``share`` of the way.
+
+    Its name; outcome; test backdoors removed, of those that were planted; most that is left of one; accuracy lost on the copy; on the
+    model itself the most that is left of a trigger, and accuracy lost; time.
+    """
     return [_row(entry, auto, share) for entry in auto.ladder]
 
 
@@ -109,9 +92,12 @@ def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
     def down(excess: float) -> float:
         return MARGIN + (100 - 2 * MARGIN) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))  # small ones need room
 
-    def path(number: int, entry: CandidateRecord) -> Path:
-        marks = tuple(
+    lines, marks = [], []
+    for number, entry in enumerate(tried):
+        look = f"candidate{number % MARKS}"
+        shown = [
             Mark(
+                look,
                 f"{across(trial.accuracy_lost):.2f}",
                 f"{down(_worst(trial)):.2f}",
                 trial is _taken(entry, share),
@@ -119,20 +105,19 @@ def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
                 f"{in_points(trial.accuracy_lost)} lost",
             )
             for trial in sorted(entry.trials, key=lambda trial: trial.kept)
-        )
-        return Path(number % MARKS, entry.rung, marks, " ".join(f"{mark.x},{mark.y}" for mark in marks))
-
+        ]
+        lines.append(Line(look, entry.rung, " ".join(f"{mark.x},{mark.y}" for mark in shown)))
+        marks += shown
     left, top = across(low), down(limit)
-    shown = ((entry, trial) for entry in tried if (trial := _taken(entry, share)))
     told = "; ".join(
-        f"{of.rung} leaves {percent(_worst(trial))} for {in_points(trial.accuracy_lost)}" for of, trial in shown
+        f"{entry.rung} leaves {percent(_worst(trial))} for {in_points(trial.accuracy_lost)}"
+        for entry in tried
+        if (trial := _taken(entry, share))
     )
     return Frontier(
-        tuple(path(*each) for each in enumerate(tried)),
-        f"{across(budget) - left:.2f}",
-        f"{top:.2f}",
-        f"{100 - MARGIN - top:.2f}",
-        f"{left:.2f}",
+        tuple(lines),
+        tuple(marks),
+        (f"{left:.2f}", f"{top:.2f}", f"{across(budget) - left:.2f}", f"{100 - MARGIN - top:.2f}"),
         tuple((f"{100 * cost:.1f}", f"{across(cost):.2f}") for cost in (low, budget, high)),
         tuple((percent(excess), f"{down(excess):.2f}") for excess in (1.0, 0.5, 0.25, limit, 0.0)),
         f"Attack success left of the test backdoors, and accuracy lost, per candidate: {told}.",
@@ -146,20 +131,18 @@ def _taken(entry: CandidateRecord, share: float) -> TrialRecord | None:
     return next(at_share, trials[0] if trials else None)
 
 
-def _row(entry: CandidateRecord, auto: AutoRecord, share: float) -> CandidateRow:
-    trial, ran_, budget = _taken(entry, share), entry.run, auto.budget
+def _row(entry: CandidateRecord, auto: AutoRecord, share: float) -> tuple[str, ...]:
+    trial, ran = _taken(entry, share), entry.run
     removed = left = cost = NOTHING
     if trial:
-        counted = [outcome.is_removed(budget.excess) for outcome in trial.outcomes if outcome.took]
+        counted = [outcome.is_removed(auto.budget.excess) for outcome in trial.outcomes if outcome.took]
         removed, left = f"{sum(counted)} of {len(counted)}", percent(_worst(trial))
-        low, high = (f"{100 * end:.1f}".replace("-", "−") for end in trial.interval)
-        cost = f"{in_points(trial.accuracy_lost)} ({low} to {high})"
-    on_model = f"{percent(ran_.excess)}, {in_points(ran_.accuracy_lost)}" if ran_ else NOTHING
-    took = duration((trial.seconds if trial else 0.0) + (ran_.seconds if ran_ else 0.0))
+        cost = f"{in_points(trial.accuracy_lost)} ({ends(trial.interval)})"
+    on_model = f"{percent(ran.excess)}, {in_points(ran.accuracy_lost)}" if ran else NOTHING
+    took = duration((trial.seconds if trial else 0.0) + (ran.seconds if ran else 0.0))
+    name = f"{entry.rung}{' (chosen)' if entry.chosen else ''}"
     seconds = NOTHING if entry.why_not else took
-    return CandidateRow(
-        entry.rung, _outcome(entry, trial, budget), removed, left, cost, on_model, seconds, entry.chosen
-    )
+    return name, _outcome(entry, trial, auto.budget), removed, left, cost, on_model, seconds
 
 
 def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRecord) -> str:
@@ -180,3 +163,36 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
 
 def _worst(trial: TrialRecord) -> float:
     return max((outcome.left for outcome in trial.outcomes if outcome.took), default=0.0)
+
+
+def way_lines(cleaning: CleaningRecord | None, /) -> list[str]:
+    """Where the walk ended, and what showed that the triggers stay gone."""
+    if cleaning is None or not cleaning.way:
+        return []
+    if cleaning.share == 0:
+        return ["The weights are those of the original: no share of the way to the cleaned ones was worth its price."]
+    if cleaning.share == 1:
+        return ["These are the cleaned weights, all the way." if len(cleaning.way) > 1 else "No walk back was needed."]
+    taken = next((point for point in cleaning.way if point.share == cleaning.share), cleaning.way[0])
+    told = (
+        f"The weights lie at {percent(cleaning.share)} of the way from the original to the cleaned ones. There they cost "
+        f"{in_points(taken.accuracy_lost)} of accuracy instead of {in_points(cleaning.way[0].accuracy_lost)}."
+    )
+    if cleaning.witnesses:
+        shown = f"{plural(cleaning.witnesses, 'trigger')} that the cleaning removed stayed gone there."
+    else:
+        shown = "No trigger was known that could show whether a backdoor comes back there."
+    return [f"{told} {shown} Nearer to the original a backdoor returns more readily."]
+
+
+def way_rows(cleaning: CleaningRecord | None, /) -> list[tuple[str, ...]]:
+    """A row per point: share, highest excess, its trigger, accuracy lost with interval; none where nobody walked."""
+    if cleaning is None or (len(cleaning.way) < 2 and cleaning.share):
+        return []
+    made: list[tuple[str, ...]] = []
+    for point in cleaning.way:
+        worst = max(point.triggers, key=lambda each: each.excess, default=None)
+        lost = in_points(point.accuracy_lost) + (f" ({ends(point.interval)})" if point.interval else "")
+        share = percent(point.share) + (" (taken)" if point.share == cleaning.share else "")
+        made.append((share, percent(point.excess), worst.trigger if worst else "", lost))
+    return made

@@ -1,0 +1,131 @@
+"""What a report says of candidates, of test backdoors, and of the walk back; where their drawings put their points."""
+
+import pytest
+from report import samples
+from report.parsed import Parsed
+
+from clipclean import report
+from clipclean.report import charts, cleaning
+
+report, cleaning, charts = Parsed(report), Parsed(cleaning), Parsed(charts)
+NAME, OUTCOME, REMOVED, LEFT, COST, ON_MODEL = range(6)
+
+
+@pytest.fixture
+def made():
+    return samples.chosen_by_auto()
+
+
+def rows(made):
+    return cleaning.rows(made["auto"], made["cleaning"]["share"])
+
+
+def left(made):
+    return [row[3] for row in cleaning.canaries(made["auto"], made["cleaning"]["share"])]
+
+
+def taken(made):
+    drawn = cleaning.frontier(made["auto"], made["cleaning"]["share"])
+    return [mark.is_taken for mark in drawn.marks if mark.look == "candidate1"]
+
+
+def test_a_row_counts_the_canaries_that_took_and_are_gone(made):
+    first, second, third = rows(made)
+    assert first[REMOVED:ON_MODEL] == ("1 of 2", "64.0 %", "0.4 points (−0.6 to 1.4)")
+    assert second[REMOVED:] == ("2 of 2", "4.0 %", "1.2 points (0.2 to 2.2)", "0.8 %, 1.0 points", "2 min 11 s")
+    assert (first[ON_MODEL], "chosen" in first[NAME], "chosen" in second[NAME]) == ("–", False, True)
+    assert "needs labels" in third[OUTCOME]
+    assert left(made) == ["0.0 %", "4.0 %", "10.0 %"]
+    other = samples.trial("unlearn", [samples.outcome("patch:seed=1", 0.99, 0.5)], 0.001, kept=0.7)
+    made["auto"]["ladder"][0]["trials"].append(other)  # its share is that of the written weights of another candidate
+    assert rows(made)[0] == first
+
+
+@pytest.mark.parametrize("passes", [True, False])
+@pytest.mark.parametrize("errors", [None, [], ["CC001", "CC062"]])
+def test_the_outcome_tells_the_canaries_and_the_run_apart(made, passes, errors):
+    entry = made["auto"]["ladder"][1]
+    entry |= {"passes": passes, "run": None if errors is None else entry["run"] | {"errors": errors}}
+    canaries, _, run = rows(made)[1][OUTCOME].partition(", ")
+    assert canaries.startswith("passes" if passes else "fails")
+    assert ("not run" in run, "passes" in run) == (errors is None, errors == [])
+    assert all(code in run for code in errors or ())
+    entry["trials"] = []
+    assert rows(made)[1][OUTCOME] == run  # without canaries it is that of the run
+
+
+@pytest.mark.parametrize(
+    ("share", "left_there", "cost", "ring"),
+    [
+        (1.0, "0.0 %", "3.1 points (2.1 to 4.1)", [False, True]),  # over the budget of two
+        (0.85, "4.0 %", "1.2 points (0.2 to 2.2)", [True, False]),  # a share without a trial: told by the first one
+    ],
+)
+def test_the_canaries_of_the_chosen_candidate_are_those_at_the_share_that_was_written(
+    made, share, left_there, cost, ring
+):
+    made["cleaning"]["share"] = share
+    row = rows(made)[1]
+    assert (row[LEFT], row[COST], left(made)[1], taken(made)) == (left_there, cost, left_there, ring)
+    assert row[OUTCOME].startswith("fails" if share == 1 else "passes")
+
+
+@pytest.mark.parametrize(("left_of_first", "passes"), [(0.0, True), (0.06, False)])
+def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails(made, left_of_first, passes):
+    made["cleaning"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
+    last = made["auto"]["ladder"][1]["trials"][1]
+    last["accuracy_lost"], last["outcomes"][0]["left"] = 0.02, left_of_first
+    assert rows(made)[1][OUTCOME].startswith("passes" if passes else "fails")
+
+
+def test_a_canary_that_returned_is_told_and_does_not_count_as_removed(made):
+    outcomes = made["auto"]["ladder"][1]["trials"][0]["outcomes"]
+    for outcome, returned in zip(outcomes, (0.3, 0.01, None), strict=True):
+        interval = None if returned is None else [returned - 0.02, returned + 0.02]
+        outcome |= {"returned": returned, "returned_interval": interval}
+    assert [told.split(" after")[0] for told in left(made)] == ["0.0 %, 30.0 %", "4.0 %, 1.0 %", "10.0 %"]
+    assert rows(made)[1][REMOVED] == "1 of 2"
+
+
+def test_the_story_tells_choice_rebound_and_a_model_that_was_left_alone(made):
+    told = " ".join(cleaning.candidate_lines(made["auto"]))
+    assert all(figure in told for figure in ("unlearn + par", "2 tried", "60 steps", "2.0 %"))
+    alone = made["auto"] | {"changed": False, "rebound": None}
+    assert len(cleaning.candidate_lines(alone)) == len(cleaning.candidate_lines(alone | {"changed": True})) + 1
+
+
+def test_a_report_of_the_first_version_has_its_interpolation_as_a_way(made):
+    walked = made.pop("cleaning")
+    points = [{key: point[key] for key in ("share", "excess", "accuracy_lost")} for point in walked["way"]]
+    made["auto"] |= {"share": 0.7, "interpolation": points}
+    found = report.parse(made | {"schema_version": "1"})
+    assert found.as_json()["cleaning"] == {"share": 0.7, "way": points}
+
+
+def test_the_way_is_drawn_from_the_original_to_the_cleaned_weights(made):
+    walked = made["cleaning"]
+    lost, success = charts.way(walked)
+    # From 0 to 4 points, as the interval of the cleaned weights ends there: 1 point is three quarters down, 3 points one.
+    assert lost.lines[0].points == "70.00,75.00 100.00,25.00"
+    assert (lost.limit, lost.taken, len(lost.band.split())) == ("50.00", "70.00", 4)
+    nearer, farther = (float(place.split(",")[1]) for place in success.lines[0].points.split())
+    assert nearer < farther  # more is left at 70 %
+    assert cleaning.way_rows(walked)[1][1:] == ("0.8 %", "patch:seed=1", "1.0 points (0.0 to 2.0)")
+    alone = walked | {"share": 1.0, "way": walked["way"][:1]}
+    assert charts.way(alone) == cleaning.way_rows(alone) == []
+    assert cleaning.way_lines(walked) != cleaning.way_lines(walked | {"witnesses": 0})
+
+
+def test_the_frontier_of_trials_puts_costs_to_the_right_and_what_is_left_upwards(made):
+    one, *two = cleaning.frontier(made["auto"], 0.7).marks
+    assert taken(made) == [True, False]  # 70 % of the way comes before the cleaned model
+    # Scale: 0 to 4 points (twice the budget) over 92 per cent of the width, from 4 on; upwards the square root.
+    assert float(one.x) == pytest.approx(4 + 92 * 0.004 / 0.04, abs=0.01)
+    assert float(one.y) == pytest.approx(4 + 92 * (1 - 0.8), abs=0.01)  # the root of 0.64
+    assert float(two[0].x) > float(one.x)
+    assert float(two[0].y) > float(one.y)  # down: less is left
+    assert float(cleaning.frontier(made["auto"], 0.7).allowed[2]) == pytest.approx(92 / 2, abs=0.02)
+    for entry in made["auto"]["ladder"]:
+        entry["trials"] = []
+    assert cleaning.frontier(made["auto"], 0.7) is None
+    assert report.html(made)
