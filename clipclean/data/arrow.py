@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,51 +28,32 @@ _ROW = 64  # bytes that count for a row beside its captions: an entry takes more
 _HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
 
 
-def read_parquet(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -> Listing:
-    """The rows of Parquet files; their images are copied to files below ``copies``, to be read in any order.
+def read_columns(
+    kind: Literal["parquet", "arrow"], paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path
+) -> Listing:
+    """The rows of Parquet files, or of Arrow files as ``datasets`` saves them.
 
-    A column of images holds encoded bytes, ``{bytes, path}`` as ``datasets`` writes them, or paths relative to the file. A
-    column of captions holds texts, or lists of texts, each of which makes a pair. Labels are texts, or numbers that the
-    metadata of ``datasets`` names.
+    Images are read where they lie in an Arrow file that is not compressed; else they are copied to files below ``copies``, to be
+    read in any order. A column of images holds encoded bytes, ``{bytes, path}`` as ``datasets`` writes them, or paths relative to
+    the file. A column of captions holds texts, or lists of texts, each of which makes a pair. Labels are texts, or numbers that
+    the metadata of ``datasets`` names.
 
     Raises:
         UsageError: the columns are missing or ambiguous.
-        RefusedInput: no sound Parquet file.
+        RefusedInput: no sound file of this kind.
     """
-    found = Listing("parquet")
+    found = Listing(kind)
     for number, path in enumerate(paths):
         try:
             with sample.open_regular(path) as stream, bounded():
-                file = pq.ParquetFile(stream, pre_buffer=False)
-                rows = _rows(path, file.metadata)
-                layout = _layout(path, file.schema_arrow, wanted)
-                needed = [name for name in (*layout.columns, table.LABEL if layout.has_label else None) if name]
-                batches = file.iter_batches(batch_size=rows, columns=needed, use_threads=False)
-                with _Copies(copies / f"{number}.images", path) as kept:
+                layout, batches, mapped = (_parquet if kind == "parquet" else _arrow)(path, stream, wanted)
+                with _Copies(copies / f"{number}.images", path, mapped=mapped) as kept:
                     _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
         except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
-            raise _unsound(path, "Parquet", error) from error
-    return found
-
-
-def read_arrow(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -> Listing:
-    """The rows of Arrow files, as ``datasets`` saves them; images are read where they lie, or copied if compressed.
-
-    Raises:
-        UsageError: the columns are missing or ambiguous.
-        RefusedInput: no sound Arrow file.
-    """
-    found = Listing("arrow")
-    for number, path in enumerate(paths):
-        try:
-            sample.open_regular(path).close()  # a pipe would be waited for
-            with pa.memory_map(str(path)) as mapped, bounded():
-                whole = mapped.read_buffer()
-                layout, batches = _opened(path, whole, wanted)
-                with _Copies(copies / f"{number}.images", path, mapped=whole) as kept:
-                    _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
-        except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
-            raise _unsound(path, "Arrow", error) from error
+            told = printable(str(error).split("\n")[0][:200])
+            raise RefusedInput(
+                f"{printable(path)} is not a valid {kind.capitalize()} file: {told}. Copy it again from its source."
+            ) from error
     return found
 
 
@@ -102,6 +83,9 @@ class _Layout:
     has_label: bool
     labels: tuple[str, ...]  # by number; empty where they are not told
     folder: Path
+
+
+_Opened = tuple[_Layout, "Iterator[pa.RecordBatch]", "pa.Buffer | None"]  # what to read, and the mapped file
 
 
 class _Copies:
@@ -168,14 +152,23 @@ def _bytes_of(values: "pa.Array", number: int, /) -> "pa.Buffer":
     return content.slice(first, last - first) if content is not None else pa.py_buffer(b"")
 
 
-def _opened(path: Path, whole: "pa.Buffer", wanted: DataRequest, /) -> "tuple[_Layout, Iterator[pa.RecordBatch]]":
+def _parquet(path: Path, stream: BinaryIO, wanted: DataRequest, /) -> _Opened:
+    file = pq.ParquetFile(stream, pre_buffer=False)
+    rows = _rows(path, file.metadata)
+    layout = _layout(path, file.schema_arrow, wanted)
+    needed = [name for name in (*layout.columns, table.LABEL if layout.has_label else None) if name]
+    return layout, file.iter_batches(batch_size=rows, columns=needed, use_threads=False), None
+
+
+def _arrow(path: Path, _: BinaryIO, wanted: DataRequest, /) -> _Opened:
     """A file or stream of record batches."""
+    whole = pa.memory_map(str(path)).read_buffer()
     if whole[:6].to_pybytes() == b"ARROW1":
         file = pa.ipc.open_file(whole)
         layout = _layout(path, file.schema, wanted)
-        return layout, (file.get_batch(number) for number in range(file.num_record_batches))
+        return layout, (file.get_batch(number) for number in range(file.num_record_batches)), whole
     stream = pa.ipc.open_stream(whole)
-    return _layout(path, stream.schema, wanted), iter(stream)
+    return _layout(path, stream.schema, wanted), iter(stream), whole
 
 
 def _layout(path: Path, schema: "pa.Schema", wanted: DataRequest, /) -> _Layout:
@@ -231,7 +224,7 @@ def _take(
                 source = _image(images, number, layout, kept)
                 found.entries += [SampleEntry(key, source, sample.caption(each), label) for each in words]
             except Unusable as error:
-                found.entries.append(SampleEntry(key, None, "", label, str(error)))
+                found.entries.append(SampleEntry(key, label=label, problem=str(error)))
 
 
 def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -> ImageSource:
@@ -304,8 +297,3 @@ def _rows(path: Path, metadata: "pq.FileMetaData", /) -> int:
             "row groups."
         )
     return max(1, min(ROWS, BATCH_BYTES // max([1, *sizes])))
-
-
-def _unsound(path: Path, kind: str, error: Exception, /) -> RefusedInput:
-    told = printable(str(error).split("\n")[0][:200])
-    return RefusedInput(f"{printable(path)} is not a valid {kind} file: {told}. Copy it again from its source.")

@@ -1,9 +1,10 @@
 """The images of a run: read limits, resizing for the model, and the cache of decoded images."""
 
+import contextlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -99,8 +100,7 @@ class ImageCache:
         if self._fit is None or self._room < 3 * self._fit.side**2:
             codec.check(data, max_pixels=self.limits.max_pixels)
         else:
-            whole = codec.decoded(data, max_pixels=self.limits.max_pixels, enough=DETAIL * self._fit.side)
-            self._keep(source, self._made(whole, self._fit, views=self._views))
+            self._keep(source, self._made(data, self._fit, views=self._views))
 
     def get(self, source: ImageSource, /, *, views: bool) -> Decoded:
         """The image; shared, so it is not to be written to.
@@ -112,11 +112,13 @@ class ImageCache:
         if kept is not None and (kept.large is not None or not views):
             return kept
         assert self._fit is not None  # noqa: S101 # data that no model sees are never fitted
-        whole = decode(source, limits=self.limits, enough=DETAIL * self._fit.side)
-        return self._keep(source, self._made(whole, self._fit, views=views or self._views))
+        with _as_refused(source):
+            data = source.load(max_bytes=self.limits.max_bytes)
+            return self._keep(source, self._made(data, self._fit, views=views or self._views))
 
-    def _made(self, whole: Tensor, fit: Fit, /, *, views: bool) -> Decoded:
+    def _made(self, data: bytes, fit: Fit, /, *, views: bool) -> Decoded:
         enough = DETAIL * fit.side
+        whole = codec.decoded(data, max_pixels=self.limits.max_pixels, enough=enough)
         is_near = min(whole.shape[-2:]) <= SPARE * enough
         large = (whole if is_near else codec.reduced(whole, short_side=enough)) if views else None
         return Decoded(fit.apply(whole), large)
@@ -148,14 +150,13 @@ class Image:
 
     def load(self) -> bytes:
         """The encoded bytes, read anew on each call; raises RefusedInput where they changed."""
-        try:
+        with _as_refused(self.source):
             return self.source.load(max_bytes=self.cache.limits.max_bytes)
-        except Unusable as error:
-            raise unusable(self.source, error) from error
 
     def decode(self) -> Tensor:
         """Uint8 (3, H, W) in full detail, decoded anew; raises RefusedInput."""
-        return decode(self.source, limits=self.cache.limits)
+        with _as_refused(self.source):
+            return codec.decoded(self.load(), max_pixels=self.cache.limits.max_pixels, enough=None)
 
     def fitted(self) -> Tensor:
         """The model's input, uint8 (3, S, S); raises RefusedInput."""
@@ -171,21 +172,12 @@ def stack(images: Sequence[Image], /) -> Tensor:
     return torch.stack([image.fitted() for image in images])
 
 
-def decode(source: ImageSource, /, *, limits: ReadLimits, enough: int | None = None) -> Tensor:
-    """The image as a model wants to see it: upright, opaque on white, RGB; see :func:`clipclean.data.image.decoded`.
-
-    Raises:
-        RefusedInput: unreadable, too large, truncated, or no JPEG, PNG or WebP; names the source.
-    """
+@contextlib.contextmanager
+def _as_refused(source: ImageSource, /) -> Iterator[None]:
+    """Within, an image that was usable when the data were read, and is not any more, is refused by name."""
     try:
-        encoded = source.load(max_bytes=limits.max_bytes)
-        return codec.decoded(encoded, max_pixels=limits.max_pixels, enough=enough)
+        yield
     except Unusable as error:
-        raise unusable(source, error) from error
-
-
-def unusable(source: ImageSource, error: Unusable, /) -> RefusedInput:
-    """The message about an image that was usable when the data were read."""
-    return RefusedInput(
-        f"{source} cannot be used as an image: {error}. Remove it from the data, or put a sound file in its place."
-    )
+        raise RefusedInput(
+            f"{source} cannot be used as an image: {error}. Remove it from the data, or put a sound file in its place."
+        ) from error

@@ -1,11 +1,13 @@
 """COCO captions: one JSON file with image names, and captions by image number."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from clipclean.data import sample
-from clipclean.data.sample import ImageSource, Listing, SampleEntry, Unusable, whole_file
+from clipclean.data.sample import Listing, SampleEntry, Unusable, whole_file
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import asked, leads_out, printable
 
@@ -30,39 +32,29 @@ def read_coco(path: Path, told: Mapping[str, object], /) -> Listing:
     named = ((_number(row.get("id")), row.get("file_name")) for row in _rows(told["images"]))
     names = {number: name for number, name in named if number and isinstance(name, str) and name}
     folder = _folder(path, list(names.values()))
-    sources: dict[str, ImageSource | str] = {}
+    image = functools.cache(functools.partial(_image, folder))
     captioned: set[str] = set()
     for place, row in enumerate(_rows(told["annotations"])):
         name, words = names.get(_number(row.get("image_id"))), row.get("caption")
         if name is None:
-            problem = "it belongs to no image of the file"
-            found.entries.append(SampleEntry(f"annotation {place}", None, "", None, problem))
+            found.entries.append(SampleEntry(f"annotation {place}", problem="it belongs to no image of the file"))
         else:
             captioned.add(name)
-            found.entries.append(_entry(name, folder, sources, words if isinstance(words, str) else ""))
-    found.entries += [_entry(name, folder, sources, "") for name in names.values() if name not in captioned]
+            found.entries.append(replace(image(name), caption=sample.caption(words) if isinstance(words, str) else ""))
+    found.entries += [image(name) for name in names.values() if name not in captioned]
     return found
 
 
-def _entry(name: str, folder: Path, sources: dict[str, ImageSource | str], words: str, /) -> SampleEntry:
-    if name not in sources:
-        sources[name] = _source(name, folder)
-    source = sources[name]
-    if isinstance(source, str):
-        return SampleEntry(printable(name), None, "", None, source)
-    return SampleEntry(printable(name), source, sample.caption(words), None)
-
-
-def _source(name: str, folder: Path, /) -> ImageSource | str:
-    """Where the image lies, or why it is not read."""
+def _image(folder: Path, name: str, /) -> SampleEntry:
+    """An image without a caption, or why it is not read."""
     path = PurePosixPath(name)
     try:
         source = whole_file(folder / name)
     except Unusable as error:
-        return str(error)
+        return SampleEntry(printable(name), problem=str(error))
     if path.is_absolute() or ".." in path.parts or leads_out(folder / name, folder):
-        return "a name that leads out of the folder of images"
-    return source
+        return SampleEntry(printable(name), problem="a name that leads out of the folder of images")
+    return SampleEntry(printable(name), source)
 
 
 def _folder(path: Path, names: Sequence[str], /) -> Path:

@@ -128,46 +128,37 @@ def _captioned(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
     return replace(entry, caption=sample.caption(form.replace("{}", re.sub(r"[\s_]+", " ", entry.label))))
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """The result for the samples of one image."""
-
-    usable: tuple[int, ...]  # their places in the set
-    skipped: tuple[tuple[int, SkippedRecord], ...]
-    sha256: str  # of the encoded image; empty where nothing is usable
-
-
 def _checked(
     path: Path, found: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
 ) -> CleanSet:
-    def look(places: Sequence[int]) -> _Outcome:
-        return _look([(place, found.entries[place]) for place in places], images=images, captions=captions)
+    entries = found.entries
+    most = images.limits.max_pairs or len(entries)
+    total = min(most, len(entries))
+    digests: dict[int, str] = {}  # of the encoded images, by the place of what can be used
+    problems: dict[int, str] = {}  # by the place of what cannot
 
-    outcomes: list[_Outcome] = []
-    seen, taken, most = 0, 0, images.limits.max_pairs or len(found.entries)
-    total = min(most, len(found.entries))
-    jobs = _by_image(found.entries, spread=most < len(found.entries))
-    for outcome in prefetch(jobs, look, threads=workers()):
-        outcomes.append(outcome)
-        seen += len(outcome.usable) + len(outcome.skipped)
-        taken += len(outcome.usable)
+    def look(places: Sequence[int]) -> tuple[str, dict[int, str]]:
+        return _look([(place, entries[place]) for place in places], images=images, captions=captions)
+
+    for digest, faults in prefetch(_by_image(entries, spread=most < len(entries)), look, threads=workers()):
+        digests |= {place: digest for place, fault in faults.items() if not fault}
+        problems |= {place: fault for place, fault in faults.items() if fault}
         if progress is not None:
-            progress(min(seen, total), total)
-        if taken >= most:
+            progress(min(len(digests) + len(problems), total), total)
+        if len(digests) >= most:
             break
-    digests = dict(sorted((place, outcome.sha256) for outcome in outcomes for place in outcome.usable)[:most])
+    taken = sorted(digests)[:most]
     pairs = tuple(
         Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
-        for entry in (found.entries[place] for place in digests)
+        for entry in (entries[place] for place in taken)
         if entry.image is not None  # an entry without one is never usable
     )
-    problems = dict(skip for outcome in outcomes for skip in outcome.skipped)
-    skipped = tuple(problems[place] for place in sorted(problems))
+    skipped = tuple(SkippedRecord(key=entries[place].key, reason=problems[place]) for place in sorted(problems))
     _refuse_if_poor(path, found, len(pairs), skipped, most=images.limits.max_skipped_share)
-    total_digest = hashlib.sha256()
-    for image, caption in sorted(zip(digests.values(), (pair.caption for pair in pairs), strict=True)):
-        total_digest.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
-    return CleanSet(pairs, skipped, total_digest.hexdigest(), found.format, path, found.ignored())
+    whole = hashlib.sha256()
+    for image, caption in sorted((digests[place], entries[place].caption) for place in taken):
+        whole.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
+    return CleanSet(pairs, skipped, whole.hexdigest(), found.format, path, tuple(found.ignored.values()))
 
 
 def _by_image(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[int]]:
@@ -181,25 +172,23 @@ def _by_image(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[i
     return groups
 
 
-def _look(samples: Sequence[tuple[int, SampleEntry]], /, *, images: ImageCache, captions: bool) -> _Outcome:
-    def missing(entry: SampleEntry) -> str:
-        return "no image" if entry.image is None else NO_CAPTION if captions and not entry.caption else ""
-
-    problems = {place: entry.problem or missing(entry) for place, entry in samples}
-    sha256 = ""
+def _look(
+    samples: Sequence[tuple[int, SampleEntry]], /, *, images: ImageCache, captions: bool
+) -> tuple[str, dict[int, str]]:
+    """The digest of the encoded image that samples share, and what is wrong with each; empty where nothing is."""
+    faults: dict[int, str] = {}
+    for place, entry in samples:
+        lack = "no image" if entry.image is None else ""
+        faults[place] = entry.problem or lack or (NO_CAPTION if captions and not entry.caption else "")
     image = samples[0][1].image
-    if image is not None and not all(problems.values()):
-        try:
-            data = image.load(max_bytes=images.limits.max_bytes)
-            images.admit(image, data)
-            sha256 = hashlib.sha256(data).hexdigest()
-        except Unusable as error:
-            problems = {place: problem or str(error) for place, problem in problems.items()}
-    usable = tuple(place for place, problem in problems.items() if not problem)
-    skipped = tuple(
-        (place, SkippedRecord(key=entry.key, reason=problems[place])) for place, entry in samples if problems[place]
-    )
-    return _Outcome(usable, skipped, sha256)
+    if image is None or all(faults.values()):
+        return "", faults
+    try:
+        data = image.load(max_bytes=images.limits.max_bytes)
+        images.admit(image, data)
+    except Unusable as error:
+        return "", {place: fault or str(error) for place, fault in faults.items()}
+    return hashlib.sha256(data).hexdigest(), faults
 
 
 def _refuse_if_poor(
@@ -208,7 +197,7 @@ def _refuse_if_poor(
     total = usable + len(skipped)
     if usable and len(skipped) <= most * total:
         return
-    ignored = "".join(f"\n  ignored: {kind}" for kind in found.ignored())
+    ignored = "".join(f"\n  ignored: {kind}" for kind in found.ignored.values())
     if not total:
         raise RefusedInput(
             f"{printable(path)} ({found.format}) holds no samples. Give images (JPEG, PNG, WebP) with captions."

@@ -1,7 +1,7 @@
 """A folder of images, each with its caption in a text file of the same name."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from clipclean.data import sample
@@ -20,27 +20,21 @@ def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
         RefusedInput: a folder cannot be listed.
     """
     found = Listing("folder")
-    files: dict[str, ImageSource] = {}  # path below root, with slashes
-    barred: dict[str, str] = {}
+    files: dict[str, ImageSource | str] = {}  # by path below root, with slashes; of what is not read the reason
     for item, name in _walk(root, found):
         try:
-            source = sample.whole_file(Path(item.path))
-            if item.is_symlink() and leads_out(source.path, root):
-                raise Unusable("a symbolic link that leads out of the folder")
-            files[name] = source
+            files[name] = sample.whole_file(Path(item.path))
+            if item.is_symlink() and leads_out(Path(item.path), root):
+                files[name] = "a symbolic link that leads out of the folder"
         except Unusable as error:
-            barred[name] = str(error)
-    names = sorted(files.keys() | barred.keys())
-    stems = {_stem(name) for name in names if _kind(name) in IMAGES}
-    for name in names:
-        path, kind = PurePosixPath(name), _kind(name)
-        if kind in IMAGES and name in files:
-            found.entries.append(_entry(path, files, caption_key=wanted.caption_key))
-        elif kind in IMAGES:
-            found.entries.append(SampleEntry(printable(name), None, "", None, barred[name]))
-        elif name in barred:
-            found.ignore(f"files: {barred[name]}", name)
-        elif kind not in SIDECARS:
+            files[name] = str(error)
+    stems = {_stem(name) for name in files if _kind(name) in IMAGES}
+    for name, source in sorted(files.items()):
+        if _kind(name) in IMAGES:
+            found.entries.append(_entry(PurePosixPath(name), source, files, wanted))
+        elif isinstance(source, str):
+            found.ignore(f"files: {source}", name)
+        elif _kind(name) not in SIDECARS:
             found.ignore(sample.ignored_kind(name), name)
         elif _stem(name) not in stems:
             found.ignore("text files without an image of the same name", name)
@@ -80,22 +74,19 @@ def _walk(root: Path, found: Listing, /) -> Iterator[tuple[os.DirEntry[str], str
                 yield item, name
 
 
-def _entry(path: PurePosixPath, files: dict[str, ImageSource], /, *, caption_key: str | None) -> SampleEntry:
+def _entry(
+    path: PurePosixPath, source: ImageSource | str, files: Mapping[str, ImageSource | str], wanted: DataRequest, /
+) -> SampleEntry:
+    if isinstance(source, str):
+        return SampleEntry(printable(path), problem=source)
     sidecars: dict[str, bytes] = {}
     problem = ""
-    there = {kind: files.get(str(path.with_suffix(f".{kind}"))) for kind in SIDECARS}
-    for kind, beside in there.items():
+    for kind in SIDECARS:
+        beside = files.get(str(path.with_suffix(f".{kind}")))
         try:
-            if beside is not None:
+            if isinstance(beside, ImageSource):
                 sidecars[kind] = beside.load(max_bytes=TEXT_BYTES)
         except Unusable as error:
             problem = f"its .{kind} cannot be read: {error}"
-    label = path.parent.name or None
-    return sample.with_sidecars(
-        str(path),
-        files[str(path)],
-        sidecars,
-        caption_key=caption_key,
-        label=label and printable(label),
-        problem=problem,
-    )
+    label = printable(path.parent.name) or None
+    return sample.with_sidecars(str(path), source, sidecars, wanted, label=label, problem=problem)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from clipclean import untrusted
 from clipclean.data import folder, shards, table
@@ -18,6 +19,8 @@ from clipclean.untrusted import printable
 
 Scratch = Callable[[], Path]  # an empty folder for copies, which goes with the data
 
+Container = Literal["tar", "arrow", "parquet"]  # extensions of files that contain the images
+CONTAINERS: tuple[Container, ...] = get_args(Container)
 TABLES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
 SPLITS = ("train", "validation", "val", "valid", "dev", "test")  # by what is taken of several
 READ = "folders of images, CSV, TSV, JSON, COCO, Parquet, folders saved by datasets and WebDataset tar shards"
@@ -75,8 +78,9 @@ def _together(founds: Sequence[tuple[Path | None, Listing]], /) -> Listing:
     whole = Listing(formats.pop() if len(formats) == 1 else "several")
     for path, found in founds:
         prefix = f"{printable(path.name)}/" if path else ""
-        whole.entries += [replace(each, key=f"{prefix}{each.key}") for each in found.entries]
-        whole.add(found)
+        whole.entries += [replace(entry, key=f"{prefix}{entry.key}") for entry in found.entries]
+        for each in found.ignored.values():
+            whole.ignore(each.reason, *each.examples, count=each.count)
     return whole
 
 
@@ -101,13 +105,13 @@ def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     return table.read_table(path, wanted)
 
 
-def _containers(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch) -> Listing:
+def _containers(kind: Container, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch) -> Listing:
     """The samples of files that contain the images."""
     if kind == "tar":
         return shards.read_shards(paths, wanted)
     from clipclean.data import arrow  # pyarrow takes a while to import
 
-    return (arrow.read_arrow if kind == "arrow" else arrow.read_parquet)(paths, wanted, copies=scratch())
+    return arrow.read_columns(kind, paths, wanted, copies=scratch())
 
 
 def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
@@ -116,7 +120,7 @@ def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
         raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one you mean.")
     if tables:
         return table.read_table(_inside(path, [path / tables[0]])[0], wanted)
-    for kind in ("tar", "arrow", "parquet"):
+    for kind in CONTAINERS:
         files = sorted([*path.glob(f"*.{kind}"), *(path / "data").glob(f"*.{kind}")])
         # Beside each folder of images img2dataset leaves a Parquet file of what it did.
         if files := [each for each in files if not each.with_suffix("").is_dir()]:
@@ -147,7 +151,7 @@ def _split_folder(path: Path, /) -> Path | None:
         if split.is_dir() and not untrusted.leads_out(split, path):
             if any(os.path.lexists(split / mark) for mark in marks):
                 return split
-            if any(next(split.glob(f"*.{suffix}"), None) for suffix in ("tar", "parquet", "arrow")):
+            if any(next(split.glob(f"*.{suffix}"), None) for suffix in CONTAINERS):
                 return split
     return None
 

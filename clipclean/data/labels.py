@@ -1,6 +1,7 @@
 """Class names, caption templates, and labelled images."""
 
 import difflib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -116,18 +117,15 @@ def labelled(path: Path, /, *, images: ImageCache, classes: Sequence[str]) -> La
         RefusedInput: as in ``read``.
     """
     found = read_images(path, images=images)
-    # A folder called 00012 is a shard of img2dataset, not class 12.
-    vocabulary = _Vocabulary(classes, numbered=found.format != "folder")
-    meanings = [vocabulary.meanings(pair) for pair in found.pairs]
-    if offenders := [pair for pair, numbers in zip(found.pairs, meanings, strict=True) if len(numbers) != 1]:
-        raise UsageError(_complaint(path, offenders, len(found), vocabulary))
-    return Labelled(found, torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64))
+    labels = labels_of(found, classes)
+    if labels is None:
+        raise UsageError(_complaint(path, found, classes))
+    return Labelled(found, labels)
 
 
 def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:
     """The classes of images that were read, as ``labelled`` tells them; None where some have no single one."""
-    vocabulary = _Vocabulary(classes, numbered=images.format != "folder")
-    meanings = [vocabulary.meanings(pair) for pair in images.pairs]
+    meanings = _meanings(images, classes)
     if any(len(numbers) != 1 for numbers in meanings):
         return None
     return torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64)
@@ -182,53 +180,52 @@ def _named(words: list[str], numbers: Mapping[str, int], longest: int) -> set[in
     return found
 
 
-class _Vocabulary:
-    """The classes by exact name, by plain spelling and, where labels may be numbers, by number."""
+def _meanings(images: CleanSet, classes: Sequence[str]) -> list[set[int]]:
+    """The classes that each image may belong to; exactly one if all is well."""
+    exact: dict[str, set[int]] = {}
+    plain: dict[str, set[int]] = {}
+    for number, name in enumerate(classes):
+        exact.setdefault(name, set()).add(number)
+        plain.setdefault(_plain(name), set()).add(number)
 
-    def __init__(self, classes: Sequence[str], *, numbered: bool) -> None:
-        self.classes = classes
-        self.numbered = numbered
-        self._exact: dict[str, set[int]] = {}
-        self._plain: dict[str, set[int]] = {}
-        for number, name in enumerate(classes):
-            self._exact.setdefault(name, set()).add(number)
-            self._plain.setdefault(_plain(name), set()).add(number)
+    def named(word: str) -> set[int]:
+        return exact.get(word) or plain.get(_plain(word)) or set()
 
-    def meanings(self, pair: Pair, /) -> set[int]:
-        """The classes that a sample may belong to; exactly one if all is well."""
-        return self.labels(pair.label or "") or self._names(pair.caption)
+    def labelled(word: str) -> set[int]:
+        # A folder called 00012 is a shard of img2dataset, not class 12.
+        is_number = images.format != "folder" and word.isascii() and word.isdecimal() and len(word) < 10
+        return named(word) | ({int(word)} if is_number and int(word) < len(classes) else set())
 
-    def labels(self, word: str, /) -> set[int]:
-        """The classes that a label may mean."""
-        is_number = self.numbered and word.isascii() and word.isdecimal() and len(word) < 10
-        return self._names(word) | ({int(word)} & set(range(len(self.classes))) if is_number else set())
-
-    def _names(self, word: str, /) -> set[int]:
-        return self._exact.get(word) or self._plain.get(_plain(word)) or set()
+    return [labelled(pair.label or "") or named(pair.caption) for pair in images.pairs]
 
 
 def _plain(name: str, /) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
-def _complaint(path: Path, offenders: Sequence[Pair], total: int, vocabulary: _Vocabulary, /) -> str:
-    first = {pair.label or pair.caption: pair for pair in reversed(offenders)}  # a pair for each word, the earliest
+def _complaint(path: Path, images: CleanSet, classes: Sequence[str], /) -> str:
+    meanings = zip(images.pairs, _meanings(images, classes), strict=True)
+    offenders = [(pair, numbers) for pair, numbers in meanings if len(numbers) != 1]
+    first: dict[str, tuple[Pair, set[int]]] = {}  # a pair for each word, the earliest
+    for pair, numbers in offenders:
+        first.setdefault(pair.label or pair.caption, (pair, numbers))
     lines = "".join(
-        f"\n  {first[word].key}: {_fault(word, first[word], vocabulary)}" for word in [*first][::-1][:OFFENDERS]
+        f"\n  {pair.key}: {_fault(word, numbers, classes)}"
+        for word, (pair, numbers) in itertools.islice(first.items(), OFFENDERS)
     )
     more = f"\n  … and {len(first) - OFFENDERS:,} more labels" if len(first) > OFFENDERS else ""
     return (
-        f"{len(offenders):,} of {total:,} images of {printable(path)} have no single label among the "
-        f"{len(vocabulary.classes):,} classes. Put them into folders named like the classes, give the table a column "
+        f"{len(offenders):,} of {len(images):,} images of {printable(path)} have no single label among the "
+        f"{len(classes):,} classes. Put them into folders named like the classes, give the table a column "
         f"label, or name the right classes with --classes FILE:{lines}{more}"
     )
 
 
-def _fault(word: str, pair: Pair, vocabulary: _Vocabulary, /) -> str:
+def _fault(word: str, meant: set[int], classes: Sequence[str], /) -> str:
     if not word:
         return "no label"
     shown = repr(word[:60])
-    if several := vocabulary.meanings(pair):
-        return f"{shown} may mean " + " or ".join(f"{n} ({vocabulary.classes[n]!r})" for n in sorted(several))
-    near = difflib.get_close_matches(word, vocabulary.classes, n=1)
+    if meant:
+        return f"{shown} may mean " + " or ".join(f"{n} ({classes[n]!r})" for n in sorted(meant))
+    near = difflib.get_close_matches(word, classes, n=1)
     return f"{shown} is no class" + (f"; did you mean {near[0]!r}?" if near else "")

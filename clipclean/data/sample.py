@@ -136,19 +136,19 @@ class SampleEntry:
     """A sample; ``problem`` says why it cannot be used, and is empty where nothing is known against it."""
 
     key: str  # printable
-    image: ImageSource | None
-    caption: str  # clean, perhaps empty
-    label: str | None
+    image: ImageSource | None = None
+    caption: str = ""  # clean
+    label: str | None = None
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ignored:
     """Files that no sample needs, or none may use, and why."""
 
     reason: str
-    count: int
-    examples: tuple[str, ...]
+    count: int = 0
+    examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         more = ", …" if self.count > len(self.examples) else ""
@@ -161,22 +161,13 @@ class Listing:
 
     format: str
     entries: list[SampleEntry] = field(default_factory=list)
-    _ignored: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    ignored: dict[str, Ignored] = field(default_factory=dict)  # by reason
 
-    def ignore(self, reason: str, name: str, /) -> None:
-        """Count a file that is not read."""
-        count, names = self._ignored.get(reason, (0, ()))
-        self._ignored[reason] = (count + 1, (*names, printable(name)) if count < EXAMPLES else names)
-
-    def add(self, other: "Listing", /) -> None:
-        """Count what another reader ignored."""
-        for reason, (count, names) in other._ignored.items():
-            own, known = self._ignored.get(reason, (0, ()))
-            self._ignored[reason] = (own + count, (*known, *names)[:EXAMPLES])
-
-    def ignored(self) -> tuple[Ignored, ...]:
-        """The number of ignored samples, by reason."""
-        return tuple(Ignored(reason, count, names) for reason, (count, names) in self._ignored.items())
+    def ignore(self, reason: str, *names: str, count: int = 1) -> None:
+        """Count files that are not read, and keep some of their names."""
+        known = self.ignored.setdefault(reason, Ignored(reason))
+        known.count += count
+        known.examples += tuple(printable(name) for name in names[: EXAMPLES - len(known.examples)])
 
 
 def ignored_kind(name: str, /) -> str:
@@ -189,11 +180,11 @@ def with_sidecars(
     key: str,
     image: ImageSource | None,
     sidecars: Mapping[str, bytes],
+    wanted: DataRequest,
     /,
     *,
-    caption_key: str | None,
-    label: str | None,
-    problem: str,
+    label: str | None = None,
+    problem: str = "",
 ) -> SampleEntry:
     """The entry of an image and the small files of the same name, by extension (``txt``, ``json``, ``cls``).
 
@@ -201,15 +192,22 @@ def with_sidecars(
     explicit ``caption_key`` other than ``txt`` is looked up in the ``json`` alone. The label is the ``cls``, or else
     ``label`` of the ``json``, or else ``label``.
     """
+    words: object = ""
     try:
         values = record(utf8(sidecars["json"])) if "json" in sidecars else {}
-        words = _words(sidecars, values, caption_key=caption_key)
         named = utf8(sidecars["cls"]) if "cls" in sidecars else as_label(values.get("label"))
+        if wanted.caption_key not in (None, "txt"):
+            words = values.get(wanted.caption_key or "")
+        elif "txt" in sidecars:
+            words = utf8(sidecars["txt"])
+        else:
+            words = values.get("caption", values.get("text"))
+        label = label if named is None else caption(named)
     except UnicodeDecodeError:
-        return SampleEntry(printable(key), image, "", label, problem or "a text beside the image is not UTF-8")
+        problem = problem or "a text beside the image is not UTF-8"
     except ValueError as error:
-        return SampleEntry(printable(key), image, "", label, problem or f"its .json is {printable(str(error))}")
-    return SampleEntry(printable(key), image, caption(words), caption(named) if named is not None else label, problem)
+        problem = problem or f"its .json is {printable(str(error))}"
+    return SampleEntry(printable(key), image, caption(words) if isinstance(words, str) else "", label, problem)
 
 
 def as_label(value: object, /) -> str | None:
@@ -217,16 +215,6 @@ def as_label(value: object, /) -> str | None:
     if isinstance(value, str):
         return caption(value) or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _words(sidecars: Mapping[str, bytes], values: Mapping[str, object], /, *, caption_key: str | None) -> str:
-    if caption_key not in (None, "txt"):
-        found: object = values.get(caption_key or "")
-    elif "txt" in sidecars:
-        found = utf8(sidecars["txt"])
-    else:
-        found = values.get("caption", values.get("text"))
-    return found if isinstance(found, str) else ""
 
 
 def open_regular(path: Path, /) -> BinaryIO:

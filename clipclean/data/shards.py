@@ -4,8 +4,7 @@ import itertools
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -27,6 +26,8 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+# Key, lower-case extension and content of a member that counts; None is a text that is too long.
+_Member = tuple[str, str, ImageSource | bytes | None]
 
 
 def read_shards(shards: Sequence[Path], wanted: DataRequest, /) -> Listing:
@@ -43,18 +44,9 @@ def read_shards(shards: Sequence[Path], wanted: DataRequest, /) -> Listing:
     found = Listing("webdataset")
     for shard in shards:
         prefix = f"{shard.name}/" if len(shards) > 1 else ""
-        found.entries += [_entry(each, prefix, found, wanted) for each in _samples(shard, found)]
+        for key, members in itertools.groupby(_members(shard, found), key=lambda member: member[0]):
+            found.entries.append(_entry(prefix + key, members, found, wanted))
     return found
-
-
-@dataclass
-class _Sample:
-    """The members of one sample; sidecars are in memory, images stay where they are."""
-
-    key: str
-    images: dict[str, ImageSource] = field(default_factory=dict)
-    sidecars: dict[str, bytes] = field(default_factory=dict)
-    problem: str = ""
 
 
 class _Header(tarfile.TarInfo):
@@ -69,23 +61,30 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def _samples(shard: Path, found: Listing, /) -> Iterator[_Sample]:
-    for key, members in itertools.groupby(_members(shard, found), key=lambda member: member[0]):
-        made = _Sample(key)
-        for _, kind, content in members:
-            if kind in made.images or kind in made.sidecars:
-                made.problem = f"two members have the extension .{kind}"
-            elif isinstance(content, ImageSource):
-                made.images[kind] = content
-            elif content is None:
-                made.problem = f"its .{kind} has more than {TEXT_BYTES:,} bytes"
-            else:
-                made.sidecars[kind] = content
-        yield made
+def _entry(key: str, members: Iterable[_Member], found: Listing, wanted: DataRequest, /) -> SampleEntry:
+    """The sample that members with one key form; sidecars are in memory, images stay where they are."""
+    images: dict[str, ImageSource] = {}
+    sidecars: dict[str, bytes] = {}
+    problem = ""
+    for _, kind, content in members:
+        if kind in images or kind in sidecars:
+            problem = f"two members have the extension .{kind}"
+        elif isinstance(content, ImageSource):
+            images[kind] = content
+        elif content is None:
+            problem = f"its .{kind} has more than {TEXT_BYTES:,} bytes"
+        else:
+            sidecars[kind] = content
+    known = (wanted.image_key.lower(),) if wanted.image_key else IMAGES
+    chosen = next((kind for kind in known if kind in images), "")
+    for kind in images:
+        if kind != chosen:
+            found.ignore("further images of a sample", f"{key}.{kind}")
+    problem = problem or ("" if chosen else "no image")
+    return sample.with_sidecars(key, images.get(chosen), sidecars, wanted, problem=problem)
 
 
-def _members(shard: Path, found: Listing, /) -> Iterator[tuple[str, str, ImageSource | bytes | None]]:
-    """Key, lower-case extension and content of the members that count; None is a text that is too long."""
+def _members(shard: Path, found: Listing, /) -> Iterator[_Member]:
     try:
         with sample.open_regular(shard) as stream:
             _refuse_compression(stream, shard)
@@ -136,10 +135,8 @@ def _content(
 ) -> ImageSource | bytes | None:
     if kind in IMAGES:
         return ImageSource(shard, member.offset_data, member.size)
-    if member.size > TEXT_BYTES:
-        return None
-    stream = archive.extractfile(member)
-    return b"" if stream is None else stream.read(TEXT_BYTES)
+    stream = archive.extractfile(member) if member.size <= TEXT_BYTES else None
+    return None if stream is None else stream.read(TEXT_BYTES)
 
 
 def _refuse_compression(stream: BinaryIO, shard: Path, /) -> None:
@@ -167,18 +164,3 @@ def _check_end(stream: BinaryIO, end: int, shard: Path, /) -> None:
             found = f"The shard {printable(shard)} goes on after its last readable member (byte {end:,})"
             raise damaged(f"{found}: it is damaged, or several tar files in one")
         mark = stream.read(_BUFFER)
-
-
-def _entry(made: _Sample, prefix: str, found: Listing, wanted: DataRequest, /) -> SampleEntry:
-    known = (wanted.image_key.lower(),) if wanted.image_key else IMAGES
-    kinds = [kind for kind in known if kind in made.images]
-    for kind in made.images.keys() - set(kinds[:1]):
-        found.ignore("further images of a sample", f"{prefix}{made.key}.{kind}")
-    return sample.with_sidecars(
-        prefix + made.key,
-        made.images[kinds[0]] if kinds else None,
-        made.sidecars,
-        caption_key=wanted.caption_key,
-        label=None,
-        problem=made.problem or ("" if kinds else "no image"),
-    )

@@ -39,10 +39,9 @@ class Columns(NamedTuple):
 class _Row(NamedTuple):
     """The values of one row by column, or what is wrong with it."""
 
-    line: int
+    place: str
     values: Mapping[str, object]
     problem: str = ""
-    what: str = "line"
 
 
 def read_table(path: Path, wanted: DataRequest, /) -> Listing:
@@ -140,7 +139,7 @@ def _json(path: Path, wanted: DataRequest, /) -> Listing:
             f"{printable(path)} is JSON, and neither an array of objects, one for each image, nor a COCO file of captions."
         )
     columns = columns_of([*told[0]] if told else [], wanted, table=str(path))
-    rows = (_Row(number, row, what="entry") for number, row in enumerate(told, start=1))
+    rows = (_Row(f"entry {number}", row) for number, row in enumerate(told, start=1))
     return Listing("json", [entry for row in rows for entry in _entries(row, columns, path)])
 
 
@@ -173,9 +172,9 @@ def _records(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, 
 
 def _record(number: int, line: str, /) -> _Row:
     try:
-        return _Row(number, sample.record(line))
+        return _Row(f"line {number}", sample.record(line))
     except ValueError as error:
-        return _Row(number, {}, printable(str(error)))
+        return _Row(f"line {number}", {}, printable(str(error)))
 
 
 def _csv(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, /) -> Listing:
@@ -189,7 +188,7 @@ def _csv(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, /) -
     reader = csv.reader(lines, delimiter=separator)
     before = csv.field_size_limit(_FIELD)  # one for the process, so it is put back
     try:
-        rows = (_row(reader.line_num + 1, row, names) for row in reader if row)
+        rows = (_row(f"line {reader.line_num + 1}", row, names) for row in reader if row)
         found.entries = [entry for row in rows for entry in _entries(row, columns, path)]
     except csv.Error as error:
         raise RefusedInput(
@@ -207,26 +206,25 @@ def _header(line: str, separator: str, /) -> list[str]:
         return []
 
 
-def _row(line: int, row: list[str], names: list[str], /) -> _Row:
+def _row(place: str, row: list[str], names: list[str], /) -> _Row:
     if len(row) > len(names):
-        return _Row(line, {}, f"{len(row)} fields under {len(names)} columns: put captions with separators in quotes")
-    return _Row(line, dict(zip(names, row, strict=False)))
+        return _Row(place, {}, f"{len(row)} fields under {len(names)} columns: put captions with separators in quotes")
+    return _Row(place, dict(zip(names, row, strict=False)))
 
 
 def _entries(row: _Row, columns: Columns, table: Path, /) -> list[SampleEntry]:
     """The pairs of a row: one, or one for each of a list of captions."""
     listed, words = row.values.get(columns.image), row.values.get(columns.caption or "")
-    place = f"{row.what} {row.line}"
     if row.problem:
-        return [SampleEntry(place, None, "", None, row.problem)]
+        return [SampleEntry(row.place, problem=row.problem)]
     if not isinstance(listed, str) or not listed.strip():
-        return [SampleEntry(place, None, "", None, f"no text under {printable(columns.image)}")]
+        return [SampleEntry(row.place, problem=f"no text under {printable(columns.image)}")]
     label = sample.as_label(row.values.get(LABEL))
     key = printable(listed.strip())
     try:
         source = located(listed.strip(), table.parent)
     except Unusable as error:
-        return [SampleEntry(key, None, "", label, str(error))]
+        return [SampleEntry(key, label=label, problem=str(error))]
     several = words if isinstance(words, list) and words else [words]
     return [SampleEntry(key, source, sample.caption(each) if isinstance(each, str) else "", label) for each in several]
 

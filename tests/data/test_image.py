@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from clipclean import data
 from clipclean.data import ReadLimits, image
-from clipclean.data.cache import decode
 from clipclean.data.image import check, reduced
 from clipclean.data.sample import Unusable, whole_file
 from clipclean.errors import RefusedInput
@@ -27,7 +27,7 @@ def bytes_of(image, kind, **options: object):
 
 def decoded(path, content):
     path.write_bytes(content)
-    return decode(whole_file(path), limits=LIMITS)
+    return data.Image(whole_file(path), data.ImageCache(LIMITS)).decode()
 
 
 # 3 wide, 2 high: red green blue / black grey white
@@ -94,11 +94,11 @@ def test_some_filling_between_segments_is_none_of_our_business(tmp_path):
 def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(tmp_path, size, enough, expected: tuple[int, int]):
     path = tmp_path / "a"
     path.write_bytes(bytes_of(smooth(*size), "JPEG", quality=95))
-    pixels = decode(whole_file(path), limits=LIMITS, enough=enough)
+    pixels = image.decoded(path.read_bytes(), max_pixels=10_000, enough=enough)
     assert pixels.shape == (3, *expected)
     scale = round(size[1] / expected[0])
     edge = (0, expected[1] * scale - size[0], 0, expected[0] * scale - size[1])
-    full = F.pad(decode(whole_file(path), limits=LIMITS)[None].float(), edge, mode="replicate")
+    full = F.pad(decoded(path, path.read_bytes())[None].float(), edge, mode="replicate")
     assert (pixels - F.avg_pool2d(full, scale)[0]).abs().mean() < 2  # of 255: the same image
 
 
@@ -107,7 +107,7 @@ def test_scaling_goes_by_the_short_side_of_an_image_that_was_held_upright(tmp_pa
     exif[0x0112] = 6
     path = tmp_path / "a"
     path.write_bytes(bytes_of(smooth(96, 64), "JPEG", exif=exif))
-    assert decode(whole_file(path), limits=LIMITS, enough=32).shape == (3, 48, 32)
+    assert image.decoded(path.read_bytes(), max_pixels=10_000, enough=32).shape == (3, 48, 32)
 
 
 def test_reduced_images_have_the_short_side_and_smaller_ones_stay():
