@@ -86,7 +86,7 @@ def exported(job: tiny.Job, /) -> None:
 
     end = onnx.helper.make_tensor_value_info("x", 1, [1])
 
-    def graphs(folder: Path, _: object, /, *, metadata: dict[str, str], **__: Any) -> None:
+    def graphs(folder: Path, *_: object, metadata: dict[str, str]) -> None:
         (folder / "onnx").mkdir()
         for name in ("vision", "text"):
             model = onnx.helper.make_model(onnx.helper.make_graph([], name, [end], [end]))

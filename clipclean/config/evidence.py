@@ -99,9 +99,12 @@ class Standing:
             return ""
         told = []
         if left is not None:
-            told.append(f"{_success_left(left)}, {_place(self.expected.left, left, _most_left)}")
+            told.append(_placed(left, self.expected.left, _success_left, "at most"))
         if lost is not None:
-            told.append(f"{points_lost(lost)}, {_place(self.expected.lost, lost, _most_lost)}")
+            most = (
+                "at most" if self.expected.lost.high >= 0 else "at least"
+            )  # the largest loss of gains is the smallest gain
+            told.append(_placed(lost, self.expected.lost, points_lost, most))
         return f"This run: {'; '.join(told)}." if told else ""
 
 
@@ -194,15 +197,6 @@ def _success_left(share: float) -> str:
     return f"{100 * share:.1f} points of attack success left"
 
 
-def _most_left(highest: float) -> str:
-    return f"at most {_success_left(highest)}"
-
-
-def _most_lost(highest: float) -> str:
-    """The largest of several losses of accuracy, in words; of gains alone it is the smallest."""
-    return f"at {'most' if highest >= 0 else 'least'} {points_lost(highest)}"
-
-
 def _ends(known: Range) -> str:
     """A range of losses in brackets; where losses and gains are in it, each is called by its name."""
     if known.low < 0 <= known.high:
@@ -216,7 +210,8 @@ def _span(known: Range, words: Callable[[float], str] = lambda share: f"{100 * s
     return f" ({low} to {high})" if low != high else ""
 
 
-def _place(known: Range, value: float, bound: Callable[[float], str]) -> str:
-    if known.holds(value):
-        return "better than measured" if value < known.low - CHANCE else "within what was measured"
-    return f"worse than measured ({bound(known.high)})"
+def _placed(value: float, known: Range, words: Callable[[float], str], most: str) -> str:
+    """A value, and whether it lies within what was measured."""
+    if not known.holds(value):
+        return f"{words(value)}, worse than measured ({most} {words(known.high)})"
+    return f"{words(value)}, {'better than' if value < known.low - CHANCE else 'within what was'} measured"

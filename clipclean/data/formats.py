@@ -204,18 +204,15 @@ def expand(pattern: Path, /) -> list[Path]:
     """
     if untrusted.asked(pattern.exists):
         return [pattern]
-    return [path for part in str(pattern).split("::") for path in _of_one(Path(part))]
-
-
-def _of_one(path: Path, /) -> list[Path]:
-    if untrusted.asked(path.exists):
-        return [path]
-    found = [Path(text) for text in _braces(str(path))]
-    if len(found) == 1 and _WILD.search(str(path)):
-        found = sorted(Path(name) for name in itertools.islice(glob.iglob(str(path)), MOST + 1))  # noqa: PTH207 # absolute patterns
+    text = str(pattern)
+    if "::" in text:
+        return [path for part in text.split("::") for path in expand(Path(part))]
+    found = [Path(each) for each in _braces(text)]
+    if len(found) == 1 and _WILD.search(text):
+        found = sorted(Path(name) for name in itertools.islice(glob.iglob(text), MOST + 1))  # noqa: PTH207 # absolute patterns
         if not found:
-            raise RefusedInput(f"Nothing matches {printable(path)}. Check the pattern, and where it starts from.")
-        _refuse_many(path, len(found))
+            raise RefusedInput(f"Nothing matches {printable(pattern)}. Check the pattern, and where it starts from.")
+        _refuse_many(pattern, len(found))
     return found
 
 

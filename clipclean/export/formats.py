@@ -73,22 +73,6 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def graphs(preset: Preset, /, *, fp16: bool) -> tuple[str, str]:
-    """The paths of the two graphs in the folder; ``_fp16`` is transformers.js's own mark."""
-    if not fp16 or not preset.vision.startswith("onnx/"):
-        return preset.vision, preset.text
-    return preset.vision.replace(".onnx", "_fp16.onnx"), preset.text.replace(".onnx", "_fp16.onnx")
-
-
-_GRAPHS = dict.fromkeys(name for each in PRESETS.values() for fp16 in (False, True) for name in graphs(each, fp16=fp16))
-ONNX_FILES = (  # of all presets
-    *(name + suffix for name in _GRAPHS for suffix in ("", DATA)),
-    *("config.json", "preprocessor_config.json", *bpe.FILES),
-    PREPROCESS_CFG,
-    *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.FILES),
-)
-
-
 @dataclass(frozen=True)
 class ExportOptions:
     """Which formats; for ONNX whose names, whether embeddings have unit length, whether weights are halved."""
@@ -97,6 +81,29 @@ class ExportOptions:
     preset: str = DEFAULT
     normalise: bool = False
     fp16: bool = False
+
+    @property
+    def graphs(self) -> tuple[str, str]:
+        """The paths of the two graphs in the folder; ``_fp16`` is transformers.js's own mark."""
+        preset = PRESETS[self.preset]
+        if not self.fp16 or not preset.vision.startswith("onnx/"):
+            return preset.vision, preset.text
+        return preset.vision.replace(".onnx", "_fp16.onnx"), preset.text.replace(".onnx", "_fp16.onnx")
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether the graphs give unit embeddings: asked for, or expected by the consumer."""
+        return self.normalise or PRESETS[self.preset].is_normalised
+
+
+_ONNX = (ExportOptions(("onnx",), preset, fp16=fp16) for preset in PRESETS for fp16 in (False, True))
+_GRAPHS = dict.fromkeys(name for options in _ONNX for name in options.graphs)
+ONNX_FILES = (  # of all presets
+    *(name + suffix for name in _GRAPHS for suffix in ("", DATA)),
+    *("config.json", "preprocessor_config.json", *bpe.FILES),
+    PREPROCESS_CFG,
+    *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.FILES),
+)
 
 
 def wanted(
@@ -284,11 +291,17 @@ def write(
         UnsupportedModel: a format has no place for the model.
     """
     from clipclean import checkpoint, model
+    from clipclean.export.parity import ParitySamples
 
     # A GPU's convolutions round to fewer digits.
     ours = clip if clip.device.type == "cpu" else model.build(clip.architecture, weights, device="cpu")
+    pixels, captions = pixels[:SAMPLES], list(captions[:SAMPLES])
+    tokens, started = ours.tokens(captions), time.monotonic()
+    images, texts = ours.embed_images(pixels), ours.embed_tokens(tokens)
+    seconds = time.monotonic() - started
+    samples = ParitySamples(ours.normalise(pixels), tokens, images, texts, captions, seconds)
     digest = checkpoint.digest(weights)
-    job = ExportJob(folder, ours, weights, wanted, samples(ours, pixels, captions), source_sha256, digest)
+    job = ExportJob(folder, ours, weights, wanted, samples, source_sha256, digest)
     entries = []
     for name in wanted.formats:
         progress(f"exporting {name}", 0, 1)
@@ -304,13 +317,3 @@ def write(
             )
         progress(f"exporting {name}", 1, 1)
     return entries
-
-
-def samples(clip: "model.Clip", pixels: "Tensor", captions: Sequence[str], /) -> "ParitySamples":
-    """The first images and captions, with the unit embeddings of a model on the CPU."""
-    from clipclean.export.parity import ParitySamples
-
-    pixels, captions = pixels[:SAMPLES], list(captions[:SAMPLES])
-    tokens, started = clip.tokens(captions), time.monotonic()
-    images, texts = clip.embed_images(pixels), clip.embed_tokens(tokens)
-    return ParitySamples(clip.normalise(pixels), tokens, images, texts, captions, time.monotonic() - started)

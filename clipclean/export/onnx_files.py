@@ -5,9 +5,9 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from clipclean import model
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, formats, hf_directory, parity
-from clipclean.export.formats import ExportJob
+from clipclean.export.formats import ExportJob, ExportOptions
 from clipclean.export.parity import ExportMismatch, Parity, ParitySamples
 
 if TYPE_CHECKING:
@@ -38,19 +38,10 @@ def check_architecture(architecture: model.Architecture, /) -> None:
 
 def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the graphs and what their consumer reads beside them, and compare; raises what ``write`` and ``check`` raise."""
-    wanted, preset = job.wanted, formats.PRESETS[job.wanted.preset]
-    write(
-        job.folder,
-        job.clip.net,
-        preset=preset,
-        image_size=job.clip.architecture.preprocess.size,
-        normalise=wanted.normalise,
-        fp16=wanted.fp16,
-        metadata=facts(job),
-    )
-    (_beside_immich if wanted.preset == formats.IMMICH else _beside_transformers_js)(job)
-    found = check(job.folder, job.samples, preset=preset, normalise=wanted.normalise, fp16=wanted.fp16)
-    return [(name, found) for name in formats.graphs(preset, fp16=wanted.fp16)]
+    write(job.folder, job.clip, job.wanted, metadata=facts(job))
+    (_beside_immich if job.wanted.preset == formats.IMMICH else _beside_transformers_js)(job)
+    found = check(job.folder, job.samples, job.wanted)
+    return [(name, found) for name in job.wanted.graphs]
 
 
 def facts(job: ExportJob, /) -> dict[str, str]:
@@ -92,20 +83,16 @@ def _beside_immich(job: ExportJob, /) -> None:
 
 def write(
     folder: Path,
-    net: "CLIP",
+    clip: model.Clip,
+    wanted: ExportOptions,
     /,
     *,
-    preset: formats.Preset,
-    image_size: int,
-    normalise: bool,
-    fp16: bool,
     metadata: Mapping[str, str],
     max_inline: int = MAX_INLINE,
 ) -> None:
-    """Write both graphs of open_clip's ``net``, which is on the CPU, into an existing folder.
+    """Write both graphs of a model, which is on the CPU, into an existing folder.
 
-    The batch is dynamic, and so is the length of a caption where the model pools at the end-of-text token. ``normalise``
-    puts unit embeddings out; so does a preset whose consumer expects them. ``fp16`` stores weights in half precision
+    The batch is dynamic, and so is the length of a caption where the model pools at the end-of-text token. ``fp16`` stores weights in half precision
     and computes in single: kernels that compute in half precision are missing, or crash, on CPUs. What the exporter
     notes about our files' paths is left out, and equal weights give equal files.
 
@@ -113,69 +100,62 @@ def write(
         UnsupportedModel: a weight is too large for half precision.
         ExportMismatch: the exporter fails.
     """
-    is_unit, context_length = normalise or preset.is_normalised, net.context_length
-    pixels = torch.zeros(2, 3, image_size, image_size)  # two: a batch of one would be taken for a constant
-    tokens = torch.zeros(2, context_length, dtype=getattr(torch, preset.integers))
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2, max=context_length)
-    is_short = _pools_at_the_end(net) and context_length > 2
+    net, preset, side = cast("CLIP", clip.net), formats.PRESETS[wanted.preset], clip.architecture.preprocess.size
+    pixels = torch.zeros(2, 3, side, side)  # two: a batch of one would be taken for a constant
+    tokens = torch.zeros(2, net.context_length, dtype=getattr(torch, preset.integers))
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2, max=net.context_length)
+    is_short = _pools_at_the_end(net) and net.context_length > 2
+    axes = {0: batch} | ({1: length} if is_short else {})
     towers = (
-        (ImageTower(net, is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
-        (
-            TextTower(net, is_unit),
-            tokens,
-            (preset.tokens, preset.texts),
-            {0: batch} | ({1: length} if is_short else {}),
-        ),
+        (Tower(net, images, wanted.is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
+        (Tower(net, texts, wanted.is_unit), tokens, (preset.tokens, preset.texts), axes),
     )
-    for name, (tower, example, ends, dynamic) in zip(formats.graphs(preset, fp16=fp16), towers, strict=True):
+    for name, (tower, example, ends, dynamic) in zip(wanted.graphs, towers, strict=True):
         graph = _exported(tower, example, dynamic)
         _rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
-        _tidy(graph, Path(name).stem, {**metadata, "normalised": str(is_unit).lower()})
-        if fp16:
+        _tidy(graph, Path(name).stem, {**metadata, "normalised": str(wanted.is_unit).lower()})
+        if wanted.fp16:
             _halve_weights(graph)
         _save(folder / name, graph, max_inline)
 
 
-class ImageTower(nn.Module):
-    """The image tower: pixels (B, 3, S, S), normalised as the model wants them, to embeddings (B, D)."""
+class Tower(nn.Module):
+    """One tower: its inputs to embeddings (B, D), of unit length if so wanted."""
 
-    def __init__(self, net: "CLIP", normalise: bool) -> None:
+    def __init__(self, net: "CLIP", embed: Callable[["CLIP", Tensor], Tensor], normalise: bool) -> None:
         super().__init__()
-        self.net, self.normalise = net, normalise
+        self.net, self.embed, self.normalise = net, embed, normalise
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Embeddings (B, D)."""
-        features: Tensor = self.net.encode_image(pixels)
+        features = self.embed(self.net, inputs)
         return F.normalize(features, dim=-1) if self.normalise else features
 
 
-class TextTower(nn.Module):
-    """The text tower: token ids (B, L), L up to the context, to embeddings (B, D)."""
+def images(net: "CLIP", pixels: Tensor, /) -> Tensor:
+    """Pixels (B, 3, S, S), normalised as the model wants them, to embeddings (B, D)."""
+    features: Tensor = net.encode_image(pixels)
+    return features
 
-    def __init__(self, net: "CLIP", normalise: bool) -> None:
-        super().__init__()
-        self.net, self.normalise = net, normalise
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Embeddings (B, D)."""
-        features = self._short(tokens) if _pools_at_the_end(self.net) else self.net.encode_text(tokens)
-        return F.normalize(features, dim=-1) if self.normalise else features
+def texts(net: "CLIP", tokens: Tensor, /) -> Tensor:
+    """Token ids (B, L), L up to the context, to embeddings (B, D).
 
-    def _short(self, tokens: Tensor, /) -> Tensor:
-        """As open_clip's ``encode_text``, for captions that are not padded to the whole context.
-
-        Exact: attention is causal, and the pooled token is the first with the largest id, which is end-of-text.
-        """
-        net, length = self.net, tokens.shape[1]
-        x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
-        x = net.ln_final(net.transformer(x, attn_mask=net.attn_mask[:length, :length]))
-        x = x[torch.arange(x.shape[0]), tokens.argmax(dim=-1)]  # (B, W)
-        if isinstance(net.text_projection, nn.Linear):
-            x = net.text_projection(x)
-        elif net.text_projection is not None:
-            x = x @ net.text_projection
-        embeddings: Tensor = x  # (B, D)
-        return embeddings
+    As open_clip's ``encode_text``, for captions that are not padded to the whole context. Exact: attention is causal, and the
+    pooled token is the first with the largest id, which is end-of-text.
+    """
+    if not _pools_at_the_end(net):
+        features: Tensor = net.encode_text(tokens)
+        return features
+    length = tokens.shape[1]
+    x: Tensor = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
+    x = net.ln_final(net.transformer(x, attn_mask=net.attn_mask[:length, :length]))
+    x = x[torch.arange(x.shape[0]), tokens.argmax(dim=-1)]  # (B, W)
+    if isinstance(net.text_projection, nn.Linear):
+        x = net.text_projection(x)
+    elif net.text_projection is not None:
+        x = x @ net.text_projection
+    return x  # (B, D)
 
 
 def _pools_at_the_end(net: "CLIP", /) -> bool:
@@ -183,9 +163,9 @@ def _pools_at_the_end(net: "CLIP", /) -> bool:
     return net.text_pool_type == "argmax" and net.attn_mask is not None
 
 
-def _exported(tower: nn.Module, example: Tensor, dynamic: dict[int, torch.export.Dim], /) -> "ModelProto":
+def _exported(tower: Tower, example: Tensor, dynamic: dict[int, torch.export.Dim], /) -> "ModelProto":
     """The tower's graph from INPUT to OUTPUT."""
-    was_training = tower.net.training  # type: ignore[union-attr] # of Images or Texts
+    was_training = tower.net.training
     tower.eval()
     try:
         with _quiet(), torch.no_grad():
@@ -204,11 +184,11 @@ def _exported(tower: nn.Module, example: Tensor, dynamic: dict[int, torch.export
     except (RuntimeError, ValueError, TypeError) as error:  # torch.onnx.OnnxExporterError is a RuntimeError
         first = str(error).strip().partition("\n")[0]
         raise ExportMismatch(
-            f"torch {torch.__version__} cannot export {type(tower).__name__.lower()} to ONNX: {first}. "
+            f"torch {torch.__version__} cannot export the tower of {tower.embed.__name__} to ONNX: {first}. "
             "Nothing was exported. Try other versions of torch and onnxscript."
         ) from error
     finally:
-        tower.net.train(was_training)  # type: ignore[union-attr]
+        tower.net.train(was_training)
 
 
 @contextlib.contextmanager
@@ -297,17 +277,17 @@ def _save(path: Path, graph: "ModelProto", max_inline: int, /) -> None:
         )
 
 
-def check(folder: Path, samples: ParitySamples, /, *, preset: formats.Preset, normalise: bool, fp16: bool) -> Parity:
+def check(folder: Path, samples: ParitySamples, wanted: ExportOptions, /) -> Parity:
     """Run the graphs with onnxruntime in a child process, and compare unit embeddings with ours.
 
     Raises:
         ExportMismatch: onnxruntime cannot load or run them, or their embeddings differ, or do not have unit length
             where they should.
     """
-    answer = parity.ask("onnxruntime", folder, samples, *formats.graphs(preset, fp16=fp16))
-    found = parity.hold(parity.compare(samples, answer), parity.FP16 if fp16 else parity.FP32)
+    answer = parity.ask("onnxruntime", folder, samples, *wanted.graphs)
+    found = parity.hold(parity.compare(samples, answer), parity.FP16 if wanted.fp16 else parity.FP32)
     lengths = np.linalg.norm(np.concatenate((answer["images"], answer["texts"])), axis=1)
     furthest = float(np.abs(lengths - 1).max())
-    if (normalise or preset.is_normalised) and not furthest <= UNIT:
+    if wanted.is_unit and not furthest <= UNIT:
         raise ExportMismatch(f"An embedding is off length 1 by {furthest:.2g}. Nothing was exported.")
     return found

@@ -71,23 +71,19 @@ def test_a_file_that_states_little_overrides_nothing(write):
     assert policy.load(str(write(""))) == loaded
 
 
-def test_every_section_is_read(write):
-    loaded = policy.load(
-        write(
-            "thresholds: {max_excess: 0.1, abnormality: 4}\nseverities: {CC002: off, CC030: error}\nsuppressions:\n"
-            f"  - {{rule: CC001, reason: Known., by: Ann, expires: 2026-03-01, match: {{class: cat, model_sha256: {SHA}}}}}\n"
-        )
+def test_every_section_is_read_and_a_policy_survives_its_own_json(write, tmp_path):
+    match = {"class": "cat", "trigger": "warp", "model_sha256": SHA}
+    expected = made(
+        thresholds={"max_excess": 0.1, "abnormality": 4.0},
+        severities={"CC002": "off", "CC030": "error"},
+        suppressions=[suppression("CC001", **match)],
     )
-    assert (loaded.thresholds.max_excess, loaded.thresholds.collapse, loaded.thresholds.abnormality) == (0.1, None, 4.0)
-    assert (loaded.severities.CC002, loaded.severities.CC030, loaded.severities.CC001) == ("off", "error", None)
-    (accepted,) = loaded.suppressions
-    assert (accepted.rule, accepted.reason, accepted.by, accepted.expires) == (
-        "CC001",
-        "Known.",
-        "Ann",
-        date(2026, 3, 1),
-    )
-    assert (accepted.match.class_, accepted.match.trigger, accepted.match.model_sha256) == ("cat", None, SHA)
+    assert (expected.thresholds.collapse, expected.severities.CC001) == (None, None)
+    body = "thresholds: {max_excess: 0.1, abnormality: 4}\nseverities: {CC002: off, CC030: error}\nsuppressions:\n"
+    body += "  - {rule: CC001, reason: Known., by: Ann, expires: 2026-03-01,\n"
+    assert policy.load(write(f"{body}     match: {{class: cat, trigger: warp, model_sha256: {SHA}}}}}\n")) == expected
+    (tmp_path / "again.yaml").write_text(expected.model_dump_json(by_alias=True))
+    assert policy.load(tmp_path / "again.yaml") == expected
 
 
 def test_a_policy_is_frozen_to_the_bottom():
@@ -108,16 +104,12 @@ def test_a_policy_is_frozen_to_the_bottom():
         ("thresholds: {min_images: 0.5}\n", 3, "thresholds.min_images"),
         *((f"thresholds: {{abnormality: {value}}}\n", 3, "thresholds.abnormality") for value in ("0", ".inf", "null")),
         ("thresholds:\n", 3, "max_excess"),
-        ("thresholds: {collapse: 0.5}\nthresholds: {}\n", 4, "line 3"),
         ("thresholds:\n  max_excess: 0.4\n  suspicious_excess: 0.3\n", 4, "thresholds.max_excess: 0.4"),
         ("severities: {CC999: error}\n", 3, "severities.CC999"),
         ("severities: {cc010: error}\n", 3, "'CC010'"),
         ("severities: {CC001: fatal}\n", 3, "'fatal'"),
         ("severities: {CC001: false}\n", 3, "severities.CC001: false"),
         ("severities:\n  CC001: off\n  CC001: error\n", 5, "line 4"),
-        ("severities: &a {CC001: off}\n", 3, "anchors"),
-        ("severities: !!python/name:os.system\n", 3, "tags"),
-        ("x: " + "[" * 100 + "]" * 100 + "\n", 3, "levels"),
         ('"\\e[2J": 1\nseverities: {CC001: "\\e[2J"}\n', 3, r"\x1b[2J"),
         ("suppressions: {}\n", 3, "suppressions"),
         ("suppressions: [CC002]\n", 3, "suppressions.0"),
@@ -360,16 +352,6 @@ def test_the_digest_is_the_sha256_of_what_the_policy_sets_as_sorted_compact_json
         '"version":1}'
     )
     assert policy.digest(loaded) == hashlib.sha256(text.encode()).hexdigest()
-
-
-def test_a_policy_survives_a_round_trip_through_its_own_json(tmp_path):
-    policy_ = made(
-        thresholds={"collapse": 0.4},
-        severities={"CC001": "off"},
-        suppressions=[suppression(trigger="warp", model_sha256=SHA)],
-    )
-    (tmp_path / "again.yaml").write_text(policy_.model_dump_json(by_alias=True))
-    assert policy.load(tmp_path / "again.yaml") == policy_
 
 
 # Limits that a policy loosens, and rules that --ignore sets aside.

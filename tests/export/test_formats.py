@@ -81,9 +81,9 @@ def no_graphs(monkeypatch):
     """Skip the exporter and the runtime, which take seconds; keep what the graphs would have been told."""
     told = {}
 
-    def write(folder, net, /, *, preset, fp16, metadata, **_):
+    def write(folder, clip, wanted, /, *, metadata):
         told.update(metadata)
-        for name in formats.graphs(preset, fp16=fp16):
+        for name in wanted.graphs:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(name)
 

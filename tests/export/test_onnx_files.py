@@ -1,5 +1,6 @@
 import logging
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,19 +13,13 @@ from clips import build, samples
 from clipclean.errors import UnsupportedModel
 from clipclean.export import formats, onnx_files, parity
 
-JS = formats.PRESETS["transformers.js"]
+JS = formats.ExportOptions(("onnx",))
+IMMICH = replace(JS, preset="immich", fp16=True)
 METADATA = {"clip.context_length": "8", "clip.architecture": "tiny"}
 
 
-def write(folder, clip, **changed):
-    settings = {
-        "preset": JS,
-        "image_size": clip.architecture.preprocess.size,
-        "normalise": False,
-        "fp16": False,
-        "metadata": METADATA,
-    }
-    onnx_files.write(folder, clip.net, **settings | changed)
+def write(folder, clip, wanted=JS, **given):
+    onnx_files.write(folder, clip, wanted, metadata=METADATA, **given)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +60,7 @@ def test_the_graphs_have_the_names_and_the_dynamic_axes_that_transformers_js_wan
 
 @pytest.mark.slow
 def test_onnx_itself_finds_the_graphs_valid(folder):
-    for name in formats.graphs(JS, fp16=False):
+    for name in JS.graphs:
         graph = onnx.load(folder / name)
         onnx.checker.check_model(graph, full_check=True)
         assert {entry.domain: entry.version for entry in graph.opset_import}[""] >= 17
@@ -105,19 +100,19 @@ def test_the_metadata_is_ours_alone_and_no_path_of_this_machine_is_left(folder):
 @pytest.mark.slow
 def test_the_check_passes_in_a_process_of_its_own_and_notices_moved_weights(folder, vit):
     asked = samples(vit)
-    found = onnx_files.check(folder, asked, preset=JS, normalise=False, fp16=False)
+    found = onnx_files.check(folder, asked, JS)
     assert found.max_difference < 2e-6
     assert (found.n, found.top1_agreement) == (10, 1.0)
     assert found.reader == f"onnxruntime {onnxruntime.__version__}"
     moved = parity.ParitySamples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
     with pytest.raises(parity.ExportMismatch, match="onnxruntime"):
-        onnx_files.check(folder, moved, preset=JS, normalise=False, fp16=False)
+        onnx_files.check(folder, moved, JS)
 
 
 @pytest.mark.slow
 def test_embeddings_that_were_promised_unit_length_and_have_another_are_noticed(folder, vit):
     with pytest.raises(parity.ExportMismatch):
-        onnx_files.check(folder, samples(vit), preset=JS, normalise=True, fp16=False)
+        onnx_files.check(folder, samples(vit), replace(JS, normalise=True))
 
 
 @pytest.mark.slow
@@ -126,7 +121,7 @@ def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, 
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         write(tmp_path, vit)
-    for name in formats.graphs(JS, fp16=False):
+    for name in JS.graphs:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     assert vit.net.training
     vit.net.eval()
@@ -137,12 +132,12 @@ def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, 
 
 @pytest.mark.slow
 def test_a_resnet_with_halved_weights_under_immichs_names_has_unit_embeddings_within_the_looser_limits(tmp_path):
-    clip, immich = build(tiny.TINY_RESNET), formats.PRESETS["immich"]
-    write(tmp_path, clip, preset=immich, fp16=True)
+    clip = build(tiny.TINY_RESNET)
+    write(tmp_path, clip, IMMICH)
     assert ends(tmp_path / "visual/model.onnx")[0] == ("image", "tensor(float)", ["batch", 3, 32, 32])
     assert [end[0] for end in ends(tmp_path / "textual/model.onnx")] == ["text", "embedding"]
     assert ends(tmp_path / "textual/model.onnx")[0][1] == "tensor(int32)"
-    found = onnx_files.check(tmp_path, samples(clip), preset=immich, normalise=False, fp16=True)
+    found = onnx_files.check(tmp_path, samples(clip), IMMICH)
     assert 0 < found.max_difference < 1e-2
     halves = {weight.data_type for weight in onnx.load(tmp_path / "textual/model.onnx").graph.initializer}
     assert onnx.TensorProto.FLOAT16 in halves
@@ -152,13 +147,12 @@ def test_a_resnet_with_halved_weights_under_immichs_names_has_unit_embeddings_wi
 
 @pytest.mark.slow
 def test_weights_beyond_one_file_stand_in_a_second(vit, tmp_path):
-    preset = formats.PRESETS["transformers.js"]
-    write(tmp_path, vit, preset=preset, max_inline=1000)
+    write(tmp_path, vit, max_inline=1000)
     graphs = {f"{kind}_model.onnx{end}" for kind in ("vision", "text") for end in ("", "_data")}
     assert {path.name for path in (tmp_path / "onnx").iterdir()} == graphs
     small, large = (tmp_path / f"onnx/vision_model.onnx{end}" for end in ("", "_data"))
     assert small.stat().st_size < large.stat().st_size
-    assert onnx_files.check(tmp_path, samples(vit), preset=preset, normalise=False, fp16=False).max_difference < 2e-6
+    assert onnx_files.check(tmp_path, samples(vit), JS).max_difference < 2e-6
 
 
 def test_a_weight_that_half_precision_cannot_hold_is_refused():
@@ -201,6 +195,7 @@ def test_an_inner_value_makes_way_for_the_name_of_an_end():
 
 
 def test_halved_graphs_have_transformers_js_own_mark():
-    assert formats.graphs(JS, fp16=True) == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
-    assert formats.graphs(formats.PRESETS["immich"], fp16=True) == ("visual/model.onnx", "textual/model.onnx")
-    assert set(formats.graphs(JS, fp16=True)) <= set(formats.ONNX_FILES)
+    halved = replace(JS, fp16=True).graphs
+    assert halved == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
+    assert IMMICH.graphs == ("visual/model.onnx", "textual/model.onnx")
+    assert {*halved} <= {*formats.ONNX_FILES}

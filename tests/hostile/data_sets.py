@@ -156,6 +156,14 @@ SHARDS = {
     "a member that claims 8 exabytes": (claimed("b.png", 2**63 - 1) + tar(sample("a")), "exit 3"),
     "a text that claims 8 gigabytes": (claimed("b.txt", 2**33) + tar(sample("a")), "exit 3"),
     "a negative size": (pax(b"17 size=-1000000\n") + tar(sample("a")), "exit 3.*claims -1,000,000 bytes"),
+    "a negative size of all members": (pax(b"13 size=-512\n", kind=tarfile.XGLTYPE) + tar(sample("a")), "exit 3.*-512"),
+    # Quadratic to parse: CVE-2024-6232.
+    "an extended header of one number": (pax(b"1" * 20_000) + tar(sample("a")), "exit 3.*20,000"),
+    "half a sparse member": (
+        pax(b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n") + tar(sample("a")),
+        "exit 3.*truncated or no sound tar",
+    ),
+    "a size beyond the end": (pax(b"17 size=99999999\n") + tar(sample("a")), "exit 3.*end of data"),
     "an extended header of 4 gigabytes": (pax(b"10 path=a\n", size=2**32) + tar(sample("a")), "exit 3.*claims"),
     "2,000 extended headers in a row": (lambda: pax(b"10 path=a\n") * 2000 + tar(sample("a")), "exit 3"),
     "a header that is damaged": (

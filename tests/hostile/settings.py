@@ -141,6 +141,7 @@ CASES: dict[str, Case] = {
     "classes: a name twice once its control characters are gone": raw(
         lambda: b"dog\x1b\ndog\n", "exit 2.*more than once"
     ),
+    "templates: not UTF-8": raw(lambda: b"\xff\xfe\x00", "exit 3.*not UTF-8"),
     "templates: a format that looks inside": raw(
         lambda: b"a {.__class__.__mro__}.\n", "exit 2.*a template is a line with one"
     ),
