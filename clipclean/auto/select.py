@@ -3,8 +3,8 @@
 Where a trigger surely acts on the model, those that search for triggers come first, and each is run at once. Else each is tried on a copy
 with canaries, at the point where its walk back ends. If it leaves no canary there, after a benign finetuning either, and costs no more than
 the budget, it is run on the model. If that leaves an error or a doubt about a trigger, the next one follows, until none is left or the time
-is over. If no candidate passes on the copy, the one that leaves the fewest canaries is run. Written is the run with the fewest errors, then
-the fewest triggers in doubt, then the least loss.
+is over. If no candidate passes on the copy, of those within the budget, else of all, the one that leaves the fewest canaries is run. Written is the run with the fewest errors; of
+these the one with the least loss, to which a trigger in doubt adds the whole budget.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,11 +47,11 @@ class Attempt:
         told = (found for found in self.findings if found.rule != "CC020")
         return any(found.level == "error" or (found.level == "warning" and found.trigger) for found in told)
 
-    def rank(self) -> tuple[int, int, float]:
-        """A sort key, smaller is better: errors, warnings about a trigger, accuracy lost."""
+    def rank(self) -> tuple[int, float]:
+        """A sort key, smaller is better: errors; then triggers in doubt and accuracy lost, a doubt as bad as a loss of the whole budget."""
         levels = [(found.level, bool(found.trigger)) for found in self.findings]
         errors = sum(level == "error" for level, _ in levels)
-        return errors, levels.count(("warning", True)), self.point.accuracy_lost
+        return errors, levels.count(("warning", True)) * self.way.budget + self.point.accuracy_lost
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,15 @@ class Considered:
         """The trial at a share of the way, else the first; None without any."""
         return next((trial for trial in self.trials if trial.kept == share), self.trials[0] if self.trials else None)
 
-    def shortfall(self, budget: Budget, /) -> tuple[int, float]:
-        """A sort key, the distance from passing on the copy: canaries that are left or return, and accuracy lost."""
+    def shortfall(self, budget: Budget, /) -> tuple[bool, int, float]:
+        """A sort key, the distance from passing on the copy: whether it costs too much, canaries that are left or return, and the loss."""
         if not self.trials:
-            return 0, 0.0
+            return False, 0, 0.0
         first = self.trials[0]
-        return len(first.counted) - first.removed(budget.excess), first.accuracy_lost
+        # A cleaning over the budget is not written where the audit suspects nothing. One within it may remove what canaries survive:
+        # where this was not asked first, a warp stayed that the gentlest candidate takes from 0.70 to 0.07 for half a point.
+        is_over = first.accuracy_lost > budget.accuracy
+        return is_over, len(first.counted) - first.removed(budget.excess), first.accuracy_lost
 
 
 def choose(

@@ -54,9 +54,18 @@ def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(
     assert chosen({n: trial(0.0) for n in "abc"}, attempts)[1] == ran
 
 
-def test_where_none_passes_on_the_copy_the_nearest_is_run():
-    trials = {"a": trial(0.4), "b": trial(0.0, lost=0.09), "c": trial(0.0, lost=0.03)}
-    assert chosen(trials, {n: attempt(n) for n in "abc"})[1] == ["c"]  # no canary left, and less lost
+@pytest.mark.parametrize(
+    ("trials", "nearest"),
+    [
+        ({"a": trial(0.4), "b": trial(0.0, lost=0.09), "c": trial(0.0, lost=0.03)}, "a"),  # within the budget
+        (
+            {"a": trial(0.4, lost=0.03), "b": trial(0.0, lost=0.09), "c": trial(0.0, lost=0.04)},
+            "c",
+        ),  # none left, less lost
+    ],
+)
+def test_where_none_passes_on_the_copy_the_nearest_is_run(trials, nearest):
+    assert chosen(trials, {n: attempt(n) for n in "abc"})[1] == [nearest]
 
 
 def test_without_canaries_the_model_itself_decides():
@@ -80,12 +89,13 @@ def test_when_the_time_is_over_within_a_candidate_what_was_run_before_is_kept():
         chosen(trials, {"a": deadline.OutOfTime(), "b": attempt("b")})
 
 
-def test_of_attempts_the_one_with_fewer_errors_then_triggers_in_doubt_then_the_least_loss_is_better():
-    assert attempt("b", ("CC003", "warning")).rank() < attempt("a", OPEN).rank()
-    assert attempt("c", lost=0.02).rank() < attempt("a", ("CC003", "warning")).rank()
+def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and_a_doubt_counts_as_the_budget():
+    assert attempt("b", ("CC003", "warning"), lost=0.5).rank() < attempt("a", OPEN).rank()
+    assert attempt("c", lost=0.019).rank() < attempt("a", ("CC003", "warning")).rank()
+    assert attempt("a", ("CC003", "warning"), lost=0.033).rank() < attempt("c", lost=0.057).rank()
     assert attempt("c", lost=0.01).rank() < attempt("a", lost=0.02).rank()
     trials = {n: trial(0.0) for n in "ab"}
-    found, _ = chosen(trials, {"a": attempt("a", ("CC003", "warning")), "b": attempt("b", lost=0.03)})
+    found, _ = chosen(trials, {"a": attempt("a", ("CC003", "warning")), "b": attempt("b", lost=0.01)})
     assert select.best(found)[0].candidate.name == "b"
 
 
