@@ -73,13 +73,7 @@ def clean(
     original = model.frozen_copy(clip) if recovers else None
     rehearsed: tuple[SuspectedTrigger, ...] = ()
     for beginning in candidate.beginnings:
-        decided = {
-            "recipes": [recipes.decides(each) for each in beginning.recipes],
-            "origin": origin,
-            "known": unlearning.as_pairs(known),
-        }
-        slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
-        state = run.state.part(f"{where}-{slug}", decided)
+        state = _state_of(run.state, beginning, where=where, origin=origin, known=known)
         recipe, own = beginning.recipes[-1], replace(run, state=state)
         aims = training.search(
             clip,
@@ -101,6 +95,25 @@ def clean(
         parts.append(done)
     leads = tuple(lead for done in parts for lead in done.leads)
     return Cleaned(model.taken(clip), training.merged([done.training for done in parts]), leads, parts[-1].remaining)
+
+
+def _state_of(
+    whole: RunState,
+    beginning: Candidate,
+    /,
+    *,
+    where: str,
+    origin: dict[str, object],
+    known: tuple[SuspectedTrigger, ...],
+) -> RunState:
+    """The part of the run's state for one recipe: it holds for an equal beginning on an equal model."""
+    decided = {
+        "recipes": [recipes.decides(each) for each in beginning.recipes],
+        "origin": origin,
+        "known": unlearning.as_pairs(known),
+    }
+    slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
+    return whole.part(f"{where}-{slug}", decided)
 
 
 @dataclass(frozen=True)

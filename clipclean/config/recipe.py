@@ -187,8 +187,7 @@ class Auto(Section):
         (
             "cleanclip(train.moves=image tower, loss.preserve_weight=2)",
             "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
-            "unlearn + par",
-            "unlearn + par + mmcl(train.epochs=6, loss.preserve_weight=2)",
+            "unlearn + par(train.moves=image tower, train.recover_steps=400)",
         ),
         "Candidates in the order of trying, but for those that unlearn, which come first where a trigger surely acts: recipes, "
         "joined by + if several run in sequence, each with KEY=VALUE in brackets if values differ.",

@@ -27,7 +27,10 @@ WHOLE = (
     "Unlearning computes whole batches: train.micro_batch and train.checkpoint_activations change nothing in it. A smaller "
     "train.batch_size takes less memory."
 )
-
+RAN_OUT = (
+    "Memory ran out: the towers took {0} pairs at a time instead of {1}. Gradients are those of the whole batch all the same, but where "
+    "a tower normalises by batches. --set train.micro_batch={0} begins like this."
+)
 
 RECOVERS = 0.4  # of the rate of the finetuning
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
@@ -212,6 +215,20 @@ def forget(
     return Training(record, done, (steps, total) if done.is_cut else None)
 
 
+def _objective(
+    clip: model.Clip, recipe: Recipe, aims: Aims, micro: train.MicroBatches, group: train.Group, /
+) -> train.Loss:
+    """The loss of the method on a whole batch, of which each process encodes its share, part by part."""
+    share = recipe.train.batch_size // group.size
+    return methods.objective(
+        clip,
+        recipe,
+        text_classifier=aims.text_classifier,
+        wrap=lambda encode: group.gathered(micro.over(encode), pairs=share),
+        share=lambda encode: group.gathered(encode, pairs=share),
+    )
+
+
 def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
     """Finetune in place by a loss, saving a resumable state every half minute and when interrupted.
 
@@ -220,16 +237,9 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     options, group, state = recipe.train, run.group, run.state
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
     optimizer = train.optimizer_of(methods.trained(clip, recipe), options)
-    share = options.batch_size // group.size
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
-    micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
-    objective = methods.objective(  # before the state of an interrupted run is put back
-        clip,
-        recipe,
-        text_classifier=aims.text_classifier,
-        wrap=lambda encode: group.gathered(micro.over(encode), pairs=share),
-        share=lambda encode: group.gathered(encode, pairs=share),
-    )
+    micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // group.size)
+    objective = _objective(clip, recipe, aims, micro, group)  # before the state of an interrupted run is put back
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
     precision = train.resolved(run.precision, clip.net, clip.device)
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
@@ -270,11 +280,6 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         done = walk(steps, losses, first=first, total=total, save=save, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
-    ran_out = (
-        f"Memory ran out: the towers took {micro.size} pairs at a time instead of {options.micro_batch or 'the whole batch'}. "
-        "Gradients are those of the whole batch all the same, but where a tower normalises by batches. --set "
-        f"train.micro_batch={micro.size} begins like this."
-    )
     record = recorded(
         losses,
         steps=done,
@@ -285,6 +290,6 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         data_wait_share=min(batches.waited / spent, 1.0) if spent else 0.0,
         precision=precision,
         micro_batch=micro.size,
-        notes=(ran_out,) if micro.shrunk else (),
+        notes=(RAN_OUT.format(micro.size, options.micro_batch or "the whole batch"),) if micro.shrunk else (),
     )
     return Training(record, cut=None if done == total else (done, total))

@@ -136,45 +136,57 @@ def walk_back(
         lost, interval = detect.accuracy_loss(original, found)
         return Point(share, 0.0 if math.isnan(lost) else lost, interval, found)
 
-    points = [whole := point(1.0)]
-    ends = whole.measured.known
-    removed = [
-        each.acted > limit and end.excess <= REMOVED * each.acted for each, end in zip(watched, ends, strict=True)
-    ]
-    counted = [gone or not each.is_doubtful for each, gone in zip(watched, removed, strict=True)]
-
-    witnesses = sum(removed)
-    are_found = [each.is_found for each, gone in zip(watched, removed, strict=True) if gone]
-    ahead = 1 if witnesses and all(are_found) else 0
-
-    def most(each: Watched, end: detect.Probe) -> float:
-        # Where the point before is taken, a found trigger may begin to act. At 0.55 of the way a planted patch acted on 0.02 of the
-        # images, the trigger that the search had found on 0.01; at 0.7 on 0.006 and 0.009.
-        if ahead and each.is_found:
-            return max(end.excess, 0.0) + limit / 2
-        # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2:
-        # notebook.md, "What a finetuning after unlearning brings back").
-        return max(end.excess, limit / 5, FEW / max(end.asr.n, 1))
-
-    def stays_gone(point: Point) -> bool:
-        probes = zip(counted, watched, ends, point.measured.known, strict=True)
-        return not any(counts and probe.excess > most(each, end) for counts, each, end, probe in probes)
-
+    points = [point(1.0)]
+    watch = _Watch.of(watched, points[0].measured.known, limit=limit)
     # Without any witness weights within the budget stay: of a backdoor from pre-training every step back returned some.
-    least, aim = (least, AIM * budget) if witnesses else (max(least, UNWITNESSED), budget)
+    least, aim = (least, AIM * budget) if watch.witnesses else (max(least, UNWITNESSED), budget)
     for share in SHARES:
-        behind = points[max(0, len(points) - 1 - ahead)]
-        if share < least or behind.accuracy_lost <= aim or not stays_gone(points[-1]):
+        behind = points[max(0, len(points) - 1 - watch.ahead)]
+        if share < least or behind.accuracy_lost <= aim or not watch.stays_gone(points[-1]):
             break
         try:
             points.append(point(share))
         except deadline.OutOfTime:
             break
-    gone = [whole, *(each for each in points[1:] if stays_gone(each))]
-    gone = gone[: max(1, len(gone) - ahead)]
+    gone = [points[0], *(each for each in points[1:] if watch.stays_gone(each))]
+    gone = gone[: max(1, len(gone) - watch.ahead)]
     least_loss = min(gone, key=lambda each: each.accuracy_lost)
     taken = next((each for each in gone if each.accuracy_lost <= AIM * budget), least_loss)
-    return Way(tuple(points), taken, witnesses, budget, limit)
+    return Way(tuple(points), taken, watch.witnesses, budget, limit)
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """What the cleaned weights left of each watched trigger, and how much more of it a point nearer to the original may show."""
+
+    most: tuple[float, ...]  # excess of each trigger up to which it stays gone; infinite for one that does not count
+    witnesses: int  # triggers that acted on the original and that the cleaned weights ignore
+    ahead: int  # points beyond the one to take, at which the triggers must stay gone too
+
+    @classmethod
+    def of(cls, watched: Sequence[Watched], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
+        pairs = list(zip(watched, ends, strict=True))
+        removed = [each.acted > limit and end.excess <= REMOVED * each.acted for each, end in pairs]
+        witnesses = [each for each, gone in zip(watched, removed, strict=True) if gone]
+        ahead = 1 if witnesses and all(each.is_found for each in witnesses) else 0
+
+        def most(each: Watched, end: detect.Probe, gone: bool) -> float:
+            if each.is_doubtful and not gone:
+                return math.inf
+            # Where the point before is taken, a found trigger may begin to act. At 0.55 of the way a planted patch acted on 0.02 of the
+            # images, the trigger that the search had found on 0.01; at 0.7 on 0.006 and 0.009.
+            if ahead and each.is_found:
+                return max(end.excess, 0.0) + limit / 2
+            # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2:
+            # notebook.md, "What a finetuning after unlearning brings back").
+            return max(end.excess, limit / 5, FEW / max(end.asr.n, 1))
+
+        bounds = tuple(most(*pair, gone) for pair, gone in zip(pairs, removed, strict=True))
+        return cls(bounds, len(witnesses), ahead)
+
+    def stays_gone(self, point: Point, /) -> bool:
+        """Whether each trigger does."""
+        return not any(probe.excess > most for probe, most in zip(point.measured.known, self.most, strict=True))
 
 
 def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str, Tensor]:
