@@ -16,7 +16,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
-from clipclean.jobs import inputs, other_models, outputs, plan, suspicions
+from clipclean.jobs import inputs, other_models, outputs, plan, prepare, suspicions
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.jobs.searching import SearchSettings
@@ -28,9 +28,7 @@ from clipclean.train.run import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
 AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
-AUDIT = (
-    0.3  # share of the time after which the first search ends with what it has found: the rest is for the candidates
-)
+AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for candidates
 
 
 def check(request: SanitizeRequest, /) -> None:
@@ -54,7 +52,9 @@ def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progr
     request, group = ready.request, to.state.group
     bench = workbench(request, ready, to.state, progress)
     offered = listed(ready)
-    check_shared(bench, offered)
+    for each in (recipe for candidate in offered for recipe in candidate.recipes):
+        prepare.check_shared(each, bench.run.group)
+    bench.run.group.check(bench.planting.batch_size, name="auto.batch_size")
     with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
         bench = replace(bench, references=references_of(bench, request, ready))
     ready = replace(ready, trusted=())  # their tensors are needed no longer
@@ -102,15 +102,6 @@ def references_of(bench: Workbench, request: SanitizeRequest, ready: Prepared, /
 
     found = bench.run.group.of_first(measured) if ready.trusted else []
     return detect.together(found) if found else None
-
-
-def check_shared(bench: Workbench, offered: Sequence[candidates.Candidate], /) -> None:
-    """Raise UsageError if several processes cannot share the batches of a candidate or of the planting evenly."""
-    group = bench.run.group
-    for candidate in offered:
-        for each in candidate.recipes:
-            group.check(each.train.batch_size)
-    group.check(bench.planting.batch_size, name="auto.batch_size")
 
 
 def listed(ready: Prepared, /) -> tuple[candidates.Candidate, ...]:

@@ -5,20 +5,11 @@ after 100 clean steps (tag evidence-0.2: notebook.md, "What a finetuning after u
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from clipclean import detect
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
 from clipclean.methods.walk_back import REMOVED
-
-
-class Returned(NamedTuple):
-    """A trigger that acts again, and the limit that it is above; ``was_known`` if it was named or found."""
-
-    probe: detect.Probe
-    limit: float
-    is_sure: bool  # that it is no natural trigger
 
 
 @dataclass(frozen=True)
@@ -37,16 +28,17 @@ class Refinetuned:
         known = [(old, new, True) for old, new in zip(self.before.known, self.after.known, strict=True)]
         return known + [(old, panel[old.trigger], False) for old in self.before.panel]
 
-    def returned(self, *, limits: AuditLimits) -> list[Returned]:
-        """The triggers that act again: the whole interval is above a limit, and the value before was not.
+    def findings(self, *, limits: AuditLimits) -> list[Finding]:
+        """An error for each named or surely found trigger that returned, a warning for each other.
 
-        Named and found triggers have the limit for named ones. Those of the panel have the limit for suspicion. Besides, they must have been
-        above it in the original and gone by half, or act more than they did in the original by as much as the limit.
+        It returned if its whole interval is above a limit, and the value before was not. Named and found triggers have the limit for
+        named ones. Those of the panel have the limit for suspicion. Besides, they must have been above it in the original and gone by
+        half, or act more than they did in the original by as much as the limit.
         """
         # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
         # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
         first = {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
-        told, acting = {probe.trigger for probe in self.before.known}, []
+        told, found = {probe.trigger for probe in self.before.known}, []
         for old, new, is_known in self.pairs():
             limit = limits.max_excess if is_known else limits.suspicious_excess
             if not is_known:
@@ -58,29 +50,23 @@ class Refinetuned:
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
             if new.excess_interval[0] > limit >= old.excess:
-                acting.append(Returned(new, limit, is_known and self.after.is_sure(new.trigger)))
-        return acting
+                is_sure = is_known and self.after.is_sure(new.trigger)  # that it is no natural trigger
+                found.append(_returned(new, limit, self.steps, is_sure=is_sure))
+        return found
 
-    def findings(self, *, limits: AuditLimits) -> list[Finding]:
-        """An error for each named or surely found trigger that returned, a warning for each other."""
-        return [
-            finding(
-                "CC062",
-                f"After {self.steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of "
-                f"other images into '{probe.target}' again: "
-                + (
-                    "the backdoor was hidden, not removed."
-                    if is_sure
-                    else "a backdoor was hidden, or it is a natural trigger."
-                ),
-                level="error" if is_sure else "warning",
-                measure="excess ASR",
-                value=probe.excess,
-                interval=probe.excess_interval,
-                n=probe.asr.n,
-                threshold=limit,
-                target=probe.target,
-                trigger=probe.trigger,
-            )
-            for probe, limit, is_sure in self.returned(limits=limits)
-        ]
+
+def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool) -> Finding:
+    what = "the backdoor was hidden, not removed." if is_sure else "a backdoor was hidden, or it is a natural trigger."
+    return finding(
+        "CC062",
+        f"After {steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of other images into "
+        f"'{probe.target}' again: {what}",
+        level="error" if is_sure else "warning",
+        measure="excess ASR",
+        value=probe.excess,
+        interval=probe.excess_interval,
+        n=probe.asr.n,
+        threshold=limit,
+        target=probe.target,
+        trigger=probe.trigger,
+    )

@@ -43,9 +43,7 @@ class Trial:
     outcomes: tuple[OutcomeRecord, ...]  # one per canary
     accuracy_lost: float  # clean accuracy before cleaning minus after, on the same images
     interval: Interval  # of that, 95 %
-    kept: (
-        float  # share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model itself
-    )
+    kept: float  # share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model
     seconds: float  # of cleaning
     # The cleaned copy, to compare with that of another candidate; tensors have no equality.
     measured: detect.Measurement = field(compare=False, repr=False)
@@ -82,9 +80,8 @@ def trial(
         )
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
-    # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507;
-    # tag evidence-0.2: notebook.md,
-    # "Several test backdoors in one planting"), which are not a cost of the candidate.
+    # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507; tag evidence-0.2:
+    # notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)
 

@@ -166,12 +166,6 @@ class Unlearn(Section):
     least_part: float = _share(
         0.6, "Smallest side of the random crop that every other image is cut to; 1 crops none.", gt=0, le=1
     )
-    mixed: float = _share(
-        0.0,
-        "Share of the images that are a mean with another one; above 0, half of the images are mirrored.",
-        ge=0,
-        le=1,
-    )
     shift: float = _share(
         0.06, "Largest random shift of a found trigger while it is unlearned, relative to the side.", ge=0, le=0.5
     )
@@ -560,7 +554,6 @@ _LATER: dict[str, dict[str, object]] = {
     "train": {"moves": "model", "recover_steps": 0},
     "augment": {"least_part": 1.0, "mirrored": 0.0},
     "audit": {"walk_back": True},
-    "unlearn": {"mixed": 0.0},
 }
 
 

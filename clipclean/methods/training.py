@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipclean import data, deadline, methods, model, train
+from clipclean import data, methods, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
@@ -134,7 +134,7 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
     if done.cut:
         return done
     after = recover(clip, samples, recipe, original, rehearsed=aims.rehearsed, run=run)
-    return replace(after, record=merged([done.record, after.record]))
+    return replace(done, record=merged([done.record, after]))
 
 
 def recover(
@@ -146,45 +146,39 @@ def recover(
     *,
     rehearsed: Sequence[SuspectedTrigger],
     run: Run,
-) -> Training:
+) -> TrainingRecord:
     """Bring clean images back to the embeddings of ``original``, in place, and images under ``rehearsed`` triggers to those without.
 
     The original shows no backdoor on clean images, so it is the best teacher for them: five points that CleanCLIP had cost became
     1.8, and 0.2 at 0.7 of the way back. Without a trigger that holds it, a backdoor comes back on this way: of a frequency pattern
     0.29 became 0.49 (benchmarks/results/less-loss.csv). An interrupted recovery begins again after the finetuning.
+
+    Raises:
+        OutOfTime: the deadline came before the last step.
     """
     steps, own = recipe.train.recover_steps, recipe.train
     how = recipe.model_copy(
         update={
             "train": own.model_copy(update={"lr": RECOVERS * own.lr, "warmup_steps": steps // 32}),
             "loss": recipe.loss.model_copy(update={"preserve_weight": 4 * recipe.loss.restore_weight}),
-            "unlearn": recipe.unlearn.model_copy(update={"steps": steps, "mixed": MIXED}),
+            "unlearn": recipe.unlearn.model_copy(update={"steps": steps}),
         }
     )
-    started, seed, done, losses = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED), 0, dict[str, float]()
+    started, seed = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED)
     batches = unlearning.batches_of(clip, samples.pairs, how, total=steps, seed=seed, group=run.group)(0)
-    shown = unlearning.RoundTriggers(rehearsed, rehearsed)
-    with interruptible() as stop, contextlib.suppress(deadline.OutOfTime):  # the weights are those of the last step
-        told = run.stopping(stop).naming("recovering accuracy").progress
-
-        def counted(what: str, count: int, total: int) -> None:
-            nonlocal done
-            done = count
-            told(what, count, total)
-
+    with interruptible() as stop:
         losses = unlearning.forget(
             clip,
             original,
             batches,
-            shown,
+            unlearning.RoundTriggers(rehearsed, rehearsed),
             how,
             generator=torch.Generator().manual_seed(seed),
-            run=replace(run, progress=counted),
+            run=run.stopping(stop).naming("recovering accuracy"),
+            mixed=MIXED,
         )
-    clip.net.eval()
-    last = [{"step": steps - 1, "lr": how.train.lr, **losses}] if losses else []
-    record = recorded(last, steps=done, pairs=done * own.batch_size, seconds=time.monotonic() - started)
-    return Training(record, cut=None if done == steps else (done, steps))
+    last = {"step": steps - 1, "lr": how.train.lr, **losses}
+    return recorded([last], steps=steps, pairs=steps * own.batch_size, seconds=time.monotonic() - started)
 
 
 def forget(

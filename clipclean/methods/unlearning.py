@@ -414,8 +414,12 @@ def forget(
     *,
     generator: Generator,
     run: Run,
+    mixed: float = 0.0,
 ) -> dict[str, float]:
-    """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step."""
+    """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step.
+
+    Above 0, ``mixed`` is the share of the images that are a mean with another one, and half of them are mirrored.
+    """
     tower: Any = clip.net.visual  # nn.Module's __getattr__
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
     # remain valid.
@@ -433,7 +437,7 @@ def forget(
     steps, some = recipe.unlearn.steps, itertools.islice(batches, recipe.unlearn.steps)
     training = train.fit(
         tower,
-        triggered(some, triggers, recipe.unlearn, generator=generator, group=run.group),
+        triggered(some, triggers, recipe.unlearn, generator=generator, group=run.group, mixed=mixed),
         recipe.train,
         loss=as_used,
         optimizer=train.optimizer_of(tower, recipe.train),
@@ -458,6 +462,7 @@ def triggered(
     *,
     generator: Generator,
     group: train.Group = train.ALONE,
+    mixed: float = 0.0,
 ) -> Iterator[train.Batch]:
     """The batches, every other image cut to a part of it, with two triggered copies of their images: by one of the newest triggers, and by any found so far.
 
@@ -468,8 +473,8 @@ def triggered(
         # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
         # clean set.
         pixels = data.enlarged(whole, least=how.least_part, generator=generator)
-        if how.mixed:
-            pixels = data.mixed(pixels, share=how.mixed, generator=generator)
+        if mixed:
+            pixels = data.mixed(pixels, share=mixed, generator=generator)
         copies = {
             name: jittered(some[_draw(len(some), generator)][0], pixels, how, generator=generator)
             for name, some in (("newest", triggers.newest), ("earlier", triggers.earlier))

@@ -55,16 +55,11 @@ def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("trials", "nearest"),
-    [
-        ({"a": trial(0.4), "b": trial(0.0, lost=0.09), "c": trial(0.0, lost=0.03)}, "a"),  # within the budget
-        (
-            {"a": trial(0.4, lost=0.03), "b": trial(0.0, lost=0.09), "c": trial(0.0, lost=0.04)},
-            "c",
-        ),  # none left, less lost
-    ],
+    ("lost", "nearest"),
+    [(0.0, "a"), (0.025, "c")],  # within the budget; else the fewest canaries left, and of these the least loss
 )
-def test_where_none_passes_on_the_copy_the_nearest_is_run(trials, nearest):
+def test_where_none_passes_on_the_copy_the_nearest_is_run(lost, nearest):
+    trials = {"a": trial(0.4, lost=lost), "b": trial(0.0, lost=0.09), "c": trial(0.0, lost=0.03)}
     assert chosen(trials, {n: attempt(n) for n in "abc"})[1] == [nearest]
 
 
@@ -94,9 +89,8 @@ def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and
     assert attempt("c", lost=0.019).rank() < attempt("a", ("CC003", "warning")).rank()
     assert attempt("a", ("CC003", "warning"), lost=0.033).rank() < attempt("c", lost=0.057).rank()
     assert attempt("c", lost=0.01).rank() < attempt("a", lost=0.02).rank()
-    trials = {n: trial(0.0) for n in "ab"}
-    found, _ = chosen(trials, {"a": attempt("a", ("CC003", "warning")), "b": attempt("b", lost=0.01)})
-    assert select.best(found)[0].candidate.name == "b"
+    ran = {"a": attempt("a", ("CC003", "warning")), "b": attempt("b", lost=0.01)}
+    assert select.best(chosen({n: trial(0.0) for n in "ab"}, ran)[0])[0].candidate.name == "b"
 
 
 @pytest.mark.parametrize("error", [NonFiniteLoss("The loss is nan at step 3."), Inconclusive("too few classes")])

@@ -11,14 +11,8 @@ from clipclean.train.loader import Samples
 from clipclean.train.run import Run
 
 PATCH = (triggers.parse(tiny.TRIGGER), 1)
-HOW = [
-    "train.moves=image tower",
-    "train.batch_size=16",
-    "train.max_steps=6",
-    "train.warmup_steps=1",
-    "train.lr=0.005",
-    "data.min_pairs=16",
-]
+SMALL = ["train.batch_size=16", "train.max_steps=6", "train.warmup_steps=1", "train.lr=0.005", "data.min_pairs=16"]
+HOW = ["train.moves=image tower", *SMALL]
 
 
 def how(steps):
