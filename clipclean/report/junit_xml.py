@@ -22,11 +22,11 @@ def junit(report: Report, /) -> str:
     _properties(suite, report)
     if policy := verdicts.policy_told(report):  # the first case of all; it is skipped, so that every viewer shows it
         listed = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
-        _tell(_case(suite, "policy", "set aside by policy"), "skipped", policy, "\n".join(listed), "")
+        _case(suite, "policy", "set aside by policy", "skipped", policy, "\n".join(listed))
     kind = {"pass": "system-out", "fail": "failure", "inconclusive": "error"}[report.verdict]
     headline = verdicts.headline(report)
     told = " ".join([headline, *verdicts.story(report)])
-    _tell(_case(suite, "verdict", "verdict"), kind, headline, told, report.verdict)
+    _case(suite, "verdict", "verdict", kind, headline, told, report.verdict)
     codes = dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)])
     for stage in STAGES:
         suite = _suite(root, stage)
@@ -72,13 +72,10 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     found = [finding for finding in report.findings if finding.rule == code]
     aside = [finding for finding in report.suppressed if finding.rule == code]
     if not found and not aside:
-        case = _case(suite, code, f"{code} {rule.title}")
-        if reason := verdicts.not_run(rule.needs, report):
-            _tell(case, "skipped", reason, "", "")
-        return
+        reason = verdicts.not_run(rule.needs, report)
+        _case(suite, code, f"{code} {rule.title}", "skipped" if reason else "", reason)
     for number, finding in enumerate(found, start=1):
         name = f"{code} {rule.title}" + (f" ({number})" if len(found) > 1 else "")
-        case = _case(suite, code, name)
         kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding.level]
         told = [finding.message]
         if finding.value is not None and finding.interval is not None and finding.n is not None:
@@ -86,21 +83,21 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
             limit = "" if finding.threshold is None else f"; limit {percent(finding.threshold)}"
             told.append(f"{finding.measure}: {percent(finding.value)} [{low}, {high}], n = {finding.n}{limit}")
         body = "\n".join([*told, rule.means, f"To do: {rule.action}"])
-        _tell(case, kind, finding.message, body, code)
+        _case(suite, code, name, kind, finding.message, body, code)
     for number, finding in enumerate(aside, start=1):
-        case = _case(suite, code, f"{code} {rule.title} (set aside by policy, {number})")
-        _tell(case, "skipped", f"{verdicts.set_aside(finding)}: {finding.message}", "", "")
+        name = f"{code} {rule.title} (set aside by policy, {number})"
+        _case(suite, code, name, "skipped", f"{verdicts.set_aside(finding)}: {finding.message}")
 
 
-def _case(suite: ElementTree.Element, code: str, name: str) -> ElementTree.Element:
-    return ElementTree.SubElement(suite, "testcase", classname=f"{suite.get('name')}.{code}", name=name)
-
-
-def _tell(case: ElementTree.Element, kind: str, message: str, body: str, type_: str) -> None:
-    """Add the outcome. ``system-out`` has no attributes, ``skipped`` no type."""
+def _case(
+    suite: ElementTree.Element, code: str, name: str, kind: str = "", message: str = "", body: str = "", type_: str = ""
+) -> None:
+    """Add a case, with its outcome if there is one to tell. ``system-out`` has no attributes, ``skipped`` no type."""
+    case = ElementTree.SubElement(suite, "testcase", classname=f"{suite.get('name')}.{code}", name=name)
     attributes = {"failure": {"message": message, "type": type_}, "skipped": {"message": message}, "system-out": {}}
     attributes["error"] = attributes["failure"]
-    ElementTree.SubElement(case, kind, attributes[kind]).text = body or None
+    if kind:
+        ElementTree.SubElement(case, kind, attributes[kind]).text = body or None
 
 
 def _count(element: ElementTree.Element) -> None:
