@@ -130,15 +130,19 @@ def table(
     *,
     title: str = "",
     lead: str = "",
+    nothing: str = "",
     folded: bool = False,
 ) -> Table:
-    """A table of words and cells: a mark before a name in the head, of ``_KINDS``, tells what the words of its column are."""
+    """A table of words and cells; ``nothing`` is its lead if it has no rows.
+
+    A mark before a name in the head, of ``_KINDS``, tells what the words of its column are.
+    """
     kinds = [_KINDS.get(name[0], "text") for name in head]
     cells = [
         tuple(each if isinstance(each, Cell) else Cell(each, (), kind) for each, kind in zip(row, kinds, strict=True))
         for row in rows
     ]
-    return Table(title, lead if cells else "", tuple(name.lstrip("#@`") for name in head), cells, folded)
+    return Table(title, lead if cells else nothing, tuple(name.lstrip("#@`") for name in head), cells, folded)
 
 
 def _number(text: str, *below: str) -> Cell:
@@ -250,9 +254,7 @@ def _searched(side: str, made: SearchRecord) -> list[Table]:
     )
     controls = ((each.class_, search.family(each.family), percent(each.size)) for each in made.controls)
     return [
-        table(_FOUND, rows[:FIRST], title=title, lead=told)
-        if rows
-        else Table(title, f"{told} Nothing was found.", (), ()),
+        table(_FOUND, rows[:FIRST], title=title, lead=told, nothing=f"{told} Nothing was found."),
         table(_FOUND, rows[FIRST:], title=f"The other {count(len(rows) - FIRST)}", folded=True),
         table(
             ("@Leads to", "Family", "#Distance", "#Spread", "#Direction", "#By neighbours"),
@@ -311,11 +313,9 @@ def _numbers(report: Report) -> Section:
     title, known = "Images without a trigger", bool(measures.named(report))
     rate = report.measurements.clean_accuracy
     told = (rate.definition if rate else None) or clean[0].measure.label if clean else ""
-    tables = [
-        table(head, (_measured(row, two, limits) for row in clean), title=title, lead=f"{told[:1].upper()}{told[1:]}.")
-        if clean
-        else Table(title, "Clean accuracy was not measured.", (), ())
-    ]
+    rows = (_measured(row, two, limits) for row in clean)
+    lead = f"{told[:1].upper()}{told[1:]}."
+    tables = [table(head, rows, title=title, lead=lead, nothing="Clean accuracy was not measured.")]
     kind = "Trigger" if known else "The strongest trigger of the panel:"
     for attack in measures.detailed(report):
         rows = (_measured(row, two, limits, known=known) for row in measures.rows(attack, *ROWS))
