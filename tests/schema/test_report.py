@@ -67,8 +67,8 @@ def test_we_and_jsonschema_agree_on_damaged_reports(whole):
     judge = jsonschema.Draft202012Validator(report.schema())
     places = list(paths(made))
     refused = 0
-    for _ in range(250):
-        damaged = changed(made, rng.choice(places), rng.choice(["delete", *WRONG]))
+    wrong = (changed(made, rng.choice(places), rng.choice(["delete", *WRONG])) for _ in range(250))
+    for damaged in (*WRONG, *wrong):
         is_valid = judge.is_valid(damaged)
         assert is_accepted(damaged) == is_valid
         refused += not is_valid
@@ -118,9 +118,3 @@ def test_every_missing_part_is_named_at_once_and_a_flood_of_problems_is_cut():
     with pytest.raises(UsageError) as told:
         report.parse(small() | {"findings": [{}] * 500})
     assert len(str(told.value).splitlines()) == MAX_PROBLEMS + 3
-
-
-@pytest.mark.parametrize("value", [None, [], "report", 3, {}])
-def test_what_is_no_report_is_refused(value):
-    with pytest.raises(UsageError):
-        report.parse(value)
