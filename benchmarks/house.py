@@ -11,6 +11,7 @@ run in this checkout, where there was one; they may be a quarter above the line,
 import argparse
 import ast
 import functools
+import graphlib
 import json
 import math
 import re
@@ -62,38 +63,13 @@ def imports(module: Module, names: set[str], /) -> set[str]:
     return found - {module.name}
 
 
-def cycles(graph: dict[str, set[str]], /) -> list[list[str]]:
-    """Groups of modules that import each other while they are loaded (strongly connected components of more than one)."""
-    order: list[str] = []
-    seen: set[str] = set()
-
-    def visit(name: str, edges: dict[str, set[str]], into: list[str]) -> None:
-        stack = [(name, iter(sorted(edges[name])))]
-        seen.add(name)
-        while stack:
-            here, rest = stack[-1]
-            following = next((n for n in rest if n not in seen), None)
-            if following is None:
-                into.append(here)
-                stack.pop()
-            else:
-                seen.add(following)
-                stack.append((following, iter(sorted(edges[following]))))
-
-    for name in graph:
-        if name not in seen:
-            visit(name, graph, order)
-    backwards: dict[str, set[str]] = {name: set() for name in graph}
-    for name, targets in graph.items():
-        for target in targets:
-            backwards[target].add(name)
-    seen, groups = set(), []
-    for name in reversed(order):
-        if name not in seen:
-            group: list[str] = []
-            visit(name, backwards, group)
-            groups.append(sorted(group))
-    return [group for group in groups if len(group) > 1]
+def cycle(graph: dict[str, set[str]], /) -> str:
+    """Modules that import each other while they are loaded, or that there are none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return " < ".join(error.args[1])
+    return "none"
 
 
 def loaded(module: Module, names: set[str], /) -> set[str]:
@@ -165,7 +141,7 @@ def measure(package: Path, /) -> dict[str, object]:
         "class names used twice": ", ".join(sorted(n for n, at in classes.items() if len(at) > 1)) or "none",
         "comment lines a code line": f"{total / code:.2f}",
         **{f"comment lines a code line in {room}/": f"{a / b:.2f}" for room, (a, b) in said_in(modules).items() if b},
-        "import cycles": len(cycles({m.name: loaded(m, names) for m in modules})),
+        "import cycle": cycle({m.name: loaded(m, names) for m in modules}),
     }
 
 

@@ -32,7 +32,7 @@ from torch import Generator, Tensor
 from clipclean import data, detect, model
 from clipclean.config import recipe
 from clipclean.data import coco
-from clipclean.detect import ranking, screening
+from clipclean.detect import ranking
 from clipclean.jobs import inputs
 
 PAIRS, TRUSTED, RATE, TOP = 4000, 500, 0.01, 0.02
@@ -147,7 +147,7 @@ def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame])
         captions = poisoned_captions([pairs[k].caption for k in places], entry, form, spare)
         few = poisoned(clip, seen, [pairs[k] for k in places], captions, implant.trigger, entry["seed"])
         for count in HIDDEN:
-            mixed = with_rows(seen, first_of(few, count), places[:count])
+            mixed = with_rows(seen, taken(few, slice(count)), places[:count])
             hidden = torch.zeros(PAIRS, dtype=torch.bool)
             hidden[places[:count]] = True
             told[f"{form} {count}"] = judged(mixed, hidden)
@@ -216,30 +216,21 @@ def poisoned_captions(own: list[str], entry: dict, form: str, spare: list[Frame]
 def with_rows(seen, few, places: list[int]):
     """What was embedded of the clean set, with the poisoned pairs in these places."""
 
-    def put(whole, part, dim):
-        changed = whole.clone()
-        changed.index_copy_(dim, torch.tensor(places), part)
-        return changed
-
-    import torch
-
-    return seen._replace(
-        images=put(seen.images, few.images, 0),
-        views=put(seen.views, few.views, 1),
-        captions=put(seen.captions, few.captions, 0),
-        looks=put(seen.looks, few.looks, 0),
-    )
+    changed = {name: getattr(seen, name).clone() for name in ("images", "views", "captions", "looks")}
+    changed["views"][:, places] = few.views
+    for name in ("images", "captions", "looks"):
+        changed[name][places] = getattr(few, name)
+    return seen._replace(**changed)
 
 
 def look(clip: model.Clip, pairs: list[data.Pair]) -> ranking.Embedded:
     return ranking.embedded(clip, pairs, triggers=(), progress=lambda done, total: None)
 
 
-def first_of(seen: ranking.Embedded, count: int) -> ranking.Embedded:
-    """The first pairs of what was embedded."""
-    return ranking.Embedded(
-        seen.images[:count], seen.views[:, :count], seen.captions[:count], seen.looks[:count], seen.gathered
-    )
+def taken(seen: ranking.Embedded, places: slice | Tensor) -> ranking.Embedded:
+    """Some pairs of what was embedded."""
+    own = {name: getattr(seen, name)[places] for name in ("images", "captions", "looks")}
+    return seen._replace(views=seen.views[:, places], **own)
 
 
 def poisoned(
@@ -250,37 +241,29 @@ def poisoned(
     pixels = (trigger(clean, Generator().manual_seed(seed)) * 255).round() / 255  # as a file holds them
     return ranking.Embedded(
         clip.embed_images(pixels),
-        torch.stack([clip.embed_images(view) for view in screening.views(pixels)]),
+        torch.stack([clip.embed_images(view) for view in ranking.views(pixels)]),
         clip.embed_texts(captions),
-        screening.thumbnails(pixels),
+        ranking.thumbnails(pixels),
         seen.gathered,
     )
 
 
 def judged(seen: ranking.Embedded, hidden: Tensor) -> dict:
     """How many hidden pairs stand among the first, are dropped by ``auto``, and by the trusted pairs; and how many clean ones."""
-    alone = ranking.scored(first_of(seen, PAIRS))
+    alone = ranking.scored(taken(seen, slice(PAIRS)))
     beside = ranking.beside_trusted(ranking.scored(seen), trusted=TRUSTED, rate=RATE)
-    count = lambda dropped: [int((dropped & hidden).sum()), int((dropped & ~hidden).sum())]  # noqa: E731
-    return {
-        "hidden": int(hidden.sum()),
-        "top": count(screening.first(alone.score, round(TOP * PAIRS))),
-        "auto": count(alone.suspicious),
-        "trusted": count(beside.suspicious),
-        "signals": {
-            name: int((screening.first(values, round(TOP * PAIRS)) & hidden).sum())
-            for name, values in alone.signals.items()
-        },
-    }
+    top = {name: ranking.first(values, round(TOP * PAIRS)) for name, values in alone.signals.items()}
+    dropped = {"top": ranking.first(alone.score, round(TOP * PAIRS)), "auto": alone.suspicious}
+    dropped["trusted"] = beside.suspicious
+    counts = {name: [int((of & hidden).sum()), int((of & ~hidden).sum())] for name, of in dropped.items()}
+    signals = {name: int((of & hidden).sum()) for name, of in top.items()}
+    return {"hidden": int(hidden.sum()), **counts, "signals": signals}
 
 
 def dropped_clean(seen: ranking.Embedded, split: int) -> float:
     """The share of the clean pairs that the trusted ones would drop, were others of them trusted."""
     order = torch.randperm(PAIRS + TRUSTED, generator=Generator().manual_seed(split))
-    mixed = ranking.Embedded(
-        seen.images[order], seen.views[:, order], seen.captions[order], seen.looks[order], seen.gathered
-    )
-    found = ranking.beside_trusted(ranking.scored(mixed), trusted=TRUSTED, rate=RATE)
+    found = ranking.beside_trusted(ranking.scored(taken(seen, order)), trusted=TRUSTED, rate=RATE)
     return float(found.suspicious.float().mean())
 
 

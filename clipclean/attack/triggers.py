@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
-from clipclean.detect.families import warped
+from clipclean.detect.families import random_corners, warped
 from clipclean.errors import UsageError
 
 Value = float | int | str
@@ -363,10 +363,8 @@ def _paste(images: Tensor, square: Tensor, place: str, places: Generator) -> Ten
         top, left = (int(share * free) for share, free in zip(PLACES[place], (free_height, free_width), strict=True))
         images[:, :, top : top + side, left : left + side] = square
         return images
-    # One row of whole numbers per image: unlike floats, they are drawn in the same order for every batch size.
-    draws = torch.randint(2**31, (len(images), 2), generator=places, device=places.device)
-    for image, (y, x) in zip(images, draws.tolist(), strict=True):
-        top, left = y % (free_height + 1), x % (free_width + 1)
+    corners = random_corners(len(images), free_height, free_width, places)
+    for image, (top, left) in zip(images, corners, strict=True):
         image[:, top : top + side, left : left + side] = square
     return images
 

@@ -18,7 +18,6 @@ from clipclean.detect.verdict import (
     audit,
     note,
     sanitized,
-    score,
     searched,
     suspected,
     suspected_classes,

@@ -116,15 +116,19 @@ def _mask_size(parameters: Parameters) -> Tensor:
 
 def _paint_patch(images: Tensor, parameters: Parameters, places: Generator) -> Tensor:
     layers = torch.cat([parameters["mask"].sigmoid(), parameters["pattern"].sigmoid()], dim=1)  # (R, 4, K, K)
-    free_height, free_width = images.shape[-2] - layers.shape[-2], images.shape[-1] - layers.shape[-1]
-    draws = torch.randint(2**31, (images.shape[1], 2), generator=places)  # one row per image, for any batch
-    moved = []
-    for y, x in draws.tolist():
-        top, left = y % (free_height + 1), x % (free_width + 1)
-        moved.append(F.pad(layers, (left, free_width - left, top, free_height - top)))
+    height, width = images.shape[-2] - layers.shape[-2], images.shape[-1] - layers.shape[-1]
+    corners = random_corners(images.shape[1], height, width, places)
+    moved = [F.pad(layers, (left, width - left, top, height - top)) for top, left in corners]
     canvas = torch.stack(moved, dim=1)  # (R, B, 4, S, S)
     mask, pattern = canvas[:, :, :1], canvas[:, :, 1:]
     return images + mask * (pattern - images)
+
+
+def random_corners(count: int, height: int, width: int, places: Generator, /) -> list[tuple[int, int]]:
+    """An upper left corner for each of so many images, from 0 to ``height`` and ``width``."""
+    # One row of whole numbers per image: unlike floats, they are drawn in the same order for every batch size.
+    draws = torch.randint(2**31, (count, 2), generator=places, device=places.device)
+    return [(y % (height + 1), x % (width + 1)) for y, x in draws.tolist()]
 
 
 def _patch_size(parameters: Parameters) -> Tensor:

@@ -143,10 +143,7 @@ CHANGES = len(NOISE) + len(BLENDED) * (len(COARSE) + 1) + len(COARSE)  # of each
 def attraction(embed: Embed, pixels: Tensor, /, *, canonical: Canonical) -> Tensor:
     """For each class the mean share (K,) of the images of other classes that a random change turns into it, in [0, 1].
 
-    Args:
-        embed: the image tower: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
-        pixels: clean images (N, 3, S, S); of more than 96 so many, evenly spaced.
-        canonical: of the model.
+    The images are clean ones (N, 3, S, S); of more than 96 so many are taken, evenly spaced.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.

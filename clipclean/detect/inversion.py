@@ -79,6 +79,7 @@ class SearchCandidate:
     parameters: Parameters  # of the smallest trigger that worked; of the last one if none did
     size: float  # its size; the family's cap if none worked
     is_reached: bool  # whether one worked
+    share: float = 0.0  # of the images at one class, without a target
     is_stopped: bool = False  # before the last step, since other classes were nearer; then the size is a lower bound
     # The size from a fresh start, where one that was given led to a smaller trigger. Other classes are compared with it: a tile that
     # somebody planted for one class, and that no gradient leads to, shall not hide the trigger of another.
@@ -111,7 +112,7 @@ class Inversion:
         """What is painted, and how large it is."""
         return FAMILIES[self.name]
 
-    def untargeted(self) -> list[tuple[SearchCandidate, float]]:
+    def untargeted(self) -> list[SearchCandidate]:
         """Searches without a target, each with the share of images that its class got.
 
         The spread is measured relative to that of the clean images, so an offset that all embeddings share changes nothing.
@@ -139,7 +140,8 @@ class Inversion:
             counts = answers.bincount(minlength=len(self.canonical.texts))
             # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
             # (tag evidence-0.2: notebook.md, "A verdict on models that nobody calibrated").
-            results.append((self._candidate(int(counts.argmax()), end), counts.max().item() / len(pixels)))
+            ended = self._candidate(int(counts.argmax()), end)
+            results.append(replace(ended, share=counts.max().item() / len(pixels)))
         return results
 
     def targeted(self, targets: Sequence[int], starts: Sequence[SearchCandidate] = (), /) -> list[SearchCandidate]:

@@ -56,12 +56,7 @@ class Rate:
 
 
 def paired_difference(after: Rate, before: Rate, /, *, both: int) -> tuple[float, float]:
-    """95 % interval of ``after.value - before.value`` for two rates over the same images, in [-1, 1].
-
-    Args:
-        after: the rate in one condition.
-        before: the rate of the same images in the other.
-        both: how many images are hits in both conditions.
+    """95 % interval of ``after.value - before.value`` for two rates over the same images, of which ``both`` are hits twice: in [-1, 1].
 
     Raises:
         ValueError: the rates differ in n, or ``both`` contradicts them.

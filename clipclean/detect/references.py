@@ -54,8 +54,15 @@ class References:
         A model is another one in disguise, with rotated embeddings or another logit scale, where known triggers turn as many images
         as they do in it: that counts images, and so tells two trainings apart.
         """
-        others = tuple(sizes for sizes in self.entries if not _is_twin(sizes.get(PANEL, {}), panel))
-        return replace(self, entries=others) if others else None
+        others = []
+        for sizes in self.entries:
+            known = sizes.get(PANEL, {})
+            # By those that turn images at all.
+            told = [name for name in known.keys() & panel.keys() if min(known[name], panel[name]) < NEVER]
+            alike = sum(math.isclose(known[name], panel[name], rel_tol=1e-4) for name in told)
+            if len(told) < LEAST_TOLD or alike < TWIN * len(told):
+                others.append(sizes)
+        return replace(self, entries=tuple(others)) if others else None
 
     def margin(self, family: str, target: str, /, *, is_relative: bool = False) -> float:
         """The largest margin that a clean model has for this class; nan where none was measured. See :func:`margins`.
@@ -97,13 +104,6 @@ class References:
 
 
 NONE = References("file", "", ())  # where nothing is compared
-
-
-def _is_twin(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    """Whether known triggers act alike, by those that turn images at all."""
-    told = [name for name in one.keys() & other.keys() if min(one[name], other[name]) < NEVER]
-    alike = sum(math.isclose(one[name], other[name], rel_tol=1e-4) for name in told)
-    return len(told) >= LEAST_TOLD and alike >= TWIN * len(told)
 
 
 def margins(sizes: Mapping[str, float], pulls: Mapping[str, float], /) -> dict[str, float]:
@@ -189,23 +189,17 @@ def _sizes(model: object, name: str) -> Sizes:
     sizes = model.get("sizes") if isinstance(model, dict) else None
     if not isinstance(sizes, dict) or not sizes:
         raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
+    # The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown.
+    largest = {PANEL: NEVER, ATTRACTION: 1.0, COMPACTNESS: ROUNDED}
+    largest |= {family: ROUNDED * known.cap for family, known in FAMILIES.items()}
     for family, by_class in sizes.items():
-        rows = by_class.items() if isinstance(by_class, dict) else ()
-        if not rows or not all(_is_size(size, most=_largest(str(family))) for _, size in rows):
+        values = by_class.values() if isinstance(by_class, dict) else ()
+        most = largest.get(str(family), 0.0)
+        if not values or not all(type(size) in (int, float) and 0 < size <= most for size in values):
             raise RefusedInput(
                 f"{name}: {str(family)[:40]!a} holds a value that is not a size. Build the references again."
             )
     return sizes
-
-
-def _largest(measure: str) -> float:
-    """The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown."""
-    family = FAMILIES.get(measure)
-    return ROUNDED * family.cap if family else {PANEL: NEVER, ATTRACTION: 1.0, COMPACTNESS: ROUNDED}.get(measure, 0.0)
-
-
-def _is_size(found: object, *, most: float) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found <= most
 
 
 def together(several: Sequence[References], /) -> References:
@@ -228,10 +222,6 @@ class Calibration:
     beside: float  # how much less of a known trigger one clean model needs than another of its kind
     scores: Sequence[float]  # of clean models, each the largest score of any of its classes
 
-    def unit_of(self, kind: str, /) -> float:
-        """The unit of a family, the panel or the compactness."""
-        return self.compact_unit if kind == COMPACTNESS else self.unit
-
 
 @functools.cache
 def calibration() -> Calibration:
@@ -249,4 +239,5 @@ def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float
     to come to has no backdoor for it.
     """
     known = calibration()
-    return max(0.0, min(margin - max(usual, known.natural.get(family, math.inf)), shrunk)) / known.unit_of(family)
+    unit = known.compact_unit if family == COMPACTNESS else known.unit
+    return max(0.0, min(margin - max(usual, known.natural.get(family, math.inf)), shrunk)) / unit

@@ -11,12 +11,12 @@ pole; some classes have small triggers though random changes do not lead to them
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean.detect.forward import Strength
 from clipclean.detect.references import NEVER, PANEL, References, calibration, evidence
-from clipclean.detect.search import SearchResult, TargetedResult
+from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 # Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
 # let expect and 2.8 of compactness, and 1.2 of direct evidence (tag evidence-0.2: notebook.md, "Clean models of classes drawn at random").
@@ -42,15 +42,8 @@ class Suspect:
     @property
     def score(self) -> float:
         """All evidence together; comparable between models."""
-        return self.without(frozenset())
-
-    def without(self, kinds: Set[str], /) -> float:
-        """The score without some kinds of evidence."""
-        kept = {kind: value for kind, value in self.pieces.items() if kind not in kinds}
-        if self.is_beside:
-            return math.fsum(kept.values())
-        direct = math.fsum(value for kind, value in self.direct().items() if kind in kept)
-        return combined(direct, math.fsum(kept.values()) - direct)
+        whole, direct = math.fsum(self.pieces.values()), math.fsum(self.direct().values())
+        return whole if self.is_beside else combined(direct, whole - direct)
 
     def direct(self) -> dict[str, float]:
         """The direct evidence by local family, where there is any."""
@@ -93,7 +86,16 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
 
 def alone(result: SearchResult, /) -> SearchResult:
     """The same search as if no clean models had been given."""
-    return replace(result, targeted=tuple(hit.alone() for hit in result.targeted), references=None)
+    targeted = [
+        replace(
+            hit,
+            margin=Margin(hit.margin.value),
+            relative=Margin(hit.relative.value),
+            compact=hit.compact and Margin(hit.compact.value),
+        )
+        for hit in result.targeted
+    ]
+    return replace(result, targeted=tuple(targeted), references=None)
 
 
 def undiscounted(result: SearchResult, /) -> SearchResult:

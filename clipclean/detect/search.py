@@ -55,17 +55,6 @@ LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
 @dataclass(frozen=True)
-class UntargetedResult:
-    """The result of a search without a target: the share of images at one class, and the trigger's size."""
-
-    family: str
-    target: int
-    share: float
-    size: float
-    is_reached: bool
-
-
-@dataclass(frozen=True)
 class Margin:
     """How much smaller one measure of a class's trigger is than that of any other class, as a difference of logarithms."""
 
@@ -79,27 +68,6 @@ class Margin:
             return evidence(self.value, measure)
         return evidence(self.value, measure, usual=self.usual, shrunk=self.shrunk)
 
-    def alone(self) -> "Margin":
-        """The same as if no clean models had been given."""
-        return Margin(self.value)
-
-
-@dataclass(frozen=True)
-class Compactness:
-    """How compact the mask found for a class is: the share of it that lies outside of one small square, beside other classes."""
-
-    outside: float
-    margin: Margin
-
-    @property
-    def evidence(self) -> float:
-        """The margin beyond natural ones, or beyond that of given clean models; at most ``MOST_COMPACT``."""
-        return min(MOST_COMPACT, self.margin.evidence(COMPACTNESS))
-
-    def alone(self) -> "Compactness":
-        """The same as if no clean models had been given."""
-        return replace(self, margin=self.margin.alone())
-
 
 @dataclass(frozen=True)
 class TargetedResult:
@@ -108,14 +76,15 @@ class TargetedResult:
     candidate: SearchCandidate  # the result of the search
     found: InvertedTrigger  # the same as a trigger
     probe: Probe  # its effect
-    untargeted: tuple[UntargetedResult, ...]  # the searches without a target that ended at this class, in any family
+    untargeted: tuple[SearchCandidate, ...]  # the searches without a target that ended at this class, in any family
     gap: float  # how much smaller it is than the median of the other classes, as a difference of logarithms
     margin: Margin  # how much smaller its size is than the smallest of the other classes
     anomaly_index: float  # the gap in robust deviations of the other classes: that of Neural Cleanse, on logarithms
     reference: Mapping[str, float] | None  # sizes that clean models need; None without such models
     relative: Margin  # that of sizes beyond what random changes let expect of each class
     attraction: float = 0.0  # share of the images of other classes that random changes turn into this class
-    compact: Compactness | None = None  # how compact it is; None for what is no mask
+    outside: float = 0.0  # share of a mask that lies outside of one small square
+    compact: Margin | None = None  # how much less that is than of the masks of other classes; None for what is no mask
 
     @property
     def is_local(self) -> bool:
@@ -148,13 +117,10 @@ class TargetedResult:
 
     @property
     def compactness(self) -> float:
-        """The evidence of a mask's compactness."""
-        return (1 - self.attraction) * self.compact.evidence if self.compact else 0.0
-
-    def alone(self) -> "TargetedResult":
-        """The same as if no clean models had been given."""
-        compact = self.compact and self.compact.alone()
-        return replace(self, margin=self.margin.alone(), relative=self.relative.alone(), compact=compact)
+        """The evidence of a mask's compactness; at most ``MOST_COMPACT`` units."""
+        if self.compact is None:
+            return 0.0
+        return (1 - self.attraction) * min(MOST_COMPACT, self.compact.evidence(COMPACTNESS))
 
     def record(self, *, file: str | None = None) -> FoundRecord:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
@@ -181,7 +147,7 @@ class TargetedResult:
             margin=finite(self.margin.value),
             relative_margin=finite(self.relative.value),
             attraction=self.attraction,
-            compact_margin=finite(self.compact.margin.value) if self.compact else None,
+            compact_margin=finite(self.compact.value) if self.compact else None,
             evidence=finite(self.evidence),
             outlyingness=finite(self.anomaly_index),
             file=file,
@@ -194,7 +160,7 @@ class SearchResult:
 
     targeted: tuple[TargetedResult, ...]  # results for the suspects, in every family
     controls: tuple[SearchCandidate, ...]  # results for the other classes
-    untargeted: tuple[UntargetedResult, ...]  # results without a target
+    untargeted: tuple[SearchCandidate, ...]  # results without a target
     strengths: tuple[Strength, ...]  # of the triggers of the panel
     references: References | None  # clean models to compare with; None without any
     passes: int  # images that went forward and back
@@ -227,14 +193,18 @@ class SearchResult:
     def record(
         self, *, effort: EffortName, seconds: float, calibration: CalibrationRecord, saved: Mapping[str, str]
     ) -> SearchRecord:
-        """``measurements.search`` of a report.
+        """``measurements.search`` of a report, with the models it was compared with, and files of saved triggers by their specs."""
 
-        Args:
-            effort: of the search.
-            seconds: of the search.
-            calibration: the models it was compared with.
-            saved: the files of saved triggers, by their specs.
-        """
+        def told(c: SearchCandidate) -> dict[str, object]:
+            return {
+                "class": self.classes[c.target],
+                "family": c.family,
+                "size": finite(c.size),
+                "reached": c.is_reached,
+            }
+
+        # Without a measured attraction there is nothing to pair classes with.
+        most = sorted(zip(self.classes, self.attractions, strict=False), key=lambda each: -each[1])
         return SearchRecord(
             effort=effort,
             seconds=seconds,
@@ -242,28 +212,11 @@ class SearchResult:
             images=self.images,
             calibration=calibration,
             found=tuple(hit.record(file=saved.get(hit.found.spec)) for hit in self.targeted),
-            controls=tuple(
-                ControlRecord(class_=self.classes[c.target], family=c.family, size=finite(c.size), reached=c.is_reached)
-                for c in self.controls
-            ),
-            gatherings=tuple(
-                GatheringRecord(
-                    class_=self.classes[g.target],
-                    family=g.family,
-                    size=finite(g.size),
-                    share=g.share,
-                    reached=g.is_reached,
-                )
-                for g in self.untargeted
-            ),
+            controls=tuple(ControlRecord.model_validate(told(c)) for c in self.controls),
+            gatherings=tuple(GatheringRecord.model_validate(told(g) | {"share": g.share}) for g in self.untargeted),
             strengths=tuple(strength.record(self.classes) for strength in self.strengths),
-            attractions=tuple(AttractionRecord(class_=name, share=share) for name, share in self.attractive()),
+            attractions=tuple(AttractionRecord(class_=name, share=share) for name, share in most[:SHOWN] if share > 0),
         )
-
-    def attractive(self) -> list[tuple[str, float]]:
-        """The classes that random changes lead to most, and their shares."""
-        ranked = sorted(zip(self.classes, self.attractions, strict=False), key=lambda each: -each[1])
-        return [each for each in ranked[:SHOWN] if each[1] > 0]
 
 
 def search(
@@ -396,16 +349,12 @@ class _Scene:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
         return tuple(self.stages.each("", (name,), lambda *_: list(compute()), steps=0).get(name, ()))
 
-    def untargeted(self, families: Sequence[str]) -> list[UntargetedResult]:
+    def untargeted(self, families: Sequence[str]) -> list[SearchCandidate]:
         """The results of the searches without a target."""
         found = self.stages.each(
             "no target", families, lambda name, drawing: self.inversion(name, drawing).untargeted()
         )
-        return [
-            UntargetedResult(c.family, c.target, share, c.size, c.is_reached)
-            for ended in found.values()
-            for c, share in ended
-        ]
+        return [candidate for ended in found.values() for candidate in ended]
 
     def targets(self, suspects: Sequence[int], *, classes: int, swept: int) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search of ``swept`` classes, and controls at random."""
@@ -525,7 +474,7 @@ class _Comparison:
     references: References | None
 
     def hit(
-        self, embed: Embed, candidate: SearchCandidate, unseen: Seen, untargeted: Sequence[UntargetedResult]
+        self, embed: Embed, candidate: SearchCandidate, unseen: Seen, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
         found = candidate.found(unseen.images.classes, side=unseen.images.pixels.shape[-1])
@@ -549,19 +498,18 @@ class _Comparison:
                 shrunk,
             ),
             attraction=self.attractions[candidate.target] if self.attractions else 0.0,
+            outside=self.masks.get(candidate.target, 0.0),
             compact=self.compactness(candidate, found.target),
         )
 
-    def compactness(self, candidate: SearchCandidate, name: str) -> Compactness | None:
+    def compactness(self, candidate: SearchCandidate, name: str) -> Margin | None:
         """Of a mask; None for what is none, and beside clean models of which it was not measured."""
         if candidate.family != MASK or candidate.target not in self.masks:
             return None
-        own, margin = self.masks[candidate.target], _compact_margin(candidate.target, self.masks)
-        if self.references is None:
-            return Compactness(own, Margin(margin))
-        usual = self.references.margin(COMPACTNESS, name)
-        shrunk = self.references.shrunk(COMPACTNESS, name, own)
-        return None if math.isnan(usual) else Compactness(own, Margin(margin, usual, shrunk))
+        known, margin = self.references or NONE, _compact_margin(candidate.target, self.masks)
+        usual = known.margin(COMPACTNESS, name)
+        shrunk = known.shrunk(COMPACTNESS, name, self.masks[candidate.target])
+        return None if self.references and math.isnan(usual) else Margin(margin, usual, shrunk)
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:
@@ -580,7 +528,7 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
     return sorted(order[:cut]), sorted(order[cut:])
 
 
-def suspected(untargeted: Sequence[UntargetedResult], pointed: Sequence[int], /, *, most: int) -> list[int]:
+def suspected(untargeted: Sequence[SearchCandidate], pointed: Sequence[int], /, *, most: int) -> list[int]:
     """The suspects: first the classes that other signs point at, for at most half of the places, then those that gathered most
     images.
     """

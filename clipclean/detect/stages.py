@@ -75,11 +75,16 @@ class Stages:
         self._count(len(found) * steps)
         self._read += len(found)
         for key in [key for key in names if key not in found]:
-            self._announce()
+            if self._read and self.done < self.total:
+                say(f"Resuming at step {self.done + 1} of {self.total} of the search, where it was interrupted.")
+            self._read = 0  # said once
             ended = self.done + steps
             try:
                 deadline.check()
-                found[key] = compute(key, Generator().manual_seed(_seed_of(self.seed, names[key])))
+                # Not Python's own hash, which is salted anew in every process.
+                digest = hashlib.sha256(f"{self.seed} {names[key]}".encode()).digest()
+                seed = int.from_bytes(digest[:8], "big") >> 1
+                found[key] = compute(key, Generator().manual_seed(seed))
             except deadline.OutOfTime:
                 self.is_cut = True
                 break
@@ -88,21 +93,9 @@ class Stages:
             self._count(ended - self.done)
         return {key: found[key] for key in names if key in found}
 
-    def _announce(self) -> None:
-        """Report once where an interrupted search resumes."""
-        if self._read and self.done < self.total:
-            say(f"Resuming at step {self.done + 1} of {self.total} of the search, where it was interrupted.")
-        self._read = 0
-
     def _count(self, steps: int) -> None:
         for _ in range(steps):
             self.step()
-
-
-def _seed_of(seed: int, name: str) -> int:
-    # Not Python's own hash, which is salted anew in every process.
-    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 # Values as tensors and JSON: numbers, text, lists, tuples, dictionaries with text for keys, tensors, and known dataclasses.

@@ -8,7 +8,7 @@ from clipclean.detect.accuracy_cost import MeasuredLoss, losses
 from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, calibration
+from clipclean.detect.references import COMPACTNESS, PANEL, calibration
 from clipclean.detect.score import Suspect, alone, undiscounted
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import SearchResult, TargetedResult
@@ -42,23 +42,21 @@ def sanitized(
     findings = [*audit(after, limits=limits), *accuracy(before, after, limits=limits)]
     shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(suspects(before, limits=limits))
     if not shown:
-        findings.append(_nothing_shown(searched))
+        findings.append(unsearched(*(FOUND_NOTHING if searched else SHOWN_NOTHING)))
     return tuple(findings)
 
 
-def _nothing_shown(searched: bool) -> Finding:
-    if searched:
-        return unsearched(
-            "CC023",
-            "Before the cleaning no named trigger acted on this model, none of the panel did by more than natural triggers may, and "
-            "the search found none. So nothing was unlearned, and the weights are unchanged.",
-        )
-    return unsearched(
-        "CC021",
-        "Before the cleaning no named trigger acted on this model, and none of the panel did by more than natural triggers may. "
-        "Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you "
-        "suspect by --trigger and --target.",
-    )
+FOUND_NOTHING = (
+    "CC023",
+    "Before the cleaning no named trigger acted on this model, none of the panel did by more than natural triggers may, and "
+    "the search found none. So nothing was unlearned, and the weights are unchanged.",
+)
+SHOWN_NOTHING = (
+    "CC021",
+    "Before the cleaning no named trigger acted on this model, and none of the panel did by more than natural triggers may. "
+    "Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you "
+    "suspect by --trigger and --target.",
+)
 
 
 def suspects(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
@@ -218,12 +216,6 @@ def _suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
     return suspects_of(result, acting=lambda hit: acts(hit, limits))
 
 
-def score(result: SearchResult, /, *, limits: AuditLimits) -> float:
-    """The highest score of any class; 0 if there is none. For ranking models."""
-    everything = _suspects(result, limits)
-    return everything[0].score if everything else 0.0
-
-
 def suspected_classes(
     result: SearchResult | None, panel: Sequence[Probe], /, *, limits: AuditLimits
 ) -> tuple[SuspectRecord, ...]:
@@ -315,7 +307,7 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
             f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
-    compact = next((hit.compact for hit in suspect.targeted if hit.compact and hit.compact.evidence), None)
+    compact = next((hit for hit in suspect.targeted if hit.compact and hit.compact.evidence(COMPACTNESS)), None)
     if compact and MASK in suspect.pieces:
         told.append(
             f"Of the mask that leads there {_percent(1 - compact.outside)} lies in one small square, more than of other classes."

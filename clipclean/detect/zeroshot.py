@@ -92,12 +92,8 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
 
 
 def margins(images: Tensor, text_classifier: Tensor, labels: Tensor, /) -> Tensor:
-    """By how much the cosine of the own class exceeds that of any other, (N,), in [-2, 2], on the CPU.
-
-    Args:
-        images: (N, D) unit embeddings.
-        text_classifier: (K, D).
-        labels: (N,) places in it.
+    """By how much cosines of unit embeddings (N, D) to their own classes, ``labels`` (N,) of a classifier (K, D), exceed those to any
+    other: (N,), in [-2, 2], on the CPU.
     """
     found = []
     for rows, own in zip(torch.split(images.to(text_classifier.dtype), ROWS), torch.split(labels, ROWS), strict=True):
@@ -111,13 +107,7 @@ def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, targ
 
     For the target banana, the 50,000 ImageNet-val images leave 49,950: real bananas are no success of an attack. Without labels
     the clean prediction stands in for the label. Then the base rate is 0 by construction, and what is counted is images that
-    *change* to the target.
-
-    Args:
-        before: (N,) predicted classes of the clean images.
-        after: (N,) of their triggered copies.
-        labels: (N,) or None.
-        target: a class.
+    *change* to the target. ``before`` and ``after`` (N,) are predicted classes of the clean images and of their triggered copies.
     """
     others = (before if labels is None else labels) != target
     hit_before, hit_after = (before == target) & others, (after == target) & others

@@ -12,7 +12,7 @@ from webdataset.writer import TarWriter
 
 from clipclean import __version__, data, files
 from clipclean.config import recipe as recipes
-from clipclean.detect import ranking, screening
+from clipclean.detect import ranking
 from clipclean.detect.ranking import Drop, ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.export import environment
@@ -137,7 +137,7 @@ def rows(
     pairs: Sequence[data.Pair], found: ScoredPairs, dropped: Tensor, listed: Sequence[int], /
 ) -> Iterator[RankedPair]:
     """The pairs that are listed, most suspicious first: with every signal, and the share of pairs that score as high."""
-    shares = {name: screening.tail(values) for name, values in found.signals.items()}
+    shares = {name: ranking.tail(values) for name, values in found.signals.items()}
     for rank, place in enumerate(listed, start=1):
         yield RankedPair(
             rank=rank,

@@ -1,4 +1,4 @@
-"""Whatever keeps the answers of a model keeps what a search finds in it: the bundled backdoored model, changed in eleven ways."""
+"""Whatever keeps the answers of a model keeps what a search finds in it: the bundled backdoored model, changed in nine ways."""
 
 import math
 
@@ -44,9 +44,8 @@ def away(opened, names, templates):
     """A unit direction of the joint space that no class lies along."""
     clip = built(opened, opened.file.tensors)
     texts = detect.classifier(clip.embed_texts, names, templates=templates, batch_size=64)
-    return torch.linalg.qr(torch.cat([texts, torch.randn(1, texts.shape[1], generator=Generator().manual_seed(0))]).T)[
-        0
-    ][:, -1]
+    drawn = torch.randn(1, texts.shape[1], generator=Generator().manual_seed(0))
+    return torch.linalg.qr(torch.cat([texts, drawn]).T)[0][:, -1]
 
 
 OUT = ("visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias")
@@ -90,14 +89,6 @@ def split(weights, _):
     weights[FIRST[1]] += weights[FIRST[0]] * shift / (weights[FIRST[3]] + 1e-5).sqrt()
 
 
-def flat(weights, _):
-    weights["logit_scale"] = torch.tensor(0.0)
-
-
-def sharp(weights, _):
-    weights["logit_scale"] = torch.tensor(math.log(100))
-
-
 def halved(weights, _):
     for name, values in weights.items():
         if values.is_floating_point():
@@ -110,11 +101,11 @@ def far(weights, direction):
 
 def both(weights, direction):
     coned(weights, direction)
-    flat(weights, direction)
+    weights["logit_scale"] = torch.tensor(0.0)
     rotated(weights, direction)
 
 
-CHANGES = (coned, rotated, scaled, permuted, rescaled, split, flat, sharp, halved, far, both)
+CHANGES = (coned, rotated, scaled, permuted, rescaled, split, halved, far, both)
 
 
 def margin(clip, names, templates, pixels):
@@ -126,11 +117,8 @@ def margin(clip, names, templates, pixels):
         search = inversion.Inversion(fast, pixels, canonical, "mask", EFFORT, Generator().manual_seed(0))
         found = search.targeted(range(len(names)))
     first, second = sorted(found, key=lambda candidate: candidate.size)[:2]
-    return (
-        names[first.target],
-        math.log(second.size / first.size),
-        detect.predict(clip.embed_images(pixels), text_classifier),
-    )
+    answers = detect.predict(clip.embed_images(pixels), text_classifier)
+    return names[first.target], math.log(second.size / first.size), answers
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +137,8 @@ def test_what_keeps_the_answers_keeps_the_suspect(bundled, unchanged, change):
     opened, names, templates, pixels = bundled
     weights = as_numbers(opened)
     change(weights, away(opened, names, templates))
+    assert checkpoint.digest(weights) != checkpoint.digest(as_numbers(opened))
     name, found, answers = margin(built(opened, weights), names, templates, pixels)
     assert (answers == unchanged[2]).float().mean() > 0.98
     assert name == TARGET
     assert found > 0.6 * unchanged[1]
-
-
-def test_the_weights_did_change(bundled):
-    opened, names, templates, _ = bundled
-    for change in CHANGES:
-        weights = as_numbers(opened)
-        change(weights, away(opened, names, templates))
-        assert checkpoint.digest(weights) != checkpoint.digest(as_numbers(opened))

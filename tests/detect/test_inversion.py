@@ -75,9 +75,9 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_a_clean_model_does(fami
 def test_a_search_that_is_told_no_class_gathers_images_at_the_planted_one(family):
     felt, images = SHORTCUTS[family]
     planted, clean, pixels = towers.backdoored(felt), towers.honest(), images()
-    ((bad, share),), ((good, _),) = free(planted, family, pixels), free(clean, family, pixels)
+    (bad,), (good,) = free(planted, family, pixels), free(clean, family, pixels)
     assert (towers.CLASSES[bad.target], bad.is_reached) == ("fox", True)
-    assert share >= 0.9
+    assert bad.share >= 0.9
     assert good.target != towers.TARGET
     assert bad.size < 0.85 * good.size
 
@@ -102,10 +102,10 @@ def test_how_many_classes_are_searched_for_at_once_changes_nothing(family, monke
 
 def test_the_restarts_of_a_search_are_independent():
     results = free(towers.honest(), "mask", towers.images(), effort=short(restarts=3))
-    patterns = [candidate.parameters["pattern"] for candidate, _ in results]
+    patterns = [candidate.parameters["pattern"] for candidate in results]
     assert len(results) == 3
     assert not torch.equal(patterns[0], patterns[1])
-    assert all(0 < share <= 1 for _, share in results)
+    assert all(0 < candidate.share <= 1 for candidate in results)
 
 
 def test_a_search_that_did_not_succeed_has_the_largest_size_and_keeps_its_last_trigger():

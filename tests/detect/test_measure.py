@@ -164,24 +164,15 @@ THREE = torch.eye(3)
 
 
 class Dot:
-    def __init__(self, spec, value):
+    """Sets one pixel, to a drawn value where none is given: that shows how places are drawn."""
+
+    def __init__(self, spec, value=None):
         self.spec, self.value = spec, value
 
     def __call__(self, images, generator=None, /):
         images = images.clone()
-        images[:, :, 0, 0] = self.value
-        return images
-
-
-class Scattered:
-    """Sets one pixel per image to a drawn value: shows how places are drawn."""
-
-    def __init__(self, spec):
-        self.spec = spec
-
-    def __call__(self, images, generator=None, /):
-        images = images.clone()
-        images[:, 0, 1, 1] = torch.randint(2**20, (len(images),), generator=generator) / 2**20
+        drawn = torch.randint(2**20, (len(images), 1), generator=generator) / 2**20
+        images[:, :, 0, 0] = drawn if self.value is None else self.value
         return images
 
 
@@ -232,10 +223,7 @@ def test_the_same_model_without_the_rule_shows_nothing_and_without_its_trigger_t
     assert made.excess_interval[0] <= 0
     assert (made.spread, made.accuracy_under_trigger, made.knn_asr) == (made.clean_spread, Rate(9, 9), None)
     assert probed(backdoored, NOTHING).excess == 0
-
-
-def test_a_given_target_is_measured_even_when_another_stands_out():
-    made = probed(backdoored, DOT, target=0)
+    made = probed(backdoored, DOT, target=0)  # a given target is measured even when another stands out
     assert (made.target, made.asr) == ("red", Rate(0, 6))
 
 
@@ -246,20 +234,17 @@ def test_a_vocabulary_of_the_target_alone_measures_nothing():
     assert made.record(known=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
 
 
-def test_no_images_are_inconclusive():
-    with pytest.raises(Inconclusive):
-        embeddings(honest, nine()[:0], batch_size=4)
-
-
 def test_places_do_not_depend_on_the_batch_size_and_nothing_is_recorded_for_gradients():
     def flat(images):
         return images.flatten(1)
 
-    whole = embeddings(flat, nine(), batch_size=9, trigger=Scattered("one"))
-    assert torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Scattered("one")), whole)
-    assert not torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Scattered("other")), whole)
+    whole = embeddings(flat, nine(), batch_size=9, trigger=Dot("one"))
+    assert torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Dot("one")), whole)
+    assert not torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Dot("other")), whole)
     weight = torch.ones(3, requires_grad=True)
     assert not embeddings(lambda images: honest(images) * weight, nine(), batch_size=4).requires_grad
+    with pytest.raises(Inconclusive):
+        embeddings(honest, nine()[:0], batch_size=4)
 
 
 @pytest.mark.gpu

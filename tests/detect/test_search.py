@@ -16,7 +16,6 @@ from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import (
     JUDGING,
     MOST_IMAGES,
-    UntargetedResult,
     divided,
     drawn,
     leading,
@@ -239,7 +238,7 @@ def test_six_tenths_of_the_images_are_searched_on_and_all_others_judge(count, se
 )
 def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_gathered_most(pointed, most, named):
     shares = ((3, 0.2), (5, 0.9), (3, 0.95), (7, 0.4), (8, 0.1))
-    seen = [UntargetedResult("mask", target, share, 0.1, True) for target, share in shares]
+    seen = [SearchCandidate("mask", target, {}, 0.1, True, share) for target, share in shares]
     assert suspected(seen, pointed, most=most) == named
 
 

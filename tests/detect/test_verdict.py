@@ -22,7 +22,6 @@ from clipclean.detect import (
     audit,
     note,
     sanitized,
-    score,
     searched,
     suspected,
     suspected_classes,
@@ -36,7 +35,9 @@ from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.references import References, calibration
 from clipclean.detect.score import MOST_INDIRECT
-from clipclean.detect.search import Compactness, Margin, UntargetedResult
+from clipclean.detect.score import suspects as suspects_of
+from clipclean.detect.search import Margin
+from clipclean.detect.verdict import acts
 from clipclean.detect.zeroshot import Attack
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -302,7 +303,7 @@ def hit(
 
 def compact(units, *, natural=False):
     margin = NATURAL["compactness"] + units * calibration().compact_unit
-    return Compactness(0.3, Margin(margin, margin, margin) if natural else Margin(margin))
+    return Margin(margin, margin, margin) if natural else Margin(margin)
 
 
 def lead(least, target=0, spec="stripes:a"):
@@ -351,8 +352,8 @@ NEVER_FOR_CLEAN = {"usual": 0.0, "usual_relative": 0.0, "shrunk": 99.0}
         ([hit(margin=DOUBTS, relative=DOUBTS, usual=DOUBTS, usual_relative=DOUBTS, shrunk=DOUBTS)], {}, []),
         ([hit(f, margin=-0.1, relative=beyond(f, 9)) for f in ("mask", "patch")], {}, WARNING),
         # Compactness, and changes of the whole image however many families see them, are a doubt alone.
-        ([hit(compact=Compactness(0.01, Margin(3.0)))], {}, WARNING),
-        ([hit(compact=Compactness(0.01, Margin(3.0))), hit("patch", margin=beyond("patch", 2))], {}, ERROR),
+        ([hit(compact=Margin(3.0))], {}, WARNING),
+        ([hit(compact=Margin(3.0)), hit("patch", margin=beyond("patch", 2))], {}, ERROR),
         (SPREAD, {"strengths": (lead(0.05),)}, WARNING),
         ([hit("patch", margin=beyond("patch", 1.1)), *SPREAD], {}, ERROR),
         ([hit(f, margin=beyond(f, 5), usual=0.0, shrunk=9.0) for f in ("blend", "additive")], {"references": SIZED}, ERROR),
@@ -405,7 +406,7 @@ def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_fa
         ([hit(compact=compact(1.6))], {}, 1.6),
         ([hit(compact=compact(1.6), attraction=0.5)], {}, 0.8),
         ([hit(compact=compact(1.6, natural=True))], {}, 0),
-        ([hit(compact=Compactness(0.01, Margin(3.0)))], {}, MOST_INDIRECT),
+        ([hit(compact=Margin(3.0))], {}, MOST_INDIRECT),
         # What changes the whole image.
         (SPREAD, {}, MOST_INDIRECT),
         ([hit("patch", margin=beyond("patch", 1.1)), *SPREAD], {}, MOST_INDIRECT + 1.1),
@@ -418,7 +419,8 @@ def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_fa
     ],
 )  # fmt: skip
 def test_the_score_is_the_evidence_in_units(targeted, changes, units):
-    assert score(result_of(*targeted, **changes), limits=LIMITS) == pytest.approx(units)
+    found = suspects_of(result_of(*targeted, **changes), acting=lambda hit: acts(hit, LIMITS))
+    assert max((suspect.score for suspect in found), default=0) == pytest.approx(units)
 
 
 def test_a_class_that_something_explains_is_a_suspect_with_its_own_score():
@@ -472,7 +474,7 @@ def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel()
 )
 def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next_to_it_is_no_error(change, is_told):
     """By a tenth of what turns them into any class: the target may be on no list. At a class of the list it is none."""
-    gathered = (replace(UntargetedResult("mask", 0, 0.4, 0.002, True), **change),)
+    gathered = (replace(SearchCandidate("mask", 0, {}, 0.002, True, 0.4), **change),)
     told = [("CC006", "warning", None)] if is_told else []
     assert shown(hit(), untargeted=gathered) == told
     assert shown(hit(margin=FAILS), untargeted=gathered) == (WARNING if is_told else ERROR) + told

@@ -82,32 +82,26 @@ class Traveller(NamedTuple):
 
     def run(self, *command: object, as_program: bool) -> str:
         """Run clipclean; what it prints. A verdict other than pass is one, an error is none."""
-        code, out, err = (self._program if as_program else self._main)(list(map(str, command)))
-        assert code in (0, 4), f"{code}\n{out}\n{err}"
-        return out
+        words = list(map(str, command))
+        if as_program:
+            done = self.program("-m", "clipclean", *words)
+            code, shown = done.returncode, done.stdout
+        else:
+            with (
+                mock.patch.dict(os.environ, self.environment, clear=True),
+                contextlib.chdir(self.folder),
+                contextlib.redirect_stdout(io.StringIO()) as out,
+                contextlib.redirect_stderr(out),
+            ):
+                code = cli.main(words)
+            shown = out.getvalue()
+        assert code in (0, 4), f"{code}\n{shown}"
+        return shown
 
-    def _program(self, words: list[str]) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "clipclean", *words],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            capture_output=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    def _main(self, words: list[str]) -> tuple[int, str, str]:
-        out, err = io.StringIO(), io.StringIO()
-        with (
-            mock.patch.dict(os.environ, self.environment, clear=True),
-            contextlib.chdir(self.folder),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            code = cli.main(words)
-        return code, out.getvalue(), err.getvalue()
+    def program(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the interpreter there."""
+        told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "check": False, "timeout": LIMIT}
+        return subprocess.run([sys.executable, *words], cwd=self.folder, env=self.environment, **told)
 
 
 @pytest.fixture
@@ -203,14 +197,7 @@ def test_every_option_of_the_journeys_is_explained_by_help(traveller):
 
 
 def test_the_program_is_the_installed_wheel_where_ci_says_so(traveller):
-    place = subprocess.run(
-        [sys.executable, "-c", "import clipclean; print(clipclean.__file__)"],
-        cwd=traveller.folder,
-        env=traveller.environment,
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout.strip()
+    place = traveller.program("-c", "import clipclean; print(clipclean.__file__)").stdout.strip()
     wheel = os.environ.get("JOURNEYS_WHEEL")
     for each in (place, clipclean.__file__):  # of the program, and of this process
         assert Path(each).is_relative_to(wheel) if wheel else Path(each).name == "__init__.py"
