@@ -1,6 +1,6 @@
 """How the source is laid out, in figures, and the ratchet: what ``house.toml`` names may fall, never rise.
 
-    python benchmarks/house.py [--package clipclean] [--json | --lower]
+    python benchmarks/house.py [--json | --lower]
 
 Each figure is counted from the syntax trees and the text alone; nothing of the package is imported. ``make check`` prints
 the table and fails where a figure stands above its line of ``house.toml``; ``--lower`` writes the lower ones there. Who
@@ -17,12 +17,13 @@ import math
 import re
 import sys
 import tomllib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "clipclean"
 LINES = ROOT / "house.toml"
 TESTED = ROOT / "build" / "tests.xml"  # JUnit, by make test
 MARGIN = 1.25  # of seconds
@@ -63,13 +64,13 @@ def imports(module: Module, names: set[str], /) -> set[str]:
     return found - {module.name}
 
 
-def cycle(graph: dict[str, set[str]], /) -> str:
-    """Modules that import each other while they are loaded, or that there are none."""
+def cycle(graph: dict[str, set[str]], /) -> list[str]:
+    """Modules that import each other while they are loaded, in their order; the first comes last once more. None without a cycle."""
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        return " < ".join(error.args[1])
-    return "none"
+        return list(error.args[1])
+    return []
 
 
 def loaded(module: Module, names: set[str], /) -> set[str]:
@@ -98,12 +99,6 @@ def parameters(function: Function, /) -> list[ast.arg]:
     return [one for one in every if one.arg not in {"self", "cls"}]
 
 
-def has_any(function: Function, /) -> bool:
-    """Whether a signature says ``Any`` anywhere."""
-    notes = [one.annotation for one in parameters(function)] + [function.returns]
-    return any(isinstance(n, ast.Name) and n.id == "Any" for note in notes if note for n in ast.walk(note))
-
-
 def comments(modules: list[Module], /) -> tuple[int, int]:
     """Lines that hold or end in a comment, and lines of code (neither blank, nor comment alone, nor docstring)."""
     said = code = 0
@@ -122,27 +117,6 @@ def comments(modules: list[Module], /) -> tuple[int, int]:
             code += not alone
             said += alone or bool(re.search(r"\s# (?!fmt:|noqa|type:)", line))
     return said, code
-
-
-def measure(package: Path, /) -> dict[str, object]:
-    """Every figure, with the worst offenders by name."""
-    modules = read(package)
-    names = {module.name for module in modules}
-    every = [(module, function) for module in modules for function in functions(module)]
-    classes: dict[str, list[str]] = defaultdict(list)
-    for module in modules:
-        for node in module.tree.body:
-            if isinstance(node, ast.ClassDef):
-                classes[node.name].append(module.name)
-    total, code = comments(modules)
-    return {
-        "modules in the hall": len([p for p in package.glob("*.py") if not p.name.startswith("__")]),
-        "signatures with Any": f"{sum(has_any(f) for _, f in every) / len(every):.1%}",
-        "class names used twice": ", ".join(sorted(n for n, at in classes.items() if len(at) > 1)) or "none",
-        "comment lines a code line": f"{total / code:.2f}",
-        **{f"comment lines a code line in {room}/": f"{a / b:.2f}" for room, (a, b) in said_in(modules).items() if b},
-        "import cycle": cycle({m.name: loaded(m, names) for m in modules}),
-    }
 
 
 def said_in(modules: list[Module], /) -> dict[str, tuple[int, int]]:
@@ -165,6 +139,7 @@ def shape(package: Path, /) -> dict[str, dict[str, int]]:
             if re.match("_(?!_)", one.name) and called[one.name] == used[one.name] == 1 and lines_of(one) < 6:
                 small[f"{module.name}.{one.name}"] = 1
     return {
+        "modules_in_an_import_cycle": dict.fromkeys(cycle({m.name: loaded(m, names) for m in modules}), 1),
         "largest_fan_out": {module.name: len(imports(module, names)) for module in modules},
         "functions_of_more_than_8_parameters": {at: 1 for at, one in every.items() if len(parameters(one)) > 8},
         "longest_function": {at: (one.end_lineno or 0) - one.lineno + 1 for at, one in every.items()},
@@ -191,7 +166,7 @@ def ratchet() -> dict[str, int]:
         "makefile_lines": lines_in(ROOT / "Makefile"),
         **{
             name: max(found.values()) if name.startswith(("largest", "longest")) else sum(found.values())
-            for name, found in shape(ROOT / "clipclean").items()
+            for name, found in shape(PACKAGE).items()
         },
     }
     if TESTED.exists() and (told := re.search(r'<testsuite [^>]*\btime="([\d.]+)"', TESTED.read_text("utf-8"))):
@@ -213,7 +188,6 @@ def risen(now: dict[str, int], lines: dict[str, int], /) -> list[str]:
 def main() -> int:
     """Print the figures; 1 where one of the ratchet has risen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--package", type=Path, default=Path(__file__).parents[1] / "clipclean")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--lower", action="store_true", help="write what has fallen to house.toml")
     options = parser.parse_args()
@@ -224,15 +198,12 @@ def main() -> int:
             text = re.sub(rf"^{name} = \d+", f"{name} = {min(now[name], lines[name])}", text, flags=re.M)
         LINES.write_text(text, "utf-8")
         return 0
-    figures = measure(options.package)
     if options.json:
-        print(json.dumps(figures | now, indent=2))
+        print(json.dumps(now, indent=2))
         return 0
-    for name, value in figures.items():
-        print(f"{name:42} {value}")
     for name, line in lines.items():
         print(f"{name:42} {now.get(name, 'not measured here')} of at most {line}")
-    for name, found in shape(options.package).items():
+    for name, found in shape(PACKAGE).items():
         print(f"{name:42} {', '.join(sorted(found, key=found.__getitem__, reverse=True)[:5])}")
     for sentence in (broken := risen(now, lines)):
         print(f"house.toml: {sentence}", file=sys.stderr)

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from detect import towers
 from torch import Generator
 
-from clipclean.detect import canonical_of, search
+from clipclean.detect import canonical_of
 from clipclean.detect.forward import CHANGES, TILES, attraction, glanced, pasted, random_changes, strengths, tiles
 from clipclean.detect.rounding import fastest
-from clipclean.detect.stages import Course
 from clipclean.detect.zeroshot import canonical_form
 from clipclean.model import has_bfloat16
 
@@ -92,16 +91,8 @@ def found(tower, images=IMAGES):
     return pasted(tower, images, canonical=canonical_of(tower, images, towers.CLASSIFIER), success=0.9)
 
 
-def searched(tower, **more):
-    made = search(
-        tower,
-        towers.eval_set(towers.images(60)),
-        towers.CLASSIFIER,
-        effort=towers.EFFORT,
-        references=None,
-        course=Course(0, lambda *_: None),
-        **more,
-    )
+def masks_of(tower, **more):
+    made = towers.searched(tower, **more)
     return {hit.found.target: hit for hit in made.targeted if hit.candidate.family == "mask"}
 
 
@@ -118,7 +109,7 @@ def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask():
     (tile,) = found(towers.stepped(towers.spot))
     assert (tile.target, tile.is_reached) == (towers.TARGET, True)
     assert tile.size == pytest.approx(16 / 16**2, abs=0.002)  # four by four of sixteen by sixteen
-    hit = searched(towers.stepped(towers.spot))[towers.CLASSES[towers.TARGET]]
+    hit = masks_of(towers.stepped(towers.spot))[towers.CLASSES[towers.TARGET]]
     assert hit.probe.excess > 0.9
     assert hit.candidate.size < 0.08
     assert hit.margin.value > 0.5
@@ -141,7 +132,5 @@ def test_what_bfloat16_rounds_away_is_seen_and_costs_a_sound_model_nothing():
 def test_a_rounded_tower_decides_nothing_of_what_was_found():
     """Even where the searches by gradients see nothing of the trigger, the exact tower judges."""
     tower = towers.hidden(towers.spot)
-    (hit,) = [
-        each for name, each in searched(tower, fast=towers.honest()).items() if name == towers.CLASSES[towers.TARGET]
-    ]
+    hit = masks_of(tower, fast=towers.honest())[towers.CLASSES[towers.TARGET]]
     assert hit.probe.excess > 0.8

@@ -1,17 +1,18 @@
-"""A whole search on towers: what it finds beside a reference and without, and what it compares with what."""
+"""A whole search on towers: what it finds beside a reference and without, what it compares with what, and its stages."""
 
 import json
 import math
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from detect import towers
 from torch import Generator
 
+from clipclean import deadline
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, NoSearch, References, search, searched, suspected_classes
+from clipclean.detect import FAMILIES, Course, NoSearch, References, searched, suspected_classes
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import (
     JUDGING,
@@ -23,6 +24,7 @@ from clipclean.detect.search import (
     outsides,
     suspected,
 )
+from clipclean.detect.stages import Stages, pack, unpack
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
@@ -30,23 +32,6 @@ TRIED = ("mask", "patch")  # the families that suit the shortcut, and another on
 IMAGES = 60
 EIGHT = towers.images(8)
 SHORT = replace(towers.EFFORT, steps=4)
-
-
-def hunted(
-    embed,
-    *,
-    pixels=None,
-    labels=None,
-    yard=None,
-    seed=0,
-    pointed=(),
-    classes=towers.CLASSES,
-    progress=lambda *_: None,
-    effort=towers.EFFORT,
-    texts=towers.CLASSIFIER,
-):
-    shown = towers.eval_set(towers.images(IMAGES) if pixels is None else pixels, classes=classes, labels=labels)
-    return search(embed, shown, texts, effort=effort, references=yard, course=Course(seed, progress), pointed=pointed)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,7 +43,7 @@ def _two_families():
 
 @pytest.fixture(scope="module")
 def clean():
-    return hunted(towers.honest())
+    return towers.searched(towers.honest())
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +54,7 @@ def yard(clean):
 
 @pytest.fixture(scope="module")
 def bad(yard):
-    return hunted(towers.backdoored(towers.spot), yard=yard)
+    return towers.searched(towers.backdoored(towers.spot), references=yard)
 
 
 def judged(made):
@@ -97,8 +82,8 @@ def coned(images):
 
 @pytest.mark.slow
 def test_and_without_one_also_where_all_embeddings_are_made_alike(bad):
-    assert judged(hunted(towers.backdoored(towers.spot)))[0] == ("error", "fox")
-    made = hunted(coned, texts=torch.nn.functional.pad(towers.CLASSIFIER, (0, 1)))
+    assert judged(towers.searched(towers.backdoored(towers.spot)))[0] == ("error", "fox")
+    made = towers.searched(coned, texts=torch.nn.functional.pad(towers.CLASSIFIER, (0, 1)))
     assert judged(made)[0] == ("error", "fox")
     assert made.targeted[0].candidate.size == pytest.approx(bad.targeted[0].candidate.size, rel=0.5)
 
@@ -110,11 +95,16 @@ def test_the_same_model_without_a_backdoor_does_not_fail(clean):
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "seed"), [(0, 5), (1, 0)])
 def test_nor_does_it_or_another_clean_one_beside_a_reference(yard, model, seed):
-    assert all(level == "warning" for level, _ in judged(hunted(towers.honest(model), yard=yard, seed=seed)))
+    assert all(
+        level == "warning"
+        for level, _ in judged(
+            towers.searched(towers.honest(model), references=yard, course=Course(seed, lambda *_: None))
+        )
+    )
 
 
 def test_the_same_seed_gives_the_same_numbers(yard):
-    first, again = (hunted(towers.backdoored(towers.spot), yard=yard, effort=SHORT) for _ in range(2))
+    first, again = (towers.searched(towers.backdoored(towers.spot), references=yard, effort=SHORT) for _ in range(2))
     assert json.dumps(towers.recorded(again)) == json.dumps(towers.recorded(first))
 
 
@@ -145,7 +135,7 @@ def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
 @pytest.mark.parametrize("pointed", range(len(towers.CLASSES)))
 def test_of_a_long_list_others_are_drawn_and_a_class_that_something_points_at_is_searched_for(pointed):
     few = replace(towers.EFFORT, steps=2, suspects=2, controls=4)
-    made = hunted(towers.honest(), pixels=EIGHT, effort=few, pointed=[pointed])
+    made = towers.searched(towers.honest(), pixels=EIGHT, effort=few, pointed=[pointed])
     assert len(made.sizes()["mask"]) in (5, 6)  # four drawn ones, and who is pointed at by that or by a search
     assert towers.CLASSES[pointed] in made.sizes()["mask"]
 
@@ -205,7 +195,8 @@ def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones(is_re
 def test_progress_counts_up_to_its_total(changes, steps):
     seen = []
     effort = replace(SHORT, **changes)
-    hunted(towers.honest(), pixels=EIGHT, effort=effort, progress=lambda done, total: seen.append((done, total)))
+    course = Course(0, lambda done, total: seen.append((done, total)))
+    towers.searched(towers.honest(), pixels=EIGHT, effort=effort, course=course)
     assert seen == [(done, steps) for done in range(1, steps + 1)]
 
 
@@ -214,7 +205,7 @@ def test_progress_counts_up_to_its_total(changes, steps):
 )
 def test_too_few_classes_or_images_are_not_searched(given, rule):
     with pytest.raises(NoSearch) as told:
-        hunted(towers.honest(), **given)
+        towers.searched(towers.honest(), **given)
     assert told.value.rule == rule
 
 
@@ -253,9 +244,105 @@ def test_controls_are_other_classes_drawn_from_the_seed():
 def test_labels_say_which_images_are_of_other_classes():
     labels = torch.full((IMAGES,), towers.TARGET)
     labels[:20] = 0
-    made = hunted(towers.backdoored(towers.spot), labels=labels, pointed=[towers.TARGET], effort=SHORT)
+    made = towers.searched(towers.backdoored(towers.spot), labels=labels, pointed=[towers.TARGET], effort=SHORT)
     _, beside = divided(IMAGES)
     assert len(beside) < JUDGING
     fox = next(hit for hit in made.targeted if hit.found.target == "fox")
     assert fox.probe.asr.n == sum(place < 20 for place in beside)
     assert not math.isnan(fox.probe.excess)
+
+
+# Its stages: each is kept, and stops at the deadline.
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    where: tuple[int, ...]
+
+
+KINDS = {"Point": Point}
+
+
+class Kept(dict):
+    """A memory that a process ends at, once it has kept some stages."""
+
+    def __init__(self, most=math.inf):
+        self.most = most
+
+    def recall(self, name):
+        return self.get(name)
+
+    def keep(self, name, packed):
+        self[name] = packed
+        if len(self) >= self.most:
+            raise KeyboardInterrupt
+
+
+def found_by(embed=None, memory=None, **more):
+    course = Course(0, more.pop("progress", lambda *_: None), memory)
+    return towers.searched(embed or towers.backdoored(towers.spot), pixels=towers.images(40), course=course, **more)
+
+
+def test_values_of_known_kinds_come_back_as_they_were_and_no_others_are_kept():
+    value = [(Point(math.inf, (1, 2)), 0.1), {"a": torch.arange(3), "b": None}, "text", True]
+    tensors, told = pack(value, kinds=KINDS)
+    back = unpack(tensors, told, kinds=KINDS)
+    assert back[0] == value[0]
+    assert back[1]["a"].equal(torch.arange(3))
+    assert back[1]["b"] is None
+    assert back[2:] == value[2:]
+    with pytest.raises(TypeError, match="Point"):
+        pack(Point(1.0, ()), kinds={})
+
+
+def test_a_stage_draws_the_same_whatever_ran_before():
+    def drawn(*names):
+        stages = Stages(Course(1, lambda *_: None), total=2, kinds=())
+        return stages.each("draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator))
+
+    assert drawn("a", "b")["b"].equal(drawn("b")["b"])
+    assert not drawn("a")["a"].equal(drawn("b")["b"])
+
+
+@pytest.mark.parametrize("most", [1, 3, 4])
+def test_a_search_that_was_interrupted_after_a_stage_ends_with_the_numbers_of_one_that_was_not(most):
+    short, memory = replace(towers.EFFORT, steps=6), Kept(most)
+    whole = towers.recorded(found_by(effort=short))
+    with pytest.raises(KeyboardInterrupt):
+        found_by(memory=memory, effort=short)
+    memory.most, steps = math.inf, []
+    again = found_by(memory=memory, progress=lambda done, total: steps.append((done, total)), effort=short)
+    assert towers.recorded(again) == whole
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.slow
+def test_a_search_whose_time_is_over_tells_what_the_finished_stages_found():
+    passes = 0
+    tower = towers.backdoored(towers.spot)
+
+    def slow(images):  # time passes by batches, so the test needs no clock
+        nonlocal passes
+        passes += 1
+        return tower(images)
+
+    found_by(slow)
+    whole, passes = passes, 0
+
+    def ends(images):
+        nonlocal passes
+        passes += 1
+        if passes == int(0.8 * whole):
+            raise deadline.OutOfTime
+        return tower(images)
+
+    found = found_by(ends)
+    assert found.cut == (3, 4)
+    assert {hit.candidate.family for hit in found.targeted} == {"mask"}
+
+
+def test_a_search_without_any_time_says_so():
+    with deadline.within(0), pytest.raises(MODULE.NoSearch) as raised:
+        found_by()
+    assert raised.value.rule == "CC024"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipclean.config.effort import Effort
-from clipclean.detect import EvalSet, SearchResult
+from clipclean.detect import Course, EvalSet, SearchResult, search
 from clipclean.schema.report import CalibrationRecord
 
 SIDE = 16
@@ -36,6 +36,15 @@ def eval_set(pixels: Tensor, *, labels: Tensor | None = None, classes: tuple[str
     """Images to search on, without known triggers."""
     nothing = {"captions": None, "templates": (), "suspicions": (), "panel": ()}
     return EvalSet(pixels, labels=labels, classes=classes, knn=3, batch_size=16, **nothing)
+
+
+QUIET = Course(0, lambda *_: None)
+
+
+def searched(embed: Embed, *, pixels=None, texts=CLASSIFIER, labels=None, classes=CLASSES, **more) -> SearchResult:
+    """A whole search on 60 images, or on others."""
+    shown = eval_set(images(60) if pixels is None else pixels, labels=labels, classes=classes)
+    return search(embed, shown, texts, **({"effort": EFFORT, "references": None, "course": QUIET} | more))
 
 
 def recorded(found: SearchResult) -> dict:
