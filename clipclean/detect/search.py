@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -76,7 +77,7 @@ class TargetedResult:
     candidate: SearchCandidate  # the result of the search
     found: InvertedTrigger  # the same as a trigger
     probe: Probe  # its effect
-    untargeted: tuple[SearchCandidate, ...]  # the searches without a target that ended at this class, in any family
+    gathering: float  # largest share of images that a search without a target brought to this class; 0 if none did
     gap: float  # how much smaller it is than the median of the other classes, as a difference of logarithms
     margin: Margin  # how much smaller its size is than the smallest of the other classes
     anomaly_index: float  # the gap in robust deviations of the other classes: that of Neural Cleanse, on logarithms
@@ -90,11 +91,6 @@ class TargetedResult:
     def is_local(self) -> bool:
         """Whether it changes a part of the image."""
         return FAMILIES[self.candidate.family].known.is_local
-
-    @property
-    def gathering(self) -> float:
-        """Largest share of images that a search without a target brought to this class; 0 if none did."""
-        return max((g.share for g in self.untargeted), default=0.0)
 
     @property
     def evidence(self) -> float:
@@ -181,7 +177,7 @@ class SearchResult:
         by_family: dict[str, dict[str, float]] = {}
         for candidate in self.made:
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
-        if masks := outsides(self.made):
+        if masks := Comparison(self.made).masks:
             by_family[COMPACTNESS] = {self.classes[target]: share for target, share in masks.items()}
         if self.strengths or self.grid:
             by_family[PANEL] = {s.trigger: s.size for s in (*self.strengths, *self.grid)}
@@ -323,13 +319,9 @@ class _Scene:
         targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
         made = self.towards(targets, tiled)
         attractions = self.forward("attraction", lambda: attraction(embed, pixels, canonical=canonical).tolist())
-        comparison = _Comparison(made, outsides(made), attractions, references)
-        close = leading(made, comparison.masks, attractions, most=self.effort.suspects)
-        targeted = [
-            comparison.hit(self.embed, each, self.unseen, [g for g in untargeted if g.target == each.target])
-            for each in made
-            if each.target in close
-        ]
+        comparison = Comparison(made, attractions, references)
+        close = comparison.leading(most=self.effort.suspects)
+        targeted = [comparison.hit(self.embed, c, self.unseen, untargeted) for c in made if c.target in close]
         return SearchResult(
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
             controls=tuple(each for each in made if each.target not in close),
@@ -400,103 +392,93 @@ class _Scene:
         return [candidate for candidates in found.values() for candidate in candidates]
 
 
-def leading(
-    made: Sequence[SearchCandidate], masks: Mapping[int, float], attractions: Sequence[float] = (), /, *, most: int
-) -> list[int]:
-    """The classes whose triggers are smaller than those of all others, or than ``attractions`` of all classes let expect, or whose
-    masks (of :func:`outsides`) are more compact, by the sum of the margins over families.
-
-    If there are none, those that are smallest compared with the median of the others.
-    """
-    margins: dict[int, float] = {}
-    gaps: dict[int, float] = {}
-    for candidate in made:
-        target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
-        larger = max(_margin(candidate, made), _margin(candidate, made, attractions))
-        margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
-        gaps[target] = max(gaps.get(target, -math.inf), gap)
-    for target in masks:
-        margins[target] += evidence(_compact_margin(target, masks), COMPACTNESS)
-    # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
-    return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
-
-
-def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate], attractions: Sequence[float] = (), /) -> float:
-    """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger.
-
-    With the attractions of all classes it is how much smaller beyond what these let expect.
-    """
-    family = candidate.family
-    pulls = pulled(dict(enumerate(attractions)), family)
-
-    def relative(size: float, target: int) -> float:
-        # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
-        return math.log(compared(family, size)) + pulls.get(target, 0.0)
-
-    others = [relative(c.usual, c.target) for c in made if c.family == family and c.target != candidate.target]
-    return min(others) - relative(candidate.size, candidate.target)
-
-
-def outsides(made: Sequence[SearchCandidate], /) -> dict[int, float]:
-    """By class the share of its mask that lies outside of one small square; of classes that a mask leads to.
-
-    A mask that does not, or that stopped early, is near its random start, so where it lies says nothing.
-    """
-    masks = [c for c in made if c.family == MASK and c.is_reached and not c.is_stopped]
-    return {c.target: outside(c.parameters["mask"].detach().sigmoid()) for c in masks}
-
-
-def _compact_margin(target: int, masks: Mapping[int, float]) -> float:
-    """How much less of a class's mask lies outside of one small square than of any other's, as a difference of logarithms.
-
-    0 beside fewer than ``LEAST_MASKS`` others, which show nothing of what is usual.
-    """
-    others = [share for other, share in masks.items() if other != target]
-    return math.log(min(others)) - math.log(masks[target]) if len(others) >= LEAST_MASKS else 0.0
-
-
-def others_of(candidate: SearchCandidate, made: Sequence[SearchCandidate], /) -> list[float]:
-    """The sizes of the other classes in the family of a candidate."""
-    return [c.usual for c in made if c.family == candidate.family and c.target != candidate.target]
-
-
-def _gap(size: float, others: Sequence[float]) -> float:
-    return statistics.median(map(math.log, others)) - math.log(size)
-
-
 @dataclass(frozen=True)
-class _Comparison:
-    """What a candidate is compared with: all that were made, their masks, random changes, and clean models."""
+class Comparison:
+    """What a candidate is compared with: all that were made, what random changes lead to, and clean models."""
 
     made: Sequence[SearchCandidate]
-    masks: Mapping[int, float]
-    attractions: Sequence[float]
-    references: References | None
+    attractions: Sequence[float] = ()
+    references: References | None = None
+
+    @cached_property
+    def masks(self) -> dict[int, float]:
+        """By class the share of its mask that lies outside of one small square; of classes that a mask leads to.
+
+        A mask that does not, or that stopped early, is near its random start, so where it lies says nothing.
+        """
+        masks = [c for c in self.made if c.family == MASK and c.is_reached and not c.is_stopped]
+        return {c.target: outside(c.parameters["mask"].detach().sigmoid()) for c in masks}
+
+    def others(self, candidate: SearchCandidate, /) -> list[SearchCandidate]:
+        """Those of the other classes in its family."""
+        return [c for c in self.made if c.family == candidate.family and c.target != candidate.target]
+
+    def gap(self, candidate: SearchCandidate, /) -> float:
+        """How much smaller a trigger is than the median of the other classes, as a difference of logarithms."""
+        return statistics.median(math.log(c.usual) for c in self.others(candidate)) - math.log(candidate.size)
+
+    def margin(self, candidate: SearchCandidate, /, *, is_relative: bool = False) -> float:
+        """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger.
+
+        A relative margin is how much smaller it is beyond what the attractions of all classes let expect.
+        """
+        family = candidate.family
+        pulls = pulled(dict(enumerate(self.attractions)), family) if is_relative else {}
+
+        def relative(size: float, target: int) -> float:
+            # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
+            return math.log(compared(family, size)) + pulls.get(target, 0.0)
+
+        others = (relative(c.usual, c.target) for c in self.others(candidate))
+        return min(others) - relative(candidate.size, candidate.target)
+
+    def compact_margin(self, target: int, /) -> float:
+        """How much less of a class's mask lies outside of one small square than of any other's, as a difference of logarithms.
+
+        0 beside fewer than ``LEAST_MASKS`` others, which show nothing of what is usual.
+        """
+        others = [share for other, share in self.masks.items() if other != target]
+        return math.log(min(others)) - math.log(self.masks[target]) if len(others) >= LEAST_MASKS else 0.0
+
+    def leading(self, *, most: int) -> list[int]:
+        """The classes whose triggers are smaller than those of all others, or than the attractions of all classes let expect, or
+        whose masks are more compact, by the sum of the margins over families.
+
+        If there are none, those that are smallest compared with the median of the others.
+        """
+        margins: dict[int, float] = {}
+        gaps: dict[int, float] = {}
+        for candidate in self.made:
+            target = candidate.target
+            larger = max(self.margin(candidate), self.margin(candidate, is_relative=True))
+            margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
+            gaps[target] = max(gaps.get(target, -math.inf), self.gap(candidate))
+        for target in self.masks:
+            margins[target] += evidence(self.compact_margin(target), COMPACTNESS)
+        # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
+        return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
     def hit(
         self, embed: Embed, candidate: SearchCandidate, unseen: Seen, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
         found = candidate.found(unseen.images.classes, side=unseen.images.pixels.shape[-1])
-        others, family, known = others_of(candidate, self.made), candidate.family, self.references or NONE
+        family, known = candidate.family, self.references or NONE
         shrunk = known.shrunk(family, found.target, compared(family, candidate.size))
+        others = self.others(candidate)
+        # Without classes that stopped early: all of them have one size, so their deviation would be too small.
+        scale = [c.usual for c in others if not c.is_stopped] or [c.usual for c in others]
+        usual, relative = (known.margin(family, found.target, is_relative=kind) for kind in (False, True))
         return TargetedResult(
             candidate=candidate,
             found=found,
             probe=probe(lambda images: embed(images).float(), unseen, trigger=found, target=candidate.target),
-            untargeted=tuple(untargeted),
-            gap=_gap(candidate.size, others),
-            margin=Margin(_margin(candidate, self.made), known.margin(family, found.target), shrunk),
-            # Without classes that stopped early: all of them have one size, so their deviation would be too small.
-            anomaly_index=inversion.anomaly_index(
-                candidate.size, others_of(candidate, [c for c in self.made if not c.is_stopped]) or others, floor=FLOOR
-            ),
+            gathering=max((g.share for g in untargeted if g.target == candidate.target), default=0.0),
+            gap=self.gap(candidate),
+            margin=Margin(self.margin(candidate), usual, shrunk),
+            anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
             reference=known.sizes(family),
-            relative=Margin(
-                _margin(candidate, self.made, self.attractions),
-                known.margin(family, found.target, is_relative=True),
-                shrunk,
-            ),
+            relative=Margin(self.margin(candidate, is_relative=True), relative, shrunk),
             attraction=self.attractions[candidate.target] if self.attractions else 0.0,
             outside=self.masks.get(candidate.target, 0.0),
             compact=self.compactness(candidate, found.target),
@@ -506,10 +488,14 @@ class _Comparison:
         """Of a mask; None for what is none, and beside clean models of which it was not measured."""
         if candidate.family != MASK or candidate.target not in self.masks:
             return None
-        known, margin = self.references or NONE, _compact_margin(candidate.target, self.masks)
+        known = self.references or NONE
         usual = known.margin(COMPACTNESS, name)
         shrunk = known.shrunk(COMPACTNESS, name, self.masks[candidate.target])
-        return None if self.references and math.isnan(usual) else Margin(margin, usual, shrunk)
+        return (
+            None
+            if self.references and math.isnan(usual)
+            else Margin(self.compact_margin(candidate.target), usual, shrunk)
+        )
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:

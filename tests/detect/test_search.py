@@ -14,16 +14,7 @@ from clipclean import deadline
 from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, Course, NoSearch, References, searched, suspected_classes
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.search import (
-    JUDGING,
-    MOST_IMAGES,
-    divided,
-    drawn,
-    leading,
-    others_of,
-    outsides,
-    suspected,
-)
+from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, suspected
 from clipclean.detect.stages import Stages, pack, unpack
 
 MODULE = sys.modules["clipclean.detect.search"]
@@ -164,24 +155,29 @@ def masks(*sizes):
 
 def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
     made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
-    assert leading(made, outsides(made), most=1) == [towers.TARGET]
+    assert Comparison(made).leading(most=1) == [towers.TARGET]
     made = masks(0.09, 0.085, 0.08, 0.06, 0.059)  # none stands apart: those farthest from the median
-    assert leading(made, outsides(made), most=2) == [4, 3]
+    assert Comparison(made).leading(most=2) == [4, 3]
+
+
+def usual(made):
+    """The sizes that the last one is compared with."""
+    return [other.usual for other in Comparison(made).others(made[3])]
 
 
 def test_a_tile_for_another_class_does_not_hide_the_trigger_that_the_search_finds():
     plain = masks(0.2, 0.2, 0.2, 0.02)
     decoy = [replace(plain[0], size=0.01, afresh=0.2), *plain[1:]]
-    assert leading(plain, {}, most=1) == [3]
-    assert set(leading(decoy, {}, most=2)) == {0, 3}
-    assert others_of(decoy[3], decoy) == others_of(plain[3], plain)
+    assert Comparison(plain).leading(most=1) == [3]
+    assert set(Comparison(decoy).leading(most=2)) == {0, 3}
+    assert usual(decoy) == usual(plain)
 
 
 @pytest.mark.parametrize(("is_reached", "leads"), [(True, 4), (False, 0)])
 def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones(is_reached, leads):
     made = [*masks(*[0.05] * 4), mask_of(4, 0.06, at=2, is_reached=is_reached)]
-    assert leading(made, outsides(made), most=1) == [leads]
-    assert set(outsides(made)) == {0, 1, 2, 3} | ({4} if is_reached else set())
+    assert Comparison(made).leading(most=1) == [leads]
+    assert set(Comparison(made).masks) == {0, 1, 2, 3} | ({4} if is_reached else set())
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ def hit(
         candidate=SearchCandidate(family, 0, parameters, size, is_reached),
         found=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
-        untargeted=(),
+        gathering=0.0,
         gap=margin,
         margin=Margin(margin, usual, shrunk),
         anomaly_index=0.0,
