@@ -74,7 +74,20 @@ def rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     Its name; outcome; test backdoors removed, of those that were planted; most that is left of one; accuracy lost on the copy; on the
     model itself the most that is left of a trigger, and accuracy lost; time.
     """
-    return [_row(entry, auto, share) for entry in auto.ladder]
+    made: list[tuple[str, ...]] = []
+    for entry in auto.ladder:
+        trial, ran = _taken(entry, share), entry.run
+        removed = left = cost = NOTHING
+        if trial:
+            counted = [outcome.is_removed(auto.budget.excess) for outcome in trial.outcomes if outcome.took]
+            removed, left = f"{sum(counted)} of {len(counted)}", percent(_worst(trial))
+            cost = f"{in_points(trial.accuracy_lost)} ({ends(trial.interval)})"
+        on_model = f"{percent(ran.excess)}, {in_points(ran.accuracy_lost)}" if ran else NOTHING
+        took = duration((trial.seconds if trial else 0.0) + (ran.seconds if ran else 0.0))
+        name = f"{entry.rung}{' (chosen)' if entry.chosen else ''}"
+        seconds = NOTHING if entry.why_not else took
+        made.append((name, _outcome(entry, trial, auto.budget), removed, left, cost, on_model, seconds))
+    return made
 
 
 def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
@@ -129,20 +142,6 @@ def _taken(entry: CandidateRecord, share: float) -> TrialRecord | None:
     trials = entry.trials
     at_share = (trial for trial in trials if entry.chosen and trial.kept == share)
     return next(at_share, trials[0] if trials else None)
-
-
-def _row(entry: CandidateRecord, auto: AutoRecord, share: float) -> tuple[str, ...]:
-    trial, ran = _taken(entry, share), entry.run
-    removed = left = cost = NOTHING
-    if trial:
-        counted = [outcome.is_removed(auto.budget.excess) for outcome in trial.outcomes if outcome.took]
-        removed, left = f"{sum(counted)} of {len(counted)}", percent(_worst(trial))
-        cost = f"{in_points(trial.accuracy_lost)} ({ends(trial.interval)})"
-    on_model = f"{percent(ran.excess)}, {in_points(ran.accuracy_lost)}" if ran else NOTHING
-    took = duration((trial.seconds if trial else 0.0) + (ran.seconds if ran else 0.0))
-    name = f"{entry.rung}{' (chosen)' if entry.chosen else ''}"
-    seconds = NOTHING if entry.why_not else took
-    return name, _outcome(entry, trial, auto.budget), removed, left, cost, on_model, seconds
 
 
 def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRecord) -> str:

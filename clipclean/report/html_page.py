@@ -70,12 +70,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "percent": wording.percent,
-        "count": wording.count,
-        "with_flags": _with_flags,
-        "kind": _kind,
-    }
+    environment.filters |= {"percent": wording.percent, "count": wording.count, "with_flags": _with_flags}
     environment.globals |= {"verdicts": verdicts, "rule": rule}
     return environment.from_string(_resource("report.html.j2"))
 
@@ -83,10 +78,6 @@ def _template() -> jinja2.Template:
 @functools.cache
 def _resource(name: str) -> str:
     return resources.files("clipclean.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _kind(block: document.Block) -> str:
-    return type(block).__name__
 
 
 def _with_flags(text: str) -> Markup:

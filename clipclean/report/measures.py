@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from clipclean.report.wording import NOTHING, count, decimal, difference, percent, points
+from clipclean.report.wording import NOTHING, count, decimal, percent, signed
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
@@ -269,9 +269,10 @@ def value(row: MeasureRow, figure: Figure | None, /) -> str:
 
 def change(row: MeasureRow, /) -> str:
     """How much larger it is after than before."""
-    if not row.before or not row.after:
+    before, after = (side.value if side else None for side in (row.before, row.after))
+    if before is None or after is None:
         return NOTHING
-    return (points if row.measure.is_share else difference)(row.before.value, row.after.value)
+    return f"{signed(100 * (after - before), 1)} points" if row.measure.is_share else signed(after - before, 2)
 
 
 def limit_of(row: MeasureRow, limits: Mapping[str, float], /, *, known: bool) -> float | None:

@@ -35,19 +35,9 @@ def ends(interval: Sequence[float], /) -> str:
     return f"{low} to {high}"
 
 
-def points(before: float | None, after: float | None, /) -> str:
-    """The change of a share in percentage points, with its sign: ``−97.7 points``."""
-    return NOTHING if before is None or after is None else f"{_signed(100 * (after - before), 1)} points"
-
-
 def in_points(share: float, /) -> str:
     """A share as percentage points: ``2.9 points``, ``−0.3 points``."""
     return f"{100 * share:.1f} points".replace("-", _MINUS)
-
-
-def difference(before: float | None, after: float | None, /) -> str:
-    """The change of a number without unit, with its sign: ``−1.05``."""
-    return NOTHING if before is None or after is None else _signed(after - before, 2)
 
 
 def decimal(number: float | None, /) -> str:
@@ -87,7 +77,8 @@ def duration(seconds: float | None, /) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _signed(number: float, digits: int) -> str:
+def signed(number: float, digits: int, /) -> str:
+    """A change with its sign: ``−1.05``, ``±0.00``."""
     text = f"{abs(number):.{digits}f}"
     return f"±{text}" if float(text) == 0 else f"{_MINUS if number < 0 else '+'}{text}"
 

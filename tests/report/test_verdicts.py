@@ -218,3 +218,20 @@ def test_without_a_named_trigger_the_strongest_that_shows_a_suspect_is_shown_in_
         assert measures.detailed(made | {"suspects": suspects}) == shown
     made["measurements"]["search"] = {}
     assert measures.detailed(made | {"suspects": []}) == [strongest]
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after", "told"),
+    [
+        ("asr", 0.991, 0.012, "−97.9 points"),
+        ("asr", 0.5, 0.503, "+0.3 points"),
+        ("asr", 0.5, 0.50001, "±0.0 points"),
+        ("distance", 1.62, 0.57, "−1.05"),
+        ("asr", None, 0.5, "–"),
+        ("distance", 0.5, None, "–"),
+    ],
+)
+def test_a_change_is_told_with_its_sign_where_both_sides_are_known(key, before, after, told):
+    sides = [measures.Figure(value, None, None) for value in (before, after)]
+    assert measures.change(measures.MeasureRow(measures.MEASURES[key], *sides)) == told
+    assert measures.change(measures.MeasureRow(measures.MEASURES[key], None, sides[1])) == "–"
