@@ -45,9 +45,11 @@ def read_columns(
     found = Listing(kind)
     for number, path in enumerate(paths):
         try:
-            with sample.open_regular(path) as stream, bounded():
-                layout, batches, mapped = (_parquet if kind == "parquet" else _arrow)(path, stream, wanted)
-                with _Copies(copies / f"{number}.images", path, mapped=mapped) as kept:
+            with sample.open_regular(path) as stream:
+                # Mapped before the bound holds: a large file takes addresses, and no memory.
+                mapped = pa.memory_map(str(path)).read_buffer() if kind == "arrow" else None
+                with bounded(), _Copies(copies / f"{number}.images", path, mapped=mapped) as kept:
+                    layout, batches = _parquet(path, stream, wanted) if mapped is None else _arrow(path, mapped, wanted)
                     _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
         except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
             told = printable(str(error).split("\n")[0][:200])
@@ -85,7 +87,7 @@ class _Layout:
     folder: Path
 
 
-_Opened = tuple[_Layout, "Iterator[pa.RecordBatch]", "pa.Buffer | None"]  # what to read, and the mapped file
+_Opened = tuple[_Layout, "Iterator[pa.RecordBatch]"]
 
 
 class _Copies:
@@ -157,18 +159,17 @@ def _parquet(path: Path, stream: BinaryIO, wanted: DataRequest, /) -> _Opened:
     rows = _rows(path, file.metadata)
     layout = _layout(path, file.schema_arrow, wanted)
     needed = [name for name in (*layout.columns, table.LABEL if layout.has_label else None) if name]
-    return layout, file.iter_batches(batch_size=rows, columns=needed, use_threads=False), None
+    return layout, file.iter_batches(batch_size=rows, columns=needed, use_threads=False)
 
 
-def _arrow(path: Path, _: BinaryIO, wanted: DataRequest, /) -> _Opened:
+def _arrow(path: Path, whole: pa.Buffer, wanted: DataRequest, /) -> _Opened:
     """A file or stream of record batches."""
-    whole = pa.memory_map(str(path)).read_buffer()
     if whole[:6].to_pybytes() == b"ARROW1":
         file = pa.ipc.open_file(whole)
         layout = _layout(path, file.schema, wanted)
-        return layout, (file.get_batch(number) for number in range(file.num_record_batches)), whole
+        return layout, (file.get_batch(number) for number in range(file.num_record_batches))
     stream = pa.ipc.open_stream(whole)
-    return _layout(path, stream.schema, wanted), iter(stream), whole
+    return _layout(path, stream.schema, wanted), iter(stream)
 
 
 def _layout(path: Path, schema: "pa.Schema", wanted: DataRequest, /) -> _Layout:

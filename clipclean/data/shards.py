@@ -35,8 +35,8 @@ def read_shards(shards: Sequence[Path], wanted: DataRequest, /) -> Listing:
 
     A sample is a run of members with the same name up to the first dot, which webdataset's own ``base_plus_ext`` finds. Its
     decoders are never used: some of them execute what they read. Of a sample's images the one with the extension ``image_key``
-    counts, or else the first of jpg, png, jpeg, webp. With more than one shard a key starts with the shard's name. Members of other kinds, links, devices and names that climb out of the archive are
-    counted and never read.
+    counts, or else the first of jpg, png, jpeg, webp. With more than one shard a key starts with the shard's name. Members of
+    other kinds, links, devices and names that climb out of the archive are counted and never read.
 
     Raises:
         RefusedInput: a shard is missing, compressed, truncated or no tar; names the shard.

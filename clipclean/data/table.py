@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,7 +140,7 @@ def _json(path: Path, wanted: DataRequest, /) -> Listing:
         )
     columns = columns_of([*told[0]] if told else [], wanted, table=str(path))
     rows = (_Row(f"entry {number}", row) for number, row in enumerate(told, start=1))
-    return Listing("json", [entry for row in rows for entry in _entries(row, columns, path)])
+    return Listing("json", [*_entries(rows, columns, path)])
 
 
 def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _records(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, 
         raise RefusedInput(f"{printable(path)}, line 1: {head.problem}. JSON lines hold one object in each line.")
     columns = columns_of([*head.values], wanted, table=str(path))
     rows = (_record(number, line) for number, line in enumerate(lines, start=2) if line.strip())
-    return Listing("jsonl", [entry for row in itertools.chain([head], rows) for entry in _entries(row, columns, path)])
+    return Listing("jsonl", [*_entries(itertools.chain([head], rows), columns, path)])
 
 
 def _record(number: int, line: str, /) -> _Row:
@@ -184,19 +184,17 @@ def _csv(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, /) -
     separator = max(headers, key=lambda mark: (len(known & set(headers[mark])), len(headers[mark])))
     names = headers[separator]
     columns = columns_of(names, wanted, table=str(path))
-    found = Listing("tsv" if separator == "\t" else "csv")
     reader = csv.reader(lines, delimiter=separator)
     before = csv.field_size_limit(_FIELD)  # one for the process, so it is put back
     try:
         rows = (_row(f"line {reader.line_num + 1}", row, names) for row in reader if row)
-        found.entries = [entry for row in rows for entry in _entries(row, columns, path)]
+        return Listing("tsv" if separator == "\t" else "csv", [*_entries(rows, columns, path)])
     except csv.Error as error:
         raise RefusedInput(
             f"{printable(path)}, line {reader.line_num + 1}: {error}. Look for a quotation mark that is never closed."
         ) from error
     finally:
         csv.field_size_limit(before)
-    return found
 
 
 def _header(line: str, separator: str, /) -> list[str]:
@@ -212,21 +210,21 @@ def _row(place: str, row: list[str], names: list[str], /) -> _Row:
     return _Row(place, dict(zip(names, row, strict=False)))
 
 
-def _entries(row: _Row, columns: Columns, table: Path, /) -> list[SampleEntry]:
-    """The pairs of a row: one, or one for each of a list of captions."""
-    listed, words = row.values.get(columns.image), row.values.get(columns.caption or "")
-    if row.problem:
-        return [SampleEntry(row.place, problem=row.problem)]
-    if not isinstance(listed, str) or not listed.strip():
-        return [SampleEntry(row.place, problem=f"no text under {printable(columns.image)}")]
-    label = sample.as_label(row.values.get(LABEL))
-    key = printable(listed.strip())
-    try:
-        source = located(listed.strip(), table.parent)
-    except Unusable as error:
-        return [SampleEntry(key, label=label, problem=str(error))]
-    several = words if isinstance(words, list) and words else [words]
-    return [SampleEntry(key, source, sample.caption(each) if isinstance(each, str) else "", label) for each in several]
+def _entries(rows: Iterable[_Row], columns: Columns, table: Path, /) -> Iterator[SampleEntry]:
+    """The pairs of rows: one each, or one for each of a list of captions."""
+    for row in rows:
+        listed, words = row.values.get(columns.image), row.values.get(columns.caption or "")
+        if row.problem or not isinstance(listed, str) or not listed.strip():
+            yield SampleEntry(row.place, problem=row.problem or f"no text under {printable(columns.image)}")
+            continue
+        key, label = printable(listed.strip()), sample.as_label(row.values.get(LABEL))
+        try:
+            source = located(listed.strip(), table.parent)
+        except Unusable as error:
+            yield SampleEntry(key, label=label, problem=str(error))
+            continue
+        for each in words if isinstance(words, list) and words else [words]:
+            yield SampleEntry(key, source, sample.caption(each) if isinstance(each, str) else "", label)
 
 
 def is_address(name: str, /) -> bool:

@@ -1,5 +1,6 @@
 """Parquet and Arrow, written by pyarrow in the layouts that ``datasets`` makes of them."""
 
+import os
 import sys
 
 import containers
@@ -131,3 +132,12 @@ def test_what_a_file_claims_takes_no_more_memory_than_an_honest_one_needs():
     with bounded(), pytest.raises(MemoryError):  # as pyarrow asks for a row of a billion empty captions
         pa.allocate_buffer(2 * MEMORY)
     assert pa.allocate_buffer(2 * MEMORY).size == 2 * MEMORY
+
+
+def test_a_file_larger_than_that_bound_is_read(tmp_path, samples, reading):
+    """It is mapped before the bound holds: a file takes addresses, and no memory."""
+    path = containers.in_arrow(tmp_path / "a", samples)
+    os.truncate(
+        path / "train" / "data-00000-of-00001.arrow", MEMORY + 10**9
+    )  # behind the stream, with no room on the disk
+    assert contents(reading(path)) == [*samples.values()]

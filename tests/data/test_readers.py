@@ -209,19 +209,6 @@ def test_captions_are_read_with_the_images_where_cocos_archives_put_them(tmp_pat
         assert found == [("a.jpg", "a cat"), ("b.jpg", "a dog"), ("a.jpg", "the cat again")]
 
 
-def test_of_cocos_splits_train_is_read_and_another_by_its_name(tmp_path, encoded, reading):
-    for number, split in enumerate(("train2017", "val2017")):
-        (tmp_path / split).mkdir()
-        (tmp_path / split / f"{split}.jpg").write_bytes(encoded(number))
-        rows = [{"id": 1, "file_name": f"{split}.jpg"}], [{"image_id": 1, "caption": split}]
-        coco(tmp_path / "annotations" / f"captions_{split}.json", *rows)
-    clean = reading(tmp_path)
-    assert [pair.caption for pair in clean.pairs] == ["train2017"]
-    assert [kind.examples for kind in clean.ignored] == [("captions_val2017.json",)]
-    (pair,) = reading(tmp_path / "annotations" / "captions_val2017.json").pairs
-    assert pair.caption == "val2017"
-
-
 def test_what_does_not_fit_together_is_skipped(tmp_path, encoded, reading):
     (tmp_path / "set").mkdir()
     for number in range(4):
@@ -265,32 +252,56 @@ def test_a_column_of_a_folder_without_a_table_makes_no_sense(folder, reading):
         reading(folder, image_key="image")
 
 
-def split(root, name, samples):
-    told = {key: (content, f"{name}: {caption}") for key, (content, caption) in samples.items()}
-    (root / name).mkdir(parents=True)
-    for file, (content, _) in samples.items():
-        (root / name / file).write_bytes(content)
-    lines = [json.dumps({"file_name": file, "text": caption}) for file, (_, caption) in told.items()]
+def in_split(root, name, samples):
+    told = containers.rows_of(root / name, samples)
+    lines = [json.dumps({"file_name": file, "text": f"{name}: {caption}"}) for file, caption in told]
     (root / name / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
 
-def test_of_an_imagefolder_with_splits_the_first_is_read_and_the_others_are_named(tmp_path, samples, reading):
+def in_hub(root, name, samples):
+    (root / "data").mkdir(exist_ok=True)
+    (root / "README.md").write_text("---\n---\n")
+    whole = containers.table_of({file: (content, f"{name}: {caption}") for file, (content, caption) in samples.items()})
+    for number, part in enumerate((whole[:1], whole[1:])):
+        pq.write_table(part, root / "data" / f"{name}-{number}-of-2.parquet")
+
+
+def in_coco(root, name, samples):
+    (root / name).mkdir()
+    images = [{"id": number, "file_name": file} for number, file in enumerate(samples)]
+    captions = [{"image_id": number, "caption": f"{name}: {each[1]}"} for number, each in enumerate(samples.values())]
+    for file, (content, _) in samples.items():
+        (root / name / file).write_bytes(content)
+    coco(root / "annotations" / f"captions_{name}.json", images, captions)
+
+
+@pytest.mark.parametrize(
+    ("write", "others"),
+    [
+        (in_split, ("validation", "test")),
+        (in_hub, ("test-0-of-2.parquet", "test-1-of-2.parquet", "validation-0-of-2.parquet")),
+        (in_coco, ("captions_test.json", "captions_validation.json")),
+    ],
+)
+def test_of_several_splits_the_first_is_read_and_the_others_are_named(tmp_path, samples, reading, write, others):
     for name in ("test", "validation"):
-        split(tmp_path, name, samples)
+        write(tmp_path, name, samples)
     assert reading(tmp_path).pairs[0].caption.startswith("validation: ")
-    split(tmp_path, "train", samples)
+    write(tmp_path, "train", samples)
     clean = reading(tmp_path)
-    assert [pair.caption for pair in clean.pairs] == [f"train: {caption}" for _, caption in samples.values()]
-    assert [kind.examples for kind in clean.ignored] == [("validation", "test")]
+    assert contents(clean) == [(content, f"train: {caption}") for content, caption in samples.values()]
+    assert [kind.examples for kind in clean.ignored] == [others]
+    if write is in_coco:  # another one by its name
+        assert reading(tmp_path / "annotations" / "captions_test.json").pairs[0].caption.startswith("test: ")
 
 
 def test_several_sets_are_read_one_after_the_other(tmp_path, folder, tar, shard_members, samples, reading):
-    split(tmp_path / "b", "train", samples)
+    in_split(tmp_path / "b", "train", samples)
     shard = tar(tmp_path / "c.tar", shard_members)
     clean = reading(Path(f"{folder}::{tmp_path / 'b'}::{shard}"))
     captions = [caption for _, caption in samples.values()]
     assert [pair.caption for pair in clean.pairs] == captions + [f"train: {words}" for words in captions] + captions
-    assert [pair.key for pair in clean.pairs][::4] == ["folder/0001.jpg", "b/0001.jpg", "c.tar/0001"]
+    assert [pair.key for pair in clean.pairs][::4] == ["folder/0001.jpg", "b/images/0001.jpg", "c.tar/0001"]
     assert (clean.format, clean.record().as_json()["name"]) == ("several", "folder + b + c.tar")
 
 
@@ -318,14 +329,3 @@ def test_a_table_of_labels_needs_no_captions_where_templates_make_them(folder, r
     path.write_text("image,words\nfolder/0001.jpg,dog\n")
     with pytest.raises(UsageError, match="'image', 'words'"):
         reading(path, templates=["a {}"])
-
-
-def test_the_layout_of_the_hub_is_read_and_of_its_splits_train(tmp_path, samples, reading):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "README.md").write_text("---\n---\n")
-    whole = containers.table_of(samples)
-    for name, some in (("train-0-of-2", whole[:1]), ("train-1-of-2", whole[1:]), ("test-0-of-1", whole)):
-        pq.write_table(some, tmp_path / "data" / f"{name}.parquet")
-    clean = reading(tmp_path)
-    assert contents(clean) == [*samples.values()]
-    assert [kind.examples for kind in clean.ignored] == [("test-0-of-1.parquet",)]
