@@ -195,32 +195,24 @@ def compared_with(job: Job) -> dict[str, Any] | None:
 
 def built(job: Job, clean: Sequence[Model]) -> Path:
     """A file of references, as ``clipclean references build`` writes it."""
-    from clipclean import files
-    from clipclean.api import requests
+    from clipclean import requests
     from clipclean.jobs import references
 
     place = job.out / "stored" / f"{job.model.name}-{job.seed}.json"
     if not place.exists():
-        with requests.of_audit(asked(job, {}) | {"model": clean[0].path}) as request:
-            found = references.build(request, [m.path for m in clean], progress=lambda *_: None)
-        files.write_text(place, json.dumps(found))
+        given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
+        models = tuple(m.path for m in clean)
+        references.build(requests.References(models, out=place, **given), progress=requests.silent)
     return place
 
 
 def audit_of(job: Job, beside: Mapping[str, Any]) -> dict:
-    from clipclean.api import requests
+    from clipclean import requests
     from clipclean.jobs import audit
 
-    with requests.of_audit(asked(job, beside)) as request:
-        report = audit.audit(request, progress=lambda *_: None).report
+    given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options | dict(beside)
+    report = audit.audit(requests.Audit(job.model.path, **given), progress=requests.silent).report
     return report.model_dump(mode="json", by_alias=True)
-
-
-def asked(job: Job, beside: Mapping[str, Any]) -> dict[str, Any]:
-    """All options, as the command line completes them."""
-    nothing: dict[str, Any] = {"reference": (), "references": (), "policy": None}
-    nothing |= {"save_triggers": None, "search": True, "device": "cpu"}
-    return nothing | job.model.options | {"model": job.model.path, "effort": job.effort, "seed": job.seed} | beside
 
 
 # What a report shows, in units of what clean models show.

@@ -23,11 +23,11 @@ from pydantic.fields import FieldInfo
 
 from clipclean import cli
 from clipclean.attack import triggers
-from clipclean.cli.options import SETS_HELP
 from clipclean.cli.recipes import WORDS
 from clipclean.config import effort, evidence, policy, recipe
 from clipclean.config.thresholds import Audit, Thresholds
 from clipclean.findings import RULES
+from clipclean.requests import SETS_HELP
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {  # page: the parts that stand in it

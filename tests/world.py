@@ -13,7 +13,7 @@ from unittest import mock
 import filelock
 import tiny
 
-from clipclean import cli, report
+from clipclean import cli, report, requests
 from clipclean.config.effort import EFFORTS
 from clipclean.export import formats, hf_directory, onnx_files, open_clip_directory, parity
 from clipclean.jobs import export as export_job
@@ -96,9 +96,8 @@ def exported(job: tiny.Job, /) -> None:
     def accepted(*_: object, **__: object) -> parity.Parity:
         return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=8, reader="nobody")
 
-    paths = {"model": job.model, "data": job.data, "out": job.out, "arch": str(job.arch)}
-    more = {"own": True, "image_key": None, "caption_key": None, "force": False}
-    request = export_job.ExportRequest(wanted=formats.ExportOptions(tuple(formats.FORMATS)), **paths, **more)
+    paths = {"data": job.data, "out": job.out, "arch": str(job.arch)}
+    request = requests.Export(job.model, format=tuple(formats.FORMATS), **paths)
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch.object(onnx_files, "write", graphs))
         for module in (onnx_files, open_clip_directory):

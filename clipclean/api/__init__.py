@@ -5,24 +5,21 @@ of a command are.
 """
 
 import contextlib
+import dataclasses
 import functools
 import inspect as inspection
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ForwardRef, ParamSpec, TypeVar
 
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
-from clipclean.api.parameters import PARAMETERS, Values, completed
+from clipclean import requests
 from clipclean.errors import UsageError
+from clipclean.requests import Place, Told
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from clipclean.config.policy import Policy
-    from clipclean.config.recipe import Recipe
     from clipclean.detect import ReferencesFile
     from clipclean.jobs.compare import Comparison
     from clipclean.jobs.verify import Result
@@ -39,14 +36,6 @@ SUFFIXES = {
     ".xml": "junit",
     ".md": "markdown",
 }
-
-Place = str | PathLike[str]
-Names = Place | Sequence[str]  # a file with one a line, or the names themselves
-Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
-Progress = Callable[[str, int, int], None]  # what is done, steps done, steps in all
-Made = TypeVar("Made")
-Asked = ParamSpec("Asked")
-
 GONE = {
     "overrides": "set",
     "triggers": "trigger",
@@ -55,195 +44,62 @@ GONE = {
     "no_audit": "panel",
     "no_search": "search",
 }
-
-
 RAISES = """\nRaises:
     ClipcleanError: of the kind that tells what went wrong; then nothing new is written.
 """
 
-
-# The arguments of the functions; what several of them take has one place.
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OfModel:
-    arch: str | None = None
-    weights: str | None = None
-    download: bool = False
+Asked = ParamSpec("Asked")
+Request = TypeVar("Request")
+Made = TypeVar("Made")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _OfClasses:
-    classes: Names | None = None
-    templates: Names | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OfPairs:
-    image_key: str | None = None
-    caption_key: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OfReport:
-    policy: "Place | Policy | None" = None
-    ignore: str | Sequence[str] = ()
-    label: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OfRun:
-    seed: int = 0
-    device: str = "auto"
-    progress: Progress | None = None
-
-
-@dataclass(frozen=True)
-class _Audit(_OfRun, _OfReport, _OfModel, _OfClasses):
-    model: "Model"
-    _: KW_ONLY
-    data: Place | None = None
-    reference: "Model | list[Model] | tuple[Model, ...] | None" = None
-    references: "Place | None" = None
-    power: bool = False
-    effort: Literal["quick", "standard", "thorough"] = "standard"
-    search: bool = True
-    trigger: str | Sequence[str] = ()
-    target: str | None = None
-    save_triggers: Place | None = None
-    max_minutes: float | None = None
-
-
-@dataclass(frozen=True)
-class _Sanitize(_OfRun, _OfReport, _OfModel, _OfClasses, _OfPairs):
-    model: "Model"
-    data: Place
-    _: KW_ONLY
-    out: Place = "clipclean-out"
-    recipe: "Place | Recipe | None" = None
-    set: Sequence[str] | Mapping[str, object] = ()
-    max_accuracy_loss: float | None = None
-    max_minutes: float | None = None
-    eval_data: Place | None = None
-    trigger: str | Sequence[str] = ()
-    target: str | None = None
-    screen: float | Literal["report", "auto", "off"] = "report"
-    panel: bool = True
-    reference: "Model | list[Model] | tuple[Model, ...] | None" = None
-    precision: Literal["auto", "fp32", "bf16"] | None = None
-    format: str | Sequence[str] = ("open_clip",)
-    force: bool = False
-    keep_failed: bool = False
-    log_dir: Place | None = None
-    log_to: str | Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class _Screen(_OfModel, _OfPairs):
-    data: Place
-    model: "Model"
-    _: KW_ONLY
-    drop: float | Literal["auto"] | None = None
-    false_drop_rate: float | None = None
-    trusted: Place | None = None
-    trigger: str | Sequence[str] = ()
-    save_kept: Place | None = None
-    top: int = 100
-    force: bool = False
-    device: str = "auto"
-    progress: Progress | None = None
-
-
-@dataclass(frozen=True)
-class _Export(_OfModel, _OfPairs):
-    model: "Model"
-    _: KW_ONLY
-    format: str | Sequence[str]
-    out: Place = "clipclean-out"
-    data: Place | None = None
-    normalize: bool = False
-    fp16: bool = False
-    onnx_preset: str = "transformers.js"
-    label: Mapping[str, str] | None = None
-    force: bool = False
-    progress: Progress | None = None
-
-
-@dataclass(frozen=True)
-class _Plant(_OfRun, _OfModel, _OfClasses, _OfPairs):
-    model: "Model"
-    data: Place
-    _: KW_ONLY
-    trigger: str
-    target: str
-    out: Place
-    eval_data: Place | None = None
-    rate: float | None = None
-    steps: int | None = None
-    lr: float | None = None
-    batch_size: int | None = None
-    force: bool = False
-
-
-@dataclass(frozen=True)
-class _References(_OfRun, _OfModel, _OfClasses):
-    models: "Model | Sequence[Model]"
-    _: KW_ONLY
-    out: Place
-    data: Place | None = None
-    effort: Literal["quick", "standard", "thorough"] = "standard"
-
-
-@dataclass(frozen=True)
-class _Inspect(_OfModel):
-    model: "Model"
-
-
-@dataclass(frozen=True)
-class _Verify:
-    folder: Place
-    _: KW_ONLY
-    public_key: Place | None = None
-
-
-def _parameters(kind: Callable[..., object], /) -> list[inspection.Parameter]:
-    """The fields of a dataclass as parameters: its own before those that others have as well."""
-    own = kind.__annotations__
-    return [
-        inspection.Parameter(
-            each.name,
-            inspection.Parameter.KEYWORD_ONLY if each.kw_only else inspection.Parameter.POSITIONAL_ONLY,
-            default=inspection.Parameter.empty if each.default is MISSING else each.default,
-            annotation=each.type,
+def _parameters(kind: Any, /) -> list[inspection.Parameter]:  # Any: a dataclass
+    """The fields of a request as parameters."""
+    found = []
+    for each in sorted(dataclasses.fields(kind), key=lambda each: bool(each.kw_only)):
+        annotated: Any = each.type  # what mypy knows as a type alone
+        taken, default = annotated.__origin__, each.default
+        if default is dataclasses.MISSING:
+            default = inspection.Parameter.empty if each.default_factory is dataclasses.MISSING else None
+        found.append(
+            inspection.Parameter(
+                each.name,
+                inspection.Parameter.KEYWORD_ONLY if each.kw_only else inspection.Parameter.POSITIONAL_ONLY,
+                default=str(default) if isinstance(default, Path) else default,
+                annotation=taken.__forward_arg__ if isinstance(taken, ForwardRef) else taken,
+            )
         )
-        for each in sorted(fields(kind), key=lambda each: (bool(each.kw_only), each.name not in own))  # type: ignore[arg-type]
-    ]
+    return found
 
 
-def _command(
-    kind: Callable[Asked, object], /, *, out: str = ""
-) -> Callable[[Callable[[Values], Made]], Callable[Asked, Made]]:
-    """A function whose arguments are the fields of a dataclass, checked as the command line checks its options, and told in its help.
+def _function_of(
+    kind: Callable[Asked, Request], /
+) -> Callable[[Callable[[Request, Told], Made]], Callable[Asked, Made]]:
+    """A function whose arguments are the fields of a request, checked as the command line checks its options, and told in its help.
 
-    It gets them completed. ``out`` says whether what it writes is a "folder" or a "file".
+    It gets the request, and what to call with its progress.
     """
-    signature = inspection.Signature(_parameters(kind))
+    signature, known = inspection.Signature(_parameters(kind)), requests.options(kind)
 
-    def decorated(function: Callable[[Values], Made]) -> Callable[Asked, Made]:
-        shown = "\n".join(f"    {name}: {PARAMETERS[name].words}" for name in signature.parameters)
+    def decorated(function: Callable[[Request, Told], Made]) -> Callable[Asked, Made]:
+        shown = "\n".join(f"    {name}: {each.told}" for name, each in known.items())
         head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
 
         @functools.wraps(function)
         def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
             for name, value in keywords.items():
-                known = signature.parameters.get(name)
-                if known is None and name in GONE:
+                if name not in known and name in GONE:
                     raise UsageError(f"{name} is gone: it is called {GONE[name]} now, as the option of the command is.")
-                if known and value is None and known.default not in (None, known.empty):
-                    raise UsageError(f"{name}: None is no value. Leave it out for the default, {known.default!r}.")
+                default = signature.parameters[name].default if name in known else None
+                if value is None and default not in (None, (), inspection.Parameter.empty):
+                    raise UsageError(f"{name}: None is no value. Leave it out for the default, {default!r}.")
             given = signature.bind(*places, **keywords)
             given.apply_defaults()
-            return function(_completed(given.arguments, out=out))
+            taken: dict[str, Any] = {  # Any: values of options
+                name: requests.completed(name, known[name], value) for name, value in given.arguments.items()
+            }
+            progress = taken.get("progress") or requests.silent
+            return function(_checked(kind(**taken), progress), progress)  # type: ignore[call-arg] # by the names of its fields
 
         told = f"\nRaises:{errors}" if raises else RAISES
         checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
@@ -254,19 +110,28 @@ def _command(
     return decorated
 
 
-@_command(_Audit)
-def audit(given: Values) -> "Report":
+def _checked(asked: Request, progress: Told) -> Request:
+    """A request whose paths go together, and whose models are there; raises UsageError for what its command refuses."""
+    from clipclean.api import roles
+
+    roles.check(asked)
+    if not getattr(asked, "download", False):
+        return asked
+    from clipclean.jobs import fetch
+
+    return fetch.fetched(asked, progress=progress)
+
+
+@_function_of(requests.Audit)
+def audit(given: requests.Audit, progress: Told) -> "Report":
     """Look for an unknown backdoor in a model, and name the class that it leads to."""
-    from clipclean.api import requests
+    from clipclean.jobs import audit as job
 
-    with requests.of_audit(given) as request:
-        from clipclean.jobs import audit as job
-
-        return job.audit(request, progress=given["progress"]).report
+    return job.audit(given, progress=progress).report
 
 
-@_command(_Sanitize, out="folder")
-def sanitize(given: Values) -> "Report":
+@_function_of(requests.Sanitize)
+def sanitize(given: requests.Sanitize, progress: Told) -> "Report":
     """Clean a model by finetuning on clean pairs, and write weights and report into a folder; returns the report.
 
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
@@ -274,67 +139,59 @@ def sanitize(given: Values) -> "Report":
     """
     from clipclean import auto
     from clipclean import progress as heard
-    from clipclean.api import requests
     from clipclean.jobs import log_files
 
     with contextlib.ExitStack() as stack:
-        for listener in stack.enter_context(log_files.listener(given["log_dir"], given["log_to"])):
+        for listener in stack.enter_context(log_files.listener(given.log_dir, given.log_to)):
             stack.enter_context(heard.heard(listener))
-        outcome = auto.clean(requests.of_sanitize(given), progress=given["progress"])
+        outcome = auto.clean(given, progress=progress)
     assert outcome is not None  # noqa: S101 # one process has the result
     return outcome.report
 
 
-@_command(_Screen)
-def screen(given: Values) -> "Screening":
+@_function_of(requests.Screen)
+def screen(given: requests.Screen, progress: Told) -> "Screening":
     """Rank the pairs of a supposedly clean set by suspicion; returns the ranking.
 
     ``as_json()`` is what the command prints by ``--json``.
     """
-    from clipclean.api import requests
     from clipclean.jobs import screen as job
 
-    return job.screen(requests.of_screen(given), progress=given["progress"]).report
+    return job.screen(given, progress=progress).report
 
 
-@_command(_Export, out="folder")
-def export(given: Values) -> "Exported":
+@_function_of(requests.Export)
+def export(given: requests.Export, progress: Told) -> "Exported":
     """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
 
     Nothing is audited: a backdoor is exported like everything else.
     """
-    from clipclean.api import requests
+    from clipclean.jobs import export as job
 
-    with requests.of_export(given) as request:
-        from clipclean.jobs import export as job
-
-        return job.convert(request, progress=given["progress"])
+    return job.convert(given, progress=progress)
 
 
-@_command(_Plant, out="file")
-def plant(given: Values) -> "PlantedModel":
+@_function_of(requests.Plant)
+def plant(given: requests.Plant, progress: Told) -> "PlantedModel":
     """Plant a backdoor in a copy of a model by finetuning on partly triggered pairs; returns its effect.
 
     The file that is written is backdoored: label it so, and never deploy it.
     """
-    from clipclean.api import requests
     from clipclean.jobs import plant as job
 
-    return job.plant(requests.of_plant(given), progress=given["progress"])
+    return job.plant(given, progress=progress)
 
 
-@_command(_References, out="file")
-def references(given: Values) -> "ReferencesFile":
+@_function_of(requests.References)
+def references(given: requests.References, progress: Told) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
-    from clipclean.api import requests
     from clipclean.jobs import references as job
 
-    with requests.of_references(given) as request:
-        return job.build(request, given["models"], out=given["out"], progress=given["progress"])
+    return job.build(given, progress=progress)
 
 
-@_command(_Inspect)
-def inspect(given: Values) -> "Inspection":
+@_function_of(requests.Inspect)
+def inspect(given: requests.Inspect, progress: Told) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
 
     Raises:
@@ -342,11 +199,11 @@ def inspect(given: Values) -> "Inspection":
     """
     from clipclean.jobs import inspect as job
 
-    return job.inspect(given["model"], arch=given["arch"], weights=given["weights"])
+    return job.inspect(given.model, arch=given.arch, weights=given.weights)
 
 
-@_command(_Verify)
-def verify(given: Values) -> "Result":
+@_function_of(requests.Verify)
+def verify(given: requests.Verify, progress: Told) -> "Result":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:
@@ -354,7 +211,7 @@ def verify(given: Values) -> "Result":
     """
     from clipclean.jobs import verify as job
 
-    return job.verify(given["folder"], public_key=given["public_key"])
+    return job.verify(given.folder, public_key=given.public_key)
 
 
 def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Comparison":
@@ -392,13 +249,3 @@ def format_of(path: str, /) -> str:
     """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
     fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
     return SUFFIXES[max(fitting, key=len)] if fitting else ""
-
-
-def _completed(arguments: Mapping[str, object], /, *, out: str = "") -> Mapping[str, Any]:  # Any: values of options
-    """The arguments of a function as its command has them; raises UsageError for what the command refuses."""
-    from clipclean.api import requests, roles
-
-    given: dict[str, Any] = {name: completed(name, value) for name, value in arguments.items()}
-    roles.check(given, out=out)
-    given["progress"] = given.get("progress") or (lambda stage, done, total: None)
-    return given | (requests.fetched(given, given["progress"]) if given.get("download") else {})

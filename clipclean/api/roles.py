@@ -5,14 +5,14 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from clipclean import files, untrusted
-from clipclean.api.parameters import PARAMETERS, Values, called
+from clipclean import files, requests, untrusted
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
+from clipclean.requests import Opt, called
 
 PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
 HEAD = 4096  # bytes; a report has no zero byte in them
@@ -26,31 +26,28 @@ class Role(NamedTuple):
     path: Path
 
 
-def check(given: Values, /, *, out: str = "") -> None:
-    """Refuse, before anything is read, what does not go together.
-
-    Args:
-        given: the parameters of a command, by name.
-        out: whether its ``out`` is a "folder" or a "file".
+def check(*asked: object) -> None:
+    """Refuse, before anything is read, what does not go together in a request, and in what the terminal asks beside it.
 
     Raises:
-        UsageError: two paths of a command are one file, a folder that is written overlaps with something that is read, or a
-            parameter means nothing without a search.
+        UsageError: two paths of a command are one file, a folder that is written overlaps with something that is read, or an
+            option means nothing without a search.
         ResourceError: an output cannot be written.
     """
-    is_idle = given.get("no_search") or not given.get("search", True)
-    if is_idle and (idle := [called(name) for name, known in PARAMETERS.items() if known.searches and given.get(name)]):
+    given = [(name, known, getattr(each, name)) for each in asked for name, known in requests.options(each).items()]
+    is_idle = any(name == "search" and not value for name, _, value in given)
+    if is_idle and (idle := [called(name) for name, known, value in given if known.searches and value]):
         raise UsageError(
             f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "
             "Leave one of them out."
         )
-    writes = {name: out if name == "out" else known.writes for name, known in PARAMETERS.items()}
-    folders = [role for name, kind in writes.items() if kind == "folder" for role in _roles(given, name)]
-    reports = [Role(f"--report {o.format}={o.path}", o.path) for o in given.get("outputs", ()) if o.path is not None]
+    outputs = [each for name, _, value in given if name == "outputs" for each in value if each.path is not None]
+    reports = [Role(f"--report {each.format}={each.path}", each.path) for each in outputs]
     for report in reports:
         check_report(report)
-    written = [*(role for name, kind in writes.items() if kind == "file" for role in _roles(given, name)), *reports]
-    inputs = [role for name, known in PARAMETERS.items() if known.reads for role in _roles(given, name)]
+    inputs = _roles(given, lambda known: known.reads != "")
+    folders = _roles(given, lambda known: known.writes == "folder")
+    written = [*_roles(given, lambda known: known.writes == "file"), *reports]
     for role, read in itertools.product(written, inputs):
         if _same(role.path, read.path) or _holds(read.path, role.path) or _is_shard(role.path, read.path):
             raise UsageError(f"{role.name} would write over {read.name} ({read.path}), or into it. {NAME_ANOTHER}")
@@ -88,14 +85,18 @@ def check_report(role: Role, /) -> None:
         raise files.cannot_write(path, error) from error
 
 
-def _roles(given: Values, name: str) -> Iterator[Role]:
-    value = given.get(name)
-    for each in value if isinstance(value, tuple | list) else (value,):
-        if model_paths.is_name(each):
-            yield from (Role(f"the cache of {called(name)}", cache) for cache in model_paths.caches())
-        elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
-            parts = [each] if untrusted.asked(Path(each).exists) else str(each).split("::")  # several sets in one value
-            yield from (Role(called(name), Path(part)) for part in parts)
+def _roles(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> list[Role]:
+    """The paths in the options of some kind."""
+    several = ((name, value if isinstance(value, tuple) else (value,)) for name, known, value in given if is_of(known))
+    return [role for name, values in several for each in values for role in _places(name, each)]
+
+
+def _places(name: str, each: object) -> Iterator[Role]:
+    if isinstance(each, Path | str) and model_paths.is_name(each):
+        yield from (Role(f"the cache of {called(name)}", cache) for cache in model_paths.caches())
+    elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
+        parts = [each] if untrusted.asked(Path(each).exists) else str(each).split("::")  # several sets in one value
+        yield from (Role(called(name), Path(part)) for part in parts)
 
 
 def _split(path: Path) -> tuple[Path, Path]:

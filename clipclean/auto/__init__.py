@@ -2,22 +2,20 @@
 
 import time
 
-from clipclean import deadline, train
+from clipclean import deadline, requests, train
 from clipclean.auto.job import auto, check, ladder
 from clipclean.config.methods import METHODS
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.jobs import outputs, plan, prepare
 from clipclean.jobs.outputs import SanitizeOutcome
-from clipclean.jobs.prepare import SanitizeRequest
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Progress
+from clipclean.requests import Sanitize
 from clipclean.train.resume import RunState
 
 
-def clean(
-    request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
-) -> SanitizeOutcome | None:
+def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = train.ALONE) -> SanitizeOutcome | None:
     """Clean one checkpoint by its recipe, or by the one that ``auto`` chooses, and write the result into ``request.out``.
 
     Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
@@ -27,7 +25,7 @@ def clean(
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
     """
     started = time.monotonic()
-    check(request)
+    check(requests.recipe_of(request), panel=request.panel)
     # Before slow work: an output that may not be replaced is refused at once.
     standing = outputs.look(request) if group.is_first else placing.OutputState()
 
@@ -40,13 +38,13 @@ def clean(
             ready = prepare.prepare(request, progress=timed if group.size == 1 else progress)
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
-    request, chooses = ready.request, METHODS[ready.request.recipe.method].chooses
-    check(request)
+    chooses = METHODS[ready.recipe.method].chooses
+    check(ready.recipe, panel=request.panel)
     plan.tell_cleaning(ready, ladder(ready))
-    prepare.check_shared(request.recipe, group)
-    state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
+    prepare.check_shared(ready.recipe, group)
+    state = RunState.of(request.out, prepare.fingerprint(ready), group=group)
     group.check_same(state.fingerprint)
-    to = outputs.destination(request, standing, state)
+    to = outputs.destination(ready, standing, state)
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
     prepare.tell_shared(group)
@@ -58,7 +56,7 @@ def clean(
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
 
 
-def _too_late(request: SanitizeRequest, what: str) -> Inconclusive:
+def _too_late(request: Sanitize, what: str) -> Inconclusive:
     return Inconclusive(
         f"The {request.max_minutes:g} minutes of --max-minutes ended before {what}, so nothing was written. Give more minutes: the same "
         "command goes on from what is done."

@@ -19,8 +19,8 @@ from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import environment
 from clipclean.jobs import prepare
-from clipclean.jobs.prepare import SanitizeRequest
 from clipclean.progress import Progress
+from clipclean.requests import Sanitize
 from clipclean.train.resume import RunState
 
 BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
@@ -30,7 +30,7 @@ BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measu
 class BenchRequest:
     """The user's request; ``cleaning`` is that of each recipe, with its ``out`` and ``recipe``."""
 
-    cleaning: SanitizeRequest
+    cleaning: Sanitize
     attacks: int
     seeds: tuple[int, ...]
     planting: recipes.Planting
@@ -61,7 +61,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
     recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
     recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = job.workbench(asked, ready, state, progress)
+    ground = job.workbench(ready, state, progress)
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))

@@ -18,7 +18,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs, other_models, outputs, plan, prepare, suspicions
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
-from clipclean.jobs.prepare import Prepared, SanitizeRequest
+from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import Progress
 from clipclean.report import PageImages, example_images
@@ -31,15 +31,13 @@ AFTERWARDS = 2.0  # measurements of a model that the report may take; on many cl
 AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for candidates
 
 
-def check(request: SanitizeRequest, /) -> None:
-    """Raise UsageError for a request by which ``auto`` could not work; a request of another recipe is none of its own."""
-    if not METHODS[request.recipe.method].chooses:
+def check(recipe: Recipe, /, *, panel: bool) -> None:
+    """Raise UsageError for a run by which ``auto`` could not work; one of another recipe is none of its own."""
+    if not METHODS[recipe.method].chooses:
         return
-    if not request.audit:
+    if not panel:
         raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
-    candidates.candidates(
-        request.recipe, parameters=0, pairs=0, classes=0
-    )  # a misspelt one is refused before slow work
+    candidates.candidates(recipe, parameters=0, pairs=0, classes=0)  # a misspelt one is refused before slow work
 
 
 def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progress) -> SanitizeOutcome | None:
@@ -50,24 +48,24 @@ def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progr
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     request, group = ready.request, to.state.group
-    bench = workbench(request, ready, to.state, progress)
+    bench = workbench(ready, to.state, progress)
     offered = listed(ready)
     for each in (recipe for candidate in offered for recipe in candidate.recipes):
         prepare.check_shared(each, bench.run.group)
     bench.run.group.check(bench.planting.batch_size, name="auto.batch_size")
     with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
-        bench = replace(bench, references=references_of(bench, request, ready))
+        bench = replace(bench, references=references_of(bench, ready))
     ready = replace(ready, trusted=())  # their tensors are needed no longer
-    tried = tried_all(bench, offered, Limit.of(request, ready, started))
+    tried = tried_all(bench, offered, Limit.of(ready, started))
     if not group.is_first:
         return None
-    result, images = concluded(bench, request, ready, tried)
-    return outputs.publish(request, ready, result, bench.evidence, to=to, images=images, progress=progress)
+    result, images = concluded(bench, ready, tried)
+    return outputs.publish(ready, result, bench.evidence, to=to, images=images, progress=progress)
 
 
-def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progress: Progress, /) -> Workbench:
+def workbench(ready: Prepared, state: RunState, progress: Progress, /) -> Workbench:
     """The workbench: the model, and the images to measure on; clean models to compare with follow."""
-    clip, recipe = ready.loaded.clip, request.recipe
+    clip, recipe = ready.loaded.clip, ready.recipe
     return Workbench(
         clip=clip,
         original=model.taken(clip),
@@ -78,13 +76,13 @@ def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progre
         settings=recipe.auto,
         control=control_of(recipe, clip),
         state=state,
-        run=Run(request.seed, request.precision, progress, group=state.group),
+        run=Run(ready.request.seed, ready.precision, progress, group=state.group),
     )
 
 
-def references_of(bench: Workbench, request: SanitizeRequest, ready: Prepared, /) -> detect.References | None:
+def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | None:
     """The clean models to compare with: those that the user named, searched like the model itself; None without any."""
-    settings = SearchSettings(bench.settings.effort, request.seed)
+    settings = SearchSettings(bench.settings.effort, ready.request.seed)
     asked = replace(bench.evidence, suspicions=())  # a named trigger is one of the model alone
 
     def measured() -> list[detect.References]:
@@ -106,7 +104,7 @@ def references_of(bench: Workbench, request: SanitizeRequest, ready: Prepared, /
 
 def listed(ready: Prepared, /) -> tuple[candidates.Candidate, ...]:
     """The candidates for this model, its pairs and classes, in the order of trying; none where the recipe chooses among none."""
-    recipe, parameters = ready.request.recipe, model.parameter_count(ready.loaded.clip.net)
+    recipe, parameters = ready.recipe, model.parameter_count(ready.loaded.clip.net)
     if not METHODS[recipe.method].chooses:
         return ()
     pairs, classes = len(ready.samples.pairs), len(ready.vocabulary.classes)
@@ -134,13 +132,14 @@ class Limit:
     end: float  # after which nothing more is tried
 
     @classmethod
-    def of(cls, request: SanitizeRequest, ready: Prepared, started: float, /) -> "Limit":
+    def of(cls, ready: Prepared, started: float, /) -> "Limit":
         """Of a request, with time for the report at the rate of this machine, but no more than half of all."""
-        if request.max_minutes is None:
+        minutes = ready.request.max_minutes
+        if minutes is None:
             return cls(None, started, math.inf)
-        seconds = 60 * request.max_minutes
-        after = plan.estimated(ready.loaded.clip, AFTERWARDS * plan.measuring(plan.size_of(ready))).seconds
-        return cls(request.max_minutes, started, started + max(seconds / 2, min(WITHIN * seconds, seconds - after)))
+        seconds = 60 * minutes
+        after = AFTERWARDS * plan.seconds_of_measuring(ready)
+        return cls(minutes, started, started + max(seconds / 2, min(WITHIN * seconds, seconds - after)))
 
     def within(self, share: float, /) -> contextlib.AbstractContextManager[None]:
         """Let work end after this share of the time that is left."""
@@ -193,9 +192,7 @@ def planted(bench: Workbench, before: suspicions.Suspected, /) -> trials.Planted
     return bench.plant(avoid=[*suspicions.targets(before.suspicions), *unusual])
 
 
-def concluded(
-    bench: Workbench, request: SanitizeRequest, ready: Prepared, tried: Tried, /
-) -> tuple[Report, PageImages]:
+def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
     chosen, attempt = select.best(tried.considered)
     original = attempts.unchanged(bench, attempt, tried.before)
@@ -207,12 +204,12 @@ def concluded(
     before = tried.before.sight.measured
     if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
         before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)
-    shown = suspicions.exhibited(bench.clip, asked, attempt.suspicions, before, seed=request.seed)
+    shown = suspicions.exhibited(bench.clip, asked, attempt.suspicions, before, seed=ready.request.seed)
     bench.put(attempt.cleaned.weights, original=bench.original, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
-    shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=request.seed)
+    shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=ready.request.seed)
     if stays:
-        audit = policy.verdict(outputs.accepted(request, ready, original.findings, original.findings).findings)
+        audit = policy.verdict(outputs.accepted(ready, original.findings, original.findings).findings)
         shown_by_canaries = [conclude.as_it_was(tried.considered, best, bench.budget, audit=audit)]
     else:
         shown_by_canaries = conclude.canary_findings(
@@ -223,7 +220,7 @@ def concluded(
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
         )
-    shipped = replace(bench, limits=policy.resolved(policy.DEFAULT, request.recipe.audit))
+    shipped = replace(bench, limits=policy.resolved(policy.DEFAULT, ready.recipe.audit))
     more = [
         *shown_by_canaries,
         *outputs.side_findings(ready),
@@ -235,12 +232,12 @@ def concluded(
     ]
     nothing = conclude.nothing_passed(tried.considered, attempt, bench.budget)
     applied = conclude.judged(
-        lambda found: outputs.accepted(request, ready, found, by_shipped), [*attempt.findings, *more], nothing
+        lambda found: outputs.accepted(ready, found, by_shipped), [*attempt.findings, *more], nothing
     )
     section_before = conclude.section(bench, replace(tried.before.sight, measured=before), shown.maps)
     section_after = conclude.section(bench, replace(attempt.sight, measured=after), shown_after.maps)
     section_after = outputs.beside_original(section_after, before, after, classes=bench.evidence.classes)
     known = outputs.evidence_of(ready.standing, before, after)
-    result = outputs.compose(request, ready, section_before, section_after, applied, attempt.cleaned.training, known)
+    result = outputs.compose(ready, section_before, section_after, applied, attempt.cleaned.training, known)
     result = result.model_copy(update={"auto": conclude.account(tried, attempt), "cleaning": attempt.way.record()})
     return result, example_images.grids(shown, shown_after)

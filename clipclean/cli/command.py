@@ -1,48 +1,47 @@
-"""A click command that shows its options in groups."""
+"""A click command whose options are the fields of a request, shown in groups."""
 
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from clipclean.api.parameters import PARAMETERS
-from clipclean.cli import config_file, gone, process
+from clipclean import requests
+from clipclean.cli import complete, config_file, gone, process
+from clipclean.cli.options import Shell
+from clipclean.requests import GROUPS, Opt
 
-# The values of a command's options, by the names of its parameters: click knows no types of them.
-Given = dict[str, Any]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
+Asked = TypeVar("Asked")  # a request
 
-GROUPS = {  # of parameters, in the order of the help; those that stand in none are of the output
-    "Data": ("data", "eval_data", "image_key", "caption_key", "classes", "templates", "workers"),
-    "Model": ("model", "reference", "references", "arch", "weights", "download"),
-    "Cleaning": ("recipe", "set", "epochs", "lr", "batch_size", "screen", "precision", "rate", "steps", "attacks",
-                 "seeds"),
-    "Search": ("effort", "power", "trigger", "target", "trusted", "drop", "false_drop_rate", "no_panel", "no_search"),
-    "Verdict": ("policy", "ignore", "max_accuracy_loss", "fail_on", "baseline", "exit_zero", "keep_failed",
-                "public_key"),
-    "Output": (),
-    "Running": ("config", "device", "seed", "max_minutes", "dry_run", "quiet", "verbose"),
-}  # fmt: skip
 FEW = 12  # options that --help shows without choosing
-FIRST = frozenset(  # parameters that --help shows of a command with more; --help-all shows all
-    {"data", "model", "classes", "reference", "recipe", "effort", "power", "trigger", "target", "fail_on", "drop", "save_kept",
-     "out", "outputs", "dry_run"}
-)  # fmt: skip
 OTHERS = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
 
 
 class Option(click.Option):
-    """An option with the group that it stands in. Those that a variable may set are the same for all commands."""
+    """An option of a request. Those that a variable may set are the same for all commands."""
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:  # Any: click's own settings
-        super().__init__(*arguments, **settings)
-        self.group = next((group for group, names in GROUPS.items() if self.name in names), "Output")
-        if self.name in config_file.FREE:
-            self.envvar, self.show_envvar = variable(self.name), True
+    def __init__(self, name: str, known: Opt, default: object = None, **settings: Any) -> None:  # Any: click's own
+        self.known = known
+        if metavar := known.metavar:
+            kind: Any = known.kind
+            if known.is_path and not kind:
+                kind = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
+            settings |= {"metavar": metavar, "type": kind, "multiple": known.is_several}
+        else:
+            settings["is_flag"] = True  # never False: click would take a value with a dash for another option
+        if default is not None and not isinstance(default, bool) and default != ():
+            settings["default"] = default
+        if gather := known.gather:
+            settings["callback"] = lambda _context, _option, several: gather(several)
+        names = [*known.flags, f"no_{name}" if known.is_negated else name]
+        settings |= {"shell_complete": _completer(known), "show_default": known.shown or None, **ACTS.get(name, {})}
+        super().__init__(names, help=known.text, **settings)
+        if known.is_free:
+            self.envvar, self.show_envvar = variable(name), True
 
 
 def variable(name: str, /) -> str:
@@ -88,13 +87,16 @@ class Command(click.Command):
             shown = [  # without a group those of the help
                 each
                 for each in options
-                if not is_short or each.required or each.name in FIRST or not hasattr(each, "group")
+                if not (is_short and isinstance(each, Option)) or each.required or each.known.is_first
             ]
             with formatter.section("Options"):
                 formatter.write_dl([_brief(each, ctx) for each in shown])
             return
         for group in GROUPS:
-            records = [each.get_help_record(ctx) for each in options if getattr(each, "group", "Running") == group]
+            of_group = (
+                each for each in options if (each.known.group if isinstance(each, Option) else "Running") == group
+            )
+            records = [each.get_help_record(ctx) for each in of_group]
             if records:
                 with formatter.section(group):
                     formatter.write_dl([record for record in records if record])
@@ -112,7 +114,7 @@ class Command(click.Command):
 def _brief(option: click.Option, context: click.Context) -> tuple[str, str]:
     """An option and the first sentence of its help."""
     names, _ = option.get_help_record(context) or ("", "")
-    return names, re.split(r"(?<=[^.])\. ", option.help or "", maxsplit=1)[0].rstrip(".") + "."
+    return names, requests.first_sentence(option.help or "")
 
 
 def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
@@ -148,19 +150,92 @@ def command(name: str | None = None, /, *, epilog: str) -> Callable[[Callable[..
     return click.command(name, cls=Command, epilog=epilog)
 
 
-def option(spec: str, text: str, /, *, dest: str = "", **settings: Any) -> Callable[[Decorated], Decorated]:
-    """An option of a command: its flags and what they take, as in ``-o --out DIR``, and its help.
+def command_of(
+    kind: Callable[..., Asked], /, *names: str, epilog: str, shell: type[Shell] = Shell, group: Any = click
+) -> Callable[[Callable[[Asked, Shell], int | None]], click.Command]:
+    """Make a function of a request, and of these options of the terminal, a command; ``group`` has a decorator as click has."""
 
-    It takes the values that ``PARAMETERS`` says; ``Any``, as click's own settings are.
-    """
-    flags = [word for word in spec.split() if word.startswith("-")]
-    known = PARAMETERS.get(dest or max(flags, key=len)[2:].replace("-", "_"))
-    kind = settings.get("type") or (known.kind if known else None)
-    if metavar := spec.removeprefix(" ".join(flags)).strip() or "|".join(getattr(kind, "choices", ())):
-        settings["metavar"] = metavar
-        if known and known.is_path and not kind:
-            kind = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
-        settings["type"] = kind
-    else:
-        settings["is_flag"] = True  # and never False, which would let click take a value with a dash for another option
-    return click.option(*flags, *filter(None, [dest]), cls=Option, help=text, **settings)
+    def decorated(run: Callable[[Asked, Shell], int | None]) -> click.Command:
+        known = requests.options(kind)
+
+        def called(**given: Any) -> int | None:  # Any: values of options
+            beside = shell(**{name: given[name] for name in names if name in given})
+            is_fetching = given.get("download", False)
+            if is_fetching:
+                beside = _fetched(beside, quiet=beside.quiet)
+            values = {name: given[name] for name in known if name in given}
+            values |= {name: not given[f"no_{name}"] for name, each in known.items() if each.is_negated}
+            if beside.models:
+                values["model"] = beside.models[0]
+            asked = kind(**values)
+            return run(_fetched(asked, quiet=beside.quiet) if is_fetching else asked, beside)
+
+        called.__name__, called.__doc__ = run.__name__, run.__doc__
+        made: click.Command = group.command(cls=Command, epilog=epilog, params=parameters(kind, shell, names))(called)
+        return made
+
+    return decorated
+
+
+def terminal(*names: str) -> Callable[[Decorated], Decorated]:
+    """Options of the terminal, for a command that has no request."""
+
+    def decorated(run: Decorated) -> Decorated:
+        there: list[click.Parameter] = getattr(run, "__click_params__", [])
+        run.__click_params__ = [*_parameters(Shell, names)[::-1], *there]  # type: ignore[attr-defined] # click's, the last one first
+        return run
+
+    return decorated
+
+
+def parameters(kind: object, shell: type[Shell], names: Sequence[str], /) -> list[click.Parameter]:
+    """The arguments and options of a request, and those of the terminal at their places among them."""
+    made = _parameters(kind, requests.options(kind))
+    for name, each in zip(names, _parameters(shell, names), strict=True):
+        there = [other.name for other in made]
+        places = [there.index(other) for other in requests.options(shell)[name].before if other in there]
+        made.insert(places[0] if places else len(made), each)
+    return made
+
+
+def _parameters(kind: object, names: Iterable[str]) -> list[click.Parameter]:
+    known, defaults = requests.options(kind), {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    return [_parameter(name, known[name], defaults[name]) for name in names if known[name].spec]
+
+
+def _parameter(name: str, known: Opt, default: Field[object]) -> click.Parameter:
+    if not known.flags:
+        kind = click.Path(readable=False, path_type=Path) if known.is_path else None
+        settings: dict[str, Any] = {"nargs": -1 if known.spec.endswith("...") else 1, "type": kind, "required": True}
+        return click.Argument([name], metavar=known.metavar, shell_complete=_completer(known), **settings)
+    is_required = default.default is MISSING and default.default_factory is MISSING
+    return Option(name, known, None if default.default is MISSING else default.default, required=is_required)
+
+
+def _completer(known: Opt) -> complete.Completer | None:
+    return getattr(complete, known.completes) if known.completes else None
+
+
+def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:
+    """Note --verbose for ``cli.main``, and refuse it beside --quiet."""
+    if is_given:
+        context.meta[f"clipclean.{option.name}"] = True
+    if context.meta.get("clipclean.quiet") and context.meta.get("clipclean.verbose"):
+        raise click.UsageError("--quiet and --verbose exclude each other. Give one of them.")
+    return is_given
+
+
+ACTS: dict[str, dict[str, Any]] = {  # options that act at once: click's own settings
+    "config": {"expose_value": False, "is_eager": True, "callback": config_file.apply},
+    "quiet": {"callback": _loudness},
+    "verbose": {"callback": _loudness},
+}
+
+
+def _fetched(asked: Asked, /, *, quiet: bool) -> Asked:
+    """What is asked, once the models that it names are in the cache."""
+    from clipclean.cli import progress
+    from clipclean.jobs import fetch
+
+    with progress.shown(quiet=quiet) as shown:
+        return fetch.fetched(asked, progress=shown)

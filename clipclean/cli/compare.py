@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from clipclean import api
-from clipclean.cli import options, printing
-from clipclean.cli.command import command
+from clipclean.cli import printing
+from clipclean.cli.command import command, terminal
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ Examples:
 @command(epilog=EPILOG)
 @click.argument("earlier", metavar="EARLIER.JSON", type=click.Path(readable=False, path_type=Path))
 @click.argument("later", metavar="LATER.JSON", type=click.Path(readable=False, path_type=Path))
-@options.fail_on
-@options.as_json
+@terminal("fail_on", "as_json")
 def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
     """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON.
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import click
 
-from clipclean import untrusted
+from clipclean import requests, untrusted
 from clipclean.cli import gone, process
+from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
 
 NAME, PROJECT, OFF = "clipclean.yaml", "pyproject.toml", "off"
 LIMIT = 1_000_000  # bytes
-FREE = ("device", "workers", "quiet", "verbose")  # parameters that move no verdict, name no path and open no network
+FREE = tuple(n for kind in (requests.Sanitize, Shell) for n, known in requests.options(kind).items() if known.is_free)
 FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
 
 Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters

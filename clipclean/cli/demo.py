@@ -1,13 +1,17 @@
 """``clipclean demo``: runs the main job on bundled files."""
 
-import tempfile
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import click
 
-from clipclean.cli import options, sanitize
-from clipclean.cli.command import Given, command, option
+from clipclean import demo as bundled
+from clipclean import requests
+from clipclean.cli import sanitize
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
+from clipclean.requests import Opt
 
 EPILOG = """\b
 Examples:
@@ -17,44 +21,43 @@ Examples:
 """
 
 
-@command(epilog=EPILOG)
-@option(
+OUT = Opt(
     "--out -o DIR",
     "Folder for weights and report. It must be empty, unless --force is given.",
-    default=Path("clipclean-demo"),
+    writes="folder",
+    is_first=True,
 )
-@option("--unpack DIR", "Only write the bundled model, pairs and images into DIR.")
-@options.overrides
-@options.policy
-@options.seed
-@options.outputs
-@options.as_json
-@options.force
-@options.keep_failed
-@options.exit_zero
-@options.quiet
-@options.verbose
-def demo(**given: Any) -> int:
+UNPACK = Opt(
+    "--unpack DIR",
+    "Only write the bundled model, pairs and images into DIR.",
+    writes="folder",
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A run on the bundled files."""
+
+    _: KW_ONLY
+    out: Annotated[Path, OUT] = Path("clipclean-demo")
+    unpack: Annotated[Path | None, UNPACK] = None
+    set: Annotated[requests.Changes, requests.OVERRIDES] = ()
+    policy: Annotated[Path | None, requests.POLICY_FILE] = None
+    seed: Annotated[int, requests.SEED] = 0
+    force: Annotated[bool, requests.FORCE] = False
+    keep_failed: Annotated[bool, requests.KEEP_FAILED] = False
+
+
+@command_of(Demo, "outputs", "as_json", "exit_zero", "quiet", "verbose", epilog=EPILOG)
+def demo(asked: Demo, shell: Shell) -> int:
     """Clean a bundled tiny CLIP that carries a backdoor, on a CPU.
 
     The model was trained on emoji images. With a small patch in the corner, it classifies any image as one class.
     """
-    from clipclean import demo as bundled
-
-    folder = given.pop("unpack")
-    if folder is not None:
-        bundled.unpack(folder)
-        click.echo(f"{folder}: {', '.join((*bundled.PLAIN, *bundled.PACKED))}")
+    if asked.unpack is not None:
+        bundled.unpack(asked.unpack)
+        click.echo(f"{asked.unpack}: {', '.join((*bundled.PLAIN, *bundled.PACKED))}")
         return 0
-    with tempfile.TemporaryDirectory(prefix="clipclean-demo-") as scratch:
-        bundled.unpack(Path(scratch))
-        return sanitize.run(neutral() | bundled.arguments(Path(scratch)) | given)
-
-
-def neutral() -> Given:
-    """The defaults of sanitize's options, ignoring the environment."""
-    return {
-        str(each.name): False if each.is_flag else () if each.multiple else None
-        for each in sanitize.sanitize.params
-        if isinstance(each, click.Option)
-    }
+    given = {name: value for name, value in vars(asked).items() if name != "unpack"}
+    with bundled.unpacked() as folder:
+        return sanitize.run(requests.Sanitize(**bundled.arguments(folder), **given), shell)

@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 
 from clipclean import __version__
-from clipclean.cli import options, printing
-from clipclean.cli.command import command
+from clipclean.cli import printing
+from clipclean.cli.command import command, terminal
 from clipclean.errors import ClipcleanError
 
 EPILOG = "\b\nExamples:\n  clipclean doctor\n  clipclean doctor --json > machine.json"
@@ -34,7 +34,7 @@ GIB = 2**30
 
 
 @command(epilog=EPILOG)
-@options.as_json
+@terminal("as_json")
 def doctor(as_json: bool) -> None:
     """Show the versions, devices, disk and bundled files of this machine and installation.
 

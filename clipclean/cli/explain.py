@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from clipclean.cli import complete, options, printing
-from clipclean.cli.command import command
+from clipclean.cli import complete, printing
+from clipclean.cli.command import command, terminal
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule, page
 
@@ -22,7 +22,7 @@ _WIDTH = 100  # columns
 
 @command(epilog=EPILOG)
 @click.argument("code", metavar="[RULE|PAGE]", required=False, shell_complete=complete.rules)
-@options.as_json
+@terminal("as_json")
 def explain(code: str | None, as_json: bool) -> None:
     """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
 

@@ -1,15 +1,13 @@
 """``clipclean export``: writes the same weights in the layout of another library."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from clipclean import untrusted
-from clipclean.api import requests, roles
-from clipclean.cli import options, printing, progress
-from clipclean.cli.command import command, option
-from clipclean.export.formats import DEFAULT
+from clipclean import requests, untrusted
+from clipclean.api import roles
+from clipclean.cli import printing, progress
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
 
 if TYPE_CHECKING:
     from clipclean.schema.results import Exported
@@ -22,45 +20,19 @@ Examples:
 """
 
 
-@command(epilog=EPILOG)
-@click.argument("model", type=click.Path(readable=False, path_type=Path))
-@option("--format -f", options.LAYOUTS_HELP, multiple=True, required=True)
-@options.out
-@option(
-    "--data -d CLEAN",
-    "Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
-    "the activation, it is measured on them.",
-    **options.SETS,
-    show_default="the demo's",
-)
-@options.keyed
-@options.loaded
-@option("--normalize", "ONNX: the graphs scale embeddings to length 1.")
-@option(
-    "--fp16",
-    "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
-)
-@option(
-    "--onnx-preset",
-    "ONNX: name files, inputs and outputs as this consumer expects.",
-    default=DEFAULT,
-)
-@options.force
-@options.as_json
-@options.spoken
-@options.label
-def export(**given: Any) -> None:
+@command_of(requests.Export, "as_json", "quiet", "config", "verbose", epilog=EPILOG)
+def export(asked: requests.Export, shell: Shell) -> None:
     """Write the weights of the checkpoint MODEL in other layouts, and check that they give the same embeddings.
 
     In another process, the library of each layout loads it and embeds real images and captions. If an embedding differs beyond
     its limit, the command fails and writes nothing. It does not audit: a backdoor is exported like everything else.
     """
-    roles.check(given, out="folder")
+    roles.check(asked)
     from clipclean.jobs import export as export_job
 
-    with progress.shown(quiet=given["quiet"]) as shown, requests.of_export(given) as request:
-        result = export_job.convert(request, progress=shown)
-    printing.show(given["as_json"], result.as_json(), table(result, given["out"]))
+    with progress.shown(quiet=shell.quiet) as shown:
+        result = export_job.convert(asked, progress=shown)
+    printing.show(shell.as_json, result.as_json(), table(result, asked.out))
 
 
 def table(result: "Exported", out: Path, /) -> str:

@@ -1,13 +1,13 @@
 """``clipclean inspect``: describes checkpoint files."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from clipclean import api
-from clipclean.cli import options, printing
-from clipclean.cli.command import command
+from clipclean import api, requests
+from clipclean.cli import printing
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -22,13 +22,8 @@ Examples:
 """
 
 
-@command(epilog=EPILOG)
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
-@options.loaded
-@options.as_json
-@options.config
-@options.verbose
-def inspect(**given: Any) -> None:
+@command_of(requests.Inspect, "models", "as_json", "config", "verbose", epilog=EPILOG)
+def inspect(asked: requests.Inspect, shell: Shell) -> None:
     """Describe the checkpoint MODEL: format, architecture, numbers, digests.
 
     Nothing in it is executed, and no model is built from it. A file that is unsafe, damaged or no CLIP is refused with the
@@ -37,19 +32,19 @@ def inspect(**given: Any) -> None:
     """
     entries: list[dict[str, object]] = []
     refusals: list[tuple[type[ClipcleanError], str]] = []  # an exception would keep what was read of the file in memory
-    is_one = len(given["models"]) == 1
-    for path in given["models"]:
+    is_one = len(shell.models) == 1
+    for path in shell.models:
         try:
-            found = api.inspect(path, arch=given["arch"], weights=given["weights"])
+            found = api.inspect(path, arch=asked.arch, weights=asked.weights)
         except (RefusedInput, UsageError) as error:
             entries.append({"name": path.name} if is_one else {"path": str(path)})
             entries[-1] |= printing.refused(error)
             refusals.append((type(error), str(error)))
         else:
             entries.append(found.as_json() if is_one else {"path": str(path), **found.as_json()})
-            if not given["as_json"]:
+            if not shell.as_json:
                 click.echo(table(found, found.name) if is_one else f"{table(found, str(path))}\n")
-    if given["as_json"]:
+    if shell.as_json:
         printing.echo_json(entries[0] if is_one else entries)
     if refusals:
         worst = max((kind for kind, _ in refusals), key=lambda kind: kind.exit_code)

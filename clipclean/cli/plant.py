@@ -1,13 +1,12 @@
 """``clipclean plant``: plants a known backdoor, for rehearsals and tests."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from clipclean.api import requests, roles
-from clipclean.cli import complete, options, printing, progress
-from clipclean.cli.command import command, option
+from clipclean import requests
+from clipclean.api import roles
+from clipclean.cli import printing, progress
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
 
 if TYPE_CHECKING:
     from clipclean.schema.report import RateRecord
@@ -21,44 +20,20 @@ Examples:
 """
 
 
-@command(epilog=EPILOG)
-@click.argument("model", type=click.Path(readable=False, path_type=Path))
-@option(
-    "--trigger SPEC",
-    "The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
-    required=True,
-    shell_complete=complete.triggers,
-)
-@option("--target CLASS", "The class that triggered images lead to.", required=True)
-@options.pairs("Clean image-caption pairs to finetune on.")
-@options.keyed
-@option(
-    "--out -o FILE",
-    "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
-    required=True,
-)
-@options.eval_data
-@option("--rate SHARE", "Share of triggered pairs in a batch.", type=float, show_default="0.2")
-@options.planting
-@options.loaded
-@options.named
-@options.computed
-@options.force
-@options.as_json
-@options.spoken
-def plant(**given: Any) -> None:
+@command_of(requests.Plant, "workers", "as_json", "quiet", "config", "verbose", epilog=EPILOG)
+def plant(asked: requests.Plant, shell: Shell) -> None:
     """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report its success.
 
     Use it to test defences on your own models. The output is backdoored: label it so, and never deploy it.
     """
-    roles.check(given, out="file")
+    roles.check(asked)
     from clipclean import data
     from clipclean.jobs import plant as planting
 
-    data.use_workers(given["workers"])
-    with progress.shown(quiet=given["quiet"]) as shown:
-        result = planting.plant(requests.of_plant(given), progress=shown)
-    printing.show(given["as_json"], result.as_json(), table(result))
+    data.use_workers(shell.workers)
+    with progress.shown(quiet=shell.quiet) as shown:
+        result = planting.plant(asked, progress=shown)
+    printing.show(shell.as_json, result.as_json(), table(result))
 
 
 def share(rate: "RateRecord | None", /) -> str:

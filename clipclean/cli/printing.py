@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clipclean import __version__, files
+from clipclean import __version__, files, requests
 from clipclean.cli import process
-from clipclean.cli.command import Given
+from clipclean.cli.options import Output, Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
+from clipclean.requests import Model
 from clipclean.untrusted import plural, printable, without_commands
 
 if TYPE_CHECKING:
-    from clipclean.cli.options import Output
     from clipclean.jobs.plan import Plan
     from clipclean.report import PageImages, Report, RunPaths
 
@@ -28,18 +28,15 @@ if TYPE_CHECKING:
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
-def outputs_of(given: Given, /) -> tuple["Output", ...]:
+def outputs_of(asked: Shell, /) -> tuple[Output, ...]:
     """The requested outputs; ``--json`` is one on stdout."""
-    from clipclean.cli.options import Output
-
-    outputs: tuple[Output, ...] = given["outputs"]
-    return (*outputs, Output("json", None)) if given.get("as_json") else outputs
+    return (*asked.outputs, Output("json", None)) if asked.as_json else asked.outputs
 
 
 def show_report(
-    given: Given,
+    asked: Shell,
     result: "Report",
-    outputs: Sequence["Output"],
+    outputs: Sequence[Output],
     /,
     *,
     images: "PageImages | None" = None,
@@ -57,14 +54,14 @@ def show_report(
     emit(outputs, lambda form: report.html(result, shown, where) if form == "html" else report.FORMATS[form](result))
     is_text = all(output.path is not None for output in outputs)
     page = page or next((output.path for output in outputs if output.format == "html"), None)
-    if is_text and given["quiet"]:
+    if is_text and asked.quiet:
         echo(report.line(result, page=printable(page or "")), form="line")
     elif is_text:
         details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
         is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         colour, told = sys.stdout.isatty() and not is_plain, [details, *closing]
         echo(report.text(result, width=terminal_width(), colour=colour, place=where, closing=told) + "\n", form="text")
-    code = exit_code(given, result)
+    code = exit_code(asked, result)
     show_policy(result, on_stdout=is_text)
     return code
 
@@ -82,36 +79,36 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
 
 
-def check_baseline(given: Given, /) -> None:
+def check_baseline(asked: Shell, /) -> None:
     """Read the earlier report before slow work; raises what reading it raises."""
-    if given["baseline"] is not None:
+    if asked.baseline is not None:
         from clipclean import report
 
-        report.read(given["baseline"])
+        report.read(asked.baseline)
 
 
-def exit_code(given: Given, result: "Report", /) -> int:
+def exit_code(asked: Shell, result: "Report", /) -> int:
     """The exit code of a verdict, as --exit-zero, --fail-on and --baseline have it."""
     code = EXIT_CODES[result.verdict]
-    is_let_through = code == EXIT_CODES["inconclusive"] and given["fail_on"] == "error"
-    if given["exit_zero"] or code == 0 or is_let_through:
+    is_let_through = code == EXIT_CODES["inconclusive"] and asked.fail_on == "error"
+    if asked.exit_zero or code == 0 or is_let_through:
         return 0
-    if given["baseline"] is None:
+    if asked.baseline is None:
         return code
     from clipclean import report
     from clipclean.jobs import compare
 
-    found = compare.compare(report.read(given["baseline"]), result)
-    worse = found.blocking(given["fail_on"])
+    found = compare.compare(report.read(asked.baseline), result)
+    worse = found.blocking(asked.fail_on)
     counts = ", ".join(
         f"{sum(each.change == kind for each in found.differences)} {kind}"
         for kind in ("new", "worse", "not measured", "same")
     )
-    say(given, f"compared with {given['baseline']}: {counts} finding(s){'' if worse else ', so exit code 0'}")
+    say(asked, f"compared with {asked.baseline}: {counts} finding(s){'' if worse else ', so exit code 0'}")
     return code if worse else 0
 
 
-def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
+def emit(outputs: Sequence[Output], made: Callable[[str], str], /) -> None:
     """Write what is made of each format, whole or not at all, or print it."""
     for output in outputs:
         if output.path is None:
@@ -138,32 +135,33 @@ def echo_json(value: object, /) -> None:
     echo(json.dumps(value, indent=2) + "\n", form="json")
 
 
-def first_line(model: Path, /, what: str) -> None:
+def first_line(model: Model, /, what: str) -> None:
     """Say at once what begins: importing torch takes seconds, and reading a large model more."""
-    name = str(model) if model_paths.is_name(model) else model.name
-    words = f"{printable(name)}{_size(model)}, {what}; {plural(process.computing(), 'thread')}"
+    path = Path(str(model))
+    name = str(model) if model_paths.is_name(str(model)) else path.name
+    words = f"{printable(name)}{_size(path)}, {what}; {plural(process.computing(), 'thread')}"
     process.say(f"clipclean {__version__}: {words}")
 
 
-def check_there(given: Given, /) -> None:
+def check_there(asked: requests.Audit | requests.Sanitize, /) -> None:
     """Refuse paths that lead nowhere before torch comes, which takes seconds, and before a large model is read.
 
     Raises:
         RefusedInput: there is no model, or there are no data, under such a path.
     """
-    model_paths.check_there(given["model"])
-    for key in ("data", "eval_data"):
-        path = given.get(key)
-        if isinstance(path, Path) and not re.search(r"[*?\[{:]", str(path)) and not os.path.lexists(path):
+    if isinstance(asked.model, Path):
+        model_paths.check_there(asked.model)
+    for path in (asked.data, asked.eval_data if isinstance(asked, requests.Sanitize) else None):
+        if path is not None and not re.search(r"[*?\[{:]", str(path)) and not os.path.lexists(path):
             reason = os.strerror(errno.ENOENT)
             raise RefusedInput(
                 f"{printable(path)} cannot be read: {reason}. Give a folder of images, a table, or tar shards."
             )
 
 
-def say(given: Given, words: str, /) -> None:
+def say(asked: Shell, words: str, /) -> None:
     """A message on stderr, unless --quiet asks for none."""
-    if not given["quiet"]:
+    if not asked.quiet:
         process.say(f"clipclean: {words}")
 
 
@@ -195,9 +193,9 @@ def refused(error: ClipcleanError, /) -> dict[str, str]:
     return {"error": str(error), "kind": kinds.get(type(error), "unreadable")}
 
 
-def show_plan(given: Given, plan: "Plan", /) -> int:
+def show_plan(asked: Shell, plan: "Plan", /) -> int:
     """Print a plan as text, or as JSON on request; returns the exit code."""
-    show(given["as_json"], as_json(plan), text(plan))
+    show(asked.as_json, as_json(plan), text(plan))
     return 0
 
 

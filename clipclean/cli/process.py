@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -18,6 +18,7 @@ from clipclean import untrusted
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipclean.cli.options import Shell
     from clipclean.train import Launch
 
 _ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("arguments", default=())  # of the command that runs
@@ -157,7 +158,7 @@ def computing() -> int:
 # Several processes under torchrun: which one this is, where it computes, and whether it may speak.
 
 
-def begun(given: dict[str, Any], /) -> tuple[str, bool]:
+def begun(device: str, asked: "Shell", /) -> tuple[str, bool]:
     """Load PyTorch, after all that can fail fast; the device, as PyTorch spells it, and whether no progress is shown.
 
     Raises:
@@ -165,21 +166,20 @@ def begun(given: dict[str, Any], /) -> tuple[str, bool]:
     """
     from clipclean.cli import progress
 
-    with progress.shown(quiet=is_silent(given)) as shown:
+    with progress.shown(quiet=is_silent(asked)) as shown:
         shown("loading PyTorch", 0, 1)
         from clipclean import data
         from clipclean.jobs import inputs
 
         shown("loading PyTorch", 1, 1)
     launch = launched()
-    data.use_workers(given["workers"])
-    device = inputs.device_of(own_device(given["device"], launch))
-    return device, given["quiet"] or (launch is not None and launch.rank > 0)
+    data.use_workers(asked.workers)
+    return inputs.device_of(own_device(device, launch)), asked.quiet or (launch is not None and launch.rank > 0)
 
 
-def is_silent(given: dict[str, Any], /) -> bool:
+def is_silent(asked: "Shell", /) -> bool:
     """Whether nothing is printed: by --quiet, or because another process of the run prints; needs no torch."""
-    return given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))
+    return asked.quiet or bool(os.environ.get("RANK", "0").lstrip("0"))
 
 
 def launched() -> "Launch | None":

@@ -1,18 +1,21 @@
 """``clipclean recipes``: lists, shows, validates and measures recipes, and prints their schema."""
 
 import json
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from clipclean import files
-from clipclean.api import requests, roles
-from clipclean.cli import complete, options, progress
-from clipclean.cli.command import CommandGroup, Given, option
+from clipclean import files, requests
+from clipclean.api import roles
+from clipclean.cli import progress
+from clipclean.cli.command import CommandGroup, command_of, terminal
+from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
+from clipclean.requests import Opt
 
 if TYPE_CHECKING:
     from clipclean.auto.bench import BenchRequest
@@ -31,7 +34,7 @@ def recipes() -> None:
 
 
 @recipes.command("list", epilog="\b\nExample:\n  clipclean recipes list")
-@options.as_json
+@terminal("as_json")
 def list_recipes(as_json: bool) -> None:
     """Show the recipes that ship with clipclean, and where each was measured to work and where not."""
     known = [recipe.load(name) for name in recipe.names()]
@@ -77,15 +80,23 @@ def _measured(each: recipe.Recipe) -> list[tuple[str, str]]:
     return lines
 
 
-@recipes.command(
-    epilog="\b\nExamples:\n  clipclean recipes show cleanclip > my.yaml\n  clipclean recipes show my.yaml --resolved"
+@dataclass(frozen=True)
+class Show:
+    """A look at a recipe."""
+
+    name: Annotated[str, Opt("NAME|FILE", completes="recipes")]
+    resolved: Annotated[bool, Opt("--resolved", "Print every value, with defaults, as JSON.")] = False
+
+
+@command_of(
+    Show,
+    group=recipes,
+    epilog="\b\nExamples:\n  clipclean recipes show cleanclip > my.yaml\n  clipclean recipes show my.yaml --resolved",
 )
-@click.argument("name", metavar="NAME|FILE", shell_complete=complete.recipes)
-@option("--resolved", "Print every value, with defaults, as JSON.")
-def show(name: str, resolved: bool) -> None:
+def show(asked: Show, _shell: Shell) -> None:
     """Print a recipe as it is in its file, or with every value."""
-    loaded = recipe.load(name)
-    click.echo(loaded.model_dump_json(indent=2) if resolved else recipe.text(name).rstrip("\n"))
+    loaded = recipe.load(asked.name)
+    click.echo(loaded.model_dump_json(indent=2) if asked.resolved else recipe.text(asked.name).rstrip("\n"))
 
 
 @recipes.command(
@@ -112,73 +123,90 @@ def schema() -> None:
     click.echo(json.dumps(recipe.schema(), indent=2))
 
 
-@recipes.command(
-    epilog="\b\nExamples:\n  clipclean recipes bench unlearn --seeds 1,2,3\n"
-    "  clipclean recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt\n"
-    "  clipclean recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt"
-)
-@click.argument("names", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete.recipes)
-@option(
+MODEL = requests.models(
     "--model MODEL",
     "A model to plant backdoors in, with the data of --data and --eval-data.",
-    show_default="the bundled one",
+    shown="the bundled one",
 )
-@option("--data -d CLEAN", "Clean pairs for planting and cleaning.", **options.SETS)
-@options.eval_data
-@options.arch
-@options.named
-@option(
-    "--attacks N",
+ATTACKS = Opt(
+    "Cleaning: --attacks N",
     "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
-    type=click.IntRange(1, 6),
-    default=3,
+    takes=click.IntRange(1, 6),
 )
-@option(
-    "--seeds N,N,...",
-    "Seeds; each gets a victim and a run. A block of evidence pools them.",
-    default="0,1,2",
-    callback=lambda _, __, text: _seeds(text),
-)
-@options.planting
-@option(
+OUT = Opt(
     "--out -o DIR",
     "Folder for copies of the recipes with their evidence.",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    show_default="the current folder",
+    takes=click.Path(path_type=Path, file_okay=False),
+    writes="file",
+    shown="the current folder",
+    is_first=True,
 )
-@option(
-    "--write",
-    "Write the evidence into the recipe files themselves. Their earlier evidence is lost.",
-)
-@option(
+ADD = Opt(
     "--add",
     "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
 )
-@options.device
-@options.force
-@options.quiet
-@options.verbose
-def bench(names: tuple[str, ...], **given: Any) -> None:
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A measurement of recipes."""
+
+    names: Annotated[tuple[str, ...], Opt("RECIPE...", reads="text", completes="recipes")]
+    _: KW_ONLY
+    model: Annotated[Path | None, MODEL] = None
+    data: Annotated[
+        Path | None, requests.sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True)
+    ] = None
+    eval_data: Annotated[requests.Place | None, requests.EVAL_DATA] = None
+    arch: Annotated[str | None, requests.ARCH] = None
+    classes: Annotated[requests.Names | None, requests.CLASSES] = None
+    templates: Annotated[requests.Names | None, requests.TEMPLATES] = None
+    attacks: Annotated[int, ATTACKS] = 3
+    seeds: Annotated[
+        str, Opt("Cleaning: --seeds N,N,...", "Seeds; each gets a victim and a run. A block of evidence pools them.")
+    ] = "0,1,2"
+    steps: Annotated[int | None, requests.STEPS] = None
+    lr: Annotated[float | None, requests.PLANTING_RATE] = None
+    batch_size: Annotated[int | None, requests.PLANTING_BATCH] = None
+    out: Annotated[Path, OUT] = Path()
+    write: Annotated[
+        bool,
+        Opt("--write", "Write the evidence into the recipe files themselves. Their earlier evidence is lost."),
+    ] = False
+    add: Annotated[bool, ADD] = False
+    device: Annotated[str, requests.DEVICE] = "auto"
+    force: Annotated[bool, requests.FORCE] = False
+
+
+@command_of(
+    Bench,
+    *("quiet", "verbose"),
+    group=recipes,
+    epilog="\b\nExamples:\n  clipclean recipes bench unlearn --seeds 1,2,3\n"
+    "  clipclean recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt\n"
+    "  clipclean recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt",
+)
+def bench(asked: Bench, shell: Shell) -> None:
     """Measure each RECIPE on planted backdoors, and write the evidence into a copy of it.
 
     The benchmark plants backdoors in the bundled tiny model, or in MODEL, one at a time. It cleans each victim by the unchanged
     recipe and measures it before and after. The same command gives the same evidence on the same machine.
     """
-    loaded = {name: recipe.load(name) for name in names}
-    places = {name: _place(name, each, given) for name, each in loaded.items()}
-    for place in () if given["write"] else places.values():
-        roles.check({**given, "recipe": names, "out": place}, out="file")
+    seeds = seeds_in(asked.seeds)
+    loaded = {name: recipe.load(name) for name in asked.names}
+    places = {name: _place(name, each, asked) for name, each in loaded.items()}
+    for place in () if asked.write else places.values():
+        roles.check(replace(asked, out=place))
         files.check_writable(files.nearest(place.parent), place)
     from clipclean import demo
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
 
-    with demo.unpacked() as bundled, progress.shown(quiet=given["quiet"]) as shown:
-        request = _request(given, demo.arguments(bundled))
+    with demo.unpacked() as bundled, progress.shown(quiet=shell.quiet) as shown:
+        request = _request(asked, seeds, demo.arguments(bundled))
         for name, each in loaded.items():
             blocks = benches.bench(each, request, places[name], progress=shown)
             earlier = recipe.load(recipe.file(name)).evidence or ()
-            written = benches.added(earlier, blocks, keep=given["add"])
+            written = benches.added(earlier, blocks, keep=asked.add)
             benches.write(places[name], benches.with_evidence(recipe.text(name), written))
             for block in blocks:
                 before, after = block.before, block.after
@@ -191,30 +219,30 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
             click.echo(f"written: {places[name]}")
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    """Different whole numbers with commas between them."""
+def seeds_in(text: str, /) -> tuple[int, ...]:
+    """Different whole numbers with commas between them; raises UsageError."""
     try:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} are not numbers. Write them as in 0,1,2.") from error
+        raise UsageError(f"--seeds {text!r} are not numbers. Write them as in 0,1,2.") from error
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise click.BadParameter(f"{text!r}: seeds are different from each other, and none is negative.")
+        raise UsageError(f"--seeds {text!r}: seeds are different from each other, and none is negative.")
     return seeds
 
 
-def _place(name: str, loaded: recipe.Recipe, given: Given) -> Path:
+def _place(name: str, loaded: recipe.Recipe, asked: Bench) -> Path:
     """Where the recipe with its evidence goes; refused before slow work."""
-    if given["write"]:
+    if asked.write:
         return recipe.file(name)
-    place: Path = given["out"] / f"{loaded.name}.yaml"
-    if place.exists() and not given["force"]:
+    place: Path = asked.out / f"{loaded.name}.yaml"
+    if place.exists() and not asked.force:
         raise UsageError(f"{place} exists. Name another folder by --out, or pass --force to overwrite it.")
     return place
 
 
-def _request(given: Given, bundled: Given) -> "BenchRequest":
+def _request(asked: Bench, seeds: tuple[int, ...], bundled: dict[str, Any]) -> "BenchRequest":  # Any: values of options
     """What to measure on: the user's files, or else the bundled ones."""
-    own = {key: given[key] for key in ("model", "data", "eval_data", "arch", "classes", "templates")}
+    own = {key: getattr(asked, key) for key in ("model", "data", "eval_data", "arch", "classes", "templates")}
     if not any(own.values()):
         own = {key: bundled[key] for key in own}
     elif None in (own["model"], own["data"], own["eval_data"]):
@@ -222,18 +250,9 @@ def _request(given: Given, bundled: Given) -> "BenchRequest":
             "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
         )
     from clipclean.auto.bench import BenchRequest
-    from clipclean.jobs.prepare import SanitizeRequest
 
-    chosen = {key: given[key] for key in ("steps", "lr", "batch_size") if given[key] is not None}
-    cleaning = requests.filled(
-        SanitizeRequest,
-        own | {"device": given["device"], "out": Path(), "recipe": recipe.load("auto"), "overridden": False},
-        triggers=(),
-        target=None,
-        seed=0,
-        precision="auto",
-        force=True,
-        keep_failed=False,
-        audit=True,
+    chosen = {key: value for key in ("steps", "lr", "batch_size") if (value := getattr(asked, key)) is not None}
+    cleaning = requests.Sanitize(
+        **own, device=asked.device, out=Path(), recipe="auto", precision="auto", screen="off", force=True
     )
-    return BenchRequest(cleaning, given["attacks"], given["seeds"], recipe.planting(**chosen))
+    return BenchRequest(cleaning, asked.attacks, seeds, recipe.planting(**chosen))

@@ -1,13 +1,12 @@
 """``clipclean references``: measures clean models once, to compare others with."""
 
-from pathlib import Path
-from typing import Any
-
 import click
 
-from clipclean.api import requests, roles
-from clipclean.cli import options, progress
-from clipclean.cli.command import CommandGroup, option
+from clipclean import requests
+from clipclean.api import roles
+from clipclean.cli import progress
+from clipclean.cli.command import CommandGroup, command_of
+from clipclean.cli.options import Shell
 from clipclean.untrusted import plural
 
 
@@ -16,36 +15,22 @@ def references() -> None:
     """Measure clean models once, to compare others with."""
 
 
-@references.command(
+@command_of(
+    requests.References,
+    *("config", "quiet"),
+    group=references,
     epilog="""\b
 Examples:
   clipclean references build clean-1.pt clean-2.pt -d images/ --classes classes.txt --out vit-b-32.json
   clipclean audit model.pt -d images/ --classes classes.txt --references vit-b-32.json
-"""
+""",
 )
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
-@option("--out -o FILE", "The file to write. It holds numbers only, no weights.", required=True)
-@options.images(
-    "Images to search on, like those of later audits.",
-    show_default="bundled images",
-)
-@options.effort(
-    "Effort of the search. The file serves audits of the same effort.",
-)
-@options.download
-@options.arch
-@options.weights
-@options.named
-@options.seed
-@options.device
-@options.config
-@options.quiet
-def build(**given: Any) -> None:
+def build(asked: requests.References, shell: Shell) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
-    roles.check(given, out="file")
+    roles.check(asked)
     from clipclean.jobs import references as job
 
-    with requests.of_references(given) as request, progress.shown(quiet=given["quiet"]) as shown:
-        found = job.build(request, given["models"], out=given["out"], progress=shown)
+    with progress.shown(quiet=shell.quiet) as shown:
+        found = job.build(asked, progress=shown)
     models = plural(len(found["models"]), "clean model")
-    click.echo(f"{models} ({found['kind']}, {given['effort']} effort): {given['out']}")
+    click.echo(f"{models} ({found['kind']}, {asked.effort} effort): {asked.out}")

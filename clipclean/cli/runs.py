@@ -5,8 +5,8 @@ import contextlib
 import click
 
 from clipclean import own_state
-from clipclean.cli import options, printing
-from clipclean.cli.command import CommandGroup
+from clipclean.cli import printing
+from clipclean.cli.command import CommandGroup, terminal
 from clipclean.errors import UsageError
 from clipclean.untrusted import plural, printable
 
@@ -19,7 +19,7 @@ def runs() -> None:
 
 
 @runs.command("list", epilog="\b\nExamples:\n  clipclean runs list\n  clipclean runs list --json")
-@options.as_json
+@terminal("as_json")
 def list_runs(as_json: bool) -> None:
     """Show the interrupted runs, the newest first: time, size, and the command that goes on in the same folder.
 

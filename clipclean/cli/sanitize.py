@@ -1,16 +1,17 @@
 """``clipclean sanitize``: audits, cleans and exports a checkpoint."""
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-import click
-
-from clipclean.api import requests, roles
-from clipclean.cli import options, printing, process, progress
-from clipclean.cli.command import Given, command
+from clipclean import requests
+from clipclean.api import roles
+from clipclean.cli import printing, process, progress
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.jobs import log_files
+from clipclean.requests import called
 from clipclean.untrusted import printable
 
 EPILOG = """\b
@@ -23,102 +24,72 @@ Examples:
 SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}  # options for values of a recipe
 
 
-@command(epilog=EPILOG)
-@click.argument("model", type=click.Path(readable=False, path_type=Path))
-@options.pairs(
-    "Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
-    "cleaning."
+@command_of(
+    requests.Sanitize,
+    *("workers", "epochs", "lr", "batch_size", "fail_on", "baseline", "exit_zero", "outputs", "as_json"),
+    *("quiet", "config", "verbose", "dry_run"),
+    epilog=EPILOG,
 )
-@options.eval_data
-@options.keyed
-@options.named
-@options.computed
-@options.loaded
-@options.reference(
-    "For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
-    "the verdict is never pass. Repeatable.",
-)
-@options.recipe
-@options.overrides
-@options.epochs
-@options.lr
-@options.batch_size
-@options.screen
-@options.precision
-@options.triggers
-@options.target
-@options.no_panel
-@options.judged
-@options.max_accuracy_loss
-@options.keep_failed
-@options.out
-@options.formats
-@options.logged
-@options.reported
-@options.force
-@options.max_minutes
-@options.spoken
-@options.dry_run
-def sanitize(**given: Any) -> int:
+def sanitize(asked: requests.Sanitize, shell: Shell) -> int:
     """Clean the checkpoint MODEL by finetuning on clean pairs, and write weights that open_clip loads.
 
     The model is measured before and after; the exit code is the verdict. Nothing in MODEL is executed. To resume an interrupted
     run, give the same command again.
     """
-    return run(given)
+    return run(asked, shell)
 
 
-def run(given: Given, /) -> int:
+def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
-    roles.check(given, out="folder")
-    printing.check_there(given)
-    outputs = printing.outputs_of(given)
-    printing.check_baseline(given)
-    log_files.check(given["log_dir"], given["log_to"])
-    given = given | {"set": chosen(given), "panel": not given["no_panel"]}
-    recipe = requests.recipe_of(given)
-    requests.policy_of(given)  # a wrong one is refused before torch comes
-    if not process.is_silent(given):
+    roles.check(asked, shell)
+    printing.check_there(asked)
+    outputs = printing.outputs_of(shell)
+    printing.check_baseline(shell)
+    log_files.check(asked.log_dir, asked.log_to)
+    asked = replace(asked, set=chosen(asked.set, shell))
+    recipe = requests.recipe_of(asked)
+    asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before torch comes
+    if not process.is_silent(shell):
         by_size = "recipe by what was measured on the like"
-        printing.first_line(given["model"], by_size if given["recipe"] is None else f"recipe {recipe.name}")
-    device, quiet = process.begun(given)
+        printing.first_line(asked.model, by_size if asked.recipe is None else f"recipe {recipe.name}")
+    device, quiet = process.begun(asked.device, shell)
     from clipclean import auto, train
     from clipclean.jobs import outputs as results
     from clipclean.jobs import plan
 
-    request = requests.of_sanitize(given | {"device": device})
-    if given["dry_run"]:
+    asked = replace(asked, device=device)
+    if shell.dry_run:
         with progress.shown(quiet=quiet) as shown:
-            return printing.show_plan(given, plan.of_sanitize(request, ladder=auto.ladder, progress=shown))
+            return printing.show_plan(shell, plan.of_sanitize(asked, ladder=auto.ladder, progress=shown))
     with (
         train.joined(device) as group,
-        log_files.listener(*((given["log_dir"], given["log_to"]) if group.is_first else (None, ()))) as listeners,
+        log_files.listener(*((asked.log_dir, asked.log_to) if group.is_first else (None, ()))) as listeners,
         progress.shown(quiet=quiet, listeners=listeners) as shown,
     ):
-        outcome = auto.clean(request, progress=shown, group=group)
+        outcome = auto.clean(asked, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
-    loading = f"Load:   {FORMATS[given['format'][0]].load.format(printable(given['out']))}"
+    loading = f"Load:   {FORMATS[asked.format[0]].load.format(printable(asked.out))}"
     failed = "No weights were written: their audit failed. The same command with --keep-failed --force writes them."
     return printing.show_report(
-        given,
+        shell,
         outcome.report,
         outputs,
         images=outcome.images,
-        place=results.place_of(request)._replace(recipe=outcome.report.recipe.name if outcome.report.recipe else ""),
-        page=given["out"] / "report.html",
+        place=results.place_of(asked, outcome.report.recipe.name if outcome.report.recipe else ""),
+        page=asked.out / "report.html",
         closing=[loading if outcome.exported else failed],
     )
 
 
-def chosen(given: Given, /) -> list[str]:
+def chosen(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:
     """The changes of the recipe by --set and its short forms.
 
     Raises:
         UsageError: a value is given by both.
     """
-    short = {SHORT[name]: given[name] for name in SHORT if given.get(name) is not None}
-    keys = {change.partition("=")[0] for change in given["set"]}
-    if twice := [f"--{name.replace('_', '-')}" for name, key in SHORT.items() if key in short and key in keys]:
+    short = {key: value for name, key in SHORT.items() if (value := getattr(shell, name)) is not None}
+    keys = {change.partition("=")[0] for change in changes}
+    if twice := [called(name) for name, key in SHORT.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
-    return [*given["set"], *(f"{key}={value}" for key, value in short.items())]
+    return (*changes, *(f"{key}={value}" for key, value in short.items()))

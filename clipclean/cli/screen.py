@@ -1,13 +1,13 @@
 """``clipclean screen``: finds suspicious pairs in a supposedly clean set."""
 
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
-import click
-
-from clipclean.api import requests, roles
-from clipclean.cli import complete, options, printing, progress
-from clipclean.cli.command import command, option
+from clipclean import requests
+from clipclean.api import roles
+from clipclean.cli import printing, progress
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Output, Shell, reports
 
 FORMATS = ("text", "json", "html")
 
@@ -19,70 +19,33 @@ Examples:
 """
 
 
-@command(epilog=EPILOG)
-@click.argument("data", metavar="CLEAN", type=click.Path(readable=False, path_type=Path))
-@option(
-    "--model MODEL",
-    "The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
-    "poisoned pairs helps to find them.",
-    required=True,
+@dataclass(frozen=True, kw_only=True)
+class ScreenShell(Shell):
+    """A screening has three of the forms."""
+
+    outputs: Annotated[
+        tuple[Output, ...],
+        reports("Also write the result: as {}, or by the suffix of PATH. Repeatable.", FORMATS, before=("force",)),
+    ] = ()
+
+
+@command_of(
+    requests.Screen, *("workers", "outputs", "as_json", "quiet", "config", "verbose"), epilog=EPILOG, shell=ScreenShell
 )
-@options.keyed
-@option(
-    "--drop N%|auto",
-    "Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
-    show_default="nothing",
-)
-@option(
-    "--false-drop-rate N%",
-    "Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
-    "that are lost, on average.",
-)
-@option(
-    "--trusted CLEAN",
-    "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
-)
-@option(
-    "--trigger SPEC|FILE",
-    "A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
-    "images rank higher. Repeatable.",
-    multiple=True,
-    shell_complete=complete.triggers,
-)
-@option(
-    "--save-kept FILE",
-    "File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
-    "images, also for 'sanitize --data'; .txt, their keys.",
-)
-@option("--top N", "Number of pairs to list.", default=100)
-@options.loaded
-@options.device
-@options.workers
-@option(
-    "--report [FORMAT=]PATH",
-    f"Also write the result: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable.",
-    dest="outputs",
-    type=lambda text: options.output(text, FORMATS),
-    multiple=True,
-    callback=options.distinct,
-)
-@options.as_json
-@options.force
-@options.spoken
-def screen(**given: Any) -> None:
+def screen(asked: requests.Screen, shell: Shell) -> None:
     """Rank the pairs of CLEAN by suspicion, since a few poisoned ones undo a cleaning.
 
     The ranking combines several independent signals from the model's embeddings. It is for your review and is no verdict: the
     exit code is 0 for every result.
     """
-    roles.check(given)
-    outputs = printing.outputs_of(given)
+    roles.check(asked, shell)
+    outputs = printing.outputs_of(shell)
     from clipclean import data, report
     from clipclean.jobs import screen as screening
 
-    data.use_workers(given["workers"])
-    with progress.shown(quiet=given["quiet"]) as shown:
-        outcome = screening.screen(requests.of_screen(given), progress=shown)
+    data.use_workers(shell.workers)
+    with progress.shown(quiet=shell.quiet) as shown:
+        outcome = screening.screen(asked, progress=shown)
     forms = {
         "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
         "json": lambda: report.json_text(outcome.report.as_json()),

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clipclean.cli import complete, options, printing
-from clipclean.cli.command import CommandGroup
+from clipclean.cli import complete, printing
+from clipclean.cli.command import CommandGroup, terminal
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def triggers() -> None:
 @triggers.command(
     "list", epilog="\b\nExamples:\n  clipclean triggers list\n  clipclean triggers list --json | jq -r .[].name"
 )
-@options.as_json
+@terminal("as_json")
 def list_triggers(as_json: bool) -> None:
     """Show the families of triggers that --trigger takes, and the parameters of each.
 
@@ -42,7 +42,7 @@ def list_triggers(as_json: bool) -> None:
 
 @triggers.command(epilog="\b\nExamples:\n  clipclean triggers show patch\n  clipclean triggers show patch --json")
 @click.argument("family", shell_complete=complete.triggers)
-@options.as_json
+@terminal("as_json")
 def show(family: str, as_json: bool) -> None:
     """Print one FAMILY of triggers: its effect, its source, and its parameters."""
     from clipclean.attack.triggers import catalogue

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clipclean import api, untrusted
-from clipclean.cli import options, printing
-from clipclean.cli.command import command, option
+from clipclean import api, requests, untrusted
+from clipclean.cli import printing
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
 
 if TYPE_CHECKING:
     from clipclean.jobs.verify import Result
@@ -20,26 +21,18 @@ Examples:
 """
 
 
-@command(epilog=EPILOG)
-@click.argument("folder", metavar="DIR", type=click.Path(readable=False, path_type=Path))
-@option(
-    "--public-key FILE",
-    "Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
-    type=click.Path(readable=False, path_type=Path),
-)
-@options.as_json
-@options.spoken
-def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, verbose: bool) -> int:
+@command_of(requests.Verify, "as_json", "quiet", "config", "verbose", epilog=EPILOG)
+def verify(asked: requests.Verify, shell: Shell) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, in-toto statement, weights, report, signature.
 
     Weights are read as data, and the digest of their tensors is computed again. Each finding names its file. Exit code 0: the
     folder is whole; 1: something differs from the records; 3: something cannot be read.
     """
-    result = api.verify(folder, public_key=public_key)
-    if as_json:
+    result = api.verify(asked.folder, public_key=asked.public_key)
+    if shell.as_json:
         printing.echo_json({"exit_code": result.exit_code, **asdict(result)})
-    elif not quiet or result.findings:
-        click.echo(table(folder, result))
+    elif not shell.quiet or result.findings:
+        click.echo(table(asked.folder, result))
     return result.exit_code
 
 

@@ -63,18 +63,15 @@ def _is_equal(path: Path, content: bytes, /) -> bool:
 
 
 def arguments(folder: Path, /) -> dict[str, Any]:
-    """The options of ``clipclean sanitize`` for the unpacked files, by name; those not named here are not given."""
+    """What a cleaning of the unpacked files is asked, by the names of ``requests.Sanitize``."""
     return {
         "model": folder / CHECKPOINT,
-        "data": folder / "clean.tar",
-        "eval_data": folder / "eval.tar",
+        "data": folder / PAIRS,
+        "eval_data": folder / LABELLED,
         "classes": folder / "classes.txt",
         "templates": folder / "templates.txt",
         "arch": str(folder / "tiny.json"),
         "recipe": RECIPE,
         "trigger": (TRIGGER,),
         "target": TARGET,
-        "device": "auto",
-        "screen": "report",
-        "format": ("open_clip",),
     }

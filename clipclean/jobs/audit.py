@@ -5,11 +5,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from clipclean import __version__, deadline, detect, model
+from clipclean import __version__, deadline, demo, detect, model, requests
 from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
+from clipclean.config.policy import Policy
 from clipclean.errors import Inconclusive
 from clipclean.export import environment
 from clipclean.findings import finite
@@ -24,8 +26,8 @@ from clipclean.jobs import (
     suspicions,
 )
 from clipclean.jobs.audit_findings import Setting
-from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
-from clipclean.jobs.searching import AuditResult
+from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.progress import Progress
 from clipclean.report import PageImages, Report, example_images
 from clipclean.schema.report import MeasurementsRecord, ToolRecord
@@ -39,7 +41,7 @@ class Outcome:
     images: PageImages
 
 
-def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
+def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
     """Tell whether a checkpoint carries a backdoor, and which class it leads to.
 
     If an audit is interrupted, the same call resumes it after its last finished stage.
@@ -47,9 +49,10 @@ def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
-    with deadline.within(request.max_minutes):
+    chosen = requests.policy_of(request)
+    with demo.unpacked() as bundled, deadline.within(request.max_minutes):
         try:
-            return _audit(request, progress)
+            return _audit(request, chosen, bundled, progress)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -57,18 +60,18 @@ def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
             ) from error
 
 
-def _audit(request: AuditRequest, progress: Progress) -> Outcome:
+def _audit(request: requests.Audit, chosen: Policy, bundled: Path, progress: Progress) -> Outcome:
     started = time.monotonic()
-    limits = policy.resolved(request.policy, recipes.load(recipes.DEFAULT).audit)
+    limits = policy.resolved(chosen, recipes.load(recipes.DEFAULT).audit)
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
-    read = audit_inputs.read(request, progress)
+    read = audit_inputs.read(request, bundled, progress)
     clip = read.tested.clip
     planting = audit_findings.pairs_of(request, read)
     plan.tell_audit(request, read)
     references, seen, under = _seen(request, read, progress)
     unnamed = replace(read.eval_set, suspicions=())  # what the copies with test backdoors are measured on
-    setting = Setting(request, unnamed, references, limits, progress)
+    setting = Setting(request, chosen, unnamed, references, limits, progress)
     found = audit_findings.judged(setting, read, seen, under)
     known_power = None
     try:
@@ -78,7 +81,7 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     found = audit_findings.with_power(found, known_power)
     shipped = replace(setting, limits=policy.resolved(policy.DEFAULT, recipes.load(recipes.DEFAULT).audit))
     applied = policy.apply(
-        request.policy,
+        chosen,
         found,
         by_shipped=audit_findings.with_power(audit_findings.judged(shipped, read, seen, under), known_power),
         today=datetime.now(UTC).date(),
@@ -97,13 +100,14 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
 
 
 def _seen(
-    request: AuditRequest, read: AuditInputs, progress: Progress, /
+    request: requests.Audit, read: AuditInputs, progress: Progress, /
 ) -> tuple[detect.References | None, AuditResult, AuditResult | None]:
     """The references, the result for the tested model, and the result under CLIP's own normalisation, if that is another.
 
     The last is None as well if the deadline came before it.
     """
-    settings, clip, eval_set = request.settings, read.tested.clip, read.eval_set
+    clip, eval_set = read.tested.clip, read.eval_set
+    settings = SearchSettings(request.effort, request.seed, search=request.search)
     deciding = settings.decides(clip, eval_set)
     with saved_search.kept(deciding) as state:
         measured = [
@@ -152,7 +156,7 @@ def compose(
         findings=tuple(applied.findings),
         suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=limits),
         measurements=measurements,
-        policy=policy.record(request.policy, limits, applied),
+        policy=policy.record(setting.policy, limits, applied),
         effort=request.effort,
         data=read.images.record().model_copy(update={"pairs": len(setting.eval_set.pixels)}),
         seed=request.seed,
@@ -160,7 +164,7 @@ def compose(
         environment=environment.versions() | environment.hardware(str(tested.clip.device)),
         notes=tested.file.notes,
     )
-    return made.model_copy(update={"labels": dict(request.labels)}) if request.labels else made
+    return made.model_copy(update={"labels": dict(request.label)}) if request.label else made
 
 
 def measurements_of(setting: Setting, seen: AuditResult, saved: Mapping[str, str], /) -> MeasurementsRecord:

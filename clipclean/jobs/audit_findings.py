@@ -3,22 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect, model
+from clipclean import data, detect, model, requests
 from clipclean.attack import canaries, power
 from clipclean.config import recipe as recipes
+from clipclean.config.policy import Policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import SIGNS, Finding
 from clipclean.jobs import searching
-from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
-from clipclean.jobs.searching import AuditResult
+from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.progress import Progress
+
+CANARIES = 4  # test backdoors by which the power is measured
 
 
 @dataclass(frozen=True)
 class Setting:
     """The request of an audit, its images, and the limits of its findings."""
 
-    request: AuditRequest
+    request: requests.Audit
+    policy: Policy
     eval_set: detect.EvalSet
     references: detect.References | None
     limits: AuditLimits
@@ -97,10 +101,10 @@ def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> li
     return more
 
 
-def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Finding]:
+def side_findings(request: requests.Audit, images: data.CleanSet, /) -> list[Finding]:
     """Notes on the images; they inform and never change the verdict."""
     told = []
-    if not request.own:
+    if request.data is None:
         told.append(detect.note("CC031", f"No images were given: {len(images)} bundled ones were measured on."))
     if images.skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in images.skipped[:5])
@@ -108,7 +112,7 @@ def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Findi
     return told
 
 
-def pairs_of(request: AuditRequest, read: AuditInputs, /) -> Sequence[data.Pair]:
+def pairs_of(request: requests.Audit, read: AuditInputs, /) -> Sequence[data.Pair]:
     """The pairs to plant with: the user's images, or else the bundled pairs; none where the power is not asked for.
 
     Raises:
@@ -116,7 +120,7 @@ def pairs_of(request: AuditRequest, read: AuditInputs, /) -> Sequence[data.Pair]
     """
     if not request.power:
         return ()
-    pairs = read.images if request.own else read.pairs()
+    pairs = read.pairs() if request.data is None else read.images
     return power.pairs_of(pairs, read.vocabulary.classes, read.vocabulary.templates)
 
 
@@ -130,10 +134,11 @@ def power_of(
     if not request.power or seen.search is None or any(each.level == "error" for each in found):
         return None
     named = {each.target for each in found if each.target}
+    settings = SearchSettings(request.effort, request.seed)
 
     def levels() -> dict[str, str]:
         what = " a copy with a planted backdoor"
-        copy = searching.audit_clip(request.settings, clip, eval_set, setting.references, setting.progress, what=what)
+        copy = searching.audit_clip(settings, clip, eval_set, setting.references, setting.progress, what=what)
         return {each.target: each.level for each in setting.findings(copy) if each.rule == "CC003" and each.target}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
@@ -142,7 +147,7 @@ def power_of(
         pairs,
         eval_set,
         recipes.load(recipes.DEFAULT),
-        canaries.draw(request.canaries, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
+        canaries.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
         named=levels,
         progress=setting.progress,

@@ -1,11 +1,10 @@
 """The export job: read, build, write beside the destination, check, move into place."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
-from clipclean import __version__, data, detect, own_state
+from clipclean import __version__, data, demo, detect, own_state, requests
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import environment, formats, placing, records
@@ -16,46 +15,35 @@ from clipclean.schema.report import ExportRecord, ToolRecord
 from clipclean.schema.results import Exported
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportRequest(inputs.PairsRequest):
-    """The user's request; paths are not checked yet.
-
-    ``data`` holds the pairs that every export is compared on. Only ``own`` pairs of the user can decide the activation: with
-    the bundled ones, a model whose activation is unknown is refused.
-    """
-
-    own: bool
-    out: Path
-    wanted: formats.ExportOptions
-    force: bool
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
+def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
     """Write the weights of one checkpoint in every requested format.
 
-    The library of each format reads it back. If one result differs, nothing is written.
+    The library of each format reads it back. If one result differs, nothing is written. Only pairs of the user's can decide the
+    activation: with the bundled ones, a model whose activation is unknown is refused.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
     """
-    formats.check(request.wanted)
+    preset, normalize, fp16 = request.onnx_preset, request.normalize, request.fp16
+    wanted = formats.wanted(request.format, preset, normalize=normalize, fp16=fp16)
+    formats.check(wanted)
     # The outputs of a run too: its report never stays beside other weights.
     standing = placing.look(request.out, force=request.force, known=OUTPUTS)
     progress("reading the model", 0, 1)
-    opened = request.opened()
-    formats.check_architecture(opened.architecture, request.wanted)
-    if opened.architecture.quick_gelu is None and not request.own:
+    opened = inputs.opened(request)
+    formats.check_architecture(opened.architecture, wanted)
+    if opened.architecture.quick_gelu is None and request.data is None:
         raise UsageError(
             f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = request.read_pairs(images, progress)
-    tested = inputs.build(opened, clean, device="cpu")
-    pairs = some(clean.pairs)
-    pixels = detect.stack([pair.image for pair in pairs])
+    with demo.unpacked() as bundled:
+        clean = inputs.read_pairs(request, request.data or bundled / demo.PAIRS, images, progress)
+        tested = inputs.build(opened, clean, device="cpu")
+        pairs = some(clean.pairs)
+        pixels = detect.stack([pair.image for pair in pairs])
     run = hashlib.sha256(repr((tested.file.sha256, replace(request, force=False))).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
     with own_state.locked(own_state.place_of(request.out)), placing.written(request.out) as new:
@@ -63,7 +51,7 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
             new,
             tested.clip,
             tested.weights(),
-            wanted=request.wanted,
+            wanted=wanted,
             pixels=pixels,
             captions=[pair.caption for pair in pairs],
             source_sha256=tested.file.sha256,
@@ -82,7 +70,7 @@ def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
 
 
 def record(
-    request: ExportRequest, tested: inputs.LoadedModel, clean: data.CleanSet, entries: Sequence[ExportRecord], /
+    request: requests.Export, tested: inputs.LoadedModel, clean: data.CleanSet, entries: Sequence[ExportRecord], /
 ) -> Exported:
     """The record of an export: the model, the images it was compared on, and the files, in the words of a report."""
     found = Exported(
@@ -94,4 +82,4 @@ def record(
         environment=environment.versions() | environment.hardware("cpu"),
         notes=tested.file.notes,
     )
-    return found.model_copy(update={"labels": dict(request.labels)}) if request.labels else found
+    return found.model_copy(update={"labels": dict(request.label)}) if request.label else found

@@ -5,6 +5,7 @@ checked before anything is fetched; a file that is fetched must have the digest 
 """
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import hashlib
@@ -14,9 +15,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from clipclean import files, untrusted
+from clipclean import files, requests, untrusted
 from clipclean.checkpoint import folders
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 from clipclean.jobs import model_paths
@@ -26,6 +27,7 @@ MAX_GIT = 64 * 2**20  # bytes of a file that is kept in git itself
 MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
 SHARD = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
 CONFIGS = (folders.CONFIG, folders.HF_CONFIG, folders.HF_PREPROCESSOR, folders.HF_PROCESSOR)
+Asked = TypeVar("Asked")  # a request, or what the terminal asks beside it
 GIT = 40  # hexadecimal digits of the digest by which git calls a small file
 
 
@@ -61,6 +63,17 @@ class _Bounded(io.FileIO):
         if self.tell() + len(data) > self._most:
             raise RefusedInput(f"The hub sends more than the {self._most:,} bytes that it announced. Try again later.")
         return super().write(data)
+
+
+def fetched(asked: Asked, /, *, progress: Progress) -> Asked:
+    """What is asked, once the models that it names are in the cache; raises what ``fetch`` raises."""
+
+    def place(each: object) -> object:
+        return Path(fetch(str(each), progress=progress)) if isinstance(each, Path) else each
+
+    named = {name: getattr(asked, name) for name, known in requests.options(asked).items() if known.is_model}
+    found = {name: tuple(map(place, it)) if isinstance(it, tuple) else place(it) for name, it in named.items()}
+    return dataclasses.replace(asked, **found)  # type: ignore[type-var] # a dataclass
 
 
 def fetch(name: str, /, *, progress: Progress) -> str:

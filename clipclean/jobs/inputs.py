@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from clipclean import checkpoint, data, detect, model
+from clipclean import checkpoint, data, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
@@ -33,7 +33,8 @@ NAMED = 0.9  # share of captions that name one class, from which on an audit tak
 Item = TypeVar("Item")
 
 SHOWN = 5  # names in a message
-Source = Path | str | nn.Module  # a checkpoint, the name of one, or an open_clip model in memory
+Source = requests.Model  # a checkpoint, the name of one, or an open_clip model in memory
+OfPairs = requests.Sanitize | requests.Screen | requests.Export | requests.Plant  # what reads clean pairs
 Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
 LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the first call
 
@@ -121,42 +122,28 @@ def fitting(found: model.Architecture, file: checkpoint.Checkpoint, /) -> model.
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelRequest:
-    """The request of a command that reads a model; paths are not checked yet."""
-
-    model: Source
-    arch: str | None
-    weights: str | None = None  # which of several sets in the file
-
-    def opened(self) -> Opened:
-        """The model, read; raises what ``read`` raises."""
-        return read(self.model, arch=self.arch, weights=self.weights)
+def opened(request: requests.Audit | OfPairs, /) -> Opened:
+    """The model of a request, read; raises what ``read`` raises."""
+    return read(request.model, arch=request.arch, weights=request.weights)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairsRequest(ModelRequest):
-    """The request of a command that reads clean pairs as well."""
-
-    data: Path
-    image_key: str | None = None  # columns of the data; None looks for the known ones
-    caption_key: str | None = None
-
-    def read_pairs(self, images: ImageCache, progress: Progress, /, *, templates: Sequence[str] = ()) -> CleanSet:
-        """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
-        clean = data.read(
-            self.data,
-            images=images,
-            image_key=self.image_key,
-            caption_key=self.caption_key,
-            templates=templates,
-            progress=functools.partial(progress, "reading the data"),
+def read_pairs(
+    request: OfPairs, path: Path, images: ImageCache, progress: Progress, /, *, templates: Sequence[str] = ()
+) -> CleanSet:
+    """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
+    clean = data.read(
+        path,
+        images=images,
+        image_key=request.image_key,
+        caption_key=request.caption_key,
+        templates=templates,
+        progress=functools.partial(progress, "reading the data"),
+    )
+    if len(clean.pairs) < 2:
+        raise Inconclusive(
+            f"{clean.path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
         )
-        if len(clean.pairs) < 2:
-            raise Inconclusive(
-                f"{self.data} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
-            )
-        return clean
+    return clean
 
 
 def load(

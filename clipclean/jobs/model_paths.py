@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +56,12 @@ class Located:
                 )
 
 
-def is_name(model: Path | str, /) -> bool:
+def is_name(model: PathLike[str] | str, /) -> bool:
     """Whether this is a name to look up in a cache; any other text is a path."""
     return str(model).startswith((HUB, HUB_URL, OPEN_CLIP))
 
 
-def locate(model: Path | str, /) -> Located:
+def locate(model: PathLike[str] | str, /) -> Located:
     """Find a model by its name, or take a path as it is.
 
     Raises:

@@ -16,9 +16,10 @@ from clipclean.detect import ranking
 from clipclean.export import environment, formats, placing, records
 from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import inputs
-from clipclean.jobs.prepare import Prepared, SanitizeRequest
+from clipclean.jobs.prepare import Prepared
 from clipclean.progress import Progress
 from clipclean.report import PageImages
+from clipclean.requests import Sanitize
 from clipclean.schema.report import (
     AccuracyLossRecord,
     AgreementRecord,
@@ -62,19 +63,21 @@ class Destination:
         return self.standing.run == self.run
 
 
-def place_of(request: SanitizeRequest, /) -> report.RunPaths:
+def place_of(request: Sanitize, recipe: str, /) -> report.RunPaths:
     """The paths for the commands of the page."""
-    return report.paths_of(request, folder=str(request.out), data=str(request.data), recipe=request.recipe.name)
+    return report.paths_of(request, folder=str(request.out), data=str(request.data), recipe=recipe)
 
 
-def look(request: SanitizeRequest, /) -> placing.OutputState:
+def look(request: Sanitize, /) -> placing.OutputState:
     """The content of the output folder; raises what ``placing.look`` raises."""
     return placing.look(request.out, force=request.force, known=OUTPUTS)
 
 
-def destination(request: SanitizeRequest, standing: placing.OutputState, state: RunState, /) -> Destination:
+def destination(ready: Prepared, standing: placing.OutputState, state: RunState, /) -> Destination:
     """The destination of the result of a request; raises UsageError if it would replace another run's result unasked."""
-    run = hashlib.sha256(repr((state.fingerprint, replace(request, force=False))).encode()).hexdigest()
+    request = ready.request
+    told = replace(request, force=False, recipe=ready.recipe, policy=ready.policy, log_dir=None, log_to=())
+    run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
     return Destination(request.out, standing, run, state)
 
@@ -90,7 +93,6 @@ def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
 
 
 def publish(
-    request: SanitizeRequest,
     ready: Prepared,
     result: Report,
     measured_on: detect.EvalSet,
@@ -109,8 +111,8 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
+    request, loaded = ready.request, ready.loaded
     exported = result.verdict != "fail" or request.keep_failed
-    loaded = ready.loaded
     with placing.written(to.out) as new:
         if exported:
             # Labelled images have no captions: the names of the classes are embedded instead.
@@ -118,7 +120,7 @@ def publish(
                 new,
                 loaded.clip,
                 loaded.weights(),
-                wanted=request.wanted,
+                wanted=ready.wanted,
                 pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes,
                 source_sha256=loaded.file.sha256,
@@ -126,7 +128,7 @@ def publish(
             )
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")
-        report.write(result, "html", new / "report.html", images, place_of(request))
+        report.write(result, "html", new / "report.html", images, place_of(request, ready.recipe.name))
         if exported:
             records.write(new, result.as_json())
         else:
@@ -138,12 +140,10 @@ def publish(
     return SanitizeOutcome(result, exported, images)
 
 
-def accepted(
-    request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], by_shipped: Sequence[Finding], /
-) -> policy.Applied:
+def accepted(ready: Prepared, findings: Sequence[Finding], by_shipped: Sequence[Finding], /) -> policy.Applied:
     """The findings after the policy of the run; ``by_shipped`` are those by the limits that hold without it."""
     return policy.apply(
-        request.policy,
+        ready.policy,
         findings,
         by_shipped=by_shipped,
         today=datetime.now(UTC).date(),
@@ -152,7 +152,6 @@ def accepted(
 
 
 def compose(
-    request: SanitizeRequest,
     ready: Prepared,
     before: AuditRecord,
     after: AuditRecord,
@@ -162,6 +161,7 @@ def compose(
     /,
 ) -> Report:
     """The report of a cleaning; the weights are not yet written."""
+    request = ready.request
     made = Report(
         schema_version="2",
         tool=ToolRecord(name="clipclean", version=__version__),
@@ -174,8 +174,8 @@ def compose(
         measurements=after.measurements,
         before=before,
         after=after,
-        policy=policy.record(request.policy, ready.thresholds, judged),
-        recipe=recipe_of(request, evidence),
+        policy=policy.record(ready.policy, ready.thresholds, judged),
+        recipe=recipe_of(ready, evidence),
         data=ready.clean.record().model_copy(update={"screened": ready.screened and ready.screened.as_json()}),
         seed=request.seed,
         training=training,
@@ -183,17 +183,17 @@ def compose(
         environment=environment.versions() | environment.hardware(ready.device),
         notes=(*ready.loaded.file.notes, *training.notes),
     )
-    return made.model_copy(update={"labels": dict(request.labels)}) if request.labels else made
+    return made.model_copy(update={"labels": dict(request.label)}) if request.label else made
 
 
-def recipe_of(request: SanitizeRequest, evidence: EvidenceRecord, /) -> RecipeRecord:
+def recipe_of(ready: Prepared, evidence: EvidenceRecord, /) -> RecipeRecord:
     """The report's ``recipe``."""
-    recipe = request.recipe
+    recipe = ready.recipe
     return RecipeRecord(
         name=recipes.called(recipe),
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
-        validated=not request.overridden and evidence.standing in OWN,
+        validated=not ready.request.set and evidence.standing in OWN,
         evidence=evidence.as_json(),
         resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
     )

@@ -1,288 +1,22 @@
-"""What a job is going to do, and how long it may take; a dry run tells it, and measures and writes nothing.
+"""What a job is going to do, and how long it may take; a dry run tells it, and measures and writes nothing."""
 
-The work is counted, and the rate on this machine is that of a first batch.
-"""
-
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from clipclean import detect, model, progress, train
+from clipclean import demo, model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import Planting, Recipe, total_steps
-from clipclean.detect import families, forward, inversion, ranking
-from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
-from clipclean.jobs import audit_findings, audit_inputs, inputs, prepare
-from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
+from clipclean.config.recipe import Recipe, total_steps
+from clipclean.jobs import audit_findings, audit_inputs, estimate, inputs, prepare
+from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.estimate import Estimate, Size
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
-from clipclean.methods import walk_back
 from clipclean.progress import Progress
 from clipclean.schema.report import Effort
-from clipclean.untrusted import plural
-
-FEW = 8  # images or captions of the batch whose rate is taken, if one is slow
-MANY = 64  # and if it is fast: about the batch of a search on small images
-SEARCH_BATCH = 16  # of those images, about the rows of one trigger
-SLOW = 0.05  # seconds of one image or caption that count as slow
-HOUR = 3600.0
 
 Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each candidate
-
-
-@dataclass(frozen=True)
-class Work:
-    """Counted work: images and captions that go forward through their tower, images of a search, and pairs that are trained on."""
-
-    images: float = 0.0
-    captions: float = 0.0
-    searched: float = 0.0  # forward, and back to the pixels
-    pairs: float = 0.0  # image and caption forward, and back to the weights
-
-    def __add__(self, other: "Work") -> "Work":
-        return Work(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
-
-    def __rmul__(self, times: float) -> "Work":
-        return Work(*(times * own for own in astuple(self)))
-
-
-@dataclass(frozen=True)
-class Size:
-    """The size of what is measured and trained on."""
-
-    images: int  # measured on
-    classes: int  # of the zero-shot classifier
-    templates: int  # of captions for each class; 0 if no class is asked for
-    panel: int  # triggers that are tried
-    pairs: int = 0  # trained on
-
-    @classmethod
-    def of(cls, eval_set: detect.EvalSet, /) -> "Size":
-        """Of an audit on these images, with these classes and triggers."""
-        return cls(
-            len(eval_set.pixels),
-            len(eval_set.classes),
-            len(eval_set.templates),
-            len(eval_set.panel) + len(eval_set.suspicions),
-        )
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Seconds and bytes of a whole job."""
-
-    seconds: float
-    memory: int
-
-    def __str__(self) -> str:
-        return f"about {in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
-
-
-def in_words(seconds: float, /) -> str:
-    """A length of time for people: 40 s, 12 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-# The work of each part of a job.
-
-
-def measuring(size: Size, /) -> Work:
-    """The class captions, and the images under each trigger of the panel."""
-    return Work(size.images * (1 + size.panel), size.classes * size.templates)
-
-
-def searching(how: efforts.Effort, size: Size, /) -> Work:
-    """The search of an audit: its passes forward and back, and those forward only."""
-    return Work(looked(how, images=size.images, panel=size.panel), searched=how.cost(size.classes))
-
-
-def planting(how: Planting, /) -> Work:
-    """The planting of backdoors in a copy."""
-    return Work(pairs=how.steps * how.batch_size)
-
-
-def screening(pairs: int, /) -> Work:
-    """The screening of pairs."""
-    return pairs * Work(ranking.LOOKS, 1)
-
-
-def training(recipe: Recipe, size: Size, /) -> Work:
-    """The training of a recipe, and its own search if it has one."""
-    method = METHODS[recipe.method]
-    # Images that a step sees for each pair: an unlearning shows it clean and under two triggers, another preservation once more.
-    views = 2 if method.views == "needed" or method.perturbs else 1
-    views = 3 if method.searches else views + bool(recipe.loss.preserve_weight)
-    steps = min(total_steps(recipe, pairs=size.pairs), 10**9)
-    shown = steps * views + 3 * recipe.train.recover_steps  # clean, and under two triggers
-    work = Work(captions=size.classes * size.templates, pairs=shown * recipe.train.batch_size)
-    if method.searches:
-        work += Work(searched=replace(efforts.EFFORTS[recipe.unlearn.effort], halves=False).cost(size.classes))
-    return work
-
-
-def walking_back(size: Size, /, *, triggers: int) -> Work:
-    """The walk from the cleaned weights to the original as far as it can go, measured under so many triggers."""
-    return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=triggers))
-
-
-def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int) -> Work:
-    """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run.
-
-    Candidates that begin alike share the beginning.
-    """
-    how = recipe.auto
-    audit = measuring(size) + searching(efforts.EFFORTS[how.effort], size)
-    batch = min(how.batch_size, size.pairs)
-    again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=how.canaries))
-    tested = walking_back(size, triggers=how.canaries) + again
-    beginnings = [tuple(steps[:end]) for steps in candidates for end in range(1, len(steps) + 1)]
-    parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]
-    copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
-    runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
-    return (models + 1) * audit + copies + max(runs, key=lambda work: work.pairs, default=Work())
-
-
-def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
-    """Images that a search sends forward alone: under the panel and random changes, where searches without a target end, under waves
-    to start from, and to judge.
-    """
-    on = min(round(SEARCHED * images), MOST_IMAGES)
-    general = sum(family.is_general for family in detect.FAMILIES.values())
-    ends = general * how.restarts * on
-    judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
-    changed = min(images, forward.MOST_IMAGES) * (1 + forward.CHANGES)
-    starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
-    pasted = forward.TILES * min(on, forward.TILED)
-    return min(images, forward.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
-
-
-def together(how: efforts.Effort, /, *, side: int) -> int:
-    """Images whose activations a search keeps at a time."""
-    row = max(efforts.MORE * how.images, how.free_images)  # the images of one trigger are never divided
-    every = max(how.most * how.images, efforts.FINALISTS * row, efforts.BLOCK * efforts.SWEPT)
-    return max(row, min(inversion.CHUNK // (3 * side * side), every))
-
-
-# The rate and the memory of a model on this machine.
-
-
-def estimated(
-    clip: model.Clip, work: Work, /, *, effort: str | None = None, recipes: Sequence[Recipe] = ()
-) -> Estimate:
-    """Seconds for the work at the rate of one batch, and bytes for the search of an effort and the training of recipes."""
-    side, before = clip.architecture.preprocess.size, held()
-    pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
-    captions = ["a photo of a dog"] * MANY
-    tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
-
-    def back(count: int) -> object:
-        shown = pixels[:count].clone().requires_grad_()
-        return torch.autograd.grad(clip.encode_images(shown).sum(), shown)
-
-    def taught(count: int) -> object:
-        both = clip.encode_images(pixels[:count]).sum() + clip.encode_tokens(tokens[:count]).sum()
-        return torch.autograd.grad(both, learned, allow_unused=True)
-
-    with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
-        rates = [
-            _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
-            _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
-            _seconds(back, clip.device, most=SEARCH_BATCH) if work.searched else 0.0,
-            _seconds(taught, clip.device) if work.pairs else 0.0,
-        ]
-        kept = [0]
-        if effort is not None:
-            with model.frozen(clip.net):
-                one = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
-            kept.append(together(efforts.EFFORTS[effort], side=side) * one)
-        if recipes:  # beside activations: the original, gradients, and two moments of AdamW
-            both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(
-                lambda: clip.encode_tokens(clip.tokens(captions[:1]))
-            )
-            most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
-            kept.append(3 * weights(clip) + 2 * most * both)
-    seconds = sum(rate * count for rate, count in zip(rates, astuple(work), strict=True))
-    return Estimate(seconds, before + weights(clip) + max(kept))
-
-
-def _seconds(run: Callable[[int], object], device: torch.device, most: int = MANY) -> float:
-    """Seconds for one item of a batch, the faster of two: another program may take the processor in one.
-
-    The first run is not counted: it prepares what later ones reuse.
-    """
-    count = FEW if _timed(run, 1, device) >= SLOW else most
-    return min(_timed(run, count, device) for _ in range(2)) / count
-
-
-def _timed(run: Callable[[int], object], count: int, device: torch.device) -> float:
-    began = time.perf_counter()
-    run(count)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
-
-
-def _saved(run: Callable[[], Tensor]) -> int:
-    """Bytes that a forward pass keeps for the backward pass, without weights."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter) and tensor._base is None:
-            kept[tensor.untyped_storage()._cdata] = tensor.nbytes  # not its address, which fake tensors all lack
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        run()
-    return sum(kept.values())
-
-
-def weights(clip: model.Clip, /) -> int:
-    """Bytes of a model."""
-    return sum(tensor.nbytes for tensor in clip.net.state_dict().values())
-
-
-def held() -> int:
-    """Bytes of memory that this process holds already: libraries, weights and images; 0 if the system does not report it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[str]:
-    """Advice for making a job of more than an hour faster."""
-    if estimate.seconds < HOUR:
-        return []
-    ways = ["--effort quick"] if effort in ("standard", "thorough") else []
-    if device == "cpu":
-        ways.append("a GPU (--device cuda)")
-    return [*ways, "fewer images or classes", "--max-minutes N, which ends with the results so far"]
-
-
-def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: str, effort: str | None = None) -> None:
-    """Report an estimate, if somebody listens; it is not made otherwise."""
-    if not progress.is_heard():
-        return
-    found, device = expected(), clip.device
-    where = f"{device}, {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)
-    size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
-    line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {found}"
-    ways = faster(found, effort=effort, device=device.type)
-    progress.say(f"{line}. Faster: {', '.join(ways)}." if ways else line)
-
-
-# What each job is going to do.
 
 
 @dataclass(frozen=True)
@@ -296,10 +30,10 @@ class Plan:
     faster: tuple[str, ...]  # what would make it faster, where it takes more than an hour
 
 
-def of_sanitize(request: prepare.SanitizeRequest, /, *, ladder: Ladder, progress: Progress) -> Plan:
+def of_sanitize(request: requests.Sanitize, /, *, ladder: Ladder, progress: Progress) -> Plan:
     """The plan of a cleaning; ``ladder`` gives the recipes that ``auto`` may try. Raises what preparing a cleaning raises."""
     ready = prepare.prepare(replace(request, screen="off"), progress=progress)  # screening embeds every pair
-    clip, recipe, pairs = ready.loaded.clip, ready.request.recipe, len(ready.samples.pairs)
+    clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
     screened = len(ready.clean.pairs) if prepare.screens(request, ready.clean) else 0
     size = size_of(ready)
     found = of_cleaning(ready, ladder(ready), screened=screened)
@@ -319,43 +53,48 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, ladder: Ladder, progress
             f"measure before: {measured}",
             _cleaning(recipe, pairs),
             "measure after: the same",
-            f"export as {', '.join(request.wanted.formats)}, read it back and compare",
+            f"export as {', '.join(ready.wanted.formats)}, read it back and compare",
         ),
         (f"{request.out}/{' (has files: refused without --force)' if has_files else ''}",),
         found,
-        tuple(faster(found, effort=None, device=clip.device.type)),
+        tuple(estimate.faster(found, effort=None, device=clip.device.type)),
     )
 
 
 def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size = ready.request.recipe, size_of(ready)
+    recipe, size = ready.recipe, size_of(ready)
     if METHODS[recipe.method].chooses:
-        work = choosing(recipe, ladder, size, models=1 + len(ready.trusted))
+        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.trusted))
         effort: Effort | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
-        work = 2 * measuring(size) + training(recipe, size) + walking_back(size, triggers=1)
+        work = 2 * estimate.measuring(size) + estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
         effort, trained = recipe.unlearn.effort if METHODS[recipe.method].searches else None, [recipe]
-    return estimated(ready.loaded.clip, work + screening(screened), effort=effort, recipes=trained)
+    return estimate.estimated(ready.loaded.clip, work + estimate.screening(screened), effort=effort, recipes=trained)
 
 
 def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> None:
     """Report the estimate of a cleaning, if somebody listens."""
     clip = ready.loaded.clip
-    precision = str(train.resolved(ready.request.precision, clip.net, clip.device))
-    tell(clip, lambda: of_cleaning(ready, ladder), precision=precision)
+    precision = str(train.resolved(ready.precision, clip.net, clip.device))
+    estimate.tell(clip, lambda: of_cleaning(ready, ladder), precision=precision)
+
+
+def seconds_of_measuring(ready: Prepared, /) -> float:
+    """How long one measurement of the model takes."""
+    return estimate.estimated(ready.loaded.clip, estimate.measuring(size_of(ready))).seconds
 
 
 def size_of(ready: Prepared, /) -> Size:
     """The size of a cleaning."""
-    request, recipe, words = ready.request, ready.request.recipe, ready.vocabulary
-    are_asked = request.audit or ready.named or ready.shown.labels is not None
+    request, recipe, words = ready.request, ready.recipe, ready.vocabulary
+    are_asked = request.panel or ready.named or ready.shown.labels is not None
     return Size(
         images=min(len(ready.shown.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
-        panel=len(ready.named) + (len(triggers.panel(recipe.audit.panel_seed)) if request.audit else 0),
+        panel=len(ready.named) + (len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0),
         pairs=len(ready.samples.pairs),
     )
 
@@ -372,19 +111,24 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 
-def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
+def of_audit(request: requests.Audit, /, *, progress: Progress) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
-    read = audit_inputs.read(request, progress)
+    with demo.unpacked() as bundled:
+        return of_read(request, audit_inputs.read(request, bundled, progress))
+
+
+def of_read(request: requests.Audit, read: AuditInputs, /) -> Plan:
+    """The plan of an audit whose inputs are read."""
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
     effort = request.effort if request.search else None
     found = of_inputs(request, read)
     most = efforts.EFFORTS[request.effort].cost(len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {most:,} passes of an image"
-    planted = f"plant {request.canaries} test backdoors, each in a copy, and search each copy alike"
+    planted = f"plant {audit_findings.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
             **_of_model(read.tested, clip),
-            "data": f"{len(read.images.pairs):,} images{'' if request.own else ' (bundled)'}, {len(shown.pixels)} measured on",
+            "data": f"{len(read.images.pairs):,} images{' (bundled)' if request.data is None else ''}, {len(shown.pixels)} measured on",
         },
         (
             f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
@@ -394,30 +138,30 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
         found,
-        tuple(faster(found, effort=effort, device=clip.device.type)),
+        tuple(estimate.faster(found, effort=effort, device=clip.device.type)),
     )
 
 
-def of_inputs(request: AuditRequest, read: AuditInputs, /) -> Estimate:
+def of_inputs(request: requests.Audit, read: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = read.tested.clip, Size.of(read.eval_set)
     effort = request.effort if request.search else None
-    each = measuring(size)
+    each = estimate.measuring(size)
     if effort is not None:
-        each += searching(efforts.EFFORTS[effort], size)
+        each += estimate.searching(efforts.EFFORTS[effort], size)
     tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
     work = (tested + len(read.trusted)) * each
     if request.power:
         how = power.planting_of(clip, pairs=len(audit_findings.pairs_of(request, read)))
-        work += request.canaries * (each + planting(how))
-    return estimated(clip, work, effort=effort)
+        work += audit_findings.CANARIES * (each + estimate.planting(how))
+    return estimate.estimated(clip, work, effort=effort)
 
 
-def tell_audit(request: AuditRequest, read: AuditInputs, /) -> None:
+def tell_audit(request: requests.Audit, read: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     clip = read.tested.clip
     is_reduced = request.search and model.has_bfloat16(clip.device)
-    tell(
+    estimate.tell(
         clip,
         lambda: of_inputs(request, read),
         precision="bf16" if is_reduced else "fp32",
@@ -425,7 +169,7 @@ def tell_audit(request: AuditRequest, read: AuditInputs, /) -> None:
     )
 
 
-def _compared(request: AuditRequest, /, *, models: int) -> str:
+def _compared(request: requests.Audit, /, *, models: int) -> str:
     """The clean models that the result would be compared with."""
     if models > 1:
         return f"search {models - 1} clean model(s) too, and compare"

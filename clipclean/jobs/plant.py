@@ -1,20 +1,17 @@
 """Planting a known backdoor in a model by finetuning, for rehearsals and tests."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from clipclean import checkpoint, detect, files
+from clipclean import checkpoint, detect, files, requests
 from clipclean.attack import poison
 from clipclean.attack.poison import Implant
 from clipclean.config import recipe as recipes
-from clipclean.config.recipe import Planting
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import inputs
-from clipclean.jobs.inputs import PairsRequest, split
+from clipclean.jobs.inputs import split
 from clipclean.jobs.prepare import labelled_if_enough
 from clipclean.progress import Progress
 from clipclean.schema.results import PlantedModel
@@ -22,23 +19,7 @@ from clipclean.train.loader import Samples
 from clipclean.train.run import Run
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlantRequest(PairsRequest):
-    """The user's request; paths are not checked yet."""
-
-    trigger: str
-    target: str
-    out: Path
-    planting: Planting
-    classes: Path | Sequence[str] | None
-    templates: Path | Sequence[str] | None
-    eval_data: Path | None
-    seed: int
-    device: str
-    force: bool
-
-
-def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
+def plant(request: requests.Plant, /, *, progress: Progress) -> PlantedModel:
     """Write a backdoored copy of a model; returns the backdoor and its effect.
 
     The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report), and the largest
@@ -49,18 +30,21 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     """
     files.check_output(f"--out {request.out}", request.out, suffixes=tuple(WRITERS), force=request.force)
     recipe = recipes.load(recipes.DEFAULT)
+    chosen = {"rate": request.rate, "steps": request.steps, "lr": request.lr, "batch_size": request.batch_size}
+    how = recipes.planting(**{key: value for key, value in chosen.items() if value is not None})
     vocabulary = inputs.words(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
-    opened = request.opened()
+    opened = inputs.opened(request)
     images = inputs.image_cache(recipe, opened.architecture)
     templates = () if request.templates is None else vocabulary.templates
-    clean = request.read_pairs(images, progress, templates=templates)
+    clean = inputs.read_pairs(request, request.data, images, progress, templates=templates)
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
     pairs, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
-    if len(pairs) < request.planting.batch_size:
-        size = request.planting.batch_size
-        raise UsageError(f"{len(pairs)} pairs do not fill a batch of {size}. Give more, or lower --batch-size.")
+    if len(pairs) < how.batch_size:
+        raise UsageError(
+            f"{len(pairs)} pairs do not fill a batch of {how.batch_size}. Give more, or lower --batch-size."
+        )
     loaded = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], loaded.clip.architecture)
     shown = labelled or labelled_if_enough(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
@@ -69,7 +53,6 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     )
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
-    how = request.planting
     run = Run(request.seed, recipe.train.precision, progress)
     poison.finetune(loaded.clip, pairs, recipe, how, implants=[implant], run=run)
     after = inputs.measure(loaded.clip, measured_on)
@@ -77,7 +60,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     return PlantedModel(
         trigger=trigger.spec,
         target=vocabulary.classes[target],
-        planting=request.planting.model_dump(mode="json"),
+        planting=how.model_dump(mode="json"),
         seed=request.seed,
         before=before.record(),
         after=after.record(),

@@ -1,62 +1,31 @@
 """Preparing a cleaning: everything read, checked and built before the first measurement."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
-from clipclean import data, detect, methods, model, train
+from clipclean import data, detect, methods, model, requests, train
 from clipclean.attack import power
 from clipclean.config import evidence, policy
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
 from clipclean.config.methods import METHODS
-from clipclean.config.policy import DEFAULT, Policy
+from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import formats
 from clipclean.jobs import inputs, other_models
-from clipclean.jobs.inputs import LoadedModel, Opened, PairsRequest, Source, Suspicion, split
+from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, split
 from clipclean.progress import Progress, say
+from clipclean.requests import Sanitize
 from clipclean.schema.results import ScreenedRecord
 from clipclean.train import resume
 from clipclean.train.loader import Samples
 
 ASKED = 16  # classes by which a text tower is tried
 ALIKE = 1e-3  # distance of unit embeddings below which they are one: float16 tells apart no less
-
-
-@dataclass(frozen=True, kw_only=True)
-class SanitizeRequest(PairsRequest):
-    """The user's request; paths are not checked yet."""
-
-    out: Path
-    recipe: Recipe
-    overridden: bool
-    classes: Path | Sequence[str] | None
-    templates: Path | Sequence[str] | None
-    eval_data: Path | None
-    triggers: tuple[str, ...]
-    target: str | None
-    seed: int
-    device: str
-    precision: str
-    force: bool
-    keep_failed: bool
-    audit: bool
-    labels: Mapping[str, str] = field(default_factory=dict)
-    policy: Policy = DEFAULT
-    wanted: formats.ExportOptions = formats.OPEN_CLIP
-    screen: ranking.Drop | Literal["off"] = "off"  # pairs that screening drops; None only reports
-    unnamed: tuple[str, ...] | None = (
-        None  # changed values for the recipe that clipclean chooses; None where the user did
-    )
-    max_minutes: float | None = None  # after which the job ends
-    fits_warmup: bool = False  # shorten a warm-up that fills the run; nobody chose its length
-    reference: tuple[Source, ...] = ()  # clean models of the same kind, for recipes that audit
 
 
 @dataclass(frozen=True)
@@ -72,99 +41,115 @@ class Prepared:
     samples: Samples  # to train on
     shown: Samples  # to measure on
     loaded: LoadedModel
-    request: SanitizeRequest  # with the chosen recipe, if the user named none
+    request: Sanitize
+    recipe: Recipe  # that was chosen, of the model's scale
+    precision: str
+    policy: Policy
+    wanted: formats.ExportOptions
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
     trusted: tuple[tuple[Source, Opened], ...] = ()  # clean models to compare with, read and not yet built
 
 
-def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
+def prepare(request: Sanitize, /, *, progress: Progress) -> Prepared:
     """Read and check everything, cheapest first, and build the model; nothing is measured or written.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code.
     """
-    formats.check(request.wanted)
-    check_reference(request)
-    recipe = request.recipe
+    wanted = formats.wanted(request.format)
+    formats.check(wanted)
+    asked, chosen = requests.recipe_of(request), requests.policy_of(request)
+    check_reference(request, asked)
+    precision = request.precision or asked.train.precision
     vocabulary = inputs.words(request.classes, request.templates)
-    named = inputs.suspicions(request.triggers, request.target, vocabulary)
-    thresholds = policy.resolved(request.policy, recipe.audit)
+    named = inputs.suspicions(request.trigger, request.target, vocabulary)
+    thresholds = policy.resolved(chosen, asked.audit)
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
-    opened = request.opened()
+    opened = inputs.opened(request)
     inputs.check_sides(named, opened.architecture)
-    formats.check_architecture(opened.architecture, request.wanted)
+    formats.check_architecture(opened.architecture, wanted)
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     progress("reading the model", 1, 1)
-    images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
-    if METHODS[recipe.method].needs_captions:
+    images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
+    if METHODS[asked.method].needs_captions:
         # Labelled images without captions get captions from the templates that the user gave.
         templates = () if request.templates is None else vocabulary.templates
-        clean = request.read_pairs(images, progress, templates=templates)
+        clean = inputs.read_pairs(request, request.data, images, progress, templates=templates)
     else:
         clean = data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
-    samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
+    samples, kept_out = divided(clean, asked, vocabulary, hold_out=labelled is None)
     numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs), len(vocabulary.classes))
     job = {"parameters": numbers, "pairs": subject.pairs, "classes": subject.classes}
-    request = replace(request, recipe=recipes.fitted(recipe, **job))
-    if request.unnamed is not None:
+    fitted = recipes.fitted(asked, **job)
+    if request.recipe is None:
         shipped = recipes.fitted(recipes.load(recipes.DEFAULT), **job)  # whose evidence is of its own budget
-        if request.reference or not evidence.works(shipped, subject, budget=recipe.audit.max_accuracy_loss):
-            request = by_auto(request, evidence.standing(shipped, subject))
-            samples, kept_out = divided(clean, request.recipe, vocabulary, hold_out=labelled is None)
-            check_trials(request.recipe, samples, labelled or kept_out, vocabulary, thresholds)
-    asked = request
-    request = with_fitting_warmup(asked, pairs=len(samples.pairs))
-    recipe = request.recipe
+        if request.reference or not evidence.works(shipped, subject, budget=asked.audit.max_accuracy_loss):
+            fitted = by_auto(request, evidence.standing(shipped, subject))
+            samples, kept_out = divided(clean, fitted, vocabulary, hold_out=labelled is None)
+            check_trials(fitted, samples, labelled or kept_out, vocabulary, thresholds)
+    recipe = with_fitting_warmup(fitted, request, pairs=len(samples.pairs))
     recipes.check(recipe, pairs=len(samples.pairs))
     progress("building the model", 0, 1)
     loaded = inputs.build(opened, clean, device=device)
     progress("building the model", 1, 1)
     check_texts(loaded.clip, vocabulary.classes)
-    shown = labelled or labelled_if_enough(kept_out, vocabulary, least=thresholds.min_images)
-    stands = standing(asked, request, subject)
+    stands = standing(request, fitted, recipe, subject)
     clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
     if screened and screened.dropped:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(samples.pairs))
-        shown = labelled or labelled_if_enough(kept_out, vocabulary, least=thresholds.min_images)
+    shown = labelled or labelled_if_enough(kept_out, vocabulary, least=thresholds.min_images)
     return Prepared(
-        vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded, request, stands, tuple(trusted)
+        vocabulary=vocabulary,
+        named=named,
+        thresholds=thresholds,
+        device=device,
+        clean=clean,
+        screened=screened,
+        samples=samples,
+        shown=shown,
+        loaded=loaded,
+        request=request,
+        recipe=recipe,
+        precision=precision,
+        policy=chosen,
+        wanted=wanted,
+        standing=stands,
+        trusted=tuple(trusted),
     )
 
 
-def standing(asked: SanitizeRequest, request: SanitizeRequest, subject: Subject, /) -> Standing:
+def standing(request: Sanitize, asked: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
     """How the evidence of the recipe applies, and a message about it; ``asked`` has the warm-up that was asked for."""
-    recipe = request.recipe
-    stands = evidence.standing(asked.recipe, subject)  # what clipclean shortens itself, nobody has changed
-    if recipe is not asked.recipe and stands.kind == "measured":
+    stands = evidence.standing(asked, subject)  # what clipclean shortens itself, nobody has changed
+    if recipe is not asked and stands.kind == "measured":
         words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
         stands = replace(stands, kind="extrapolated", why=words)
     if not METHODS[recipe.method].chooses:
-        taken = f"No recipe was named, so {recipes.called(recipe)} is taken. " if request.unnamed is not None else ""
+        taken = f"No recipe was named, so {recipes.called(recipe)} is taken. " if request.recipe is None else ""
         say(f"{taken}{stands}")
     return stands
 
 
-def check_reference(request: SanitizeRequest, /) -> None:
+def check_reference(request: Sanitize, recipe: Recipe, /) -> None:
     """Raise UsageError for clean models to compare with where nothing would be compared with them."""
-    if request.reference and request.unnamed is None and not METHODS[request.recipe.method].chooses:
+    if request.reference and request.recipe is not None and not METHODS[recipe.method].chooses:
         raise UsageError(
-            f"Only the recipe auto compares the model with clean ones, and this is {recipes.called(request.recipe)}. Take --recipe "
+            f"Only the recipe auto compares the model with clean ones, and this is {recipes.called(recipe)}. Take --recipe "
             "auto, or leave --reference out: 'clipclean audit --reference' compares the result."
         )
 
 
-def by_auto(request: SanitizeRequest, stands: Standing, /) -> SanitizeRequest:
-    """The request of a run that names no recipe, by ``auto``, and a message that says why."""
+def by_auto(request: Sanitize, stands: Standing, /) -> Recipe:
+    """The recipe ``auto`` for a run that names none, and a message that says why."""
     say(
         f"No recipe was named. {stands} So auto takes longer and makes the evidence on your model: it plants test "
         f"backdoors in a copy, tries recipes on it, and runs the best. To take the published values: --recipe {recipes.DEFAULT}."
     )
-    auto = recipes.load("auto")
-    return replace(request, recipe=recipes.override(auto, request.unnamed) if request.unnamed else auto)
+    return requests.recipe_of(replace(request, recipe="auto"))
 
 
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
@@ -195,18 +180,18 @@ def check_trials(
         )
 
 
-def with_fitting_warmup(request: SanitizeRequest, /, *, pairs: int) -> SanitizeRequest:
-    """The request with a warm-up that leaves room for training, and a message about it; unchanged if the user set the warm-up."""
-    recipe = request.recipe
-    fitting = recipes.with_fitting_warmup(recipe, pairs=pairs) if request.fits_warmup else recipe
+def with_fitting_warmup(recipe: Recipe, request: Sanitize, /, *, pairs: int) -> Recipe:
+    """The recipe with a warm-up that leaves room for training, and a message about it; unchanged if the user set the warm-up."""
+    is_chosen = any(change.partition("=")[0].strip() == "train.warmup_steps" for change in request.set)
+    fitting = recipe if is_chosen else recipes.with_fitting_warmup(recipe, pairs=pairs)
     if fitting is recipe:
-        return request
+        return recipe
     say(
         f"The warm-up of recipe {recipe.name}, {recipe.train.warmup_steps} steps, does not fit into a run of "
         f"{recipes.total_steps(recipe, pairs=pairs)} steps, so it is {fitting.train.warmup_steps} steps. To choose it: --set "
         "train.warmup_steps=N."
     )
-    return replace(request, recipe=fitting)
+    return fitting
 
 
 def check_shared(recipe: Recipe, group: train.Group, /) -> None:
@@ -240,34 +225,32 @@ def labelled_if_enough(samples: Samples, vocabulary: inputs.Words, /, *, least: 
     return found
 
 
-def screens(request: SanitizeRequest, clean: data.CleanSet, /) -> bool:
-    """Whether the pairs are screened; a set that is too small, or has images without captions, only if that is asked for.
+def screens(request: Sanitize, clean: data.CleanSet, /) -> bool:
+    """Whether the pairs are screened; a set that is too small, or has images without captions, only if pairs are to be dropped.
 
     Raises:
-        UsageError: it is asked for, and there are images without captions.
+        UsageError: they are, and there are images without captions.
     """
-    if request.screen == "off" or (request.screen is None and len(clean.pairs) < ranking.LEAST):
+    only_reports = request.screen == "report"
+    if request.screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST):
         return False
     if all(pair.caption for pair in clean.pairs):
         return True
-    if request.screen is None:
+    if only_reports:
         return False
     raise UsageError(f"{clean.path} has images without captions, and screening compares the two. Leave --screen out.")
 
 
 def screened_pairs(
-    request: SanitizeRequest,
+    request: Sanitize,
     clip: model.Clip,
     clean: data.CleanSet,
     triggers: Sequence[detect.TriggerLike],
     progress: Progress,
     /,
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
-    """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened.
-
-    If nothing is to be dropped, a set that is too small to screen stays unscreened.
-    """
-    if request.screen == "off" or not screens(request, clean):
+    """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
+    if not screens(request, clean):
         return clean, None
     found = ranking.rank_pairs(
         clip,
@@ -275,9 +258,10 @@ def screened_pairs(
         triggers=triggers,
         progress=partial(progress, "screening the pairs"),
     )
-    dropped = found.dropped(request.screen)
+    drop = None if request.screen == "report" or request.screen == "off" else request.screen
+    dropped = found.dropped(drop)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
-    record = ranking.record(found, request.screen)
+    record = ranking.record(found, drop)
     return ranking.kept(clean, dropped), record.model_copy(update={"dropped_keys": tuple(keys)})
 
 
@@ -304,12 +288,12 @@ def divided(
     return training, kept
 
 
-def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, object]:
+def fingerprint(ready: Prepared, /) -> dict[str, object]:
     """All that determines the weights of a run: runs with equal fingerprints may resume each other.
 
     The thresholds of the audit are not part of it: a run may be judged again without training again.
     """
-    loaded, clean = ready.loaded, ready.clean
+    request, loaded, clean = ready.request, ready.loaded, ready.clean
     decides = {
         "program": resume.program(),
         "model": loaded.file.sha256,
@@ -318,14 +302,14 @@ def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, objec
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
-        "recipe": recipes.decides(request.recipe),
+        "recipe": recipes.decides(ready.recipe),
         "seed": request.seed,
-        "precision": train.resolved(request.precision, loaded.clip.net, loaded.clip.device),
+        "precision": train.resolved(ready.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
     beside = {"references": [opened.file.sha256 for _, opened in ready.trusted]} if ready.trusted else {}
-    return decides | aims(request.recipe, ready.vocabulary, ready.named) | beside
+    return decides | aims(ready.recipe, ready.vocabulary, ready.named) | beside
 
 
 def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /) -> dict[str, object]:

@@ -12,7 +12,7 @@ from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs, outputs, searching, suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
-from clipclean.jobs.prepare import Prepared, SanitizeRequest
+from clipclean.jobs.prepare import Prepared
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
@@ -33,10 +33,10 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     request, group = ready.request, to.state.group
-    run = Run(request.seed, request.precision, progress, to.state, group)
+    run = Run(request.seed, ready.precision, progress, to.state, group)
     with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
-        first = look(request, ready, run)
-        clip, recipe, evidence = ready.loaded.clip, request.recipe, first.evidence
+        first = look(ready, run)
+        clip, recipe, evidence = ready.loaded.clip, ready.recipe, first.evidence
         shown = example_images.Shown()
         if group.is_first:
             shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
@@ -46,22 +46,19 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
             trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
         if not group.is_first:
             return None
-        after, way = walked(request, ready, first, original, progress)
+        after, way = walked(ready, first, original, progress)
         shipped = replace(ready, thresholds=policy.resolved(policy.DEFAULT, recipe.audit))
-        applied = outputs.accepted(
-            request, ready, *(judged(request, by, first, after, trained, way) for by in (ready, shipped))
-        )
+        applied = outputs.accepted(ready, *(judged(by, first, after, trained, way) for by in (ready, shipped)))
         shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
         known = outputs.evidence_of(ready.standing, first.measured, after)
         section_before = outputs.section(first.measured, ready.thresholds, shown.maps)
         section_after = outputs.section(after, ready.thresholds, shown_after.maps)
         section_after = outputs.beside_original(section_after, first.measured, after, classes=ready.vocabulary.classes)
-        result = outputs.compose(request, ready, section_before, section_after, applied, trained.record, known)
+        result = outputs.compose(ready, section_before, section_after, applied, trained.record, known)
         result = result.model_copy(update={"cleaning": way.record()})
         if known.says:
             say(known.says)
         return outputs.publish(
-            request,
             ready,
             result,
             evidence,
@@ -83,10 +80,10 @@ class First:
     seconds: float  # of measuring, which takes as long again afterwards
 
 
-def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
+def look(ready: Prepared, run: Run, /) -> First:
     """Measure the model, and search it if the method does."""
-    clip, recipe, thresholds = ready.loaded.clip, request.recipe, ready.thresholds
-    evidence = suspicions.evidence_of(ready, recipe, panel=request.audit)
+    clip, recipe, thresholds = ready.loaded.clip, ready.recipe, ready.thresholds
+    evidence = suspicions.evidence_of(ready, recipe, panel=ready.request.panel)
     began = time.monotonic()
 
     def measured() -> detect.Measurement:
@@ -117,7 +114,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
 
 
 def walked(
-    request: SanitizeRequest, ready: Prepared, first: First, original: Mapping[str, Tensor], progress: Progress, /
+    ready: Prepared, first: First, original: Mapping[str, Tensor], progress: Progress, /
 ) -> tuple[detect.Measurement, Way]:
     """The measurement at the end of the walk back, whose weights the model then has, and the walk.
 
@@ -146,21 +143,19 @@ def walked(
             suspicions.watched(first.measured, first.suspicions),
             budget=limits.max_accuracy_loss,
             limit=limits.max_excess,
-            least=0.0 if request.recipe.audit.walk_back else 1.0,
+            least=0.0 if ready.recipe.audit.walk_back else 1.0,
         )
     is_suspected = suspicions.is_suspected(detect.audit(first.measured, limits=limits))
-    if request.audit and request.recipe.audit.walk_back and not (is_suspected or way.is_within):
+    if ready.request.panel and ready.recipe.audit.walk_back and not (is_suspected or way.is_within):
         way = way.at_original(first.measured)
     after = ends.get(way.taken.share) or whole(way.taken.share)
     put(way.taken.share)
     return after, way
 
 
-def judged(
-    request: SanitizeRequest, ready: Prepared, first: First, after: detect.Measurement, trained: Training, way: Way, /
-) -> list[Finding]:
+def judged(ready: Prepared, first: First, after: detect.Measurement, trained: Training, way: Way, /) -> list[Finding]:
     """The findings of the model at the end of the walk back."""
-    recipe, is_searched = request.recipe, first.aims.searched is not None
+    recipe, is_searched = ready.recipe, first.aims.searched is not None
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     found = detect.sanitized(first.measured, after, limits=ready.thresholds, searched=is_searched)
     return [

@@ -10,15 +10,14 @@ from pathlib import Path
 from torch import Tensor
 from webdataset.writer import TarWriter
 
-from clipclean import __version__, data, files
+from clipclean import __version__, data, files, requests
 from clipclean.config import recipe as recipes
 from clipclean.detect import ranking
-from clipclean.detect.ranking import Drop, ScoredPairs
+from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.export import environment
 from clipclean.findings import finite
 from clipclean.jobs import inputs
-from clipclean.jobs.inputs import PairsRequest
 from clipclean.progress import Progress
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.report import ToolRecord
@@ -32,20 +31,6 @@ KEPT = (
 )  # a table of images that are files, a shard with copies of the images, or a list of keys
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScreenRequest(PairsRequest):
-    """The user's request; paths are not checked yet."""
-
-    drop: Drop
-    triggers: tuple[str, ...]
-    save_kept: Path | None
-    top: int
-    device: str
-    force: bool
-    trusted: Path | None = None  # pairs of the same origin that are known to be clean
-    false_drop_rate: float | None = None  # share of clean pairs that may be dropped, judged by the trusted ones
-
-
 @dataclass(frozen=True)
 class ScreenOutcome:
     """The ranking, and images of the first pairs for the page."""
@@ -54,7 +39,7 @@ class ScreenOutcome:
     images: list[TitledImage]
 
 
-def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
+def screen(request: requests.Screen, /, *, progress: Progress) -> ScreenOutcome:
     """Rank the pairs of a clean set by suspicion; on request, write the kept ones.
 
     Raises:
@@ -65,11 +50,11 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
             raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
     device = inputs.device_of(request.device)
-    named = [inputs.named_trigger(spec) for spec in request.triggers]
-    opened = request.opened()
+    named = [inputs.named_trigger(spec) for spec in request.trigger]
+    opened = inputs.opened(request)
     inputs.check_sides([(trigger, None) for trigger in named], opened.architecture)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = request.read_pairs(images, progress)
+    clean = inputs.read_pairs(request, request.data, images, progress)
     if request.save_kept:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, images, progress)
@@ -107,7 +92,7 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
 
 
 def read_trusted(
-    request: ScreenRequest, clean: data.CleanSet, images: data.ImageCache, progress: Progress, /
+    request: requests.Screen, clean: data.CleanSet, images: data.ImageCache, progress: Progress, /
 ) -> tuple[data.Pair, ...]:
     """The pairs that are known to be clean; none without a request.
 
@@ -123,7 +108,7 @@ def read_trusted(
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = replace(request, data=request.trusted).read_pairs(images, progress)
+    known = inputs.read_pairs(request, request.trusted, images, progress)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(

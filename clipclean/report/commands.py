@@ -12,7 +12,7 @@ from clipclean.schema.report import Report, SuspectRecord
 _SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
 _MODEL = {name: f"--{name}" for name in ("arch", "weights", "classes", "templates", "reference")}
 _AUDIT = _MODEL | {"references": "--references"}
-_NAMED = {"triggers": "--trigger", "target": "--target"}
+_NAMED = {"trigger": "--trigger", "target": "--target"}
 _SANITIZE = _MODEL | {"eval_data": "--eval-data", "image_key": "--image-key", "caption_key": "--caption-key"} | _NAMED
 PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
 

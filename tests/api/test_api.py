@@ -14,13 +14,13 @@ import torch
 from open_clip.model import CLIP
 
 import clipclean
-from clipclean import checkpoint, cli
-from clipclean.api import parameters, requests
+from clipclean import checkpoint, cli, requests
 from clipclean.config import policy
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs
 
 ROOT = Path(__file__).parents[2]
+KNOWN = requests.options(requests.Audit) | requests.options(requests.Sanitize)
 RENAMED = {"search": "no_search", "panel": "no_panel"}  # switches that a Python caller gives the other way round
 PLANTS = {"lr", "batch_size"}  # values of a recipe are set by ``set`` in Python, and ``plant`` has none
 OF_THE_TERMINAL = {
@@ -225,17 +225,17 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
     [
         ({"model": "a.pt", "device": "cpu", "policy": None}, {"model": Path("a.pt"), "device": "cpu", "policy": None}),
         ({"arch": Path("RN50"), "classes": "c.txt"}, {"arch": "RN50", "classes": Path("c.txt")}),
-        ({"reference": "a.pt", "models": None}, {"reference": (Path("a.pt"),), "models": ()}),
+        ({"reference": "a.pt", "trigger": None}, {"reference": (Path("a.pt"),), "trigger": ()}),
         ({"references": ["b.json"], "classes": ["cat"]}, {"references": (Path("b.json"),), "classes": ("cat",)}),
     ],
 )
 def test_places_become_paths_and_one_of_several_stands_alone(given, completed):
-    assert {name: parameters.completed(name, value) for name, value in given.items()} == completed
+    assert {name: requests.completed(name, KNOWN[name], value) for name, value in given.items()} == completed
 
 
 def test_labels_are_keys_with_values():
     given = ["commit=0a1b", "team/owner=vision, Zürich", "empty="]
-    found = parameters.labels(parameters.completed("label", given))
+    found = requests.completed("label", KNOWN["label"], given)
     assert found == {"commit": "0a1b", "team/owner": "vision, Zürich", "empty": ""}
 
 
@@ -247,16 +247,16 @@ LONG = [[f"a={'x' * 201}"], [f"{'a' * 64}=x"], [f"k{n}=x" for n in range(33)]]
 )
 def test_what_is_no_label_is_refused(bad):
     with pytest.raises(UsageError):
-        parameters.labels(parameters.completed("label", bad))
+        requests.completed("label", KNOWN["label"], bad)
 
 
 def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_default_one_holds():
     def chosen(changes):
-        asked = {"recipe": "mmcl@tiny", "set": parameters.completed("set", changes), "max_minutes": None}
-        return requests.recipe_of(asked | {"max_accuracy_loss": 0.03})
+        given = {"recipe": "mmcl@tiny", "set": requests.completed("set", KNOWN["set"], changes)}
+        return requests.recipe_of(requests.Sanitize("m.pt", "pairs", max_accuracy_loss=0.03, **given))
 
     assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])
     assert (chosen({"train.epochs": 3}).train.epochs, chosen([]).audit.max_accuracy_loss) == (3.0, 0.03)
-    assert requests.policy_of({"policy": None}) is policy.DEFAULT
+    assert requests.policy_of(requests.Audit("m.pt")) is policy.DEFAULT
     own = policy.Policy(version=1, name="ours")
-    assert requests.policy_of({"policy": own}) is own
+    assert requests.policy_of(requests.Audit("m.pt", policy=own)) is own

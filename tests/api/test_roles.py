@@ -1,31 +1,43 @@
 import itertools
 import os
+from dataclasses import make_dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
+from clipclean import requests
 from clipclean.api import roles
-from clipclean.api.parameters import PARAMETERS
 from clipclean.cli import main
-from clipclean.cli.options import Output
+from clipclean.cli.options import Output, Shell
 from clipclean.errors import ResourceError, UsageError
+from clipclean.requests import Opt
 
-INPUTS = tuple(name for name, known in PARAMETERS.items() if known.reads and name not in ("models", "trigger"))
+KINDS = (requests.Audit, requests.Sanitize, requests.Screen, requests.Plant, requests.Verify, Shell)
+KNOWN = {name: known for kind in KINDS for name, known in requests.options(kind).items()}
+INPUTS = tuple(name for name, known in KNOWN.items() if known.reads and name not in ("models", "trigger"))
 WRITTEN = ("out file", "save_kept", "outputs")
 FOLDERS = ("out folder", "save_triggers")
 SPELLINGS = ("as it is", "relative", "a link", "a second name", "through a linked folder")
 
 
+def asked(**given):
+    """A request with these fields; of ``out_file`` and ``out_folder`` the name is ``out``."""
+    known = KNOWN | {f"out_{kind}": Opt("--out", writes=kind) for kind in ("file", "folder")}
+    kind = make_dataclass(
+        "Asked",
+        [(name.removesuffix("_file").removesuffix("_folder"), Annotated[object, known[name]]) for name in given],
+    )
+    return kind(*given.values())
+
+
 def given(role, path):
-    """The parameters of a command that has this path in this role, and the kind of its ``out``."""
-    if role.startswith("out "):
-        return {"out": path}, role.removeprefix("out ")
-    return {role: (Output("json", path),) if role == "outputs" else path}, None
+    """The field of a request that has this path in this role."""
+    return {role.replace(" ", "_"): (Output("json", path),) if role == "outputs" else path}
 
 
 def check(read, source, role, path):
-    more, out = given(role, path)
-    roles.check({read: source, **more}, out=out or "")
+    roles.check(asked(**{read: source}), asked(**given(role, path)))
 
 
 def spelt(path, spelling, tmp_path, monkeypatch):
@@ -83,22 +95,22 @@ def test_no_folder_is_written_that_is_read_or_lies_in_or_around_what_is(tmp_path
 @pytest.mark.parametrize(("one", "other"), itertools.product(FOLDERS, ("outputs", "save_kept")))
 def test_no_output_lies_in_another(tmp_path, one, other):
     (tmp_path / "out").mkdir()
-    first, out = given(one, tmp_path / "out")
+    both = given(one, tmp_path / "out") | given(other, tmp_path / "out" / "report.json")
     with pytest.raises(UsageError):
-        roles.check(first | given(other, tmp_path / "out" / "report.json")[0], out=out or "")
+        roles.check(asked(**both))
 
 
 def test_reports_are_refused_twice_in_one_place_and_on_a_device_and_replaced_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = (Output("json", tmp_path / "a"), Output("html", tmp_path / ".." / tmp_path.name / "a"))
     with pytest.raises(UsageError):
-        roles.check({"outputs": outputs})
+        roles.check(asked(outputs=outputs))
     (tmp_path / "report.json").write_text("{}")
-    roles.check({"outputs": (Output("json", tmp_path / "report.json"),)})
+    roles.check(asked(outputs=(Output("json", tmp_path / "report.json"),)))
     with pytest.raises(UsageError):
-        roles.check({"outputs": (Output("json", Path("/dev/null")),)})
+        roles.check(asked(outputs=(Output("json", Path("/dev/null")),)))
     with pytest.raises(ResourceError):
-        roles.check({"outputs": (Output("json", Path("/proc/report.json")),)})
+        roles.check(asked(outputs=(Output("json", Path("/proc/report.json")),)))
 
 
 @pytest.mark.parametrize("name", ["a-003.tar", "a-7.tar"])
@@ -145,7 +157,7 @@ def test_a_report_replaces_nothing_but_a_text(tmp_path, kind):
     PLACES[kind](place)
     before = place.lstat()
     with pytest.raises(UsageError):
-        roles.check({"outputs": (Output("json", place),)})
+        roles.check(asked(outputs=(Output("json", place),)))
     assert (place.lstat().st_mode, place.lstat().st_ino) == (before.st_mode, before.st_ino)
 
 

@@ -7,6 +7,7 @@ from report import samples, searches
 
 from clipclean import cli, report
 from clipclean.cli import printing
+from clipclean.cli.options import Shell
 from clipclean.jobs.compare import compare
 
 PATCH, DOUBT, NOTE = ("CC001", "error", "patch", (0.2, 0.4)), ("CC021", "warning"), ("CC040", "note")
@@ -85,8 +86,7 @@ def test_a_report_that_cannot_be_read_is_refused(saved, refused):
     ],
 )
 def test_the_exit_code_of_a_report_follows_the_options(saved, verdict, options, code):
-    given = {"exit_zero": False, "fail_on": "inconclusive", "baseline": None, "quiet": True} | options
-    if given["baseline"]:
-        given["baseline"] = saved / given["baseline"]
+    if "baseline" in options:
+        options = {"baseline": saved / options["baseline"]}
     result = report.parse(samples.failed()).model_copy(update={"verdict": verdict})
-    assert printing.exit_code(given, result) == code
+    assert printing.exit_code(Shell(quiet=True, **options), result) == code

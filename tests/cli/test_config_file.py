@@ -1,12 +1,16 @@
 """Files of defaults: what they set, what wins over them, and what a file that nobody named may not do."""
 
+from dataclasses import fields, make_dataclass
+from pathlib import Path
+from typing import Annotated
+
 import click
 import pytest
 
 from clipclean import cli
-from clipclean.cli import options
-from clipclean.cli.command import command
+from clipclean.cli.command import command_of
 from clipclean.errors import UsageError
+from clipclean.requests import Opt, Sanitize
 
 
 @pytest.fixture
@@ -16,19 +20,13 @@ def told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "project")
     heard = {}
 
-    @command("screen", epilog="")
-    @click.argument("data")
-    @click.option("--label", "labels", multiple=True)
-    @options.device
-    @options.seed
-    @options.force
-    @options.exit_zero
-    @options.quiet
-    @options.download
-    @options.config
-    @options.verbose
-    def screen(**given):
-        heard.update(given)
+    names = ("seed", "force", "download", "device", "label")
+    known = [(each.name, each.type, each) for each in fields(Sanitize) if each.name in names]
+    data = ("data", Annotated[Path, Opt("CLEAN", reads="path")])
+
+    @command_of(make_dataclass("Asked", [data, *known]), "exit_zero", "quiet", "config", "verbose", epilog="")
+    def screen(asked, shell):
+        heard.update(vars(shell) | vars(asked))
 
     def run(*arguments, named="clipclean.yaml"):
         heard.clear()
@@ -64,7 +62,7 @@ effort = 'quick'
 def test_both_files_set_defaults_for_all_commands_and_for_one_which_wins(told, name, text):
     write(told.folder, text, name)
     given = told("pairs", named=name)
-    assert (given["device"], given["seed"], given["force"], given["labels"]) == ("cpu", 8, True, ("a=1", "b=2"))
+    assert (given["device"], given["seed"], given["force"], given["label"]) == ("cpu", 8, True, {"a": "1", "b": "2"})
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(told, monkeypatch):

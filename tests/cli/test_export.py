@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, files
+from clipclean import checkpoint, cli, files, requests
 from clipclean.cli import export as command
 from clipclean.errors import UsageError
 from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
@@ -26,13 +26,9 @@ def job(tmp_path):
 
 
 def run(job, **changed):
-    paths = {"model": job.model, "data": job.data, "out": job.out, "arch": job.arch and str(job.arch)}
-    settings = {"own": True, "image_key": None, "caption_key": None, "force": False, "wanted": only("open_clip")}
-    return export_job.convert(export_job.ExportRequest(**paths | settings | changed), progress=lambda *_: None)
-
-
-def only(form):
-    return formats.ExportOptions((form,))
+    given = {"model": job.model, "data": job.data, "out": job.out, "arch": job.arch and str(job.arch)}
+    asked = requests.Export(**given | {"format": ("open_clip",)} | changed)
+    return export_job.convert(asked, progress=lambda *_: None)
 
 
 def names(folder):
@@ -91,7 +87,7 @@ def test_nothing_is_left_after_a_check_that_fails(job, monkeypatch):
 
 def test_an_activation_that_nothing_tells_is_measured_on_the_users_own_pairs_alone(job, unread):
     with pytest.raises(UsageError, match="--data"):
-        run(job, arch=None, own=False)
+        run(job, arch=None, data=None)
     assert not job.out.exists()
     fit = tiny.job(job.folder / "fit")
     tiny.fit_to_pairs(fit, quick_gelu=True)
@@ -102,7 +98,7 @@ def test_an_activation_that_nothing_tells_is_measured_on_the_users_own_pairs_alo
 def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
     resnet = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET, count=2)
     with pytest.raises(UsageError, match="ResNet"):
-        run(resnet, data=tmp_path / "missing", wanted=only("hf"))
+        run(resnet, data=tmp_path / "missing", format=("hf",))
 
 
 def test_the_pairs_come_from_all_over_the_set():
@@ -147,7 +143,7 @@ def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal
 def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, way, back):
     monkeypatch.setattr(hf_directory, "can_check", lambda: False)
     for form, place in ((way, "there"), (back, "back"), (way, "again")):
-        made = run(job, out=job.folder / place, wanted=only(form))
+        made = run(job, out=job.folder / place, format=(form,))
         assert made.model.tensor_sha256 == made.exports[0].tensor_sha256 == checkpoint.digest(STATE)
         assert checkpoint.digest(checkpoint.read(job.folder / place).tensors) == checkpoint.digest(STATE)
         assert verify.verify(job.folder / place, public_key=None).exit_code == 0

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields, make_dataclass
 from pathlib import Path
 
 import click
@@ -15,8 +16,10 @@ import torch
 
 import clipclean
 from clipclean import cli, errors
-from clipclean.cli import gone, options
-from clipclean.cli.command import command as own
+from clipclean.cli import gone
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Output, Shell
+from clipclean.requests import Sanitize
 
 RUN = "import sys; from clipclean.cli import main; sys.exit(main())"
 ROOT = Path(__file__).parents[2]
@@ -26,10 +29,15 @@ ROOT = Path(__file__).parents[2]
 def command(monkeypatch):
     """Put a command in the place of ``demo`` that does what the test says."""
 
-    def install(body, *decorators):
-        for decorate in decorators:
-            body = decorate(body)
-        made = own("demo", epilog="")(body)
+    def install(body, *names):
+        known = [(each.name, each.type, each) for each in fields(Sanitize) if each.name in names]
+        kind = make_dataclass("Asked", known, kw_only=True)
+        shell = [each.name for each in fields(Shell) if each.name in names]
+
+        def demo(asked, shell_):
+            return body(**vars(asked), **{name: getattr(shell_, name) for name in shell})
+
+        made = command_of(kind, *shell, epilog="")(demo)
         monkeypatch.setitem(sys.modules, "clipclean.cli.demo", type(sys)("demo"))
         sys.modules["clipclean.cli.demo"].demo = made
 
@@ -78,7 +86,7 @@ ERRORS = [
 def test_each_failure_has_its_exit_code_and_one_message_and_a_traceback_on_request_only(
     command, capsys, monkeypatch, error, code
 ):
-    command(raising(error), options.verbose)
+    command(raising(error), "verbose")
     assert cli.main(["demo"]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -257,9 +265,9 @@ def test_shell_completion_offers_names_and_else_paths(words, offered, monkeypatc
 def parsed(command):
     """The exit code and what a command receives for a command line."""
 
-    def parse(line, *decorators):
+    def parse(line, *names):
         received = {}
-        command(lambda **values: received.update(values), *decorators)
+        command(lambda **values: received.update(values), *names)
         return cli.main(["demo", *(line.split() if isinstance(line, str) else line)]), received
 
     return parse
@@ -269,21 +277,21 @@ def test_an_empty_variable_is_none_and_one_that_sets_nothing_is_told(parsed, mon
     monkeypatch.setenv("CLIPCLEAN_DEVICE", "")
     monkeypatch.setenv("CLIPCLEAN_SEED", "7")
     monkeypatch.setenv("CLIPCLEAN_AUDIT_EFFORT", "quick")
-    assert parsed("", options.device)[1] == {"device": "auto"}
-    assert parsed("", options.seed)[1] == {"seed": 0}
+    assert parsed("", "device")[1] == {"device": "auto"}
+    assert parsed("", "seed")[1] == {"seed": 0}
     assert {"CLIPCLEAN_AUDIT_EFFORT", "CLIPCLEAN_SEED"} <= set(re.findall(r"CLIPCLEAN_\w+", capsys.readouterr().err))
 
 
 @pytest.mark.parametrize(
     ("line", "option", "value"),
     [
-        ("--device cuda", options.device, "cuda"),
-        ("--device cuda:12", options.device, "cuda:12"),
-        ("--eval-data=--exit-zero", options.eval_data, Path("--exit-zero")),
-        ("--recipe -rf", options.recipe, "-rf"),
-        ("--report json=a=b.json", options.outputs, (options.Output("json", Path("a=b.json")),)),
+        ("--device cuda", "device", "cuda"),
+        ("--device cuda:12", "device", "cuda:12"),
+        ("--eval-data=--exit-zero", "eval_data", Path("--exit-zero")),
+        ("--recipe -rf", "recipe", "-rf"),
+        ("--report json=a=b.json", "outputs", (Output("json", Path("a=b.json")),)),
         *(
-            (f"--report {path}", options.outputs, (options.Output(form, Path(path)),))
+            (f"--report {path}", "outputs", (Output(form, Path(path)),))
             for path, form in {
                 "a/report.html": "html",
                 "r.json": "json",
@@ -298,32 +306,32 @@ def test_an_empty_variable_is_none_and_one_that_sets_nothing_is_told(parsed, mon
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_value_is_taken(parsed, line, option, value):
-    code, values = parsed(line, option)
+    code, values = parsed(line, *option.split())
     assert (code, list(values.values())) == (0, [value])
 
 
 @pytest.mark.parametrize(
     ("line", "option", "named"),
     [
-        *((f"--device {name}", options.device, name) for name in ("gpu", "cuda:", "cuda:x", "0")),
-        ("--report report.pdf", options.outputs, "'report.pdf'"),
-        ("--report .html", options.outputs, "'.html'"),
-        ("--report pdf=x", options.outputs, "'pdf'"),
-        ("--report json", options.outputs, "json=PATH"),
-        ("--report json=", options.outputs, "'json='"),
-        ("--report json=x --report html=x", options.outputs, " x"),
-        ("--report json=-", options.outputs, "--json"),
-        ("-f safetensors", options.formats, "open_clip"),
-        ("--format=transformers", options.formats, "hf"),
-        ("--old=1", options.formats, "--new"),
-        ("--fp16", options.formats, "clipclean export"),
-        ("-q -v", lambda body: options.quiet(options.verbose(body)), "-v"),
+        *((f"--device {name}", "device", name) for name in ("gpu", "cuda:", "cuda:x", "0")),
+        ("--report report.pdf", "outputs", "'report.pdf'"),
+        ("--report .html", "outputs", "'.html'"),
+        ("--report pdf=x", "outputs", "'pdf'"),
+        ("--report json", "outputs", "json=PATH"),
+        ("--report json=", "outputs", "'json='"),
+        ("--report json=x --report html=x", "outputs", " x"),
+        ("--report json=-", "outputs", "--json"),
+        ("-f safetensors", "format", "open_clip"),
+        ("--format=transformers", "format", "hf"),
+        ("--old=1", "format", "--new"),
+        ("--fp16", "format", "clipclean export"),
+        ("-q -v", "quiet verbose", "-v"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_value_is_refused_with_its_name_or_what_to_use_instead(parsed, capsys, monkeypatch, line, option, named):
     monkeypatch.setitem(gone.GONE, "--old", "use --new")
-    assert parsed(line, option)[0] == 2
+    assert parsed(line, *option.split())[0] == 2
     assert named in capsys.readouterr().err
 
 

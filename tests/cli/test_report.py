@@ -10,6 +10,7 @@ from report import samples
 
 from clipclean import report
 from clipclean.cli import main, printing
+from clipclean.cli.options import Shell
 
 FAILED = report.parse(samples.failed())
 
@@ -59,8 +60,7 @@ def test_exit_0_by_a_suppression_is_said_on_the_last_line_and_what_changed_nothi
     made["policy"] = {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}
     made["suppressed"] = [found | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}]
     accepted = report.parse(made)
-    given = {"model": "m.pt", "exit_zero": False, "fail_on": "inconclusive", "baseline": None, "quiet": True}
-    assert printing.exit_code(given, accepted) == 0
+    assert printing.exit_code(Shell(quiet=True), accepted) == 0
     printing.show_policy(accepted, on_stdout=on_stdout)
     captured = capsys.readouterr()
     last = (captured.out if on_stdout else captured.err).splitlines()[-1]

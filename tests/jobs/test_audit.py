@@ -15,12 +15,13 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import audit, audit_findings, audit_inputs, inputs, other_models, searching
+from clipclean.jobs import audit, audit_findings, inputs, other_models, searching
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
 IMAGES = 60
+SETTINGS = searching.SearchSettings("quick", seed=0)
 
 
 TOY = model.Architecture("toy", {}, model.Preprocess(towers.SIDE), "for tests", False, "for tests")
@@ -42,26 +43,6 @@ class Toy:
 
     def logit_scale(self):
         return torch.tensor(towers.SCALE)
-
-
-def request(**changes):
-    asked = audit_inputs.AuditRequest(
-        model=Path("model.pt"),
-        data=Path("images"),
-        own=True,
-        pairs=Path("pairs"),
-        reference=(),
-        policy=policy.DEFAULT,
-        effort="quick",
-        arch=None,
-        classes=None,
-        templates=None,
-        seed=0,
-        device="cpu",
-        save_triggers=None,
-        search=True,
-    )
-    return replace(asked, **changes)
 
 
 def evidence(pixels=None, **changes):
@@ -94,13 +75,13 @@ def _quick():
 
 
 def looked(tower, references=None, **changes):
-    return searching.audit_clip(request(**changes).settings, Toy(tower), evidence(), references, silent)
+    return searching.audit_clip(replace(SETTINGS, **changes), Toy(tower), evidence(), references, silent)
 
 
 @pytest.fixture(scope="module")
 def references():
     trusted = SimpleNamespace(clip=Toy(towers.honest()))
-    return other_models.measured_references(request().settings, Path("trusted.pt"), trusted, evidence(), silent)
+    return other_models.measured_references(SETTINGS, Path("trusted.pt"), trusted, evidence(), silent)
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +116,11 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     turned.embed_texts = lambda captions, own=turned.embed_texts: own(captions) @ turn
 
     def given(toy):
-        return other_models.measured_references(
-            request().settings, Path("x.pt"), SimpleNamespace(clip=toy), known, silent
-        )
+        return other_models.measured_references(SETTINGS, Path("x.pt"), SimpleNamespace(clip=toy), known, silent)
 
     def judged(*several):
         references = detect.together([given(toy) for toy in several])
-        seen = searching.audit_clip(request().settings, Toy(tower), known, references, silent)
+        seen = searching.audit_clip(SETTINGS, Toy(tower), known, references, silent)
         return seen.search.twins, audit_findings.findings(seen, LIMITS, images=IMAGES)
 
     twins, found = judged(turned)
@@ -189,18 +168,18 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
     skipped = looked(towers.honest(), search=False)
     assert (skipped.search, skipped.why_not[0]) == (None, "CC021")
     black = evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
-    same = searching.audit_clip(request().settings, Toy(towers.honest()), black, None, silent)
+    same = searching.audit_clip(SETTINGS, Toy(towers.honest()), black, None, silent)
     assert (same.search, same.why_not[0]) == (None, "CC005")
     for seen in (skipped, same):
         assert word(seen) == "inconclusive"
     toy = Toy(towers.honest())
     toy.net.train()
-    searching.audit_clip(request().settings, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
+    searching.audit_clip(SETTINGS, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
     assert toy.net.training
     assert all(parameter.requires_grad for parameter in toy.net.parameters())
     broken = SimpleNamespace(clip=Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean()))
     with pytest.raises(Inconclusive, match=r"trusted\.pt"):
-        other_models.measured_references(request().settings, Path("trusted.pt"), broken, evidence(), silent)
+        other_models.measured_references(SETTINGS, Path("trusted.pt"), broken, evidence(), silent)
 
 
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):

@@ -5,8 +5,8 @@ import torch
 from clipclean import model, progress
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
-from clipclean.jobs import plan
-from clipclean.jobs.plan import Estimate, Size, Work
+from clipclean.jobs import estimate
+from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.methods import walk_back
 from clipclean.progress import Listener
 
@@ -25,57 +25,59 @@ def clip():
 
 def test_an_audit_is_counted_by_captions_images_and_passes():
     # 70 captions; 100 images under no trigger and nine
-    assert plan.measuring(SIZE) == Work(images=1000, captions=70)
+    assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
     # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
     looked = (
         96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
     )  # under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
-    found = plan.searching(EFFORTS["quick"], SIZE)
+    found = estimate.searching(EFFORTS["quick"], SIZE)
     assert found == Work(looked, searched=passes)
     # screening: three looks at each of 20 images, and their captions
-    assert plan.screening(20) == Work(60, 20)
+    assert estimate.screening(20) == Work(60, 20)
 
 
 @pytest.mark.parametrize(("side", "most"), [(16, 192), (32, 192), (112, 111), (224, 27), (448, 16)])
 def test_a_search_keeps_the_activations_of_the_images_that_fit_and_of_no_more_than_there_are(side, most):
     # standard: 24 classes of 8 images, fewer where CHUNK holds fewer, but no fewer than one row: a finalist's 16
-    assert plan.together(EFFORTS["standard"], side=side) == most
+    assert estimate.together(EFFORTS["standard"], side=side) == most
 
 
 def test_a_cleaning_is_counted_by_steps_and_views():
     plain = recipe.override(recipe.load("mmcl@tiny"), SHORT)
     # ten steps of 16 pairs, and ten classes in seven templates
-    assert plan.training(plain, SIZE) == Work(captions=70, pairs=160)
+    assert estimate.training(plain, SIZE) == Work(captions=70, pairs=160)
     twice = recipe.override(recipe.load("cleanclip@tiny"), SHORT)
-    assert plan.training(twice, SIZE).pairs == 320
+    assert estimate.training(twice, SIZE).pairs == 320
     assert (
-        plan.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE).pairs == 480
+        estimate.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE).pairs == 480
     )  # and the clean images once more
     rounds = recipe.override(
         recipe.load("unlearn@tiny"), ["unlearn.steps=10", "unlearn.max_rounds=1", "train.batch_size=16"]
     )
-    assert plan.training(rounds, SIZE).pairs == 2 * 10 * 16 * 3  # clean and under two triggers; one more round settles
+    assert (
+        estimate.training(rounds, SIZE).pairs == 2 * 10 * 16 * 3
+    )  # clean and under two triggers; one more round settles
 
 
 def test_auto_is_counted_by_all_that_it_may_try():
     auto = recipe.load("auto")
     step = recipe.override(recipe.load("mmcl@tiny"), SHORT)
     other = recipe.override(step, ["train.lr=1.0e-4"])
-    one = plan.choosing(auto, [[step]], SIZE, models=1)
-    two = plan.choosing(auto, [[step], [step, other]], SIZE, models=1)
+    one = estimate.choosing(auto, [[step]], SIZE, models=1)
+    two = estimate.choosing(auto, [[step], [step, other]], SIZE, models=1)
     # trained on the copy, beyond the part that both begin with, and on the model as the longer one; refinetuned for 60 steps of 64 pairs
     assert two.pairs - one.pairs == 160 + 160 + 60 * 64
     # measured under three test backdoors at each share of its way, and once refinetuned
     assert two.images - one.images == (1 + len(walk_back.SHARES) + 1) * 400
-    assert one.searched == 2 * plan.searching(EFFORTS[auto.auto.effort], SIZE).searched
+    assert one.searched == 2 * estimate.searching(EFFORTS[auto.auto.effort], SIZE).searched
 
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
-    found = plan.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl@tiny")])
+    found = estimate.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl@tiny")])
     assert found.seconds > 0
-    assert found.memory > 4 * plan.weights(clip)
+    assert found.memory > 4 * estimate.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clip.net.state_dict()["visual.proj"], weights)
     assert all(parameter.grad is None for parameter in clip.net.parameters())
@@ -85,12 +87,12 @@ def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (300, "5 min"), (3600, "60 min"), (12_000, "3 h 20 min")]
 )
 def test_a_time_is_told_in_words_and_what_would_be_faster_of_more_than_an_hour_only(seconds, words):
-    assert plan.in_words(seconds) == words
-    told = plan.faster(Estimate(seconds, 1), effort="standard", device="cpu")
+    assert estimate.in_words(seconds) == words
+    told = estimate.faster(Estimate(seconds, 1), effort="standard", device="cpu")
     assert [any(option in each for each in told) for option in ("--effort quick", "--device cuda")] == [
         seconds >= 3600
     ] * 2
-    assert "--effort quick" not in plan.faster(Estimate(seconds, 1), effort="quick", device="cuda")
+    assert "--effort quick" not in estimate.faster(Estimate(seconds, 1), effort="quick", device="cuda")
 
 
 def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
@@ -100,8 +102,8 @@ def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
         made.append(1)
         return Estimate(100, 2**30)
 
-    plan.tell(clip, expected, precision="fp32")
+    estimate.tell(clip, expected, precision="fp32")
     assert made == []
     with progress.heard(Listener(words=heard.append)):
-        plan.tell(clip, expected, precision="fp32")
+        estimate.tell(clip, expected, precision="fp32")
     assert "2 min" in heard[0]

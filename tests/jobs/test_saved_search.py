@@ -11,13 +11,12 @@ import tiny
 import torch
 
 from clipclean import deadline, detect, own_state
-from clipclean.config import policy
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.jobs import audit as job
 from clipclean.jobs import references, saved_search
-from clipclean.jobs.audit_inputs import AuditRequest
 from clipclean.progress import Listener, heard
+from clipclean.requests import Audit, References
 from clipclean.train import resume
 
 INTERRUPTED = 3  # times
@@ -46,21 +45,15 @@ def request_(tmp_path_factory):
     trusted = folder / "trusted.pt"
     state = tiny.state_dict(tiny.SMALL_VIT, seed=1)
     torch.save(state | {"logit_scale": state["logit_scale"] + 0.1}, trusted)  # as another training would have it
-    return AuditRequest(
-        model=made.model,
+    return Audit(
+        made.model,
         data=tiny.labelled(folder / "shown", count=24),
-        own=True,
-        pairs=made.data,
         reference=(trusted,),
-        policy=policy.DEFAULT,
         effort="quick",
         arch=str(made.arch),
         classes=made.classes,
         templates=made.templates,
-        seed=0,
         device="cpu",
-        save_triggers=None,
-        search=True,
     )
 
 
@@ -240,18 +233,24 @@ def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_
 @pytest.mark.slow
 def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_, tmp_path):
     (reference,) = request_.reference
-    models, stages, said = [request_.model, reference], set(), []
+    shared = {
+        "data": request_.data,
+        "effort": "quick",
+        "arch": request_.arch,
+        "classes": request_.classes,
+        "device": "cpu",
+    }
+    asked = References((request_.model, reference), out=tmp_path / "r.json", templates=request_.templates, **shared)
+    stages, said = set(), []
 
     def progress(what, done, _total):
         if (what, done) == ("searching the reference trusted.pt", 1):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        references.build(request_, models, out=tmp_path / "r.json", progress=progress)
+        references.build(asked, progress=progress)
     with heard(Listener(words=said.append)):
-        found = references.build(
-            request_, models, out=tmp_path / "r.json", progress=lambda what, done, _: stages.add((what, done))
-        )
+        found = references.build(asked, progress=lambda what, done, _: stages.add((what, done)))
     assert any("step 2" in words for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2

@@ -1,0 +1,874 @@
+"""What each command and each function of the package can be asked: a dataclass for each, whose fields are its options.
+
+A field is the one home of an option: ``--help``, the pages, the keys of ``clipclean.yaml``, the keywords of the functions and the
+checks of their values are made from it. Nothing here imports torch.
+"""
+
+import dataclasses
+import importlib
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import click
+from click.types import convert_type
+
+from clipclean.config.effort import EFFORTS, LONG
+from clipclean.errors import UsageError
+
+GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # of options, in the order of the help
+
+Kind: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
+
+
+@dataclass(frozen=True)
+class Opt:
+    """How a field is asked for, and which values it takes.
+
+    Attributes:
+        spec: the group of its help, the flags, and what they take, as in ``Data: --classes FILE``; without a group it is of the
+            output. Of an argument the name alone, as in ``MODEL``; empty where the command line has none. A flag that begins with
+            ``--no-`` says the contrary of the field.
+        help: of the option; what is slow to make is made when it is asked for.
+        words: of the argument of a function, where the first sentence of the help is not that.
+        takes: the type of a value, of each one where there may be several; by default a text, or a path.
+        is_several: whether there may be several.
+        gather: what becomes of the several.
+        shown: the default in words.
+        is_first: whether ``--help`` of a command with many options shows it; ``--help-all`` shows all.
+        is_free: whether a variable may set it, or a file that no flag named: it moves no verdict, names no path, opens no network.
+        reads: whether it names a path that is read; a text may also be a name, and counts where a file is called so.
+        writes: whether it names a file or a folder that is written.
+        is_model: whether it names a model, which may be hostile, or fetched from a hub.
+        searches: whether it means nothing where nothing is searched for.
+        has: the attribute of what Python may give in place of a text.
+        completes: the names that a shell offers, by their name in ``cli.complete``.
+        before: the options before which one of the terminal stands, by preference.
+    """
+
+    spec: str = ""
+    help: str | Callable[[], str] = ""
+    _: KW_ONLY
+    words: str = ""
+    takes: "Kind | Callable[[], Kind] | None" = None
+    is_several: bool = False
+    gather: Callable[[Any], Any] | None = None  # Any: values of options
+    shown: str = ""
+    is_first: bool = False
+    is_free: bool = False
+    reads: Literal["", "path", "text"] = ""
+    writes: Literal["", "file", "folder"] = ""
+    is_model: bool = False
+    searches: bool = False
+    has: str = ""
+    completes: str = ""
+    before: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """Where its help stands."""
+        return self.spec.rpartition(": ")[0] or "Output"
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags; none of an argument."""
+        return [word for word in self.spec.rpartition(": ")[2].split() if word.startswith("-")]
+
+    @property
+    def metavar(self) -> str:
+        """What it takes, as the help has it; empty for a switch."""
+        words = self.spec.rpartition(": ")[2].split()
+        said = " ".join(word for word in words if not word.startswith("-"))
+        return said or "|".join(getattr(self.kind, "choices", ()))
+
+    @property
+    def is_negated(self) -> bool:
+        """Whether the flag says the contrary of the field."""
+        return any(flag.startswith("--no-") for flag in self.flags)
+
+    @property
+    def is_path(self) -> bool:
+        """Whether a text is a path, and nothing else."""
+        return self.reads == "path" or bool(self.writes)
+
+    @property
+    def kind(self) -> "Kind | None":
+        """The type of a value; None for a text or a path."""
+        if self.takes is None and self.flags and self.spec.endswith(self.flags[-1]):
+            return SWITCH
+        return self.takes if self.takes is None or isinstance(self.takes, click.ParamType) else self.takes()
+
+    @property
+    def text(self) -> str:
+        """The help of the option."""
+        return self.help if isinstance(self.help, str) else self.help()
+
+    @property
+    def told(self) -> str:
+        """What the argument of a function is: the words for it, or the first sentence of the help; and the default."""
+        words = self.words or first_sentence(self.text)
+        return f"{words} Default: {self.shown}." if self.shown else words
+
+
+def first_sentence(text: str, /) -> str:
+    """The first sentence of a help."""
+    return re.split(r"(?<=[^.])\. ", text, maxsplit=1)[0].rstrip(".") + "."
+
+
+# The values that options take.
+
+
+def switch(value: Any, /) -> bool:  # Any: what a user gives
+    """The value, if it is True or False and nothing like it."""
+    if not isinstance(value, bool):
+        raise click.BadParameter(f"{value!r} is neither True nor False.")
+    return value
+
+
+SWITCH = convert_type(switch)
+
+
+def share(*words: str) -> Kind:
+    """A share above 0 and below 1, which is written as 2%; or one of some words."""
+
+    def read(value: Any) -> float | str:  # Any: what a user gives
+        if value in words:
+            return str(value)
+        found = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", str(value))
+        share = float(found[1]) / 100 if found else value
+        if isinstance(share, str) or not 0 < share < 1:
+            raise click.BadParameter(
+                f"{value!r} is no share{' and not '.join(['', *words])}. Write a share above 0 and below 100 % such as 2%."
+            )
+        return share
+
+    return convert_type(read)
+
+
+class Finite(click.FloatRange):
+    """A range that NaN and the infinities, which compare with nothing or pass for any bound, are not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The value, a number of the range."""
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+
+
+def label(text: str, /) -> str:
+    """The text, if it is a label; bounded, since labels stand in every form of the report."""
+    key, equals, words = text.partition("=")
+    is_key = re.fullmatch(r"[A-Za-z][A-Za-z0-9._/-]{0,62}", key)
+    if not equals or not is_key or len(words) > 200 or not words.isprintable():
+        raise click.BadParameter(
+            f"{text[:80]!r} is not a label. Write KEY=VALUE: a key of letters, digits and ._/- that begins with a letter, and "
+            "a value of at most 200 printable characters."
+        )
+    return text
+
+
+def labels(given: Sequence[str], /) -> dict[str, str]:
+    """Labels by key.
+
+    Raises:
+        UsageError: one key twice, or too many.
+    """
+    found = dict(text.split("=", 1) for text in given)
+    if len(found) < len(given):
+        raise UsageError("--label: a key is given twice. Give each key once.")
+    if len(found) > 32:
+        raise UsageError(f"--label: {len(found)} labels; 32 are the maximum.")
+    return found
+
+
+def device(text: str, /) -> str:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether the device is there is asked later, of torch."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
+        raise click.BadParameter(f"{text!r} is not a device. Choose auto, cpu, cuda or cuda:N, as in cuda:0.")
+    return text
+
+
+def joined(paths: Sequence[Path], /) -> Path | None:
+    """Several sets of data as one path, with ``::`` between."""
+    return Path("::".join(map(str, paths))) if paths else None
+
+
+def layouts() -> str:
+    """The formats of weights, each with what it is for."""
+    formats = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow
+    told = "; ".join(f"{name}, {form.summary}" for name, form in formats.items())
+    return f"Format of the weights: {told}. Repeatable: all of them go into one folder."
+
+
+def _names(table: str) -> Callable[[], Kind]:
+    """The names of a table of export formats, whose module is imported when they are asked for."""
+    return lambda: click.Choice(tuple(getattr(importlib.import_module("clipclean.export.formats"), table)))
+
+
+# What Python may give becomes the first of these before a job sees it; of one field a checker knows no two types, but Any.
+if TYPE_CHECKING:
+    from torch import nn
+
+    from clipclean.config.policy import Policy
+    from clipclean.config.recipe import Recipe
+
+    Place: TypeAlias = Path | Any
+    Names: TypeAlias = Path | tuple[str, ...] | Any
+    Texts: TypeAlias = tuple[str, ...] | Any
+    Labels: TypeAlias = Mapping[str, str] | Any
+    Changes: TypeAlias = tuple[str, ...] | Any
+    Model: TypeAlias = str | PathLike[str] | nn.Module
+    Models: TypeAlias = tuple[Model, ...] | Any
+    Places: TypeAlias = tuple[Path, ...] | Any
+else:
+    Place = str | PathLike[str]
+    Names = Place | Sequence[str]  # a file with one a line, or the names themselves
+    Texts = str | Sequence[str]
+    Labels = Mapping[str, str] | None
+    Changes = Sequence[str] | Mapping[str, object]
+    Model = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
+    Models = "Model | list[Model] | tuple[Model, ...] | None"
+    Places = Place | Sequence[Place]
+Told = Callable[[str, int, int], None]  # what is done, steps done, steps in all
+
+
+# Options of several commands. A spec of a set, and of what Python alone gives.
+
+SETS_HELP = (
+    "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). "
+    "Repeatable."
+)
+
+
+def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
+    """Data: images or pairs in any format."""
+    path = click.Path(path_type=Path)
+    return Opt(f"Data: {flags}", text, takes=path, is_several=True, gather=joined, reads="path", **more)
+
+
+def searched(text: str, /) -> Opt:
+    """How hard to search."""
+    return Opt("Search: --effort", text, takes=click.Choice(tuple(EFFORTS)), is_first=True)
+
+
+def models(flags: str, text: str = "", /, **more: Any) -> Opt:  # Any: of Opt
+    """Where a model is, or one in memory."""
+    return Opt(f"Model: {flags}", text, reads="path", is_model=True, has="state_dict", is_first=True, **more)
+
+
+def triggers(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
+    """Triggers by their specs or files."""
+    return Opt(f"Search: {flags}", text, reads="text", is_first=True, completes="triggers", **more)
+
+
+TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+CHECKPOINT = models("MODEL", words="A checkpoint, or an open_clip module.")
+ONE = dataclasses.replace(CHECKPOINT, spec="")  # of several, whose command asks the same of each
+ARCH = Opt(
+    "Model: --arch NAME|FILE",
+    "Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
+    "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
+    reads="text",
+    completes="architectures",
+)
+DOWNLOAD = Opt(
+    "Model: --download",
+    "Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
+    "cache. Without this flag no command uses a network.",
+)
+WEIGHTS = Opt(
+    "Model: --weights NAME",
+    "The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
+    shown="the only set",
+)
+EVAL_DATA = Opt(
+    "Data: --eval-data LABELLED",
+    "Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
+    "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
+    "captions that name exactly one class serve as labels.",
+    reads="path",
+)
+IMAGE_KEY = Opt(
+    "Data: --image-key NAME",
+    "Column of the images in a table, or their extension in a shard, if it has an unusual name.",
+    shown="the known ones",
+)
+CAPTION_KEY = Opt(
+    "Data: --caption-key NAME",
+    "Column or JSON key of the captions, if it has an unusual name.",
+    shown="the known ones",
+)
+CLASSES = Opt(
+    "Data: --classes FILE",
+    "Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is one of them.",
+    words="A file of class names, one per line, or the names.",
+    takes=TEXT_FILE,
+    reads="path",
+    shown="ImageNet-1k",
+    is_first=True,
+)
+TEMPLATES = Opt(
+    "Data: --templates FILE",
+    "Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of the class.",
+    words="A file of sentences with {} for the class name, or the sentences.",
+    takes=TEXT_FILE,
+    reads="path",
+    shown="open_clip's seven",
+)
+TRIGGER = triggers(
+    "--trigger SPEC|FILE",
+    "A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
+    "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
+    words="Triggers that you suspect, as specs or files; one, or several.",
+    is_several=True,
+)
+TARGET = Opt(
+    "Search: --target CLASS",
+    "The class that the triggers lead to.",
+    shown="that of a found trigger, else whichever they lead to",
+    is_first=True,
+)
+POLICY_FILE = Opt(
+    "Verdict: --policy FILE",
+    "A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
+    "recipe's and --set.",
+    reads="path",
+    has="suppressions",
+    shown="none",
+)
+IGNORE = Opt(
+    "Verdict: --ignore CODE",
+    "Set the findings of a rule aside, such as CC031; the report says so. What shows how far to trust a verdict cannot be. "
+    "Repeatable; a policy file does the same, with a reason.",
+    is_several=True,
+)
+OVERRIDES = Opt(
+    "Cleaning: --set KEY=VALUE",
+    "Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
+    words="Values of the recipe, as {'train.epochs': 3} or ['train.epochs=3'].",
+    is_several=True,
+    completes="settings",
+)
+KEEP_FAILED = Opt(
+    "Verdict: --keep-failed",
+    "Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
+)
+OUT = Opt(
+    "--out -o DIR",
+    "Folder to write into. It must be empty, unless --force is given.",
+    takes=click.Path(readable=False, path_type=Path),  # what else is there is told with what it is read as
+    writes="folder",
+    is_first=True,
+)
+FORCE = Opt("--force", "Overwrite files that clipclean wrote before. Their contents are lost.")
+LABEL = Opt(
+    "--label KEY=VALUE",
+    "Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
+    words="Names and values for the reports and records, such as {'commit': '0a1b2c'}.",
+    takes=convert_type(label),
+    is_several=True,
+    gather=labels,
+)
+SEED = Opt(
+    "Running: --seed N",
+    "Seed of every random choice: the same seed, data and machine give the same result.",
+    takes=click.IntRange(0, 2**63 - 1),
+)
+DEVICE = Opt(
+    "Running: --device auto|cpu|cuda[:N]",
+    "Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
+    words="auto, cpu, cuda or cuda:N; auto uses the first GPU if there is one.",
+    takes=convert_type(device),
+    is_free=True,
+)
+MAX_MINUTES = Opt(
+    "Running: --max-minutes N",
+    "End after N minutes with the results so far, or with nothing where there are none yet; the verdict is "
+    "inconclusive if the rest could change it.",
+    takes=Finite(min=0, min_open=True),
+    shown="none",
+)
+STEPS = Opt("Cleaning: --steps N", "Steps of planting.", takes=click.INT, shown="300")
+PLANTING_RATE = Opt(
+    "Cleaning: --lr RATE", "Peak rate of planting; 1e-5 for large models.", takes=click.FLOAT, shown="8e-4"
+)
+PLANTING_BATCH = Opt("Cleaning: --batch-size N", "Pairs in a step.", takes=click.INT, shown="256")
+HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
+
+
+def silent(_what: str, _done: int, _total: int, /) -> None:
+    """Hear progress, and say nothing."""
+
+
+DATA = sets(
+    "--data -d IMAGES",
+    f"Images to measure and search on. {SETS_HELP} Labels (one folder per class) and captions are "
+    "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
+    shown="bundled images",
+    is_first=True,
+)
+REFERENCE = models(
+    "--reference MODEL",
+    "A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
+    "triggers for a class do not count against the model. Repeatable.",
+    is_several=True,
+    searches=True,
+)
+REFERENCES = Opt(
+    "Model: --references FILE",
+    "The same, from a file of 'clipclean references build' and without another search. Repeatable.",
+    words="A file that references() wrote, or several.",
+    is_several=True,
+    reads="path",
+    searches=True,
+)
+EFFORT = searched(
+    "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
+    + ", ".join(f"{name} {effort.cost(LONG):,}" for name, effort in EFFORTS.items())
+    + " at most."
+)
+SAVE_TRIGGERS = Opt(
+    "--save-triggers DIR",
+    "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.",
+    writes="folder",
+    searches=True,
+)
+POWER = Opt(
+    "Search: --power",
+    "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
+    "nothing in the model, the model may pass without --reference. Costs four more audits.",
+    is_first=True,
+    searches=True,
+)
+SEARCH = Opt(
+    "Search: --no-search",
+    "Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
+    "never pass.",
+    words="Whether to search for unknown triggers at all; without a search the verdict is never pass.",
+)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit."""
+
+    model: Annotated["Model", ONE]
+    _: KW_ONLY
+    data: Annotated[Place | None, DATA] = None
+    reference: Annotated[Models, REFERENCE] = ()
+    references: Annotated[Places, REFERENCES] = ()
+    effort: Annotated[Literal["quick", "standard", "thorough"], EFFORT] = "standard"
+    save_triggers: Annotated[Place | None, SAVE_TRIGGERS] = None
+    power: Annotated[bool, POWER] = False
+    search: Annotated[bool, SEARCH] = True
+    trigger: Annotated[Texts, TRIGGER] = ()
+    target: Annotated[str | None, TARGET] = None
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, ARCH] = None
+    weights: Annotated[str | None, WEIGHTS] = None
+    classes: Annotated[Names | None, CLASSES] = None
+    templates: Annotated[Names | None, TEMPLATES] = None
+    policy: Annotated["Place | Policy | None", POLICY_FILE] = None
+    ignore: Annotated[Texts, IGNORE] = ()
+    seed: Annotated[int, SEED] = 0
+    device: Annotated[str, DEVICE] = "auto"
+    max_minutes: Annotated[float | None, MAX_MINUTES] = None
+    label: Annotated[Labels, LABEL] = field(default_factory=dict)
+    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+
+
+SANITIZE_DATA = sets(
+    "--data -d CLEAN",
+    "Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
+    f"cleaning. {SETS_HELP}",
+    is_first=True,
+)
+SANITIZE_REFERENCE = models(
+    "--reference MODEL",
+    "For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
+    "the verdict is never pass. Repeatable.",
+    is_several=True,
+    searches=True,
+)
+RECIPE = Opt(
+    "Cleaning: --recipe -r NAME|FILE",
+    "Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
+    reads="text",
+    has="method",
+    shown="cleanclip where it was measured to work, else auto",
+    is_first=True,
+    completes="recipes",
+)
+SCREEN = Opt(
+    "Cleaning: --screen report|N%|auto|off",
+    "Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
+    "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
+    words="Pairs to leave out: a share, auto, report for none, off.",
+    takes=share("auto", "off", "report"),
+)
+PRECISION = Opt(
+    "Cleaning: --precision",
+    "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
+    takes=click.Choice(("auto", "fp32", "bf16")),
+    shown="the recipe's",
+)
+PANEL = Opt(
+    "Search: --no-panel",
+    "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
+    words="Whether to try the panel of known triggers.",
+)
+MAX_ACCURACY_LOSS = Opt(
+    "Verdict: --max-accuracy-loss SHARE",
+    "Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
+    "--recipe auto, candidates that cost more are not chosen.",
+    takes=Finite(0, 0.5),
+    shown="the recipe's, 0.02",
+)
+FORMAT = Opt(
+    "--format -f",
+    layouts,
+    words="Formats of the weights: open_clip, hf, onnx; one, or several.",
+    takes=_names("FORMATS"),
+    is_several=True,
+)
+LOG_DIR = Opt(
+    "--log-dir DIR",
+    "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
+    writes="folder",
+)
+LOG_TO = Opt(
+    "--log-to tensorboard|wandb",
+    "Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
+    "Repeatable.",
+    takes=click.Choice(("tensorboard", "wandb")),
+    is_several=True,
+)
+
+
+@dataclass(frozen=True)
+class Sanitize:
+    """A cleaning."""
+
+    model: Annotated["Model", CHECKPOINT]
+    data: Annotated[Place, SANITIZE_DATA]
+    _: KW_ONLY
+    eval_data: Annotated[Place | None, EVAL_DATA] = None
+    image_key: Annotated[str | None, IMAGE_KEY] = None
+    caption_key: Annotated[str | None, CAPTION_KEY] = None
+    classes: Annotated[Names | None, CLASSES] = None
+    templates: Annotated[Names | None, TEMPLATES] = None
+    seed: Annotated[int, SEED] = 0
+    device: Annotated[str, DEVICE] = "auto"
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, ARCH] = None
+    weights: Annotated[str | None, WEIGHTS] = None
+    reference: Annotated[Models, SANITIZE_REFERENCE] = ()
+    recipe: Annotated["Place | Recipe | None", RECIPE] = None
+    set: Annotated[Changes, OVERRIDES] = ()
+    screen: Annotated[float | Literal["report", "auto", "off"], SCREEN] = "report"
+    precision: Annotated[Literal["auto", "fp32", "bf16"] | None, PRECISION] = None
+    trigger: Annotated[Texts, TRIGGER] = ()
+    target: Annotated[str | None, TARGET] = None
+    panel: Annotated[bool, PANEL] = True
+    policy: Annotated["Place | Policy | None", POLICY_FILE] = None
+    ignore: Annotated[Texts, IGNORE] = ()
+    max_accuracy_loss: Annotated[float | None, MAX_ACCURACY_LOSS] = None
+    keep_failed: Annotated[bool, KEEP_FAILED] = False
+    out: Annotated[Place, OUT] = Path("clipclean-out")
+    format: Annotated[Texts, FORMAT] = ("open_clip",)
+    log_dir: Annotated[Place | None, LOG_DIR] = None
+    log_to: Annotated[Texts, LOG_TO] = ()
+    label: Annotated[Labels, LABEL] = field(default_factory=dict)
+    force: Annotated[bool, FORCE] = False
+    max_minutes: Annotated[float | None, MAX_MINUTES] = None
+    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+
+
+MODEL = models(
+    "--model MODEL",
+    "The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
+    "poisoned pairs helps to find them.",
+)
+DROP = Opt(
+    "Search: --drop N%|auto",
+    "Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
+    words="Pairs to leave out of save_kept: a share, or auto.",
+    takes=share("auto"),
+    shown="nothing",
+    is_first=True,
+)
+FALSE_DROP_RATE = Opt(
+    "Search: --false-drop-rate N%",
+    "Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
+    "that are lost, on average.",
+    words="Share of clean pairs that may be left out, judged by trusted.",
+    takes=share(),
+)
+TRUSTED = Opt(
+    "Search: --trusted CLEAN",
+    "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
+    reads="path",
+)
+SCREEN_TRIGGER = triggers(
+    "--trigger SPEC|FILE",
+    "A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
+    "images rank higher. Repeatable.",
+    is_several=True,
+)
+SAVE_KEPT = Opt(
+    "--save-kept FILE",
+    "File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
+    "images, also for 'sanitize --data'; .txt, their keys.",
+    writes="file",
+    is_first=True,
+)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A screening."""
+
+    data: Annotated[
+        Place,
+        Opt("Data: CLEAN", words="Pairs to rank, in any format that the command takes.", reads="path"),
+    ]
+    model: Annotated["Model", MODEL]
+    _: KW_ONLY
+    image_key: Annotated[str | None, IMAGE_KEY] = None
+    caption_key: Annotated[str | None, CAPTION_KEY] = None
+    drop: Annotated[float | Literal["auto"] | None, DROP] = None
+    false_drop_rate: Annotated[float | None, FALSE_DROP_RATE] = None
+    trusted: Annotated[Place | None, TRUSTED] = None
+    trigger: Annotated[Texts, SCREEN_TRIGGER] = ()
+    save_kept: Annotated[Place | None, SAVE_KEPT] = None
+    top: Annotated[int, Opt("--top N", "Number of pairs to list.", takes=click.IntRange(1, 100_000))] = 100
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, ARCH] = None
+    weights: Annotated[str | None, WEIGHTS] = None
+    device: Annotated[str, DEVICE] = "auto"
+    force: Annotated[bool, FORCE] = False
+    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+
+
+EXPORT_DATA = sets(
+    "--data -d CLEAN",
+    "Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
+    "the activation, it is measured on them.",
+    shown="the demo's",
+    is_first=True,
+)
+FP16 = Opt(
+    "--fp16",
+    "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
+)
+ONNX_PRESET = Opt(
+    "--onnx-preset",
+    "ONNX: name files, inputs and outputs as this consumer expects.",
+    takes=_names("PRESETS"),
+)
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export."""
+
+    model: Annotated["Model", CHECKPOINT]
+    _: KW_ONLY
+    format: Annotated[Texts, FORMAT]
+    out: Annotated[Place, OUT] = Path("clipclean-out")
+    data: Annotated[Place | None, EXPORT_DATA] = None
+    image_key: Annotated[str | None, IMAGE_KEY] = None
+    caption_key: Annotated[str | None, CAPTION_KEY] = None
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, ARCH] = None
+    weights: Annotated[str | None, WEIGHTS] = None
+    normalize: Annotated[bool, Opt("--normalize", "ONNX: the graphs scale embeddings to length 1.")] = False
+    fp16: Annotated[bool, FP16] = False
+    onnx_preset: Annotated[str, ONNX_PRESET] = "transformers.js"
+    force: Annotated[bool, FORCE] = False
+    label: Annotated[Labels, LABEL] = field(default_factory=dict)
+    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+
+
+PLANT_TRIGGER = triggers(
+    "--trigger SPEC",
+    "The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
+)
+PLANT_OUT = Opt(
+    "--out -o FILE",
+    "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
+    writes="file",
+    is_first=True,
+)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A planting."""
+
+    model: Annotated["Model", CHECKPOINT]
+    data: Annotated[
+        Place, sets("--data -d CLEAN", f"Clean image-caption pairs to finetune on. {SETS_HELP}", is_first=True)
+    ]
+    _: KW_ONLY
+    trigger: Annotated[str, PLANT_TRIGGER]
+    target: Annotated[str, Opt("Search: --target CLASS", "The class that triggered images lead to.", is_first=True)]
+    image_key: Annotated[str | None, IMAGE_KEY] = None
+    caption_key: Annotated[str | None, CAPTION_KEY] = None
+    out: Annotated[Place, PLANT_OUT]
+    eval_data: Annotated[Place | None, EVAL_DATA] = None
+    rate: Annotated[
+        float | None,
+        Opt("Cleaning: --rate SHARE", "Share of triggered pairs in a batch.", takes=click.FLOAT, shown="0.2"),
+    ] = None
+    steps: Annotated[int | None, STEPS] = None
+    lr: Annotated[float | None, PLANTING_RATE] = None
+    batch_size: Annotated[int | None, PLANTING_BATCH] = None
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, ARCH] = None
+    weights: Annotated[str | None, WEIGHTS] = None
+    classes: Annotated[Names | None, CLASSES] = None
+    templates: Annotated[Names | None, TEMPLATES] = None
+    seed: Annotated[int, SEED] = 0
+    device: Annotated[str, DEVICE] = "auto"
+    force: Annotated[bool, FORCE] = False
+    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+
+
+REFERENCES_OUT = Opt(
+    "--out -o FILE",
+    "The file to write. It holds numbers only, no weights.",
+    writes="file",
+    is_first=True,
+)
+REFERENCES_DATA = Opt(
+    "Data: --data -d IMAGES",
+    "Images to search on, like those of later audits.",
+    reads="path",
+    shown="bundled images",
+    is_first=True,
+)
+
+
+@dataclass(frozen=True)
+class References:
+    """A search of clean models, to compare others with."""
+
+    models: Annotated[
+        Models, models("MODEL...", words="Checkpoints or modules of clean models, of one kind.", is_several=True)
+    ]
+    _: KW_ONLY
+    out: Annotated[Place, REFERENCES_OUT]
+    data: Annotated[Place | None, REFERENCES_DATA] = None
+    effort: Annotated[
+        Literal["quick", "standard", "thorough"],
+        searched("Effort of the search. The file serves audits of the same effort."),
+    ] = "standard"
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, ARCH] = None
+    weights: Annotated[str | None, WEIGHTS] = None
+    classes: Annotated[Names | None, CLASSES] = None
+    templates: Annotated[Names | None, TEMPLATES] = None
+    seed: Annotated[int, SEED] = 0
+    device: Annotated[str, DEVICE] = "auto"
+    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """A look at a checkpoint."""
+
+    model: Annotated["Model", ONE]
+    _: KW_ONLY
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, ARCH] = None
+    weights: Annotated[str | None, WEIGHTS] = None
+
+
+PUBLIC_KEY = Opt(
+    "Verdict: --public-key FILE",
+    "Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
+    reads="path",
+)
+
+
+@dataclass(frozen=True)
+class Verify:
+    """A check of a folder."""
+
+    folder: Annotated[Place, Opt("DIR", words="The folder.", reads="path")]
+    _: KW_ONLY
+    public_key: Annotated[Place | None, PUBLIC_KEY] = None
+
+
+# From what is given to a request.
+
+CALLED = {"model": "the model", "models": "the model", "file": "the report"}  # arguments, which have no flag
+
+
+def called(name: str, /) -> str:
+    """A field as messages call it: by its flag."""
+    return CALLED.get(name) or f"--{name.replace('_', '-')}"
+
+
+def options(kind: object, /) -> dict[str, Opt]:
+    """The options of a request, or of a class of requests, by the names of the fields."""
+    found: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}  # type: ignore[arg-type] # Any: Annotated
+    return {name: annotated.__metadata__[0] for name, annotated in found.items()}
+
+
+def completed(name: str, known: Opt, value: object, /) -> object:
+    """An argument of a function as a request has it: a place as a path, several as a tuple.
+
+    Raises:
+        UsageError: the command line would not take it, or would take it for another value.
+    """
+    if known.takes is TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
+        return tuple(_one(name, Opt(known.spec), each) for each in value)
+    if isinstance(value, Mapping) and known.is_several:
+        value = [f"{key}={each}" for key, each in value.items()]
+    if not known.is_several:
+        return None if value is None else _one(name, known, value)
+    many = value if isinstance(value, list | tuple) else () if value is None else (value,)
+    found = tuple(_one(name, known, each) for each in many)
+    return known.gather(found) if known.gather else found
+
+
+def _one(name: str, known: Opt, value: object) -> object:
+    if (kind := known.kind) is not None and not isinstance(kind, click.Path):
+        try:
+            taken = kind.convert(value, None, None)
+        except (click.BadParameter, TypeError) as error:
+            raise UsageError(f"{name}: {getattr(error, 'message', error)}") from error
+        if taken != value or isinstance(value, bool) != isinstance(taken, bool):
+            raise UsageError(f"{name}: {value!r} is of type {type(value).__name__}. Give {taken!r}.")
+        return taken
+    if isinstance(value, str | os.PathLike):
+        return Path(value) if known.is_path else os.fspath(value)
+    if known.has and hasattr(value, known.has):
+        return value
+    what = "an open_clip module or a path" if known.is_model else "a path" if known.is_path else "a text"
+    raise UsageError(f"{name}: {repr(value)[:80]} is of type {type(value).__name__}. Give {what}.")
+
+
+def recipe_of(asked: Sanitize, /) -> "Recipe":
+    """The recipe with the values that are changed; raises UsageError."""
+    from clipclean.config import recipe as recipes
+
+    return recipes.chosen(asked.recipe, asked.set, max_accuracy_loss=asked.max_accuracy_loss)
+
+
+def policy_of(asked: Audit | Sanitize, /) -> "Policy":
+    """The policy, or the default one; raises UsageError."""
+    from clipclean.config import policy as policies
+
+    if asked.policy is None:
+        return policies.ignoring(asked.ignore) if asked.ignore else policies.DEFAULT
+    if asked.ignore:
+        raise UsageError("--policy and --ignore both say what counts. Write what is ignored into the policy.")
+    return policies.load(asked.policy) if isinstance(asked.policy, Path) else asked.policy
