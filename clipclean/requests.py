@@ -20,6 +20,7 @@ from click.types import convert_type
 
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
+from clipclean.progress import Progress
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # of options, in the order of the help
 
@@ -233,7 +234,6 @@ else:
     Model = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
     Models = "Model | list[Model] | tuple[Model, ...] | None"
     Places = Place | Sequence[Place]
-Told = Callable[[str, int, int], None]  # what is done, steps done, steps in all
 
 
 # Options of several commands. A spec of a set, and of what Python alone gives.
@@ -248,11 +248,6 @@ def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
     """Data: images or pairs in any format."""
     path = click.Path(path_type=Path)
     return Opt(f"Data: {flags}", text, takes=path, is_several=True, gather=joined, reads="path", **more)
-
-
-def searched(text: str, /) -> Opt:
-    """How hard to search."""
-    return Opt("Search: --effort", text, takes=click.Choice(tuple(EFFORTS)), is_first=True)
 
 
 def models(flags: str, text: str = "", /, **more: Any) -> Opt:  # Any: of Opt
@@ -427,10 +422,13 @@ REFERENCES = Opt(
     reads="path",
     searches=True,
 )
-EFFORT = searched(
+EFFORT = Opt(
+    "Search: --effort",
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {effort.cost(LONG):,}" for name, effort in EFFORTS.items())
-    + " at most."
+    + " at most.",
+    takes=click.Choice(tuple(EFFORTS)),
+    is_first=True,
 )
 SAVE_TRIGGERS = Opt(
     "--save-triggers DIR",
@@ -479,7 +477,7 @@ class Audit:
     device: Annotated[str, DEVICE] = "auto"
     max_minutes: Annotated[float | None, MAX_MINUTES] = None
     label: Annotated[Labels, LABEL] = field(default_factory=dict)
-    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
 SANITIZE_DATA = sets(
@@ -586,7 +584,7 @@ class Sanitize:
     label: Annotated[Labels, LABEL] = field(default_factory=dict)
     force: Annotated[bool, FORCE] = False
     max_minutes: Annotated[float | None, MAX_MINUTES] = None
-    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
 MODEL = models(
@@ -652,7 +650,7 @@ class Screen:
     weights: Annotated[str | None, WEIGHTS] = None
     device: Annotated[str, DEVICE] = "auto"
     force: Annotated[bool, FORCE] = False
-    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
 EXPORT_DATA = sets(
@@ -692,7 +690,7 @@ class Export:
     onnx_preset: Annotated[str, ONNX_PRESET] = "transformers.js"
     force: Annotated[bool, FORCE] = False
     label: Annotated[Labels, LABEL] = field(default_factory=dict)
-    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
 PLANT_TRIGGER = triggers(
@@ -737,7 +735,7 @@ class Plant:
     seed: Annotated[int, SEED] = 0
     device: Annotated[str, DEVICE] = "auto"
     force: Annotated[bool, FORCE] = False
-    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
 REFERENCES_OUT = Opt(
@@ -753,6 +751,7 @@ REFERENCES_DATA = Opt(
     shown="bundled images",
     is_first=True,
 )
+REFERENCES_EFFORT = dataclasses.replace(EFFORT, help="Effort of the search. The file serves audits of the same effort.")
 
 
 @dataclass(frozen=True)
@@ -765,10 +764,7 @@ class References:
     _: KW_ONLY
     out: Annotated[Place, REFERENCES_OUT]
     data: Annotated[Place | None, REFERENCES_DATA] = None
-    effort: Annotated[
-        Literal["quick", "standard", "thorough"],
-        searched("Effort of the search. The file serves audits of the same effort."),
-    ] = "standard"
+    effort: Annotated[Literal["quick", "standard", "thorough"], REFERENCES_EFFORT] = "standard"
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
@@ -776,7 +772,7 @@ class References:
     templates: Annotated[Names | None, TEMPLATES] = None
     seed: Annotated[int, SEED] = 0
     device: Annotated[str, DEVICE] = "auto"
-    progress: Annotated[Told | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -804,6 +800,44 @@ class Verify:
     folder: Annotated[Place, Opt("DIR", words="The folder.", reads="path")]
     _: KW_ONLY
     public_key: Annotated[Place | None, PUBLIC_KEY] = None
+
+
+# What went in this version, each with what to use instead.
+
+# An option, a command or a value that is no more: what to use instead. A row stands for one version.
+GONE: dict[str, str] = {
+    "--base": "name the base by --reference",
+    "--witness": "leave it out, since it changed no verdict",
+    "--witness-arch": "leave it out, like --witness",
+    "--canaries": "--power plants four test backdoors",
+    "--output": "use --report",
+    "--output-dir": "use --report-dir",
+    "--no-audit": "use --no-panel",
+    "cache": "results are kept no longer, an interrupted audit goes on all the same",
+    "--no-cache": "leave it out, since results are kept no longer",
+    "--bom": "leave it out, since the in-toto statement is the record",
+    "--onnx-preset": "give it to clipclean export",
+    "--normalize": "give it to clipclean export",
+    "--fp16": "give it to clipclean export",
+    "clip-as-service": "take transformers.js and rename the graphs",
+    "--all": "leave it out, since recipes list shows all of them",
+    "safetensors": "write --format open_clip",
+    "transformers": "write --format hf",
+}
+GONE_IN_PYTHON = {
+    "overrides": "set",
+    "triggers": "trigger",
+    "formats": "format",
+    "labels": "label",
+    "no_audit": "panel",
+    "no_search": "search",
+}
+
+
+def instead(arguments: Sequence[str], /) -> str:
+    """What to use instead of each argument that is gone; empty where none is."""
+    words = [word for each in arguments for word in each.split("=", 1)]
+    return " ".join(f"{word} is gone: {GONE[word]}." for word in dict.fromkeys(words) if word in GONE)
 
 
 # From what is given to a request.

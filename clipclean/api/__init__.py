@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ForwardRef, ParamSpec, TypeVar
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean import requests
 from clipclean.errors import UsageError
-from clipclean.requests import Place, Told
+from clipclean.progress import Progress
+from clipclean.requests import Place
 
 if TYPE_CHECKING:
     from clipclean.detect import ReferencesFile
@@ -35,14 +36,6 @@ SUFFIXES = {
     ".sarif.json": "sarif",
     ".xml": "junit",
     ".md": "markdown",
-}
-GONE = {
-    "overrides": "set",
-    "triggers": "trigger",
-    "formats": "format",
-    "labels": "label",
-    "no_audit": "panel",
-    "no_search": "search",
 }
 RAISES = """\nRaises:
     ClipcleanError: of the kind that tells what went wrong; then nothing new is written.
@@ -74,32 +67,41 @@ def _parameters(kind: Any, /) -> list[inspection.Parameter]:  # Any: a dataclass
 
 def _function_of(
     kind: Callable[Asked, Request], /
-) -> Callable[[Callable[[Request, Told], Made]], Callable[Asked, Made]]:
+) -> Callable[[Callable[[Request, Progress], Made]], Callable[Asked, Made]]:
     """A function whose arguments are the fields of a request, checked as the command line checks its options, and told in its help.
 
     It gets the request, and what to call with its progress.
     """
     signature, known = inspection.Signature(_parameters(kind)), requests.options(kind)
 
-    def decorated(function: Callable[[Request, Told], Made]) -> Callable[Asked, Made]:
+    def decorated(function: Callable[[Request, Progress], Made]) -> Callable[Asked, Made]:
         shown = "\n".join(f"    {name}: {each.told}" for name, each in known.items())
         head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
 
         @functools.wraps(function)
         def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
             for name, value in keywords.items():
-                if name not in known and name in GONE:
-                    raise UsageError(f"{name} is gone: it is called {GONE[name]} now, as the option of the command is.")
+                if name not in known and name in requests.GONE_IN_PYTHON:
+                    ours = requests.GONE_IN_PYTHON[name]
+                    raise UsageError(f"{name} is gone: it is called {ours} now, as the option of the command is.")
                 default = signature.parameters[name].default if name in known else None
                 if value is None and default not in (None, (), inspection.Parameter.empty):
                     raise UsageError(f"{name}: None is no value. Leave it out for the default, {default!r}.")
+            from clipclean.api import roles
+
             given = signature.bind(*places, **keywords)
             given.apply_defaults()
             taken: dict[str, Any] = {  # Any: values of options
                 name: requests.completed(name, known[name], value) for name, value in given.arguments.items()
             }
             progress = taken.get("progress") or requests.silent
-            return function(_checked(kind(**taken), progress), progress)  # type: ignore[call-arg] # by the names of its fields
+            asked = kind(**taken)  # type: ignore[call-arg] # by the names of its fields
+            roles.check(asked)
+            if taken.get("download"):
+                from clipclean.jobs import fetch
+
+                asked = fetch.fetched(asked, progress=progress)
+            return function(asked, progress)
 
         told = f"\nRaises:{errors}" if raises else RAISES
         checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
@@ -110,20 +112,8 @@ def _function_of(
     return decorated
 
 
-def _checked(asked: Request, progress: Told) -> Request:
-    """A request whose paths go together, and whose models are there; raises UsageError for what its command refuses."""
-    from clipclean.api import roles
-
-    roles.check(asked)
-    if not getattr(asked, "download", False):
-        return asked
-    from clipclean.jobs import fetch
-
-    return fetch.fetched(asked, progress=progress)
-
-
 @_function_of(requests.Audit)
-def audit(given: requests.Audit, progress: Told) -> "Report":
+def audit(given: requests.Audit, progress: Progress) -> "Report":
     """Look for an unknown backdoor in a model, and name the class that it leads to."""
     from clipclean.jobs import audit as job
 
@@ -131,7 +121,7 @@ def audit(given: requests.Audit, progress: Told) -> "Report":
 
 
 @_function_of(requests.Sanitize)
-def sanitize(given: requests.Sanitize, progress: Told) -> "Report":
+def sanitize(given: requests.Sanitize, progress: Progress) -> "Report":
     """Clean a model by finetuning on clean pairs, and write weights and report into a folder; returns the report.
 
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
@@ -150,7 +140,7 @@ def sanitize(given: requests.Sanitize, progress: Told) -> "Report":
 
 
 @_function_of(requests.Screen)
-def screen(given: requests.Screen, progress: Told) -> "Screening":
+def screen(given: requests.Screen, progress: Progress) -> "Screening":
     """Rank the pairs of a supposedly clean set by suspicion; returns the ranking.
 
     ``as_json()`` is what the command prints by ``--json``.
@@ -161,7 +151,7 @@ def screen(given: requests.Screen, progress: Told) -> "Screening":
 
 
 @_function_of(requests.Export)
-def export(given: requests.Export, progress: Told) -> "Exported":
+def export(given: requests.Export, progress: Progress) -> "Exported":
     """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
 
     Nothing is audited: a backdoor is exported like everything else.
@@ -172,7 +162,7 @@ def export(given: requests.Export, progress: Told) -> "Exported":
 
 
 @_function_of(requests.Plant)
-def plant(given: requests.Plant, progress: Told) -> "PlantedModel":
+def plant(given: requests.Plant, progress: Progress) -> "PlantedModel":
     """Plant a backdoor in a copy of a model by finetuning on partly triggered pairs; returns its effect.
 
     The file that is written is backdoored: label it so, and never deploy it.
@@ -183,7 +173,7 @@ def plant(given: requests.Plant, progress: Told) -> "PlantedModel":
 
 
 @_function_of(requests.References)
-def references(given: requests.References, progress: Told) -> "ReferencesFile":
+def references(given: requests.References, progress: Progress) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
     from clipclean.jobs import references as job
 
@@ -191,7 +181,7 @@ def references(given: requests.References, progress: Told) -> "ReferencesFile":
 
 
 @_function_of(requests.Inspect)
-def inspect(given: requests.Inspect, progress: Told) -> "Inspection":
+def inspect(given: requests.Inspect, progress: Progress) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
 
     Raises:
@@ -203,7 +193,7 @@ def inspect(given: requests.Inspect, progress: Told) -> "Inspection":
 
 
 @_function_of(requests.Verify)
-def verify(given: requests.Verify, progress: Told) -> "Result":
+def verify(given: requests.Verify, progress: Progress) -> "Result":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:

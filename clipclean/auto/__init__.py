@@ -10,7 +10,7 @@ from clipclean.export import placing
 from clipclean.jobs import outputs, plan, prepare
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.sanitize import sanitize
-from clipclean.progress import Progress
+from clipclean.progress import Progress, say
 from clipclean.requests import Sanitize
 from clipclean.train.resume import RunState
 
@@ -27,7 +27,9 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
     started = time.monotonic()
     check(requests.recipe_of(request), panel=request.panel)
     # Before slow work: an output that may not be replaced is refused at once.
-    standing = outputs.look(request) if group.is_first else placing.OutputState()
+    standing = placing.OutputState()
+    if group.is_first:
+        standing = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
 
     def timed(what: str, done: int, total: int) -> None:
         progress(what, done, total)
@@ -41,13 +43,15 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
     chooses = METHODS[ready.recipe.method].chooses
     check(ready.recipe, panel=request.panel)
     plan.tell_cleaning(ready, ladder(ready))
-    prepare.check_shared(ready.recipe, group)
+    if not chooses:  # its candidates are checked instead
+        group.check(ready.recipe.train.batch_size)
     state = RunState.of(request.out, prepare.fingerprint(ready), group=group)
     group.check_same(state.fingerprint)
     to = outputs.destination(ready, standing, state)
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
-    prepare.tell_shared(group)
+    if group.size > 1:
+        say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
     with state.locked():
         state.claim(force=request.force)
         try:

@@ -16,7 +16,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
-from clipclean.jobs import inputs, other_models, outputs, plan, prepare, suspicions
+from clipclean.jobs import inputs, other_models, outputs, plan, suspicions
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
@@ -51,7 +51,7 @@ def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progr
     bench = workbench(ready, to.state, progress)
     offered = listed(ready)
     for each in (recipe for candidate in offered for recipe in candidate.recipes):
-        prepare.check_shared(each, bench.run.group)
+        bench.run.group.check(each.train.batch_size)
     bench.run.group.check(bench.planting.batch_size, name="auto.batch_size")
     with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
         bench = replace(bench, references=references_of(bench, ready))
@@ -83,20 +83,17 @@ def workbench(ready: Prepared, state: RunState, progress: Progress, /) -> Workbe
 def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | None:
     """The clean models to compare with: those that the user named, searched like the model itself; None without any."""
     settings = SearchSettings(bench.settings.effort, ready.request.seed)
-    asked = replace(bench.evidence, suspicions=())  # a named trigger is one of the model alone
 
     def measured() -> list[detect.References]:
-        return [
-            other_models.measured_references(
-                settings,
-                path,
-                inputs.build(opened, ready.clean, device=ready.device),
-                asked,
-                bench.run.progress,
-                state=bench.state,
-            )
-            for path, opened in ready.trusted
-        ]
+        return other_models.measured(
+            settings,
+            ready.trusted,
+            bench.evidence,
+            ready.clean,
+            device=ready.device,
+            progress=bench.run.progress,
+            state=bench.state,
+        )
 
     found = bench.run.group.of_first(measured) if ready.trusted else []
     return detect.together(found) if found else None
@@ -209,7 +206,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=ready.request.seed)
     if stays:
-        audit = policy.verdict(outputs.accepted(ready, original.findings, original.findings).findings)
+        audit = policy.verdict(ready.accepted(original.findings, original.findings).findings)
         shown_by_canaries = [conclude.as_it_was(tried.considered, best, bench.budget, audit=audit)]
     else:
         shown_by_canaries = conclude.canary_findings(
@@ -231,9 +228,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
         *more,
     ]
     nothing = conclude.nothing_passed(tried.considered, attempt, bench.budget)
-    applied = conclude.judged(
-        lambda found: outputs.accepted(ready, found, by_shipped), [*attempt.findings, *more], nothing
-    )
+    applied = conclude.judged(lambda found: ready.accepted(found, by_shipped), [*attempt.findings, *more], nothing)
     section_before = conclude.section(bench, replace(tried.before.sight, measured=before), shown.maps)
     section_after = conclude.section(bench, replace(attempt.sight, measured=after), shown_after.maps)
     section_after = outputs.beside_original(section_after, before, after, classes=bench.evidence.classes)

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import click
 
-from clipclean import __version__, own_state
-from clipclean.cli import gone, process
+from clipclean import __version__, own_state, requests
+from clipclean.cli import process
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with near names for a misspelt one, and what to use instead of one that is gone."""
-        if args[0] not in COMMANDS and (instead := gone.told(args[:1])) and not ctx.resilient_parsing:
+        if args[0] not in COMMANDS and (instead := requests.instead(args[:1])) and not ctx.resilient_parsing:
             ctx.fail(instead)
         close = difflib.get_close_matches(args[0], COMMANDS, n=1)
         if args[0] not in COMMANDS and close and not ctx.resilient_parsing:

@@ -17,7 +17,7 @@ from clipclean.requests import called
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.jobs.audit import Outcome
+    from clipclean.jobs.audit_report import Outcome
     from clipclean.jobs.plan import Plan
     from clipclean.report import RunPaths
 

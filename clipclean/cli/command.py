@@ -1,20 +1,22 @@
-"""A click command whose options are the fields of a request, shown in groups."""
+"""A click command whose options are the fields of a request, shown in groups, and completed in a shell."""
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from clipclean import requests
-from clipclean.cli import complete, config_file, gone, process
+from clipclean.cli import config_file, process
 from clipclean.cli.options import Shell
 from clipclean.requests import GROUPS, Opt
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
 Asked = TypeVar("Asked")  # a request
 
 FEW = 12  # options that --help shows without choosing
@@ -38,7 +40,11 @@ class Option(click.Option):
         if gather := known.gather:
             settings["callback"] = lambda _context, _option, several: gather(several)
         names = [*known.flags, f"no_{name}" if known.is_negated else name]
-        settings |= {"shell_complete": _completer(known), "show_default": known.shown or None, **ACTS.get(name, {})}
+        settings |= {
+            "shell_complete": COMPLETERS[known.completes],
+            "show_default": known.shown or None,
+            **ACTS.get(name, {}),
+        }
         super().__init__(names, help=known.text, **settings)
         if known.is_free:
             self.envvar, self.show_envvar = variable(name), True
@@ -59,7 +65,7 @@ class Command(click.Command):
             rest = super().parse_args(ctx, args)
         except click.UsageError as error:
             own = {name for each in self.params for name in each.opts}  # what is gone elsewhere
-            if instead := gone.told([each for each in given if each not in own]):
+            if instead := requests.instead([each for each in given if each not in own]):
                 raise click.UsageError(f"{error.format_message()} {instead}", ctx) from None
             raise
         if not ctx.resilient_parsing:
@@ -145,13 +151,19 @@ class CommandGroup(click.Group):
     command_class = Command
 
 
-def command(name: str | None = None, /, *, epilog: str) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command; its examples stand below its options."""
-    return click.command(name, cls=Command, epilog=epilog)
+@dataclass(frozen=True)
+class Nothing:
+    """The request of a command that is asked nothing."""
 
 
 def command_of(
-    kind: Callable[..., Asked], /, *names: str, epilog: str, shell: type[Shell] = Shell, group: Any = click
+    kind: Callable[..., Asked],
+    /,
+    *names: str,
+    epilog: str,
+    name: str = "",
+    shell: type[Shell] = Shell,
+    group: Any = click,
 ) -> Callable[[Callable[[Asked, Shell], int | None]], click.Command]:
     """Make a function of a request, and of these options of the terminal, a command; ``group`` has a decorator as click has."""
 
@@ -159,31 +171,20 @@ def command_of(
         known = requests.options(kind)
 
         def called(**given: Any) -> int | None:  # Any: values of options
-            beside = shell(**{name: given[name] for name in names if name in given})
+            beside = shell(**{each: given[each] for each in names if each in given})
             is_fetching = given.get("download", False)
             if is_fetching:
                 beside = _fetched(beside, quiet=beside.quiet)
-            values = {name: given[name] for name in known if name in given}
-            values |= {name: not given[f"no_{name}"] for name, each in known.items() if each.is_negated}
+            values = {each: given[each] for each in known if each in given}
+            values |= {each: not given[f"no_{each}"] for each, opt in known.items() if opt.is_negated}
             if beside.models:
                 values["model"] = beside.models[0]
             asked = kind(**values)
             return run(_fetched(asked, quiet=beside.quiet) if is_fetching else asked, beside)
 
-        called.__name__, called.__doc__ = run.__name__, run.__doc__
+        called.__name__, called.__doc__ = name or run.__name__, run.__doc__
         made: click.Command = group.command(cls=Command, epilog=epilog, params=parameters(kind, shell, names))(called)
         return made
-
-    return decorated
-
-
-def terminal(*names: str) -> Callable[[Decorated], Decorated]:
-    """Options of the terminal, for a command that has no request."""
-
-    def decorated(run: Decorated) -> Decorated:
-        there: list[click.Parameter] = getattr(run, "__click_params__", [])
-        run.__click_params__ = [*_parameters(Shell, names)[::-1], *there]  # type: ignore[attr-defined] # click's, the last one first
-        return run
 
     return decorated
 
@@ -204,16 +205,19 @@ def _parameters(kind: object, names: Iterable[str]) -> list[click.Parameter]:
 
 
 def _parameter(name: str, known: Opt, default: Field[object]) -> click.Parameter:
-    if not known.flags:
-        kind = click.Path(readable=False, path_type=Path) if known.is_path else None
-        settings: dict[str, Any] = {"nargs": -1 if known.spec.endswith("...") else 1, "type": kind, "required": True}
-        return click.Argument([name], metavar=known.metavar, shell_complete=_completer(known), **settings)
     is_required = default.default is MISSING and default.default_factory is MISSING
+    if not known.flags:
+        is_several, kind = (
+            known.spec.endswith("..."),
+            click.Path(readable=False, path_type=Path) if known.is_path else None,
+        )
+        settings: dict[str, Any] = {
+            "nargs": -1 if is_several else 1,
+            "type": kind,
+            "required": is_required or is_several,
+        }
+        return click.Argument([name], metavar=known.metavar, shell_complete=COMPLETERS[known.completes], **settings)
     return Option(name, known, None if default.default is MISSING else default.default, required=is_required)
-
-
-def _completer(known: Opt) -> complete.Completer | None:
-    return getattr(complete, known.completes) if known.completes else None
 
 
 def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:
@@ -239,3 +243,40 @@ def _fetched(asked: Asked, /, *, quiet: bool) -> Asked:
 
     with progress.shown(quiet=quiet) as shown:
         return fetch.fetched(asked, progress=shown)
+
+
+def _completer(
+    names: Callable[[], Iterable[str]], *, files: bool = True
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Complete from names; ``files`` lets the shell go on with paths where no name fits."""
+
+    def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        fitting = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return fitting or ([CompletionItem(incomplete, type="file")] if files else [])
+
+    return complete
+
+
+def _architectures() -> Iterable[str]:
+    """open_clip's model configurations, by the names of their files: importing it would import torch."""
+    found = find_spec("open_clip")
+    places = (found.submodule_search_locations if found else None) or []
+    return sorted(path.stem for place in places for path in Path(place).glob("model_configs/*.json"))
+
+
+def _settings() -> Iterable[str]:
+    """The values of a recipe that --set changes, as ``train.lr=``."""
+    fields = importlib.import_module("clipclean.config.recipe").Recipe.model_fields
+    sections = {name: getattr(field.annotation, "model_fields", ()) for name, field in fields.items()}
+    return [f"{name}.{key}=" for name, keys in sections.items() for key in keys]
+
+
+# What a shell offers, by the names in ``Opt.completes``; each module is imported when it asks.
+COMPLETERS = {
+    "": None,
+    "recipes": _completer(lambda: importlib.import_module("clipclean.config.recipe").names()),
+    "rules": _completer(lambda: importlib.import_module("clipclean.findings").RULES, files=False),
+    "triggers": _completer(lambda: importlib.import_module("clipclean.attack.triggers").catalogue()),
+    "architectures": _completer(_architectures),
+    "settings": _completer(_settings, files=False),
+}

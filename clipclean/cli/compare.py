@@ -1,13 +1,14 @@
 """``clipclean compare``: compares two reports."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import click
+from typing import TYPE_CHECKING, Annotated
 
 from clipclean import api
 from clipclean.cli import printing
-from clipclean.cli.command import command, terminal
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
+from clipclean.requests import Opt
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
@@ -20,22 +21,27 @@ Examples:
 """
 
 
-@command(epilog=EPILOG)
-@click.argument("earlier", metavar="EARLIER.JSON", type=click.Path(readable=False, path_type=Path))
-@click.argument("later", metavar="LATER.JSON", type=click.Path(readable=False, path_type=Path))
-@terminal("fail_on", "as_json")
-def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
+@dataclass(frozen=True)
+class Compare:
+    """A comparison."""
+
+    earlier: Annotated[Path, Opt("EARLIER.JSON", reads="path")]
+    later: Annotated[Path, Opt("LATER.JSON", reads="path")]
+
+
+@command_of(Compare, "fail_on", "as_json", epilog=EPILOG)
+def compare(asked: Compare, shell: Shell) -> int:
     """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON.
 
     Worse means a higher level, or an interval wholly above the earlier one. What the later run could not have found again is
     not measured. Exit code 0: no finding that --fail-on covers is new, worse or not measured. 1: at least one is.
     """
-    found = api.compare(earlier, later)
+    found = api.compare(asked.earlier, asked.later)
     rows = [
         {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences
     ]
-    printing.show(as_json, rows, table(found))
-    return int(bool(found.blocking(fail_on)))
+    printing.show(shell.as_json, rows, table(found))
+    return int(bool(found.blocking(shell.fail_on)))
 
 
 def table(found: "Comparison", /) -> str:

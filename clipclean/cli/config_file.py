@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from clipclean import requests, untrusted
-from clipclean.cli import gone, process
+from clipclean.cli import process
 from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
 
@@ -135,7 +135,7 @@ def _refuse_unknown(values: Values, known: Iterable[str], path: Path, what: str)
         raise UsageError(
             f"{path}: {', '.join(map(repr, unknown))}: {what}. {f'Did you mean {untrusted.some(close)}? ' if close else ''}Keys are "
             "long options without their dashes, as --help-all of a command lists them, or the name of a command with such keys below it. "
-            f"{gone.told([f'--{key}' for key in unknown])}".rstrip()
+            f"{requests.instead([f'--{key}' for key in unknown])}".rstrip()
         )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from clipclean import __version__
 from clipclean.cli import printing
-from clipclean.cli.command import command, terminal
+from clipclean.cli.command import Nothing, command_of
+from clipclean.cli.options import Shell
 from clipclean.errors import ClipcleanError
 
 EPILOG = "\b\nExamples:\n  clipclean doctor\n  clipclean doctor --json > machine.json"
@@ -33,9 +34,8 @@ PACKAGES = {  # distribution, and what it is for
 GIB = 2**30
 
 
-@command(epilog=EPILOG)
-@terminal("as_json")
-def doctor(as_json: bool) -> None:
+@command_of(Nothing, "as_json", epilog=EPILOG)
+def doctor(_: Nothing, shell: Shell) -> None:
     """Show the versions, devices, disk and bundled files of this machine and installation.
 
     Use it for a bug report, or to see why a run is slow. The exit code is always 0.
@@ -59,7 +59,7 @@ def doctor(as_json: bool) -> None:
     ]
     pretty = collect_env.pretty_str(environment)  # type: ignore[no-untyped-call] # the same
     words = "\n".join(f"{name:17}{text}" for name, text in rows) + f"\n\n{pretty}"
-    printing.show(as_json, told | {"environment": environment._asdict()}, words)
+    printing.show(shell.as_json, told | {"environment": environment._asdict()}, words)
 
 
 def _version(name: str) -> str | None:

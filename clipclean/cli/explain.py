@@ -2,14 +2,16 @@
 
 import difflib
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import click
-
-from clipclean.cli import complete, printing
-from clipclean.cli.command import command, terminal
+from clipclean.cli import printing
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule, page
+from clipclean.requests import Opt
 
 EPILOG = """\b
 Examples:
@@ -20,14 +22,20 @@ Examples:
 _WIDTH = 100  # columns
 
 
-@command(epilog=EPILOG)
-@click.argument("code", metavar="[RULE|PAGE]", required=False, shell_complete=complete.rules)
-@terminal("as_json")
-def explain(code: str | None, as_json: bool) -> None:
+@dataclass(frozen=True)
+class Explain:
+    """A question."""
+
+    code: Annotated[str | None, Opt("[RULE|PAGE]", completes="rules")] = None
+
+
+@command_of(Explain, "as_json", epilog=EPILOG)
+def explain(asked: Explain, shell: Shell) -> None:
     """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
 
     With PAGE, such as methods or running, print that page of the documentation.
     """
+    code, as_json = asked.code, shell.as_json
     if code is None:
         return printing.show(as_json, [entry(each) for each in RULES], table())
     if code in pages():

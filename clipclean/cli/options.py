@@ -42,9 +42,8 @@ def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
 def distinct(outputs: tuple[Output, ...], /) -> tuple[Output, ...]:
     """Refuse two outputs to one place: the second would replace the first."""
     paths = [output.path for output in outputs]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise click.BadParameter(f"two reports go to {path}. Give each a place of its own.")
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise click.BadParameter(f"two reports go to {twice[0]}. Give each a place of its own.")
     return outputs
 
 

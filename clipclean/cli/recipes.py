@@ -10,7 +10,7 @@ import click
 from clipclean import files, requests
 from clipclean.api import roles
 from clipclean.cli import progress
-from clipclean.cli.command import CommandGroup, command_of, terminal
+from clipclean.cli.command import CommandGroup, Nothing, command_of
 from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
@@ -33,12 +33,11 @@ def recipes() -> None:
     """List, show, validate and measure recipes."""
 
 
-@recipes.command("list", epilog="\b\nExample:\n  clipclean recipes list")
-@terminal("as_json")
-def list_recipes(as_json: bool) -> None:
+@command_of(Nothing, "as_json", name="list", group=recipes, epilog="\b\nExample:\n  clipclean recipes list")
+def list_recipes(_: Nothing, shell: Shell) -> None:
     """Show the recipes that ship with clipclean, and where each was measured to work and where not."""
     known = [recipe.load(name) for name in recipe.names()]
-    if as_json:
+    if shell.as_json:
         click.echo(json.dumps([_facts(each) for each in known], indent=2))
         return
     wide = max(len(each.name) for each in known)

@@ -6,7 +6,8 @@ import click
 
 from clipclean import own_state
 from clipclean.cli import printing
-from clipclean.cli.command import CommandGroup, terminal
+from clipclean.cli.command import CommandGroup, Nothing, command_of
+from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
 from clipclean.untrusted import plural, printable
 
@@ -18,9 +19,14 @@ def runs() -> None:
     """List or remove what interrupted runs have kept, so that the same command goes on."""
 
 
-@runs.command("list", epilog="\b\nExamples:\n  clipclean runs list\n  clipclean runs list --json")
-@terminal("as_json")
-def list_runs(as_json: bool) -> None:
+@command_of(
+    Nothing,
+    "as_json",
+    name="list",
+    group=runs,
+    epilog="\b\nExamples:\n  clipclean runs list\n  clipclean runs list --json",
+)
+def list_runs(_: Nothing, shell: Shell) -> None:
     """Show the interrupted runs, the newest first: time, size, and the command that goes on in the same folder.
 
     They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
@@ -31,7 +37,7 @@ def list_runs(as_json: bool) -> None:
         f"{each.written:%Y-%m-%d %H:%M}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}" for each in found
     ]
     lines.append(f"{plural(len(found), 'interrupted run')} in {printable(own_state.home())}")
-    printing.show(as_json, rows, "\n".join(lines))
+    printing.show(shell.as_json, rows, "\n".join(lines))
 
 
 @runs.command(epilog="\b\nExample:\n  clipclean runs clear")

@@ -1,13 +1,16 @@
 """``clipclean triggers``: lists the families of triggers and their parameters."""
 
 import textwrap
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from clipclean.cli import complete, printing
-from clipclean.cli.command import CommandGroup, terminal
+from clipclean.cli import printing
+from clipclean.cli.command import CommandGroup, Nothing, command_of
+from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
+from clipclean.requests import Opt
 
 if TYPE_CHECKING:
     from clipclean.attack.triggers import TriggerFamily
@@ -20,11 +23,14 @@ def triggers() -> None:
     """List the families of triggers, with their parameters."""
 
 
-@triggers.command(
-    "list", epilog="\b\nExamples:\n  clipclean triggers list\n  clipclean triggers list --json | jq -r .[].name"
+@command_of(
+    Nothing,
+    "as_json",
+    name="list",
+    group=triggers,
+    epilog="\b\nExamples:\n  clipclean triggers list\n  clipclean triggers list --json | jq -r .[].name",
 )
-@terminal("as_json")
-def list_triggers(as_json: bool) -> None:
+def list_triggers(_: Nothing, shell: Shell) -> None:
     """Show the families of triggers that --trigger takes, and the parameters of each.
 
     Write a trigger as FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
@@ -37,21 +43,31 @@ def list_triggers(as_json: bool) -> None:
         f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
         for name, family in families.items()
     ]
-    printing.show(as_json, [entry(*each) for each in families.items()], "\n".join(lines))
+    printing.show(shell.as_json, [entry(*each) for each in families.items()], "\n".join(lines))
 
 
-@triggers.command(epilog="\b\nExamples:\n  clipclean triggers show patch\n  clipclean triggers show patch --json")
-@click.argument("family", shell_complete=complete.triggers)
-@terminal("as_json")
-def show(family: str, as_json: bool) -> None:
+@dataclass(frozen=True)
+class Show:
+    """A look at a family."""
+
+    family: Annotated[str, Opt("FAMILY", completes="triggers")]
+
+
+@command_of(
+    Show,
+    "as_json",
+    group=triggers,
+    epilog="\b\nExamples:\n  clipclean triggers show patch\n  clipclean triggers show patch --json",
+)
+def show(asked: Show, shell: Shell) -> None:
     """Print one FAMILY of triggers: its effect, its source, and its parameters."""
     from clipclean.attack.triggers import catalogue
 
-    families = catalogue()
+    families, family = catalogue(), asked.family
     if family not in families:
         raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(families)}.")
     found = families[family]
-    printing.show(as_json, entry(family, found), family_text(family, found))
+    printing.show(shell.as_json, entry(family, found), family_text(family, found))
 
 
 def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:

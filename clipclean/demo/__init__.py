@@ -5,7 +5,7 @@ import functools
 import lzma
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,13 @@ def unpacked() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="clipclean-") as scratch:
         unpack(Path(scratch))
         yield Path(scratch)
+
+
+@contextlib.contextmanager
+def late() -> Iterator[Callable[[], Path]]:
+    """What unpacks the bundled files at its first call, and tells their folder, for the span of a with-block."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(unpacked()))
 
 
 def _write(path: Path, /, *, content: bytes) -> None:

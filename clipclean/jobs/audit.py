@@ -2,43 +2,32 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from clipclean import __version__, deadline, demo, detect, model, requests
+from clipclean import deadline, demo, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import Policy
 from clipclean.errors import Inconclusive
-from clipclean.export import environment
-from clipclean.findings import finite
 from clipclean.jobs import (
     audit_findings,
     audit_inputs,
+    audit_report,
     inputs,
     other_models,
     plan,
+    results,
     saved_search,
     searching,
-    suspicions,
 )
 from clipclean.jobs.audit_findings import Setting
 from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.audit_report import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.progress import Progress
-from clipclean.report import PageImages, Report, example_images
-from clipclean.schema.report import MeasurementsRecord, ToolRecord
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The report, and the images of its page."""
-
-    report: Report
-    images: PageImages
 
 
 def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
@@ -50,7 +39,7 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
     chosen = requests.policy_of(request)
-    with demo.unpacked() as bundled, deadline.within(request.max_minutes):
+    with demo.late() as bundled, deadline.within(request.max_minutes):
         try:
             return _audit(request, chosen, bundled, progress)
         except deadline.OutOfTime as error:
@@ -60,7 +49,7 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
             ) from error
 
 
-def _audit(request: requests.Audit, chosen: Policy, bundled: Path, progress: Progress) -> Outcome:
+def _audit(request: requests.Audit, chosen: Policy, bundled: Callable[[], Path], progress: Progress) -> Outcome:
     started = time.monotonic()
     limits = policy.resolved(chosen, recipes.load(recipes.DEFAULT).audit)
     if request.save_triggers is not None:
@@ -80,23 +69,13 @@ def _audit(request: requests.Audit, chosen: Policy, bundled: Path, progress: Pro
         found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
     found = audit_findings.with_power(found, known_power)
     shipped = replace(setting, limits=policy.resolved(policy.DEFAULT, recipes.load(recipes.DEFAULT).audit))
-    applied = policy.apply(
-        chosen,
-        found,
-        by_shipped=audit_findings.with_power(audit_findings.judged(shipped, read, seen, under), known_power),
-        today=datetime.now(UTC).date(),
-        model_sha256=read.tested.file.sha256,
-    )
+    by_shipped = audit_findings.with_power(audit_findings.judged(shipped, read, seen, under), known_power)
+    applied = results.accepted(chosen, read.tested, found, by_shipped)
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )
-    shown = shown_of(clip, read.eval_set, seen, seed=request.seed)
-    more: dict[str, object] = dict(shown.maps)
-    if known_power:
-        more["power"] = known_power.record()
-    measurements = measurements_of(setting, seen, saved).model_copy(update=more)
-    result = compose(setting, read, seen, applied, measurements, seconds=time.monotonic() - started)
-    return Outcome(result, drawn(read.eval_set, seen, shown))
+    seconds = time.monotonic() - started
+    return audit_report.composed(setting, read, seen, applied, saved, power=known_power, seconds=seconds)
 
 
 def _seen(
@@ -110,17 +89,10 @@ def _seen(
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     deciding = settings.decides(clip, eval_set)
     with saved_search.kept(deciding) as state:
-        measured = [
-            other_models.measured_references(
-                settings,
-                path,
-                inputs.build(each, read.pairs, device=inputs.device_of(request.device)),
-                replace(eval_set, suspicions=()),
-                progress,
-                state=state,
-            )
-            for path, each in read.trusted
-        ]
+        device = inputs.device_of(request.device)
+        measured = other_models.measured(
+            settings, read.trusted, eval_set, read.pairs, device=device, progress=progress, state=state
+        )
         known = [*read.stored, *measured]
         references = detect.together(known) if known else None
         memory = saved_search.part(state, "searching", deciding)
@@ -132,58 +104,3 @@ def _seen(
                 memory = saved_search.part(state, f"searching{what}", settings.decides(usual, eval_set))
                 under = searching.audit_clip(settings, usual, eval_set, references, progress, what=what, memory=memory)
     return references, seen, under
-
-
-def compose(
-    setting: Setting,
-    read: AuditInputs,
-    seen: AuditResult,
-    applied: policy.Applied,
-    measurements: MeasurementsRecord,
-    /,
-    *,
-    seconds: float,
-) -> Report:
-    """The report of an audit."""
-    request, limits, tested = setting.request, setting.limits, read.tested
-    made = Report(
-        schema_version="2",
-        tool=ToolRecord(name="clipclean", version=__version__),
-        command="audit",
-        model=inputs.described(request.model, tested),
-        verdict=policy.verdict(applied.findings),
-        suppressed=tuple(applied.suppressed),
-        findings=tuple(applied.findings),
-        suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=limits),
-        measurements=measurements,
-        policy=policy.record(setting.policy, limits, applied),
-        effort=request.effort,
-        data=read.images.record().model_copy(update={"pairs": len(setting.eval_set.pixels)}),
-        seed=request.seed,
-        seconds=seconds,
-        environment=environment.versions() | environment.hardware(str(tested.clip.device)),
-        notes=tested.file.notes,
-    )
-    return made.model_copy(update={"labels": dict(request.label)}) if request.label else made
-
-
-def measurements_of(setting: Setting, seen: AuditResult, saved: Mapping[str, str], /) -> MeasurementsRecord:
-    """The report's ``measurements``: of the model, and of the search; ``saved`` is where triggers were saved."""
-    measured = seen.measured.record()
-    if seen.search is None:
-        return measured
-    distances = {hit.found.spec: finite(hit.probe.distance) for hit in seen.search.targeted}
-    searched = seen.search_record(setting.request.effort, saved)
-    return measured.model_copy(update={"search": searched, "distances": measured.distances | distances})
-
-
-def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int) -> example_images.Shown:
-    """Example images and maps under the most abnormal trigger found, or else under the first of the panel."""
-    found = [(hit.found, hit.candidate.target) for hit in seen.search.targeted] if seen.search else []
-    return suspicions.exhibited(clip, eval_set, found, seen.measured, seed=seed)
-
-
-def drawn(eval_set: detect.EvalSet, seen: AuditResult, shown: example_images.Shown, /) -> PageImages:
-    """The images of the page: the most abnormal trigger, and the model's answers under it."""
-    found = seen.search.targeted[0].found if seen.search and seen.search.targeted else None
-    return example_images.audited(shown, example_images.trigger_alone(found, eval_set.pixels) if found else [])

@@ -1,5 +1,6 @@
 """What an audit reads before it measures: models, references, images and classes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +25,10 @@ class AuditInputs:
     eval_set: detect.EvalSet  # the images to measure every model on
 
 
-def read(request: requests.Audit, bundled: Path, progress: Progress, /) -> AuditInputs:
+def read(request: requests.Audit, bundled: Callable[[], Path], progress: Progress, /) -> AuditInputs:
     """Read and check all inputs of an audit, and build the tested model; raises what the readers raise.
 
-    Without images of the user's those of the demo, in the folder ``bundled``, are measured on.
+    Without images of the user's those of the demo are measured on; ``bundled`` tells their folder.
     """
     recipe = recipes.load(recipes.DEFAULT)
     vocabulary = inputs.words(request.classes, request.templates)
@@ -46,9 +47,9 @@ def read(request: requests.Audit, bundled: Path, progress: Progress, /) -> Audit
     progress("reading the model", 1, 1)
     cache = inputs.image_cache(recipe, opened.architecture)
     images = data.read_images(
-        request.data or bundled / demo.LABELLED, images=cache, progress=partial(progress, "reading the images")
+        request.data or bundled() / demo.LABELLED, images=cache, progress=partial(progress, "reading the images")
     )
-    pairs = inputs.late_pairs(bundled / demo.PAIRS, cache)
+    pairs = inputs.late_pairs(lambda: bundled() / demo.PAIRS, cache)
     progress("building the model", 0, 1)
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)

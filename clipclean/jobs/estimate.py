@@ -12,7 +12,7 @@ from torch import Tensor
 from clipclean import detect, model, progress
 from clipclean.config import effort as efforts
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import Planting, Recipe, total_steps
+from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
@@ -92,11 +92,6 @@ def measuring(size: Size, /) -> Work:
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     return Work(looked(how, images=size.images, panel=size.panel), searched=how.cost(size.classes))
-
-
-def planting(how: Planting, /) -> Work:
-    """The planting of backdoors in a copy."""
-    return Work(pairs=how.steps * how.batch_size)
 
 
 def screening(pairs: int, /) -> Work:

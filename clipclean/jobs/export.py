@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clipclean import __version__, data, demo, detect, own_state, requests
+from clipclean import data, demo, detect, own_state, requests
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
-from clipclean.export import environment, formats, placing, records
-from clipclean.jobs import inputs
+from clipclean.export import formats, placing, records
+from clipclean.jobs import inputs, results
 from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import Progress
-from clipclean.schema.report import ExportRecord, ToolRecord
+from clipclean.schema.report import ExportRecord
 from clipclean.schema.results import Exported
 
 
@@ -39,8 +39,8 @@ def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
         )
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    with demo.unpacked() as bundled:
-        clean = inputs.read_pairs(request, request.data or bundled / demo.PAIRS, images, progress)
+    with demo.late() as bundled:
+        clean = inputs.read_pairs(request, request.data or bundled() / demo.PAIRS, images, progress)
         tested = inputs.build(opened, clean, device="cpu")
         pairs = some(clean.pairs)
         pixels = detect.stack([pair.image for pair in pairs])
@@ -73,13 +73,5 @@ def record(
     request: requests.Export, tested: inputs.LoadedModel, clean: data.CleanSet, entries: Sequence[ExportRecord], /
 ) -> Exported:
     """The record of an export: the model, the images it was compared on, and the files, in the words of a report."""
-    found = Exported(
-        tool=ToolRecord(name="clipclean", version=__version__),
-        command="export",
-        model=inputs.described(request.model, tested),
-        data=clean.record(),
-        exports=tuple(entries),
-        environment=environment.versions() | environment.hardware("cpu"),
-        notes=tested.file.notes,
-    )
-    return found.model_copy(update={"labels": dict(request.label)}) if request.label else found
+    told = results.told("export", request.model, tested, request.label)
+    return Exported(data=clean.record(), exports=tuple(entries), **told)

@@ -100,16 +100,6 @@ def fetch(name: str, /, *, progress: Progress) -> str:
     except RefusedInput as error:
         if type(error) is not RefusedInput:  # a hostile entry of the cache is not overlooked; else it is missing
             raise
-    _refuse_unasked()
-    repository, revision = _repository(name)
-    progress(f"fetching {repository}", 0, 1)
-    commit, wanted = _listed(repository, revision)
-    _download(repository, commit, wanted)
-    progress(f"fetching {repository}", 1, 1)
-    return f"{model_paths.HUB}{repository}@{commit}"
-
-
-def _refuse_unasked() -> None:
     if os.environ.get("CI", "").lower() in ("1", "true"):
         raise UsageError(
             "--download is off in CI jobs. Fetch the model in a separate step before the job, at a pinned revision: "
@@ -117,6 +107,12 @@ def _refuse_unasked() -> None:
         )
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError("--download needs huggingface_hub: install it by pip install huggingface_hub.")
+    repository, revision = _repository(name)
+    progress(f"fetching {repository}", 0, 1)
+    commit, wanted = _listed(repository, revision)
+    _download(repository, commit, wanted)
+    progress(f"fetching {repository}", 1, 1)
+    return f"{model_paths.HUB}{repository}@{commit}"
 
 
 def _repository(name: str, /) -> tuple[str, str | None]:

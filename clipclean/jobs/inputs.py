@@ -88,21 +88,28 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
         UsageError: the architecture cannot be recognised.
     """
-    if not isinstance(source, nn.Module):
-        place = model_paths.locate(source)
-        file = checkpoint.read(place.path, weights=weights)
-        place.check(file)
-        if arch is None and place.architecture is not None:
-            return Opened(file, fitting(place.architecture, file))
-        return Opened(file, architecture(file, arch=arch))
-    file = checkpoint.of_module(source)
+    place, file = file_of(source, weights=weights)
+    if arch is None and place.architecture is not None:
+        return Opened(file, fitting(place.architecture, file))
     found = architecture(file, arch=arch)
+    if not isinstance(source, nn.Module):
+        return Opened(file, found)
     stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
     preprocess = model.resolve(file.tensors, arch=None, config=stated, script_quick_gelu=None).preprocess
     found = replace(found, preprocess=preprocess)
     found = found.with_activation(bool(file.quick_gelu), "the module's own activation")
     model.check_module(source, found, file.tensors)
     return Opened(file, found)
+
+
+def file_of(source: Source, /, *, weights: str | None) -> tuple[model_paths.Located, checkpoint.Checkpoint]:
+    """The place of a model, and what is read there; of a module in memory its tensors."""
+    place = located(source)
+    if isinstance(source, nn.Module):
+        return place, checkpoint.of_module(source)
+    file = checkpoint.read(place.path, weights=weights)
+    place.check(file)
+    return place, file
 
 
 def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.Architecture:
@@ -155,9 +162,9 @@ def load(
     return build(opened, clean, device=device), clean
 
 
-def late_pairs(path: Path, images: data.ImageCache, /) -> LatePairs:
+def late_pairs(place: Callable[[], Path], images: data.ImageCache, /) -> LatePairs:
     """Clean pairs that are read once and only if needed: most models state their activation."""
-    return functools.cache(functools.partial(data.read, path, images=images))
+    return functools.cache(lambda: data.read(place(), images=images))
 
 
 def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -> LoadedModel:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipclean import checkpoint, model
 from clipclean.errors import UnsupportedModel, UsageError
@@ -24,12 +24,7 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
         UsageError: ``arch`` is no known name and no readable config.
     """
-    place = inputs.located(source)
-    if isinstance(source, nn.Module):
-        file = checkpoint.of_module(source)
-    else:
-        file = checkpoint.read(place.path, weights=weights)
-        place.check(file)
+    place, file = inputs.file_of(source, weights=weights)
     known = _architecture(file, arch, place.architecture)
     found = Inspection(
         name=place.name,

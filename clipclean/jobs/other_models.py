@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from clipclean import checkpoint, deadline, detect, model, report, untrusted
+from clipclean import checkpoint, data, deadline, detect, model, report, untrusted
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.jobs import inputs, saved_search, searching
-from clipclean.jobs.inputs import LoadedModel, Opened, Source
+from clipclean.jobs.inputs import LatePairs, LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import Progress
 from clipclean.train.resume import RunState
@@ -64,14 +64,33 @@ def stored_references(
     found = []
     for path in files:
         try:
-            data = untrusted.read(path, limit=MOST_BYTES)
+            content = untrusted.read(path, limit=MOST_BYTES)
         except OSError as error:
             raise RefusedInput(
                 f"Cannot read the references {path}: {error.strerror}. Name a file of 'clipclean references build'."
             ) from error
-        told = untrusted.loads(data, path.name, limit=MOST_BYTES)
+        told = untrusted.loads(content, path.name, limit=MOST_BYTES)
         found.append(detect.from_file(told, path.name, kind=kind, effort=effort, classes=classes))
     return found
+
+
+def measured(
+    settings: SearchSettings,
+    trusted: Sequence[tuple[Source, Opened]],
+    eval_set: detect.EvalSet,
+    pairs: data.CleanSet | LatePairs,
+    /,
+    *,
+    device: str,
+    progress: Progress,
+    state: RunState | None,
+) -> list[detect.References]:
+    """The sizes of each clean model; without a trigger that was named, which is one of the tested model alone."""
+    asked = dataclasses.replace(eval_set, suspicions=())
+    return [
+        measured_references(settings, path, inputs.build(each, pairs, device=device), asked, progress, state=state)
+        for path, each in trusted
+    ]
 
 
 def measured_references(

@@ -2,20 +2,19 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from clipclean import __version__, detect, report
+from clipclean import detect, report
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import OWN, Standing
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
-from clipclean.export import environment, formats, placing, records
+from clipclean.export import formats, placing, records
 from clipclean.findings import Finding, finding, finite
-from clipclean.jobs import inputs
+from clipclean.jobs import results
 from clipclean.jobs.prepare import Prepared
 from clipclean.progress import Progress
 from clipclean.report import PageImages
@@ -30,7 +29,6 @@ from clipclean.schema.report import (
     RecipeRecord,
     Report,
     SuspectRecord,
-    ToolRecord,
     TrainingRecord,
 )
 from clipclean.train.resume import RunState
@@ -66,11 +64,6 @@ class Destination:
 def place_of(request: Sanitize, recipe: str, /) -> report.RunPaths:
     """The paths for the commands of the page."""
     return report.paths_of(request, folder=str(request.out), data=str(request.data), recipe=recipe)
-
-
-def look(request: Sanitize, /) -> placing.OutputState:
-    """The content of the output folder; raises what ``placing.look`` raises."""
-    return placing.look(request.out, force=request.force, known=OUTPUTS)
 
 
 def destination(ready: Prepared, standing: placing.OutputState, state: RunState, /) -> Destination:
@@ -140,17 +133,6 @@ def publish(
     return SanitizeOutcome(result, exported, images)
 
 
-def accepted(ready: Prepared, findings: Sequence[Finding], by_shipped: Sequence[Finding], /) -> policy.Applied:
-    """The findings after the policy of the run; ``by_shipped`` are those by the limits that hold without it."""
-    return policy.apply(
-        ready.policy,
-        findings,
-        by_shipped=by_shipped,
-        today=datetime.now(UTC).date(),
-        model_sha256=ready.loaded.file.sha256,
-    )
-
-
 def compose(
     ready: Prepared,
     before: AuditRecord,
@@ -162,28 +144,22 @@ def compose(
 ) -> Report:
     """The report of a cleaning; the weights are not yet written."""
     request = ready.request
-    made = Report(
+    told = results.told("sanitize", request.model, ready.loaded, request.label)
+    told["notes"] = (*told["notes"], *training.notes)
+    return Report(
         schema_version="2",
-        tool=ToolRecord(name="clipclean", version=__version__),
-        command="sanitize",
-        model=inputs.described(request.model, ready.loaded),
-        verdict=policy.verdict(judged.findings),
-        suppressed=tuple(judged.suppressed),
-        findings=tuple(judged.findings),
         suspects=before.suspects,
         measurements=after.measurements,
         before=before,
         after=after,
-        policy=policy.record(ready.policy, ready.thresholds, judged),
         recipe=recipe_of(ready, evidence),
         data=ready.clean.record().model_copy(update={"screened": ready.screened and ready.screened.as_json()}),
         seed=request.seed,
         training=training,
         exports=(),
-        environment=environment.versions() | environment.hardware(ready.device),
-        notes=(*ready.loaded.file.notes, *training.notes),
+        **told,
+        **results.judged(ready.policy, ready.thresholds, judged),
     )
-    return made.model_copy(update={"labels": dict(request.label)}) if request.label else made
 
 
 def recipe_of(ready: Prepared, evidence: EvidenceRecord, /) -> RecipeRecord:

@@ -10,7 +10,7 @@ from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.jobs import audit_findings, audit_inputs, estimate, inputs, prepare
 from clipclean.jobs.audit_inputs import AuditInputs
-from clipclean.jobs.estimate import Estimate, Size
+from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
 from clipclean.progress import Progress
@@ -113,15 +113,11 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
 
 def of_audit(request: requests.Audit, /, *, progress: Progress) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
-    with demo.unpacked() as bundled:
-        return of_read(request, audit_inputs.read(request, bundled, progress))
-
-
-def of_read(request: requests.Audit, read: AuditInputs, /) -> Plan:
-    """The plan of an audit whose inputs are read."""
+    with demo.late() as bundled:
+        read = audit_inputs.read(request, bundled, progress)
+        found = of_inputs(request, read)
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
     effort = request.effort if request.search else None
-    found = of_inputs(request, read)
     most = efforts.EFFORTS[request.effort].cost(len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {most:,} passes of an image"
     planted = f"plant {audit_findings.CANARIES} test backdoors, each in a copy, and search each copy alike"
@@ -153,7 +149,7 @@ def of_inputs(request: requests.Audit, read: AuditInputs, /) -> Estimate:
     work = (tested + len(read.trusted)) * each
     if request.power:
         how = power.planting_of(clip, pairs=len(audit_findings.pairs_of(request, read)))
-        work += audit_findings.CANARIES * (each + estimate.planting(how))
+        work += audit_findings.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
     return estimate.estimated(clip, work, effort=effort)
 
 

@@ -10,13 +10,14 @@ from clipclean.config import evidence, policy
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
 from clipclean.config.methods import METHODS
-from clipclean.config.policy import Policy
+from clipclean.config.policy import Applied, Policy
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import formats
-from clipclean.jobs import inputs, other_models
+from clipclean.findings import Finding
+from clipclean.jobs import inputs, other_models, results
 from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, split
 from clipclean.progress import Progress, say
 from clipclean.requests import Sanitize
@@ -49,6 +50,10 @@ class Prepared:
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
     trusted: tuple[tuple[Source, Opened], ...] = ()  # clean models to compare with, read and not yet built
 
+    def accepted(self, findings: Sequence[Finding], by_shipped: Sequence[Finding], /) -> Applied:
+        """The findings after the policy of the run; ``by_shipped`` are those by the limits that hold without it."""
+        return results.accepted(self.policy, self.loaded, findings, by_shipped)
+
 
 def prepare(request: Sanitize, /, *, progress: Progress) -> Prepared:
     """Read and check everything, cheapest first, and build the model; nothing is measured or written.
@@ -72,12 +77,7 @@ def prepare(request: Sanitize, /, *, progress: Progress) -> Prepared:
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     progress("reading the model", 1, 1)
     images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
-    if METHODS[asked.method].needs_captions:
-        # Labelled images without captions get captions from the templates that the user gave.
-        templates = () if request.templates is None else vocabulary.templates
-        clean = inputs.read_pairs(request, request.data, images, progress, templates=templates)
-    else:
-        clean = data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
+    clean = read(request, asked, vocabulary, images, progress)
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
     samples, kept_out = divided(clean, asked, vocabulary, hold_out=labelled is None)
     numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
@@ -120,6 +120,16 @@ def prepare(request: Sanitize, /, *, progress: Progress) -> Prepared:
         standing=stands,
         trusted=tuple(trusted),
     )
+
+
+def read(
+    request: Sanitize, recipe: Recipe, vocabulary: inputs.Words, images: data.ImageCache, progress: Progress, /
+) -> data.CleanSet:
+    """The clean set; labelled images without captions get captions from the templates that the user gave."""
+    if not METHODS[recipe.method].needs_captions:
+        return data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
+    templates = () if request.templates is None else vocabulary.templates
+    return inputs.read_pairs(request, request.data, images, progress, templates=templates)
 
 
 def standing(request: Sanitize, asked: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
@@ -192,18 +202,6 @@ def with_fitting_warmup(recipe: Recipe, request: Sanitize, /, *, pairs: int) -> 
         "train.warmup_steps=N."
     )
     return fitting
-
-
-def check_shared(recipe: Recipe, group: train.Group, /) -> None:
-    """Raise UsageError for batches that several processes cannot share evenly."""
-    if not METHODS[recipe.method].chooses:  # its candidates are checked instead
-        group.check(recipe.train.batch_size)
-
-
-def tell_shared(group: train.Group, /) -> None:
-    """Report which work several processes share, and which the first one does alone."""
-    if group.size > 1:
-        say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
 
 
 def labelled_if_enough(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:
@@ -309,14 +307,5 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
     }
     # auto chooses by audits beside them
     beside = {"references": [opened.file.sha256 for _, opened in ready.trusted]} if ready.trusted else {}
-    return decides | aims(ready.recipe, ready.vocabulary, ready.named) | beside
-
-
-def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /) -> dict[str, object]:
-    """Further inputs that determine the weights, if a method uses the classes or the named triggers."""
-    if not METHODS[recipe.method].uses_classes:
-        return {}
-    return {
-        "vocabulary": asdict(vocabulary),
-        "named": inputs.identities(named),
-    }
+    aims = {"vocabulary": asdict(ready.vocabulary), "named": inputs.identities(ready.named)}
+    return decides | (aims if METHODS[ready.recipe.method].uses_classes else {}) | beside

@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 from clipclean import data, demo, detect, files, model, requests
 from clipclean.config import recipe as recipes
@@ -22,14 +21,6 @@ def build(request: requests.References, /, *, progress: Progress) -> detect.Refe
     """
     if not request.models:
         raise UsageError("models: none. Name one at least.")
-    with demo.unpacked() as bundled:
-        made = searched(request, bundled, progress)
-    files.write_text(request.out, json.dumps(made, indent=1) + "\n")
-    return made
-
-
-def searched(request: requests.References, bundled: Path, progress: Progress, /) -> detect.ReferencesFile:
-    """The numbers of each model; without images of the user's on those of the demo, in the folder ``bundled``."""
     recipe, vocabulary = recipes.load(recipes.DEFAULT), inputs.words(request.classes, request.templates)
     device = inputs.device_of(request.device)
     for path in request.models:
@@ -39,16 +30,19 @@ def searched(request: requests.References, bundled: Path, progress: Progress, /)
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
     cache = inputs.image_cache(recipe, opened[0].architecture)
-    images = data.read_images(
-        request.data or bundled / demo.LABELLED, images=cache, progress=partial(progress, "reading the images")
-    )
-    pairs = inputs.late_pairs(bundled / demo.PAIRS, cache)
-    settings, found = SearchSettings(request.effort, request.seed), {}
-    # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
-    with saved_search.kept({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
-        for path, each in zip(request.models, opened, strict=True):
-            loaded = inputs.build(each, pairs, device=device)
-            shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
-            known = other_models.measured_references(settings, path, loaded, shown, progress, state=state)
-            found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
-    return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
+    with demo.late() as bundled:
+        images = data.read_images(
+            request.data or bundled() / demo.LABELLED, images=cache, progress=partial(progress, "reading the images")
+        )
+        pairs = inputs.late_pairs(lambda: bundled() / demo.PAIRS, cache)
+        settings, found = SearchSettings(request.effort, request.seed), {}
+        # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
+        with saved_search.kept({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
+            for path, each in zip(request.models, opened, strict=True):
+                loaded = inputs.build(each, pairs, device=device)
+                shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
+                known = other_models.measured_references(settings, path, loaded, shown, progress, state=state)
+                found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
+    made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
+    files.write_text(request.out, json.dumps(made, indent=1) + "\n")
+    return made

@@ -48,7 +48,7 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
             return None
         after, way = walked(ready, first, original, progress)
         shipped = replace(ready, thresholds=policy.resolved(policy.DEFAULT, recipe.audit))
-        applied = outputs.accepted(ready, *(judged(by, first, after, trained, way) for by in (ready, shipped)))
+        applied = ready.accepted(*(judged(by, first, after, trained, way) for by in (ready, shipped)))
         shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
         known = outputs.evidence_of(ready.standing, first.measured, after)
         section_before = outputs.section(first.measured, ready.thresholds, shown.maps)

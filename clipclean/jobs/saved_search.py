@@ -9,15 +9,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-from clipclean import checkpoint, deadline, detect, model, own_state, train
-from clipclean.config.effort import EFFORTS
+from clipclean import deadline, own_state, train
 from clipclean.detect.stages import Packed
 from clipclean.errors import ClipcleanError, Interrupted, ResourceError
-from clipclean.jobs import inputs
 from clipclean.progress import say
-from clipclean.train import resume
 from clipclean.train.resume import RunState
 
 MOST = 8  # most interrupted audits that are kept; the oldest is removed first
@@ -108,26 +103,3 @@ def _bound(own: Path) -> None:
         began = datetime.fromtimestamp(each.lstat().st_mtime, UTC)
         RunState(each, "").discard()
         say(f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST} are kept.")
-
-
-def decides(
-    clip: model.Clip, eval_set: detect.EvalSet, /, *, effort: str, pointed: tuple[int, ...], seed: int
-) -> dict[str, object]:
-    """All that determines the measurements and the search of one model."""
-    shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
-    return {
-        "program": resume.program(),
-        "threads": torch.get_num_threads(),
-        "device": clip.device.type,
-        "model": checkpoint.digest(clip.net.state_dict()),
-        "architecture": clip.architecture.config,
-        "preprocess": dataclasses.asdict(clip.architecture.preprocess),
-        "images": checkpoint.digest(shown),
-        "captions": eval_set.captions,
-        "classes": eval_set.classes,
-        "templates": eval_set.templates,
-        "panel": [trigger.spec for trigger in eval_set.panel],
-        "suspicions": inputs.identities(eval_set.suspicions),
-        "settings": [eval_set.knn, eval_set.batch_size, eval_set.classifier, eval_set.scale, list(pointed), seed],
-        "effort": dataclasses.asdict(EFFORTS[effort]),
-    }

@@ -10,25 +10,19 @@ from pathlib import Path
 from torch import Tensor
 from webdataset.writer import TarWriter
 
-from clipclean import __version__, data, files, requests
+from clipclean import data, files, requests
 from clipclean.config import recipe as recipes
 from clipclean.detect import ranking
 from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
-from clipclean.export import environment
 from clipclean.findings import finite
-from clipclean.jobs import inputs
+from clipclean.jobs import inputs, results
 from clipclean.progress import Progress
 from clipclean.report import TitledImage, example_images
-from clipclean.schema.report import ToolRecord
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
 
 SHOWN = 48  # images on the page
-KEPT = (
-    ".csv",
-    ".tar",
-    ".txt",
-)  # a table of images that are files, a shard with copies of the images, or a list of keys
+KEPT = (".csv", ".tar", ".txt")  # a table of images that are files, a shard with copies of them, a list of keys
 
 
 @dataclass(frozen=True)
@@ -73,9 +67,6 @@ def screen(request: requests.Screen, /, *, progress: Progress) -> ScreenOutcome:
     ranked = tuple(rows(clean.pairs, found, dropped, listed))
     result = Screening(
         schema_version="1",
-        tool=ToolRecord(name="clipclean", version=__version__),
-        command="screen",
-        model=inputs.described(request.model, loaded),
         data=clean.record(),
         triggers=tuple(trigger.spec for trigger in named),
         screened=ranking.record(found, request.drop),
@@ -85,8 +76,7 @@ def screen(request: requests.Screen, /, *, progress: Progress) -> ScreenOutcome:
         ),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
-        environment=environment.versions() | environment.hardware(str(loaded.clip.device)),
-        notes=loaded.file.notes,
+        **results.told("screen", request.model, loaded),
     )
     return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))
 

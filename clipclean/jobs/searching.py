@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TypeVar, final
 
 import torch
 
-from clipclean import deadline, detect, model, train
+from clipclean import checkpoint, deadline, detect, model, train
 from clipclean.config.effort import EFFORTS
-from clipclean.jobs import saved_search
+from clipclean.jobs import inputs
 from clipclean.jobs.saved_search import NOTHING, SavedSearch
 from clipclean.progress import Progress
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord
+from clipclean.train import resume
 
 SAME = 1e-3  # of means and deviations of pixels
 MEASURED: Mapping[str, type] = {
@@ -32,7 +33,30 @@ class SearchSettings:
 
     def decides(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
         """All that determines the measurements and the search of one model."""
-        return saved_search.decides(clip, eval_set, effort=self.effort, pointed=self.pointed, seed=self.seed)
+        shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
+        return {
+            "program": resume.program(),
+            "threads": torch.get_num_threads(),
+            "device": clip.device.type,
+            "model": checkpoint.digest(clip.net.state_dict()),
+            "architecture": clip.architecture.config,
+            "preprocess": asdict(clip.architecture.preprocess),
+            "images": checkpoint.digest(shown),
+            "captions": eval_set.captions,
+            "classes": eval_set.classes,
+            "templates": eval_set.templates,
+            "panel": [trigger.spec for trigger in eval_set.panel],
+            "suspicions": inputs.identities(eval_set.suspicions),
+            "settings": [
+                eval_set.knn,
+                eval_set.batch_size,
+                eval_set.classifier,
+                eval_set.scale,
+                list(self.pointed),
+                self.seed,
+            ],
+            "effort": asdict(EFFORTS[self.effort]),
+        }
 
 
 @final

@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from open_clip.model import CLIP
 
 import clipclean
 from clipclean import checkpoint, cli, requests
+from clipclean.cli.options import Shell
 from clipclean.config import policy
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs
@@ -22,19 +24,6 @@ from clipclean.jobs import inputs
 ROOT = Path(__file__).parents[2]
 KNOWN = requests.options(requests.Audit) | requests.options(requests.Sanitize)
 RENAMED = {"search": "no_search", "panel": "no_panel"}  # switches that a Python caller gives the other way round
-PLANTS = {"lr", "batch_size"}  # values of a recipe are set by ``set`` in Python, and ``plant`` has none
-OF_THE_TERMINAL = {
-    "baseline",
-    "fail_on",
-    "dry_run",
-    "outputs",
-    "report_dir",
-    "as_json",
-    "exit_zero",
-    "quiet",
-    "verbose",
-}
-OF_THE_TERMINAL |= {"workers", "epochs"} | PLANTS
 
 
 def module(job):
@@ -63,8 +52,8 @@ def test_every_function_has_the_options_and_defaults_of_its_command(name):
     options = {("model" if key == "models" and name != "references" else key): value for key, value in options.items()}
     function = inspect.signature(getattr(clipclean, name)).parameters.values()
     ours = {p.name: None if p.default is p.empty else p.default for p in function if p.name != "progress"}
-    terminal = OF_THE_TERMINAL - (PLANTS if name == "plant" else set())
-    assert {RENAMED.get(key, key) for key in ours} == set(options) - terminal
+    terminal = {field.name for field in fields(Shell)}
+    assert {RENAMED.get(key, key) for key in ours} == set(options) - (terminal - set(ours))
     options |= {"recipe": None} if "recipe" in options else {}  # None stands for the default one
     for key, default in ours.items():
         stated = not options[RENAMED[key]] if key in RENAMED else options[key]
@@ -226,17 +215,12 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
         ({"model": "a.pt", "device": "cpu", "policy": None}, {"model": Path("a.pt"), "device": "cpu", "policy": None}),
         ({"arch": Path("RN50"), "classes": "c.txt"}, {"arch": "RN50", "classes": Path("c.txt")}),
         ({"reference": "a.pt", "trigger": None}, {"reference": (Path("a.pt"),), "trigger": ()}),
+        ({"label": ["a/b=vision, Zürich", "empty="]}, {"label": {"a/b": "vision, Zürich", "empty": ""}}),
         ({"references": ["b.json"], "classes": ["cat"]}, {"references": (Path("b.json"),), "classes": ("cat",)}),
     ],
 )
-def test_places_become_paths_and_one_of_several_stands_alone(given, completed):
+def test_places_become_paths_labels_a_mapping_and_one_of_several_stands_alone(given, completed):
     assert {name: requests.completed(name, KNOWN[name], value) for name, value in given.items()} == completed
-
-
-def test_labels_are_keys_with_values():
-    given = ["commit=0a1b", "team/owner=vision, Zürich", "empty="]
-    found = requests.completed("label", KNOWN["label"], given)
-    assert found == {"commit": "0a1b", "team/owner": "vision, Zürich", "empty": ""}
 
 
 LONG = [[f"a={'x' * 201}"], [f"{'a' * 64}=x"], [f"k{n}=x" for n in range(33)]]

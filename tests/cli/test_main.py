@@ -15,8 +15,7 @@ import pytest
 import torch
 
 import clipclean
-from clipclean import cli, errors
-from clipclean.cli import gone
+from clipclean import cli, errors, requests
 from clipclean.cli.command import command_of
 from clipclean.cli.options import Output, Shell
 from clipclean.requests import Sanitize
@@ -330,12 +329,12 @@ def test_a_value_is_taken(parsed, line, option, value):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_value_is_refused_with_its_name_or_what_to_use_instead(parsed, capsys, monkeypatch, line, option, named):
-    monkeypatch.setitem(gone.GONE, "--old", "use --new")
+    monkeypatch.setitem(requests.GONE, "--old", "use --new")
     assert parsed(line, *option.split())[0] == 2
     assert named in capsys.readouterr().err
 
 
 def test_a_command_that_is_gone_is_refused_with_what_to_use_instead(capsys, monkeypatch):
-    monkeypatch.setitem(gone.GONE, "scrub", "use sanitize")
+    monkeypatch.setitem(requests.GONE, "scrub", "use sanitize")
     assert cli.main(["scrub", "model.pt"]) == 2
     assert "sanitize" in capsys.readouterr().err

@@ -78,7 +78,8 @@ def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once
     tiny.fit_to_pairs(job, quick_gelu=True)
     told, untold = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))
     cache = inputs.image_cache(RECIPE, told.architecture)
-    missing, pairs = (inputs.late_pairs(place, cache) for place in (job.folder / "missing", job.data))
+    missing = inputs.late_pairs(lambda: job.folder / "missing", cache)
+    pairs = inputs.late_pairs(lambda: job.data, cache)
     assert inputs.build(told, missing, device="cpu").clip.architecture.quick_gelu is True
     with pytest.raises(RefusedInput, match="missing"):
         inputs.build(untold, missing, device="cpu")

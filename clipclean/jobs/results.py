@@ -1,0 +1,49 @@
+"""What the results of all jobs tell alike: the program, the model, the machine, and the findings after the policy."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from clipclean import __version__
+from clipclean.config import policy
+from clipclean.config.policy import Policy
+from clipclean.config.thresholds import AuditLimits
+from clipclean.export import environment
+from clipclean.findings import Finding
+from clipclean.jobs import inputs
+from clipclean.jobs.inputs import LoadedModel, Source
+from clipclean.schema.report import ToolRecord
+
+
+def told(
+    command: str, source: Source, loaded: LoadedModel, labels: Mapping[str, str] | None = None, /
+) -> dict[str, Any]:  # Any: fields of a record
+    """The program, the model, the machine, notes and labels."""
+    found = {
+        "tool": ToolRecord(name="clipclean", version=__version__),
+        "command": command,
+        "model": inputs.described(source, loaded),
+        "environment": environment.versions() | environment.hardware(str(loaded.clip.device)),
+        "notes": loaded.file.notes,
+    }
+    return found | ({"labels": dict(labels)} if labels else {})
+
+
+def accepted(
+    chosen: Policy, loaded: LoadedModel, findings: Sequence[Finding], by_shipped: Sequence[Finding], /
+) -> policy.Applied:
+    """The findings after the policy of a run; ``by_shipped`` are those by the limits that hold without it."""
+    today, digest = datetime.now(UTC).date(), loaded.file.sha256
+    return policy.apply(chosen, findings, by_shipped=by_shipped, today=today, model_sha256=digest)
+
+
+def judged(
+    chosen: Policy, limits: AuditLimits, applied: policy.Applied, /
+) -> dict[str, Any]:  # Any: fields of a report
+    """The verdict, the findings, and what the policy changed in them."""
+    return {
+        "verdict": policy.verdict(applied.findings),
+        "suppressed": tuple(applied.suppressed),
+        "findings": tuple(applied.findings),
+        "policy": policy.record(chosen, limits, applied),
+    }
