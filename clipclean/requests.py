@@ -210,7 +210,8 @@ def _names(table: str) -> Callable[[], Kind]:
     return lambda: click.Choice(tuple(getattr(importlib.import_module("clipclean.export.formats"), table)))
 
 
-# What Python may give becomes the first of these before a job sees it; of one field a checker knows no two types, but Any.
+# First what a job gets, below it what Python may give, which ``completed`` turns into it. Of a field a type checker knows one type
+# alone, so ``Any`` lets the other pass.
 if TYPE_CHECKING:
     from torch import nn
 
@@ -236,7 +237,7 @@ else:
     Places = Place | Sequence[Place]
 
 
-# Options of several commands. A spec of a set, and of what Python alone gives.
+# Options of several commands; those of one stand above its request.
 
 SETS_HELP = (
     "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). "
@@ -802,9 +803,8 @@ class Verify:
     public_key: Annotated[Place | None, PUBLIC_KEY] = None
 
 
-# What went in this version, each with what to use instead.
+# What is no more, each with what to use instead: options, commands and values, then keywords. A row stands for one version.
 
-# An option, a command or a value that is no more: what to use instead. A row stands for one version.
 GONE: dict[str, str] = {
     "--base": "name the base by --reference",
     "--witness": "leave it out, since it changed no verdict",

@@ -40,11 +40,8 @@ class Option(click.Option):
         if gather := known.gather:
             settings["callback"] = lambda _context, _option, several: gather(several)
         names = [*known.flags, f"no_{name}" if known.is_negated else name]
-        settings |= {
-            "shell_complete": COMPLETERS[known.completes],
-            "show_default": known.shown or None,
-            **ACTS.get(name, {}),
-        }
+        settings |= {"shell_complete": COMPLETERS[known.completes], "show_default": known.shown or None}
+        settings |= ACTS.get(name, {})
         super().__init__(names, help=known.text, **settings)
         if known.is_free:
             self.envvar, self.show_envvar = variable(name), True
@@ -207,16 +204,15 @@ def _parameters(kind: object, names: Iterable[str]) -> list[click.Parameter]:
 def _parameter(name: str, known: Opt, default: Field[object]) -> click.Parameter:
     is_required = default.default is MISSING and default.default_factory is MISSING
     if not known.flags:
-        is_several, kind = (
-            known.spec.endswith("..."),
-            click.Path(readable=False, path_type=Path) if known.is_path else None,
+        is_several = known.spec.endswith("...")
+        return click.Argument(
+            [name],
+            metavar=known.metavar,
+            nargs=-1 if is_several else 1,
+            type=click.Path(readable=False, path_type=Path) if known.is_path else None,
+            required=is_required or is_several,
+            shell_complete=COMPLETERS[known.completes],
         )
-        settings: dict[str, Any] = {
-            "nargs": -1 if is_several else 1,
-            "type": kind,
-            "required": is_required or is_several,
-        }
-        return click.Argument([name], metavar=known.metavar, shell_complete=COMPLETERS[known.completes], **settings)
     return Option(name, known, None if default.default is MISSING else default.default, required=is_required)
 
 
