@@ -175,8 +175,9 @@ class Number:
 
     def read(self, text: str, /) -> Value:
         """The number in ``text``, which may be a fraction; ValueError says what is wrong with it."""
+        above, slash, below = text.partition("/")
         try:
-            value = int(text) if self.whole else _rounded(_fraction(text))
+            value = int(text) if self.whole else _rounded(float(above) / float(below) if slash else float(above))
         except (ValueError, ZeroDivisionError, OverflowError):
             raise ValueError(f"{self.allowed}, and this is not a {'whole ' if self.whole else ''}number") from None
         if self.low <= value <= self.high:
@@ -404,11 +405,6 @@ def _check(images: Tensor) -> None:
             f"A trigger takes images in [0, 1], not {images.min().item():.3g} to {images.max().item():.3g}. "
             f"Apply it before CLIP's normalisation, and divide bytes by 255."
         )
-
-
-def _fraction(text: str) -> float:
-    above, slash, below = text.partition("/")
-    return float(above) / float(below) if slash else float(above)
 
 
 def _rounded(value: float) -> float:

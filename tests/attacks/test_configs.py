@@ -3,13 +3,12 @@
 import copy
 import itertools
 import json
-import shutil
 
 import pytest
 import tiny
 
-from clipclean import cli, model
-from clipclean.errors import ClipcleanError
+from clipclean import model
+from clipclean.errors import ClipcleanError, RefusedInput
 from clipclean.model.architecture import native_configs
 
 TENSORS = tiny.state_dict(tiny.SMALL_VIT)
@@ -72,18 +71,12 @@ def test_a_wrong_value_of_the_preprocessing_is_refused_or_does_no_harm(every):
         ("vision_cfg", "head_width", -1),
     ],
 )
-def test_the_command_line_refuses_it_as_an_input(tmp_path, capsys, section, key, value):
-    job = tiny.job(tmp_path / "job", count=2)
-    folder = tmp_path / "model"
-    folder.mkdir()
-    shutil.copy(job.model, folder / "open_clip_pytorch_model.bin")
-    config = {"model_cfg": with_value(section, key, value), "preprocess_cfg": {}}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    assert cli.main(["audit", str(folder), "--quiet"]) == 3
-    assert f"{key} = " in capsys.readouterr().err
+def test_sizes_of_another_kind_are_refused_by_name(section, key, value):
+    with pytest.raises(RefusedInput, match=f"{key} = "):
+        model.resolve(TENSORS, arch=None, config=with_value(section, key, value), script_quick_gelu=None)
 
 
-def test_the_name_of_an_architecture_is_never_a_file_of_the_working_folder(tmp_path, monkeypatch, capsys):
+def test_the_name_of_an_architecture_is_never_a_file_of_the_working_folder(tmp_path, monkeypatch):
     config = next(name for name in native_configs() if name == "ViT-B-32")
     (tmp_path / config).write_text(json.dumps(tiny.SMALL_VIT | {"quick_gelu": False}))
     monkeypatch.chdir(tmp_path)

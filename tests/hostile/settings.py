@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tiny
-from hostile.checkpoints import NUMBERS, Case, entry, raw, safetensors
+from hostile.checkpoints import Case, entry, raw, safetensors
 
 from clipclean import data, model
 from clipclean.attack import trigger_files
@@ -108,42 +108,34 @@ JSON = {
 }
 
 
-def trigger(header: dict[str, object], numbers: bytes = NUMBERS) -> Callable[[], bytes]:
-    return lambda: safetensors(header, numbers)
-
-
 CASES: dict[str, Case] = {
     **{
-        f"{kind}: {name}": raw(lambda content=content: content, f"exit 2(.|\n)*({words})")
+        f"{kind}: {name}": raw(content, f"exit 2(.|\n)*({words})")
         for kind in ("recipe", "policy")
         for name, (content, words) in YAML.items()
     },
     **{
-        f"config: {name}": raw(lambda content=content: content, f"exit 2(.|\n)*({words})")
+        f"config: {name}": raw(content, f"exit 2(.|\n)*({words})")
         for name, (content, words) in YAML.items()
         if name not in ("a number of 1,000 digits", "a key that drives a terminal")  # judged with the command's options
     },
-    **{f"toml: {name}": raw(lambda content=content: content, words) for name, (content, words) in TOML.items()},
+    **{f"toml: {name}": raw(content, words) for name, (content, words) in TOML.items()},
     "config: a folder": Case(Path.mkdir, "exit 2"),
     "config: a named pipe": Case(os.mkfifo, "exit 2"),
-    **{f"arch: {name}": raw(lambda content=content: content, words) for name, (content, words) in JSON.items()},
+    **{f"arch: {name}": raw(content, words) for name, (content, words) in JSON.items()},
     "recipe: a folder": Case(Path.mkdir, "exit 2"),
     "recipe: a named pipe": Case(os.mkfifo, "exit 2.*folder or a device"),
     "policy: a named pipe": Case(os.mkfifo, "exit 2"),
     "arch: a named pipe": Case(os.mkfifo, "exit 2.*a pipe"),
-    "trigger: no trigger": raw(trigger({"w": entry()}), "exit 3"),
-    "trigger: a header of 2**60 bytes": raw(lambda: struct.pack("<Q", 2**60) + b"{}", "exit 3"),
-    "trigger: a pickle": raw(lambda: b"\x80\x02cos\nsystem\nX\x01\x00\x00\x00x\x85R.", "exit 3"),
+    "trigger: no trigger": raw(safetensors({"w": entry()}), "exit 3"),
+    "trigger: a header of 2**60 bytes": raw(struct.pack("<Q", 2**60) + b"{}", "exit 3"),
+    "trigger: a pickle": raw(b"\x80\x02cos\nsystem\nX\x01\x00\x00\x00x\x85R.", "exit 3"),
     "trigger: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
-    "classes: not UTF-8": raw(lambda: b"\xff\xfe\x00", "exit 3.*not UTF-8"),
+    "classes: not UTF-8": raw(b"\xff\xfe\x00", "exit 3.*not UTF-8"),
     "classes: 100 MB": raw(lambda: b"x\n" * 50_000_000, "exit 3.*more than 10,000,000 bytes"),
     "classes: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
-    "classes: a name twice once its control characters are gone": raw(
-        lambda: b"dog\x1b\ndog\n", "exit 2.*more than once"
-    ),
-    "templates: not UTF-8": raw(lambda: b"\xff\xfe\x00", "exit 3.*not UTF-8"),
-    "templates: a format that looks inside": raw(
-        lambda: b"a {.__class__.__mro__}.\n", "exit 2.*a template is a line with one"
-    ),
-    "templates: a format of 10**9 columns": raw(lambda: b"a {:1000000000}.\n", "exit 2.*a template is a line with one"),
+    "classes: a name twice once its control characters are gone": raw(b"dog\x1b\ndog\n", "exit 2.*more than once"),
+    "templates: not UTF-8": raw(b"\xff\xfe\x00", "exit 3.*not UTF-8"),
+    "templates: a format that looks inside": raw(b"a {.__class__.__mro__}.\n", "exit 2.*a template is a line with one"),
+    "templates: a format of 10**9 columns": raw(b"a {:1000000000}.\n", "exit 2.*a template is a line with one"),
 }
