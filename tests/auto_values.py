@@ -4,16 +4,19 @@ from dataclasses import replace
 
 import torch
 
+from clipclean.auto import opening
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt
 from clipclean.auto.sequence import Cleaned
 from clipclean.auto.trials import Budget, Trial
-from clipclean.config import recipe
+from clipclean.auto.workbench import Workbench
+from clipclean.config import policy, recipe
 from clipclean.detect import EvalSet, Measurement, Probe, Rate
 from clipclean.findings import finding
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.walk_back import Point, Way
 from clipclean.schema.report import OutcomeRecord, TrainingRecord
+from clipclean.train import Run, RunState
 
 BUDGET = Budget(excess=0.05, accuracy=0.02)
 HALF = Rate(500, 1000)
@@ -91,3 +94,11 @@ def attempt(name, *findings, excess=0.0, lost=0.0):
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
     done = Cleaned({}, training, (), ())
     return Attempt(candidate(name), done, way, (), sight(), None, found)
+
+
+def workbench(clip, original, samples, evidence, folder, *, chosen=None, progress=lambda *_: None):
+    """A workbench by a recipe, auto itself without one."""
+    chosen, run = chosen or recipe.load("auto"), Run(0, "fp32", progress)
+    limits, control = policy.resolved(policy.DEFAULT, chosen.audit), opening.control_of(chosen, clip)
+    state = RunState(folder, "0" * 64)
+    return Workbench(clip, original, samples, evidence, None, limits, chosen.auto, control, state, run)

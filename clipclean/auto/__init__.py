@@ -3,7 +3,8 @@
 import time
 
 from clipclean import deadline, requests, train
-from clipclean.auto.job import auto, check, ladder
+from clipclean.auto.job import auto, check
+from clipclean.auto.opening import ladder
 from clipclean.config.methods import METHODS
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
@@ -12,7 +13,7 @@ from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Progress, say
 from clipclean.requests import Sanitize
-from clipclean.train.resume import RunState
+from clipclean.train import RunState
 
 
 def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = train.ALONE) -> SanitizeOutcome | None:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from clipclean import deadline, detect, model
-from clipclean.attack import canaries
-from clipclean.auto import trials
+from clipclean import deadline, detect
+from clipclean.auto import sequence, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.sequence import Cleaned
@@ -22,7 +21,6 @@ from clipclean.jobs.suspicions import Suspected
 from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
-from clipclean.schema.report import TrainingRecord
 from clipclean.train import NonFiniteLoss
 
 UNCHANGED = "nothing"  # the name of what was chosen where the original stays
@@ -62,8 +60,8 @@ class CleanedCopy:
     @cached_property
     def cleaned(self) -> Cleaned:
         """The second time it is read from the run's folder."""
-        model.put(self.bench.clip, self.copy.weights)
-        return self.bench.clean(self.candidate, self.known, where="canaries", origin=self.copy.origin)
+        self.bench.put(self.copy.weights)
+        return sequence.clean(self.bench, self.candidate, self.known, where="canaries", origin=self.copy.origin)
 
     @property
     def watched(self) -> list[Watched]:
@@ -73,9 +71,9 @@ class CleanedCopy:
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
         if share not in self.trials:
-            done, asked = self.cleaned, canaries.measured_on(self.bench.evidence, self.copy.canaries)
-            self.bench.put(done.weights, original=self.copy.weights, share=share)
-            found, seconds = self.bench.measure(asked), done.training.seconds
+            done, bench = self.cleaned, self.bench
+            bench.put_between(self.copy.weights, done.weights, share=share)
+            found, seconds = bench.measure(bench.with_canaries(self.copy.canaries)), done.training.seconds
             self.trials[share] = trials.trial(
                 self.candidate.name, self.copy.planted, found, kept=share, seconds=seconds
             )
@@ -83,9 +81,13 @@ class CleanedCopy:
 
     def refinetuned(self, share: float, /) -> Trial:
         """The same with what returns after a benign finetuning."""
-        made = self.at(share)
-        if not made.is_refinetuned and self.cleaned.changed:
-            made = self.trials[share] = self.bench.retested(made, self.copy, lambda: self.cleaned)
+        made, bench = self.at(share), self.bench
+        # Where a canary is left, what returns decides nothing.
+        is_asked = bench.settings.rebound_steps and bench.budget.removes(made) and not made.is_refinetuned
+        if is_asked and self.cleaned.changed:
+            bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
+            later = bench.refinetune(self.copy.planted, bench.with_canaries(self.copy.canaries)).after
+            made = self.trials[share] = trials.with_returned(made, later)
         return made
 
     def ordered(self, first: float, /) -> tuple[Trial, ...]:
@@ -121,8 +123,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     """
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
-    model.put(bench.clip, bench.original)
-    done = bench.clean(candidate, before.acting, where="model", origin={})
+    bench.put(bench.original)
+    done = sequence.clean(bench, candidate, before.acting, where="model", origin={})
     own = suspicions.new_leads(done.leads, before.suspicions)
     suspected = suspicions.distinct([*before.suspicions, *own])
     tried = None
@@ -141,7 +143,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     attempt = Attempt(candidate, done, way, suspected, before.sight, None, ())
     returned: list[Finding] = []
     if done.changed:
-        bench.put(done.weights, original=bench.original, share=way.taken.share)
+        bench.put_between(bench.original, done.weights, share=way.taken.share)
         attempt, returned = _audited(bench, attempt)
     attempt = replace(attempt, findings=(*judged(bench, attempt, before), *returned))
     return replace(considered, attempt=attempt)
@@ -151,12 +153,12 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     """The walk back on the model, with the canaries of the copy as further witnesses."""
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
     asked = replace(bench.evidence, suspicions=tuple(suspected), panel=())
-    model.put(bench.clip, bench.original)
+    bench.put(bench.original)
     original = bench.measure(asked)
     watched = suspicions.watched(original, suspected)
 
     def measure(share: float) -> detect.Measurement:
-        bench.put(done.weights, original=bench.original, share=share)
+        bench.put_between(bench.original, done.weights, share=share)
         found = bench.measure(asked)
         return replace(found, known=(*found.known, *tried.at(share).measured.known)) if tried else found
 
@@ -165,11 +167,9 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
 
 def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attempt:
     """The original in the place of an attempt, with the findings of its own audit."""
-    peak = attempt.cleaned.training.peak_memory_bytes
-    training = TrainingRecord(steps=0, pairs=0, seconds=0.0, losses=(), pairs_per_second=0.0, peak_memory_bytes=peak)
     return Attempt(
         Candidate((UNCHANGED,), ()),
-        Cleaned(bench.original, training, (), ()),
+        Cleaned.nothing(bench.original),
         attempt.way.at_original(before.sight.measured),
         before.suspicions,
         before.sight,

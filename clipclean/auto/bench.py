@@ -9,7 +9,7 @@ import yaml
 
 from clipclean import __version__, files, model
 from clipclean.attack import canaries
-from clipclean.auto import job
+from clipclean.auto import opening, sequence
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.workbench import Workbench
 from clipclean.config import recipe as recipes
@@ -21,7 +21,7 @@ from clipclean.export import environment
 from clipclean.jobs import prepare
 from clipclean.progress import Progress
 from clipclean.requests import Sanitize
-from clipclean.train.resume import RunState
+from clipclean.train import RunState
 
 BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
 
@@ -61,7 +61,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
     recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
     recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = job.workbench(ready, state, progress)
+    ground = opening.workbench(ready, state, progress)
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))
@@ -108,13 +108,13 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
         run.progress(told + what, done, total)
 
     ground = replace(ground, run=replace(run, seed=seed, progress=progress))
-    ground.put(ground.original, original=ground.original, share=1.0)
+    ground.put(ground.original)
     try:
         copy = ground.planted(drawn)
         if copy is None or not copy.took:
             return None
-        ground.clean(Candidate((recipe.name,), (recipe,)), (), where="canaries", origin=copy.origin)
-        return copy.planted, ground.measure(canaries.measured_on(ground.evidence, drawn))
+        sequence.clean(ground, Candidate((recipe.name,), (recipe,)), (), where="canaries", origin=copy.origin)
+        return copy.planted, ground.measure(ground.with_canaries(drawn))
     finally:
         ground.state.discard()  # nothing of one victim serves the next
 

@@ -11,7 +11,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.train.loader import Samples
+from clipclean.train import Samples
 
 _STEP = re.compile(r"([a-z0-9][a-z0-9@-]*)(?:\(([^()]*)\))?")
 

@@ -1,19 +1,21 @@
-"""The findings of an ``auto`` run, and its record for the report."""
+"""The end of an ``auto`` run: the report of the best attempt, with its findings and its record."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipclean import detect
-from clipclean.auto.refinetune import Refinetuned
+from clipclean.auto import attempts, select
 from clipclean.auto.select import Attempt, Considered
-from clipclean.auto.trials import Budget, PlantedCopy, Trial
+from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.findings import Finding, Level, finding, finite
-from clipclean.jobs import suspicions
+from clipclean.jobs import inputs, outputs, suspicions
+from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult
 from clipclean.jobs.suspicions import Suspected
+from clipclean.report import PageImages, example_images
 from clipclean.schema.report import (
     AccuraciesRecord,
     AuditRecord,
@@ -23,6 +25,7 @@ from clipclean.schema.report import (
     CandidateRecord,
     ProjectionRecord,
     ReboundRecord,
+    Report,
     ReturnRecord,
     RunRecord,
     SpentRecord,
@@ -42,6 +45,55 @@ class Tried:
     minutes: float | None  # after which no candidate was started; None without a limit
     is_late: bool  # whether that time was over
     started: float  # by the clock that ``time.monotonic`` reads
+
+
+def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Report, PageImages]:
+    """The report and its images; afterwards the model has the reported weights."""
+    chosen, attempt = select.best(tried.considered)
+    original = attempts.unchanged(bench, attempt, tried.before)
+    best = attempt
+    if stays := is_better_as_it_was(original.findings, best):
+        attempt = original
+    asked = replace(bench.evidence, suspicions=attempt.suspicions, sure=tried.before.sure)
+    bench.put(bench.original)
+    before = tried.before.sight.measured
+    if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
+        before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)
+    shown = suspicions.exhibited(bench.clip, asked, attempt.suspicions, before, seed=ready.request.seed)
+    bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
+    after = before if attempt.sight is tried.before.sight else attempt.sight.measured
+    shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=ready.request.seed)
+    if stays:
+        audit = policy.verdict(ready.accepted(original.findings, original.findings).findings)
+        shown_by_canaries = [as_it_was(tried.considered, best, bench.budget, audit=audit)]
+    else:
+        shown_by_canaries = canary_findings(
+            tried.copy,
+            chosen.at(attempt.point.share),
+            before,
+            limit=bench.limits.max_excess,
+            changed=attempt.cleaned.changed,
+            doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
+        )
+    shipped = replace(bench, limits=policy.resolved(policy.DEFAULT, ready.recipe.audit))
+    more = [
+        *shown_by_canaries,
+        *outputs.side_findings(ready),
+        *out_of_time(tried, listed=len(bench.settings.ladder)),
+    ]
+    by_shipped = [
+        *(attempt.findings if shipped.limits == bench.limits else attempts.judged(shipped, attempt, tried.before)),
+        *more,
+    ]
+    nothing = nothing_passed(tried.considered, attempt, bench.budget)
+    applied = judged(lambda found: ready.accepted(found, by_shipped), [*attempt.findings, *more], nothing)
+    section_before = section(bench, replace(tried.before.sight, measured=before), shown.maps)
+    section_after = section(bench, replace(attempt.sight, measured=after), shown_after.maps)
+    section_after = outputs.beside_original(section_after, before, after, classes=bench.evidence.classes)
+    known = outputs.evidence_of(ready.standing, before, after)
+    result = outputs.compose(ready, section_before, section_after, applied, attempt.cleaned.training, known)
+    result = result.model_copy(update={"auto": account(tried, attempt), "cleaning": attempt.way.record()})
+    return result, example_images.grids(shown, shown_after)
 
 
 def canary_findings(
@@ -104,7 +156,7 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: B
     return finding("CC063", words, level="error")
 
 
-def stays(original: Sequence[Finding], attempt: Attempt, /) -> bool:
+def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /) -> bool:
     """Whether the original is better than its best cleaning: that costs too much, and the audit had found no backdoor to remove.
 
     ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;

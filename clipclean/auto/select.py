@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 
 from clipclean import deadline
 from clipclean.auto.candidates import Candidate
-from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Budget, Trial
+from clipclean.auto.trials import Budget, Refinetuned, Trial
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs.inputs import Suspicion

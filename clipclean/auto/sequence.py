@@ -7,6 +7,7 @@ from torch import Tensor
 
 from clipclean import deadline, detect, model
 from clipclean.auto.candidates import Candidate
+from clipclean.auto.workbench import DONE, Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding
@@ -14,12 +15,7 @@ from clipclean.jobs import suspicions
 from clipclean.methods import training, unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import TrainingRecord
-from clipclean.train import resume
-from clipclean.train.loader import Samples
-from clipclean.train.resume import RunState
-from clipclean.train.run import Run
-
-DONE = "done"  # the weights after one recipe, in the folder of its part of the run
+from clipclean.train import Run, RunState, Samples, resume
 
 
 @dataclass(frozen=True)
@@ -36,56 +32,54 @@ class Cleaned:
         """Whether any weight changed: an unlearning that finds nothing changes none."""
         return bool(self.training.steps)
 
+    @classmethod
+    def nothing(cls, weights: dict[str, Tensor], /) -> "Cleaned":
+        """No cleaning: the weights as they are."""
+        return cls(weights, training.recorded((), steps=0, pairs=0, seconds=0.0), (), ())
+
 
 def clean(
-    clip: model.Clip,
+    bench: Workbench,
     candidate: Candidate,
+    known: tuple[SuspectedTrigger, ...],
     /,
     *,
     where: str,
     origin: dict[str, object],
-    samples: Samples,
-    evidence: detect.EvalSet,
-    known: tuple[SuspectedTrigger, ...],
-    run: Run,
 ) -> Cleaned:
-    """Clean a model in place, recipe by recipe; two candidates that begin alike share their beginning.
+    """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
     A recipe after an unlearning puts the unlearned triggers on some images.
 
     Args:
-        clip: the model.
+        bench: the model, what it is trained on, and the classes that a search looks at.
         candidate: its recipes, in sequence.
+        known: triggers that act, with the places of their classes, for an unlearning.
         where: names the model among those of the run; results of one are not taken for those of another.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
-        samples: to train on.
-        evidence: whose classes a search looks at.
-        known: triggers that act, with the places of their classes, for an unlearning.
-        run: how; with the state of the whole run.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; what is done is kept.
         OutOfTime: the deadline came before the last step.
     """
-    assert run.state is not None  # noqa: S101 # auto keeps every part
+
+    def progress(what: str, done: int, total: int) -> None:
+        bench.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
+
+    clip, samples, evidence = bench.clip, bench.samples, bench.evidence
     parts: list[_Done] = []
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes[1:])
     original = model.frozen_copy(clip) if recovers else None
     rehearsed: tuple[SuspectedTrigger, ...] = ()
     for beginning in candidate.beginnings:
-        state = _state_of(run.state, beginning, where=where, origin=origin, known=known)
-        recipe, own = beginning.recipes[-1], replace(run, state=state)
+        state = _state_of(bench.state, beginning, where=where, origin=origin, known=known)
+        recipe, own = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
+        # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
+        classifier = detect.classifier(
+            clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
+        )
         aims = training.search(
-            clip,
-            samples,
-            recipe,
-            # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
-            text_classifier=detect.classifier(
-                clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
-            ),
-            classes=evidence.classes,
-            known=known,
-            run=own,
+            clip, samples, recipe, text_classifier=classifier, classes=evidence.classes, known=known, run=own
         )
         done = _cleaned(clip, samples, recipe, replace(aims, rehearsed=rehearsed, original=original), own, state)
         if done.searched:

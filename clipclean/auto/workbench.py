@@ -1,7 +1,7 @@
 """The model in memory with its training and test data: load weights, clean, measure, take weights out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -9,11 +9,7 @@ from torch import Tensor
 from clipclean import deadline, detect, model
 from clipclean.attack import canaries, poison
 from clipclean.attack.canaries import Canary
-from clipclean.auto import sequence, trials
-from clipclean.auto.candidates import Candidate
-from clipclean.auto.refinetune import Refinetuned
-from clipclean.auto.sequence import DONE, Cleaned
-from clipclean.auto.trials import Budget, PlantedCopy, Trial
+from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
@@ -22,11 +18,9 @@ from clipclean.jobs import audit_findings, inputs, saved_search, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.methods import walk_back
-from clipclean.methods.unlearning import SuspectedTrigger
-from clipclean.train import NonFiniteLoss
-from clipclean.train.loader import Samples
-from clipclean.train.resume import RunState
-from clipclean.train.run import Run
+from clipclean.train import NonFiniteLoss, Run, RunState, Samples
+
+DONE = "done"  # the weights after one part of a run, in its folder
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,13 @@ class Workbench:
             rate=own.plant_share, steps=own.plant_steps, batch_size=size, lr=train.lr, warmup_steps=warmup
         )
 
-    def put(self, cleaned: dict[str, Tensor], /, *, original: dict[str, Tensor], share: float) -> None:
+    def put(self, weights: dict[str, Tensor], /) -> None:
+        """Put in other weights."""
+        model.put(self.clip, weights)
+
+    def put_between(self, original: dict[str, Tensor], cleaned: dict[str, Tensor], /, *, share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
-        model.put(self.clip, walk_back.between(original, cleaned, share=share))
+        self.put(walk_back.between(original, cleaned, share=share))
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
         """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it."""
@@ -82,6 +80,10 @@ class Workbench:
             )
 
         return searching.by_first(self.run.group, self.clip, made)
+
+    def with_canaries(self, planted: Sequence[Canary], /) -> detect.EvalSet:
+        """The images to measure on, with the triggers of some canaries alone."""
+        return canaries.measured_on(self.evidence, planted)
 
     def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
         """Measure the current model under the triggers of ``evidence``; the first of several processes measures.
@@ -109,25 +111,6 @@ class Workbench:
             found.append(detect.unsearched("CC007", words))
         return found
 
-    def clean(
-        self, candidate: Candidate, known: tuple[SuspectedTrigger, ...], /, *, where: str, origin: dict[str, object]
-    ) -> Cleaned:
-        """Clean the current model with a candidate; parts that an equal run kept are read."""
-
-        def progress(what: str, done: int, total: int) -> None:
-            self.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
-
-        return sequence.clean(
-            self.clip,
-            candidate,
-            where=where,
-            origin=origin,
-            samples=self.samples,
-            evidence=self.evidence,
-            known=known,
-            run=replace(self.run, state=self.state, progress=progress),
-        )
-
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
         classes = len(self.evidence.classes)
@@ -154,8 +137,8 @@ class Workbench:
             part.write(self.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
         else:
             seconds = float(kept[1]["seconds"])
-            model.put(self.clip, kept[0])
-        measured = self.measure(canaries.measured_on(self.evidence, drawn))
+            self.put(kept[0])
+        measured = self.measure(self.with_canaries(drawn))
         return PlantedCopy(drawn, model.taken(self.clip), measured, origin, seconds)
 
     def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
@@ -167,17 +150,6 @@ class Workbench:
         self._finetune(benign, (), what="finetuning for the rebound")
         seconds = time.monotonic() - started
         return Refinetuned(before, self.measure(evidence), steps, seconds)
-
-    def retested(self, trial: Trial, copy: PlantedCopy, cleaned: Callable[[], Cleaned], /) -> Trial:
-        """The trial with how the canaries act after a benign finetuning of the ``cleaned`` copy.
-
-        It stays as it is where that was measured before, is switched off, or decides nothing, since a canary is left anyway.
-        """
-        if not self.settings.rebound_steps or trial.is_refinetuned or not self.budget.removes(trial):
-            return trial
-        self.put(cleaned().weights, original=copy.weights, share=trial.kept)
-        asked = canaries.measured_on(self.evidence, copy.canaries)
-        return trials.with_returned(trial, self.refinetune(copy.planted, asked).after)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
         run = replace(self.run.stopping().naming(what), seed=canaries.SEEDS + self.run.seed, state=None)

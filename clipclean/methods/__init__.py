@@ -13,8 +13,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.methods import unlearning
 from clipclean.methods.losses import LOSSES, Encode, Parts, preserving
 from clipclean.methods.unlearning import SuspectedTrigger
-from clipclean.train import loader
-from clipclean.train.loader import Samples
+from clipclean.train import Samples, loader
 
 PERTURBED, REHEARSED, MOVED = -1, -2, -3  # replaces a pair's number in draws of a whole step
 

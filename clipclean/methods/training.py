@@ -19,8 +19,7 @@ from clipclean.findings import plain
 from clipclean.methods import unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
-from clipclean.train import loader
-from clipclean.train.loader import Samples
+from clipclean.train import Samples, loader
 from clipclean.train.run import Run, interruptible, walk
 
 WHOLE = (

@@ -21,9 +21,7 @@ from clipclean.errors import Inconclusive
 from clipclean.findings import finite
 from clipclean.methods.losses import Encode, forgetting
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
-from clipclean.train import loader
-from clipclean.train.resume import RunState
-from clipclean.train.run import Run
+from clipclean.train import Run, RunState, loader
 
 # A search also finds natural triggers, which clean models have: only triggers that surely move unseen images are unlearned. One
 # round is enough for a known trigger (0.992 to 0.000); further rounds are the price of not knowing it

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from clipclean import data, model
-from clipclean.train import Batch
+from clipclean.train.loop import Batch
 
 PART = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
 AHEAD = 2  # batches that are prepared while the model computes

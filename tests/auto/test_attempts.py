@@ -1,17 +1,17 @@
 from types import SimpleNamespace
 
 import pytest
-from auto_values import BUDGET, returning, trial
+from auto_values import BUDGET, candidate, returning, trial
 
 from clipclean.auto import attempts
-from clipclean.auto.workbench import Workbench
 from clipclean.findings import finding
 
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
 def test_a_trial_that_leaves_a_canary_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
     bench = SimpleNamespace(settings=SimpleNamespace(rebound_steps=steps), budget=BUDGET)
-    assert Workbench.retested(bench, made, None, None) is made
+    copy = attempts.CleanedCopy(bench, candidate("a"), None, (), {1.0: made})
+    assert copy.refinetuned(1.0) is made
 
 
 def found(*names):

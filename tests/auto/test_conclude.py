@@ -8,9 +8,8 @@ from auto_values import BUDGET, attempt, candidate, measurement, probe, returnin
 
 from clipclean.auto import conclude
 from clipclean.auto.conclude import Tried
-from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.select import Considered
-from clipclean.auto.trials import PlantedCopy
+from clipclean.auto.trials import PlantedCopy, Refinetuned
 from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
@@ -124,17 +123,17 @@ def test_where_an_error_stands_nothing_passed_and_a_failure_that_the_policy_acce
 def test_the_original_stays_where_its_cleaning_costs_too_much_and_nothing_sure_was_found_in_it():
     costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
     doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
-    assert conclude.stays([], costly)
-    assert conclude.stays([doubt], costly)
-    assert not conclude.stays([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
-    assert not conclude.stays([], acts)
+    assert conclude.is_better_as_it_was([], costly)
+    assert conclude.is_better_as_it_was([doubt], costly)
+    assert not conclude.is_better_as_it_was([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
+    assert not conclude.is_better_as_it_was([], acts)
 
 
 def test_a_loss_that_chance_may_explain_is_too_much_only_where_nothing_was_suspected():
     within_chance = attempt("a", ("CC010", "note"), lost=0.08)
-    assert conclude.stays([UNKNOWN], within_chance)
-    assert not conclude.stays([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
-    assert not conclude.stays([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
+    assert conclude.is_better_as_it_was([UNKNOWN], within_chance)
+    assert not conclude.is_better_as_it_was([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
+    assert not conclude.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
 
 def test_weights_that_stay_are_no_verdict_on_the_original():

@@ -1,7 +1,7 @@
 import pytest
 from auto_values import measurement, probe
 
-from clipclean.auto.refinetune import Refinetuned
+from clipclean.auto.trials import Refinetuned
 from clipclean.config import policy, thresholds
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3

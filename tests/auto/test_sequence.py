@@ -1,7 +1,7 @@
 import pytest
 import tiny
 import torch
-from auto_values import eval_set
+from auto_values import eval_set, workbench
 
 from clipclean import detect, model
 from clipclean.attack import triggers
@@ -12,9 +12,7 @@ from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.methods.training import Aims
 from clipclean.schema.report import TrainingRecord
-from clipclean.train.loader import Samples
-from clipclean.train.resume import RunState
-from clipclean.train.run import Run
+from clipclean.train import Run, Samples
 
 PATCH = triggers.parse(tiny.TRIGGER)
 SHORT = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "train.lr=0.001"]
@@ -46,17 +44,14 @@ def clean(loaded, tmp_path):
     def clean(candidate, *, origin=None, known=()):
         model.put(clip, original)
         stages = []
-        cleaned = sequence.clean(
-            clip,
-            candidate,
-            where="canaries",
-            origin=origin or {},
-            samples=samples,
-            # Three classes are too few to search among, so that an unlearning forgets what is known, and that alone.
-            evidence=eval_set(detect.stack([pair.image for pair in samples.pairs[:4]]), tiny.CLASSES[:3]),
-            known=known,
-            run=Run(0, "fp32", lambda what, done, total: stages.append(what), RunState(tmp_path, "0" * 64)),
-        )
+        # Three classes are too few to search among, so that an unlearning forgets what is known, and that alone.
+        evidence = eval_set(detect.stack([pair.image for pair in samples.pairs[:4]]), tiny.CLASSES[:3])
+
+        def progress(what, _done, _total):
+            stages.append(what.partition(": ")[2])
+
+        bench = workbench(clip, original, samples, evidence, tmp_path, progress=progress)
+        cleaned = sequence.clean(bench, candidate, known, where="canaries", origin=origin or {})
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean

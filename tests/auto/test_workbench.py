@@ -4,18 +4,14 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from auto_values import attempt, measurement, probe, sight
+from auto_values import attempt, measurement, probe, sight, workbench
 
 from clipclean import model
 from clipclean.auto import attempts
-from clipclean.auto import job as auto
-from clipclean.auto.workbench import Workbench
-from clipclean.config import policy, recipe
+from clipclean.config import recipe
 from clipclean.jobs import inputs
 from clipclean.jobs.suspicions import Suspected
-from clipclean.train.loader import Samples
-from clipclean.train.resume import RunState
-from clipclean.train.run import Run
+from clipclean.train import Samples
 
 SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
 
@@ -35,18 +31,8 @@ def bench(tmp_path):
         named=(),
         panel=False,
     )
-    return Workbench(
-        clip=loaded.clip,
-        original={name: tensor.clone() for name, tensor in loaded.weights().items()},
-        samples=Samples(pairs, None),
-        evidence=evidence,
-        references=None,
-        limits=policy.resolved(policy.DEFAULT, chosen.audit),
-        settings=chosen.auto,
-        control=auto.control_of(chosen, loaded.clip),
-        state=RunState(tmp_path / "state", "0" * 64),
-        run=Run(0, "fp32", lambda *_: None),
-    )
+    original = {name: tensor.clone() for name, tensor in loaded.weights().items()}
+    return workbench(loaded.clip, original, Samples(pairs, None), evidence, tmp_path / "state", chosen=chosen)
 
 
 def weights(bench):
@@ -63,7 +49,7 @@ def test_canaries_are_planted_once_and_read_the_next_time(bench):
     assert len(copy.canaries) == len(copy.planted.known) == 2
     assert not {0, 1} & {canary.target for canary in copy.canaries}
     assert not are_equal(copy.weights, bench.original)
-    bench.put(bench.original, original=bench.original, share=1.0)
+    bench.put(bench.original)
     again = bench.plant(avoid=[0, 1])
     assert are_equal(again.weights, copy.weights)
     assert again.seconds == copy.seconds
@@ -101,7 +87,7 @@ def test_pixels_normalised_in_a_way_of_their_own_leave_a_doubt(bench):
 
 def test_weights_between_are_put_in(bench):
     doubled = {name: 2 * tensor for name, tensor in bench.original.items()}
-    bench.put(doubled, original=bench.original, share=0.5)
+    bench.put_between(bench.original, doubled, share=0.5)
     found, name = weights(bench), "visual.proj"
     assert torch.allclose(found[name], 1.5 * bench.original[name])
 
@@ -113,6 +99,6 @@ def test_an_original_that_stays_has_its_own_audit_and_no_training(bench):
     assert (kept.candidate.name, kept.cleaned.changed, kept.cleaned.training.seconds) == ("nothing", False, 0.0)
     assert (kept.point.excess, kept.point.accuracy_lost, kept.refinetuned) == (0.3, 0.0, None)
     assert list(kept.findings) == bench.findings(seen)
-    bench.put({name: tensor + 1 for name, tensor in bench.original.items()}, original=bench.original, share=1.0)
-    bench.put(kept.cleaned.weights, original=bench.original, share=kept.point.share)
+    bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
+    bench.put_between(bench.original, kept.cleaned.weights, share=kept.point.share)
     assert are_equal(weights(bench), bench.original)
