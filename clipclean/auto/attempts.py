@@ -181,6 +181,7 @@ def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attem
 def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]]:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
     pointed, original = suspicions.targets(attempt.suspicions), attempt.sight.measured
+    # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
     sight = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
     attempt = replace(attempt, sight=sight)
     if not bench.settings.rebound_steps:

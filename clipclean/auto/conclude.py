@@ -75,6 +75,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
         )
+    # A policy of the user may loosen a limit; the report says what the shipped limits would have found.
     shipped = replace(bench, limits=policy.resolved(policy.DEFAULT, ready.recipe.audit))
     more = [
         *shown_by_canaries,

@@ -72,6 +72,7 @@ def tried_all(bench: Workbench, offered: Sequence[candidates.Candidate], limit: 
     with limit.within(1.0):
         began = time.monotonic()
         with limit.within(AUDIT):
+            # Towards no class in particular: before it nothing is known but what the user named.
             sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
         audited = time.monotonic() - began
         before = suspicions.suspected(sight, bench.evidence, bench.limits)

@@ -106,6 +106,7 @@ def choose(
             if done and is_late():
                 break
             done.append(tried(candidate))
+            # Without a canary the model itself shows what a candidate leaves.
             if not done[-1].trials or budget.passes(done[-1].trials[0]):
                 done[-1] = _ran(done[-1], run)
             if (attempt := done[-1].attempt) and not attempt.is_open:

@@ -68,6 +68,7 @@ def clean(
 
     clip, samples, evidence = bench.clip, bench.samples, bench.evidence
     parts: list[_Done] = []
+    # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes[1:])
     original = model.frozen_copy(clip) if recovers else None
     rehearsed: tuple[SuspectedTrigger, ...] = ()
