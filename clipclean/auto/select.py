@@ -3,8 +3,9 @@
 Where a trigger surely acts on the model, those that search for triggers come first, and each is run at once. Else each is tried on a copy
 with canaries, at the point where its walk back ends. If it leaves no canary there, after a benign finetuning either, and costs no more than
 the budget, it is run on the model. If that leaves an error or a doubt about a trigger, the next one follows, until none is left or the time
-is over. If no candidate passes on the copy, of those within the budget, else of all, the one that leaves the fewest canaries is run. Written is the run with the fewest errors; of
-these the one with the least loss, to which a trigger in doubt adds the whole budget.
+is over. If no candidate passes on the copy, they are run on the model until one is within the budget there: first those within it on the
+copy, and of these the one that leaves the fewest canaries. Written is the run with the fewest errors; of these the one with the least loss,
+to which a trigger in doubt adds the whole budget.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,8 +73,7 @@ class Considered:
         if not self.trials:
             return False, 0, 0.0
         first = self.trials[0]
-        # A cleaning over the budget is not written where the audit suspects nothing. One within it may remove what canaries survive:
-        # where this was not asked first, a warp stayed that the gentlest candidate takes from 0.70 to 0.07 for half a point.
+        # One within the budget may remove what canaries survive, and is written even where the audit suspects nothing.
         is_over = first.accuracy_lost > budget.accuracy
         return is_over, len(first.counted) - first.removed(budget.excess), first.accuracy_lost
 
@@ -112,12 +112,15 @@ def choose(
             if (attempt := done[-1].attempt) and not attempt.is_open:
                 why = f"{candidate.name} leaves nothing open"
                 return [*done, *(Considered(each, why) for each in candidates[place + 1 :])]
-        waiting = [place for place, each in enumerate(done) if not each.why_not]
-        # Its report shows how much is left.
-        while waiting and not any(each.attempt for each in done):
-            nearest = min(waiting, key=lambda place: done[place].shortfall(budget))
-            done[nearest] = _ran(done[nearest], run)
-            waiting.remove(nearest)
+        waiting = [place for place, each in enumerate(done) if not each.why_not and not each.attempt]
+        waiting.sort(key=lambda place: done[place].shortfall(budget))
+        # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
+        # gentlest candidate takes from 0.70 to 0.07 for half a point, since the nearest on the copy cost five points on the model.
+        for place in waiting:
+            ran = [each.attempt for each in done if each.attempt]
+            if any(attempt.way.is_within for attempt in ran) or (ran and is_late()):
+                break
+            done[place] = _ran(done[place], run)
     except deadline.OutOfTime:
         if not any(each.attempt for each in done):
             raise

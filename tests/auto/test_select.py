@@ -55,12 +55,21 @@ def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("lost", "nearest"),
-    [(0.0, "a"), (0.025, "c")],  # within the budget; else the fewest canaries left, and of these the least loss
+    ("copy", "model", "ran"),
+    [
+        ([(0.4, 0.0), (0.0, 0.09), (0.0, 0.03)], {}, ["a"]),  # within the budget
+        (
+            [(0.4, 0.025), (0.0, 0.09), (0.0, 0.03)],
+            {},
+            ["c"],
+        ),  # else the fewest canaries left, and of these the least loss
+        ([(0.4, 0.02), (0.4, 0.0), (0.4, 0.01)], {"b": 0.05}, ["b", "c"]),  # until one is within it on the model
+    ],
 )
-def test_where_none_passes_on_the_copy_the_nearest_is_run(lost, nearest):
-    trials = {"a": trial(0.4, lost=lost), "b": trial(0.0, lost=0.09), "c": trial(0.0, lost=0.03)}
-    assert chosen(trials, {n: attempt(n) for n in "abc"})[1] == [nearest]
+def test_where_none_passes_on_the_copy_the_nearest_are_run(copy, model, ran):
+    trials = {name: trial(left, lost=lost) for name, (left, lost) in zip("abc", copy, strict=True)}
+    found, done = chosen(trials, {n: attempt(n, lost=model.get(n, 0.0)) for n in "abc"})
+    assert (done, select.best(found)[0].candidate.name) == (ran, ran[-1])
 
 
 def test_without_canaries_the_model_itself_decides():

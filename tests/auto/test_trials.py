@@ -4,15 +4,15 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from auto_values import BUDGET, UNMEASURED
+from auto_values import BUDGET, UNMEASURED, measurement, probe
 from auto_values import trial as trial_of
 
 from clipclean import data, detect
 from clipclean.attack import canaries, poison, triggers
 from clipclean.attack.canaries import TOOK
 from clipclean.auto import trials
-from clipclean.auto.trials import PlantedCopy, Trial
-from clipclean.config import recipe
+from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
+from clipclean.config import policy, recipe, thresholds
 from clipclean.jobs import inputs
 from clipclean.train.loader import Samples
 from clipclean.train.run import Run
@@ -152,3 +152,46 @@ def test_lost_accuracy_is_that_of_the_same_images(subjected):
     told = trials.trial("none", measured, measured, kept=1.0, seconds=0.0)
     assert told.accuracy_lost == 0
     assert detect.accuracy_loss(measured, measured)[1] == pytest.approx(told.interval)
+
+
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
+NAMED, OF_PANEL = ["known"], ["panel"]
+
+
+@pytest.mark.parametrize(
+    ("where", "original", "before", "after", "found"),
+    [
+        (NAMED, None, 0.01, 0.30, [("error", 0.05)]),
+        (NAMED, None, 0.01, 0.06, []),  # the interval reaches below the limit
+        (NAMED, None, 0.01, 0.01, []),
+        (NAMED, None, 0.20, 0.25, []),  # it was never gone: the audit says so, not this
+        (OF_PANEL, 0.9, 0.1, 0.5, [("warning", 0.3)]),
+        (OF_PANEL, 0.9, 0.1, 0.25, []),  # not suspicious yet
+        (OF_PANEL, 0.45, 0.28, 0.42, []),  # natural: cleaning hardly changed it, so nothing came back
+        (OF_PANEL, 0.2, 0.05, 0.5, []),  # it did not act before the cleaning either, and rises by less than the limit
+        (
+            OF_PANEL,
+            0.0,
+            0.0,
+            0.9,
+            [("warning", 0.3)],
+        ),  # it never acted: a backdoor that finetuning wakes looks like this
+        (OF_PANEL, None, 0.1, 0.9, []),  # without the original nothing of the panel counts
+        (NAMED + OF_PANEL, 0.9, 0.01, 0.5, [("error", 0.05)]),  # once, although the panel has it too
+    ],
+)
+def test_a_named_trigger_that_acts_again_is_an_error_and_one_of_the_panel_a_doubt(
+    where, original, before, after, found
+):
+    def side(excess):
+        return None if excess is None else measurement(**{name: [probe(excess)] for name in where})
+
+    told = Refinetuned(side(before), side(after), 60, 1.5, side(original)).findings(limits=LIMITS)
+    assert [(f.rule, f.level, f.threshold) for f in told] == [("CC062", *each) for each in found]
+
+
+def test_triggers_of_the_panel_pair_up_whatever_their_order():
+    old = measurement(panel=[probe(0.2, trigger="a"), probe(0.1, trigger="b")])
+    new = measurement(panel=[probe(0.9, trigger="b"), probe(0.0, trigger="a")])
+    pairs = Refinetuned(old, new, 60, 1.5).pairs()
+    assert [(a.trigger, b.trigger, b.excess) for a, b, _ in pairs] == [("a", "a", 0.0), ("b", "b", 0.9)]
