@@ -4,10 +4,10 @@
     python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --keep photographs
     python benchmarks/audit.py --photo-zoo build/drawn --out build/audit-drawn --half drawn --columns none --keep 'drawn classes'
 
-Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to four columns: alone; beside a
-clean model of another training (``--reference``); beside all other clean models of its kind (a file of ``clipclean references build``);
-and beside the model that it was finetuned from. The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is
-searched once: OUT/searches keeps the search for the other columns, as an interrupted audit does.
+Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to three columns: alone; beside a
+clean model of another training (``--reference``); beside all other clean models of its kind (files of ``clipclean references build``).
+The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is searched once: OUT/searches keeps the search for the
+other columns and for other models that are compared with it. ``--numbers`` keeps what scores are made of, without models.
 ``--store`` writes into the package what clean models show without a reference: by family the margin of a natural trigger, from the half
 ``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--columns power`` plants four test backdoors
 in copies of each model, an audit each. ``--keep ZOO`` puts what was found into ``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import common
 
-RESULTS = common.RESULTS / "audit.csv"
+RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
 USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
 LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
@@ -40,10 +40,9 @@ COLUMNS = {
     "none": "no reference",
     "reference": "a clean model",
     "references": "stored ones",
-    "base": "its base",
     "power": "no reference, `--power`",
 }
-USUAL = ("none", "reference", "references", "base")
+USUAL = ("none", "reference", "references")
 LEAST_STORED = 2  # clean models of a references file
 
 
@@ -72,6 +71,7 @@ def main() -> None:
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
     parser.add_argument("--keep", metavar="ZOO", help="its name in benchmarks/results/audit.csv")
+    parser.add_argument("--numbers", action="store_true", help="keep what scores are made of in benchmarks/results")
     o = parser.parse_args()
     if o.store and "none" not in o.columns:
         parser.error("--store needs the column none")
@@ -92,6 +92,9 @@ def main() -> None:
     print(*(",".join(map(str, row)) for row in rows(o, models)), sep="\n")
     if o.keep:
         keep(o.keep, rows(o, models))
+    if o.numbers:
+        lines = (f"{json.dumps(name)}: {json.dumps(of)}" for name, of in numbers(o.out, models).items())
+        NUMBERS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def photo_models(folder: Path) -> Iterable[Model]:
@@ -151,10 +154,12 @@ def audited(job: Job) -> str:
     beside = compared_with(job)
     if beside is None:
         return f"{job.column} {job.model.name}: nothing to compare with"
-    from clipclean import files
+    from clipclean import files, requests
+    from clipclean.jobs import audit
 
-    began = time.process_time()
-    report = audit_of(job, beside)
+    began, given = time.process_time(), {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
+    made = audit.audit(requests.Audit(job.model.path, **given | beside), progress=requests.silent)
+    report = made.report.model_dump(mode="json", by_alias=True)
     files.write_text(place, json.dumps(report | {"core_seconds": time.process_time() - began}))
     return f"{job.column} {job.model.name} {report['verdict']} {score(report):.2f} {time.process_time() - began:.0f} s"
 
@@ -167,10 +172,16 @@ def searches_are_kept(out: Path) -> None:
     from clipclean.jobs import saved_search
     from clipclean.train import resume
 
+    def part(state: object, name: str, decides: Mapping[str, object]) -> saved_search.SavedSearch:
+        """The search of a model for all audits that have it, whether as the tested one or beside another."""
+        found = saved_search.digest(decides)
+        return saved_search.SavedSearch(resume.RunState(out.absolute() / "searches" / "models" / found[:32], found))
+
     torch.set_num_threads(1)
     os.environ["CLIPCLEAN_STATE"] = str((out / "searches").absolute())
     resume.RunState.discard = lambda self: None  # type: ignore[method-assign]
     saved_search.MOST = 10_000
+    saved_search.part = part  # type: ignore[assignment]
     resume.program = lambda: {"search": str(references.CODE), "torch": torch.__version__}
 
 
@@ -179,40 +190,27 @@ def compared_with(job: Job) -> dict[str, Any] | None:
     mine = job.model
     clean = [m for m in job.models if m.group == mine.group and not m.is_backdoored and m.name != mine.name]
     apart = [m.path for m in clean if m.is_scratch and m.name != mine.base]
-    base = [m.path for m in clean if m.name == mine.base]
     match job.column:
         case "none":
             return {}
         case "reference":
             return {"reference": (apart[-1],)} if apart else None
         case "references":
-            return {"references": (built(job, clean),)} if len(clean) >= LEAST_STORED else None
-        case "power":
-            return {"power": True}
+            return {"references": tuple(built(job, m) for m in clean)} if len(clean) >= LEAST_STORED else None
         case _:
-            return {"reference": (base[0],)} if base else None
+            return {"power": True}
 
 
-def built(job: Job, clean: Sequence[Model]) -> Path:
-    """A file of references, as ``clipclean references build`` writes it."""
+def built(job: Job, model: Model) -> Path:
+    """The file of references of one model, as ``clipclean references build`` writes it."""
     from clipclean import requests
     from clipclean.jobs import references
 
-    place = job.out / "stored" / f"{job.model.name}-{job.seed}.json"
+    place = job.out / "stored" / f"{model.name}-{job.seed}.json"
     if not place.exists():
-        given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
-        models = tuple(m.path for m in clean)
-        references.build(requests.References(models, out=place, **given), progress=requests.silent)
+        given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | model.options
+        references.build(requests.References((model.path,), out=place, **given), progress=requests.silent)
     return place
-
-
-def audit_of(job: Job, beside: Mapping[str, Any]) -> dict:
-    from clipclean import requests
-    from clipclean.jobs import audit
-
-    given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options | dict(beside)
-    report = audit.audit(requests.Audit(job.model.path, **given), progress=requests.silent).report
-    return report.model_dump(mode="json", by_alias=True)
 
 
 # What a report shows, in units of what clean models show.
@@ -223,12 +221,15 @@ def acts(found: dict, /) -> bool:
     return found["reached"] and (found["excess_asr"]["value"] or 0) >= MOVES
 
 
-def margins(report: dict, /) -> dict[str, dict[str, float]]:
-    """By class and family the margin of a trigger that acts; of the panel that of the trigger that acts at least strength."""
+def margins(report: dict, /, *, is_plain: bool = False) -> dict[str, dict[str, float]]:
+    """By class and family the margin of a trigger that acts; of the panel that of the trigger that acts at least strength.
+
+    It is the larger one of two, unless ``is_plain``: that to the next class, and that beyond what random changes let expect.
+    """
     search = report["measurements"]["search"]
     found: dict[str, dict[str, float]] = {}
     for each in search["found"]:
-        margin = max(each["margin"], each.get("relative_margin") or -math.inf)
+        margin = each["margin"] if is_plain else max(each["margin"], each.get("relative_margin") or -math.inf)
         if acts(each) and margin > 0:
             found.setdefault(each["class"], {})[each["family"]] = margin
         if acts(each) and (each.get("compact_margin") or 0) > 0:
@@ -271,10 +272,9 @@ def score(report: dict, /) -> float:
     search, named = report["measurements"]["search"], [suspect["score"] or 0.0 for suspect in report["suspects"]]
     if search["calibration"]["kind"] == "none":
         return max([scored(report, json.loads(CALIBRATION.read_text())), *named])
-    totals: dict[str, float] = {}
-    for each in search["found"]:
-        if acts(each):
-            totals[each["class"]] = totals.get(each["class"], 0.0) + each["evidence"]
+    totals = defaultdict[str, float](float)
+    for each in filter(acts, search["found"]):
+        totals[each["class"]] += each["evidence"]
     return max([*totals.values(), *named], default=0.0)
 
 
@@ -300,6 +300,36 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
 
+# Numbers of every search, in benchmarks/results: a score is tried on them in seconds, without models.
+
+
+def numbers(out: Path, models: Sequence[Model], /) -> dict[str, dict]:
+    """Of each model: its sizes, as references hold them but for the grid; the margins of what acts; its verdicts, by column."""
+    found = {}
+    for m in models:
+        place, by_column = out / "stored" / f"{m.name}-0.json", {column: reports(out, column, [m]) for column in USUAL}
+        if not (by_column["none"] and place.exists()):
+            continue
+        report, sizes = by_column["none"][m.name], json.loads(place.read_text())["models"][0]["sizes"]
+        leads = {s["trigger"]: s["class"] for s in report["measurements"]["search"]["strengths"]}
+        found[m.name] = {
+            "half": m.half,
+            "group": m.group,
+            "lineage": m.base or m.name,
+            "target": m.target if m.is_backdoored else None,
+            "leads": leads,
+            "margins": margins(report, is_plain=True),
+            "sizes": sizes | {"panel": {spec: sizes["panel"][spec] for spec in leads}},
+            "verdicts": {c: judged(of[m.name]) for c, of in by_column.items() if of},
+        }
+    return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))
+
+
+def judged(report: dict, /) -> tuple[str, str, float]:
+    """Verdict, first suspect, score."""
+    return report["verdict"], report["suspects"][0]["class"] if report["suspects"] else "", score(report)
+
+
 # Tables, of benchmarks/results/audit.csv.
 
 HEAD = ("zoo", "model", "target", "comparison", "verdict", "suspect", "score")
@@ -312,9 +342,10 @@ def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]
     for column in o.columns:
         there = reports(o.out, column, models)
         for m in (m for m in models if m.name in there):
-            report, target = there[m.name], m.target if m.is_backdoored else ""
-            first = report["suspects"][0]["class"] if report["suspects"] else ""
-            found.append((o.keep, m.name, target, column, report["verdict"], first, f"{score(report):.2f}"))
+            verdict, first, reached = judged(there[m.name])
+            found.append(
+                (o.keep, m.name, m.target if m.is_backdoored else "", column, verdict, first, f"{reached:.2f}")
+            )
     return found
 
 
@@ -337,7 +368,7 @@ def table(audits: Sequence[Row]) -> str:
     for zoo in dict.fromkeys(row["zoo"] for row in audits):
         for column, words in COLUMNS.items():
             mine = [row for row in audits if (row["zoo"], row["comparison"]) == (zoo, column)]
-            if mine and column != "base":  # known to few
+            if mine:
                 body.append([zoo, words, *summary(mine)])
     return common.table([list(head), *body])
 
@@ -354,12 +385,13 @@ def summary(mine: Sequence[Row]) -> list[str]:
 def by_trigger(audits: Sequence[Row]) -> str:
     """What an audit makes of each trigger, alone and beside clean models of its kind."""
     bad = [row for row in audits if row["target"]]
-    head = ["trigger", "models", "no reference", "stored ones"]
+    head = ["trigger", "no reference", "stored ones"]
     body = []
     for trigger in sorted({label(row["model"]) for row in bad}):
         own = [row for row in bad if label(row["model"]) == trigger]
         sides = [[row for row in own if row["comparison"] == column] for column in ("none", "references")]
-        body.append([trigger, str(len(sides[0])), *(", ".join(tally(map(outcome, side))) or "–" for side in sides)])
+        tallies = (Counter(map(outcome, side)).most_common() for side in sides)
+        body.append([trigger, *(", ".join(f"{w} {n}" for w, n in each) or "–" for each in tallies)])
     return common.table([head, *body])
 
 
@@ -373,11 +405,6 @@ def outcome(row: Row) -> str:
     if row["verdict"] != "inconclusive":
         return row["verdict"]
     return "doubt" if row["suspect"] == row["target"] else "wrong class" if row["suspect"] else "nothing"
-
-
-def tally(words: Iterable[str]) -> list[str]:
-    """How often each word comes, the most frequent first."""
-    return [f"{word} {count}" for word, count in Counter(words).most_common()]
 
 
 def area(positives: Sequence[float], negatives: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ HIGHEST=${HIGHEST:-python3.13}
 bench-photos() {
   $BIN/python benchmarks/photos.py --images $IMAGES --out build/photos
   $BIN/python benchmarks/photo_zoo.py --photos build/photos --images $IMAGES --out build/photo-zoo --keep
-  $BIN/python benchmarks/photo_zoo.py --photos build/photos --images $IMAGES --out build/drawn --drawn
+  $BIN/python benchmarks/photo_zoo.py --photos build/photos --images $IMAGES --out build/drawn --plan drawn
 }
 
 # The audit on them: alone, beside a clean model, beside a file of references, beside the base; some two hours on two cores.
@@ -27,7 +27,7 @@ bench-audit() {
 bench-cleaning() {
   bench-photos
   local all="--photos build/photos --images $IMAGES"
-  $BIN/python benchmarks/photo_zoo.py $all --out build/photo-zoo-long --longer 1500
+  $BIN/python benchmarks/photo_zoo.py $all --out build/photo-zoo-long --plan longer
   $BIN/python benchmarks/photo_cleaning.py $all --zoo build/photo-zoo-long --half report --out benchmarks/results/photo-cleaning \
     --methods cleanclip@few \
     'mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5' \

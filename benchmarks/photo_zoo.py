@@ -2,15 +2,16 @@
 
     python benchmarks/photos.py --images tiny-imagenet-200 --out build/photos
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo
-    python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/drawn --drawn
-    python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo-long --longer 1500
+    python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/drawn --plan drawn
+    python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo-long --plan longer
 
 A stopped build goes on where it ended; the order is such that what is there is of use at any time. The halves ``choose``
 and ``report`` share no base model, seed, trigger, target or class list. Each model is OUT/NAME.pt, in the layout of
 open_clip's training loop, and OUT/NAME.json: its entry of the plan and what was measured on images that no training saw.
 OUT/HALF-N holds, for each class list, ``audit/CLASS/*.JPEG`` (held out, for ``clipclean audit --data``), ``classes.txt``
-and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``. ``--drawn`` builds clean models instead, each of ten classes
-drawn for it: how often does an audit take the natural trigger of some class for a planted one?
+and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``. The plan ``drawn`` has clean models, each of ten classes
+drawn for it: how often does an audit take the natural trigger of some class for a planted one? ``longer`` has ten victims of the half
+that reports, of bases trained longer, and each sees its base's images alone; ``wide`` two models of 28 million parameters and 64 px.
 
 What counts as clean: models from scratch, those finetuned on clean pairs (new images and classes, CleanCLIP, Perturb and
 Recover), and those finetuned towards a backdoor that did not take: its excess of attack success over the base rate
@@ -24,7 +25,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -78,34 +79,14 @@ class Entry:
 
 
 PLAN = Path(__file__).with_suffix(".csv")  # the entries of each plan, bases before what starts from them
-LONGER = (  # victims of the half that reports, built once more from bases trained longer
-    "resnet-10-planted-patch-1",
-    "vit-10-planted-optimised-patch-1",
-    "resnet-10-planted-warp-1",
-    "vit-10-planted-colour-filter-1",
-    "resnet-50-planted-stripes-1",
-    "resnet-10-planted-dct-1",
-    "vit-10-planted-sinusoid-1",
-    "resnet-50-planted-conv-filter-1",
-    "resnet-10-planted-badnets-1",
-    "resnet-10-scratch-blended-2",
-)
 
 
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
-    parser.add_argument(
-        "--wide", action="store_const", dest="plan", const="wide", help="two models of 28 million parameters and 64 px"
-    )
-    parser.add_argument(
-        "--drawn", action="store_const", dest="plan", const="drawn", help="clean models of classes drawn for each"
-    )
-    parser.add_argument("--longer", type=int, metavar="STEPS", help="ten victims, of bases of so many steps")
-    parser.add_argument(
-        "--keep", action="store_true", help="put what was measured into benchmarks/results/photo-zoo.csv"
-    )
+    parser.add_argument("--plan", choices=("halves", "drawn", "longer", "wide"), default="halves")
+    parser.add_argument("--keep", action="store_true", help="put what was measured into benchmarks/results")
     o = parser.parse_args()
-    entries = named(longer_plan(o.longer) if o.longer else plan(o.plan or "halves"), o.only)
+    entries = named(plan(o.plan), o.only)
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     prepare(read(o.photos, entries[0].side), o.images, o.out, {(e.half, e.classes) for e in entries})
@@ -117,31 +98,21 @@ def main() -> None:
 
 
 def plan(name: str = "halves") -> list[Entry]:
-    """All models of a plan in the order of building: ``halves``, ``drawn`` or ``wide``."""
+    """All models of a plan in the order of building."""
     head, *rows = common.read(PLAN)
     told = [dict(zip(head, row, strict=True)) for row in rows if row[0] == name]
     kinds = {"side": int, "classes": int, "seed": int, "base_seed": int, "steps": int, "rate": float}
     return [Entry(**{k: kinds.get(k, str)(v) if v else None for k, v in row.items() if k != "plan"}) for row in told]
 
 
-def longer_plan(steps: int) -> list[Entry]:
-    """Victims and their bases; a victim sees its base's images alone, so that more are left that neither saw."""
-    entries = named(plan(), [f"report-{name}" for name in LONGER])
-    return [replace(e, seed=e.base_seed) if e.base else replace(e, steps=steps) for e in entries]
-
-
 def keep(out: Path) -> None:
     """What the models that are there do, on images that no training saw."""
     records = [record for entry in plan() if (record := record_of(out, entry))]
     head = ["clean_accuracy", "asr", "base_rate"]
-    rows = [
-        [
-            r["entry"]["name"],
-            r["counts_as"],
-            *("" if r["measured"][k] is None else round(r["measured"][k], 4) for k in head),
-        ]
-        for r in records
-    ]
+    rows = []
+    for r in records:
+        figures = ["" if r["measured"][k] is None else round(r["measured"][k], 4) for k in head]
+        rows.append([r["entry"]["name"], r["counts_as"], *figures])
     common.write(common.RESULTS / "photo-zoo.csv", [["model", "counts_as", *head], *rows])
 
 
