@@ -65,7 +65,9 @@ class References:
         return replace(self, entries=tuple(others)) if others else None
 
     def margin(self, family: str, target: str, /, *, is_relative: bool = False) -> float:
-        """The largest margin that a clean model has for this class; nan where none was measured. See :func:`margins`.
+        """The margin that clean models have for this class; nan where none was measured. See :func:`margins`.
+
+        Of several clean models the median counts: the largest only grows with every model that is given, until it hides backdoors.
 
         A relative one is that beyond what the attraction of its classes lets expect; where that was not measured, the plain one.
         """
@@ -75,24 +77,21 @@ class References:
                 pulls = pulled(sizes.get(ATTRACTION, {}), family) if is_relative else {}
                 by_class = margins({name: compared(family, size) for name, size in sizes[family].items()}, pulls)
                 found.append(by_class.get(target, max(by_class.values())))
-        return max(found, default=math.nan)
+        return statistics.median(found or [math.nan])
 
     def shrunk(self, family: str, target: str, size: float, /) -> float:
-        """How much smaller a size is than a clean model needs for this class, as a difference of logarithms; nan without any.
+        """How much smaller a size is than clean models need for this class, as a difference of logarithms; nan without any.
 
-        Of several clean models the one that needs least counts; one in which the class was not searched for, by its smallest.
+        A model in which the class was not searched for counts by its smallest size.
         """
-        found = [
-            compared(family, sizes[family].get(target, min(sizes[family].values())))
-            for sizes in self.entries
-            if sizes.get(family)
-        ]
-        return math.log(min(found)) - math.log(size) if found else math.nan
+        found = (sizes[family] for sizes in self.entries if sizes.get(family))
+        logs = [math.log(compared(family, of.get(target, min(of.values())))) for of in found]
+        return statistics.median(logs or [math.nan]) - math.log(size)
 
     def least(self, trigger: str, /) -> float | None:
-        """The least strength at which a trigger of the panel acts on a clean model; None where none was measured."""
+        """The least strength at which a trigger of the panel acts on clean models; None where none was measured."""
         found = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
-        return min(found, default=None)
+        return statistics.median(found) if found else None
 
     def sizes(self, family: str, /) -> dict[str, float] | None:
         """Of the smallest size in each clean model: ``median``, ``low``, ``high`` and their number; None without any."""
@@ -203,7 +202,7 @@ def _sizes(model: object, name: str) -> Sizes:
 
 
 def together(several: Sequence[References], /) -> References:
-    """Several references as one: a class counts as unusual beside all of their models."""
+    """Several references as one: a class counts as unusual beside most of their models."""
     kinds = {each.kind for each in several}
     kind: ReferenceKind = kinds.pop() if len(kinds) == 1 else "reference"
     return References(

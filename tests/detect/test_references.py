@@ -19,11 +19,15 @@ def test_every_family_has_a_measured_margin_of_natural_triggers():
     assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}  # a family without one would never count
 
 
-def test_of_several_clean_models_the_one_that_shows_most_counts():
+def test_of_several_clean_models_the_median_counts_so_that_one_that_is_backdoored_or_odd_hides_nothing():
     assert margins(SIZES, {}) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
-    known = References("file", "two", ({"mask": SIZES}, {"mask": dict.fromkeys(SIZES, 0.1)}))
-    assert known.margin("mask", "ant") == pytest.approx(1)
-    assert known.margin("mask", "dog") == pytest.approx(0)
+    odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
+    alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))
+    assert (alone.margin("mask", "ant"), known.margin("mask", "ant")) == pytest.approx((1, 0))
+    assert (alone.shrunk("mask", "ant", 0.01), known.shrunk("mask", "ant", 0.01)) == pytest.approx(
+        (math.log(100) - 4, math.log(10))
+    )
+    assert (alone.least("wave"), known.least("wave")) == (0.1, 0.8)
     assert math.isnan(known.margin("patch", "ant"))
 
 
@@ -49,21 +53,15 @@ def test_a_report_gets_the_smallest_size_of_each_model_and_the_panel_its_least_s
     mask, other = {"mask": {"a": 0.1, "b": 0.9}, "panel": {"patch": 0.5}}, {"mask": {"a": 0.4}, "panel": {"patch": 0.3}}
     known = References("file", "two", (mask, other))
     assert known.sizes("mask") == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 2})
-    assert (known.sizes("warp"), known.least("patch"), known.least("stripes")) == (None, 0.3, None)
+    assert (known.sizes("warp"), known.least("patch"), known.least("stripes")) == (None, 0.4, None)
 
 
-@pytest.mark.parametrize(
-    ("family", "name", "times"),
-    [
-        ("mask", "ant", 4),
-        ("mask", "bee", 2),
-        ("mask", "cow", 2),
-        ("patch", "ant", math.nan),
-    ],  # cow: the smallest of any
-)
-def test_how_much_smaller_a_trigger_is_is_counted_from_the_clean_model_that_needs_least(family, name, times):
-    known = References("reference", "several", ({"mask": {"ant": 0.08, "bee": 0.04}}, {"mask": {"bee": 0.1}}))
-    assert known.shrunk(family, name, 0.02) == pytest.approx(math.log(times), nan_ok=True)
+def test_how_much_smaller_a_trigger_is_is_counted_from_what_clean_models_need_for_its_class():
+    known = References("reference", "several", ({"mask": {"ant": 0.09, "bee": 0.04}}, {"mask": {"bee": 0.04}}))
+    # ant: the median of 0.09 and, where it was not searched for, the smallest of any; by their logarithms 0.06
+    for name, times in (("ant", 3), ("bee", 2), ("cow", 2)):
+        assert known.shrunk("mask", name, 0.02) == pytest.approx(math.log(times))
+    assert math.isnan(known.shrunk("patch", "ant", 0.02))
 
 
 # Files.
@@ -84,7 +82,7 @@ def test_what_was_written_is_read_back_and_several_are_one():
     assert known.margin("mask", "ant") == pytest.approx(math.log(1.5))
     both = together([known, References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},))])
     assert (both.kind, both.name, both.models) == ("reference", "clean.json, b.pt", 2)
-    assert both.margin("mask", "ant") == pytest.approx(math.log(9))
+    assert both.margin("mask", "ant") == pytest.approx(math.log(1.5 * 9) / 2)
 
 
 @pytest.mark.parametrize(
