@@ -12,6 +12,7 @@ from clipclean.auto.trials import Budget, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy, recipe
 from clipclean.detect import EvalSet, Measurement, Probe, Rate
+from clipclean.detect.measure import Accuracy
 from clipclean.findings import finding
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.walk_back import Point, Way
@@ -68,7 +69,7 @@ def eval_set(pixels, classes):
 
 def measurement(*, known=(), panel=(), accuracy=HALF):
     nothing = torch.zeros(0)
-    return Measurement(accuracy, "", nothing, tuple(known), tuple(panel), 1, nothing)
+    return Measurement(Accuracy(accuracy, nothing, ""), tuple(known), tuple(panel), 1, nothing)
 
 
 def sight(measured=None):
@@ -80,7 +81,7 @@ def answering(*, right, of):
     """A measurement in which these of so many images are classified correctly."""
     correct = torch.zeros(of, dtype=torch.bool)
     correct[list(right)] = True
-    return replace(measurement(accuracy=Rate(len(right), of)), correct=correct)
+    return replace(measurement(), accuracy=Accuracy(Rate(len(right), of), correct, ""))
 
 
 UNMEASURED = measurement(accuracy=Rate(0, 0))

@@ -123,7 +123,7 @@ def pooled(measured: Sequence[Measurement], /) -> Measured:
     """The sums of hits and cases of several measurements; each has one known trigger and labelled images."""
     probes = [each.known[0] for each in measured]
     return Measured(
-        clean_accuracy=_added([each.clean_accuracy for each in measured]),
+        clean_accuracy=_added([each.accuracy.rate for each in measured]),
         attack_success=_added([probe.asr for probe in probes]),
         base_rate=_added([probe.base for probe in probes]),
         accuracy_under_trigger=_added(

@@ -278,7 +278,7 @@ def _refinetuned(test: Refinetuned) -> ReboundRecord:
         steps=test.steps,
         seconds=test.seconds,
         accuracy=AccuraciesRecord(
-            before=finite(test.before.clean_accuracy.value), after=finite(test.after.clean_accuracy.value)
+            before=finite(test.before.accuracy.rate.value), after=finite(test.after.accuracy.rate.value)
         ),
         probes=tuple(
             ReturnRecord(

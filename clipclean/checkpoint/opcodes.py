@@ -134,16 +134,12 @@ class _Machine:
                 self.marks.append(len(self.stack))
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 self.push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+            case "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_TUPLE":
+                self.push({"EMPTY_LIST": [], "EMPTY_DICT": Pairs(), "EMPTY_TUPLE": ()}[opcode])
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
                 self.push(argument)
             case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
                 self.text(argument)
-            case "EMPTY_LIST":
-                self.push([])
-            case "EMPTY_DICT":
-                self.push(Pairs())
-            case "EMPTY_TUPLE":
-                self.push(())
             case "TUPLE":
                 self.push(tuple(self.pop_to_mark()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":

@@ -69,8 +69,7 @@ def losses(before: Measurement, after: Measurement, /) -> list[MeasuredLoss]:
 
     Finetuning on captions gains recall while it loses classes. Only where there is no classifier recall comes first.
     """
-    own = Accuracy(before.clean_accuracy, before.correct, before.definition, before.margins)
-    later = Accuracy(after.clean_accuracy, after.correct, after.definition, after.margins)
+    own, later = before.accuracy, after.accuracy
     has_labels = own.rate.n > 0 and RECALL not in own.definition
     found = [_by_labels(own, later) if has_labels else estimated_loss(before, after)]
     old, new = (before.recall, after.recall) if has_labels else (own, later)

@@ -110,8 +110,9 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A rate of correct answers on clean images, which of them are correct (N,), and the definition.
+    """A rate of correct answers on clean images, which of them are correct, and the definition.
 
+    ``correct`` (N,) bool pairs two measurements image by image, and is empty if accuracy was not measured.
     ``margins`` (N,) are by how much the cosine of the right class exceeds that of any other; None where they are not measured.
     """
 
@@ -127,15 +128,9 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measurement of one model.
+    """The measurement of one model; ``text_classifier`` (K, D) is the zero-shot classifier, empty if no measure needed one."""
 
-    ``correct`` (N,) bool pairs two measurements image by image, and is empty if accuracy was not measured; ``text_classifier``
-    (K, D) is the zero-shot classifier, empty if no measure needed one.
-    """
-
-    clean_accuracy: Rate
-    definition: str
-    correct: Tensor
+    accuracy: Accuracy
     known: tuple[Probe, ...]
     panel: tuple[Probe, ...]
     knn: int
@@ -143,7 +138,6 @@ class Measurement:
     recall: Accuracy | None = None  # beside an accuracy by labels
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
     usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison; they cause no warning
-    margins: Tensor | None = None  # (N,), of an accuracy by labels
     sure: frozenset[str] | None = None  # of the images' suspicions; None is all
     untried: int = 0  # triggers of the panel that were not tried before the deadline
 
@@ -155,7 +149,7 @@ class Measurement:
         """``measurements`` of the report, without a search."""
         probes = (*(p.record(known=True) for p in self.known), *(p.record(known=False) for p in self.panel))
         found = MeasurementsRecord(
-            clean_accuracy=Accuracy(self.clean_accuracy, self.correct, self.definition).record(),
+            clean_accuracy=self.accuracy.record(),
             probes=probes,
             knn=self.knn,
             search=SearchRecord(),
@@ -202,7 +196,6 @@ def measure(
     progress(begun, total)
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
-    shown = accuracy or recall or UNMEASURED
     logits = eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T if is_asked else None
     seen = Seen(eval_set, clean, text_classifier)
 
@@ -217,10 +210,7 @@ def measure(
         for trigger in eval_set.panel:
             panel.append(run(trigger, None, begun + 1 + len(known) + len(panel)))
     return Measurement(
-        clean_accuracy=shown.rate,
-        definition=shown.definition,
-        correct=shown.correct,
-        margins=shown.margins,
+        accuracy=accuracy or recall or UNMEASURED,
         sure=eval_set.sure,
         known=known,
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),

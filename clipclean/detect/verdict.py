@@ -121,7 +121,7 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits)
     """The findings of the loss of accuracy, and of recall beside it, which only counts beyond chance."""
     # Whether nothing measures the accuracy itself; changed answers only measure what was lost.
     words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
-    unmeasured = [] if before.clean_accuracy.n else [unsearched("CC020", words)]
+    unmeasured = [] if before.accuracy.rate.n else [unsearched("CC020", words)]
     found = losses(before, after)
     beside = (lost for lost in found[1:] if lost.interval[0] > limits.max_accuracy_loss)
     return [*unmeasured, *(each for lost in (*found[:1], *beside) if (each := _beyond(lost, limits)))]

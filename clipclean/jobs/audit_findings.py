@@ -81,7 +81,7 @@ def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
     """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
     if seen.agreement is not None:
         return seen.agreement
-    return seen.measured.clean_accuracy if seen.measured.clean_accuracy.n else None
+    return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
 
 
 def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> list[Finding]:

@@ -4,7 +4,7 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -222,6 +222,26 @@ def _objective(
     )
 
 
+def _batches(
+    clip: model.Clip, samples: Samples, recipe: Recipe, aims: Aims, run: Run, /, *, total: int, first: int
+) -> tuple[loader.Batches, Iterator[train.Batch]]:
+    """The batches of a run from its ``first`` step on, as they are loaded, and as the method is shown them."""
+    # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
+    plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=total, seed=run.seed)
+    loaded = loader.batches(
+        run.group.share(plan),
+        pairs=samples.pairs,
+        intake=loader.Intake.of(clip),
+        views=methods.views_of(recipe),
+        seed=run.seed,
+        first_step=first,
+        threads=data.workers(),
+    )
+    return loaded, methods.fed(
+        loaded, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first, group=run.group
+    )
+
+
 def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
     """Finetune in place by a loss, saving a resumable state every half minute and when interrupted.
 
@@ -235,22 +255,10 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     objective = _objective(clip, recipe, aims, micro, group)  # before the state of an interrupted run is put back
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
     precision = train.resolved(run.precision, clip.net, clip.device)
-    # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
-    plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
-    batches = loader.batches(
-        group.share(plan),
-        pairs=samples.pairs,
-        intake=loader.Intake.of(clip),
-        views=methods.views_of(recipe),
-        seed=run.seed,
-        first_step=first,
-        threads=data.workers(),
-    )
+    batches, shown = _batches(clip, samples, recipe, aims, run, total=total, first=first)
     steps = train.fit(
         clip.net,
-        methods.fed(
-            batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first, group=group
-        ),
+        shown,
         options,
         loss=objective,
         optimizer=optimizer,

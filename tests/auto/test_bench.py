@@ -5,6 +5,7 @@ from evidence_values import evidence
 from clipclean import cli, detect
 from clipclean.auto import bench
 from clipclean.config import recipe
+from clipclean.detect.measure import Accuracy
 from clipclean.errors import UsageError
 
 MINE = """# A header that stays.
@@ -55,7 +56,7 @@ def measured(correct, hits):
     """Ten images; the trigger turns ``hits`` of nine."""
     rates = detect.Rate(hits, 9), detect.Rate(1, 9), (hits - 1) / 9, (0.0, 1.0), detect.Rate(2, 10), None
     probe = detect.Probe("patch", "cat", *rates, 0.1, 0.1, 0.5, 0.6, 10)
-    return detect.Measurement(detect.Rate(correct, 10), "", None, (probe,), (), 1, None)
+    return detect.Measurement(Accuracy(detect.Rate(correct, 10), None, ""), (probe,), (), 1, None)
 
 
 def test_seeds_are_pooled_by_counts():

@@ -72,16 +72,16 @@ def measured(found, *, images=embed_images, texts=embed_texts, progress=lambda d
 def test_accuracy_is_top_1_where_there_are_labels_and_recall_among_the_captions_where_there_are_none(
     given, hits, words
 ):
-    found = measured(evidence(**given))
-    assert found.clean_accuracy == Rate(hits, 4)
+    found = measured(evidence(**given)).accuracy
+    assert found.rate == Rate(hits, 4)
     assert int(found.correct.sum()) == hits
     assert words in found.definition
 
 
 def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_given_too():
     found = measured(evidence(captions=CAPTIONS))
-    assert (found.clean_accuracy, found.recall.rate) == (Rate(4, 4), Rate(3, 4))
-    assert found.record().as_json()["recall"]["definition"] != found.definition
+    assert (found.accuracy.rate, found.recall.rate) == (Rate(4, 4), Rate(3, 4))
+    assert found.record().as_json()["recall"]["definition"] != found.accuracy.definition
     assert found.confidence.argmax(1).tolist() == [0, 1, 2, 2]
     assert measured(evidence()).recall is None
 

@@ -55,7 +55,8 @@ def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch")
 
 def measurement(*, right=900, n=1000, known=(), panel=()):
     """The first ``right`` of ``n`` images are classified rightly."""
-    return Measurement(Rate(right, n), "top-1", torch.arange(n) < right, tuple(known), tuple(panel), 10, torch.eye(2))
+    accuracy = Accuracy(Rate(right, n), torch.arange(n) < right, "top-1")
+    return Measurement(accuracy, tuple(known), tuple(panel), 10, torch.eye(2))
 
 
 BACKDOORED = measurement(known=[probe(950)])
@@ -157,7 +158,7 @@ def test_a_trigger_that_the_panel_found_shows_a_backdoor_as_a_named_one_does():
     ],
 )
 def test_what_is_no_number_never_passes(after):
-    before = BACKDOORED if after.clean_accuracy.n else replace(measurement(right=0, n=0), known=BACKDOORED.known)
+    before = BACKDOORED if after.accuracy.rate.n else replace(measurement(right=0, n=0), known=BACKDOORED.known)
     assert judged(after, before)[0] != "pass"
 
 

@@ -116,7 +116,7 @@ def test_the_walk_ends_at_the_least_share_at_the_deadline_and_where_accuracy_is_
     assert walked(lost=9.0, least=1.0) == ([1.0], 1.0)
     assert walked(lost=9.0, least=0.5)[1] == 0.55
     assert walked(lost=9.0, late=0.7) == ([1.0, 0.85], 0.85)
-    unmeasured = measurement(accuracy=answering(right=(), of=0).clean_accuracy)
+    unmeasured = measurement(accuracy=answering(right=(), of=0).accuracy.rate)
     way = walk_back.walk_back(
         lambda share: replace(unmeasured, known=(probe(0.0),)), unmeasured, (PATCH,), budget=0.02, limit=0.05
     )
