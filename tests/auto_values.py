@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import torch
 
-from clipclean.auto import opening
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt
 from clipclean.auto.sequence import Cleaned
 from clipclean.auto.trials import Budget, Trial
-from clipclean.auto.workbench import Workbench
+from clipclean.auto.workbench import Workbench, control_of
 from clipclean.config import policy, recipe
 from clipclean.detect import EvalSet, Measurement, Probe, Rate
 from clipclean.detect.measure import Accuracy
@@ -100,6 +99,6 @@ def attempt(name, *findings, excess=0.0, lost=0.0):
 def workbench(clip, original, samples, evidence, folder, *, chosen=None, progress=lambda *_: None):
     """A workbench by a recipe, auto itself without one."""
     chosen, run = chosen or recipe.load("auto"), Run(0, "fp32", progress)
-    limits, control = policy.resolved(policy.DEFAULT, chosen.audit), opening.control_of(chosen, clip)
+    limits, control = policy.resolved(policy.DEFAULT, chosen.audit), control_of(chosen, clip)
     state = RunState(folder, "0" * 64)
     return Workbench(clip, original, samples, evidence, None, limits, chosen.auto, control, state, run)

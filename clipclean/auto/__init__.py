@@ -3,9 +3,9 @@
 import time
 
 from clipclean import deadline, requests, train
-from clipclean.auto.job import auto, check
-from clipclean.auto.opening import ladder
-from clipclean.config.methods import METHODS
+from clipclean.auto import candidates
+from clipclean.auto.candidates import ladder
+from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.jobs import outputs, plan, prepare
@@ -26,7 +26,7 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
     """
     started = time.monotonic()
-    check(requests.recipe_of(request), panel=request.panel)
+    candidates.check(requests.recipe_of(request), panel=request.panel)
     # Before slow work: an output that may not be replaced is refused at once.
     standing = placing.OutputState()
     if group.is_first:
@@ -41,12 +41,13 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
             ready = prepare.prepare(request, progress=timed if group.size == 1 else progress)
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
-    chooses = METHODS[ready.recipe.method].chooses
-    check(ready.recipe, panel=request.panel)
-    plan.tell_cleaning(ready, ladder(ready))
+    chooses = ready.recipe.traits.chooses
+    candidates.check(ready.recipe, panel=request.panel)
+    offered = candidates.offered(ready)
+    plan.tell_cleaning(ready, [each.recipes for each in offered])
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
-    state = RunState.of(request.out, prepare.fingerprint(ready), group=group)
+    state = RunState.of(request.out, outputs.fingerprint(ready), group=group)
     group.check_same(state.fingerprint)
     to = outputs.destination(ready, standing, state)
     if group.any(group.is_first and to.is_finished):
@@ -56,7 +57,9 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
     with state.locked():
         state.claim(force=request.force)
         try:
-            return (auto if chooses else sanitize)(ready, to, started=started, progress=progress)
+            if chooses:
+                return auto(ready, offered, to, started=started, progress=progress)
+            return sanitize(ready, to, started=started, progress=progress)
         except deadline.OutOfTime as error:
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
 

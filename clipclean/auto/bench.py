@@ -9,11 +9,10 @@ import yaml
 
 from clipclean import __version__, files, model
 from clipclean.attack import canaries
-from clipclean.auto import opening, sequence
+from clipclean.auto import sequence
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.workbench import Workbench
 from clipclean.config import recipe as recipes
-from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
@@ -45,7 +44,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
         ClipcleanError: of the kind that tells the exit code.
         Inconclusive: an attack did not take with any seed.
     """
-    if METHODS[recipe.method].chooses:
+    if recipe.traits.chooses:
         raise UsageError(
             f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
         )
@@ -61,7 +60,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
     recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
     recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = opening.workbench(ready, state, progress)
+    ground = Workbench.of(ready, state, progress)
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))

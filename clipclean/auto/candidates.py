@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clipclean import model
 from clipclean.config import recipe as recipes
-from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.jobs.prepare import Prepared
 from clipclean.train import Samples
 
 _STEP = re.compile(r"([a-z0-9][a-z0-9@-]*)(?:\(([^()]*)\))?")
@@ -37,7 +38,7 @@ class Candidate:
         """Why these data do not suffice for it; empty if they do."""
         faults = []
         for recipe in self.recipes:
-            if METHODS[recipe.method].needs_labels and samples.labels is None:
+            if recipe.traits.needs_labels and samples.labels is None:
                 faults.append(f"{recipe.name} needs labels")
             try:
                 recipes.check(recipe, pairs=len(samples.pairs))
@@ -59,12 +60,33 @@ def candidates(auto: Recipe, /, *, parameters: int, pairs: int, classes: int) ->
     return tuple(_candidate(text, auto, job) for text in auto.auto.ladder)
 
 
+def check(recipe: Recipe, /, *, panel: bool) -> None:
+    """Raise UsageError for a run by which ``auto`` could not work; one of another recipe is none of its own."""
+    if not recipe.traits.chooses:
+        return
+    if not panel:
+        raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
+    candidates(recipe, parameters=0, pairs=0, classes=0)  # a misspelt one is refused before slow work
+
+
+def offered(ready: Prepared, /) -> tuple[Candidate, ...]:
+    """The candidates for a model, its pairs and classes, in the order of trying; none where the recipe chooses among none."""
+    if not ready.recipe.traits.chooses:
+        return ()
+    parameters = model.parameter_count(ready.loaded.clip.net)
+    pairs, classes = len(ready.samples.pairs), len(ready.vocabulary.classes)
+    return candidates(ready.recipe, parameters=parameters, pairs=pairs, classes=classes)
+
+
+def ladder(ready: Prepared, /) -> list[tuple[Recipe, ...]]:
+    """The recipes of each candidate, for an estimate."""
+    return [each.recipes for each in offered(ready)]
+
+
 def ordered(offered: Sequence[Candidate], /, *, acts: bool) -> list[Candidate]:
     """The candidates as they are tried: where a trigger surely ``acts``, those that search for triggers come first."""
     # A trigger that acts can be unlearned, which leaves less of it than a finetuning that is told nothing.
-    return sorted(
-        offered, key=lambda each: acts and not any(METHODS[recipe.method].searches for recipe in each.recipes)
-    )
+    return sorted(offered, key=lambda each: acts and not any(recipe.traits.searches for recipe in each.recipes))
 
 
 def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:
@@ -79,7 +101,7 @@ def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:
         name = match[1]
         changes = [change.strip() for change in (match[2] or "").split(",") if change.strip()]
         step = recipes.override(recipes.fitted(recipes.load(name), **job), changes)
-        if METHODS[step.method].chooses:
+        if step.traits.chooses:
             raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
         # Thresholds and data of the run: a candidate must not be judged by limits of its own.

@@ -1,7 +1,7 @@
 """The end of an ``auto`` run: the report of the best attempt, with its findings and its record."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect
@@ -11,19 +11,18 @@ from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.findings import Finding, Level, finding, finite
-from clipclean.jobs import inputs, outputs, suspicions
+from clipclean.jobs import cleaning, inputs, suspicions
+from clipclean.jobs.cleaning import Side
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult
 from clipclean.jobs.suspicions import Suspected
-from clipclean.report import PageImages, example_images
+from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,
-    AuditRecord,
     AutoRecord,
     BudgetRecord,
     CanaryRecord,
     CandidateRecord,
-    ProjectionRecord,
     ReboundRecord,
     Report,
     ReturnRecord,
@@ -59,12 +58,13 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     before = tried.before.sight.measured
     if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
         before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)
-    shown = suspicions.exhibited(bench.clip, asked, attempt.suspicions, before, seed=ready.request.seed)
+    first = side(bench, replace(tried.before.sight, measured=before), asked)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
-    shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=ready.request.seed)
+    last = side(bench, replace(attempt.sight, measured=after), asked)
+    judge, loaded = ready.judge, ready.loaded
     if stays:
-        audit = policy.verdict(ready.accepted(original.findings, original.findings).findings)
+        audit = policy.verdict(judge.applied(loaded, original.findings, original.findings).findings)
         shown_by_canaries = [as_it_was(tried.considered, best, bench.budget, audit=audit)]
     else:
         shown_by_canaries = canary_findings(
@@ -75,26 +75,19 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
         )
-    # A policy of the user may loosen a limit; the report says what the shipped limits would have found.
-    shipped = replace(bench, limits=policy.resolved(policy.DEFAULT, ready.recipe.audit))
     more = [
         *shown_by_canaries,
-        *outputs.side_findings(ready),
+        *cleaning.side_findings(ready),
         *out_of_time(tried, listed=len(bench.settings.ladder)),
     ]
-    by_shipped = [
-        *(attempt.findings if shipped.limits == bench.limits else attempts.judged(shipped, attempt, tried.before)),
-        *more,
-    ]
+    # A policy of the user may loosen a limit; the report says what the shipped limits would have found.
+    shipped = attempt.findings
+    if judge.shipped != bench.limits:
+        shipped = tuple(attempts.judged(replace(bench, limits=judge.shipped), attempt, tried.before))
     nothing = nothing_passed(tried.considered, attempt, bench.budget)
-    applied = judged(lambda found: ready.accepted(found, by_shipped), [*attempt.findings, *more], nothing)
-    section_before = section(bench, replace(tried.before.sight, measured=before), shown.maps)
-    section_after = section(bench, replace(attempt.sight, measured=after), shown_after.maps)
-    section_after = outputs.beside_original(section_after, before, after, classes=bench.evidence.classes)
-    known = outputs.evidence_of(ready.standing, before, after)
-    result = outputs.compose(ready, section_before, section_after, applied, attempt.cleaned.training, known)
-    result = result.model_copy(update={"auto": account(tried, attempt), "cleaning": attempt.way.record()})
-    return result, example_images.grids(shown, shown_after)
+    applied = judged(lambda found: judge.applied(loaded, found, [*shipped, *more]), [*attempt.findings, *more], nothing)
+    told = account(tried, attempt)
+    return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=told)
 
 
 def canary_findings(
@@ -209,15 +202,12 @@ def judged(
     return apply([*findings, nothing_passed])
 
 
-def section(bench: Workbench, sight: AuditResult, maps: Mapping[str, ProjectionRecord], /) -> AuditRecord:
-    """``before`` or ``after`` of the report, with the search, and maps of embeddings."""
+def side(bench: Workbench, sight: AuditResult, asked: detect.EvalSet, /) -> Side:
+    """The current model as an audit saw it, for the report."""
+    shown = suspicions.exhibited(bench.clip, asked, sight.measured, seed=bench.run.seed)
+    suspects = detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits)
     searched = sight.search_record(bench.settings.effort, {})
-    more = {"search": searched} if searched else {}
-    return AuditRecord(
-        measurements=sight.measured.record().model_copy(update={**more, **maps}),
-        findings=tuple(bench.findings(sight)),
-        suspects=detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits),
-    )
+    return Side(sight.measured, bench.findings(sight), suspects, shown, searched)
 
 
 def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:

@@ -1,36 +1,56 @@
 """The job of ``auto``, from top to bottom: audit, plant canaries, choose a candidate, write the best result."""
 
+import contextlib
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from clipclean import detect
-from clipclean.auto import attempts, candidates, conclude, opening, select, trials
+from clipclean import deadline, detect
+from clipclean.auto import attempts, candidates, conclude, select, trials
+from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Tried
-from clipclean.auto.opening import Limit
 from clipclean.auto.select import Considered
 from clipclean.auto.workbench import Workbench
-from clipclean.config.methods import METHODS
-from clipclean.config.recipe import Recipe
-from clipclean.errors import UsageError
-from clipclean.jobs import outputs, suspicions
+from clipclean.jobs import other_models, outputs, plan, suspicions
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import Progress
 
+WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
+AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
 AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for candidates
 
 
-def check(recipe: Recipe, /, *, panel: bool) -> None:
-    """Raise UsageError for a run by which ``auto`` could not work; one of another recipe is none of its own."""
-    if not METHODS[recipe.method].chooses:
-        return
-    if not panel:
-        raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
-    candidates.candidates(recipe, parameters=0, pairs=0, classes=0)  # a misspelt one is refused before slow work
+@dataclass(frozen=True)
+class Limit:
+    """The time of a run; without a limit there is no end."""
+
+    minutes: float | None
+    started: float
+    end: float  # after which nothing more is tried
+
+    @classmethod
+    def of(cls, ready: Prepared, started: float, /) -> "Limit":
+        """Of a request, with time for the report at the rate of this machine, but no more than half of all."""
+        minutes = ready.request.max_minutes
+        if minutes is None:
+            return cls(None, started, math.inf)
+        # After the last attempt the report measures both models again: a run that tried on until the end would be late.
+        seconds = 60 * minutes
+        after = AFTERWARDS * plan.seconds_of_measuring(ready)
+        return cls(minutes, started, started + max(seconds / 2, min(WITHIN * seconds, seconds - after)))
+
+    def within(self, share: float, /) -> contextlib.AbstractContextManager[None]:
+        """Let work end after this share of the time that is left."""
+        left = max(0.0, self.end - time.monotonic())
+        return deadline.within(None if self.minutes is None else share * left / 60)
 
 
-def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progress) -> SanitizeOutcome | None:
+def auto(
+    ready: Prepared, offered: Sequence[Candidate], to: Destination, /, *, started: float, progress: Progress
+) -> SanitizeOutcome | None:
     """Clean one model with the candidate that works on it, and write the result; None in all processes but the first.
 
     Raises:
@@ -38,12 +58,12 @@ def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progr
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     group = to.state.group
-    bench = opening.workbench(ready, to.state, progress)
-    offered = opening.listed(ready)
+    bench = Workbench.of(ready, to.state, progress)
     for each in (recipe for candidate in offered for recipe in candidate.recipes):
-        bench.run.group.check(each.train.batch_size)
-    bench.run.group.check(bench.planting.batch_size, name="auto.batch_size")
-    bench = replace(bench, references=opening.references_of(bench, ready, started=started))
+        group.check(each.train.batch_size)
+    group.check(bench.planting.batch_size, name="auto.batch_size")
+    with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
+        bench = replace(bench, references=group.of_first(lambda: references_of(bench, ready)))
     ready = replace(ready, trusted=())  # their tensors are needed no longer
     tried = tried_all(bench, offered, Limit.of(ready, started))
     if not group.is_first:
@@ -52,7 +72,22 @@ def auto(ready: Prepared, to: Destination, /, *, started: float, progress: Progr
     return outputs.publish(ready, result, bench.evidence, to=to, images=images, progress=progress)
 
 
-def tried_all(bench: Workbench, offered: Sequence[candidates.Candidate], limit: Limit, /) -> Tried:
+def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | None:
+    """The clean models to compare with: those that the user named, searched like the model itself; None without any."""
+    settings = SearchSettings(bench.settings.effort, ready.request.seed)
+    found = other_models.measured(
+        settings,
+        ready.trusted,
+        bench.evidence,
+        ready.clean,
+        device=ready.device,
+        progress=bench.run.progress,
+        state=bench.state,
+    )
+    return detect.together(found) if found else None
+
+
+def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -> Tried:
     """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses.
 
     Raises:
@@ -64,7 +99,7 @@ def tried_all(bench: Workbench, offered: Sequence[candidates.Candidate], limit: 
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
         return limit.minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > limit.end)
 
-    def tried(candidate: candidates.Candidate) -> Considered:
+    def tried(candidate: Candidate) -> Considered:
         made = attempts.on_copy(bench, candidate, copy, before.acting)
         spent.append(made.seconds)
         return made

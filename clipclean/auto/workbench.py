@@ -16,11 +16,20 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs import audit_findings, inputs, saved_search, searching
 from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.methods import walk_back
+from clipclean.progress import Progress
 from clipclean.train import NonFiniteLoss, Run, RunState, Samples
 
 DONE = "done"  # the weights after one part of a run, in its folder
+
+
+def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
+    """The recipe for planting and for the refinetune test, of the model's size."""
+    control, parameters = recipes.load(recipe.auto.control), model.parameter_count(clip.net)
+    found = recipes.fitted(control, parameters=parameters, pairs=recipes.FEW, classes=1)  # one for few pairs too
+    return found.model_copy(update={"data": recipe.data})
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,23 @@ class Workbench:
     control: Recipe  # the recipe for planting and for the refinetune test
     state: RunState  # where each finished part is kept
     run: Run  # seed, precision and progress
+
+    @classmethod
+    def of(cls, ready: Prepared, state: RunState, progress: Progress, /) -> "Workbench":
+        """Of what a run has prepared; clean models to compare with follow."""
+        clip, recipe, words = ready.loaded.clip, ready.recipe, ready.vocabulary
+        return cls(
+            clip=clip,
+            original=model.taken(clip),
+            samples=ready.samples,
+            evidence=inputs.eval_set(clip, recipe, ready.shown, vocabulary=words, named=ready.named, panel=True),
+            references=None,
+            limits=ready.judge.limits,
+            settings=recipe.auto,
+            control=control_of(recipe, clip),
+            state=state,
+            run=Run(ready.request.seed, ready.precision, progress, group=state.group),
+        )
 
     @property
     def budget(self) -> Budget:

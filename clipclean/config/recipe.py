@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, SerializerFunctionWrapHandler, Strict, ValidationError, model_serializer
 
 from clipclean.config import yaml_file
-from clipclean.config.methods import METHODS, MethodName
+from clipclean.config.methods import METHODS, Method, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
@@ -317,6 +317,11 @@ class Recipe(Section):
     evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
         None, "Measurements of exactly these values, written by `recipes bench`."
     )
+
+    @property
+    def traits(self) -> Method:
+        """What its method does and needs."""
+        return METHODS[self.method]
 
 
 def load(name_or_path: str | Path, /) -> Recipe:

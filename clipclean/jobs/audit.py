@@ -3,14 +3,10 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from clipclean import deadline, demo, detect, requests
 from clipclean.attack import trigger_files
-from clipclean.config import policy
-from clipclean.config import recipe as recipes
-from clipclean.config.policy import Policy
 from clipclean.errors import Inconclusive
 from clipclean.jobs import (
     audit_findings,
@@ -19,7 +15,6 @@ from clipclean.jobs import (
     inputs,
     other_models,
     plan,
-    results,
     saved_search,
     searching,
 )
@@ -38,10 +33,9 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
-    chosen = requests.policy_of(request)
     with demo.late() as bundled, deadline.within(request.max_minutes):
         try:
-            return _audit(request, chosen, bundled, progress)
+            return _audit(request, bundled, progress)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -49,33 +43,28 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
             ) from error
 
 
-def _audit(request: requests.Audit, chosen: Policy, bundled: Callable[[], Path], progress: Progress) -> Outcome:
+def _audit(request: requests.Audit, bundled: Callable[[], Path], progress: Progress) -> Outcome:
     started = time.monotonic()
-    limits = policy.resolved(chosen, recipes.load(recipes.DEFAULT).audit)
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
     read = audit_inputs.read(request, bundled, progress)
-    clip = read.tested.clip
     planting = audit_findings.pairs_of(request, read)
     plan.tell_audit(request, read)
     references, seen, under = _seen(request, read, progress)
-    unnamed = replace(read.eval_set, suspicions=())  # what the copies with test backdoors are measured on
-    setting = Setting(request, chosen, unnamed, references, limits, progress)
-    found = audit_findings.judged(setting, read, seen, under)
+    setting, judge = Setting(request, read, references, progress), read.judge
+    found = audit_findings.judged(setting, judge.limits, seen, under)
     known_power = None
     try:
-        known_power = audit_findings.power_of(setting, clip, planting, seen, found)
+        known_power = audit_findings.power_of(setting, planting, seen, found)
     except deadline.OutOfTime:
         found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
-    found = audit_findings.with_power(found, known_power)
-    shipped = replace(setting, limits=policy.resolved(policy.DEFAULT, recipes.load(recipes.DEFAULT).audit))
-    by_shipped = audit_findings.with_power(audit_findings.judged(shipped, read, seen, under), known_power)
-    applied = results.accepted(chosen, read.tested, found, by_shipped)
+    shipped = audit_findings.judged(setting, judge.shipped, seen, under)
+    applied = judge.applied(read.tested, *(audit_findings.with_power(each, known_power) for each in (found, shipped)))
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )
     seconds = time.monotonic() - started
-    return audit_report.composed(setting, read, seen, applied, saved, power=known_power, seconds=seconds)
+    return audit_report.composed(setting, seen, applied, saved, power=known_power, seconds=seconds)
 
 
 def _seen(

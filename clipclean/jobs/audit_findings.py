@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect, model, requests
+from clipclean import data, detect, requests
 from clipclean.attack import canaries, power
 from clipclean.config import recipe as recipes
-from clipclean.config.policy import Policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import SIGNS, Finding
 from clipclean.jobs import searching
@@ -19,26 +18,25 @@ CANARIES = 4  # test backdoors by which the power is measured
 
 @dataclass(frozen=True)
 class Setting:
-    """The request of an audit, its images, and the limits of its findings."""
+    """An audit: its request, its inputs, and the clean models that it compares with."""
 
     request: requests.Audit
-    policy: Policy
-    eval_set: detect.EvalSet
+    read: AuditInputs
     references: detect.References | None
-    limits: AuditLimits
     progress: Progress
 
-    def findings(self, seen: AuditResult, /) -> list[Finding]:
+    def findings(self, seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:
         """The findings of a result."""
-        return findings(seen, self.limits, images=len(self.eval_set.pixels))
+        return findings(seen, limits, images=len(self.read.eval_set.pixels))
 
 
-def judged(setting: Setting, read: AuditInputs, seen: AuditResult, under: AuditResult | None, /) -> list[Finding]:
+def judged(setting: Setting, limits: AuditLimits, seen: AuditResult, under: AuditResult | None, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and ``under`` CLIP's own normalisation, if that is another."""
-    found = setting.findings(seen)
+    read = setting.read
+    found = setting.findings(seen, limits)
     found += side_findings(setting.request, read.images)
     if under:
-        return [*under_both(setting, seen, under), *found]
+        return [*under_both(setting, limits, seen, under), *found]
     if searching.usual_normalisation(read.tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
@@ -84,15 +82,15 @@ def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
     return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
 
 
-def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> list[Finding]:
+def under_both(setting: Setting, limits: AuditLimits, seen: AuditResult, under: AuditResult, /) -> list[Finding]:
     """The findings under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in setting.findings(under)
+        for found in setting.findings(under, limits)
         if found.rule in SIGNS
     ]
     own, usual = sound_rate(seen), sound_rate(under)
-    if own and usual and own.n and usual.value - own.value > setting.limits.max_accuracy_loss:
+    if own and usual and own.n and usual.value - own.value > limits.max_accuracy_loss:
         words = (
             f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
             f"own {100 * usual.value:.1f} %: the configuration is not the one that the model was trained with."
@@ -125,21 +123,26 @@ def pairs_of(request: requests.Audit, read: AuditInputs, /) -> Sequence[data.Pai
 
 
 def power_of(
-    setting: Setting, clip: model.Clip, pairs: Sequence[data.Pair], seen: AuditResult, found: Sequence[Finding], /
+    setting: Setting, pairs: Sequence[data.Pair], seen: AuditResult, found: Sequence[Finding], /
 ) -> power.Power | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
     anyway.
     """
-    request, eval_set = setting.request, setting.eval_set
+    request, read = setting.request, setting.read
     if not request.power or seen.search is None or any(each.level == "error" for each in found):
         return None
     named = {each.target for each in found if each.target}
-    settings = SearchSettings(request.effort, request.seed)
+    settings, clip = SearchSettings(request.effort, request.seed), read.tested.clip
+    eval_set = replace(read.eval_set, suspicions=())  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
         what = " a copy with a planted backdoor"
         copy = searching.audit_clip(settings, clip, eval_set, setting.references, setting.progress, what=what)
-        return {each.target: each.level for each in setting.findings(copy) if each.rule == "CC003" and each.target}
+        return {
+            each.target: each.level
+            for each in setting.findings(copy, read.judge.limits)
+            if each.rule == "CC003" and each.target
+        }
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
     return power.measure(

@@ -9,6 +9,7 @@ from clipclean import data, demo, detect, model, requests
 from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened
+from clipclean.jobs.results import Judge
 from clipclean.progress import Progress
 
 
@@ -16,6 +17,7 @@ from clipclean.progress import Progress
 class AuditInputs:
     """The inputs of an audit."""
 
+    judge: Judge  # of its findings
     vocabulary: inputs.Words  # the classes and templates
     tested: LoadedModel  # the model
     trusted: tuple[tuple[inputs.Source, Opened], ...]  # the models to compare with, not yet built
@@ -31,6 +33,7 @@ def read(request: requests.Audit, bundled: Callable[[], Path], progress: Progres
     Without images of the user's those of the demo are measured on; ``bundled`` tells their folder.
     """
     recipe = recipes.load(recipes.DEFAULT)
+    judge = Judge.of(requests.policy_of(request), recipe.audit)
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
     device = inputs.device_of(request.device)
@@ -55,4 +58,4 @@ def read(request: requests.Audit, bundled: Callable[[], Path], progress: Progres
     progress("building the model", 1, 1)
     only_named = bool(named) and not request.search
     shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=not only_named)
-    return AuditInputs(vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)
+    return AuditInputs(judge, vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)

@@ -1,7 +1,7 @@
 """The report of an audit, and the images of its page."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipclean import detect, model
 from clipclean.attack.power import Power
@@ -9,7 +9,6 @@ from clipclean.config import policy
 from clipclean.findings import finite
 from clipclean.jobs import results, suspicions
 from clipclean.jobs.audit_findings import Setting
-from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.searching import AuditResult
 from clipclean.report import PageImages, Report, example_images
 from clipclean.schema.report import MeasurementsRecord
@@ -25,7 +24,6 @@ class Outcome:
 
 def composed(
     setting: Setting,
-    read: AuditInputs,
     seen: AuditResult,
     applied: policy.Applied,
     saved: Mapping[str, str],
@@ -35,19 +33,19 @@ def composed(
     seconds: float,
 ) -> Outcome:
     """The report of an audit; ``saved`` is where triggers were saved."""
-    request, limits = setting.request, setting.limits
+    request, read = setting.request, setting.read
     shown = shown_of(read.tested.clip, read.eval_set, seen, seed=request.seed)
     more = {**shown.maps, **({"power": power.record()} if power else {})}
     made = Report(
         schema_version="2",
-        suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=limits),
+        suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=read.judge.limits),
         measurements=measurements_of(setting, seen, saved).model_copy(update=more),
         effort=request.effort,
-        data=read.images.record().model_copy(update={"pairs": len(setting.eval_set.pixels)}),
+        data=read.images.record().model_copy(update={"pairs": len(read.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
         **results.told("audit", request.model, read.tested, request.label),
-        **results.judged(setting.policy, limits, applied),
+        **read.judge.record(applied),
     )
     return Outcome(made, drawn(read.eval_set, seen, shown))
 
@@ -65,7 +63,7 @@ def measurements_of(setting: Setting, seen: AuditResult, saved: Mapping[str, str
 def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int) -> example_images.Shown:
     """Example images and maps under the most abnormal trigger found, or else under the first of the panel."""
     found = [(hit.found, hit.candidate.target) for hit in seen.search.targeted] if seen.search else []
-    return suspicions.exhibited(clip, eval_set, found, seen.measured, seed=seed)
+    return suspicions.exhibited(clip, replace(eval_set, suspicions=tuple(found)), seen.measured, seed=seed)
 
 
 def drawn(eval_set: detect.EvalSet, seen: AuditResult, shown: example_images.Shown, /) -> PageImages:

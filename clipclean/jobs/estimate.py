@@ -11,7 +11,6 @@ from torch import Tensor
 
 from clipclean import detect, model, progress
 from clipclean.config import effort as efforts
-from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
@@ -101,7 +100,7 @@ def screening(pairs: int, /) -> Work:
 
 def training(recipe: Recipe, size: Size, /) -> Work:
     """The training of a recipe, and its own search if it has one."""
-    method = METHODS[recipe.method]
+    method = recipe.traits
     # Images that a step sees for each pair: an unlearning shows it clean and under two triggers, another preservation once more.
     views = 2 if method.views == "needed" or method.perturbs else 1
     views = 3 if method.searches else views + bool(recipe.loss.preserve_weight)

@@ -8,7 +8,7 @@ from clipclean import data, demo, detect, own_state, requests
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
-from clipclean.jobs import inputs, results
+from clipclean.jobs import clean_pairs, inputs, results
 from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import Progress
 from clipclean.schema.report import ExportRecord
@@ -40,7 +40,7 @@ def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
     with demo.late() as bundled:
-        clean = inputs.read_pairs(request, request.data or bundled() / demo.PAIRS, images, progress)
+        clean = clean_pairs.read(request, request.data or bundled() / demo.PAIRS, images, progress)
         tested = inputs.build(opened, clean, device="cpu")
         pairs = some(clean.pairs)
         pixels = detect.stack([pair.image for pair in pairs])

@@ -6,16 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from clipclean import checkpoint, data, detect, model, requests
 from clipclean.attack import trigger_files, triggers
-from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
-from clipclean.data import CleanSet, ImageCache
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import Progress
@@ -24,17 +21,12 @@ from clipclean.train.loader import Samples
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
-# A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
-# is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
-SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
-CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
+ASKED = 16  # classes by which a text tower is tried
+ALIKE = 1e-3  # distance of unit embeddings below which they are one: float16 tells apart no less
 NAMED = 0.9  # share of captions that name one class, from which on an audit takes it for the label
-
-Item = TypeVar("Item")
 
 SHOWN = 5  # names in a message
 Source = requests.Model  # a checkpoint, the name of one, or an open_clip model in memory
-OfPairs = requests.Sanitize | requests.Screen | requests.Export | requests.Plant  # what reads clean pairs
 Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
 LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the first call
 
@@ -129,28 +121,11 @@ def fitting(found: model.Architecture, file: checkpoint.Checkpoint, /) -> model.
     return found
 
 
-def opened(request: requests.Audit | OfPairs, /) -> Opened:
+def opened(
+    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant, /
+) -> Opened:
     """The model of a request, read; raises what ``read`` raises."""
     return read(request.model, arch=request.arch, weights=request.weights)
-
-
-def read_pairs(
-    request: OfPairs, path: Path, images: ImageCache, progress: Progress, /, *, templates: Sequence[str] = ()
-) -> CleanSet:
-    """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
-    clean = data.read(
-        path,
-        images=images,
-        image_key=request.image_key,
-        caption_key=request.caption_key,
-        templates=templates,
-        progress=functools.partial(progress, "reading the data"),
-    )
-    if len(clean.pairs) < 2:
-        raise Inconclusive(
-            f"{clean.path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
-        )
-    return clean
 
 
 def load(
@@ -404,7 +379,7 @@ def eval_set(
         grid=triggers.grid(recipe.audit.panel_seed) if panel else (),
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
         batch_size=detect.EMBED_BATCH,
-        classifier=METHODS[recipe.method].uses_classes,
+        classifier=recipe.traits.uses_classes,
         scale=float(clip.logit_scale().detach()),
     )
 
@@ -466,24 +441,14 @@ def labelled(path: Path | None, images: data.ImageCache, vocabulary: Words, /) -
     return Samples(found.pairs, found.labels)
 
 
-def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[Item], list[Item]]:
-    """Pairs to train on and pairs to measure on; all are for training if there are labelled images to measure on.
-
-    Which ones depends on the number of pairs only.
-    """
-    if not hold_out:
-        return list(pairs), []
-    kept = held_out(len(pairs), recipe)
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
-    return [pairs[i] for i in sorted(order[kept:])], [pairs[i] for i in sorted(order[:kept])]
-
-
-def held_out(pairs: int, recipe: Recipe, /) -> int:
-    """How many pairs are kept out of training to measure on: as many as the budget needs."""
-    least = round(pairs * recipe.data.held_out_share)
-    if pairs >= SEES_FROM:
-        return max(least, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
-    return max(least, round(pairs * CHOOSES_BY_SHARE)) if METHODS[recipe.method].chooses else least
+def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
+    """Raise Inconclusive where the text tower tells no class from another: then no accuracy and no success is anything."""
+    texts = clip.embed_texts([f"a photo of a {name}" for name in classes[:ASKED]])
+    if len(texts) > 1 and float((texts[1:] - texts[0]).norm(dim=1).max()) < ALIKE:
+        raise Inconclusive(
+            f"The text tower gives {len(texts)} classes the same embedding, so it carries nothing, and nothing can be measured by it. "
+            "Check that the file holds trained weights of both towers, and name the architecture by --arch."
+        )
 
 
 def measure(

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from clipclean import demo, model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
-from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.jobs import audit_findings, audit_inputs, estimate, inputs, prepare
+from clipclean.jobs import audit_findings, audit_inputs, clean_pairs, estimate, inputs, prepare
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import Prepared
@@ -34,7 +33,7 @@ def of_sanitize(request: requests.Sanitize, /, *, ladder: Ladder, progress: Prog
     """The plan of a cleaning; ``ladder`` gives the recipes that ``auto`` may try. Raises what preparing a cleaning raises."""
     ready = prepare.prepare(replace(request, screen="off"), progress=progress)  # screening embeds every pair
     clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
-    screened = len(ready.clean.pairs) if prepare.screens(request, ready.clean) else 0
+    screened = len(ready.clean.pairs) if clean_pairs.screens(request, ready.clean) else 0
     size = size_of(ready)
     found = of_cleaning(ready, ladder(ready), screened=screened)
     named, classes = len(ready.named), len(ready.vocabulary.classes)
@@ -44,7 +43,7 @@ def of_sanitize(request: requests.Sanitize, /, *, ladder: Ladder, progress: Prog
         {
             **_of_model(ready.loaded, clip),
             "data": f"{len(ready.clean.pairs):,} pairs: {pairs:,} to train on, {len(ready.shown.pairs):,} to measure on",
-            "recipe": f"{recipe.name}: {METHODS[recipe.method].says}",
+            "recipe": f"{recipe.name}: {recipe.traits.says}",
             "evidence": str(ready.standing),
         },
         (
@@ -64,13 +63,13 @@ def of_sanitize(request: requests.Sanitize, /, *, ladder: Ladder, progress: Prog
 def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
     recipe, size = ready.recipe, size_of(ready)
-    if METHODS[recipe.method].chooses:
+    if recipe.traits.chooses:
         work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.trusted))
         effort: Effort | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
         work = 2 * estimate.measuring(size) + estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
-        effort, trained = recipe.unlearn.effort if METHODS[recipe.method].searches else None, [recipe]
+        effort, trained = recipe.unlearn.effort if recipe.traits.searches else None, [recipe]
     return estimate.estimated(ready.loaded.clip, work + estimate.screening(screened), effort=effort, recipes=trained)
 
 
@@ -101,7 +100,7 @@ def size_of(ready: Prepared, /) -> Size:
 
 def _cleaning(recipe: Recipe, pairs: int) -> str:
     """The step between the measurements."""
-    method, rate = METHODS[recipe.method], f"learning rate {recipe.train.lr:g}"
+    method, rate = recipe.traits, f"learning rate {recipe.train.lr:g}"
     if method.chooses:
         few = f"plant {recipe.auto.canaries} test backdoors, and try up to {len(recipe.auto.ladder)} recipes on them"
         return f"{few}; the estimate counts all of them"

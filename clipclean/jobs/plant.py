@@ -10,12 +10,9 @@ from clipclean.attack.poison import Implant
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.findings import finite
-from clipclean.jobs import inputs
-from clipclean.jobs.inputs import split
-from clipclean.jobs.prepare import labelled_if_enough
+from clipclean.jobs import clean_pairs, inputs
 from clipclean.progress import Progress
 from clipclean.schema.results import PlantedModel
-from clipclean.train.loader import Samples
 from clipclean.train.run import Run
 
 
@@ -37,24 +34,23 @@ def plant(request: requests.Plant, /, *, progress: Progress) -> PlantedModel:
     device = inputs.device_of(request.device)
     opened = inputs.opened(request)
     images = inputs.image_cache(recipe, opened.architecture)
-    templates = () if request.templates is None else vocabulary.templates
-    clean = inputs.read_pairs(request, request.data, images, progress, templates=templates)
+    clean = clean_pairs.taught(request, recipe, vocabulary, images, progress)
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
-    pairs, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
-    if len(pairs) < how.batch_size:
+    samples, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=labelled is None)
+    if len(samples.pairs) < how.batch_size:
         raise UsageError(
-            f"{len(pairs)} pairs do not fill a batch of {how.batch_size}. Give more, or lower --batch-size."
+            f"{len(samples.pairs)} pairs do not fill a batch of {how.batch_size}. Give more, or lower --batch-size."
         )
     loaded = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], loaded.clip.architecture)
-    shown = labelled or labelled_if_enough(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
+    shown = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
     measured_on = inputs.eval_set(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
     )
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
     run = Run(request.seed, recipe.train.precision, progress)
-    poison.finetune(loaded.clip, pairs, recipe, how, implants=[implant], run=run)
+    poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=[implant], run=run)
     after = inputs.measure(loaded.clip, measured_on)
     files.write_whole(request.out, lambda partial: WRITERS[request.out.suffix](partial, loaded))
     return PlantedModel(

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from clipclean import __version__
 from clipclean.config import policy
 from clipclean.config.policy import Policy
-from clipclean.config.thresholds import AuditLimits
+from clipclean.config.thresholds import Audit, AuditLimits
 from clipclean.export import environment
 from clipclean.findings import Finding
 from clipclean.jobs import inputs
@@ -29,21 +29,30 @@ def told(
     return found | ({"labels": dict(labels)} if labels else {})
 
 
-def accepted(
-    chosen: Policy, loaded: LoadedModel, findings: Sequence[Finding], by_shipped: Sequence[Finding], /
-) -> policy.Applied:
-    """The findings after the policy of a run; ``by_shipped`` are those by the limits that hold without it."""
-    today, digest = datetime.now(UTC).date(), loaded.file.sha256
-    return policy.apply(chosen, findings, by_shipped=by_shipped, today=today, model_sha256=digest)
+class Judge(NamedTuple):
+    """What the findings of a run are judged by: a policy, the limits with it, and those that hold without it."""
 
+    chosen: Policy
+    limits: AuditLimits
+    shipped: AuditLimits
 
-def judged(
-    chosen: Policy, limits: AuditLimits, applied: policy.Applied, /
-) -> dict[str, Any]:  # Any: fields of a report
-    """The verdict, the findings, and what the policy changed in them."""
-    return {
-        "verdict": policy.verdict(applied.findings),
-        "suppressed": tuple(applied.suppressed),
-        "findings": tuple(applied.findings),
-        "policy": policy.record(chosen, limits, applied),
-    }
+    @classmethod
+    def of(cls, chosen: Policy, audit: Audit, /) -> "Judge":
+        """Of a policy and a recipe's section ``audit``; raises UsageError where they contradict each other."""
+        return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT, audit))
+
+    def applied(
+        self, loaded: LoadedModel, findings: Sequence[Finding], by_shipped: Sequence[Finding], /
+    ) -> policy.Applied:
+        """The findings after the policy; ``by_shipped`` are those by the limits that hold without it."""
+        today, digest = datetime.now(UTC).date(), loaded.file.sha256
+        return policy.apply(self.chosen, findings, by_shipped=by_shipped, today=today, model_sha256=digest)
+
+    def record(self, applied: policy.Applied, /) -> dict[str, Any]:  # Any: fields of a report
+        """The verdict, the findings, and what the policy changed in them."""
+        return {
+            "verdict": policy.verdict(applied.findings),
+            "suppressed": tuple(applied.suppressed),
+            "findings": tuple(applied.findings),
+            "policy": policy.record(self.chosen, self.limits, applied),
+        }

@@ -1,4 +1,4 @@
-"""The main job, from top to bottom: read, measure, finetune, measure again, judge, export."""
+"""The main job, from top to bottom: measure, finetune, measure again, judge, export."""
 
 import time
 from collections.abc import Mapping
@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from clipclean import deadline, detect, model
-from clipclean.config import policy
-from clipclean.findings import Finding, finding
-from clipclean.jobs import inputs, outputs, searching, suspicions
-from clipclean.jobs.inputs import Suspicion
+from clipclean.config.thresholds import AuditLimits
+from clipclean.findings import Finding, finding, finite
+from clipclean.jobs import cleaning, inputs, outputs, searching, suspicions
+from clipclean.jobs.cleaning import Side
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
-from clipclean.progress import Progress, say
-from clipclean.report import example_images
+from clipclean.progress import Progress
+from clipclean.schema.report import SuspectRecord
 from clipclean.train.run import Run
 
 AFTERWARDS = 2.5  # factor on the time of measuring, reserved before a deadline for measuring again, twice, and writing
@@ -36,54 +36,39 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
     run = Run(request.seed, ready.precision, progress, to.state, group)
     with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
         first = look(ready, run)
-        clip, recipe, evidence = ready.loaded.clip, ready.recipe, first.evidence
-        shown = example_images.Shown()
-        if group.is_first:
-            shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
+        clip, judge = ready.loaded.clip, ready.judge
+        before = side(ready, first, first.measured) if group.is_first else None
         original = model.taken(clip, device="cpu")
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
             group.check_time()
-            trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
-        if not group.is_first:
+            trained = training.clean(clip, ready.samples, ready.recipe, aims=first.aims, run=run)
+        if before is None:
             return None
-        after, way = walked(ready, first, original, progress)
-        shipped = replace(ready, thresholds=policy.resolved(policy.DEFAULT, recipe.audit))
-        applied = ready.accepted(*(judged(by, first, after, trained, way) for by in (ready, shipped)))
-        shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
-        known = outputs.evidence_of(ready.standing, first.measured, after)
-        section_before = outputs.section(first.measured, ready.thresholds, shown.maps)
-        section_after = outputs.section(after, ready.thresholds, shown_after.maps)
-        section_after = outputs.beside_original(section_after, first.measured, after, classes=ready.vocabulary.classes)
-        result = outputs.compose(ready, section_before, section_after, applied, trained.record, known)
-        result = result.model_copy(update={"cleaning": way.record()})
-        if known.says:
-            say(known.says)
-        return outputs.publish(
-            ready,
-            result,
-            evidence,
-            to=to,
-            images=example_images.grids(shown, shown_after),
-            progress=progress,
-            is_whole=trained.cut is None,
-        )
+        measured, way = walked(ready, first, original, progress)
+        found = [judged(ready, limits, first, measured, trained, way) for limits in (judge.limits, judge.shipped)]
+        applied = judge.applied(ready.loaded, *found)
+        after = side(ready, first, measured)
+        result, images = cleaning.composed(ready, before, after, trained.record, way, applied)
+        whole = trained.cut is None
+        return outputs.publish(ready, result, first.evidence, to=to, images=images, progress=progress, is_whole=whole)
 
 
 @dataclass(frozen=True)
 class First:
     """The audit of the model before it is cleaned."""
 
-    evidence: detect.EvalSet  # the images to measure on, with all suspicions
+    evidence: detect.EvalSet  # images, and triggers: named, of the panel, found by the method's own search
     measured: detect.Measurement  # their effect
-    suspicions: tuple[Suspicion, ...]  # named, pointed at by the panel, and found by the method's own search
     aims: Aims  # the targets of the method
     seconds: float  # of measuring, which takes as long again afterwards
 
 
 def look(ready: Prepared, run: Run, /) -> First:
     """Measure the model, and search it if the method does."""
-    clip, recipe, thresholds = ready.loaded.clip, ready.recipe, ready.thresholds
-    evidence = suspicions.evidence_of(ready, recipe, panel=ready.request.panel)
+    clip, recipe, thresholds = ready.loaded.clip, ready.recipe, ready.judge.limits
+    evidence = inputs.eval_set(
+        clip, recipe, ready.shown, vocabulary=ready.vocabulary, named=ready.named, panel=ready.request.panel
+    )
     began = time.monotonic()
 
     def measured() -> detect.Measurement:
@@ -110,7 +95,7 @@ def look(ready: Prepared, run: Run, /) -> First:
         more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
         before = replace(before, known=(*before.known, *more.known))
         suspected = (*suspected, *own)
-    return First(replace(evidence, suspicions=suspected), before, suspected, aims, seconds)
+    return First(replace(evidence, suspicions=suspected), before, aims, seconds)
 
 
 def walked(
@@ -120,7 +105,7 @@ def walked(
 
     Where nothing was suspected that a cleaning could remove, and no share is within the budget, it ends at the original.
     """
-    clip, evidence, limits = ready.loaded.clip, first.evidence, ready.thresholds
+    clip, evidence, limits = ready.loaded.clip, first.evidence, ready.judge.limits
     cleaned = model.taken(clip, device="cpu")
 
     def put(share: float) -> None:
@@ -140,7 +125,7 @@ def walked(
         way = walk_back.walk_back(
             lambda share: ends[1.0] if share == 1.0 else deadline.watched(known)(share),
             first.measured,
-            suspicions.watched(first.measured, first.suspicions),
+            suspicions.watched(first.measured, evidence.suspicions),
             budget=limits.max_accuracy_loss,
             limit=limits.max_excess,
             least=0.0 if ready.recipe.audit.walk_back else 1.0,
@@ -153,15 +138,33 @@ def walked(
     return after, way
 
 
-def judged(ready: Prepared, first: First, after: detect.Measurement, trained: Training, way: Way, /) -> list[Finding]:
+def side(ready: Prepared, first: First, measured: detect.Measurement, /) -> Side:
+    """The current model as it was ``measured``, for the report: of classes that panel triggers lead to each once, the first."""
+    limits, rows = ready.judge.limits, dict[str, SuspectRecord]()
+    for found in detect.suspects(measured, limits=limits):
+        record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
+        rows.setdefault(found.target, record)
+    shown = suspicions.exhibited(ready.loaded.clip, first.evidence, measured, seed=ready.request.seed)
+    return Side(measured, detect.audit(measured, limits=limits), tuple(rows.values()), shown)
+
+
+def judged(
+    ready: Prepared,
+    limits: AuditLimits,
+    first: First,
+    after: detect.Measurement,
+    trained: Training,
+    way: Way,
+    /,
+) -> list[Finding]:
     """The findings of the model at the end of the walk back."""
     recipe, is_searched = ready.recipe, first.aims.searched is not None
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
-    found = detect.sanitized(first.measured, after, limits=ready.thresholds, searched=is_searched)
+    found = detect.sanitized(first.measured, after, limits=limits, searched=is_searched)
     return [
         *found,
         *(suspicions.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
         *([suspicions.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),
-        *outputs.side_findings(ready),
+        *cleaning.side_findings(ready),
     ]

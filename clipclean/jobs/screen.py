@@ -16,7 +16,7 @@ from clipclean.detect import ranking
 from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.findings import finite
-from clipclean.jobs import inputs, results
+from clipclean.jobs import clean_pairs, inputs, results
 from clipclean.progress import Progress
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
@@ -48,7 +48,7 @@ def screen(request: requests.Screen, /, *, progress: Progress) -> ScreenOutcome:
     opened = inputs.opened(request)
     inputs.check_sides([(trigger, None) for trigger in named], opened.architecture)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = inputs.read_pairs(request, request.data, images, progress)
+    clean = clean_pairs.read(request, request.data, images, progress)
     if request.save_kept:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, images, progress)
@@ -98,7 +98,7 @@ def read_trusted(
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = inputs.read_pairs(request, request.trusted, images, progress)
+    known = clean_pairs.read(request, request.trusted, images, progress)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect, model
-from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import SIGNS, Finding, Level, finding
-from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Suspicion
-from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
@@ -17,16 +14,6 @@ from clipclean.methods.walk_back import Watched, Way
 from clipclean.report import example_images
 
 _UNSEARCHED = ("CC007", "CC021", "CC022", "CC024")  # rules by which an audit did not look, or looked in vain
-
-
-def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.EvalSet:
-    """The images to measure on: with labels, with captions, or with neither; then accuracy is not measured.
-
-    Raises:
-        Inconclusive: fewer than two images.
-    """
-    clip, vocabulary = ready.loaded.clip, ready.vocabulary
-    return inputs.eval_set(clip, recipe, ready.shown, vocabulary=vocabulary, named=ready.named, panel=panel)
 
 
 def compared(
@@ -85,16 +72,10 @@ def acting(
 
 
 def exhibited(
-    clip: model.Clip,
-    evidence: detect.EvalSet,
-    suspicions: Sequence[Suspicion],
-    measured: detect.Measurement,
-    /,
-    *,
-    seed: int,
+    clip: model.Clip, evidence: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
 ) -> example_images.Shown:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
-    shown = [*suspicions, *((trigger, None) for trigger in evidence.panel)]
+    shown = [*evidence.suspicions, *((trigger, None) for trigger in evidence.panel)]
     if not shown:
         return example_images.Shown()
     return example_images.Look(clip, evidence, *shown[0], measured.text_classifier, seed).shown()

@@ -1,0 +1,146 @@
+"""The clean pairs of a job: read, screened, and divided between training and measuring."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from clipclean import data, detect, model, requests
+from clipclean.config.recipe import Recipe
+from clipclean.detect import ranking
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.jobs.inputs import Words, labelled_by_captions
+from clipclean.progress import Progress, say
+from clipclean.schema.results import ScreenedRecord
+from clipclean.train.loader import Samples
+
+# A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
+# is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
+SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
+CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
+
+
+def read(
+    request: requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
+    path: Path,
+    images: data.ImageCache,
+    progress: Progress,
+    /,
+    *,
+    templates: Sequence[str] = (),
+) -> data.CleanSet:
+    """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
+    clean = data.read(
+        path,
+        images=images,
+        image_key=request.image_key,
+        caption_key=request.caption_key,
+        templates=templates,
+        progress=partial(progress, "reading the data"),
+    )
+    if len(clean.pairs) < 2:
+        raise Inconclusive(
+            f"{clean.path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
+        )
+    return clean
+
+
+def taught(
+    request: requests.Sanitize | requests.Plant,
+    recipe: Recipe,
+    vocabulary: Words,
+    images: data.ImageCache,
+    progress: Progress,
+    /,
+) -> data.CleanSet:
+    """The set to train on; labelled images without captions get captions from the templates that the user gave."""
+    if not recipe.traits.needs_captions:
+        return data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
+    templates = () if request.templates is None else vocabulary.templates
+    return read(request, request.data, images, progress, templates=templates)
+
+
+def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:
+    """The samples to train on, and those held out to measure on; with labels if all images have one.
+
+    Raises:
+        UsageError: the method needs labels, and there are none.
+    """
+    labels = data.labels_of(clean, vocabulary.classes) if recipe.traits.uses_classes else None
+    if labels is None and recipe.traits.needs_labels:
+        raise UsageError(
+            f"The recipe {recipe.name} trains on labels, and not every image of {clean.path} has one among the "
+            f"{len(vocabulary.classes):,} classes. Put the images into folders named like the classes, give a table with a "
+            "column label, or name the right classes by --classes FILE."
+        )
+    parts = split(len(clean), recipe) if hold_out else (range(len(clean)), ())
+    training, kept = (
+        Samples([clean.pairs[i] for i in places], None if labels is None else labels[[*places]]) for places in parts
+    )
+    return training, kept
+
+
+def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
+    """The places of pairs to train on, and of those to measure on: as many as the budget needs, by the number of pairs alone."""
+    kept = round(pairs * recipe.data.held_out_share)
+    if pairs >= SEES_FROM:
+        kept = max(kept, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
+    elif recipe.traits.chooses:
+        kept = max(kept, round(pairs * CHOOSES_BY_SHARE))
+    order = torch.randperm(pairs, generator=torch.Generator().manual_seed(0)).tolist()
+    return sorted(order[kept:]), sorted(order[:kept])
+
+
+def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) -> Samples:
+    """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
+
+    Recall alone misjudges the cost of a cleaning: finetuning on captions gains recall while it loses classes.
+    """
+    if samples.labels is not None:
+        return samples
+    found = labelled_by_captions(samples, vocabulary)
+    told = f"{len(samples.pairs)} pairs are held out to measure on; {len(found.pairs)} of their captions name one class"
+    if len(found.pairs) < least:
+        say(
+            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels. Name the classes of your images by "
+            "--classes, or give labelled images by --eval-data."
+        )
+        return samples
+    say(f"{told}, which is their label.")
+    return found
+
+
+def screens(request: requests.Sanitize, clean: data.CleanSet, /) -> bool:
+    """Whether the pairs are screened; a set that is too small, or has images without captions, only if pairs are to be dropped.
+
+    Raises:
+        UsageError: they are, and there are images without captions.
+    """
+    only_reports = request.screen == "report"
+    if request.screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST):
+        return False
+    if all(pair.caption for pair in clean.pairs):
+        return True
+    if only_reports:
+        return False
+    raise UsageError(f"{clean.path} has images without captions, and screening compares the two. Leave --screen out.")
+
+
+def screened(
+    request: requests.Sanitize,
+    clip: model.Clip,
+    clean: data.CleanSet,
+    triggers: Sequence[detect.TriggerLike],
+    progress: Progress,
+    /,
+) -> tuple[data.CleanSet, ScreenedRecord | None]:
+    """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
+    if not screens(request, clean):
+        return clean, None
+    found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, progress=partial(progress, "screening the pairs"))
+    drop = None if request.screen == "report" or request.screen == "off" else request.screen
+    dropped = found.dropped(drop)
+    keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
+    record = ranking.record(found, drop)
+    return ranking.kept(clean, dropped), record.model_copy(update={"dropped_keys": tuple(keys)})

@@ -1,0 +1,126 @@
+"""What a cleaning ends with, by one recipe or by ``auto``: the report of the model before and after."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from clipclean import detect
+from clipclean.config import recipe as recipes
+from clipclean.config.evidence import OWN
+from clipclean.config.policy import Applied
+from clipclean.detect import ranking
+from clipclean.findings import Finding, finding, finite
+from clipclean.jobs import results
+from clipclean.jobs.prepare import Prepared
+from clipclean.methods.walk_back import Way
+from clipclean.progress import say
+from clipclean.report import PageImages, Report, example_images
+from clipclean.schema.report import (
+    AuditRecord,
+    AutoRecord,
+    EvidenceRecord,
+    ReachedRecord,
+    RecipeRecord,
+    SearchRecord,
+    SuspectRecord,
+    TrainingRecord,
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """The model before or after: its numbers, what they say, and the images that show it."""
+
+    measured: detect.Measurement
+    findings: Sequence[Finding]
+    suspects: tuple[SuspectRecord, ...]
+    shown: example_images.Shown
+    search: SearchRecord | None = None  # where it was searched
+
+    def record(self, **more: object) -> AuditRecord:
+        """``before`` or ``after`` of the report, with ``more`` measurements."""
+        told = {**more, **self.shown.maps, **({"search": self.search} if self.search else {})}
+        measurements = self.measured.record().model_copy(update=told)
+        return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
+
+
+def composed(
+    ready: Prepared,
+    before: Side,
+    after: Side,
+    training: TrainingRecord,
+    way: Way,
+    applied: Applied,
+    /,
+    *,
+    auto: AutoRecord | None = None,
+) -> tuple[Report, PageImages]:
+    """The report of a cleaning and the images of its page; the weights are not yet written."""
+    request = ready.request
+    agreed = detect.agreement(before.measured, after.measured)
+    lost = detect.losses(before.measured, after.measured)
+    beside = {"agreement": agreed.record(ready.vocabulary.classes)} if agreed else {}
+    first = before.record()
+    last = after.record(**beside, **({"accuracy_lost": lost[0].record()} if lost else {}))
+    told = results.told("sanitize", request.model, ready.loaded, request.label)
+    told["notes"] = (*told["notes"], *training.notes)
+    told |= {"auto": auto} if auto else {}
+    made = Report(
+        schema_version="2",
+        suspects=first.suspects,
+        measurements=last.measurements,
+        before=first,
+        after=last,
+        recipe=recipe_of(ready, before.measured, after.measured),
+        data=ready.clean.record().model_copy(update={"screened": ready.screened and ready.screened.as_json()}),
+        seed=request.seed,
+        training=training,
+        exports=(),
+        cleaning=way.record(),
+        **told,
+        **ready.judge.record(applied),
+    )
+    return made, example_images.grids(before.shown, after.shown)
+
+
+def recipe_of(ready: Prepared, before: detect.Measurement, after: detect.Measurement, /) -> RecipeRecord:
+    """The report's ``recipe``, with how its evidence applies to this run, and the run's place in the measured range."""
+    recipe, stands = ready.recipe, ready.standing
+    left, lost = left_of(before, after), finite(detect.accuracy_loss(before, after)[0])
+    if says := stands.reached(left, lost):
+        say(says)
+    evidence = EvidenceRecord(
+        standing=stands.kind,
+        why=stands.why,
+        expected=stands.expected.record() if stands.expected else None,
+        reached=ReachedRecord(left=left, lost=lost),
+        says=says,
+    )
+    return RecipeRecord(
+        name=recipes.called(recipe),
+        revision=recipe.revision,
+        sha256=recipes.digest(recipe),
+        validated=not ready.request.set and stands.kind in OWN,
+        evidence=evidence.as_json(),
+        resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
+    )
+
+
+def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
+    """The largest remaining excess attack success of the triggers that acted before; None if none did, as there is none to remove."""
+    named = {probe.trigger for probe in before.known if probe.excess_interval[0] > 0}
+    left = [probe.excess for probe in after.known if probe.trigger in named and not math.isnan(probe.excess)]
+    return max(left, default=None)
+
+
+def side_findings(ready: Prepared, /) -> Iterator[Finding]:
+    """Notes on data and recipe; they inform and never change the verdict."""
+    skipped, screened = ready.clean.skipped, ready.screened
+    if skipped:
+        named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
+        words = f"{len(skipped)} of {len(skipped) + len(ready.clean)} samples were unusable and skipped: {named}."
+        yield finding("CC030", words, level="note", value=float(len(skipped)))
+    if screened and (screened.suspicious or screened.dropped):
+        yield finding("CC032", ranking.told(screened), level="note", value=screened.suspicious_share)
+    if ready.standing.kind != "measured":
+        yield finding("CC040", str(ready.standing), level="note")
