@@ -23,7 +23,7 @@ import re
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,19 +169,19 @@ def searches_are_kept(out: Path) -> None:
     import torch
 
     from clipclean.detect import references
-    from clipclean.jobs import saved_search
+    from clipclean.jobs import searching
     from clipclean.train import resume
 
-    def part(state: object, name: str, decides: Mapping[str, object]) -> saved_search.SavedSearch:
+    def of(_run: object, _name: str, decides: Callable[[], Mapping[str, object]]) -> searching.SavedSearch:
         """The search of a model for all audits that have it, whether as the tested one or beside another."""
-        found = saved_search.digest(decides)
-        return saved_search.SavedSearch(resume.RunState(out.absolute() / "searches" / "models" / found[:32], found))
+        found = searching.digest(decides())
+        return searching.SavedSearch(resume.RunState(out.absolute() / "searches" / "models" / found[:32], found))
 
     torch.set_num_threads(1)
     os.environ["CLIPCLEAN_STATE"] = str((out / "searches").absolute())
     resume.RunState.discard = lambda self: None  # type: ignore[method-assign]
-    saved_search.MOST = 10_000
-    saved_search.part = part  # type: ignore[assignment]
+    searching.MOST = 10_000
+    searching.SavedSearch.of = of  # type: ignore[method-assign]
     resume.program = lambda: {"search": str(references.CODE), "torch": torch.__version__}
 
 
@@ -204,12 +204,12 @@ def compared_with(job: Job) -> dict[str, Any] | None:
 def built(job: Job, model: Model) -> Path:
     """The file of references of one model, as ``clipclean references build`` writes it."""
     from clipclean import requests
-    from clipclean.jobs import references
+    from clipclean.jobs import other_models
 
     place = job.out / "stored" / f"{model.name}-{job.seed}.json"
     if not place.exists():
         given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | model.options
-        references.build(requests.References((model.path,), out=place, **given), progress=requests.silent)
+        other_models.build(requests.References((model.path,), out=place, **given))
     return place
 
 

@@ -175,7 +175,7 @@ def plant(given: requests.Plant, progress: Progress) -> "PlantedModel":
 @_function_of(requests.References)
 def references(given: requests.References, progress: Progress) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
-    from clipclean.jobs import references as job
+    from clipclean.jobs import other_models as job
 
     return job.build(given, progress=progress)
 

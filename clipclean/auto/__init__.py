@@ -13,7 +13,7 @@ from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Progress, say
 from clipclean.requests import Sanitize
-from clipclean.train import RunState
+from clipclean.train import Run, RunState
 
 
 def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = train.ALONE) -> SanitizeOutcome | None:
@@ -52,14 +52,15 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
     to = outputs.destination(ready, standing, state)
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
+    run = Run(request.seed, ready.precision, progress, state, group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
     with state.locked():
         state.claim(force=request.force)
         try:
             if chooses:
-                return auto(ready, offered, to, started=started, progress=progress)
-            return sanitize(ready, to, started=started, progress=progress)
+                return auto(ready, offered, to, run, started=started)
+            return sanitize(ready, to, run, started=started)
         except deadline.OutOfTime as error:
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
 

@@ -20,7 +20,7 @@ from clipclean.export import environment
 from clipclean.jobs import prepare
 from clipclean.progress import Progress
 from clipclean.requests import Sanitize
-from clipclean.train import RunState
+from clipclean.train import Run, RunState
 
 BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
 
@@ -60,7 +60,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
     recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
     recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = Workbench.of(ready, state, progress)
+    ground = Workbench.of(ready, state, Run(asked.seed, ready.precision, progress))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))

@@ -16,7 +16,7 @@ from clipclean.jobs import other_models, outputs, plan, suspicions
 from clipclean.jobs.outputs import Destination, SanitizeOutcome
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
-from clipclean.progress import Progress
+from clipclean.train import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
 AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
@@ -49,7 +49,7 @@ class Limit:
 
 
 def auto(
-    ready: Prepared, offered: Sequence[Candidate], to: Destination, /, *, started: float, progress: Progress
+    ready: Prepared, offered: Sequence[Candidate], to: Destination, run: Run, /, *, started: float
 ) -> SanitizeOutcome | None:
     """Clean one model with the candidate that works on it, and write the result; None in all processes but the first.
 
@@ -57,8 +57,8 @@ def auto(
         OutOfTime: the deadline came before a candidate was run.
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
-    group = to.state.group
-    bench = Workbench.of(ready, to.state, progress)
+    group = run.group
+    bench = Workbench.of(ready, to.state, run)
     for each in (recipe for candidate in offered for recipe in candidate.recipes):
         group.check(each.train.batch_size)
     group.check(bench.planting.batch_size, name="auto.batch_size")
@@ -69,7 +69,7 @@ def auto(
     if not group.is_first:
         return None
     result, images = conclude.concluded(bench, ready, tried)
-    return outputs.publish(ready, result, bench.evidence, to=to, images=images, progress=progress)
+    return outputs.publish(ready, result, bench.evidence, to=to, images=images, progress=run.progress)
 
 
 def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | None:

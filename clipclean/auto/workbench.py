@@ -14,12 +14,11 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
-from clipclean.jobs import audit_findings, inputs, saved_search, searching
+from clipclean.jobs import audit_findings, inputs, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.methods import walk_back
-from clipclean.progress import Progress
 from clipclean.train import NonFiniteLoss, Run, RunState, Samples
 
 DONE = "done"  # the weights after one part of a run, in its folder
@@ -48,7 +47,7 @@ class Workbench:
     run: Run  # seed, precision and progress
 
     @classmethod
-    def of(cls, ready: Prepared, state: RunState, progress: Progress, /) -> "Workbench":
+    def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
         clip, recipe, words = ready.loaded.clip, ready.recipe, ready.vocabulary
         return cls(
@@ -61,7 +60,7 @@ class Workbench:
             settings=recipe.auto,
             control=control_of(recipe, clip),
             state=state,
-            run=Run(ready.request.seed, ready.precision, progress, group=state.group),
+            run=replace(run, state=None),  # each part has its own
         )
 
     @property
@@ -102,7 +101,7 @@ class Workbench:
                 self.references,
                 self.run.progress,
                 what=what,
-                memory=saved_search.part(self.state, f"searching{what}", settings.decides(self.clip, evidence)),
+                state=self.state,
             )
 
         return searching.by_first(self.run.group, self.clip, made)

@@ -28,7 +28,7 @@ Examples:
 def build(asked: requests.References, shell: Shell) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
     roles.check(asked)
-    from clipclean.jobs import references as job
+    from clipclean.jobs import other_models as job
 
     with progress.shown(quiet=shell.quiet) as shown:
         found = job.build(asked, progress=shown)

@@ -4,7 +4,17 @@ from clipclean.detect.accuracy_cost import accuracy_loss, agreement, estimated_l
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.forward import strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
-from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement, Probe, TriggerLike, measure, stack
+from clipclean.detect.measure import (
+    EMBED_BATCH,
+    Accuracy,
+    EvalSet,
+    Measurement,
+    Probe,
+    TriggerLike,
+    measure,
+    spaced,
+    stack,
+)
 from clipclean.detect.metrics import Rate
 from clipclean.detect.projection import Plane, neighbouring, principal
 from clipclean.detect.references import PANEL, References, ReferencesFile, as_file, from_file, together

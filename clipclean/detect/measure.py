@@ -4,7 +4,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +16,7 @@ from clipclean.errors import Inconclusive
 from clipclean.findings import finite
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, SearchRecord
 
+Several = TypeVar("Several", Tensor, tuple[data.Pair, ...])
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
 
 
@@ -254,8 +255,8 @@ def stack(images: Sequence[data.Image], /) -> Tensor:
     return model.unit_range(data.stack(images))
 
 
-def spaced(images: Tensor, most: int, /) -> Tensor:
-    """At most so many of the images (N, ...), evenly spaced: folders come class by class, and the first would be of one."""
+def spaced(images: Several, most: int, /) -> Several:
+    """At most so many of some images, evenly spaced: folders come class by class, and the first would be of one."""
     return images[:: max(1, len(images) // most)][:most]
 
 

@@ -15,7 +15,6 @@ from clipclean.jobs import (
     inputs,
     other_models,
     plan,
-    saved_search,
     searching,
 )
 from clipclean.jobs.audit_findings import Setting
@@ -76,20 +75,17 @@ def _seen(
     """
     clip, eval_set = read.tested.clip, read.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
-    deciding = settings.decides(clip, eval_set)
-    with saved_search.kept(deciding) as state:
+    with searching.kept(settings.decides(clip, eval_set)) as state:
         device = inputs.device_of(request.device)
         measured = other_models.measured(
             settings, read.trusted, eval_set, read.pairs, device=device, progress=progress, state=state
         )
         known = [*read.stored, *measured]
         references = detect.together(known) if known else None
-        memory = saved_search.part(state, "searching", deciding)
-        seen = searching.audit_clip(settings, clip, eval_set, references, progress, memory=memory)
+        seen = searching.audit_clip(settings, clip, eval_set, references, progress, state=state)
         under: AuditResult | None = None
         if usual := searching.usual_normalisation(clip):
             with contextlib.suppress(deadline.OutOfTime):
                 what = " under CLIP's own normalisation"
-                memory = saved_search.part(state, f"searching{what}", settings.decides(usual, eval_set))
-                under = searching.audit_clip(settings, usual, eval_set, references, progress, what=what, memory=memory)
+                under = searching.audit_clip(settings, usual, eval_set, references, progress, what=what, state=state)
     return references, seen, under

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from clipclean import data, demo, detect, model, requests
+from clipclean import data, detect, model, requests
 from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened
@@ -30,7 +29,7 @@ class AuditInputs:
 def read(request: requests.Audit, bundled: Callable[[], Path], progress: Progress, /) -> AuditInputs:
     """Read and check all inputs of an audit, and build the tested model; raises what the readers raise.
 
-    Without images of the user's those of the demo are measured on; ``bundled`` tells their folder.
+    ``bundled`` tells the folder of the demo, whose images are measured on where the user gave none.
     """
     recipe = recipes.load(recipes.DEFAULT)
     judge = Judge.of(requests.policy_of(request), recipe.audit)
@@ -48,11 +47,7 @@ def read(request: requests.Audit, bundled: Callable[[], Path], progress: Progres
         classes=vocabulary.classes,
     )
     progress("reading the model", 1, 1)
-    cache = inputs.image_cache(recipe, opened.architecture)
-    images = data.read_images(
-        request.data or bundled() / demo.LABELLED, images=cache, progress=partial(progress, "reading the images")
-    )
-    pairs = inputs.late_pairs(lambda: bundled() / demo.PAIRS, cache)
+    images, pairs = inputs.shown_images(request, bundled, recipe, opened.architecture, progress)
     progress("building the model", 0, 1)
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)

@@ -1,17 +1,15 @@
 """The export job: read, build, write beside the destination, check, move into place."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 
-from clipclean import data, demo, detect, own_state, requests
+from clipclean import demo, detect, own_state, requests
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
 from clipclean.jobs import clean_pairs, inputs, results
 from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import Progress
-from clipclean.schema.report import ExportRecord
 from clipclean.schema.results import Exported
 
 
@@ -42,7 +40,7 @@ def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
     with demo.late() as bundled:
         clean = clean_pairs.read(request, request.data or bundled() / demo.PAIRS, images, progress)
         tested = inputs.build(opened, clean, device="cpu")
-        pairs = some(clean.pairs)
+        pairs = detect.spaced(clean.pairs, formats.SAMPLES)  # over the set
         pixels = detect.stack([pair.image for pair in pairs])
     run = hashlib.sha256(repr((tested.file.sha256, replace(request, force=False))).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
@@ -57,21 +55,9 @@ def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
             source_sha256=tested.file.sha256,
             progress=progress,
         )
-        result = record(request, tested, clean, entries)
+        told = results.told("export", request.model, tested, request.label)
+        result = Exported(data=clean.record(), exports=tuple(entries), **told)
         records.write(new, result.as_json())
         placing.place(new, request.out, earlier=standing.earlier, run=run)
     placing.close_run(request.out)
     return result
-
-
-def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
-    """The pairs that an export is compared on, spread over the set."""
-    return list(pairs[:: max(1, len(pairs) // formats.SAMPLES)][: formats.SAMPLES])
-
-
-def record(
-    request: requests.Export, tested: inputs.LoadedModel, clean: data.CleanSet, entries: Sequence[ExportRecord], /
-) -> Exported:
-    """The record of an export: the model, the images it was compared on, and the files, in the words of a report."""
-    told = results.told("export", request.model, tested, request.label)
-    return Exported(data=clean.record(), exports=tuple(entries), **told)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clipclean import checkpoint, data, detect, model, requests
+from clipclean import checkpoint, data, demo, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
@@ -137,9 +137,20 @@ def load(
     return build(opened, clean, device=device), clean
 
 
-def late_pairs(place: Callable[[], Path], images: data.ImageCache, /) -> LatePairs:
-    """Clean pairs that are read once and only if needed: most models state their activation."""
-    return functools.cache(lambda: data.read(place(), images=images))
+def shown_images(
+    request: requests.Audit | requests.References,
+    bundled: Callable[[], Path],
+    recipe: Recipe,
+    architecture: model.Architecture,
+    progress: Progress,
+    /,
+) -> tuple[data.CleanSet, LatePairs]:
+    """The images of an audit, and clean pairs; without images of the user's those of the demo, whose folder ``bundled`` tells."""
+    cache = image_cache(recipe, architecture)
+    told = functools.partial(progress, "reading the images")
+    images = data.read_images(request.data or bundled() / demo.LABELLED, images=cache, progress=told)
+    # Read once and only if needed: most models state their activation.
+    return images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
 
 
 def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -> LoadedModel:
@@ -169,7 +180,7 @@ def _measured_activation(
     builds = [
         model.build(found.with_activation(quick, "candidate"), file.tensors, device=device) for quick in (False, True)
     ]
-    some = pairs.pairs[:: max(1, len(pairs.pairs) // ACTIVATION_PAIRS)][:ACTIVATION_PAIRS]
+    some = detect.spaced(pairs.pairs, ACTIVATION_PAIRS)
     pixels = detect.stack([pair.image for pair in some])
     return model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some])
 

@@ -1,14 +1,16 @@
-"""The references of an audit: clean models of the same kind, read or searched."""
+"""The references of an audit: clean models of the same kind, read or searched, and kept as numbers in a file."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
-from clipclean import checkpoint, data, deadline, detect, model, report, untrusted
+from clipclean import checkpoint, data, deadline, demo, detect, files, model, report, requests, untrusted
+from clipclean.config import recipe as recipes
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
-from clipclean.jobs import inputs, saved_search, searching
+from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import LatePairs, LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import Progress
@@ -112,13 +114,44 @@ def measured_references(
     name = inputs.located(path).name
     # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
-    deciding = settings.decides(trusted.clip, eval_set)
     named = f" the reference {name}"
-    memory = saved_search.part(state, f"searching{named}", deciding)
-    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, progress, what=named, memory=memory)
+    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, progress, what=named, state=state)
     if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
         raise deadline.OutOfTime
     if seen.search is None:
         words = seen.why_not[1] if seen.why_not else ""
         raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
     return detect.References("reference", name, (seen.search.sizes(),))
+
+
+def build(request: requests.References, /, *, progress: Progress) -> detect.ReferencesFile:
+    """Search clean models as an audit would, and write a references file; returns what it holds: numbers, no weights.
+
+    All models must be of one kind.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code.
+    """
+    if not request.models:
+        raise UsageError("models: none. Name one at least.")
+    recipe, vocabulary = recipes.load(recipes.DEFAULT), inputs.words(request.classes, request.templates)
+    device = inputs.device_of(request.device)
+    for path in request.models:
+        refuse_failed(path)
+    opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in request.models]
+    kinds = [model.shape_of(each.architecture) for each in opened]
+    if len(set(kinds)) > 1:
+        raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
+    with demo.late() as bundled:
+        images, pairs = inputs.shown_images(request, bundled, recipe, opened[0].architecture, progress)
+        settings, found = SearchSettings(request.effort, request.seed), {}
+        # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
+        with searching.kept({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
+            for path, each in zip(request.models, opened, strict=True):
+                loaded = inputs.build(each, pairs, device=device)
+                shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
+                known = measured_references(settings, path, loaded, shown, progress, state=state)
+                found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
+    made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
+    files.write_text(request.out, json.dumps(made, indent=1) + "\n")
+    return made

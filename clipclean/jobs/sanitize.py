@@ -16,14 +16,13 @@ from clipclean.jobs.prepare import Prepared
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
-from clipclean.progress import Progress
 from clipclean.schema.report import SuspectRecord
 from clipclean.train.run import Run
 
 AFTERWARDS = 2.5  # factor on the time of measuring, reserved before a deadline for measuring again, twice, and writing
 
 
-def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: Progress) -> SanitizeOutcome | None:
+def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> SanitizeOutcome | None:
     """Clean one model with one recipe, and write the result.
 
     Of several processes the first one measures, judges and writes; the others train with it, and return None.
@@ -32,9 +31,8 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
         OutOfTime: the deadline came before the cleaning began.
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
-    request, group = ready.request, to.state.group
-    run = Run(request.seed, ready.precision, progress, to.state, group)
-    with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
+    group = run.group
+    with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
         first = look(ready, run)
         clip, judge = ready.loaded.clip, ready.judge
         before = side(ready, first, first.measured) if group.is_first else None
@@ -44,13 +42,15 @@ def sanitize(ready: Prepared, to: Destination, /, *, started: float, progress: P
             trained = training.clean(clip, ready.samples, ready.recipe, aims=first.aims, run=run)
         if before is None:
             return None
-        measured, way = walked(ready, first, original, progress)
+        measured, way = walked(ready, first, original, run)
         found = [judged(ready, limits, first, measured, trained, way) for limits in (judge.limits, judge.shipped)]
         applied = judge.applied(ready.loaded, *found)
         after = side(ready, first, measured)
         result, images = cleaning.composed(ready, before, after, trained.record, way, applied)
         whole = trained.cut is None
-        return outputs.publish(ready, result, first.evidence, to=to, images=images, progress=progress, is_whole=whole)
+        return outputs.publish(
+            ready, result, first.evidence, to=to, images=images, progress=run.progress, is_whole=whole
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def look(ready: Prepared, run: Run, /) -> First:
 
 
 def walked(
-    ready: Prepared, first: First, original: Mapping[str, Tensor], progress: Progress, /
+    ready: Prepared, first: First, original: Mapping[str, Tensor], run: Run, /
 ) -> tuple[detect.Measurement, Way]:
     """The measurement at the end of the walk back, whose weights the model then has, and the walk.
 
@@ -113,12 +113,12 @@ def walked(
 
     def whole(share: float) -> detect.Measurement:
         put(share)
-        found = inputs.measure(clip, evidence, what="measuring after", progress=progress)
+        found = inputs.measure(clip, evidence, what="measuring after", progress=run.progress)
         return suspicions.compared(clip, found, evidence, limits)
 
     def known(share: float) -> detect.Measurement:
         put(share)
-        return inputs.measure(clip, replace(evidence, panel=()), what="walking back", progress=progress)
+        return inputs.measure(clip, replace(evidence, panel=()), what="walking back", progress=run.progress)
 
     ends = {1.0: whole(1.0), 0.0: first.measured}
     with deadline.within(None, reserve=(AFTERWARDS - 1) * first.seconds):

@@ -1,21 +1,30 @@
-"""Measuring one model and searching it for unknown triggers."""
+"""Measuring one model and searching it for unknown triggers; a killed search resumes from its state in the user's own folder."""
 
+import contextlib
+import hashlib
+import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TypeVar, final
 
 import torch
 
-from clipclean import checkpoint, deadline, detect, model, train
+from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config.effort import EFFORTS
+from clipclean.detect.stages import Packed
+from clipclean.errors import ClipcleanError, Interrupted, ResourceError
 from clipclean.jobs import inputs
-from clipclean.jobs.saved_search import NOTHING, SavedSearch
-from clipclean.progress import Progress
+from clipclean.progress import Progress, say
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord
 from clipclean.train import resume
+from clipclean.train.resume import RunState
 
+MOST = 8  # most interrupted audits that are kept; the oldest is removed first
 SAME = 1e-3  # of means and deviations of pixels
 MEASURED: Mapping[str, type] = {
     kind.__name__: kind for kind in (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy)
@@ -80,6 +89,40 @@ class AuditResult:
         return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
 
 
+@dataclass
+class SavedSearch:
+    """The finished stages of one search, saved in a part of its run's state; without one nothing is saved."""
+
+    _state: RunState | None = None
+
+    @classmethod
+    def of(cls, run: RunState | None, name: str, decides: Callable[[], Mapping[str, object]], /) -> "SavedSearch":
+        """That of a search in a run, for all that ``decides`` its numbers; the first of several processes keeps it."""
+        if run is None or not run.group.is_first:
+            return cls()
+        return cls(replace(run.part(_file(name), decides()), group=train.ALONE))
+
+    def recall(self, name: str, /) -> Packed | None:
+        """The stage that an equal search saved under this name, or None."""
+        kept = self._state.read(_file(name)) if self._state else None
+        return None if kept is None else (kept[0], kept[1]["value"])
+
+    def keep(self, name: str, packed: Packed, /) -> None:
+        """Save the result of a stage; a full disk ends the saving, not the search."""
+        if self._state is None:
+            return
+        tensors, told = packed
+        try:
+            self._state.write(tensors, {"value": told}, name=_file(name))
+        except ResourceError as error:
+            say(f"{error} The search continues; if it is interrupted, it starts again.")
+            self._state = None
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
 Seen = TypeVar("Seen", detect.Measurement, AuditResult)
 
 
@@ -92,12 +135,13 @@ def audit_clip(
     /,
     *,
     what: str = "",
-    memory: SavedSearch = NOTHING,
+    state: RunState | None = None,
 ) -> AuditResult:
     """Measure and search one model; if no search is possible, the result says why.
 
-    ``what`` names the model in progress, and ``memory`` keeps the stages that are finished.
+    ``what`` names the model in progress, and ``state`` keeps the stages that are finished.
     """
+    memory = SavedSearch.of(state, f"searching{what}", lambda: settings.decides(clip, eval_set))
     found = measured(clip, eval_set, progress, memory, what=what)
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
@@ -127,12 +171,13 @@ def measured(
     clip: model.Clip,
     eval_set: detect.EvalSet,
     progress: Progress,
-    memory: SavedSearch = NOTHING,
+    memory: SavedSearch | None = None,
     /,
     *,
     what: str,
 ) -> detect.Measurement:
     """Measure one model under the panel and the named triggers."""
+    memory = memory or SavedSearch()
     if (kept := memory.recall("measured")) is not None:
         made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
         return replace(made, text_classifier=made.text_classifier.to(clip.device))
@@ -185,3 +230,53 @@ def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
     if all(abs(a - b) < SAME for a, b in zip(given, (*usual.mean, *usual.std), strict=True)):
         return None
     return model.Clip(clip.net, replace(clip.architecture, preprocess=usual), clip.device)
+
+
+@contextlib.contextmanager
+def kept(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
+    """The state of one audit; None if it cannot be kept.
+
+    It is removed when the audit is done, and stays if the deadline came first.
+
+    Raises:
+        Interrupted: the audit was, and finished stages are kept to resume from.
+    """
+    state = _begun(decides)
+    try:
+        yield state
+    except KeyboardInterrupt as error:
+        if state is None or not any(state.folder.glob("*/*.safetensors")):
+            raise
+        raise Interrupted(
+            "Interrupted. Give the same command again to go on after the last step that was done."
+        ) from error
+    if state is not None and not deadline.is_over():
+        with contextlib.suppress(OSError):
+            state.discard()
+
+
+def _begun(decides: Mapping[str, object]) -> RunState | None:
+    found = digest(decides)
+    try:
+        folder = own_state.home() / own_state.AUDITS / found[:32]
+        own_state.mark(folder)
+        folder.touch()
+        _bound(folder)
+    except (ClipcleanError, OSError) as error:
+        say(f"{error} The audit continues; if it is interrupted, it starts again.")
+        return None
+    return RunState(folder, found)
+
+
+def digest(decides: Mapping[str, object], /) -> str:
+    """A key from all that determines a result."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _bound(own: Path) -> None:
+    """Remove the oldest states of other audits if there are too many, with a message."""
+    others = sorted((each for each in own.parent.iterdir() if each != own), key=lambda each: -each.lstat().st_mtime)
+    for each in others[MOST:]:
+        began = datetime.fromtimestamp(each.lstat().st_mtime, UTC)
+        RunState(each, "").discard()
+        say(f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST} are kept.")

@@ -13,7 +13,7 @@ from clipclean.auto.trials import PlantedCopy, Refinetuned
 from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
-from clipclean.jobs import outputs
+from clipclean.jobs import cleaning
 from clipclean.jobs.suspicions import Suspected
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
@@ -165,5 +165,5 @@ def test_a_point_within_the_budget_at_which_a_trigger_returned_is_no_price():
 def test_of_a_trigger_that_never_acted_nothing_is_left():
     before = measurement(known=(probe(0.9, trigger="patch"), probe(0.01, trigger="stripes")))
     after = measurement(known=(probe(0.1, trigger="patch"), probe(0.3, trigger="stripes")))
-    assert (outputs.left_of(before, after), outputs.left_of(after, before)) == (0.1, 0.9)
-    assert outputs.left_of(measurement(known=(probe(0.01),)), after) is None
+    assert (cleaning.left_of(before, after), cleaning.left_of(after, before)) == (0.1, 0.9)
+    assert cleaning.left_of(measurement(known=(probe(0.01),)), after) is None

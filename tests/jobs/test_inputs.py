@@ -1,16 +1,17 @@
 """What every job reads before its work: devices, models, words, suspicions, and what is measured on."""
 
 import json
+import shutil
 
 import pytest
 import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import data, model
+from clipclean import data, demo, model, requests
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
-from clipclean.jobs import inputs
+from clipclean.jobs import clean_pairs, inputs
 from clipclean.train.loader import Samples
 
 RECIPE = recipe.load("cleanclip@tiny")
@@ -77,9 +78,13 @@ def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read)
 def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once(job):
     tiny.fit_to_pairs(job, quick_gelu=True)
     told, untold = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))
-    cache = inputs.image_cache(RECIPE, told.architecture)
-    missing = inputs.late_pairs(lambda: job.folder / "missing", cache)
-    pairs = inputs.late_pairs(lambda: job.data, cache)
+    request = requests.Audit(job.model, data=job.data)
+
+    def late(folder):
+        return inputs.shown_images(request, lambda: folder, RECIPE, told.architecture, requests.silent)[1]
+
+    missing = late(job.folder / "missing")
+    pairs = late(shutil.copytree(job.data, job.folder / demo.PAIRS).parent)
     assert inputs.build(told, missing, device="cpu").clip.architecture.quick_gelu is True
     with pytest.raises(RefusedInput, match="missing"):
         inputs.build(untold, missing, device="cpu")
@@ -160,12 +165,10 @@ def test_a_suspicion_that_nobody_can_test_is_refused(triggers, target, named):
     ],
 )
 def test_the_split_depends_on_the_recipe_and_the_number_of_pairs_alone(name, changes, pairs, kept):
-    chosen, numbers = recipe.override(recipe.load(name), changes), list(range(pairs))
-    training, held_out = inputs.split(numbers, chosen, hold_out=True)
-    assert (len(held_out), sorted(training + held_out)) == (kept, numbers)
-    again = inputs.split([n + 100 for n in numbers], chosen, hold_out=True)[1]
-    assert again == [n + 100 for n in held_out]
-    assert inputs.split(numbers, chosen, hold_out=False) == (numbers, [])
+    chosen = recipe.override(recipe.load(name), changes)
+    training, held_out = clean_pairs.split(pairs, chosen)
+    assert (len(held_out), sorted(training + held_out)) == (kept, list(range(pairs)))
+    assert clean_pairs.split(pairs, chosen) == (training, held_out)
 
 
 def evidence(read, shown=None, *changes, panel=False):

@@ -14,7 +14,7 @@ from clipclean import deadline, detect, own_state
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.jobs import audit as job
-from clipclean.jobs import references, saved_search
+from clipclean.jobs import other_models, searching
 from clipclean.progress import Listener, heard
 from clipclean.requests import Audit, References
 from clipclean.train import resume
@@ -157,7 +157,7 @@ def test_an_audit_goes_on_from_its_own_state_and_keeps_that_of_another_beside(al
 
 @pytest.mark.slow
 def test_the_oldest_of_too_many_states_goes_and_it_is_said(alone, monkeypatch):
-    monkeypatch.setattr(saved_search, "MOST", 1)
+    monkeypatch.setattr(searching, "MOST", 1)
     said = []
     for seed in (0, 1):
         stopped(replace(alone, seed=seed), stage="searching", after=1)
@@ -248,9 +248,9 @@ def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        references.build(asked, progress=progress)
+        other_models.build(asked, progress=progress)
     with heard(Listener(words=said.append)):
-        found = references.build(asked, progress=lambda what, done, _: stages.add((what, done)))
+        found = other_models.build(asked, progress=lambda what, done, _: stages.add((what, done)))
     assert any("step 2" in words for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2
