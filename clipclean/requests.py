@@ -6,6 +6,7 @@ checks of their values are made from it. Nothing here imports torch.
 
 import dataclasses
 import importlib
+import inspect
 import math
 import os
 import re
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, TypeAlias, TypeVar
 
 import click
 from click.types import convert_type
@@ -24,6 +25,7 @@ from clipclean.progress import Progress
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # of options, in the order of the help
 
+Asked = TypeVar("Asked")  # a request
 Kind: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
 
 
@@ -196,6 +198,31 @@ def device(text: str, /) -> str:
 def joined(paths: Sequence[Path], /) -> Path | None:
     """Several sets of data as one path, with ``::`` between."""
     return Path("::".join(map(str, paths))) if paths else None
+
+
+SUFFIXES = {
+    ".txt": "text",
+    ".json": "json",
+    ".html": "html",
+    ".htm": "html",
+    ".sarif": "sarif",
+    ".sarif.json": "sarif",
+    ".xml": "junit",
+    ".md": "markdown",
+}
+
+
+def format_of(path: str, /) -> str:
+    """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
+    fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
+    return SUFFIXES[max(fitting, key=len)] if fitting else ""
+
+
+def saved_as(path: str, /) -> str:
+    """The same; raises UsageError where it stands for none."""
+    if form := format_of(path):
+        return form
+    raise UsageError(f"{path}: the suffix names no format. End it in {', '.join(SUFFIXES)}.")
 
 
 def layouts() -> str:
@@ -854,6 +881,45 @@ def options(kind: object, /) -> dict[str, Opt]:
     """The options of a request, or of a class of requests, by the names of the fields."""
     found: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}  # type: ignore[arg-type] # Any: Annotated
     return {name: annotated.__metadata__[0] for name, annotated in found.items()}
+
+
+def signature(kind: Any, /) -> inspect.Signature:  # Any: a dataclass
+    """The fields of a request as the arguments of a function."""
+    found = []
+    for each in sorted(dataclasses.fields(kind), key=lambda each: bool(each.kw_only)):
+        annotated: Any = each.type  # what mypy knows as a type alone
+        taken, default = annotated.__origin__, each.default
+        if default is dataclasses.MISSING:
+            default = inspect.Parameter.empty if each.default_factory is dataclasses.MISSING else None
+        found.append(
+            inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY if each.kw_only else inspect.Parameter.POSITIONAL_ONLY,
+                default=str(default) if isinstance(default, Path) else default,
+                annotation=taken.__forward_arg__ if isinstance(taken, ForwardRef) else taken,
+            )
+        )
+    return inspect.Signature(found)
+
+
+def called_with(kind: Callable[..., Asked], places: Sequence[object], keywords: Mapping[str, object], /) -> Asked:
+    """The request that a function with the ``signature`` of its kind is called with.
+
+    Raises:
+        UsageError: a keyword is gone, or a value is none that the command line would take.
+    """
+    known, parameters = options(kind), signature(kind)
+    for name, value in keywords.items():
+        if name not in known and name in GONE_IN_PYTHON:
+            raise UsageError(
+                f"{name} is gone: it is called {GONE_IN_PYTHON[name]} now, as the option of the command is."
+            )
+        default = parameters.parameters[name].default if name in known else None
+        if value is None and default not in (None, (), inspect.Parameter.empty):
+            raise UsageError(f"{name}: None is no value. Leave it out for the default, {default!r}.")
+    given = parameters.bind(*places, **keywords)
+    given.apply_defaults()
+    return kind(**{name: completed(name, known[name], value) for name, value in given.arguments.items()})
 
 
 def completed(name: str, known: Opt, value: object, /) -> object:

@@ -4,39 +4,24 @@ A keyword stands for the option of its name, and ``panel=False`` for ``--no-pane
 of a command are.
 """
 
-import contextlib
-import dataclasses
 import functools
-import inspect as inspection
 import textwrap
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ForwardRef, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean import requests
-from clipclean.errors import UsageError
 from clipclean.progress import Progress
 from clipclean.requests import Place
 
 if TYPE_CHECKING:
-    from clipclean.detect import ReferencesFile
     from clipclean.jobs.compare import Comparison
     from clipclean.jobs.verify import Result
     from clipclean.report import Report
-    from clipclean.schema.results import Exported, Inspection, PlantedModel, Screening
+    from clipclean.schema.results import Exported, Inspection, PlantedModel, ReferencesFile, Screening
 
-SUFFIXES = {
-    ".txt": "text",
-    ".json": "json",
-    ".html": "html",
-    ".htm": "html",
-    ".sarif": "sarif",
-    ".sarif.json": "sarif",
-    ".xml": "junit",
-    ".md": "markdown",
-}
 RAISES = """\nRaises:
     ClipcleanError: of the kind that tells what went wrong; then nothing new is written.
 """
@@ -46,25 +31,6 @@ Request = TypeVar("Request")
 Made = TypeVar("Made")
 
 
-def _parameters(kind: Any, /) -> list[inspection.Parameter]:  # Any: a dataclass
-    """The fields of a request as parameters."""
-    found = []
-    for each in sorted(dataclasses.fields(kind), key=lambda each: bool(each.kw_only)):
-        annotated: Any = each.type  # what mypy knows as a type alone
-        taken, default = annotated.__origin__, each.default
-        if default is dataclasses.MISSING:
-            default = inspection.Parameter.empty if each.default_factory is dataclasses.MISSING else None
-        found.append(
-            inspection.Parameter(
-                each.name,
-                inspection.Parameter.KEYWORD_ONLY if each.kw_only else inspection.Parameter.POSITIONAL_ONLY,
-                default=str(default) if isinstance(default, Path) else default,
-                annotation=taken.__forward_arg__ if isinstance(taken, ForwardRef) else taken,
-            )
-        )
-    return found
-
-
 def _function_of(
     kind: Callable[Asked, Request], /
 ) -> Callable[[Callable[[Request, Progress], Made]], Callable[Asked, Made]]:
@@ -72,7 +38,7 @@ def _function_of(
 
     It gets the request, and what to call with its progress.
     """
-    signature, known = inspection.Signature(_parameters(kind)), requests.options(kind)
+    signature, known = requests.signature(kind), requests.options(kind)
 
     def decorated(function: Callable[[Request, Progress], Made]) -> Callable[Asked, Made]:
         shown = "\n".join(f"    {name}: {each.told}" for name, each in known.items())
@@ -80,28 +46,11 @@ def _function_of(
 
         @functools.wraps(function)
         def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
-            for name, value in keywords.items():
-                if name not in known and name in requests.GONE_IN_PYTHON:
-                    ours = requests.GONE_IN_PYTHON[name]
-                    raise UsageError(f"{name} is gone: it is called {ours} now, as the option of the command is.")
-                default = signature.parameters[name].default if name in known else None
-                if value is None and default not in (None, (), inspection.Parameter.empty):
-                    raise UsageError(f"{name}: None is no value. Leave it out for the default, {default!r}.")
             from clipclean.api import roles
 
-            given = signature.bind(*places, **keywords)
-            given.apply_defaults()
-            taken: dict[str, Any] = {  # Any: values of options
-                name: requests.completed(name, known[name], value) for name, value in given.arguments.items()
-            }
-            progress = taken.get("progress") or requests.silent
-            asked = kind(**taken)  # type: ignore[call-arg] # by the names of its fields
-            roles.check(asked)
-            if taken.get("download"):
-                from clipclean.jobs import fetch
-
-                asked = fetch.fetched(asked, progress=progress)
-            return function(asked, progress)
+            asked = requests.called_with(kind, places, keywords)
+            progress = getattr(asked, "progress", None) or requests.silent
+            return function(roles.ready(asked, progress), progress)
 
         told = f"\nRaises:{errors}" if raises else RAISES
         checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
@@ -128,13 +77,8 @@ def sanitize(given: requests.Sanitize, progress: Progress) -> "Report":
     call is made again. This is one process; several need the command and torchrun.
     """
     from clipclean import auto
-    from clipclean import progress as heard
-    from clipclean.jobs import log_files
 
-    with contextlib.ExitStack() as stack:
-        for listener in stack.enter_context(log_files.listener(given.log_dir, given.log_to)):
-            stack.enter_context(heard.heard(listener))
-        outcome = auto.clean(given, progress=progress)
+    outcome = auto.clean(given, progress=progress)
     assert outcome is not None  # noqa: S101 # one process has the result
     return outcome.report
 
@@ -227,15 +171,7 @@ def save(report: "Report", path: Place, /) -> None:
         UsageError: the suffix names no format.
         ResourceError: the file cannot be written.
     """
-    form = format_of(str(path))
+    form = requests.saved_as(str(path))
     from clipclean import report as reports
 
-    if form not in reports.FORMATS:
-        raise UsageError(f"{path}: the suffix names no format. End it in {', '.join(SUFFIXES)}.")
     reports.write(report, form, Path(path))
-
-
-def format_of(path: str, /) -> str:
-    """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
-    fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
-    return SUFFIXES[max(fitting, key=len)] if fitting else ""

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from clipclean import files, requests, untrusted
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
-from clipclean.requests import Opt, called
+from clipclean.progress import Progress
+from clipclean.requests import Asked, Opt, called
 
 PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
 HEAD = 4096  # bytes; a report has no zero byte in them
@@ -24,6 +25,16 @@ class Role(NamedTuple):
 
     name: str
     path: Path
+
+
+def ready(asked: Asked, progress: Progress, /) -> Asked:
+    """A request once it is checked, and the models that it names are in the cache if it lets them be fetched."""
+    check(asked)
+    if not getattr(asked, "download", False):
+        return asked
+    from clipclean.jobs import fetch
+
+    return fetch.fetched(asked, progress=progress)
 
 
 def check(*asked: object) -> None:

@@ -8,12 +8,12 @@ from clipclean.auto.candidates import ladder
 from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
-from clipclean.jobs import outputs, plan, prepare
+from clipclean.jobs import log_files, outputs, plan, prepare
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Progress, say
 from clipclean.requests import Sanitize
-from clipclean.train import Run, RunState
+from clipclean.train import Run
 
 
 def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = train.ALONE) -> SanitizeOutcome | None:
@@ -31,6 +31,7 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
     standing = placing.OutputState()
     if group.is_first:
         standing = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
+        log_files.check(request.log_dir, request.log_to)
 
     def timed(what: str, done: int, total: int) -> None:
         progress(what, done, total)
@@ -47,15 +48,14 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
     plan.tell_cleaning(ready, [each.recipes for each in offered])
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
-    state = RunState.of(request.out, outputs.fingerprint(ready), group=group)
-    group.check_same(state.fingerprint)
-    to = outputs.destination(ready, standing, state)
+    to = outputs.destination(ready, standing, group)
+    state = to.state
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
     run = Run(request.seed, ready.precision, progress, state, group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
-    with state.locked():
+    with state.locked(), log_files.written(request.log_dir if group.is_first else None, request.log_to):
         state.claim(force=request.force)
         try:
             if chooses:

@@ -8,8 +8,7 @@ from typing import Annotated, NamedTuple
 import click
 from click.types import convert_type
 
-from clipclean.api import format_of
-from clipclean.requests import Opt
+from clipclean.requests import Opt, format_of
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
 LEVELS = ("error", "inconclusive")  # of --fail-on

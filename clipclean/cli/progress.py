@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -20,11 +20,9 @@ VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for
 
 
 @contextmanager
-def shown(*, quiet: bool, listeners: Sequence[Listener] = ()) -> Iterator[Progress]:
+def shown(*, quiet: bool) -> Iterator[Progress]:
     """A progress function for the span of a with-block; messages and losses are shown too."""
     with contextlib.ExitStack() as stack:
-        for listener in listeners:
-            stack.enter_context(progress.heard(listener))
         if quiet:
             yield lambda what, done, total: None
             return

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import click
 
-from clipclean.api import format_of, roles
+from clipclean.api import roles
 from clipclean.cli import printing
 from clipclean.cli.command import CommandGroup, command_of
 from clipclean.cli.options import FORMATS, Shell
 from clipclean.errors import UsageError
-from clipclean.requests import Opt
+from clipclean.requests import Opt, format_of
 
 EPILOG = """\b
 Examples:

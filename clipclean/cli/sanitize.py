@@ -63,8 +63,7 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
             return printing.show_plan(shell, plan.of_sanitize(asked, ladder=auto.ladder, progress=shown))
     with (
         train.joined(device) as group,
-        log_files.listener(*((asked.log_dir, asked.log_to) if group.is_first else (None, ()))) as listeners,
-        progress.shown(quiet=quiet, listeners=listeners) as shown,
+        progress.shown(quiet=quiet) as shown,
     ):
         outcome = auto.clean(asked, progress=shown, group=group)
     if outcome is None:  # another process has the result

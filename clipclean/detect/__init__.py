@@ -17,7 +17,7 @@ from clipclean.detect.measure import (
 )
 from clipclean.detect.metrics import Rate
 from clipclean.detect.projection import Plane, neighbouring, principal
-from clipclean.detect.references import PANEL, References, ReferencesFile, as_file, from_file, together
+from clipclean.detect.references import PANEL, References, as_file, from_file, together
 from clipclean.detect.rounding import fastest
 from clipclean.detect.score import telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search

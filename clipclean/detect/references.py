@@ -12,11 +12,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import resources
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 from clipclean.detect.families import FAMILIES, compared
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.schema.report import ReferenceKind
+from clipclean.schema.results import ReferencesFile
 from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
@@ -123,25 +124,6 @@ def pulled(attractions: Mapping[Name, float], family: str, /) -> dict[Name, floa
 def vocabulary(classes: Sequence[str], /) -> str:
     """Tells class lists apart: natural triggers are those of a list, so references of another one do not serve."""
     return hashlib.sha256(json.dumps(sorted(classes)).encode()).hexdigest()[:16]
-
-
-class StoredModel(TypedDict):
-    """The sizes of one clean model."""
-
-    name: str
-    sizes: dict[str, dict[str, float]]
-
-
-class ReferencesFile(TypedDict):
-    """What a references file holds: numbers, no weights."""
-
-    format: str
-    code: int
-    kind: str
-    effort: str
-    vocabulary: str
-    classes: int
-    models: list[StoredModel]
 
 
 def as_file(kind: str, effort: str, classes: Sequence[str], models: Mapping[str, Sizes], /) -> ReferencesFile:

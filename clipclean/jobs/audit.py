@@ -2,10 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable
-from pathlib import Path
 
-from clipclean import deadline, demo, detect, requests
+from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.errors import Inconclusive
 from clipclean.jobs import (
@@ -32,9 +30,13 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
-    with demo.late() as bundled, deadline.within(request.max_minutes):
+    started = time.monotonic()
+    if request.save_triggers is not None:
+        trigger_files.check_folder(request.save_triggers)
+    with deadline.within(request.max_minutes):
         try:
-            return _audit(request, bundled, progress)
+            with audit_inputs.read(request, progress) as read:
+                return _audit(request, read, progress, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -42,11 +44,7 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
             ) from error
 
 
-def _audit(request: requests.Audit, bundled: Callable[[], Path], progress: Progress) -> Outcome:
-    started = time.monotonic()
-    if request.save_triggers is not None:
-        trigger_files.check_folder(request.save_triggers)
-    read = audit_inputs.read(request, bundled, progress)
+def _audit(request: requests.Audit, read: AuditInputs, progress: Progress, started: float) -> Outcome:
     planting = audit_findings.pairs_of(request, read)
     plan.tell_audit(request, read)
     references, seen, under = _seen(request, read, progress)

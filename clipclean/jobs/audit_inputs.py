@@ -1,8 +1,8 @@
 """What an audit reads before it measures: models, references, images and classes."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from clipclean import data, detect, model, requests
 from clipclean.config import recipe as recipes
@@ -26,11 +26,9 @@ class AuditInputs:
     eval_set: detect.EvalSet  # the images to measure every model on
 
 
-def read(request: requests.Audit, bundled: Callable[[], Path], progress: Progress, /) -> AuditInputs:
-    """Read and check all inputs of an audit, and build the tested model; raises what the readers raise.
-
-    ``bundled`` tells the folder of the demo, whose images are measured on where the user gave none.
-    """
+@contextlib.contextmanager
+def read(request: requests.Audit, progress: Progress, /) -> Iterator[AuditInputs]:
+    """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
     recipe = recipes.load(recipes.DEFAULT)
     judge = Judge.of(requests.policy_of(request), recipe.audit)
     vocabulary = inputs.words(request.classes, request.templates)
@@ -47,10 +45,10 @@ def read(request: requests.Audit, bundled: Callable[[], Path], progress: Progres
         classes=vocabulary.classes,
     )
     progress("reading the model", 1, 1)
-    images, pairs = inputs.shown_images(request, bundled, recipe, opened.architecture, progress)
-    progress("building the model", 0, 1)
-    tested = inputs.build(opened, pairs, device=device)
-    progress("building the model", 1, 1)
-    only_named = bool(named) and not request.search
-    shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=not only_named)
-    return AuditInputs(judge, vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)
+    with inputs.shown_images(request, recipe, opened.architecture, progress) as (images, pairs):
+        progress("building the model", 0, 1)
+        tested = inputs.build(opened, pairs, device=device)
+        progress("building the model", 1, 1)
+        panel = not named or request.search
+        shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=panel)
+        yield AuditInputs(judge, vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)

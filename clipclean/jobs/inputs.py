@@ -1,9 +1,10 @@
 """The inputs of a job: from paths to a CLIP on a device, with the images and classes to measure it on."""
 
+import contextlib
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ SHOWN = 5  # names in a message
 Source = requests.Model  # a checkpoint, the name of one, or an open_clip model in memory
 Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
 LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the first call
+Pairs = data.CleanSet | LatePairs
 
 
 @dataclass(frozen=True)
@@ -137,23 +139,24 @@ def load(
     return build(opened, clean, device=device), clean
 
 
+@contextlib.contextmanager
 def shown_images(
     request: requests.Audit | requests.References,
-    bundled: Callable[[], Path],
     recipe: Recipe,
     architecture: model.Architecture,
     progress: Progress,
     /,
-) -> tuple[data.CleanSet, LatePairs]:
-    """The images of an audit, and clean pairs; without images of the user's those of the demo, whose folder ``bundled`` tells."""
+) -> Iterator[tuple[data.CleanSet, LatePairs]]:
+    """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
     cache = image_cache(recipe, architecture)
     told = functools.partial(progress, "reading the images")
-    images = data.read_images(request.data or bundled() / demo.LABELLED, images=cache, progress=told)
-    # Read once and only if needed: most models state their activation.
-    return images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
+    with demo.late() as bundled:
+        images = data.read_images(request.data or bundled() / demo.LABELLED, images=cache, progress=told)
+        # Read once and only if needed: most models state their activation.
+        yield images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
 
 
-def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -> LoadedModel:
+def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
     """The model of a checkpoint, in the fastest memory layout for the device.
 
     If name, config and archive do not state the activation, it is measured on the clean pairs; a note says where these cannot tell.

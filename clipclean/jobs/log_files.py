@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from clipclean import files
 from clipclean.errors import ResourceError, UsageError
-from clipclean.progress import Listener, Values
+from clipclean.progress import Listener, Values, heard
 
 METRICS = "metrics.jsonl"
 EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # what --log-to takes, and the package that it needs
@@ -74,16 +74,18 @@ def check(folder: Path | None, to: tuple[str, ...], /) -> None:
 
 
 @contextlib.contextmanager
-def listener(folder: Path | None, to: tuple[str, ...], /) -> Iterator[tuple[Listener, ...]]:
-    """The listener to losses for the span of a with-block; none without a folder. Nothing is made before the first step, and the
-    lines of an earlier run stay: one that was resumed has them all.
+def written(folder: Path | None, to: tuple[str, ...], /) -> Iterator[None]:
+    """Log what is trained in a with-block; nothing without a folder. Nothing is made before the first step, and the lines of an earlier
+    run stay: one that was resumed has them all.
 
     Raises:
         UsageError, ResourceError: as ``check`` does.
     """
-    check(folder, to)
     with contextlib.ExitStack() as stack:
-        yield () if folder is None else (Listener(values=Log(folder, to, stack).values),)
+        if folder is not None:
+            check(folder, to)
+            stack.enter_context(heard(Listener(values=Log(folder, to, stack).values)))
+        yield
 
 
 def _sink(name: str, folder: Path, stack: contextlib.ExitStack) -> Any:  # Any: a function of another library's objects

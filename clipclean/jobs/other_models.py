@@ -7,13 +7,14 @@ from pathlib import Path
 
 from torch import nn
 
-from clipclean import checkpoint, data, deadline, demo, detect, files, model, report, requests, untrusted
+from clipclean import checkpoint, deadline, detect, files, model, report, requests, untrusted
 from clipclean.config import recipe as recipes
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.jobs import inputs, searching
-from clipclean.jobs.inputs import LatePairs, LoadedModel, Opened, Source
+from clipclean.jobs.inputs import LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import Progress
+from clipclean.schema.results import ReferencesFile
 from clipclean.train.resume import RunState
 
 MOST_BYTES = 50_000_000  # of a references file
@@ -80,7 +81,7 @@ def measured(
     settings: SearchSettings,
     trusted: Sequence[tuple[Source, Opened]],
     eval_set: detect.EvalSet,
-    pairs: data.CleanSet | LatePairs,
+    pairs: inputs.Pairs,
     /,
     *,
     device: str,
@@ -124,7 +125,7 @@ def measured_references(
     return detect.References("reference", name, (seen.search.sizes(),))
 
 
-def build(request: requests.References, /, *, progress: Progress) -> detect.ReferencesFile:
+def build(request: requests.References, /, *, progress: Progress) -> ReferencesFile:
     """Search clean models as an audit would, and write a references file; returns what it holds: numbers, no weights.
 
     All models must be of one kind.
@@ -142,8 +143,7 @@ def build(request: requests.References, /, *, progress: Progress) -> detect.Refe
     kinds = [model.shape_of(each.architecture) for each in opened]
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
-    with demo.late() as bundled:
-        images, pairs = inputs.shown_images(request, bundled, recipe, opened[0].architecture, progress)
+    with inputs.shown_images(request, recipe, opened[0].architecture, progress) as (images, pairs):
         settings, found = SearchSettings(request.effort, request.seed), {}
         # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
         with searching.kept({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:

@@ -76,9 +76,15 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
     return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside
 
 
-def destination(ready: Prepared, standing: placing.OutputState, state: RunState, /) -> Destination:
-    """The destination of the result of a request; raises UsageError if it would replace another run's result unasked."""
+def destination(ready: Prepared, standing: placing.OutputState, group: train.Group, /) -> Destination:
+    """The destination of the result of a run, and its state.
+
+    Raises:
+        UsageError: it would replace another run's result unasked, or several processes do not work on the same.
+    """
     request = ready.request
+    state = RunState.of(request.out, fingerprint(ready), group=group)
+    group.check_same(state.fingerprint)
     told = replace(request, force=False, recipe=ready.recipe, policy=ready.judge.chosen, log_dir=None, log_to=())
     run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import demo, model, requests, train
+from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
@@ -13,7 +13,6 @@ from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
 from clipclean.progress import Progress
-from clipclean.schema.report import Effort
 
 Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each candidate
 
@@ -65,7 +64,7 @@ def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, scree
     recipe, size = ready.recipe, size_of(ready)
     if recipe.traits.chooses:
         work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.trusted))
-        effort: Effort | None = recipe.auto.effort
+        effort: str | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
         work = 2 * estimate.measuring(size) + estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
@@ -112,8 +111,7 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
 
 def of_audit(request: requests.Audit, /, *, progress: Progress) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
-    with demo.late() as bundled:
-        read = audit_inputs.read(request, bundled, progress)
+    with audit_inputs.read(request, progress) as read:
         found = of_inputs(request, read)
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
     effort = request.effort if request.search else None

@@ -1,6 +1,6 @@
-"""What ``inspect``, ``screen``, ``plant`` and ``export`` return; ``--json`` prints each of them by ``as_json``."""
+"""What ``inspect``, ``screen``, ``plant``, ``export`` and ``references build`` return; ``--json`` prints each of them by ``as_json``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
@@ -159,3 +159,22 @@ class Exported(Part):
     exports: Many[ExportRecord]
     environment: Free
     notes: Many[str]
+
+
+class StoredModel(TypedDict):
+    """The sizes of one clean model."""
+
+    name: str
+    sizes: dict[str, dict[str, float]]
+
+
+class ReferencesFile(TypedDict):
+    """What a references file holds: numbers, no weights."""
+
+    format: str
+    code: int
+    kind: str
+    effort: str
+    vocabulary: str
+    classes: int
+    models: list[StoredModel]

@@ -1,14 +1,13 @@
 """What every job reads before its work: devices, models, words, suspicions, and what is measured on."""
 
 import json
-import shutil
 
 import pytest
 import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import data, demo, model, requests
+from clipclean import data, model, requests
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
 from clipclean.jobs import clean_pairs, inputs
@@ -78,18 +77,18 @@ def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read)
 def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once(job):
     tiny.fit_to_pairs(job, quick_gelu=True)
     told, untold = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))
-    request = requests.Audit(job.model, data=job.data)
 
-    def late(folder):
-        return inputs.shown_images(request, lambda: folder, RECIPE, told.architecture, requests.silent)[1]
+    def missing():
+        raise RefusedInput("asked")
 
-    missing = late(job.folder / "missing")
-    pairs = late(shutil.copytree(job.data, job.folder / demo.PAIRS).parent)
     assert inputs.build(told, missing, device="cpu").clip.architecture.quick_gelu is True
-    with pytest.raises(RefusedInput, match="missing"):
+    with pytest.raises(RefusedInput, match="asked"):
         inputs.build(untold, missing, device="cpu")
-    assert inputs.build(untold, pairs, device="cpu").clip.architecture.quick_gelu is True
-    assert pairs() is pairs()
+    request = requests.Audit(job.model, data=job.data)
+    with inputs.shown_images(request, RECIPE, told.architecture, requests.silent) as (images, pairs):
+        assert len(images) == 48
+        assert inputs.build(untold, pairs, device="cpu").clip.architecture.quick_gelu is not None
+        assert pairs() is pairs()
 
 
 def replaced(net):

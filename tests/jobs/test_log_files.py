@@ -9,7 +9,7 @@ from clipclean.jobs import log_files
 
 
 def logged(folder, *steps):
-    with log_files.listener(folder, ()) as (listener,), progress.heard(listener):
+    with log_files.written(folder, ()):
         for done, values in steps:
             progress.record(done, values)
 
@@ -23,22 +23,22 @@ def test_each_step_is_a_line_of_json_a_count_that_begins_again_another_stage_and
         {"stage": 1, "step": 2, "loss": 1.0},
     ]
     assert [(row["stage"], row["step"]) for row in rows[2:]] == [(2, 1), (1, 2)]
-    with log_files.listener(tmp_path / "none", ()):
+    with log_files.written(tmp_path / "none", ()):
         pass
     assert not (tmp_path / "none").exists()
 
 
 def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="--log-dir"), log_files.listener(None, ("wandb",)):
+    with pytest.raises(UsageError, match="--log-dir"), log_files.written(None, ("wandb",)):
         pass
     monkeypatch.setitem(log_files.EXTRAS, "wandb", "no_such_package_at_all")
     with (
         pytest.raises(UsageError, match="no_such_package_at_all"),
-        log_files.listener(tmp_path, ("wandb",)),
+        log_files.written(tmp_path, ("wandb",)),
     ):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError), log_files.listener(tmp_path / "file" / "logs", ()):
+    with pytest.raises(ResourceError), log_files.written(tmp_path / "file" / "logs", ()):
         pass
 
 
@@ -53,7 +53,7 @@ def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(t
         (folder / name).symlink_to(precious)
     if kind == "link":
         precious.write_text("years of work")
-    with pytest.raises(ResourceError), log_files.listener(folder, ()):
+    with pytest.raises(ResourceError), log_files.written(folder, ()):
         pass
     assert precious.exists() == (kind == "link")
     assert kind != "link" or precious.read_text() == "years of work"
