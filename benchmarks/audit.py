@@ -158,7 +158,7 @@ def audited(job: Job) -> str:
     from clipclean.jobs import audit
 
     began, given = time.process_time(), {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
-    made = audit.audit(requests.Audit(job.model.path, **given | beside), progress=requests.silent)
+    made = audit.audit(requests.Audit(job.model.path, **given | beside))
     report = made.report.model_dump(mode="json", by_alias=True)
     files.write_text(place, json.dumps(report | {"core_seconds": time.process_time() - began}))
     return f"{job.column} {job.model.name} {report['verdict']} {score(report):.2f} {time.process_time() - began:.0f} s"

@@ -1,4 +1,4 @@
-"""The type of a progress callback, and two helpers for those who receive it."""
+"""What a run tells while it works: how far it is, losses and messages."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,10 +10,11 @@ Values = Mapping[str, SupportsFloat]  # losses and rates by name; tensors stay o
 
 
 class Listener(NamedTuple):
-    """The listener to a run, apart from its progress."""
+    """The listener to a run."""
 
     values: Callable[[int, Values], None] | None = None  # steps done, what was measured in the last
     words: Callable[[str], None] | None = None  # a message for people
+    steps: Progress | None = None  # how far a stage is
 
 
 # Beside the arguments, as logging is: a training loop deep in a job reports its loss without each caller handing it on.
@@ -28,6 +29,13 @@ def heard(listener: Listener, /) -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
+
+
+def step(what: str, done: int, total: int, /) -> None:
+    """Report how far a stage is, where somebody listens."""
+    for listener in _listeners.get():
+        if listener.steps is not None:
+            listener.steps(what, done, total)
 
 
 def record(done: int, values: Values, /) -> None:

@@ -424,10 +424,6 @@ PLANTING_BATCH = Opt("Cleaning: --batch-size N", "Pairs in a step.", takes=click
 HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
 
 
-def silent(_what: str, _done: int, _total: int, /) -> None:
-    """Hear progress, and say nothing."""
-
-
 DATA = sets(
     "--data -d IMAGES",
     f"Images to measure and search on. {SETS_HELP} Labels (one folder per class) and captions are "

@@ -103,7 +103,7 @@ def exported(job: tiny.Job, /) -> None:
         for module in (onnx_files, open_clip_directory):
             patches.enter_context(mock.patch.object(module, "check", accepted))
         patches.enter_context(mock.patch.object(hf_directory, "can_check", return_value=False))
-        export_job.convert(request, progress=lambda *_: None)
+        export_job.convert(request)
 
 
 def planted(job: tiny.Job, /) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean import requests
-from clipclean.progress import Progress
+from clipclean.progress import Listener, heard
 from clipclean.requests import Place
 
 if TYPE_CHECKING:
@@ -31,16 +31,11 @@ Request = TypeVar("Request")
 Made = TypeVar("Made")
 
 
-def _function_of(
-    kind: Callable[Asked, Request], /
-) -> Callable[[Callable[[Request, Progress], Made]], Callable[Asked, Made]]:
-    """A function whose arguments are the fields of a request, checked as the command line checks its options, and told in its help.
-
-    It gets the request, and what to call with its progress.
-    """
+def _function_of(kind: Callable[Asked, Request], /) -> Callable[[Callable[[Request], Made]], Callable[Asked, Made]]:
+    """A function whose arguments are the fields of a request, checked as the command line checks its options, and told in its help."""
     signature, known = requests.signature(kind), requests.options(kind)
 
-    def decorated(function: Callable[[Request, Progress], Made]) -> Callable[Asked, Made]:
+    def decorated(function: Callable[[Request], Made]) -> Callable[Asked, Made]:
         shown = "\n".join(f"    {name}: {each.told}" for name, each in known.items())
         head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
 
@@ -49,8 +44,8 @@ def _function_of(
             from clipclean.api import roles
 
             asked = requests.called_with(kind, places, keywords)
-            progress = getattr(asked, "progress", None) or requests.silent
-            return function(roles.ready(asked, progress), progress)
+            with heard(Listener(steps=getattr(asked, "progress", None))):
+                return function(roles.ready(asked))
 
         told = f"\nRaises:{errors}" if raises else RAISES
         checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
@@ -62,15 +57,15 @@ def _function_of(
 
 
 @_function_of(requests.Audit)
-def audit(given: requests.Audit, progress: Progress) -> "Report":
+def audit(given: requests.Audit) -> "Report":
     """Look for an unknown backdoor in a model, and name the class that it leads to."""
     from clipclean.jobs import audit as job
 
-    return job.audit(given, progress=progress).report
+    return job.audit(given).report
 
 
 @_function_of(requests.Sanitize)
-def sanitize(given: requests.Sanitize, progress: Progress) -> "Report":
+def sanitize(given: requests.Sanitize) -> "Report":
     """Clean a model by finetuning on clean pairs, and write weights and report into a folder; returns the report.
 
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
@@ -78,54 +73,54 @@ def sanitize(given: requests.Sanitize, progress: Progress) -> "Report":
     """
     from clipclean import auto
 
-    outcome = auto.clean(given, progress=progress)
+    outcome = auto.clean(given)
     assert outcome is not None  # noqa: S101 # one process has the result
     return outcome.report
 
 
 @_function_of(requests.Screen)
-def screen(given: requests.Screen, progress: Progress) -> "Screening":
+def screen(given: requests.Screen) -> "Screening":
     """Rank the pairs of a supposedly clean set by suspicion; returns the ranking.
 
     ``as_json()`` is what the command prints by ``--json``.
     """
     from clipclean.jobs import screen as job
 
-    return job.screen(given, progress=progress).report
+    return job.screen(given).report
 
 
 @_function_of(requests.Export)
-def export(given: requests.Export, progress: Progress) -> "Exported":
+def export(given: requests.Export) -> "Exported":
     """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
 
     Nothing is audited: a backdoor is exported like everything else.
     """
     from clipclean.jobs import export as job
 
-    return job.convert(given, progress=progress)
+    return job.convert(given)
 
 
 @_function_of(requests.Plant)
-def plant(given: requests.Plant, progress: Progress) -> "PlantedModel":
+def plant(given: requests.Plant) -> "PlantedModel":
     """Plant a backdoor in a copy of a model by finetuning on partly triggered pairs; returns its effect.
 
     The file that is written is backdoored: label it so, and never deploy it.
     """
     from clipclean.jobs import plant as job
 
-    return job.plant(given, progress=progress)
+    return job.plant(given)
 
 
 @_function_of(requests.References)
-def references(given: requests.References, progress: Progress) -> "ReferencesFile":
+def references(given: requests.References) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
     from clipclean.jobs import other_models as job
 
-    return job.build(given, progress=progress)
+    return job.build(given)
 
 
 @_function_of(requests.Inspect)
-def inspect(given: requests.Inspect, progress: Progress) -> "Inspection":
+def inspect(given: requests.Inspect) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
 
     Raises:
@@ -137,7 +132,7 @@ def inspect(given: requests.Inspect, progress: Progress) -> "Inspection":
 
 
 @_function_of(requests.Verify)
-def verify(given: requests.Verify, progress: Progress) -> "Result":
+def verify(given: requests.Verify) -> "Result":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:

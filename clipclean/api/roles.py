@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from clipclean import files, requests, untrusted
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
-from clipclean.progress import Progress
 from clipclean.requests import Asked, Opt, called
 
 PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
@@ -27,14 +26,14 @@ class Role(NamedTuple):
     path: Path
 
 
-def ready(asked: Asked, progress: Progress, /) -> Asked:
+def ready(asked: Asked, /) -> Asked:
     """A request once it is checked, and the models that it names are in the cache if it lets them be fetched."""
     check(asked)
     if not getattr(asked, "download", False):
         return asked
     from clipclean.jobs import fetch
 
-    return fetch.fetched(asked, progress=progress)
+    return fetch.fetched(asked)
 
 
 def check(*asked: object) -> None:

@@ -11,12 +11,12 @@ from clipclean.export import placing
 from clipclean.jobs import log_files, outputs, plan, prepare
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.sanitize import sanitize
-from clipclean.progress import Progress, say
+from clipclean.progress import Listener, heard, say, step
 from clipclean.requests import Sanitize
 from clipclean.train import Run
 
 
-def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = train.ALONE) -> SanitizeOutcome | None:
+def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> SanitizeOutcome | None:
     """Clean one checkpoint by its recipe, or by the one that ``auto`` chooses, and write the result into ``request.out``.
 
     Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
@@ -33,13 +33,10 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
         standing = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
         log_files.check(request.log_dir, request.log_to)
 
-    def timed(what: str, done: int, total: int) -> None:
-        progress(what, done, total)
-        deadline.check()
-
+    timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     try:
-        with deadline.within(request.max_minutes):
-            ready = prepare.prepare(request, progress=timed if group.size == 1 else progress)
+        with deadline.within(request.max_minutes), heard(timed):
+            ready = prepare.prepare(request)
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
     chooses = ready.recipe.traits.chooses
@@ -52,7 +49,7 @@ def clean(request: Sanitize, /, *, progress: Progress, group: train.Group = trai
     state = to.state
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
-    run = Run(request.seed, ready.precision, progress, state, group)
+    run = Run(request.seed, ready.precision, step, state, group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
     with state.locked(), log_files.written(request.log_dir if group.is_first else None, request.log_to):

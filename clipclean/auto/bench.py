@@ -18,7 +18,7 @@ from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import environment
 from clipclean.jobs import prepare
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.requests import Sanitize
 from clipclean.train import Run, RunState
 
@@ -35,7 +35,7 @@ class BenchRequest:
     planting: recipes.Planting
 
 
-def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Progress) -> tuple[Evidence, ...]:
+def bench(recipe: Recipe, request: BenchRequest, out: Path, /) -> tuple[Evidence, ...]:
     """The evidence blocks of a recipe, one per attack: each planted and cleaned once per seed, and pooled.
 
     The same request gives the same blocks on the same machine. ``out`` is the file that they are for.
@@ -54,13 +54,13 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Prog
     chooser = recipes.load("auto").model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": own})
     train = recipe.train.model_copy(update={"lr": how.lr, "warmup_steps": how.warmup_steps})
     asked = replace(asked, out=out, recipe=chooser, precision=recipe.train.precision)
-    ready = prepare.prepare(asked, progress=progress)
+    ready = prepare.prepare(asked)
     clip, pairs = ready.loaded.clip, len(ready.samples.pairs)
     size, classes = model.parameter_count(clip.net), len(ready.vocabulary.classes)
     recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
     recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = Workbench.of(ready, state, Run(asked.seed, ready.precision, progress))
+    ground = Workbench.of(ready, state, Run(asked.seed, ready.precision, step))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))

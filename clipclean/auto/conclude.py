@@ -57,7 +57,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     bench.put(bench.original)
     before = tried.before.sight.measured
     if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
-        before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)
+        before = inputs.measure(bench.clip, asked, what="measuring before")
     first = side(bench, replace(tried.before.sight, measured=before), asked)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured

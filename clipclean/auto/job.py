@@ -69,7 +69,7 @@ def auto(
     if not group.is_first:
         return None
     result, images = conclude.concluded(bench, ready, tried)
-    return outputs.publish(ready, result, bench.evidence, to=to, images=images, progress=run.progress)
+    return outputs.publish(ready, result, bench.evidence, to=to, images=images)
 
 
 def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | None:
@@ -81,7 +81,6 @@ def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | N
         bench.evidence,
         ready.clean,
         device=ready.device,
-        progress=bench.run.progress,
         state=bench.state,
     )
     return detect.together(found) if found else None

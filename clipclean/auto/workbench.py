@@ -99,7 +99,6 @@ class Workbench:
                 self.clip,
                 evidence,
                 self.references,
-                self.run.progress,
                 what=what,
                 state=self.state,
             )
@@ -117,12 +116,8 @@ class Workbench:
             OutOfTime: the deadline is over.
         """
         self.run.group.check_time()
-
-        def timed(*_: object) -> None:
-            deadline.check()
-
         return searching.by_first(
-            self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence, progress=timed)
+            self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence, each=deadline.check)
         )
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:

@@ -94,8 +94,8 @@ def audited(asked: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
     from clipclean.jobs import plan
 
     asked = replace(asked, device=device)
-    with progress.shown(quiet=quiet) as shown:
-        return plan.of_audit(asked, progress=shown) if shell.dry_run else job.audit(asked, progress=shown)
+    with progress.shown(quiet=quiet):
+        return plan.of_audit(asked) if shell.dry_run else job.audit(asked)
 
 
 class Line(NamedTuple):

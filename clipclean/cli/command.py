@@ -237,8 +237,8 @@ def _fetched(asked: Asked, /, *, quiet: bool) -> Asked:
     from clipclean.cli import progress
     from clipclean.jobs import fetch
 
-    with progress.shown(quiet=quiet) as shown:
-        return fetch.fetched(asked, progress=shown)
+    with progress.shown(quiet=quiet):
+        return fetch.fetched(asked)
 
 
 def _completer(

@@ -30,8 +30,8 @@ def export(asked: requests.Export, shell: Shell) -> None:
     roles.check(asked)
     from clipclean.jobs import export as export_job
 
-    with progress.shown(quiet=shell.quiet) as shown:
-        result = export_job.convert(asked, progress=shown)
+    with progress.shown(quiet=shell.quiet):
+        result = export_job.convert(asked)
     printing.show(shell.as_json, result.as_json(), table(result, asked.out))
 
 

@@ -31,8 +31,8 @@ def plant(asked: requests.Plant, shell: Shell) -> None:
     from clipclean.jobs import plant as planting
 
     data.use_workers(shell.workers)
-    with progress.shown(quiet=shell.quiet) as shown:
-        result = planting.plant(asked, progress=shown)
+    with progress.shown(quiet=shell.quiet):
+        result = planting.plant(asked)
     printing.show(shell.as_json, result.as_json(), table(result))
 
 

@@ -164,14 +164,15 @@ def begun(device: str, asked: "Shell", /) -> tuple[str, bool]:
     Raises:
         UsageError: there is no such device, or several processes would share one.
     """
-    from clipclean.cli import progress
+    from clipclean import progress
+    from clipclean.cli.progress import shown
 
-    with progress.shown(quiet=is_silent(asked)) as shown:
-        shown("loading PyTorch", 0, 1)
+    with shown(quiet=is_silent(asked)):
+        progress.step("loading PyTorch", 0, 1)
         from clipclean import data
         from clipclean.jobs import inputs
 
-        shown("loading PyTorch", 1, 1)
+        progress.step("loading PyTorch", 1, 1)
     launch = launched()
     data.use_workers(asked.workers)
     return inputs.device_of(own_device(device, launch)), asked.quiet or (launch is not None and launch.rank > 0)

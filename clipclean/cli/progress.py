@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import click
 
 from clipclean import progress
-from clipclean.progress import Listener, Progress, Values
+from clipclean.progress import Listener, Values
 from clipclean.untrusted import printable
 
 LINE_SECONDS = 10.0  # between two lines of one stage where stderr is no terminal
@@ -20,17 +20,15 @@ VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for
 
 
 @contextmanager
-def shown(*, quiet: bool) -> Iterator[Progress]:
-    """A progress function for the span of a with-block; messages and losses are shown too."""
-    with contextlib.ExitStack() as stack:
-        if quiet:
-            yield lambda what, done, total: None
-            return
-        view = _Bars() if sys.stderr.isatty() else _Lines()
-        if isinstance(view, _Bars):
-            stack.enter_context(view.live)
-        stack.enter_context(progress.heard(Listener(lambda _done, values: view.newest.take(values), view.words)))
-        yield view
+def shown(*, quiet: bool) -> Iterator[None]:
+    """Show what is told in a with-block: stages, messages and losses."""
+    if quiet:
+        yield
+        return
+    view = _Bars() if sys.stderr.isatty() else _Lines()
+    live = view.live if isinstance(view, _Bars) else contextlib.nullcontext()
+    with live, progress.heard(Listener(lambda _done, values: view.newest.take(values), view.words, view)):
+        yield
 
 
 class _Values:

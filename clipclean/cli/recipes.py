@@ -200,10 +200,10 @@ def bench(asked: Bench, shell: Shell) -> None:
     from clipclean import demo
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
 
-    with demo.unpacked() as bundled, progress.shown(quiet=shell.quiet) as shown:
+    with demo.unpacked() as bundled, progress.shown(quiet=shell.quiet):
         request = _request(asked, seeds, demo.arguments(bundled))
         for name, each in loaded.items():
-            blocks = benches.bench(each, request, places[name], progress=shown)
+            blocks = benches.bench(each, request, places[name])
             earlier = recipe.load(recipe.file(name)).evidence or ()
             written = benches.added(earlier, blocks, keep=asked.add)
             benches.write(places[name], benches.with_evidence(recipe.text(name), written))

@@ -30,7 +30,7 @@ def build(asked: requests.References, shell: Shell) -> None:
     roles.check(asked)
     from clipclean.jobs import other_models as job
 
-    with progress.shown(quiet=shell.quiet) as shown:
-        found = job.build(asked, progress=shown)
+    with progress.shown(quiet=shell.quiet):
+        found = job.build(asked)
     models = plural(len(found["models"]), "clean model")
     click.echo(f"{models} ({found['kind']}, {asked.effort} effort): {asked.out}")

@@ -59,13 +59,11 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
 
     asked = replace(asked, device=device)
     if shell.dry_run:
-        with progress.shown(quiet=quiet) as shown:
-            return printing.show_plan(shell, plan.of_sanitize(asked, ladder=auto.ladder, progress=shown))
-    with (
-        train.joined(device) as group,
-        progress.shown(quiet=quiet) as shown,
-    ):
-        outcome = auto.clean(asked, progress=shown, group=group)
+        with progress.shown(quiet=quiet):
+            planned = plan.of_sanitize(asked, ladder=auto.ladder)
+        return printing.show_plan(shell, planned)
+    with train.joined(device) as group, progress.shown(quiet=quiet):
+        outcome = auto.clean(asked, group=group)
     if outcome is None:  # another process has the result
         return 0
     loading = f"Load:   {FORMATS[asked.format[0]].load.format(printable(asked.out))}"

@@ -44,8 +44,8 @@ def screen(asked: requests.Screen, shell: Shell) -> None:
     from clipclean.jobs import screen as screening
 
     data.use_workers(shell.workers)
-    with progress.shown(quiet=shell.quiet) as shown:
-        outcome = screening.screen(asked, progress=shown)
+    with progress.shown(quiet=shell.quiet):
+        outcome = screening.screen(asked)
     forms = {
         "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
         "json": lambda: report.json_text(outcome.report.as_json()),

@@ -19,10 +19,9 @@ from clipclean.jobs.audit_findings import Setting
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.audit_report import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
-from clipclean.progress import Progress
 
 
-def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
+def audit(request: requests.Audit, /) -> Outcome:
     """Tell whether a checkpoint carries a backdoor, and which class it leads to.
 
     If an audit is interrupted, the same call resumes it after its last finished stage.
@@ -35,8 +34,8 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
         trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
-            with audit_inputs.read(request, progress) as read:
-                return _audit(request, read, progress, started)
+            with audit_inputs.read(request) as read:
+                return _audit(request, read, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -44,11 +43,11 @@ def audit(request: requests.Audit, /, *, progress: Progress) -> Outcome:
             ) from error
 
 
-def _audit(request: requests.Audit, read: AuditInputs, progress: Progress, started: float) -> Outcome:
+def _audit(request: requests.Audit, read: AuditInputs, started: float) -> Outcome:
     planting = audit_findings.pairs_of(request, read)
     plan.tell_audit(request, read)
-    references, seen, under = _seen(request, read, progress)
-    setting, judge = Setting(request, read, references, progress), read.judge
+    references, seen, under = _seen(request, read)
+    setting, judge = Setting(request, read, references), read.judge
     found = audit_findings.judged(setting, judge.limits, seen, under)
     known_power = None
     try:
@@ -65,7 +64,7 @@ def _audit(request: requests.Audit, read: AuditInputs, progress: Progress, start
 
 
 def _seen(
-    request: requests.Audit, read: AuditInputs, progress: Progress, /
+    request: requests.Audit, read: AuditInputs, /
 ) -> tuple[detect.References | None, AuditResult, AuditResult | None]:
     """The references, the result for the tested model, and the result under CLIP's own normalisation, if that is another.
 
@@ -75,15 +74,13 @@ def _seen(
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.kept(settings.decides(clip, eval_set)) as state:
         device = inputs.device_of(request.device)
-        measured = other_models.measured(
-            settings, read.trusted, eval_set, read.pairs, device=device, progress=progress, state=state
-        )
+        measured = other_models.measured(settings, read.trusted, eval_set, read.pairs, device=device, state=state)
         known = [*read.stored, *measured]
         references = detect.together(known) if known else None
-        seen = searching.audit_clip(settings, clip, eval_set, references, progress, state=state)
+        seen = searching.audit_clip(settings, clip, eval_set, references, state=state)
         under: AuditResult | None = None
         if usual := searching.usual_normalisation(clip):
             with contextlib.suppress(deadline.OutOfTime):
                 what = " under CLIP's own normalisation"
-                under = searching.audit_clip(settings, usual, eval_set, references, progress, what=what, state=state)
+                under = searching.audit_clip(settings, usual, eval_set, references, what=what, state=state)
     return references, seen, under

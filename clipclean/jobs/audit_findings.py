@@ -11,7 +11,7 @@ from clipclean.findings import SIGNS, Finding
 from clipclean.jobs import searching
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.searching import AuditResult, SearchSettings
-from clipclean.progress import Progress
+from clipclean.progress import step
 
 CANARIES = 4  # test backdoors by which the power is measured
 
@@ -23,7 +23,6 @@ class Setting:
     request: requests.Audit
     read: AuditInputs
     references: detect.References | None
-    progress: Progress
 
     def findings(self, seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:
         """The findings of a result."""
@@ -137,7 +136,7 @@ def power_of(
 
     def levels() -> dict[str, str]:
         what = " a copy with a planted backdoor"
-        copy = searching.audit_clip(settings, clip, eval_set, setting.references, setting.progress, what=what)
+        copy = searching.audit_clip(settings, clip, eval_set, setting.references, what=what)
         return {
             each.target: each.level
             for each in setting.findings(copy, read.judge.limits)
@@ -153,7 +152,7 @@ def power_of(
         canaries.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
         named=levels,
-        progress=setting.progress,
+        progress=step,
     )
 
 

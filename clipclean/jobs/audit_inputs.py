@@ -9,7 +9,7 @@ from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened
 from clipclean.jobs.results import Judge
-from clipclean.progress import Progress
+from clipclean.progress import step
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class AuditInputs:
 
 
 @contextlib.contextmanager
-def read(request: requests.Audit, progress: Progress, /) -> Iterator[AuditInputs]:
+def read(request: requests.Audit, /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
     recipe = recipes.load(recipes.DEFAULT)
     judge = Judge.of(requests.policy_of(request), recipe.audit)
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
     device = inputs.device_of(request.device)
-    progress("reading the model", 0, 1)
+    step("reading the model", 0, 1)
     opened = inputs.opened(request)
     inputs.check_sides(named, opened.architecture)
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
@@ -44,11 +44,11 @@ def read(request: requests.Audit, progress: Progress, /) -> Iterator[AuditInputs
         effort=request.effort,
         classes=vocabulary.classes,
     )
-    progress("reading the model", 1, 1)
-    with inputs.shown_images(request, recipe, opened.architecture, progress) as (images, pairs):
-        progress("building the model", 0, 1)
+    step("reading the model", 1, 1)
+    with inputs.shown_images(request, recipe, opened.architecture) as (images, pairs):
+        step("building the model", 0, 1)
         tested = inputs.build(opened, pairs, device=device)
-        progress("building the model", 1, 1)
+        step("building the model", 1, 1)
         panel = not named or request.search
         shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=panel)
         yield AuditInputs(judge, vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)

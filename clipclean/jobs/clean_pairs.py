@@ -11,7 +11,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs.inputs import Words, labelled_by_captions
-from clipclean.progress import Progress, say
+from clipclean.progress import say, step
 from clipclean.schema.results import ScreenedRecord
 from clipclean.train.loader import Samples
 
@@ -25,7 +25,6 @@ def read(
     request: requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
     path: Path,
     images: data.ImageCache,
-    progress: Progress,
     /,
     *,
     templates: Sequence[str] = (),
@@ -37,7 +36,7 @@ def read(
         image_key=request.image_key,
         caption_key=request.caption_key,
         templates=templates,
-        progress=partial(progress, "reading the data"),
+        progress=partial(step, "reading the data"),
     )
     if len(clean.pairs) < 2:
         raise Inconclusive(
@@ -51,14 +50,13 @@ def taught(
     recipe: Recipe,
     vocabulary: Words,
     images: data.ImageCache,
-    progress: Progress,
     /,
 ) -> data.CleanSet:
     """The set to train on; labelled images without captions get captions from the templates that the user gave."""
     if not recipe.traits.needs_captions:
-        return data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
+        return data.read_images(request.data, images=images, progress=partial(step, "reading the data"))
     templates = () if request.templates is None else vocabulary.templates
-    return read(request, request.data, images, progress, templates=templates)
+    return read(request, request.data, images, templates=templates)
 
 
 def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:
@@ -132,13 +130,12 @@ def screened(
     clip: model.Clip,
     clean: data.CleanSet,
     triggers: Sequence[detect.TriggerLike],
-    progress: Progress,
     /,
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
     if not screens(request, clean):
         return clean, None
-    found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, progress=partial(progress, "screening the pairs"))
+    found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, progress=partial(step, "screening the pairs"))
     drop = None if request.screen == "report" or request.screen == "off" else request.screen
     dropped = found.dropped(drop)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]

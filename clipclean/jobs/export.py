@@ -9,11 +9,11 @@ from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
 from clipclean.jobs import clean_pairs, inputs, results
 from clipclean.jobs.outputs import OUTPUTS
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.schema.results import Exported
 
 
-def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
+def convert(request: requests.Export, /) -> Exported:
     """Write the weights of one checkpoint in every requested format.
 
     The library of each format reads it back. If one result differs, nothing is written. Only pairs of the user's can decide the
@@ -27,7 +27,7 @@ def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
     formats.check(wanted)
     # The outputs of a run too: its report never stays beside other weights.
     standing = placing.look(request.out, force=request.force, known=OUTPUTS)
-    progress("reading the model", 0, 1)
+    step("reading the model", 0, 1)
     opened = inputs.opened(request)
     formats.check_architecture(opened.architecture, wanted)
     if opened.architecture.quick_gelu is None and request.data is None:
@@ -35,10 +35,10 @@ def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
             f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
-    progress("reading the model", 1, 1)
+    step("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
     with demo.late() as bundled:
-        clean = clean_pairs.read(request, request.data or bundled() / demo.PAIRS, images, progress)
+        clean = clean_pairs.read(request, request.data or bundled() / demo.PAIRS, images)
         tested = inputs.build(opened, clean, device="cpu")
         pairs = detect.spaced(clean.pairs, formats.SAMPLES)  # over the set
         pixels = detect.stack([pair.image for pair in pairs])
@@ -53,7 +53,7 @@ def convert(request: requests.Export, /, *, progress: Progress) -> Exported:
             pixels=pixels,
             captions=[pair.caption for pair in pairs],
             source_sha256=tested.file.sha256,
-            progress=progress,
+            progress=step,
         )
         told = results.told("export", request.model, tested, request.label)
         result = Exported(data=clean.record(), exports=tuple(entries), **told)

@@ -21,7 +21,7 @@ from clipclean import files, requests, untrusted
 from clipclean.checkpoint import folders
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 from clipclean.jobs import model_paths
-from clipclean.progress import Progress
+from clipclean.progress import step
 
 MAX_GIT = 64 * 2**20  # bytes of a file that is kept in git itself
 MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
@@ -65,23 +65,22 @@ class _Bounded(io.FileIO):
         return super().write(data)
 
 
-def fetched(asked: Asked, /, *, progress: Progress) -> Asked:
+def fetched(asked: Asked, /) -> Asked:
     """What is asked, once the models that it names are in the cache; raises what ``fetch`` raises."""
 
     def place(each: object) -> object:
-        return Path(fetch(str(each), progress=progress)) if isinstance(each, Path) else each
+        return Path(fetch(str(each))) if isinstance(each, Path) else each
 
     named = {name: getattr(asked, name) for name, known in requests.options(asked).items() if known.is_model}
     found = {name: tuple(map(place, it)) if isinstance(it, tuple) else place(it) for name, it in named.items()}
     return dataclasses.replace(asked, **found)  # type: ignore[type-var] # a dataclass
 
 
-def fetch(name: str, /, *, progress: Progress) -> str:
+def fetch(name: str, /) -> str:
     """Fetch a model that is not in the cache yet.
 
     Args:
         name: ``hf-hub:org/model[@revision]`` or ``open_clip:ARCH/TAG``; a path comes back as it is.
-        progress: called at the start and at the end.
 
     Returns:
         The name with the commit that was fetched, which ``names.locate`` finds in the cache.
@@ -108,10 +107,10 @@ def fetch(name: str, /, *, progress: Progress) -> str:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError("--download needs huggingface_hub: install it by pip install huggingface_hub.")
     repository, revision = _repository(name)
-    progress(f"fetching {repository}", 0, 1)
+    step(f"fetching {repository}", 0, 1)
     commit, wanted = _listed(repository, revision)
     _download(repository, commit, wanted)
-    progress(f"fetching {repository}", 1, 1)
+    step(f"fetching {repository}", 1, 1)
     return f"{model_paths.HUB}{repository}@{commit}"
 
 

@@ -16,7 +16,7 @@ from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import model_paths
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.schema.report import ModelRecord
 from clipclean.train.loader import Samples
 
@@ -144,12 +144,11 @@ def shown_images(
     request: requests.Audit | requests.References,
     recipe: Recipe,
     architecture: model.Architecture,
-    progress: Progress,
     /,
 ) -> Iterator[tuple[data.CleanSet, LatePairs]]:
     """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
     cache = image_cache(recipe, architecture)
-    told = functools.partial(progress, "reading the images")
+    told = functools.partial(step, "reading the images")
     with demo.late() as bundled:
         images = data.read_images(request.data or bundled() / demo.LABELLED, images=cache, progress=told)
         # Read once and only if needed: most models state their activation.
@@ -466,7 +465,13 @@ def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
 
 
 def measure(
-    clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", progress: Progress = lambda *_: None
+    clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", each: Callable[[], None] = lambda: None
 ) -> detect.Measurement:
-    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress."""
-    return detect.measure(clip.embed_images, clip.embed_texts, evidence, progress=functools.partial(progress, what))
+    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress, and ``each`` is called after a part."""
+
+    def told(done: int, total: int) -> None:
+        each()
+        if what:
+            step(what, done, total)
+
+    return detect.measure(clip.embed_images, clip.embed_texts, evidence, progress=told)

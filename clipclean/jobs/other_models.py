@@ -13,7 +13,6 @@ from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageEr
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
-from clipclean.progress import Progress
 from clipclean.schema.results import ReferencesFile
 from clipclean.train.resume import RunState
 
@@ -85,13 +84,12 @@ def measured(
     /,
     *,
     device: str,
-    progress: Progress,
     state: RunState | None,
 ) -> list[detect.References]:
     """The sizes of each clean model; without a trigger that was named, which is one of the tested model alone."""
     asked = dataclasses.replace(eval_set, suspicions=())
     return [
-        measured_references(settings, path, inputs.build(each, pairs, device=device), asked, progress, state=state)
+        measured_references(settings, path, inputs.build(each, pairs, device=device), asked, state=state)
         for path, each in trusted
     ]
 
@@ -101,7 +99,6 @@ def measured_references(
     path: inputs.Source,
     trusted: LoadedModel,
     eval_set: detect.EvalSet,
-    progress: Progress,
     /,
     *,
     state: RunState | None = None,
@@ -116,7 +113,7 @@ def measured_references(
     # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
     named = f" the reference {name}"
-    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, progress, what=named, state=state)
+    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, what=named, state=state)
     if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
         raise deadline.OutOfTime
     if seen.search is None:
@@ -125,7 +122,7 @@ def measured_references(
     return detect.References("reference", name, (seen.search.sizes(),))
 
 
-def build(request: requests.References, /, *, progress: Progress) -> ReferencesFile:
+def build(request: requests.References, /) -> ReferencesFile:
     """Search clean models as an audit would, and write a references file; returns what it holds: numbers, no weights.
 
     All models must be of one kind.
@@ -143,14 +140,14 @@ def build(request: requests.References, /, *, progress: Progress) -> ReferencesF
     kinds = [model.shape_of(each.architecture) for each in opened]
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
-    with inputs.shown_images(request, recipe, opened[0].architecture, progress) as (images, pairs):
+    with inputs.shown_images(request, recipe, opened[0].architecture) as (images, pairs):
         settings, found = SearchSettings(request.effort, request.seed), {}
         # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
         with searching.kept({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
             for path, each in zip(request.models, opened, strict=True):
                 loaded = inputs.build(each, pairs, device=device)
                 shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
-                known = measured_references(settings, path, loaded, shown, progress, state=state)
+                known = measured_references(settings, path, loaded, shown, state=state)
                 found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
     made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
     files.write_text(request.out, json.dumps(made, indent=1) + "\n")

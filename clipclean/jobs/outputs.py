@@ -9,7 +9,7 @@ from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
 from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.report import PageImages
 from clipclean.requests import Sanitize
 from clipclean.schema.report import (
@@ -109,7 +109,6 @@ def publish(
     *,
     to: Destination,
     images: report.PageImages,
-    progress: Progress,
     is_whole: bool = True,
 ) -> SanitizeOutcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
@@ -133,7 +132,7 @@ def publish(
                 pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes,
                 source_sha256=loaded.file.sha256,
-                progress=progress,
+                progress=step,
             )
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")

@@ -12,7 +12,6 @@ from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
-from clipclean.progress import Progress
 
 Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each candidate
 
@@ -28,9 +27,9 @@ class Plan:
     faster: tuple[str, ...]  # what would make it faster, where it takes more than an hour
 
 
-def of_sanitize(request: requests.Sanitize, /, *, ladder: Ladder, progress: Progress) -> Plan:
+def of_sanitize(request: requests.Sanitize, /, *, ladder: Ladder) -> Plan:
     """The plan of a cleaning; ``ladder`` gives the recipes that ``auto`` may try. Raises what preparing a cleaning raises."""
-    ready = prepare.prepare(replace(request, screen="off"), progress=progress)  # screening embeds every pair
+    ready = prepare.prepare(replace(request, screen="off"))  # screening embeds every pair
     clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
     screened = len(ready.clean.pairs) if clean_pairs.screens(request, ready.clean) else 0
     size = size_of(ready)
@@ -109,9 +108,9 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 
-def of_audit(request: requests.Audit, /, *, progress: Progress) -> Plan:
+def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
-    with audit_inputs.read(request, progress) as read:
+    with audit_inputs.read(request) as read:
         found = of_inputs(request, read)
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
     effort = request.effort if request.search else None

@@ -11,12 +11,12 @@ from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.schema.results import PlantedModel
 from clipclean.train.run import Run
 
 
-def plant(request: requests.Plant, /, *, progress: Progress) -> PlantedModel:
+def plant(request: requests.Plant, /) -> PlantedModel:
     """Write a backdoored copy of a model; returns the backdoor and its effect.
 
     The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report), and the largest
@@ -34,7 +34,7 @@ def plant(request: requests.Plant, /, *, progress: Progress) -> PlantedModel:
     device = inputs.device_of(request.device)
     opened = inputs.opened(request)
     images = inputs.image_cache(recipe, opened.architecture)
-    clean = clean_pairs.taught(request, recipe, vocabulary, images, progress)
+    clean = clean_pairs.taught(request, recipe, vocabulary, images)
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
     samples, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < how.batch_size:
@@ -49,7 +49,7 @@ def plant(request: requests.Plant, /, *, progress: Progress) -> PlantedModel:
     )
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
-    run = Run(request.seed, recipe.train.precision, progress)
+    run = Run(request.seed, recipe.train.precision, step)
     poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=[implant], run=run)
     after = inputs.measure(loaded.clip, measured_on)
     files.write_whole(request.out, lambda partial: WRITERS[request.out.suffix](partial, loaded))

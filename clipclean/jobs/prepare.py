@@ -10,7 +10,7 @@ from clipclean.export import formats
 from clipclean.jobs import choice, clean_pairs, inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion
 from clipclean.jobs.results import Judge
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.schema.results import ScreenedRecord
 from clipclean.train.loader import Samples
 
@@ -36,7 +36,7 @@ class Prepared:
     trusted: tuple[tuple[Source, Opened], ...] = ()  # clean models to compare with, read and not yet built
 
 
-def prepare(request: requests.Sanitize, /, *, progress: Progress) -> Prepared:
+def prepare(request: requests.Sanitize, /) -> Prepared:
     """Read and check everything, cheapest first, and build the model; nothing is measured or written.
 
     Raises:
@@ -50,14 +50,14 @@ def prepare(request: requests.Sanitize, /, *, progress: Progress) -> Prepared:
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
     device = inputs.device_of(request.device)
-    progress("reading the model", 0, 1)
+    step("reading the model", 0, 1)
     opened = inputs.opened(request)
     inputs.check_sides(named, opened.architecture)
     formats.check_architecture(opened.architecture, wanted)
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
-    progress("reading the model", 1, 1)
+    step("reading the model", 1, 1)
     images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
-    clean = clean_pairs.taught(request, asked, vocabulary, images, progress)
+    clean = clean_pairs.taught(request, asked, vocabulary, images)
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
     hold_out = labelled is None
     samples, kept_out = clean_pairs.divided(clean, asked, vocabulary, hold_out=hold_out)
@@ -68,13 +68,13 @@ def prepare(request: requests.Sanitize, /, *, progress: Progress) -> Prepared:
         choice.check_trials(fitted, samples, labelled or kept_out, vocabulary, judge.limits)
     recipe = choice.with_fitting_warmup(fitted, request, pairs=len(samples.pairs))
     recipes.check(recipe, pairs=len(samples.pairs))
-    progress("building the model", 0, 1)
+    step("building the model", 0, 1)
     loaded = inputs.build(opened, clean, device=device)
-    progress("building the model", 1, 1)
+    step("building the model", 1, 1)
     inputs.check_texts(loaded.clip, vocabulary.classes)
     standing = choice.standing(request, fitted, recipe, subject)
     triggers = [trigger for trigger, _ in named]
-    clean, screened = clean_pairs.screened(request, loaded.clip, clean, triggers, progress)
+    clean, screened = clean_pairs.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
         samples, kept_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(samples.pairs))

@@ -48,9 +48,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
         after = side(ready, first, measured)
         result, images = cleaning.composed(ready, before, after, trained.record, way, applied)
         whole = trained.cut is None
-        return outputs.publish(
-            ready, result, first.evidence, to=to, images=images, progress=run.progress, is_whole=whole
-        )
+        return outputs.publish(ready, result, first.evidence, to=to, images=images, is_whole=whole)
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def look(ready: Prepared, run: Run, /) -> First:
     began = time.monotonic()
 
     def measured() -> detect.Measurement:
-        before = inputs.measure(clip, evidence, what="measuring before", progress=run.progress)
+        before = inputs.measure(clip, evidence, what="measuring before")
         return suspicions.compared(clip, before, evidence, thresholds)
 
     before = searching.by_first(run.group, clip, measured)
@@ -113,12 +111,12 @@ def walked(
 
     def whole(share: float) -> detect.Measurement:
         put(share)
-        found = inputs.measure(clip, evidence, what="measuring after", progress=run.progress)
+        found = inputs.measure(clip, evidence, what="measuring after")
         return suspicions.compared(clip, found, evidence, limits)
 
     def known(share: float) -> detect.Measurement:
         put(share)
-        return inputs.measure(clip, replace(evidence, panel=()), what="walking back", progress=run.progress)
+        return inputs.measure(clip, replace(evidence, panel=()), what="walking back")
 
     ends = {1.0: whole(1.0), 0.0: first.measured}
     with deadline.within(None, reserve=(AFTERWARDS - 1) * first.seconds):

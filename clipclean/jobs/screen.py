@@ -17,7 +17,7 @@ from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs, results
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
 
@@ -33,7 +33,7 @@ class ScreenOutcome:
     images: list[TitledImage]
 
 
-def screen(request: requests.Screen, /, *, progress: Progress) -> ScreenOutcome:
+def screen(request: requests.Screen, /) -> ScreenOutcome:
     """Rank the pairs of a clean set by suspicion; on request, write the kept ones.
 
     Raises:
@@ -48,16 +48,16 @@ def screen(request: requests.Screen, /, *, progress: Progress) -> ScreenOutcome:
     opened = inputs.opened(request)
     inputs.check_sides([(trigger, None) for trigger in named], opened.architecture)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = clean_pairs.read(request, request.data, images, progress)
+    clean = clean_pairs.read(request, request.data, images)
     if request.save_kept:
         check_table(request.save_kept, clean)
-    trusted = read_trusted(request, clean, images, progress)
+    trusted = read_trusted(request, clean, images)
     loaded = inputs.build(opened, clean, device=device)
     found = ranking.rank_pairs(
         loaded.clip,
         (*clean.pairs, *trusted),
         triggers=named,
-        progress=partial(progress, "embedding the pairs"),
+        progress=partial(step, "embedding the pairs"),
     )
     if request.false_drop_rate is not None:
         found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)
@@ -81,9 +81,7 @@ def screen(request: requests.Screen, /, *, progress: Progress) -> ScreenOutcome:
     return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))
 
 
-def read_trusted(
-    request: requests.Screen, clean: data.CleanSet, images: data.ImageCache, progress: Progress, /
-) -> tuple[data.Pair, ...]:
+def read_trusted(request: requests.Screen, clean: data.CleanSet, images: data.ImageCache, /) -> tuple[data.Pair, ...]:
     """The pairs that are known to be clean; none without a request.
 
     Raises:
@@ -98,7 +96,7 @@ def read_trusted(
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = clean_pairs.read(request, request.trusted, images, progress)
+    known = clean_pairs.read(request, request.trusted, images)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(

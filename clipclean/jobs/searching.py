@@ -19,7 +19,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.detect.stages import Packed
 from clipclean.errors import ClipcleanError, Interrupted, ResourceError
 from clipclean.jobs import inputs
-from clipclean.progress import Progress, say
+from clipclean.progress import say, step
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord
 from clipclean.train import resume
 from clipclean.train.resume import RunState
@@ -131,7 +131,6 @@ def audit_clip(
     clip: model.Clip,
     eval_set: detect.EvalSet,
     references: detect.References | None,
-    progress: Progress,
     /,
     *,
     what: str = "",
@@ -142,12 +141,12 @@ def audit_clip(
     ``what`` names the model in progress, and ``state`` keeps the stages that are finished.
     """
     memory = SavedSearch.of(state, f"searching{what}", lambda: settings.decides(clip, eval_set))
-    found = measured(clip, eval_set, progress, memory, what=what)
+    found = measured(clip, eval_set, memory, what=what)
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
-    course = detect.Course(settings.seed, partial(progress, f"searching{what}"), memory)
+    course = detect.Course(settings.seed, partial(step, f"searching{what}"), memory)
     try:
         with model.frozen(clip.net):
             result = detect.search(
@@ -170,7 +169,6 @@ def audit_clip(
 def measured(
     clip: model.Clip,
     eval_set: detect.EvalSet,
-    progress: Progress,
     memory: SavedSearch | None = None,
     /,
     *,
@@ -183,7 +181,7 @@ def measured(
         return replace(made, text_classifier=made.text_classifier.to(clip.device))
     made = detect.measure(
         deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
-        progress=partial(progress, f"measuring{what}"),
+        progress=partial(step, f"measuring{what}"),
     )  # fmt: skip
     if not made.untried:
         memory.keep("measured", detect.pack(made, kinds=MEASURED))

@@ -30,8 +30,8 @@ def command(job, *more):
 def unsearched(monkeypatch):
     """The search takes seconds even here, and has tests of its own."""
 
-    def measured(settings, clip, evidence, references, progress, /, *, what, **_):
-        found = searching.measured(clip, evidence, progress, what=what)
+    def measured(settings, clip, evidence, references, /, *, what, **_):
+        found = searching.measured(clip, evidence, what=what)
         return searching.AuditResult(found, None, ("CC021", "Not searched."), 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)

@@ -12,18 +12,21 @@ from clipclean.progress import Listener
 
 def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsys):
     heard = []
-    listener = Listener(lambda done, values: heard.append((done, dict(values))), heard.append)
+    listener = Listener(
+        lambda done, values: heard.append((done, dict(values))), heard.append, lambda *step: heard.append(step)
+    )
     progress.say("before")
     with progress.heard(listener), progress.heard(Listener()):
         assert progress.is_heard()
         progress.say("now")
         progress.record(3, {"loss": 1.0})
+        progress.step("reading", 1, 2)
     progress.say("after")
     assert not progress.is_heard()
-    assert heard == ["now", (3, {"loss": 1.0})]
-    with shown.shown(quiet=True) as report:
+    assert heard == ["now", (3, {"loss": 1.0}), ("reading", 1, 2)]
+    with shown.shown(quiet=True):
         assert not progress.is_heard()
-        report("x", 0, 1)
+        progress.step("x", 0, 1)
     assert capsys.readouterr() == ("", "")
 
 
@@ -68,10 +71,10 @@ def test_bars_have_count_and_loss_and_messages_are_no_markup(monkeypatch):
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
-    with shown.shown(quiet=False) as report:
-        report("finetuning", 0, 4)
+    with shown.shown(quiet=False):
+        progress.step("finetuning", 0, 4)
         progress.record(2, {"loss": 0.25, "lr": 0.001})
-        report("finetuning", 4, 4)
+        progress.step("finetuning", 4, 4)
         progress.say("[bold]a message[/bold]")
     told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert all(word in told for word in ("finetuning", "4/4", "loss 0.25 lr 0.001", "[bold]a message[/bold]"))

@@ -60,10 +60,6 @@ def evidence(pixels=None, **changes):
     return replace(shown, **changes)
 
 
-def silent(*_):
-    """No progress."""
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
     """Two families and a short class list: what fits the toy towers."""
@@ -75,13 +71,13 @@ def _quick():
 
 
 def looked(tower, references=None, **changes):
-    return searching.audit_clip(replace(SETTINGS, **changes), Toy(tower), evidence(), references, silent)
+    return searching.audit_clip(replace(SETTINGS, **changes), Toy(tower), evidence(), references)
 
 
 @pytest.fixture(scope="module")
 def references():
     trusted = SimpleNamespace(clip=Toy(towers.honest()))
-    return other_models.measured_references(SETTINGS, Path("trusted.pt"), trusted, evidence(), silent)
+    return other_models.measured_references(SETTINGS, Path("trusted.pt"), trusted, evidence())
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +112,11 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     turned.embed_texts = lambda captions, own=turned.embed_texts: own(captions) @ turn
 
     def given(toy):
-        return other_models.measured_references(SETTINGS, Path("x.pt"), SimpleNamespace(clip=toy), known, silent)
+        return other_models.measured_references(SETTINGS, Path("x.pt"), SimpleNamespace(clip=toy), known)
 
     def judged(*several):
         references = detect.together([given(toy) for toy in several])
-        seen = searching.audit_clip(SETTINGS, Toy(tower), known, references, silent)
+        seen = searching.audit_clip(SETTINGS, Toy(tower), known, references)
         return seen.search.twins, audit_findings.findings(seen, LIMITS, images=IMAGES)
 
     twins, found = judged(turned)
@@ -168,18 +164,18 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
     skipped = looked(towers.honest(), search=False)
     assert (skipped.search, skipped.why_not[0]) == (None, "CC021")
     black = evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
-    same = searching.audit_clip(SETTINGS, Toy(towers.honest()), black, None, silent)
+    same = searching.audit_clip(SETTINGS, Toy(towers.honest()), black, None)
     assert (same.search, same.why_not[0]) == (None, "CC005")
     for seen in (skipped, same):
         assert word(seen) == "inconclusive"
     toy = Toy(towers.honest())
     toy.net.train()
-    searching.audit_clip(SETTINGS, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
+    searching.audit_clip(SETTINGS, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None)
     assert toy.net.training
     assert all(parameter.requires_grad for parameter in toy.net.parameters())
     broken = SimpleNamespace(clip=Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean()))
     with pytest.raises(Inconclusive, match=r"trusted\.pt"):
-        other_models.measured_references(SETTINGS, Path("trusted.pt"), broken, evidence(), silent)
+        other_models.measured_references(SETTINGS, Path("trusted.pt"), broken, evidence())
 
 
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):

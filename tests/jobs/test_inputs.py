@@ -85,7 +85,7 @@ def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once
     with pytest.raises(RefusedInput, match="asked"):
         inputs.build(untold, missing, device="cpu")
     request = requests.Audit(job.model, data=job.data)
-    with inputs.shown_images(request, RECIPE, told.architecture, requests.silent) as (images, pairs):
+    with inputs.shown_images(request, RECIPE, told.architecture) as (images, pairs):
         assert len(images) == 48
         assert inputs.build(untold, pairs, device="cpu").clip.architecture.quick_gelu is not None
         assert pairs() is pairs()

@@ -69,9 +69,9 @@ def whole_alone(request_):
     return numbers(audited(replace(request_, reference=())))
 
 
-def audited(request, said=None, progress=lambda *_: None):
-    with heard(Listener(words=(said if said is not None else []).append)):
-        return job.audit(request, progress=progress).report
+def audited(request, said=None, progress=None):
+    with heard(Listener(words=(said if said is not None else []).append, steps=progress)):
+        return job.audit(request).report
 
 
 def numbers(report):
@@ -247,10 +247,10 @@ def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_
         if (what, done) == ("searching the reference trusted.pt", 1):
             raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted):
-        other_models.build(asked, progress=progress)
-    with heard(Listener(words=said.append)):
-        found = other_models.build(asked, progress=lambda what, done, _: stages.add((what, done)))
+    with pytest.raises(Interrupted), heard(Listener(steps=progress)):
+        other_models.build(asked)
+    with heard(Listener(words=said.append, steps=lambda what, done, _: stages.add((what, done)))):
+        found = other_models.build(asked)
     assert any("step 2" in words for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2
