@@ -273,8 +273,8 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     from common import of_recipe
 
     from clipclean import data, detect
+    from clipclean.data import Samples
     from clipclean.methods import training
-    from clipclean.train.loader import Samples
     from clipclean.train.run import Run
 
     evidence = shown_to(o, entry)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, TypeAlias
 import click
 from click.types import convert_type
 
+from clipclean import untrusted
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
 from clipclean.progress import Progress
@@ -41,7 +42,7 @@ class Opt:
         words: of the argument of a function, where the first sentence of the help is not that.
         takes: the type of a value, of each one where there may be several; by default a text, or a path.
         is_several: whether there may be several.
-        gather: what becomes of the several.
+        gather: what becomes of the value, or of the several.
         shown: the default in words.
         is_first: whether ``--help`` of a command with many options shows it; ``--help-all`` shows all.
         is_free: whether a variable may set it, or a file that no flag named: it moves no verdict, names no path, opens no network.
@@ -195,9 +196,13 @@ def device(text: str, /) -> str:
     return text
 
 
-def joined(paths: Sequence[Path], /) -> Path | None:
-    """Several sets of data as one path, with ``::`` between."""
-    return Path("::".join(map(str, paths))) if paths else None
+def places(given: Path | Sequence[Path] | None, /) -> tuple[Path, ...] | None:
+    """Sets of data by their paths; one with ``::`` in it stands for several, unless something is called so."""
+    several = (given,) if isinstance(given, Path) else given or ()
+    found = [
+        Path(part) for path in several for part in ([path] if untrusted.asked(path.exists) else str(path).split("::"))
+    ]
+    return tuple(found) or None
 
 
 SUFFIXES = {
@@ -253,6 +258,7 @@ if TYPE_CHECKING:
     Model: TypeAlias = str | PathLike[str] | nn.Module
     Models: TypeAlias = tuple[Model, ...] | Any
     Places: TypeAlias = tuple[Path, ...] | Any
+    Data: TypeAlias = Places
 else:
     Place = str | PathLike[str]
     Names = Place | Sequence[str]  # a file with one a line, or the names themselves
@@ -262,6 +268,7 @@ else:
     Model = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
     Models = "Model | list[Model] | tuple[Model, ...] | None"
     Places = Place | Sequence[Place]
+    Data = Place  # which may name several by ``::``
 
 
 # Options of several commands; those of one stand above its request.
@@ -275,7 +282,7 @@ SETS_HELP = (
 def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
     """Data: images or pairs in any format."""
     path = click.Path(path_type=Path)
-    return Opt(f"Data: {flags}", text, takes=path, is_several=True, gather=joined, reads="path", **more)
+    return Opt(f"Data: {flags}", text, takes=path, is_several=True, gather=places, reads="path", **more)
 
 
 def models(flags: str, text: str = "", /, **more: Any) -> Opt:  # Any: of Opt
@@ -314,6 +321,7 @@ EVAL_DATA = Opt(
     "Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
+    gather=places,
     reads="path",
 )
 IMAGE_KEY = Opt(
@@ -481,7 +489,7 @@ class Audit:
 
     model: Annotated["Model", ONE]
     _: KW_ONLY
-    data: Annotated[Place | None, DATA] = None
+    data: Annotated[Places | None, DATA] = None
     reference: Annotated[Models, REFERENCE] = ()
     references: Annotated[Places, REFERENCES] = ()
     effort: Annotated[Literal["quick", "standard", "thorough"], EFFORT] = "standard"
@@ -577,9 +585,9 @@ class Sanitize:
     """A cleaning."""
 
     model: Annotated["Model", CHECKPOINT]
-    data: Annotated[Place, SANITIZE_DATA]
+    data: Annotated[Places, SANITIZE_DATA]
     _: KW_ONLY
-    eval_data: Annotated[Place | None, EVAL_DATA] = None
+    eval_data: Annotated[Data | None, EVAL_DATA] = None
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     classes: Annotated[Names | None, CLASSES] = None
@@ -634,6 +642,7 @@ FALSE_DROP_RATE = Opt(
 TRUSTED = Opt(
     "Search: --trusted CLEAN",
     "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
+    gather=places,
     reads="path",
 )
 SCREEN_TRIGGER = triggers(
@@ -656,8 +665,8 @@ class Screen:
     """A screening."""
 
     data: Annotated[
-        Place,
-        Opt("Data: CLEAN", words="Pairs to rank, in any format that the command takes.", reads="path"),
+        Data,
+        Opt("Data: CLEAN", words="Pairs to rank, in any format that the command takes.", gather=places, reads="path"),
     ]
     model: Annotated["Model", MODEL]
     _: KW_ONLY
@@ -665,7 +674,7 @@ class Screen:
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     drop: Annotated[float | Literal["auto"] | None, DROP] = None
     false_drop_rate: Annotated[float | None, FALSE_DROP_RATE] = None
-    trusted: Annotated[Place | None, TRUSTED] = None
+    trusted: Annotated[Data | None, TRUSTED] = None
     trigger: Annotated[Texts, SCREEN_TRIGGER] = ()
     save_kept: Annotated[Place | None, SAVE_KEPT] = None
     top: Annotated[int, Opt("--top N", "Number of pairs to list.", takes=click.IntRange(1, 100_000))] = 100
@@ -703,7 +712,7 @@ class Export:
     _: KW_ONLY
     format: Annotated[Texts, FORMAT]
     out: Annotated[Place, OUT] = Path("clipclean-out")
-    data: Annotated[Place | None, EXPORT_DATA] = None
+    data: Annotated[Places | None, EXPORT_DATA] = None
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     download: Annotated[bool, DOWNLOAD] = False
@@ -735,7 +744,7 @@ class Plant:
 
     model: Annotated["Model", CHECKPOINT]
     data: Annotated[
-        Place, sets("--data -d CLEAN", f"Clean image-caption pairs to finetune on. {SETS_HELP}", is_first=True)
+        Places, sets("--data -d CLEAN", f"Clean image-caption pairs to finetune on. {SETS_HELP}", is_first=True)
     ]
     _: KW_ONLY
     trigger: Annotated[str, PLANT_TRIGGER]
@@ -743,7 +752,7 @@ class Plant:
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     out: Annotated[Place, PLANT_OUT]
-    eval_data: Annotated[Place | None, EVAL_DATA] = None
+    eval_data: Annotated[Data | None, EVAL_DATA] = None
     rate: Annotated[
         float | None,
         Opt("Cleaning: --rate SHARE", "Share of triggered pairs in a batch.", takes=click.FLOAT, shown="0.2"),
@@ -771,6 +780,7 @@ REFERENCES_OUT = Opt(
 REFERENCES_DATA = Opt(
     "Data: --data -d IMAGES",
     "Images to search on, like those of later audits.",
+    gather=places,
     reads="path",
     shown="bundled images",
     is_first=True,
@@ -787,7 +797,7 @@ class References:
     ]
     _: KW_ONLY
     out: Annotated[Place, REFERENCES_OUT]
-    data: Annotated[Place | None, REFERENCES_DATA] = None
+    data: Annotated[Data | None, REFERENCES_DATA] = None
     effort: Annotated[Literal["quick", "standard", "thorough"], REFERENCES_EFFORT] = "standard"
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
@@ -929,7 +939,8 @@ def completed(name: str, known: Opt, value: object, /) -> object:
     if isinstance(value, Mapping) and known.is_several:
         value = [f"{key}={each}" for key, each in value.items()]
     if not known.is_several:
-        return None if value is None else _one(name, known, value)
+        one = None if value is None else _one(name, known, value)
+        return known.gather(one) if known.gather else one
     many = value if isinstance(value, list | tuple) else () if value is None else (value,)
     found = tuple(_one(name, known, each) for each in many)
     return known.gather(found) if known.gather else found

@@ -96,7 +96,7 @@ def exported(job: tiny.Job, /) -> None:
     def accepted(*_: object, **__: object) -> parity.Parity:
         return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=8, reader="nobody")
 
-    paths = {"data": job.data, "out": job.out, "arch": str(job.arch)}
+    paths = {"data": (job.data,), "out": job.out, "arch": str(job.arch)}
     request = requests.Export(job.model, format=tuple(formats.FORMATS), **paths)
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch.object(onnx_files, "write", graphs))

@@ -55,8 +55,8 @@ def check(*asked: object) -> None:
     reports = [Role(f"--report {each.format}={each.path}", each.path) for each in outputs]
     for report in reports:
         check_report(report)
-    inputs = _roles(given, lambda known: known.reads != "")
-    folders = _roles(given, lambda known: known.writes == "folder")
+    inputs = [*_roles(given, lambda known: known.reads != "")]
+    folders = [*_roles(given, lambda known: known.writes == "folder")]
     written = [*_roles(given, lambda known: known.writes == "file"), *reports]
     for role, read in itertools.product(written, inputs):
         if _same(role.path, read.path) or _holds(read.path, role.path) or _is_shard(role.path, read.path):
@@ -95,18 +95,14 @@ def check_report(role: Role, /) -> None:
         raise files.cannot_write(path, error) from error
 
 
-def _roles(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> list[Role]:
+def _roles(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> Iterator[Role]:
     """The paths in the options of some kind."""
-    several = ((name, value if isinstance(value, tuple) else (value,)) for name, known, value in given if is_of(known))
-    return [role for name, values in several for each in values for role in _places(name, each)]
-
-
-def _places(name: str, each: object) -> Iterator[Role]:
-    if isinstance(each, Path | str) and model_paths.is_name(each):
-        yield from (Role(f"the cache of {called(name)}", cache) for cache in model_paths.caches())
-    elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
-        parts = [each] if untrusted.asked(Path(each).exists) else str(each).split("::")  # several sets in one value
-        yield from (Role(called(name), Path(part)) for part in parts)
+    for name, known, value in given:
+        for each in (value if isinstance(value, tuple) else (value,)) if is_of(known) else ():
+            if isinstance(each, Path | str) and model_paths.is_name(each):
+                yield from (Role(f"the cache of {called(name)}", cache) for cache in model_paths.caches())
+            elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
+                yield Role(called(name), Path(each))
 
 
 def _split(path: Path) -> tuple[Path, Path]:

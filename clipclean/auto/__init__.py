@@ -32,7 +32,6 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Sanitize
     if group.is_first:
         standing = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
         log_files.check(request.log_dir, request.log_to)
-
     timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     try:
         with deadline.within(request.max_minutes), heard(timed):

@@ -83,7 +83,7 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
         architecture=ground.clip.architecture.name,
         kind=model.kind_of(ground.clip.architecture),
         parameters=model.parameter_count(ground.clip.net),
-        data=f"{asked.data.name}, measured on {asked.eval_data.name if asked.eval_data else ''}; model {Path(str(asked.model)).name}",
+        data=f"{_names(asked.data)}, measured on {_names(asked.eval_data or ())}; model {Path(str(asked.model)).name}",
         pairs=len(ground.samples.pairs),
         classes=len(ground.evidence.classes),
         seeds=tuple(runs),
@@ -93,6 +93,10 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
             clipclean=__version__, torch=torch.__version__, open_clip=environment.versions()["open_clip_torch"]
         ),
     )
+
+
+def _names(places: Sequence[Path]) -> str:
+    return " + ".join(place.name for place in places)
 
 
 def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple[Measurement, Measurement] | None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from clipclean import model
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs.prepare import Prepared
-from clipclean.train import Samples
 
 _STEP = re.compile(r"([a-z0-9][a-z0-9@-]*)(?:\(([^()]*)\))?")
 

@@ -10,12 +10,13 @@ from clipclean.auto.candidates import Candidate
 from clipclean.auto.workbench import DONE, Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
 from clipclean.findings import Finding
 from clipclean.jobs import suspicions
 from clipclean.methods import training, unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import TrainingRecord
-from clipclean.train import Run, RunState, Samples, resume
+from clipclean.train import Run, RunState, resume
 
 
 @dataclass(frozen=True)

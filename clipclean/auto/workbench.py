@@ -13,13 +13,14 @@ from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
+from clipclean.data import Samples
 from clipclean.findings import Finding
 from clipclean.jobs import audit_findings, inputs, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.methods import walk_back
-from clipclean.train import NonFiniteLoss, Run, RunState, Samples
+from clipclean.train import NonFiniteLoss, Run, RunState
 
 DONE = "done"  # the weights after one part of a run, in its folder
 

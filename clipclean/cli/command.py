@@ -37,14 +37,19 @@ class Option(click.Option):
             settings["is_flag"] = True  # never False: click would take a value with a dash for another option
         if default is not None and not isinstance(default, bool) and default != ():
             settings["default"] = default
-        if gather := known.gather:
-            settings["callback"] = lambda _context, _option, several: gather(several)
+        settings["callback"] = _gathering(known)
         names = [*known.flags, f"no_{name}" if known.is_negated else name]
         settings |= {"shell_complete": COMPLETERS[known.completes], "show_default": known.shown or None}
         settings |= ACTS.get(name, {})
         super().__init__(names, help=known.text, **settings)
         if known.is_free:
             self.envvar, self.show_envvar = variable(name), True
+
+
+def _gathering(known: Opt, /) -> Callable[[click.Context, click.Parameter, Any], Any] | None:
+    """The callback of an option whose value becomes another."""
+    gather = known.gather
+    return None if gather is None else lambda _context, _option, value: gather(value)
 
 
 def variable(name: str, /) -> str:
@@ -210,6 +215,7 @@ def _parameter(name: str, known: Opt, default: Field[object]) -> click.Parameter
             metavar=known.metavar,
             nargs=-1 if is_several else 1,
             type=click.Path(readable=False, path_type=Path) if known.is_path else None,
+            callback=_gathering(known),
             required=is_required or is_several,
             shell_complete=COMPLETERS[known.completes],
         )

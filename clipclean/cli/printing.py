@@ -151,8 +151,8 @@ def check_there(asked: requests.Audit | requests.Sanitize, /) -> None:
     """
     if isinstance(asked.model, Path):
         model_paths.check_there(asked.model)
-    for path in (asked.data, asked.eval_data if isinstance(asked, requests.Sanitize) else None):
-        if path is not None and not re.search(r"[*?\[{:]", str(path)) and not os.path.lexists(path):
+    for path in (*(asked.data or ()), *(getattr(asked, "eval_data", None) or ())):
+        if not re.search(r"[*?\[{:]", str(path)) and not os.path.lexists(path):
             reason = os.strerror(errno.ENOENT)
             raise RefusedInput(
                 f"{printable(path)} cannot be read: {reason}. Give a folder of images, a table, or tar shards."

@@ -154,9 +154,10 @@ class Bench:
     _: KW_ONLY
     model: Annotated[Path | None, MODEL] = None
     data: Annotated[
-        Path | None, requests.sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True)
+        requests.Places | None,
+        requests.sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True),
     ] = None
-    eval_data: Annotated[requests.Place | None, requests.EVAL_DATA] = None
+    eval_data: Annotated[requests.Data | None, requests.EVAL_DATA] = None
     arch: Annotated[str | None, requests.ARCH] = None
     classes: Annotated[requests.Names | None, requests.CLASSES] = None
     templates: Annotated[requests.Names | None, requests.TEMPLATES] = None

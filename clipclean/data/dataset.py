@@ -47,7 +47,7 @@ class CleanSet:
         digest: hex SHA-256 over the sorted lines "<SHA-256 of the encoded image> <caption>"; the same whatever the
             order, the names and the container.
         format: "folder", "csv", "tsv", "jsonl", "json", "coco", "parquet", "arrow", "webdataset", or "several".
-        path: as it was given.
+        places: as they were given.
         ignored: files that belong to no sample or are never read.
     """
 
@@ -55,16 +55,21 @@ class CleanSet:
     skipped: tuple[SkippedRecord, ...]
     digest: str
     format: str
-    path: Path
+    places: tuple[Path, ...]
     ignored: tuple[Ignored, ...]
 
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def name(self) -> str:
+        """The places in a message."""
+        return "::".join(map(str, self.places))
+
     def record(self) -> DataRecord:
         """The report's ``data``."""
         return DataRecord(
-            name=" + ".join(Path(part).name for part in str(self.path).split("::")),
+            name=" + ".join(place.name for place in self.places),
             format=self.format,
             pairs=len(self.pairs),
             skipped=self.skipped,
@@ -73,9 +78,7 @@ class CleanSet:
 
 
 def read(
-    path: Path,
-    /,
-    *,
+    *places: Path,
     images: ImageCache,
     image_key: str | None = None,
     caption_key: str | None = None,
@@ -84,13 +87,13 @@ def read(
 ) -> CleanSet:
     """Read image-caption pairs from local disk and decode every image once.
 
-    A path is one of: a folder of images with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
+    A place is one of: a folder of images with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
     ``metadata.{jsonl,csv}``, or with splits that have one; a CSV or TSV file, JSON lines or a JSON array; COCO's captions or the
     folder around them; Parquet, or a folder that ``datasets`` saved; a WebDataset ``.tar`` or a folder of them; a pattern
-    such as ``shard-{000..003}.tar`` or ``*.tar``; several with ``::`` between.
+    such as ``shard-{000..003}.tar`` or ``*.tar``. Several are one set.
 
     Args:
-        path: where the set is.
+        places: where the set is.
         images: takes the decoded images in; those beyond its limits are skipped. Where the set is larger than
             ``max_pairs``, the pairs taken are spread over it, chosen by a hash of their keys.
         image_key: column, or extension in a shard, of the images; None looks for a known one.
@@ -108,15 +111,15 @@ def read(
         'a red square'
     """
     wanted = DataRequest(image_key, caption_key, labels_serve=bool(templates))
-    found = formats.find(path, wanted, scratch=images.scratch)
+    found = formats.find(places, wanted, scratch=images.scratch)
     found.entries = [_captioned(entry, templates) for entry in found.entries] if templates else found.entries
-    return _checked(path, found, images=images, captions=True, progress=progress)
+    return _checked(places, found, images=images, captions=True, progress=progress)
 
 
-def read_images(path: Path, /, *, images: ImageCache, progress: Progress | None = None) -> CleanSet:
+def read_images(*places: Path, images: ImageCache, progress: Progress | None = None) -> CleanSet:
     """Like ``read``, for images that need no captions; a caption that is there is kept."""
-    found = formats.find(path, DataRequest(captions=False), scratch=images.scratch)
-    return _checked(path, found, images=images, captions=False, progress=progress)
+    found = formats.find(places, DataRequest(captions=False), scratch=images.scratch)
+    return _checked(places, found, images=images, captions=False, progress=progress)
 
 
 def _captioned(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
@@ -129,7 +132,7 @@ def _captioned(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
 
 
 def _checked(
-    path: Path, found: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
+    places: tuple[Path, ...], found: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
 ) -> CleanSet:
     entries = found.entries
     most = images.limits.max_pairs or len(entries)
@@ -154,11 +157,12 @@ def _checked(
         if entry.image is not None  # an entry without one is never usable
     )
     skipped = tuple(SkippedRecord(key=entries[place].key, reason=problems[place]) for place in sorted(problems))
-    _refuse_if_poor(path, found, len(pairs), skipped, most=images.limits.max_skipped_share)
+    named = printable("::".join(map(str, places)))
+    _refuse_if_poor(named, found, len(pairs), skipped, most=images.limits.max_skipped_share)
     whole = hashlib.sha256()
     for image, caption in sorted((digests[place], entries[place].caption) for place in taken):
         whole.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
-    return CleanSet(pairs, skipped, whole.hexdigest(), found.format, path, tuple(found.ignored.values()))
+    return CleanSet(pairs, skipped, whole.hexdigest(), found.format, places, tuple(found.ignored.values()))
 
 
 def _by_image(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[int]]:
@@ -192,7 +196,7 @@ def _look(
 
 
 def _refuse_if_poor(
-    path: Path, found: Listing, usable: int, skipped: Sequence[SkippedRecord], /, *, most: float
+    name: str, found: Listing, usable: int, skipped: Sequence[SkippedRecord], /, *, most: float
 ) -> None:
     total = usable + len(skipped)
     if usable and len(skipped) <= most * total:
@@ -200,18 +204,17 @@ def _refuse_if_poor(
     ignored = "".join(f"\n  ignored: {kind}" for kind in found.ignored.values())
     if not total:
         raise RefusedInput(
-            f"{printable(path)} ({found.format}) holds no samples. Give images (JPEG, PNG, WebP) with captions."
-            f"{ignored}"
+            f"{name} ({found.format}) holds no samples. Give images (JPEG, PNG, WebP) with captions.{ignored}"
         )
     if not usable and any(entry.label for entry in found.entries) and all(why.reason == NO_CAPTION for why in skipped):
         raise RefusedInput(
-            f"{printable(path)} ({found.format}) has {len(skipped):,} images without a caption, and labels. To make captions of the "
+            f"{name} ({found.format}) has {len(skipped):,} images without a caption, and labels. To make captions of the "
             "labels, give caption templates by --templates FILE, one a line, such as 'a photo of a {}.'. The method supervised "
             f"needs no captions.{ignored}"
         )
     named = "".join(f"\n  {why.key}: {why.reason}" for why in skipped[:OFFENDERS])
     more = f"\n  … and {len(skipped) - OFFENDERS:,} more" if len(skipped) > OFFENDERS else ""
     raise RefusedInput(
-        f"{len(skipped):,} of {total:,} samples of {printable(path)} ({found.format}) cannot be used, and a share of "
+        f"{len(skipped):,} of {total:,} samples of {name} ({found.format}) cannot be used, and a share of "
         f"{most:g} is allowed (max_skipped_share). Mend or remove them:{named}{more}{ignored}"
     )

@@ -39,11 +39,11 @@ _FOREIGN = {
 }
 
 
-def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
+def find(places: Sequence[Path], wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
     """The samples of a clean set, in the order of the set; images are not opened yet.
 
     Args:
-        path: a file or folder, a pattern, or several of them with ``::`` between.
+        places: each a file or folder, or a pattern.
         wanted: columns that were named; whether captions are needed.
         scratch: where images are copied out of Parquet.
 
@@ -51,13 +51,13 @@ def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
         RefusedInput: missing, remote, unreadable, or of no known format.
         UsageError: columns are missing or ambiguous.
     """
-    for part in str(path).split("::"):
-        if table.URL.match(part):
-            raise RefusedInput(f"{printable(path)} is not on this machine. Download it first and give the copy's path.")
-    paths = expand(path)
-    if missing := [each.name for each in paths if not os.path.lexists(each)] if "{" in str(path) else []:
+    named = printable("::".join(map(str, places)))
+    if any(table.URL.match(str(place)) for place in places):
+        raise RefusedInput(f"{named} is not on this machine. Download it first and give the copy's path.")
+    paths = [path for place in places for path in expand(place)]
+    if missing := [each.name for each in paths if not os.path.lexists(each)] if "{" in named else []:
         raise RefusedInput(
-            f"{len(missing)} of the {len(paths)} shards of {printable(path)} are missing: {untrusted.some(missing)}. Complete them, "
+            f"{len(missing)} of the {len(paths)} shards of {named} are missing: {untrusted.some(missing)}. Complete them, "
             "or narrow the range."
         )
     if len(paths) == 1:
@@ -194,7 +194,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def expand(pattern: Path, /) -> list[Path]:
-    """The paths of ``a::b``, ``shard-{000..003}.tar`` and ``*.tar``, in that order; a path that is there stands for itself.
+    """The paths of ``shard-{000..003}.tar`` and ``*.tar``, in their order; a path that is there stands for itself.
 
     Braces are those of webdataset, by the same library. Its ``expand_urls`` is not used: it puts environment variables into
     paths, and makes a list of a billion as readily as of ten.
@@ -205,8 +205,6 @@ def expand(pattern: Path, /) -> list[Path]:
     if untrusted.asked(pattern.exists):
         return [pattern]
     text = str(pattern)
-    if "::" in text:
-        return [path for part in text.split("::") for path in expand(Path(part))]
     found = [Path(each) for each in _braces(text)]
     if len(found) == 1 and _WILD.search(text):
         found = sorted(Path(name) for name in itertools.islice(glob.iglob(text), MOST + 1))  # noqa: PTH207 # absolute patterns

@@ -92,20 +92,15 @@ def _lines(path: Path | Sequence[str]) -> list[str]:
 OFFENDERS = 10  # unknown labels that a message names
 
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Images and the numbers of their classes."""
+@dataclass(frozen=True)
+class Samples:
+    """Images, perhaps with captions, and the numbers (N,) of their classes where they have labels."""
 
-    images: CleanSet
-    labels: Tensor  # int64 (N,), in [0, number of classes)
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """The images, in the order of the labels."""
-        return self.images.pairs
+    pairs: Sequence[Pair]
+    labels: Tensor | None
 
 
-def labelled(path: Path, /, *, images: ImageCache, classes: Sequence[str]) -> Labelled:
+def labelled(*places: Path, images: ImageCache, classes: Sequence[str]) -> Samples:
     """Read images with labels, in any format that ``read`` knows; captions are not needed.
 
     A label is the subfolder that an image lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
@@ -116,11 +111,11 @@ def labelled(path: Path, /, *, images: ImageCache, classes: Sequence[str]) -> La
         UsageError: labels that are no class, with the nearest names; a label that may mean several classes.
         RefusedInput: as in ``read``.
     """
-    found = read_images(path, images=images)
+    found = read_images(*places, images=images)
     labels = labels_of(found, classes)
     if labels is None:
-        raise UsageError(_complaint(path, found, classes))
-    return Labelled(found, labels)
+        raise UsageError(_complaint(found, classes))
+    return Samples(found.pairs, labels)
 
 
 def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:
@@ -203,7 +198,7 @@ def _plain(name: str, /) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
-def _complaint(path: Path, images: CleanSet, classes: Sequence[str], /) -> str:
+def _complaint(images: CleanSet, classes: Sequence[str], /) -> str:
     meanings = zip(images.pairs, _meanings(images, classes), strict=True)
     offenders = [(pair, numbers) for pair, numbers in meanings if len(numbers) != 1]
     first: dict[str, tuple[Pair, set[int]]] = {}  # a pair for each word, the earliest
@@ -215,7 +210,7 @@ def _complaint(path: Path, images: CleanSet, classes: Sequence[str], /) -> str:
     )
     more = f"\n  … and {len(first) - OFFENDERS:,} more labels" if len(first) > OFFENDERS else ""
     return (
-        f"{len(offenders):,} of {len(images):,} images of {printable(path)} have no single label among the "
+        f"{len(offenders):,} of {len(images):,} images of {printable(images.name)} have no single label among the "
         f"{len(classes):,} classes. Put them into folders named like the classes, give the table a column "
         f"label, or name the right classes with --classes FILE:{lines}{more}"
     )

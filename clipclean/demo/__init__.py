@@ -73,8 +73,8 @@ def arguments(folder: Path, /) -> dict[str, Any]:
     """What a cleaning of the unpacked files is asked, by the names of ``requests.Sanitize``."""
     return {
         "model": folder / CHECKPOINT,
-        "data": folder / PAIRS,
-        "eval_data": folder / LABELLED,
+        "data": (folder / PAIRS,),
+        "eval_data": (folder / LABELLED,),
         "classes": folder / "classes.txt",
         "templates": folder / "templates.txt",
         "arch": str(folder / "tiny.json"),

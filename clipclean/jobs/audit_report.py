@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clipclean import detect
+from clipclean import detect, model
 from clipclean.attack.power import Power
 from clipclean.config import policy
 from clipclean.findings import finite
@@ -11,6 +11,7 @@ from clipclean.jobs import results, suspicions
 from clipclean.jobs.audit_findings import Setting
 from clipclean.jobs.searching import AuditResult
 from clipclean.report import PageImages, Report, example_images
+from clipclean.schema.report import ProjectionRecord
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,13 @@ def composed(
     power: Power | None,
     seconds: float,
 ) -> Outcome:
-    """The report of an audit; ``saved`` is where triggers were saved.
-
-    Its images are under the most abnormal trigger that was found, or else under the first of the panel.
-    """
+    """The report of an audit; ``saved`` is where triggers were saved."""
     request, read, eval_set = setting.request, setting.read, setting.read.eval_set
-    hits = seen.search.targeted if seen.search else ()
-    found = replace(eval_set, suspicions=tuple((hit.found, hit.candidate.target) for hit in hits))
-    shown = suspicions.exhibited(read.tested.clip, found, seen.measured, seed=request.seed)
-    measured = seen.measured.record()
+    maps, images = shown(read.tested.clip, eval_set, seen, seed=request.seed)
+    measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)
-    more = {**shown.maps, **({"search": searched} if searched else {}), **({"power": power.record()} if power else {})}
+    more = {**maps, **({"search": searched} if searched else {}), **({"power": power.record()} if power else {})}
     made = Report(
         schema_version="2",
         suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=read.judge.limits),
@@ -54,5 +50,15 @@ def composed(
         **results.told("audit", request.model, read.tested, request.label),
         **read.judge.record(applied),
     )
+    return Outcome(made, images)
+
+
+def shown(
+    clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int
+) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
+    """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
+    hits = seen.search.targeted if seen.search else ()
+    found = replace(eval_set, suspicions=tuple((hit.found, hit.candidate.target) for hit in hits))
+    under = suspicions.exhibited(clip, found, seen.measured, seed=seed)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else []
-    return Outcome(made, example_images.audited(shown, alone))
+    return under.maps, example_images.audited(under, alone)

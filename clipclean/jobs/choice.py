@@ -9,10 +9,10 @@ from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
+from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs.inputs import Opened, Words
 from clipclean.progress import say
-from clipclean.train.loader import Samples
 
 
 def check_reference(request: requests.Sanitize, recipe: Recipe, /) -> None:

@@ -8,12 +8,12 @@ import torch
 
 from clipclean import data, detect, model, requests
 from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs.inputs import Words, labelled_by_captions
 from clipclean.progress import say, step
 from clipclean.schema.results import ScreenedRecord
-from clipclean.train.loader import Samples
 
 # A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
@@ -23,7 +23,7 @@ CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
 
 def read(
     request: requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
-    path: Path,
+    places: Sequence[Path],
     images: data.ImageCache,
     /,
     *,
@@ -31,7 +31,7 @@ def read(
 ) -> data.CleanSet:
     """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
     clean = data.read(
-        path,
+        *places,
         images=images,
         image_key=request.image_key,
         caption_key=request.caption_key,
@@ -40,7 +40,7 @@ def read(
     )
     if len(clean.pairs) < 2:
         raise Inconclusive(
-            f"{clean.path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
+            f"{clean.name} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
         )
     return clean
 
@@ -54,9 +54,17 @@ def taught(
 ) -> data.CleanSet:
     """The set to train on; labelled images without captions get captions from the templates that the user gave."""
     if not recipe.traits.needs_captions:
-        return data.read_images(request.data, images=images, progress=partial(step, "reading the data"))
+        return data.read_images(*request.data, images=images, progress=partial(step, "reading the data"))
     templates = () if request.templates is None else vocabulary.templates
     return read(request, request.data, images, templates=templates)
+
+
+def labelled(
+    request: requests.Sanitize | requests.Plant, images: data.ImageCache, vocabulary: Words, /
+) -> Samples | None:
+    """The labelled images that the user gave to measure on, or None."""
+    places = request.eval_data
+    return data.labelled(*places, images=images, classes=vocabulary.classes) if places else None
 
 
 def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:
@@ -68,7 +76,7 @@ def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_
     labels = data.labels_of(clean, vocabulary.classes) if recipe.traits.uses_classes else None
     if labels is None and recipe.traits.needs_labels:
         raise UsageError(
-            f"The recipe {recipe.name} trains on labels, and not every image of {clean.path} has one among the "
+            f"The recipe {recipe.name} trains on labels, and not every image of {clean.name} has one among the "
             f"{len(vocabulary.classes):,} classes. Put the images into folders named like the classes, give a table with a "
             "column label, or name the right classes by --classes FILE."
         )
@@ -122,7 +130,7 @@ def screens(request: requests.Sanitize, clean: data.CleanSet, /) -> bool:
         return True
     if only_reports:
         return False
-    raise UsageError(f"{clean.path} has images without captions, and screening compares the two. Leave --screen out.")
+    raise UsageError(f"{clean.name} has images without captions, and screening compares the two. Leave --screen out.")
 
 
 def screened(

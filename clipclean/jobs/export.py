@@ -38,7 +38,7 @@ def convert(request: requests.Export, /) -> Exported:
     step("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
     with demo.late() as bundled:
-        clean = clean_pairs.read(request, request.data or bundled() / demo.PAIRS, images)
+        clean = clean_pairs.read(request, request.data or [bundled() / demo.PAIRS], images)
         tested = inputs.build(opened, clean, device="cpu")
         pairs = detect.spaced(clean.pairs, formats.SAMPLES)  # over the set
         pixels = detect.stack([pair.image for pair in pairs])

@@ -1,9 +1,9 @@
 """The inputs of a job: from paths to a CLIP on a device, with the images and classes to measure it on."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from clipclean import checkpoint, data, demo, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import step
 from clipclean.schema.report import ModelRecord
-from clipclean.train.loader import Samples
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
@@ -46,21 +46,19 @@ class LoadedModel:
 
 
 def device_of(asked: str, /) -> str:
-    """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there, or of another kind."""
+    """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there."""
     if asked == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if asked == "cpu":
         return asked
-    number = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", asked)
-    if number is None:
-        raise UsageError(f"--device {asked[:100]!a} is none of cpu, cuda, cuda:N and auto. Use one of these.")
+    number = int(asked.partition(":")[2] or 0)  # what a request asks for is of one of these kinds
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(number[1] or 0) >= count:
+    if number >= count:
         raise UsageError(
             f"--device {asked}: PyTorch sees {count or 'no'} CUDA device(s) here{', numbered from 0' if count else ''}. Use "
             f"--device {'cuda' if count else 'cpu'} or auto."
         )
-    return f"cuda:{int(number[1] or 0)}"
+    return f"cuda:{number}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def shown_images(
     cache = image_cache(recipe, architecture)
     told = functools.partial(step, "reading the images")
     with demo.late() as bundled:
-        images = data.read_images(request.data or bundled() / demo.LABELLED, images=cache, progress=told)
+        images = data.read_images(*(request.data or [bundled() / demo.LABELLED]), images=cache, progress=told)
         # Read once and only if needed: most models state their activation.
         yield images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
 
@@ -197,17 +195,9 @@ def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: b
     """
     preprocess = architecture.preprocess
     fit = data.Fit(preprocess.size, lambda image: model.fit(image, preprocess).contiguous())
-    return data.ImageCache(limits(recipe), fit=fit, max_bytes=recipe.data.cache_bytes, views=views)
-
-
-def limits(recipe: Recipe, /) -> data.ReadLimits:
-    """The data limits of a recipe, as the readers take them."""
-    return data.ReadLimits(
-        max_pixels=recipe.data.max_pixels,
-        max_bytes=recipe.data.max_bytes,
-        max_skipped_share=recipe.data.max_skipped_share,
-        max_pairs=recipe.data.max_pairs,
-    )
+    names = [each.name for each in dataclasses.fields(data.ReadLimits)]
+    limits = data.ReadLimits(**{name: getattr(recipe.data, name) for name in names})
+    return data.ImageCache(limits, fit=fit, max_bytes=recipe.data.cache_bytes, views=views)
 
 
 def located(source: Source, /) -> model_paths.Located:
@@ -444,14 +434,6 @@ def neighbours(labels: Tensor, most: int, /) -> int:
     """The number of neighbours that vote: at most the size of a typical class, or a class could never win."""
     counts = torch.bincount(labels)
     return max(1, min(most, int(counts[counts > 0].median())))
-
-
-def labelled(path: Path | None, images: data.ImageCache, vocabulary: Words, /) -> Samples | None:
-    """The labelled images that the user gave, or None."""
-    if path is None:
-        return None
-    found = data.labelled(path, images=images, classes=vocabulary.classes)
-    return Samples(found.pairs, found.labels)
 
 
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:

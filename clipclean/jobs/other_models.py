@@ -132,6 +132,7 @@ def build(request: requests.References, /) -> ReferencesFile:
     """
     if not request.models:
         raise UsageError("models: none. Name one at least.")
+    files.check_output(f"--out {request.out}", request.out)
     recipe, vocabulary = recipes.load(recipes.DEFAULT), inputs.words(request.classes, request.templates)
     device = inputs.device_of(request.device)
     for path in request.models:

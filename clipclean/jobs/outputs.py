@@ -10,11 +10,8 @@ from clipclean.export import formats, placing, records
 from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared
 from clipclean.progress import step
-from clipclean.report import PageImages
+from clipclean.report import PageImages, Report
 from clipclean.requests import Sanitize
-from clipclean.schema.report import (
-    Report,
-)
 from clipclean.train import resume
 from clipclean.train.resume import RunState
 
@@ -26,17 +23,16 @@ OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # file
 class SanitizeOutcome:
     """The report, whether weights were written, and the images of the page."""
 
-    report: report.Report
+    report: Report
     exported: bool
     images: PageImages = NO_IMAGES
 
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of a result."""
+    """Where a result goes."""
 
-    out: Path  # the folder
-    standing: placing.OutputState  # its present content
+    standing: placing.OutputState  # the present content of the folder
     run: str  # digest of the request: an equal run has the same result
     state: RunState  # of the run, removed once the result is in place
 
@@ -48,7 +44,7 @@ class Destination:
 
 def place_of(request: Sanitize, recipe: str, /) -> report.RunPaths:
     """The paths for the commands of the page."""
-    return report.paths_of(request, folder=str(request.out), data=str(request.data), recipe=recipe)
+    return report.paths_of(request, folder=str(request.out), data="::".join(map(str, request.data)), recipe=recipe)
 
 
 def fingerprint(ready: Prepared, /) -> dict[str, object]:
@@ -88,7 +84,7 @@ def destination(ready: Prepared, standing: placing.OutputState, group: train.Gro
     told = replace(request, force=False, recipe=ready.recipe, policy=ready.judge.chosen, log_dir=None, log_to=())
     run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
-    return Destination(request.out, standing, run, state)
+    return Destination(standing, run, state)
 
 
 def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
@@ -108,7 +104,7 @@ def publish(
     /,
     *,
     to: Destination,
-    images: report.PageImages,
+    images: PageImages,
     is_whole: bool = True,
 ) -> SanitizeOutcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
@@ -121,7 +117,7 @@ def publish(
     """
     request, loaded = ready.request, ready.loaded
     exported = result.verdict != "fail" or request.keep_failed
-    with placing.written(to.out) as new:
+    with placing.written(request.out) as new:
         if exported:
             # Labelled images have no captions: the names of the classes are embedded instead.
             entries = formats.write(
@@ -141,8 +137,8 @@ def publish(
             records.write(new, result.as_json())
         else:
             records.write_checksums(new)
-        placing.place(new, to.out, earlier=to.standing.earlier, run=to.run)
+        placing.place(new, request.out, earlier=to.standing.earlier, run=to.run)
     if exported and is_whole:
         to.state.discard()
-    placing.close_run(to.out)
+    placing.close_run(request.out)
     return SanitizeOutcome(result, exported, images)

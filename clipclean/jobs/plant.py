@@ -35,7 +35,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     opened = inputs.opened(request)
     images = inputs.image_cache(recipe, opened.architecture)
     clean = clean_pairs.taught(request, recipe, vocabulary, images)
-    labelled = inputs.labelled(request.eval_data, images, vocabulary)
+    labelled = clean_pairs.labelled(request, images, vocabulary)
     samples, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < how.batch_size:
         raise UsageError(

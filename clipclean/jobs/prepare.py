@@ -6,13 +6,13 @@ from clipclean import data, methods, requests
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing
 from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
 from clipclean.export import formats
 from clipclean.jobs import choice, clean_pairs, inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion
 from clipclean.jobs.results import Judge
 from clipclean.progress import step
 from clipclean.schema.results import ScreenedRecord
-from clipclean.train.loader import Samples
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     step("reading the model", 1, 1)
     images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
     clean = clean_pairs.taught(request, asked, vocabulary, images)
-    labelled = inputs.labelled(request.eval_data, images, vocabulary)
+    labelled = clean_pairs.labelled(request, images, vocabulary)
     hold_out = labelled is None
     samples, kept_out = clean_pairs.divided(clean, asked, vocabulary, hold_out=hold_out)
     subject = choice.subject_of(opened, samples, vocabulary)

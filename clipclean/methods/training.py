@@ -15,11 +15,12 @@ from clipclean import data, methods, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
 from clipclean.findings import plain
 from clipclean.methods import unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
-from clipclean.train import Samples, loader
+from clipclean.train import loader
 from clipclean.train.run import Run, interruptible, walk
 
 WHOLE = (

@@ -38,6 +38,8 @@ def paths_of(request: object, /, **places: str) -> RunPaths:
         value = getattr(request, name, None)
         if name in ("classes", "templates") and isinstance(value, Sequence) and not isinstance(value, str):
             value = f"{name}.txt"  # texts from Python: a command takes a file
+        if name == "eval_data" and value:
+            value = "::".join(map(str, value))  # one option takes all
         several = value if isinstance(value, tuple | list) else (value,)
         given += [(name, str(each)) for each in several if each is not None]
     return RunPaths(model=str(getattr(request, "model", "")), options=tuple(given), **places)

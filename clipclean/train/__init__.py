@@ -1,7 +1,6 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
 from clipclean.train.distributed import ALONE, Group, Launch, joined, launch_of, leftovers
-from clipclean.train.loader import Samples
 from clipclean.train.loop import Batch, Loss, NonFiniteLoss, finetune
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing

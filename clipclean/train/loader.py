@@ -19,14 +19,6 @@ AHEAD = 2  # batches that are prepared while the model computes
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Images, perhaps with captions, and the numbers (N,) of their classes where they have labels."""
-
-    pairs: Sequence[data.Pair]
-    labels: Tensor | None
-
-
-@dataclass(frozen=True)
 class Intake:
     """How one model takes its samples."""
 

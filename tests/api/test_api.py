@@ -215,11 +215,16 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
         ({"model": "a.pt", "device": "cpu", "policy": None}, {"model": Path("a.pt"), "device": "cpu", "policy": None}),
         ({"arch": Path("RN50"), "classes": "c.txt"}, {"arch": "RN50", "classes": Path("c.txt")}),
         ({"reference": "a.pt", "trigger": None}, {"reference": (Path("a.pt"),), "trigger": ()}),
+        ({"data": ["a.pt", "a{0..1}.tar::b.tar"]}, {"data": (Path("a.pt"), Path("a{0..1}.tar"), Path("b.tar"))}),
+        ({"data": "c::d"}, {"data": (Path("c::d"),)}),  # which is there
+        ({"eval_data": "a::b", "policy": None}, {"eval_data": (Path("a"), Path("b")), "policy": None}),
         ({"label": ["a/b=vision, Zürich", "empty="]}, {"label": {"a/b": "vision, Zürich", "empty": ""}}),
         ({"references": ["b.json"], "classes": ["cat"]}, {"references": (Path("b.json"),), "classes": ("cat",)}),
     ],
 )
-def test_places_become_paths_labels_a_mapping_and_one_of_several_stands_alone(given, completed):
+def test_places_become_paths_labels_a_mapping_and_one_of_several_stands_alone(given, completed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("c::d").touch()
     assert {name: requests.completed(name, KNOWN[name], value) for name, value in given.items()} == completed
 
 

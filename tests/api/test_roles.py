@@ -130,7 +130,7 @@ def test_nothing_is_written_over_that_a_pattern_may_stand_for(tmp_path, pattern)
     with pytest.raises(UsageError):
         check("data", tmp_path / pattern, "out folder", tmp_path)
     with pytest.raises(UsageError):
-        check("data", Path(f"b.tar::{tmp_path / pattern}"), "save_kept", tmp_path / "a-003.tar")
+        check("data", (Path("b.tar"), tmp_path / pattern), "save_kept", tmp_path / "a-003.tar")
 
 
 def test_places_apart_are_taken_and_a_name_of_a_recipe_is_no_file(tmp_path, monkeypatch):

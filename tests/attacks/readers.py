@@ -135,7 +135,7 @@ def weights(place: Path) -> None:
 def _set(place: Path) -> None:
     """A set of images, each of which is decoded; copies go where everything goes at the end."""
     images = data.ImageCache(LIMITS)
-    found = formats.find(place, DataRequest(), scratch=images.scratch)
+    found = formats.find([place], DataRequest(), scratch=images.scratch)
     for entry in found.entries:
         assert not DRIVES.search(entry.key + entry.caption + (entry.label or "")), "a caption drives a terminal"
         if entry.image is not None:

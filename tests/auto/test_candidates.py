@@ -5,8 +5,8 @@ import torch
 
 from clipclean.auto import candidates
 from clipclean.config import recipe
+from clipclean.data import Samples
 from clipclean.errors import UsageError
-from clipclean.train.loader import Samples
 
 BIG, SMALL = 150_000_000, 400_000
 

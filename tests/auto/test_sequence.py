@@ -8,11 +8,12 @@ from clipclean.attack import triggers
 from clipclean.auto import sequence
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
+from clipclean.data import Samples
 from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.methods.training import Aims
 from clipclean.schema.report import TrainingRecord
-from clipclean.train import Run, Samples
+from clipclean.train import Run
 
 PATCH = triggers.parse(tiny.TRIGGER)
 SHORT = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "train.lr=0.001"]

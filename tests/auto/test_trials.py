@@ -13,8 +13,8 @@ from clipclean.attack.canaries import TOOK
 from clipclean.auto import trials
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy, recipe, thresholds
+from clipclean.data import Samples
 from clipclean.jobs import inputs
-from clipclean.train.loader import Samples
 from clipclean.train.run import Run
 
 

@@ -9,9 +9,9 @@ from auto_values import attempt, measurement, probe, sight, workbench
 from clipclean import model
 from clipclean.auto import attempts
 from clipclean.config import recipe
+from clipclean.data import Samples
 from clipclean.jobs import inputs
 from clipclean.jobs.suspicions import Suspected
-from clipclean.train import Samples
 
 SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
 

@@ -26,7 +26,7 @@ def job(tmp_path):
 
 
 def run(job, **changed):
-    given = {"model": job.model, "data": job.data, "out": job.out, "arch": job.arch and str(job.arch)}
+    given = {"model": job.model, "data": (job.data,), "out": job.out, "arch": job.arch and str(job.arch)}
     asked = requests.Export(**given | {"format": ("open_clip",)} | changed)
     return export_job.convert(asked)
 
@@ -98,7 +98,7 @@ def test_an_activation_that_nothing_tells_is_measured_on_the_users_own_pairs_alo
 def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
     resnet = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET, count=2)
     with pytest.raises(UsageError, match="ResNet"):
-        run(resnet, data=tmp_path / "missing", format=("hf",))
+        run(resnet, data=(tmp_path / "missing",), format=("hf",))
 
 
 def test_the_pairs_come_from_all_over_the_set():

@@ -13,13 +13,13 @@ import tiny
 from report.page import Page
 
 from clipclean import cli, data, files, report
-from clipclean.config import recipe
-from clipclean.jobs import inputs, screen
+from clipclean.jobs import screen
 from clipclean.schema.results import Screening
 
 
 def read(path):
-    return data.read(path, images=data.ImageCache(inputs.limits(recipe.load("cleanclip"))))
+    limits = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
+    return data.read(path, images=data.ImageCache(limits))
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ def limits():
 def reading(limits):
     """Read a data set: reading(path, image_key="x", max_pairs=3)."""
 
-    def do(path, **given):
+    def do(*places, **given):
         changes = {key: given.pop(key) for key in [*given] if hasattr(limits, key)}
-        return read(path, images=ImageCache(replace(limits, **changes)), **given)
+        return read(*places, images=ImageCache(replace(limits, **changes)), **given)
 
     return do
 

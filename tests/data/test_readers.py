@@ -298,7 +298,7 @@ def test_of_several_splits_the_first_is_read_and_the_others_are_named(tmp_path, 
 def test_several_sets_are_read_one_after_the_other(tmp_path, folder, tar, shard_members, samples, reading):
     in_split(tmp_path / "b", "train", samples)
     shard = tar(tmp_path / "c.tar", shard_members)
-    clean = reading(Path(f"{folder}::{tmp_path / 'b'}::{shard}"))
+    clean = reading(folder, tmp_path / "b", shard)
     captions = [caption for _, caption in samples.values()]
     assert [pair.caption for pair in clean.pairs] == captions + [f"train: {words}" for words in captions] + captions
     assert [pair.key for pair in clean.pairs][::4] == ["folder/0001.jpg", "b/images/0001.jpg", "c.tar/0001"]

@@ -19,7 +19,7 @@ from hostile.checkpoints import Case, raw
 from hostile.seeds import image_bytes, sample
 from hostile.tars import claimed, pax, special, tar
 
-from clipclean import data
+from clipclean import data, requests
 from clipclean.errors import ClipcleanError
 
 LIMITS = data.ReadLimits(max_pixels=25_000_000, max_bytes=50_000_000, max_skipped_share=0.9, max_pairs=None)
@@ -29,7 +29,7 @@ SCRIPT = b"import pathlib; pathlib.Path('pwned').touch()"
 def heard(path: Path) -> str:
     """What the reader says of a set: the refusal, or the reasons of what it left out, then keys and captions."""
     try:
-        found = data.read(path, images=data.ImageCache(LIMITS))
+        found = data.read(*requests.places(path), images=data.ImageCache(LIMITS))
     except ClipcleanError as error:
         return f"exit {error.exit_code}: {error}"
     left_out = [*(f"skipped {skip.key}: {skip.reason}" for skip in found.skipped), *map(str, found.ignored)]

@@ -180,20 +180,17 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
 
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
-    shown = audit_report.shown_of(toy, evidence(labels=labels), bad, seed=0)
-    made, used = shown.maps["projection"], min(IMAGES, example_images.MAPPED)
+    maps, images = audit_report.shown(toy, evidence(labels=labels), bad, seed=0)
+    made, used = maps["projection"], min(IMAGES, example_images.MAPPED)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
     assert made.trigger == bad.search.targeted[0].found.spec
-    images = audit_report.drawn(evidence(), bad, shown)
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.COUNT)
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    shown = audit_report.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
-    assert shown == example_images.Shown()
-    assert audit_report.drawn(evidence(), nothing, shown) == PageImages()
+    assert audit_report.shown(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad):

@@ -9,9 +9,9 @@ from open_clip.model import CLIP
 
 from clipclean import data, model, requests
 from clipclean.config import recipe
+from clipclean.data import Samples
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
 from clipclean.jobs import clean_pairs, inputs
-from clipclean.train.loader import Samples
 
 RECIPE = recipe.load("cleanclip@tiny")
 
@@ -29,7 +29,7 @@ def read(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("is_there", "auto", "refused"),
-    [(False, "cpu", ("cuda", "cuda:1", "mps")), (True, "cuda:0", ("cuda:2", "mps", "cuda:x"))],
+    [(False, "cpu", ("cuda", "cuda:1")), (True, "cuda:0", ("cuda:2", "cuda:999"))],
 )
 def test_a_device_that_is_not_there_is_refused_and_none_is_taken_for_another(monkeypatch, is_there, auto, refused):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -84,7 +84,7 @@ def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once
     assert inputs.build(told, missing, device="cpu").clip.architecture.quick_gelu is True
     with pytest.raises(RefusedInput, match="asked"):
         inputs.build(untold, missing, device="cpu")
-    request = requests.Audit(job.model, data=job.data)
+    request = requests.Audit(job.model, data=(job.data,))
     with inputs.shown_images(request, RECIPE, told.architecture) as (images, pairs):
         assert len(images) == 48
         assert inputs.build(untold, pairs, device="cpu").clip.architecture.quick_gelu is not None
@@ -187,7 +187,7 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
     assert (found.knn, len(found.panel), len(found.grid)) == (RECIPE.audit.knn, 31, 262)
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
     found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
-    measured_on = evidence(read, Samples(found.pairs, found.labels))
+    measured_on = evidence(read, found)
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)
     assert (measured_on.knn, measured_on.panel) == (2, ())  # two images a class: ten votes could never agree on one

@@ -47,7 +47,7 @@ def request_(tmp_path_factory):
     torch.save(state | {"logit_scale": state["logit_scale"] + 0.1}, trusted)  # as another training would have it
     return Audit(
         made.model,
-        data=tiny.labelled(folder / "shown", count=24),
+        data=(tiny.labelled(folder / "shown", count=24),),
         reference=(trusted,),
         effort="quick",
         arch=str(made.arch),

@@ -6,8 +6,8 @@ import torch
 
 from clipclean import checkpoint, cli, methods, train
 from clipclean.config import recipe
+from clipclean.data import Samples
 from clipclean.train import loader
-from clipclean.train.loader import Samples
 
 TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"
 WEIGHTS = "open_clip_model.safetensors"

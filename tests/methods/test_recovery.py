@@ -4,10 +4,10 @@ import tiny
 from clipclean import detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
+from clipclean.data import Samples
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs
 from clipclean.methods import training
-from clipclean.train.loader import Samples
 from clipclean.train.run import Run
 
 PATCH = (triggers.parse(tiny.TRIGGER), 1)

@@ -21,7 +21,8 @@ from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs
 from clipclean.methods import training, unlearning
 from clipclean.train import distributed
-from clipclean.train.loader import Intake, Samples, batches
+from clipclean.data import Samples
+from clipclean.train.loader import Intake, batches
 from clipclean.train.run import Run
 
 out, folder = Path(sys.argv[1]), Path(sys.argv[2])
