@@ -107,7 +107,7 @@ def photo_models(folder: Path) -> Iterable[Model]:
         images = folder / f"{entry['half']}-{entry['classes']}"
         options = {
             "arch": str(folder / f"{entry['arch']}-{entry['side']}.json"),
-            "data": images / "audit",
+            "data": (images / "audit",),
             "classes": images / "classes.txt",
             "templates": images / "templates.txt",
         }

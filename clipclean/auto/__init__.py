@@ -1,15 +1,16 @@
 """Choosing a recipe: plants test backdoors, tries candidates, runs the best."""
 
 import time
+from dataclasses import replace
 
 from clipclean import deadline, requests, train
 from clipclean.auto import candidates
-from clipclean.auto.candidates import ladder
 from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.jobs import log_files, outputs, plan, prepare
 from clipclean.jobs.outputs import SanitizeOutcome
+from clipclean.jobs.plan import Plan
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Listener, heard, say, step
 from clipclean.requests import Sanitize
@@ -61,6 +62,12 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Sanitize
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
 
 
+def planned(request: Sanitize, /) -> Plan:
+    """The plan of a cleaning; raises what preparing one raises."""
+    ready = prepare.prepare(replace(request, screen="off"))  # screening embeds every pair
+    return plan.of_sanitize(request, ready, [each.recipes for each in candidates.offered(ready)])
+
+
 def _too_late(request: Sanitize, what: str) -> Inconclusive:
     return Inconclusive(
         f"The {request.max_minutes:g} minutes of --max-minutes ended before {what}, so nothing was written. Give more minutes: the same "
@@ -68,4 +75,4 @@ def _too_late(request: Sanitize, what: str) -> Inconclusive:
     )
 
 
-__all__ = ["auto", "clean", "ladder"]
+__all__ = ["auto", "clean", "planned"]

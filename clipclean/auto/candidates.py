@@ -78,11 +78,6 @@ def offered(ready: Prepared, /) -> tuple[Candidate, ...]:
     return candidates(ready.recipe, parameters=parameters, pairs=pairs, classes=classes)
 
 
-def ladder(ready: Prepared, /) -> list[tuple[Recipe, ...]]:
-    """The recipes of each candidate, for an estimate."""
-    return [each.recipes for each in offered(ready)]
-
-
 def ordered(offered: Sequence[Candidate], /, *, acts: bool) -> list[Candidate]:
     """The candidates as they are tried: where a trigger surely ``acts``, those that search for triggers come first."""
     # A trigger that acts can be unlearned, which leaves less of it than a finetuning that is told nothing.

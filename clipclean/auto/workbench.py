@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from clipclean import deadline, detect, model
+from clipclean import detect, model
 from clipclean.attack import canaries, poison
 from clipclean.attack.canaries import Canary
 from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned
@@ -117,9 +117,7 @@ class Workbench:
             OutOfTime: the deadline is over.
         """
         self.run.group.check_time()
-        return searching.by_first(
-            self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence, each=deadline.check)
-        )
+        return searching.by_first(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence, in_time=True))
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""

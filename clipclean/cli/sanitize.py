@@ -55,12 +55,11 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     device, quiet = process.begun(asked.device, shell)
     from clipclean import auto, train
     from clipclean.jobs import outputs as results
-    from clipclean.jobs import plan
 
     asked = replace(asked, device=device)
     if shell.dry_run:
         with progress.shown(quiet=quiet):
-            planned = plan.of_sanitize(asked, ladder=auto.ladder)
+            planned = auto.planned(asked)
         return printing.show_plan(shell, planned)
     with train.joined(device) as group, progress.shown(quiet=quiet):
         outcome = auto.clean(asked, group=group)

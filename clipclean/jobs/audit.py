@@ -15,7 +15,7 @@ from clipclean.jobs import (
     plan,
     searching,
 )
-from clipclean.jobs.audit_findings import Setting
+from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.audit_report import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
@@ -35,7 +35,7 @@ def audit(request: requests.Audit, /) -> Outcome:
     with deadline.within(request.max_minutes):
         try:
             with audit_inputs.read(request) as read:
-                return _audit(request, read, started)
+                return _audit(read, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -43,34 +43,24 @@ def audit(request: requests.Audit, /) -> Outcome:
             ) from error
 
 
-def _audit(request: requests.Audit, read: AuditInputs, started: float) -> Outcome:
-    planting = audit_findings.pairs_of(request, read)
-    plan.tell_audit(request, read)
-    references, seen, under = _seen(request, read)
-    setting, judge = Setting(request, read, references), read.judge
-    found = audit_findings.judged(setting, judge.limits, seen, under)
-    known_power = None
+def _audit(read: AuditInputs, started: float) -> Outcome:
+    plan.tell_audit(read)
+    made, judge, folder = _measured(read), read.judge, read.request.save_triggers
+    found, known_power = audit_findings.judged(made, judge.limits), None
     try:
-        known_power = audit_findings.power_of(setting, planting, seen, found)
+        known_power = audit_findings.power_of(made, found)
     except deadline.OutOfTime:
         found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
-    shipped = audit_findings.judged(setting, judge.shipped, seen, under)
-    applied = judge.applied(read.tested, *(audit_findings.with_power(each, known_power) for each in (found, shipped)))
-    saved = (
-        trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
-    )
+    both = found, audit_findings.judged(made, judge.shipped)
+    applied = judge.applied(read.tested, *(audit_findings.with_power(each, known_power) for each in both))
+    saved = trigger_files.save(made.seen.search.targeted, folder) if made.seen.search and folder else {}
     seconds = time.monotonic() - started
-    return audit_report.composed(setting, seen, applied, saved, power=known_power, seconds=seconds)
+    return audit_report.composed(made, applied, saved, power=known_power, seconds=seconds)
 
 
-def _seen(
-    request: requests.Audit, read: AuditInputs, /
-) -> tuple[detect.References | None, AuditResult, AuditResult | None]:
-    """The references, the result for the tested model, and the result under CLIP's own normalisation, if that is another.
-
-    The last is None as well if the deadline came before it.
-    """
-    clip, eval_set = read.tested.clip, read.eval_set
+def _measured(read: AuditInputs, /) -> Audited:
+    """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
+    request, clip, eval_set = read.request, read.tested.clip, read.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.kept(settings.decides(clip, eval_set)) as state:
         device = inputs.device_of(request.device)
@@ -83,4 +73,4 @@ def _seen(
             with contextlib.suppress(deadline.OutOfTime):
                 what = " under CLIP's own normalisation"
                 under = searching.audit_clip(settings, usual, eval_set, references, what=what, state=state)
-    return references, seen, under
+    return Audited(read, references, seen, under)

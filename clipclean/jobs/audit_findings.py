@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect, requests
+from clipclean import detect
 from clipclean.attack import canaries, power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
@@ -17,26 +17,26 @@ CANARIES = 4  # test backdoors by which the power is measured
 
 
 @dataclass(frozen=True)
-class Setting:
-    """An audit: its request, its inputs, and the clean models that it compares with."""
+class Audited:
+    """What an audit has read and measured."""
 
-    request: requests.Audit
     read: AuditInputs
-    references: detect.References | None
+    references: detect.References | None  # clean models to compare with
+    seen: AuditResult  # of the tested model
+    under: AuditResult | None  # under CLIP's own normalisation, if that is another and time sufficed
 
     def findings(self, seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:
-        """The findings of a result."""
+        """The findings of a result on its images."""
         return findings(seen, limits, images=len(self.read.eval_set.pixels))
 
 
-def judged(setting: Setting, limits: AuditLimits, seen: AuditResult, under: AuditResult | None, /) -> list[Finding]:
-    """All findings except the power: on the model, on the images, and ``under`` CLIP's own normalisation, if that is another."""
-    read = setting.read
-    found = setting.findings(seen, limits)
-    found += side_findings(setting.request, read.images)
-    if under:
-        return [*under_both(setting, limits, seen, under), *found]
-    if searching.usual_normalisation(read.tested.clip):
+def judged(made: Audited, limits: AuditLimits, /) -> list[Finding]:
+    """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
+    found = made.findings(made.seen, limits)
+    found += side_findings(made.read)
+    if made.under:
+        return [*under_both(made, made.under, limits), *found]
+    if searching.usual_normalisation(made.read.tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
 
@@ -81,14 +81,14 @@ def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
     return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
 
 
-def under_both(setting: Setting, limits: AuditLimits, seen: AuditResult, under: AuditResult, /) -> list[Finding]:
+def under_both(made: Audited, under: AuditResult, limits: AuditLimits, /) -> list[Finding]:
     """The findings under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in setting.findings(under, limits)
+        for found in made.findings(under, limits)
         if found.rule in SIGNS
     ]
-    own, usual = sound_rate(seen), sound_rate(under)
+    own, usual = sound_rate(made.seen), sound_rate(under)
     if own and usual and own.n and usual.value - own.value > limits.max_accuracy_loss:
         words = (
             f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
@@ -98,37 +98,23 @@ def under_both(setting: Setting, limits: AuditLimits, seen: AuditResult, under: 
     return more
 
 
-def side_findings(request: requests.Audit, images: data.CleanSet, /) -> list[Finding]:
+def side_findings(read: AuditInputs, /) -> list[Finding]:
     """Notes on the images; they inform and never change the verdict."""
-    told = []
-    if request.data is None:
-        told.append(detect.note("CC031", f"No images were given: {len(images)} bundled ones were measured on."))
-    if images.skipped:
-        named = ", ".join(f"{s.key} ({s.reason})" for s in images.skipped[:5])
-        told.append(detect.note("CC030", f"{len(images.skipped)} images were unusable and skipped: {named}."))
+    told, skipped = [], read.images.skipped
+    if read.request.data is None:
+        told.append(detect.note("CC031", f"No images were given: {len(read.images)} bundled ones were measured on."))
+    if skipped:
+        named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
+        told.append(detect.note("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
     return told
 
 
-def pairs_of(request: requests.Audit, read: AuditInputs, /) -> Sequence[data.Pair]:
-    """The pairs to plant with: the user's images, or else the bundled pairs; none where the power is not asked for.
-
-    Raises:
-        Inconclusive: there are too few.
-    """
-    if not request.power:
-        return ()
-    pairs = read.pairs() if request.data is None else read.images
-    return power.pairs_of(pairs, read.vocabulary.classes, read.vocabulary.templates)
-
-
-def power_of(
-    setting: Setting, pairs: Sequence[data.Pair], seen: AuditResult, found: Sequence[Finding], /
-) -> power.Power | None:
+def power_of(made: Audited, found: Sequence[Finding], /) -> power.Power | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
     anyway.
     """
-    request, read = setting.request, setting.read
-    if not request.power or seen.search is None or any(each.level == "error" for each in found):
+    read, request = made.read, made.read.request
+    if not request.power or made.seen.search is None or any(each.level == "error" for each in found):
         return None
     named = {each.target for each in found if each.target}
     settings, clip = SearchSettings(request.effort, request.seed), read.tested.clip
@@ -136,17 +122,14 @@ def power_of(
 
     def levels() -> dict[str, str]:
         what = " a copy with a planted backdoor"
-        copy = searching.audit_clip(settings, clip, eval_set, setting.references, what=what)
-        return {
-            each.target: each.level
-            for each in setting.findings(copy, read.judge.limits)
-            if each.rule == "CC003" and each.target
-        }
+        copy = searching.audit_clip(settings, clip, eval_set, made.references, what=what)
+        told = made.findings(copy, read.judge.limits)
+        return {each.target: each.level for each in told if each.rule == "CC003" and each.target}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
     return power.measure(
         clip,
-        pairs,
+        read.planting,
         eval_set,
         recipes.load(recipes.DEFAULT),
         canaries.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),

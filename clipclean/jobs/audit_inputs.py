@@ -1,10 +1,11 @@
 """What an audit reads before it measures: models, references, images and classes."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clipclean import data, detect, model, requests
+from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened
@@ -16,6 +17,7 @@ from clipclean.progress import step
 class AuditInputs:
     """The inputs of an audit."""
 
+    request: requests.Audit
     judge: Judge  # of its findings
     vocabulary: inputs.Words  # the classes and templates
     tested: LoadedModel  # the model
@@ -23,7 +25,15 @@ class AuditInputs:
     stored: tuple[detect.References, ...]  # what files of references hold for a model of this kind
     images: data.CleanSet  # that were given
     pairs: inputs.LatePairs  # the clean pairs, read if needed
+    planting: Sequence[
+        data.Pair
+    ]  # pairs to plant with: the user's images, or else the clean pairs; none without --power
     eval_set: detect.EvalSet  # the images to measure every model on
+
+    @property
+    def effort(self) -> str | None:
+        """Of the search; None without one."""
+        return self.request.effort if self.request.search else None
 
 
 @contextlib.contextmanager
@@ -51,4 +61,9 @@ def read(request: requests.Audit, /) -> Iterator[AuditInputs]:
         step("building the model", 1, 1)
         panel = not named or request.search
         shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=panel)
-        yield AuditInputs(judge, vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)
+        planting: Sequence[data.Pair] = ()
+        if request.power:
+            own = pairs() if request.data is None else images
+            planting = power.pairs_of(own, vocabulary.classes, vocabulary.templates)
+        compared = tuple(trusted), tuple(stored)
+        yield AuditInputs(request, judge, vocabulary, tested, *compared, images, pairs, planting, shown)

@@ -8,7 +8,7 @@ from clipclean.attack.power import Power
 from clipclean.config import policy
 from clipclean.findings import finite
 from clipclean.jobs import results, suspicions
-from clipclean.jobs.audit_findings import Setting
+from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.searching import AuditResult
 from clipclean.report import PageImages, Report, example_images
 from clipclean.schema.report import ProjectionRecord
@@ -23,8 +23,7 @@ class Outcome:
 
 
 def composed(
-    setting: Setting,
-    seen: AuditResult,
+    made: Audited,
     applied: policy.Applied,
     saved: Mapping[str, str],
     /,
@@ -33,24 +32,24 @@ def composed(
     seconds: float,
 ) -> Outcome:
     """The report of an audit; ``saved`` is where triggers were saved."""
-    request, read, eval_set = setting.request, setting.read, setting.read.eval_set
-    maps, images = shown(read.tested.clip, eval_set, seen, seed=request.seed)
+    read, seen, request = made.read, made.seen, made.read.request
+    maps, images = shown(read.tested.clip, read.eval_set, seen, seed=request.seed)
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)
     more = {**maps, **({"search": searched} if searched else {}), **({"power": power.record()} if power else {})}
-    made = Report(
+    report = Report(
         schema_version="2",
         suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=read.judge.limits),
         measurements=measured.model_copy(update=more | {"distances": distances}),
         effort=request.effort,
-        data=read.images.record().model_copy(update={"pairs": len(eval_set.pixels)}),
+        data=read.images.record().model_copy(update={"pairs": len(read.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
         **results.told("audit", request.model, read.tested, request.label),
         **read.judge.record(applied),
     )
-    return Outcome(made, images)
+    return Outcome(report, images)
 
 
 def shown(

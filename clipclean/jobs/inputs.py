@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clipclean import checkpoint, data, demo, detect, model, requests
+from clipclean import checkpoint, data, deadline, demo, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
@@ -78,12 +78,13 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
 
     Raises:
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+        UnsupportedModel: the tensors do not fit the architecture, or belong to no CLIP with native towers.
         UsageError: the architecture cannot be recognised.
     """
     place, file = file_of(source, weights=weights)
-    if arch is None and place.architecture is not None:
-        return Opened(file, fitting(place.architecture, file))
-    found = architecture(file, arch=arch)
+    found = recognised(file, place.architecture, arch=arch)
+    model.refuse_tokenizer(found)
+    model.check(found, file.tensors)  # a wrong --arch is refused before slow work
     if not isinstance(source, nn.Module):
         return Opened(file, found)
     stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
@@ -104,21 +105,17 @@ def file_of(source: Source, /, *, weights: str | None) -> tuple[model_paths.Loca
     return place, file
 
 
-def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.Architecture:
-    """The architecture of a checkpoint, after a check that the tensors fit it: a wrong --arch is refused before slow work.
+def recognised(
+    file: checkpoint.Checkpoint, named: model.Architecture | None, /, *, arch: str | None
+) -> model.Architecture:
+    """The architecture of a checkpoint, not yet compared with its tensors; ``named`` is that which its name stands for.
 
     Raises:
-        UnsupportedModel: they do not fit, or belong to no CLIP with native towers.
         UsageError: the architecture cannot be told.
     """
-    return fitting(model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu), file)
-
-
-def fitting(found: model.Architecture, file: checkpoint.Checkpoint, /) -> model.Architecture:
-    """The architecture, after a check that tokenizer and tensors fit it; raises UnsupportedModel."""
-    model.refuse_tokenizer(found)
-    model.check(found, file.tensors)
-    return found
+    if named is not None and arch is None:
+        return named
+    return model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
 
 
 def opened(
@@ -447,12 +444,13 @@ def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
 
 
 def measure(
-    clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", each: Callable[[], None] = lambda: None
+    clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", in_time: bool = False
 ) -> detect.Measurement:
-    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress, and ``each`` is called after a part."""
+    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress; with ``in_time`` OutOfTime ends it."""
 
     def told(done: int, total: int) -> None:
-        each()
+        if in_time:
+            deadline.check()
         if what:
             step(what, done, total)
 

@@ -91,11 +91,7 @@ class KnownModel(NamedTuple):
 def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /) -> KnownModel:
     """The architecture of the tensors. If the shapes fit several, the rest of the file is reported all the same."""
     try:
-        found = (
-            named
-            if named is not None and arch is None
-            else model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
-        )
+        found = inputs.recognised(file, named, arch=arch)
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise

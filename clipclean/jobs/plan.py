@@ -1,19 +1,17 @@
 """What a job is going to do, and how long it may take; a dry run tells it, and measures and writes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.jobs import audit_findings, audit_inputs, clean_pairs, estimate, inputs, prepare
+from clipclean.jobs import audit_findings, audit_inputs, clean_pairs, estimate, inputs
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
-
-Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each candidate
 
 
 @dataclass(frozen=True)
@@ -27,13 +25,12 @@ class Plan:
     faster: tuple[str, ...]  # what would make it faster, where it takes more than an hour
 
 
-def of_sanitize(request: requests.Sanitize, /, *, ladder: Ladder) -> Plan:
-    """The plan of a cleaning; ``ladder`` gives the recipes that ``auto`` may try. Raises what preparing a cleaning raises."""
-    ready = prepare.prepare(replace(request, screen="off"))  # screening embeds every pair
+def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
+    """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
     clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
     screened = len(ready.clean.pairs) if clean_pairs.screens(request, ready.clean) else 0
     size = size_of(ready)
-    found = of_cleaning(ready, ladder(ready), screened=screened)
+    found = of_cleaning(ready, ladder, screened=screened)
     named, classes = len(ready.named), len(ready.vocabulary.classes)
     measured = f"{size.images} images, {size.panel - named} known and {named} suspected triggers, {classes} classes"
     has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
@@ -111,11 +108,10 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
 def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     with audit_inputs.read(request) as read:
-        found = of_inputs(request, read)
+        found = of_inputs(read)
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
-    effort = request.effort if request.search else None
     most = efforts.EFFORTS[request.effort].cost(len(vocabulary.classes))
-    searched = f"search for unknown triggers, effort {effort}: at most {most:,} passes of an image"
+    searched = f"search for unknown triggers, effort {read.effort}: at most {most:,} passes of an image"
     planted = f"plant {audit_findings.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
@@ -130,35 +126,29 @@ def of_audit(request: requests.Audit, /) -> Plan:
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
         found,
-        tuple(estimate.faster(found, effort=effort, device=clip.device.type)),
+        tuple(estimate.faster(found, effort=read.effort, device=clip.device.type)),
     )
 
 
-def of_inputs(request: requests.Audit, read: AuditInputs, /) -> Estimate:
+def of_inputs(read: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = read.tested.clip, Size.of(read.eval_set)
-    effort = request.effort if request.search else None
     each = estimate.measuring(size)
-    if effort is not None:
-        each += estimate.searching(efforts.EFFORTS[effort], size)
+    if read.effort is not None:
+        each += estimate.searching(efforts.EFFORTS[read.effort], size)
     tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
     work = (tested + len(read.trusted)) * each
-    if request.power:
-        how = power.planting_of(clip, pairs=len(audit_findings.pairs_of(request, read)))
+    if read.planting:
+        how = power.planting_of(clip, pairs=len(read.planting))
         work += audit_findings.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
-    return estimate.estimated(clip, work, effort=effort)
+    return estimate.estimated(clip, work, effort=read.effort)
 
 
-def tell_audit(request: requests.Audit, read: AuditInputs, /) -> None:
+def tell_audit(read: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     clip = read.tested.clip
-    is_reduced = request.search and model.has_bfloat16(clip.device)
-    estimate.tell(
-        clip,
-        lambda: of_inputs(request, read),
-        precision="bf16" if is_reduced else "fp32",
-        effort=request.effort if request.search else None,
-    )
+    precision = "bf16" if read.effort and model.has_bfloat16(clip.device) else "fp32"
+    estimate.tell(clip, lambda: of_inputs(read), precision=precision, effort=read.effort)
 
 
 def _compared(request: requests.Audit, /, *, models: int) -> str:

@@ -163,7 +163,7 @@ def test_a_suspicion_is_tested_alone(capsys, tmp_path, is_backdoored):
         torch.save(tiny.state_dict(json.loads(Path(given["arch"]).read_text())["model_cfg"]), tmp_path / "clean.pt")
     model = given["model"] if is_backdoored else tmp_path / "clean.pt"
     words = [part for key in ("arch", "classes", "templates", "target") for part in (f"--{key}", str(given[key]))]
-    arguments = ["audit", str(model), "-d", str(given["eval_data"]), *words, "--trigger", *given["trigger"]]
+    arguments = ["audit", str(model), "-d", *map(str, given["eval_data"]), *words, "--trigger", *given["trigger"]]
     code = cli.main([*arguments, "--no-search", "--json", "--quiet", "--device", "cpu"])
     told = json.loads(capsys.readouterr().out)
     errors = [each for each in told["findings"] if each["level"] == "error"]

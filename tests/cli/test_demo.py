@@ -30,7 +30,8 @@ def test_unpacking_runs_nothing_and_gives_all_that_the_demo_names(tmp_path, caps
     assert demo.RECIPE in recipe.names()
     given = demo.arguments(folder)
     assert not set(given) & {field.name for field in fields(command.Demo)}
-    assert all(given[name].exists() for name in ("model", "data", "eval_data", "classes", "templates"))
+    places = (given["model"], *given["data"], *given["eval_data"], given["classes"], given["templates"])
+    assert all(place.exists() for place in places)
 
 
 def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, files, requests
+from clipclean import checkpoint, cli, detect, files, requests
 from clipclean.cli import export as command
 from clipclean.errors import UsageError
 from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
@@ -91,7 +91,7 @@ def test_an_activation_that_nothing_tells_is_measured_on_the_users_own_pairs_alo
     assert not job.out.exists()
     fit = tiny.job(job.folder / "fit")
     tiny.fit_to_pairs(fit, quick_gelu=True)
-    assert run(job, model=fit.model, data=fit.data, arch=None).model.activation == "quick_gelu"
+    assert run(job, model=fit.model, data=(fit.data,), arch=None).model.activation == "quick_gelu"
     assert json.loads((job.out / "open_clip_config.json").read_text())["model_cfg"]["quick_gelu"] is True
 
 
@@ -102,8 +102,8 @@ def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_r
 
 
 def test_the_pairs_come_from_all_over_the_set():
-    assert export_job.some(tuple(range(5))) == [0, 1, 2, 3, 4]
-    chosen = export_job.some(tuple(range(630)))
+    assert detect.spaced(tuple(range(5)), formats.SAMPLES) == (0, 1, 2, 3, 4)
+    chosen = detect.spaced(tuple(range(630)), formats.SAMPLES)
     assert (len(chosen), chosen[0], chosen[-1]) == (63, 0, 620)
 
 

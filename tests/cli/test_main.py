@@ -286,7 +286,7 @@ def test_an_empty_variable_is_none_and_one_that_sets_nothing_is_told(parsed, mon
     [
         ("--device cuda", "device", "cuda"),
         ("--device cuda:12", "device", "cuda:12"),
-        ("--eval-data=--exit-zero", "eval_data", Path("--exit-zero")),
+        ("--eval-data=--exit-zero", "eval_data", (Path("--exit-zero"),)),
         ("--recipe -rf", "recipe", "-rf"),
         ("--report json=a=b.json", "outputs", (Output("json", Path("a=b.json")),)),
         *(

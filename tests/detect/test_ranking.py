@@ -125,7 +125,7 @@ def test_the_record_counts_and_the_sentence_says_it(poisoned):
 
 def test_what_is_kept_are_the_pairs_that_are_not_dropped(tmp_path):
     pairs = tuple(images(tmp_path))
-    whole = data.CleanSet(pairs, (), "digest", "folder", tmp_path, ())
+    whole = data.CleanSet(pairs, (), "digest", "folder", (tmp_path,), ())
     dropped = torch.zeros(COUNT, dtype=torch.bool)
     dropped[1] = True
     assert ranking.kept(whole, dropped).pairs == (pairs[0], *pairs[2:])

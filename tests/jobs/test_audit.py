@@ -10,7 +10,7 @@ import torch
 from detect import towers
 from report import searches
 
-from clipclean import detect, model
+from clipclean import detect, model, requests
 from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
@@ -247,3 +247,5 @@ def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
     for name in ("copy", "large", "deeper"):
         with pytest.raises(UsageError, match=f"{name}.pt"):
             read(name)
+    with pytest.raises(UsageError, match="--out"):  # a folder, told before anything is searched
+        other_models.build(requests.References((tmp_path / "model.pt",), out=tmp_path))

@@ -1,6 +1,7 @@
 """What every job reads before its work: devices, models, words, suspicions, and what is measured on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -215,3 +216,13 @@ def test_no_more_images_are_taken_than_the_recipe_says_always_the_same_and_a_cop
 )
 def test_no_more_neighbours_vote_than_a_class_has_images(labels, most, votes):
     assert inputs.neighbours(torch.tensor(labels), most) == votes
+
+
+@pytest.mark.parametrize(("unnamed", "is_labelled", "n"), [(0, True, 48), (2, True, 46), (8, False, 48)])
+def test_captions_are_the_labels_of_an_audit_where_nearly_all_name_a_class(read, unnamed, is_labelled, n):
+    _, tested, clean = read
+    drawings = [replace(pair, caption="a drawing") for pair in clean.pairs[:unnamed]]
+    images = replace(clean, pairs=(*drawings, *clean.pairs[unnamed:]))
+    words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
+    shown = inputs.audit_set(tested.clip, images, RECIPE, vocabulary=words)
+    assert (shown.labels is not None, shown.captions is None, len(shown.pixels)) == (is_labelled, is_labelled, n)

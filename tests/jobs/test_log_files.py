@@ -29,17 +29,14 @@ def test_each_step_is_a_line_of_json_a_count_that_begins_again_another_stage_and
 
 
 def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="--log-dir"), log_files.written(None, ("wandb",)):
-        pass
+    with pytest.raises(UsageError, match="--log-dir"):
+        log_files.check(None, ("wandb",))
     monkeypatch.setitem(log_files.EXTRAS, "wandb", "no_such_package_at_all")
-    with (
-        pytest.raises(UsageError, match="no_such_package_at_all"),
-        log_files.written(tmp_path, ("wandb",)),
-    ):
-        pass
+    with pytest.raises(UsageError, match="no_such_package_at_all"):
+        log_files.check(tmp_path, ("wandb",))
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError), log_files.written(tmp_path / "file" / "logs", ()):
-        pass
+    with pytest.raises(ResourceError):
+        log_files.check(tmp_path / "file" / "logs", ())
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
