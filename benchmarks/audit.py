@@ -311,15 +311,15 @@ def numbers(out: Path, models: Sequence[Model], /) -> dict[str, dict]:
         if not (by_column["none"] and place.exists()):
             continue
         report, sizes = by_column["none"][m.name], json.loads(place.read_text())["models"][0]["sizes"]
-        leads = {s["trigger"]: s["class"] for s in report["measurements"]["search"]["strengths"]}
+        panel = {s["trigger"]: s["class"] for s in report["measurements"]["search"]["strengths"]}
         found[m.name] = {
             "half": m.half,
             "group": m.group,
             "lineage": m.base or m.name,
             "target": m.target if m.is_backdoored else None,
-            "leads": leads,
+            "leads": {spec: name for spec, name in panel.items() if name},
             "margins": margins(report, is_plain=True),
-            "sizes": sizes | {"panel": {spec: sizes["panel"][spec] for spec in leads}},
+            "sizes": sizes | {"panel": {spec: sizes["panel"][spec] for spec in panel}},
             "verdicts": {c: judged(of[m.name]) for c, of in by_column.items() if of},
         }
     return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))

@@ -10,8 +10,8 @@ and ``report`` share no base model, seed, trigger, target or class list. Each mo
 open_clip's training loop, and OUT/NAME.json: its entry of the plan and what was measured on images that no training saw.
 OUT/HALF-N holds, for each class list, ``audit/CLASS/*.JPEG`` (held out, for ``clipclean audit --data``), ``classes.txt``
 and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``. The plan ``drawn`` has clean models, each of ten classes
-drawn for it: how often does an audit take the natural trigger of some class for a planted one? ``longer`` has ten victims of the half
-that reports, of bases trained longer, and each sees its base's images alone; ``wide`` two models of 28 million parameters and 64 px.
+drawn for it: how often does an audit take the natural trigger of some class for a planted one? ``lineages`` has 44 more, shorter ones,
+and victims; ``longer`` victims of bases trained longer, which see their base's images alone; ``wide`` models of 28 million parameters.
 
 What counts as clean: models from scratch, those finetuned on clean pairs (new images and classes, CleanCLIP, Perturb and
 Recover), and those finetuned towards a backdoor that did not take: its excess of attack success over the base rate
@@ -83,7 +83,7 @@ PLAN = Path(__file__).with_suffix(".csv")  # the entries of each plan, bases bef
 
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
-    parser.add_argument("--plan", choices=("halves", "drawn", "longer", "wide"), default="halves")
+    parser.add_argument("--plan", choices=("halves", "drawn", "lineages", "longer", "wide"), default="halves")
     parser.add_argument("--keep", action="store_true", help="put what was measured into benchmarks/results")
     o = parser.parse_args()
     entries = named(plan(o.plan), o.only)

@@ -25,7 +25,7 @@ CLEANED = {"photo": "photo-cleaning", "usual": "usual"}  # whose cells the table
 PAGES = {  # page: the measured common in it
     "README.md": ("demo",),
     "docs/evidence.md": (
-        *("audit", "audit-triggers", "screening-photos"),
+        *("audit", "audit-score", "audit-triggers", "screening-photos"),
         *(f"{about}-{block}" for about in CLEANED for block in ("claims", "cleaning")),
         *("photo-job", "long-job"),
     ),
