@@ -4,7 +4,6 @@
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean import model
@@ -33,6 +32,11 @@ class Candidate:
     def beginnings(self) -> "tuple[Candidate, ...]":
         """The candidate cut after its first recipe, after its second, and so on; the last one is complete."""
         return tuple(Candidate(self.names[:end], self.recipes[:end]) for end in range(1, len(self.names) + 1))
+
+    @property
+    def searches(self) -> bool:
+        """Whether one of its recipes searches for triggers."""
+        return any(recipe.traits.searches for recipe in self.recipes)
 
     def unfit(self, samples: Samples, /) -> str:
         """Why these data do not suffice for it; empty if they do."""
@@ -76,12 +80,6 @@ def offered(ready: Prepared, /) -> tuple[Candidate, ...]:
     parameters = model.parameter_count(ready.loaded.clip.net)
     pairs, classes = len(ready.samples.pairs), len(ready.vocabulary.classes)
     return candidates(ready.recipe, parameters=parameters, pairs=pairs, classes=classes)
-
-
-def ordered(offered: Sequence[Candidate], /, *, acts: bool) -> list[Candidate]:
-    """The candidates as they are tried: where a trigger surely ``acts``, those that search for triggers come first."""
-    # A trigger that acts can be unlearned, which leaves less of it than a finetuning that is told nothing.
-    return sorted(offered, key=lambda each: acts and not any(recipe.traits.searches for recipe in each.recipes))
 
 
 def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:

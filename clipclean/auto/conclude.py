@@ -63,8 +63,8 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     last = side(bench, replace(attempt.sight, measured=after), asked)
     judge, loaded = ready.judge, ready.loaded
+    audit = policy.verdict(judge.applied(loaded, original.findings, original.findings).findings)
     if stays:
-        audit = policy.verdict(judge.applied(loaded, original.findings, original.findings).findings)
         shown_by_canaries = [as_it_was(tried.considered, best, bench.budget, audit=audit)]
     else:
         shown_by_canaries = canary_findings(
@@ -74,6 +74,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             limit=bench.limits.max_excess,
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
+            passed=audit == "pass",
         )
     more = [
         *shown_by_canaries,
@@ -99,6 +100,7 @@ def canary_findings(
     limit: float,
     changed: bool,
     doubted: bool,
+    passed: bool,
 ) -> list[Finding]:
     """A finding from the canaries: that the candidate works on this model, that it does not, or that nothing is shown.
 
@@ -109,6 +111,7 @@ def canary_findings(
         limit: excess attack success that counts as removed.
         changed: whether the weights were changed.
         doubted: whether the findings have an error or a doubt already.
+        passed: whether the audit of the original is a pass: then there was nothing to remove, and canaries that are left are a note.
     """
     # Where something acted on the model itself, its removal is the evidence, and canaries only add to it.
     acted = doubted or any(probe.excess_interval[0] > limit for probe in before.known)
@@ -130,12 +133,12 @@ def canary_findings(
     found = finding(
         "CC060",
         words,
-        level="note" if removed == counted else "warning",
+        level="note" if passed or removed == counted else "warning",
         measure="canaries removed",
         value=removed / counted,
         n=counted,
     )
-    if acted or removed < counted:
+    if acted or found.level == "warning":
         return [found]
     done = "the weights were cleaned all the same" if changed else "the weights are as they were"
     nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."

@@ -92,13 +92,15 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    group, spent = bench.run.group, [0.0]
+    group, spent, needless = bench.run.group, [0.0], ""
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
         return limit.minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > limit.end)
 
     def tried(candidate: Candidate) -> Considered:
+        if needless and candidate.searches:
+            return Considered(candidate, needless)
         made = attempts.on_copy(bench, candidate, copy, before.acting)
         spent.append(made.seconds)
         return made
@@ -113,9 +115,12 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         bench = replace(bench, evidence=replace(bench.evidence, sure=before.sure))
         # What surely acts shows on the model itself whether a candidate removes it, in half the time of trying it on a copy before.
         acts = any(trigger.spec in before.sure for trigger, _ in before.acting)
+        # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
+        if not (suspicions.is_suspected(bench.findings(sight)) or all(each.searches for each in offered)):
+            needless = "the audit suspects nothing that it could unlearn"
         copy = None if acts else planted(bench, before)
         considered = select.choose(
-            candidates.ordered(offered, acts=acts),
+            offered,
             budget=bench.budget,
             is_late=is_late,
             tried=tried,

@@ -50,7 +50,7 @@ def clean(
 ) -> Cleaned:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
-    A recipe after an unlearning puts the unlearned triggers on some images.
+    A finetuning puts the known triggers on some images, and after an unlearning those that it found.
 
     Args:
         bench: the model, what it is trained on, and the classes that a search looks at.
@@ -70,9 +70,9 @@ def clean(
     clip, samples, evidence = bench.clip, bench.samples, bench.evidence
     parts: list[_Done] = []
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
-    recovers = any(recipe.train.recover_steps for recipe in candidate.recipes[1:])
+    recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
     original = model.frozen_copy(clip) if recovers else None
-    rehearsed: tuple[SuspectedTrigger, ...] = ()
+    rehearsed = known
     for beginning in candidate.beginnings:
         state = _state_of(bench.state, beginning, where=where, origin=origin, known=known)
         recipe, own = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)

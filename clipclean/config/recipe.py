@@ -41,8 +41,8 @@ class Train(Section):
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
         0,
-        "auto: steps after a finetuning that follows an unlearning, at 0.4 of lr. They bring clean images back to the original's "
-        "embeddings, and images with found triggers to those without; the image tower alone moves.",
+        "auto: steps after a finetuning, at 0.4 of lr, where a trigger is found or named. They bring clean images back to the "
+        "original's embeddings, and images with such triggers to those without; the image tower alone moves.",
         "steps",
         ge=0,
         le=10**6,
@@ -128,7 +128,7 @@ class Augment(Section):
         0.1, "par: largest side of the erased square, relative to the image; the smallest is 0.7 of it.", ge=0, le=0.5
     )
     triggered_share: float = _share(
-        0.4, "auto: share of images that carry a found or named trigger in a finetuning after unlearning.", ge=0, le=1
+        0.4, "auto: share of images that carry a found or named trigger in a finetuning.", ge=0, le=1
     )
 
 
@@ -179,12 +179,12 @@ class Auto(Section):
 
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         (
-            "cleanclip(train.moves=image tower, loss.preserve_weight=2)",
+            "cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + par(train.moves=image tower, train.recover_steps=400)",
         ),
-        "Candidates in the order of trying, but for those that unlearn, which come first where a trigger surely acts: recipes, "
-        "joined by + if several run in sequence, each with KEY=VALUE in brackets if values differ.",
+        "Candidates in the order of trying; those that unlearn only where the audit suspects something: recipes, joined by + if "
+        "several run in sequence, each with KEY=VALUE in brackets if values differ.",
         min_length=1,
     )
     control: Text = field("mmcl", "Recipe that sets the learning rate of planting and of the refinetune test.")

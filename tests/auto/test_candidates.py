@@ -52,14 +52,6 @@ def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unles
     assert candidates_of("mmcl", parameters=SMALL, pairs=20_000)[0].recipes[0].train == recipe.load("mmcl@tiny").train
 
 
-@pytest.mark.parametrize(
-    ("acts", "names"), [(False, ["cleanclip", "unlearn + par", "mmcl"]), (True, ["unlearn + par", "cleanclip", "mmcl"])]
-)
-def test_where_a_trigger_acts_what_unlearns_comes_first(acts, names):
-    offered = candidates_of("cleanclip", "unlearn + par", "mmcl")
-    assert [each.name for each in candidates.ordered(offered, acts=acts)] == names
-
-
 def test_what_is_measured_is_that_of_the_run_and_not_of_the_candidate():
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
     step = candidates.candidates(auto, parameters=BIG, pairs=99, classes=10)[0].recipes[0]

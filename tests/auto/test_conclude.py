@@ -22,10 +22,11 @@ COPY = PlantedCopy((), {}, measurement(), {}, 2.0)
 COSTLY = attempt("a", ("CC010", "note"), lost=0.086)
 
 
-def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False):
+def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False, passed=False):
     """Rules and levels, and the first message, where a trigger ``acted`` on this share of images before."""
     before = measurement(known=[] if acted is None else [probe(acted, reach=0.0)])
-    found = conclude.canary_findings(copy, made, before, limit=0.05, changed=changed, doubted=doubted)
+    told = {"changed": changed, "doubted": doubted, "passed": passed}
+    found = conclude.canary_findings(copy, made, before, limit=0.05, **told)
     return [(f.rule, f.level) for f in found], found[0].message
 
 
@@ -35,6 +36,7 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False)
         (trial(0.01), {"acted": 0.9}, [("CC060", "note")]),
         (trial(0.2), {"acted": 0.9}, [("CC060", "warning")]),  # one is left
         (trial(0.2), {}, [("CC060", "warning")]),
+        (trial(0.2), {"passed": True}, [("CC060", "note"), ("CC065", "note")]),  # there was nothing to remove
         (trial(0.01), {"changed": False}, [("CC060", "note"), ("CC065", "note")]),  # nothing acted on the model
         (trial(0.01), {"doubted": True}, [("CC060", "note")]),  # the search found something
         (None, {"acted": 0.9}, [("CC061", "note")]),

@@ -17,8 +17,8 @@ WEIGHTS = "open_clip_model.safetensors"
 # A whole run, on a model too small to learn a canary, without the search.
 
 
-def command(job, *more):
-    settings = {"ladder": json.dumps(LADDER), "canaries": 2, "plant_steps": 4, "batch_size": 16, "rebound_steps": 2}
+def command(job, *more, ladder=LADDER):
+    settings = {"ladder": json.dumps(ladder), "canaries": 2, "plant_steps": 4, "batch_size": 16, "rebound_steps": 2}
     changes = [part for key, value in settings.items() for part in ("--set", f"auto.{key}={value}")]
     files = {"--data": job.data, "--out": job.out, "--classes": job.classes, "--templates": job.templates}
     options = [part for option in (files | {"--arch": job.arch}).items() for part in option]
@@ -27,12 +27,12 @@ def command(job, *more):
 
 
 @pytest.fixture
-def unsearched(monkeypatch):
-    """The search takes seconds even here, and has tests of its own."""
+def unsearched(monkeypatch, request):
+    """The search takes seconds even here, and has tests of its own. As a parameter the rule by which the audit says so."""
 
     def measured(settings, clip, evidence, references, /, *, what, **_):
         found = searching.measured(clip, evidence, what=what)
-        return searching.AuditResult(found, None, ("CC021", "Not searched."), 0.0)
+        return searching.AuditResult(found, None, (getattr(request, "param", "CC021"), "Not searched."), 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)
 
@@ -66,6 +66,21 @@ def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unrea
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("unsearched", "ladder", "why_not"),
+    [
+        ("CC004", [*LADDER, "unlearn"], ["", "", "nothing"]),
+        ("CC021", [LADDER[0], "supervised"], ["", "labels"]),  # what was not looked for may be there
+    ],
+    indirect=["unsearched"],
+)
+def test_where_an_audit_suspects_nothing_no_candidate_searches(job, unread, unsearched, ladder, why_not):
+    assert cli.main(command(job, ladder=ladder)) == 4
+    found = result(job)["auto"]["ladder"]
+    assert all(part in each["why_not"] for each, part in zip(found, why_not, strict=True))
+    assert [bool(each["why_not"]) for each in found] == [bool(part) for part in why_not]
+
+
 def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unread, unsearched, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

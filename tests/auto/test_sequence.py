@@ -74,14 +74,17 @@ def test_candidates_that_begin_alike_share_their_beginning(clean):
     assert clean(chain("unlearn", "mmcl"), known=((PATCH, 1),))[1] == ["finetuning"]
 
 
-def test_what_follows_an_unlearning_rehearses_what_was_unlearned_also_after_an_interruption(clean, loaded, tmp_path):
-    clip, samples, _ = loaded
+@pytest.mark.parametrize("before", [(), ("unlearn",)])
+def test_a_finetuning_rehearses_the_known_triggers_also_after_an_unlearning_and_an_interruption(
+    clean, loaded, tmp_path, before
+):
+    clip, samples, original = loaded
     known = ((PATCH, 1),)
-    unlearned, _ = clean(chain("unlearn"), known=known)
-    cleaned, _ = clean(chain("unlearn", "mmcl"), known=known)
+    start = clean(chain(*before), known=known)[0].weights if before else original
+    cleaned, _ = clean(chain(*before, "mmcl"), known=known)
 
     def followed(rehearsed):
-        model.put(clip, unlearned.weights)
+        model.put(clip, start)
         training.clean(
             clip, samples, short("mmcl"), aims=Aims(rehearsed=rehearsed), run=Run(0, "fp32", lambda *_: None)
         )
@@ -93,7 +96,7 @@ def test_what_follows_an_unlearning_rehearses_what_was_unlearned_also_after_an_i
     assert are_equal(cleaned.weights, followed(known))
     assert not are_equal(cleaned.weights, followed(()))
     next(path for path in tmp_path.rglob("*done*") if "mmcl" in str(path)).unlink()
-    resumed, stages = clean(chain("unlearn", "mmcl"), known=known)
+    resumed, stages = clean(chain(*before, "mmcl"), known=known)
     assert stages == ["finetuning"]
     assert are_equal(resumed.weights, cleaned.weights)
 
