@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import deadline, detect
-from clipclean.auto import attempts, candidates, conclude, select, trials
+from clipclean.auto import attempts, conclude, select, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
