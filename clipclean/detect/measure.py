@@ -179,20 +179,15 @@ def measure(
         OutOfTime: time is over before the triggers of the panel are tried.
     """
     is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
-    size = eval_set.batch_size
+    words, forms, size = eval_set.classes, eval_set.templates, eval_set.batch_size
     # A thousand classes are seven thousand captions, minutes on a processor: made only where they are asked for.
-    blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_asked else 0
+    blocks = zeroshot.blocks(words, forms, batch_size=size) if is_asked else 0
     begun, total = blocks + 1, blocks + 1 + len(eval_set.suspicions) + len(eval_set.panel)
+    text_classifier = torch.zeros(0, 0)
     if is_asked:
         text_classifier = zeroshot.classifier(
-            embed_texts,
-            eval_set.classes,
-            templates=eval_set.templates,
-            batch_size=size,
-            progress=lambda done, _: progress(done, total),
+            embed_texts, words, templates=forms, batch_size=size, progress=lambda done, _: progress(done, total)
         )
-    else:
-        text_classifier = torch.zeros(0, 0)
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
     progress(begun, total)
     accuracy = _accuracy(clean, text_classifier, eval_set)
