@@ -18,7 +18,6 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, Level, finding
-from clipclean.progress import Progress
 from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train.run import Run
 
@@ -127,7 +126,6 @@ def measure(
     *,
     seed: int,
     named: Callable[[], Mapping[str, str]],
-    progress: Progress,
 ) -> Power:
     """Plant backdoors in the model, one after the other, and count those that an audit names; the weights are restored.
 
@@ -139,7 +137,6 @@ def measure(
         drawn: the backdoors, of different families; none of their classes may be one that the audit names in the original model.
         seed: of the planting.
         named: audits the model in its current state; returns the level of the finding for each class that it names.
-        progress: told which is planted.
     """
     kept = model.taken(clip)
     planting = planting_of(clip, pairs=len(pairs))
@@ -155,7 +152,7 @@ def measure(
                 recipe,
                 planting,
                 implants=canaries.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
-                run=Run(canaries.SEEDS + seed + number, recipe.train.precision, progress).naming(stage),
+                run=Run(canaries.SEEDS + seed + number, recipe.train.precision).naming(stage),
             )
             excess = _excess(clip, eval_set, canary)
             levels = named() if excess >= canaries.TOOK else {}

@@ -12,7 +12,7 @@ from clipclean.jobs import log_files, outputs, plan, prepare
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.sanitize import sanitize
-from clipclean.progress import Listener, heard, say, step
+from clipclean.progress import Listener, heard, say
 from clipclean.requests import Sanitize
 from clipclean.train import Run
 
@@ -49,7 +49,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Sanitize
     state = to.state
     if group.any(group.is_first and to.is_finished):
         return outputs.finished(request.out, state) if group.is_first else None
-    run = Run(request.seed, ready.precision, step, state, group)
+    run = Run(request.seed, ready.precision, state=state, group=group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
     with state.locked(), log_files.written(request.log_dir if group.is_first else None, request.log_to):

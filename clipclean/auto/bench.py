@@ -18,7 +18,6 @@ from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import environment
 from clipclean.jobs import prepare
-from clipclean.progress import step
 from clipclean.requests import Sanitize
 from clipclean.train import Run, RunState
 
@@ -60,7 +59,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /) -> tuple[Evidence
     recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
     recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = Workbench.of(ready, state, Run(asked.seed, ready.precision, step))
+    ground = Workbench.of(ready, state, Run(asked.seed, ready.precision))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from clipclean import files
 from clipclean.errors import UnsupportedModel, UsageError
 from clipclean.export import bpe
-from clipclean.progress import Progress
+from clipclean.progress import step
 from clipclean.schema.report import ExportRecord
 
 if TYPE_CHECKING:
@@ -269,7 +269,6 @@ def write(
     pixels: "Tensor",
     captions: Sequence[str],
     source_sha256: str,
-    progress: Progress,
 ) -> list[ExportRecord]:
     """Write every format into an existing folder, and compare each with ``clip`` on real images and captions.
 
@@ -281,7 +280,6 @@ def write(
         pixels: (N, 3, S, S) in [0, 1]; the first 63 count.
         captions: the first 63 count.
         source_sha256: of the file that the weights come from.
-        progress: called at the start and at the end of each format.
 
     Returns:
         The report's ``exports``: for each file of weights its format, path, digests and parity.
@@ -304,7 +302,7 @@ def write(
     job = ExportJob(folder, ours, weights, wanted, samples, source_sha256, digest)
     entries = []
     for name in wanted.formats:
-        progress(f"exporting {name}", 0, 1)
+        step(f"exporting {name}", 0, 1)
         for path, parity in FORMATS[name].layout().export(job):
             entries.append(
                 ExportRecord(
@@ -315,5 +313,5 @@ def write(
                     parity=asdict(parity),
                 )
             )
-        progress(f"exporting {name}", 1, 1)
+        step(f"exporting {name}", 1, 1)
     return entries

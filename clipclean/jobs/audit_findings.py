@@ -11,7 +11,6 @@ from clipclean.findings import SIGNS, Finding
 from clipclean.jobs import searching
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.searching import AuditResult, SearchSettings
-from clipclean.progress import step
 
 CANARIES = 4  # test backdoors by which the power is measured
 
@@ -135,7 +134,6 @@ def power_of(made: Audited, found: Sequence[Finding], /) -> power.Power | None:
         canaries.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
         named=levels,
-        progress=step,
     )
 
 

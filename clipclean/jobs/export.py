@@ -53,7 +53,6 @@ def convert(request: requests.Export, /) -> Exported:
             pixels=pixels,
             captions=[pair.caption for pair in pairs],
             source_sha256=tested.file.sha256,
-            progress=step,
         )
         told = results.told("export", request.model, tested, request.label)
         result = Exported(data=clean.record(), exports=tuple(entries), **told)

@@ -9,7 +9,6 @@ from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
 from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared
-from clipclean.progress import step
 from clipclean.report import PageImages, Report
 from clipclean.requests import Sanitize
 from clipclean.train import resume
@@ -128,7 +127,6 @@ def publish(
                 pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes,
                 source_sha256=loaded.file.sha256,
-                progress=step,
             )
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")

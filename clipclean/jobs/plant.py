@@ -11,7 +11,6 @@ from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs
-from clipclean.progress import step
 from clipclean.schema.results import PlantedModel
 from clipclean.train.run import Run
 
@@ -49,7 +48,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     )
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
-    run = Run(request.seed, recipe.train.precision, step)
+    run = Run(request.seed, recipe.train.precision)
     poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=[implant], run=run)
     after = inputs.measure(loaded.clip, measured_on)
     files.write_whole(request.out, lambda partial: WRITERS[request.out.suffix](partial, loaded))

@@ -9,7 +9,7 @@ from typing import Any
 
 from clipclean import deadline
 from clipclean.errors import Interrupted, RefusedInput
-from clipclean.progress import Progress, say
+from clipclean.progress import Progress, say, step
 from clipclean.train.distributed import ALONE, Group, LostProcess
 from clipclean.train.loop import Step, is_out_of_memory
 from clipclean.train.resume import RunState
@@ -25,7 +25,7 @@ class Run:
 
     seed: int  # decides every draw
     precision: str  # fp32, bf16 or auto
-    progress: Progress  # receives each step
+    progress: Progress = step  # receives each step
     state: RunState | None = None  # where an interrupted run is saved and resumed; None saves nothing
     group: Group = ALONE  # the processes that share each batch; all have the ``state``, which the first one writes
 
@@ -75,10 +75,10 @@ def walk(
         say(f"Going on after step {first} of {total}, where this run was interrupted.")
     run.progress("finetuning", first, total)
     try:
-        for step in steps:
-            done = step.number + 1
-            if step.number % every == 0 or done == total:
-                losses.append({"step": step.number, "lr": step.lr, **step.losses})
+        for taken in steps:
+            done = taken.number + 1
+            if taken.number % every == 0 or done == total:
+                losses.append({"step": taken.number, "lr": taken.lr, **taken.losses})
             run.progress("finetuning", done, total)
             # All processes must stop at the same step: one that goes on alone waits for the others without end.
             now, stopping = time.monotonic(), run.group.any(stop())

@@ -103,9 +103,7 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
         lambda *_, **__: recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1),
     )
     drawn = power.canaries.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
-    made = power.measure(
-        loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, named=named, progress=lambda *_: None
-    )
+    made = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, named=named)
     assert len({each.trigger for each in made.planted}) == 3
     assert len({each.class_ for each in made.planted}) == 3
     assert not {each.class_ for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}

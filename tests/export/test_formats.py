@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, files
+from clipclean import checkpoint, files, progress
 from clipclean.errors import UsageError
 from clipclean.export import formats, onnx_files, parity
 
@@ -23,7 +23,7 @@ def build(config):
     return clips.build(config), tiny.state_dict(config)
 
 
-def write(folder, clip, weights, choice, heard=None):
+def write(folder, clip, weights, choice):
     side = clip.architecture.preprocess.size
     return formats.write(
         folder,
@@ -33,7 +33,6 @@ def write(folder, clip, weights, choice, heard=None):
         pixels=torch.rand(5, 3, side, side, generator=torch.Generator()),
         captions=[f"a {name}" for name in tiny.CLASSES[:5]],
         source_sha256="ab" * 32,
-        progress=lambda *told: heard.append(told) if heard is not None else None,
     )
 
 
@@ -64,7 +63,8 @@ def test_choices_are_checked_before_anything_is_written(monkeypatch):
 def test_without_transformers_the_file_itself_is_mapped_back_and_compared(tmp_path, no_transformers):
     clip, weights = build(tiny.SMALL_VIT)
     heard = []
-    (entry,) = write(tmp_path, clip, weights, wanted("hf"), heard)
+    with progress.heard(progress.Listener(steps=lambda *told: heard.append(told))):
+        (entry,) = write(tmp_path, clip, weights, wanted("hf"))
     assert entry.parity["reader"].startswith("clipclean")
     assert entry.parity["max_difference"] < 1e-6  # one batch, or several
     assert (entry.format, entry.path) == ("hf", "model.safetensors")
