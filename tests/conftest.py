@@ -5,19 +5,24 @@ import os
 import sys
 
 import pytest
+import short
 import tiny
 import torch
 import world as worlds
+from hypothesis import settings
 
-from clipclean.attack import triggers
 from clipclean.detect import projection
-from clipclean.export import open_clip_directory, parity
 from clipclean.report import example_images
 
-PANEL, GRID = triggers.PANEL, triggers.GRID
 SECONDS = 5.0  # of the processor: what takes one on an idle machine takes longer on one that others use
 IMPORTED = 20  # modules: a test that is the first to import a library is not slow for it
-FEW = ("patch:place=random", "patch:place=corner", "blended:ratio=0.2", "sinusoid:delta=40/255")
+
+
+def pytest_configure(config):
+    """Properties are tried on more examples where slow tests run; none has a time of its own, which a busy machine takes longer than."""
+    count = 50 if "not slow" in config.option.markexpr else 300
+    settings.register_profile("tests", deadline=None, max_examples=count)
+    settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items):
@@ -28,7 +33,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """A quick test that takes over a second fails: what it needs is slow, or comes from the world. Traced code is not judged."""
+    """A quick test that takes over five seconds of the processor fails: what it needs is slow, or comes from the world. Traced code is not judged."""
     modules, began = len(sys.modules), sum(os.times()[:4])
     result = yield
     took = sum(os.times()[:4]) - began
@@ -104,25 +109,15 @@ def _short_maps():
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_known_triggers():
-    """An audit tries four known triggers instead of 31, and three instead of 262 beside a clean model."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(triggers, "PANEL", FEW)
-        patch.setattr(triggers, "GRID", (GRID[0], GRID[180], GRID[-1]))  # one of each family
+        short.known_triggers(patch)
         yield
 
 
 @pytest.fixture
 def whole_panel(monkeypatch):
-    """All known triggers, for the tests that are about them."""
-    monkeypatch.setattr(triggers, "PANEL", PANEL)
-    monkeypatch.setattr(triggers, "GRID", GRID)
-
-
-@pytest.fixture(autouse=True)
-def _slow_tests_try_all(request):
-    """Slow tests run audits as users do."""
-    if request.node.get_closest_marker("slow"):
-        request.getfixturevalue("whole_panel")
+    """All known triggers, for the tests that are about them or run audits as users do."""
+    short.all_known_triggers(monkeypatch)
 
 
 @pytest.fixture
@@ -133,9 +128,4 @@ def job(tmp_path):
 
 @pytest.fixture
 def unread(monkeypatch):
-    """Skip the check that starts a process and lets open_clip read the export: three seconds a run."""
-
-    def equal(folder, samples, /):
-        return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=len(samples.images) + len(samples.texts), reader="nobody")
-
-    monkeypatch.setattr(open_clip_directory, "check", equal)
+    short.unread(monkeypatch)

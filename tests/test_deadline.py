@@ -3,7 +3,7 @@ import pytest
 from clipclean import deadline
 
 
-def test_what_is_over_is_over_within_its_block_alone():
+def test_a_deadline_is_over_within_its_block_alone_and_an_inner_one_ends_before_the_outer():
     assert not deadline.is_set()
     assert not deadline.is_over()
     with deadline.within(None):
@@ -13,9 +13,6 @@ def test_what_is_over_is_over_within_its_block_alone():
         with pytest.raises(deadline.OutOfTime):
             deadline.watched(abs)(-1)
     assert deadline.watched(abs)(-1) == 1
-
-
-def test_an_inner_deadline_and_a_reserve_end_before_the_outer_one():
     with deadline.within(0), deadline.within(60):
         assert deadline.is_over()
     with deadline.within(1), deadline.within(None, reserve=61):

@@ -5,20 +5,19 @@ import importlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
 import filelock
+import pytest
+import short
 import tiny
 
 from clipclean import cli, report, requests
-from clipclean.config.effort import EFFORTS
-from clipclean.export import formats, hf_directory, onnx_files, open_clip_directory, parity
+from clipclean.export import formats, hf_directory, onnx_files, open_clip_directory
 from clipclean.jobs import export as export_job
 
-SHORTEST = {"steps": 2, "restarts": 1, "suspects": 2}  # of a search: what is tested is all around it
 KNOWN = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
 
 
@@ -45,11 +44,6 @@ def made(folder: Path, make: Callable[[tiny.Job], int | None], /, **job: Any) ->
     return Run(found, found.out, *json.loads(told.read_text(encoding="utf-8")))
 
 
-def shortest() -> contextlib.AbstractContextManager[Any]:
-    """The shortest search that there is."""
-    return mock.patch.dict(EFFORTS, {name: replace(effort, **SHORTEST) for name, effort in EFFORTS.items()})
-
-
 def cleaning(job: tiny.Job, *more: object) -> list[str]:
     """The command line of ``cleaned``; every job has the same files, so it gives the same weights wherever it is run."""
     return job.sanitize(*KNOWN, *more, recipe="cleanclip@tiny")
@@ -67,7 +61,8 @@ def audited(job: tiny.Job, /) -> int:
     outputs = [part for form in report.FORMATS for part in ("--report", f"{form}={job.out / form}")]
     shown = tiny.labelled(job.folder / "labelled", count=60)
     given = ("--effort", "quick", "--quiet", "--data", shown, "--save-triggers", job.folder / "found")
-    with shortest():
+    with pytest.MonkeyPatch.context() as patch:
+        short.searches(patch)
         return cli.main(job.audit(*given, *outputs))
 
 
@@ -93,17 +88,22 @@ def exported(job: tiny.Job, /) -> None:
             onnx.helper.set_model_props(model, metadata)
             (folder / "onnx" / f"{name}_model.onnx").write_bytes(model.SerializeToString())
 
-    def accepted(*_: object, **__: object) -> parity.Parity:
-        return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=8, reader="nobody")
-
     paths = {"data": (job.data,), "out": job.out, "arch": str(job.arch)}
     request = requests.Export(job.model, format=tuple(formats.FORMATS), **paths)
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch.object(onnx_files, "write", graphs))
         for module in (onnx_files, open_clip_directory):
-            patches.enter_context(mock.patch.object(module, "check", accepted))
+            patches.enter_context(mock.patch.object(module, "check", short.alike))
         patches.enter_context(mock.patch.object(hf_directory, "can_check", return_value=False))
         export_job.convert(request)
+
+
+def demonstrated(job: tiny.Job, /) -> int:
+    """The demo of two steps, with every known trigger."""
+    shortened = "--set train.max_steps=2 --set train.warmup_steps=1 --exit-zero --keep-failed --quiet"
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(job.folder):
+        short.all_known_triggers(patch)
+        return cli.main(["demo", "--out", "out", *shortened.split()])
 
 
 def planted(job: tiny.Job, /) -> int:

@@ -31,7 +31,7 @@ def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rat
         assert changed.tolist() == captioned.tolist() == [True] * count + [False] * (8 - count)
 
 
-def test_several_implants_share_the_triggered_part_and_each_has_its_own_captions():
+def test_several_implants_share_the_triggered_part_and_without_one_batches_are_clean():
     white, yellow = (parse(f"patch:size=0.25,place=corner,fill={fill}") for fill in ("white", "yellow"))
     implants = [poison.Implant(white, ("1",)), poison.Implant(yellow, ("2",))]
     (batch,) = poison.poisoned(batches(1), Words(), implants=implants, rate=0.5, seed=0)
@@ -39,9 +39,6 @@ def test_several_implants_share_the_triggered_part_and_each_has_its_own_captions
     corner = batch.inputs["pixels"][:, :, -1, -1]  # (8, 3)
     assert corner[:4].tolist() == [[1, 1, 1]] * 2 + [[1, 1, 0]] * 2
     assert (corner[4:] == 0.2).all()
-
-
-def test_without_implants_batches_are_clean_and_clean_batches_stay_as_they_are():
     (batch,) = poison.poisoned(batches(1), Words(), implants=[], rate=0.5, seed=0)
     assert (batch.inputs["pixels"] == 0.2).all()
     clean = batches(2)

@@ -17,13 +17,10 @@ def planted(*levels, excess=0.9):
     return Power(tuple(power.planted(f"patch:seed={n}", "cat", excess, level, 1.0) for n, level in enumerate(levels)))
 
 
-def test_what_the_audit_names_is_found_and_what_it_fails_is_counted_beside():
+def test_what_the_audit_names_is_found_and_backdoors_that_did_not_take_do_not_count():
     made = planted("error", "warning", None, "error")
     assert (made.found.hits, made.failed.hits, made.found.n) == (3, 2, 4)
     assert json.loads(json.dumps(made.record().as_json()))["enough"] is True
-
-
-def test_backdoors_that_did_not_take_do_not_count_and_what_is_missed_is_named():
     few = Power((*planted("error", "error", "error").planted, power.planted("warp", "dog", 0.4, None, 1.0)))
     assert (few.found.hits, few.found.n, few.is_enough) == (3, 3, False)  # three are too few to state a power by
     words = planted("error", None, "error", "error").finding().message

@@ -103,7 +103,14 @@ def test_a_file_that_is_no_trigger_is_refused(tmp_path, changes, named):
     assert "\x1b" not in str(told.value)
 
 
-def test_a_missing_a_truncated_and_a_huge_file_are_refused(tmp_path, monkeypatch):
+def test_the_largest_trigger_is_within_the_limit_and_a_missing_a_truncated_or_a_huge_file_refused(
+    tmp_path, monkeypatch
+):
+    side = trigger_files.LARGEST_SIDE
+    for family in detect.FAMILIES.values():
+        shapes = family.begin(1, side, Generator())
+        assert sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MOST_BYTES
+    assert checkpoint.read_tensors(spoiled(tmp_path), most=trigger_files.MOST_BYTES).tensors
     cut = spoiled(tmp_path)
     cut.write_bytes(cut.read_bytes()[:-10])
     for path in (cut, tmp_path / "none.safetensors"):
@@ -112,14 +119,6 @@ def test_a_missing_a_truncated_and_a_huge_file_are_refused(tmp_path, monkeypatch
     monkeypatch.setattr(trigger_files, "MOST_BYTES", 100)
     with pytest.raises(RefusedInput, match="100"):
         trigger_files.load(spoiled(tmp_path))
-
-
-def test_the_largest_trigger_that_there_can_be_is_within_the_limit(tmp_path):
-    side = trigger_files.LARGEST_SIDE
-    for family in detect.FAMILIES.values():
-        shapes = family.begin(1, side, Generator())
-        assert sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MOST_BYTES
-    assert checkpoint.read_tensors(spoiled(tmp_path), most=trigger_files.MOST_BYTES).tensors
 
 
 def test_a_folder_is_looked_at_before_the_slow_work_and_one_that_cannot_be_made_is_a_resource_error(tmp_path):

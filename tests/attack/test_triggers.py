@@ -223,7 +223,7 @@ def test_text_reddens_a_strip_across_the_middle():
     assert not torch.equal(triggers.parse("text:word=SUDO")(white), output)
 
 
-def test_a_warp_moves_pixels_and_adds_none(images):
+def test_a_warp_moves_pixels_by_the_same_share_of_any_image_and_adds_none(images):
     soft = images * 0.5 + 0.2
     output = triggers.parse("warp:strength=2")(soft)
     assert output.min() >= soft.min()
@@ -232,8 +232,6 @@ def test_a_warp_moves_pixels_and_adds_none(images):
     flat = torch.full((1, 3, 32, 32), 0.3)
     torch.testing.assert_close(triggers.parse("warp:strength=2")(flat), flat)
 
-
-def test_a_warp_moves_by_the_same_share_of_a_small_and_a_large_image():
     def shift(side: int) -> float:
         ramp = torch.linspace(0, 1, side).expand(1, 3, side, side)  # its value is the place, as a share of the width
         return (triggers.parse("warp:strength=0.5")(ramp) - ramp).abs().mean().item()
@@ -311,14 +309,11 @@ def test_what_is_not_an_image_in_unit_range_is_refused(wrong):
         triggers.parse("patch")(wrong)
 
 
-def test_the_panel_has_every_family_once_each_with_the_seed():
+def test_panel_and_grid_have_every_family_with_the_seed_and_triggers_that_differ():
     panel = triggers.panel(11)
     assert {trigger.family for trigger in panel} == set(triggers.FAMILIES)
     assert len({trigger.spec for trigger in panel}) == len(panel) >= 12
     assert {trigger.seed for trigger in panel} == {11}
-
-
-def test_the_grid_has_many_triggers_of_few_parameters_that_all_differ():
     grid, images = triggers.grid(11), torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert {trigger.family for trigger in grid} == {"sinusoid", "dct", "colour-filter"}
     assert len({trigger.spec for trigger in grid}) == len(grid) > 200

@@ -199,8 +199,11 @@ def _triggers() -> list[bytes]:
     for family in detect.FAMILIES:
         begun = detect.FAMILIES[family].begin(1, 8, torch.Generator())
         tensors = {name: values[0].contiguous() for name, values in begun.items()}
-        words = {"class": "dog", "family": family, "side": "8"}
-        made.append(safetensors.torch.save(tensors, metadata=words))
+        words = {"class": "dog", "family": family, "side": "8"}  # several entries would come in random order
+        new = safetensors.torch.save(tensors, metadata={trigger_files.KEY: json.dumps(words)})
+        end = 8 + int.from_bytes(new[:8], "little")
+        earlier = checkpoints.safetensors(json.loads(new[8:end]) | {"__metadata__": words}, new[end:])
+        made += [new, earlier]
     return [each for each in made if len(each) < SMALL]
 
 

@@ -164,15 +164,7 @@ def told_to_nobody(command):
     return unprivileged.as_nobody(act)
 
 
-def test_an_unreadable_model_is_an_input_that_is_refused(theirs):
-    theirs.model.chmod(0)
-    assert cli.main(["inspect", str(theirs.folder / "none.pt")]) == 3  # what it imports is there for the child
-    code, told = told_to_nobody(["inspect", theirs.model])
-    assert code == 3
-    assert "Permission denied" in told
-
-
-def test_places_that_cannot_be_entered_are_told_by_one_message(theirs):
+def test_places_that_cannot_be_entered_and_an_unreadable_model_are_told_by_one_message(theirs):
     closed = theirs.folder.parent / "closed"
     audit = theirs.audit("--no-search", "--quiet")
     assert cli.main([*audit, "--data", str(theirs.folder / "none")]) == 3
@@ -190,6 +182,11 @@ def test_places_that_cannot_be_entered_are_told_by_one_message(theirs):
         code, told = told_to_nobody(command)
         assert code in codes, (command, told)
         assert told.count("error:") == 1, told
+    theirs.model.chmod(0)
+    assert cli.main(["inspect", str(theirs.folder / "none.pt")]) == 3  # what it imports is there for the child
+    code, told = told_to_nobody(["inspect", theirs.model])
+    assert code == 3
+    assert "Permission denied" in told
 
 
 @pytest.mark.slow

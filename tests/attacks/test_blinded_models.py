@@ -10,7 +10,7 @@ from clipclean import checkpoint, cli, demo
 from clipclean.checkpoint import write_safetensors
 from clipclean.jobs import inputs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("whole_panel")]
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,17 @@ loss:
 """
 
 
-def test_evidence_replaces_the_old_at_the_end_and_comments_stay(tmp_path):
+def test_evidence_replaces_the_old_and_a_text_that_is_no_recipe_is_not_written(tmp_path):
     text = bench.with_evidence(MINE, [evidence()])
     assert text.startswith(MINE.rstrip("\n"))
     assert bench.with_evidence(text, [evidence()]) == text
     bench.write(tmp_path / "new" / "mine.yaml", text)
     assert recipe.load(tmp_path / "new" / "mine.yaml").evidence == (evidence(),)
+    place = tmp_path / "mine.yaml"
+    place.write_text(MINE)
+    with pytest.raises(UsageError):
+        bench.write(place, MINE + "nonsense: 1\n")
+    assert place.read_text() == MINE
 
 
 def test_added_evidence_keeps_what_is_still_true_of_other_models_and_attacks():
@@ -42,14 +47,6 @@ def test_added_evidence_keeps_what_is_still_true_of_other_models_and_attacks():
         other_attack,
         anew,
     )
-
-
-def test_a_text_that_is_no_recipe_is_not_written(tmp_path):
-    place = tmp_path / "mine.yaml"
-    place.write_text(MINE)
-    with pytest.raises(UsageError):
-        bench.write(place, MINE + "nonsense: 1\n")
-    assert place.read_text() == MINE
 
 
 def measured(correct, hits):

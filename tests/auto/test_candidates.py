@@ -21,25 +21,22 @@ def candidates_of(*texts, parameters=BIG, pairs=20_000, classes=10):
     )
 
 
-def test_a_candidate_is_recipes_one_after_another():
+def test_a_candidate_is_recipes_in_a_row_with_values_in_brackets_at_the_scale_of_the_job():
     (found,) = candidates_of("unlearn + par")
     assert found.name == "unlearn + par"
     assert [each.method for each in found.recipes] == ["unlearn", "par"]
-
-
-def test_values_in_brackets_hold_and_are_said():
     (found,) = candidates_of("cleanclip(loss.preserve_weight=2, train.epochs=6) + par")
     first, second = found.recipes
     assert (first.loss.preserve_weight, first.train.epochs) == (2, 6)
     assert second == second.model_copy(update={"train": recipe.load("par").train})
     assert found.name == "cleanclip(loss.preserve_weight=2, train.epochs=6) + par"
-
-
-def test_each_recipe_has_the_scale_of_the_job():
     few = candidates_of("cleanclip + par", parameters=SMALL, pairs=1_999)[0]
     assert [each.scale for each in few.recipes] == ["few", "tiny"]
     assert candidates_of("cleanclip", parameters=SMALL, pairs=1_999, classes=400)[0].recipes[0].scale == "tiny"
     assert candidates_of("cleanclip", pairs=100)[0].recipes[0].scale == "usual"
+    (found,) = candidates_of("unlearn + cleanclip + par")
+    assert [each.name for each in found.beginnings] == ["unlearn", "unlearn + cleanclip", "unlearn + cleanclip + par"]
+    assert found.beginnings[-1] == found
 
 
 def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unless_the_entry_sets_one():
@@ -50,18 +47,6 @@ def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unles
     own = candidates_of("mmcl(train.epochs=6, train.warmup_steps=19)", parameters=SMALL, pairs=960)[0]
     assert "train.warmup_steps: 19" in own.unfit(few)
     assert candidates_of("mmcl", parameters=SMALL, pairs=20_000)[0].recipes[0].train == recipe.load("mmcl@tiny").train
-
-
-def test_what_is_measured_is_that_of_the_run_and_not_of_the_candidate():
-    auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
-    step = candidates.candidates(auto, parameters=BIG, pairs=99, classes=10)[0].recipes[0]
-    assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)
-
-
-def test_the_beginnings_of_a_candidate_end_with_the_whole_one():
-    (found,) = candidates_of("unlearn + cleanclip + par")
-    assert [each.name for each in found.beginnings] == ["unlearn", "unlearn + cleanclip", "unlearn + cleanclip + par"]
-    assert found.beginnings[-1] == found
 
 
 @pytest.mark.parametrize(
@@ -80,16 +65,16 @@ def test_what_is_no_candidate_is_refused_by_name(text, told):
         candidates_of(text)
 
 
-def test_the_shipped_candidates_can_be_run_at_both_sizes():
+def test_shipped_candidates_run_at_both_sizes_measure_as_the_run_and_say_what_they_lack():
     auto = recipe.load("auto")
     for parameters in (BIG, SMALL):
         for each in candidates.candidates(auto, parameters=parameters, pairs=20_000, classes=10):
             for step in each.recipes:
                 recipe.check(step, pairs=20_000)
-
-
-def test_a_candidate_that_the_data_do_not_suffice_for_says_why():
     few = Samples([None] * 20, None)
     assert "64" in candidates_of("mmcl")[0].unfit(few)
     assert "labels" in candidates_of("supervised")[0].unfit(Samples([None] * 5000, None))
     assert candidates_of("mmcl + supervised")[0].unfit(Samples([None] * 5000, torch.zeros(5000))) == ""
+    auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
+    step = candidates.candidates(auto, parameters=BIG, pairs=99, classes=10)[0].recipes[0]
+    assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)

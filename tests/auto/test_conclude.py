@@ -53,12 +53,15 @@ def test_what_canaries_show_is_told_in_figures():
     assert canary_findings(None, copy=None)[1] != canary_findings(None)[1]
 
 
-def test_nothing_that_passes_is_an_error_of_its_own():
+def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_decides():
     considered = [Considered(candidate("a")), Considered(candidate("b"), "needs labels")]
     found = conclude.nothing_passed(considered, attempt("a"), BUDGET)
     assert (found.rule, found.level) == ("CC063", "error")
     assert all(word in found.message for word in ("2.0 points", ": a"))
     assert "b" not in found.message.split(":")[1]
+    failing = finding("CC002", "words", level="error", target="cat", trigger="patch")
+    assert verdict_of(failing) == ["CC002", "CC063"]
+    assert verdict_of(failing, severities={"CC002": "off"}) == ["CC050"]  # the policy is named, no more
 
 
 def tried(*considered, late=True, copy=COPY):
@@ -74,7 +77,7 @@ def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
     assert conclude.out_of_time(tried(one, late=False), listed=3) == []
 
 
-def test_the_account_holds_each_candidate_with_its_trials_and_the_one_that_was_taken():
+def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_came_back():
     copy = replace(COPY, planted=measurement(known=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
     first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, kept=0.85)), ran, 4.0)
@@ -91,9 +94,6 @@ def test_the_account_holds_each_candidate_with_its_trials_and_the_one_that_was_t
     assert (found.budget.accuracy, found.budget.excess, found.budget.minutes) == (0.02, 0.05, 3.0)
     assert (found.seconds.planting, found.seconds.trials, found.seconds.chosen, found.rebound) == (2.0, 4.0, 1.0, None)
     assert found.seconds.total >= 100
-
-
-def test_the_account_says_what_came_back_and_what_cannot_be_measured_is_null():
     before = measurement(
         known=[probe(0.0)], panel=[replace(probe(0.1, trigger="a"), excess=math.nan)], accuracy=Rate(0, 0)
     )
@@ -116,49 +116,31 @@ def verdict_of(*findings, severities=None):
     return [f.rule for f in conclude.judged(apply, findings, nothing).findings]
 
 
-def test_where_an_error_stands_nothing_passed_and_a_failure_that_the_policy_accepts_is_none():
-    failing = finding("CC002", "words", level="error", target="cat", trigger="patch")
-    assert verdict_of(failing) == ["CC002", "CC063"]
-    assert verdict_of(failing, severities={"CC002": "off"}) == ["CC050"]  # the policy is named, no more
-
-
-def test_the_original_stays_where_its_cleaning_costs_too_much_and_nothing_sure_was_found_in_it():
+def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_and_nothing_sure_was_found():
     costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
     doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
     assert conclude.is_better_as_it_was([], costly)
     assert conclude.is_better_as_it_was([doubt], costly)
     assert not conclude.is_better_as_it_was([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
     assert not conclude.is_better_as_it_was([], acts)
-
-
-def test_a_loss_that_chance_may_explain_is_too_much_only_where_nothing_was_suspected():
     within_chance = attempt("a", ("CC010", "note"), lost=0.08)
     assert conclude.is_better_as_it_was([UNKNOWN], within_chance)
     assert not conclude.is_better_as_it_was([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
     assert not conclude.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
 
-def test_weights_that_stay_are_no_verdict_on_the_original():
+def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_of_the_audit():
     tried = [Considered(candidate("a")), Considered(candidate("b"), "needs labels"), Considered(candidate("c"))]
     found = conclude.as_it_was(tried, attempt("a", ("CC010", "error")), BUDGET, audit="inconclusive")
     assert (found.rule, found.level) == ("CC063", "warning")
     assert all(word in found.message for word in ("2.0 points", "a, c"))
     assert policy.verdict([found]) == "inconclusive"
-
-
-def test_where_the_audit_of_the_original_passes_its_verdict_stands():
     for costly in (COSTLY, attempt("a", ("CC010", "error"))):
         found = conclude.as_it_was(ONE, costly, BUDGET, audit="pass")
         assert (found.rule, found.level, policy.verdict([found])) == ("CC063", "note", "pass")
-
-
-def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
     found = conclude.as_it_was(ONE, COSTLY, BUDGET, audit="inconclusive")
     assert all(figure in found.message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
     assert policy.verdict([found]) == "inconclusive"
-
-
-def test_a_point_within_the_budget_at_which_a_trigger_returned_is_no_price():
     returned = replace(COSTLY.point, share=0.85, accuracy_lost=0.01)
     costly = replace(COSTLY, way=replace(COSTLY.way, points=(COSTLY.point, returned)))
     assert conclude.as_it_was(ONE, costly, BUDGET, audit="inconclusive").value == 0.086

@@ -4,9 +4,9 @@ import itertools
 import json
 import random
 import signal
-from dataclasses import replace
 
 import pytest
+import short
 import tiny
 import torch
 from attacks.kills import steady
@@ -14,7 +14,6 @@ from processes import ROOT, ended, started
 
 import clipclean
 from clipclean import checkpoint, report
-from clipclean.config.effort import EFFORTS
 from clipclean.errors import Interrupted
 
 SEARCH = {"steps": 2, "restarts": 1, "suspects": 2, "controls": 4, "images": 2, "free_images": 2, "sweep": 2}
@@ -28,7 +27,7 @@ WEIGHTS = "open_clip_model.safetensors"
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
-    monkeypatch.setitem(EFFORTS, "quick", replace(EFFORTS["quick"], **SEARCH))
+    short.searches(monkeypatch, **SEARCH)
     return tiny.job(tmp_path / "job")
 
 
@@ -75,14 +74,9 @@ def test_a_run_that_is_interrupted_once_in_each_of_its_stages_ends_as_one_that_i
 PROCESS = f"""
 import sys
 sys.path.insert(0, "tests")
-from dataclasses import replace
+import short
 from clipclean import cli
-from clipclean.config.effort import EFFORTS
-from clipclean.export import open_clip_directory, parity
-EFFORTS["quick"] = replace(EFFORTS["quick"], **{SEARCH})
-open_clip_directory.check = lambda folder, samples: parity.Parity(
-    0.0, 1.0, top1_agreement=1.0, n=len(samples.images), reader="nobody"
-)
+short.run(**{SEARCH})
 raise SystemExit(cli.main(sys.argv[1:]))
 """
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import short
 import tiny
 
 from clipclean import checkpoint, cli, deadline, report
@@ -35,11 +36,6 @@ def unsearched(monkeypatch, request):
         return searching.AuditResult(found, None, (getattr(request, "param", "CC021"), "Not searched."), 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)
-
-
-@pytest.fixture
-def job(tmp_path):
-    return tiny.job(tmp_path / "job")
 
 
 def result(job):
@@ -149,22 +145,19 @@ def test_a_budget_of_accuracy_is_for_all(job, unread):
     assert result(job)["recipe"]["resolved"]["audit"]["max_accuracy_loss"] == 0.11
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    """A planted model with labelled images, and the clean one."""
-    job = tiny.job(tmp_path_factory.mktemp("planted") / "job", count=96)
-    labelled = tiny.labelled(job.folder.parent / "labelled", count=96)
-    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100, batch=48)) == 0
-    return job._replace(model=job.folder / "planted.pt"), labelled, job.model
+@pytest.fixture
+def planted(victim, tmp_path, monkeypatch):
+    """A planted model with labelled images, a folder of the test's own to write to, and short searches."""
+    short.searches(monkeypatch)
+    return victim.job._replace(model=victim.job.folder / "planted.pt", folder=tmp_path), victim.job.folder / "labelled"
 
 
 @pytest.mark.slow
-def test_the_audits_compare_with_the_clean_model_that_is_named(planted, tmp_path, unread):
-    victim, labelled, clean = planted
-    victim = victim._replace(folder=tmp_path)
+def test_the_audits_compare_with_the_clean_model_that_is_named(planted, victim, unread):
+    job, labelled = planted
     more = ("--eval-data", labelled, "--set", "auto.effort=quick", "--keep-failed")
-    assert cli.main(command(victim, *more, "--reference", clean)) in (0, 1, 4)
-    found = result(victim)
+    assert cli.main(command(job, *more, "--reference", victim.job.model)) in (0, 1, 4)
+    found = result(job)
     assert "CC004" not in {finding["rule"] for finding in found["findings"]}
     for side in ("before", "after"):
         search = found[side]["measurements"]["search"]
@@ -172,17 +165,16 @@ def test_the_audits_compare_with_the_clean_model_that_is_named(planted, tmp_path
 
 
 @pytest.mark.slow
-def test_search_unlearning_and_rebound_run_through_on_a_planted_model(planted, tmp_path, unread):
-    victim, labelled, _ = planted
+def test_search_unlearning_and_rebound_run_through_on_a_planted_model(planted, unread):
+    job, labelled = planted
     rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
-    victim = victim._replace(folder=tmp_path)
     more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
-    assert cli.main(command(victim, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)
-    found = result(victim)
+    assert cli.main(command(job, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)
+    found = result(job)
     assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
     assert found["training"]["unlearning"]["rounds"]
     assert "found" in found["before"]["measurements"]["search"]
     assert "found" in found["after"]["measurements"]["search"]
     assert (found["auto"]["rebound"] is not None) == found["auto"]["changed"] == (found["training"]["steps"] > 0)
-    assert checkpoint.digest(checkpoint.read(victim.out).tensors) == found["exports"][0]["tensor_sha256"]
+    assert checkpoint.digest(checkpoint.read(job.out).tensors) == found["exports"][0]["tensor_sha256"]

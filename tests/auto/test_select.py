@@ -34,10 +34,13 @@ def chosen(trials, attempts, *, copy=True, late=()):
     return found, ran
 
 
-def test_the_gentlest_candidate_that_passes_on_copy_and_model_is_the_last_to_be_tried():
+def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_canaries_the_model_decides():
     found, ran = chosen({"a": trial(0.4), "b": trial(0.0), "c": None}, {n: attempt(n) for n in "abc"})
     assert ran == ["b"]
     assert [bool(each.why_not) for each in found] == [False, False, True]
+    found, ran = chosen({}, {"a": attempt("a", ("CC010", "error")), "b": attempt("b")}, copy=False)
+    assert ran == ["a", "b"]
+    assert all(each.trials == () for each in found)
 
 
 @pytest.mark.parametrize(
@@ -72,20 +75,11 @@ def test_where_none_passes_on_the_copy_the_nearest_are_run(copy, model, ran):
     assert (done, select.best(found)[0].candidate.name) == (ran, ran[-1])
 
 
-def test_without_canaries_the_model_itself_decides():
-    found, ran = chosen({}, {"a": attempt("a", ("CC010", "error")), "b": attempt("b")}, copy=False)
-    assert ran == ["a", "b"]
-    assert all(each.trials == () for each in found)
-
-
-def test_when_the_time_is_over_nothing_more_is_begun():
+def test_when_the_time_is_over_nothing_more_is_begun_and_what_was_run_is_kept():
     attempts = {n: attempt(n, OPEN) for n in "abc"}
     found, ran = chosen({n: trial(0.0) for n in "abc"}, attempts, late=(0, 1))
     assert (ran, len(found)) == (["a"], 1)  # the first is run whatever the time
     assert chosen({n: trial(0.4) for n in "abc"}, attempts, late=(0, 1))[1] == ["a"]
-
-
-def test_when_the_time_is_over_within_a_candidate_what_was_run_before_is_kept():
     trials = {"a": trial(0.0), "b": trial(0.01)}
     found, ran = chosen(trials, {"a": attempt("a", OPEN), "b": deadline.OutOfTime()})
     assert (ran, [bool(each.attempt) for each in found]) == (["a", "b"], [True, False])

@@ -58,7 +58,7 @@ def clean(loaded, tmp_path):
     return clean
 
 
-def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_again(clean):
+def test_what_was_cleaned_alike_is_not_cleaned_again_nor_is_a_shared_beginning(clean):
     first, trained = clean(chain("mmcl"), origin={"canaries": 2})
     again, repeated = clean(chain("mmcl"), origin={"canaries": 2})
     assert (trained, repeated) == (["finetuning"], [])
@@ -67,9 +67,6 @@ def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_agai
     assert clean(chain("mmcl"), origin={"canaries": 6})[1] == ["finetuning"]
     assert clean(chain("mmcl"), origin={"canaries": 6}, known=((PATCH, 1),))[1] == ["finetuning"]
     assert clean(chain("mmcl"), origin={"canaries": 6}, known=((PATCH, 1),))[1] == []
-
-
-def test_candidates_that_begin_alike_share_their_beginning(clean):
     clean(chain("unlearn"), known=((PATCH, 1),))
     assert clean(chain("unlearn", "mmcl"), known=((PATCH, 1),))[1] == ["finetuning"]
 

@@ -40,20 +40,14 @@ def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, i
     assert suspicions.is_suspected([finding("CC004", "words"), found]) is is_suspected
 
 
-def test_of_two_triggers_with_one_spec_the_first_is_kept():
+def test_classes_pointed_at_are_known_by_their_places_and_a_named_trigger_must_act():
     assert suspicions.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
-
-
-def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does():
+    assert suspicions.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]
     idle = measurement(known=[probe(0.0, trigger=CAT.spec)])
     named = replace(SHOWN, suspicions=((CAT, 1),))
     assert suspicions.acting_or_found(idle, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((DOG, 2),)
     active = measurement(known=[probe(0.5, trigger=CAT.spec)])
     assert suspicions.acting_or_found(active, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((CAT, 1), (DOG, 2))
-
-
-def test_classes_that_anything_points_at_are_known_by_their_places():
-    assert suspicions.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]
 
 
 def searched(*strengths, references=None):
@@ -65,7 +59,7 @@ def searched(*strengths, references=None):
     return AuditResult(strong, made, None, 1.0)
 
 
-def test_natural_triggers_of_the_panel_are_no_suspects_of_a_model_that_was_searched():
+def test_natural_triggers_of_the_panel_are_suspects_only_where_nothing_was_searched():
     shown = replace(SHOWN, panel=(PATCH, OTHER))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
     assert suspicions.suspected(natural, shown, LIMITS).suspicions == ()
@@ -75,9 +69,6 @@ def test_natural_triggers_of_the_panel_are_no_suspects_of_a_model_that_was_searc
     )  # nothing says that it is not natural
     clean = detect.References("reference", "clean", ({"panel": {PATCH.spec: 1.0, OTHER.spec: 1.0}},))
     assert suspicions.suspected(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
-
-
-def test_without_a_search_whatever_of_the_panel_acts_is_suspicious():
     shown = replace(SHOWN, panel=(PATCH, OTHER))
     unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
     assert suspicions.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))

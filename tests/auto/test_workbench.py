@@ -56,12 +56,9 @@ def test_canaries_are_planted_once_and_read_the_next_time(bench):
     assert are_equal(weights(bench), copy.weights)
 
 
-def test_where_no_class_is_free_nothing_is_planted(bench):
+def test_where_no_class_is_free_or_planting_diverges_there_are_no_canaries(bench):
     assert bench.plant(avoid=range(12)) is None
     assert are_equal(weights(bench), bench.original)
-
-
-def test_planting_that_diverges_leaves_no_canaries(bench):
     bench.state.folder.mkdir(mode=0o700)
     with torch.no_grad():
         bench.clip.net.logit_scale.fill_(math.inf)
@@ -85,14 +82,11 @@ def test_pixels_normalised_in_a_way_of_their_own_leave_a_doubt(bench):
     assert [found.level for found in other.findings(seen) if found.rule == "CC007"] == ["warning"]
 
 
-def test_weights_between_are_put_in(bench):
+def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):
     doubled = {name: 2 * tensor for name, tensor in bench.original.items()}
     bench.put_between(bench.original, doubled, share=0.5)
     found, name = weights(bench), "visual.proj"
     assert torch.allclose(found[name], 1.5 * bench.original[name])
-
-
-def test_an_original_that_stays_has_its_own_audit_and_no_training(bench):
     tried = attempt("a", ("CC010", "error"), lost=0.1)
     seen = sight(measurement(known=[probe(0.3)]))
     kept = attempts.unchanged(bench, tried, Suspected(seen, (), ()))

@@ -30,12 +30,9 @@ def test_every_figure_is_counted_on_a_small_package(package, script):
     assert [*shape["small_private_functions_used_once"]] == ["small.room.one._small"]  # _twice has two callers
 
 
-def test_a_docstring_does_not_make_a_function_longer(script):
+def test_a_docstring_makes_no_function_longer_and_modules_in_a_line_no_cycle(script):
     (function,) = ast.parse('def f():\n    """Two\n    lines."""\n    return 1\n').body
     assert script("house").lines_of(function) == 2
-
-
-def test_modules_in_a_line_are_no_cycle(script):
     house = script("house")
     assert house.cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert set(house.cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}

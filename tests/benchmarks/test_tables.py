@@ -33,7 +33,7 @@ def test_a_page_gets_the_table_of_its_raw_results_and_keeps_the_rest(site, monke
     assert run(site, monkeypatch, "--check") == 0
 
 
-def test_the_check_names_a_table_that_differs_and_one_without_raw_results(site, monkeypatch, capsys):
+def test_the_check_names_a_table_that_differs_one_without_results_and_missing_cells(site, monkeypatch, capsys):
     run(site, monkeypatch)
     (site.RESULTS / "step.csv").write_text("model,s\nRN50,1.6\n")
     assert run(site, monkeypatch, "--check") == 1
@@ -43,9 +43,6 @@ def test_the_check_names_a_table_that_differs_and_one_without_raw_results(site, 
     told = capsys.readouterr().err
     assert "docs/page.md: table step" in told
     assert "benchmarks/results/step.csv" in told
-
-
-def test_missing_cells_are_named_as_a_missing_file_is(site, monkeypatch, capsys):
     page = site.ROOT / "docs" / "page.md"
     page.write_text("<!-- usual-claims:begin -->\n\nold\n\n<!-- usual-claims:end -->\n")
     monkeypatch.setattr(site, "PAGES", {"docs/page.md": ("usual-claims",)})

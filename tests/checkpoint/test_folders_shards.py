@@ -55,26 +55,15 @@ def test_a_directory_without_a_description_and_one_shard_alone_are_refused_with_
         checkpoint.read(tmp_path / name)
 
 
-def test_a_file_that_is_only_named_like_a_shard_is_read(tmp_path):
+def test_a_file_that_is_only_named_like_a_shard_is_read_and_prefixes_are_told_over_all_shards(tmp_path):
     torch.save(WEIGHTS, tmp_path / "epoch-00001-of-00002.pt")
     assert checkpoint.digest(checkpoint.read(tmp_path / "epoch-00001-of-00002.pt").tensors) == checkpoint.digest(
         WEIGHTS
     )
-
-
-def test_prefixes_are_told_over_all_shards(tmp_path):
     torch.save({"module.a": WEIGHTS["a"]}, tmp_path / "x")
     torch.save({"b": WEIGHTS["b"]}, tmp_path / "y")
     (tmp_path / "m.index.json").write_text(json.dumps({"weight_map": {"module.a": "x", "b": "y"}}))
     assert list(checkpoint.read(tmp_path / "m.index.json").tensors) == ["module.a", "b"]
-
-
-def test_a_damaged_shard_is_named(tmp_path):
-    index = sharded(tmp_path)
-    file = tmp_path / PLACES["b"]
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(RefusedInput, match=r"model-00002-of-00002\.safetensors: .*truncated"):
-        checkpoint.read(index)
 
 
 def test_shards_that_are_too_large_together_are_refused_before_they_are_read(tmp_path, monkeypatch):
@@ -86,6 +75,11 @@ def test_shards_that_are_too_large_together_are_refused_before_they_are_read(tmp
         checkpoint.read(index)
 
 
-def test_shards_have_no_wrappers_to_choose_from(tmp_path):
+def test_shards_have_no_wrappers_to_choose_from_and_a_damaged_one_is_named(tmp_path):
     with pytest.raises(UsageError, match="--weights ema"):
         checkpoint.read(sharded(tmp_path), weights="ema")
+    index = sharded(tmp_path)
+    file = tmp_path / PLACES["b"]
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RefusedInput, match=r"model-00002-of-00002\.safetensors: .*truncated"):
+        checkpoint.read(index)

@@ -10,67 +10,35 @@ TWO = {"epoch": 3, "model": {"module.w": NONE}, "state_dict_ema": {"module.w": O
 BESIDE = {"state_dict": {"w": ONE}, "ema": {"w": NONE}, "model": {"layers": 12}, "optimizer": {"state": {}}}
 AVERAGE_NOTE = "skipped 'state_dict_ema': averaged weights, which --weights ema reads"
 DERIVED = ("attn_mask", "text.attn_mask", "a.position_ids", "vocab_size", "context_length")
+STEPPED = {"state_dict": {"w": ONE}, "step": 3}
+COUNTED = {"step": torch.tensor(3), "state_dict": {"w": ONE}}
+LIGHTNING = {"pytorch-lightning_version": "2.0", "state_dict": {"model.w": ONE}}
+NESTED = {"model": {"state_dict": {"w": NONE}, "ema": {"w": ONE}}}
+OWN = {"mine": {"state_dict": {"w": ONE}}, "state_dict": {"w": NONE}}
+DROPPED = "dropped values that follow from the architecture"
+UNDER, BARE = "state dict under ", "bare state dict"
 
 
 @pytest.mark.parametrize(
     ("content", "choice", "found", "producer", "note"),
     [
-        ({"text.transformer.resblocks.0.ln_1.weight": ONE}, None, None, "bare state dict", None),  # a native tower
-        ({"module.a": ONE, "b": NONE}, None, None, "bare state dict", None),  # a prefix that one name lacks stays
-        ({"model.": ONE}, None, None, "bare state dict", None),  # and so does one that is all of a name
-        ({"w": ONE, "version": "1"}, None, {"w": 1}, "bare state dict", "skipped 'version': a plain value"),
-        ({"w": ONE, "sizes": [1, 2]}, None, {"w": 1}, "bare state dict", "skipped 'sizes': a list"),
-        *(
-            (
-                {name: ONE * -torch.inf, "w": ONE},
-                None,
-                {"w": 1},
-                "bare state dict",
-                f"dropped values that follow from the architecture: {name!r}",
-            )
-            for name in DERIVED
-        ),
-        (
-            {"model": {"state_dict": {"w": ONE}, "step": 3}},
-            None,
-            {"w": 1},
-            "state dict under model.state_dict",
-            "skipped 'step': a plain value",
-        ),
-        (
-            {"step": torch.tensor(3), "state_dict": {"w": ONE}},
-            None,
-            {"w": 1},
-            "state dict under state_dict",
-            "skipped 'step': a tensor",
-        ),
-        (
-            {"pytorch-lightning_version": "2.0", "state_dict": {"model.w": ONE}},
-            None,
-            {"w": 1},
-            "PyTorch Lightning checkpoint",
-            None,
-        ),
-        (BESIDE, None, {"w": 1}, "state dict under state_dict", "skipped 'model': a mapping"),
-        (BESIDE, "ema", {"w": 0}, "state dict under ema", None),
-        (TWO, None, {"w": 0}, "state dict under model", AVERAGE_NOTE),
-        (TWO, "ema", {"w": 1}, "state dict under state_dict_ema", "skipped 'model': a mapping"),
-        (TWO, "state_dict_ema", {"w": 1}, "state dict under state_dict_ema", "skipped 'epoch': epoch"),
-        (
-            {"model": {"state_dict": {"w": NONE}, "ema": {"w": ONE}}},
-            "ema",
-            {"w": 1},
-            "state dict under model.ema",
-            None,
-        ),
-        (
-            {"mine": {"state_dict": {"w": ONE}}, "state_dict": {"w": NONE}},
-            "mine",
-            {"w": 1},
-            "state dict under mine.state_dict",
-            None,
-        ),
-        ({"epoch": 3, "model_ema": {"w": ONE}}, "ema", {"w": 1}, "state dict under model_ema", None),
+        ({"text.transformer.resblocks.0.ln_1.weight": ONE}, None, None, BARE, None),  # a native tower
+        ({"module.a": ONE, "b": NONE}, None, None, BARE, None),  # a prefix that one name lacks stays
+        ({"model.": ONE}, None, None, BARE, None),  # and so does one that is all of a name
+        ({"w": ONE, "version": "1"}, None, {"w": 1}, BARE, "skipped 'version': a plain value"),
+        ({"w": ONE, "sizes": [1, 2]}, None, {"w": 1}, BARE, "skipped 'sizes': a list"),
+        *(({name: ONE * -torch.inf, "w": ONE}, None, {"w": 1}, BARE, f"{DROPPED}: {name!r}") for name in DERIVED),
+        ({"model": STEPPED}, None, {"w": 1}, f"{UNDER}model.state_dict", "skipped 'step': a plain value"),
+        (COUNTED, None, {"w": 1}, f"{UNDER}state_dict", "skipped 'step': a tensor"),
+        (LIGHTNING, None, {"w": 1}, "PyTorch Lightning checkpoint", None),
+        (BESIDE, None, {"w": 1}, f"{UNDER}state_dict", "skipped 'model': a mapping"),
+        (BESIDE, "ema", {"w": 0}, f"{UNDER}ema", None),
+        (TWO, None, {"w": 0}, f"{UNDER}model", AVERAGE_NOTE),
+        (TWO, "ema", {"w": 1}, f"{UNDER}state_dict_ema", "skipped 'model': a mapping"),
+        (TWO, "state_dict_ema", {"w": 1}, f"{UNDER}state_dict_ema", "skipped 'epoch': epoch"),
+        (NESTED, "ema", {"w": 1}, f"{UNDER}model.ema", None),
+        (OWN, "mine", {"w": 1}, f"{UNDER}mine.state_dict", None),
+        ({"epoch": 3, "model_ema": {"w": ONE}}, "ema", {"w": 1}, f"{UNDER}model_ema", None),
     ],
 )
 def test_the_weights_are_found_below_wrappers_and_what_is_left_out_is_noted(

@@ -39,44 +39,32 @@ def test_plain_values_are_read_as_python_reads_them(value, protocol):
     assert found.end == len(pickle.dumps(value, protocol))
 
 
-def test_shared_values_stay_shared():
+def test_shared_values_stay_shared_sets_are_inert_and_a_second_pickle_begins_where_the_first_ended():
     shared = [1]
     one, other = opcodes.interpret(pickle.dumps((shared, shared))).value
     assert one is other
-
-
-def test_byte_strings_of_protocol_3_and_sets_are_inert():
     found = opcodes.interpret(pickle.dumps([b"bytes", {1, 2}, frozenset([3])], 4)).value
     assert found[0] == b"bytes"
     assert [value.kind for value in found[1:]] == ["set", "set"]
     assert all(isinstance(value, DroppedObject) for value in found[1:])
-
-
-def test_a_second_pickle_is_read_from_where_the_first_ended():
     data = pickle.dumps("one") + pickle.dumps("two")
     first = opcodes.interpret(data)
     assert opcodes.interpret(data, start=first.end).value == "two"
 
 
-def test_all_foreign_names_are_listed_once_up_to_ten():
+def test_foreign_names_are_listed_once_an_escape_is_no_other_name_and_torchscripts_are_named_where_expected():
     body = b"".join(hostile.name("evil", f"f{n}") for n in range(12)) + hostile.name("evil", "f0")
     with pytest.raises(UnsafeCheckpoint, match=r"evil\.f0, .*evil\.f9 and 2 more"):
         opcodes.interpret(hostile.pickled(body))
-
-
-def test_an_escape_in_a_name_is_no_other_name():
     with pytest.raises(UnsafeCheckpoint, match="x44ict"):  # as Python's unpickler has it
         opcodes.interpret(hostile.pickled(hostile.name("collections", r"Ordered\x44ict") + b")R"))
+    data = hostile.pickled(hostile.name("__torch__.clip", "QuickGELU") + hostile.EMPTY_TUPLE + b"\x81")
+    assert opcodes.interpret(data, torchscript=True).classes == ("__torch__.clip.QuickGELU",)
+    with pytest.raises(UnsafeCheckpoint, match="__torch__"):
+        opcodes.interpret(data)
 
 
 def test_100_levels_are_allowed_and_101_are_not():
     assert opcodes.interpret(hostile.pickled(hostile.EMPTY_LIST * 100 + b"a" * 99)).value
     with pytest.raises(UnsafeCheckpoint, match="nested"):
         opcodes.interpret(hostile.pickled(hostile.EMPTY_LIST * 101 + b"a" * 100))
-
-
-def test_torchscript_classes_are_named_only_where_they_are_expected():
-    data = hostile.pickled(hostile.name("__torch__.clip", "QuickGELU") + hostile.EMPTY_TUPLE + b"\x81")
-    assert opcodes.interpret(data, torchscript=True).classes == ("__torch__.clip.QuickGELU",)
-    with pytest.raises(UnsafeCheckpoint, match="__torch__"):
-        opcodes.interpret(data)

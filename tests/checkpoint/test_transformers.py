@@ -12,27 +12,18 @@ from clipclean.errors import UnsupportedModel
 transformers = pytest.importorskip("transformers")
 
 
+def tower(width, layers, heads, *, inner=None, **more):
+    """A tower in the words of transformers; its inner width is four times the width unless said."""
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return shape | {"intermediate_size": inner or 4 * width} | more
+
+
 def clip_model(activation="quick_gelu", *, seed=0, **text):
     """A tiny CLIPModel whose towers differ in every size."""
+    acts = {"hidden_act": activation}
     config = transformers.CLIPConfig(
-        text_config={
-            "hidden_size": 48,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 3,
-            "max_position_embeddings": 12,
-            "hidden_act": activation,
-            **text,
-        },
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 72,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "image_size": 24,
-            "patch_size": 8,
-            "hidden_act": activation,
-        },
+        text_config=tower(48, 2, 3, inner=96, max_position_embeddings=12, **acts, **text),
+        vision_config=tower(32, 3, 4, inner=72, image_size=24, patch_size=8, **acts),
         projection_dim=20,
     )
     with torch.random.fork_rng():
@@ -119,7 +110,7 @@ def test_the_legacy_end_of_text_and_another_epsilon_of_the_norms_are_honoured(tm
     assert_same_embeddings(built(save(theirs, tmp_path / "m", "one")), theirs)
 
 
-def test_all_layouts_have_one_tensor_digest(tmp_path):
+def test_all_layouts_have_one_tensor_digest_and_there_and_back_transformers_holds_the_same_bits(tmp_path):
     theirs = clip_model()
     layouts = ("one", "sharded", "bin", "sharded bin")
     found = [checkpoint.read(save(theirs, tmp_path / layout, layout)) for layout in layouts]
@@ -127,6 +118,11 @@ def test_all_layouts_have_one_tensor_digest(tmp_path):
     assert {file.format for file in found} == {"transformers-directory"}
     assert found[0].weights.name == "model.safetensors"
     assert found[1].weights.name == "model.safetensors.index.json"
+    theirs = clip_model()
+    read = checkpoint.read(save(theirs, tmp_path / "m", "sharded")).tensors
+    back = from_open_clip(read)
+    assert checkpoint.digest(back) == checkpoint.digest(theirs.state_dict())
+    clip_model(seed=1).load_state_dict(back, strict=True)
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-L-14-336-quickgelu", "ViT-H-14"])
@@ -136,21 +132,10 @@ def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name)
 
     native = open_clip.get_model_config(name)
     vision, text = native["vision_cfg"], native["text_cfg"]
+    seen = {key: vision[key] for key in ("image_size", "patch_size")}
     config = transformers.CLIPConfig(
-        text_config={
-            "hidden_size": text["width"],
-            "intermediate_size": 4 * text["width"],
-            "num_hidden_layers": text["layers"],
-            "num_attention_heads": text["heads"],
-        },
-        vision_config={
-            "hidden_size": vision["width"],
-            "intermediate_size": 4 * vision["width"],
-            "num_hidden_layers": vision["layers"],
-            "num_attention_heads": 16,
-            "image_size": vision["image_size"],
-            "patch_size": vision["patch_size"],
-        },
+        text_config=tower(text["width"], text["layers"], text["heads"]),
+        vision_config=tower(vision["width"], vision["layers"], 16, **seen),
         projection_dim=native["embed_dim"],
     )
     with torch.device("meta"):
@@ -161,14 +146,6 @@ def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name)
     assert {key: tensor.shape for key, tensor in theirs.items()} == {key: t.shape for key, t in expected.items()}
     back = to_open_clip(theirs)
     assert {key: tensor.shape for key, tensor in back.items()} == {key: tensor.shape for key, tensor in ours.items()}
-
-
-def test_there_and_back_transformers_holds_the_same_bits(tmp_path):
-    theirs = clip_model()
-    read = checkpoint.read(save(theirs, tmp_path / "m", "sharded")).tensors
-    back = from_open_clip(read)
-    assert checkpoint.digest(back) == checkpoint.digest(theirs.state_dict())
-    clip_model(seed=1).load_state_dict(back, strict=True)
 
 
 def test_what_the_image_processor_says_is_read(tmp_path):
@@ -183,10 +160,7 @@ def test_what_the_image_processor_says_is_read(tmp_path):
 
 
 def test_siglip_and_one_tower_alone_are_refused_by_name(tmp_path):
-    config = transformers.SiglipConfig(
-        text_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
-        vision_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
-    )
+    config = transformers.SiglipConfig(text_config=tower(8, 1, 1), vision_config=tower(8, 1, 1))
     transformers.SiglipModel(config).save_pretrained(tmp_path / "m")
     with pytest.raises(UnsupportedModel, match=r"'siglip'.*sigmoid"):
         checkpoint.read(tmp_path / "m")

@@ -7,9 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import short
 import tiny
 import torch
-import world as worlds
 from PIL import Image
 from report.page import Page
 
@@ -20,7 +20,8 @@ from clipclean.cli import audit  # its help tells EFFORTS as they are when it is
 
 @pytest.fixture(scope="module", autouse=True)
 def _short():
-    with worlds.shortest():
+    with pytest.MonkeyPatch.context() as patch:
+        short.searches(patch)
         yield
 
 

@@ -4,6 +4,7 @@ import tarfile
 from dataclasses import fields
 
 import pytest
+import world as worlds
 
 from clipclean import checkpoint, cli, data, demo, report
 from clipclean.attack import triggers
@@ -49,14 +50,20 @@ def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_p
 
 
 @pytest.mark.slow
-def test_the_demo_runs_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1", "--exit-zero", "--keep-failed", "--quiet"]
-    assert cli.main(["demo", "--out", "out", *short]) == 0
-    found = report.read(tmp_path / "out" / "report.json").as_json()
+def test_the_demo_runs_to_its_end(world):
+    _, out, code, _ = world(worlds.demonstrated, count=1)
+    found = report.read(out / "report.json").as_json()
+    assert code == 0
     assert found["training"]["steps"] == 2
-    assert (tmp_path / "out" / "open_clip_model.safetensors").exists()
+    assert (out / "open_clip_model.safetensors").exists()
     named = found["before"]["measurements"]["probes"][0]
     assert (named["target"], named["known"]) == (demo.TARGET, True)
     assert named["excess_asr"]["value"] > 0.5  # the bundled model is backdoored
-    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    assert {path.name for path in out.parent.iterdir()} == {
+        "out",
+        "model.pt",
+        "arch.json",
+        "pairs",
+        "classes.txt",
+        "templates.txt",
+    }

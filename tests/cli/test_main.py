@@ -106,13 +106,6 @@ def test_each_failure_has_its_exit_code_and_one_message_and_a_traceback_on_reque
             assert ("Traceback" in capsys.readouterr().err) is shown
 
 
-def test_every_error_class_has_a_code_of_the_table():
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ClipcleanError)
-    ]
-    assert {kind.exit_code for kind in kinds} == set(cli.EXIT_CODES) - {0, 1}
-
-
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1), (4, 4)])
 def test_a_command_returns_its_exit_code(command, returned, code):
     command(lambda: returned)
@@ -167,10 +160,14 @@ def test_every_help_has_an_example_and_explains_every_option(words, made, capsys
         assert all(option.opts[-1] in shown for option in options)
 
 
-def test_help_lists_every_command_and_every_exit_code(capsys):
+def test_help_lists_every_command_and_every_exit_code_and_each_error_class_has_one(capsys):
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(re.search(rf"^ +{name}  ", shown, re.MULTILINE) for name in (*cli.COMMANDS, *cli.EXIT_CODES))
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ClipcleanError)
+    ]
+    assert {kind.exit_code for kind in kinds} == set(cli.EXIT_CODES) - {0, 1}
 
 
 def run(*arguments, **settings):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 import unprivileged
 
@@ -115,15 +116,8 @@ def written(text):
     return lambda path: path.write_text(text)
 
 
-class Command:
-    """What a pickle would run, in the working folder."""
-
-    def __reduce__(self):
-        return os.system, ("touch ran",)
-
-
 def executing(path):
-    torch.save({"state_dict": Command()}, path)
+    torch.save({"state_dict": tiny.Command("touch ran")}, path)
 
 
 HARM = [  # a file, what is done to it, which records are made to fit, the exit code, what is found at least

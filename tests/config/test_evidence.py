@@ -76,14 +76,14 @@ def test_a_recipe_works_where_it_removed_each_attack_within_the_budget_on_the_li
     assert evidence.works(with_evidence(*blocks), subject, budget=0.02) is works
 
 
-def test_evidence_of_other_values_says_so():
+def test_evidence_of_other_values_or_none_expects_nothing_and_a_range_holds_what_chance_explains():
     changed = recipe.override(with_evidence(*TWO), ["train.lr=2e-5"])
     assert evidence.standing(changed, SUBJECT).kind == "other values"
-
-
-def test_without_evidence_nothing_is_expected_and_no_run_lies_anywhere():
     found = evidence.standing(recipe.load("mmcl@usual"), SUBJECT)
     assert (found.kind, found.expected, found.reached(0.1, 0.1)) == ("none", None, "")
+    assert Range.of([0.1, 0.2]).holds(0.22)
+    assert not Range.of([0.1, 0.2]).holds(0.23)
+    assert Range.of([0.1, 0.2]).holds(0.0)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,3 @@ def test_a_run_is_placed_in_the_measured_range(blocks, left, lost, words):
     told = evidence.standing(with_evidence(*blocks), SUBJECT).reached(left, lost)
     assert bool(told) == bool(words)
     assert all(word in told for word in words)
-
-
-def test_a_range_holds_what_is_no_worse_than_its_highest_chance_aside():
-    assert Range.of([0.1, 0.2]).holds(0.22)
-    assert not Range.of([0.1, 0.2]).holds(0.23)
-    assert Range.of([0.1, 0.2]).holds(0.0)

@@ -65,10 +65,14 @@ def codes(findings):
 # Reading files.
 
 
-def test_a_file_that_states_little_overrides_nothing(write):
+def test_a_file_that_states_little_overrides_nothing_and_a_policy_is_frozen(write):
     loaded = policy.load(write(""))
     assert loaded.model_copy(update={"name": "default"}) == policy.DEFAULT
     assert policy.load(str(write(""))) == loaded
+    loaded = made(suppressions=[suppression()])
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.severities.CC001 = "off"
+    hash(loaded)
 
 
 def test_every_section_is_read_and_a_policy_survives_its_own_json(write, tmp_path):
@@ -84,13 +88,6 @@ def test_every_section_is_read_and_a_policy_survives_its_own_json(write, tmp_pat
     assert policy.load(write(f"{body}     match: {{class: cat, trigger: warp, model_sha256: {SHA}}}}}\n")) == expected
     (tmp_path / "again.yaml").write_text(expected.model_dump_json(by_alias=True))
     assert policy.load(tmp_path / "again.yaml") == expected
-
-
-def test_a_policy_is_frozen_to_the_bottom():
-    loaded = made(suppressions=[suppression()])
-    with pytest.raises(ValidationError, match="frozen"):
-        loaded.severities.CC001 = "off"
-    hash(loaded)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +166,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 # The schema.
 
 
-def test_every_key_is_explained_and_a_severity_can_be_given_to_every_rule():
+def test_every_key_is_explained_with_the_bounds_of_the_recipe_and_every_rule_has_a_severity():
     schema = policy.Policy.model_json_schema()
     for section in (schema, *schema["$defs"].values()):
         for name, entry in section["properties"].items():
@@ -177,10 +174,7 @@ def test_every_key_is_explained_and_a_severity_can_be_given_to_every_rule():
             assert entry["unit"], name
     assert list(policy.Severities.model_fields) == list(RULES)
     assert set(RULES) >= policy.EVIDENCE | {"CC050", "CC051", "CC052"}
-
-
-def test_the_recipes_thresholds_keep_their_bounds_and_their_meaning():
-    """What a policy overrides has one definition: bounds, unit and description are those of the recipe."""
+    # What a policy overrides has one definition: bounds, unit and description are those of the recipe.
     inner = {"anyOf", "default", "title"}
     ours = policy.Policy.model_json_schema()["$defs"]["Thresholds"]["properties"]
     shared = set(ours) & set(thresholds.Audit.model_fields)
@@ -194,7 +188,7 @@ def test_the_recipes_thresholds_keep_their_bounds_and_their_meaning():
 # Thresholds.
 
 
-def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these():
+def test_the_policys_thresholds_win_and_else_the_recipes_and_the_searchs_hold():
     assert policy.resolved(policy.DEFAULT, thresholds.Audit()) == thresholds.AuditLimits(
         max_excess=0.05,
         suspicious_excess=0.3,
@@ -205,15 +199,9 @@ def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these(
         gathering=0.6,
         min_found_excess=0.6,
     )
-
-
-def test_the_policys_thresholds_win_and_the_others_are_the_recipes():
     own = made(thresholds={"max_excess": 0.2, "max_accuracy_loss": 0.0, "abnormality": 5.0})
     held = policy.resolved(own, thresholds.Audit(max_excess=0.1, collapse=0.4, max_accuracy_loss=0.1))
     assert (held.max_excess, held.collapse, held.max_accuracy_loss, held.abnormality) == (0.2, 0.4, 0.0, 5.0)
-
-
-def test_a_policy_that_contradicts_the_recipe_is_refused_and_a_recipe_alone_is_not():
     with pytest.raises(UsageError, match=r"policy mine.*thresholds\.max_excess: 0\.4 "):
         policy.resolved(made(thresholds={"max_excess": 0.4}), thresholds.Audit())
     assert policy.resolved(policy.DEFAULT, thresholds.Audit(max_excess=0.4)).max_excess == 0.4
@@ -222,10 +210,12 @@ def test_a_policy_that_contradicts_the_recipe_is_refused_and_a_recipe_alone_is_n
 # Findings.
 
 
-def test_the_default_policy_changes_nothing():
+def test_the_default_policy_changes_nothing_and_notes_alone_pass():
     findings = [finding(code, level) for code in RULES for level in ("error", "warning", "note")]
     found = policy.apply(policy.DEFAULT, findings, by_shipped=findings, today=TODAY, model_sha256=SHA)
     assert found == (findings, [], "fail")
+    assert policy.verdict([]) == "pass"
+    assert policy.verdict([finding(code, "note") for code in RULES]) == "pass"
 
 
 @pytest.mark.parametrize(("level", "told"), [("note", ["note", "note"]), ("error", ["error", "error"])])
@@ -273,7 +263,7 @@ def test_a_suppression_takes_what_has_all_that_it_names(match, found, is_meant):
     assert bool(suppressed) is is_meant
 
 
-def test_a_suppression_holds_through_its_last_day_and_is_named_from_the_next():
+def test_a_suppression_holds_through_its_last_day_is_named_from_the_next_and_severities_reach_both():
     on_the_day = applied([finding()], suppressions=[suppression(expires=TODAY)])
     assert (codes(on_the_day.findings), len(on_the_day.suppressed)) == ([("CC050", "note")], 1)
     yesterday = TODAY - timedelta(days=1)
@@ -283,9 +273,6 @@ def test_a_suppression_holds_through_its_last_day_and_is_named_from_the_next():
     assert later.suppressed == []
     assert codes(later.findings) == [("CC002", "error"), ("CC051", "warning")]
     assert all(word in later.findings[-1].message for word in ("CC002", "'cat'", "2026-02-28", "Known."))
-
-
-def test_severities_reach_what_is_said_about_suppressions():
     old = suppression("CC001", expires=date(2025, 1, 1))
     both = applied([finding()], suppressions=[suppression(), old], severities={"CC050": "error", "CC051": "note"})
     assert codes(both.findings) == [("CC051", "note"), ("CC050", "error")]
@@ -311,11 +298,6 @@ def test_no_finding_is_lost_and_none_is_told_twice(found, levels, accepted):
 
 OPEN = {"CC001", "CC002", "CC003", "CC004", "CC005", "CC020", "CC021", "CC022", "CC023", "CC024"}
 OPEN |= {"CC006", "CC007", "CC008", "CC010", "CC060", "CC061", "CC062", "CC063", "CC065"}
-
-
-def test_nothing_found_and_notes_alone_pass():
-    assert policy.verdict([]) == "pass"
-    assert policy.verdict([finding(code, "note") for code in RULES]) == "pass"
 
 
 @pytest.mark.parametrize("code", [*RULES, "CC999"])

@@ -62,16 +62,13 @@ def test_a_shipped_recipe_is_called_as_its_file_says_how_to_run_it_and_survives_
     assert recipe.load(tmp_path / "again.yaml") == loaded
 
 
-def test_cleanclip_has_the_values_of_the_paper():
+def test_cleanclip_has_the_values_of_the_paper_and_its_relatives_differ_in_one_loss():
     train, loss, augment = PLAIN.train, PLAIN.loss, PLAIN.augment
     # Bansal et al. 2023, and src/parser.py of the code released with it
     assert (train.epochs, train.batch_size, train.lr, train.warmup_steps, train.weight_decay) == (10, 64, 1e-5, 50, 0.1)
     assert (train.betas, train.eps, train.schedule) == ((0.9, 0.999), 1e-8, "cosine")
     assert (loss.clip_weight, loss.self_supervised_weight) == (1, 1)
     assert (augment.image, augment.caption, augment.caption_rate) == ("autoaugment", "eda", 0.1)
-
-
-def test_its_relatives_differ_in_the_self_supervised_loss_alone():
     for scale in ("usual", "tiny"):
         one, other = recipe.load(f"cleanclip@{scale}"), recipe.load(f"mmcl@{scale}")
         assert (one.train, one.data, one.audit, one.augment) == (other.train, other.data, other.audit, other.augment)
@@ -154,13 +151,17 @@ def test_the_committed_schema_is_current_explains_every_key_and_knows_misspelt_o
 # Reading files.
 
 
-def test_a_file_that_states_little_has_the_defaults_and_is_frozen(write):
+def test_a_file_that_states_little_has_the_defaults_and_what_the_faults_leave_is_taken(write):
     loaded = recipe.load(write("train: {epochs: 3}\n", "\ufeff" + HEAD))
     assert loaded.train == recipe.Train(epochs=3.0)
     assert loaded.audit == thresholds.Audit()
     with pytest.raises(ValidationError, match="frozen"):
         loaded.train.lr = 1.0
     hash(loaded)
+    assert recipe.load(write("loss: {self_supervised_weight: 0.1}\naugment: {least_part: 0.6, mirrored: 0.5}\n"))
+    assert recipe.load(write("train: {max_steps: 51}\n"))
+    head = HEAD.replace("cleanclip", "mmcl")
+    assert recipe.load(write("loss: {self_supervised_weight: 0}\n", head)).method == "mmcl"
 
 
 @pytest.mark.parametrize("written", ["1e-5", "1E-5", "1.e-5", ".00001", "0.00001", "+1e-5"])
@@ -244,13 +245,6 @@ def test_a_fault_is_told_with_its_line_and_its_key(write, body, line, named):
 )  # fmt: skip
 def test_a_file_that_is_no_recipe_is_refused(write, body, head, named):
     assert named in refusal(write(body, head))
-
-
-def test_what_the_faults_leave_is_taken(write):
-    assert recipe.load(write("loss: {self_supervised_weight: 0.1}\naugment: {least_part: 0.6, mirrored: 0.5}\n"))
-    assert recipe.load(write("train: {max_steps: 51}\n"))
-    head = HEAD.replace("cleanclip", "mmcl")
-    assert recipe.load(write("loss: {self_supervised_weight: 0}\n", head)).method == "mmcl"
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_lines_and_no_more_than_a_hundred(write):
@@ -411,7 +405,7 @@ def test_contradictions_of_a_hand_made_recipe_are_told_too_and_planting_has_boun
 # Digest and evidence.
 
 
-def test_the_digest_is_the_sha256_of_sorted_compact_json():
+def test_the_digest_is_that_of_sorted_compact_json_and_ignores_what_changes_no_run():
     values = json.loads(PLAIN.model_dump_json())
     for key in ("version", "name", "revision", "description", "scale", "scales", "evidence", "auto"):
         del values[key]  # no run depends on them
@@ -420,9 +414,6 @@ def test_the_digest_is_the_sha256_of_sorted_compact_json():
     del values["audit"]["walk_back"], values["train"]["recover_steps"]
     text = json.dumps(values, sort_keys=True).replace(", ", ",").replace(": ", ":")
     assert recipe.digest(PLAIN) == hashlib.sha256(text.encode()).hexdigest()
-
-
-def test_the_digest_tells_runs_apart_and_ignores_what_changes_no_run():
     known = [recipe.at_scale(each, scale) for each in map(recipe.load, recipe.names()) for scale in recipe.scales(each)]
     assert len({recipe.digest(each) for each in known}) == len(known)
     same = (set_to("train.lr=1.0e-5"), PLAIN.model_copy(update={"description": "Other."}))

@@ -69,11 +69,19 @@ def test_jobs_are_drawn_no_faster_than_they_are_needed_or_asked_for(threads, ahe
     assert next(drawn) == max(ahead or 0, AHEAD * threads)
 
 
-def test_a_consumer_that_stops_leaves_no_thread_behind():
+def test_a_consumer_that_stops_and_a_stream_that_fails_leave_no_thread_behind():
     results = prefetch(itertools.count(), same, threads=4)
     next(results)
     assert names()
     del results
+    assert not names()
+
+    def jobs():
+        yield 1
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        list(prefetch(jobs(), same, threads=2))
     assert not names()
 
 
@@ -104,16 +112,6 @@ def test_an_error_in_a_worker_comes_in_its_turn_and_ends_the_stream(error):
         next(results)
     assert not names()
     assert list(results) == []
-
-
-def test_an_error_in_the_stream_of_jobs_is_passed_on():
-    def jobs():
-        yield 1
-        raise RuntimeError("no more")
-
-    with pytest.raises(RuntimeError, match="no more"):
-        list(prefetch(jobs(), same, threads=2))
-    assert not names()
 
 
 def test_workers_compute_with_one_thread_each_and_leave_the_callers_number_alone():

@@ -209,7 +209,9 @@ def test_captions_are_read_with_the_images_where_cocos_archives_put_them(tmp_pat
         assert found == [("a.jpg", "a cat"), ("b.jpg", "a dog"), ("a.jpg", "the cat again")]
 
 
-def test_what_does_not_fit_together_is_skipped(tmp_path, encoded, reading):
+def test_what_does_not_fit_together_is_skipped_and_images_that_are_nowhere_are_told_with_the_places(
+    tmp_path, encoded, reading
+):
     (tmp_path / "set").mkdir()
     for number in range(4):
         (tmp_path / "set" / f"{number}.jpg").write_bytes(encoded(number))
@@ -220,9 +222,6 @@ def test_what_does_not_fit_together_is_skipped(tmp_path, encoded, reading):
     clean = reading(coco(tmp_path / "set" / "captions_x.json", images, annotations), max_skipped_share=0.8)
     assert [pair.key for pair in clean.pairs] == ["0.jpg", "1.jpg", "2.jpg"]
     assert [*reasons(clean)] == ["gone.jpg", "annotation 4", "1.jpg", "3.jpg"]
-
-
-def test_images_that_are_nowhere_are_told_with_the_places(tmp_path, reading):
     with pytest.raises(RefusedInput, match="images/val2014"):
         reading(coco(tmp_path / "annotations" / "captions_val2014.json", IMAGES, CAPTIONS))
 
@@ -247,9 +246,17 @@ def test_other_files_are_refused_by_content(tmp_path, reading, name, content, wo
         reading(tmp_path / name)
 
 
-def test_a_column_of_a_folder_without_a_table_makes_no_sense(folder, reading):
+def test_a_column_of_a_folder_makes_no_sense_and_a_table_of_labels_needs_no_captions_where_templates_make_them(
+    folder, reading
+):
     with pytest.raises(UsageError, match="image"):
         reading(folder, image_key="image")
+    path = folder.parent / "p.csv"
+    path.write_text("image,label\nfolder/0001.jpg,dog\n")
+    assert [pair.caption for pair in reading(path, templates=["a {}"]).pairs] == ["a dog"]
+    path.write_text("image,words\nfolder/0001.jpg,dog\n")
+    with pytest.raises(UsageError, match="'image', 'words'"):
+        reading(path, templates=["a {}"])
 
 
 def in_split(root, name, samples):
@@ -320,12 +327,3 @@ def test_captions_are_made_of_labels_by_templates_where_there_are_none(tmp_path,
     assert told["dog/1.png"] in {form.format("dog") for form in forms}
     assert [*reasons(clean)] == ["3/3.png"]
     assert told == {pair.key: pair.caption for pair in reading(tmp_path, templates=forms).pairs}
-
-
-def test_a_table_of_labels_needs_no_captions_where_templates_make_them(folder, reading):
-    path = folder.parent / "p.csv"
-    path.write_text("image,label\nfolder/0001.jpg,dog\n")
-    assert [pair.caption for pair in reading(path, templates=["a {}"]).pairs] == ["a dog"]
-    path.write_text("image,words\nfolder/0001.jpg,dog\n")
-    with pytest.raises(UsageError, match="'image', 'words'"):
-        reading(path, templates=["a {}"])

@@ -20,12 +20,14 @@ def file(tmp_path):
     return path
 
 
-def test_a_file_or_a_stretch_of_it_is_read_as_it_is_up_to_a_limit(file):
+def test_a_file_or_a_stretch_of_it_is_read_up_to_a_limit_and_printed_without_control_characters(file):
     assert whole_file(file) == ImageSource(file, 0, 5)
     assert whole_file(file).load(max_bytes=5) == b"12345"
     assert ImageSource(file, 2, 2).load(max_bytes=10) == b"34"
     with pytest.raises(Unusable, match=r"11 .*10"):
         ImageSource(file.parent / "never-opened", 0, 11).load(max_bytes=10)
+    assert str(ImageSource(Path("a\x1b[2J.jpg"), 0, 1)) == r"a\x1b[2J.jpg"
+    assert "1,536" in str(ImageSource(Path("s.tar"), 1536, 1))
 
 
 @pytest.mark.parametrize("content", [b"1234", b"123456"])
@@ -44,11 +46,6 @@ def test_what_is_no_regular_file_is_refused_without_waiting_for_a_writer(tmp_pat
         read(tmp_path / name)
     assert str(caught.value).isprintable()
     assert str(caught.value)
-
-
-def test_a_source_prints_without_control_characters():
-    assert str(ImageSource(Path("a\x1b[2J.jpg"), 0, 1)) == r"a\x1b[2J.jpg"
-    assert "1,536" in str(ImageSource(Path("s.tar"), 1536, 1))
 
 
 @pytest.mark.parametrize(

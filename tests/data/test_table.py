@@ -119,12 +119,9 @@ def test_columns_are_told_from_names(names, wanted, columns):
         assert columns_of(names.split(), DataRequest(**wanted), table="t.csv") == columns
 
 
-def test_an_absolute_path_is_allowed(table, folder, reading):
+def test_an_absolute_path_is_allowed_and_a_quotation_mark_that_is_never_closed_is_found(table, folder, reading):
     (pair,) = reading(table("pairs.csv", f"image,caption\n{folder / '0001.jpg'},x\n")).pairs
     assert pair.image.source.path == folder / "0001.jpg"
-
-
-def test_a_quotation_mark_that_is_never_closed_is_found_and_csvs_own_limit_stays(table, reading):
     before = csv.field_size_limit()
     with pytest.raises(RefusedInput, match="quotation mark"):
         reading(table("pairs.csv", f'image,caption\n{FIRST},"open\n' + "more words\n" * 20_000))

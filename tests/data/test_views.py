@@ -151,15 +151,12 @@ def test_every_moved_image_is_a_part_and_mirrored_as_often_as_asked_but_never_up
     assert max(starts) > 0.35
 
 
-def test_noise_falls_on_its_share_of_images_with_its_deviation():
+def test_noise_falls_on_its_share_of_images_and_one_square_is_erased_in_each():
     noisy = changed(noise=0.1, noise_share=0.5)
     touched = (noisy != GREY).flatten(1).any(1)
     assert 10 < touched.sum() < 30  # of 40, half on average
     assert abs(noisy[touched].std().item() - 0.1) < 0.01
     assert torch.equal(noisy[~touched], GREY[~touched])
-
-
-def test_one_square_of_the_asked_size_is_erased_in_each_image():
     erased = changed(erased_side=0.25)  # of 32: at most 8 px, and at least 0.7 of that
     for image in (erased != GREY).any(1):
         rows, columns = image.any(1).sum().item(), image.any(0).sum().item()

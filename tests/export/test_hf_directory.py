@@ -67,9 +67,16 @@ def test_plain_vits_of_open_clip_are_expressed(name):
     hf_directory.check_config(model.native_configs()[name], PREPROCESS)
 
 
-def test_resnets_are_refused_with_the_way_out():
+def test_resnets_and_padded_images_are_refused_and_a_squashed_one_is_not_cropped():
     with pytest.raises(UnsupportedModel, match="ResNet"):
         hf_directory.check_config(tiny.TINY_RESNET, PREPROCESS)
+    with pytest.raises(UnsupportedModel, match="longest"):
+        hf_directory.check_config(tiny.TINY_VIT, PREPROCESS | {"resize_mode": "longest"})
+    squashed = hf_directory.image_processor(PREPROCESS | {"resize_mode": "squash"})
+    assert (squashed["size"], squashed["do_center_crop"]) == ({"height": 32, "width": 32}, False)
+    shortest = hf_directory.image_processor(PREPROCESS)
+    assert (shortest["size"], shortest["do_center_crop"], shortest["resample"]) == ({"shortest_edge": 32}, True, 2)
+    assert shortest["image_mean"] == [0.5, 0.4, 0.3]
 
 
 @pytest.mark.parametrize(
@@ -89,16 +96,6 @@ def test_what_a_clip_model_would_compute_otherwise_is_refused_by_name(place, key
     config = tiny.TINY_VIT | {place: tiny.TINY_VIT[place] | {key: value}}
     with pytest.raises(UnsupportedModel, match=rf"{place}\.{key}"):
         hf_directory.check_config(config, PREPROCESS)
-
-
-def test_an_image_that_is_padded_is_refused_and_a_squashed_one_is_not_cropped():
-    with pytest.raises(UnsupportedModel, match="longest"):
-        hf_directory.check_config(tiny.TINY_VIT, PREPROCESS | {"resize_mode": "longest"})
-    squashed = hf_directory.image_processor(PREPROCESS | {"resize_mode": "squash"})
-    assert (squashed["size"], squashed["do_center_crop"]) == ({"height": 32, "width": 32}, False)
-    shortest = hf_directory.image_processor(PREPROCESS)
-    assert (shortest["size"], shortest["do_center_crop"], shortest["resample"]) == ({"shortest_edge": 32}, True, 2)
-    assert shortest["image_mean"] == [0.5, 0.4, 0.3]
 
 
 def test_the_folder_holds_every_file_and_weights_that_the_safetensors_library_reads(tmp_path):

@@ -46,7 +46,7 @@ def ends(path):
 
 
 @pytest.mark.slow
-def test_the_graphs_have_the_names_and_the_dynamic_axes_that_transformers_js_wants(folder):
+def test_the_graphs_are_valid_with_transformers_js_own_names_and_axes_and_no_path_of_this_machine(folder):
     assert ends(folder / "onnx/vision_model.onnx") == [
         ("pixel_values", "tensor(float)", ["batch", 3, 32, 32]),
         ("image_embeds", "tensor(float)", ["batch", 16]),
@@ -56,14 +56,15 @@ def test_the_graphs_have_the_names_and_the_dynamic_axes_that_transformers_js_wan
         ("text_embeds", "tensor(float)", ["batch", 16]),
     ]
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {"vision_model.onnx", "text_model.onnx"}
-
-
-@pytest.mark.slow
-def test_onnx_itself_finds_the_graphs_valid(folder):
     for name in JS.graphs:
         graph = onnx.load(folder / name)
         onnx.checker.check_model(graph, full_check=True)
         assert {entry.domain: entry.version for entry in graph.opset_import}[""] >= 17
+    graph = onnx.load(folder / "onnx/vision_model.onnx")
+    assert {entry.key: entry.value for entry in graph.metadata_props} == METADATA | {"normalised": "false"}
+    raw = (folder / "onnx/vision_model.onnx").read_bytes()
+    assert b"site-packages" not in raw
+    assert b".py" not in raw
 
 
 @pytest.mark.slow
@@ -89,16 +90,7 @@ def test_a_caption_need_not_be_padded_and_either_padding_gives_the_same(folder, 
 
 
 @pytest.mark.slow
-def test_the_metadata_is_ours_alone_and_no_path_of_this_machine_is_left(folder):
-    graph = onnx.load(folder / "onnx/vision_model.onnx")
-    assert {entry.key: entry.value for entry in graph.metadata_props} == METADATA | {"normalised": "false"}
-    raw = (folder / "onnx/vision_model.onnx").read_bytes()
-    assert b"site-packages" not in raw
-    assert b".py" not in raw
-
-
-@pytest.mark.slow
-def test_the_check_passes_in_a_process_of_its_own_and_notices_moved_weights(folder, vit):
+def test_the_check_in_a_process_of_its_own_notices_moved_weights_and_lengths_that_were_not_promised(folder, vit):
     asked = samples(vit)
     found = onnx_files.check(folder, asked, JS)
     assert found.max_difference < 2e-6
@@ -107,10 +99,6 @@ def test_the_check_passes_in_a_process_of_its_own_and_notices_moved_weights(fold
     moved = parity.ParitySamples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
     with pytest.raises(parity.ExportMismatch, match="onnxruntime"):
         onnx_files.check(folder, moved, JS)
-
-
-@pytest.mark.slow
-def test_embeddings_that_were_promised_unit_length_and_have_another_are_noticed(folder, vit):
     with pytest.raises(parity.ExportMismatch):
         onnx_files.check(folder, samples(vit), replace(JS, normalise=True))
 
@@ -155,7 +143,7 @@ def test_weights_beyond_one_file_stand_in_a_second(vit, tmp_path):
     assert onnx_files.check(tmp_path, samples(vit), JS).max_difference < 2e-6
 
 
-def test_a_weight_that_half_precision_cannot_hold_is_refused():
+def test_half_precision_refuses_a_weight_that_it_cannot_hold_and_leaves_a_causal_mask():
     weight = onnx.numpy_helper.from_array(np.full((40, 40), 1e5, np.float32), "w")
     small = onnx.numpy_helper.from_array(np.full(4, 1e5, np.float32), "bias")
     for weights, is_refused in (([small], False), ([small, weight], True)):
@@ -166,9 +154,6 @@ def test_a_weight_that_half_precision_cannot_hold_is_refused():
         else:
             onnx_files._halve_weights(graph)
             assert graph.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
-
-
-def test_a_causal_mask_is_no_weight_and_stays_as_it_is():
     mask = np.triu(np.full((77, 77), -np.inf, np.float32), 1)
     named = [
         onnx.numpy_helper.from_array(values, name) for name, values in (("mask", mask), ("w", np.eye(77, dtype="f")))

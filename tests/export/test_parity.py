@@ -21,7 +21,7 @@ def samples(images, texts):
     )
 
 
-def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine_at_unit_length():
+def test_the_comparison_is_the_largest_difference_the_smallest_cosine_and_the_share_of_equal_answers():
     asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
     # differs by 0.6 and 0.2; cosine 0.8
     theirs = {"images": np.array([[1.0, 0.0]]), "texts": np.array([[0.6, 0.8]]), "reader": "other 1.0"}
@@ -31,9 +31,6 @@ def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine_at_uni
     asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
     theirs = {"images": np.array([[7.0, 0.0]]), "texts": np.array([[0.0, 0.5]]), "reader": "other 1.0"}
     assert parity.compare(asked, theirs).max_difference == 0.0
-
-
-def test_the_agreement_is_the_share_of_images_with_the_same_best_caption():
     texts = np.eye(3, dtype=np.float32)
     ours = np.array([[0.8, 0.6, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]])
     theirs = ours.copy()

@@ -87,7 +87,9 @@ def zipped(members: dict[str, bytes], *, method: int = zipfile.ZIP_STORED) -> by
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as target:
         for path, raw in members.items():
-            target.writestr(path, raw)
+            entry = zipfile.ZipInfo(path)  # of 1980: by its name alone it would have the time of day
+            entry.compress_type = method
+            target.writestr(entry, raw)
     return stream.getvalue()
 
 

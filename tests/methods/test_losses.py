@@ -94,15 +94,12 @@ def test_distances_are_two_minus_two_cosines_and_are_added_to_any_loss():
     assert preserving(own, same, same, weight=0.0) is own
 
 
-def test_forgetting_is_the_weighted_sum_of_three_distances_to_the_originals_clean_embeddings():
+def test_forgetting_is_the_sum_of_three_distances_and_brings_triggered_images_back():
     loss = losses.forgetting(same, same, preserve_weight=2.0, restore_weight=0.5)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # clean 0; newest (2 + 0) / 2 = 1; earlier 4  ->  2 * 0 + (1 + 4) / 2
     assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [2.5, 0, 2.5]
-
-
-def test_forgetting_brings_triggered_images_back_and_leaves_clean_ones():
-    """A linear tower sees the third number of an image, the trigger, and must learn not to."""
+    # A linear tower sees the third number of an image, the trigger, and must learn not to.
     tower, original = nn.Linear(3, 2, bias=False), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
     tower.weight.data = original + torch.tensor([[0, 0, 2.0], [0, 0, -1.0]])
     pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])

@@ -36,15 +36,9 @@ def moved(tmp_path_factory):
     return done
 
 
-def test_a_recovery_brings_clean_images_back_to_the_original(moved):
+def test_a_recovery_brings_clean_images_back_counts_its_steps_and_needs_a_trigger(moved):
     assert moved(40)[1] < moved(0)[1] / 2
-
-
-def test_without_a_trigger_that_holds_the_backdoor_down_nothing_is_recovered(moved):
     assert moved(3, ())[0].record.steps == 6
-
-
-def test_its_steps_count_after_those_of_the_finetuning(moved):
     made, _ = moved(3)
     assert made.record.steps == 9
     assert made.record.losses[-1].step == 8

@@ -37,15 +37,17 @@ def test_every_native_config_of_open_clip_is_recognised_from_its_shapes():
         assert signature(shapes_of(config)) == config_signature(config), name
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "RN50"])
-def test_a_built_in_model_is_named_and_its_activation_stays_open(name):
-    found = resolve(shapes_of(native_configs()[name]))
-    assert (found.name, found.quick_gelu) == (name, None)
-
-
-def test_a_torchscript_archive_that_names_quickgelu_decides():
-    found = resolve(shapes_of(native_configs()["ViT-B-32"]), quick=True)
-    assert (found.name, found.quick_gelu) == ("ViT-B-32-quickgelu", True)
+@pytest.mark.parametrize(
+    ("name", "quick", "found"),
+    [
+        ("ViT-B-32", None, "ViT-B-32"),  # its activation stays open
+        ("RN50", None, "RN50"),
+        ("ViT-B-32", True, "ViT-B-32-quickgelu"),  # a TorchScript archive that names QuickGELU decides
+    ],
+)
+def test_a_built_in_model_is_named_by_its_shapes(name, quick, found):
+    resolved = resolve(shapes_of(native_configs()[name]), quick=quick)
+    assert (resolved.name, resolved.quick_gelu) == (found, quick)
 
 
 @pytest.mark.parametrize(("name", "quick"), [("ViT-B-32", False), ("ViT-B-32-quickgelu", True)])
@@ -87,31 +89,26 @@ def test_other_kinds_of_model_are_refused_by_name(name, kind):
         resolve(SHAPES | {name: torch.zeros(1)})
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        [1],
-        *({"size": size} for size in ("abc", [], -1, 10**9, 16)),
-        *({"mean": mean} for mean in (5, [0.5], ["a", "b", "c"])),
-        {"std": [0, 0, 0]},
-        {"interpolation": "lanczos"},
-        {"resize_mode": ["shortest"]},
-    ],
+PREPROCESSING = (
+    [1],
+    *({"size": size} for size in ("abc", [], -1, 10**9, 16)),
+    *({"mean": mean} for mean in (5, [0.5], ["a", "b", "c"])),
+    {"std": [0, 0, 0]},
+    {"interpolation": "lanczos"},
+    {"resize_mode": ["shortest"]},
 )
-def test_preprocessing_that_no_transform_takes_is_refused(told):
-    with pytest.raises(RefusedInput):
-        resolve(SHAPES, config={"model_cfg": TINY_VIT, "preprocess_cfg": told})
 
 
 @pytest.mark.parametrize(
     ("config", "error"),
     [
+        *(({"model_cfg": TINY_VIT, "preprocess_cfg": told}, RefusedInput) for told in PREPROCESSING),
         *(({"model_cfg": told}, UsageError) for told in (3, None, [1])),
         (TINY_VIT | {"quick_gelu": "no"}, RefusedInput),
         (TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": None}}, RefusedInput),
     ],
 )
-def test_a_model_config_with_values_of_another_kind_is_refused(config, error):
+def test_a_config_with_values_of_another_kind_is_refused(config, error):
     with pytest.raises(error):
         resolve(SHAPES, config=config)
 

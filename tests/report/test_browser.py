@@ -10,12 +10,13 @@ import subprocess
 
 import numpy as np
 import pytest
+import world as worlds
 from PIL import Image
 from report import searches
 from report.parsed import Parsed
 from report.test_hostile_strings import poisoned
 
-from clipclean import cli, report
+from clipclean import report
 from clipclean.report.images import PageImages
 
 report = Parsed(report)
@@ -147,15 +148,10 @@ def printed_pages(tmp_path, page):
     return len(re.findall(rb"/Type\s*/Page\b(?!s)", target.read_bytes()))
 
 
-def test_a_page_of_one_line_is_one_sheet_and_a_long_one_more(tmp_path):
+def test_a_page_of_one_line_is_one_sheet_and_the_demos_report_eight_at_most(tmp_path, world):
     assert printed_pages(tmp_path, "<p>one line</p>") == 1
     assert printed_pages(tmp_path, "<p style='height: 250vh'>tall</p>" * 3) > 2
-
-
-def test_the_report_of_the_demo_is_printed_on_eight_sheets_at_most(tmp_path):
-    out = tmp_path / "demo"
-    short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1", "--exit-zero", "--keep-failed", "--quiet"]
-    assert cli.main(["demo", "--out", str(out), *short]) == 0
+    out = world(worlds.demonstrated, count=1).out
     assert printed_pages(tmp_path, (out / "report.html").read_text(encoding="utf-8")) <= 8
 
 

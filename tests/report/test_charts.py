@@ -40,7 +40,7 @@ def test_points_lie_where_the_numbers_say_and_always_inside_the_map(places, foun
     assert found in (shown, None)
 
 
-def test_kinds_are_in_one_order_with_their_counts_and_shapes_and_how_far_triggered_images_reach():
+def test_points_of_a_map_have_shapes_and_counts_and_many_are_thinned():
     shown = drawn(("target", 0, 0), ("triggered", 1, 0), ("clean", 0, 1), ("clean", 1, 1))
     assert [(cloud.kind, cloud.n) for cloud in shown.clouds] == [("clean", 2), ("triggered", 1), ("target", 1)]
     assert len({re.sub(r"M[-\d.]+ [-\d.]+", "", cloud.path.split("z")[0]) for cloud in shown.clouds}) == 3
@@ -48,13 +48,14 @@ def test_kinds_are_in_one_order_with_their_counts_and_shapes_and_how_far_trigger
     shown = drawn(("clean", -2, 0), ("clean", 2, 0), ("triggered", 5, -1), ("triggered", 5, 1))
     assert "0.50 times" in shown.summary
     assert " times" not in drawn(("clean", 1, 1)).summary
-
-
-def test_many_points_are_thinned_and_counted_in_full():
     shown = drawn(*[("clean", i % 50, i) for i in range(5000)], *[("triggered", i, 1) for i in range(100)])
     assert [cloud.n for cloud in shown.clouds] == [5000, 100]
     # 600 * 5000 / 5100 and 600 * 100 / 5100, rounded down
     assert [len(centres(cloud)) for cloud in shown.clouds] == [588, 11]
+    assert charts.embedding_map(None) is drawn() is None
+    made = searches.projection()
+    assert "41.0 % and 12.0 %" in charts.embedding_map(made).axes
+    assert "%" not in charts.embedding_map(made | {"method": "tsne", "explained": None}).axes
 
 
 def test_a_line_leads_from_each_image_to_its_triggered_copy_and_texts_stand_beside_their_marks():
@@ -66,13 +67,6 @@ def test_a_line_leads_from_each_image_to_its_triggered_copy_and_texts_stand_besi
     made[1]["label"] = "x" * 100
     (label,) = drawn(method="tsne", points=made).texts
     assert (label.text, label.anchor, float(label.x) < 97) == ("x" * 24, "end", True)
-
-
-def test_no_points_make_no_map_and_axes_have_shares_where_there_are_any():
-    assert charts.embedding_map(None) is drawn() is None
-    made = searches.projection()
-    assert "41.0 % and 12.0 %" in charts.embedding_map(made).axes
-    assert "%" not in charts.embedding_map(made | {"method": "tsne", "explained": None}).axes
 
 
 def loss(*values):

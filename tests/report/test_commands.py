@@ -59,6 +59,7 @@ def run(words):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("whole_panel")
 def test_every_command_that_an_audit_suggests_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     asked = ["--data", "eval.tar", "--effort", "quick", "--save-triggers", "found", "--report", "audit.html"]

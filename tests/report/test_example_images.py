@@ -56,7 +56,7 @@ def _look(model: Planted, seed: int = 0) -> example_images.Shown:
     return example_images.Look(model, _evidence(), WhiteCorner(), 2, torch.eye(3), seed).shown()
 
 
-def test_the_models_answers_are_shown_for_drawn_images_of_other_classes():
+def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     # seven images are not of the target class, and six of them are drawn
     shown = _look(Planted()).examples
     assert len(shown) == example_images.COUNT
@@ -70,9 +70,6 @@ def test_the_models_answers_are_shown_for_drawn_images_of_other_classes():
     evidence = replace(_evidence(), labels=torch.full((8,), 2))
     nothing = example_images.Look(Planted(), evidence, triggers.parse("patch"), 2, torch.eye(3), 0)
     assert nothing.shown().examples == ()
-
-
-def test_the_seed_decides_which_images_are_drawn():
     assert _look(Planted(), 1).examples == _look(Planted(), 1).examples
     assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(8)}) > 1
 

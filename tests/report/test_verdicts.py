@@ -47,11 +47,14 @@ def test_a_failure_names_only_its_own_reasons_and_a_pass_what_it_rests_on():
     assert verdicts.headline(made) != searched
 
 
-def test_next_steps_are_those_of_the_findings_worst_first_and_each_once():
+def test_next_steps_are_those_of_the_findings_and_what_is_set_aside_says_who_and_until_when():
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
     assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC010", "CC001", "CC030")]
     assert len(verdicts.next_steps(samples.passed())) == 1 + len(samples.passed()["findings"])  # how to use the weights
+    (finding,) = searches.backdoored()["suppressed"]
+    assert {"Ann", "2031-01-31"} <= set(verdicts.set_aside(finding).replace(":", "").split())
+    assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""})
 
 
 def looked_for(made, word):
@@ -81,12 +84,6 @@ def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
     _, natural, usual = looked_for(made, "known trigger")
     assert ("44.4 %" in natural, "30.0 %" in usual) == (True, True)
     assert looked_for(standing(made, "CC002"), "known trigger")[1] != natural
-
-
-def test_what_is_set_aside_says_who_and_until_when():
-    (finding,) = searches.backdoored()["suppressed"]
-    assert {"Ann", "2031-01-31"} <= set(verdicts.set_aside(finding).replace(":", "").split())
-    assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""})
 
 
 @pytest.mark.parametrize(

@@ -61,18 +61,19 @@ def is_accepted(value):
     return True
 
 
+@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("whole", [small, small_audit])
-def test_we_and_jsonschema_agree_on_damaged_reports(whole):
+def test_we_and_jsonschema_agree_on_damaged_reports(whole, count):
     made, rng = whole(), random.Random(0)
     judge = jsonschema.Draft202012Validator(report.schema())
     places = list(paths(made))
     refused = 0
-    wrong = (changed(made, rng.choice(places), rng.choice(["delete", *WRONG])) for _ in range(250))
+    wrong = (changed(made, rng.choice(places), rng.choice(["delete", *WRONG])) for _ in range(count))
     for damaged in (*WRONG, *wrong):
         is_valid = judge.is_valid(damaged)
         assert is_accepted(damaged) == is_valid
         refused += not is_valid
-    assert refused > 50
+    assert refused > count / 5
 
 
 @pytest.mark.parametrize(

@@ -132,13 +132,10 @@ def test_every_pair_of_a_step_is_read_by_one_process(size):
         assert [number for share in shares for number in share[step][1]] == list(numbers)
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused_with_one_that_can():
+def test_a_batch_that_cannot_be_shared_evenly_is_refused_and_alone_nothing_is_gathered():
     with pytest.raises(UsageError, match=r"64.*3.*train\.batch_size=63"):
         Group(0, 3).check(64)
     Group(0, 4).check(64)
-
-
-def test_alone_nothing_is_gathered_averaged_or_agreed():
     encode = lambda x: x  # noqa: E731
     assert ALONE.gathered(encode, pairs=4) is encode
     parts = {"loss": torch.tensor(1.0)}

@@ -62,11 +62,16 @@ def equal(a, b):
     )
 
 
-def test_the_batches_hold_the_planned_pairs_in_the_planned_order():
+def test_the_batches_hold_the_planned_pairs_in_their_order_with_views_of_their_own():
     for batch, (_, numbers) in zip(batches(), PLAN, strict=True):
         assert batch.keys == tuple(f"key-{n}" for n in numbers)
         assert torch.equal(batch.inputs["pixels"], torch.tensor(numbers).byte().view(3, 1, 1, 1).expand(3, 3, 1, 1))
         assert torch.equal(batch.inputs["tokens"], tokens([f"caption {n}" for n in numbers]))
+    views = loader.Views(image=lambda image, draw: image + 100, caption=lambda text, rng: f"{text}!")
+    for batch in batches(views=views):
+        assert torch.equal(batch.inputs["pixel_views"], batch.inputs["pixels"] + 110)
+        expected = [f"caption {key.removeprefix('key-')}!" for key in batch.keys]
+        assert torch.equal(batch.inputs["token_views"], tokens(expected))
 
 
 @pytest.mark.parametrize("first", range(7))
@@ -87,19 +92,17 @@ def seen(number, *, seed=0):
     return [tuple(torch.cat([image.flatten(), caption.float()]).tolist()) for image, caption in rows]
 
 
-def test_views_differ_between_epochs_and_between_seeds_and_are_equal_for_one_seed():
+def test_views_and_draws_depend_on_seed_epoch_and_pair():
     for number in range(7):
         assert len(set(seen(number))) == len(seen(number))
         assert seen(number) == seen(number)
         assert not set(seen(number)) & set(seen(number, seed=1))
-
-
-def test_the_view_is_of_its_own_image_and_caption():
-    views = loader.Views(image=lambda image, draw: image + 100, caption=lambda text, rng: f"{text}!")
-    for batch in batches(views=views):
-        assert torch.equal(batch.inputs["pixel_views"], batch.inputs["pixels"] + 110)
-        expected = [f"caption {key.removeprefix('key-')}!" for key in batch.keys]
-        assert torch.equal(batch.inputs["token_views"], tokens(expected))
+    drawn = [loader.sample_seed(s, e, n) for s in range(3) for e in range(3) for n in range(50)]
+    assert len(set(drawn)) == len(drawn)
+    assert all(0 <= draw < 2**63 for draw in drawn)
+    # printf 0:0:0 | b2sum -l 64, without the lowest bit
+    assert loader.sample_seed(0, 0, 0) == 0xB2A3F9B0EE3F0BFB >> 1
+    assert loader.sample_seed(1, 11, 1) != loader.sample_seed(11, 1, 1)
 
 
 def test_an_image_that_broke_meanwhile_is_not_passed_over():
@@ -109,15 +112,6 @@ def test_an_image_that_broke_meanwhile_is_not_passed_over():
 
     with pytest.raises(OSError, match="gone"):
         batches(pairs=drawn(broken))
-
-
-def test_draws_depend_on_seed_epoch_and_pair_and_fit_into_63_bits():
-    drawn = [loader.sample_seed(s, e, n) for s in range(3) for e in range(3) for n in range(50)]
-    assert len(set(drawn)) == len(drawn)
-    assert all(0 <= draw < 2**63 for draw in drawn)
-    # printf 0:0:0 | b2sum -l 64, without the lowest bit
-    assert loader.sample_seed(0, 0, 0) == 0xB2A3F9B0EE3F0BFB >> 1
-    assert loader.sample_seed(1, 11, 1) != loader.sample_seed(11, 1, 1)
 
 
 @pytest.mark.parametrize("size", [1, loader.PART - 1, loader.PART, loader.PART + 1, 2 * loader.PART + 3])

@@ -123,16 +123,6 @@ def test_a_full_disk_leaves_the_state_before(state, monkeypatch):
     assert state.resume(*model(1))[0] == 1
 
 
-def test_one_process_holds_the_lock_and_gives_it_back(tmp_path):
-    state = RunState.of(tmp_path / "out", {})
-    with state.locked():
-        with pytest.raises(UsageError), state.locked():
-            pass
-        assert state.folder.is_dir()  # who is refused removes nothing
-    with state.locked():
-        pass
-
-
 @pytest.mark.parametrize("error", [None, RuntimeError("x"), KeyboardInterrupt()])
 def test_the_folder_stays_only_if_a_state_was_saved(tmp_path, error):
     def use(*, save):
@@ -230,7 +220,7 @@ def test_only_what_a_run_writes_and_what_a_killed_one_was_writing_is_ever_delete
     assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
 
 
-def test_records_and_tensors_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
+def test_records_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
     state = RunState.of(tmp_path / "out", {"seed": 0})
     with state.locked():
         assert state.read("note") is None
@@ -239,9 +229,6 @@ def test_records_and_tensors_are_kept_by_name_and_belong_to_equal_runs(tmp_path)
     assert state.read("note") == ({}, {"worst": 0.25})
     assert torch.equal(state.read("weights")[0]["net.a"], torch.ones(2))
     assert RunState.of(tmp_path / "out", {"seed": 1}).read("note") is None
-
-
-def test_a_part_of_a_run_has_a_state_of_its_own_that_goes_with_the_run(tmp_path):
     state = RunState.of(tmp_path / "out", {"seed": 0})
     with state.locked():
         first, second = state.part("first", {"rung": 1}), state.part("second", {"rung": 2})

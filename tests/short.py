@@ -1,0 +1,50 @@
+"""Shorter runs, for tests of what is around what they leave out. A process of its own is made so by ``short.run``."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from clipclean.attack import triggers
+from clipclean.config.effort import EFFORTS
+from clipclean.export import open_clip_directory, parity
+
+PANEL, GRID = triggers.PANEL, triggers.GRID
+FEW = ("patch:place=random", "patch:place=corner", "blended:ratio=0.2", "sinusoid:delta=40/255")
+SEARCH = {"steps": 2, "restarts": 1, "suspects": 2}
+
+
+def alike(folder: object, samples: parity.ParitySamples, /, *_: object) -> parity.Parity:
+    """What a library says that reads an export as it was meant."""
+    return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=len(samples.images) + len(samples.texts), reader="nobody")
+
+
+def known_triggers(patch: pytest.MonkeyPatch, /) -> None:
+    """An audit tries four known triggers instead of 31, and three instead of 262 beside a clean model."""
+    patch.setattr(triggers, "PANEL", FEW)
+    patch.setattr(triggers, "GRID", (GRID[0], GRID[180], GRID[-1]))  # one of each family
+
+
+def all_known_triggers(patch: pytest.MonkeyPatch, /) -> None:
+    """As users have it."""
+    patch.setattr(triggers, "PANEL", PANEL)
+    patch.setattr(triggers, "GRID", GRID)
+
+
+def searches(patch: pytest.MonkeyPatch, /, **values: Any) -> None:
+    """Searches as short as they can be, or of these values."""
+    for name, effort in EFFORTS.items():
+        patch.setitem(EFFORTS, name, replace(effort, **(values or SEARCH)))
+
+
+def unread(patch: pytest.MonkeyPatch, /) -> None:
+    """No process is started that lets open_clip read the export, which takes three seconds a run."""
+    patch.setattr(open_clip_directory, "check", alike)
+
+
+def run(**search: Any) -> None:
+    """All of this, in a process of a test's own."""
+    patch = pytest.MonkeyPatch()
+    known_triggers(patch)
+    searches(patch, **search)
+    unread(patch)
