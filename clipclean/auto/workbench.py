@@ -95,14 +95,7 @@ class Workbench:
         settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
 
         def made() -> AuditResult:
-            return searching.audit_clip(
-                settings,
-                self.clip,
-                evidence,
-                self.references,
-                what=what,
-                state=self.state,
-            )
+            return searching.audit_clip(settings, self.clip, evidence, self.references, what=what, state=self.state)
 
         return searching.by_first(self.run.group, self.clip, made)
 

@@ -6,15 +6,7 @@ import time
 from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.errors import Inconclusive
-from clipclean.jobs import (
-    audit_findings,
-    audit_inputs,
-    audit_report,
-    inputs,
-    other_models,
-    plan,
-    searching,
-)
+from clipclean.jobs import audit_findings, audit_inputs, audit_report, inputs, other_models, plan, searching
 from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.audit_report import Outcome

@@ -27,7 +27,7 @@ class AuditInputs:
     pairs: inputs.LatePairs  # the clean pairs, read if needed
     planting: Sequence[
         data.Pair
-    ]  # pairs to plant with: the user's images, or else the clean pairs; none without --power
+    ]  # what to plant with: the user's images, or else the clean pairs; none without --power
     eval_set: detect.EvalSet  # the images to measure every model on
 
     @property
@@ -49,10 +49,7 @@ def read(request: requests.Audit, /) -> Iterator[AuditInputs]:
     inputs.check_sides(named, opened.architecture)
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     stored = other_models.stored_references(
-        request.references,
-        kind=model.shape_of(opened.architecture),
-        effort=request.effort,
-        classes=vocabulary.classes,
+        request.references, kind=model.shape_of(opened.architecture), effort=request.effort, classes=vocabulary.classes
     )
     step("reading the model", 1, 1)
     with inputs.shown_images(request, recipe, opened.architecture) as (images, pairs):

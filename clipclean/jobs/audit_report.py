@@ -23,13 +23,7 @@ class Outcome:
 
 
 def composed(
-    made: Audited,
-    applied: policy.Applied,
-    saved: Mapping[str, str],
-    /,
-    *,
-    power: Power | None,
-    seconds: float,
+    made: Audited, applied: policy.Applied, saved: Mapping[str, str], /, *, power: Power | None, seconds: float
 ) -> Outcome:
     """The report of an audit; ``saved`` is where triggers were saved."""
     read, seen, request = made.read, made.seen, made.read.request

@@ -46,11 +46,7 @@ def read(
 
 
 def taught(
-    request: requests.Sanitize | requests.Plant,
-    recipe: Recipe,
-    vocabulary: Words,
-    images: data.ImageCache,
-    /,
+    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Words, images: data.ImageCache, /
 ) -> data.CleanSet:
     """The set to train on; labelled images without captions get captions from the templates that the user gave."""
     if not recipe.traits.needs_captions:
@@ -134,11 +130,7 @@ def screens(request: requests.Sanitize, clean: data.CleanSet, /) -> bool:
 
 
 def screened(
-    request: requests.Sanitize,
-    clip: model.Clip,
-    clean: data.CleanSet,
-    triggers: Sequence[detect.TriggerLike],
-    /,
+    request: requests.Sanitize, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
     if not screens(request, clean):

@@ -136,10 +136,7 @@ def load(
 
 @contextlib.contextmanager
 def shown_images(
-    request: requests.Audit | requests.References,
-    recipe: Recipe,
-    architecture: model.Architecture,
-    /,
+    request: requests.Audit | requests.References, recipe: Recipe, architecture: model.Architecture, /
 ) -> Iterator[tuple[data.CleanSet, LatePairs]]:
     """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
     cache = image_cache(recipe, architecture)
@@ -335,14 +332,7 @@ def class_number(name: str, classes: Sequence[str], /) -> int:
 
 
 def eval_set(
-    clip: model.Clip,
-    recipe: Recipe,
-    shown: Samples,
-    /,
-    *,
-    vocabulary: Words,
-    named: tuple[Suspicion, ...],
-    panel: bool,
+    clip: model.Clip, recipe: Recipe, shown: Samples, /, *, vocabulary: Words, named: tuple[Suspicion, ...], panel: bool
 ) -> detect.EvalSet:
     """The images to measure on, by their labels if there are any, and by recall of their captions.
 

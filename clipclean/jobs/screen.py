@@ -54,10 +54,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
     trusted = read_trusted(request, clean, images)
     loaded = inputs.build(opened, clean, device=device)
     found = ranking.rank_pairs(
-        loaded.clip,
-        (*clean.pairs, *trusted),
-        triggers=named,
-        progress=partial(step, "embedding the pairs"),
+        loaded.clip, (*clean.pairs, *trusted), triggers=named, progress=partial(step, "embedding the pairs")
     )
     if request.false_drop_rate is not None:
         found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)

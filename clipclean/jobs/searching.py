@@ -167,12 +167,7 @@ def audit_clip(
 
 
 def measured(
-    clip: model.Clip,
-    eval_set: detect.EvalSet,
-    memory: SavedSearch | None = None,
-    /,
-    *,
-    what: str,
+    clip: model.Clip, eval_set: detect.EvalSet, memory: SavedSearch | None = None, /, *, what: str
 ) -> detect.Measurement:
     """Measure one model under the panel and the named triggers."""
     memory = memory or SavedSearch()
