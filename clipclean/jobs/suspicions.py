@@ -124,13 +124,18 @@ class Suspected:
 
     sight: AuditResult  # the audit
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
-    acting: tuple[SuspectedTrigger, ...]  # the suspected triggers that act, each with the class that it leads to
+    acting: tuple[
+        SuspectedTrigger, ...
+    ]  # those that act, each with the class that it leads to, and others found for a sure class
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
 
 
 def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
-    """The named triggers, those of the panel that lead to an unusual class, and those found for a class that two signs point at."""
-    found: list[Suspicion] = []
+    """The named triggers, those of the panel that lead to an unusual class, and those found for a class that two signs point at.
+
+    To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back.
+    """
+    found, others = list[Suspicion](), list[SuspectedTrigger]()
     if sight.search is None:  # nothing to compare with: every trigger that acts is suspicious
         panel = of_panel(sight.measured, evidence, limits)
     else:
@@ -138,9 +143,15 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
         errors = detect.searched(sight.search, images=len(evidence.pixels), limits=limits)
         specs = {finding.trigger for finding in errors if finding.level == "error"}
         found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]
+        sure_classes = {target for _, target in found}
+        for suspect in detect.suspected(sight.search, limits=limits):
+            hits = (hit for hit in suspect.targeted if hit.candidate.family in suspect.pieces)
+            others += [(t.found, t.candidate.target) for t in hits if t.candidate.target in sure_classes]
     all_of_them = distinct([*evidence.suspicions, *panel, *found])
     sure = frozenset(trigger.spec for trigger, _ in (*evidence.suspicions, *found))
-    return Suspected(sight, all_of_them, acting_or_found(sight.measured, all_of_them, evidence, limits), sure)
+    acting = {trigger.spec: (trigger, target) for trigger, target in others}
+    acting |= {each[0].spec: each for each in acting_or_found(sight.measured, all_of_them, evidence, limits)}
+    return Suspected(sight, all_of_them, tuple(acting.values()), sure)
 
 
 def acting_or_found(

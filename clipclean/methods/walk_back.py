@@ -22,11 +22,12 @@ from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, Way
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
 # measured was back (tag evidence-0.2: notebook.md, "Less loss at the source").
 SHARES = (0.85, 0.7, 0.55, 0.4)
-# Where no trigger shows that it stays gone. After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
+# Where no trigger shows that it stays gone: whole-image ones acted no more there than in the cleaned weights (a warp 0.068 and 0.061, a
+# frequency pattern 0.301 and 0.279). After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
 # 0.14 from 0.7 (tag evidence-0.2: notebook.md, "What interpolation brings back").
 UNWITNESSED = 0.85
 # Of the budget: what is measured on a few hundred images is often a point too little. At a quarter the walk went on to 0.7 of the way,
-# where 0.066 of a patch came back.
+# where 0.066 of a patch came back that a search had found, and 0.104 of a badnets pattern.
 AIM = 0.5
 REMOVED = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
 FEW = 2  # images that a trigger may move by chance
@@ -121,8 +122,8 @@ def walk_back(
     """Walk from the cleaned weights towards the original until half of the budget is met, or a trigger returns.
 
     Taken is the first point within half of the budget, else the one of least loss; always one at which each trigger acts hardly
-    more than in the cleaned weights. Where a search found all witnesses, they must stay gone at the next point, too. Where no trigger
-    is a witness, weights within the budget stay. At a deadline the walk ends where it is.
+    more than in the cleaned weights. Where a search found all witnesses, they must stay gone at the next point, too, and beyond
+    ``UNWITNESSED`` the whole budget is enough. Where no trigger is a witness, the walk ends there. At a deadline it ends where it is.
 
     Args:
         measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
@@ -130,7 +131,7 @@ def walk_back(
         watched: the triggers that must stay gone.
         budget: accuracy that may be lost, as a share.
         limit: excess attack success that counts as removed.
-        least: share below which nothing is measured; where no trigger is a witness it is at least ``UNWITNESSED``.
+        least: share below which nothing is measured.
     """
 
     def point(share: float) -> Point:
@@ -140,11 +141,15 @@ def walk_back(
 
     points = [point(1.0)]
     watch = _Watch.of(watched, points[0].measured.known, limit=limit)
-    # Without any witness weights within the budget stay: of a backdoor from pre-training every step back returned some.
-    least, aim = (least, AIM * budget) if watch.witnesses else (max(least, UNWITNESSED), budget)
+    least = least if watch.witnesses else max(least, UNWITNESSED)
+
+    def is_enough(point: Point) -> bool:
+        is_near = point.share <= UNWITNESSED and not watch.is_whole
+        return point.accuracy_lost <= (1.0 if is_near else AIM) * budget
+
     for share in SHARES:
         behind = points[max(0, len(points) - 1 - watch.ahead)]
-        if share < least or behind.accuracy_lost <= aim or not watch.stays_gone(points[-1]):
+        if share < least or is_enough(behind) or not watch.stays_gone(points[-1]):
             break
         try:
             points.append(point(share))
@@ -153,7 +158,7 @@ def walk_back(
     gone = [points[0], *(each for each in points[1:] if watch.stays_gone(each))]
     gone = gone[: max(1, len(gone) - watch.ahead)]
     least_loss = min(gone, key=lambda each: each.accuracy_lost)
-    taken = next((each for each in gone if each.accuracy_lost <= AIM * budget), least_loss)
+    taken = next(filter(is_enough, gone), least_loss)
     return Way(tuple(points), taken, watch.witnesses, budget, limit)
 
 
@@ -164,6 +169,11 @@ class _Watch:
     most: tuple[float, ...]  # excess of each trigger up to which it stays gone; infinite for one that does not count
     witnesses: int  # triggers that acted on the original and that the cleaned weights ignore
     ahead: int  # points beyond the one to take, at which the triggers must stay gone too
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a witness was planted or named, and not found."""
+        return self.witnesses > 0 and not self.ahead
 
     @classmethod
     def of(cls, watched: Sequence[Watched], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":

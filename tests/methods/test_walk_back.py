@@ -89,7 +89,13 @@ def test_a_trigger_may_act_on_hardly_more_images_than_in_the_cleaned_weights(end
     ("lost", "back", "measured", "taken"),
     [
         (1.0, 0.0, [1.0], 1.0),
-        (1.4, 0.0, [1.0, 0.85, 0.7, 0.55], 0.7),  # 0.7 meets half of the budget, and at 0.55 they are gone as well
+        (
+            1.4,
+            0.0,
+            [1.0, 0.85, 0.7],
+            0.85,
+        ),  # 1.2 points: beyond it the whole budget is enough, and at 0.7 they are gone as well
+        (2.6, 0.0, [1.0, 0.85, 0.7, 0.55], 0.7),  # 1.8 points
         (3.0, 0.5, [1.0, 0.85, 0.7, 0.55, 0.4], 0.7),  # at 0.4 they return, so 0.55 is not safe
         (3.0, 0.9, [1.0, 0.85], 1.0),
     ],
@@ -104,7 +110,7 @@ def test_triggers_that_a_search_found_must_stay_gone_one_step_nearer_to_the_orig
 
 def test_what_the_cleaning_left_holds_the_cleaned_weights_and_a_natural_trigger_or_none_holds_nothing():
     assert walked(lost=9.0, watched=()) == ([1.0, UNWITNESSED], UNWITNESSED)
-    assert walked(lost=2.0, watched=()) == ([1.0], 1.0)  # the budget is met
+    assert walked(lost=1.0, watched=()) == ([1.0], 1.0)  # half of the budget is met
     assert walked(lost=9.0, watched=(Watched(0.01),)) == ([1.0, UNWITNESSED], UNWITNESSED)  # named, and never acted
     assert walked(lost=9.0, acts=lambda share: 0.9 - 0.3 * share)[1] == 1.0
     natural = Watched(0.7, is_doubtful=True)
