@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from auto_values import eval_set
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,8 @@ from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
 from clipclean.detect.verdict import acts
 from clipclean.detect.zeroshot import Attack
+from clipclean.jobs import suspicions
+from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
 ERROR, WARNING = [("CC003", "error", "banana")], [("CC003", "warning", "banana")]
@@ -479,3 +482,11 @@ def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next
     told = [("CC006", "warning", None)] if is_told else []
     assert shown(hit(), untargeted=gathered) == told
     assert shown(hit(margin=FAILS), untargeted=gathered) == (WARNING if is_told else ERROR) + told
+
+
+def test_a_cleaning_is_told_all_that_speaks_for_a_class_that_one_trigger_is_sure_of():
+    targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 5)), hit("wave"), hit("blend", "lemon")
+    shown = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
+    found = suspicions.suspected(AuditResult(measurement(), result_of(*targeted), None, 1.0), shown, LIMITS)
+    assert [trigger.spec for trigger, _ in found.suspicions] == ["found:mask,class=banana"]
+    assert {trigger.spec for trigger, _ in found.acting} == {"found:mask,class=banana", "found:additive,class=banana"}
