@@ -263,7 +263,7 @@ def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> 
         return loader.batches(
             data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed),
             pairs=pairs,
-            intake=loader.Intake.of(clip),
+            clip=clip,
             views=views,
             seed=seed,
             first_step=0,

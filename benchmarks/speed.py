@@ -1,11 +1,11 @@
 """Time CleanCLIP's step against the reference way, interleaved in one run, and say how near it is to what the hardware can do.
 
-    python benchmarks/speed.py --out build/speed --write docs/running.md
+    python benchmarks/speed.py --out build/speed --write docs/running.md [--gpu]
 
 The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its released
 code: originals and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is
 the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
-with a GPU the step is timed there too, at several batch sizes; without one that part says so.
+with a GPU the step is timed there too, at several batch sizes, and by ``--gpu`` there alone; without one that part says so.
 """
 
 import itertools
@@ -66,14 +66,18 @@ def main() -> None:
     parser.add_argument("--gpu-batches", type=int, nargs="+", default=(64, 256, 1024), help="pairs in a step on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
+    parser.add_argument("--gpu", action="store_true", help="every line of a GPU, and no other")
     o = parser.parse_args()
+    if o.gpu and not torch.cuda.is_available():
+        parser.error("--gpu: PyTorch sees no GPU here, so nothing is measured, and no page changes")
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
     for name in o.models:
-        measured(name, "cpu", pairs=o.batch, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
+        if not o.gpu:
+            measured(name, "cpu", pairs=o.batch, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
         for pairs in o.gpu_batches if torch.cuda.is_available() else ():
             measured(name, "cuda", pairs=pairs, rounds=o.rounds, place=o.out / f"gpu-{name}-{pairs}.json")
-    for block, kind, table in (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table)):
+    for block, kind, table in (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table))[o.gpu :]:
         rows = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
         print(f"{common.markdown(rows)}\n")
         if o.write:
@@ -99,17 +103,14 @@ def measured(name: str, device: str, /, *, pairs: int, rounds: int, place: Path)
     """
     clip = built(name, device)
     batch = synthetic(pairs, clip)
-    types = {"fp32": torch.float32}
-    if model.has_bfloat16(torch.device(device)):
-        types["bf16"] = torch.bfloat16
+    types = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if model.has_bfloat16(torch.device(device)) else {})
     ways = {"reference": reference(clip, batch)} | {f"ours {key}": ours(clip, batch, key) for key in types}
     work = operations(name, batch)
     wall, busy, losses = ({way: [] for way in ways} for _ in range(3))
-    peaks: dict[str, float] = {}
-    loads = []
+    peaks, loads = dict.fromkeys(types, 0.0), []
     for counted in range(-1, rounds):
         for key, dtype in types.items():
-            peaks[key] = max(peaks.get(key, 0.0), peak(device, dtype))
+            peaks[key] = max(peaks[key], peak(device, dtype))
         for label, way in ways.items():
             way.arrange()
             settled(device)
@@ -124,10 +125,9 @@ def measured(name: str, device: str, /, *, pairs: int, rounds: int, place: Path)
                 wall[label].append(seconds)
                 busy[label].append(busy_seconds)
         loads.append(os.getloadavg()[0])
-        result = {"model": name, "device": environment.hardware(device), "pairs": pairs, "torch": torch.__version__}
-        result |= {"threads": torch.get_num_threads(), "operations": work, "peaks": peaks, "load": loads}
-        result |= {"wall": wall, "busy": busy, "losses": losses, "tokens": longest(batch)}
-        result |= {"formats": {label: way.format for label, way in ways.items()}}
+        result = {"model": name, "pairs": pairs, "torch": torch.__version__, "load": loads, "peaks": peaks}
+        result |= {"wall": wall, "busy": busy, "losses": losses, "tokens": longest(batch), "operations": work}
+        result |= {"formats": {label: way.format for label, way in ways.items()}} | environment.hardware(device)
         place.write_text(json.dumps(result, indent=2))
 
 
@@ -275,8 +275,8 @@ def gpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
         used = result["operations"] / seconds / result["peaks"][result["formats"][way]]
         cells = [short(result), str(result["pairs"]), f"{result['pairs'] / seconds:,.0f}", f"{used:.0%}"]
         rows.append([*cells, f"{median(result['wall']['reference']) / seconds:.1f} ×"])
-    rounds = len(found[0]["wall"]["reference"])
-    return [*rows, [], [f"{found[0]['device']}, torch {found[0]['torch']}; medians of {rounds}."]]
+    one = found[0]
+    return [*rows, [], [f"{one['device']}, torch {one['torch']}; medians of {len(one['wall']['reference'])}."]]
 
 
 def short(result: dict[str, Any], /) -> str:

@@ -46,7 +46,7 @@ def finetune(
     batches = loader.batches(
         group.share(data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed)),
         pairs=pairs,
-        intake=loader.Intake.of(clip),
+        clip=clip,
         seed=seed,
         threads=data.workers(),
     )

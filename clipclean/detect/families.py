@@ -170,8 +170,8 @@ def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
 
 def warped(images: Tensor, flow: Tensor, /) -> Tensor:
     """Images (B, 3, H, W) whose points come from elsewhere, by ``flow`` (B, 2, H, W): right and down, in halves of the side."""
-    height, width = images.shape[-2:]
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    sides = (torch.linspace(-1, 1, count, device=flow.device) for count in images.shape[-2:])
+    y, x = torch.meshgrid(*sides, indexing="ij")
     field = (torch.stack([x, y], dim=-1).to(flow) + flow.permute(0, 2, 3, 1)).clamp(-1, 1)
     # torch reads from where NaN points, which ends the process.
     return F.grid_sample(images, field.nan_to_num(), padding_mode="border", align_corners=True)

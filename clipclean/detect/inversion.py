@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from clipclean import model
 from clipclean.config.effort import BLOCK, FINALISTS, MORE, SWEPT, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.metrics import spread
@@ -65,7 +66,7 @@ class Round(NamedTuple):
 class _End(NamedTuple):
     """Where the search of one row ended: its smallest trigger that worked, or the last one and an infinite size."""
 
-    parameters: Parameters
+    parameters: Parameters  # on the CPU
     size: float
     is_stopped: bool  # before the last step, since others were nearer
 
@@ -202,10 +203,9 @@ class Inversion:
         nearest = torch.full((len(targets),), math.inf, device=pixels.device)
         for block in self.family.starts(side, self.generator):
             loss, start = self._losses(few, goals, block).min(0)
-            better = loss < nearest
+            better, start = loss < nearest, start.cpu()
             nearest = torch.where(better, loss, nearest)
-            for key, values in block.items():
-                begin[key][better.cpu()] = values[start[better].cpu()]
+            begin = _rows_of(better.cpu(), {key: values[start] for key, values in block.items()}, begin)
         return begin
 
     def _losses(self, images: Tensor, goals: Tensor, parameters: Parameters, /) -> Tensor:
@@ -252,8 +252,9 @@ class Inversion:
 
     def _candidate(self, target: int, end: _End, /) -> SearchCandidate:
         is_reached = math.isfinite(end.size)
-        cpu = {key: values.cpu() for key, values in end.parameters.items()}
-        return SearchCandidate(self.name, target, cpu, end.size if is_reached else self.family.cap, is_reached)
+        return SearchCandidate(
+            self.name, target, end.parameters, end.size if is_reached else self.family.cap, is_reached
+        )
 
     def _shrinking(self, begin: Parameters, /) -> tuple[Parameters, torch.optim.Adam]:
         """The parameters to shrink, and their optimizer."""
@@ -263,7 +264,8 @@ class Inversion:
 
     def _some(self, count: int, /) -> Tensor:
         """New images of each step: a trigger fitted to one batch would turn those images only."""
-        return self.pixels[torch.randint(len(self.pixels), (count,), generator=self.generator).to(self.pixels.device)]
+        drawn = torch.randint(len(self.pixels), (count,), generator=self.generator)
+        return self.pixels[model.sent(drawn, self.pixels.device)]
 
     def _brief(self, goals: Tensor, /) -> Tensor:
         """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer, inf where it stopped
@@ -311,10 +313,10 @@ class Inversion:
             running[rows] = success if step == 0 else MEMORY * running[rows] + (1 - MEMORY) * success
             standing[rows] = MEMORY * standing[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
             improves = (success >= level) & (running[rows] >= level - SLACK) & (size < best[rows])
-            better = rows[improves]
-            best[better] = size[improves]
-            for key, values in parameters.items():
-                kept[key][better] = values.detach()[better]
+            # Chosen by where, not by a mask as an index: the host would wait for a GPU to count it.
+            best[rows] = torch.where(improves, size, best[rows])
+            better = torch.zeros_like(best, dtype=torch.bool).index_copy(0, rows, improves)
+            kept = _rows_of(better, parameters, kept)
             optimizer.step()
             optimizer.zero_grad()
             # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
@@ -324,12 +326,11 @@ class Inversion:
                 "The model gives gradients that are not finite (NaN or infinity): nothing can be searched."
             )
         # Where none worked, the last trigger stands for the search: its caller puts the cap for the size.
-        failed = ~best.isfinite()
-        for key, values in parameters.items():
-            kept[key][failed] = values.detach()[failed]
+        kept = {key: values.cpu() for key, values in _rows_of(~best.isfinite(), parameters, kept).items()}
+        last = set(rows.tolist())
         return [
-            _End({key: kept[key][row] for key in kept}, best[row].item(), is_stopped=row not in rows)
-            for row in range(count)
+            _End({key: values[row] for key, values in kept.items()}, size, is_stopped=row not in last)
+            for row, size in enumerate(best.tolist())
         ]
 
     def _backward(
@@ -377,6 +378,14 @@ def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:
     if count >= len(rows):
         return rows
     return rows[standing[rows].argsort(stable=True)[:count].sort().values]
+
+
+def _rows_of(chosen: Tensor, these: Parameters, others: Parameters, /) -> Parameters:
+    """``these`` parameters in the ``chosen`` rows (R,), and the ``others`` elsewhere."""
+    return {
+        key: torch.where(chosen.view(-1, *[1] * (values.ndim - 1)), these[key].detach(), values)
+        for key, values in others.items()
+    }
 
 
 def _short(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def objective(
         with model.evaluating(clip.net):
             return clip.encode_images(pixels)
 
-    before = share(original.embed_images), share(original.embed_tokens)
+    before = share(original.encode_images), share(original.encode_tokens)
     parts = Parts(
         wrap(clip.encode_images), wrap(clip.encode_tokens), clip.logit_scale, weights, before, text_classifier
     )

@@ -93,7 +93,7 @@ def supervised(parts: Parts, /) -> Loss:
         with torch.autocast(images.device.type, enabled=False):
             # The temperature is detached: it belongs to the pairing of images and texts, and no texts are trained here.
             logits = parts.scale().detach() * images.float() @ head.T  # (B, D) @ (D, K) -> (B, K)
-        return {"loss": F.cross_entropy(logits, batch.inputs["labels"].to(logits.device))}
+        return {"loss": F.cross_entropy(logits, batch.inputs["labels"].to(logits.device, non_blocking=True))}
 
     return loss
 

@@ -232,7 +232,7 @@ def _batches(
     loaded = loader.batches(
         run.group.share(plan),
         pairs=samples.pairs,
-        intake=loader.Intake.of(clip),
+        clip=clip,
         views=methods.views_of(recipe),
         seed=run.seed,
         first_step=first,

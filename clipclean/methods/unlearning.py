@@ -233,7 +233,7 @@ def batches_of(
         return loader.batches(
             group.share(plan[first : first + steps]),
             pairs=pairs,
-            intake=loader.Intake.of(clip),
+            clip=clip,
             seed=seed,
             threads=data.workers(),
         )
@@ -423,7 +423,7 @@ def forget(
     # remain valid.
     loss = forgetting(
         clip.encode_images,
-        original.embed_images,
+        original.encode_images,
         preserve_weight=recipe.loss.preserve_weight,
         restore_weight=recipe.loss.restore_weight,
     )
@@ -443,13 +443,11 @@ def forget(
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
     )
-    losses: dict[str, float] = {}
     with contextlib.closing(training):
         for step in training:
-            losses = step.losses
             run.progress("unlearning", step.number + 1, steps)
     clip.net.eval()
-    return losses
+    return train.losses_of([step])[0]
 
 
 def triggered(

@@ -25,6 +25,7 @@ from clipclean.model.clip import (
     put,
     refuse_tokenizer,
     same_tokens,
+    sent,
     taken,
     unit_range,
 )

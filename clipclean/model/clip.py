@@ -67,7 +67,7 @@ class Clip:
     def normalise(self, pixels: Tensor, /) -> Tensor:
         """Pixels in [0, 1], or uint8 in [0, 255], to what the image tower takes, on the model's device."""
         # uint8 until it is on the device: a quarter of the memory and of the transfer
-        return (unit_range(pixels.to(self.device)) - self._mean) / self._std
+        return (unit_range(sent(pixels, self.device)) - self._mean) / self._std
 
     def encode_tokens(self, tokens: Tensor, /) -> Tensor:
         """Unit embeddings (B, D) of token ids (B, context); differentiable."""
@@ -155,6 +155,12 @@ def same_tokens(names: Sequence[str], /) -> list[tuple[str, ...]]:
 def unit_range(pixels: Tensor, /) -> Tensor:
     """Pixels, uint8 in [0, 255] or in [0, 1] already, as floats in [0, 1], where triggers and normalisation work."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+
+
+def sent(tensor: Tensor, device: torch.device, /) -> Tensor:
+    """The tensor on a device; the host does not wait until a GPU has it."""
+    is_far = tensor.device.type == "cpu" and device.type == "cuda"
+    return (tensor.pin_memory() if is_far else tensor).to(device, non_blocking=is_far)
 
 
 @contextlib.contextmanager
@@ -356,11 +362,11 @@ def text_features(net: "CLIP", tokens: Tensor, device: torch.device, /) -> Tenso
     """
     features: Tensor
     if net.text_pool_type != "argmax":
-        features = net.encode_text(tokens.to(device))
+        features = net.encode_text(sent(tokens, device))
         return features
     ends = tokens.argmax(dim=-1)  # (B,)
     length = int(ends.max()) + 1
-    tokens, ends = tokens[:, :length].to(device), ends.to(device)
+    tokens, ends = sent(tokens[:, :length], device), sent(ends, device)
     x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
     mask = None if net.attn_mask is None else net.attn_mask[:length, :length]
     x = net.ln_final(net.transformer(x, attn_mask=mask))

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,20 +17,6 @@ from clipclean.train.loop import Batch
 
 PART = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
 AHEAD = 2  # batches that are prepared while the model computes
-
-
-@dataclass(frozen=True)
-class Intake:
-    """How one model takes its samples."""
-
-    fit: Callable[[Tensor], Tensor]  # a decoded image, uint8 (3, H, W) -> (3, S, S), uint8
-    tokens: Callable[[Sequence[str]], Tensor]  # captions -> token ids (B, context)
-    side: int  # S
-
-    @classmethod
-    def of(cls, clip: model.Clip, /) -> "Intake":
-        """That of a CLIP."""
-        return cls(clip.fitted, clip.tokens, clip.architecture.preprocess.size)
 
 
 @dataclass(frozen=True)
@@ -92,7 +79,7 @@ def batches(
     /,
     *,
     pairs: Sequence[data.Pair],
-    intake: Intake,
+    clip: model.Clip,
     seed: int,
     threads: int,
     views: Views | None = None,
@@ -103,7 +90,7 @@ def batches(
     Args:
         plan: for each step its epoch and the numbers of its pairs.
         pairs: the clean set; each image is decoded once for both views.
-        intake: how the model takes images and captions.
+        clip: the model, which says how it takes images and captions.
         views: second views, or None for methods without them.
         seed: of the run; with the epoch and the pair's number it decides every draw, so a run that goes on from
             step k sees what an uninterrupted one sees.
@@ -111,25 +98,21 @@ def batches(
         threads: how many threads prepare batches ahead.
     """
     rest = plan[first_step:]
-    blank = intake.tokens([""])[0]  # for length and dtype
-    own = Tokens([pair.caption for pair in pairs], intake.tokens, length=len(blank))
+    blank, side = clip.tokens([""])[0], clip.architecture.preprocess.size  # for length and dtype
+    own = Tokens([pair.caption for pair in pairs], clip.tokens, length=len(blank))
 
     def parts() -> Iterator[_Part]:
         for epoch, numbers in rest:
-            batch = Batch(
-                _rows(len(numbers), intake.side, blank, views=views is not None), tuple(pairs[n].key for n in numbers)
-            )
+            inputs = _rows(len(numbers), side, blank, views=views is not None)
+            batch = Batch(inputs, tuple(pairs[number].key for number in numbers))
             for start in range(0, len(numbers), PART):
                 some = slice(start, start + PART)
                 rows = {name: values[some] for name, values in batch.inputs.items()}
                 yield _Part(epoch, numbers[some], rows, batch if some.stop >= len(numbers) else None)
 
-    def prepare(part: _Part) -> Batch | None:
-        _fill(part, pairs=pairs, own=own, intake=intake, views=views, seed=seed)
-        return part.batch
-
     most = max((len(numbers) for _, numbers in rest), default=0)
-    prepared = data.prefetch(parts(), prepare, threads=threads, ahead=AHEAD * -(-most // PART))
+    filled = partial(_filled, pairs=pairs, own=own, clip=clip, views=views, seed=seed)
+    prepared = data.prefetch(parts(), filled, threads=threads, ahead=AHEAD * -(-most // PART))
     return Batches(_whole(prepared))
 
 
@@ -165,29 +148,23 @@ def _rows(count: int, side: int, blank: Tensor, /, *, views: bool) -> dict[str, 
     return pixels | {name.replace("pixel", "token"): blank.new_empty(count, len(blank)) for name in names}
 
 
-def _fill(
-    part: _Part,
-    /,
-    *,
-    pairs: Sequence[data.Pair],
-    own: Tokens,
-    intake: Intake,
-    views: Views | None,
-    seed: int,
-) -> None:
+def _filled(
+    part: _Part, /, *, pairs: Sequence[data.Pair], own: Tokens, clip: model.Clip, views: Views | None, seed: int
+) -> Batch | None:
     part.rows["tokens"].copy_(own[part.numbers])
     shown = [pairs[number].image.decoded(views=views is not None) for number in part.numbers]
     for row, each in zip(part.rows["pixels"], shown, strict=True):
         row.copy_(each.fitted)
     if views is None:
-        return
+        return part.batch
     # A seed for each sample, not a generator for the thread: views do not depend on how many threads there are.
     draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
     for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
         assert each.large is not None  # noqa: S101 # it was asked for
-        row.copy_(intake.fit(views.image(each.large, draw)))
+        row.copy_(clip.fitted(views.image(each.large, draw)))
     words = [
         views.caption(pairs[number].caption, random.Random(draw))  # noqa: S311 # augmentation, not secrets
         for number, draw in zip(part.numbers, draws, strict=True)
     ]
-    part.rows["token_views"].copy_(intake.tokens(words))
+    part.rows["token_views"].copy_(clip.tokens(words))
+    return part.batch

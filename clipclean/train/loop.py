@@ -37,10 +37,12 @@ class Step:
     lr: float
     parts: dict[str, Tensor]
 
-    @property
-    def losses(self) -> dict[str, float]:
-        """The losses by name ("loss" is the sum); asking for them waits for the device."""
-        return {name: float(value) for name, value in self.parts.items()}
+
+def losses_of(steps: Sequence[Step], /) -> list[dict[str, float]]:
+    """The losses of each step by name ("loss" is the sum), after one wait for the device."""
+    flat = [value.double() for step in steps for value in step.parts.values()]
+    read = iter(torch.stack(flat).tolist() if flat else ())
+    return [{name: next(read) for name in step.parts} for step in steps]
 
 
 Loss = Callable[[Batch], dict[str, Tensor]]
@@ -148,20 +150,18 @@ class Watch:
     def look(self, number: int, keys: Sequence[str], parts: dict[str, Tensor], /) -> None:
         """Raise NonFiniteLoss for this step, or for the one before."""
         if not self.is_late:
-            refuse(number, keys, {name: float(value) for name, value in parts.items()})
+            refuse(number, keys, *losses_of([Step(number, 0.0, parts)]))
             return
         is_bad = ~parts["loss"].isfinite()
         self._spoiled = is_bad if self._spoiled is None else self._spoiled | is_bad
         self._optimizer.found_inf = self._spoiled.float()
         self.settle()
         values = torch.stack([value.float() for value in parts.values()]).to("cpu", non_blocking=True)
-        arrived = torch.cuda.Event() if is_bad.is_cuda else None  # type: ignore[no-untyped-call] # torch leaves it unannotated
-        if arrived is not None:  # pragma: no cover # needs a GPU
-            arrived.record()
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call] # torch leaves it unannotated
+        arrived.record()
 
         def judge() -> None:
-            if arrived is not None:  # pragma: no cover # needs a GPU
-                arrived.synchronize()
+            arrived.synchronize()
             refuse(number, keys, dict(zip(parts, values.tolist(), strict=True)))
 
         self._unread = judge

@@ -11,7 +11,7 @@ from clipclean import deadline
 from clipclean.errors import Interrupted, RefusedInput
 from clipclean.progress import Progress, say, step
 from clipclean.train.distributed import ALONE, Group, LostProcess
-from clipclean.train.loop import Step, is_out_of_memory
+from clipclean.train.loop import Step, is_out_of_memory, losses_of
 from clipclean.train.resume import RunState
 
 LOGGED_STEPS = 200  # points of the loss curve in the report
@@ -71,6 +71,15 @@ def walk(
         torch.OutOfMemoryError: one pair at a time is too many.
     """
     done, due, every = first, time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
+    noted: list[Step] = []
+
+    def keep(done: int) -> None:
+        """Save, with the losses that were noted: a look at one waits for its step on a GPU, so none is taken before."""
+        read = zip(noted, losses_of(noted), strict=True)
+        losses.extend({"step": taken.number, "lr": taken.lr, **parts} for taken, parts in read)
+        noted.clear()
+        save(done)
+
     if first:
         say(f"Going on after step {first} of {total}, where this run was interrupted.")
     run.progress("finetuning", first, total)
@@ -78,13 +87,13 @@ def walk(
         for taken in steps:
             done = taken.number + 1
             if taken.number % every == 0 or done == total:
-                losses.append({"step": taken.number, "lr": taken.lr, **taken.losses})
+                noted.append(taken)
             run.progress("finetuning", done, total)
             # All processes must stop at the same step: one that goes on alone waits for the others without end.
             now, stopping = time.monotonic(), run.group.any(stop())
             late = deadline.is_set() and run.group.any(deadline.is_over())
             if stopping or late or now >= due or done == total:
-                save(done)
+                keep(done)
                 # Saving takes at most about a tenth of the time, however large the model and slow the disk.
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stopping:
@@ -94,7 +103,7 @@ def walk(
     except (LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
         if not isinstance(error, LostProcess | RefusedInput) and not is_out_of_memory(error):
             raise
-        save(done)  # the weights are those of the last whole step
+        keep(done)  # the weights are those of the last whole step
         if stop():
             raise interrupted(done, total) from error
         raise

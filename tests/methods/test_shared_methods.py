@@ -22,7 +22,7 @@ from clipclean.jobs import inputs
 from clipclean.methods import training, unlearning
 from clipclean.train import distributed
 from clipclean.data import Samples
-from clipclean.train.loader import Intake, batches
+from clipclean.train.loader import batches
 from clipclean.train.run import Run
 
 out, folder = Path(sys.argv[1]), Path(sys.argv[2])
@@ -54,7 +54,7 @@ with distributed.joined("cpu") as group:
     clip, original, how = fresh(), fresh(), chosen("unlearn@tiny")
     how = recipes.override(how, ["unlearn.steps=3"])
     fed = batches(
-        group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, intake=Intake.of(clip),
+        group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, clip=clip,
         views=None, seed=0, first_step=0, threads=1,
     )
     told = unlearning.forget(

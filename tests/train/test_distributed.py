@@ -61,7 +61,7 @@ with distributed.joined("cpu") as group:
     losses, done = [], 0
     try:
         for step in steps:
-            losses.append(step.losses["loss"])
+            losses.append(train.losses_of([step])[0]["loss"])
             done = step.number + 1
     except distributed.LostProcess as error:
         print(error, file=sys.stderr)

@@ -1,6 +1,7 @@
 import io
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -46,8 +47,8 @@ VIEWS = loader.Views(
 
 
 def stream(*, plan=PLAN, views=None, seed=0, first=0, threads=2, pairs=PAIRS, channels=1):
-    intake = loader.Intake(lambda image: image, tokens, channels)
-    return loader.batches(plan, pairs=pairs, intake=intake, views=views, seed=seed, first_step=first, threads=threads)
+    clip = Mock(fitted=lambda image: image, tokens=tokens, **{"architecture.preprocess.size": channels})
+    return loader.batches(plan, pairs=pairs, clip=clip, views=views, seed=seed, first_step=first, threads=threads)
 
 
 def batches(*, views=VIEWS, **given):

@@ -1,11 +1,13 @@
+import contextlib
 import math
 from itertools import zip_longest
 
+import far
 import pytest
 import torch
 from torch import nn
 
-from clipclean.train import Batch, NonFiniteLoss, adamw, finetune, loop
+from clipclean.train import Batch, NonFiniteLoss, adamw, finetune
 from clipclean.train.resume import capture, restore
 
 
@@ -92,34 +94,15 @@ def test_a_run_that_is_captured_and_restored_ends_with_the_same_bits():
     assert differing(whole, second) == []
 
 
-@pytest.fixture
-def late(monkeypatch):
-    """Losses are looked at one step late, as on a GPU."""
-    init = loop.Watch.__init__
-
-    def waiting(watch, optimizer):
-        init(watch, optimizer)
-        watch.is_late = True
-
-    return lambda: monkeypatch.setattr(loop.Watch, "__init__", waiting)
-
-
-@pytest.mark.parametrize("bad", [1, 3])  # 3 is the last one, after which no other looks
-def test_a_loss_that_is_seen_late_has_changed_no_weight(late, bad):
-    late()
+@pytest.mark.parametrize("bad", [None, 1, 3])  # 3 is the last one, after which no other looks
+def test_a_gpu_looks_at_a_loss_one_step_late_and_no_bit_differs(bad):
     net, other = Net(), Net()
     list(steps_of(other, batches(4)[:bad]))  # what the good steps before alone lead to
-    with pytest.raises(NonFiniteLoss, match=rf"step {bad} .*sample-{bad}"):
-        list(steps_of(net, batches(4, bad=bad)))
-    assert differing(dict(net.named_parameters()), dict(other.named_parameters())) == []
-
-
-def test_looking_late_changes_no_bit_of_a_good_run(late):
-    at_once, later = Net(), Net()
-    losses = [step.losses for step in steps_of(at_once, batches(4))]
-    late()
-    assert [step.losses for step in steps_of(later, batches(4))] == losses
-    assert differing(at_once, later) == []
+    told = pytest.raises(NonFiniteLoss, match=rf"step {bad} .*sample-{bad}") if bad else contextlib.nullcontext()
+    with far.gpu(), told:
+        list(steps_of(far.put(net), batches(4, bad=bad)))
+    found = {name: values.near for name, values in net.named_parameters()}
+    assert differing(found, dict(other.named_parameters())) == []
 
 
 def short_of_memory(net, times, error):
