@@ -35,4 +35,3 @@ FAMILIES: dict[str, KnownFamily] = {
     "colour": KnownFamily("change of all colours", "changes a colour by at most {}", is_general=False),
     "filter": KnownFamily("small filter over the whole image", "changes a pixel by at most {}", is_general=False),
 }
-GENERAL = tuple(name for name, family in FAMILIES.items() if family.is_general)

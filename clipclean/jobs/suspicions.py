@@ -124,9 +124,7 @@ class Suspected:
 
     sight: AuditResult  # the audit
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
-    acting: tuple[
-        SuspectedTrigger, ...
-    ]  # those that act, each with the class that it leads to, and others found for a sure class
+    acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a sure class
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
 
 
@@ -135,7 +133,7 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
 
     To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back.
     """
-    found, others = list[Suspicion](), list[SuspectedTrigger]()
+    found, speaking = list[SuspectedTrigger](), list[SuspectedTrigger]()
     if sight.search is None:  # nothing to compare with: every trigger that acts is suspicious
         panel = of_panel(sight.measured, evidence, limits)
     else:
@@ -143,31 +141,15 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
         errors = detect.searched(sight.search, images=len(evidence.pixels), limits=limits)
         specs = {finding.trigger for finding in errors if finding.level == "error"}
         found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]
-        sure_classes = {target for _, target in found}
+        classes = {target for _, target in found}
         for suspect in detect.suspected(sight.search, limits=limits):
-            hits = (hit for hit in suspect.targeted if hit.candidate.family in suspect.pieces)
-            others += [(t.found, t.candidate.target) for t in hits if t.candidate.target in sure_classes]
-    all_of_them = distinct([*evidence.suspicions, *panel, *found])
+            hits = (t for t in suspect.targeted if t.candidate.family in suspect.pieces or t.found.spec in specs)
+            speaking += [(t.found, t.candidate.target) for t in hits if t.candidate.target in classes]
+    given = distinct([*evidence.suspicions, *panel])
     sure = frozenset(trigger.spec for trigger, _ in (*evidence.suspicions, *found))
-    acting = {trigger.spec: (trigger, target) for trigger, target in others}
-    acting |= {each[0].spec: each for each in acting_or_found(sight.measured, all_of_them, evidence, limits)}
-    return Suspected(sight, all_of_them, tuple(acting.values()), sure)
-
-
-def acting_or_found(
-    measured: detect.Measurement, suspected: Sequence[Suspicion], evidence: detect.EvalSet, limits: AuditLimits, /
-) -> tuple[SuspectedTrigger, ...]:
-    """The suspected triggers that act: all that this model's search found, and others with a high measured excess."""
-    named = {trigger.spec for trigger, _ in evidence.suspicions}
-    found: list[SuspectedTrigger] = []
-    others: list[Suspicion] = []
-    for trigger, target in suspected:
-        # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        if isinstance(trigger, detect.InvertedTrigger) and trigger.spec not in named and target is not None:
-            found.append((trigger, target))
-        else:
-            others.append((trigger, target))
-    return (*acting(measured, others, evidence, limits), *found)
+    # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
+    known = (*acting(sight.measured, given, evidence, limits), *new_leads(speaking, given))
+    return Suspected(sight, distinct([*given, *found]), known, sure)
 
 
 def watched(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:

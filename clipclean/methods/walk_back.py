@@ -144,7 +144,7 @@ def walk_back(
     least = least if watch.witnesses else max(least, UNWITNESSED)
 
     def is_enough(point: Point) -> bool:
-        is_near = point.share <= UNWITNESSED and not watch.is_whole
+        is_near = point.share <= UNWITNESSED and (watch.ahead or not watch.witnesses)
         return point.accuracy_lost <= (1.0 if is_near else AIM) * budget
 
     for share in SHARES:
@@ -169,11 +169,6 @@ class _Watch:
     most: tuple[float, ...]  # excess of each trigger up to which it stays gone; infinite for one that does not count
     witnesses: int  # triggers that acted on the original and that the cleaned weights ignore
     ahead: int  # points beyond the one to take, at which the triggers must stay gone too
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether a witness was planted or named, and not found."""
-        return self.witnesses > 0 and not self.ahead
 
     @classmethod
     def of(cls, watched: Sequence[Watched], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":

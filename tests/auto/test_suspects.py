@@ -14,7 +14,7 @@ from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")
-CAT, DOG = (detect.InvertedTrigger("mask", name, {}, 32) for name in ("cat", "dog"))
+CAT = detect.InvertedTrigger("mask", "cat", {}, 32)
 
 
 SHOWN = eval_set(torch.zeros(4, 3, 8, 8), ("bird", "cat", "dog"))
@@ -40,14 +40,9 @@ def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, i
     assert suspicions.is_suspected([finding("CC004", "words"), found]) is is_suspected
 
 
-def test_classes_pointed_at_are_known_by_their_places_and_a_named_trigger_must_act():
+def test_a_trigger_is_suspected_once_and_its_class_known_by_its_place():
     assert suspicions.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
-    assert suspicions.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]
-    idle = measurement(known=[probe(0.0, trigger=CAT.spec)])
-    named = replace(SHOWN, suspicions=((CAT, 1),))
-    assert suspicions.acting_or_found(idle, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((DOG, 2),)
-    active = measurement(known=[probe(0.5, trigger=CAT.spec)])
-    assert suspicions.acting_or_found(active, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((CAT, 1), (DOG, 2))
+    assert suspicions.targets([(PATCH, None), (CAT, 1), (OTHER, 2)]) == [1, 2]
 
 
 def searched(*strengths, references=None):

@@ -484,9 +484,12 @@ def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next
     assert shown(hit(margin=FAILS), untargeted=gathered) == (WARNING if is_told else ERROR) + told
 
 
-def test_a_cleaning_is_told_all_that_speaks_for_a_class_that_one_trigger_is_sure_of():
+def test_a_cleaning_is_told_all_that_speaks_for_a_sure_class_and_named_triggers_that_act():
     targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 5)), hit("wave"), hit("blend", "lemon")
-    shown = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
-    found = suspicions.suspected(AuditResult(measurement(), result_of(*targeted), None, 1.0), shown, LIMITS)
-    assert [trigger.spec for trigger, _ in found.suspicions] == ["found:mask,class=banana"]
-    assert {trigger.spec for trigger, _ in found.acting} == {"found:mask,class=banana", "found:additive,class=banana"}
+    idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
+    shown = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=((idle, 0), (active, 1)))
+    known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
+    found = suspicions.suspected(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
+    mask, additive = "found:mask,class=banana", "found:additive,class=banana"
+    assert [trigger.spec for trigger, _ in found.suspicions] == [idle.spec, active.spec, mask]
+    assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask, additive}
