@@ -12,6 +12,10 @@ from clipclean.methods import losses
 from clipclean.train import memory
 
 
+def clip_of(config):
+    return build(config, quick_gelu=False)
+
+
 def batch(clip, *, pairs=6):
     draw = torch.Generator().manual_seed(1)
     side = clip.architecture.preprocess.size
@@ -37,7 +41,7 @@ def gradients(clip, size, *, pairs=6):
 
 @pytest.mark.parametrize("size", [1, 4, 5])  # 4 and 5 leave an incomplete last part
 def test_a_few_pairs_at_a_time_give_the_gradients_of_the_whole_batch(size):
-    clip = build(tiny.TINY_VIT)
+    clip = clip_of(tiny.TINY_VIT)
     loss, expected = gradients(clip, None)
     found_loss, found = gradients(clip, size)
     torch.testing.assert_close(found_loss, loss, atol=1e-6, rtol=0)
@@ -51,7 +55,7 @@ def statistics(net):
 
 def test_running_statistics_count_each_sample_once():
     """Only the forward passes over the two parts count: one batch each, not two."""
-    clip = build(tiny.TINY_RESNET)
+    clip = clip_of(tiny.TINY_RESNET)
     other = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
     gradients(clip, 3)
     other.net.train()
@@ -66,7 +70,7 @@ def test_running_statistics_count_each_sample_once():
 
 @pytest.mark.parametrize("config", [tiny.TINY_VIT, tiny.TINY_RESNET], ids=["ViT", "ResNet"])
 def test_blocks_that_compute_again_change_no_bit(config):
-    clip = build(config)
+    clip = clip_of(config)
     other = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
     loss, expected = gradients(clip, None)
     with memory.recomputing(other.net, other.blocks(), wanted=True):
@@ -98,14 +102,14 @@ def kept(clip, *, size, again, pairs=6):
 
 
 def test_both_ways_keep_less_for_the_backward_pass():
-    clip = build(tiny.TINY_VIT)
+    clip = clip_of(tiny.TINY_VIT)
     all_of_it = kept(clip, size=None, again=False)
     assert kept(clip, size=None, again=True) < 0.6 * all_of_it
     assert kept(clip, size=2, again=False) < 0.2 * all_of_it
 
 
 def test_every_block_of_both_towers_computes_again_and_only_for_the_span():
-    clip = build(tiny.TINY_RESNET)
+    clip = clip_of(tiny.TINY_RESNET)
     blocks = clip.blocks()
     assert len(blocks) == 4 + 1
     with memory.recomputing(clip.net, blocks, wanted=True):
@@ -122,7 +126,7 @@ def test_halving_ends_at_one_pair():
 
 
 def test_bf16_keeps_the_loss_and_the_direction_of_the_gradient():
-    clip = build(tiny.TINY_VIT)
+    clip = clip_of(tiny.TINY_VIT)
     loss, expected = gradients(clip, None)
     clip.net.zero_grad()
     whole = memory.MicroBatches(clip.net, size=None, pairs=6)
@@ -140,7 +144,7 @@ def test_preservation_in_evaluation_mode_has_the_same_gradients_in_less_memory(c
     """A tower is in training mode when its gradients are taken, and the statistics of a ResNet are not those of the batch."""
     found = []
     for micro_size, recomputes in ((None, False), (size, lean)):
-        clip, sizes = build(config), []
+        clip, sizes = clip_of(config), []
         clip.net.train()
         micro = memory.MicroBatches(clip.net, size=micro_size, pairs=6)
         changes = ["loss.clip_weight=0.000001", "loss.self_supervised_weight=0", "loss.preserve_weight=5"]
@@ -159,7 +163,7 @@ def test_preservation_in_evaluation_mode_has_the_same_gradients_in_less_memory(c
 
 def test_patches_are_never_dropped():
     config = tiny.TINY_VIT | {"vision_cfg": tiny.TINY_VIT["vision_cfg"] | {"patch_dropout": 0.5}}
-    clip = build(config)
+    clip = clip_of(config)
     clip.net.train()
     pixels = batch(clip).inputs["pixels"]
     assert torch.equal(clip.encode_images(pixels), clip.encode_images(pixels))
