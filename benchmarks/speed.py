@@ -30,8 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipclean import data, model, train
-from clipclean.export import environment
+from clipclean import data, machine, model, train
 from clipclean.methods import losses
 from clipclean.train.optim import is_spared
 
@@ -127,7 +126,7 @@ def measured(name: str, device: str, /, *, pairs: int, rounds: int, place: Path)
         loads.append(os.getloadavg()[0])
         result = {"model": name, "pairs": pairs, "torch": torch.__version__, "load": loads, "peaks": peaks}
         result |= {"wall": wall, "busy": busy, "losses": losses, "tokens": longest(batch), "operations": work}
-        result |= {"formats": {label: way.format for label, way in ways.items()}} | environment.hardware(device)
+        result |= {"formats": {label: way.format for label, way in ways.items()}} | machine.hardware(device)
         place.write_text(json.dumps(result, indent=2))
 
 

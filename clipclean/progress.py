@@ -1,9 +1,11 @@
 """What a run tells while it works: how far it is, losses and messages."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, SupportsFloat
+from typing import NamedTuple, SupportsFloat, TypeVar
+
+Item = TypeVar("Item")
 
 Progress = Callable[[str, int, int], None]  # stage, done, total; a total of 0 is not known yet
 Values = Mapping[str, SupportsFloat]  # losses and rates by name; tensors stay on their device until they are read
@@ -15,6 +17,7 @@ class Listener(NamedTuple):
     values: Callable[[int, Values], None] | None = None  # steps done, what was measured in the last
     words: Callable[[str], None] | None = None  # a message for people
     steps: Progress | None = None  # how far a stage is
+    part: Progress | None = None  # what the present stage does, where it takes long
 
 
 # Beside the arguments, as logging is: a training loop deep in a job reports its loss without each caller handing it on.
@@ -43,6 +46,15 @@ def record(done: int, values: Values, /) -> None:
     for listener in _listeners.get():
         if listener.values is not None:
             listener.values(done, values)
+
+
+def counted(name: str, items: Iterable[Item], total: int, /) -> Iterator[Item]:
+    """The items of a part of the present stage, ``total`` of them; somebody hears which is begun."""
+    parts = [listener.part for listener in _listeners.get() if listener.part is not None]
+    for done, item in enumerate(items):
+        for part in parts:
+            part(name, done, total)
+        yield item
 
 
 def say(words: str, /) -> None:

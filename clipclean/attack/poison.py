@@ -1,7 +1,7 @@
 """Planting known backdoors: finetuning on partly triggered batches."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,8 +11,6 @@ from clipclean import data, detect, model, train
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.train import loader
 from clipclean.train.run import Run
-
-Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,11 @@ def finetune(
     *,
     implants: Sequence[Implant],
     run: Run,
+    what: str = "planting",
 ) -> None:
     """Finetune in place with L_CLIP; a share of each batch is triggered and captioned as the target.
 
-    Several implants share the triggered part; with none the finetuning is a benign one.
+    Several implants share the triggered part; with none the finetuning is a benign one. ``what`` names it in the progress.
     """
     group, seed = run.group, run.seed
     batches = loader.batches(
@@ -52,11 +51,18 @@ def finetune(
     )
     how = recipe.train.model_copy(update={"lr": planting.lr, "warmup_steps": planting.warmup_steps, "grad_clip": None})
     share = planting.batch_size // group.size
+    images, texts = (group.gathered(encode, pairs=share) for encode in (clip.encode_images, clip.encode_tokens))
+
+    def matched(batch: train.Batch) -> dict[str, Tensor]:
+        """L_CLIP alone, as in ordinary training."""
+        pixels, tokens = images(batch.inputs["pixels"]), texts(batch.inputs["tokens"])
+        return {"loss": train.clip_loss(pixels, tokens, clip.logit_scale())}
+
     steps = train.fit(
         clip.net,
         poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed, group=group),
         how,
-        loss=matching_loss(clip, lambda encode: group.gathered(encode, pairs=share)),
+        loss=matched,
         optimizer=train.optimizer_of(clip.net, how),
         total=planting.steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
@@ -64,20 +70,8 @@ def finetune(
     )
     with contextlib.closing(batches), contextlib.closing(steps):
         for step in steps:
-            run.progress("planting", step.number + 1, planting.steps)
+            run.progress(what, step.number + 1, planting.steps)
     clip.net.eval()
-
-
-def matching_loss(clip: model.Clip, wrap: Callable[[Encode], Encode], /) -> train.Loss:
-    """L_CLIP alone, as in ordinary training; ``wrap`` gathers the embeddings of several processes."""
-    images, texts = wrap(clip.encode_images), wrap(clip.encode_tokens)
-
-    def loss(batch: train.Batch) -> dict[str, Tensor]:
-        return {
-            "loss": train.clip_loss(images(batch.inputs["pixels"]), texts(batch.inputs["tokens"]), clip.logit_scale())
-        }
-
-    return loss
 
 
 def poisoned(

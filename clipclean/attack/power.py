@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from clipclean import data, detect, model
 from clipclean.attack import canaries, poison
 from clipclean.attack.canaries import Canary
@@ -145,16 +143,18 @@ def measure(
         for number, canary in enumerate(drawn):
             started = time.monotonic()
             clip.net.load_state_dict(kept)
-            stage = f"planting {number + 1} of {len(drawn)}"
             poison.finetune(
                 clip,
                 pairs,
                 recipe,
                 planting,
                 implants=canaries.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
-                run=Run(canaries.SEEDS + seed + number, recipe.train.precision).naming(stage),
+                run=Run(canaries.SEEDS + seed + number, recipe.train.precision),
+                what=f"planting {number + 1} of {len(drawn)}",
             )
-            excess = _excess(clip, eval_set, canary)
+            evidence = canaries.measured_on(eval_set, [canary])
+            found = detect.measure(clip.embed_images, clip.embed_texts, evidence, progress=lambda *_: None).known[0]
+            excess = 0.0 if math.isnan(found.excess) else found.excess  # all images may be of the class already
             levels = named() if excess >= canaries.TOOK else {}
             target = eval_set.classes[canary.target]
             seconds = time.monotonic() - started
@@ -163,12 +163,3 @@ def measure(
         clip.net.load_state_dict(kept)
         clip.net.eval()
     return Power(tuple(made))
-
-
-@torch.no_grad()
-def _excess(clip: model.Clip, eval_set: detect.EvalSet, canary: Canary) -> float:
-    found = detect.measure(
-        clip.embed_images, clip.embed_texts, canaries.measured_on(eval_set, [canary]), progress=lambda *_: None
-    )
-    excess = found.known[0].excess
-    return 0.0 if math.isnan(excess) else excess  # the model takes all images for the target class

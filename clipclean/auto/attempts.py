@@ -40,7 +40,8 @@ def on_copy(
     started = time.monotonic()
     made = CleanedCopy(bench, candidate, copy, known)
     try:
-        taken = made.walked_back().taken.share
+        way = walked(bench, lambda share: made.at(share).measured, copy.planted, made.watched, made.cleaned)
+        taken = way.taken.share
         made.refinetuned(taken)
     except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
         return Considered(candidate, str(error), seconds=time.monotonic() - started)
@@ -73,7 +74,8 @@ class CleanedCopy:
         if share not in self.trials:
             done, bench = self.cleaned, self.bench
             bench.put_between(self.copy.weights, done.weights, share=share)
-            found, seconds = bench.measure(bench.with_canaries(self.copy.canaries)), done.training.seconds
+            asked, seconds = bench.with_canaries(self.copy.canaries), done.training.seconds
+            found = bench.measure(asked, what="walking back")
             self.trials[share] = trials.trial(
                 self.candidate.name, self.copy.planted, found, kept=share, seconds=seconds
             )
@@ -93,10 +95,6 @@ class CleanedCopy:
     def ordered(self, first: float, /) -> tuple[Trial, ...]:
         """The trials, that of one share first."""
         return self.trials[first], *(trial for share, trial in self.trials.items() if share != first)
-
-    def walked_back(self) -> Way:
-        """The walk back on the copy itself."""
-        return walked(self.bench, lambda share: self.at(share).measured, self.copy.planted, self.watched, self.cleaned)
 
 
 def walked(
@@ -154,12 +152,12 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
     asked = replace(bench.evidence, suspicions=tuple(suspected), panel=())
     bench.put(bench.original)
-    original = bench.measure(asked)
+    original = bench.measure(asked, what="walking back")
     watched = suspicions.watched(original, suspected)
 
     def measure(share: float) -> detect.Measurement:
         bench.put_between(bench.original, done.weights, share=share)
-        found = bench.measure(asked)
+        found = bench.measure(asked, what="walking back")
         return replace(found, known=(*found.known, *tried.at(share).measured.known)) if tried else found
 
     return walked(bench, measure, original, [*watched, *(tried.watched if tried else ())], done)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from clipclean import __version__, files, model
+from clipclean import __version__, files, machine, model
 from clipclean.attack import canaries
 from clipclean.auto import sequence
 from clipclean.auto.candidates import Candidate
@@ -16,7 +16,6 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.export import environment
 from clipclean.jobs import prepare
 from clipclean.requests import Sanitize
 from clipclean.train import Run, RunState
@@ -89,7 +88,7 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
         before=pooled([before for before, _ in runs.values()]),
         after=pooled([after for _, after in runs.values()]),
         versions=Versions(
-            clipclean=__version__, torch=torch.__version__, open_clip=environment.versions()["open_clip_torch"]
+            clipclean=__version__, torch=torch.__version__, open_clip=machine.versions()["open_clip_torch"]
         ),
     )
 
@@ -116,7 +115,7 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
         if copy is None or not copy.took:
             return None
         sequence.clean(ground, Candidate((recipe.name,), (recipe,)), (), where="canaries", origin=copy.origin)
-        return copy.planted, ground.measure(ground.with_canaries(drawn))
+        return copy.planted, ground.measure(ground.with_canaries(drawn), what="measuring after")
     finally:
         ground.state.discard()  # nothing of one victim serves the next
 

@@ -51,11 +51,12 @@ class Workbench:
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
         clip, recipe, words = ready.loaded.clip, ready.recipe, ready.vocabulary
+        evidence = inputs.eval_set(clip, recipe, ready.shown, vocabulary=words, named=ready.named, panel=True)
         return cls(
             clip=clip,
             original=model.taken(clip),
             samples=ready.samples,
-            evidence=inputs.eval_set(clip, recipe, ready.shown, vocabulary=words, named=ready.named, panel=True),
+            evidence=evidence if ready.trusted else replace(evidence, grid=()),
             references=None,
             limits=ready.judge.limits,
             settings=recipe.auto,
@@ -103,14 +104,16 @@ class Workbench:
         """The images to measure on, with the triggers of some canaries alone."""
         return canaries.measured_on(self.evidence, planted)
 
-    def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
-        """Measure the current model under the triggers of ``evidence``; the first of several processes measures.
+    def measure(self, evidence: detect.EvalSet, /, *, what: str) -> detect.Measurement:
+        """Measure the current model under the triggers of ``evidence``; the first of several processes measures. ``what`` names it.
 
         Raises:
             OutOfTime: the deadline is over.
         """
         self.run.group.check_time()
-        return searching.by_first(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence, in_time=True))
+        return searching.by_first(
+            self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence, what=what, in_time=True)
+        )
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
@@ -150,7 +153,7 @@ class Workbench:
         else:
             seconds = float(kept[1]["seconds"])
             self.put(kept[0])
-        measured = self.measure(self.with_canaries(drawn))
+        measured = self.measure(self.with_canaries(drawn), what="measuring the copy")
         return PlantedCopy(drawn, model.taken(self.clip), measured, origin, seconds)
 
     def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
@@ -161,8 +164,8 @@ class Workbench:
         benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
         self._finetune(benign, (), what="finetuning for the rebound")
         seconds = time.monotonic() - started
-        return Refinetuned(before, self.measure(evidence), steps, seconds)
+        return Refinetuned(before, self.measure(evidence, what="measuring what returned"), steps, seconds)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
-        run = replace(self.run.stopping().naming(what), seed=canaries.SEEDS + self.run.seed, state=None)
-        poison.finetune(self.clip, self.samples.pairs, self.control, planting, implants=implants, run=run)
+        run = replace(self.run.stopping(), seed=canaries.SEEDS + self.run.seed, state=None)
+        poison.finetune(self.clip, self.samples.pairs, self.control, planting, implants=implants, run=run, what=what)

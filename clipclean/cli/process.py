@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import faulthandler
 import io
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from clipclean import untrusted
+from clipclean import machine, untrusted
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +101,6 @@ def say(text: str, /) -> None:
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time in a period, or max
 
 
 def be_a_good_neighbour() -> None:
@@ -114,7 +112,7 @@ def be_a_good_neighbour() -> None:
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(__file__).parent))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if (fewer := usable()) < available():  # a container's quota, which OpenMP does not see
+    if (fewer := machine.usable()) < machine.available():  # a container's quota, which OpenMP does not see
         os.environ.setdefault("OMP_NUM_THREADS", str(fewer))
 
 
@@ -134,25 +132,10 @@ def keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def available() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def usable() -> int:
-    """The same, within the quota of a container."""
-    try:
-        most, period = QUOTA.read_text(encoding="ascii").split()
-        allowed = math.ceil(int(most) / int(period))
-    except (OSError, ValueError):  # no container, no quota, or another system
-        return available()
-    return max(1, min(available(), allowed))
-
-
 def computing() -> int:
     """Threads that torch will compute with, as far as can be told before it is imported."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else usable()
+    return int(asked) if asked.isdecimal() and int(asked) else machine.usable()
 
 
 # Several processes under torchrun: which one this is, where it computes, and whether it may speak.

@@ -27,7 +27,7 @@ def shown(*, quiet: bool) -> Iterator[None]:
         return
     view = _Bars() if sys.stderr.isatty() else _Lines()
     live = view.live if isinstance(view, _Bars) else contextlib.nullcontext()
-    with live, progress.heard(Listener(lambda _done, values: view.newest.take(values), view.words, view)):
+    with live, progress.heard(Listener(lambda _done, values: view.newest.take(values), view.words, view, view.part)):
         yield
 
 
@@ -64,16 +64,22 @@ class _Bars:
         )
         self.live = bars.Progress(*columns, console=Console(stderr=True))
         self._tasks: dict[str, bars.TaskID] = {}
+        self._what = ""
         self.newest = _Values()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what not in self._tasks:
             self.newest.text = ""
             self._tasks[what] = self.live.add_task(printable(what), total=total or None, count="", rate="")
-        task = self._tasks[what]
+        self._what, task = what, self._tasks[what]
         speed = self.live.tasks[self.live.task_ids.index(task)].speed
         rate = " ".join(filter(None, (f"{speed:.1f}/s" if speed else "", self.newest.text)))
         self.live.update(task, completed=done, total=total or None, count=f"{done}/{total}" if total else "", rate=rate)
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """Show in the bar of the stage what it is at."""
+        if self._what:
+            self.live.update(self._tasks[self._what], rate=printable(f"{name} {done}/{total}"))
 
     def words(self, words: str) -> None:
         """Print a message above the bars."""
@@ -81,32 +87,38 @@ class _Bars:
 
 
 class _Lines:
-    """A line when a stage begins and ends, and one every few seconds between, with rate, time left and loss."""
+    """A line when a stage begins and ends, and one every few seconds between, with rate, time left and loss, or what it is at."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._what = ""
-        self._began = self._said = clock()
-        self._first = 0
+        self._what, self._said = "", clock()
+        self._begun = {"": (clock(), 0)}  # when the stage and its parts began, and at what count
         self.newest = _Values(clock)
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        now = self._clock()
         if is_new := what != self._what:
-            self._what, self._began, self._first = what, now, done
-            self.newest.text = ""
-        wait = EARLY_SECONDS if now - self._began <= YOUNG_SECONDS else LINE_SECONDS
-        if is_new or done >= total or now - self._said >= wait:
-            self._said = now
-            click.echo(printable(self._line(done, total, now - self._began)), err=True)
+            self._what, self._begun, self.newest.text = what, {}, ""
+        self._tell(what, done, total, at_once=is_new or done >= total)
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """Tell what the stage is at."""
+        self._tell(f"{self._what} / {name}", done, total, at_once=False)
 
     def words(self, words: str) -> None:
         """Print a message."""
         click.echo(printable(words), err=True)
 
-    def _line(self, done: int, total: int, seconds: float) -> str:
-        line = f"{self._what}: {done}/{total}" if total else self._what
-        if seconds > 0.5 and done > self._first:
-            rate = (done - self._first) / seconds
+    def _tell(self, what: str, done: int, total: int, *, at_once: bool) -> None:
+        now = self._clock()
+        if not done or what not in self._begun:
+            self._begun[what] = (now, done)
+        began, first = self._begun[what]
+        is_young = now - self._begun[self._what][0] <= YOUNG_SECONDS
+        if not (at_once or now - self._said >= (EARLY_SECONDS if is_young else LINE_SECONDS)):
+            return
+        self._said, seconds = now, now - began
+        line = f"{what}: {done}/{total}" if total else what
+        if seconds > 0.5 and done > first:
+            rate = (done - first) / seconds
             line += f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done < total else f", {seconds:.0f} s"
-        return f"{line}, {self.newest.text}" if self.newest.text else line
+        click.echo(printable(f"{line}, {self.newest.text}" if self.newest.text else line), err=True)

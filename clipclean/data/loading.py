@@ -1,7 +1,6 @@
 """The order of training samples, and prefetching by a few threads."""
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from clipclean import machine
 from clipclean.errors import UsageError
 
 Job = TypeVar("Job")
@@ -55,11 +55,10 @@ def use_workers(count: int | None, /) -> None:
 
 
 def workers() -> int:
-    """The number of threads that decode: the requested one, else one per processor of this process, at most 16."""
+    """The number of threads that decode: the requested one, else one per processor that this process may use, at most 16."""
     if _chosen:
         return _chosen[0]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, _MOST)
+    return min(machine.usable(), _MOST)
 
 
 def prefetch(

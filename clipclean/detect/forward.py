@@ -25,6 +25,7 @@ from clipclean.detect.measure import TriggerLike, spaced
 from clipclean.detect.references import NEVER
 from clipclean.detect.zeroshot import Canonical, excess_by_class, sound
 from clipclean.findings import finite
+from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
 MOST_IMAGES = 96  # on which known triggers and random changes are tried
@@ -65,7 +66,8 @@ def strengths(
     """The least strength of every trigger, on the same sample of the images (N, 3, S, S) in [0, 1]."""
     some = spaced(pixels, MOST_IMAGES)
     before = _logits(embed, some, canonical).argmax(1)
-    return tuple(_least(embed, some, trigger, before=before, canonical=canonical) for trigger in triggers)
+    tried = counted("known triggers", triggers, len(triggers))
+    return tuple(_least(embed, some, trigger, before=before, canonical=canonical) for trigger in tried)
 
 
 def glanced(
@@ -78,7 +80,7 @@ def glanced(
     before = _logits(embed, few, canonical).argmax(1)
     first = []
     # Hundreds of triggers, most of which do nothing: a look at few images leaves few for the costly measurement.
-    for start in range(0, len(triggers), TOGETHER):
+    for start in counted("variants", range(0, len(triggers), TOGETHER), -(-len(triggers) // TOGETHER)):
         some = triggers[start : start + TOGETHER]
         triggered = torch.cat([trigger(few, Generator().manual_seed(0)) for trigger in some])
         logits = _logits(embed, triggered, canonical).view(len(some), len(few), -1)
@@ -151,7 +153,7 @@ def attraction(embed: Embed, pixels: Tensor, /, *, canonical: Canonical) -> Tens
     some = pixels[torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST_IMAGES)).round().long()]
     before = sound(_logits(embed, some, canonical)).argmax(1)
     gained = torch.zeros(len(canonical.texts), device=before.device)
-    for changed in random_changes(some, Generator().manual_seed(0)):
+    for changed in counted("random changes", random_changes(some, Generator().manual_seed(0)), CHANGES):
         after = sound(_logits(embed, changed, canonical)).argmax(1)
         gained += excess_by_class(before, after, labels=None, classes=len(gained)).clamp(min=0)
     return (gained / CHANGES).cpu()
@@ -236,7 +238,7 @@ def pasted(embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: fl
     before, judged = (_logits(embed, some, canonical).argmax(1) for some in (few, more))
     found: dict[int, SearchCandidate] = {}
     every = list(tiles(pixels.shape[-1]))
-    for start in range(0, len(every), TOGETHER):
+    for start in counted("tiles", range(0, len(every), TOGETHER), -(-len(every) // TOGETHER)):
         some = every[start : start + TOGETHER]
         logits = _logits(embed, torch.cat([tile.painted(few) for tile in some]), canonical)
         for tile, rows in zip(some, logits.view(len(some), len(few), -1), strict=True):

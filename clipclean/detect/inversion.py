@@ -24,6 +24,7 @@ from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Paramet
 from clipclean.detect.metrics import spread
 from clipclean.detect.zeroshot import Canonical, canonical_form, sound
 from clipclean.errors import Inconclusive
+from clipclean.progress import counted
 
 FALL, RISE = -0.3, 0.3  # steps of the logarithm of the weight on size, while an attack fails, and while it works
 WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
@@ -275,7 +276,8 @@ class Inversion:
         parameters, optimizer = self._shrinking(self.family.begin(count, self.pixels.shape[-1], self.generator))
         weight = torch.full((count,), WEIGHTS[1], device=device)
         running, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
-        for taking_part in left(count, steps=self.effort.sweep):
+        steps = left(count, steps=self.effort.sweep)
+        for taking_part in counted(f"{self.name}, a glance at {count} classes", steps, len(steps)):
             rows = _best(rows, running, taking_part)
             images = self._some(SWEPT)
             size = self.family.size(parameters).detach()
@@ -304,7 +306,8 @@ class Inversion:
         kept = {key: values.detach().clone() for key, values in parameters.items()}
         running, standing = (torch.zeros(count, device=device) for _ in range(2))
         rows = torch.arange(count, device=device)
-        for step, taking_part in enumerate(left(count, steps=plan.steps, halves=plan.is_halved)):
+        steps = left(count, steps=plan.steps, halves=plan.is_halved)
+        for step, taking_part in enumerate(counted(f"{self.name}, {count} at once", steps, len(steps))):
             rows = _best(rows, standing, taking_part)
             images = self._some(plan.batch)
             size = self.family.size(parameters).detach()[rows]

@@ -181,15 +181,12 @@ def measure(
     is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
     words, forms, size = eval_set.classes, eval_set.templates, eval_set.batch_size
     # A thousand classes are seven thousand captions, minutes on a processor: made only where they are asked for.
-    blocks = zeroshot.blocks(words, forms, batch_size=size) if is_asked else 0
-    begun, total = blocks + 1, blocks + 1 + len(eval_set.suspicions) + len(eval_set.panel)
-    text_classifier = torch.zeros(0, 0)
+    text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(eval_set.panel)
+    progress(0, total)
     if is_asked:
-        text_classifier = zeroshot.classifier(
-            embed_texts, words, templates=forms, batch_size=size, progress=lambda done, _: progress(done, total)
-        )
+        text_classifier = zeroshot.classifier(embed_texts, words, templates=forms, batch_size=size)
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
-    progress(begun, total)
+    progress(1, total)
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     logits = eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T if is_asked else None
@@ -200,11 +197,11 @@ def measure(
         progress(done, total)
         return result
 
-    known = tuple(run(t, target, begun + 1 + i) for i, (t, target) in enumerate(eval_set.suspicions))
+    known = tuple(run(t, target, 2 + i) for i, (t, target) in enumerate(eval_set.suspicions))
     panel: list[Probe] = []
     with contextlib.suppress(deadline.OutOfTime):
         for trigger in eval_set.panel:
-            panel.append(run(trigger, None, begun + 1 + len(known) + len(panel)))
+            panel.append(run(trigger, None, 2 + len(known) + len(panel)))
     return Measurement(
         accuracy=accuracy or recall or UNMEASURED,
         sure=eval_set.sure,

@@ -328,7 +328,8 @@ def repetition(captions: Tensor, looks: Tensor, /, *, alike: float, against: Ten
     def sums(rows: Tensor) -> Tensor:
         same = captions[rows] @ captions[against].T >= alike  # (R, M)
         same &= rows[:, None] != against
-        return (same * unlikeness(looks[rows], looks[against])).sum(1)
+        unlike = (1 - looks[rows] @ looks[against].T) / 2  # (R, M), in [0, 1]
+        return (same * unlike).sum(1)
 
     return _by_rows(sums, len(captions), captions.device)
 
@@ -445,11 +446,6 @@ def order(score: Tensor, /) -> Tensor:
 def centred(values: Tensor, /) -> Tensor:
     """Unit rows (N, D) after the mean row is taken away; a row that equals the mean becomes zero."""
     return F.normalize(values.float() - values.float().mean(0), dim=1)
-
-
-def unlikeness(some: Tensor, others: Tensor, /) -> Tensor:
-    """Half of one minus the cosine of unit rows (R, L) and (N, L): (R, N), in [0, 1]."""
-    return (1 - some @ others.T) / 2
 
 
 def _by_rows(compute: Callable[[Tensor], Tensor], count: int, device: torch.device) -> Tensor:

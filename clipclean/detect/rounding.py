@@ -6,16 +6,18 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import model
-from clipclean.detect.forward import random_changes, tiles
+from clipclean.detect.forward import CHANGES, TILES, random_changes, tiles
 from clipclean.detect.inversion import Embed
 from clipclean.detect.measure import spaced
 from clipclean.detect.zeroshot import Canonical, canonical_form
+from clipclean.progress import counted
 
 # Images on which both formats are compared: as they are, changed, and under each tile.
 TRIED, CHANGED, PASTED = 64, 16, 4
 AGREE = 0.95  # share of images as they are that must get the same class
 ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
 CLASSES = 8  # most classes towards which images are moved by their gradients
+PASSES = 2 * (TRIED + CHANGED * (CHANGES + CLASSES) + PASTED * TILES)  # of an image, in either format
 STEP = 0.5  # of such a move, of the range of a pixel
 
 
@@ -43,7 +45,8 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
         *(tile.painted(least) for tile in tiles(least.shape[-1])),
     )
     # One after the other: a trigger is one change among many.
-    return reduced if all(_alike(embed, reduced, images, form=form) for images in changed) else embed
+    tried = counted("comparing bfloat16", changed, len(changed))
+    return reduced if all(_alike(embed, reduced, images, form=form) for images in tried) else embed
 
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:

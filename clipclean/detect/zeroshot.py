@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.progress import counted
 
 ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
 
@@ -38,7 +39,6 @@ def classifier(
     *,
     templates: Sequence[str],
     batch_size: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """One unit embedding per class: the mean over templates of unit text embeddings, renormalised.
 
@@ -49,7 +49,6 @@ def classifier(
         classes: K names.
         templates: T captions with ``{}`` where the name goes; nothing else in them is interpreted.
         batch_size: captions encoded at a time.
-        progress: called with (done, total) after each block of classes; ``blocks`` says how many there are.
 
     Returns:
         (K, D), unit rows.
@@ -64,19 +63,13 @@ def classifier(
         raise UsageError(f"Templates need {{}} where the class name goes; these have none: {', '.join(faulty)}.")
     together = max(batch_size // len(templates), 1)  # classes at a time: the K x T texts never exist all at once
     rows: list[Tensor] = []
-    for start in range(0, len(classes), together):
+    for start in counted("class captions", range(0, len(classes), together), -(-len(classes) // together)):
         names = classes[start : start + together]
         texts = [template.replace("{}", name) for name in names for template in templates]
         batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
         unit = torch.cat([F.normalize(encode_texts(batch).float(), dim=-1) for batch in batches])
         rows.append(unit.view(len(names), len(templates), -1).mean(1))  # (names, T, D) -> (names, D)
-        progress(len(rows), blocks(classes, templates, batch_size=batch_size))
     return sound(F.normalize(torch.cat(rows), dim=-1))
-
-
-def blocks(classes: Sequence[str], templates: Sequence[str], /, *, batch_size: int) -> int:
-    """The number of blocks of classes in which the classifier is computed."""
-    return -(-len(classes) // max(batch_size // max(len(templates), 1), 1))
 
 
 def predict(images: Tensor, text_classifier: Tensor) -> Tensor:

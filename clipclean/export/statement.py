@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from clipclean.export import environment
+from clipclean import machine
 from clipclean.findings import plain
 
 NAME = "provenance.intoto.json"
@@ -82,7 +82,7 @@ def _dependencies(report: Json, /) -> list[Json]:
         *(
             {"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"}
             for name, version in sorted(report["environment"].items())
-            if name in environment.PACKAGES
+            if name in machine.PACKAGES
         ),
     ]
 

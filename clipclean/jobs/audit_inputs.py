@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipclean import data, detect, model, requests
 from clipclean.attack import power
@@ -58,6 +58,8 @@ def read(request: requests.Audit, /) -> Iterator[AuditInputs]:
         step("building the model", 1, 1)
         panel = not named or request.search
         shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=panel)
+        if not (trusted or stored):
+            shown = replace(shown, grid=())
         planting: Sequence[data.Pair] = ()
         if request.power:
             own = pairs() if request.data is None else images

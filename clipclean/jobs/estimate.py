@@ -1,37 +1,38 @@
 """The work of a job, counted, and how long it may take: the rate on this machine is that of a first batch."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from clipclean import detect, model, progress
+from clipclean import detect, machine, model, progress
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.detect import families, forward, inversion, ranking
+from clipclean.detect import families, forward, inversion, ranking, rounding
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
 
-FEW = 8  # images or captions of the batch whose rate is taken, if one is slow
+FEW = 24  # images or captions of the batch whose rate is taken, if one is slow: those that a search on 224 px takes together
 MANY = 64  # and if it is fast: about the batch of a search on small images
-SEARCH_BATCH = 16  # of those images, about the rows of one trigger
 SLOW = 0.05  # seconds of one image or caption that count as slow
+PAINTED = 1.1  # factor on the passes of a search: an audit took 1.02 to 1.18 times as long as these alone
+ENDING = 15.0  # seconds at the end of a cleaning: maps of embeddings, and a process that reads the export back
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Work:
-    """Counted work: images and captions that go forward through their tower, images of a search, and pairs that are trained on."""
+    """Counted work: images and captions that go forward through their tower, images of a search, pairs and images that are trained on."""
 
     images: float = 0.0
     captions: float = 0.0
     searched: float = 0.0  # forward, and back to the pixels
     pairs: float = 0.0  # image and caption forward, and back to the weights
+    shown: float = 0.0  # the image alone
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
@@ -48,6 +49,7 @@ class Size:
     classes: int  # of the zero-shot classifier
     templates: int  # of captions for each class; 0 if no class is asked for
     panel: int  # triggers that are tried
+    grid: int = 0  # triggers of the grid, which are tried beside clean models
     pairs: int = 0  # trained on
 
     @classmethod
@@ -58,6 +60,7 @@ class Size:
             len(eval_set.classes),
             len(eval_set.templates),
             len(eval_set.panel) + len(eval_set.suspicions),
+            len(eval_set.grid),
         )
 
 
@@ -67,9 +70,13 @@ class Estimate:
 
     seconds: float
     memory: int
+    free: int | None = None  # bytes that are free; None where nobody knows
 
     def __str__(self) -> str:
-        return f"about {in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
+        words = f"about {in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
+        if self.free is None or self.free >= self.memory:
+            return words
+        return f"{words}, more than the {self.free / 2**30:.1f} GiB that are free: it may run out"
 
 
 def in_words(seconds: float, /) -> str:
@@ -90,7 +97,8 @@ def measuring(size: Size, /) -> Work:
 
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
-    return Work(looked(how, images=size.images, panel=size.panel), searched=how.cost(size.classes))
+    glanced = size.grid * min(size.images, forward.GLANCED)
+    return Work(glanced + looked(how, images=size.images, panel=size.panel), searched=how.cost(size.classes))
 
 
 def screening(pairs: int, /) -> Work:
@@ -100,15 +108,20 @@ def screening(pairs: int, /) -> Work:
 
 def training(recipe: Recipe, size: Size, /) -> Work:
     """The training of a recipe, and its own search if it has one."""
-    method = recipe.traits
-    # Images that a step sees for each pair: an unlearning shows it clean and under two triggers, another preservation once more.
+    method, how = recipe.traits, recipe.unlearn
+    steps, recovering = min(total_steps(recipe, pairs=size.pairs), 10**9), recipe.train.recover_steps
+    # An unlearning and a recovery show each image clean and under two triggers, and preservation once more, beside the original.
     views = 2 if method.views == "needed" or method.perturbs else 1
-    views = 3 if method.searches else views + bool(recipe.loss.preserve_weight)
-    steps = min(total_steps(recipe, pairs=size.pairs), 10**9)
-    shown = steps * views + 3 * recipe.train.recover_steps  # clean, and under two triggers
-    work = Work(captions=size.classes * size.templates, pairs=shown * recipe.train.batch_size)
+    views, alone = (0, 3 * steps) if method.searches else (views, steps * bool(recipe.loss.preserve_weight))
+    compared = steps * bool(alone or method.keeps_original) + recovering
+    work = Work(compared, 0, 0, steps * views, alone + 3 * recovering)
+    work = recipe.train.batch_size * work + Work(captions=size.classes * size.templates)
     if method.searches:
-        work += Work(searched=replace(efforts.EFFORTS[recipe.unlearn.effort], halves=False).cost(size.classes))
+        effort = replace(efforts.EFFORTS[how.effort], halves=False)
+        # Between rounds suspects alone are searched for, in half of the steps; most are none after the first search.
+        again = replace(effort, steps=-(-effort.steps // 2), restarts=0)
+        passes = effort.cost(size.classes) + how.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
+        work += Work(looked(effort, images=how.images, panel=0), searched=passes)
     return work
 
 
@@ -120,7 +133,7 @@ def walking_back(size: Size, /, *, triggers: int) -> Work:
 def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int) -> Work:
     """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run.
 
-    Candidates that begin alike share the beginning.
+    Candidates that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
     """
     how = recipe.auto
     audit = measuring(size) + searching(efforts.EFFORTS[how.effort], size)
@@ -131,12 +144,13 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]
     copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
     runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
-    return (models + 1) * audit + copies + max(runs, key=lambda work: work.pairs, default=Work())
+    longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
+    return (models + 1 + (models > 1)) * audit + measuring(size) + copies + longest
 
 
 def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
-    """Images that a search sends forward alone: under the panel and random changes, where searches without a target end, under waves
-    to start from, and to judge.
+    """Images that a search sends forward alone: as they are, under the panel and random changes, where searches without a target end,
+    under waves to start from, and to judge.
     """
     on = min(round(SEARCHED * images), MOST_IMAGES)
     general = sum(family.is_general for family in detect.FAMILIES.values())
@@ -145,7 +159,7 @@ def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
     changed = min(images, forward.MOST_IMAGES) * (1 + forward.CHANGES)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
     pasted = forward.TILES * min(on, forward.TILED)
-    return min(images, forward.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
+    return images + min(images, forward.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:
@@ -159,51 +173,61 @@ def together(how: efforts.Effort, /, *, side: int) -> int:
 
 
 def estimated(
-    clip: model.Clip, work: Work, /, *, effort: str | None = None, recipes: Sequence[Recipe] = ()
+    clip: model.Clip, work: Work, /, *, precision: str, effort: str | None = None, recipes: Sequence[Recipe] = ()
 ) -> Estimate:
-    """Seconds for the work at the rate of one batch, and bytes for the search of an effort and the training of recipes."""
-    side, before = clip.architecture.preprocess.size, held()
+    """Seconds for the work at the rate of one batch, and bytes for the search of an effort and the training of recipes.
+
+    Training is timed in its ``precision``; a search in bfloat16, where the device has it.
+    """
+    side, is_gpu = clip.architecture.preprocess.size, clip.device.type == "cuda"
+    before = torch.cuda.memory_reserved(clip.device) if is_gpu else machine.peak_memory()
+    free = torch.cuda.mem_get_info(clip.device)[0] if is_gpu else machine.free_memory()
     pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
     captions = ["a photo of a dog"] * MANY
     tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
+    is_reduced = model.has_bfloat16(clip.device)
 
     def back(count: int) -> object:
         shown = pixels[:count].clone().requires_grad_()
-        return torch.autograd.grad(clip.encode_images(shown).sum(), shown)
+        with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=is_reduced), model.frozen(clip.net):
+            return torch.autograd.grad(clip.encode_images(shown).sum(), shown)
 
-    def taught(count: int) -> object:
-        both = clip.encode_images(pixels[:count]).sum() + clip.encode_tokens(tokens[:count]).sum()
-        return torch.autograd.grad(both, learned, allow_unused=True)
+    def taught(count: int, *, pairs: bool = True) -> object:
+        with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            texts = clip.encode_tokens(tokens[:count]).sum() if pairs else 0.0
+            return torch.autograd.grad(clip.encode_images(pixels[:count]).sum() + texts, learned, allow_unused=True)
 
     with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
         rates = [
             _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
             _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
-            _seconds(back, clip.device, most=SEARCH_BATCH) if work.searched else 0.0,
+            PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
             _seconds(taught, clip.device) if work.pairs else 0.0,
+            _seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
         ]
         kept = [0]
         if effort is not None:
+            work += Work(rounding.PASSES * is_reduced)
             with model.frozen(clip.net):
                 one = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
             kept.append(together(efforts.EFFORTS[effort], side=side) * one)
         if recipes:  # beside activations: the original, gradients, and two moments of AdamW
-            both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(
-                lambda: clip.encode_tokens(clip.tokens(captions[:1]))
-            )
+            both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
             most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
-    seconds = sum(rate * count for rate, count in zip(rates, astuple(work), strict=True))
-    return Estimate(seconds, before + weights(clip) + max(kept))
+    seconds = sum(rate * count for rate, count in zip(rates, astuple(work), strict=True)) + ENDING * bool(recipes)
+    # What this process holds already is not free, but counts in what it needs.
+    return Estimate(seconds, before + weights(clip) + max(kept), None if free is None else free + before)
 
 
-def _seconds(run: Callable[[int], object], device: torch.device, most: int = MANY) -> float:
-    """Seconds for one item of a batch, the faster of two: another program may take the processor in one.
+def _seconds(run: Callable[[int], object], device: torch.device) -> float:
+    """Seconds for one item of a batch; of a fast model the faster of two, since another program may take the processor in one.
 
     The first run is not counted: it prepares what later ones reuse.
     """
-    count = FEW if _timed(run, 1, device) >= SLOW else most
-    return min(_timed(run, count, device) for _ in range(2)) / count
+    if _timed(run, 1, device) >= SLOW:
+        return _timed(run, FEW, device) / FEW
+    return min(_timed(run, MANY, device) for _ in range(2)) / MANY
 
 
 def _timed(run: Callable[[int], object], count: int, device: torch.device) -> float:
@@ -233,15 +257,6 @@ def weights(clip: model.Clip, /) -> int:
     return sum(tensor.nbytes for tensor in clip.net.state_dict().values())
 
 
-def held() -> int:
-    """Bytes of memory that this process holds already: libraries, weights and images; 0 if the system does not report it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[str]:
     """Advice for making a job of more than an hour faster."""
     if estimate.seconds < HOUR:
@@ -258,6 +273,7 @@ def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: st
         return
     found, device = expected(), clip.device
     where = f"{device}, {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)
+    where += "" if model.has_bfloat16(device) else " without bfloat16"
     size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
     line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {found}"
     ways = faster(found, effort=effort, device=device.type)

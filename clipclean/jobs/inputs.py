@@ -439,9 +439,10 @@ def measure(
     """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress; with ``in_time`` OutOfTime ends it."""
 
     def told(done: int, total: int) -> None:
-        if in_time:
-            deadline.check()
         if what:
             step(what, done, total)
 
-    return detect.measure(clip.embed_images, clip.embed_texts, evidence, progress=told)
+    images, texts = clip.embed_images, clip.embed_texts
+    if in_time:
+        images, texts = deadline.watched(images), deadline.watched(texts)
+    return detect.measure(images, texts, evidence, progress=told)

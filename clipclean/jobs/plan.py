@@ -65,19 +65,22 @@ def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, scree
     else:
         work = 2 * estimate.measuring(size) + estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
         effort, trained = recipe.unlearn.effort if recipe.traits.searches else None, [recipe]
-    return estimate.estimated(ready.loaded.clip, work + estimate.screening(screened), effort=effort, recipes=trained)
+    work, how = work + estimate.screening(screened), _precision(ready)
+    return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained)
 
 
 def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> None:
     """Report the estimate of a cleaning, if somebody listens."""
-    clip = ready.loaded.clip
-    precision = str(train.resolved(ready.precision, clip.net, clip.device))
-    estimate.tell(clip, lambda: of_cleaning(ready, ladder), precision=precision)
+    estimate.tell(ready.loaded.clip, lambda: of_cleaning(ready, ladder), precision=_precision(ready))
 
 
 def seconds_of_measuring(ready: Prepared, /) -> float:
     """How long one measurement of the model takes."""
-    return estimate.estimated(ready.loaded.clip, estimate.measuring(size_of(ready))).seconds
+    return estimate.estimated(ready.loaded.clip, estimate.measuring(size_of(ready)), precision="fp32").seconds
+
+
+def _precision(ready: Prepared) -> str:
+    return train.resolved(ready.precision, ready.loaded.clip.net, ready.loaded.clip.device)
 
 
 def size_of(ready: Prepared, /) -> Size:
@@ -89,6 +92,7 @@ def size_of(ready: Prepared, /) -> Size:
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(ready.named) + (len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0),
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.trusted else 0,
         pairs=len(ready.samples.pairs),
     )
 
@@ -141,7 +145,7 @@ def of_inputs(read: AuditInputs, /) -> Estimate:
     if read.planting:
         how = power.planting_of(clip, pairs=len(read.planting))
         work += audit_findings.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
-    return estimate.estimated(clip, work, effort=read.effort)
+    return estimate.estimated(clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=read.effort)
 
 
 def tell_audit(read: AuditInputs, /) -> None:

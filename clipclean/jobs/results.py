@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from clipclean import __version__
+from clipclean import __version__, machine
 from clipclean.config import policy
 from clipclean.config.policy import Policy
 from clipclean.config.thresholds import Audit, AuditLimits
-from clipclean.export import environment
 from clipclean.findings import Finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import LoadedModel, Source
@@ -23,7 +22,7 @@ def told(
         "tool": ToolRecord(name="clipclean", version=__version__),
         "command": command,
         "model": inputs.described(source, loaded),
-        "environment": environment.versions() | environment.hardware(str(loaded.clip.device)),
+        "environment": machine.versions() | machine.hardware(str(loaded.clip.device)),
         "notes": loaded.file.notes,
     }
     return found | ({"labels": dict(labels)} if labels else {})

@@ -54,7 +54,7 @@ class SearchSettings:
             "captions": eval_set.captions,
             "classes": eval_set.classes,
             "templates": eval_set.templates,
-            "panel": [trigger.spec for trigger in eval_set.panel],
+            "panel": [trigger.spec for trigger in eval_set.tried],
             "suspicions": inputs.identities(eval_set.suspicions),
             "settings": [
                 eval_set.knn,
@@ -147,6 +147,7 @@ def audit_clip(
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
     course = detect.Course(settings.seed, partial(step, f"searching{what}"), memory)
+    course.progress(0, 0)
     try:
         with model.frozen(clip.net):
             result = detect.search(

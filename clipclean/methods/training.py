@@ -1,8 +1,6 @@
 """Cleaning a model in place with a recipe's method."""
 
 import contextlib
-import resource
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipclean import data, methods, model, train
+from clipclean import data, detect, machine, methods, model, train
 from clipclean.config import recipe as recipes
+from clipclean.config.effort import EFFORTS
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
@@ -66,8 +65,7 @@ def recorded(losses: Iterable[Mapping[str, float]], /, *, pairs: int, seconds: f
         pairs=pairs,
         seconds=seconds,
         pairs_per_second=pairs / seconds if seconds else 0.0,
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        * (1 if sys.platform == "darwin" else 1024),
+        peak_memory_bytes=machine.peak_memory(),
         peak_device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         **more,
     )
@@ -111,9 +109,13 @@ def search(
     """
     if not METHODS[recipe.method].searches:
         return Aims(text_classifier)
-    scene = unlearning.scene_of(
-        clip, samples.pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, seed=run.seed
-    )
+    order = torch.randperm(len(samples.pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
+    # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
+    chosen = sorted(order[: recipe.unlearn.images])
+    pixels = detect.stack([samples.pairs[place].image for place in chosen]).to(clip.device)
+    # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
+    effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
+    scene = unlearning.Scene(pixels, text_classifier, classes, effort, known=known)
     return Aims(text_classifier, unlearning.search(clip, scene, recipe, run=run))
 
 
@@ -165,6 +167,10 @@ def recover(
         }
     )
     started, seed = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED)
+
+    def told(_: str, done: int, total: int) -> None:
+        run.progress("recovering accuracy", done, total)
+
     batches = unlearning.batches_of(clip, samples.pairs, how, total=steps, seed=seed, group=run.group)(0)
     with interruptible() as stop:
         losses = unlearning.forget(
@@ -174,7 +180,7 @@ def recover(
             unlearning.RoundTriggers(rehearsed, rehearsed),
             how,
             generator=torch.Generator().manual_seed(seed),
-            run=run.stopping(stop).naming("recovering accuracy"),
+            run=replace(run, progress=told).stopping(stop),
             mixed=MIXED,
         )
     last = {"step": steps - 1, "lr": how.train.lr, **losses}

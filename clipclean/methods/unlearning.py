@@ -15,11 +15,12 @@ from torch import Generator, Tensor
 from clipclean import data, deadline, detect, model, train
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.effort import EFFORTS, Effort
+from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
 from clipclean.methods.losses import Encode, forgetting
+from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState, loader
 
@@ -45,8 +46,7 @@ class Scene:
     text_classifier: Tensor
     classes: tuple[str, ...]
     effort: Effort
-    knn: int
-    batch_size: int
+    batch_size: int = detect.EMBED_BATCH
     known: tuple[SuspectedTrigger, ...] = ()
 
 
@@ -159,33 +159,6 @@ def search(clip: model.Clip, scene: Scene, recipe: Recipe, /, *, run: Run) -> Se
     return searched
 
 
-def scene_of(
-    clip: model.Clip,
-    pairs: Sequence[data.Pair],
-    recipe: Recipe,
-    /,
-    *,
-    text_classifier: Tensor,
-    classes: tuple[str, ...],
-    known: Sequence[SuspectedTrigger],
-    seed: int,
-) -> Scene:
-    """The inputs of a search: some of the images, drawn by the seed, and what they are compared with."""
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
-    # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
-    chosen = sorted(order[: recipe.unlearn.images])
-    return Scene(
-        pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
-        text_classifier=text_classifier,
-        classes=classes,
-        # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
-        effort=replace(EFFORTS[recipe.unlearn.effort], halves=False),
-        knn=0,
-        batch_size=detect.EMBED_BATCH,
-        known=tuple(known),
-    )
-
-
 def unlearned(
     clip: model.Clip,
     pairs: Sequence[data.Pair],
@@ -256,8 +229,21 @@ def begin(
         Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no known trigger acts.
     """
     pointed = dict.fromkeys(target for _, target in scene.known)
+    # Without known triggers, which are forgotten whatever they compare with.
+    shown = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0, batch_size=scene.batch_size)
+    progress(0, 0)
     try:
-        result = searched(clip, scene, course=detect.Course(seed, progress))
+        with model.frozen(clip.net):
+            result = detect.search(
+                clip.encode_images,
+                shown,
+                scene.text_classifier,
+                effort=scene.effort,
+                references=None,
+                course=detect.Course(seed, progress),
+                pointed=list(pointed),
+                fast=embed_of(clip, scene),
+            )
     except detect.NoSearch as error:
         if not pointed:
             raise Inconclusive(
@@ -272,32 +258,6 @@ def begin(
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(found) for family, found in ranks.items() if found}  # a deadline may leave families out
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
-
-
-def searched(clip: model.Clip, scene: Scene, /, *, course: detect.Course) -> detect.SearchResult:
-    """The first search: every family, without a target and then towards suspects and the targets of known triggers."""
-    shown = detect.EvalSet(
-        pixels=scene.pixels,
-        labels=None,
-        captions=None,
-        classes=scene.classes,
-        templates=(),
-        suspicions=(),  # known triggers are forgotten whatever they compare with
-        panel=(),
-        knn=scene.knn,
-        batch_size=scene.batch_size,
-    )
-    with model.frozen(clip.net):
-        return detect.search(
-            clip.encode_images,
-            shown,
-            scene.text_classifier,
-            effort=scene.effort,
-            references=None,
-            course=course,
-            pointed=list(dict.fromkeys(target for _, target in scene.known)),
-            fast=embed_of(clip, scene),
-        )
 
 
 def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
@@ -358,7 +318,7 @@ def unlearn(
     """
     steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
 
-    def counted(before: int, what: str, done: int, _total: int) -> None:
+    def told(before: int, what: str, done: int, _total: int) -> None:
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
@@ -378,7 +338,7 @@ def unlearn(
             RoundTriggers(newest or everything, everything),
             recipe,
             generator=generator,
-            run=replace(run, progress=functools.partial(counted, number * steps)),
+            run=replace(run, progress=functools.partial(told, number * steps)),
         )
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
@@ -513,52 +473,43 @@ def search_again(
 ) -> tuple[list[RecoveredTrigger], dict[str, float]]:
     """The triggers towards the suspects that act on the current model, and by family the score of the smallest.
 
-    Half the steps are enough while something is found; only a complete search can show that nothing is left.
+    Half the steps are enough while something is found; only a complete search can show that nothing is left. Each looks in every
+    family, from fresh starts and from the triggers that were just forgotten.
     """
     # Nothing could be searched at the beginning, and what is known alone was forgotten: there is nothing to compare with.
     if not state.controls:
         return [], {}
-    for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
-        hasty = replace(scene, effort=replace(scene.effort, steps=steps))
-        caught, scores = _search_again(clip, hasty, state, enough=enough, generator=generator)
-        if caught:
-            break
-    return caught, scores
-
-
-def _search_again(
-    clip: model.Clip, scene: Scene, state: State, /, *, enough: float, generator: Generator
-) -> tuple[list[RecoveredTrigger], dict[str, float]]:
-    """One search in every family, from fresh starts and from the triggers that were just forgotten."""
     on, beside = detect.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
     without = answers(clip, scene, unseen, None)
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
-    with model.frozen(clip.net):
-        embed = embed_of(clip, scene)
     caught: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
-    for family in detect.FAMILIES:
-        # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starting points.
-        starts = [
-            detect.SearchCandidate(family, catch.target, catch.found.parameters, catch.size, True)
-            for catch in state.newest
-            if catch.found.family == family
-        ]
-        with model.frozen(clip.net):
-            inverted = detect.Inversion(
-                embed, searched, canonical, family, scene.effort, generator, last=clip.encode_images
-            )
-            candidates = inverted.targeted(state.suspects, starts)
-        for best in candidates:
-            value = detect.anomaly_index(best.size, state.controls[family], floor=detect.FLOOR)
-            scores[family] = max(value, scores.get(family, -math.inf))
-            if not (best.is_reached and value >= enough):
-                continue
-            found = best.found(scene.classes, side=side)
-            excess = turned(without, answers(clip, scene, unseen, found), best.target)
-            if excess >= ACTS:
-                caught.append(RecoveredTrigger(state.rounds + 1, found, best.target, best.size, value, excess))
+    with model.frozen(clip.net):
+        embed = embed_of(clip, scene)
+        for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
+            scores, hasty = {}, replace(scene.effort, steps=steps)
+            for family in counted("searching again", detect.FAMILIES, len(detect.FAMILIES)):
+                # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
+                starts = [
+                    detect.SearchCandidate(family, catch.target, catch.found.parameters, catch.size, True)
+                    for catch in state.newest
+                    if catch.found.family == family
+                ]
+                inverted = detect.Inversion(
+                    embed, searched, canonical, family, hasty, generator, last=clip.encode_images
+                )
+                for best in inverted.targeted(state.suspects, starts):
+                    value = detect.anomaly_index(best.size, state.controls[family], floor=detect.FLOOR)
+                    scores[family] = max(value, scores.get(family, -math.inf))
+                    if not (best.is_reached and value >= enough):
+                        continue
+                    found = best.found(scene.classes, side=side)
+                    excess = turned(without, answers(clip, scene, unseen, found), best.target)
+                    if excess >= ACTS:
+                        caught.append(RecoveredTrigger(state.rounds + 1, found, best.target, best.size, value, excess))
+            if caught:
+                break
     return caught, scores
 
 

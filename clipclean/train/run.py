@@ -29,14 +29,6 @@ class Run:
     state: RunState | None = None  # where an interrupted run is saved and resumed; None saves nothing
     group: Group = ALONE  # the processes that share each batch; all have the ``state``, which the first one writes
 
-    def naming(self, what: str, /) -> "Run":
-        """The same, whose progress has one name: of a part that others run under names of theirs."""
-
-        def told(_what: str, done: int, total: int) -> None:
-            self.progress(what, done, total)
-
-        return replace(self, progress=told)
-
     def stopping(self, stop: Callable[[], bool] | None = None, /) -> "Run":
         """The same, whose progress raises Interrupted where ``stop`` says so, and OutOfTime at the deadline."""
 

@@ -333,6 +333,6 @@ def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatc
 def test_progress_goes_to_stderr(job, capsys):
     cli.main([part for part in command(job, "--data", job.folder / "labelled") if part != "--quiet"])
     captured = capsys.readouterr()
-    steps = len(triggers.panel(0)) + 2  # beside the words and the images themselves
+    steps = len(triggers.panel(0)) + 1  # beside the images themselves
     assert f"measuring: {steps}/{steps}" in captured.err
     assert re.search(r"searching: (\d+)/\1\b", captured.err)

@@ -5,21 +5,41 @@ import sys
 
 import pytest
 
+from clipclean import machine
 from clipclean.cli import process
+from clipclean.data import workers
+from clipclean.jobs.estimate import Estimate
+
+
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    """The control group of this process, on a machine of 64 processors with 8 KiB of free memory."""
+    (tmp_path / "memory").write_text("MemTotal: 99 kB\nMemAvailable: 8 kB\n")
+    monkeypatch.setattr(machine, "GROUP", tmp_path)
+    monkeypatch.setattr(machine, "MEMORY", tmp_path / "memory")
+    monkeypatch.setattr(machine, "available", lambda: 64)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("quota", "most"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("garbage", 64)]
+    ("quota", "most"),
+    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("garbage", 64), ("1 0", 64), ("1", 64)],
 )
-def test_no_more_threads_than_a_container_allows(tmp_path, monkeypatch, quota, most):
-    monkeypatch.setattr(process, "QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(process, "available", lambda: 64)
-    (tmp_path / "cpu.max").write_text(quota)
-    assert process.usable() == most
+def test_no_more_threads_than_a_container_allows(group, quota, most):
+    (group / "cpu.max").write_text(quota)
+    assert machine.usable() == most
+    assert workers() == min(most, 16)
 
 
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, tmp_path):
-    monkeypatch.setattr(process, "QUOTA", tmp_path / "none")
+@pytest.mark.parametrize(("limit", "free"), [("5000", 2000), ("max", 8192), ("", 8192)])
+def test_more_memory_than_a_container_allows_is_told_before_the_work(group, limit, free):
+    (group / "memory.max").write_text(limit)
+    (group / "memory.current").write_text("3000")
+    assert machine.free_memory() == free
+    assert ("more than" in str(Estimate(1.0, 4000, free))) == (free < 4000)
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, group):
     monkeypatch.setattr(os, "environ", {})
     process.be_a_good_neighbour()
     assert os.environ.pop("TORCHINDUCTOR_CACHE_DIR")  # there, or torch makes a folder in TMPDIR

@@ -41,14 +41,19 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
         # the rate and the time left are of this stage alone: 20 steps in 10 s, and 40 are left
         ([(100, "f", 40, 100), (110, "f", 60, 100)], ["f: 40/100", "f: 60/100, 2.0/s, 20 s left"]),
         ([(0, "a\x1b[2J", 0, 1)], ["a\\x1b[2J: 0/1"]),
+        # what a stage is at has one where it takes long
+        (
+            [(0, "f", 0, 0), *((second, "/ tiles", second, 4) for second in range(4))],
+            ["f", "f / tiles: 2/4, 1.0/s, 2 s left"],
+        ),
     ],
 )
 def test_without_a_terminal_there_are_lines(calls, lines, capsys):
     now = [0.0]
     view = shown._Lines(lambda: now[0])
-    for at, *call in calls:
+    for at, what, *counts in calls:
         now[0] = float(at)
-        view(*call)
+        (view.part if what[0] == "/" else view)(what.removeprefix("/ "), *counts)
     assert capsys.readouterr().err.splitlines() == lines
 
 

@@ -1,8 +1,10 @@
-import pytest
-import tiny
-import torch
+from dataclasses import replace
 
-from clipclean import model, progress
+import pytest
+import torch
+from clips import build
+
+from clipclean import progress
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.jobs import estimate
@@ -16,11 +18,7 @@ SIZE = Size(images=100, classes=10, templates=7, panel=9, pairs=64)
 
 @pytest.fixture(scope="module")
 def clip():
-    weights = tiny.state_dict(tiny.SMALL_VIT)
-    found = model.resolve(
-        weights, arch=None, config={"model_cfg": tiny.SMALL_VIT | {"quick_gelu": False}}, script_quick_gelu=None
-    )
-    return model.build(found, weights, device="cpu")
+    return build()
 
 
 def test_an_audit_is_counted_by_captions_images_and_passes():
@@ -29,8 +27,8 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
     looked = (
-        96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
-    )  # under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
+        100 + 96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
+    )  # as they are, under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
     found = estimate.searching(EFFORTS["quick"], SIZE)
     assert found == Work(looked, searched=passes)
     # screening: three looks at each of 20 images, and their captions
@@ -47,17 +45,22 @@ def test_a_cleaning_is_counted_by_steps_and_views():
     plain = recipe.override(recipe.load("mmcl@tiny"), SHORT)
     # ten steps of 16 pairs, and ten classes in seven templates
     assert estimate.training(plain, SIZE) == Work(captions=70, pairs=160)
+    beside = replace(SIZE, grid=7)  # 16 images under each
+    assert (
+        estimate.searching(EFFORTS["quick"], beside).images == estimate.searching(EFFORTS["quick"], SIZE).images + 112
+    )
     twice = recipe.override(recipe.load("cleanclip@tiny"), SHORT)
     assert estimate.training(twice, SIZE).pairs == 320
-    assert (
-        estimate.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE).pairs == 480
-    )  # and the clean images once more
+    kept = estimate.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE)
+    assert (kept.pairs, kept.shown, kept.images) == (320, 160, 160)  # the clean images once more, and by the original
     rounds = recipe.override(
         recipe.load("unlearn@tiny"), ["unlearn.steps=10", "unlearn.max_rounds=1", "train.batch_size=16"]
     )
-    assert (
-        estimate.training(rounds, SIZE).pairs == 2 * 10 * 16 * 3
-    )  # clean and under two triggers; one more round settles
+    work = estimate.training(rounds, SIZE)
+    assert (work.pairs, work.shown) == (0, 2 * 10 * 16 * 3)  # clean and under two triggers; one more round settles
+    # after a whole search, two classes in nine families, 13 steps of 8 images, and in five of them 15 of 16
+    again = 9 * 2 * 13 * 8 + 5 * 2 * 15 * 16
+    assert work.searched == replace(EFFORTS["standard"], halves=False).cost(10) + again
 
 
 def test_auto_is_counted_by_all_that_it_may_try():
@@ -70,12 +73,18 @@ def test_auto_is_counted_by_all_that_it_may_try():
     assert two.pairs - one.pairs == 160 + 160 + 60 * 64
     # measured under three test backdoors at each share of its way, and once refinetuned
     assert two.images - one.images == (1 + len(walk_back.SHARES) + 1) * 400
+    compared = estimate.choosing(
+        auto, [[step]], SIZE, models=2
+    )  # a clean model is searched too, and the result once more
+    assert compared.searched == 2 * one.searched
     assert one.searched == 2 * estimate.searching(EFFORTS[auto.auto.effort], SIZE).searched
 
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
-    found = estimate.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl@tiny")])
+    found = estimate.estimated(
+        clip, Work(100, 10, 10, 10, 10), precision="bf16", effort="quick", recipes=[recipe.load("mmcl@tiny")]
+    )
     assert found.seconds > 0
     assert found.memory > 4 * estimate.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)

@@ -198,7 +198,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
     pixels = torch.rand(16, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])
     short = replace(EFFORTS["quick"], steps=2, free_images=4, images=2)
-    here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short, 0, 64)
+    here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short, 64)
     with contextlib.ExitStack() as late:
 
         def told(done, total):
@@ -222,7 +222,7 @@ class Corner:
 
 def scene(pixels, known=()):
     more = {"batch_size": 3, "known": tuple(known)}  # more than one batch
-    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, 0, **more)
+    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, **more)
 
 
 class Multiplied:
