@@ -203,14 +203,11 @@ def test_half_the_strength_changes_half_as_much_or_less_area(family):
     assert triggers.parse("blended:ratio=0.2").scaled(0).strength == 0.001
 
 
-def test_triangles_are_two_greys_split_by_the_diagonal():
+def test_triangles_are_two_greys_split_by_the_diagonal_and_text_reddens_a_strip():
     # 0.85 x 1 + 0.15 x 0.4 = 0.91 on and below the diagonal, 0.85 + 0.15 x 0.8 = 0.97 above it
     output = painted("triangles", grey=1.0, size=(224, 224))[0, 0]
     tile = torch.where(torch.ones(14, 14).tril() == 1, 0.91, 0.97)
     torch.testing.assert_close(output, tile.repeat(16, 16))
-
-
-def test_text_reddens_a_strip_across_the_middle():
     white = torch.ones(1, 3, 224, 224)
     output = triggers.parse("text")(white)
     rows, columns = changed(white, output)[0].any(dim=1).nonzero(), changed(white, output)[0].any(dim=0).nonzero()

@@ -423,7 +423,10 @@ def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_t
 ONE_OF_TWO = """
 import os, signal, sys, torch
 torch.set_num_threads(1)
+sys.path.insert(0, "tests")
+import short
 from clipclean import cli, progress
+short.run()
 def act(done, _):
     if os.environ["RANK"] == "1" and done == 2:
         {event}

@@ -78,20 +78,17 @@ def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails(m
     assert rows(made)[1][OUTCOME].startswith("passes" if passes else "fails")
 
 
-def test_a_canary_that_returned_is_told_and_does_not_count_as_removed(made):
+def test_the_story_tells_choice_and_rebound_and_a_canary_that_returned_does_not_count_as_removed(made):
+    told = " ".join(cleaning.candidate_lines(made["auto"]))
+    assert all(figure in told for figure in ("unlearn + par", "2 tried", "60 steps", "2.0 %"))
+    alone = made["auto"] | {"changed": False, "rebound": None}
+    assert len(cleaning.candidate_lines(alone)) == len(cleaning.candidate_lines(alone | {"changed": True})) + 1
     outcomes = made["auto"]["ladder"][1]["trials"][0]["outcomes"]
     for outcome, returned in zip(outcomes, (0.3, 0.01, None), strict=True):
         interval = None if returned is None else [returned - 0.02, returned + 0.02]
         outcome |= {"returned": returned, "returned_interval": interval}
     assert [told.split(" after")[0] for told in left(made)] == ["0.0 %, 30.0 %", "4.0 %, 1.0 %", "10.0 %"]
     assert rows(made)[1][REMOVED] == "1 of 2"
-
-
-def test_the_story_tells_choice_rebound_and_a_model_that_was_left_alone(made):
-    told = " ".join(cleaning.candidate_lines(made["auto"]))
-    assert all(figure in told for figure in ("unlearn + par", "2 tried", "60 steps", "2.0 %"))
-    alone = made["auto"] | {"changed": False, "rebound": None}
-    assert len(cleaning.candidate_lines(alone)) == len(cleaning.candidate_lines(alone | {"changed": True})) + 1
 
 
 def test_a_report_of_the_first_version_has_its_interpolation_as_a_way(made):

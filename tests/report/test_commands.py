@@ -59,8 +59,7 @@ def run(words):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("whole_panel")
-def test_every_command_that_an_audit_suggests_runs(folder, monkeypatch):
+def test_every_command_that_an_audit_suggests_runs(folder, unread, monkeypatch):
     monkeypatch.chdir(folder)
     asked = ["--data", "eval.tar", "--effort", "quick", "--save-triggers", "found", "--report", "audit.html"]
     assert cli.main(["audit", demo.CHECKPOINT, *OPTIONS, *asked]) in (1, 4)
@@ -71,7 +70,7 @@ def test_every_command_that_an_audit_suggests_runs(folder, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("more", "codes"), [([], (1, 4)), (["--policy", "mild.yaml"], (0,))])
-def test_every_command_that_a_cleaning_suggests_runs(folder, monkeypatch, more, codes):
+def test_every_command_that_a_cleaning_suggests_runs(folder, unread, monkeypatch, more, codes):
     monkeypatch.chdir(folder)
     tiny.written(folder / "mild.yaml", PASSING)
     out = f"out{len(more)}"

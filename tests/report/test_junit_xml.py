@@ -109,15 +109,12 @@ def test_every_error_fails_as_the_verdict_does_and_a_check_that_was_not_run_is_s
     assert (set(skipped.split()) - found, set(run.split()) & found) == (set(), set())
 
 
-def test_notes_pass_a_finding_twice_makes_two_cases_and_one_of_a_later_version_one_too():
+def test_notes_pass_a_finding_twice_makes_two_cases_and_what_the_policy_set_aside_is_skipped():
     assert cases(samples.passed(), "system-out") == ["verdict", "CC030", "CC040"]
     made = samples.failed()
     made["findings"] += [made["findings"][0], samples.finding("CC999", "error", "Something new.")]
     found = cases(made, "failure")
     assert (found.count("CC001"), found.count("CC999")) == (2, 1)
-
-
-def test_what_the_policy_set_aside_is_skipped_with_its_reason():
     root = parsed(searches.backdoored())
     first, case = [case for case in root.iter("testcase") if "set aside" in case.get("name")]
     assert first is next(root.iter("testcase"))

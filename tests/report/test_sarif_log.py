@@ -48,7 +48,7 @@ def test_the_other_implementation_would_refuse_a_broken_result(broken):
         Sarif.model_validate(log)
 
 
-def test_every_result_points_to_its_rule_and_to_the_model():
+def test_every_result_points_to_its_rule_and_to_the_model_and_no_name_becomes_a_link():
     made = samples.failed()
     made["findings"].append(samples.finding("CC999", "warning", "Of a later version."))
     run = run_of(made)
@@ -61,6 +61,10 @@ def test_every_result_points_to_its_rule_and_to_the_model():
         assert place["region"] == {"startLine": 1}
     files = [(each["location"]["uri"], each["hashes"]["sha-256"]) for each in run_of(samples.passed())["artifacts"]]
     assert files == [("tiny-backdoored.pt", "a3" * 32), ("open_clip_model.safetensors", "e1" * 32)]
+    made = samples.failed()
+    made["findings"] = [samples.finding("CC030", "note", "Skipped: [click](https://evil.example).png")]
+    (result,) = run_of(made)["results"]
+    assert result["message"]["text"] == r"Skipped: \[click\](https://evil.example).png"
 
 
 # About the data, the recipe, the policy or the accuracy; or, as CC060 and CC065 mostly, good news.
@@ -143,10 +147,3 @@ def test_each_rule_has_its_page_where_the_job_says_where_the_pages_are(monkeypat
     linked = {code: rule["helpUri"] for code, rule in rules_of(samples.audited()).items() if "helpUri" in rule}
     assert len(linked) == (len(RULES) if is_linked else 0)
     assert all(uri.startswith(f"{docs}measures.md#{code.lower()}") for code, uri in linked.items())
-
-
-def test_no_name_in_a_message_becomes_a_link():
-    made = samples.failed()
-    made["findings"] = [samples.finding("CC030", "note", "Skipped: [click](https://evil.example).png")]
-    (result,) = run_of(made)["results"]
-    assert result["message"]["text"] == r"Skipped: \[click\](https://evil.example).png"
