@@ -229,7 +229,7 @@ def test_the_audit_takes_what_the_gate_gives_it(job, value, monkeypatch):
     assert command is not None
     parsed = command.make_context("audit", run.arguments[1:]).params
     assert [str(model) for model in parsed["models"]] == [value]
-    assert [str(each) for each in (parsed["data"], *parsed["reference"], parsed["arch"])] == [value] * 3
+    assert [str(each) for each in (*parsed["data"], *parsed["reference"], parsed["arch"])] == [value] * 3
     assert [(output.format, str(output.path)) for output in parsed["outputs"]] == [
         (form, f"clipclean-report/report.{suffix}") for form, suffix in REPORTS.items()
     ]
