@@ -91,18 +91,19 @@ class _Lines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._what, self._said = "", clock()
+        self._what, self._at, self._said = "", "", clock()
         self._begun = {"": (clock(), 0)}  # when the stage and its parts began, and at what count
         self.newest = _Values(clock)
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if is_new := what != self._what:
             self._what, self._begun, self.newest.text = what, {}, ""
+        self._at = f"{what} {done}/{total}" if total else what
         self._tell(what, done, total, at_once=is_new or done >= total)
 
     def part(self, name: str, done: int, total: int) -> None:
         """Tell what the stage is at."""
-        self._tell(f"{self._what} / {name}", done, total, at_once=False)
+        self._tell(f"{self._at} / {name}", done, total, at_once=False)
 
     def words(self, words: str) -> None:
         """Print a message."""

@@ -43,8 +43,8 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
         ([(0, "a\x1b[2J", 0, 1)], ["a\\x1b[2J: 0/1"]),
         # what a stage is at has one where it takes long
         (
-            [(0, "f", 0, 0), *((second, "/ tiles", second, 4) for second in range(4))],
-            ["f", "f / tiles: 2/4, 1.0/s, 2 s left"],
+            [(0, "f", 1, 3), *((second, "/ tiles", second, 4) for second in range(4))],
+            ["f: 1/3", "f 1/3 / tiles: 2/4, 1.0/s, 2 s left"],
         ),
     ],
 )
