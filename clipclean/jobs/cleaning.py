@@ -56,13 +56,12 @@ def composed(
     auto: AutoRecord | None = None,
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and the images of its page; the weights are not yet written."""
-    request = ready.request
     agreed = detect.agreement(before.measured, after.measured)
     lost = detect.losses(before.measured, after.measured)
     beside = {"agreement": agreed.record(ready.vocabulary.classes)} if agreed else {}
     first = before.record()
     last = after.record(**beside, **({"accuracy_lost": lost[0].record()} if lost else {}))
-    told = results.told("sanitize", request.model, ready.loaded, request.label)
+    told = results.told("sanitize", ready.request.model, ready.loaded, ready.request.label)
     told["notes"] = (*told["notes"], *training.notes)
     told |= {"auto": auto} if auto else {}
     made = Report(
@@ -73,7 +72,7 @@ def composed(
         after=last,
         recipe=recipe_of(ready, before.measured, after.measured),
         data=ready.clean.record().model_copy(update={"screened": ready.screened and ready.screened.as_json()}),
-        seed=request.seed,
+        seed=ready.request.seed,
         training=training,
         exports=(),
         cleaning=way.record(),
