@@ -25,9 +25,7 @@ class AuditInputs:
     stored: tuple[detect.References, ...]  # what files of references hold for a model of this kind
     images: data.CleanSet  # that were given
     pairs: inputs.LatePairs  # the clean pairs, read if needed
-    planting: Sequence[
-        data.Pair
-    ]  # what to plant with: the user's images, or else the clean pairs; none without --power
+    planting: Sequence[data.Pair]  # to plant with: the user's images, or else the clean pairs; none without --power
     eval_set: detect.EvalSet  # the images to measure every model on
 
     @property

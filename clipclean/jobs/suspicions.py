@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from clipclean import detect, model
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect.score import Suspect
 from clipclean.findings import SIGNS, Finding, Level, finding
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
@@ -33,10 +34,10 @@ def compared(
 
 
 def of_search(
-    result: detect.SearchResult, evidence: detect.EvalSet, limits: AuditLimits, /
+    suspects: Sequence[Suspect], evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[tuple[detect.TriggerLike, int], ...]:
     """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
-    named = (suspect for suspect in detect.suspected(result, limits=limits) if suspect.score >= limits.abnormality)
+    named = (suspect for suspect in suspects if suspect.score >= limits.abnormality)
     return tuple(
         (by_spec(evidence.tried, suspect.strength.trigger), evidence.classes.index(suspect.name))
         for suspect in named
@@ -137,12 +138,13 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
     if sight.search is None:  # nothing to compare with: every trigger that acts is suspicious
         panel = of_panel(sight.measured, evidence, limits)
     else:
-        panel = of_search(sight.search, evidence, limits)
+        suspects = detect.suspected(sight.search, limits=limits)
+        panel = of_search(suspects, evidence, limits)
         errors = detect.searched(sight.search, images=len(evidence.pixels), limits=limits)
         specs = {finding.trigger for finding in errors if finding.level == "error"}
         found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]
         classes = {target for _, target in found}
-        for suspect in detect.suspected(sight.search, limits=limits):
+        for suspect in suspects:
             hits = (t for t in suspect.targeted if t.candidate.family in suspect.pieces or t.found.spec in specs)
             speaking += [(t.found, t.candidate.target) for t in hits if t.candidate.target in classes]
     given = distinct([*evidence.suspicions, *panel])
