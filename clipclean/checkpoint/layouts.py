@@ -161,11 +161,12 @@ MAX_TENSORS = 20_000
 MAX_NAME = 512
 NOTED_OBJECTS = {"optimizer": "optimizer state", "scaler": "loss-scaler state", "args": "settings", "epoch": "epoch"}
 WAY_OUT = "Convert it with its own library to a native open_clip CLIP first, if its architecture has one."
-UNSUPPORTED = {
+FOREIGN = {
     "logit_bias": f"a SigLIP model: it is trained with a sigmoid loss, not as CLIP is. {WAY_OUT}",
     "visual.trunk.": f"an open_clip model with a timm image tower, not a native ViT or ResNet. {WAY_OUT}",
     "text_decoder.": f"a CoCa model, which has a text decoder beside the two towers. {WAY_OUT}",
     "text.transformer.": f"an open_clip model with a Hugging Face text tower. {WAY_OUT}",
+    "visual.attn_pool.": f"an open_clip model whose image tower pools by attention. {WAY_OUT}",
 }
 NATIVE_TEXT = "text.transformer.resblocks."
 
@@ -202,9 +203,7 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     if derived:
         notes.append(f"dropped values that follow from the architecture: {some(derived)}")
     kept = {name: ref for name, ref in tensors.items() if name not in derived}
-    for prefix, words in UNSUPPORTED.items():
-        if any(name.startswith(prefix) and not name.startswith(NATIVE_TEXT) for name in kept):
-            raise UnsupportedModel(f"it is {words}")
+    refuse_foreign(kept)
     if not kept:
         raise RefusedInput("it holds no weights, only values that follow from the architecture.")
     is_hugging_face = any(name.startswith(TOWERS) for name in kept)
@@ -212,6 +211,13 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
         _plan_of_theirs(kept)  # refuses names that are not exactly those of a CLIPModel
         notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
     return Weights(kept, producer, tuple(notes), is_hugging_face, wrappers)
+
+
+def refuse_foreign(names: Collection[str], /) -> None:
+    """Raise UnsupportedModel, by name, for tensors of other towers than open_clip's own."""
+    for prefix, words in FOREIGN.items():
+        if any(name.startswith(prefix) and not name.startswith(NATIVE_TEXT) for name in names):
+            raise UnsupportedModel(f"it is {words}")
 
 
 def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[Pairs, tuple[str, ...], str]:

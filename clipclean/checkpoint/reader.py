@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 
 from clipclean.checkpoint import container, contents, folders, layouts, legacy, opcodes, safetensors_file, tensors
 from clipclean.checkpoint.values import Record
-from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError, damaged
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError, damaged
 from clipclean.untrusted import some
 
+Kind = Literal["zip", "pickle", "safetensors"]  # of a file: what ``tell`` knows, and ``READERS`` read
 Format = Literal["torch-zip", "torchscript", "torch-legacy", "safetensors", "module"] | folders.Layout
 WAY_OUT = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
 
@@ -164,7 +166,7 @@ def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
     for path in place.files:
         try:
             with contents.opened(path) as opened:
-                kind = contents.tell(opened.head)
+                kind = tell(opened.head)
                 if opened.size > contents.BLOCK:  # less is sooner read than judged
                     _refuse_extent(kind, opened)
                 file = contents.load(opened)
@@ -178,7 +180,7 @@ def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
     return parts
 
 
-def _refuse_extent(kind: contents.Kind, file: contents.OpenFile, /) -> None:
+def _refuse_extent(kind: Kind, file: contents.OpenFile, /) -> None:
     """Refuse a file of another length than it states; a pickle does not say in one place how long its file is."""
     if kind == "safetensors":
         safetensors_file.check_extent(file.at(0, safetensors_file.header_end(file.head)), file.size)
@@ -231,7 +233,58 @@ def _safetensors(file: contents.Contents, /) -> _Parsed:
     return _Parsed(file, root, records, "safetensors", "safetensors file")
 
 
-READERS = {"zip": _zip, "pickle": _pickle, "safetensors": _safetensors}
+READERS: dict[Kind, Callable[[contents.Contents], _Parsed]] = {
+    "zip": _zip,
+    "pickle": _pickle,
+    "safetensors": _safetensors,
+}
+
+# First bytes of files that people pass by mistake, each with the way out.
+MISTAKEN = {
+    b"version https://git-lfs": "a Git LFS pointer, not the weights themselves. Run `git lfs pull` and try again",
+    b"\x93NUMPY": "a NumPy array. Save a state_dict as safetensors instead",
+    b"\x89HDF": "an HDF5 file (Keras). Only PyTorch and safetensors weights of CLIP are read",
+    b"GGUF": "a GGUF file. Use the original checkpoint that it was converted from",
+    b"\x1f\x8b": "compressed with gzip. Decompress it first",
+    b"BZh": "compressed with bzip2. Decompress it first",
+    b"\xfd7zXZ": "compressed with xz. Decompress it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd. Decompress it first",
+    b"7z\xbc\xaf": "a 7z archive. Unpack it first",
+    b"Rar!": "a RAR archive. Unpack it first",
+    b"PK\x05\x06": "an empty zip archive. Download or copy it again",
+}
+TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
+
+
+def tell(head: bytes, /) -> Kind:
+    """Name the container from the first 512 bytes of a file.
+
+    Raises:
+        UnsupportedModel: it is a legacy tar checkpoint.
+        RefusedInput: it is anything else that clipclean does not read.
+    """
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    for magic, words in MISTAKEN.items():
+        if head.startswith(magic):
+            raise RefusedInput(f"it is {words}.")
+    if head[257:262] == b"ustar" or head.startswith(b"././@LongLink"):
+        raise UnsupportedModel(
+            "it is a tar archive. Checkpoints from before PyTorch 0.4 were tars, and their loader runs code; "
+            "re-save the state_dict with a current torch.save, or as safetensors."
+        )
+    # The length of a safetensors header may begin with the byte of a pickle. Its upper half is zero, and where that of a
+    # pickle is, in the length of a frame, more zeros follow in place of the brace.
+    if head[8:9] == b"{" and (head[0] != 0x80 or head[4:8] == bytes(4)):
+        return "safetensors"
+    if head[0] == 0x80:
+        return "pickle"
+    if TEXT.fullmatch(head):
+        raise RefusedInput("it is a text file, not a checkpoint. Check the path, or whether a download failed.")
+    raise RefusedInput(
+        "it is neither a PyTorch checkpoint, nor a TorchScript archive, nor a safetensors file. "
+        "Check the path, or whether the file is complete."
+    )
 
 
 def _producer(place: folders.WeightsLocation, parts: list[_Parsed], chosen: layouts.Weights, /) -> str:
@@ -262,22 +315,29 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     """The weights of a module, copied to the CPU; ``sha256`` is the digest of its tensors, since there is no file.
 
     Raises:
+        UnsupportedModel: it is a model of another kind than open_clip's with native towers.
         RefusedInput: a tensor holds NaN or an infinity, or is no plain tensor of numbers.
     """
+    name = type(net).__name__
+    try:
+        layouts.refuse_foreign(net.state_dict())
+    except UnsupportedModel as error:
+        raise UnsupportedModel(f"{name}: {error}") from error
+    if any(each.startswith(layouts.TOWERS) for each in net.state_dict()):
+        raise UnsupportedModel(f"{name} is a model of transformers. Save it by save_pretrained, and name the folder.")
     odd = [
-        name
-        for name, each in net.state_dict().items()
+        key
+        for key, each in net.state_dict().items()
         if not (isinstance(each, Tensor) and each.layout is torch.strided)
         or (each.is_meta or each.is_complex() or each.is_quantized)
     ]
     if odd:
         raise RefusedInput(
-            f"{type(net).__name__} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
+            f"{name} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
             "with plain weights in fp32, fp16 or bf16."
         )
-    copied = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in net.state_dict().items()}
+    copied = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in net.state_dict().items()}
     tensors.refuse_non_finite(copied)
-    name = type(net).__name__
     return Checkpoint(
         path=Path(name),
         weights=Path(name),

@@ -22,15 +22,6 @@ Config = dict[str, Any]  # JSON: open_clip's model_cfg
 MAX_CONFIG_BYTES = 1_000_000
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)  # open_clip/constants.py, from Radford et al. 2021
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-FOREIGN = {
-    "visual.trunk.": "a timm image tower",
-    "text.transformer.embeddings.": "a Hugging Face text tower",
-    "text.transformer.encoder.": "a Hugging Face text tower",
-    "text_decoder.": "a CoCa model",
-    "vision_model.": "a Hugging Face CLIPModel",
-    "logit_bias": "a SigLIP model",
-    "visual.attn_pool.": "an attention-pooled image tower",
-}
 # Upper bounds before anything is built: no published CLIP comes near them.
 CAPS = {
     "width": 8192,
@@ -102,7 +93,6 @@ def resolve(
         UsageError: ``arch`` is no known name and no readable config.
         UnsupportedModel: the tensors belong to another kind of model.
     """
-    refuse_foreign(tensors)
     if arch is not None:
         return _from_name_or_file(arch)
     if config is not None:
@@ -112,16 +102,6 @@ def resolve(
     if script_quick_gelu:
         return inferred.with_activation(True, "the TorchScript archive names the QuickGELU class")
     return inferred
-
-
-def refuse_foreign(tensors: Mapping[str, Tensor], /) -> None:
-    """Raise UnsupportedModel, by name, for models with other towers than open_clip's own."""
-    for mark, kind in FOREIGN.items():
-        if any(name.startswith(mark) for name in tensors):
-            raise UnsupportedModel(
-                f"This is {kind} (it has '{mark}…' tensors). clipclean handles CLIP models with open_clip's native ViT or "
-                f"ResNet image tower and native text tower. Convert the weights to that layout, or use such a model."
-            )
 
 
 @functools.cache

@@ -13,15 +13,7 @@ Point = tuple[float, float]
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
 TRIGGERS = 4  # curves of a way back: those that act most at any point
 TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
-CURVES = {
-    "loss": "Total loss",
-    "clip": "Image to text (L_CLIP)",
-    "self_supervised": "Self-supervised (L_SS)",
-    "restoration": "Triggered images, from where the clean ones were",
-    "preservation": "Clean images, from where they were",
-    "image_push": "Images, from where they were (pushed)",
-    "text_push": "Captions, from where they were (pushed)",
-}
+CURVES = {name: known.title for name, known in LossRecord.model_fields.items() if known.title}
 
 
 class Bar(NamedTuple):

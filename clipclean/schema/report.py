@@ -385,17 +385,19 @@ class ExportRecord(Part):
 
 
 class LossRecord(Part):
-    """The losses of one step."""
+    """The losses of one step; a title names the curve of a loss."""
 
     step: Count
-    loss: Number
+    loss: Number = Field(title="Total loss")
     lr: Positive
-    clip: Number | None = None
-    self_supervised: Number | None = None
-    preservation: Positive | None = _optional("Mean squared distance of clean images' embeddings to the original's.")
-    restoration: Positive | None = _optional("The same of triggered images to the clean ones.")
-    image_push: Positive | None = None
-    text_push: Positive | None = None
+    clip: Number | None = Field(None, title="Image to text (L_CLIP)")
+    self_supervised: Number | None = Field(None, title="Self-supervised (L_SS)")
+    preservation: Positive | None = Field(None, title="Clean images, from where they were", description="Mean squared.")
+    restoration: Positive | None = Field(
+        None, title="Triggered images, from where the clean ones were", description="The same."
+    )
+    image_push: Positive | None = Field(None, title="Images, from where they were (pushed)")
+    text_push: Positive | None = Field(None, title="Captions, from where they were (pushed)")
 
 
 class CaughtRecord(Part):

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from clipclean import checkpoint
-from clipclean.checkpoint import contents
+from clipclean.checkpoint import contents, reader
 from clipclean.errors import RefusedInput
 
 PAGE = mmap.PAGESIZE
@@ -78,4 +78,4 @@ def test_a_safetensors_header_of_any_length_is_told_from_a_pickle(tmp_path):
     made = (safetensors.torch.save({"w": torch.ones(2)}, metadata={"note": "x" * count}) for count in range(200))
     (tmp_path / "model").write_bytes(next(data for data in made if data[0] == 0x80))
     assert checkpoint.read(tmp_path / "model").tensors["w"].tolist() == [1, 1]
-    assert contents.tell(struct.pack("<Q", 2**60) + b"{}") == "safetensors"
+    assert reader.tell(struct.pack("<Q", 2**60) + b"{}") == "safetensors"

@@ -60,9 +60,18 @@ def test_the_weights_are_found_below_wrappers_and_what_is_left_out_is_noted(
         ("vision_model.embeddings.class_embedding", "transformers"),
         ("logit_bias", "SigLIP"),
         ("text.transformer.encoder.layer.0.output.dense.weight", "Hugging Face text tower"),
+        ("visual.attn_pool.ln_q.weight", "attention"),
     ],
 )
-def test_other_kinds_of_models_are_refused_by_name(tmp_path, name, words):
+def test_other_kinds_of_models_are_refused_by_name_in_a_file_and_in_memory(tmp_path, name, words):
+    module = inner = torch.nn.Module()
+    *path, leaf = name.split(".")
+    for part in path:
+        inner.add_module(part, torch.nn.Module())
+        inner = getattr(inner, part)
+    inner.register_buffer(leaf, ONE)
+    with pytest.raises(UnsupportedModel, match=words):
+        checkpoint.of_module(module)
     torch.save({name: ONE, "logit_scale": ONE}, tmp_path / "m")
     safetensors.torch.save_file({f"module.{name}": ONE}, tmp_path / "s")
     for path in (tmp_path / "m", tmp_path / "s"):

@@ -74,21 +74,6 @@ def test_a_config_file_tells_architecture_activation_and_preprocessing(tmp_path)
     assert (found.quick_gelu, found.preprocess.size) == (False, 32)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("visual.trunk.blocks.0.norm1.weight", "timm"),
-        ("text.transformer.embeddings.word_embeddings.weight", "Hugging Face text tower"),
-        ("text_decoder.ln_final.weight", "CoCa"),
-        ("vision_model.post_layernorm.weight", "Hugging Face CLIPModel"),
-        ("logit_bias", "SigLIP"),
-    ],
-)
-def test_other_kinds_of_model_are_refused_by_name(name, kind):
-    with pytest.raises(UnsupportedModel, match=kind):
-        resolve(SHAPES | {name: torch.zeros(1)})
-
-
 PREPROCESSING = (
     [1],
     *({"size": size} for size in ("abc", [], -1, 10**9, 16)),
