@@ -85,6 +85,11 @@ def remove(folder: Path, name: str, /) -> None:
             (folder / parent).rmdir()
 
 
+def together(places: Sequence[Path], /) -> str:
+    """Several places in one word, as an option takes them."""
+    return "::".join(map(str, places))
+
+
 def is_text(path: Path, /) -> bool:
     """Whether a path is text: a system may take any bytes for a name, and no JSON holds those that are not UTF-8."""
     try:

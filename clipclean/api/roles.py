@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from clipclean import files, requests, untrusted
 from clipclean.errors import UsageError
-from clipclean.jobs import model_paths
+from clipclean.jobs import log_files, model_paths
 from clipclean.requests import Asked, Opt, called
 
 PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
@@ -73,6 +73,9 @@ def check(*asked: object) -> None:
     for one, other in itertools.combinations([*folders, *written], 2):
         if _overlap(one.path, other.path) or _holds(other.path, one.path):
             raise UsageError(f"{one.name} and {other.name} are one place, or one lies in the other. {NAME_ANOTHER}")
+    for each in asked:
+        if isinstance(each, requests.Sanitize):
+            log_files.check(each.log_dir, each.log_to)
 
 
 def check_report(role: Role, /) -> None:

@@ -9,15 +9,15 @@ from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.jobs import log_files, outputs, plan, prepare
-from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.plan import Plan
+from clipclean.jobs.results import Outcome
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Listener, heard, say
 from clipclean.requests import Sanitize
 from clipclean.train import Run
 
 
-def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> SanitizeOutcome | None:
+def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome | None:
     """Clean one checkpoint by its recipe, or by the one that ``auto`` chooses, and write the result into ``request.out``.
 
     Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
@@ -27,12 +27,13 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Sanitize
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
     """
     started = time.monotonic()
-    candidates.check(requests.recipe_of(request), panel=request.panel)
+    candidates.candidates(
+        requests.recipe_of(request), panel=request.panel
+    )  # a misspelt one is refused before slow work
     # Before slow work: an output that may not be replaced is refused at once.
     standing = placing.OutputState()
     if group.is_first:
         standing = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
-        log_files.check(request.log_dir, request.log_to)
     timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     try:
         with deadline.within(request.max_minutes), heard(timed):
@@ -40,7 +41,6 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Sanitize
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
     chooses = ready.recipe.traits.chooses
-    candidates.check(ready.recipe, panel=request.panel)
     offered = candidates.offered(ready)
     plan.tell_cleaning(ready, [each.recipes for each in offered])
     if not chooses:  # its candidates are checked instead

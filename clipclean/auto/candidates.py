@@ -51,35 +51,31 @@ class Candidate:
         return "; ".join(faults)
 
 
-def candidates(auto: Recipe, /, *, parameters: int, pairs: int, classes: int) -> tuple[Candidate, ...]:
-    """The candidates that a recipe lists under ``auto.ladder``, each recipe at the scale for this model, these pairs and classes.
+def candidates(
+    auto: Recipe, /, *, panel: bool = True, parameters: int = 0, pairs: int = 0, classes: int = 0
+) -> tuple[Candidate, ...]:
+    """The candidates that a recipe lists under ``auto.ladder``, each recipe at the scale for this model, these pairs and classes;
+    none of a recipe that chooses among none. ``panel`` is whether known triggers are tried.
 
     An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. A warm-up that would fill the run is
     shortened, unless the entry sets it. The settings for measuring and for data are those of ``auto``, not of the candidate.
 
     Raises:
-        UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe.
+        UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe; or
+            there is no panel.
     """
+    if not auto.traits.chooses:
+        return ()
+    if not panel:
+        raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
     job = {"parameters": parameters, "pairs": pairs, "classes": classes}
     return tuple(_candidate(text, auto, job) for text in auto.auto.ladder)
 
 
-def check(recipe: Recipe, /, *, panel: bool) -> None:
-    """Raise UsageError for a run by which ``auto`` could not work; one of another recipe is none of its own."""
-    if not recipe.traits.chooses:
-        return
-    if not panel:
-        raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
-    candidates(recipe, parameters=0, pairs=0, classes=0)  # a misspelt one is refused before slow work
-
-
 def offered(ready: Prepared, /) -> tuple[Candidate, ...]:
-    """The candidates for a model, its pairs and classes, in the order of trying; none where the recipe chooses among none."""
-    if not ready.recipe.traits.chooses:
-        return ()
-    parameters = model.parameter_count(ready.loaded.clip.net)
-    pairs, classes = len(ready.samples.pairs), len(ready.vocabulary.classes)
-    return candidates(ready.recipe, parameters=parameters, pairs=pairs, classes=classes)
+    """The candidates for a model, its pairs and classes, in the order of trying."""
+    size = {"parameters": model.parameter_count(ready.loaded.clip.net), "pairs": len(ready.samples.pairs)}
+    return candidates(ready.recipe, panel=ready.request.panel, classes=len(ready.vocabulary.classes), **size)
 
 
 def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:

@@ -13,8 +13,9 @@ from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
 from clipclean.auto.workbench import Workbench
 from clipclean.jobs import other_models, outputs, plan, suspicions
-from clipclean.jobs.outputs import Destination, SanitizeOutcome
+from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
 from clipclean.train import Run
 
@@ -50,7 +51,7 @@ class Limit:
 
 def auto(
     ready: Prepared, offered: Sequence[Candidate], to: Destination, run: Run, /, *, started: float
-) -> SanitizeOutcome | None:
+) -> Outcome | None:
     """Clean one model with the candidate that works on it, and write the result; None in all processes but the first.
 
     Raises:

@@ -17,8 +17,8 @@ from clipclean.requests import called
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.jobs.audit_report import Outcome
     from clipclean.jobs.plan import Plan
+    from clipclean.jobs.results import Outcome
     from clipclean.report import RunPaths
 
 EPILOG = """\b

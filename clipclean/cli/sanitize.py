@@ -10,7 +10,6 @@ from clipclean.cli.command import command_of
 from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
-from clipclean.jobs import log_files
 from clipclean.requests import called
 from clipclean.untrusted import printable
 
@@ -45,7 +44,6 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     printing.check_there(asked)
     outputs = printing.outputs_of(shell)
     printing.check_baseline(shell)
-    log_files.check(asked.log_dir, asked.log_to)
     asked = replace(asked, set=chosen(asked.set, shell))
     recipe = requests.recipe_of(asked)
     asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before torch comes

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clipclean import files
 from clipclean.data import formats, sample
 from clipclean.data.cache import Image, ImageCache
 from clipclean.data.loading import prefetch, workers
@@ -64,7 +65,7 @@ class CleanSet:
     @property
     def name(self) -> str:
         """The places in a message."""
-        return "::".join(map(str, self.places))
+        return files.together(self.places)
 
     def record(self) -> DataRecord:
         """The report's ``data``."""
@@ -157,7 +158,7 @@ def _checked(
         if entry.image is not None  # an entry without one is never usable
     )
     skipped = tuple(SkippedRecord(key=entries[place].key, reason=problems[place]) for place in sorted(problems))
-    named = printable("::".join(map(str, places)))
+    named = printable(files.together(places))
     _refuse_if_poor(named, found, len(pairs), skipped, most=images.limits.max_skipped_share)
     whole = hashlib.sha256()
     for image, caption in sorted((digests[place], entries[place].caption) for place in taken):

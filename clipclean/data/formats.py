@@ -15,6 +15,7 @@ from clipclean import untrusted
 from clipclean.data import folder, shards, table
 from clipclean.data.sample import DataRequest, Listing, reason
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.files import together
 from clipclean.untrusted import printable
 
 Scratch = Callable[[], Path]  # an empty folder for copies, which goes with the data
@@ -51,7 +52,7 @@ def find(places: Sequence[Path], wanted: DataRequest, /, *, scratch: Scratch) ->
         RefusedInput: missing, remote, unreadable, or of no known format.
         UsageError: columns are missing or ambiguous.
     """
-    named = printable("::".join(map(str, places)))
+    named = printable(together(places))
     if any(table.URL.match(str(place)) for place in places):
         raise RefusedInput(f"{named} is not on this machine. Download it first and give the copy's path.")
     paths = [path for place in places for path in expand(place)]

@@ -88,11 +88,6 @@ class ScoredPairs:
         found: list[int] = order(self.score).tolist()
         return found
 
-    def reasons(self, place: int, /) -> list[str]:
-        """The signals that point at a pair, strongest first."""
-        shares = {name: tail(values)[place].item() for name, values in self.signals.items()}
-        return [name for name in sorted(shares, key=shares.__getitem__) if shares[name] <= NOTEWORTHY]
-
 
 def rank_pairs(
     clip: model.Clip,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -113,19 +114,20 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
     return found
 
 
-def screens(request: requests.Sanitize, clean: data.CleanSet, /) -> bool:
-    """Whether the pairs are screened; a set that is too small, or has images without captions, only if pairs are to be dropped.
+def screening(request: requests.Sanitize, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
+    """The rule that the pairs are screened by; None where they are not, as in a set that is too small, or has images without captions,
+    unless pairs are to be dropped.
 
     Raises:
         UsageError: they are, and there are images without captions.
     """
     only_reports = request.screen == "report"
     if request.screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST):
-        return False
+        return None
     if all(pair.caption for pair in clean.pairs):
-        return True
+        return request.screen
     if only_reports:
-        return False
+        return None
     raise UsageError(f"{clean.name} has images without captions, and screening compares the two. Leave --screen out.")
 
 
@@ -133,10 +135,11 @@ def screened(
     request: requests.Sanitize, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
-    if not screens(request, clean):
+    rule = screening(request, clean)
+    if rule is None:
         return clean, None
     found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, progress=partial(step, "screening the pairs"))
-    drop = None if request.screen == "report" or request.screen == "off" else request.screen
+    drop = None if rule == "report" else rule
     dropped = found.dropped(drop)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
     record = ranking.record(found, drop)

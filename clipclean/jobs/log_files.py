@@ -76,14 +76,10 @@ def check(folder: Path | None, to: tuple[str, ...], /) -> None:
 @contextlib.contextmanager
 def written(folder: Path | None, to: tuple[str, ...], /) -> Iterator[None]:
     """Log what is trained in a with-block; nothing without a folder. Nothing is made before the first step, and the lines of an earlier
-    run stay: one that was resumed has them all.
-
-    Raises:
-        UsageError, ResourceError: as ``check`` does.
+    run stay: one that was resumed has them all. ``check`` has passed.
     """
     with contextlib.ExitStack() as stack:
         if folder is not None:
-            check(folder, to)
             stack.enter_context(heard(Listener(values=Log(folder, to, stack).values)))
         yield
 

@@ -4,27 +4,18 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from clipclean import detect, report, train
+from clipclean import detect, files, report, train
 from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
 from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.results import Outcome
 from clipclean.report import PageImages, Report
 from clipclean.requests import Sanitize
 from clipclean.train import resume
 from clipclean.train.resume import RunState
 
-NO_IMAGES = PageImages()
 OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # files that a run may write
-
-
-@dataclass(frozen=True)
-class SanitizeOutcome:
-    """The report, whether weights were written, and the images of the page."""
-
-    report: Report
-    exported: bool
-    images: PageImages = NO_IMAGES
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class Destination:
 
 def place_of(request: Sanitize, recipe: str, /) -> report.RunPaths:
     """The paths for the commands of the page."""
-    return report.paths_of(request, folder=str(request.out), data="::".join(map(str, request.data)), recipe=recipe)
+    return report.paths_of(request, folder=str(request.out), data=files.together(request.data), recipe=recipe)
 
 
 def fingerprint(ready: Prepared, /) -> dict[str, object]:
@@ -86,14 +77,14 @@ def destination(ready: Prepared, standing: placing.OutputState, group: train.Gro
     return Destination(standing, run, state)
 
 
-def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
+def finished(out: Path, state: RunState, /) -> Outcome:
     """The outcome of an equal run that was killed after its files were moved in, before it had cleaned up."""
     with state.locked():
         result = report.read(out / "report.json")
         if exported := bool(result.exports):
             state.discard()
         placing.close_run(out)
-    return SanitizeOutcome(result, exported)
+    return Outcome(result, exported=exported)
 
 
 def publish(
@@ -105,7 +96,7 @@ def publish(
     to: Destination,
     images: PageImages,
     is_whole: bool = True,
-) -> SanitizeOutcome:
+) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
     If the verdict is fail, only the reports and their checksums are written, unless the user requests the weights. Weights and
@@ -139,4 +130,4 @@ def publish(
     if exported and is_whole:
         to.state.discard()
     placing.close_run(request.out)
-    return SanitizeOutcome(result, exported, images)
+    return Outcome(result, images, exported)

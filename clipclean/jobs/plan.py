@@ -28,7 +28,7 @@ class Plan:
 def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
     clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
-    screened = len(ready.clean.pairs) if clean_pairs.screens(request, ready.clean) else 0
+    screened = len(ready.clean.pairs) if clean_pairs.screening(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = of_cleaning(ready, ladder, screened=screened)
     named, classes = len(ready.named), len(ready.vocabulary.classes)

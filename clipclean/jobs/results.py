@@ -11,7 +11,16 @@ from clipclean.config.thresholds import Audit, AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import LoadedModel, Source
+from clipclean.report import NONE, PageImages, Report
 from clipclean.schema.report import ToolRecord
+
+
+class Outcome(NamedTuple):
+    """What an audit or a cleaning came to: the report, the images of its page, and whether weights were written."""
+
+    report: Report
+    images: PageImages = NONE
+    exported: bool = False
 
 
 def told(

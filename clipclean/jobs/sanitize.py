@@ -11,8 +11,9 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import cleaning, inputs, outputs, searching, suspicions
 from clipclean.jobs.cleaning import Side
-from clipclean.jobs.outputs import Destination, SanitizeOutcome
+from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.results import Outcome
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
@@ -22,7 +23,7 @@ from clipclean.train.run import Run
 AFTERWARDS = 2.5  # factor on the time of measuring, reserved before a deadline for measuring again, twice, and writing
 
 
-def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> SanitizeOutcome | None:
+def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> Outcome | None:
     """Clean one model with one recipe, and write the result.
 
     Of several processes the first one measures, judges and writes; the others train with it, and return None.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clipclean import files
 from clipclean.schema.report import Report, SuspectRecord
 
 _SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
@@ -39,7 +40,7 @@ def paths_of(request: object, /, **places: str) -> RunPaths:
         if name in ("classes", "templates") and isinstance(value, Sequence) and not isinstance(value, str):
             value = f"{name}.txt"  # texts from Python: a command takes a file
         if name == "eval_data" and value:
-            value = "::".join(map(str, value))  # one option takes all
+            value = files.together(value)  # one option takes all
         several = value if isinstance(value, tuple | list) else (value,)
         given += [(name, str(each)) for each in several if each is not None]
     return RunPaths(model=str(getattr(request, "model", "")), options=tuple(given), **places)

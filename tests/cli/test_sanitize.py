@@ -596,9 +596,10 @@ def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(j
     assert re.search(r"\b3 steps of 16 pairs", told.out)  # 48, of which a tenth is kept out
     assert str(job.out) in told.out
     assert (told.out + told.err).count("about ") == 1
-    for recipe in ("auto", "unlearn@tiny"):
-        assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", recipe)) == 0
+    for recipe, panel in (("auto", ()), ("unlearn@tiny", ("--no-panel",))):
+        assert untouched(job.sanitize("--dry-run", *panel, "--recipe", recipe)) == 0
         assert recipe.partition("@")[0] in capsys.readouterr().out
+    assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", "auto")) == 2
     job.out.mkdir()
     (job.out / "mine.txt").write_text("precious")
     assert untouched(job.sanitize("--dry-run")) == 0

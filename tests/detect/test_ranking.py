@@ -82,8 +82,9 @@ def test_poisoned_pairs_rank_first_and_stand_out_for_their_reasons_and_few_clean
     assert poisoned.suspicious[list(POISONED)].all()
     assert poisoned.suspicious.sum() <= len(POISONED) + 0.02 * COUNT
     assert clean.suspicious.sum() <= 0.02 * COUNT
-    assert {"repetition", "instability"} <= set(poisoned.reasons(POISONED[0]))
-    assert poisoned.reasons(poisoned.order()[-1]) == []
+    shares = {name: ranking.tail(values) for name, values in poisoned.signals.items()}
+    assert {"repetition", "instability"} <= {name for name in shares if shares[name][POISONED[0]] <= ranking.NOTEWORTHY}
+    assert not any(shares[name][poisoned.order()[-1]] <= ranking.NOTEWORTHY for name in shares)
 
 
 def test_a_trigger_that_was_found_adds_a_signal_by_which_those_that_carry_it_are_first(tmp_path, clean):

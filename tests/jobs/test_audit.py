@@ -15,7 +15,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import audit_findings, audit_report, inputs, other_models, searching
+from clipclean.jobs import audit, audit_findings, inputs, other_models, searching
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -180,7 +180,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
 
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
-    maps, images = audit_report.shown(toy, evidence(labels=labels), bad, seed=0)
+    maps, images = audit.shown(toy, evidence(labels=labels), bad, seed=0)
     made, used = maps["projection"], min(IMAGES, example_images.MAPPED)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
@@ -190,7 +190,7 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    assert audit_report.shown(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
+    assert audit.shown(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad):
