@@ -11,7 +11,6 @@ import torch
 import world as worlds
 from hypothesis import settings
 
-from clipclean.detect import projection
 from clipclean.report import example_images
 
 SECONDS = 5.0  # of the processor: what takes one on an idle machine takes longer on one that others use
@@ -102,7 +101,7 @@ def _own_state(tmp_path_factory):
 def _short_maps():
     """Maps of embeddings show few images and take the fewest steps that scikit-learn allows; the projection's own tests take more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(projection, "ITERATIONS", 250)
+        patch.setattr(example_images, "ITERATIONS", 250)
         patch.setattr(example_images, "MAPPED", 12)
         yield
 

@@ -23,7 +23,7 @@ from clipclean.errors import ClipcleanError, ResourceError, UsageError
 COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
     "audit": ("clipclean.cli.audit:audit", "Look for an unknown backdoor, and name its target class."),
-    "references": ("clipclean.cli.references:references", "Measure clean models once, to compare others with them."),
+    "references": ("clipclean.cli.audit:references", "Measure clean models once, to compare others with them."),
     "screen": ("clipclean.cli.screen:screen", "Find suspicious pairs in a supposedly clean set."),
     "inspect": ("clipclean.cli.inspect:inspect", "Describe a checkpoint file, without building a model from it."),
     "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),
@@ -32,7 +32,7 @@ COMMANDS = {
     "triggers": ("clipclean.cli.triggers:triggers", "List the families of triggers, with their parameters."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show, validate and measure recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
-    "compare": ("clipclean.cli.compare:compare", "Compare two reports: findings that are new, worse or gone."),
+    "compare": ("clipclean.cli.report:compare", "Compare two reports: findings that are new, worse or gone."),
     "explain": ("clipclean.cli.explain:explain", "Explain a finding, or print a page of the documentation."),
     "runs": ("clipclean.cli.runs:runs", "List or remove what interrupted runs have kept."),
     "doctor": ("clipclean.cli.doctor:doctor", "Show versions, devices and memory, for bug reports."),

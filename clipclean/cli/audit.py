@@ -1,4 +1,4 @@
-"""``clipclean audit``: does a checkpoint carry a backdoor?"""
+"""``clipclean audit``: does a checkpoint carry a backdoor? And ``clipclean references``, clean models to compare it with."""
 
 import json
 import re
@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
+
 from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
-from clipclean.cli.command import command_of
+from clipclean.cli.command import CommandGroup, command_of
 from clipclean.cli.options import Shell
 from clipclean.errors import Inconclusive, RefusedInput, UsageError
 from clipclean.requests import called
-from clipclean.untrusted import printable
+from clipclean.untrusted import plural, printable
 
 if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
@@ -185,3 +187,29 @@ def summary(models: Sequence[Path], lines: Sequence[Line], folder: Path | None, 
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
     where = f" Reports: {printable(folder)}." if folder is not None else " --report-dir DIR writes the report of each."
     return "\n".join([*rows, f"{len(lines)} models: {counts}.{where}"])
+
+
+@click.group(cls=CommandGroup)
+def references() -> None:
+    """Measure clean models once, to compare others with."""
+
+
+@command_of(
+    requests.References,
+    *("config", "quiet"),
+    group=references,
+    epilog="""\b
+Examples:
+  clipclean references build clean-1.pt clean-2.pt -d images/ --classes classes.txt --out vit-b-32.json
+  clipclean audit model.pt -d images/ --classes classes.txt --references vit-b-32.json
+""",
+)
+def build(asked: requests.References, shell: Shell) -> None:
+    """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
+    roles.check(asked)
+    from clipclean.jobs import other_models as job
+
+    with progress.shown(quiet=shell.quiet):
+        found = job.build(asked)
+    models = plural(len(found["models"]), "clean model")
+    click.echo(f"{models} ({found['kind']}, {asked.effort} effort): {asked.out}")

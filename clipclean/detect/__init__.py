@@ -2,7 +2,7 @@
 
 from clipclean.detect.accuracy_cost import accuracy_loss, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.forward import strengths
+from clipclean.detect.forward import fastest, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
 from clipclean.detect.measure import (
     EMBED_BATCH,
@@ -16,9 +16,7 @@ from clipclean.detect.measure import (
     stack,
 )
 from clipclean.detect.metrics import Rate
-from clipclean.detect.projection import Plane, neighbouring, principal
 from clipclean.detect.references import PANEL, References, as_file, from_file, together
-from clipclean.detect.rounding import fastest
 from clipclean.detect.score import telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
 from clipclean.detect.stages import Course, pack, unpack

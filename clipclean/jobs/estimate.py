@@ -11,7 +11,7 @@ from torch import Tensor
 from clipclean import detect, machine, model, progress
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.detect import families, forward, inversion, ranking, rounding
+from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
@@ -207,7 +207,7 @@ def estimated(
         ]
         kept = [0]
         if effort is not None:
-            work += Work(rounding.PASSES * is_reduced)
+            work += Work(forward.PASSES * is_reduced)
             with model.frozen(clip.net):
                 one = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
             kept.append(together(efforts.EFFORTS[effort], side=side) * one)

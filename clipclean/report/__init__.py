@@ -1,13 +1,16 @@
 """The report: its values, its schema, and its forms for people and programs."""
 
+import json as jsonlib
 from collections.abc import Callable
 from pathlib import Path
 
+from clipclean import untrusted
+from clipclean.errors import RefusedInput
 from clipclean.files import write_text
+from clipclean.findings import plain
 from clipclean.report.commands import NOWHERE, RunPaths, paths_of
+from clipclean.report.document import NONE, PageImages, TitledImage
 from clipclean.report.html_page import html
-from clipclean.report.images import NONE, PageImages, TitledImage
-from clipclean.report.json_file import json, json_text, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
@@ -15,6 +18,21 @@ from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import line, plain_text, text
 from clipclean.report.verdicts import headline, policy_told
 from clipclean.schema.report import Report, parse, schema
+
+MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
+MAX_DEPTH = 32  # of lists and objects in each other; the schema needs eight
+
+
+def json(report: Report, /) -> str:
+    """The report as JSON. What is no number (nan) becomes null, as JSON has none."""
+    return json_text(report.as_json())
+
+
+def json_text(value: object, /) -> str:
+    """Any JSON object as clipclean writes it."""
+    told = jsonlib.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return told.encode(errors="backslashreplace").decode() + "\n"  # lone surrogates, in what a later version added
+
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": plain_text,
@@ -36,3 +54,39 @@ def write(report: Report, form: str, path: Path, /, images: PageImages = NONE, p
         ResourceError: the disk is full, or the place not writable.
     """
     write_text(path, html(report, images, place) if form == "html" else FORMATS[form](report))
+
+
+def read(path: Path, /) -> Report:
+    """Read and validate a ``report.json``.
+
+    Raises:
+        RefusedInput: the file is missing, unreadable, too large, too deep or no JSON.
+        UsageError: it is JSON, and no report.
+    """
+    try:
+        data = untrusted.read(path, limit=MAX_BYTES)
+    except untrusted.TooLarge as error:
+        raise RefusedInput(
+            f"{path} has more than {MAX_BYTES // 2**20} MiB; no report has. Name a report.json."
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RefusedInput(f"Cannot read {path}: {reason}. Name a report.json that clipclean wrote.") from error
+    try:
+        report = untrusted.value(data)
+    except (ValueError, RecursionError) as error:
+        raise RefusedInput(f"{path} is not JSON: {error}. Name a report.json that clipclean wrote.") from error
+    if _is_deeper(report, MAX_DEPTH):
+        raise RefusedInput(f"{path} nests values more than {MAX_DEPTH} deep; no report does. Name a report.json.")
+    return parse(report)
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    """Level by level, so that depth costs no recursion."""
+    level = [value]
+    for _ in range(limit):
+        inside = (
+            outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, dict | list)
+        )
+        level = [inner for values in inside for inner in values]
+    return any(isinstance(inner, dict | list) for inner in level)

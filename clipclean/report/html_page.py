@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from clipclean.findings import rule
 from clipclean.report import document, measures, search, verdicts, wording
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.images import NONE, PageImages
+from clipclean.report.document import NONE, PageImages
 from clipclean.report.wording import inert
 from clipclean.schema.report import Report
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len, set_cell_size
 
 from clipclean.report import html_page, wording
-from clipclean.report.document import Cell, Gallery, Prose, Section, table
-from clipclean.report.images import TitledImage
+from clipclean.report.document import Cell, Gallery, Prose, Section, TitledImage, table
 from clipclean.report.wording import inert
 from clipclean.schema.results import Screening
 

@@ -7,8 +7,17 @@ from detect import towers
 from torch import Generator
 
 from clipclean.detect import canonical_of
-from clipclean.detect.forward import CHANGES, TILES, attraction, glanced, pasted, random_changes, strengths, tiles
-from clipclean.detect.rounding import fastest
+from clipclean.detect.forward import (
+    CHANGES,
+    TILES,
+    attraction,
+    fastest,
+    glanced,
+    pasted,
+    random_changes,
+    strengths,
+    tiles,
+)
 from clipclean.detect.zeroshot import canonical_form
 from clipclean.model import has_bfloat16
 

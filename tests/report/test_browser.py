@@ -17,7 +17,7 @@ from report.parsed import Parsed
 from report.test_hostile_strings import poisoned
 
 from clipclean import report
-from clipclean.report.images import PageImages
+from clipclean.report.document import PageImages
 
 report = Parsed(report)
 

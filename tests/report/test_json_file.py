@@ -12,7 +12,7 @@ from report.parsed import Parsed
 from clipclean import findings, report
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.jobs import compare
-from clipclean.report.json_file import MAX_BYTES
+from clipclean.report import MAX_BYTES
 
 report = Parsed(report)
 VERSION1 = Path(__file__).parent / "version1.json"

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from clipclean.detect import projection
-from clipclean.detect.projection import ITERATIONS, MOST, neighbouring, principal
+from clipclean.report import example_images
+from clipclean.report.example_images import ITERATIONS, MOST, neighbouring, principal
 
 
 @pytest.fixture(autouse=True)
 def _as_for_users(monkeypatch):
-    monkeypatch.setattr(projection, "ITERATIONS", ITERATIONS)  # which other tests shorten
+    monkeypatch.setattr(example_images, "ITERATIONS", ITERATIONS)  # which other tests shorten
 
 
 def test_the_plane_is_that_of_the_largest_variance():
