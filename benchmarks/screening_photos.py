@@ -224,7 +224,7 @@ def with_rows(seen, few, places: list[int]):
 
 
 def look(clip: model.Clip, pairs: list[data.Pair]) -> ranking.Embedded:
-    return ranking.embedded(clip, pairs, triggers=(), progress=lambda done, total: None)
+    return ranking.embedded(clip, pairs, triggers=(), what="")
 
 
 def taken(seen: ranking.Embedded, places: slice | Tensor) -> ranking.Embedded:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, TypedDict, Unpack
+from typing import Annotated, Literal, NamedTuple, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
@@ -32,9 +32,23 @@ class Part(BaseModel):
     def _is_text(cls, value: object, /) -> object:
         return decodable(value)
 
+    @classmethod
+    def of(cls, source: object, /, **more: object) -> Self:
+        """The record of a value: its attributes by the names of the fields, and ``more`` for what it calls otherwise.
+
+        What has a record of its own becomes that, and a number that is none becomes null.
+        """
+        own = {name: getattr(source, name) for name in cls.model_fields if hasattr(source, name)}
+        return cls.model_validate({name: _recorded(value) for name, value in (own | more).items()})
+
     def as_json(self) -> dict[str, object]:
         """The same as a JSON object, with the keys that were set; a number that is none becomes null."""
         return {key: plain(inner) for key, inner in self.model_dump(by_alias=True, exclude_unset=True).items()}
+
+
+def _recorded(value: object) -> object:
+    made = getattr(value, "record", None)
+    return made() if callable(made) else finite(value) if isinstance(value, float) else value
 
 
 def decodable(value: object, /) -> object:

@@ -153,7 +153,7 @@ def measure(
                 what=f"planting {number + 1} of {len(drawn)}",
             )
             evidence = canaries.measured_on(eval_set, [canary])
-            found = detect.measure(clip.embed_images, clip.embed_texts, evidence, progress=lambda *_: None).known[0]
+            found = detect.measure(clip.embed_images, clip.embed_texts, evidence).known[0]
             excess = 0.0 if math.isnan(found.excess) else found.excess  # all images may be of the class already
             levels = named() if excess >= canaries.TOOK else {}
             target = eval_set.classes[canary.target]

@@ -142,7 +142,7 @@ def canary_findings(
         return [found]
     done = "the weights were cleaned all the same" if changed else "the weights are as they were"
     nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."
-    return [found, detect.note("CC065", nothing)]
+    return [found, finding("CC065", nothing)]
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /) -> Finding:
@@ -192,7 +192,7 @@ def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
     untried = listed - len(tried.considered)
     if not (tried.is_late and untried):
         return []
-    return [detect.note("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
+    return [finding("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
 
 
 def judged(
@@ -243,22 +243,11 @@ def _candidate(considered: Considered, budget: Budget, *, is_chosen: bool) -> Ca
         chosen=is_chosen,
         why_not=considered.why_not,
         passes=bool(considered.trials) and budget.passes(considered.trials[0]),
-        trials=tuple(
-            TrialRecord(
-                rung=trial.candidate,
-                outcomes=trial.outcomes,
-                accuracy_lost=trial.accuracy_lost,
-                interval=trial.interval,
-                kept=trial.kept,
-                seconds=trial.seconds,
-            )
-            for trial in considered.trials
-        ),
+        trials=tuple(TrialRecord.of(trial, rung=trial.candidate) for trial in considered.trials),
         run=None
         if attempt is None
-        else RunRecord(
-            excess=attempt.point.excess,
-            accuracy_lost=attempt.point.accuracy_lost,
+        else RunRecord.of(
+            attempt.point,
             triggers=len(attempt.suspicions),
             errors=tuple(sorted({found.rule for found in attempt.findings if found.level == "error"})),
             seconds=attempt.cleaned.training.seconds,

@@ -24,7 +24,6 @@ from clipclean.detect.verdict import (
     DOUBT,
     accuracy,
     audit,
-    note,
     sanitized,
     searched,
     suspected,

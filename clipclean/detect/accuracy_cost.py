@@ -1,6 +1,7 @@
 """The accuracy that a cleaning cost: by labels, by captions, or by the answers of the model before and after."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor
 
 from clipclean.detect.measure import Accuracy, Measurement
 from clipclean.detect.metrics import Rate, Z, paired_difference
-from clipclean.findings import finite
 from clipclean.schema.report import AccuracyLossRecord, AgreementRecord, ClassKeptRecord, LossBy
 
 RECALL = "recall@1"  # marks a recall of captions by its definition
@@ -32,30 +32,7 @@ class MeasuredLoss:
 
     def record(self) -> AccuracyLossRecord:
         """For a report."""
-        return AccuracyLossRecord(value=self.value, interval=self.interval, n=self.n, by=self.by)
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far two models agree on clean images."""
-
-    rate: Rate  # images that both take for the same class
-    margins: tuple[float, float]  # mean gap between the most and the second most likely class, before and after
-    classes: dict[int, Rate]  # by class of the earlier answer, how many of its images kept it; none of few images
-
-    @property
-    def worst(self) -> tuple[int, Rate] | None:
-        """The class that lost the largest share of its images; None where no class has enough of them."""
-        return min(self.classes.items(), key=lambda item: item[1].value, default=None)
-
-    def record(self, names: tuple[str, ...] = (), /) -> AgreementRecord:
-        """For a report; ``names`` of the classes."""
-        rate = self.rate
-        found = AgreementRecord(value=finite(rate.value), interval=rate.interval, n=rate.n, margins=self.margins)
-        if not names or self.worst is None:
-            return found
-        number, kept = self.worst
-        return found.model_copy(update={"worst_class": ClassKeptRecord(class_=names[number], kept=kept.record())})
+        return AccuracyLossRecord.of(self)
 
 
 def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:
@@ -110,17 +87,22 @@ def _lost(before: Accuracy, after: Accuracy, *, by: LossBy) -> MeasuredLoss:
     return MeasuredLoss(name, round(before.rate.value - after.rate.value, 9), interval, before.rate.n, told, by)
 
 
-def agreement(before: Measurement, after: Measurement, /) -> Agreement | None:
-    """How far two models agree on the same images; None if one has no classifier."""
+def agreement(before: Measurement, after: Measurement, /, *, classes: Sequence[str]) -> AgreementRecord | None:
+    """How far two models agree on the same images: how many both take for the same class, the mean gap between the most and the second
+    most likely class, before and after, and the class that kept the smallest share; None if one has no classifier.
+    """
     both = _confidences(before, after)
     if both is None:
         return None
     old, new = (confidence.argmax(1) for confidence in both)
     same, number_of = old == new, both[0].shape[1]
-    counts = torch.bincount(old, minlength=number_of).tolist()
-    kept = torch.bincount(old[same], minlength=number_of).tolist()
-    classes = {k: Rate(hits, n) for k, (hits, n) in enumerate(zip(kept, counts, strict=True)) if n >= LEAST_OF_CLASS}
-    return Agreement(Rate(int(same.sum()), len(same)), (_margin(both[0]), _margin(both[1])), classes)
+    counts, kept = (torch.bincount(some, minlength=number_of).tolist() for some in (old, old[same]))
+    told = [(Rate(hits, n), k) for k, (hits, n) in enumerate(zip(kept, counts, strict=True)) if n >= LEAST_OF_CLASS]
+    found = AgreementRecord.of(Rate(int(same.sum()), len(same)), margins=(_margin(both[0]), _margin(both[1])))
+    if not told:
+        return found
+    worst, number = min(told, key=lambda each: each[0].value)
+    return found.model_copy(update={"worst_class": ClassKeptRecord(class_=classes[number], kept=worst.record())})
 
 
 def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss | None:

@@ -47,16 +47,6 @@ class Family:
     # Image side, generator -> blocks of parameters that a search may start from; None where any start will do.
     starts: Callable[[int, Generator], Iterator[Parameters]] | None = None
 
-    @property
-    def words(self) -> str:
-        """Its description for users."""
-        return self.known.words
-
-    @property
-    def is_general(self) -> bool:
-        """Whether it can paint any pattern."""
-        return self.known.is_general
-
 
 @dataclass(frozen=True)
 class Normal:

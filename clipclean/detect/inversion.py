@@ -169,7 +169,7 @@ class Inversion:
             replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
             for c in first[: len(targets)]
         ]
-        if not self.family.is_general:
+        if not self.family.known.is_general:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}

@@ -14,6 +14,7 @@ from clipclean.detect import metrics, zeroshot
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
+from clipclean.progress import step
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, SearchRecord
 
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...])
@@ -55,20 +56,7 @@ class Probe:
 
     def record(self, *, known: bool) -> ProbeRecord:
         """For a report; ``known`` says whether the trigger was named, and is not one of the panel."""
-        return ProbeRecord(
-            trigger=self.trigger,
-            target=self.target,
-            asr=self.asr.record(),
-            base_rate=self.base.record(),
-            excess_asr=self.excess_record(),
-            accuracy_under_trigger=self.accuracy_under_trigger.record() if self.accuracy_under_trigger else None,
-            knn_asr=self.knn_asr.record() if self.knn_asr else None,
-            distance=finite(self.distance),
-            spread=finite(self.spread),
-            clean_spread=finite(self.clean_spread),
-            n=self.n,
-            known=known,
-        )
+        return ProbeRecord.of(self, base_rate=self.base, excess_asr=self.excess_record(), known=known)
 
 
 @dataclass(frozen=True)
@@ -165,7 +153,7 @@ def measure(
     eval_set: EvalSet,
     /,
     *,
-    progress: Callable[[int, int], None],
+    what: str = "",
 ) -> Measurement:
     """One clean embedding pass and one text classifier, shared by every probe.
 
@@ -173,7 +161,7 @@ def measure(
         embed_images: pixels (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
         embed_texts: captions -> unit embeddings (B, D).
         eval_set: images, vocabulary and triggers.
-        progress: called with (done, total) after each part.
+        what: names the model in the progress, which is told after each part; empty tells nothing.
 
     Raises:
         OutOfTime: time is over before the triggers of the panel are tried.
@@ -182,11 +170,16 @@ def measure(
     words, forms, size = eval_set.classes, eval_set.templates, eval_set.batch_size
     # A thousand classes are seven thousand captions, minutes on a processor: made only where they are asked for.
     text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(eval_set.panel)
-    progress(0, total)
+
+    def told(done: int) -> None:
+        if what:
+            step(what, done, total)
+
+    told(0)
     if is_asked:
         text_classifier = zeroshot.classifier(embed_texts, words, templates=forms, batch_size=size)
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
-    progress(1, total)
+    told(1)
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     logits = eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T if is_asked else None
@@ -194,7 +187,7 @@ def measure(
 
     def run(trigger: TriggerLike, target: int | None, done: int) -> Probe:
         result = probe(embed_images, seen, trigger=trigger, target=target)
-        progress(done, total)
+        told(done)
         return result
 
     known = tuple(run(t, target, 2 + i) for i, (t, target) in enumerate(eval_set.suspicions))

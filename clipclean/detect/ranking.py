@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from clipclean import data, model
 from clipclean.detect.measure import TriggerLike, stack
 from clipclean.errors import Inconclusive
+from clipclean.progress import step
 from clipclean.schema.results import ScreenedRecord
 
 NEIGHBOURS = 16  # k of arXiv 2502.01385
@@ -39,7 +40,6 @@ AUTO = (
 )
 
 Drop = float | Literal["auto"] | None  # a share, the rule, or nothing
-Progress = Callable[[int, int], None]  # pairs done, pairs in all
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ def rank_pairs(
     /,
     *,
     triggers: Sequence[TriggerLike] = (),
-    progress: Progress,
+    what: str,
 ) -> ScoredPairs:
     """Score every pair, by embeddings of a model that may be backdoored. 600 bytes and two embeddings per pair stay in memory.
 
-    With ``triggers``, found by an audit or suspected, the signal ``found`` is computed; ``progress`` is told how many pairs are embedded.
+    With ``triggers``, found by an audit or suspected, the signal ``found`` is computed; ``what`` names the stage in the progress.
 
     Raises:
         Inconclusive: too few pairs, or embeddings that are not finite.
@@ -109,7 +109,7 @@ def rank_pairs(
         raise Inconclusive(
             f"{len(pairs)} pairs are too few to tell which are unusual: at least {LEAST} are needed. Give more."
         )
-    return scored(embedded(clip, pairs, triggers=triggers, progress=progress))
+    return scored(embedded(clip, pairs, triggers=triggers, what=what))
 
 
 def beside_trusted(found: ScoredPairs, /, *, trusted: int, rate: float) -> ScoredPairs:
@@ -151,7 +151,7 @@ def embedded(
     /,
     *,
     triggers: Sequence[TriggerLike],
-    progress: Progress,
+    what: str,
 ) -> Embedded:
     """Embed every pair in batches: each image three times, its caption once."""
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
@@ -162,7 +162,7 @@ def embedded(
     images, others, captions, looks = [], [], [], []
     under: list[list[Tensor]] = [[] for _ in triggers]
     places, done = Generator().manual_seed(0), 0
-    progress(0, len(pairs))
+    step(what, 0, len(pairs))
     for batch, pixels in zip(batches, data.prefetch(batches, prepare, threads=data.workers()), strict=True):
         images.append(clip.embed_images(pixels))
         others.append(torch.stack([clip.embed_images(view) for view in views(pixels)]))
@@ -173,7 +173,7 @@ def embedded(
             for trigger, found in zip(triggers, under, strict=True):
                 found.append(clip.embed_images(trigger(pixels, places)))
         done += len(batch)
-        progress(done, len(pairs))
+        step(what, done, len(pairs))
     gathered = [F.normalize(torch.cat(found).mean(0), dim=0) for found in under]
     return Embedded(
         torch.cat(images),

@@ -120,32 +120,27 @@ class TargetedResult:
 
     def record(self, *, file: str | None = None) -> FoundRecord:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
-        probe = self.probe
-        return FoundRecord(
-            family=self.candidate.family,
-            family_words=FAMILIES[self.candidate.family].words,
+        probe, candidate = self.probe, self.candidate
+        return FoundRecord.of(
+            probe.record(known=False),
+            family=candidate.family,
+            family_words=FAMILIES[candidate.family].known.words,
             class_=self.found.target,
-            size=finite(self.candidate.size),
+            size=candidate.size,
             size_words=self.found.size_words,
-            reached=self.candidate.is_reached,
-            asr=probe.asr.record(),
-            base_rate=probe.base.record(),
-            excess_asr=probe.excess_record(),
-            collapse=finite(1 - probe.spread),  # of unit embeddings: the squared norm of their mean
-            clean_collapse=finite(1 - probe.clean_spread),
+            reached=candidate.is_reached,
+            collapse=1 - probe.spread,  # of unit embeddings: the squared norm of their mean
+            clean_collapse=1 - probe.clean_spread,
             gathering=self.gathering,
-            distance=finite(probe.distance),
-            spread=finite(probe.spread),
-            direction_agreement=finite(probe.direction_agreement),
-            knn_asr=probe.knn_asr.record() if probe.knn_asr else None,
+            direction_agreement=probe.direction_agreement,
             reference=None if self.reference is None else RangeRecord.model_validate(self.reference),
-            gap=finite(self.gap),
-            margin=finite(self.margin.value),
-            relative_margin=finite(self.relative.value),
+            gap=self.gap,
+            margin=self.margin.value,
+            relative_margin=self.relative.value,
             attraction=self.attraction,
-            compact_margin=finite(self.compact.value) if self.compact else None,
-            evidence=finite(self.evidence),
-            outlyingness=finite(self.anomaly_index),
+            compact_margin=self.compact.value if self.compact else None,
+            evidence=self.evidence,
+            outlyingness=self.anomaly_index,
             file=file,
         )
 
@@ -273,7 +268,7 @@ def search(
 
 def _general() -> list[str]:
     """The families that can paint any pattern: only these are used without a target, and in brief searches for many classes."""
-    return [name for name, family in FAMILIES.items() if family.is_general]
+    return [name for name, family in FAMILIES.items() if family.known.is_general]
 
 
 @dataclass(frozen=True)

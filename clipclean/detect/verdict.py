@@ -290,11 +290,6 @@ def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
     )
 
 
-def note(rule: str, words: str, /) -> Finding:
-    """A note, which changes no verdict."""
-    return finding(rule, words, level="note")
-
-
 def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
     told = []
     known = calibration().scores
@@ -304,7 +299,7 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
         measure = "beyond what random changes let expect, " if hit.relative.value > hit.margin.value else ""
         next_class = f"; {measure}the next class needs {math.exp(margin):.1f} times as much" if margin > 0 else ""
         told.append(
-            f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
+            f"A {FAMILIES[hit.candidate.family].known.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
     compact = next((hit for hit in suspect.targeted if hit.compact and hit.compact.evidence(COMPACTNESS)), None)
@@ -354,7 +349,7 @@ def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
         smallest = min((c.size for c in result.made if c.family == gathering.family), default=0.0)
         if gathering.is_reached and gathering.size < OFF_LIST * smallest and gathering.share < limits.gathering:
             words = (
-                f"A {FAMILIES[gathering.family].words} gathers the embeddings of images where no class of the list lies, by a change "
+                f"A {FAMILIES[gathering.family].known.words} gathers the embeddings of images where no class of the list lies, by a change "
                 f"{smallest / gathering.size:.1f} times smaller than turns them into any class. Give a longer list by --classes."
             )
             return [finding("CC006", words, measure="search", value=gathering.size, threshold=smallest)]

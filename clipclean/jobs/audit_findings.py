@@ -7,7 +7,7 @@ from clipclean import detect
 from clipclean.attack import canaries, power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import SIGNS, Finding
+from clipclean.findings import SIGNS, Finding, finding
 from clipclean.jobs import searching
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.searching import AuditResult, SearchSettings
@@ -101,10 +101,10 @@ def side_findings(read: AuditInputs, /) -> list[Finding]:
     """Notes on the images; they inform and never change the verdict."""
     told, skipped = [], read.images.skipped
     if read.request.data is None:
-        told.append(detect.note("CC031", f"No images were given: {len(read.images)} bundled ones were measured on."))
+        told.append(finding("CC031", f"No images were given: {len(read.images)} bundled ones were measured on."))
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        told.append(detect.note("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
+        told.append(finding("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
     return told
 
 

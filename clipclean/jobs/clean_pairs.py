@@ -138,7 +138,7 @@ def screened(
     rule = screening(request, clean)
     if rule is None:
         return clean, None
-    found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, progress=partial(step, "screening the pairs"))
+    found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, what="screening the pairs")
     drop = None if rule == "report" else rule
     dropped = found.dropped(drop)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]

@@ -56,9 +56,9 @@ def composed(
     auto: AutoRecord | None = None,
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and the images of its page; the weights are not yet written."""
-    agreed = detect.agreement(before.measured, after.measured)
+    agreed = detect.agreement(before.measured, after.measured, classes=ready.vocabulary.classes)
     lost = detect.losses(before.measured, after.measured)
-    beside = {"agreement": agreed.record(ready.vocabulary.classes)} if agreed else {}
+    beside = {"agreement": agreed} if agreed else {}
     first = before.record()
     last = after.record(**beside, **({"accuracy_lost": lost[0].record()} if lost else {}))
     told = results.told("sanitize", ready.request.model, ready.loaded, ready.request.label)
@@ -118,7 +118,7 @@ def side_findings(ready: Prepared, /) -> Iterator[Finding]:
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
         words = f"{len(skipped)} of {len(skipped) + len(ready.clean)} samples were unusable and skipped: {named}."
-        yield finding("CC030", words, level="note", value=float(len(skipped)))
+        yield finding("CC030", words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding("CC032", ranking.told(screened), level="note", value=screened.suspicious_share)
     if ready.standing.kind != "measured":

@@ -153,7 +153,7 @@ def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
     under waves to start from, and to judge.
     """
     on = min(round(SEARCHED * images), MOST_IMAGES)
-    general = sum(family.is_general for family in detect.FAMILIES.values())
+    general = sum(family.known.is_general for family in detect.FAMILIES.values())
     ends = general * how.restarts * on
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
     changed = min(images, forward.MOST_IMAGES) * (1 + forward.CHANGES)

@@ -437,12 +437,7 @@ def measure(
     clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", in_time: bool = False
 ) -> detect.Measurement:
     """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress; with ``in_time`` OutOfTime ends it."""
-
-    def told(done: int, total: int) -> None:
-        if what:
-            step(what, done, total)
-
     images, texts = clip.embed_images, clip.embed_texts
     if in_time:
         images, texts = deadline.watched(images), deadline.watched(texts)
-    return detect.measure(images, texts, evidence, progress=told)
+    return detect.measure(images, texts, evidence, what=what)

@@ -1,7 +1,6 @@
 """Describing a checkpoint file, read as data and never built into a model."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from typing import NamedTuple
 
 from torch import Tensor
@@ -26,16 +25,13 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
     """
     place, file = inputs.file_of(source, weights=weights)
     known = _architecture(file, arch, place.architecture)
-    found = Inspection(
+    found = Inspection.of(
+        file,
         name=place.name,
-        format=file.format,
-        producer=file.producer,
         architecture=known.architecture,
         activation=known.activation,
         preprocess=known.preprocess,
         tensors=counted(file.tensors),
-        size=file.size,
-        sha256=file.sha256,
         tensor_sha256=checkpoint.digest(file.tensors),
         config=file.config_name,
         loaders=loaders(file),
@@ -106,5 +102,5 @@ def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Ar
     activation = Recognised(name=None, how=UNDECIDED)
     if found.quick_gelu is not None:
         activation = Recognised(name="quick_gelu" if found.quick_gelu else "gelu", how=found.activation_how)
-    preprocess = PreprocessRecord(**asdict(found.preprocess))
+    preprocess = PreprocessRecord.of(found.preprocess)
     return KnownModel(Recognised(name=found.name, how=found.how), activation, preprocess, limits)

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -17,7 +16,6 @@ from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs, results
-from clipclean.progress import step
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
 
@@ -53,9 +51,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, images)
     loaded = inputs.build(opened, clean, device=device)
-    found = ranking.rank_pairs(
-        loaded.clip, (*clean.pairs, *trusted), triggers=named, progress=partial(step, "embedding the pairs")
-    )
+    found = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=named, what="embedding the pairs")
     if request.false_drop_rate is not None:
         found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)
         request = replace(request, drop="auto")

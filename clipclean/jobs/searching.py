@@ -176,9 +176,8 @@ def measured(
         made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
         return replace(made, text_classifier=made.text_classifier.to(clip.device))
     made = detect.measure(
-        deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
-        progress=partial(step, f"measuring{what}"),
-    )  # fmt: skip
+        deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set, what=f"measuring{what}"
+    )
     if not made.untried:
         memory.keep("measured", detect.pack(made, kinds=MEASURED))
     return made

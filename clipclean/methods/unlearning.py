@@ -280,7 +280,7 @@ def first_caught(
         for t in found
         if t.candidate.is_reached
         and t.anomaly_index >= outlyingness
-        and (detect.FAMILIES[t.candidate.family].is_general or t.evidence > 0)
+        and (detect.FAMILIES[t.candidate.family].known.is_general or t.evidence > 0)
         and t.probe.excess >= SUCCEEDS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their

@@ -49,13 +49,13 @@ rows = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_siz
 @given(rows)
 def test_no_more_is_lost_or_won_than_answers_that_changed(pairs):
     before, after = (measured([[p[k], 1 - p[k]] for p in pairs]) for k in (0, 1))
-    assert abs(estimated_loss(before, after).value) <= 1 - agreement(before, after).rate.value + 1e-6
+    assert abs(estimated_loss(before, after).value) <= 1 - agreement(before, after, classes=("cat", "dog")).value + 1e-6
 
 
 def test_without_a_classifier_nothing_is_compared_and_the_loss_is_unknown():
     with_one, without = measured([[0.9, 0.1]]), replace(measured([[0.9, 0.1]]), confidence=None)
     assert estimated_loss(with_one, without) is None
-    assert agreement(without, with_one) is None
+    assert agreement(without, with_one, classes=("cat", "dog")) is None
     assert math.isnan(accuracy_loss(without, without)[0])
     assert [found.rule for found in accuracy(without, without, limits=LIMITS)] == ["CC020"]
 
@@ -63,13 +63,12 @@ def test_without_a_classifier_nothing_is_compared_and_the_loss_is_unknown():
 def test_agreement_is_told_whole_and_by_class_with_margins():
     before = measured([[0.9, 0.1]] * 6 + [[0.2, 0.8]] * 6 + [[0.4, 0.6]])
     after = measured([[0.8, 0.2]] * 6 + [[0.1, 0.9]] * 3 + [[0.6, 0.4]] * 3 + [[0.4, 0.6]])
-    found = agreement(before, after)
-    assert found.rate == Rate(10, 13)
-    assert found.classes == {0: Rate(6, 6), 1: Rate(4, 7)}
-    assert found.worst == (1, Rate(4, 7))
+    found = agreement(before, after, classes=("cat", "dog"))
+    assert (found.value, found.n) == (10 / 13, 13)
+    assert (found.worst_class.class_, found.worst_class.kept) == ("dog", Rate(4, 7).record())
     assert found.margins[0] == pytest.approx((6 * 0.8 + 6 * 0.6 + 0.2) / 13)
-    assert found.record(("cat", "dog")).worst_class.class_ == "dog"
-    assert agreement(measured([[0.9, 0.1]] * 4), measured([[0.1, 0.9]] * 4)).worst is None  # too few images
+    few = agreement(measured([[0.9, 0.1]] * 4), measured([[0.1, 0.9]] * 4), classes=("cat", "dog"))
+    assert few.worst_class is None  # too few images
 
 
 def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recall_gains():

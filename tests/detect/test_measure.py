@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clipclean import progress
 from clipclean.detect import EvalSet, measure
 from clipclean.detect.measure import Seen, embeddings, probe
 from clipclean.detect.metrics import Rate
@@ -56,8 +57,8 @@ def evidence(*, names=("red", "green", "blue", "blue"), **changes):
     return EvalSet(**(values | changes))
 
 
-def measured(found, *, images=embed_images, texts=embed_texts, progress=lambda done, total: None):
-    return measure(images, texts, found, progress=progress)
+def measured(found, *, images=embed_images, texts=embed_texts):
+    return measure(images, texts, found, what="measuring")
 
 
 @pytest.mark.parametrize(
@@ -113,14 +114,14 @@ def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to
 
         return call
 
-    measured(
-        evidence(suspicions=((RED, 0),), panel=(RED, GREEN)),
-        images=counted("images", embed_images),
-        texts=counted("texts", embed_texts),
-        progress=lambda done, total: seen.append((done, total)),
-    )
+    with progress.heard(progress.Listener(steps=lambda *told: seen.append(told))):
+        measured(
+            evidence(suspicions=((RED, 0),), panel=(RED, GREEN)),
+            images=counted("images", embed_images),
+            texts=counted("texts", embed_texts),
+        )
     assert calls == {"images": 4 * (1 + 3), "texts": 4}
-    assert seen == [(done, 4) for done in range(5)]  # images, three probes
+    assert seen == [("measuring", done, 4) for done in range(5)]  # images, three probes
 
 
 def test_batches_change_no_number():

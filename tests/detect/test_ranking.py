@@ -64,7 +64,7 @@ def white_corner(images, _generator=None):
 
 
 def sifted(pairs, *, triggers=(), clip=None):
-    return ranking.rank_pairs(clip or Backdoored(), pairs, triggers=triggers, progress=lambda done, total: None)
+    return ranking.rank_pairs(clip or Backdoored(), pairs, triggers=triggers, what="embedding")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from clipclean.detect import (
     accuracy,
     accuracy_loss,
     audit,
-    note,
     sanitized,
     searched,
     suspected,
@@ -40,6 +39,7 @@ from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
 from clipclean.detect.verdict import acts
 from clipclean.detect.zeroshot import Attack
+from clipclean.findings import finding
 from clipclean.jobs import suspicions
 from clipclean.jobs.searching import AuditResult
 
@@ -238,7 +238,7 @@ def test_rounding_of_images_that_are_all_the_same_is_no_collapse():
 
 @pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
 def test_what_was_not_searched_or_compared_is_never_pass(code):
-    bundled = note("CC031", "Bundled.")
+    bundled = finding("CC031", "Bundled.")
     for findings in ([unsearched(code, "Why."), bundled], [uncalibrated()], [unsearched(code, "Why."), uncalibrated()]):
         assert policy.verdict(findings) == "inconclusive"
     assert policy.verdict([bundled]) == "pass"
