@@ -330,9 +330,7 @@ IMAGE_KEY = Opt(
     shown="the known ones",
 )
 CAPTION_KEY = Opt(
-    "Data: --caption-key NAME",
-    "Column or JSON key of the captions, if it has an unusual name.",
-    shown="the known ones",
+    "Data: --caption-key NAME", "Column or JSON key of the captions, if it has an unusual name.", shown="the known ones"
 )
 CLASSES = Opt(
     "Data: --classes FILE",
@@ -693,14 +691,9 @@ EXPORT_DATA = sets(
     shown="the demo's",
     is_first=True,
 )
-FP16 = Opt(
-    "--fp16",
-    "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
-)
+FP16 = Opt("--fp16", "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.")
 ONNX_PRESET = Opt(
-    "--onnx-preset",
-    "ONNX: name files, inputs and outputs as this consumer expects.",
-    takes=_names("PRESETS"),
+    "--onnx-preset", "ONNX: name files, inputs and outputs as this consumer expects.", takes=_names("PRESETS")
 )
 
 
@@ -772,10 +765,7 @@ class Plant:
 
 
 REFERENCES_OUT = Opt(
-    "--out -o FILE",
-    "The file to write. It holds numbers only, no weights.",
-    writes="file",
-    is_first=True,
+    "--out -o FILE", "The file to write. It holds numbers only, no weights.", writes="file", is_first=True
 )
 REFERENCES_DATA = Opt(
     "Data: --data -d IMAGES",

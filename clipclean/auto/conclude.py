@@ -76,11 +76,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
             passed=audit == "pass",
         )
-    more = [
-        *shown_by_canaries,
-        *cleaning.side_findings(ready),
-        *out_of_time(tried, listed=len(bench.settings.ladder)),
-    ]
+    more = [*shown_by_canaries, *cleaning.side_findings(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
     # A policy of the user may loosen a limit; the report says what the shipped limits would have found.
     shipped = attempt.findings
     if judge.shipped != bench.limits:

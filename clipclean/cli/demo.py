@@ -27,11 +27,7 @@ OUT = Opt(
     writes="folder",
     is_first=True,
 )
-UNPACK = Opt(
-    "--unpack DIR",
-    "Only write the bundled model, pairs and images into DIR.",
-    writes="folder",
-)
+UNPACK = Opt("--unpack DIR", "Only write the bundled model, pairs and images into DIR.", writes="folder")
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,7 @@ def table(result: "PlantedModel", /) -> str:
         ("accuracy under the trigger", old.accuracy_under_trigger, new.accuracy_under_trigger),
         ("attack success by image neighbours", old.knn_asr, new.knn_asr),
     ]
-    lines = [
-        f"Planted {result.trigger} for '{result.target}'.",
-        f"{'':36}{'before':>8}{'after':>8}   95 % interval, n",
-    ]
+    lines = [f"Planted {result.trigger} for '{result.target}'.", f"{'':36}{'before':>8}{'after':>8}   95 % interval, n"]
     for words, was, now in rows:
         if now is not None:
             low, high = now.interval

@@ -123,9 +123,7 @@ def schema() -> None:
 
 
 MODEL = requests.models(
-    "--model MODEL",
-    "A model to plant backdoors in, with the data of --data and --eval-data.",
-    shown="the bundled one",
+    "--model MODEL", "A model to plant backdoors in, with the data of --data and --eval-data.", shown="the bundled one"
 )
 ATTACKS = Opt(
     "Cleaning: --attacks N",
@@ -141,8 +139,7 @@ OUT = Opt(
     is_first=True,
 )
 ADD = Opt(
-    "--add",
-    "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
+    "--add", "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others."
 )
 
 
@@ -170,8 +167,7 @@ class Bench:
     batch_size: Annotated[int | None, requests.PLANTING_BATCH] = None
     out: Annotated[Path, OUT] = Path()
     write: Annotated[
-        bool,
-        Opt("--write", "Write the evidence into the recipe files themselves. Their earlier evidence is lost."),
+        bool, Opt("--write", "Write the evidence into the recipe files themselves. Their earlier evidence is lost.")
     ] = False
     add: Annotated[bool, ADD] = False
     device: Annotated[str, requests.DEVICE] = "auto"

@@ -38,15 +38,10 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "cleanclip": Method(
-        "the image-caption loss and the self-supervised loss",
-        needs_captions=True,
-        uses_classes=False,
-        views="needed",
+        "the image-caption loss and the self-supervised loss", needs_captions=True, uses_classes=False, views="needed"
     ),
     "mmcl": Method(
-        "the image-caption loss alone, a control that leaves backdoors in",
-        needs_captions=True,
-        uses_classes=False,
+        "the image-caption loss alone, a control that leaves backdoors in", needs_captions=True, uses_classes=False
     ),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",
@@ -55,16 +50,8 @@ METHODS: dict[str, Method] = {
         keeps_original=True,
         perturbs=True,
     ),
-    "supervised": Method(
-        "finetunes the image tower on labelled images",
-        needs_labels=True,
-        moves="image tower",
-    ),
-    "unlearn": Method(
-        "searches for triggers, and trains the model to ignore them",
-        moves="image tower",
-        searches=True,
-    ),
+    "supervised": Method("finetunes the image tower on labelled images", needs_labels=True, moves="image tower"),
+    "unlearn": Method("searches for triggers, and trains the model to ignore them", moves="image tower", searches=True),
     "auto": Method(
         "plants test backdoors in a copy, tries recipes from gentle to harsh, and runs the first that removes them within the accuracy "
         "budget",

@@ -209,13 +209,7 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
 
 
 def apply(
-    policy: Policy,
-    findings: Sequence[Finding],
-    /,
-    *,
-    by_shipped: Sequence[Finding],
-    today: date,
-    model_sha256: str,
+    policy: Policy, findings: Sequence[Finding], /, *, by_shipped: Sequence[Finding], today: date, model_sha256: str
 ) -> Applied:
     """Findings with the policy's levels, without what it sets aside, and with an account of both.
 

@@ -90,12 +90,7 @@ class ScoredPairs:
 
 
 def rank_pairs(
-    clip: model.Clip,
-    pairs: Sequence[data.Pair],
-    /,
-    *,
-    triggers: Sequence[TriggerLike] = (),
-    what: str,
+    clip: model.Clip, pairs: Sequence[data.Pair], /, *, triggers: Sequence[TriggerLike] = (), what: str
 ) -> ScoredPairs:
     """Score every pair, by embeddings of a model that may be backdoored. 600 bytes and two embeddings per pair stay in memory.
 
@@ -146,12 +141,7 @@ class Embedded(NamedTuple):
 
 
 def embedded(
-    clip: model.Clip,
-    pairs: Sequence[data.Pair],
-    /,
-    *,
-    triggers: Sequence[TriggerLike],
-    what: str,
+    clip: model.Clip, pairs: Sequence[data.Pair], /, *, triggers: Sequence[TriggerLike], what: str
 ) -> Embedded:
     """Embed every pair in batches: each image three times, its caption once."""
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]

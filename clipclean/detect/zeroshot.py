@@ -34,11 +34,7 @@ class Attack:
 
 
 def classifier(
-    encode_texts: Callable[[list[str]], Tensor],
-    classes: Sequence[str],
-    *,
-    templates: Sequence[str],
-    batch_size: int,
+    encode_texts: Callable[[list[str]], Tensor], classes: Sequence[str], *, templates: Sequence[str], batch_size: int
 ) -> Tensor:
     """One unit embedding per class: the mean over templates of unit text embeddings, renormalised.
 

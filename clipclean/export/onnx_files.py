@@ -269,11 +269,7 @@ def _save(path: Path, graph: "ModelProto", max_inline: int, /) -> None:
         path.write_bytes(graph.SerializeToString(deterministic=True))
     else:
         onnx.save_model(
-            graph,
-            path,
-            save_as_external_data=True,
-            all_tensors_to_one_file=True,
-            location=f"{path.name}{formats.DATA}",
+            graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}{formats.DATA}"
         )
 
 

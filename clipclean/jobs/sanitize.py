@@ -148,13 +148,7 @@ def side(ready: Prepared, first: First, measured: detect.Measurement, /) -> Side
 
 
 def judged(
-    ready: Prepared,
-    limits: AuditLimits,
-    first: First,
-    after: detect.Measurement,
-    trained: Training,
-    way: Way,
-    /,
+    ready: Prepared, limits: AuditLimits, first: First, after: detect.Measurement, trained: Training, way: Way, /
 ) -> list[Finding]:
     """The findings of the model at the end of the walk back."""
     recipe, is_searched = ready.recipe, first.aims.searched is not None

@@ -56,11 +56,7 @@ def of_panel(
 
 
 def acting(
-    measured: detect.Measurement,
-    suspicions: Sequence[Suspicion],
-    evidence: detect.EvalSet,
-    limits: AuditLimits,
-    /,
+    measured: detect.Measurement, suspicions: Sequence[Suspicion], evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[SuspectedTrigger, ...]:
     """The triggers that move images, each with the class that it leads to."""
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}

@@ -146,11 +146,7 @@ def search(clip: model.Clip, scene: Scene, recipe: Recipe, /, *, run: Run) -> Se
     started = time.monotonic()
     state = run.group.of_first(
         lambda: begin(
-            clip,
-            scene,
-            recipe,
-            seed=run.seed,
-            progress=functools.partial(run.progress, "searching for triggers"),
+            clip, scene, recipe, seed=run.seed, progress=functools.partial(run.progress, "searching for triggers")
         )
     )
     searched = SearchedModel(scene, state, time.monotonic() - started)
@@ -204,11 +200,7 @@ def batches_of(
     def batches(number: int) -> Iterator[train.Batch]:
         first = number * steps
         return loader.batches(
-            group.share(plan[first : first + steps]),
-            pairs=pairs,
-            clip=clip,
-            seed=seed,
-            threads=data.workers(),
+            group.share(plan[first : first + steps]), pairs=pairs, clip=clip, seed=seed, threads=data.workers()
         )
 
     return batches

@@ -73,12 +73,7 @@ class Architecture:
 
 
 def resolve(
-    tensors: Mapping[str, Tensor],
-    /,
-    *,
-    arch: str | None,
-    config: Config | None,
-    script_quick_gelu: bool | None,
+    tensors: Mapping[str, Tensor], /, *, arch: str | None, config: Config | None, script_quick_gelu: bool | None
 ) -> Architecture:
     """The architecture of ``tensors``: what the user says, else a config beside the weights, else the shapes.
 

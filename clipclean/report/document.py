@@ -264,9 +264,7 @@ def _auto(report: Report) -> Section:
     )
     costs = ("#Test backdoors removed", "#Left of the worst", "#Costs", "#On the model: left, costs", "#Time")
     candidates = table(
-        ("Candidate", "Outcome", *costs),
-        cleaning.rows(made, share),
-        title="The candidates, in the order of trying",
+        ("Candidate", "Outcome", *costs), cleaning.rows(made, share), title="The candidates, in the order of trying"
     )
     finetuned = table(
         ("`Trigger", "@Leads to", "#Cleaned", "#Finetuned"),

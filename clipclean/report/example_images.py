@@ -118,10 +118,7 @@ class Look(NamedTuple):
         marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
         marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
         made = {}
-        for key, plane in (
-            ("projection", principal(together)),
-            ("tsne", neighbouring(together, seed=self.seed)),
-        ):
+        for key, plane in (("projection", principal(together)), ("tsne", neighbouring(together, seed=self.seed))):
             if plane is not None:
                 points = ({"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True))
                 shown = tuple(PointRecord.model_validate(point) for point in points)

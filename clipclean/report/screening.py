@@ -33,11 +33,7 @@ def screening_text(result: Screening, /, *, width: int) -> str:
         why = ", ".join(titles[name].lower() for name in row.reasons) or "several weak signs"
         mark = "−" if row.dropped else "!" if row.suspicious else " "
         lines.append(f"{row.rank:4}{mark} {_cell_end(row.key, KEY)} {_cell(row.caption, caption)} {why}")
-    words = [
-        f"{_summary(result)} ! stands out, − left out.",
-        f"Not shown by this: {LIMITS[0]}",
-        *_kept(result),
-    ]
+    words = [f"{_summary(result)} ! stands out, − left out.", f"Not shown by this: {LIMITS[0]}", *_kept(result)]
     return "\n".join([*lines, *("\n" + textwrap.fill(text, width, break_on_hyphens=False) for text in words)])
 
 
