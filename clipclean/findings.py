@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Self, TypedDict, Unpack
 
@@ -30,7 +30,7 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _is_text(cls, value: object, /) -> object:
-        return decodable(value)
+        return mapped(value, decodable)
 
     @classmethod
     def of(cls, source: object, /, **more: object) -> Self:
@@ -51,26 +51,23 @@ def _recorded(value: object) -> object:
     return made() if callable(made) else finite(value) if isinstance(value, float) else value
 
 
-def decodable(value: object, /) -> object:
-    r"""The same value with lone surrogates, which no string of a report can hold, as visible escapes like ``\udc80``."""
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+def mapped(value: object, change: Callable[[object], object], /) -> object:
+    """The same JSON value with every text, number and key changed, and lists in the place of tuples."""
     if isinstance(value, dict):
-        return {decodable(key): decodable(inner) for key, inner in value.items()}
+        return {change(key): mapped(inner, change) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [decodable(inner) for inner in value]
-    return value
+        return [mapped(inner, change) for inner in value]
+    return change(value)
+
+
+def decodable(value: object, /) -> object:
+    r"""The same text with lone surrogates, which no string of a report can hold, as visible escapes like ``\udc80``."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def plain(value: object, /) -> object:
     """A JSON value with null in the place of every number that is none, and lists in the place of tuples."""
-    if isinstance(value, float):
-        return finite(value)
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return value
+    return mapped(value, lambda one: finite(one) if isinstance(one, float) else one)
 
 
 def finite(value: float | None, /) -> float | None:

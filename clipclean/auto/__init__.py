@@ -48,7 +48,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     to = outputs.destination(ready, standing, group)
     state = to.state
     if group.any(group.is_first and to.is_finished):
-        return outputs.finished(request.out, state) if group.is_first else None
+        return outputs.finished(request, state) if group.is_first else None
     run = Run(request.seed, ready.precision, state=state, group=group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")

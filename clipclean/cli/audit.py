@@ -21,7 +21,6 @@ from clipclean.untrusted import plural, printable
 if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
     from clipclean.jobs.results import Outcome
-    from clipclean.report import RunPaths
 
 EPILOG = """\b
 Examples:
@@ -61,9 +60,8 @@ def audit(asked: requests.Audit, shell: Shell) -> int:
 
     if isinstance(made, Plan):
         return printing.show_plan(shell, made)
-    write_reports(asked, shell.report_dir, labels(models)[0], made)
-    place, page = place_of(asked), shell.report_dir
-    return printing.show_report(shell, made.report, outputs, images=made.images, place=place, page=page)
+    write_reports(shell.report_dir, labels(models)[0], made)
+    return printing.show_report(shell, made, outputs, page=shell.report_dir)
 
 
 SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir
@@ -137,21 +135,14 @@ def line_of(asked: requests.Audit, shell: Shell, label: str, /) -> Line:
 
     if isinstance(made, Plan):
         return Line("planned", str(made.estimate), 0, printing.as_json(made))
-    write_reports(asked, shell.report_dir, label, made)
+    write_reports(shell.report_dir, label, made)
     code = printing.exit_code(shell, made.report)
     return Line(
         made.report.verdict, report.headline(made.report), code, {"report": json.loads(report.json(made.report))}
     )
 
 
-def place_of(asked: requests.Audit, /) -> "RunPaths":
-    """What the audit was given, for the commands that its report suggests."""
-    from clipclean import report
-
-    return report.paths_of(asked, found=str(asked.save_triggers or ""))
-
-
-def write_reports(asked: requests.Audit, folder: Path | None, label: str, made: "Outcome", /) -> None:
+def write_reports(folder: Path | None, label: str, made: "Outcome", /) -> None:
     """Write a report in each form into a folder, if there is to be one, named after the model."""
     from clipclean import report
 
@@ -161,7 +152,7 @@ def write_reports(asked: requests.Audit, folder: Path | None, label: str, made: 
     for form, suffix in SUFFIXES.items():
         path = folder / f"{label}.{suffix}"
         roles.check_report(roles.Role(f"--report-dir: {path.name}", path))
-        report.write(made.report, form, path, made.images, place_of(asked))
+        report.write(made.report, form, path, made.images, made.place)
 
 
 def labels(models: Sequence[Path], /) -> list[str]:

@@ -66,23 +66,14 @@ WORKERS = Opt(
     shown="one per processor, 16 at most",
     is_free=True,
 )
-EPOCHS = Opt(
-    "Cleaning: --epochs N",
-    "Short for --set train.epochs=N.",
-    takes=click.FLOAT,
-    shown="the recipe's",
-    before=("screen",),
-)
-LR = Opt(
-    "Cleaning: --lr RATE", "Short for --set train.lr=RATE.", takes=click.FLOAT, shown="the recipe's", before=("screen",)
-)
-BATCH_SIZE = Opt(
-    "Cleaning: --batch-size N",
-    "Short for --set train.batch_size=N.",
-    takes=click.INT,
-    shown="the recipe's",
-    before=("screen",),
-)
+
+
+def _of_recipe(flags: str, key: str, kind: click.ParamType[float]) -> Opt:
+    """A short form of ``--set``."""
+    text = f"Short for --set train.{key}={flags.split()[-1]}."
+    return Opt(f"Cleaning: {flags}", text, takes=kind, shown="the recipe's", before=("screen",))
+
+
 FAIL_ON = Opt(
     "Verdict: --fail-on",
     "Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and inconclusive.",
@@ -132,9 +123,9 @@ class Shell:
 
     models: Annotated[tuple[Path, ...], Opt("MODEL...", reads="path", is_model=True)] = ()
     workers: Annotated[int | None, WORKERS] = None
-    epochs: Annotated[float | None, EPOCHS] = None
-    lr: Annotated[float | None, LR] = None
-    batch_size: Annotated[int | None, BATCH_SIZE] = None
+    epochs: Annotated[float | None, _of_recipe("--epochs N", "epochs", click.FLOAT)] = None
+    lr: Annotated[float | None, _of_recipe("--lr RATE", "lr", click.FLOAT)] = None
+    batch_size: Annotated[int | None, _of_recipe("--batch-size N", "batch_size", click.INT)] = None
     fail_on: Annotated[str, FAIL_ON] = "inconclusive"
     baseline: Annotated[Path | None, BASELINE] = None
     exit_zero: Annotated[bool, EXIT_ZERO] = False

@@ -22,7 +22,8 @@ from clipclean.untrusted import plural, printable, without_commands
 
 if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
-    from clipclean.report import PageImages, Report, RunPaths
+    from clipclean.jobs.results import Outcome
+    from clipclean.report import Report
 
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
@@ -35,12 +36,10 @@ def outputs_of(asked: Shell, /) -> tuple[Output, ...]:
 
 def show_report(
     asked: Shell,
-    result: "Report",
+    made: "Outcome",
     outputs: Sequence[Output],
     /,
     *,
-    images: "PageImages | None" = None,
-    place: "RunPaths | None" = None,
     page: Path | None = None,
     closing: Sequence[str] = (),
 ) -> int:
@@ -50,8 +49,11 @@ def show_report(
     """
     from clipclean import report
 
-    shown, where = images or report.PageImages(), place or report.RunPaths()
-    emit(outputs, lambda form: report.html(result, shown, where) if form == "html" else report.FORMATS[form](result))
+    result, where = made.report, made.place
+    emit(
+        outputs,
+        lambda form: report.html(result, made.images, where) if form == "html" else report.FORMATS[form](result),
+    )
     is_text = all(output.path is not None for output in outputs)
     page = page or next((output.path for output in outputs if output.format == "html"), None)
     if is_text and asked.quiet:

@@ -52,7 +52,6 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
         printing.first_line(asked.model, by_size if asked.recipe is None else f"recipe {recipe.name}")
     device, quiet = process.begun(asked.device, shell)
     from clipclean import auto, train
-    from clipclean.jobs import outputs as results
 
     asked = replace(asked, device=device)
     if shell.dry_run:
@@ -67,10 +66,8 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     failed = "No weights were written: their audit failed. The same command with --keep-failed --force writes them."
     return printing.show_report(
         shell,
-        outcome.report,
+        outcome,
         outputs,
-        images=outcome.images,
-        place=results.place_of(asked, outcome.report.recipe.name if outcome.report.recipe else ""),
         page=asked.out / "report.html",
         closing=[loading if outcome.exported else failed],
     )

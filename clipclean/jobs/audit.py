@@ -16,7 +16,7 @@ from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
-from clipclean.report import PageImages, Report, example_images
+from clipclean.report import PageImages, Report, example_images, paths_of
 from clipclean.schema.report import ProjectionRecord
 
 
@@ -96,7 +96,7 @@ def composed(
         **results.told("audit", request.model, read.tested, request.label),
         **read.judge.record(applied),
     )
-    return Outcome(report, images)
+    return Outcome(report, images, place=paths_of(request, found=str(request.save_triggers or "")))
 
 
 def shown(

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from clipclean import detect, files, report, train
 from clipclean.config import recipe as recipes
@@ -32,8 +31,9 @@ class Destination:
         return self.standing.run == self.run
 
 
-def place_of(request: Sanitize, recipe: str, /) -> report.RunPaths:
-    """The paths for the commands of the page."""
+def place_of(request: Sanitize, result: Report, /) -> report.RunPaths:
+    """The paths for the commands that the report suggests."""
+    recipe = result.recipe.name if result.recipe else ""
     return report.paths_of(request, folder=str(request.out), data=files.together(request.data), recipe=recipe)
 
 
@@ -77,14 +77,14 @@ def destination(ready: Prepared, standing: placing.OutputState, group: train.Gro
     return Destination(standing, run, state)
 
 
-def finished(out: Path, state: RunState, /) -> Outcome:
+def finished(request: Sanitize, state: RunState, /) -> Outcome:
     """The outcome of an equal run that was killed after its files were moved in, before it had cleaned up."""
     with state.locked():
-        result = report.read(out / "report.json")
+        result = report.read(request.out / "report.json")
         if exported := bool(result.exports):
             state.discard()
-        placing.close_run(out)
-    return Outcome(result, exported=exported)
+        placing.close_run(request.out)
+    return Outcome(result, exported=exported, place=place_of(request, result))
 
 
 def publish(
@@ -121,7 +121,8 @@ def publish(
             )
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")
-        report.write(result, "html", new / "report.html", images, place_of(request, ready.recipe.name))
+        place = place_of(request, result)
+        report.write(result, "html", new / "report.html", images, place)
         if exported:
             records.write(new, result.as_json())
         else:
@@ -130,4 +131,4 @@ def publish(
     if exported and is_whole:
         to.state.discard()
     placing.close_run(request.out)
-    return Outcome(result, images, exported)
+    return Outcome(result, images, exported, place)

@@ -11,16 +11,17 @@ from clipclean.config.thresholds import Audit, AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import LoadedModel, Source
-from clipclean.report import NONE, PageImages, Report
+from clipclean.report import NONE, NOWHERE, PageImages, Report, RunPaths
 from clipclean.schema.report import ToolRecord
 
 
 class Outcome(NamedTuple):
-    """What an audit or a cleaning came to: the report, the images of its page, and whether weights were written."""
+    """What an audit or a cleaning came to: the report, the images of its page, whether weights were written, and what it was given."""
 
     report: Report
     images: PageImages = NONE
     exported: bool = False
+    place: RunPaths = NOWHERE
 
 
 def told(
