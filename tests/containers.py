@@ -1,22 +1,17 @@
 """Samples, names of files with their contents and captions, in every container that is read."""
 
 import csv
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hostile.tars import tar
 
 
 def written_tar(path, members):
-    """A tar of named members in the given order; a mapping, or a list where names repeat."""
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items() if isinstance(members, dict) else members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+    """A tar of named members in the given order."""
+    path.write_bytes(tar(members))
     return path
 
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 import pytest
 
-from clipclean import cli, demo
+from clipclean import cli
 from clipclean.attack import trigger_files, triggers
 from clipclean.config import recipe
 
@@ -165,20 +165,6 @@ def parsed(words: list[str]) -> dict[str, object]:
         assert found is not None, name
         command, context = found, found.make_context(name, list(words), parent=context)
     return context.params
-
-
-@pytest.mark.parametrize("line", ["clipclean recipes list", "clipclean recipes show cleanclip"])
-def test_cheap_commands_of_the_pages_run(line, capsys):
-    assert line in OURS
-    assert cli.main(shlex.split(line)[1:]) == 0
-    assert "cleanclip" in capsys.readouterr().out
-
-
-def test_the_readme_describes_the_demo_that_there_is():
-    planted = triggers.parse(demo.TRIGGER)
-    assert planted.family == "patch"
-    assert {"place": "corner", "fill": "noise"}.items() <= dict(planted.parameters).items()
-    assert f"recipe `{demo.RECIPE}`" in text("README.md")
 
 
 MORE = "clipclean: more: clipclean explain cli\n"

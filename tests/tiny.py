@@ -175,6 +175,11 @@ def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
     torch.save(weights, job.model)
 
 
+def result(out: Path) -> dict[str, Any]:
+    """The report of a run, in its folder."""
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
 class Command:
     """What pickle would run."""
 

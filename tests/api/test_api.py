@@ -159,31 +159,26 @@ def test_a_backdoor_is_planted_and_what_is_ignored_is_told(job):
 NAN = float("nan")
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
+REFUSED = {
+    clipclean.audit: [
         {"effort": "hard"}, {"effort": None}, {"seed": "0"}, {"seed": True}, {"seed": -1}, {"device": "mps"}, {"device": ["cpu"]},
         {"classes": [1]}, {"power": 1}, {"max_minutes": 0}, {"max_minutes": NAN}, {"policy": 3},
         {"label": {"a b": "c"}}, {"arch": 5}, {"data": 1}, {"reference": [None]}, {"search": False, "references": "x"},
         {"search": False, "reference": "x"}, {"search": False, "power": True}, {"labels": {"a": "b"}},
     ],
-)  # fmt: skip
-def test_an_audit_refuses_what_its_command_refuses(given):
-    with pytest.raises(UsageError, match=next(reversed(given)).removesuffix("s")):
-        clipclean.audit("missing.pt", **given)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
+    clipclean.sanitize: [
         {"format": ["safetensors"]}, {"format": "zip"}, {"screen": "2%"}, {"screen": 2}, {"screen": None}, {"recipe": 5},
         {"precision": "fp8"}, {"force": "yes"}, {"max_accuracy_loss": 0.7}, {"max_minutes": NAN}, {"set": 1},
         {"overrides": {}}, {"triggers": []}, {"formats": []}, {"no_audit": True},
     ],
-)  # fmt: skip
-def test_a_cleaning_refuses_what_its_command_refuses_and_names_that_are_gone(given):
-    with pytest.raises(UsageError, match=next(iter(given))):
-        clipclean.sanitize("missing.pt", "missing", **given)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "given"), [(each, given) for each in REFUSED for given in REFUSED[each]])
+def test_a_function_refuses_what_its_command_refuses_and_names_that_are_gone(function, given):
+    more = ("missing",) if function is clipclean.sanitize else ()
+    with pytest.raises(UsageError, match=next(reversed(given)).removesuffix("s")):
+        function("missing.pt", *more, **given)
 
 
 @pytest.mark.parametrize(

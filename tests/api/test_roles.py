@@ -8,7 +8,6 @@ import pytest
 
 from clipclean import requests
 from clipclean.api import roles
-from clipclean.cli import main
 from clipclean.cli.options import Output, Shell
 from clipclean.errors import ResourceError, UsageError
 from clipclean.requests import Opt
@@ -159,10 +158,3 @@ def test_a_report_replaces_nothing_but_a_text(tmp_path, kind):
     with pytest.raises(UsageError):
         roles.check(asked(outputs=(Output("json", place),)))
     assert (place.lstat().st_mode, place.lstat().st_ino) == (before.st_mode, before.st_ino)
-
-
-def test_the_command_line_refuses_a_web_page_in_the_place_of_the_model(tmp_path, capsys):
-    (tmp_path / "model.pt").write_text("weights")
-    assert main(["audit", str(tmp_path / "model.pt"), "--report", f"html={tmp_path / 'model.pt'}"]) == 2
-    assert "--report" in capsys.readouterr().err
-    assert (tmp_path / "model.pt").read_text() == "weights"

@@ -52,9 +52,8 @@ def loop(folder: Path, kills: int, /, *, seed: int) -> Tally:
     os.environ["CLIPCLEAN_STATE"] = str(folder / "state")
     whole = folder / "whole"
     with contextlib.redirect_stdout(io.StringIO()):
-        cli.main(
-            job.sanitize("--out", folder / "first", steps=8)
-        )  # whatever is imported late is there for all that follow
+        # whatever is imported late is there for all that follow
+        cli.main(job.sanitize("--out", folder / "first", steps=8))
     started = time.monotonic()
     assert _run(job, whole, lambda: None) == 4
     seconds, changes = time.monotonic() - started, _changes(job, folder / "counted")
@@ -64,7 +63,7 @@ def loop(folder: Path, kills: int, /, *, seed: int) -> Tally:
         place = folder / str(number)
         place.mkdir()
         if number % 2:
-            code = _run(job, place / "out", _killer_before(1 + draw.randrange(changes)))
+            code = _run(job, place / "out", killer_before(1 + draw.randrange(changes)))
         else:
             code = _run(job, place / "out", lambda: None, kill_after=draw.uniform(0, seconds))
         tally.killed += code == -signal.SIGKILL
@@ -146,7 +145,7 @@ def _counting(act: Callable[[int], None]) -> None:
         setattr(Path, name, counted(getattr(Path, name)))
 
 
-def _killer_before(number: int) -> Callable[[], None]:
+def killer_before(number: int) -> Callable[[], None]:
     def act(step: int) -> None:
         if step == number:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -32,9 +32,8 @@ from clipclean.model import architecture
 Finish = Callable[[bytes, random.Random], bytes]
 LIMITS = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=1.0, max_pairs=None)
 SMALL = edits.LARGEST // 4  # bytes of a hostile file that is worth changing
-DRIVES = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)  # controls, bidirectional overrides, surrogates
+# controls, bidirectional overrides, surrogates
+DRIVES = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 CSV = b'filepath,title\na.jpg,a red square\na.png,"a blue, circle"\n'
 JSONL = b'{"file_name": "a.jpg", "text": "a red square"}\n{"file_name": "a.png", "text": "b", "label": 3}\n'
 COCO = b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a red square"}]}'

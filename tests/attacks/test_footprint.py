@@ -31,9 +31,8 @@ def tree(root: Path) -> dict[str, tuple[object, ...]]:
             continue
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        times = (
-            (status.st_mtime_ns, status.st_size) if path.is_file() else ()
-        )  # a folder's change with what comes and goes
+        # a folder's change with what comes and goes
+        times = (status.st_mtime_ns, status.st_size) if path.is_file() else ()
         found[name] = (status.st_mode, *times, content)
     return found
 

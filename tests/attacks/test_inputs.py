@@ -79,12 +79,6 @@ def test_a_jpeg_of_many_scans_is_refused_unread(tmp_path):
     assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("progressive", [False, True])
-def test_an_honest_jpeg_of_either_kind_has_few_scans(tmp_path, progressive):
-    tiny.image(1, side=300).save(tmp_path / "a.jpg", progressive=progressive)
-    image.check((tmp_path / "a.jpg").read_bytes(), max_pixels=LIMITS.max_pixels)
-
-
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "pickle"])
 def test_of_a_large_file_no_more_is_read_than_its_header_tells(tmp_path, kind):
     header = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'

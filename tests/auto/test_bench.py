@@ -23,7 +23,7 @@ loss:
 """
 
 
-def test_evidence_replaces_the_old_and_a_text_that_is_no_recipe_is_not_written(tmp_path):
+def test_evidence_replaces_the_old_or_keeps_what_is_still_true_and_a_text_that_is_no_recipe_is_not_written(tmp_path):
     text = bench.with_evidence(MINE, [evidence()])
     assert text.startswith(MINE.rstrip("\n"))
     assert bench.with_evidence(text, [evidence()]) == text
@@ -34,9 +34,6 @@ def test_evidence_replaces_the_old_and_a_text_that_is_no_recipe_is_not_written(t
     with pytest.raises(UsageError):
         bench.write(place, MINE + "nonsense: 1\n")
     assert place.read_text() == MINE
-
-
-def test_added_evidence_keeps_what_is_still_true_of_other_models_and_attacks():
     own = evidence()
     elsewhere = own.model_copy(update={"architecture": "ResNet"})
     other_attack = own.model_copy(update={"attack": "warp"})

@@ -4,7 +4,7 @@ import pytest
 import short
 import tiny
 
-from clipclean import checkpoint, cli, deadline, report
+from clipclean import checkpoint, cli, deadline
 from clipclean.attack import poison
 from clipclean.auto.workbench import Workbench
 from clipclean.jobs import searching
@@ -38,20 +38,12 @@ def unsearched(monkeypatch):
     monkeypatch.setattr(searching, "audit_clip", measured)
 
 
-def result(job):
-    return report.read(job.out / "report.json").as_json()
-
-
 def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unread, unsearched):
-    assert (
-        cli.main(command(job, ladder=["unlearn", *LADDER])) == 4
-    )  # nothing took, nothing acted, and five images are few
-    found = result(job)
-    assert [bool(each["why_not"]) for each in found["auto"]["ladder"]] == [
-        True,
-        False,
-        True,
-    ]  # nothing to unlearn; not needed
+    # nothing took, nothing acted, and five images are few
+    assert cli.main(command(job, ladder=["unlearn", *LADDER])) == 4
+    found = tiny.result(job.out)
+    # nothing to unlearn; not needed
+    assert [bool(each["why_not"]) for each in found["auto"]["ladder"]] == [True, False, True]
     assert found["auto"]["chosen"].startswith("mmcl")
     assert [c["took"] for c in found["auto"]["canaries"]] == [False, False]
     assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC004", "CC020", "CC061"]
@@ -114,18 +106,13 @@ def test_a_deadline_inside_a_cleaning_gives_one_message_and_the_same_command_goe
     assert capsys.readouterr().err.count("--max-minutes") == 1
     assert not job.out.exists()
     assert cli.main(command(job)) == 4
-    assert result(job)["training"]["steps"] == 2
-
-
-def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):
-    job.model.write_bytes(b"no checkpoint")
-    assert cli.main(command(job, "--set", "auto.ladder=[unlern]")) == 2
-    assert "'unlearn'" in capsys.readouterr().err
+    assert tiny.result(job.out)["training"]["steps"] == 2
 
 
 @pytest.mark.parametrize(
     ("more", "named"),
     [
+        (["--set", "auto.ladder=[unlern]"], "'unlearn'"),
         (["--no-panel"], "--no-panel"),  # without audits it has nothing to go by
         (["--reference", "model.pt"], "weights"),  # the model itself
         (["--recipe", "mmcl@tiny", "--reference", "model.pt"], "mmcl@tiny"),  # nothing compares
@@ -136,11 +123,6 @@ def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, more, named):
     assert cli.main(command(job, *more)) == 2
     assert named in capsys.readouterr().err
     assert not job.out.exists()
-
-
-def test_a_budget_of_accuracy_is_for_all(job, unread):
-    cli.main(job.sanitize("--max-accuracy-loss", 0.11))
-    assert result(job)["recipe"]["resolved"]["audit"]["max_accuracy_loss"] == 0.11
 
 
 @pytest.fixture
@@ -155,7 +137,7 @@ def test_the_audits_compare_with_the_clean_model_that_is_named(planted, victim, 
     job, labelled = planted
     more = ("--eval-data", labelled, "--set", "auto.effort=quick", "--keep-failed")
     assert cli.main(command(job, *more, "--reference", victim.job.model)) in (0, 1, 4)
-    found = result(job)
+    found = tiny.result(job.out)
     assert "CC004" not in {finding["rule"] for finding in found["findings"]}
     for side in ("before", "after"):
         search = found[side]["measurements"]["search"]
@@ -169,7 +151,7 @@ def test_search_unlearning_and_rebound_run_through_on_a_planted_model(planted, u
     more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
     assert cli.main(command(job, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)
-    found = result(job)
+    found = tiny.result(job.out)
     assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
     assert found["training"]["unlearning"]["rounds"]
     assert "found" in found["before"]["measurements"]["search"]

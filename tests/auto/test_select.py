@@ -61,11 +61,8 @@ def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(
     ("copy", "model", "ran"),
     [
         ([(0.4, 0.0), (0.0, 0.09), (0.0, 0.03)], {}, ["a"]),  # within the budget
-        (
-            [(0.4, 0.025), (0.0, 0.09), (0.0, 0.03)],
-            {},
-            ["c"],
-        ),  # else the fewest canaries left, and of these the least loss
+        # else the fewest canaries left, and of these the least loss
+        ([(0.4, 0.025), (0.0, 0.09), (0.0, 0.03)], {}, ["c"]),
         ([(0.4, 0.02), (0.4, 0.0), (0.4, 0.01)], {"b": 0.05}, ["b", "c"]),  # until one is within it on the model
     ],
 )

@@ -40,9 +40,20 @@ def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, i
     assert suspicions.is_suspected([finding("CC004", "words"), found]) is is_suspected
 
 
-def test_a_trigger_is_suspected_once_and_its_class_known_by_its_place():
+def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_where_nothing_was_searched():
     assert suspicions.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
     assert suspicions.targets([(PATCH, None), (CAT, 1), (OTHER, 2)]) == [1, 2]
+    shown = replace(SHOWN, panel=(PATCH, OTHER))
+    natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
+    assert suspicions.suspected(natural, shown, LIMITS).suspicions == ()
+    strong = (Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
+    # nothing says that it is not natural
+    assert suspicions.suspected(searched(*strong), shown, LIMITS).suspicions == ()
+    clean = detect.References("reference", "clean", ({"panel": {PATCH.spec: 1.0, OTHER.spec: 1.0}},))
+    assert suspicions.suspected(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
+    shown = replace(SHOWN, panel=(PATCH, OTHER))
+    unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
+    assert suspicions.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
 
 
 def searched(*strengths, references=None):
@@ -52,18 +63,3 @@ def searched(*strengths, references=None):
     second = replace(probe(0.8, trigger=OTHER.spec), target="dog")
     strong = measurement(panel=[first, second])
     return AuditResult(strong, made, None, 1.0)
-
-
-def test_natural_triggers_of_the_panel_are_suspects_only_where_nothing_was_searched():
-    shown = replace(SHOWN, panel=(PATCH, OTHER))
-    natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
-    assert suspicions.suspected(natural, shown, LIMITS).suspicions == ()
-    strong = (Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
-    assert (
-        suspicions.suspected(searched(*strong), shown, LIMITS).suspicions == ()
-    )  # nothing says that it is not natural
-    clean = detect.References("reference", "clean", ({"panel": {PATCH.spec: 1.0, OTHER.spec: 1.0}},))
-    assert suspicions.suspected(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
-    shown = replace(SHOWN, panel=(PATCH, OTHER))
-    unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
-    assert suspicions.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))

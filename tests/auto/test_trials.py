@@ -7,7 +7,7 @@ import torch
 from auto_values import BUDGET, UNMEASURED, measurement, probe
 from auto_values import trial as trial_of
 
-from clipclean import data, detect
+from clipclean import data
 from clipclean.attack import canaries, poison, triggers
 from clipclean.attack.canaries import TOOK
 from clipclean.auto import trials
@@ -28,7 +28,9 @@ def trial(*outcomes, lost=0.01, reach=0.01):
     return Trial("unlearn", outcomes, lost, (lost - reach, lost + reach), 1.0, 2.5, UNMEASURED)
 
 
-def test_a_canary_that_did_not_take_is_not_counted_and_triggers_pair_up_whatever_their_order():
+def test_a_canary_that_did_not_take_is_not_counted_a_copy_needs_one_that_did_and_triggers_pair_up_in_any_order(
+    measured,
+):
     made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
     assert len(made.counted) == 2
     assert made.removed(0.05) == 1
@@ -36,6 +38,15 @@ def test_a_canary_that_did_not_take_is_not_counted_and_triggers_pair_up_whatever
     new = measurement(panel=[probe(0.9, trigger="b"), probe(0.0, trigger="a")])
     pairs = Refinetuned(old, new, 60, 1.5).pairs()
     assert [(a.trigger, b.trigger, b.excess) for a, b, _ in pairs] == [("a", "a", 0.0), ("b", "b", 0.9)]
+
+    def copy(*excesses):
+        probes = tuple(replace(measured.known[0], excess=excess) for excess in excesses)
+        return PlantedCopy((), {}, replace(measured, known=probes), {}, 1.0)
+
+    assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
+    assert copy(0.49, 0.5).took
+    assert not copy(0.49).took
+    assert not copy().took
 
 
 @pytest.mark.parametrize(
@@ -45,10 +56,8 @@ def test_a_canary_that_did_not_take_is_not_counted_and_triggers_pair_up_whatever
         (trial(outcome(0.9, 0.06)), False),
         (trial(outcome(0.9, 0.0), lost=0.02), True),
         (trial(outcome(0.9, 0.0), lost=0.021), False),  # by its value, whatever chance explains
-        (
-            replace(trial(outcome(0.9, 0.0)), accuracy_lost=math.nan, interval=(-1.0, 1.0)),
-            True,
-        ),  # the verdict speaks of that
+        # the verdict speaks of that
+        (replace(trial(outcome(0.9, 0.0)), accuracy_lost=math.nan, interval=(-1.0, 1.0)), True),
         (trial(outcome(0.3, 0.0)), False),  # nothing took, so nothing is shown
         (trial(outcome(0.9, 0.0), outcome(0.3, 0.3)), True),
     ],
@@ -69,17 +78,6 @@ def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured)
     assert (before.removed(0.05), made.removed(0.05)) == (2, 1)  # 0.04 to 0.08 may be chance
     assert (before.is_refinetuned, made.is_refinetuned) == (False, True)
     assert not BUDGET.passes(made)
-
-
-def test_a_copy_shows_something_once_one_canary_acts_on_half_of_the_images(measured):
-    def copy(*excesses):
-        probes = tuple(replace(measured.known[0], excess=excess) for excess in excesses)
-        return PlantedCopy((), {}, replace(measured, known=probes), {}, 1.0)
-
-    assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
-    assert copy(0.49, 0.5).took
-    assert not copy(0.49).took
-    assert not copy().took
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +148,6 @@ def test_planting_in_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(su
     assert moved["bf16"].dtype == torch.float32
 
 
-def test_lost_accuracy_is_that_of_the_same_images(subjected):
-    clip, _, _, _, evidence = subjected
-    measured = inputs.measure(clip, canaries.measured_on(evidence, ()))
-    told = trials.trial("none", measured, measured, kept=1.0, seconds=0.0)
-    assert told.accuracy_lost == 0
-    assert detect.accuracy_loss(measured, measured)[1] == pytest.approx(told.interval)
-
-
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 NAMED, OF_PANEL = ["known"], ["panel"]
 
@@ -173,13 +163,8 @@ NAMED, OF_PANEL = ["known"], ["panel"]
         (OF_PANEL, 0.9, 0.1, 0.25, []),  # not suspicious yet
         (OF_PANEL, 0.45, 0.28, 0.42, []),  # natural: cleaning hardly changed it, so nothing came back
         (OF_PANEL, 0.2, 0.05, 0.5, []),  # it did not act before the cleaning either, and rises by less than the limit
-        (
-            OF_PANEL,
-            0.0,
-            0.0,
-            0.9,
-            [("warning", 0.3)],
-        ),  # it never acted: a backdoor that finetuning wakes looks like this
+        # it never acted: a backdoor that finetuning wakes looks like this
+        (OF_PANEL, 0.0, 0.0, 0.9, [("warning", 0.3)]),
         (OF_PANEL, None, 0.1, 0.9, []),  # without the original nothing of the panel counts
         (NAMED + OF_PANEL, 0.9, 0.01, 0.5, [("error", 0.05)]),  # once, although the panel has it too
     ],

@@ -65,15 +65,12 @@ def test_where_no_class_is_free_or_planting_diverges_there_are_no_canaries(bench
     assert bench.plant(avoid=()) is None
 
 
-def test_a_benign_finetuning_moves_the_weights_and_measures_the_same_triggers_again(bench):
+def test_a_benign_finetuning_moves_the_weights_and_pixels_normalised_in_a_way_of_their_own_leave_a_doubt(bench):
     before = inputs.measure(bench.clip, bench.evidence)
     test = bench.refinetune(before, bench.evidence)
     assert (test.steps, test.before, test.after.known) == (2, before, ())
     assert test.seconds > 0
     assert not are_equal(weights(bench), bench.original)
-
-
-def test_pixels_normalised_in_a_way_of_their_own_leave_a_doubt(bench):
     seen = sight(measurement())
     assert "CC007" not in {found.rule for found in bench.findings(seen)}
     architecture = bench.clip.architecture

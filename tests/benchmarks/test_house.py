@@ -30,15 +30,12 @@ def test_every_figure_is_counted_on_a_small_package(package, script):
     assert [*shape["small_private_functions_used_once"]] == ["small.room.one._small"]  # _twice has two callers
 
 
-def test_a_docstring_makes_no_function_longer_and_modules_in_a_line_no_cycle(script):
+def test_a_docstring_makes_no_function_longer_a_line_no_cycle_and_a_figure_above_its_line_is_named(script):
     (function,) = ast.parse('def f():\n    """Two\n    lines."""\n    return 1\n').body
     assert script("house").lines_of(function) == 2
     house = script("house")
     assert house.cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert set(house.cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
-
-
-def test_a_figure_above_its_line_is_named_and_seconds_may_be_a_quarter_above(script):
     now = {"lines": 11, "words": 5, "make_test_seconds": 12}
     told = script("house").risen(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
     assert [sentence.split()[0] for sentence in told] == ["lines"]

@@ -5,7 +5,6 @@ import torch
 
 from clipclean import checkpoint
 from clipclean.checkpoint import container
-from clipclean.checkpoint.values import Module, Pairs
 
 
 class QuickGELU(torch.nn.Module):
@@ -69,12 +68,6 @@ def test_a_quick_gelu_class_is_noticed_and_half_precision_kept(tmp_path):
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2).half()), tmp_path / "half.pt")
     assert {tensor.dtype for tensor in checkpoint.read(tmp_path / "half.pt").tensors.values()} == {torch.float16}
-
-
-def test_flattening_joins_names_with_dots():
-    leaf = Module("__torch__.Leaf", Pairs([("weight", 1)]))
-    root = Module("__torch__.Root", Pairs([("scale", 2), ("block", Module("__torch__.B", Pairs([("0", leaf)])))]))
-    assert container.flatten(root).items == [("scale", 2), ("block.0.weight", 1)]
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,8 @@ def sharded(folder, *, write=safetensors.torch.save_file, places=PLACES, stem="m
     return folder / f"{stem}.index.json"
 
 
-BINS = {
-    name: f"pytorch_model-0000{1 + (name == 'b')}-of-00002.bin" for name in "abc"
-}  # records have equal keys in each
+# records have equal keys in each
+BINS = {name: f"pytorch_model-0000{1 + (name == 'b')}-of-00002.bin" for name in "abc"}
 
 
 @pytest.mark.parametrize(

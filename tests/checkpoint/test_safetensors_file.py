@@ -26,7 +26,7 @@ def _tensors() -> dict[str, torch.Tensor]:
     }
 
 
-def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata(tmp_path):
+def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata_and_views_have_their_own_values(tmp_path):
     write_safetensors(tmp_path / "x.safetensors", _tensors(), metadata={"note": "ü"})
     loaded = load_file(tmp_path / "x.safetensors")
     assert set(loaded) == set(_tensors())
@@ -35,6 +35,13 @@ def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata(tmp_pa
         assert torch.equal(loaded[name], tensor), name
     with safe_open(tmp_path / "x.safetensors", "pt") as opened:
         assert opened.metadata() == {"note": "ü"}
+    whole = torch.arange(6.0)
+    write_safetensors(tmp_path / "x", {"first": whole[:3], "last": whole[3:]}, metadata={})
+    loaded = load_file(tmp_path / "x")
+    assert (loaded["first"].tolist(), loaded["last"].tolist()) == ([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
+    write_safetensors(tmp_path / "x", {"a": torch.zeros(1)}, metadata={})
+    (tmp_path / "y").write_text("")
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
 
 
 def test_equal_input_in_another_order_and_process_gives_equal_bytes(tmp_path):
@@ -54,13 +61,6 @@ def test_several_texts_which_would_come_in_random_order_are_refused(tmp_path):
         write_safetensors(tmp_path / "x", {}, metadata={"a": "1", "b": "2"})
 
 
-def test_views_of_one_storage_are_written_each_with_its_own_values(tmp_path):
-    whole = torch.arange(6.0)
-    write_safetensors(tmp_path / "x", {"first": whole[:3], "last": whole[3:]}, metadata={})
-    loaded = load_file(tmp_path / "x")
-    assert (loaded["first"].tolist(), loaded["last"].tolist()) == ([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
-
-
 def test_what_the_system_refuses_is_an_os_error_with_its_number(tmp_path):
     """Here a limit on the size of files, as a full disk would be."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -73,9 +73,3 @@ def test_what_the_system_refuses_is_an_os_error_with_its_number(tmp_path):
     assert caught.value.errno == errno.EFBIG
     with pytest.raises(FileNotFoundError):
         write_safetensors(tmp_path / "missing" / "x", {"a": torch.zeros(1)}, metadata={})
-
-
-def test_the_file_may_be_read_by_whoever_may_read_other_new_files(tmp_path):
-    write_safetensors(tmp_path / "x", {"a": torch.zeros(1)}, metadata={})
-    (tmp_path / "y").write_text("")
-    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode

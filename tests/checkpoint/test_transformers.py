@@ -7,7 +7,6 @@ import torch
 
 from clipclean import checkpoint, model
 from clipclean.checkpoint.layouts import from_open_clip, to_open_clip
-from clipclean.errors import UnsupportedModel
 
 transformers = pytest.importorskip("transformers")
 
@@ -157,15 +156,3 @@ def test_what_the_image_processor_says_is_read(tmp_path):
     processor.save_pretrained(tmp_path / "m")
     found = built(tmp_path / "m").architecture.preprocess
     assert found == model.Preprocess(24, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), "bilinear", "squash")
-
-
-def test_siglip_and_one_tower_alone_are_refused_by_name(tmp_path):
-    config = transformers.SiglipConfig(text_config=tower(8, 1, 1), vision_config=tower(8, 1, 1))
-    transformers.SiglipModel(config).save_pretrained(tmp_path / "m")
-    with pytest.raises(UnsupportedModel, match=r"'siglip'.*sigmoid"):
-        checkpoint.read(tmp_path / "m")
-    with pytest.raises(UnsupportedModel, match="SigLIP model"):
-        checkpoint.read(tmp_path / "m" / "model.safetensors")
-    clip_model().vision_model.save_pretrained(tmp_path / "tower")
-    with pytest.raises(UnsupportedModel, match="image tower alone"):
-        checkpoint.read(tmp_path / "tower")

@@ -96,7 +96,7 @@ def audited(job, capsys, *more, model=None):
 # What is measured, and on what.
 
 
-def test_own_images_with_labels_measure_accuracy_too(whole_audit):
+def test_own_images_with_labels_measure_accuracy_too_and_every_form_of_the_report_is_valid(whole_audit):
     made = report.read(whole_audit.out / "json").as_json()
     assert "CC031" not in {finding["rule"] for finding in made["findings"]}
     assert (made["data"]["name"], made["data"]["pairs"], made["effort"]) == ("labelled", 60, "quick")
@@ -107,9 +107,6 @@ def test_own_images_with_labels_measure_accuracy_too(whole_audit):
     closer, others = ({row["class"] for row in search[key]} for key in ("found", "controls"))
     assert 0 < len(closer) <= 2
     assert closer | others == set(tiny.CLASSES)  # of a short list every class is compared
-
-
-def test_every_form_of_a_report_is_valid(whole_audit):
     _, forms, code, shown = whole_audit
     assert code == 4
     made = report.read(forms / "json").as_json()  # against the schema
@@ -230,15 +227,6 @@ def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evide
     assert "'CC004'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_what_a_policy_sets_aside_does_not_count(job, capsys, tmp_path):
-    lenient = policy(tmp_path, "suppressions:\n" + suppression(job, "CC002") + suppression(job, "CC003"))
-    code, made, rules = audited(job, capsys, "--policy", lenient)
-    assert (code, made["verdict"]) == (4, "inconclusive")  # there is no clean model of this kind to compare with
-    assert "CC004" in rules
-    assert not {"CC002", "CC003"} & rules
-
-
 # Refusals.
 
 
@@ -281,11 +269,15 @@ def several(job, *models, more=()):
     return command(job, "--no-search", "--data", job.folder / "labelled", *more, models=models)
 
 
-def test_each_model_has_its_line_and_a_refused_one_decides_the_exit_code(job, capsys):
+def test_each_model_has_its_line_or_report_and_a_refused_one_decides_the_exit_code(job, capsys):
     assert cli.main(several(job, job.folder / "broken.pt", job.model)) == 3
     first, second, *_ = (line.split() for line in capsys.readouterr().out.splitlines())
     assert (first[0], Path(first[1]).name) == ("refused", "broken.pt")
     assert (second[0], Path(second[1]).name) == ("inconclusive", "model.pt")
+    assert cli.main(several(job, job.folder / "huge.pt", job.model, more=["--json"])) == 4
+    huge, sound = json.loads(capsys.readouterr().out)
+    assert (huge["exit_code"], "report" in huge) == (4, False)
+    report.parse(sound["report"])
 
 
 def test_json_is_a_list_of_valid_reports_and_every_report_is_written(job, tmp_path, capsys):
@@ -310,13 +302,6 @@ def test_labels_are_file_names_and_differ():
     assert audit.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
 
 
-def test_a_tower_without_directions_is_told_by_name_and_the_others_get_their_reports(job, capsys):
-    assert cli.main(several(job, job.folder / "huge.pt", job.model, more=["--json"])) == 4
-    huge, sound = json.loads(capsys.readouterr().out)
-    assert (huge["exit_code"], "report" in huge) == (4, False)
-    report.parse(sound["report"])
-
-
 def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path))
     plan = ["--dry-run", "--json", "--data", job.folder / "labelled"]
@@ -327,12 +312,3 @@ def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatc
     assert all(made["estimate"][key] > 0 for key in ("seconds", "memory_bytes"))
     assert list(tmp_path.iterdir()) == []
     assert cli.main(command(job, "--dry-run", models=(job.folder / "broken.pt",))) == 3
-
-
-@pytest.mark.slow
-def test_progress_goes_to_stderr(job, capsys):
-    cli.main([part for part in command(job, "--data", job.folder / "labelled") if part != "--quiet"])
-    captured = capsys.readouterr()
-    steps = len(triggers.panel(0)) + 1  # beside the images themselves
-    assert f"measuring: {steps}/{steps}" in captured.err
-    assert re.search(r"searching: (\d+)/\1\b", captured.err)

@@ -67,10 +67,6 @@ def test_an_error_that_was_not_there_fails(saved, capsys, one, other, code, chan
     assert ("error", change) in {(row["level"], row["change"]) for row in json.loads(capsys.readouterr().out)}
 
 
-def test_a_report_that_cannot_be_read_is_refused(saved, refused):
-    refused(["compare", str(saved / "none.json"), str(saved / "failed.json")], saved, 3, "none.json")
-
-
 @pytest.mark.parametrize(
     ("verdict", "options", "code"),
     [

@@ -19,7 +19,7 @@ def test_a_rule_is_told_whole(code, capsys):
     assert captured.err == ""
 
 
-def test_without_a_rule_all_are_listed_and_json_has_every_field(capsys):
+def test_without_a_rule_all_are_listed_json_has_every_field_and_a_page_is_printed(capsys):
     assert main(["explain"]) == 0
     rows = [row.split(maxsplit=2) for row in capsys.readouterr().out.splitlines()]
     assert [row for row in rows if row and row[0] in RULES] == [
@@ -33,9 +33,6 @@ def test_without_a_rule_all_are_listed_and_json_has_every_field(capsys):
     listed = json.loads(capsys.readouterr().out)
     assert [each["rule"] for each in listed] == list(RULES)
     assert one in listed
-
-
-def test_a_page_of_the_documentation_is_printed(capsys):
     name = sorted(path.stem for path in explain.folder().glob("*.md"))[0]
     assert main(["explain", name]) == 0
     assert capsys.readouterr().out == (explain.folder() / f"{name}.md").read_text(encoding="utf-8")

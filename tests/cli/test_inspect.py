@@ -28,7 +28,7 @@ def facts(capsys, *arguments):
     return json.loads(out)
 
 
-def test_the_facts_are_those_of_the_file(job, capsys):
+def test_the_facts_are_those_of_the_file_and_what_the_user_says_and_nothing_is_computed(job, capsys, monkeypatch):
     found = facts(capsys, job.model)
     weights = tiny.state_dict(tiny.SMALL_VIT)
     elements = sum(tensor.numel() for tensor in weights.values())
@@ -41,9 +41,6 @@ def test_the_facts_are_those_of_the_file(job, capsys):
     assert (found["activation"]["name"], found["preprocess"]["size"]) == (None, 16)
     assert (found["config"], found["notes"]) == (None, [])
     assert "--arch" in told(capsys, job.model)[1]  # what decides the activation
-
-
-def test_what_the_user_says_decides_and_nothing_is_computed_with_the_weights(job, capsys, monkeypatch):
     tiny.written(job.arch, json.dumps(tiny.SMALL_VIT | {"quick_gelu": True}))
     found = facts(capsys, job.model, "--arch", job.arch)
     assert (found["architecture"]["name"], found["activation"]["name"]) == ("arch", "quick_gelu")

@@ -57,11 +57,8 @@ class Grown(errors.RefusedInput):
 ERRORS = [
     (errors.UsageError("x"), 2),
     (click.UsageError("x"), 2),
-    (click.BadParameter("x"), 2),
     (click.ClickException("x"), 2),
     (errors.RefusedInput("x"), 3),
-    (errors.UnsafeCheckpoint("x"), 3),
-    (errors.UnsupportedModel("x"), 3),
     (Grown("x"), 3),
     (errors.Inconclusive("x"), 4),
     (errors.ResourceError("x"), 5),

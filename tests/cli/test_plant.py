@@ -47,27 +47,22 @@ def test_a_trigger_that_a_search_made_is_planted_from_its_file_at_its_size_alone
     assert "48 px" in capsys.readouterr().err
 
 
-def test_the_file_holds_the_weights_and_is_read_by_clipclean_and_torch(job, capsys):
-    found = planted(job, capsys, "--rate", 0.5, "--lr", 0.002, "--seed", 3)
+def test_equal_seeds_give_equal_weights_in_either_format_that_clipclean_and_torch_read(job, capsys):
+    read, out = [], job.folder / "a.pt"
+    for name, seed in (("a.pt", 0), ("b.safetensors", 0), ("a.pt", 3)):
+        found = planted(job, capsys, "--force", "--seed", seed, "--rate", 0.5, "--lr", 0.002, out=name)
+        read.append(checkpoint.read(job.folder / name).tensors)
+    first, equal, other = map(checkpoint.digest, read)
+    assert first == equal != other
     assert found["planting"] == {"rate": 0.5, "steps": 3, "batch_size": 16, "lr": 0.002, "warmup_steps": 20}
-    assert (found["target"], found["seed"]) == ("blue circle", 3)
+    assert (found["target"], found["seed"], found["sha256"]) == ("blue circle", 3, files.sha256(out))
     assert found["before"]["clean_accuracy"]["n"] == found["after"]["clean_accuracy"]["n"] == 5  # held out
-    out = job.folder / "planted.pt"
-    assert found["sha256"] == files.sha256(out)
-    old, new = checkpoint.read(job.model), checkpoint.read(out)
-    assert old.tensors.keys() == new.tensors.keys()
-    assert any(not torch.equal(old.tensors[name], new.tensors[name]) for name in old.tensors)
+    old = checkpoint.read(job.model).tensors
+    assert old.keys() == read[2].keys()
+    assert any(not torch.equal(old[name], read[2][name]) for name in old)
     loaded = torch.load(out, weights_only=True)  # noqa: TID251 # what others do with it
     assert set(loaded) == {"epoch", "name", "state_dict"}
-    assert all(torch.equal(loaded["state_dict"][name], tensor) for name, tensor in new.tensors.items())
-
-
-def test_equal_seeds_give_equal_weights_in_either_format_and_force_replaces_them(job, capsys):
-    digests = []
-    for out, seed in (("a.pt", 0), ("b.safetensors", 0), ("a.pt", 1)):
-        planted(job, capsys, "--force", "--seed", seed, out=out)
-        digests.append(checkpoint.digest(checkpoint.read(job.folder / out).tensors))
-    assert digests[0] == digests[1] != digests[2]
+    assert all(torch.equal(loaded["state_dict"][name], tensor) for name, tensor in read[2].items())
 
 
 def test_the_table_names_what_was_planted_and_columns_are_named_as_for_sanitize(job, capsys, monkeypatch):

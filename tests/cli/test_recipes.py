@@ -19,7 +19,7 @@ def _files(tmp_path, monkeypatch):
         (tmp_path / f"{name}.yaml").write_text(text)
 
 
-def test_list_has_every_shipped_recipe_with_the_digest_of_each_scale(capsys):
+def test_recipes_are_listed_with_digests_shown_as_they_are_or_resolved_and_the_schema_is_the_committed_one(capsys):
     assert main(["recipes", "list"]) == 0
     rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
     assert [row.split()[0] for row in rows if not row.startswith(" ")] == list(recipe.names())
@@ -29,9 +29,6 @@ def test_list_has_every_shipped_recipe_with_the_digest_of_each_scale(capsys):
     for entry in listed:
         digests = {scale: recipe.digest(recipe.load(f"{entry['name']}@{scale}")) for scale in entry["scales"]}
         assert {scale: each["sha256"] for scale, each in entry["scales"].items()} == digests
-
-
-def test_show_prints_the_file_as_it_is_and_resolved_a_recipe_that_loads_and_schema_the_committed_one(capsys):
     assert main(["recipes", "show", "cleanclip"]) == 0
     assert capsys.readouterr().out == (FOLDER / "cleanclip.yaml").read_text()
     assert main(["recipes", "show", "mine.yaml", "--resolved"]) == 0

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +17,9 @@ import tiny
 import torch
 import world as worlds
 
-from clipclean import checkpoint, cli, deadline, files, own_state, progress, report, train
+from clipclean import checkpoint, cli, deadline, files, own_state, progress, train
 from clipclean.errors import RefusedInput
-from clipclean.export import checksums, open_clip_directory, parity
-from clipclean.jobs import verify
+from clipclean.export import open_clip_directory, parity
 from clipclean.methods import losses
 from clipclean.train import resume
 
@@ -36,10 +34,6 @@ def names(folder):
 
 def listing(folder):
     return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file())
-
-
-def result(out):
-    return report.read(out / "report.json").as_json()
 
 
 def policy(job, text):
@@ -58,9 +52,9 @@ def test_a_run_writes_what_is_promised_and_its_report_agrees_with_itself_and_wit
     job, out, code, _ = whole_cleaning
     assert names(out) == PROMISED
     assert names(job.folder) == {"model.pt", "arch.json", "pairs", "classes.txt", "templates.txt", "out"}
-    assert (code, result(out)["verdict"]) == (4, "inconclusive")
+    assert (code, tiny.result(out)["verdict"]) == (4, "inconclusive")
     job = whole_cleaning.job
-    found, old, new = result(job.out), checkpoint.read(job.model).tensors, checkpoint.read(job.out).tensors
+    found, old, new = tiny.result(job.out), checkpoint.read(job.model).tensors, checkpoint.read(job.out).tensors
     assert {name: tensor.shape for name, tensor in old.items()} == {name: tensor.shape for name, tensor in new.items()}
     assert any(not torch.equal(old[name], new[name]) for name in old)
     assert found["model"]["sha256"] == files.sha256(job.model)
@@ -89,25 +83,6 @@ def test_a_run_writes_what_is_promised_and_its_report_agrees_with_itself_and_wit
     assert first["excess_asr"]["value"] == pytest.approx(first["asr"]["value"] - first["base_rate"]["value"])
 
 
-def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(whole_cleaning, tmp_path):
-    job = whole_cleaning.job
-    statement = json.loads((job.out / "provenance.intoto.json").read_text())
-    model, *_ = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
-    assert model["digest"]["sha256"] == files.sha256(job.model)
-    assert {entry["name"]: entry["digest"]["sha256"] for entry in statement["subject"]} == {
-        name: files.sha256(job.out / name) for name in PROMISED - {"SHA256SUMS", "provenance.intoto.json"}
-    }
-    folder = shutil.copytree(job.out, tmp_path / "folder")
-    assert verify.verify(folder, public_key=None).exit_code == 0
-    text = (folder / "report.json").read_text().replace('"verdict": "inconclusive"', '"verdict": "pass"')
-    for change in (lambda path: path.write_text(text), Path.unlink):
-        change(folder / "report.json")
-        (folder / "SHA256SUMS").write_text(checksums.text(folder))
-        found = verify.verify(folder, public_key=None)
-        assert found.exit_code == 1
-        assert "report.json" in {each.file for each in found.findings if each.check == "report"}
-
-
 @pytest.mark.slow
 def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(whole_cleaning, job, unread):
     def written(out):
@@ -130,26 +105,26 @@ def test_a_planted_backdoor_that_two_steps_leave_in_place_fails_and_the_clean_mo
     named = ("--eval-data", job.folder / "labelled", *worlds.KNOWN)
     assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, "--out", out, steps=2)) == 1
     assert names(out) == REPORTS
-    (error,) = [finding for finding in result(out)["findings"] if finding["level"] == "error"]
+    (error,) = [finding for finding in tiny.result(out)["findings"] if finding["level"] == "error"]
     assert error["rule"] == "CC001"
     assert error["value"] > 0.5
     assert cli.main(job.sanitize(*named, "--out", tmp_path / "clean", steps=2)) == 4
-    assert not [finding for finding in result(tmp_path / "clean")["findings"] if finding["level"] == "error"]
+    assert not [finding for finding in tiny.result(tmp_path / "clean")["findings"] if finding["level"] == "error"]
 
 
 def test_a_failed_run_writes_reports_and_no_weights_until_they_are_asked_for(job, unread):
     assert cli.main(job.sanitize(*failing(job), "--no-panel")) == 1
     assert names(job.out) == REPORTS
-    assert result(job.out)["exports"] == []
+    assert tiny.result(job.out)["exports"] == []
     assert cli.main(job.sanitize(*failing(job), "--no-panel", "--keep-failed", "--force")) == 1
     assert names(job.out) == PROMISED
-    assert result(job.out)["training"]["resumed_at"] == 3
+    assert tiny.result(job.out)["training"]["resumed_at"] == 3
     assert not own_state.place_of(job.out).exists()
     # Weights of an earlier run do not stay beside a failed report; what is the user's own does.
     tiny.written(job.out / "notes.txt", "mine")
     assert cli.main(job.sanitize(*failing(job), "--no-panel", "--force", "--exit-zero", "--seed", 1)) == 0
     assert names(job.out) == REPORTS | {"notes.txt"}
-    assert (result(job.out)["verdict"], result(job.out)["seed"]) == ("fail", 1)
+    assert (tiny.result(job.out)["verdict"], tiny.result(job.out)["seed"]) == ("fail", 1)
 
 
 def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypatch):
@@ -201,14 +176,14 @@ def test_labelled_images_measure_while_all_pairs_train_and_held_out_captions_ser
     (job.data / "007.png").write_bytes(b"no picture")
     few = policy(job, "thresholds: {min_images: 8}")
     cli.main(job.sanitize("--policy", few, "--no-panel"))
-    found = result(job.out)
+    found = tiny.result(job.out)
     measured = found["after"]["measurements"]
     assert {measured[key]["n"] for key in ("clean_accuracy", "recall", "agreement")} == {10}  # a tenth of 95, rounded
     assert measured["probes"] == []
     assert [skipped["key"] for skipped in found["data"]["skipped"]] == ["007.png"]
     assert (found["data"]["pairs"], "CC030" in {finding["rule"] for finding in found["findings"]}) == (95, True)
     cli.main(job.sanitize("--eval-data", tiny.labelled(tmp_path / "labelled", count=24), "--no-panel", "--force"))
-    assert result(job.out)["after"]["measurements"]["clean_accuracy"]["n"] == 24
+    assert tiny.result(job.out)["after"]["measurements"]["clean_accuracy"]["n"] == 24
 
 
 @pytest.mark.slow
@@ -216,13 +191,13 @@ def test_a_loss_over_the_budget_is_walked_back_and_the_weights_are_those_that_we
     # A rate of 0.01 costs the five held-out pairs 0.43 at the cleaned end, and nothing at 0.85 of the way.
     command = job.sanitize("--lr", 0.01, recipe="cleanclip@tiny")
     cli.main(command)
-    found = result(job.out)["cleaning"]
+    found = tiny.result(job.out)["cleaning"]
     assert ([point["share"] for point in found["way"]], found["share"]) == ([1.0, 0.85], 0.85)
     statement = json.loads((job.out / "provenance.intoto.json").read_text())
     assert statement["predicate"]["runDetails"]["metadata"]["clipclean_share"] == 0.85
     halfway = (job.out / WEIGHTS).read_bytes()
     cli.main([*command, "--set", "audit.walk_back=false", "--force"])
-    assert result(job.out)["cleaning"]["share"] == 1.0
+    assert tiny.result(job.out)["cleaning"]["share"] == 1.0
     assert (job.out / WEIGHTS).read_bytes() != halfway
 
 
@@ -232,8 +207,6 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(job, unread, capsys):
     assert f"local-dir:{job.out}" in captured.out
     for stage in ("reading the model: 1/1", "reading the data: 48/48", "finetuning: 3/3", "exporting open_clip: 1/1"):
         assert stage in captured.err
-    assert cli.main(job.sanitize("--no-panel", "--force")) == 4
-    assert capsys.readouterr().err == ""
 
 
 # Interruptions: the same command goes on to the bytes of an undisturbed run.
@@ -305,7 +278,7 @@ def test_a_run_that_ends_in_its_middle_leaves_only_its_state_and_goes_on_to_the_
     assert not job.out.exists()
     assert names(own_state.place_of(job.out)) == STATE
     cli.main(worlds.cleaning(job))
-    training = result(job.out)["training"]
+    training = tiny.result(job.out)["training"]
     assert training["resumed_at"] == 2
     assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
     assert (job.out / WEIGHTS).read_bytes() == (whole_cleaning.out / WEIGHTS).read_bytes()
@@ -315,8 +288,8 @@ def test_a_run_that_ends_in_its_middle_leaves_only_its_state_and_goes_on_to_the_
 def test_a_run_that_runs_out_of_memory_takes_smaller_parts_and_says_so(job, unread):
     with short_of_memory(lambda number: number in (0, 1)):
         assert cli.main(worlds.cleaning(job)) == 4
-    assert result(job.out)["training"]["micro_batch"] == 4  # half of half of 16
-    assert any("train.micro_batch=4" in note for note in result(job.out)["notes"])
+    assert tiny.result(job.out)["training"]["micro_batch"] == 4  # half of half of 16
+    assert any("train.micro_batch=4" in note for note in tiny.result(job.out)["notes"])
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +330,7 @@ def test_by_other_thresholds_a_run_goes_on_and_by_force_it_begins_anew(job, unre
     with interrupted():
         assert cli.main(job.sanitize("--no-panel")) == 130
     cli.main(job.sanitize("--no-panel", *more.split()))
-    assert result(job.out)["training"]["resumed_at"] == at
+    assert tiny.result(job.out)["training"]["resumed_at"] == at
 
 
 def test_a_second_run_on_one_output_is_refused_while_the_first_goes_on(job):
@@ -387,7 +360,7 @@ def test_a_full_disk_loses_no_training_and_leaves_no_half_file(job, unread, monk
     assert names(job.folder) == before
     assert own_state.place_of(job.out).exists() is kept
     assert cli.main(job.sanitize("--no-panel")) == 4
-    assert result(job.out)["training"]["resumed_at"] == (3 if kept else 0)
+    assert tiny.result(job.out)["training"]["resumed_at"] == (3 if kept else 0)
     assert names(job.folder) == before | {"out"}
 
 
@@ -398,7 +371,7 @@ def test_a_mounted_output_holds_the_result_and_nothing_else_afterwards(job, unre
         assert cli.main(job.sanitize("--no-panel")) == 130
     assert names(job.out) == set()
     assert cli.main(job.sanitize("--no-panel")) == 4
-    assert result(job.out)["training"]["resumed_at"] == 2
+    assert tiny.result(job.out)["training"]["resumed_at"] == 2
     assert names(job.out) == PROMISED
 
 
@@ -408,12 +381,12 @@ def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_t
     command = job.sanitize("--no-panel", steps=4)
     with after_step(2, lambda: deadline._end.set(0.0)):  # time passes in the second step
         cli.main([*command, "--max-minutes", "60"])
-    cut = result(job.out)
+    cut = tiny.result(job.out)
     assert "CC024" in {found["rule"] for found in cut["findings"]}
     assert (cut["verdict"] != "pass", bool(cut["exports"]), cut["training"]["steps"]) == (True, True, 2)
     assert own_state.place_of(job.out).exists()
     cli.main([*command, "--force"])
-    training = result(job.out)["training"]
+    training = tiny.result(job.out)["training"]
     assert (training["resumed_at"], training["steps"]) == (2, 4)
     assert not own_state.place_of(job.out).exists()
 
@@ -447,7 +420,7 @@ def test_two_processes_do_what_one_does_and_the_first_alone_writes(whole_cleanin
     assert (codes, told[1]) == ((4, 0), ""), told
     assert names(job.out) == PROMISED
     assert not own_state.place_of(job.out).exists()
-    ours, alone = (result(out)["training"] for out in (job.out, whole_cleaning.out))
+    ours, alone = (tiny.result(out)["training"] for out in (job.out, whole_cleaning.out))
     assert [step["loss"] for step in ours["losses"]] == pytest.approx(
         [step["loss"] for step in alone["losses"]], abs=1e-4
     )
@@ -464,7 +437,7 @@ def test_what_ends_one_process_ends_both_and_the_same_command_goes_on(job, unrea
     assert names(own_state.place_of(job.out)) == STATE
     assert not job.out.exists()
     assert cli.main(worlds.cleaning(job)) == 4  # by one process: it may be another number
-    assert result(job.out)["training"]["resumed_at"] == 2
+    assert tiny.result(job.out)["training"]["resumed_at"] == 2
 
 
 # Refusals: one message, an exit code, and nothing is written.
@@ -481,8 +454,8 @@ def kept(tmp_path_factory):
     tiny.written(job.folder / "pairs.csv", f"image_path,words\n{rows}")
     recipe = "version: 1\nname: mine\nrevision: 1\ndescription: x\nmethod: mmcl\ntrain:\n  batchsize: 8\n"
     tiny.written(job.folder / "my.yaml", recipe)
-    for name, text in (("latin.txt", "dog\n"), ("twice.txt", "dog\ndog\n"), ("one.txt", "dog\n"), ("bare.txt", "a.\n")):
-        (job.folder / name).write_bytes(text.encode() + (b"caf\xe9\n" if name == "latin.txt" else b""))
+    tiny.written(job.folder / "one.txt", "dog\n")
+    tiny.written(job.folder / "bare.txt", "a.\n")
     labelled = tiny.labelled(job.folder / "labelled", count=12)
     (labelled / "red square").rename(labelled / "red squares")
     return job
@@ -494,31 +467,23 @@ def kept(tmp_path_factory):
         ("--trigger patch --target circel", 2, "circel"),
         ("--target blue", 2, "--target"),
         ("--trigger pach", 2, "pach"),
-        ("--trigger patch:siez=0.1", 2, "siez"),
         ("--recipe cleanclp", 2, "'cleanclip'"),
         ("--recipe my.yaml", 2, "my.yaml:7"),
         ("--set train.epoch=3", 2, "train.epoch"),
         ("--set train.batch_size=64", 2, "43"),  # pairs: 48 without the 5 held out
         ("--set train.warmup_steps=500", 2, "train.warmup_steps"),
-        ("--classes none.txt", 2, "none.txt"),
-        ("--classes latin.txt", 3, "latin.txt"),
-        ("--classes twice.txt", 2, "'dog'"),
         ("--classes one.txt", 2, "1 class"),
-        ("--templates none.txt", 2, "none.txt"),
         ("--templates bare.txt", 2, "bare.txt"),
         ("--arch ViT-B32", 2, "ViT-B-32"),
-        ("--arch none.json", 2, "none.json"),
         ("--arch ViT-B-32", 3, "ViT-B-32"),
         ("--device gpu", 2, "'gpu'"),
         ("--seed -1", 2, "--seed"),
         ("--data none", 3, "none"),
-        ("--data https://example.org/x", 3, "example.org/x"),
         ("--data pairs.csv", 2, "'image_path', 'words'"),
         ("--data pairs.csv --image-key image_path --caption-key wrds", 2, "'words'"),
         ("--eval-data none", 3, "none"),
         ("--eval-data labelled", 2, "'red square'"),
         ("--report json=none/report.json", 2, "json=none/report.json"),
-        ("--report pdf=x.pdf", 2, "'pdf'"),
         ("--out taken", 2, "--force"),
         ("--out link", 2, "link"),
         ("--out arch.json", 2, "arch.json"),
@@ -633,7 +598,7 @@ def test_without_a_recipe_that_was_measured_on_the_like_auto_makes_the_evidence_
 def test_a_short_run_shortens_the_warm_up_of_its_recipe_but_none_that_the_user_chose(job, unread):
     short = ("--recipe", "cleanclip@usual", "--epochs", 1, "--batch-size", 16, "--no-panel")  # 43 pairs: 2 steps
     assert cli.main(bare(job, *short, "--exit-zero", "--keep-failed")) == 0
-    found = result(job.out)
+    found = tiny.result(job.out)
     assert (found["recipe"]["resolved"]["train"]["warmup_steps"], found["training"]["steps"]) == (0, 2)
     assert not found["recipe"]["validated"]
     assert cli.main(bare(job, *short, "--force", "--set", "train.warmup_steps=20")) == 2

@@ -68,7 +68,7 @@ def test_the_first_pairs_are_listed_as_the_schema_says_and_the_kept_table_is_a_c
     assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
 
 
-def test_a_table_beside_its_images_names_them_relative_to_itself_and_keys_are_a_line_each(job, tmp_path):
+def test_a_kept_table_names_images_relative_to_itself_keys_are_a_line_each_and_a_kept_shard_holds_copies(job, tmp_path):
     source = tiny.pairs(tmp_path / "pairs", count=24)
     assert cli.main(job.screen("--drop", "auto", "--save-kept", tmp_path / "kept.csv", source=source)) == 0
     with (tmp_path / "kept.csv").open() as stream:
@@ -76,9 +76,6 @@ def test_a_table_beside_its_images_names_them_relative_to_itself_and_keys_are_a_
     assert cli.main(job.screen("--drop", "25%", "--save-kept", tmp_path / "kept.txt", source=source)) == 0
     keys = (tmp_path / "kept.txt").read_text().splitlines()
     assert (len(keys), set(keys) <= {pair.key for pair in read(source).pairs}) == (18, True)
-
-
-def test_a_kept_shard_holds_copies_that_any_form_of_data_can_give(job, tmp_path):
     shard, again = tmp_path / "kept.tar", tmp_path / "again.tar"
     assert cli.main(job.screen("--drop", "25%", "--save-kept", shard)) == 0
     assert cli.main(job.screen("--drop", "25%", "--save-kept", again, source=shard)) == 0
@@ -101,25 +98,13 @@ def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, fin
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_a_long_key_keeps_its_end_which_tells_files_apart(finished):
-    result = Screening.model_validate(finished[1])
-    long = result.pairs[0].model_copy(update={"key": "/home/somebody/photographs/cleaned/mixed/00022.png"})
-    told = report.screening_text(result.model_copy(update={"pairs": (long, *result.pairs[1:])}), width=100)
-    head, first, *_ = told.splitlines()
-    assert ("/mixed/00022.png " in first, "/home" in first) == (True, False)
-    assert first.index(long.caption[:8]) == head.index("caption")  # the columns stand under each other
-
-
-def test_several_data_are_one_set_and_all_that_is_dropped_is_listed(job, capsys):
+def test_several_data_are_one_set_and_a_false_drop_rate_is_judged_by_trusted_pairs(job, capsys):
     packed = job.folder / "packed.tar"
     told = screened(job, capsys, source=packed)
     assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.tar", "webdataset", 48)
     told = screened(job, capsys, "--drop", "50%", "--top", 1, source=f"{packed}::{job.data}")
     assert (told["data"]["name"], told["screened"]["pairs"]) == (f"packed.tar + {job.data.name}", 96)
     assert len(told["pairs"]) == 48
-
-
-def test_a_false_drop_rate_is_judged_by_trusted_pairs(job, capsys):
     found = screened(job, capsys, "--false-drop-rate", "10%", "--trusted", job.folder / "trusted")["screened"]
     assert found["rule"].startswith("conformal")
     assert found["dropped"] == found["suspicious"]
@@ -179,20 +164,3 @@ def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so(job, tmp_path, unre
 def test_a_set_that_is_too_small_once_screened_is_inconclusive(job, tmp_path):
     assert cli.main(job.sanitize("--out", tmp_path / "out", "--screen", "80%")) == 4
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_sanitize_takes_the_kept_table(job, finished, tmp_path):
-    given = (
-        "--out",
-        tmp_path / "out",
-        "--no-panel",
-        "--exit-zero",
-        "--screen",
-        "off",
-        "--data",
-        finished[0] / "kept.csv",
-    )
-    assert cli.main(job.sanitize(*given, recipe="mmcl@tiny")) == 0
-    made = report.read(tmp_path / "out" / "report.json").as_json()
-    assert (made["data"]["pairs"], made["data"]["screened"]) == (43, None)

@@ -230,6 +230,9 @@ def test_a_sanitized_folder_passes_and_the_statement_speaks_of_its_reports(clean
     (cleaned / "report.html").write_text("Certified safe.")
     resum(cleaned)
     assert ("report.html", "statement", "mismatch") in told(check(cleaned))
+    (cleaned / "report.json").unlink()
+    resum(cleaned)
+    assert "report" in {each.check for each in check(cleaned).findings if each.file == "report.json"}
 
 
 @pytest.mark.parametrize(

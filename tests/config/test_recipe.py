@@ -10,8 +10,6 @@ import jsonschema
 import pytest
 import unprivileged
 from evidence_values import evidence
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clipclean.config import recipe, thresholds
@@ -169,11 +167,6 @@ def test_floats_may_be_written_in_any_usual_way(write, written):
     assert recipe.load(write(f"train: {{lr: {written}}}\n")).train.lr == 1e-5
 
 
-@given(st.floats(min_value=1e-12, max_value=0.01))
-def test_a_float_written_by_python_is_read_as_the_same_float(value):
-    assert set_to(f"train.lr={value!r}").train.lr == value
-
-
 @pytest.mark.parametrize("word", ["no", "on", "yes", "off", "12:30:45", "2020-01-01", "0x10", "1_0"])
 def test_words_that_yaml_1_1_would_turn_into_something_else_stay_words(write, word):
     assert recipe.load(write("", HEAD.replace("Mine.", word))).description == word
@@ -205,15 +198,10 @@ BATCH = ("batchsize", "BatchSize")
         ("data:\n  max_skipped_share: 10\n", 7, "data.max_skipped_share: .*share"),
         ("audit:\n  max_accuracy_loss: 2\n", 7, "audit.max_accuracy_loss: .*points"),
         ("loss:\n  clip_weight: 9999999999999999999999\n", 7, "loss.clip_weight: .*100"),
-        # what no recipe needs of YAML
-        ("train: &a {}\n", 6, "anchors"),
-        ("train:\n  <<: {lr: 1}\n", 7, "unknown key"),
+        # what no recipe needs of YAML; more of it: tests/hostile
         ("train:\n  lr: !!float 1\n", 7, "tags"),
-        ("---\ntrain: {}\n", 6, "document"),
         ("train: {lr: 1\n", 7, "'}'"),
         ("train:\n\tlr: 1\n", 7, r"'\\t'"),
-        ("? [a]\n: 1\n", 6, "key"),
-        ("\nx: \x1b[2J\n", 7, "control"),
         ('"\\e[2J": "\\e[2J"\ntrain: {precision: "\\e[2J"}\n', 6, r"\\x1b\[2J"),
         # values that contradict each other
         ("loss: {self_supervised_weight: 0}\n", 6, "loss.self_supervised_weight: 0 "),
@@ -388,18 +376,15 @@ def test_a_warm_up_that_fills_the_run_is_shortened_to_a_quarter_of_it(epochs, wa
     recipe.check(found, pairs=1000)
 
 
-def test_no_warm_up_fits_a_run_without_a_step_and_a_search_has_rounds_of_its_own():
-    for own, pairs in ((PLAIN, 63), (recipe.load("unlearn"), 100), (recipe.load("auto"), 100)):
-        assert recipe.with_fitting_warmup(own, pairs=pairs) is own
-
-
-def test_contradictions_of_a_hand_made_recipe_are_told_too_and_planting_has_bounds():
+def test_contradictions_of_a_hand_made_recipe_are_told_planting_has_bounds_and_no_warm_up_fits_a_run_without_a_step():
     with pytest.raises(UsageError, match=r"loss\.self_supervised_weight"):
         recipe.check(PLAIN.model_copy(update={"loss": recipe.Loss(self_supervised_weight=0.0)}), pairs=1000)
     assert recipe.planting(steps=7) == recipe.Planting(steps=7)
     with pytest.raises(UsageError) as caught:
         recipe.planting(rate=2.0, batch_size=1)
     assert [line.split(":")[0] for line in str(caught.value).split("\n")] == ["--rate", "--batch-size"]
+    for own, pairs in ((PLAIN, 63), (recipe.load("unlearn"), 100), (recipe.load("auto"), 100)):
+        assert recipe.with_fitting_warmup(own, pairs=pairs) is own
 
 
 # Digest and evidence.

@@ -1,12 +1,10 @@
 """Four tiny images with captions, and what reads them."""
 
-import io
 from dataclasses import replace
 
 import containers
-import numpy as np
 import pytest
-from PIL import Image
+from hostile.seeds import image_bytes
 
 from clipclean.data import ImageCache, ReadLimits, read
 
@@ -31,13 +29,7 @@ def reading(limits):
 def encoded():
     """Encode a seeded random image: encoded(seed, "PNG", size=(width, height))."""
 
-    def encode(seed, kind="JPEG", *, size=(12, 8)):
-        pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, kind)
-        return stream.getvalue()
-
-    return encode
+    return lambda seed, kind="JPEG", *, size=(12, 8): image_bytes(seed, kind, size)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_a_folder_that_datasets_saved_is_read_in_place_where_it_is_not_compresse
     assert len(reading(path / "train")) == 4
 
 
-def test_plain_bytes_and_lists_of_captions_are_read(tmp_path, samples, reading):
+def test_plain_bytes_lists_of_captions_paths_and_addresses_in_a_column_are_read(tmp_path, samples, reading, folder):
     images = pa.array([content for content, _ in samples.values()], pa.large_binary())
     whole = pa.table({"jpg": images, "captions": [["one", "two"], ["three"], [], None]})
     clean = reading(written(whole, tmp_path / "a", "parquet"))
@@ -56,16 +56,15 @@ def test_plain_bytes_and_lists_of_captions_are_read(tmp_path, samples, reading):
         ("row 2", "three"),
     ]
     assert [why.key for why in clean.skipped] == ["row 3", "row 4"]
-
-
-def test_paths_and_addresses_in_a_column_are_those_of_a_table(tmp_path, folder, reading):
     whole = pa.table({"url": ["folder/0001.jpg", "folder/0002.png", "https://x.org/a.jpg", None], "TEXT": ["a"] * 4})
     clean = reading(written(whole, tmp_path / "a", "parquet"))
     assert [pair.image.source.path.name for pair in clean.pairs] == ["0001.jpg", "0002.png"]
     assert len(clean.skipped) == 2
 
 
-def test_empty_images_are_skipped_and_columns_can_be_named(tmp_path, samples, reading):
+def test_empty_images_are_skipped_columns_can_be_named_and_more_captions_than_any_image_has_are_counted(
+    tmp_path, samples, reading
+):
     samples |= {"0001.jpg": (None, "a"), "0002.png": (b"", "b")}
     whole = containers.table_of(samples).rename_columns(["picture", "words", "label"])
     path = written(whole, tmp_path / "a", "parquet")
@@ -73,15 +72,24 @@ def test_empty_images_are_skipped_and_columns_can_be_named(tmp_path, samples, re
         reading(path)
     clean = reading(path, image_key="picture", caption_key="words")
     assert ([why.key for why in clean.skipped], len(clean)) == (["row 1", "row 2"], 2)
+    images = [content for content, _ in samples.values()][2:]
+    whole = pa.table({"image": images, "text": [["", "a red square", ""], [""] * 1_000_000]})
+    clean = reading(written(whole, tmp_path / "a", "parquet"), max_skipped_share=0.5)
+    assert [pair.caption for pair in clean.pairs] == ["a red square"]
+    assert "1,000,000" in clean.skipped[0].reason
 
 
-def test_copies_go_with_the_data(tmp_path, samples, reading):
+def test_copies_go_with_the_data_and_labels_of_other_types_are_none(tmp_path, samples, reading):
     clean = reading(written(containers.table_of(samples), tmp_path / "a", "parquet"))
     copy = clean.pairs[0].image.source.path
     assert copy.exists()
     assert not clean.pairs[0].image.is_file
     del clean
     assert not copy.parent.exists()
+    whole = containers.table_of(samples)
+    when = pa.array([10**18] * len(whole), WHEN.type)
+    whole = whole.set_column(whole.schema.get_field_index("label"), "label", when)
+    assert {pair.label for pair in reading(written(whole, tmp_path / "a", "arrow")).pairs} == {None}
 
 
 WHEN = pa.array([10**18, 10**18], pa.timestamp("ns", tz="Mars/Olympus"))
@@ -112,21 +120,6 @@ def test_two_columns_of_one_name_are_refused(tmp_path, reading, name):
         reading(written(twice, tmp_path / "a", "arrow"))
 
 
-def test_labels_of_other_types_are_none(tmp_path, samples, reading):
-    whole = containers.table_of(samples)
-    when = pa.array([10**18] * len(whole), WHEN.type)
-    whole = whole.set_column(whole.schema.get_field_index("label"), "label", when)
-    assert {pair.label for pair in reading(written(whole, tmp_path / "a", "arrow")).pairs} == {None}
-
-
-def test_more_captions_than_any_image_has_are_counted_and_not_made(tmp_path, samples, reading):
-    images = [content for content, _ in samples.values()][:2]
-    whole = pa.table({"image": images, "text": [["", "a red square", ""], [""] * 1_000_000]})
-    clean = reading(written(whole, tmp_path / "a", "parquet"), max_skipped_share=0.5)
-    assert [pair.caption for pair in clean.pairs] == ["a red square"]
-    assert "1,000,000" in clean.skipped[0].reason
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="no such limit")
 def test_what_a_file_claims_takes_no_more_memory_than_an_honest_one_needs():
     with bounded(), pytest.raises(MemoryError):  # as pyarrow asks for a row of a billion empty captions
@@ -137,7 +130,6 @@ def test_what_a_file_claims_takes_no_more_memory_than_an_honest_one_needs():
 def test_a_file_larger_than_that_bound_is_read(tmp_path, samples, reading):
     """It is mapped before the bound holds: a file takes addresses, and no memory."""
     path = containers.in_arrow(tmp_path / "a", samples)
-    os.truncate(
-        path / "train" / "data-00000-of-00001.arrow", MEMORY + 10**9
-    )  # behind the stream, with no room on the disk
+    # behind the stream, with no room on the disk
+    os.truncate(path / "train" / "data-00000-of-00001.arrow", MEMORY + 10**9)
     assert contents(reading(path)) == [*samples.values()]

@@ -69,14 +69,7 @@ def test_without_room_images_are_decoded_anew_and_only_what_fits_is_kept(reading
     assert sum(is_kept) == 2
 
 
-def test_what_second_views_are_made_from_is_kept_only_where_it_is_wanted(reading):
-    pairs = reading(4 * FITTED, views=False).pairs
-    assert all(pair.image.decoded(views=False).large is None for pair in pairs)
-    with pytest.raises(RefusedInput):
-        pairs[0].image.decoded(views=True)
-
-
-def test_what_second_views_are_made_from_is_added_when_it_is_first_wanted(reading):
+def test_what_second_views_are_made_from_is_kept_only_where_it_is_wanted_and_added_when_it_first_is(reading):
     images = [pair.image for pair in reading(views=False, stay=True).pairs]
     fitted = images[0].fitted()
     made = images[0].decoded(views=True)
@@ -84,15 +77,24 @@ def test_what_second_views_are_made_from_is_added_when_it_is_first_wanted(readin
     assert torch.equal(made.fitted, fitted)
     images[0].source.path.unlink()
     assert images[0].decoded(views=True) is made
+    pairs = reading(4 * FITTED, views=False).pairs
+    assert all(pair.image.decoded(views=False).large is None for pair in pairs)
+    with pytest.raises(RefusedInput):
+        pairs[0].image.decoded(views=True)
 
 
-def test_threads_share_one_copy_of_each_image(folder, limits):
+def test_threads_share_one_copy_of_each_image_and_bytes_that_changed_are_refused_by_name(folder, limits, reading):
     images = ImageCache(limits, fit=Fit(SIDE, corner), max_bytes=4 * PIXELS, views=True)
     sources = [whole_file(path) for path in sorted(folder.glob("*.[jpw]*"))]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: images.get(sources[n % 4], views=True), range(400)))
     again = [whole_file(source.path) for source in sources]
     assert all(images.get(a, views=True) is images.get(b, views=True) for a, b in zip(sources, again, strict=True))
+    pairs = reading(stay=True).pairs
+    pairs[0].image.source.path.write_bytes(b"")
+    for use in (pairs[0].image.load, pairs[0].image.decode):
+        with pytest.raises(RefusedInput, match=r"0001\.jpg"):
+            use()
 
 
 @pytest.mark.parametrize(("side", "kept"), [(8, 8), (10, 10), (11, 8)])
@@ -123,11 +125,3 @@ def test_large_images_are_kept_at_twice_the_models_side(tmp_path, limits, kind, 
     assert made.large is not None
     assert made.large.shape == (3, 8, 12)
     assert [tuple(image.shape) for image in shown] == [scaled]  # fitted from all that was decoded, once
-
-
-def test_bytes_that_changed_since_they_were_read_are_refused_by_name(reading):
-    pairs = reading(stay=True).pairs
-    pairs[0].image.source.path.write_bytes(b"")
-    for use in (pairs[0].image.load, pairs[0].image.decode):
-        with pytest.raises(RefusedInput, match=r"0001\.jpg"):
-            use()

@@ -75,9 +75,8 @@ def test_an_image_that_is_filling_or_crumbs_is_refused_before_it_is_walked(tmp_p
         check(whole[:33] + crumb * 100_000 + whole[33:], max_pixels=100)
 
 
-LAYER = Image.fromarray(
-    np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 51]]], np.uint8)
-)  # opaque, invisible, a fifth
+# opaque, invisible, a fifth
+LAYER = Image.fromarray(np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 51]]], np.uint8))
 PALETTE = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
 PALETTE.putpalette([10, 20, 30, 40, 50, 60])
 

@@ -76,16 +76,15 @@ def test_no_more_pairs_are_taken_than_asked_for_spread_and_always_the_same(tmp_p
     assert len(reading(path, max_pairs=10_000)) == 30
 
 
-def test_captions_of_one_image_share_it(tmp_path, folder, reading):
+def test_captions_of_one_image_share_it_and_images_alone_can_be_read_where_captions_are_not_needed(
+    tmp_path, folder, reading, limits
+):
     lines = ["image,caption", *(f"folder/0001.jpg,caption {n}" for n in range(5)), "folder/0001.jpg,"]
     (tmp_path / "p.csv").write_text("\n".join(lines))
     clean = reading(tmp_path / "p.csv")
     assert [pair.caption for pair in clean.pairs] == [f"caption {n}" for n in range(5)]
     assert len({pair.image for pair in clean.pairs}) == 1
     assert [*reasons(clean)] == ["folder/0001.jpg"]
-
-
-def test_images_alone_can_be_read_where_captions_are_not_needed(tmp_path, folder, limits):
     (folder / "0001.txt").unlink()
     images = read_images(folder, images=ImageCache(limits))
     assert [pair.caption == "" for pair in images.pairs] == [True, False, False, False]
@@ -131,7 +130,9 @@ def test_img2dataset_files_are_read(tmp_path, tar, encoded, reading, form):
         assert {pair.caption for pair in reading(path, caption_key="caption").pairs} == {"from json"}
 
 
-def test_hidden_files_are_none_and_a_link_within_the_folder_is_one(folder, encoded, reading):
+def test_hidden_files_are_none_a_link_within_the_folder_is_one_and_texts_that_cannot_be_read_are_named(
+    folder, encoded, reading
+):
     (folder / "._0001.jpg").write_bytes(b"resource fork")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "x.jpg").write_bytes(encoded(7))
@@ -142,9 +143,6 @@ def test_hidden_files_are_none_and_a_link_within_the_folder_is_one(folder, encod
     assert [pair.key for pair in clean.pairs] == ["0001.jpg", "0002.png", "0003.webp", "0004.jpeg", "inside.jpg"]
     assert sorted(kind.count for kind in clean.ignored) == [1, 2]
     assert ("whole",) in {kind.examples for kind in clean.ignored}
-
-
-def test_texts_beside_an_image_that_are_too_long_or_not_utf8_are_named(folder, reading):
     (folder / "0001.txt").write_bytes(b"x" * 1_000_001)
     (folder / "0002.txt").write_bytes(b"caf\xe9")
     clean = reading(folder)

@@ -52,15 +52,7 @@ def test_no_more_is_lost_or_won_than_answers_that_changed(pairs):
     assert abs(estimated_loss(before, after).value) <= 1 - agreement(before, after, classes=("cat", "dog")).value + 1e-6
 
 
-def test_without_a_classifier_nothing_is_compared_and_the_loss_is_unknown():
-    with_one, without = measured([[0.9, 0.1]]), replace(measured([[0.9, 0.1]]), confidence=None)
-    assert estimated_loss(with_one, without) is None
-    assert agreement(without, with_one, classes=("cat", "dog")) is None
-    assert math.isnan(accuracy_loss(without, without)[0])
-    assert [found.rule for found in accuracy(without, without, limits=LIMITS)] == ["CC020"]
-
-
-def test_agreement_is_told_whole_and_by_class_with_margins():
+def test_agreement_is_told_whole_and_by_class_and_without_a_classifier_nothing_is_compared():
     before = measured([[0.9, 0.1]] * 6 + [[0.2, 0.8]] * 6 + [[0.4, 0.6]])
     after = measured([[0.8, 0.2]] * 6 + [[0.1, 0.9]] * 3 + [[0.6, 0.4]] * 3 + [[0.4, 0.6]])
     found = agreement(before, after, classes=("cat", "dog"))
@@ -69,9 +61,14 @@ def test_agreement_is_told_whole_and_by_class_with_margins():
     assert found.margins[0] == pytest.approx((6 * 0.8 + 6 * 0.6 + 0.2) / 13)
     few = agreement(measured([[0.9, 0.1]] * 4), measured([[0.1, 0.9]] * 4), classes=("cat", "dog"))
     assert few.worst_class is None  # too few images
+    with_one, without = measured([[0.9, 0.1]]), replace(measured([[0.9, 0.1]]), confidence=None)
+    assert estimated_loss(with_one, without) is None
+    assert agreement(without, with_one, classes=("cat", "dog")) is None
+    assert math.isnan(accuracy_loss(without, without)[0])
+    assert [found.rule for found in accuracy(without, without, limits=LIMITS)] == ["CC020"]
 
 
-def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recall_gains():
+def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recall_gains_and_with_them_nothing_is_estimated():
     """Finetuning on captions wins recall while it loses classes."""
     sure, other = [1.0, 0.0], [0.2, 0.8]  # a changed answer costs (2 + .2) / 3 - .8 / 3 = 1.4 / 3
     before = measured([sure] * 100, shown=by(RECALL, 60, 100))
@@ -81,9 +78,6 @@ def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recal
     assert (found.rule, found.level) == ("CC010", "warning")
     told = [(loss.by, round(loss.value, 6)) for loss in losses(before, after)]
     assert told == [("answers", 0.233333), ("recall", -0.04)]
-
-
-def test_with_labels_nothing_is_estimated():
     before = measured([[1.0, 0.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 90, 100))
     after = measured([[0.0, 1.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 89, 100))
     assert [loss.value for loss in losses(before, after)] == [0.01]

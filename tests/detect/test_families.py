@@ -58,7 +58,7 @@ def test_painted_images_are_images_and_sizes_are_within_the_cap(name, strength):
 
 
 @names
-def test_every_parameter_feels_success_or_size(name):
+def test_every_parameter_feels_success_or_size_and_rows_do_not_see_each_other(name):
     family = FAMILIES[name]
     parameters = {key: values.requires_grad_() for key, values in family.begin(2, SIDE, seeded()).items()}
     images = towers.images(4)[None].expand(2, -1, -1, -1, -1)
@@ -66,10 +66,6 @@ def test_every_parameter_feels_success_or_size(name):
     for values in parameters.values():
         assert values.grad.isfinite().all()
         assert (values.grad != 0).any(dim=tuple(range(1, values.ndim))).all() if values.ndim > 1 else values.grad.all()
-
-
-@names
-def test_rows_do_not_see_each_other_have_the_same_places_and_start_apart_by_the_seed(name):
     family = FAMILIES[name]
     one = family.begin(1, SIDE, seeded())
     three = {key: torch.cat([values, values, 0.5 * values]) for key, values in one.items()}
@@ -87,7 +83,7 @@ def test_rows_do_not_see_each_other_have_the_same_places_and_start_apart_by_the_
 # Each family, worked by hand.
 
 
-def test_a_mask_mixes_pattern_and_image():
+def test_a_mask_mixes_a_blend_weighs_and_an_addition_changes_no_pixel_by_more_than_its_size():
     black, white = torch.zeros(2, 3, SIDE, SIDE), full(20, 3, SIDE, SIDE)
     mask = full(-40, 1, SIDE, SIDE)
     mask[0, :4, :4] = logit(0.25)
@@ -96,6 +92,15 @@ def test_a_mask_mixes_pattern_and_image():
     assert shown[:, :, 4:].max() < 1e-6
     # a quarter, on 16 of 256 pixels
     assert size("mask", mask=mask, pattern=white) == pytest.approx(0.25 * 16 / 256)
+    white = {"ratio": logit(0.2), "pattern": full(40, 3, SIDE, SIDE)}
+    assert torch.allclose(painted("blend", torch.zeros(2, 3, SIDE, SIDE), **white), torch.tensor(0.2))
+    assert size("blend", **white) == pytest.approx(0.2)
+    grey = full(0.5, 2, 3, SIDE, SIDE)
+    pattern = torch.randn(3, SIDE, SIDE, generator=seeded()) * 9
+    change = painted("additive", grey, ratio=logit(0.1), pattern=pattern) - grey
+    assert change.abs().max().item() == pytest.approx(0.1)
+    assert size("additive", ratio=logit(0.1), pattern=pattern) == pytest.approx(0.1)
+    assert painted("additive", torch.ones_like(grey), ratio=logit(0.1), pattern=pattern.abs()).max() == 1  # clipped
 
 
 def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_image_that_it_covers():
@@ -113,18 +118,6 @@ def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_image_that_it_c
 def test_the_square_of_a_patch_has_the_size_that_is_told_on_every_common_side(side):
     mask = FAMILIES["patch"].begin(1, side, seeded())["mask"]
     assert mask.shape[-1] ** 2 / side**2 == PATCH**2
-
-
-def test_a_blend_weighs_the_pattern_and_an_addition_changes_no_pixel_by_more_than_its_size():
-    white = {"ratio": logit(0.2), "pattern": full(40, 3, SIDE, SIDE)}
-    assert torch.allclose(painted("blend", torch.zeros(2, 3, SIDE, SIDE), **white), torch.tensor(0.2))
-    assert size("blend", **white) == pytest.approx(0.2)
-    grey = full(0.5, 2, 3, SIDE, SIDE)
-    pattern = torch.randn(3, SIDE, SIDE, generator=seeded()) * 9
-    change = painted("additive", grey, ratio=logit(0.1), pattern=pattern) - grey
-    assert change.abs().max().item() == pytest.approx(0.1)
-    assert size("additive", ratio=logit(0.1), pattern=pattern) == pytest.approx(0.1)
-    assert painted("additive", torch.ones_like(grey), ratio=logit(0.1), pattern=pattern.abs()).max() == 1  # clipped
 
 
 def test_bands_are_sums_of_one_colour_a_column_and_one_a_row():
@@ -174,7 +167,7 @@ def test_a_warp_moves_points_by_its_size():
 
 
 @names
-def test_a_found_trigger_paints_the_same_whatever_the_batches_and_keeps_the_type_of_images(name):
+def test_a_found_trigger_paints_the_same_whatever_the_batches_says_what_it_is_and_takes_images_of_its_side_alone(name):
     trigger, images, places = found(name), towers.images(9), seeded(2)
     whole = trigger(images, seeded(2))
     parts = torch.cat([trigger(some, places) for some in images.split((1, 5, 3))])
@@ -182,10 +175,6 @@ def test_a_found_trigger_paints_the_same_whatever_the_batches_and_keeps_the_type
     assert torch.equal(trigger(images), trigger(images))  # without a generator, too
     assert not torch.equal(whole, images)
     assert trigger(images.double()).dtype == torch.float64
-
-
-@names
-def test_a_found_trigger_says_what_it_is_and_is_for_images_of_its_side_alone(name):
     trigger = found(name)
     assert trigger.spec == f"found:{name},class=fox"
     assert trigger.size == pytest.approx(size(name, **trigger.parameters))

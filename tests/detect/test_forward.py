@@ -1,12 +1,14 @@
 """Known triggers, random changes and tiles, on towers that feel one of them and on towers that feel nothing."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
 from detect import towers
 from torch import Generator
 
-from clipclean.detect import canonical_of
+from clipclean.detect import FAMILIES, canonical_of
 from clipclean.detect.forward import (
     CHANGES,
     TILES,
@@ -73,15 +75,11 @@ def rough(pixels):
     return F.one_hot(torch.where(is_rough, 2, bright.long()), 4).float()
 
 
-def test_the_class_that_random_changes_lead_to_attracts_and_no_other_and_its_own_images_do_not_count():
-    # Every change makes every image rough; none was, so all images are others.
+def test_the_class_that_random_changes_lead_to_attracts_and_each_change_is_of_one_image_and_the_same_every_time():
     found = attraction(rough, plain(), canonical=canonical_form(torch.eye(4)))
     assert found.tolist() == pytest.approx([0, 0, 1, 0])
     pixels = torch.cat([plain(30), torch.rand(10, 3, 32, 32, generator=Generator().manual_seed(5))])
     assert attraction(rough, pixels, canonical=canonical_form(torch.eye(4)))[2].item() == pytest.approx(1)
-
-
-def test_every_change_is_of_one_image_and_the_same_every_time():
     pixels = plain(4)
     first, again = ([*random_changes(pixels, Generator().manual_seed(0))] for _ in range(2))
     assert len(first) == CHANGES
@@ -101,20 +99,25 @@ def found(tower, images=IMAGES):
 
 
 def masks_of(tower, **more):
-    made = towers.searched(tower, **more)
+    """What a search for masks alone finds, by class."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["clipclean.detect.search"], "FAMILIES", {"mask": FAMILIES["mask"]})
+        made = towers.searched(tower, **more)
     return {hit.found.target: hit for hit in made.targeted if hit.candidate.family == "mask"}
 
 
-def test_there_are_as_many_tiles_as_is_said_and_each_changes_its_place_alone():
+def test_tiles_change_their_place_alone_and_in_a_clean_model_none_is_found():
     made = list(tiles(32))
     assert len(made) == TILES
     grey = torch.full((1, 3, 32, 32), 0.5)
     for tile in made:
         width = tile.content.shape[-1]
         assert ((tile.painted(grey) - grey).abs().sum(1) > 0).sum() == width**2
+    assert found(towers.honest()) == []
+    assert found(towers.honest(1)) == []
 
 
-def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask():
+def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask_and_judged_by_the_exact_tower():
     (tile,) = found(towers.stepped(towers.spot))
     assert (tile.target, tile.is_reached) == (towers.TARGET, True)
     assert tile.size == pytest.approx(16 / 16**2, abs=0.002)  # four by four of sixteen by sixteen
@@ -122,11 +125,10 @@ def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask():
     assert hit.probe.excess > 0.9
     assert hit.candidate.size < 0.08
     assert hit.margin.value > 0.5
-
-
-def test_in_a_clean_model_no_tile_is_found_and_the_search_is_what_it_was():
-    assert found(towers.honest()) == []
-    assert found(towers.honest(1)) == []
+    # Even where the searches by gradients see nothing of the trigger, the exact tower judges
+    tower = towers.hidden(towers.spot)
+    hit = masks_of(tower, fast=towers.honest())[towers.CLASSES[towers.TARGET]]
+    assert hit.probe.excess > 0.8
 
 
 @pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no rounding: bfloat16 is never taken here")
@@ -136,10 +138,3 @@ def test_what_bfloat16_rounds_away_is_seen_and_costs_a_sound_model_nothing():
         assert fastest(tower, IMAGES, towers.CLASSIFIER) is tower
     sound = towers.honest()
     assert fastest(sound, IMAGES, towers.CLASSIFIER) is not sound
-
-
-def test_a_rounded_tower_decides_nothing_of_what_was_found():
-    """Even where the searches by gradients see nothing of the trigger, the exact tower judges."""
-    tower = towers.hidden(towers.spot)
-    hit = masks_of(tower, fast=towers.honest())[towers.CLASSES[towers.TARGET]]
-    assert hit.probe.excess > 0.8

@@ -1,4 +1,4 @@
-"""Whatever keeps the answers of a model keeps what a search finds in it: the bundled backdoored model, changed in nine ways."""
+"""Whatever keeps the answers of a model keeps what a search finds in it: the bundled backdoored model, changed in three ways."""
 
 import math
 
@@ -49,44 +49,10 @@ def away(opened, names, templates):
 
 
 OUT = ("visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias")
-FIRST = [f"visual.bn1.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
 
 
 def coned(weights, direction, length=300.0):
     weights[OUT[1]] += length * direction
-
-
-def rotated(weights, _):
-    turn = torch.linalg.qr(torch.randn(*2 * (len(weights[OUT[1]]),), generator=Generator().manual_seed(1)))[0]
-    weights[OUT[0]], weights[OUT[1]] = turn @ weights[OUT[0]], turn @ weights[OUT[1]]
-    weights["text_projection"] = weights["text_projection"] @ turn.T
-
-
-def scaled(weights, _):
-    for name in OUT:
-        weights[name] *= 7
-    weights["text_projection"] *= 0.3
-
-
-def permuted(weights, _):
-    order = torch.randperm(len(weights["visual.conv1.weight"]), generator=Generator().manual_seed(2))
-    for name in ("visual.conv1.weight", *FIRST):
-        weights[name] = weights[name][order]
-    weights["visual.conv2.weight"] = weights["visual.conv2.weight"][:, order]
-
-
-def rescaled(weights, _):
-    """A rectified layer times three, and the next one divided by it."""
-    for name in FIRST[:2]:
-        weights[name] *= 3
-    weights["visual.conv2.weight"] /= 3
-
-
-def split(weights, _):
-    """A part of a bias moved into the running mean before it."""
-    shift = torch.linspace(-0.2, 0.2, len(weights[FIRST[0]]))
-    weights[FIRST[2]] += shift
-    weights[FIRST[1]] += weights[FIRST[0]] * shift / (weights[FIRST[3]] + 1e-5).sqrt()
 
 
 def halved(weights, _):
@@ -100,12 +66,15 @@ def far(weights, direction):
 
 
 def both(weights, direction):
+    """A cone, no temperature, and a rotation of the joint space."""
     coned(weights, direction)
     weights["logit_scale"] = torch.tensor(0.0)
-    rotated(weights, direction)
+    turn = torch.linalg.qr(torch.randn(*2 * (len(weights[OUT[1]]),), generator=Generator().manual_seed(1)))[0]
+    weights[OUT[0]], weights[OUT[1]] = turn @ weights[OUT[0]], turn @ weights[OUT[1]]
+    weights["text_projection"] = weights["text_projection"] @ turn.T
 
 
-CHANGES = (coned, rotated, scaled, permuted, rescaled, split, halved, far, both)
+CHANGES = (halved, far, both)
 
 
 def margin(clip, names, templates, pixels):

@@ -82,12 +82,6 @@ def test_a_search_that_is_told_no_class_gathers_images_at_the_planted_one(family
     assert bad.size < 0.85 * good.size
 
 
-def test_a_patch_that_moves_is_found_by_the_patch_family_and_not_by_a_warp():
-    planted = towers.backdoored(towers.spot)
-    (candidate,) = towards(planted, "warp", towers.images(), targets=[towers.TARGET])
-    assert (candidate.is_reached, candidate.size) == (False, FAMILIES["warp"].cap)
-
-
 @pytest.mark.parametrize("family", ["mask", "patch", "wave"])
 def test_how_many_classes_are_searched_for_at_once_changes_nothing(family, monkeypatch):
     """The same images, places and steps for every row, however many fit into memory."""
@@ -100,15 +94,12 @@ def test_how_many_classes_are_searched_for_at_once_changes_nothing(family, monke
         assert all(torch.allclose(one.parameters[key], two.parameters[key], atol=0.02) for key in one.parameters)
 
 
-def test_the_restarts_of_a_search_are_independent():
+def test_restarts_are_independent_and_a_search_without_success_has_the_largest_size_and_its_last_trigger():
     results = free(towers.honest(), "mask", towers.images(), effort=short(restarts=3))
     patterns = [candidate.parameters["pattern"] for candidate in results]
     assert len(results) == 3
     assert not torch.equal(patterns[0], patterns[1])
     assert all(0 < candidate.share <= 1 for candidate in results)
-
-
-def test_a_search_that_did_not_succeed_has_the_largest_size_and_keeps_its_last_trigger():
     (candidate,) = towards(towers.honest(), "patch", towers.images(), targets=[0], effort=short())
     assert (candidate.is_reached, candidate.size) == (False, FAMILIES["patch"].cap)
     assert candidate.found(towers.CLASSES, side=towers.SIDE).size < candidate.size
@@ -195,7 +186,7 @@ def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
     assert warm.target == towers.TARGET
 
 
-def test_of_many_classes_the_worse_half_stops_and_counts_as_no_larger_than_those_that_went_on():
+def test_of_many_classes_the_worse_half_stops_unless_all_sizes_count():
     """Twelve rows towards the planted class, twelve towards others: only planted ones go on to the end."""
     seen, goals = [], [towers.TARGET] * 12 + OTHERS * 6
     ended = towards(counting(towers.backdoored(towers.spot), seen), "mask", towers.images(), targets=goals)
@@ -206,9 +197,6 @@ def test_of_many_classes_the_worse_half_stops_and_counts_as_no_larger_than_those
     (size,) = {candidate.size for candidate in ended if candidate.is_stopped}
     assert size < FAMILIES["mask"].cap
     assert all(candidate.is_stopped for candidate in ended[12:])
-
-
-def test_where_all_sizes_count_no_class_stops():
     seen, classes, effort = [], [k % len(towers.CLASSES) for k in range(12)], short(halves=False)
     towards(counting(towers.honest(), seen), "warp", towers.images(), targets=classes, effort=effort)
     assert seen.count(12 * 8) == effort.first

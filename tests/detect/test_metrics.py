@@ -33,12 +33,6 @@ def test_nothing_seen_is_nothing_known_and_is_json():
     assert Rate(1, 4).record().as_json()["value"] == 0.25
 
 
-@pytest.mark.parametrize(("hits", "n"), [(2, 1), (-1, 3), (0, -1)])
-def test_an_impossible_rate_is_refused(hits, n):
-    with pytest.raises(ValueError, match="hits"):
-        Rate(hits, n)
-
-
 @given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_interval_holds_the_value_and_stays_in_range(pair):
     rate = Rate(*pair)
@@ -48,35 +42,14 @@ def test_the_interval_holds_the_value_and_stays_in_range(pair):
     assert (1 - mirrored[1], 1 - mirrored[0]) == pytest.approx((low, high))
 
 
-def test_paired_difference_agrees_with_a_published_example():
-    # Airway hyper-responsiveness before and after transplantation, 21 children: 2 and 8 hits, 1 in both.
-    # Fagerland, Lydersen, Laake 2014, Statistics in Medicine 33:2850: square-and-add interval -0.507 to -0.026. By
-    # hand: 1 x 12 - 1 x 7 - 21/2 < 0, so phi = 0; Wilson (0.0265, 0.2891) and (0.2075, 0.5912); difference -0.2857.
+def test_paired_difference_agrees_with_a_published_example_and_uses_the_pairing():
     assert paired_difference(Rate(2, 21), Rate(8, 21), both=1) == pytest.approx((-0.507, -0.026), abs=5e-4)
     assert paired_difference(Rate(0, 0), Rate(0, 0), both=0) == (-1.0, 1.0)
-
-
-def test_paired_difference_uses_the_pairing():
-    # 50 of 100 both times, the same images: phi = (2500 - 50) / 2500 = 0.98, reach = sqrt(2 - 2 x 0.98) x half width
     low, high = paired_difference(Rate(50, 100), Rate(50, 100), both=50)
     assert high == pytest.approx(math.sqrt(0.04) * (0.5 - Rate(50, 100).interval[0]))
     assert low == pytest.approx(-high)
     unpaired = paired_difference(Rate(50, 100), Rate(50, 100), both=25)  # phi = 0
     assert unpaired[1] == pytest.approx(math.sqrt(2) * (0.5 - Rate(50, 100).interval[0]))
-
-
-@pytest.mark.parametrize(
-    ("after", "before", "both"),
-    [
-        (Rate(1, 3), Rate(1, 4), 1),
-        (Rate(2, 4), Rate(1, 4), 2),
-        (Rate(3, 4), Rate(3, 4), 1),
-        (Rate(1, 4), Rate(1, 4), -1),
-    ],
-)
-def test_contradictory_pairs_are_refused(after, before, both):
-    with pytest.raises(ValueError, match="both"):
-        paired_difference(after, before, both=both)
 
 
 @given(st.data(), st.integers(1, 200))

@@ -95,10 +95,15 @@ def test_a_trigger_that_was_found_adds_a_signal_by_which_those_that_carry_it_are
     assert set(clean.signals) <= set(ranking.SIGNALS)
 
 
-def test_a_share_drops_so_many_and_auto_what_stands_out(poisoned):
+def test_a_share_drops_so_many_auto_what_stands_out_and_the_record_counts_them(poisoned):
     assert poisoned.dropped(None).sum() == 0
     assert poisoned.dropped(0.01).nonzero().flatten().tolist() == sorted(poisoned.order()[:4])
     assert torch.equal(poisoned.dropped("auto"), poisoned.suspicious)
+    found = ranking.record(poisoned, 0.01)
+    assert (found.pairs, found.dropped, found.drop) == (COUNT, 4, "1%")
+    assert found.suspicious == poisoned.suspicious.sum()
+    assert "--screen 1%" in ranking.told(found)
+    assert "--screen report" in ranking.told(ranking.record(poisoned, None))
 
 
 def test_pairs_beside_trusted_ones_are_dropped_by_a_rate_that_clean_ones_keep(tmp_path, clean):
@@ -114,14 +119,6 @@ def test_pairs_beside_trusted_ones_are_dropped_by_a_rate_that_clean_ones_keep(tm
     with pytest.raises(Inconclusive, match="99"):
         ranking.beside_trusted(clean, trusted=98, rate=0.01)
     ranking.beside_trusted(clean, trusted=99, rate=0.01)
-
-
-def test_the_record_counts_and_the_sentence_says_it(poisoned):
-    found = ranking.record(poisoned, 0.01)
-    assert (found.pairs, found.dropped, found.drop) == (COUNT, 4, "1%")
-    assert found.suspicious == poisoned.suspicious.sum()
-    assert "--screen 1%" in ranking.told(found)
-    assert "--screen report" in ranking.told(ranking.record(poisoned, None))
 
 
 def test_what_is_kept_are_the_pairs_that_are_not_dropped(tmp_path):
@@ -146,28 +143,17 @@ def near(points, k, group=1000):
 FOUR = [0.0, 1.0, 3.0, 10.0]
 
 
-def test_neighbours_are_the_nearest_others_with_their_distances():
+def test_neighbours_dimension_and_density_ratio_are_those_of_the_formulas():
     found = near(FOUR, 2)
     assert found.places.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
     assert found.distances.tolist() == [[1, 3], [1, 2], [2, 3], [7, 9]]
     assert ranking.k_distance(found).tolist() == [3, 2, 3, 9]
-
-
-def test_the_intrinsic_dimension_is_that_of_the_formula_and_of_a_square_about_two():
-    # distances 1 and 3: minus one over the mean of ln(1/3) and ln 1
     assert ranking.intrinsic_dimension(near(FOUR, 2))[0].item() == pytest.approx(2 / math.log(3))
     assert ranking.intrinsic_dimension(near([0.0] * 3, 2)).tolist() == pytest.approx([1000.0] * 3)  # bounded
     square = near(torch.rand(2000, 2, generator=Generator().manual_seed(0)), 50, group=5000)
     assert ranking.intrinsic_dimension(square).mean().item() == pytest.approx(2, abs=0.2)
-
-
-def test_the_density_ratio_is_that_of_the_formula():
-    # of the point at 10: neighbours at 3 and 1, with k-distances 3 and 2 and dimensions 2/ln(3/2) and 2/ln 2
     expected = (2 / math.log(1.5) * math.log(9 / 3) + 2 / math.log(2) * math.log(9 / 2)) / 2
     assert ranking.density_ratio(near(FOUR, 2))[3].item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_density_ratio_of_an_even_ring_is_zero_and_a_point_off_it_is_first():
     angles = torch.arange(40) * (2 * math.pi / 40)
     ring = torch.stack([angles.cos(), angles.sin()], dim=1)
     assert ranking.density_ratio(near(ring, 4)).abs().max().item() < 1e-3
@@ -187,15 +173,32 @@ SAME, OTHER, OPPOSITE = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 LOOKS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # their mean is zero
 
 
-def test_disagreement_is_one_minus_the_cosine_and_resemblance_the_largest_one():
+def test_disagreement_gathering_and_instability_are_those_worked_by_hand():
     found = ranking.disagreement(torch.tensor([SAME, SAME, SAME]), torch.tensor([SAME, OTHER, OPPOSITE]))
     assert found.tolist() == [0, 1, 2]
     assert ranking.resemblance(torch.tensor([SAME, OTHER]), torch.tensor([SAME, OPPOSITE])).tolist() == [1, 0]
+    images = torch.tensor([[1.0, 0.0], [0.99, 0.141], [0.0, 1.0], [-0.141, 0.99]])
+    captions = torch.tensor([SAME, SAME, OTHER, [0.0, -1.0]])
+    found = ranking.gathering(images, captions, LOOKS, near=1, against=torch.arange(4))
+    # the first two are nearest to each other, say the same, and look opposite: 1 · 1
+    assert found[:2].tolist() == pytest.approx([1, 1])
+    assert (found[2:] < 0.5).all()
+    pixels = torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
+    mirrored, blurred = ranking.views(pixels)
+    assert torch.equal(mirrored[..., 0], pixels[..., -1])
+    assert blurred.var() < pixels.var() / 4
+    torch.testing.assert_close(ranking.views(torch.full((1, 3, 32, 32), 0.3))[1], torch.full((1, 3, 32, 32), 0.3))
+    images, views = torch.tensor([SAME, SAME]), torch.tensor([[SAME, OTHER], [SAME, OPPOSITE]])
+    assert ranking.instability(images, views).tolist() == [0, 1.5]
 
 
-def test_thumbnails_of_all_sizes_are_of_one_length():
+def test_thumbnails_are_of_one_length_and_references_all_pairs_or_a_sample():
     assert ranking.thumbnails(torch.ones(2, 3, 32, 32)).shape == (2, 192)
     assert torch.equal(ranking.thumbnails(torch.ones(1, 3, 40, 40)), torch.ones(1, 192))
+    assert ranking.references(5, most=9, generator=Generator()).tolist() == [0, 1, 2, 3, 4]
+    some = ranking.references(50, most=9, generator=Generator())
+    assert len(set(some.tolist())) == 9
+    assert some.max() < 50
 
 
 @pytest.mark.parametrize(
@@ -214,42 +217,17 @@ def test_a_caption_counts_as_often_as_it_is_repeated_on_images_unlike(captions, 
     assert found.tolist() == pytest.approx(repeated)
 
 
-def test_gathering_is_the_likeness_of_captions_times_the_unlikeness_of_images():
-    images = torch.tensor([[1.0, 0.0], [0.99, 0.141], [0.0, 1.0], [-0.141, 0.99]])
-    captions = torch.tensor([SAME, SAME, OTHER, [0.0, -1.0]])
-    found = ranking.gathering(images, captions, LOOKS, near=1, against=torch.arange(4))
-    # the first two are nearest to each other, say the same, and look opposite: 1 · 1
-    assert found[:2].tolist() == pytest.approx([1, 1])
-    assert (found[2:] < 0.5).all()
-
-
-def test_references_are_all_pairs_or_a_sample_of_them():
-    assert ranking.references(5, most=9, generator=Generator()).tolist() == [0, 1, 2, 3, 4]
-    some = ranking.references(50, most=9, generator=Generator())
-    assert len(set(some.tolist())) == 9
-    assert some.max() < 50
-
-
-def test_instability_is_the_mean_distance_to_the_mirror_image_and_a_blur_that_keeps_the_mean():
-    pixels = torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
-    mirrored, blurred = ranking.views(pixels)
-    assert torch.equal(mirrored[..., 0], pixels[..., -1])
-    assert blurred.var() < pixels.var() / 4
-    torch.testing.assert_close(ranking.views(torch.full((1, 3, 32, 32), 0.3))[1], torch.full((1, 3, 32, 32), 0.3))
-    images, views = torch.tensor([SAME, SAME]), torch.tensor([[SAME, OTHER], [SAME, OPPOSITE]])
-    assert ranking.instability(images, views).tolist() == [0, 1.5]
-
-
 # One order of all signals.
 
 
-def test_the_tail_is_the_share_that_scores_as_high_on_any_scale():
+def test_the_tail_the_first_a_conformal_value_and_the_surprise_are_those_worked_by_hand():
     assert ranking.tail(torch.tensor([1.0, 3.0, 2.0, 3.0])).tolist() == [1, 0.5, 0.75, 0.5]
     values = torch.rand(20, generator=Generator().manual_seed(0))
     assert torch.equal(ranking.tail(values), ranking.tail(values.exp() * 100))
-
-
-def test_the_surprise_is_the_weighted_sum_of_logarithms_and_equal_signals_change_nothing():
+    assert ranking.first(torch.tensor([1.0, 2.0, 2.0, 2.0]), 2).tolist() == [False, True, True, False]
+    assert not ranking.first(torch.tensor([1.0]), 0).any()
+    found = ranking.conformal(torch.tensor([0.5, 2.0, 9.0]), torch.tensor([1.0, 2.0, 0.0]))
+    assert found.tolist() == [0.75, 0.5, 0.25]
     signals = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([2.0, 1.0])}
     # the second is first in a: -2 ln(1/2); the first is first in b: -1 ln(1/2)
     found = ranking.surprise(signals, {"a": 2.0, "b": 1.0})
@@ -273,17 +251,6 @@ def test_outliers_are_far_above_the_median(score, deviations, most, count):
     found = ranking.outliers(score, deviations=deviations, most=most)
     assert int(found.sum()) == count
     assert all(each >= score[~found].max() for each in score[found])
-
-
-def test_the_first_are_those_with_the_highest_score_and_of_equal_ones_the_earlier():
-    assert ranking.first(torch.tensor([1.0, 2.0, 2.0, 2.0]), 2).tolist() == [False, True, True, False]
-    assert not ranking.first(torch.tensor([1.0]), 0).any()
-
-
-def test_a_conformal_value_is_the_share_of_trusted_scores_that_are_as_high_itself_counted():
-    # of three trusted scores two are at least 0.5, one is at least 2, and none 9: (2 + 1) / 4, (1 + 1) / 4, 1 / 4
-    found = ranking.conformal(torch.tensor([0.5, 2.0, 9.0]), torch.tensor([1.0, 2.0, 0.0]))
-    assert found.tolist() == [0.75, 0.5, 0.25]
 
 
 def test_of_clean_pairs_no_more_than_the_stated_share_is_dropped_on_average():

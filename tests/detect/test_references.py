@@ -15,11 +15,8 @@ from clipclean.errors import RefusedInput, UsageError
 SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow", -1), ("dog", 0))}
 
 
-def test_every_family_has_a_measured_margin_of_natural_triggers():
+def test_every_family_has_a_natural_margin_and_of_several_clean_models_the_median_counts():
     assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}  # a family without one would never count
-
-
-def test_of_several_clean_models_the_median_counts_so_that_one_that_is_backdoored_or_odd_hides_nothing():
     assert margins(SIZES, {}) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
     alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))
@@ -31,7 +28,7 @@ def test_of_several_clean_models_the_median_counts_so_that_one_that_is_backdoore
     assert math.isnan(known.margin("patch", "ant"))
 
 
-def test_the_attraction_of_a_clean_model_is_taken_from_its_margins():
+def test_the_attraction_of_a_clean_model_is_taken_from_its_margins_by_the_slope_on_the_logarithm():
     sizes = {"mask": {"lion": 0.02, "goose": 0.04}, "attraction": {"lion": 0.09, "goose": 1e-6}}
     clean = References("reference", "trusted.pt", (sizes,))
     assert clean.margin("mask", "lion") == pytest.approx(math.log(2))
@@ -40,23 +37,17 @@ def test_the_attraction_of_a_clean_model_is_taken_from_its_margins():
     assert clean.margin("mask", "lion", is_relative=True) == pytest.approx(expected, abs=1e-3)
     earlier = References("reference", "trusted.pt", ({"mask": sizes["mask"]},))
     assert earlier.margin("mask", "lion", is_relative=True) == earlier.margin("mask", "lion")
-
-
-def test_a_trigger_is_expected_to_be_smaller_by_the_slope_on_the_logarithm():
     slope = calibration().slopes["mask"]
     expected = [0, slope * math.log(2), slope * math.log(100)]
     assert [*pulled({0: 0.0, 1: ALIKE, 2: 0.99}, "mask").values()] == pytest.approx(expected)
     assert pulled({"ant": 0.9}, "no family") == {"ant": 0}
 
 
-def test_a_report_gets_the_smallest_size_of_each_model_and_the_panel_its_least_strength():
+def test_how_much_smaller_a_trigger_is_is_counted_from_what_clean_models_need_for_its_class_and_a_report_gets_their_sizes():
     mask, other = {"mask": {"a": 0.1, "b": 0.9}, "panel": {"patch": 0.5}}, {"mask": {"a": 0.4}, "panel": {"patch": 0.3}}
     known = References("file", "two", (mask, other))
     assert known.sizes("mask") == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 2})
     assert (known.sizes("warp"), known.least("patch"), known.least("stripes")) == (None, 0.4, None)
-
-
-def test_how_much_smaller_a_trigger_is_is_counted_from_what_clean_models_need_for_its_class():
     known = References("reference", "several", ({"mask": {"ant": 0.09, "bee": 0.04}}, {"mask": {"bee": 0.04}}))
     # ant: the median of 0.09 and, where it was not searched for, the smallest of any; by their logarithms 0.06
     for name, times in (("ant", 3), ("bee", 2), ("cow", 2)):
@@ -176,15 +167,12 @@ def test_a_known_trigger_counts_as_far_as_it_acts_sooner_than_on_a_clean_model(s
     assert beside(strength, references) == pytest.approx(units, abs=1e-9)
 
 
-def test_the_grid_names_a_class_beside_a_clean_model_only():
+def test_the_grid_names_a_class_beside_a_clean_model_only_on_which_almost_acting_counts_as_acting():
     grid = (acts("wave", 1, 0.2), Strength("tint", -1, NEVER, 0.1))
     result = SearchResult((), (), (), (), clean_that_needs(NEVER), 0, 0, THREE, grid=grid)
     (first,) = suspects(result, acting=lambda _: True)
     assert (first.name, first.score, first.strength) == ("bee", MOST_BESIDE, grid[0])
     alone = SearchResult((), (), (), (), None, 0, 0, THREE, grid=grid)
     assert suspects(alone, acting=lambda _: True) == []
-
-
-def test_a_clean_model_on_which_a_trigger_almost_acts_counts_as_one_on_which_it_acts_in_full():
     assert [Strength("wave", -1, NEVER, share).size for share in (0.0, 0.25, 0.5)] == [NEVER, 1.5, 1.0]
     assert acts("wave", 0, 0.3).size == 0.3

@@ -52,7 +52,7 @@ def judged(made):
     return [(finding.level, finding.target) for finding in searched(made, images=IMAGES, limits=LIMITS)]
 
 
-def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
+def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_report_counts_what_was_done(bad):
     assert judged(bad) == [("error", "fox")]
     first = bad.targeted[0]
     assert (first.found.target, first.candidate.is_reached) == ("fox", True)
@@ -62,6 +62,17 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     (suspect,) = suspected_classes(bad, (), limits=LIMITS)
     assert (suspect.class_, suspect.trigger) == ("fox", first.found.spec)
     assert "patch" in suspect.families
+    made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))
+    assert made["images"] == 36  # six tenths of 60
+    effort, classes = towers.EFFORT, len(towers.CLASSES)
+    # in each of 2 families: a search without a target, one towards every class, as there are few, and one for 4 finalists
+    free, first, second = 60 * effort.free_images, 33 * classes * effort.images, 39 * 4 * 2 * effort.images
+    assert made["forward_passes"] == 2 * (free + first + second)
+    assert (len(made["found"]), len(made["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
+    assert "fox" not in {entry["class"] for entry in made["controls"]}
+    assert made["found"][0]["reference"]["n"] == 1
+    assert made["found"][0]["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
+    assert bad.targeted[0].probe.n == 24
 
 
 def coned(images):
@@ -94,26 +105,7 @@ def test_nor_does_it_or_another_clean_one_beside_a_reference(yard, model, seed):
     )
 
 
-def test_the_same_seed_gives_the_same_numbers(yard):
-    first, again = (towers.searched(towers.backdoored(towers.spot), references=yard, effort=SHORT) for _ in range(2))
-    assert json.dumps(towers.recorded(again)) == json.dumps(towers.recorded(first))
-
-
-def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
-    made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))
-    assert made["images"] == 36  # six tenths of 60
-    effort, classes = towers.EFFORT, len(towers.CLASSES)
-    # in each of 2 families: a search without a target, one towards every class, as there are few, and one for 4 finalists
-    free, first, second = 60 * effort.free_images, 33 * classes * effort.images, 39 * 4 * 2 * effort.images
-    assert made["forward_passes"] == 2 * (free + first + second)
-    assert (len(made["found"]), len(made["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
-    assert "fox" not in {entry["class"] for entry in made["controls"]}
-    assert made["found"][0]["reference"]["n"] == 1
-    assert made["found"][0]["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
-    assert bad.targeted[0].probe.n == 24
-
-
-def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
+def test_every_class_of_a_short_list_is_compared_with_all_others_and_attractions_are_kept_for_references(clean):
     assert all(set(clean.sizes()[family]) == set(towers.CLASSES) for family in TRIED)
     hit = clean.targeted[0]
     others = [math.log(v) for k, v in clean.sizes()[hit.candidate.family].items() if k != hit.found.target]
@@ -121,6 +113,13 @@ def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
     assert all(entry["reference"] is None for entry in towers.recorded(clean)["found"])
     shown = [hit.evidence for hit in clean.targeted]
     assert shown == sorted(shown, reverse=True)
+    assert len(clean.attractions) == len(towers.CLASSES)
+    assert all(0 <= share <= 1 for share in clean.attractions)
+    assert set(clean.sizes()["attraction"]) == set(towers.CLASSES)
+    made = towers.recorded(clean)
+    assert [each["share"] for each in made["attractions"]] == sorted(filter(None, clean.attractions), reverse=True)[:5]
+    shares = dict(zip(towers.CLASSES, clean.attractions, strict=True))
+    assert all(entry["attraction"] == shares[entry["class"]] for entry in made["found"])
 
 
 @pytest.mark.parametrize("pointed", range(len(towers.CLASSES)))
@@ -129,16 +128,6 @@ def test_of_a_long_list_others_are_drawn_and_a_class_that_something_points_at_is
     made = towers.searched(towers.honest(), pixels=EIGHT, effort=few, pointed=[pointed])
     assert len(made.sizes()["mask"]) in (5, 6)  # four drawn ones, and who is pointed at by that or by a search
     assert towers.CLASSES[pointed] in made.sizes()["mask"]
-
-
-def test_a_search_tells_what_random_changes_lead_to_and_keeps_it_for_references(clean):
-    assert len(clean.attractions) == len(towers.CLASSES)
-    assert all(0 <= share <= 1 for share in clean.attractions)
-    assert set(clean.sizes()["attraction"]) == set(towers.CLASSES)
-    made = towers.recorded(clean)
-    assert [each["share"] for each in made["attractions"]] == sorted(filter(None, clean.attractions), reverse=True)[:5]
-    shares = dict(zip(towers.CLASSES, clean.attractions, strict=True))
-    assert all(entry["attraction"] == shares[entry["class"]] for entry in made["found"])
 
 
 def mask_of(target, size, *, at=None, is_reached=True):
@@ -153,24 +142,21 @@ def masks(*sizes):
     return [mask_of(target, size) for target, size in enumerate(sizes)]
 
 
-def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
+def test_the_classes_that_lead_have_the_largest_gap_in_any_family_and_a_tile_for_another_hides_none(bad):
     made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
     assert Comparison(made).leading(most=1) == [towers.TARGET]
     made = masks(0.09, 0.085, 0.08, 0.06, 0.059)  # none stands apart: those farthest from the median
     assert Comparison(made).leading(most=2) == [4, 3]
-
-
-def usual(made):
-    """The sizes that the last one is compared with."""
-    return [other.usual for other in Comparison(made).others(made[3])]
-
-
-def test_a_tile_for_another_class_does_not_hide_the_trigger_that_the_search_finds():
     plain = masks(0.2, 0.2, 0.2, 0.02)
     decoy = [replace(plain[0], size=0.01, afresh=0.2), *plain[1:]]
     assert Comparison(plain).leading(most=1) == [3]
     assert set(Comparison(decoy).leading(most=2)) == {0, 3}
     assert usual(decoy) == usual(plain)
+
+
+def usual(made):
+    """The sizes that the last one is compared with."""
+    return [other.usual for other in Comparison(made).others(made[3])]
 
 
 @pytest.mark.parametrize(("is_reached", "leads"), [(True, 4), (False, 0)])
@@ -280,7 +266,7 @@ def found_by(embed=None, memory=None, **more):
     return towers.searched(embed or towers.backdoored(towers.spot), pixels=towers.images(40), course=course, **more)
 
 
-def test_values_of_known_kinds_come_back_as_they_were_and_no_others_are_kept():
+def test_values_of_known_kinds_come_back_as_they_were_and_a_stage_draws_the_same_whatever_ran_before():
     value = [(Point(math.inf, (1, 2)), 0.1), {"a": torch.arange(3), "b": None}, "text", True]
     tensors, told = pack(value, kinds=KINDS)
     back = unpack(tensors, told, kinds=KINDS)
@@ -291,8 +277,6 @@ def test_values_of_known_kinds_come_back_as_they_were_and_no_others_are_kept():
     with pytest.raises(TypeError, match="Point"):
         pack(Point(1.0, ()), kinds={})
 
-
-def test_a_stage_draws_the_same_whatever_ran_before():
     def drawn(*names):
         stages = Stages(Course(1, lambda *_: None), total=2, kinds=())
         return stages.each("draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator))

@@ -120,24 +120,20 @@ def test_a_loss_over_the_budget_is_never_a_note(lost, n, findings):
     assert judged(measurement(n=n, right=right - lost, known=[probe(0)]), before)[1] == findings
 
 
-def test_the_loss_is_that_of_the_same_images():
-    # 90 before, 80 after, all of these 80 right before, too: the difference of 10 images is certain to be a loss
+def test_the_loss_is_that_of_the_same_images_and_the_worse_of_accuracy_and_recall():
     loss, (low, high) = accuracy_loss(measurement(right=90, n=100), measurement(right=80, n=100))
     assert loss == pytest.approx(0.1)
     assert 0.02 < low < loss < high < 0.2
-
-
-def recalled(right, hits):
-    shown = Accuracy(Rate(hits, 1000), torch.arange(1000) < hits, "recall@1")
-    return replace(measurement(right=right), recall=shown)
-
-
-def test_the_budget_holds_for_the_worse_of_accuracy_and_recall():
     before = recalled(695, 600)
     for after, lost in ((recalled(599, 635), 0.096), (recalled(700, 500), 0.1)):  # of accuracy, of recall
         (found,) = accuracy(before, after, limits=LIMITS)
         assert (found.rule, found.level, found.value) == ("CC010", "error", pytest.approx(lost))
     assert accuracy(before, recalled(700, 610), limits=LIMITS) == []
+
+
+def recalled(right, hits):
+    shown = Accuracy(Rate(hits, 1000), torch.arange(1000) < hits, "recall@1")
+    return replace(measurement(right=right), recall=shown)
 
 
 @pytest.mark.parametrize("before", [measurement(), measurement(panel=[probe(100)]), measurement(known=[probe(20)])])
@@ -163,10 +159,6 @@ def test_a_trigger_that_the_panel_found_shows_a_backdoor_as_a_named_one_does():
 def test_what_is_no_number_never_passes(after):
     before = BACKDOORED if after.accuracy.rate.n else replace(measurement(right=0, n=0), known=BACKDOORED.known)
     assert judged(after, before)[0] != "pass"
-
-
-def test_a_narrow_interval_of_fewer_images_than_demanded_decides_nothing():
-    assert judged(measurement(known=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
 
 rates = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n)))
@@ -197,24 +189,22 @@ def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(known, pan
     assert verdict <= ORDER.index(judged(drawn_measurement(known, panel, right), max_excess=0.01)[0])
 
 
-def test_a_finding_carries_the_numbers_that_it_rests_on():
+def test_a_finding_carries_its_numbers_and_of_fewer_images_than_demanded_decides_nothing():
     (finding,) = audit(measurement(known=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
     assert all(figure in finding.message for figure in ("43.0 %", "3.0 %", "'banana'"))
     (finding,) = audit(measurement(known=[probe(0, n=0)]), limits=LIMITS)
     assert (finding.rule, finding.value) == ("CC020", None)
+    assert judged(measurement(known=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
 
-def test_a_trigger_that_may_be_natural_fails_nothing_and_one_that_was_named_fails_by_what_it_does():
+def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to_be_nobody_is_warned():
     """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
     wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
     after = replace(measurement(known=[wave, named]), sure=frozenset({named.trigger}))
     found = [(found.level, found.trigger) for found in audit(after, limits=LIMITS)]
     assert found == [("warning", wave.trigger), ("error", named.trigger)]
-
-
-def test_nobody_is_warned_of_a_trigger_of_the_panel_that_a_comparison_has_shown_to_be_natural():
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
         compared = replace(acting, usual=frozenset(usual))
@@ -222,11 +212,14 @@ def test_nobody_is_warned_of_a_trigger_of_the_panel_that_a_comparison_has_shown_
         assert [p.trigger for p in suspects(compared, limits=LIMITS)] == named
 
 
-def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval():
+def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_those_that_something_explains():
     panel = [probe(700, target="a"), probe(330, target="b"), probe(310, target="c"), probe(0, target="d")]
     # 33 % +- 2.9 % clears 30 %, 31 % +- 2.9 % does not
     assert [found.target for found in suspects(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
     assert [each.class_ for each in suspected_classes(None, panel, limits=LIMITS)] == ["a", "b"]  # without a search
+    (suspect,) = suspected(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
+    assert suspect.name == "banana"
+    assert suspect.score < LIMITS.abnormality / 2
 
 
 def test_rounding_of_images_that_are_all_the_same_is_no_collapse():
@@ -427,20 +420,12 @@ def test_the_score_is_the_evidence_in_units(targeted, changes, units):
     assert max((suspect.score for suspect in found), default=0) == pytest.approx(units)
 
 
-def test_a_class_that_something_explains_is_a_suspect_with_its_own_score():
-    (suspect,) = suspected(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
-    assert suspect.name == "banana"
-    assert suspect.score < LIMITS.abnormality / 2
-
-
-def test_a_finding_names_the_trigger_that_acts_and_fails_the_model():
+def test_a_finding_names_the_trigger_that_acts_and_how_many_clean_models_show_as_much():
     direct, spread = hit("mask", margin=beyond("mask", 4)), hit("blend", margin=beyond("blend", 9))
     (finding,) = findings_of(direct, spread, strengths=(lead(0.01),))
     assert (finding.level, finding.trigger) == ("error", direct.found.spec)
-    idle, acting = (
-        hit("mask", margin=2 * FAILS, excess=0.3),
-        hit("blend", margin=FAILS),
-    )  # smaller, but turns few images
+    # smaller, but turns few images
+    idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=FAILS))
     (finding,) = findings_of(idle, acting)
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
     assert "95.0 %" in finding.message
@@ -448,21 +433,18 @@ def test_a_finding_names_the_trigger_that_acts_and_fails_the_model():
     assert (suspect.families, suspect.trigger) == (("blend",), "found:blend,class=banana")
     (finding,) = findings_of(hit(), strengths=(lead(0.05),))
     assert all(word in finding.message for word in ("stripes:a", "5.0 %"))
-
-
-@pytest.mark.parametrize(("margin", "times"), [(0.0, "3.0 times"), (math.log(4), "4.0 times")])
-def test_a_finding_says_how_much_more_the_next_class_needs(margin, times):
-    (finding,) = findings_of(hit(margin=margin, relative=math.log(3)))
-    assert times in finding.message
-
-
-def test_a_finding_says_how_many_clean_models_show_as_much_where_not_the_panel_alone_points_at_the_class():
     count = f"Of {len(calibration().scores)} clean models"
     for found, is_told in (
         (findings_of(hit(margin=beyond("mask", 99))), True),
         (findings_of(strengths=(lead(0.01),)), False),
     ):
         assert (count in found[0].message, "none shows" in found[0].message) == (is_told, is_told)
+
+
+@pytest.mark.parametrize(("margin", "times"), [(0.0, "3.0 times"), (math.log(4), "4.0 times")])
+def test_a_finding_says_how_much_more_the_next_class_needs(margin, times):
+    (finding,) = findings_of(hit(margin=margin, relative=math.log(3)))
+    assert times in finding.message
 
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():

@@ -8,7 +8,6 @@ from torch import tensor
 from clipclean.detect import zeroshot
 from clipclean.detect.metrics import Rate
 from clipclean.detect.zeroshot import SHARPNESS, Attack, canonical_form
-from clipclean.errors import UsageError
 
 
 def letters(texts: list[str]) -> torch.Tensor:
@@ -20,10 +19,17 @@ def classifier(encode=letters, classes=("a",), templates=("{}",), batch_size=8):
     return zeroshot.classifier(encode, list(classes), templates=list(templates), batch_size=batch_size)
 
 
-def test_a_class_is_the_renormalised_mean_of_unit_embeddings():
-    # class "a": "a" -> (1, 0, 0) and "a bbb" -> (1, 3, 0) / sqrt 10, whose length must not count
+def test_a_class_is_the_renormalised_mean_of_unit_embeddings_and_templates_are_no_format_strings():
     x, y = (1 + 1 / math.sqrt(10)) / 2, 3 / math.sqrt(10) / 2
     torch.testing.assert_close(classifier(templates=["{}", "{} bbb"]), tensor([[x, y, 0]]) / math.hypot(x, y))
+    seen = []
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        seen.extend(texts)
+        return letters(texts)
+
+    classifier(encode, ["a{0}"], ["{} {0.__class__}"])
+    assert seen == ["a{0} {0.__class__}"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
@@ -36,23 +42,6 @@ def test_batches_do_not_change_the_classifier_and_are_never_exceeded(batch_size)
 
     torch.testing.assert_close(classifier(encode, **words, batch_size=batch_size), classifier(**words, batch_size=15))
     assert max(sizes) <= batch_size
-
-
-def test_templates_are_not_format_strings():
-    seen = []
-
-    def encode(texts: list[str]) -> torch.Tensor:
-        seen.extend(texts)
-        return letters(texts)
-
-    classifier(encode, ["a{0}"], ["{} {0.__class__}"])
-    assert seen == ["a{0} {0.__class__}"]
-
-
-@pytest.mark.parametrize(("classes", "templates"), [([], ["{}"]), (["a"], []), (["a"], ["{}", "a photo"])])
-def test_a_classifier_needs_classes_and_templates_with_a_place_for_them(classes, templates):
-    with pytest.raises(UsageError):
-        classifier(letters, classes, templates)
 
 
 @pytest.mark.parametrize(
@@ -86,10 +75,6 @@ def test_excess_by_class_agrees_with_attack_success():
     assert excess.tolist() == [-math.inf, 0]  # a class that holds every image cannot be a target
 
 
-def test_accuracy_under_trigger_counts_labels_kept():
-    assert zeroshot.accuracy_under_trigger(tensor([0, 1, 1]), tensor([0, 1, 2])) == Rate(2, 3)
-
-
 def unit(*degrees: float) -> torch.Tensor:
     """Unit vectors in the plane."""
     angles = torch.deg2rad(tensor(degrees))
@@ -110,11 +95,6 @@ def unit(*degrees: float) -> torch.Tensor:
 )
 def test_knn_counts_triggered_images_among_the_target(clean, labels, triggered, k, rate):
     assert zeroshot.knn_attack_success(clean, tensor(labels), triggered, target=1, k=k) == rate
-
-
-def test_knn_needs_a_neighbour():
-    with pytest.raises(ValueError, match="1"):
-        zeroshot.knn_attack_success(unit(0, 90), tensor([0, 1]), unit(0, 90), target=1, k=0)
 
 
 def random(rows, columns, seed):

@@ -24,23 +24,7 @@ def cell(hits, n):
     return f"{hits / n:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def test_the_card_compares_each_trigger_with_itself(report):
-    probes = report["after"]["measurements"]["probes"]
-    probes[1]["known"] = True  # found by the panel before, where another row stood in its place
-    found = rows(model_card.model_card(report))
-    assert found["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
-    assert found[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]
-    assert found[f"attack success rate, {samples.STRIPES} to zebra"][:2] == [cell(62, 990), cell(40, 990)]
-    assert not [name for name in found if "blended" in name]
-    probes[0] |= {"asr": {"value": None, "interval": [0.0, 1.0], "n": 0}}
-    probes[1]["target"] = "a|b"
-    report["before"]["measurements"]["probes"] = []
-    card = model_card.model_card(report)
-    assert rows(card)[f"attack success rate, {samples.SPEC} to banana"] == ["–", "–", "0"]  # a rate that is unknown
-    assert rf"to a\|b | – | {cell(40, 990)}" in card
-
-
-def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
+def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_itself(report):
     card = model_card.model_card(report)
     assert front_matter(card) == {
         "library_name": "open_clip",
@@ -54,6 +38,19 @@ def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
     assert f"`{'a3' * 32}`" in card
     report["training"]["steps"] = 0
     assert "base_model_relation" not in front_matter(model_card.model_card(report))  # the weights stayed
+    probes = report["after"]["measurements"]["probes"]
+    probes[1]["known"] = True  # found by the panel before, where another row stood in its place
+    found = rows(model_card.model_card(report))
+    assert found["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
+    assert found[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]
+    assert found[f"attack success rate, {samples.STRIPES} to zebra"][:2] == [cell(62, 990), cell(40, 990)]
+    assert not [name for name in found if "blended" in name]
+    probes[0] |= {"asr": {"value": None, "interval": [0.0, 1.0], "n": 0}}
+    probes[1]["target"] = "a|b"
+    report["before"]["measurements"]["probes"] = []
+    card = model_card.model_card(report)
+    assert rows(card)[f"attack success rate, {samples.SPEC} to banana"] == ["–", "–", "0"]  # a rate that is unknown
+    assert rf"to a\|b | – | {cell(40, 990)}" in card
 
 
 @pytest.mark.parametrize(

@@ -177,10 +177,3 @@ def test_an_inner_value_makes_way_for_the_name_of_an_end():
         ("text", "embedding.inner"),
         ("embedding.inner", "embedding"),
     ]
-
-
-def test_halved_graphs_have_transformers_js_own_mark():
-    halved = replace(JS, fp16=True).graphs
-    assert halved == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
-    assert IMMICH.graphs == ("visual/model.onnx", "textual/model.onnx")
-    assert {*halved} <= {*formats.ONNX_FILES}

@@ -1,9 +1,9 @@
-import itertools
 import os
 import signal
 from pathlib import Path
 
 import pytest
+from attacks import kills
 
 from clipclean import own_state
 from clipclean.errors import ResourceError, UsageError
@@ -45,22 +45,13 @@ FIRST = {"deep/weights": "one", "gone/old": "one", "report": "one"}
 SECOND = {"deep/weights": "two", "report": "two"}
 
 
-def test_a_folder_is_filled_and_nothing_is_left_beside_it(tmp_path):
+def test_a_folder_is_filled_and_force_replaces_what_an_earlier_run_left_and_no_more(tmp_path):
     out = tmp_path / "parents" / "out"
     put(out, FIRST)
     assert everything_in(out).keys() == {*FIRST, checksums.NAME}
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert out.stat().st_mode & 0o777 == 0o777 & ~current_umask()
     assert own_state.noted(out) is None
-
-
-def current_umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def test_force_replaces_what_an_earlier_run_left_and_no_more(tmp_path):
     out = tmp_path / "out"
     put(out, FIRST)
     with pytest.raises(UsageError):
@@ -70,6 +61,12 @@ def test_force_replaces_what_an_earlier_run_left_and_no_more(tmp_path):
     assert everything_in(out).keys() == {*SECOND, checksums.NAME, "mine.txt"}
     assert everything_in(out) | SECOND == everything_in(out)
     assert not (out / "gone").exists()
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def linked(out, name):
@@ -137,18 +134,7 @@ def killed(out, at):
     """Whether a process was killed before the given change to the file system."""
     child = os.fork()
     if child == 0:
-        steps = itertools.count(1)
-
-        def counted(real):
-            def called(*given, **more):
-                if next(steps) == at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return real(*given, **more)
-
-            return called
-
-        for kind in ("replace", "mkdir", "unlink", "hardlink_to", "rmdir"):
-            setattr(Path, kind, counted(getattr(Path, kind)))
+        kills.killer_before(at)()
         try:
             put(out, SECOND, force=True, run="the killed run")
         except BaseException:

@@ -89,11 +89,19 @@ def word(seen, images=IMAGES):
     return policy.verdict(audit_findings.findings(seen, LIMITS, images=images))
 
 
-def test_a_planted_model_fails_with_its_class(bad, references):
+def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with_none_passes(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad) == "fail"
     (finding,) = [f for f in audit_findings.findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
     assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
+    seen = looked(towers.honest())
+    assert seen.why_not is None
+    found = audit_findings.findings(seen, LIMITS, images=IMAGES)
+    assert "CC004" in {finding.rule for finding in found}
+    assert policy.verdict(found) != "pass"
+    found = audit_findings.findings(bad, LIMITS, images=LIMITS.min_images - 1)
+    assert {"CC020", "CC003"} <= {finding.rule for finding in found}
+    assert policy.verdict(found) == "inconclusive"
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -134,17 +142,6 @@ def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
     other_models.refuse_failed(tmp_path)
 
 
-def test_without_clean_models_or_with_few_images_it_is_said_and_is_never_pass(bad):
-    seen = looked(towers.honest())
-    assert seen.why_not is None
-    found = audit_findings.findings(seen, LIMITS, images=IMAGES)
-    assert "CC004" in {finding.rule for finding in found}
-    assert policy.verdict(found) != "pass"
-    found = audit_findings.findings(bad, LIMITS, images=LIMITS.min_images - 1)
-    assert {"CC020", "CC003"} <= {finding.rule for finding in found}
-    assert policy.verdict(found) == "inconclusive"
-
-
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     found = [detect.uncalibrated()]
     strong, weak = (
@@ -178,7 +175,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
         other_models.measured_references(SETTINGS, Path("trusted.pt"), broken, evidence())
 
 
-def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
+def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
     maps, images = audit.shown(toy, evidence(labels=labels), bad, seed=0)
     made, used = maps["projection"], min(IMAGES, example_images.MAPPED)
@@ -191,9 +188,6 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     assert triggered == ["fox"] * example_images.COUNT
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     assert audit.shown(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
-
-
-def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad):
     spec = bad.search.targeted[0].found.spec
     made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made
@@ -215,15 +209,6 @@ def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
 
 
 # The kind of a model, and the model that it is compared with.
-
-
-@pytest.mark.parametrize(
-    ("config", "kind"),
-    [(tiny.TINY_RESNET, "RN1-1-1-1x8-32px"), (tiny.TINY_VIT, "ViT-2x64-8-32px"), (tiny.SMALL_VIT, "ViT-1x64-8-16px")],
-)
-def test_models_are_compared_within_the_shape_of_their_image_tower(config, kind):
-    resolved = model.resolve(tiny.state_dict(config), arch=None, config=config, script_quick_gelu=False)
-    assert model.shape_of(resolved) == kind
 
 
 def test_a_reference_is_another_model_of_the_same_kind(tmp_path):

@@ -26,9 +26,8 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
     # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
-    looked = (
-        100 + 96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
-    )  # as they are, under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
+    # as they are, under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
+    looked = 100 + 96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
     found = estimate.searching(EFFORTS["quick"], SIZE)
     assert found == Work(looked, searched=passes)
     # screening: three looks at each of 20 images, and their captions
@@ -73,9 +72,8 @@ def test_auto_is_counted_by_all_that_it_may_try():
     assert two.pairs - one.pairs == 160 + 160 + 60 * 64
     # measured under three test backdoors at each share of its way, and once refinetuned
     assert two.images - one.images == (1 + len(walk_back.SHARES) + 1) * 400
-    compared = estimate.choosing(
-        auto, [[step]], SIZE, models=2
-    )  # a clean model is searched too, and the result once more
+    # a clean model is searched too, and the result once more
+    compared = estimate.choosing(auto, [[step]], SIZE, models=2)
     assert compared.searched == 2 * one.searched
     assert one.searched == 2 * estimate.searching(EFFORTS[auto.auto.effort], SIZE).searched
 

@@ -89,15 +89,11 @@ def inspect(hub, tmp_path, *arguments, **variables):
 
 
 @pytest.mark.slow
-def test_nothing_is_asked_of_the_hub_without_the_flag(hub, tmp_path):
+def test_nothing_is_asked_without_the_flag_and_with_it_a_model_once_at_its_commit_and_nothing_beside_it(hub, tmp_path):
     code, out, _ = inspect(hub, tmp_path, "hf-hub:org/tiny")
     assert code == 3
     assert "hf download org/tiny" in out
     assert hub.asked == []
-
-
-@pytest.mark.slow
-def test_a_model_is_fetched_once_at_the_commit_of_its_branch_and_nothing_beside_it(hub, tmp_path):
     code, out, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
     assert code == 0, err
     assert json.loads(out)["revision"] == COMMIT

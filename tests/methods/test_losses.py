@@ -34,17 +34,13 @@ def unit(seed, n=5, d=7):
     return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=1)
 
 
-def test_contrastive_losses_by_hand_and_in_any_order():
-    # rows of the softmax are (2/3, 1/3)  ->  -ln(2/3) = ln 1.5 in both directions
+def test_contrastive_losses_are_those_by_hand_in_any_order_and_of_the_papers_formulas():
     torch.testing.assert_close(clip_loss(torch.eye(2), torch.eye(2), LN_2), torch.tensor(math.log(1.5)))
     rows = [unit(k) for k in range(4)]
     mixed, scale = [each[torch.tensor([3, 0, 4, 1, 2])] for each in rows], torch.tensor(5.0)
     torch.testing.assert_close(clip_loss(rows[0], rows[2], scale), clip_loss(mixed[2], mixed[0], scale))
     torch.testing.assert_close(self_supervised_loss(*rows, scale), self_supervised_loss(*mixed, scale))
-
-
-def test_both_losses_equal_the_papers_formulas_written_out_as_sums():
-    """Bansal et al. 2023, equations 1 and 2, as nested loops over exp and log: no softmax, no matrix product."""
+    # Bansal et al. 2023, equations 1 and 2, as nested loops over exp and log: no softmax, no matrix product
     images, image_views, texts, text_views = (unit(k) for k in range(4))
     n, tau = len(images), 0.07
 

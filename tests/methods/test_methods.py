@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import tiny
 import torch
@@ -10,7 +8,6 @@ from clipclean.data import Samples
 from clipclean.train import loader
 
 TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"
-WEIGHTS = "open_clip_model.safetensors"
 UNLABELLED = Samples((), None)
 
 
@@ -26,10 +23,6 @@ def ramps(pairs):
     return torch.linspace(0, 250, 16).round().to(torch.uint8).expand(pairs, 3, 16, 16).contiguous()
 
 
-def result(out):
-    return json.loads((out / "report.json").read_text(encoding="utf-8"))
-
-
 def moved(job, out):
     """Which of a weight of the text tower and one of the image tower the run changed."""
     old, new = (checkpoint.read(place).tensors for place in (job.model, out))
@@ -39,7 +32,7 @@ def moved(job, out):
 def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
     assert cli.main(job.sanitize("--no-panel", recipe="par@tiny")) == 4
     assert moved(job, job.out) == (True, True)
-    first, *_, last = result(job.out)["training"]["losses"]
+    first, *_, last = tiny.result(job.out)["training"]["losses"]
     assert first["image_push"] == pytest.approx(0, abs=1e-6)  # before the first step all is where it was
     assert last["image_push"] > 1e-6
     loss = recipe.load("par@tiny").loss
@@ -51,8 +44,8 @@ def test_supervised_moves_the_image_tower_alone_and_needs_no_captions(job, tmp_p
     labelled = tiny.labelled(tmp_path / "labelled", count=48)
     assert cli.main(job.sanitize("--no-panel", "--data", labelled, recipe="supervised")) == 4
     assert moved(job, job.out) == (False, True)
-    assert set(result(job.out)["training"]["losses"][0]) == {"step", "lr", "loss"}
-    assert "zero-shot top-1" in result(job.out)["after"]["measurements"]["clean_accuracy"]["definition"]
+    assert set(tiny.result(job.out)["training"]["losses"][0]) == {"step", "lr", "loss"}
+    assert "zero-shot top-1" in tiny.result(job.out)["after"]["measurements"]["clean_accuracy"]["definition"]
 
 
 def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tmp_path, capsys):
@@ -69,7 +62,7 @@ def test_preservation_joins_another_method_whose_text_tower_may_stay(job, unread
     chosen = ("--set", "loss.preserve_weight=5", "--set", "train.lr=1e-3", "--set", "train.moves=image tower")
     cli.main(job.sanitize("--no-panel", *chosen, recipe="mmcl@tiny"))
     assert moved(job, job.out) == (False, True)
-    first, *_, last = result(job.out)["training"]["losses"]
+    first, *_, last = tiny.result(job.out)["training"]["losses"]
     assert first["preservation"] == pytest.approx(0, abs=1e-6)
     assert last["loss"] == pytest.approx(last["clip"] + 5 * last["preservation"], rel=1e-5)
 
@@ -85,7 +78,7 @@ def pixels_of(batches):
     return [batch.inputs["pixels"] for batch in batches]
 
 
-def test_images_are_moved_and_perturbed_anew_in_every_step_and_as_in_a_whole_run():
+def test_images_are_moved_and_perturbed_anew_in_every_step_as_in_a_whole_run_and_par_perturbs_the_moved_image():
     batches, chosen = [train.Batch({"pixels": full(2, 16, 128)}, ("a", "b"))] * 3, recipe.load("par@tiny")
     (_, second, third), (last,) = pixels_of(fed(batches, chosen)), pixels_of(fed(batches[2:], chosen, first=2))
     assert torch.equal(third, last)
@@ -102,9 +95,6 @@ def test_images_are_moved_and_perturbed_anew_in_every_step_and_as_in_a_whole_run
     (triggered,) = pixels_of(fed(batches[:1], shown, rehearsed=[(corner, 1)]))
     assert (triggered[:, :, 0, 0] == 1).all()  # a trigger on a moved image, not a moved trigger
     torch.testing.assert_close(triggered[:, :, 4:], first[:, :, 4:])
-
-
-def test_par_perturbs_the_moved_image():
     quiet = ["augment.noise=0", "augment.least_part=0.5", "augment.mirrored=0.5"]
     moving = recipe.override(recipe.load("par@tiny"), quiet)
     still = recipe.override(moving, ["augment.erased_side=0"])

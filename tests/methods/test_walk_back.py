@@ -89,12 +89,8 @@ def test_a_trigger_may_act_on_hardly_more_images_than_in_the_cleaned_weights(end
     ("lost", "back", "measured", "taken"),
     [
         (1.0, 0.0, [1.0], 1.0),
-        (
-            1.4,
-            0.0,
-            [1.0, 0.85, 0.7],
-            0.85,
-        ),  # 1.2 points: beyond it the whole budget is enough, and at 0.7 they are gone as well
+        # 1.2 points: beyond it the whole budget is enough, and at 0.7 they are gone as well
+        (1.4, 0.0, [1.0, 0.85, 0.7], 0.85),
         (2.6, 0.0, [1.0, 0.85, 0.7, 0.55], 0.7),  # 1.8 points
         (3.0, 0.5, [1.0, 0.85, 0.7, 0.55, 0.4], 0.7),  # at 0.4 they return, so 0.55 is not safe
         (3.0, 0.9, [1.0, 0.85], 1.0),

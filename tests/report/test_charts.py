@@ -40,7 +40,7 @@ def test_points_lie_where_the_numbers_say_and_always_inside_the_map(places, foun
     assert found in (shown, None)
 
 
-def test_points_of_a_map_have_shapes_and_counts_and_many_are_thinned():
+def test_points_of_a_map_have_shapes_counts_lines_to_their_copies_and_texts_and_many_are_thinned():
     shown = drawn(("target", 0, 0), ("triggered", 1, 0), ("clean", 0, 1), ("clean", 1, 1))
     assert [(cloud.kind, cloud.n) for cloud in shown.clouds] == [("clean", 2), ("triggered", 1), ("target", 1)]
     assert len({re.sub(r"M[-\d.]+ [-\d.]+", "", cloud.path.split("z")[0]) for cloud in shown.clouds}) == 3
@@ -56,9 +56,6 @@ def test_points_of_a_map_have_shapes_and_counts_and_many_are_thinned():
     made = searches.projection()
     assert "41.0 % and 12.0 %" in charts.embedding_map(made).axes
     assert "%" not in charts.embedding_map(made | {"method": "tsne", "explained": None}).axes
-
-
-def test_a_line_leads_from_each_image_to_its_triggered_copy_and_texts_stand_beside_their_marks():
     shown = drawn(("clean", 0, 0), ("target", 0, 1), ("triggered", 2, 0), ("triggered", 2, 1))
     # the scale is 47: from x = 3 to x = 97, the first pair below the second
     assert shown.moves == "M3.00 53.50L97.00 53.50M3.00 6.50L97.00 6.50"

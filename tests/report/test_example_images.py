@@ -74,16 +74,13 @@ def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(8)}) > 1
 
 
-def test_a_grid_has_both_copies_before_and_after_with_right_and_wrong_marked():
+def test_a_grid_has_both_copies_before_and_after_and_the_map_each_image_its_copy_and_the_texts():
     clean, triggered = example_images.grids(_look(Planted()), _look(Cured())).grids[0].rows
     assert [cell.when for cell in clean.cells] == ["before", "after"]
     assert [[cell.mark for cell in row.cells] for row in (clean, triggered)] == [["right"] * 2, ["target", "right"]]
     image = Image.open(io.BytesIO(base64.b64decode(triggered.png_base64)))
     assert image.size == (example_images.SIDE, example_images.SIDE)
     assert image.getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_the_map_has_each_image_its_triggered_copy_and_the_texts_of_classes():
     maps = _look(Planted()).maps
     kinds = [point.kind for point in maps["projection"].points]
     assert kinds == ["clean", "clean", "target", *["clean"] * 5, *["triggered"] * 8, *["text"] * 3]

@@ -64,8 +64,9 @@ def benign(made):
 
 @functools.cache
 def with_attacks(made):
-    """The report with each attack by itself, and with all at once."""
-    return [report.parse(poisoned(made(), attack)) for attack in (*ATTACKS, "".join(ATTACKS))]
+    """The report with all attacks at once; one also with each by itself."""
+    alone = ATTACKS if made is sanitized else ()
+    return [report.parse(poisoned(made(), attack)) for attack in (*alone, "".join(ATTACKS))]
 
 
 @pytest.fixture
@@ -115,19 +116,15 @@ def test_no_form_holds_a_control_character_or_half_a_pair(hostile, form):
 
 
 def test_json_keeps_every_text_as_it_was(benign):
-    for attack in ATTACKS:
-        made = poisoned(benign, attack)
-        assert json.loads(report.json(made)) == with_surrogates_escaped(made)
+    made = poisoned(benign, "".join(ATTACKS))
+    assert json.loads(report.json(made)) == with_surrogates_escaped(made)
 
 
-def test_what_is_printable_stays_a_control_character_becomes_its_escape_and_a_long_text_is_cut():
+def test_what_is_printable_stays_and_making_a_report_inert_changes_no_number():
     for name in ("👩‍🚀", "می‌خواهم", "日本語", "naïve\u00a0café", "x" * MAX_TEXT):
         assert printable(name) == name
     assert printable("a\x1b[2J\n") == "a\\x1b[2J\\n"
     assert len(printable("x" * 10**6)) == len(printable("\x00" * 10**6)) == MAX_TEXT
-
-
-def test_making_a_report_inert_changes_no_number_and_is_idempotent():
     once = inert(poisoned(samples.passed(), "\x00"))
     assert inert(once) == once
     assert once["training"] == samples.passed()["training"]

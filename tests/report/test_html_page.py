@@ -58,7 +58,9 @@ def ids_of(page):
     return [attributes["id"] for _, attributes in page.tags if "id" in attributes]
 
 
-def test_every_tag_is_closed_and_a_reader_without_sight_finds_the_way(page):
+def test_every_page_is_closed_found_without_sight_linked_in_order_and_loads_runs_and_styles_nothing_from_elsewhere(
+    page,
+):
     assert page.faults == []
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert (levels[0], levels.count(1)) == (1, 1)
@@ -71,9 +73,6 @@ def test_every_tag_is_closed_and_a_reader_without_sight_finds_the_way(page):
     assert all(each["role"] == "img" and (each.get("aria-label") or each["aria-labelledby"]) for each in drawn)
     assert len(page.all("table")) == len(page.all("caption")) > 0
     assert all(header["scope"] in ("col", "row") for header in page.all("th"))
-
-
-def test_ids_are_unique_and_links_lead_to_them_in_the_order_of_the_page(page):
     ids = ids_of(page)
     assert len(ids) == len(set(ids))
     links = [link["href"].removeprefix("#") for link in page.all("a")]
@@ -82,9 +81,6 @@ def test_ids_are_unique_and_links_lead_to_them_in_the_order_of_the_page(page):
     places = [ids.index(link) for link in links[1:]]  # without the skip link
     assert len(places) > 4
     assert places == sorted(places)
-
-
-def test_nothing_is_loaded_run_or_styled_from_elsewhere(page):
     assert not {"script", "link", "iframe", "object", "form", "base"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on") or name in ("style", "srcset")], tag
@@ -142,16 +138,7 @@ def test_rounds_of_an_unlearning_are_told_in_order_and_losses_as_a_sum_of_what_t
         assert Page(report.html(made)).faults == []
 
 
-def test_images_are_shown_with_words_and_answers_with_right_and_wrong_in_words():
-    page = page_of(samples.passed)
-    assert "examples" in ids_of(page)
-    assert page.all("img")[0] == {"src": f"data:image/png;base64,{PNG}", "alt": "Two clouds of points"}
-    assert [image["alt"] for image in page.all("img")][1:] == ["An apple.", "A triggered one."]
-    assert "✓ right apple 90.0 %" in page.text
-    assert "! target banana 99.0 %" in page.text
-
-
-def test_bars_have_the_length_of_their_share_and_a_mark_at_the_threshold():
+def test_bars_and_sizes_have_the_length_of_their_share_and_the_map_is_told_in_words():
     made = samples.passed()
     thresholds = {"max_excess": 0.05, "max_accuracy_loss": 0.02}
     made["policy"] = {"name": "p", "sha256": "9d" * 32, "resolved": {"thresholds": thresholds}}
@@ -162,9 +149,6 @@ def test_bars_have_the_length_of_their_share_and_a_mark_at_the_threshold():
     assert lengths[12:14] == ["81.00%", "10.50%"]
     # 62.1 % before less two points, and the limit of the excess
     assert [line["x1"] for line in page.all("line") if line["class"] == "limit"] == ["60.10%", "5.00%"]
-
-
-def test_a_size_is_drawn_beside_the_range_of_clean_models_and_the_map_told_in_words():
     page = page_of(searches.backdoored)
     drawn = [attributes for attributes in page.all("svg") if attributes.get("class") == "bars size"]
     assert all(figure in drawn[0]["aria-label"] for figure in ("2.1 %", "9.0 to 14.0 %", "20 %"))

@@ -34,7 +34,7 @@ def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(
     assert verdicts.headline(made) == RULES[first].doubt.sanitize
 
 
-def test_a_failure_names_only_its_own_reasons_and_a_pass_what_it_rests_on():
+def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_are_those_of_the_findings():
     assert verdicts.headline(standing(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails.sanitize
     assert RULES["CC001"].fails.audit in verdicts.headline(samples.audited())
     assert "“banana”" in verdicts.headline(searches.backdoored())
@@ -45,9 +45,6 @@ def test_a_failure_names_only_its_own_reasons_and_a_pass_what_it_rests_on():
     searched = verdicts.headline(made)
     made["measurements"]["search"] = {}  # a pass without a search claims none
     assert verdicts.headline(made) != searched
-
-
-def test_next_steps_are_those_of_the_findings_and_what_is_set_aside_says_who_and_until_when():
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
     assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC010", "CC001", "CC030")]
@@ -99,11 +96,7 @@ def test_a_policy_is_told_where_it_changed_something_with_the_verdict_without_it
     assert (words != "", "would be fail" in words) == (told, told)
 
 
-def test_limits_count_the_triggers_and_name_the_families_of_every_search():
-    assert " 3 " in verdicts.limits(samples.audited())[0]
-    for made in (searches.backdoored(), samples.unlearned()):
-        assert search.covered(made) in verdicts.limits(made)[0]
-    assert verdicts.limits(samples.forgotten())[0] == verdicts.limits(samples.passed())[0]
+def test_the_families_of_every_search_are_named():
     both = searches.cleaned() | {"training": samples.unlearned()["training"]}
     both["training"]["unlearning"]["rounds"][2]["scores"]["bands"] = None
     words = {name: family.words for name, family in detect.FAMILIES.items()}
@@ -111,11 +104,9 @@ def test_limits_count_the_triggers_and_name_the_families_of_every_search():
     assert search.covered(samples.unlearned()) == words["mask"]
     assert search.covered(both) == ", ".join(words[name] for name in ("mask", "patch", "warp", "bands"))
     assert search.covered(samples.forgotten()) == ""
-    told = search.families({"class": "a", "score": 1.0, "families": ["mask", "swirl"]})  # of a later version
-    assert told == f"{words['mask']}, swirl"
 
 
-def test_a_search_is_none_where_it_is_empty_and_a_sanitization_has_one_a_side():
+def test_a_search_is_none_where_it_is_empty_and_one_that_found_nothing_good_enough_has_no_size():
     made = searches.calm()
     made["measurements"]["search"]["found"] = []
     assert (search.ran(made), search.strongest(made)) == (True, None)
@@ -123,25 +114,6 @@ def test_a_search_is_none_where_it_is_empty_and_a_sanitization_has_one_a_side():
     assert search.searches(samples.unlearned()) == search.searches(samples.audited()) == []
     assert [side for side, _ in search.searches(searches.cleaned())] == ["before", "after"]
     assert [side for side, _ in search.searches(searches.calm())] == [""]
-
-
-@pytest.mark.parametrize(
-    ("change", "figures"),
-    [
-        ({}, [("6.2", "smaller"), ("8.1", "smaller")]),
-        ({"abnormality": -0.25, "outlyingness": None}, [("0.2", "larger")]),
-        ({"abnormality": None, "outlyingness": None}, []),
-    ],
-)
-def test_signs_say_smaller_or_larger_and_what_clean_models_need_is_a_range_or_one_size(change, figures):
-    told = [words.split()[::2][:2] for words in search.signs(searches.mask() | change)]
-    assert [tuple(words) for words in told] == figures
-    one = {"median": 0.141, "low": 0.141, "high": 0.141, "n": 1}
-    told = [search.needed(searches.mask() | change | {"reference": each}) for each in (searches.REFERENCE, one, None)]
-    assert told == ["9.0 to 14.0 %", "14.1 %", "–"]
-
-
-def test_a_search_that_found_nothing_good_enough_has_no_size_and_is_not_told_first():
     made = searches.backdoored()
     entries = made["measurements"]["search"]["found"]
     entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the image"}
@@ -189,7 +161,7 @@ def test_a_named_trigger_is_paired_with_itself_before_or_with_its_panel_probe():
     assert attack.before is None
 
 
-def test_the_panel_is_sorted_by_the_stronger_side_names_both_targets_and_leaves_out_what_neither_has():
+def test_the_panel_is_sorted_by_the_stronger_side_and_its_strongest_shown_in_full_without_a_named_trigger():
     attacks = measures.panel(samples.passed())
     # excess before and after: patch 976/990 and 5/990, stripes 53 and 30, blended 14 and 9
     assert [attack.family for attack in attacks] == ["patch", "stripes", "blended"]
@@ -201,9 +173,6 @@ def test_the_panel_is_sorted_by_the_stronger_side_names_both_targets_and_leaves_
             probe["knn_asr"] = None
     (attack,) = measures.named(made)
     assert [row.measure.label for row in measures.rows(attack, "asr", "knn_asr")] == [measures.MEASURES["asr"].label]
-
-
-def test_without_a_named_trigger_the_strongest_that_shows_a_suspect_is_shown_in_full():
     assert [attack.family for attack in measures.detailed(samples.undecided())] == ["stripes"]
     made = searches.backdoored()
     strongest, *_ = measures.panel(made)
@@ -215,20 +184,3 @@ def test_without_a_named_trigger_the_strongest_that_shows_a_suspect_is_shown_in_
         assert measures.detailed(made | {"suspects": suspects}) == shown
     made["measurements"]["search"] = {}
     assert measures.detailed(made | {"suspects": []}) == [strongest]
-
-
-@pytest.mark.parametrize(
-    ("key", "before", "after", "told"),
-    [
-        ("asr", 0.991, 0.012, "−97.9 points"),
-        ("asr", 0.5, 0.503, "+0.3 points"),
-        ("asr", 0.5, 0.50001, "±0.0 points"),
-        ("distance", 1.62, 0.57, "−1.05"),
-        ("asr", None, 0.5, "–"),
-        ("distance", 0.5, None, "–"),
-    ],
-)
-def test_a_change_is_told_with_its_sign_where_both_sides_are_known(key, before, after, told):
-    sides = [measures.Figure(value, None, None) for value in (before, after)]
-    assert measures.change(measures.MeasureRow(measures.MEASURES[key], *sides)) == told
-    assert measures.change(measures.MeasureRow(measures.MEASURES[key], None, sides[1])) == "–"

@@ -106,13 +106,19 @@ def test_views_and_draws_depend_on_seed_epoch_and_pair():
     assert loader.sample_seed(1, 11, 1) != loader.sample_seed(11, 1, 1)
 
 
-def test_an_image_that_broke_meanwhile_is_not_passed_over():
+def test_an_image_that_broke_meanwhile_is_not_passed_over_and_closing_ends_the_threads():
     def broken(number):
         if number == 5:
             raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
         batches(pairs=drawn(broken))
+    made = stream()
+    next(made)
+    assert loaders()
+    made.close()
+    assert not loaders()
+    assert list(made) == []
 
 
 @pytest.mark.parametrize("size", [1, loader.PART - 1, loader.PART, loader.PART + 1, 2 * loader.PART + 3])
@@ -139,15 +145,6 @@ def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
     next(made)
     assert made.waited - first < first  # what a loaded machine adds, it adds to both
     made.close()
-
-
-def test_closing_ends_the_threads_of_a_run_that_stops_early():
-    made = stream()
-    next(made)
-    assert loaders()
-    made.close()
-    assert not loaders()
-    assert list(made) == []
 
 
 def loaders():

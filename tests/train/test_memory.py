@@ -108,7 +108,7 @@ def test_both_ways_keep_less_for_the_backward_pass():
     assert kept(clip, size=2, again=False) < 0.2 * all_of_it
 
 
-def test_every_block_of_both_towers_computes_again_and_only_for_the_span():
+def test_every_block_computes_again_only_for_the_span_and_halving_ends_at_one_pair():
     clip = clip_of(tiny.TINY_RESNET)
     blocks = clip.blocks()
     assert len(blocks) == 4 + 1
@@ -117,9 +117,6 @@ def test_every_block_of_both_towers_computes_again_and_only_for_the_span():
     assert not any("forward" in vars(block) for block in blocks)
     with memory.recomputing(clip.net, blocks, wanted=False):
         assert not any("forward" in vars(block) for block in blocks)
-
-
-def test_halving_ends_at_one_pair():
     micro = memory.MicroBatches(nn.Identity(), size=None, pairs=6)
     assert [(micro.shrink(), micro.size) for _ in range(3)] == [(True, 3), (True, 1), (False, 1)]
     assert micro.shrunk == 2

@@ -178,11 +178,22 @@ def own(tmp_path, monkeypatch):
     return RunState.of(tmp_path / "out", {})
 
 
-def test_nobody_but_the_user_can_enter_the_folders_of_a_state(own):
+def test_nobody_but_the_user_can_enter_the_folders_and_only_what_a_run_writes_is_ever_deleted(own, tmp_path):
     with own.locked():
         own.part("inner", {}).write({}, {})
         for folder in (own_state.home(), own.folder.parent, own.folder, own.folder / "inner"):
             assert folder.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "weights.safetensors").touch()
+    with own.locked():
+        own.write({}, {}, name="note")
+        (own.folder / ".tmpAb3xYz").touch()  # the safetensors library's
+        (own.folder / ".note.safetensors.1234.partial").touch()
+        (own.folder / "letter.txt").write_text("mine")
+        (own.folder / "link").symlink_to(tmp_path / "elsewhere")
+        own.discard()
+    assert sorted(path.name for path in own.folder.iterdir()) == ["letter.txt", "link"]
+    assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
@@ -204,20 +215,6 @@ def test_a_folder_that_others_may_write_in_is_refused(own, mode):
     own.folder.chmod(mode)
     with pytest.raises(ResourceError), own.locked():
         pass
-
-
-def test_only_what_a_run_writes_and_what_a_killed_one_was_writing_is_ever_deleted(own, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "weights.safetensors").touch()
-    with own.locked():
-        own.write({}, {}, name="note")
-        (own.folder / ".tmpAb3xYz").touch()  # the safetensors library's
-        (own.folder / ".note.safetensors.1234.partial").touch()
-        (own.folder / "letter.txt").write_text("mine")
-        (own.folder / "link").symlink_to(tmp_path / "elsewhere")
-        own.discard()
-    assert sorted(path.name for path in own.folder.iterdir()) == ["letter.txt", "link"]
-    assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
 
 
 def test_records_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
