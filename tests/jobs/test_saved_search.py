@@ -20,7 +20,7 @@ from clipclean.requests import Audit, References
 from clipclean.train import resume
 
 INTERRUPTED = 3  # times
-FREE = sum(family.is_general for family in detect.FAMILIES.values())  # steps without a target
+FREE = sum(family.known.is_general for family in detect.FAMILIES.values())  # steps without a target
 STEPS = FREE + len(detect.FAMILIES)
 QUICK = Effort(steps=1, suspects=2, controls=3, images=2, free_images=2, sweep=0)
 
