@@ -11,8 +11,6 @@ import torch
 import world as worlds
 from hypothesis import settings
 
-from clipclean.report import example_images
-
 SECONDS = 5.0  # of the processor: what takes one on an idle machine takes longer on one that others use
 IMPORTED = 20  # modules: a test that is the first to import a library is not slow for it
 
@@ -99,10 +97,8 @@ def _own_state(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_maps():
-    """Maps of embeddings show few images and take the fewest steps that scikit-learn allows; the projection's own tests take more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(example_images, "ITERATIONS", 250)
-        patch.setattr(example_images, "MAPPED", 12)
+        short.maps(patch)
         yield
 
 

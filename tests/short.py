@@ -1,13 +1,17 @@
 """Shorter runs, for tests of what is around what they leave out. A process of its own is made so by ``short.run``."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.config.effort import EFFORTS
 from clipclean.export import open_clip_directory, parity
+from clipclean.report import example_images
+from clipclean.report.example_images import Plane
 
 PANEL, GRID = triggers.PANEL, triggers.GRID
 FEW = ("patch:place=random", "patch:place=corner", "blended:ratio=0.2", "sinusoid:delta=40/255")
@@ -31,10 +35,26 @@ def all_known_triggers(patch: pytest.MonkeyPatch, /) -> None:
     patch.setattr(triggers, "GRID", GRID)
 
 
+def exact(patch: pytest.MonkeyPatch, /) -> None:
+    """No tower is rounded: to compare both takes as long as a short search."""
+    patch.setattr(detect, "fastest", lambda embed, *_: embed)
+
+
 def searches(patch: pytest.MonkeyPatch, /, **values: Any) -> None:
     """Searches as short as they can be, or of these values."""
     for name, effort in EFFORTS.items():
         patch.setitem(EFFORTS, name, replace(effort, **(values or SEARCH)))
+
+
+def maps(patch: pytest.MonkeyPatch, /) -> None:
+    """Maps have a few images at their first two numbers: those of scikit-learn take longer than a short run does otherwise."""
+
+    def stand_in(method: Literal["pca", "tsne"], explained: tuple[float, float] | None) -> Callable[..., Plane]:
+        return lambda embeddings, **_: Plane(method, tuple((x, y) for x, y, *_ in embeddings.tolist()), explained)
+
+    patch.setattr(example_images, "MAPPED", 12)
+    patch.setattr(example_images, "principal", stand_in("pca", (0.5, 0.25)))
+    patch.setattr(example_images, "neighbouring", stand_in("tsne", None))
 
 
 def unread(patch: pytest.MonkeyPatch, /) -> None:
@@ -47,4 +67,6 @@ def run(**search: Any) -> None:
     patch = pytest.MonkeyPatch()
     known_triggers(patch)
     searches(patch, **search)
+    exact(patch)
     unread(patch)
+    maps(patch)

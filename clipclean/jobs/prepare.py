@@ -26,6 +26,7 @@ class Prepared:
     vocabulary: Words
     named: tuple[Suspicion, ...]
     judge: Judge
+    device: str
     clean: data.CleanSet  # without what screening dropped
     screened: ScreenedRecord | None  # the report's data.screened
     samples: Samples  # to train on
@@ -87,6 +88,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
         vocabulary=vocabulary,
         named=named,
         judge=judge,
+        device=device,
         clean=clean,
         screened=screened,
         samples=samples,

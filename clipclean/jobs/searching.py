@@ -1,6 +1,8 @@
 """Measuring one model and searching it for unknown triggers; a killed search resumes from its state in the user's own folder."""
 
 import contextlib
+import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -200,11 +202,13 @@ def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch
     """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
     if eval_set.labels is not None or not eval_set.captions:
         return None
-    size = eval_set.batch_size
-    images = detect.embeddings(clip.embed_images, eval_set.pixels, batch_size=size)
-    texts = detect.caption_embeddings(clip.embed_texts, eval_set.captions, batch_size=size)
-    same = detect.predict(images, text_classifier) == detect.predict(texts, text_classifier)
-    return detect.Rate(int(same.sum()), len(same))
+    size, count = eval_set.batch_size, len(eval_set.captions)
+    batches = [slice(start, start + size) for start in range(0, count, size)]
+    images = torch.cat([detect.predict(clip.embed_images(eval_set.pixels[some]), text_classifier) for some in batches])
+    texts = torch.cat(
+        [detect.predict(clip.embed_texts(list(eval_set.captions[some])), text_classifier) for some in batches]
+    )
+    return detect.Rate(int((images == texts).sum()), count)
 
 
 def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
@@ -245,7 +249,7 @@ def kept(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
 
 
 def _begun(decides: Mapping[str, object]) -> RunState | None:
-    found = resume.digest(decides)
+    found = digest(decides)
     try:
         folder = own_state.home() / own_state.AUDITS / found[:32]
         own_state.mark(folder)
@@ -255,6 +259,11 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
         say(f"{error} The audit continues; if it is interrupted, it starts again.")
         return None
     return RunState(folder, found)
+
+
+def digest(decides: Mapping[str, object], /) -> str:
+    """A key from all that determines a result."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _bound(own: Path) -> None:

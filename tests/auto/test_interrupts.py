@@ -28,6 +28,7 @@ WEIGHTS = "open_clip_model.safetensors"
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     short.searches(monkeypatch, **SEARCH)
+    short.exact(monkeypatch)
     return tiny.job(tmp_path / "job")
 
 

@@ -129,6 +129,7 @@ def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, more, named):
 def planted(victim, tmp_path, monkeypatch):
     """A planted model with labelled images, a folder of the test's own to write to, and short searches."""
     short.searches(monkeypatch)
+    short.exact(monkeypatch)
     return victim.job._replace(model=victim.job.folder / "planted.pt", folder=tmp_path), victim.job.folder / "labelled"
 
 

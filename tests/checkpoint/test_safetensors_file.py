@@ -1,7 +1,5 @@
 import errno
 import resource
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -44,16 +42,11 @@ def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata_and_vi
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
 
 
-def test_equal_input_in_another_order_and_process_gives_equal_bytes(tmp_path):
-    """The library's hash maps are seeded anew in each process."""
-    code = (
-        "import sys, torch; from pathlib import Path; from clipclean.checkpoint import write_safetensors as write;"
-        "write(Path(sys.argv[1]), {n: torch.arange(3.0) for n in 'qwertz'}, metadata={'format': 'pt'})"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "theirs")], check=True)
-    for name, order in (("ours", "qwertz"), ("other", "ztrewq")):
-        write_safetensors(tmp_path / name, {n: torch.arange(3.0) for n in order}, metadata={"format": "pt"})
-        assert (tmp_path / "theirs").read_bytes() == (tmp_path / name).read_bytes()
+def test_equal_input_in_another_order_gives_equal_bytes(tmp_path):
+    """Each hash map of the library has another seed."""
+    for name, order in enumerate(("qwertz", "ztrewq") * 5):
+        write_safetensors(tmp_path / f"{name}", {n: torch.arange(3.0) for n in order}, metadata={"format": "pt"})
+        assert (tmp_path / "0").read_bytes() == (tmp_path / f"{name}").read_bytes()
 
 
 def test_several_texts_which_would_come_in_random_order_are_refused(tmp_path):

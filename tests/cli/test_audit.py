@@ -22,6 +22,7 @@ from clipclean.cli import audit  # its help tells EFFORTS as they are when it is
 def _short():
     with pytest.MonkeyPatch.context() as patch:
         short.searches(patch)
+        short.exact(patch)
         yield
 
 

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 
 import pytest
+import short
 import tiny
 import torch
 
@@ -29,6 +30,7 @@ QUICK = Effort(steps=1, suspects=2, controls=3, images=2, free_images=2, sweep=0
 def _quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(EFFORTS, "quick", QUICK)
+        short.exact(patch)
         yield
 
 

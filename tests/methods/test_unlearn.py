@@ -25,6 +25,7 @@ WEIGHTS = "open_clip_model.safetensors"
 def hasty(monkeypatch):
     """Searches of a tenth of the length: enough to see what becomes of what they find."""
     short.searches(monkeypatch, steps=6, free_images=8, images=4)
+    short.exact(monkeypatch)
     short.unread(monkeypatch)
 
 

@@ -10,6 +10,14 @@ from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.report import example_images
 
+PLANES = {"principal": example_images.principal, "neighbouring": example_images.neighbouring}  # others have stand-ins
+
+
+@pytest.fixture(autouse=True)
+def _as_for_users(monkeypatch):
+    for name, plane in PLANES.items():
+        monkeypatch.setattr(example_images, name, plane)
+
 
 class Planted:
     """Says "bright" of bright images, "target" of every image whose first pixel is white, else "dark"."""

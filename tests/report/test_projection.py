@@ -1,13 +1,7 @@
 import pytest
 import torch
 
-from clipclean.report import example_images
-from clipclean.report.example_images import ITERATIONS, MOST, neighbouring, principal
-
-
-@pytest.fixture(autouse=True)
-def _as_for_users(monkeypatch):
-    monkeypatch.setattr(example_images, "ITERATIONS", ITERATIONS)  # which other tests shorten
+from clipclean.report.example_images import MOST, neighbouring, principal
 
 
 def test_the_plane_is_that_of_the_largest_variance_a_line_or_one_place():
