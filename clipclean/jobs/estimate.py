@@ -1,4 +1,4 @@
-"""The work of a job, counted, and how long it may take: the rate on this machine is that of a first batch."""
+"""The work of a job, counted, and how long it may take: the rate on this machine is that of a few batches."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from clipclean.untrusted import plural
 FEW = 24  # images or captions of the batch whose rate is taken, if one is slow: those that a search on 224 px takes together
 MANY = 64  # and if it is fast: about the batch of a search on small images
 SLOW = 0.05  # seconds of one image or caption that count as slow
+TIMED = 0.4  # seconds of batches that a rate is taken of
 PAINTED = 1.1  # factor on the passes of a search: an audit took 1.02 to 1.18 times as long as these alone
 ENDING = 15.0  # seconds at the end of a cleaning: maps of embeddings, and a process that reads the export back
 HOUR = 3600.0
@@ -175,7 +176,7 @@ def together(how: efforts.Effort, /, *, side: int) -> int:
 def estimated(
     clip: model.Clip, work: Work, /, *, precision: str, effort: str | None = None, recipes: Sequence[Recipe] = ()
 ) -> Estimate:
-    """Seconds for the work at the rate of one batch, and bytes for the search of an effort and the training of recipes.
+    """Seconds for the work at the rate of a few batches, and bytes for the search of an effort and the training of recipes.
 
     Training is timed in its ``precision``; a search in bfloat16, where the device has it.
     """
@@ -221,13 +222,15 @@ def estimated(
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
-    """Seconds for one item of a batch; of a fast model the faster of two, since another program may take the processor in one.
+    """Seconds for one item of a batch, on average over at least ``TIMED`` seconds: another program takes its share of these, too.
 
     The first run is not counted: it prepares what later ones reuse.
     """
-    if _timed(run, 1, device) >= SLOW:
-        return _timed(run, FEW, device) / FEW
-    return min(_timed(run, MANY, device) for _ in range(2)) / MANY
+    count = FEW if _timed(run, 1, device) >= SLOW else MANY
+    spent = [_timed(run, count, device)]
+    while sum(spent) < TIMED:
+        spent.append(_timed(run, count, device))
+    return sum(spent) / (count * len(spent))
 
 
 def _timed(run: Callable[[int], object], count: int, device: torch.device) -> float:
