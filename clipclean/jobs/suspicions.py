@@ -121,30 +121,39 @@ class Suspected:
 
     sight: AuditResult  # the audit
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
-    acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a sure class
+    acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
+
+    @property
+    def shows(self) -> bool:
+        """Whether a trigger acts that was named or found: it shows on the model itself what a cleaning removes."""
+        return any(t.spec in self.sure or isinstance(t, detect.InvertedTrigger) for t, _ in self.acting)
 
 
 def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
-    """The named triggers, those of the panel that lead to an unusual class, and those found for a class that two signs point at.
+    """The named triggers, those of the panel that lead to an unusual class, and those found for a class that the search names.
 
-    To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back.
+    To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back. A
+    class in doubt counts too: what is natural costs a cleaning little, and test backdoors in a copy cost it three times as long.
     """
-    found, speaking = list[SuspectedTrigger](), list[SuspectedTrigger]()
+    found, speaking, certain = list[SuspectedTrigger](), list[SuspectedTrigger](), set[str]()
     if sight.search is None:  # nothing to compare with: every trigger that acts is suspicious
         panel = of_panel(sight.measured, evidence, limits)
     else:
         suspects = detect.suspected(sight.search, limits=limits)
         panel = of_search(suspects, evidence, limits)
-        errors = detect.searched(sight.search, images=len(evidence.pixels), limits=limits)
-        specs = {finding.trigger for finding in errors if finding.level == "error"}
-        found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]
+        named = {
+            told.trigger: told.level
+            for told in detect.searched(sight.search, images=len(evidence.pixels), limits=limits)
+        }
+        certain = {spec for spec, level in named.items() if spec and level == "error"}
+        found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in named]
         classes = {target for _, target in found}
         for suspect in suspects:
-            hits = (t for t in suspect.targeted if t.candidate.family in suspect.pieces or t.found.spec in specs)
+            hits = (t for t in suspect.targeted if t.candidate.family in suspect.pieces or t.found.spec in named)
             speaking += [(t.found, t.candidate.target) for t in hits if t.candidate.target in classes]
     given = distinct([*evidence.suspicions, *panel])
-    sure = frozenset(trigger.spec for trigger, _ in (*evidence.suspicions, *found))
+    sure = frozenset(certain | {trigger.spec for trigger, _ in evidence.suspicions})
     # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
     known = (*acting(sight.measured, given, evidence, limits), *new_leads(speaking, given))
     return Suspected(sight, distinct([*given, *found]), known, sure)

@@ -466,7 +466,7 @@ def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next
     assert shown(hit(margin=FAILS), untargeted=gathered) == (WARNING if is_told else ERROR) + told
 
 
-def test_a_cleaning_is_told_all_that_speaks_for_a_sure_class_and_named_triggers_that_act():
+def test_a_cleaning_is_told_all_that_speaks_for_a_named_class_and_named_triggers_that_act():
     targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 5)), hit("wave"), hit("blend", "lemon")
     idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
     shown = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=((idle, 0), (active, 1)))
@@ -475,3 +475,19 @@ def test_a_cleaning_is_told_all_that_speaks_for_a_sure_class_and_named_triggers_
     mask, additive = "found:mask,class=banana", "found:additive,class=banana"
     assert [trigger.spec for trigger, _ in found.suspicions] == [idle.spec, active.spec, mask]
     assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask, additive}
+    assert found.sure == {idle.spec, active.spec, mask}
+
+
+@pytest.mark.parametrize(
+    ("margin", "is_sure", "shows"), [(FAILS, True, True), (DOUBTS, False, True), (USUAL, False, False)]
+)
+def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(margin, is_sure, shows):
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
+    seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
+    found, mask = suspicions.suspected(seen, pictures, LIMITS), "found:mask,class=banana"
+    assert (mask in found.sure, found.shows) == (is_sure, shows)
+    assert (
+        [trigger.spec for trigger, _ in found.suspicions]
+        == [trigger.spec for trigger, _ in found.acting]
+        == [mask] * shows
+    )
