@@ -1,14 +1,13 @@
 """What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``photo_zoo.py`` and ``usual.py``.
 
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo-long --out build/photo-cleaning \
-        --half report --methods default cleanclip@few released mmcl@tiny --only NAME... --seeds 0 1 2
+        --half report --methods auto cleanclip@few released mmcl@tiny --only NAME... --seeds 0 1 2
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/usual --out build/usual-cleaning --half report
     python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table
 
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
-code runs it, or another one of ``benchmarks/others.py``; ``auto``, the whole ``clipclean sanitize --recipe auto``;
-or ``default``, the same without a recipe. The last two get the class list, and their verdict is kept. Nobody tells a method trigger or
-target. It gets PAIRS images with captions of the model's classes; what was planted is measured before, after, and after a benign
+code runs it, or another one of ``benchmarks/others.py``; or ``auto``, the whole ``clipclean sanitize --recipe auto``, which gets the class
+list, and whose verdict is kept. Nobody tells a method trigger or target. It gets PAIRS images with captions of the model's classes; what was planted is measured before, after, and after a benign
 finetuning, on SHOWN others. No training saw any of them; where there are fewer, all are taken. Every cell is one JSON file in OUT, so
 that a stopped run goes on; ``make tables`` makes the tables of the pages from those in ``benchmarks/results``. Seconds are those of the processor, of one thread.
 """
@@ -29,7 +28,7 @@ USUAL = "usual"  # the architecture of benchmarks/usual.py, on all classes
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
 USUAL_REFINETUNE = (30, 1e-4)  # steps and rate of the benign finetuning there
-RELEASED, FINE_PRUNING, AUTO, DEFAULT = "released", "fine-pruning", "auto", "default"
+RELEASED, FINE_PRUNING, AUTO = "released", "fine-pruning", "auto"
 CLEANCLIP = "cleanclip@few"
 CONTROL = (
     "mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,"
@@ -59,7 +58,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/photo_zoo.py or benchmarks/usual.py made")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), default="choose")
-    parser.add_argument("--methods", nargs="+", default=[DEFAULT])
+    parser.add_argument("--methods", nargs="+", default=[AUTO])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
@@ -113,8 +112,8 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     clip, more = tested.clip, {}
     evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
     before, began = inputs.measure(clip, evidence), time.process_time()
-    if method in (AUTO, DEFAULT):
-        clip, told, more = job(o, entry, method, seed)
+    if method == AUTO:
+        clip, told, more = job(o, entry, seed)
     else:
         told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
     seconds = time.process_time() - began
@@ -130,23 +129,22 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
         "seconds": seconds,
         "pairs": len(pairs),
         "images": len(evidence.pixels),
-        "also": [f"`{unseeded(each['trigger'])}` → {each['target']}" for each in planted_in(o, entry)[1:]],
         **{side: figures(found) for side, found in sides.items()},
         **more,
     }
 
 
-def job(o: argparse.Namespace, entry: dict, method: str, seed: int):
+def job(o: argparse.Namespace, entry: dict, seed: int):
     """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
     import clipclean
 
     weights, place, arch = paths(o, entry)
-    folder, evidence = o.out / "jobs" / f"{entry['name']}-{method}-{seed}", shown_to(o, entry)
+    folder, evidence = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}", shown_to(o, entry)
     made = clipclean.sanitize(
         weights,
         place,
         out=folder,
-        recipe=AUTO if method == AUTO else None,
+        recipe=AUTO,
         arch=arch,
         classes=evidence.classes,
         templates=evidence.templates,
@@ -158,7 +156,7 @@ def job(o: argparse.Namespace, entry: dict, method: str, seed: int):
     auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
-    words = [made["verdict"], *(errors or doubts), "by", auto["chosen"] if auto else made["recipe"]["name"]]
+    words = [made["verdict"], *(errors or doubts), "by", auto["chosen"]]
     if way:
         words.append(f"at {way['share']:g}")
     lost = made["after"]["measurements"]["accuracy_lost"]
@@ -340,7 +338,7 @@ def line(cell: dict) -> str:
 
 def table(cells: list[dict]) -> str:
     """A row a method, over all the victims."""
-    cells = [cell for cell in cells if is_victim(cell) and cell["method"] not in (AUTO, DEFAULT)]
+    cells = [cell for cell in cells if is_victim(cell) and cell["method"] != AUTO]
     if not cells:
         return NOTHING
     lines = [
@@ -361,11 +359,6 @@ def is_victim(cell: dict) -> bool:
 def lost(cell: dict) -> float:
     """Clean accuracy lost, in points."""
     return 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
-
-
-def unseeded(trigger: str) -> str:
-    """A trigger's spec without its seed."""
-    return trigger.rpartition(",seed=")[0] or trigger.partition(":seed=")[0]
 
 
 def claims(cells: list[dict]) -> str:
@@ -424,15 +417,15 @@ def jobs(cells: list[dict]) -> str:
         "| model | seeds | excess ASR before → after | returned (most) | CA lost, points | PA of CA | left as it was |",
         "|---|--:|---|---|---|--:|--:|",
     ]
-    for name, method in dict.fromkeys((c["entry"]["name"], c["method"]) for c in own):
-        lines.append(job_row([c for c in own if (c["entry"]["name"], c["method"]) == (name, method)]))
-    return "\n".join([*lines, "", reached_by(cells)])
+    names = dict.fromkeys(c["entry"]["name"] for c in own)
+    rows = [job_row([c for c in own if c["entry"]["name"] == name]) for name in names]
+    return "\n".join([*lines, *rows, "", reached_by(cells)])
 
 
 def told_nothing(cells: list[dict]) -> list[dict]:
     """The cells of whole jobs, victims first."""
-    own = [c for c in cells if c["method"] in (AUTO, DEFAULT)]
-    return sorted(own, key=lambda c: (c["method"], not is_victim(c), c["entry"]["name"], c["seed"]))
+    own = [c for c in cells if c["method"] == AUTO]
+    return sorted(own, key=lambda c: (not is_victim(c), c["entry"]["name"], c["seed"]))
 
 
 def reached_by(cells: list[dict]) -> str:
@@ -486,7 +479,7 @@ def job_row(runs: list[dict]) -> str:
     entry, attack, under = runs[0]["entry"], "– | –", "–"
     if entry["trigger"]:
         attack, under = left_by(runs), f"{kept_by(runs):.2f}"
-    name = entry["name"].removeprefix(entry["half"] + "-") + (" and another" if runs[0].get("also") else "")
+    name = entry["name"].removeprefix(entry["half"] + "-")
     untouched = sum(" by nothing" in c["told"] for c in runs)
     return f"| {name} | {len(runs)} | {attack} | {spread([lost(c) for c in runs], 1)} | {under} | {untouched} |"
 

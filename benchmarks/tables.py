@@ -27,7 +27,7 @@ PAGES = {  # page: the measured common in it
     "docs/evidence.md": (
         *("audit", "audit-score", "audit-triggers", "screening-photos"),
         *(f"{about}-{block}" for about in CLEANED for block in ("claims", "cleaning")),
-        *("photo-job", "long-job"),
+        "long-job",
     ),
     "docs/running.md": ("step", "gpu"),
     "docs/safety.md": ("scanners-total",),
@@ -110,7 +110,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "screening-photos": screening,
     "photo-claims": lambda: photo_cleaning.claims(cleaned("photo")),
     "photo-cleaning": lambda: photo_cleaning.table(cleaned("photo")),
-    "photo-job": lambda: photo_cleaning.reached_by(cleaned("photo")),
     "usual-claims": lambda: photo_cleaning.claims(cleaned("usual")),
     "usual-cleaning": lambda: photo_cleaning.table(cleaned("usual")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),

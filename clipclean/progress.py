@@ -41,6 +41,14 @@ def step(what: str, done: int, total: int, /) -> None:
             listener.steps(what, done, total)
 
 
+@contextmanager
+def stage(what: str, /) -> Iterator[None]:
+    """Report that a stage is begun, and at the end of a with-block that it is done, where somebody listens."""
+    step(what, 0, 1)
+    yield
+    step(what, 1, 1)
+
+
 def record(done: int, values: Values, /) -> None:
     """Report what was measured in a step of training, where somebody listens."""
     for listener in _listeners.get():

@@ -150,12 +150,9 @@ def begun(device: str, asked: "Shell", /) -> tuple[str, bool]:
     from clipclean import progress
     from clipclean.cli.progress import shown
 
-    with shown(quiet=is_silent(asked)):
-        progress.step("loading PyTorch", 0, 1)
+    with shown(quiet=is_silent(asked)), progress.stage("loading PyTorch"):
         from clipclean import data
         from clipclean.jobs import inputs
-
-        progress.step("loading PyTorch", 1, 1)
     launch = launched()
     data.use_workers(asked.workers)
     return inputs.device_of(own_device(device, launch)), asked.quiet or (launch is not None and launch.rank > 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from clipclean import files
 from clipclean.errors import UnsupportedModel, UsageError
 from clipclean.export import bpe
-from clipclean.progress import step
+from clipclean.progress import stage
 from clipclean.schema.report import ExportRecord
 
 if TYPE_CHECKING:
@@ -302,16 +302,10 @@ def write(
     job = ExportJob(folder, ours, weights, wanted, samples, source_sha256, digest)
     entries = []
     for name in wanted.formats:
-        step(f"exporting {name}", 0, 1)
-        for path, parity in FORMATS[name].layout().export(job):
-            entries.append(
-                ExportRecord(
-                    format=name,
-                    path=path,
-                    sha256=files.sha256(folder / path),
-                    tensor_sha256=digest,
-                    parity=asdict(parity),
+        with stage(f"exporting {name}"):
+            for path, parity in FORMATS[name].layout().export(job):
+                own = files.sha256(folder / path)
+                entries.append(
+                    ExportRecord(format=name, path=path, sha256=own, tensor_sha256=digest, parity=asdict(parity))
                 )
-            )
-        step(f"exporting {name}", 1, 1)
     return entries

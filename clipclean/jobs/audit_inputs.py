@@ -10,7 +10,7 @@ from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened
 from clipclean.jobs.results import Judge
-from clipclean.progress import step
+from clipclean.progress import stage
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,15 @@ def read(request: requests.Audit, /) -> Iterator[AuditInputs]:
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
     device = inputs.device_of(request.device)
-    step("reading the model", 0, 1)
-    opened = inputs.opened(request)
-    inputs.check_sides(named, opened.architecture)
-    trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
-    stored = other_models.stored_references(
-        request.references, kind=model.shape_of(opened.architecture), effort=request.effort, classes=vocabulary.classes
-    )
-    step("reading the model", 1, 1)
+    with stage("reading the model"):
+        opened = inputs.opened(request)
+        inputs.check_sides(named, opened.architecture)
+        trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
+        kind, classes = model.shape_of(opened.architecture), vocabulary.classes
+        stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
     with inputs.shown_images(request, recipe, opened.architecture) as (images, pairs):
-        step("building the model", 0, 1)
-        tested = inputs.build(opened, pairs, device=device)
-        step("building the model", 1, 1)
+        with stage("building the model"):
+            tested = inputs.build(opened, pairs, device=device)
         panel = not named or request.search
         shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=panel)
         if not (trusted or stored):

@@ -9,7 +9,7 @@ from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
 from clipclean.jobs import clean_pairs, inputs, results
 from clipclean.jobs.outputs import OUTPUTS
-from clipclean.progress import step
+from clipclean.progress import stage
 from clipclean.schema.results import Exported
 
 
@@ -27,15 +27,14 @@ def convert(request: requests.Export, /) -> Exported:
     formats.check(wanted)
     # The outputs of a run too: its report never stays beside other weights.
     standing = placing.look(request.out, force=request.force, known=OUTPUTS)
-    step("reading the model", 0, 1)
-    opened = inputs.opened(request)
-    formats.check_architecture(opened.architecture, wanted)
+    with stage("reading the model"):
+        opened = inputs.opened(request)
+        formats.check_architecture(opened.architecture, wanted)
     if opened.architecture.quick_gelu is None and request.data is None:
         raise UsageError(
             f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
-    step("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
     with demo.late() as bundled:
         clean = clean_pairs.read(request, request.data or [bundled() / demo.PAIRS], images)

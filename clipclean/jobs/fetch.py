@@ -21,7 +21,7 @@ from clipclean import files, requests, untrusted
 from clipclean.checkpoint import folders
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 from clipclean.jobs import model_paths
-from clipclean.progress import step
+from clipclean.progress import stage
 
 MAX_GIT = 64 * 2**20  # bytes of a file that is kept in git itself
 MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
@@ -107,10 +107,9 @@ def fetch(name: str, /) -> str:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError("--download needs huggingface_hub: install it by pip install huggingface_hub.")
     repository, revision = _repository(name)
-    step(f"fetching {repository}", 0, 1)
-    commit, wanted = _listed(repository, revision)
-    _download(repository, commit, wanted)
-    step(f"fetching {repository}", 1, 1)
+    with stage(f"fetching {repository}"):
+        commit, wanted = _listed(repository, revision)
+        _download(repository, commit, wanted)
     return f"{model_paths.HUB}{repository}@{commit}"
 
 

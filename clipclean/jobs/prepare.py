@@ -15,7 +15,7 @@ from clipclean.export import formats
 from clipclean.jobs import clean_pairs, inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, Words
 from clipclean.jobs.results import Judge
-from clipclean.progress import say, step
+from clipclean.progress import say, stage
 from clipclean.schema.results import ScreenedRecord
 
 
@@ -54,12 +54,11 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
     device = inputs.device_of(request.device)
-    step("reading the model", 0, 1)
-    opened = inputs.opened(request)
-    inputs.check_sides(named, opened.architecture)
-    formats.check_architecture(opened.architecture, wanted)
-    trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
-    step("reading the model", 1, 1)
+    with stage("reading the model"):
+        opened = inputs.opened(request)
+        inputs.check_sides(named, opened.architecture)
+        formats.check_architecture(opened.architecture, wanted)
+        trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
     clean = clean_pairs.taught(request, asked, vocabulary, images)
     labelled = clean_pairs.labelled(request, images, vocabulary)
@@ -73,9 +72,8 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
         check_trials(fitted, samples, labelled or kept_out, vocabulary, judge.limits)
     recipe = with_fitting_warmup(fitted, request, pairs=len(samples.pairs))
     recipes.check(recipe, pairs=len(samples.pairs))
-    step("building the model", 0, 1)
-    loaded = inputs.build(opened, clean, device=device)
-    step("building the model", 1, 1)
+    with stage("building the model"):
+        loaded = inputs.build(opened, clean, device=device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
     standing = standing_of(request, fitted, recipe, subject)
     triggers = [trigger for trigger, _ in named]

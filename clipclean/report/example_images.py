@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipclean import detect, model
+from clipclean.progress import stage
 from clipclean.report.document import Answer, Answered, Grid, GridRow, PageImages, TitledImage
 from clipclean.report.wording import Png
 from clipclean.schema.report import PointRecord, ProjectionRecord
@@ -58,7 +59,8 @@ class Look(NamedTuple):
     @torch.no_grad()
     def shown(self) -> Shown:
         """Some of the images, with the model's answers, and maps of the embeddings of more."""
-        return Shown(tuple(self._examples()), self._maps())
+        with stage("drawing examples and maps"):
+            return Shown(tuple(self._examples()), self._maps())
 
     def _examples(self) -> Iterator[Grid]:
         """Images that are not of the target class: those show whether the trigger acts."""
