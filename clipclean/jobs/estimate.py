@@ -227,7 +227,7 @@ def _seconds(run: Callable[[int], object], device: torch.device) -> float:
     The first run is not counted: it prepares what later ones reuse.
     """
     count = FEW if _timed(run, 1, device) >= SLOW else MANY
-    spent = [_timed(run, count, device)]
+    spent: list[float] = []
     while sum(spent) < TIMED:
         spent.append(_timed(run, count, device))
     return sum(spent) / (count * len(spent))
