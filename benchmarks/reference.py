@@ -244,7 +244,7 @@ def _bounds(field: FieldInfo) -> str:
 
 def families() -> str:
     known: dict[tuple[str, str, str], str] = {}  # what a parameter is: the first family that has it
-    return "\n\n".join(_family(name, family, known) for name, family in triggers.catalogue().items())
+    return "\n\n".join(_family(name, family, known) for name, family in triggers.FAMILIES.items())
 
 
 def _family(name: str, family: triggers.TriggerFamily, known: dict[tuple[str, str, str], str]) -> str:

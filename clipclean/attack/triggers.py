@@ -10,7 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -58,22 +58,6 @@ class Trigger:
     def spec(self) -> str:
         """The canonical spelling, with all parameters and the seed: ``parse(trigger.spec) == trigger``."""
         return f"{self.family}:" + ",".join(f"{k}={_spell(v)}" for k, v in (*self.parameters, ("seed", self.seed)))
-
-    @property
-    def strength(self) -> float:
-        """The value of the parameter that says how much of an image it changes, or by how much."""
-        return float(self.parameters[0][1])
-
-    def scaled(self, share: float, /) -> "Trigger":
-        """The same trigger at a share of its strength, within what its family allows; everything else stays.
-
-        triggers.parse("sinusoid:delta=0.2,frequency=9").scaled(0.5)  # delta=0.1, frequency=9
-        """
-        name, allowed = next(iter(FAMILIES[self.family].parameters.items()))
-        if not isinstance(allowed, Number):
-            raise TypeError(f"{name} of {self.family} is no number")
-        value = _rounded(min(max(share * self.strength, allowed.low), allowed.high))
-        return replace(self, parameters=((name, value), *self.parameters[1:]))
 
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
         """Triggered copies of ``images``, clipped to [0, 1]; the same shape, dtype and device.
@@ -149,11 +133,6 @@ def grid(seed: int, /) -> tuple[Trigger, ...]:
     forward passes only.
     """
     return tuple(parse(f"{spec},seed={seed}") for spec in GRID)
-
-
-def catalogue() -> dict[str, "TriggerFamily"]:
-    """Every family by name, with its description, source and parameters: for the documentation and ``--help``."""
-    return dict(FAMILIES)
 
 
 @dataclass(frozen=True)

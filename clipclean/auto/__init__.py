@@ -47,7 +47,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
         group.check(ready.recipe.train.batch_size)
     to = outputs.destination(ready, standing, group)
     state = to.state
-    if group.any(group.is_first and to.is_finished):
+    if group.any(group.is_first and to.standing.run == to.run):  # it was killed after all its files had been moved in
         return outputs.finished(request, state) if group.is_first else None
     run = Run(request.seed, ready.precision, state=state, group=group)
     if group.size > 1:

@@ -278,7 +278,7 @@ COMPLETERS = {
     "": None,
     "recipes": _completer(lambda: importlib.import_module("clipclean.config.recipe").names()),
     "rules": _completer(lambda: importlib.import_module("clipclean.findings").RULES, files=False),
-    "triggers": _completer(lambda: importlib.import_module("clipclean.attack.triggers").catalogue()),
+    "triggers": _completer(lambda: importlib.import_module("clipclean.attack.triggers").FAMILIES),
     "architectures": _completer(_architectures),
     "settings": _completer(_settings, files=False),
 }

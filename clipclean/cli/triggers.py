@@ -35,15 +35,14 @@ def list_triggers(_: Nothing, shell: Shell) -> None:
 
     Write a trigger as FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
     """
-    from clipclean.attack.triggers import catalogue
+    from clipclean.attack.triggers import FAMILIES
 
-    families = catalogue()
-    wide = max(map(len, families))
+    wide = max(map(len, FAMILIES))
     lines = [
         f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
-        for name, family in families.items()
+        for name, family in FAMILIES.items()
     ]
-    printing.show(shell.as_json, [entry(*each) for each in families.items()], "\n".join(lines))
+    printing.show(shell.as_json, [entry(*each) for each in FAMILIES.items()], "\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,12 @@ class Show:
 )
 def show(asked: Show, shell: Shell) -> None:
     """Print one FAMILY of triggers: its effect, its source, and its parameters."""
-    from clipclean.attack.triggers import catalogue
+    from clipclean.attack.triggers import FAMILIES
 
-    families, family = catalogue(), asked.family
-    if family not in families:
-        raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(families)}.")
-    found = families[family]
+    family = asked.family
+    if family not in FAMILIES:
+        raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(FAMILIES)}.")
+    found = FAMILIES[family]
     printing.show(shell.as_json, entry(family, found), family_text(family, found))
 
 

@@ -28,7 +28,7 @@ from clipclean.detect.verdict import (
     searched,
     suspected,
     suspected_classes,
-    suspects,
+    suspicious,
     twins,
     uncalibrated,
     unsearched,

@@ -310,7 +310,7 @@ class _Scene:
             *(s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0),
         ]
         untargeted = self.untargeted(_general())
-        suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
+        suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
         made = self.towards(targets, tiled)
         attractions = self.forward("attraction", lambda: attraction(embed, pixels, canonical=canonical).tolist())
@@ -509,7 +509,7 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
     return sorted(order[:cut]), sorted(order[cut:])
 
 
-def suspected(untargeted: Sequence[SearchCandidate], pointed: Sequence[int], /, *, most: int) -> list[int]:
+def shortlisted(untargeted: Sequence[SearchCandidate], pointed: Sequence[int], /, *, most: int) -> list[int]:
     """The suspects: first the classes that other signs point at, for at most half of the places, then those that gathered most
     images.
     """

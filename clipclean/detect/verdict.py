@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect import score
 from clipclean.detect.accuracy_cost import MeasuredLoss, losses
 from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import COMPACTNESS, PANEL, calibration
 from clipclean.detect.score import Suspect, alone, undiscounted
-from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite
 from clipclean.schema.report import SuspectRecord
@@ -40,7 +40,9 @@ def sanitized(
     searched for.
     """
     findings = [*audit(after, limits=limits), *accuracy(before, after, limits=limits)]
-    shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(suspects(before, limits=limits))
+    shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(
+        suspicious(before, limits=limits)
+    )
     if not shown:
         findings.append(unsearched(*(FOUND_NOTHING if searched else SHOWN_NOTHING)))
     return tuple(findings)
@@ -59,7 +61,7 @@ SHOWN_NOTHING = (
 )
 
 
-def suspects(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
+def suspicious(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first."""
     return tuple(p for p in _unusual(measured) if p.excess_interval[0] > limits.suspicious_excess)
 
@@ -213,7 +215,7 @@ def _unexplained(result: SearchResult) -> Iterator[tuple[SearchResult, float, st
 
 
 def _suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
-    return suspects_of(result, acting=lambda hit: acts(hit, limits))
+    return score.suspects(result, acting=lambda hit: acts(hit, limits))
 
 
 def suspected_classes(

@@ -25,11 +25,6 @@ class Destination:
     run: str  # digest of the request: an equal run has the same result
     state: RunState  # of the run, removed once the result is in place
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether an equal run was killed after all its files were moved in."""
-        return self.standing.run == self.run
-
 
 def place_of(request: Sanitize, result: Report, /) -> report.RunPaths:
     """The paths for the commands that the report suggests."""

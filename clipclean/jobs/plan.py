@@ -30,7 +30,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
     screened = len(ready.clean.pairs) if clean_pairs.screening(request, ready.clean) is not None else 0
     size = size_of(ready)
-    found = of_cleaning(ready, ladder, screened=screened)
+    found = estimate_cleaning(ready, ladder, screened=screened)
     named, classes = len(ready.named), len(ready.vocabulary.classes)
     measured = f"{size.images} images, {size.panel - named} known and {named} suspected triggers, {classes} classes"
     has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
@@ -55,7 +55,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     )
 
 
-def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
+def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
     recipe, size = ready.recipe, size_of(ready)
     if recipe.traits.chooses:
@@ -71,7 +71,7 @@ def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, scree
 
 def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> None:
     """Report the estimate of a cleaning, if somebody listens."""
-    estimate.tell(ready.loaded.clip, lambda: of_cleaning(ready, ladder), precision=_precision(ready))
+    estimate.tell(ready.loaded.clip, lambda: estimate_cleaning(ready, ladder), precision=_precision(ready))
 
 
 def seconds_of_measuring(ready: Prepared, /) -> float:
@@ -112,7 +112,7 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
 def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     with audit_inputs.read(request) as read:
-        found = of_inputs(read)
+        found = estimate_audit(read)
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {read.effort}: at most {most:,} passes of an image"
@@ -134,7 +134,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
     )
 
 
-def of_inputs(read: AuditInputs, /) -> Estimate:
+def estimate_audit(read: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = read.tested.clip, Size.of(read.eval_set)
     each = estimate.measuring(size)
@@ -152,7 +152,7 @@ def tell_audit(read: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     clip = read.tested.clip
     precision = "bf16" if read.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(clip, lambda: of_inputs(read), precision=precision, effort=read.effort)
+    estimate.tell(clip, lambda: estimate_audit(read), precision=precision, effort=read.effort)
 
 
 def _compared(request: requests.Audit, /, *, models: int) -> str:

@@ -140,7 +140,7 @@ def walked(
 def side(ready: Prepared, first: First, measured: detect.Measurement, /) -> Side:
     """The current model as it was ``measured``, for the report: of classes that panel triggers lead to each once, the first."""
     limits, rows = ready.judge.limits, dict[str, SuspectRecord]()
-    for found in detect.suspects(measured, limits=limits):
+    for found in detect.suspicious(measured, limits=limits):
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
     shown = suspicions.exhibited(ready.loaded.clip, first.evidence, measured, seed=ready.request.seed)

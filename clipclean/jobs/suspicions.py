@@ -21,7 +21,7 @@ def compared(
     clip: model.Clip, measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
-    if not evidence.panel or not detect.suspects(measured, limits=limits):
+    if not evidence.panel or not detect.suspicious(measured, limits=limits):
         return measured
     pixels = evidence.pixels.to(clip.device)
     try:  # with the logits that are typical of each class, as the margins of clean models were measured
@@ -51,7 +51,7 @@ def of_panel(
     """The triggers of the panel that are suspicious, each with the class that it leads to."""
     return tuple(
         (by_spec(evidence.panel, probe.trigger), evidence.classes.index(probe.target))
-        for probe in detect.suspects(measured, limits=limits)
+        for probe in detect.suspicious(measured, limits=limits)
     )
 
 

@@ -14,7 +14,7 @@ from clipclean import deadline
 from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, Course, NoSearch, References, searched, suspected_classes
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, suspected
+from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages, pack, unpack
 
 MODULE = sys.modules["clipclean.detect.search"]
@@ -212,7 +212,7 @@ def test_six_tenths_of_the_images_are_searched_on_and_all_others_judge(count, se
 def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_gathered_most(pointed, most, named):
     shares = ((3, 0.2), (5, 0.9), (3, 0.95), (7, 0.4), (8, 0.1))
     seen = [SearchCandidate("mask", target, {}, 0.1, True, share) for target, share in shares]
-    assert suspected(seen, pointed, most=most) == named
+    assert shortlisted(seen, pointed, most=most) == named
 
 
 def test_controls_are_other_classes_drawn_from_the_seed():

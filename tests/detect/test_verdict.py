@@ -25,7 +25,7 @@ from clipclean.detect import (
     searched,
     suspected,
     suspected_classes,
-    suspects,
+    suspicious,
     uncalibrated,
     unsearched,
     unsound,
@@ -209,13 +209,13 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
         compared = replace(acting, usual=frozenset(usual))
         assert [f.trigger for f in audit(compared, limits=LIMITS)] == named
-        assert [p.trigger for p in suspects(compared, limits=LIMITS)] == named
+        assert [p.trigger for p in suspicious(compared, limits=LIMITS)] == named
 
 
 def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_those_that_something_explains():
     panel = [probe(700, target="a"), probe(330, target="b"), probe(310, target="c"), probe(0, target="d")]
     # 33 % +- 2.9 % clears 30 %, 31 % +- 2.9 % does not
-    assert [found.target for found in suspects(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
+    assert [found.target for found in suspicious(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
     assert [each.class_ for each in suspected_classes(None, panel, limits=LIMITS)] == ["a", "b"]  # without a search
     (suspect,) = suspected(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
     assert suspect.name == "banana"
