@@ -69,13 +69,7 @@ class CleanSet:
 
     def record(self) -> DataRecord:
         """The report's ``data``."""
-        return DataRecord(
-            name=" + ".join(place.name for place in self.places),
-            format=self.format,
-            pairs=len(self.pairs),
-            skipped=self.skipped,
-            digest=self.digest,
-        )
+        return DataRecord.of(self, name=" + ".join(place.name for place in self.places), pairs=len(self.pairs))
 
 
 def read(

@@ -11,6 +11,8 @@ from clipclean.detect.measure import (
     Measurement,
     Probe,
     TriggerLike,
+    caption_embeddings,
+    embeddings,
     measure,
     spaced,
     stack,

@@ -12,6 +12,7 @@ Tiles: small squares pasted on images, a coarse sweep for triggers that no gradi
 Rounding: whether a search may compute in bfloat16, whose digits can hide what a trigger says.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,21 +80,27 @@ def glanced(
     """The least strength of every trigger of a grid, as :func:`strengths`; for those that do not act on a few images, the
     excess there.
     """
-    few = spaced(pixels, GLANCED)
-    before = _logits(embed, few, canonical).argmax(1)
-    first = []
+    few, first = spaced(pixels, GLANCED), []
     # Hundreds of triggers, most of which do nothing: a look at few images leaves few for the costly measurement.
-    for start in counted("variants", range(0, len(triggers), TOGETHER), -(-len(triggers) // TOGETHER)):
-        some = triggers[start : start + TOGETHER]
-        triggered = torch.cat([trigger(few, Generator().manual_seed(0)) for trigger in some])
-        logits = _logits(embed, triggered, canonical).view(len(some), len(few), -1)
-        for trigger, rows in zip(some, logits, strict=True):
-            shares = excess(rows, before, canonical)
-            target, strongest = int(shares.argmax()), shares.max().item()
-            first.append(Strength(trigger.spec, target if strongest >= ACTS else -1, NEVER, strongest))
+    painted = (trigger(few, Generator().manual_seed(0)) for trigger in triggers)
+    looks = _looks("variants", embed, few, painted, len(triggers), canonical)
+    for trigger, shares in zip(triggers, looks, strict=True):
+        target, strongest = int(shares.argmax()), shares.max().item()
+        first.append(Strength(trigger.spec, target if strongest >= ACTS else -1, NEVER, strongest))
     acting = [trigger for trigger, found in zip(triggers, first, strict=True) if found.target >= 0]
     exact = {found.trigger: found for found in strengths(embed, pixels, acting, canonical=canonical)}
     return tuple(exact.get(found.trigger, found) for found in first)
+
+
+def _looks(
+    what: str, embed: Embed, images: Tensor, changed: Iterator[Tensor], count: int, canonical: Canonical
+) -> Iterator[Tensor]:
+    """For each of ``count`` changes of the images (N, 3, S, S) the :func:`excess` (K,), some changes in one pass."""
+    before = _logits(embed, images, canonical).argmax(1)
+    for _ in counted(what, range(0, count, TOGETHER), -(-count // TOGETHER)):
+        some = list(itertools.islice(changed, TOGETHER))
+        for rows in _logits(embed, torch.cat(some), canonical).view(len(some), len(images), -1):
+            yield excess(rows, before, canonical)
 
 
 @torch.no_grad()
@@ -238,20 +245,17 @@ def _contents(width: int) -> Iterator[Tensor]:
 def pasted(embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: float) -> list[SearchCandidate]:
     """The smallest tile of each class that turns the share ``success`` of images (N, 3, S, S) convincingly into it, if one does."""
     few, more = spaced(pixels, TILED), spaced(pixels, JUDGED)
-    before, judged = (_logits(embed, some, canonical).argmax(1) for some in (few, more))
+    judged = _logits(embed, more, canonical).argmax(1)
     found: dict[int, SearchCandidate] = {}
     every = list(tiles(pixels.shape[-1]))
-    for start in counted("tiles", range(0, len(every), TOGETHER), -(-len(every) // TOGETHER)):
-        some = every[start : start + TOGETHER]
-        logits = _logits(embed, torch.cat([tile.painted(few) for tile in some]), canonical)
-        for tile, rows in zip(some, logits.view(len(some), len(few), -1), strict=True):
-            shares = excess(rows, before, canonical)
-            target = int(shares.argmax())
-            if target in found or shares[target] < ACTS:
-                continue
-            again = excess(_logits(embed, tile.painted(more), canonical), judged, canonical)[target]
-            if again >= success:
-                found[target] = tile.candidate(target, pixels.shape[-1])
+    looks = _looks("tiles", embed, few, (tile.painted(few) for tile in every), len(every), canonical)
+    for tile, shares in zip(every, looks, strict=True):
+        target = int(shares.argmax())
+        if target in found or shares[target] < ACTS:
+            continue
+        again = excess(_logits(embed, tile.painted(more), canonical), judged, canonical)[target]
+        if again >= success:
+            found[target] = tile.candidate(target, pixels.shape[-1])
     return list(found.values())
 
 

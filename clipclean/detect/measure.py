@@ -226,8 +226,8 @@ def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accu
 
 def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], eval_set: EvalSet) -> Accuracy:
     """Image-to-text recall@1 among the captions."""
-    captions, size = eval_set.captions or (), eval_set.batch_size
-    texts = torch.cat([embed_texts(list(captions[i : i + size])) for i in range(0, len(captions), size)])
+    captions = eval_set.captions or ()
+    texts = caption_embeddings(embed_texts, captions, batch_size=eval_set.batch_size)
     nearest = zeroshot.predict(clean, texts).tolist()
     # By words, not by place: of two images with one caption either is right.
     correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
@@ -286,6 +286,11 @@ def probe(embed: Callable[[Tensor], Tensor], seen: Seen, /, *, trigger: TriggerL
         clean_spread=metrics.spread(clean),
         n=len(images.pixels),
     )
+
+
+def caption_embeddings(embed: Callable[[list[str]], Tensor], captions: Sequence[str], *, batch_size: int) -> Tensor:
+    """Embeddings (N, D) of captions in batches."""
+    return torch.cat([embed(list(captions[i : i + batch_size])) for i in range(0, len(captions), batch_size)])
 
 
 @torch.no_grad()

@@ -202,13 +202,11 @@ def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch
     """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
     if eval_set.labels is not None or not eval_set.captions:
         return None
-    size, count = eval_set.batch_size, len(eval_set.captions)
-    batches = [slice(start, start + size) for start in range(0, count, size)]
-    images = torch.cat([detect.predict(clip.embed_images(eval_set.pixels[some]), text_classifier) for some in batches])
-    texts = torch.cat(
-        [detect.predict(clip.embed_texts(list(eval_set.captions[some])), text_classifier) for some in batches]
-    )
-    return detect.Rate(int((images == texts).sum()), count)
+    size = eval_set.batch_size
+    images = detect.embeddings(clip.embed_images, eval_set.pixels, batch_size=size)
+    texts = detect.caption_embeddings(clip.embed_texts, eval_set.captions, batch_size=size)
+    same = detect.predict(images, text_classifier) == detect.predict(texts, text_classifier)
+    return detect.Rate(int(same.sum()), len(same))
 
 
 def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:

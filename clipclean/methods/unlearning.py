@@ -18,7 +18,6 @@ from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
 from clipclean.errors import Inconclusive
-from clipclean.findings import finite
 from clipclean.methods.losses import Encode, forgetting
 from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
@@ -63,13 +62,8 @@ class RecoveredTrigger:
 
     def record(self) -> CaughtRecord:
         """An entry of ``training.rounds[].found`` in a report."""
-        return CaughtRecord(
-            family=self.found.family,
-            class_=self.found.target,
-            size=self.size,
-            size_words=self.found.size_words,
-            score=finite(self.score),
-            excess_asr=self.excess,
+        return CaughtRecord.of(
+            self.found, class_=self.found.target, size=self.size, score=self.score, excess_asr=self.excess
         )
 
 

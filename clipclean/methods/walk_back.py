@@ -67,13 +67,7 @@ class Point:
     def record(self) -> WayRecord:
         """For a report."""
         probes = [probe for probe in self.measured.known if not math.isnan(probe.excess)]
-        return WayRecord(
-            share=self.share,
-            excess=self.excess,
-            accuracy_lost=self.accuracy_lost,
-            interval=self.interval,
-            triggers=tuple(WayTriggerRecord(trigger=p.trigger, target=p.target, excess=p.excess) for p in probes),
-        )
+        return WayRecord.of(self, triggers=tuple(WayTriggerRecord.of(probe) for probe in probes))
 
 
 @dataclass(frozen=True)
