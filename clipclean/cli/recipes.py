@@ -73,7 +73,7 @@ def _measured(each: recipe.Recipe) -> list[tuple[str, str]]:
         for place, blocks in places.items():
             results = {evidence.outcome(block, each.audit.max_accuracy_loss) for block in blocks}
             worst = next(word for word in ("leaves", "costs more", "removes") if word in results)
-            lines.append((scale, f"{WORDS[worst]} on {place}: {evidence.expected(blocks).results}"))
+            lines.append((scale, f"{WORDS[worst]} on {place}: {evidence.results(evidence.expected(blocks))}"))
         if not places and not METHODS[each.method].chooses:
             lines.append((scale, "not measured"))
     return lines

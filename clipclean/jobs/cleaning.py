@@ -91,7 +91,7 @@ def recipe_of(ready: Prepared, before: detect.Measurement, after: detect.Measure
     evidence = EvidenceRecord(
         standing=stands.kind,
         why=stands.why,
-        expected=stands.expected.record() if stands.expected else None,
+        expected=stands.expected,
         reached=ReachedRecord(left=left, lost=lost),
         says=says,
     )
