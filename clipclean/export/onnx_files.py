@@ -147,15 +147,7 @@ def texts(net: "CLIP", tokens: Tensor, /) -> Tensor:
     if not _pools_at_the_end(net):
         features: Tensor = net.encode_text(tokens)
         return features
-    length = tokens.shape[1]
-    x: Tensor = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
-    x = net.ln_final(net.transformer(x, attn_mask=net.attn_mask[:length, :length]))
-    x = x[torch.arange(x.shape[0]), tokens.argmax(dim=-1)]  # (B, W)
-    if isinstance(net.text_projection, nn.Linear):
-        x = net.text_projection(x)
-    elif net.text_projection is not None:
-        x = x @ net.text_projection
-    return x  # (B, D)
+    return model.pooled(net, tokens, tokens.argmax(dim=-1))
 
 
 def _pools_at_the_end(net: "CLIP", /) -> bool:

@@ -1,8 +1,6 @@
 """Measuring one model and searching it for unknown triggers; a killed search resumes from its state in the user's own folder."""
 
 import contextlib
-import hashlib
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -247,7 +245,7 @@ def kept(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
 
 
 def _begun(decides: Mapping[str, object]) -> RunState | None:
-    found = digest(decides)
+    found = resume.digest(decides)
     try:
         folder = own_state.home() / own_state.AUDITS / found[:32]
         own_state.mark(folder)
@@ -257,11 +255,6 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
         say(f"{error} The audit continues; if it is interrupted, it starts again.")
         return None
     return RunState(folder, found)
-
-
-def digest(decides: Mapping[str, object], /) -> str:
-    """A key from all that determines a result."""
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _bound(own: Path) -> None:

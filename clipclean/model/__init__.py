@@ -22,6 +22,7 @@ from clipclean.model.clip import (
     frozen_copy,
     has_bfloat16,
     parameter_count,
+    pooled,
     put,
     refuse_tokenizer,
     same_tokens,

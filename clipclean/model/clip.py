@@ -360,17 +360,20 @@ def text_features(net: "CLIP", tokens: Tensor, device: torch.device, /) -> Tenso
     The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so later tokens have
     no effect. The length is computed on the tokens' own device: on the host no GPU waits.
     """
-    features: Tensor
     if net.text_pool_type != "argmax":
-        features = net.encode_text(sent(tokens, device))
+        features: Tensor = net.encode_text(sent(tokens, device))
         return features
     ends = tokens.argmax(dim=-1)  # (B,)
-    length = int(ends.max()) + 1
-    tokens, ends = sent(tokens[:, :length], device), sent(ends, device)
+    return pooled(net, sent(tokens[:, : int(ends.max()) + 1], device), sent(ends, device))
+
+
+def pooled(net: "CLIP", tokens: Tensor, ends: Tensor, /) -> Tensor:
+    """Text embeddings (B, D), not normalised, of token ids (B, L), L up to the context, each pooled where it ends: ``ends`` (B,)."""
+    length = tokens.shape[1]
     x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
     mask = None if net.attn_mask is None else net.attn_mask[:length, :length]
     x = net.ln_final(net.transformer(x, attn_mask=mask))
-    features = x[torch.arange(len(x), device=x.device), ends]  # (B, W)
+    features: Tensor = x[torch.arange(x.shape[0], device=x.device), ends]  # (B, W)
     if isinstance(net.text_projection, nn.Linear):
         features = net.text_projection(features)
     elif net.text_projection is not None:

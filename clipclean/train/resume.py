@@ -27,6 +27,11 @@ def program() -> dict[str, str]:
     return {"clipclean": __version__, "torch": torch.__version__}
 
 
+def digest(decides: object, /) -> str:
+    """A key from all that determines a result, which JSON can hold."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class RunState:
     """The place of the state, and the fingerprint of the runs that may resume from it.
@@ -42,8 +47,7 @@ class RunState:
     @classmethod
     def of(cls, out: Path, decides: Mapping[str, object], /, *, group: Group = ALONE) -> "RunState":
         """The state of the run that writes ``out`` and is determined by the given values."""
-        text = json.dumps(decides, sort_keys=True).encode()
-        return cls(own_state.place_of(out), hashlib.sha256(text).hexdigest(), group=group)
+        return cls(own_state.place_of(out), digest(decides), group=group)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -65,8 +69,8 @@ class RunState:
 
     def part(self, name: str, decides: Mapping[str, object], /) -> "RunState":
         """The state of one part of the run, in a folder of its own; it is removed with the run's state."""
-        text = json.dumps([self.fingerprint, decides], sort_keys=True).encode()
-        return RunState(self.folder / name, hashlib.sha256(text).hexdigest(), self.run or self.fingerprint, self.group)
+        whole = self.run or self.fingerprint
+        return RunState(self.folder / name, digest([self.fingerprint, decides]), whole, self.group)
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
         """Restore the state of an equal, interrupted run: (steps done, losses so far, seconds spent).
