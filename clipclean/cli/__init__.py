@@ -36,7 +36,7 @@ COMMANDS = {
     "explain": ("clipclean.cli.explain:explain", "Explain a finding, or print a page of the documentation."),
     "runs": ("clipclean.cli.runs:runs", "List or remove what interrupted runs have kept."),
     "doctor": ("clipclean.cli.doctor:doctor", "Show versions, devices and memory, for bug reports."),
-    "demo": ("clipclean.cli.demo:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),
+    "demo": ("clipclean.cli.sanitize:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),
 }
 
 EXIT_CODES = {

@@ -8,7 +8,7 @@ import world as worlds
 
 from clipclean import checkpoint, cli, data, demo, report
 from clipclean.attack import triggers
-from clipclean.cli import demo as command
+from clipclean.cli import sanitize as command
 from clipclean.config import recipe
 from clipclean.errors import ResourceError, UsageError
 

@@ -37,8 +37,7 @@ def command(monkeypatch):
             return body(**vars(asked), **{name: getattr(shell_, name) for name in shell})
 
         made = command_of(kind, *shell, epilog="")(demo)
-        monkeypatch.setitem(sys.modules, "clipclean.cli.demo", type(sys)("demo"))
-        sys.modules["clipclean.cli.demo"].demo = made
+        monkeypatch.setattr("clipclean.cli.sanitize.demo", made)
 
     return install
 
