@@ -77,7 +77,7 @@ def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | N
     """The clean models to compare with: those that the user named, searched like the model itself; None without any."""
     settings = SearchSettings(bench.settings.effort, ready.request.seed)
     found = other_models.measured(
-        settings, ready.trusted, bench.evidence, ready.clean, device=ready.device, state=bench.state
+        settings, ready.trusted, bench.evidence, ready.clean, device=str(bench.clip.device), state=bench.state
     )
     return detect.together(found) if found else None
 

@@ -19,7 +19,6 @@ class AuditInputs:
 
     request: requests.Audit
     judge: Judge  # of its findings
-    vocabulary: inputs.Words  # the classes and templates
     tested: LoadedModel  # the model
     trusted: tuple[tuple[inputs.Source, Opened], ...]  # the models to compare with, not yet built
     stored: tuple[detect.References, ...]  # what files of references hold for a model of this kind
@@ -60,4 +59,4 @@ def read(request: requests.Audit, /) -> Iterator[AuditInputs]:
             own = pairs() if request.data is None else images
             planting = power.pairs_of(own, vocabulary.classes, vocabulary.templates)
         compared = tuple(trusted), tuple(stored)
-        yield AuditInputs(request, judge, vocabulary, tested, *compared, images, pairs, planting, shown)
+        yield AuditInputs(request, judge, tested, *compared, images, pairs, planting, shown)

@@ -113,8 +113,8 @@ def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     with audit_inputs.read(request) as read:
         found = estimate_audit(read)
-    clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
-    most = efforts.EFFORTS[request.effort].cost(len(vocabulary.classes))
+    clip, shown = read.tested.clip, read.eval_set
+    most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {read.effort}: at most {most:,} passes of an image"
     planted = f"plant {audit_findings.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
@@ -123,7 +123,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
             "data": f"{len(read.images.pairs):,} images{' (bundled)' if request.data is None else ''}, {len(shown.pixels)} measured on",
         },
         (
-            f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
+            f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(shown.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
             _compared(request, models=1 + len(read.trusted)),
             *([planted] if request.power else []),

@@ -26,7 +26,6 @@ class Prepared:
     vocabulary: Words
     named: tuple[Suspicion, ...]
     judge: Judge
-    device: str
     clean: data.CleanSet  # without what screening dropped
     screened: ScreenedRecord | None  # the report's data.screened
     samples: Samples  # to train on
@@ -86,7 +85,6 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
         vocabulary=vocabulary,
         named=named,
         judge=judge,
-        device=device,
         clean=clean,
         screened=screened,
         samples=samples,
