@@ -289,7 +289,7 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
     for family, earlier in known["natural"].items() if chosen else ():
         found = [[of.get(family, 0.0) for of in margins(report).values()] for report in chosen]
         largest = sorted(max(each, default=0.0) for each in found)
-        if family in FAMILIES and FAMILIES[family].is_general:
+        if family in FAMILIES and FAMILIES[family].known.is_general:
             # Margins of several families add up: most of chance goes.
             natural = max(LEAST_GENERAL, largest[int(USUALLY * (len(largest) - 1))])
         else:
