@@ -174,7 +174,7 @@ def searches_are_kept(out: Path) -> None:
 
     def of(_run: object, _name: str, decides: Callable[[], Mapping[str, object]]) -> searching.SavedSearch:
         """The search of a model for all audits that have it, whether as the tested one or beside another."""
-        found = searching.digest(decides())
+        found = resume.digest(decides())
         return searching.SavedSearch(resume.RunState(out.absolute() / "searches" / "models" / found[:32], found))
 
     torch.set_num_threads(1)
