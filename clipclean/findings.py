@@ -39,16 +39,13 @@ class Part(BaseModel):
         What has a record of its own becomes that, and a number that is none becomes null.
         """
         own = {name: getattr(source, name) for name in cls.model_fields if hasattr(source, name)}
-        return cls.model_validate({name: _recorded(value) for name, value in (own | more).items()})
+        own |= more
+        own |= {name: value.record() for name, value in own.items() if hasattr(value, "record")}
+        return cls.model_validate({key: finite(each) if isinstance(each, float) else each for key, each in own.items()})
 
     def as_json(self) -> dict[str, object]:
         """The same as a JSON object, with the keys that were set; a number that is none becomes null."""
         return {key: plain(inner) for key, inner in self.model_dump(by_alias=True, exclude_unset=True).items()}
-
-
-def _recorded(value: object) -> object:
-    made = getattr(value, "record", None)
-    return made() if callable(made) else finite(value) if isinstance(value, float) else value
 
 
 def mapped(value: object, change: Callable[[object], object], /) -> object:

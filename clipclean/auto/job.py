@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import deadline, detect
-from clipclean.auto import attempts, conclude, select, trials
+from clipclean.auto import attempts, conclude, select
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
@@ -113,7 +113,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
         if not (suspicions.is_suspected(bench.findings(sight)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"
-        copy = None if before.shows else planted(bench, before)
+        copy = None if before.shows else bench.plant(avoid=avoided(bench, before))
         considered = select.choose(
             offered,
             budget=bench.budget,
@@ -124,9 +124,8 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         return Tried(before, copy, considered, bench.budget, limit.minutes, is_late(), limit.started)
 
 
-def planted(bench: Workbench, before: suspicions.Suspected, /) -> trials.PlantedCopy | None:
-    """A copy with canaries, none for a suspected class; None if none can be planted."""
+def avoided(bench: Workbench, before: suspicions.Suspected, /) -> list[int]:
+    """The classes that no canary is planted for: those that are suspected."""
     # With two backdoors for one class, neither removal could be told from the other.
     rows = detect.suspected_classes(before.sight.search, before.sight.measured.panel, limits=bench.limits)
-    unusual = [bench.evidence.classes.index(row.class_) for row in rows]
-    return bench.plant(avoid=[*suspicions.targets(before.suspicions), *unusual])
+    return [*suspicions.targets(before.suspicions), *(bench.evidence.classes.index(row.class_) for row in rows)]

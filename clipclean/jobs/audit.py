@@ -2,13 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 
-from clipclean import deadline, detect, model, requests
+from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
-from clipclean.attack.power import Power
-from clipclean.config import policy
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
 from clipclean.jobs import audit_findings, audit_inputs, inputs, other_models, plan, results, searching, suspicions
@@ -16,8 +12,7 @@ from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
-from clipclean.report import PageImages, Report, example_images, paths_of
-from clipclean.schema.report import ProjectionRecord
+from clipclean.report import Report, paths_of
 
 
 def audit(request: requests.Audit, /) -> Outcome:
@@ -54,7 +49,25 @@ def _audit(read: AuditInputs, started: float) -> Outcome:
     applied = judge.applied(read.tested, *(audit_findings.with_power(each, known_power) for each in both))
     saved = trigger_files.save(made.seen.search.targeted, folder) if made.seen.search and folder else {}
     seconds = time.monotonic() - started
-    return composed(made, applied, saved, power=known_power, seconds=seconds)
+    seen, request = made.seen, read.request
+    maps, images = suspicions.shown(read.tested.clip, read.eval_set, seen, seed=request.seed)
+    measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
+    distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
+    searched = seen.search_record(request.effort, saved)
+    more = {**maps, **({"search": searched} if searched else {})}
+    more |= {"power": known_power.record()} if known_power else {}
+    report = Report(
+        schema_version="2",
+        suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=judge.limits),
+        measurements=measured.model_copy(update=more | {"distances": distances}),
+        effort=request.effort,
+        data=read.images.record().model_copy(update={"pairs": len(read.eval_set.pixels)}),
+        seed=request.seed,
+        seconds=seconds,
+        **results.told("audit", request.model, read.tested, request.label),
+        **judge.record(applied),
+    )
+    return Outcome(report, images, place=paths_of(request, found=str(request.save_triggers or "")))
 
 
 def _measured(read: AuditInputs, /) -> Audited:
@@ -73,38 +86,3 @@ def _measured(read: AuditInputs, /) -> Audited:
                 what = " under CLIP's own normalisation"
                 under = searching.audit_clip(settings, usual, eval_set, references, what=what, state=state)
     return Audited(read, references, seen, under)
-
-
-def composed(
-    made: Audited, applied: policy.Applied, saved: Mapping[str, str], /, *, power: Power | None, seconds: float
-) -> Outcome:
-    """The report of an audit; ``saved`` is where triggers were saved."""
-    read, seen, request = made.read, made.seen, made.read.request
-    maps, images = shown(read.tested.clip, read.eval_set, seen, seed=request.seed)
-    measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
-    distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
-    searched = seen.search_record(request.effort, saved)
-    more = {**maps, **({"search": searched} if searched else {}), **({"power": power.record()} if power else {})}
-    report = Report(
-        schema_version="2",
-        suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=read.judge.limits),
-        measurements=measured.model_copy(update=more | {"distances": distances}),
-        effort=request.effort,
-        data=read.images.record().model_copy(update={"pairs": len(read.eval_set.pixels)}),
-        seed=request.seed,
-        seconds=seconds,
-        **results.told("audit", request.model, read.tested, request.label),
-        **read.judge.record(applied),
-    )
-    return Outcome(report, images, place=paths_of(request, found=str(request.save_triggers or "")))
-
-
-def shown(
-    clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int
-) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
-    """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
-    hits = seen.search.targeted if seen.search else ()
-    found = replace(eval_set, suspicions=tuple((hit.found, hit.candidate.target) for hit in hits))
-    under = suspicions.exhibited(clip, found, seen.measured, seed=seed)
-    alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else []
-    return under.maps, example_images.audited(under, alone)

@@ -10,7 +10,7 @@ from clipclean.config.evidence import OWN
 from clipclean.config.policy import Applied
 from clipclean.detect import ranking
 from clipclean.findings import Finding, finding, finite
-from clipclean.jobs import results
+from clipclean.jobs import results, suspicions
 from clipclean.jobs.prepare import Prepared
 from clipclean.methods.walk_back import Way
 from clipclean.progress import say
@@ -42,6 +42,16 @@ class Side:
         told = {**more, **self.shown.maps, **({"search": self.search} if self.search else {})}
         measurements = self.measured.record().model_copy(update=told)
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
+
+
+def side(ready: Prepared, evidence: detect.EvalSet, measured: detect.Measurement, /) -> Side:
+    """The current model as it was ``measured``: of classes that panel triggers lead to each once, the first."""
+    limits, rows = ready.judge.limits, dict[str, SuspectRecord]()
+    for found in detect.suspicious(measured, limits=limits):
+        record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
+        rows.setdefault(found.target, record)
+    shown = suspicions.exhibited(ready.loaded.clip, evidence, measured, seed=ready.request.seed)
+    return Side(measured, detect.audit(measured, limits=limits), tuple(rows.values()), shown)
 
 
 def composed(

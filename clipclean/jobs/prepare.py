@@ -8,7 +8,6 @@ from clipclean.config import evidence
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
 from clipclean.config.recipe import Recipe
-from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import formats
@@ -68,7 +67,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     fitted = at_scale(request, asked, subject)
     if request.recipe is None and fitted.traits.chooses:
         samples, kept_out = clean_pairs.divided(clean, fitted, vocabulary, hold_out=hold_out)
-        check_trials(fitted, samples, labelled or kept_out, vocabulary, judge.limits)
+        check_trials(fitted, samples, labelled or kept_out, vocabulary, least=judge.limits.min_images)
     recipe = with_fitting_warmup(fitted, request, pairs=len(samples.pairs))
     recipes.check(recipe, pairs=len(samples.pairs))
     with stage("building the model"):
@@ -126,14 +125,14 @@ def at_scale(request: requests.Sanitize, asked: Recipe, subject: Subject, /) -> 
     return recipes.fitted(asked, **job)
 
 
-def check_trials(recipe: Recipe, samples: Samples, shown: Samples, vocabulary: Words, limits: AuditLimits, /) -> None:
+def check_trials(recipe: Recipe, samples: Samples, shown: Samples, vocabulary: Words, /, *, least: int) -> None:
     """Raise Inconclusive where ``auto`` could not try a recipe on test backdoors, nor see what it costs."""
     faults = [
         (len(samples.pairs), power.LEAST_PAIRS, "pairs to train on"),
-        (len(shown.pairs), limits.min_images, "images to measure on"),
+        (len(shown.pairs), least, "images to measure on"),
         (len(vocabulary.classes), recipe.auto.canaries + 1, "classes"),  # each test backdoor has its own
     ]
-    told = [f"{count:,} {what}, and needs {least}" for count, least, what in faults if count < least]
+    told = [f"{count:,} {what}, and needs {needed}" for count, needed, what in faults if count < needed]
     if told:
         raise Inconclusive(
             f"No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "

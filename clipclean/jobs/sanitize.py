@@ -8,16 +8,14 @@ from torch import Tensor
 
 from clipclean import deadline, detect, model
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import Finding, finding, finite
+from clipclean.findings import Finding, finding
 from clipclean.jobs import cleaning, inputs, outputs, searching, suspicions
-from clipclean.jobs.cleaning import Side
 from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
-from clipclean.schema.report import SuspectRecord
 from clipclean.train.run import Run
 
 AFTERWARDS = 2.5  # factor on the time of measuring, reserved before a deadline for measuring again, twice, and writing
@@ -36,7 +34,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
         first = look(ready, run)
         clip, judge = ready.loaded.clip, ready.judge
-        before = side(ready, first, first.measured) if group.is_first else None
+        before = cleaning.side(ready, first.evidence, first.measured) if group.is_first else None
         original = model.taken(clip, device="cpu")
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
             group.check_time()
@@ -46,7 +44,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
         measured, way = walked(ready, first, original, run)
         found = [judged(ready, limits, first, measured, trained, way) for limits in (judge.limits, judge.shipped)]
         applied = judge.applied(ready.loaded, *found)
-        after = side(ready, first, measured)
+        after = cleaning.side(ready, first.evidence, measured)
         result, images = cleaning.composed(ready, before, after, trained.record, way, applied)
         whole = trained.cut is None
         return outputs.publish(ready, result, first.evidence, to=to, images=images, is_whole=whole)
@@ -135,16 +133,6 @@ def walked(
     after = ends.get(way.taken.share) or whole(way.taken.share)
     put(way.taken.share)
     return after, way
-
-
-def side(ready: Prepared, first: First, measured: detect.Measurement, /) -> Side:
-    """The current model as it was ``measured``, for the report: of classes that panel triggers lead to each once, the first."""
-    limits, rows = ready.judge.limits, dict[str, SuspectRecord]()
-    for found in detect.suspicious(measured, limits=limits):
-        record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
-        rows.setdefault(found.target, record)
-    shown = suspicions.exhibited(ready.loaded.clip, first.evidence, measured, seed=ready.request.seed)
-    return Side(measured, detect.audit(measured, limits=limits), tuple(rows.values()), shown)
 
 
 def judged(

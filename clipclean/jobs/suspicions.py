@@ -1,6 +1,6 @@
 """Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect, model
@@ -12,7 +12,8 @@ from clipclean.jobs.searching import AuditResult
 from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
-from clipclean.report import example_images
+from clipclean.report import PageImages, example_images
+from clipclean.schema.report import ProjectionRecord
 
 _UNSEARCHED = ("CC007", "CC021", "CC022", "CC024")  # rules by which an audit did not look, or looked in vain
 
@@ -76,6 +77,17 @@ def exhibited(
     if not shown:
         return example_images.Shown()
     return example_images.Look(clip, evidence, *shown[0], measured.text_classifier, seed).shown()
+
+
+def shown(
+    clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int
+) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
+    """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
+    hits = seen.search.targeted if seen.search else ()
+    found = replace(eval_set, suspicions=tuple((hit.found, hit.candidate.target) for hit in hits))
+    under = exhibited(clip, found, seen.measured, seed=seed)
+    alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else []
+    return under.maps, example_images.audited(under, alone)
 
 
 def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.TriggerLike:
