@@ -100,8 +100,7 @@ def test_what_a_module_says_of_its_images_and_its_activation_is_taken(job):
 
 
 @pytest.mark.parametrize(
-    "odd",
-    [lambda t: t * float("nan"), torch.Tensor.to_sparse, lambda t: t.to(torch.complex64), lambda t: t.to("meta")],
+    "odd", [lambda t: t * float("nan"), torch.Tensor.to_sparse, lambda t: t.to(torch.complex64), lambda t: t.to("meta")]
 )
 def test_a_module_whose_weights_are_no_plain_numbers_is_refused(job, odd):
     net = module(job)

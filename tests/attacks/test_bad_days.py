@@ -49,12 +49,15 @@ def test_a_broken_stderr_changes_no_exit_code(redirected):
     assert ran(NONE, redirected).returncode == 3
 
 
-def test_a_closed_stdout_changes_no_exit_code_and_a_full_one_is_told():
+def test_a_closed_stdout_changes_no_exit_code_and_a_full_one_is_told_and_an_empty_request_for_completion_is_none():
     assert ran(["recipes", "list"], ">&-").returncode == 0
     full = ran(["recipes", "list"], ">/dev/full")
     assert full.returncode == 5
     assert full.stderr.startswith("clipclean: error: No space left")
     assert full.stderr.count("error:") == 1
+    for instruction in ("", "bash_complete"):
+        assert ran(NONE, _CLIPCLEAN_COMPLETE=instruction).returncode == 3
+    assert "complete" in ran([], _CLIPCLEAN_COMPLETE="bash_source").stdout
 
 
 def test_what_an_encoding_lacks_is_written_as_its_escape(tmp_path):
@@ -68,10 +71,7 @@ def test_what_an_encoding_lacks_is_written_as_its_escape(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "\x1b]0;pwned\x07\u202egnp\r::warning::x.pt",
-        "a\n::error title=x::b\n  ::stop-commands::c##[add-mask]d.pt",
-    ],
+    ["\x1b]0;pwned\x07\u202egnp\r::warning::x.pt", "a\n::error title=x::b\n  ::stop-commands::c##[add-mask]d.pt"],
 )
 def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, name):
     place = tmp_path / "folder" / name
@@ -121,12 +121,6 @@ def test_leftovers_of_a_cluster_are_told_and_ignored(job, tmp_path, monkeypatch,
     empty = job.sanitize("--data", tmp_path / "empty", "--out", tmp_path / "out")
     assert cli.main([argument for argument in empty if argument != "--quiet"]) == 3
     assert "ignored: torchrun sets more" in capsys.readouterr().err
-
-
-def test_an_empty_request_for_completion_is_none_and_a_command_is_run_all_the_same():
-    for instruction in ("", "bash_complete"):
-        assert ran(NONE, _CLIPCLEAN_COMPLETE=instruction).returncode == 3
-    assert "complete" in ran([], _CLIPCLEAN_COMPLETE="bash_source").stdout
 
 
 def test_a_folder_for_temporary_files_that_is_not_there_is_replaced(job, monkeypatch):

@@ -90,12 +90,7 @@ def subjected(tmp_path_factory):
     images = inputs.image_cache(chosen, tested.clip.architecture)
     images = data.labelled(tiny.labelled(job.folder / "labelled", count=96), images=images, classes=vocabulary.classes)
     evidence = inputs.eval_set(
-        tested.clip,
-        chosen,
-        Samples(images.pairs, images.labels),
-        vocabulary=vocabulary,
-        named=(),
-        panel=True,
+        tested.clip, chosen, Samples(images.pairs, images.labels), vocabulary=vocabulary, named=(), panel=True
     )
     return tested.clip, list(pairs.pairs), chosen, vocabulary, evidence
 

@@ -65,11 +65,7 @@ class Job(NamedTuple):
             "PATH": f"{self.stubs}{os.pathsep}{os.defpath}",
             "STUB_CODE": str(code),
             **(
-                {
-                    "GITHUB_ACTIONS": "true",
-                    "GITHUB_STEP_SUMMARY": str(self.summary),
-                    "GITHUB_OUTPUT": str(self.outputs),
-                }
+                {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_OUTPUT": str(self.outputs)}
                 if github
                 else {}
             ),

@@ -178,11 +178,21 @@ def test_the_summary_is_the_report_or_says_what_the_exit_code_of_an_error_means(
     assert cli.EXIT_CODES.get(code, str(code)) in run.log
 
 
-def test_a_summary_that_github_would_drop_is_a_short_one(job):
+def test_a_summary_that_github_would_drop_is_a_short_one_and_the_annotation_names_model_and_class(job):
     long = gates.STUB.replace("exit ", "head -c 1000000 /dev/zero | tr '\\0' x >clipclean-report/report.md\nexit ")
     gates.stub(job.stubs / "clipclean", long)
     job.run(code=1, github=True, GATE_MODEL="m.pt")
     assert 0 < len(job.summary.read_text()) < 200
+    suspects = [{"class": 'straw\n::error::"berry', "score": 0.9}, {"class": "candy", "score": 0.1}]
+    report = json.dumps({"verdict": "fail", "suspects": suspects, "x": [{"class": "other"}]}, indent=2)
+    (job.folder / "written").write_text(report)
+    gates.stub(job.stubs / "clipclean", re.sub(r"printf .*verdict.* >", "cat ../written >", gates.STUB))
+    log = job.run(code=1, github=True, GATE_MODEL="a,b: 100%.pt").log
+    (line,) = [line for line in log.splitlines() if line.startswith("::error ")]
+    assert line == (
+        "::error file=a%2Cb%3A 100%25.pt,title=clipclean::a,b: 100%25.pt: "
+        f'{cli.EXIT_CODES[1]}; most suspicious class: straw\\n::error::\\"berry (exit code 1)'
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,16 +244,3 @@ def test_the_audit_takes_what_the_gate_gives_it(job, value, monkeypatch):
         (form, f"clipclean-report/report.{suffix}") for form, suffix in REPORTS.items()
     ]
     assert not parsed["exit_zero"]
-
-
-def test_the_annotation_names_model_and_class(job):
-    suspects = [{"class": 'straw\n::error::"berry', "score": 0.9}, {"class": "candy", "score": 0.1}]
-    report = json.dumps({"verdict": "fail", "suspects": suspects, "x": [{"class": "other"}]}, indent=2)
-    (job.folder / "written").write_text(report)
-    gates.stub(job.stubs / "clipclean", re.sub(r"printf .*verdict.* >", "cat ../written >", gates.STUB))
-    log = job.run(code=1, github=True, GATE_MODEL="a,b: 100%.pt").log
-    (line,) = [line for line in log.splitlines() if line.startswith("::error ")]
-    assert line == (
-        "::error file=a%2Cb%3A 100%25.pt,title=clipclean::a,b: 100%25.pt: "
-        f'{cli.EXIT_CODES[1]}; most suspicious class: straw\\n::error::\\"berry (exit code 1)'
-    )

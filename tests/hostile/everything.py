@@ -71,12 +71,17 @@ def refusal(path: Path) -> ClipcleanError:
     raise AssertionError(f"{path} is accepted")
 
 
+def around(folder: Path, hostile: Hostile) -> set[Path]:
+    """What lies in the folder itself, and below that of one file."""
+    return {*folder.iterdir(), *(folder / hostile.path.relative_to(folder).parts[0]).rglob("*")}
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     # Writing takes memory that reading would be charged with.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as writer:
         made = writer.submit(written, folder).result()
-    before = set(folder.rglob("*"))
+    before = {path for hostile in made for path in around(folder, hostile)}
     cli.main(["inspect", str(folder / "none")])  # what is loaded late is loaded now
     for hostile in made:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
@@ -86,7 +91,7 @@ def main() -> None:
         code = cli.main(["inspect", str(hostile.path)]) if hostile.group == "checkpoint" else None
         status = Path("/proc/self/status").read_text().splitlines()
         peak = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-        appeared = sorted(str(path) for path in {*folder.rglob("*")} - before)
+        appeared = sorted(str(path) for path in around(folder, hostile) - before)
         said = {"name": f"{hostile.group}: {hostile.name}", "answer": answer[:300], "code": code, "seconds": seconds}
         print(json.dumps(said | {"peak": peak, "appeared": appeared}))  # noqa: T201 # its output
 

@@ -93,14 +93,8 @@ def honest(reader):
         "zip": lambda: [torch_bytes(), checkpoints.honest()],
         "torchscript": lambda: [script_bytes()],
         "pickle": pickle_bodies,
-        "legacy": lambda: [
-            legacy_bytes(),
-            checkpoints.legacy(checkpoints.mapping({"weight": checkpoints.GOOD})),
-        ],
-        "safetensors": lambda: [
-            safetensors_bytes(),
-            checkpoints.safetensors({"w": checkpoints.entry()}),
-        ],
+        "legacy": lambda: [legacy_bytes(), checkpoints.legacy(checkpoints.mapping({"weight": checkpoints.GOOD}))],
+        "safetensors": lambda: [safetensors_bytes(), checkpoints.safetensors({"w": checkpoints.entry()})],
         "tar": lambda: [shard_bytes()],
     }
     return made[reader]()

@@ -29,8 +29,7 @@ def read(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("is_there", "auto", "refused"),
-    [(False, "cpu", ("cuda", "cuda:1")), (True, "cuda:0", ("cuda:2", "cuda:999"))],
+    ("is_there", "auto", "refused"), [(False, "cpu", ("cuda", "cuda:1")), (True, "cuda:0", ("cuda:2", "cuda:999"))]
 )
 def test_a_device_that_is_not_there_is_refused_and_none_is_taken_for_another(monkeypatch, is_there, auto, refused):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

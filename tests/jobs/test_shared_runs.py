@@ -6,9 +6,9 @@ from processes import ROOT, ended, started
 COMMAND = """
 import sys
 sys.path.insert(0, "tests")
+import short
 from clipclean import cli
-from clipclean.config.effort import EFFORTS, Effort
-EFFORTS["quick"] = Effort(steps=2, suspects=2, controls=4, images=2, free_images=2, sweep=2)
+short.run(steps=2, suspects=2, controls=4, images=2, free_images=2, sweep=2)
 raise SystemExit(cli.main(sys.argv[1:]))
 """
 FIRST = """
