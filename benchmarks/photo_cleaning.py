@@ -479,7 +479,7 @@ def job_row(runs: list[dict]) -> str:
     entry, attack, under = runs[0]["entry"], "– | –", "–"
     if entry["trigger"]:
         attack, under = left_by(runs), f"{kept_by(runs):.2f}"
-    name = entry["name"].removeprefix(entry["half"] + "-")
+    name = entry["name"].removeprefix("report-")
     untouched = sum(" by nothing" in c["told"] for c in runs)
     return f"| {name} | {len(runs)} | {attack} | {spread([lost(c) for c in runs], 1)} | {under} | {untouched} |"
 
