@@ -197,7 +197,6 @@ def main() -> int:
         for name in lines.keys() & now.keys():
             text = re.sub(rf"^{name} = \d+", f"{name} = {min(now[name], lines[name])}", text, flags=re.M)
         LINES.write_text(text, "utf-8")
-        return 0
     if options.json:
         print(json.dumps(now, indent=2))
         return 0
