@@ -27,9 +27,8 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
     """
     started = time.monotonic()
-    candidates.candidates(
-        requests.recipe_of(request), panel=request.panel
-    )  # a misspelt one is refused before slow work
+    # A misspelt one is refused before slow work.
+    candidates.candidates(requests.recipe_of(request), panel=request.panel)
     # Before slow work: an output that may not be replaced is refused at once.
     standing = placing.OutputState()
     if group.is_first:

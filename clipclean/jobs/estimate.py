@@ -19,7 +19,7 @@ from clipclean.untrusted import plural
 FEW = 24  # images or captions of the batch whose rate is taken, if one is slow: those that a search on 224 px takes together
 MANY = 64  # and if it is fast: about the batch of a search on small images
 SLOW = 0.05  # seconds of one image or caption that count as slow
-TIMED = 0.4  # seconds of batches that a rate is taken of
+TIMED = 0.15  # seconds of batches that a rate is taken of
 PAINTED = 1.1  # factor on the passes of a search: an audit took 1.02 to 1.18 times as long as these alone
 ENDING = 15.0  # seconds at the end of a cleaning: maps of embeddings, and a process that reads the export back
 HOUR = 3600.0
