@@ -109,7 +109,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         audited = time.monotonic() - began
         before = suspicions.suspected(sight, bench.evidence, bench.limits)
         bench = replace(bench, evidence=replace(bench.evidence, sure=before.sure))
-        # What acts shows on the model itself whether a candidate removes it, in half the time of trying it on a copy before.
+        # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
         if not (suspicions.is_suspected(bench.findings(sight)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"

@@ -1,11 +1,11 @@
 """The choice: candidates from gentle to harsh, until one leaves no error and no doubt on the model.
 
 Where a named or found trigger acts on the model, each is run at once. Else each is tried on a copy with canaries, at the point where its
-walk back ends; where the audit suspects nothing, those that unlearn are left out. If a candidate leaves no canary there, after a benign finetuning
-either, and costs no more than the budget, it is run on the model. If that leaves an error or a doubt about a trigger, the next one follows,
-until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the budget there:
-first those within it on the copy, and of these the one that leaves the fewest canaries. Written is the run with the fewest errors; of these
-the one with the least loss, to which a trigger in doubt adds the whole budget.
+walk back ends; where the audit suspects nothing, those that unlearn are left out. If a candidate leaves no canary there, after a benign
+finetuning either, and costs no more than the budget, it is run on the model. If that leaves an error or a doubt about a trigger, the next
+one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the
+budget there: first those within it on the copy, and of these the one that leaves the fewest canaries. Written is the run with the fewest
+errors; of these the one with the least loss, to which a trigger in doubt adds the whole budget.
 """
 
 from collections.abc import Callable, Sequence
