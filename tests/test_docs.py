@@ -1,17 +1,17 @@
-"""The pages say what the program does: generated parts are current, links lead somewhere, commands parse."""
+"""The pages say what the program does: generated parts render, links lead somewhere, commands parse."""
 
-import importlib.util
 import re
 import shlex
 import subprocess
+from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import click
 import pytest
 
 from clipclean import cli
 from clipclean.attack import trigger_files, triggers
+from clipclean.cli import pages
 from clipclean.config import recipe
 
 ROOT = Path(__file__).parent.parent
@@ -26,21 +26,14 @@ UNRELATED = re.compile(r"\b(pip3?|pipx|uv|uvx)\b[^\n`|]*[\s'\"]clipclean\b(?!/)"
 pytestmark = pytest.mark.usefixtures("whole_panel")
 
 
+@cache
 def text(name: str) -> str:
-    return PAGES[name].read_text(encoding="utf-8")
+    """A page as the site and ``clipclean explain`` show it."""
+    return pages.filled(PAGES[name].read_text(encoding="utf-8"))
 
 
 def section(name: str, head: str) -> str:
     return text(name).partition(f"\n## {head}\n")[2].partition("\n## ")[0]
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def lines(name: str) -> list[str]:
@@ -54,20 +47,14 @@ COMMANDS = sorted({(name, line) for name in PAGES for line in lines(name)})
 OURS = sorted({line for _, line in COMMANDS if line.startswith("clipclean ")})
 
 
-@pytest.mark.parametrize("name", script("reference").PAGES)
-def test_generated_parts_are_current(name):
-    # python benchmarks/reference.py writes them
-    assert text(name) == script("reference").page(name)
-
-
-def test_a_stale_page_is_seen(tmp_path, monkeypatch):
-    reference = script("reference")
-    page = tmp_path / "docs" / "configuration.md"
-    page.parent.mkdir()
-    page.write_text(text("docs/configuration.md").replace("\nwarp:strength=1\n", "\n"))
-    monkeypatch.setattr(reference, "ROOT", tmp_path)
-    assert reference.page("docs/configuration.md") == text("docs/configuration.md")
-    assert page.read_text() != reference.page("docs/configuration.md")
+@pytest.mark.parametrize("part", pages.PARTS)
+def test_a_generated_part_renders_in_one_page_where_the_repository_points_to_a_command(part):
+    (home,) = (name for name, path in PAGES.items() if f"<!-- {part}:begin -->" in path.read_text(encoding="utf-8"))
+    made = f"<!-- {part}:begin -->\n\n{pages.PARTS[part]()}\n\n<!-- {part}:end -->"
+    assert made in text(home)
+    kept = PAGES[home].read_text(encoding="utf-8").partition(f"<!-- {part}:begin -->\n")[2].partition("<!--")[0]
+    assert kept.count("\n") == 3
+    assert "`clipclean " in kept
 
 
 def test_the_exit_codes_are_those_of_the_program():
@@ -98,7 +85,7 @@ def test_internal_links_lead_somewhere(name):
         if name not in AROUND:
             assert target.parent == ROOT / "docs", f"{link}: the site has the pages in docs/ only"
         if anchor:
-            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+            assert anchor in anchors(pages.filled(target.read_text(encoding="utf-8"))), link
 
 
 def anchors(page: str) -> set[str]:

@@ -3,10 +3,9 @@
 import difflib
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
-from clipclean.cli import printing
+from clipclean.cli import pages, printing
 from clipclean.cli.command import command_of
 from clipclean.cli.options import Shell
 from clipclean.errors import UsageError
@@ -38,22 +37,11 @@ def explain(asked: Explain, shell: Shell) -> None:
     code, as_json = asked.code, shell.as_json
     if code is None:
         return printing.show(as_json, [entry(each) for each in RULES], table())
-    if code in pages():
-        text = (folder() / f"{code}.md").read_text(encoding="utf-8")
+    if code in pages.names():
+        text = pages.text(code)
         return printing.show(as_json, {"page": code, "text": text}, text.removesuffix("\n"))
     known = named(code)
     return printing.show(as_json, entry(known), rule_text(known, RULES[known]))
-
-
-def folder() -> Path:
-    """The pages of the documentation: in the package once installed, beside it in a source checkout."""
-    packaged = Path(__file__).resolve().parents[1] / "docs"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "docs"
-
-
-def pages() -> list[str]:
-    """The names of the pages."""
-    return sorted(path.stem for path in folder().glob("*.md"))
 
 
 def named(code: str, /) -> str:
@@ -65,7 +53,7 @@ def named(code: str, /) -> str:
     upper = code.upper()
     if upper in RULES:
         return upper
-    close = [*difflib.get_close_matches(upper, RULES, n=3), *difflib.get_close_matches(code, pages(), n=3)]
+    close = [*difflib.get_close_matches(upper, RULES, n=3), *difflib.get_close_matches(code, pages.names(), n=3)]
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     raise UsageError(f"There is no rule and no page {code!r}. {hint}'clipclean explain' lists all.")
 
@@ -98,4 +86,4 @@ def table() -> str:
     rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
     wide = max(len(level) for _, level, _ in rows)
     rules = "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
-    return f"{rules}\n\nPages: {', '.join(pages())}"
+    return f"{rules}\n\nPages: {', '.join(pages.names())}"

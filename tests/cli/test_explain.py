@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from clipclean.cli import explain, main
+from clipclean.cli import main, pages
 from clipclean.findings import RULES, page
 
 
@@ -33,11 +33,12 @@ def test_without_a_rule_all_are_listed_json_has_every_field_and_a_page_is_printe
     listed = json.loads(capsys.readouterr().out)
     assert [each["rule"] for each in listed] == list(RULES)
     assert one in listed
-    name = sorted(path.stem for path in explain.folder().glob("*.md"))[0]
-    assert main(["explain", name]) == 0
-    assert capsys.readouterr().out == (explain.folder() / f"{name}.md").read_text(encoding="utf-8")
-    assert main(["explain", name, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["page"] == name
+    assert main(["explain", "measures"]) == 0
+    told = capsys.readouterr().out
+    assert told == pages.text("measures")
+    assert all(f"\n### {code}: {rule.title}\n" in told for code, rule in RULES.items())
+    assert main(["explain", "measures", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"page": "measures", "text": told}
 
 
 @pytest.mark.parametrize(
