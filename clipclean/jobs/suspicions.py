@@ -86,8 +86,8 @@ def shown(
     hits = seen.search.targeted if seen.search else ()
     found = replace(eval_set, suspicions=tuple((hit.found, hit.candidate.target) for hit in hits))
     under = exhibited(clip, found, seen.measured, seed=seed)
-    alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else []
-    return under.maps, example_images.audited(under, alone)
+    alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
+    return under.maps, PageImages(alone, under.examples)
 
 
 def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.TriggerLike:

@@ -51,17 +51,32 @@ class Line(NamedTuple):
     points: str
 
 
+class Mark(NamedTuple):
+    """One point of a plot, in the look of its curve; ``is_taken`` marks the one that a table shows."""
+
+    look: str
+    x: str
+    y: str
+    is_taken: bool
+    words: str
+
+
 class Plot(NamedTuple):
-    """Curves, whose places are per cent from the left and from the top; ``summary`` describes them in words."""
+    """Curves, whose places are per cent from the left and from the top; ``summary`` describes them in words.
+
+    One with ``marks`` keeps its shape at every width.
+    """
 
     caption: str
     lines: tuple[Line, ...]
     levels: tuple[tuple[str, str], ...]  # value, place
-    ends: tuple[str, str]  # words below the first place and the last
+    below: tuple[tuple[str, str], ...]  # words, place
     summary: str
     band: str = ""  # SVG points around a 95 % interval
     limit: str = ""  # place of a budget
     taken: str = ""  # place of the weights of the report
+    marks: tuple[Mark, ...] = ()
+    allowed: tuple[str, str, str, str] = ("", "", "", "")  # left, top, width and height of what the budgets allow
 
 
 def bars(row: MeasureRow, limit: float | None = None, /) -> Bars:
@@ -112,7 +127,7 @@ def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
         for key, points in drawn.items()
     )
     told = "; ".join(f"{CURVES[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
-    ends = (f"step {count(first)}", f"step {count(last)}")
+    ends = ((f"step {count(first)}", "0"), (f"step {count(last)}", "100"))
     return [Plot(caption, lines, scale.ticks, ends, f"{told}, over steps {first:,} to {last:,}.")]
 
 
@@ -152,7 +167,7 @@ def _way(title: str, drawn: dict[str, dict[float, float]], band: Sequence[Point]
             for number, (name, points) in enumerate(drawn.items())
         ),
         scale.ticks,
-        ("original", "cleaned"),
+        (("original", "0"), ("cleaned", "100")),
         "",
         scale.points((share, 100 * value) for share, value in band),
         scale.down(100 * limit),

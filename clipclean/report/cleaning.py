@@ -1,36 +1,14 @@
 """A cleaning in words: the candidates of ``auto`` and their frontier, and the walk back towards the original."""
 
 import math
-from typing import NamedTuple
 
-from clipclean.report.charts import Line
+from clipclean.report.charts import Line, Mark, Plot
 from clipclean.report.wording import NOTHING, count, duration, ends, in_points, percent
 from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, CleaningRecord, TrialRecord
 from clipclean.untrusted import plural
 
 MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
-
-
-class Mark(NamedTuple):
-    """One trial: per cent from the left and from the top; ``is_taken`` marks the one shown in the table."""
-
-    look: str
-    x: str
-    y: str
-    is_taken: bool
-    words: str
-
-
-class Frontier(NamedTuple):
-    """Attack success that each candidate leaves, against the accuracy it costs; the rectangle shows the budgets."""
-
-    lines: tuple[Line, ...]  # from the share nearest to the original to the cleaned model
-    marks: tuple[Mark, ...]
-    allowed: tuple[str, str, str, str]  # left, top, width and height of the rectangle
-    costs: tuple[tuple[str, str], ...]  # ticks: label, per cent from the left
-    excesses: tuple[tuple[str, str], ...]  # label, per cent from the top
-    summary: str
 
 
 def candidate_lines(auto: AutoRecord, /) -> list[str]:
@@ -90,11 +68,14 @@ def rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     return made
 
 
-def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
-    """The drawing, with the chosen candidate's ring at ``share``; None if no candidate was tried on test backdoors."""
+def frontier(auto: AutoRecord, share: float, /) -> list[Plot]:
+    """Attack success that each candidate leaves, against the accuracy that it costs; none if none was tried on test backdoors.
+
+    The chosen candidate's ring lies at ``share``.
+    """
     tried = [entry for entry in auto.ladder if entry.trials]
     if not tried:
-        return None
+        return []
     budget, limit = auto.budget.accuracy, auto.budget.excess
     costs = [trial.accuracy_lost for entry in tried for trial in entry.trials]
     low, high = min(0.0, *costs), max(2 * budget, *costs, 0.01)
@@ -127,14 +108,18 @@ def frontier(auto: AutoRecord, share: float, /) -> Frontier | None:
         for entry in tried
         if (trial := _taken(entry, share))
     )
-    return Frontier(
+    drawn = Plot(
+        "What a candidate leaves of the test backdoors (upwards) against the clean accuracy that it costs (to the right). A line "
+        "goes from near the original to the cleaned weights; a ring is the point that was taken. The shaded corner is what the "
+        "budgets allow.",
         tuple(lines),
-        tuple(marks),
-        (f"{left:.2f}", f"{top:.2f}", f"{across(budget) - left:.2f}", f"{100 - MARGIN - top:.2f}"),
-        tuple((f"{100 * cost:.1f}", f"{across(cost):.2f}") for cost in (low, budget, high)),
         tuple((percent(excess), f"{down(excess):.2f}") for excess in (1.0, 0.5, 0.25, limit, 0.0)),
+        tuple((f"{100 * cost:.1f} points", f"{across(cost):.2f}") for cost in (low, budget, high)),
         f"Attack success left of the test backdoors, and accuracy lost, per candidate: {told}.",
+        marks=tuple(marks),
+        allowed=(f"{left:.2f}", f"{top:.2f}", f"{across(budget) - left:.2f}", f"{100 - MARGIN - top:.2f}"),
     )
+    return [drawn]
 
 
 def _taken(entry: CandidateRecord, share: float) -> TrialRecord | None:

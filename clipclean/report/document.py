@@ -1,6 +1,6 @@
-"""The sections of a report as tables and drawings, each written once; page and Markdown render these blocks and know no section.
+"""The sections of a report as tables and drawings, each written once; page, Markdown and terminal render blocks and know no section.
 
-To add a section, write a function from the report to it and enter it in ``sections``.
+To add a section, write a function from the report to it and enter it in ``sections``; what a terminal shows stands in ``short``.
 """
 
 import json
@@ -18,7 +18,7 @@ ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "
 FIRST = 8  # found triggers that are shown unfolded
 SAMPLED_STEPS = 10  # of the training curve
 SKIPPED = 20  # of the samples that could not be used
-
+SUSPECTS, CHECKS = 3, 4  # of the short form
 
 Kind = Literal["text", "name", "code", "number", "chart"]
 
@@ -49,9 +49,9 @@ class Findings(NamedTuple):
 
 
 class Prose(NamedTuple):
-    """Words: as "bullets", as "definitions" (a term, its meaning, what is better), or "values", folded and set as they are."""
+    """Words: as "lines", as "bullets", as "definitions" (a term, its meaning, what is better), or "values", folded and set as they are."""
 
-    kind: Literal["bullets", "definitions", "values"]
+    kind: Literal["lines", "bullets", "definitions", "values"]
     title: str
     items: Sequence[Sequence[str]]
 
@@ -129,7 +129,7 @@ class Maps(NamedTuple):
     sides: Sequence[tuple[str, charts.Map]]
 
 
-Block = Table | Findings | Prose | Gallery | Examples | Maps | charts.Plot | cleaning.Frontier
+Block = Table | Findings | Prose | Gallery | Examples | Maps | charts.Plot
 
 
 class Section(NamedTuple):
@@ -173,6 +173,35 @@ def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
         for section in made
         if (blocks := [each for each in section.blocks if not isinstance(each, Table) or each.rows or each.lead])
     ]
+
+
+def short(report: Report, /) -> list[Block]:
+    """What a terminal has room for: the model, the suspects, how it was cleaned, the last checks, and the findings."""
+    chosen = cleaning.candidate_lines(report.auto)[:1] if report.auto else ()
+    checks = looked_for(report)
+    return [
+        Prose("lines", "", [_about(report)]),
+        Prose("bullets", "", [(*chosen, *cleaning.way_lines(report.cleaning))]),
+        checks._replace(rows=checks.rows[-CHECKS:]),
+        Findings(verdicts.by_severity(report.findings)),
+    ]
+
+
+def _about(report: Report) -> list[str]:
+    """The model and the steps of the run; and the classes that an audited model seems to be turned towards."""
+    parts = [f"{report.model.name}, {report.model.architecture}"]
+    if recipe := report.recipe:
+        parts.append(f"recipe {recipe.name}{'' if recipe.validated else ' (not validated)'}")
+    if data := report.data:
+        parts.append(f"{count(data.pairs)} {'images' if report.is_audit else 'clean pairs'}")
+    found = () if measures.has_before(report) else report.suspects
+    named = [
+        f"{each.class_} (score {decimal(each.score)}{f', {by}' if (by := search.families(each)) else ''})"
+        for each in found[:SUSPECTS]
+    ]
+    if (rest := len(found) - SUSPECTS) > 0:
+        named.append(f"and {count(rest)} more")
+    return ["; ".join(parts), *([f"Suspects: {'; '.join(named)}"] if named else [])]
 
 
 def table(
@@ -276,8 +305,7 @@ def _auto(report: Report) -> Section:
         lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
     drawn = cleaning.frontier(made, share)
-    tables = [planted, candidates, finetuned]
-    return Section("auto", "What was tried", cleaning.candidate_lines(made), [drawn, *tables] if drawn else tables)
+    return Section("auto", "What was tried", cleaning.candidate_lines(made), [*drawn, planted, candidates, finetuned])
 
 
 def _search(report: Report) -> Section:

@@ -3,7 +3,7 @@
 import base64
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -155,12 +155,7 @@ def _side_by_side(before: Grid, after: Grid) -> Grid:
     return before._replace(rows=tuple(rows))
 
 
-def audited(shown: Shown, found_triggers: Sequence[TitledImage], /) -> PageImages:
-    """The images of an audit: each without and with the found trigger, and the trigger by itself."""
-    return PageImages(tuple(found_triggers), shown.examples)
-
-
-def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[TitledImage]:
+def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> tuple[TitledImage, ...]:
     """The effect of a found trigger on a black and a white image, and on images on average."""
     side = pixels.shape[-1]
     black, white = torch.zeros(1, 3, side, side), torch.ones(1, 3, side, side)
@@ -169,14 +164,10 @@ def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[Titl
     change = (change / change.max().clamp(min=1e-6)).expand(3, -1, -1)
     on_plain = "What the trigger paints on a black and on a white image."
     where = "An image, and beside it the mean change of each pixel over images: white is the largest."
-    shown = (
-        ("On black and on white", found(black)[0], found(white)[0], on_plain),
-        ("Where it changes images", pixels[0], change, where),
+    return (
+        TitledImage("On black and on white", on_plain, _png(found(black)[0], found(white)[0]), on_plain),
+        TitledImage("Where it changes images", where, _png(pixels[0], change), where),
     )
-    return [
-        TitledImage(title=title, caption=caption, png_base64=_png(left, right), alt=caption)
-        for title, left, right, caption in shown
-    ]
 
 
 def _png(*images: Tensor) -> Png:

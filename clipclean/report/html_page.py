@@ -18,11 +18,7 @@ from clipclean.schema.report import Report
 
 TILES = ("asr", "accuracy_under_trigger", "distance")
 MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
-
-
-Tile = tuple[
-    str, str | None, str, str
-]  # a key figure: its label, its value before, where there are two, the one now, a note
+Tile = tuple[str, str | None, str, str]  # a key figure: label, value before, where there are two, value now, note
 
 
 def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE) -> str:

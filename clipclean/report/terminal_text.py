@@ -3,15 +3,16 @@
 import textwrap
 from collections.abc import Sequence
 
-from clipclean.report import cleaning, measures, search, verdicts
+from clipclean.findings import Finding
+from clipclean.report import document, verdicts
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.wording import count, cut, decimal, inert, percent
+from clipclean.report.document import Block, Findings, Prose, Table
+from clipclean.report.wording import NOTHING, cut, inert
 from clipclean.schema.report import Report
 from clipclean.untrusted import plural
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 LINES = 14  # one more tells what a policy did
-_SUSPECTS = 3
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
@@ -30,16 +31,20 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
     word = f"{_MARKS[report.verdict]} {verdicts.WORDS[report.verdict].upper()}"
     first, *more = textwrap.wrap(f"{word}  {verdicts.headline(report)}", width, max_lines=3, placeholder=" …")
     aside = verdicts.policy_told(report)
-    head = [
+    lines = [
         *([cut(aside, width)] if aside else []),
         _painted(word, report.verdict, colour) + first.removeprefix(word),
         *more,
-        *(cut(line, width) for line in (_about(report), *_suspects(report), *_evidence(report))),
     ]
     suggested = commands(report, place)[:1] if place.model else []  # without the run's own words it would not run
     last = [*(f"Next: {words}" for _, words in suggested), *closing]
-    room = LINES - len(head) - len(last)
-    return "\n".join([*head, *_findings(report, width, room, colour), *last])
+    for block in document.short(report):
+        lines += (
+            _findings(block.found, width, LINES - len(lines) - len(last), colour)
+            if isinstance(block, Findings)
+            else [cut(line, width) for line in _block(block)]
+        )
+    return "\n".join([*lines, *last])
 
 
 def plain_text(report: Report, /) -> str:
@@ -50,56 +55,26 @@ def plain_text(report: Report, /) -> str:
 def line(report: Report, /, *, page: str = "") -> str:
     """One line for logs: the verdict, what it rests on most, and where the page is."""
     report = inert(report)
-    found, attack = search.strongest(report), next(iter(measures.named(report)), None)
-    reason = verdicts.headline(report).rstrip(".")
-    if report.is_audit and report.suspects and found:
-        reason = (
-            f"class {found.class_}, {found.family} of {percent(found.size)} reaches it in {percent(found.asr.value)}"
-        )
-    elif attack and attack.after:
-        reason = f"class {attack.after.target}, {attack.family} reaches it in {percent(attack.after.asr.value)}"
-    return ": ".join([f"clipclean: {report.verdict} {report.model.name}", reason, *([page] if page else [])]) + "\n"
+    told = [f"clipclean: {report.verdict} {report.model.name}", verdicts.reason(report), *([page] if page else [])]
+    return ": ".join(told) + "\n"
 
 
-def _about(report: Report) -> str:
-    """The model, and the steps of the run."""
-    parts = [f"{report.model.name}, {report.model.architecture}"]
-    if recipe := report.recipe:
-        parts.append(f"recipe {recipe.name}{'' if recipe.validated else ' (not validated)'}")
-    if data := report.data:
-        parts.append(f"{count(data.pairs)} {'images' if report.is_audit else 'clean pairs'}")
-    return "; ".join(parts)
+def _block(block: Block) -> list[str]:
+    """Words as they are or as bullets; a row of a table as a bullet. None of other blocks."""
+    match block:
+        case Prose("lines", _, [lines]):
+            return list(lines)
+        case Prose("bullets", _, [lines]):
+            return [f"- {line}" for line in lines]
+        case Table(rows=rows):
+            shown = [[cell.text for cell in row if cell.text != NOTHING] for row in rows]
+            return [f"- {name}: {' '.join([value, *(f'({each})' for each in more)])}" for name, value, *more in shown]
+        case _:
+            return []
 
 
-def _suspects(report: Report) -> list[str]:
-    """The classes that the audited model seems to be turned towards."""
-    found = () if measures.has_before(report) else report.suspects
-    if not found:
-        return []
-    named = [
-        f"{each.class_} (score {decimal(each.score)}{f', {by}' if (by := search.families(each)) else ''})"
-        for each in found[:_SUSPECTS]
-    ]
-    rest = len(found) - _SUSPECTS
-    return [f"Suspects: {'; '.join(named)}{f'; and {count(rest)} more' if rest > 0 else ''}"]
-
-
-def _evidence(report: Report) -> list[str]:
-    """What was tried, and what was looked for."""
-    rows = [f"{what}: {found}{f' ({usual})' if usual else ''}" for what, found, usual in verdicts.looked_for(report)]
-    return [
-        f"- {row}"
-        for row in [
-            *(cleaning.candidate_lines(report.auto)[:1] if report.auto else ()),
-            *cleaning.way_lines(report.cleaning),
-            *rows[-4:],
-        ]
-    ]
-
-
-def _findings(report: Report, width: int, room: int, colour: bool) -> list[str]:
+def _findings(found: Sequence[Finding], width: int, room: int, colour: bool) -> list[str]:
     """The worst findings, each on one line, in so many lines."""
-    found = verdicts.by_severity(report.findings)
     shown = found if len(found) <= room else found[: room - 1]
     lines = []
     for each in shown:

@@ -18,6 +18,16 @@ def headline(report: Report, /) -> str:
     return {"pass": _passed, "fail": _failed, "inconclusive": _undecided}[report.verdict](report)
 
 
+def reason(report: Report, /) -> str:
+    """What the verdict rests on most, in few words: the first suspect or trigger, else the headline."""
+    found, attack = search.strongest(report), next(iter(measures.named(report)), None)
+    if report.is_audit and report.suspects and found:
+        return f"class {found.class_}, {found.family} of {percent(found.size)} reaches it in {percent(found.asr.value)}"
+    if attack and attack.after:
+        return f"class {attack.after.target}, {attack.family} reaches it in {percent(attack.after.asr.value)}"
+    return headline(report).rstrip(".")
+
+
 def story(report: Report, /) -> list[str]:
     """The measurements, in sentences for readers who never heard of a backdoor."""
     told = []
