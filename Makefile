@@ -30,7 +30,7 @@ check: $(VENV)/.dev docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -q tests/test_docs.py tests/ci
 
 docs: $(VENV)/.dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 # Hours, but for tables: benchmarks/long.sh says what each measures and needs.
 bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions: setup

@@ -3,7 +3,8 @@
     python benchmarks/tables.py            # write them
     python benchmarks/tables.py --check    # change nothing; 1 where raw results are missing, or a page has other figures
 
-A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there.
+A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there. The parts that are read off
+the code are made when a page is shown, by ``clipclean.cli.pages``.
 """
 
 import html
@@ -19,20 +20,11 @@ import common
 import photo_cleaning
 from common import RESULTS
 
+from clipclean.cli import pages
+
 ROOT = Path(__file__).parents[1]
 FIGURE = ROOT / "docs" / "frontier.svg"
 CLEANED = {"photo": "photo-cleaning", "usual": "usual"}  # whose cells the tables of cleaning are made of
-PAGES = {  # page: the measured common in it
-    "README.md": ("demo",),
-    "docs/evidence.md": (
-        *("audit", "audit-score", "audit-triggers", "screening-photos"),
-        *(f"{about}-{block}" for about in CLEANED for block in ("claims", "cleaning")),
-        "long-job",
-    ),
-    "docs/running.md": ("step", "gpu"),
-    "docs/safety.md": ("scanners-total",),
-    "docs/inputs.md": ("versions", "pages"),
-}
 LOCAL = ("patch", "badnets", "stripes")  # triggers that cover a part of the image
 
 
@@ -40,7 +32,7 @@ def main() -> int:
     parser = common.parser(__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     is_check = parser.parse_args().check
-    wrong = [words for page, names in PAGES.items() for name in names if (words := told(page, name, is_check=is_check))]
+    wrong = [words for page, block in blocks() if (words := told(page, block, is_check=is_check))]
     figure = drawing(points([RESULTS / name for name in CLEANED.values()]))
     if not is_check:
         FIGURE.write_text(figure, encoding="utf-8")
@@ -50,18 +42,26 @@ def main() -> int:
     return int(bool(wrong))
 
 
+def blocks() -> list[tuple[Path, str]]:
+    """The measured tables of every page; those that are read off the code are not in the repository."""
+    paths = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+    found = [(path, block) for path in paths for block in common.NAMES.findall(path.read_text(encoding="utf-8"))]
+    return [(path, block) for path, block in found if block not in pages.PARTS]
+
+
 STALE = "not what benchmarks/results has; run make tables"
 
 
-def told(page: str, block: str, *, is_check: bool) -> str | None:
+def told(path: Path, block: str, *, is_check: bool) -> str | None:
     """Write a table of a page, or compare it; returns what is wrong."""
+    page = path.relative_to(ROOT)
     try:
         now = TABLES[block]() if block in TABLES else csv_table(block)
     except FileNotFoundError as error:
         return f"{page}: table {block}: raw results are missing: {Path(error.filename).relative_to(ROOT)}"
     if not is_check:
-        common.fill(ROOT / page, block, now)
-    elif f"<!-- {block}:begin -->\n\n{now}\n\n<!-- {block}:end -->" not in (ROOT / page).read_text(encoding="utf-8"):
+        common.fill(path, block, now)
+    elif f"<!-- {block}:begin -->\n\n{now}\n\n<!-- {block}:end -->" not in path.read_text(encoding="utf-8"):
         return f"{page}: table {block}: {STALE}"
     return None
 

@@ -4,8 +4,6 @@ import shutil
 
 import pytest
 
-from clipclean.cli import pages
-
 
 @pytest.fixture
 def site(tmp_path, monkeypatch, script):
@@ -16,7 +14,7 @@ def site(tmp_path, monkeypatch, script):
     results = tmp_path / "benchmarks" / "results"
     shutil.copytree(tables.RESULTS, results)
     (results / "step.csv").write_text('model,s\nRN50,1.5\n"a|b",–\n\n"Two threads, idle."\n')
-    for name, value in (("ROOT", tmp_path), ("RESULTS", results), ("PAGES", {"docs/page.md": ("step",)})):
+    for name, value in (("ROOT", tmp_path), ("RESULTS", results)):
         monkeypatch.setattr(tables, name, value)
     monkeypatch.setattr(tables, "FIGURE", tmp_path / "docs" / "frontier.svg")
     return tables
@@ -46,25 +44,21 @@ def test_the_check_names_a_table_that_differs_one_without_results_and_missing_ce
     assert "docs/page.md: table step" in told
     assert "benchmarks/results/step.csv" in told
     page = site.ROOT / "docs" / "page.md"
+    page.write_text("<!-- nothing-of-the-kind:begin -->\n\nold\n\n<!-- nothing-of-the-kind:end -->\n")
+    assert run(site, monkeypatch, "--check") == 1
+    assert "benchmarks/results/nothing-of-the-kind.csv" in capsys.readouterr().err
     page.write_text("<!-- usual-claims:begin -->\n\nold\n\n<!-- usual-claims:end -->\n")
-    monkeypatch.setattr(site, "PAGES", {"docs/page.md": ("usual-claims",)})
     monkeypatch.setattr(site, "CLEANED", {"usual": "gone"})
     assert run(site, monkeypatch, "--check") == 1
     assert "benchmarks/results/gone" in capsys.readouterr().err
 
 
-def test_a_table_is_kept_as_csv_and_every_block_of_every_page_is_measured_or_generated(script, tmp_path):
+def test_a_table_is_kept_as_csv(script, tmp_path):
     common = script("common")
     text = "| a | b |\n|---|--:|\n| x\\|y | 1 |\n\nOne sentence,\nin two lines.\n\n| c | d |\n|--:|---|\n| 2 % | z |"
     common.write(tmp_path / "kept.csv", common.rows_of(text))
     again = text.replace("sentence,\nin", "sentence, in")
     assert common.markdown(common.read(tmp_path / "kept.csv")) == again
-    # A block that neither ``tables`` nor ``pages`` makes would never be checked
-    tables = script("tables")
-    for path in (tables.ROOT / "README.md", *(tables.ROOT / "docs").glob("*.md")):
-        name = str(path.relative_to(tables.ROOT))
-        found = set(tables.common.NAMES.findall(path.read_text()))
-        assert found - set(pages.PARTS) == set(tables.PAGES.get(name, ())), name
 
 
 def test_a_victim_meets_the_papers_claims_only_by_all_four_conditions(script):
