@@ -17,7 +17,10 @@ KNOWN = {name: known for kind in KINDS for name, known in requests.options(kind)
 INPUTS = tuple(name for name, known in KNOWN.items() if known.reads and name not in ("models", "trigger"))
 WRITTEN = ("out file", "save_kept", "outputs")
 FOLDERS = ("out folder", "save_triggers")
-SPELLINGS = ("as it is", "relative", "a link", "a second name", "through a linked folder")
+SPELLINGS = {  # of a file that is read, and of a folder
+    "file": ("as it is", "relative", "a link", "a second name", "through a linked folder"),
+    "folder": ("as it is", "relative", "through a linked folder"),
+}
 
 
 def asked(**given):
@@ -55,26 +58,16 @@ def spelt(path, spelling, tmp_path, monkeypatch):
     return path
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_no_file_is_both_read_and_written(tmp_path, monkeypatch, spelling):
-    source = tmp_path / "inputs" / "file"
+@pytest.mark.parametrize(("kind", "spelling"), [(kind, each) for kind in SPELLINGS for each in SPELLINGS[kind]])
+def test_no_file_is_both_read_and_written_nor_written_into_a_folder_that_is_read(tmp_path, monkeypatch, kind, spelling):
+    source = tmp_path / "inputs" / kind
     source.parent.mkdir()
-    source.write_text("precious")
+    source.write_text("precious") if kind == "file" else source.mkdir()
     path = spelt(source, spelling, tmp_path, monkeypatch)
     for read, role in itertools.product(INPUTS, WRITTEN):
         with pytest.raises(UsageError):
-            check(read, source, role, path)
-    assert source.read_text() == "precious"
-
-
-@pytest.mark.parametrize("spelling", ["as it is", "relative", "through a linked folder"])
-def test_no_file_is_written_into_a_folder_that_is_read(tmp_path, monkeypatch, spelling):
-    source = tmp_path / "inputs" / "folder"
-    source.mkdir(parents=True)
-    path = spelt(source, spelling, tmp_path, monkeypatch) / "new.json"
-    for read, role in itertools.product(INPUTS, WRITTEN):
-        with pytest.raises(UsageError):
-            check(read, source, role, path)
+            check(read, source, role, path if kind == "file" else path / "new.json")
+    assert kind == "folder" or source.read_text() == "precious"
 
 
 @pytest.mark.parametrize("place", ["itself", "inside", "around", "above"])
@@ -112,24 +105,22 @@ def test_reports_are_refused_twice_in_one_place_and_on_a_device_and_replaced_els
         roles.check(asked(outputs=(Output("json", Path("/proc/report.json")),)))
 
 
-@pytest.mark.parametrize("name", ["a-003.tar", "a-7.tar"])
-def test_no_shard_of_a_range_is_written_over(tmp_path, name):
-    with pytest.raises(UsageError):
-        check("data", tmp_path / "a-{000..009}.tar", "save_kept", tmp_path / name)
-    check("data", tmp_path / "a-{000..009}.tar", "save_kept", tmp_path / "kept.tar")
-    with pytest.raises(UsageError):
-        check("data", tmp_path / "shards" / "a-{000..009}.tar", "out folder", tmp_path / "shards")
+PATTERNS = ("a-*.tar", "a-00?.tar", "a-{003,004}.tar", "a-[0-9]*.tar", "../*/a-003.tar")
+RANGE = "a-{000..009}.tar"  # whatever stands there
 
 
-@pytest.mark.parametrize("pattern", ["a-*.tar", "a-00?.tar", "a-{003,004}.tar", "a-[0-9]*.tar", "../*/a-003.tar"])
-def test_nothing_is_written_over_that_a_pattern_may_stand_for(tmp_path, pattern):
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [*((each, "a-003.tar") for each in (*PATTERNS, RANGE)), (RANGE, "a-004.tar"), (RANGE, "a-7.tar")],
+)
+def test_nothing_is_written_over_that_a_pattern_may_stand_for(tmp_path, pattern, name):
     (tmp_path / "a-003.tar").touch()
-    with pytest.raises(UsageError):
-        check("data", tmp_path / pattern, "save_kept", tmp_path / "a-003.tar")
+    for source in (tmp_path / pattern, (Path("b.tar"), tmp_path / pattern)):
+        with pytest.raises(UsageError):
+            check("data", source, "save_kept", tmp_path / name)
     with pytest.raises(UsageError):
         check("data", tmp_path / pattern, "out folder", tmp_path)
-    with pytest.raises(UsageError):
-        check("data", (Path("b.tar"), tmp_path / pattern), "save_kept", tmp_path / "a-003.tar")
+    check("data", tmp_path / RANGE, "save_kept", tmp_path / "kept.tar")
 
 
 def test_places_apart_are_taken_and_a_name_of_a_recipe_is_no_file(tmp_path, monkeypatch):
