@@ -75,6 +75,9 @@ def labelled(folder: Path, *, count: int = 60, first: int = 1000) -> Path:
     return folder
 
 
+FILES = {"model.pt", "arch.json", "pairs", "classes.txt", "templates.txt"}  # of a job
+
+
 class Job(NamedTuple):
     """The files of one tiny sanitizing job."""
 

@@ -281,7 +281,7 @@ def test_each_model_has_its_line_or_report_and_a_refused_one_decides_the_exit_co
     report.parse(sound["report"])
 
 
-def test_json_is_a_list_of_valid_reports_and_every_report_is_written(job, tmp_path, capsys):
+def test_json_is_a_list_of_valid_reports_and_every_report_is_written_under_a_name_of_its_own(job, tmp_path, capsys):
     folder, models = tmp_path / "reports", job.folder / "models"
     more = ["--json", "--report-dir", folder, "--fail-on", "error"]
     assert cli.main(several(job, models, more=more)) == 0
@@ -296,9 +296,6 @@ def test_json_is_a_list_of_valid_reports_and_every_report_is_written(job, tmp_pa
     assert cli.main(several(job, models / "deeper", more=more)) == 4  # one model answers as ever
     assert report.parse(json.loads(capsys.readouterr().out)).verdict == "inconclusive"
     assert len(list((tmp_path / "one").iterdir())) == len(suffixes)
-
-
-def test_labels_are_file_names_and_differ():
     paths = [Path(name) for name in ("a/x.pt", "a-x.pt", "A/X.pt", "../é 中.pt", "--", "hf-hub:org/model")]
     assert audit.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
 

@@ -65,16 +65,15 @@ def test_both_files_set_defaults_for_all_commands_and_for_one_which_wins(told, n
     assert (given["device"], given["seed"], given["force"], given["label"]) == ("cpu", 8, True, {"a": "1", "b": "2"})
 
 
-def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(told, monkeypatch):
+def test_a_flag_wins_over_a_variable_that_over_a_named_file_that_over_yaml_and_yaml_over_pyproject(
+    told, tmp_path, monkeypatch
+):
     write(told.folder, "device: cuda:1\nverbose: true\n")
-    monkeypatch.setenv("CLIPCLEAN_DEVICE", "cuda:2")
-    assert told("pairs")["device"] == "cuda:2"
-    assert told("pairs", "--device", "cuda:3")["device"] == "cuda:3"
-    assert told("pairs")["verbose"]
-
-
-def test_the_yaml_file_wins_over_pyproject_and_a_named_file_over_both(told, tmp_path, monkeypatch):
-    write(told.folder, "device: cuda:1\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("CLIPCLEAN_DEVICE", "cuda:2")
+        assert told("pairs")["device"] == "cuda:2"
+        assert told("pairs", "--device", "cuda:3")["device"] == "cuda:3"
+        assert told("pairs")["verbose"]
     write(told.folder, "[tool.clipclean]\ndevice = 'cuda:2'\n", "pyproject.toml")
     write(tmp_path / "elsewhere", "device: cuda:3\n", "team.yaml")
     assert told("pairs", named=None)["device"] == "cuda:1"

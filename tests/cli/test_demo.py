@@ -4,6 +4,7 @@ import tarfile
 from dataclasses import fields
 
 import pytest
+import tiny
 import world as worlds
 
 from clipclean import checkpoint, cli, data, demo, report
@@ -59,11 +60,4 @@ def test_the_demo_runs_to_its_end(world):
     named = found["before"]["measurements"]["probes"][0]
     assert (named["target"], named["known"]) == (demo.TARGET, True)
     assert named["excess_asr"]["value"] > 0.5  # the bundled model is backdoored
-    assert {path.name for path in out.parent.iterdir()} == {
-        "out",
-        "model.pt",
-        "arch.json",
-        "pairs",
-        "classes.txt",
-        "templates.txt",
-    }
+    assert {path.name for path in out.parent.iterdir()} == tiny.FILES | {"out"}

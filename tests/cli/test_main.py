@@ -112,9 +112,19 @@ def test_a_command_returns_its_exit_code(command, returned, code):
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [("recipe", "'recipes'"), ("zzz", "zzz"), ("--zzz", "--zzz"), ("recipes list --zzz", "--zzz"), ("", "sanitize")],
+    [
+        *(
+            ("recipe", "'recipes'"),
+            ("zzz", "zzz"),
+            ("--zzz", "--zzz"),
+            ("recipes list --zzz", "--zzz"),
+            ("", "sanitize"),
+        ),
+        ("scrub model.pt", "use sanitize"),  # which is gone
+    ],
 )
-def test_a_wrong_command_line_is_a_usage_error(capsys, wrong, named):
+def test_a_wrong_command_line_is_a_usage_error(capsys, monkeypatch, wrong, named):
+    monkeypatch.setitem(requests.GONE, "scrub", "use sanitize")
     assert cli.main(wrong.split()) == 2
     assert named in capsys.readouterr().err
 
@@ -325,9 +335,3 @@ def test_a_value_is_refused_with_its_name_or_what_to_use_instead(parsed, capsys,
     monkeypatch.setitem(requests.GONE, "--old", "use --new")
     assert parsed(line, *option.split())[0] == 2
     assert named in capsys.readouterr().err
-
-
-def test_a_command_that_is_gone_is_refused_with_what_to_use_instead(capsys, monkeypatch):
-    monkeypatch.setitem(requests.GONE, "scrub", "use sanitize")
-    assert cli.main(["scrub", "model.pt"]) == 2
-    assert "sanitize" in capsys.readouterr().err

@@ -101,6 +101,22 @@ def test_every_section_is_read_and_a_policy_survives_its_own_json(write, tmp_pat
     assert policy.load(tmp_path / "again.yaml") == expected
 
 
+HALF = {  # values of a suppression's keys that are none; without each it is half a suppression, too
+    "rule": ("CC999", "CC02", "cc002", "C{x}"),
+    "reason": ("", " ", "\u2800", "\u200b", "--."),
+    "by": ("\u2800",),
+    "expires": ("31.1.2027", "2027-02-29", "20270131", 20270131, "2027-01-31T00:00:00", None),
+    "match": (None, {}, {"trigger": "warp"}, {"class_": "x"}, {"model_sha256": "A" * 64}),
+}
+
+
+def half(key, value):
+    """A list of one suppression in which a key has this value, or is missing."""
+    entry = suppression() | {key: value}
+    kept = {name: told for name, told in entry.items() if told is not ...}
+    return f"suppressions: {json.dumps([kept])}\n", 3, f"suppressions.0.{key}"
+
+
 @pytest.mark.parametrize(
     ("body", "line", "named"),
     [
@@ -121,6 +137,7 @@ def test_every_section_is_read_and_a_policy_survives_its_own_json(write, tmp_pat
         ('"\\e[2J": 1\nseverities: {CC001: "\\e[2J"}\n', 3, r"\x1b[2J"),
         ("suppressions: {}\n", 3, "suppressions"),
         ("suppressions: [CC002]\n", 3, "suppressions.0"),
+        *(half(key, value) for key, values in HALF.items() for value in (*values, ...)),
     ],
 )
 def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, named):
@@ -128,30 +145,6 @@ def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, named)
     assert message.startswith(f"my.yaml:{line}: ")
     assert named in message
     assert message.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("rule", value) for value in ("CC999", "CC02", "cc002", "C{x}", ...)),
-        *(("reason", value) for value in ("", " ", "\u2800", "\u200b", "--.", ...)),
-        *(("by", value) for value in ("\u2800", ...)),
-        *(
-            ("expires", value)
-            for value in ("31.1.2027", "2027-02-29", "20270131", 20270131, "2027-01-31T00:00:00", None, ...)
-        ),
-        *(
-            ("match", value)
-            for value in (None, {}, {"trigger": "warp"}, {"class_": "x"}, {"model_sha256": "A" * 64}, ...)
-        ),
-    ],
-)
-def test_half_a_suppression_is_refused(write, key, value):
-    entry = suppression() | {key: value}
-    if value is ...:
-        del entry[key]
-    (message,) = problems(write(f"suppressions: {json.dumps([entry])}\n"))
-    assert message.startswith(f"my.yaml:3: suppressions.0.{key}")
 
 
 @pytest.mark.parametrize("code", [*sorted(policy.EVIDENCE), "CC050", "CC051", "CC052"])
@@ -162,6 +155,9 @@ def test_too_little_evidence_never_passes_and_what_a_policy_did_cannot_be_hidden
         assert message.startswith(f"my.yaml:3: severities.{code}: '{level}'")
     (message,) = problems(write(f"suppressions: {json.dumps([suppression(code)])}\n"))
     assert f"'{code}'" in message
+    for wrong in (code, "CC999"):
+        with pytest.raises(UsageError, match=f"--ignore: '{wrong}'"):
+            policy.ignoring(["CC002", wrong])
     for level in {"error", "warning", "note"} - {*refused}:
         assert getattr(policy.load(write(f"severities: {{{code}: {level}}}\n")).severities, code) == level
 
@@ -225,15 +221,12 @@ def test_the_default_policy_changes_nothing_and_ignored_rules_are_set_aside_and_
     assert found.without == "fail"
 
 
-@pytest.mark.parametrize(("level", "told"), [("note", ["note", "note"]), ("error", ["error", "error"])])
-def test_a_severity_is_the_level_of_every_finding_of_its_rule(level, told):
-    given_ = [finding("CC002", "error"), finding("CC002", "warning"), finding("CC010", "note")]
-    found = applied(given_, severities={"CC002": level}).findings
-    assert [each.level for each in found] == [*told, "note"]
-    assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
-
-
-def test_what_is_set_aside_leaves_a_trace_with_reason_and_day():
+def test_a_severity_is_the_level_of_every_finding_of_its_rule_and_what_is_set_aside_leaves_a_trace_with_reason_and_day():
+    for level in ("note", "error"):
+        given_ = [finding("CC002", "error"), finding("CC002", "warning"), finding("CC010", "note")]
+        found = applied(given_, severities={"CC002": level}).findings
+        assert [each.level for each in found] == [level, level, "note"]
+        assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
     findings, (aside,), _ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
     assert (aside.rule, "mine" in aside.reason, aside.expires) == ("CC010", True, None)
@@ -328,9 +321,6 @@ def test_the_verdict_without_the_policy_is_kept(sections):
     assert policy.record(made(**sections), limits, lenient).verdict_without == "fail"
 
 
-# The digest.
-
-
 # Limits that a policy loosens, and rules that --ignore sets aside.
 
 
@@ -351,9 +341,3 @@ def test_a_limit_that_is_looser_than_the_shipped_one_is_told(limits, looser):
     told = applied([], thresholds=limits).findings
     assert codes(told) == ([("CC052", "note")] if looser else [])
     assert all(key in told[0].message for key in limits if looser and key != "suspicious_excess")
-
-
-@pytest.mark.parametrize("code", ["CC999", "CC004", "CC050"])
-def test_what_is_no_rule_or_cannot_be_set_aside_is_no_rule_to_ignore(code):
-    with pytest.raises(UsageError, match=f"--ignore: '{code}'"):
-        policy.ignoring(["CC002", code])

@@ -162,14 +162,13 @@ def test_a_file_that_states_little_has_the_defaults_and_what_the_faults_leave_is
     assert recipe.load(write("loss: {self_supervised_weight: 0}\n", head)).method == "mmcl"
 
 
-@pytest.mark.parametrize("written", ["1e-5", "1E-5", "1.e-5", ".00001", "0.00001", "+1e-5"])
-def test_floats_may_be_written_in_any_usual_way(write, written):
-    assert recipe.load(write(f"train: {{lr: {written}}}\n")).train.lr == 1e-5
-
-
-@pytest.mark.parametrize("word", ["no", "on", "yes", "off", "12:30:45", "2020-01-01", "0x10", "1_0"])
-def test_words_that_yaml_1_1_would_turn_into_something_else_stay_words(write, word):
-    assert recipe.load(write("", HEAD.replace("Mine.", word))).description == word
+def test_floats_may_be_written_in_any_usual_way_and_words_that_yaml_1_1_would_turn_into_something_else_stay_words(
+    write,
+):
+    for written in ("1e-5", "1E-5", "1.e-5", ".00001", "0.00001", "+1e-5"):
+        assert recipe.load(write(f"train: {{lr: {written}}}\n")).train.lr == 1e-5, written
+    for word in ("no", "on", "yes", "off", "12:30:45", "2020-01-01", "0x10", "1_0"):
+        assert recipe.load(write("", HEAD.replace("Mine.", word))).description == word
 
 
 BATCH = ("batchsize", "BatchSize")
@@ -310,6 +309,9 @@ def test_an_override_that_makes_no_recipe_is_refused(assignment, named):
         ("cleanclip", ["method=mmcl"], ["loss.self_supervised_weight"]),
         ("cleanclip", ["train.max_steps=10"], ["train.warmup_steps"]),
         ("unlearn@tiny", ["unlearn.enough=3", "unlearn.outlyingness=2.5"], ["unlearn.enough=3"]),
+        # a recovery would leave the texts moved
+        ("mmcl@tiny", ["train.recover_steps=3"], ["train.recover_steps"]),
+        ("unlearn@tiny", ["train.moves=image tower", "train.recover_steps=3"], ["train.recover_steps"]),
     ],
 )
 def test_overrides_that_contradict_a_recipe_are_all_told(name, changes, keys):

@@ -5,7 +5,6 @@ from clipclean import detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
 from clipclean.data import Samples
-from clipclean.errors import UsageError
 from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.train.run import Run
@@ -43,9 +42,3 @@ def test_a_recovery_brings_clean_images_back_counts_its_steps_and_needs_a_trigge
     assert made.record.steps == 9
     assert made.record.losses[-1].step == 8
     assert made.record.losses[-1].restoration is not None
-
-
-@pytest.mark.parametrize("changes", [["train.moves=model"], ["train.moves=model", "method=unlearn"]])
-def test_a_recovery_that_would_leave_the_texts_moved_is_refused(changes):
-    with pytest.raises(UsageError, match="recover_steps"):
-        recipes.override(how(3), changes)
