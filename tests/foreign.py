@@ -1,4 +1,4 @@
-"""Every layout of a CLIP that is read, tiny, as other programs write it."""
+"""Every kind of a CLIP file that is read, tiny, as other programs write it; wrappers and prefixes: tests/checkpoint."""
 
 import json
 import warnings
@@ -102,23 +102,14 @@ def legacy(make):
 READ = {  # what writes it into a folder, the format, and the choice of weights
     "torch.save": zipped(lambda: STATE),
     "torch.save before 1.6": legacy(lambda: STATE),
-    "training before 1.6": legacy(training),
     "TorchScript": (lambda f: script(f / "m.pt"), "torchscript", None),
     "safetensors": (lambda f: safe(f / "m.safetensors", STATE), "safetensors", None),
     "safetensors in shards": (lambda f: sharded(f / "m", STATE), "safetensors", None),
     "transformers directory": (lambda f: transformers(f / "m", shards=1), "transformers-directory", None),
     "transformers directory in shards": (lambda f: transformers(f / "m", shards=2), "transformers-directory", None),
     "transformers state dict": zipped(theirs),
-    "transformers state dict as safetensors": (lambda f: safe(f / "m.safetensors", theirs()), "safetensors", None),
     "open_clip directory": (lambda f: open_clip_folder(f / "m"), "open_clip-directory", None),
     "open_clip training": zipped(training),
-    "wrapper model": zipped(lambda: {"model": STATE}),
-    "wrapper model_state_dict": zipped(lambda: {"model_state_dict": STATE}),
-    "average by choice": zipped(lambda: {"state_dict": OTHER, "state_dict_ema": STATE}, "state_dict_ema"),
     "average by its short name": zipped(lambda: {"model": OTHER, "model_ema": STATE}, "ema"),
-    "model by choice": zipped(lambda: {"state_dict": OTHER, "model": STATE}, "model"),
-    **{
-        f"prefix {prefix}": zipped(lambda prefix=prefix: prefixed(prefix))
-        for prefix in ("module.", "_orig_mod.", "module._orig_mod.", "model.", "clip.")
-    },
+    "prefix clip.": zipped(lambda: prefixed("clip.")),
 }

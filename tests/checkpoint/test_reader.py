@@ -172,7 +172,7 @@ def test_safetensors_files_are_read_as_their_library_reads_them_whatever_their_s
 
 
 @pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt"])
-def test_an_open_clip_directory_gives_weights_and_configuration(tmp_path, name):
+def test_an_open_clip_directory_gives_weights_and_configuration_and_so_does_a_file_beside_one(tmp_path, name):
     config = {"model_cfg": {"embed_dim": 4}, "preprocess_cfg": {"mean": [0.5]}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     if name.endswith(".safetensors"):
@@ -185,6 +185,10 @@ def test_an_open_clip_directory_gives_weights_and_configuration(tmp_path, name):
     assert found.config == config
     assert found.tensors.keys() == weights().keys()
     assert name in found.producer
+    torch.save(weights(), tmp_path / "model.pt")
+    beside = checkpoint.read(tmp_path / "model.pt")
+    assert (beside.config, beside.format) == (config, "torch-zip")
+    assert beside.notes == ("open_clip_config.json in the same folder describes it",)
 
 
 OTHERS = ("open_clip_pytorch_model.bin", "pytorch_model.bin", "model.safetensors")
@@ -202,32 +206,20 @@ def in_directory(folder, name, content):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_equal_weights_beside_those_of_a_directory_are_noted(tmp_path, name):
-    in_directory(tmp_path, name, {"w": torch.ones(1)})
-    found = checkpoint.read(tmp_path)
-    assert found.weights.name == "open_clip_model.safetensors"
-    assert any(note.startswith(f"{name} beside it: the same weights") for note in found.notes)
-
-
-@pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(
     "content",
-    [{"w": torch.zeros(1)}, {"v": torch.ones(1)}, b"cos\nsystem\n(S'id'\ntR.", b"", b"\x80\x02cos\nsystem\n."],
+    [{"w": torch.zeros(1)}, {"v": torch.ones(1)}, b"cos\nsystem\n(S'id'\ntR.", b"", b"\x80\x02cos\nsystem\n.", None],
 )
-def test_other_weights_beside_those_of_a_directory_are_refused(tmp_path, name, content):
-    in_directory(tmp_path, name, content)
+def test_equal_weights_beside_those_of_a_directory_are_noted_and_others_refused(tmp_path, name, content):
+    in_directory(tmp_path, name, {"w": torch.ones(1)} if content is None else content)
+    if content is None:
+        found = checkpoint.read(tmp_path)
+        assert found.weights.name == "open_clip_model.safetensors"
+        assert any(note.startswith(f"{name} beside it: the same weights") for note in found.notes)
+        return
     with pytest.raises(RefusedInput):
         checkpoint.read(tmp_path)
     assert checkpoint.read(tmp_path / "open_clip_model.safetensors").tensors["w"].item() == 1  # named, it is the one
-
-
-def test_a_configuration_beside_the_file_is_read_too(tmp_path):
-    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"quick_gelu": true}}')
-    torch.save(weights(), tmp_path / "model.pt")
-    found = checkpoint.read(tmp_path / "model.pt")
-    assert found.config == {"model_cfg": {"quick_gelu": True}}
-    assert found.format == "torch-zip"
-    assert found.notes == ("open_clip_config.json in the same folder describes it",)
 
 
 def test_the_memory_of_an_optimizer_is_not_kept_beside_the_weights(tmp_path):

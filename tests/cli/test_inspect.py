@@ -111,4 +111,7 @@ def test_the_json_of_several_is_a_list_and_says_of_a_refused_one_why(mixed, caps
     refused, accepted = json.loads(out)
     assert (code, refused["path"], set(refused)) == (3, "empty.pt", {"path", "error", "kind"})
     assert refused["error"] in err
+    code, out, err = told(capsys, "--json", "other.pt")
+    assert (code, json.loads(out)["name"], json.loads(out)["kind"]) == (3, "other.pt", "unsupported")
+    assert json.loads(out)["error"] in err
     assert accepted["sha256"] == files.sha256(mixed / "a.pt")
