@@ -95,29 +95,32 @@ def test_copies_go_with_the_data_and_labels_of_other_types_are_none(tmp_path, sa
 WHEN = pa.array([10**18, 10**18], pa.timestamp("ns", tz="Mars/Olympus"))
 
 
-@pytest.mark.parametrize("form", ["parquet", "arrow"])
+COLUMNS = {"image": pa.array([b"a", b"b"]), "text": pa.array(["a", "b"]), "label": pa.array(["a", "b"])}
+
+
 @pytest.mark.parametrize(
-    ("name", "values"),
+    ("form", "name", "values"),
     [
-        ("text", pa.array([10**9, 10**9], pa.date32())),
-        ("text", WHEN),
-        ("text", pa.array([[1], [2]])),
-        ("image", pa.array([1.0, 2.0])),
-        ("image", pa.array([{"bytes": 1}, {"bytes": 2}])),
+        *(
+            (form, *column)
+            for form in ("parquet", "arrow")
+            for column in (
+                ("text", pa.array([10**9, 10**9], pa.date32())),
+                ("text", WHEN),
+                ("text", pa.array([[1], [2]])),
+                ("image", pa.array([1.0, 2.0])),
+                ("image", pa.array([{"bytes": 1}, {"bytes": 2}])),
+            )
+        ),
+        *(("arrow", name, None) for name in COLUMNS),  # twice
     ],
 )
-def test_columns_of_other_types_are_refused_by_name(tmp_path, reading, form, name, values):
-    whole = pa.table({"image": pa.array([b"a", b"b"]), "text": ["a", "b"]} | {name: values})
-    with pytest.raises(RefusedInput, match=f"column {name} "):
+def test_columns_of_other_types_and_two_of_one_name_are_refused_by_name(tmp_path, reading, form, name, values):
+    whole = pa.table(COLUMNS | {name: COLUMNS[name] if values is None else values})
+    if values is None:
+        whole = pa.Table.from_arrays([*COLUMNS.values(), COLUMNS[name]], [*COLUMNS, name])
+    with pytest.raises(RefusedInput, match=f"2 .*{name}" if values is None else f"column {name} "):
         reading(written(whole, tmp_path / "a", form))
-
-
-@pytest.mark.parametrize("name", ["image", "text", "label"])
-def test_two_columns_of_one_name_are_refused(tmp_path, reading, name):
-    columns = {"image": pa.array([b"a"]), "text": pa.array(["a"]), "label": pa.array(["a"])}
-    twice = pa.Table.from_arrays([*columns.values(), columns[name]], [*columns, name])
-    with pytest.raises(RefusedInput, match=f"2 .*{name}"):
-        reading(written(twice, tmp_path / "a", "arrow"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no such limit")

@@ -23,12 +23,16 @@ def labels(limits):
     return lambda path, classes=CLASSES: labelled(path, images=ImageCache(limits), classes=classes).labels.tolist()
 
 
-def test_class_folders_are_labels_in_any_plain_spelling(write, limits):
+def test_class_folders_are_labels_in_any_plain_spelling_and_so_are_captions_that_are_class_names(write, limits):
     root = write("cat/1.jpg", "Golden_Retriever/2.jpg", "train/t-shirt/3.jpg")
     found = labelled(root, images=ImageCache(limits), classes=CLASSES)
     assert [pair.key for pair in found.pairs] == ["Golden_Retriever/2.jpg", "cat/1.jpg", "train/t-shirt/3.jpg"]
     assert found.labels.dtype == torch.int64
     assert found.labels.tolist() == [0, 1, 2]
+    root = write("00000/1.jpg", "00000/2.jpg") / "00000"
+    (root / "1.txt").write_text("cat")
+    (root / "2.txt").write_text("golden retriever")
+    assert labelled(root, images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 0]
 
 
 def test_unknown_folders_are_named_once_with_the_nearest_class(write, labels):
@@ -56,32 +60,24 @@ def test_a_number_names_a_class_in_a_table_and_a_shard_but_not_as_a_folder(tmp_p
     assert labels(tar(tmp_path / "a.tar", members)) == [0, 1]
 
 
-@pytest.mark.parametrize("label", ["3", "-1", "1.0", "²", "9" * 5000])
-def test_a_number_out_of_range_is_no_class(write, labels, label):
+@pytest.mark.parametrize(
+    ("label", "classes", "found"),
+    [
+        *((number, CLASSES, "no class") for number in ("3", "-1", "1.0", "²", "9" * 5000)),  # out of range
+        ("1", ["0", "1"], 1),
+        ("1", ["1", "2"], r"'1'.*'2'"),  # one by its name, another by its number
+        ("crane", ["Crane", "crane"], 1),  # an exact name beats a spelling
+        ("CRANE", ["Crane", "crane"], "0.*1"),
+    ],
+)
+def test_a_label_that_means_no_class_or_may_mean_two_is_refused(write, labels, label, classes, found):
     path = write("a.jpg") / "p.csv"
     path.write_text(f"filepath,label\na.jpg,{label}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="no class"):
-        labels(path)
-
-
-def test_a_label_that_may_mean_two_classes_is_refused_and_an_exact_name_beats_a_spelling(write, labels):
-    path = write("a.jpg") / "p.csv"
-    path.write_text("filepath,label\na.jpg,1\n")
-    assert labels(path, ["0", "1"]) == [1]
-    with pytest.raises(UsageError, match=r"'1'.*'2'"):  # one by its name, another by its number
-        labels(path, ["1", "2"])
-    path.write_text("filepath,label\na.jpg,crane\n")
-    assert labels(path, ["Crane", "crane"]) == [1]
-    path.write_text("filepath,label\na.jpg,CRANE\n")
-    with pytest.raises(UsageError, match=r"0.*1"):
-        labels(path, ["Crane", "crane"])
-
-
-def test_a_caption_that_is_a_class_name_serves_as_label(write, labels):
-    root = write("00000/1.jpg", "00000/2.jpg")
-    (root / "00000" / "1.txt").write_text("cat")
-    (root / "00000" / "2.txt").write_text("golden retriever")
-    assert labels(root) == [1, 0]
+    if isinstance(found, int):
+        assert labels(path, classes) == [found]
+        return
+    with pytest.raises(UsageError, match=found):
+        labels(path, classes)
 
 
 @pytest.mark.parametrize(

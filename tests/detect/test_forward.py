@@ -46,17 +46,14 @@ def measured(measure, embed):
     return measure(embed, pixels, TRIED, canonical=canonical_of(embed, pixels, towers.CLASSIFIER))
 
 
-def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts():
+def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts_and_on_the_clean_model_none_does():
     (felt, other), (same, _) = (measured(how, towers.backdoored(towers.stripes)) for how in (glanced, strengths))
     assert felt == same
     assert (felt.trigger, towers.CLASSES[felt.target]) == ("upright", "fox")
     assert felt.least < 0.5
     assert (other.target, other.excess < 0.5) == (-1, True)
-
-
-@pytest.mark.parametrize("measure", [glanced, strengths])
-def test_on_the_clean_model_neither_acts(measure):
-    assert [found.target for found in measured(measure, towers.honest())] == [-1, -1]
+    for measure in (glanced, strengths):
+        assert [found.target for found in measured(measure, towers.honest())] == [-1, -1]
 
 
 # Random changes tell which classes everything leads to.

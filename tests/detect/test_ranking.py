@@ -160,20 +160,24 @@ def test_neighbours_dimension_and_density_ratio_are_those_of_the_formulas():
     assert ranking.density_ratio(near(torch.cat([ring, torch.zeros(1, 2)]), 4)).argmax() == 40
 
 
-def test_groups_keep_pairs_from_being_compared_with_all_and_are_larger_than_k():
+def test_groups_keep_pairs_from_being_compared_with_all_and_are_larger_than_k_and_references_all_pairs_or_a_sample():
     found = near([float(i) for i in range(100)], 3, group=20)
     assert found.distances[:, 0].max() > 1  # next neighbours are mostly in another group
     assert (found.places != torch.arange(100)[:, None]).all()
     assert near([float(i) for i in range(7)], 3, group=2).distances.isfinite().all()
     with pytest.raises(Inconclusive, match="4 pairs"):
         near(FOUR, 4)
+    assert ranking.references(5, most=9, generator=Generator()).tolist() == [0, 1, 2, 3, 4]
+    some = ranking.references(50, most=9, generator=Generator())
+    assert len(set(some.tolist())) == 9
+    assert some.max() < 50
 
 
 SAME, OTHER, OPPOSITE = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 LOOKS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # their mean is zero
 
 
-def test_disagreement_gathering_and_instability_are_those_worked_by_hand():
+def test_disagreement_gathering_instability_and_the_views_that_it_is_of_are_those_worked_by_hand():
     found = ranking.disagreement(torch.tensor([SAME, SAME, SAME]), torch.tensor([SAME, OTHER, OPPOSITE]))
     assert found.tolist() == [0, 1, 2]
     assert ranking.resemblance(torch.tensor([SAME, OTHER]), torch.tensor([SAME, OPPOSITE])).tolist() == [1, 0]
@@ -183,6 +187,8 @@ def test_disagreement_gathering_and_instability_are_those_worked_by_hand():
     # the first two are nearest to each other, say the same, and look opposite: 1 · 1
     assert found[:2].tolist() == pytest.approx([1, 1])
     assert (found[2:] < 0.5).all()
+    assert ranking.thumbnails(torch.ones(2, 3, 32, 32)).shape == (2, 192)  # of one length, whatever the side
+    assert torch.equal(ranking.thumbnails(torch.ones(1, 3, 40, 40)), torch.ones(1, 192))
     pixels = torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
     mirrored, blurred = ranking.views(pixels)
     assert torch.equal(mirrored[..., 0], pixels[..., -1])
@@ -190,15 +196,6 @@ def test_disagreement_gathering_and_instability_are_those_worked_by_hand():
     torch.testing.assert_close(ranking.views(torch.full((1, 3, 32, 32), 0.3))[1], torch.full((1, 3, 32, 32), 0.3))
     images, views = torch.tensor([SAME, SAME]), torch.tensor([[SAME, OTHER], [SAME, OPPOSITE]])
     assert ranking.instability(images, views).tolist() == [0, 1.5]
-
-
-def test_thumbnails_are_of_one_length_and_references_all_pairs_or_a_sample():
-    assert ranking.thumbnails(torch.ones(2, 3, 32, 32)).shape == (2, 192)
-    assert torch.equal(ranking.thumbnails(torch.ones(1, 3, 40, 40)), torch.ones(1, 192))
-    assert ranking.references(5, most=9, generator=Generator()).tolist() == [0, 1, 2, 3, 4]
-    some = ranking.references(50, most=9, generator=Generator())
-    assert len(set(some.tolist())) == 9
-    assert some.max() < 50
 
 
 @pytest.mark.parametrize(

@@ -183,10 +183,11 @@ def test_progress_counts_up_to_its_total(changes, steps):
 
 
 @pytest.mark.parametrize(
-    ("given", "rule"), [({"classes": towers.CLASSES[:4]}, "CC022"), ({"pixels": towers.images(3)}, "CC020")]
+    ("given", "minutes", "rule"),
+    [({"classes": towers.CLASSES[:4]}, None, "CC022"), ({"pixels": towers.images(3)}, None, "CC020"), ({}, 0, "CC024")],
 )
-def test_too_few_classes_or_images_are_not_searched(given, rule):
-    with pytest.raises(NoSearch) as told:
+def test_too_few_classes_or_images_or_too_little_time_are_not_searched(given, minutes, rule):
+    with deadline.within(minutes), pytest.raises(NoSearch) as told:
         towers.searched(towers.honest(), **given)
     assert told.value.rule == rule
 
@@ -320,9 +321,3 @@ def test_a_search_whose_time_is_over_tells_what_the_finished_stages_found():
     found = found_by(ends)
     assert found.cut == (3, 4)
     assert {hit.candidate.family for hit in found.targeted} == {"mask"}
-
-
-def test_a_search_without_any_time_says_so():
-    with deadline.within(0), pytest.raises(MODULE.NoSearch) as raised:
-        found_by()
-    assert raised.value.rule == "CC024"
