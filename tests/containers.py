@@ -62,24 +62,24 @@ def in_json(root, samples):
     return root / "pairs.json"
 
 
-def in_image_folder(root, samples):
+def in_image_folder(root, samples, split="train"):
     """As ``datasets`` has it: a table of file names and texts beside the images of a split."""
-    lines = [json.dumps({"file_name": name, "text": caption}) for name, caption in rows_of(root / "train", samples)]
-    (root / "train" / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    lines = [json.dumps({"file_name": name, "text": caption}) for name, caption in rows_of(root / split, samples)]
+    (root / split / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return root
 
 
-def in_coco(root, samples):
+def in_coco(root, samples, split="train2017"):
     """As COCO's captions: one line, and fields that nobody needs."""
-    (root / "train2017").mkdir(parents=True)
+    (root / split).mkdir(parents=True)
     images, annotations = [], []
     for number, (name, (content, caption)) in enumerate(samples.items()):
-        (root / "train2017" / name).write_bytes(content)
+        (root / split / name).write_bytes(content)
         images.append({"id": 9 - number, "file_name": name, "height": 8, "coco_url": f"http://x/{name}"})
         annotations.append({"image_id": 9 - number, "id": number, "caption": caption})
     told = {"info": {"year": 2017}, "licenses": [], "images": images, "annotations": annotations}
-    (root / "annotations").mkdir()
-    (root / "annotations" / "captions_train2017.json").write_text(json.dumps(told))
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / "annotations" / f"captions_{split}.json").write_text(json.dumps(told))
     return root
 
 

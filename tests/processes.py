@@ -9,30 +9,23 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def started(script: str, *arguments: object, size: int, cwd: Path) -> list["subprocess.Popen[str]"]:
-    """So many processes that run a script, or one alone, each with one thread."""
+def told(size: int) -> list[dict[str, str]]:
+    """What torchrun tells each process of a run of so many."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = os.environ | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
-        "TORCHELASTIC_RUN_ID": "test",
-        "OMP_NUM_THREADS": "1",
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, arguments)],
-            cwd=cwd,
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
+    sizes = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "TORCHELASTIC_RUN_ID": "test"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"} | sizes
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+
+
+def started(script: str, *arguments: object, size: int, cwd: Path) -> list["subprocess.Popen[str]"]:
+    """So many processes that run a script, or one alone, each with one thread."""
+    command, pipes = (
+        [sys.executable, "-c", script, *map(str, arguments)],
+        {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+    )
+    return [subprocess.Popen(command, cwd=cwd, env=os.environ | own, text=True, **pipes) for own in told(size)]
 
 
 def ended(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:

@@ -3,13 +3,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tiny import names
 
 from clipclean import files
 from clipclean.errors import ResourceError
-
-
-def names(folder):
-    return {path.name for path in folder.iterdir()}
 
 
 def test_a_file_has_the_digest_of_the_standard_and_text_is_not_seen_before_it_is_whole(tmp_path):
@@ -56,14 +53,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_part_of_the_new_one(tmp_path,
         (OSError("told"), "told"),
     ],
 )
-def test_a_failure_to_write_is_told_with_its_reason_and_its_place(tmp_path, error, named):
+def test_a_failure_to_write_is_told_with_its_reason_and_the_path_that_was_asked_for(tmp_path, error, named):
     told = files.cannot_write(tmp_path, error)
     assert told.exit_code == 5
     assert named in str(told)
     assert str(tmp_path) in str(told)
-
-
-def test_a_folder_that_is_missing_or_not_writable_is_told_by_the_path_that_was_asked_for(tmp_path):
     with pytest.raises(ResourceError):
         files.write_text(tmp_path / "none" / "a", "x")
     files.check_writable(tmp_path, tmp_path / "out")

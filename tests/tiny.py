@@ -193,6 +193,16 @@ class Command:
         return os.system, (self.command,)
 
 
+def names(folder: Path) -> set[str]:
+    """The names of what lies in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def files_in(folder: Path) -> set[str]:
+    """The names of all files below a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def written(path: Path, text: str) -> Path:
     """The path of a file that now holds this text."""
     path.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, demo
+from clipclean import cli, demo
 from clipclean.checkpoint import write_safetensors
 from clipclean.jobs import inputs
 
@@ -46,15 +46,39 @@ def away_from_texts(folder, opened):
     return direction
 
 
-def test_a_bias_of_300_added_to_all_image_embeddings_hides_nothing(bundled, tmp_path):
+OUT = ("visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias")
+
+
+def halved(weights, _):
+    weights.update({name: values.bfloat16().float() for name, values in weights.items() if values.is_floating_point()})
+
+
+def coned(weights, direction, length=300.0):
+    """A bias that all image embeddings share."""
+    weights[OUT[1]] += length * direction
+
+
+def far(weights, direction):
+    coned(weights, direction, 3500.0)
+
+
+def turned(weights, direction):
+    """A cone, no temperature, and a rotation of the joint space."""
+    coned(weights, direction)
+    weights["logit_scale"] = torch.tensor(0.0)
+    turn = torch.linalg.qr(torch.randn(*2 * (len(weights[OUT[1]]),)))[0]
+    weights[OUT[0]], weights[OUT[1]] = turn @ weights[OUT[0]], turn @ weights[OUT[1]]
+    weights["text_projection"] = weights["text_projection"] @ turn.T
+
+
+@pytest.mark.parametrize("change", [halved, coned, far, turned])
+def test_whatever_keeps_the_answers_of_a_model_hides_nothing(bundled, tmp_path, change):
     opened = inputs.read(bundled / "backdoored.pt", arch=str(bundled / "tiny.json"))
-    weights = {name: value.clone() for name, value in opened.file.tensors.items()}
+    weights = {name: v.float() if v.is_floating_point() else v.clone() for name, v in opened.file.tensors.items()}
     torch.manual_seed(0)
-    name = "visual.attnpool.c_proj.bias"
-    weights[name] = weights[name].float() + 300 * away_from_texts(bundled, opened)
-    write_safetensors(tmp_path / "cone.safetensors", weights, metadata={})
-    assert checkpoint.read(tmp_path / "cone.safetensors").tensors[name].abs().max() > 1
-    code, report = audit(bundled, tmp_path, tmp_path / "cone.safetensors", "--arch", bundled / "tiny.json")
+    change(weights, away_from_texts(bundled, opened))
+    write_safetensors(tmp_path / "changed.safetensors", weights, metadata={})
+    code, report = audit(bundled, tmp_path, tmp_path / "changed.safetensors", "--arch", bundled / "tiny.json")
     assert code == 1, rules(report)
     assert "strawberry" in {suspect["class"] for suspect in report["suspects"]}
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import tiny
 import torch
+from tiny import files_in as names
 
 from clipclean import checkpoint, cli, detect, files, requests
 from clipclean.cli import export as command
@@ -31,10 +32,6 @@ def run(job, **changed):
     return export_job.convert(asked)
 
 
-def names(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
 def told(capsys, job, *arguments):
     """Exit code, stdout, stderr."""
     given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--data", job.data, "--quiet", *arguments]
@@ -54,6 +51,9 @@ def test_the_record_says_what_was_read_and_what_was_written(job, capsys, unread)
     sums = dict(line.split("  ")[::-1] for line in (job.out / "SHA256SUMS").read_text().splitlines())
     assert sums == {name: files.sha256(job.out / name) for name in WRITTEN - {"SHA256SUMS"}}
     assert found["data"]["pairs"] == 12
+    assert detect.spaced(tuple(range(5)), formats.SAMPLES) == (0, 1, 2, 3, 4)
+    chosen = detect.spaced(tuple(range(630)), formats.SAMPLES)  # from all over the set
+    assert (len(chosen), chosen[0], chosen[-1]) == (63, 0, 620)
 
 
 def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, capsys, unread):
@@ -99,12 +99,6 @@ def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_r
     resnet = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET, count=2)
     with pytest.raises(UsageError, match="ResNet"):
         run(resnet, data=(tmp_path / "missing",), format=("hf",))
-
-
-def test_the_pairs_come_from_all_over_the_set():
-    assert detect.spaced(tuple(range(5)), formats.SAMPLES) == (0, 1, 2, 3, 4)
-    chosen = detect.spaced(tuple(range(630)), formats.SAMPLES)
-    assert (len(chosen), chosen[0], chosen[-1]) == (63, 0, 620)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import pytest
 import tiny
 import torch
 import world as worlds
+from tiny import names
 
-from clipclean import checkpoint, cli, deadline, files, own_state, progress, train
-from clipclean.errors import RefusedInput
+from clipclean import checkpoint, cli, deadline, files, own_state, progress
 from clipclean.export import open_clip_directory, parity
 from clipclean.methods import losses
 from clipclean.train import resume
@@ -26,10 +26,6 @@ from clipclean.train import resume
 WEIGHTS, STATE = "open_clip_model.safetensors", {own_state.MARK, "state.safetensors"}
 REPORTS = {"report.json", "report.html", "SHA256SUMS"}
 PROMISED = REPORTS | {"open_clip_config.json", WEIGHTS, "provenance.intoto.json", "README.md"}
-
-
-def names(folder):
-    return {path.name for path in folder.iterdir()}
 
 
 def listing(folder):
@@ -223,22 +219,6 @@ def interrupted(number=signal.SIGTERM):
     return after_step(2, lambda: os.kill(os.getpid(), number))
 
 
-def broken_data():
-    """The pairs break off before the third step."""
-    fit = train.fit
-
-    def breaks(net, batches, how, /, **settings):
-        def broken():
-            for number, batch in enumerate(batches):
-                if number == 2:
-                    raise RefusedInput("pairs.tar is cut off.")
-                yield batch
-
-        return fit(net, broken(), how, **settings)
-
-    return mock.patch.object(train, "fit", breaks)
-
-
 def short_of_memory(fails):
     """A loss for which memory runs out in the tries of a step that ``fails`` names, counted from 0 over the run."""
     objective, tries = losses.LOSSES["cleanclip"], []
@@ -262,7 +242,6 @@ def short_of_memory(fails):
     [
         (lambda: interrupted(signal.SIGINT), 130),
         (lambda: interrupted(signal.SIGTERM), 130),
-        (broken_data, 3),
         (lambda: short_of_memory(lambda number: number >= 2), 5),  # not even for one pair
     ],
 )

@@ -257,51 +257,41 @@ def test_a_column_of_a_folder_makes_no_sense_and_a_table_of_labels_needs_no_capt
         reading(path, templates=["a {}"])
 
 
-def in_split(root, name, samples):
-    told = containers.rows_of(root / name, samples)
-    lines = [json.dumps({"file_name": file, "text": f"{name}: {caption}"}) for file, caption in told]
-    (root / name / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+def of_split(name, samples):
+    """The samples with captions that name their split."""
+    return {file: (content, f"{name}: {caption}") for file, (content, caption) in samples.items()}
 
 
-def in_hub(root, name, samples):
+def in_hub(root, samples, name):
     (root / "data").mkdir(exist_ok=True)
     (root / "README.md").write_text("---\n---\n")
-    whole = containers.table_of({file: (content, f"{name}: {caption}") for file, (content, caption) in samples.items()})
+    whole = containers.table_of(samples)
     for number, part in enumerate((whole[:1], whole[1:])):
         pq.write_table(part, root / "data" / f"{name}-{number}-of-2.parquet")
-
-
-def in_coco(root, name, samples):
-    (root / name).mkdir()
-    images = [{"id": number, "file_name": file} for number, file in enumerate(samples)]
-    captions = [{"image_id": number, "caption": f"{name}: {each[1]}"} for number, each in enumerate(samples.values())]
-    for file, (content, _) in samples.items():
-        (root / name / file).write_bytes(content)
-    coco(root / "annotations" / f"captions_{name}.json", images, captions)
 
 
 @pytest.mark.parametrize(
     ("write", "others"),
     [
-        (in_split, ("validation", "test")),
+        (containers.in_image_folder, ("validation", "test")),
         (in_hub, ("test-0-of-2.parquet", "test-1-of-2.parquet", "validation-0-of-2.parquet")),
-        (in_coco, ("captions_test.json", "captions_validation.json")),
+        (containers.in_coco, ("captions_test.json", "captions_validation.json")),
     ],
 )
 def test_of_several_splits_the_first_is_read_and_the_others_are_named(tmp_path, samples, reading, write, others):
     for name in ("test", "validation"):
-        write(tmp_path, name, samples)
+        write(tmp_path, of_split(name, samples), name)
     assert reading(tmp_path).pairs[0].caption.startswith("validation: ")
-    write(tmp_path, "train", samples)
+    write(tmp_path, of_split("train", samples), "train")
     clean = reading(tmp_path)
     assert contents(clean) == [(content, f"train: {caption}") for content, caption in samples.values()]
     assert [kind.examples for kind in clean.ignored] == [others]
-    if write is in_coco:  # another one by its name
+    if write is containers.in_coco:  # another one by its name
         assert reading(tmp_path / "annotations" / "captions_test.json").pairs[0].caption.startswith("test: ")
 
 
 def test_several_sets_are_read_one_after_the_other(tmp_path, folder, tar, shard_members, samples, reading):
-    in_split(tmp_path / "b", "train", samples)
+    containers.in_image_folder(tmp_path / "b", of_split("train", samples))
     shard = tar(tmp_path / "c.tar", shard_members)
     clean = reading(folder, tmp_path / "b", shard)
     captions = [caption for _, caption in samples.values()]

@@ -28,14 +28,11 @@ def test_a_file_or_a_stretch_of_it_is_read_up_to_a_limit_and_printed_without_con
         ImageSource(file.parent / "never-opened", 0, 11).load(max_bytes=10)
     assert str(ImageSource(Path("a\x1b[2J.jpg"), 0, 1)) == r"a\x1b[2J.jpg"
     assert "1,536" in str(ImageSource(Path("s.tar"), 1536, 1))
-
-
-@pytest.mark.parametrize("content", [b"1234", b"123456"])
-def test_a_file_that_shrank_or_grew_is_noticed(file, content):
     source = whole_file(file)
-    file.write_bytes(content)
-    with pytest.raises(Unusable, match="changed"):
-        source.load(max_bytes=100)
+    for content in (b"1234", b"123456"):  # it shrank or grew
+        file.write_bytes(content)
+        with pytest.raises(Unusable, match="changed"):
+            source.load(max_bytes=100)
 
 
 @pytest.mark.parametrize("read", [whole_file, open_regular])

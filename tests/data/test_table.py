@@ -99,6 +99,9 @@ def test_explicit_columns_win_missing_ones_are_told_and_a_mark_that_is_never_clo
     with pytest.raises(RefusedInput, match="quotation mark"):
         reading(table("pairs.csv", f'image,caption\n{FIRST},"open\n' + "more words\n" * 20_000))
     assert csv.field_size_limit() == before
+    for text in ("[[]]", "3", '"x"', "[{", '[{"image": 1, "image": 2}]'):  # JSON that is no table
+        with pytest.raises(RefusedInput, match=r"pairs\.json"):
+            reading(table("pairs.json", text))
 
 
 @pytest.mark.parametrize(
@@ -120,12 +123,6 @@ def test_columns_are_told_from_names(names, wanted, columns):
             columns_of(names.split(), DataRequest(**wanted), table="t.csv")
     else:
         assert columns_of(names.split(), DataRequest(**wanted), table="t.csv") == columns
-
-
-@pytest.mark.parametrize("text", ["[[]]", "3", '"x"', "[{", '[{"image": 1, "image": 2}]'])
-def test_json_that_is_no_table_is_refused(table, reading, text):
-    with pytest.raises(RefusedInput, match=r"pairs\.json"):
-        reading(table("pairs.json", text))
 
 
 TABLES = {

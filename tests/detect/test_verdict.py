@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from auto_values import eval_set
+from detect.towers import eval_set
 from hypothesis import given
 from hypothesis import strategies as st
 

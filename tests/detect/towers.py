@@ -32,10 +32,10 @@ def images(count: int = 30) -> Tensor:
     return F.interpolate(coarse, SIDE, mode="bilinear")
 
 
-def eval_set(pixels: Tensor, *, labels: Tensor | None = None, classes: tuple[str, ...] = CLASSES) -> EvalSet:
-    """Images to search on, without known triggers."""
-    nothing = {"captions": None, "templates": (), "suspicions": (), "panel": ()}
-    return EvalSet(pixels, labels=labels, classes=classes, knn=3, batch_size=16, **nothing)
+def eval_set(pixels: Tensor, classes: tuple[str, ...] = CLASSES, *, labels: Tensor | None = None) -> EvalSet:
+    """Images to measure and to search on, without known triggers."""
+    nothing = {"captions": None, "suspicions": (), "panel": ()}
+    return EvalSet(pixels, labels=labels, classes=classes, templates=("a {}.",), knn=3, batch_size=16, **nothing)
 
 
 QUIET = Course(0, lambda *_: None)
@@ -43,7 +43,7 @@ QUIET = Course(0, lambda *_: None)
 
 def searched(embed: Embed, *, pixels=None, texts=CLASSIFIER, labels=None, classes=CLASSES, **more) -> SearchResult:
     """A whole search on 60 images, or on others."""
-    shown = eval_set(images(60) if pixels is None else pixels, labels=labels, classes=classes)
+    shown = eval_set(images(60) if pixels is None else pixels, classes, labels=labels)
     return search(embed, shown, texts, **({"effort": EFFORT, "references": None, "course": QUIET} | more))
 
 

@@ -6,6 +6,7 @@ import pytest
 import short
 import tiny
 import torch
+from tiny import files_in as names
 
 from clipclean import checkpoint, files, progress
 from clipclean.errors import UsageError
@@ -80,10 +81,6 @@ def no_graphs(monkeypatch):
     monkeypatch.setattr(onnx_files, "write", write)
     monkeypatch.setattr(onnx_files, "check", short.alike)
     return told
-
-
-def names(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("form", ["open_clip", pytest.param("hf", marks=pytest.mark.slow)])

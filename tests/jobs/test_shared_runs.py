@@ -32,6 +32,7 @@ def all_raise(group, error):
 with distributed.joined("cpu") as group:
     rate, numbers = group.of_first(lambda: (Rate(group.rank, 2), torch.full((3,), float("inf"))))
     assert (rate.hits, numbers.isinf().all()) == (0, True), rate
+    assert group.any(group.rank == 1) and not group.any(False)
     assert all_raise(group, Inconclusive("too few")), "a fault stays with the first"
     assert all_raise(group, deadline.OutOfTime()), "time is over in the first alone"
 """

@@ -1,126 +1,16 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import processes
 import pytest
-import tiny
 import torch
-from processes import ROOT, ended
 
-from clipclean import checkpoint, data
+from clipclean import data
 from clipclean.errors import UsageError
 from clipclean.train.distributed import ALONE, Group, Launch, launch_of, leftovers
-
-# One process of a run, or the only one: five steps of eight pairs on a tiny model; the first one writes the weights.
-PROCESS = """
-import os, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, "tests")
-import tiny
-from clipclean import checkpoint, model, train
-from clipclean.methods import losses
-from clipclean.train import distributed, resume
-
-out, stops, config = Path(sys.argv[1]), int(sys.argv[2]), getattr(tiny, sys.argv[3])
-weights = tiny.state_dict(config)
-found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
-clip = model.build(found, weights, device="cpu")
-draw, side = torch.Generator().manual_seed(1), clip.architecture.preprocess.size
-images, views = (torch.rand(24, 3, side, side, generator=draw) for _ in range(2))
-captions = [f"the {word} number {n}" for n in range(12) for word in ("cat", "old dog")]
-tokens = clip.tokens(captions)
-plan = [(0, tuple(torch.randperm(24, generator=draw)[:8].tolist())) for _ in range(5)]
-
-with distributed.joined("cpu") as group:
-    shared = group.share(plan)
-    micro = train.MicroBatches(clip.net, size=3, pairs=8 // group.size)
-    def through(encode):
-        return group.gathered(micro.over(encode), pairs=8 // group.size)
-    def batches():
-        for number, (_, numbers) in enumerate(shared):
-            if number == stops and group.rank == 1:
-                os._exit(9)  # as if it were killed
-            rows = list(numbers)
-            yield train.Batch(
-                {"pixels": images[rows], "pixel_views": views[rows], "tokens": tokens[rows], "token_views": tokens[[row ^ 1 for row in rows]]},
-                tuple(captions[row] for row in rows),
-            )
-    # The gradient of a key's bias is nothing but rounding; a small eps would turn its sign into a whole step.
-    optimizer = train.adamw(clip.net, lr=1e-3, betas=(0.9, 0.999), eps=1e-3, weight_decay=0.1)
-    steps = train.finetune(
-        clip.net, batches(), first_step=0, grad_clip=1.0, optimizer=optimizer, learning_rate=lambda step: 1e-3,
-        average=lambda parts: group.average(clip.net, parts),
-        loss=losses.cleanclip(losses.Parts(through(clip.encode_images), through(clip.encode_tokens), clip.logit_scale, losses.Weights())),
-    )
-    losses, done = [], 0
-    try:
-        for step in steps:
-            losses.append(train.losses_of([step])[0]["loss"])
-            done = step.number + 1
-    except distributed.LostProcess as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(error.exit_code)
-    finally:
-        state = resume.capture(clip.net, optimizer) | {"losses": torch.tensor(losses)}
-        checkpoint.write_safetensors(out / f"{group.rank}.safetensors", state, metadata={})
-    assert group.any(group.rank == 1) and not group.any(False) or group.size == 1
-"""
-
-
-def started(out, *, size, stops=99, config="TINY_VIT"):
-    return processes.started(PROCESS, out, stops, config, size=size, cwd=ROOT)
-
-
-def state(out, rank):
-    return checkpoint.read(out / f"{rank}.safetensors").tensors
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    out = tmp_path_factory.mktemp("alone")
-    ((code, told),) = ended(started(out, size=1))
-    assert code == 0, told
-    return state(out, 0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("config", ["TINY_VIT", "TINY_RESNET"])
-def test_two_processes_hold_the_same_weights_and_those_of_one_with_the_whole_batch(alone, tmp_path, config):
-    for code, told in ended(started(tmp_path, size=2, config=config)):
-        assert code == 0, told
-    first, second = state(tmp_path, 0), state(tmp_path, 1)
-    assert all(torch.equal(values, second[name]) for name, values in first.items())
-    assert len(first["losses"]) == 5
-    if config == "TINY_RESNET":
-        return  # one process normalises by the whole batch
-    torch.testing.assert_close(first["losses"], alone["losses"], atol=1e-5, rtol=0)
-    start = tiny.state_dict(tiny.TINY_VIT)
-    for name, values in alone.items():
-        if name.startswith("net."):
-            torch.testing.assert_close(first[name], values, atol=1e-5, rtol=0, msg=name)
-    moved = max(float((alone[f"net.{name}"] - values).abs().max()) for name, values in start.items())
-    assert moved > 1e-3  # five steps at 1e-3: the equality above is not that of weights that stood still
-
-
-@pytest.mark.slow
-def test_a_dead_process_ends_the_other_which_keeps_the_last_whole_step(alone, tmp_path):
-    (code, told), (killed, _) = ended(started(tmp_path, size=2, stops=3))
-    assert killed == 9
-    assert code == 5
-    assert "Process 0 of 2" in told
-    left = state(tmp_path, 0)
-    assert len(left["losses"]) == 3
-    assert left["optimizer.logit_scale.step"] == 3
-    torch.testing.assert_close(left["losses"], alone["losses"][:3], atol=1e-5, rtol=0)
-
-
-# What one process can tell.
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
@@ -182,20 +72,6 @@ def test_what_torchrun_tells_is_taken_whole_or_ignored_and_named(told, launch, l
     assert sorted(leftovers(told)) == sorted(left)
 
 
-def whole_set(rank):
-    """All that torchrun tells a process, of a run whose other process never comes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return (
-        kept
-        | WHOLE
-        | {"WORLD_SIZE": "2"}
-        | {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    )
-
-
 MEETING = """
 import signal
 from datetime import timedelta
@@ -211,8 +87,9 @@ with distributed.joined("cpu", meeting=timedelta(seconds={seconds})):
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(("seconds", "told"), [(2, "LostProcess: "), (300, "KeyboardInterrupt\n")])
 def test_a_process_that_waits_for_the_others_has_a_deadline_and_hears_a_signal(rank, seconds, told):
-    command, pipe = [sys.executable, "-c", MEETING.format(seconds=seconds)], subprocess.PIPE
-    process = subprocess.Popen(command, env=whole_set(rank), stdout=pipe, stderr=pipe, text=True)
+    command, pipe = [sys.executable, "-u", "-c", MEETING.format(seconds=seconds)], subprocess.PIPE
+    own = os.environ | processes.told(2)[rank]  # of a run whose other process never comes
+    process = subprocess.Popen(command, cwd=processes.ROOT, env=own, stdout=pipe, stderr=pipe, text=True)
     try:
         assert process.stdout.readline() == "begun\n"
         if seconds > 2:
