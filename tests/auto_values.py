@@ -10,7 +10,7 @@ from clipclean.auto.sequence import Cleaned
 from clipclean.auto.trials import Budget, Trial
 from clipclean.auto.workbench import Workbench, control_of
 from clipclean.config import policy, recipe
-from clipclean.detect import EvalSet, Measurement, Probe, Rate
+from clipclean.detect import Measurement, Probe, Rate
 from clipclean.detect.measure import Accuracy
 from clipclean.findings import finding
 from clipclean.jobs.searching import AuditResult
@@ -58,12 +58,6 @@ def probe(excess, *, trigger="patch", reach=0.02):
         clean_spread=0.6,
         n=1000,
     )
-
-
-def eval_set(pixels, classes):
-    """Images to measure on, without known triggers."""
-    nothing = {"labels": None, "captions": None, "suspicions": (), "panel": ()}
-    return EvalSet(pixels, classes=classes, templates=("a {}.",), knn=1, batch_size=8, **nothing)
 
 
 def measurement(*, known=(), panel=(), accuracy=HALF):

@@ -65,8 +65,8 @@ def job(tmp_path):
     return tiny.job(tmp_path / "job", count=96)
 
 
-def command(job, *more):
-    mine = tiny.written(job.folder / "mine.yaml", MINE)
+def command(job, *more, recipe=None):
+    mine = tiny.written(job.folder / "mine.yaml", MINE) if recipe is None else recipe
     files = {"--model": job.model, "--data": job.data, "--eval-data": job.folder / "labelled", "--arch": job.arch}
     files |= {"--classes": job.classes, "--templates": job.templates}
     short = {"--attacks": 1, "--seeds": 1, "--steps": 100, "--batch-size": 48, "--lr": 1e-3, "--device": "cpu"}
@@ -101,17 +101,13 @@ def test_an_attack_that_does_not_take_is_no_evidence(job, capsys):
         (["--out", "."], "exists"),  # a copy is not overwritten unasked
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_slow_work(job, capsys, monkeypatch, more, told):
+def test_what_cannot_be_measured_a_model_without_its_pairs_and_auto_itself_are_refused_before_slow_work(
+    job, capsys, monkeypatch, more, told
+):
     monkeypatch.chdir(job.folder)
-    assert cli.main([*command(job), *more]) == 2
-    assert told in capsys.readouterr().err
-
-
-def test_a_model_without_its_pairs_and_auto_itself_are_refused(job, capsys):
-    assert cli.main(["recipes", "bench", "cleanclip@tiny", "--model", str(job.model), "--out", str(job.folder)]) == 2
-    assert "--eval-data" in capsys.readouterr().err
-    asked = command(job, "--out", job.folder, "--force")
-    asked[2] = "auto"
     tiny.labelled(job.folder / "labelled", count=24)
-    assert cli.main(asked) == 2
-    assert "auto" in capsys.readouterr().err
+    bare = ["recipes", "bench", "cleanclip@tiny", "--model", "model.pt", "--out", "."]
+    auto = command(job, "--out", ".", "--force", recipe="auto")
+    for asked, named in ((command(job, *more), told), (bare, "--eval-data"), (auto, "auto")):
+        assert cli.main(asked) == 2
+        assert named in capsys.readouterr().err

@@ -2,11 +2,12 @@ import math
 import time
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
 import pytest
 from auto_values import BUDGET, attempt, candidate, measurement, probe, returning, sight, trial
 
-from clipclean.auto import conclude
+from clipclean.auto import attempts, conclude
 from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
 from clipclean.auto.trials import PlantedCopy, Refinetuned
@@ -145,3 +146,22 @@ def test_of_a_trigger_that_never_acted_nothing_is_left():
     after = measurement(known=(probe(0.1, trigger="patch"), probe(0.3, trigger="stripes")))
     assert (cleaning.left_of(before, after), cleaning.left_of(after, before)) == (0.1, 0.9)
     assert cleaning.left_of(measurement(known=(probe(0.01),)), after) is None
+
+
+@pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
+def test_a_trial_that_leaves_a_canary_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
+    bench = SimpleNamespace(settings=SimpleNamespace(rebound_steps=steps), budget=BUDGET)
+    assert attempts.CleanedCopy(bench, candidate("a"), None, (), {1.0: made}).refinetuned(1.0) is made
+
+
+def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
+    for before, after, told in (
+        ((), ("bee", "ant"), [("CC062", "warning", "bee")]),
+        (("bee",), ("bee",), []),  # it is in the findings already
+        ((), (), []),
+    ):
+        one, other = (
+            {name: finding("CC003", "A patch.", value=4.0, target=name) for name in names} for names in (before, after)
+        )
+        again = attempts.found_again(one, other, names={"bee"}, steps=60)
+        assert [(f.rule, f.level, f.target) for f in again] == told

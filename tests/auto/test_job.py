@@ -4,15 +4,11 @@ import pytest
 import short
 import tiny
 
-from clipclean import checkpoint, cli, deadline
-from clipclean.attack import poison
-from clipclean.auto.workbench import Workbench
+from clipclean import checkpoint, cli, deadline, progress
 from clipclean.jobs import searching
-from clipclean.methods import training
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
 LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
-WEIGHTS = "open_clip_model.safetensors"
 
 
 # A whole run, on a model too small to learn a canary, without the search.
@@ -53,51 +49,18 @@ def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unrea
     assert {path.name for path in job.folder.iterdir()} == tiny.FILES | {"out"}
 
 
-@pytest.mark.slow
-def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unread, unsearched, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Workbench, "refinetune", interrupted)
-        assert cli.main(command(job)) == 130
-    assert not job.out.exists()
-    planted, trained = [], []
-    finetune = poison.finetune
-
-    def noted(*given, implants, **settings):
-        return planted.append(1) if implants else finetune(*given, implants=(), **settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(poison, "finetune", noted)
-        patch.setattr(training, "clean", lambda *_, **__: trained.append(1))
-        assert cli.main(command(job)) == 4
-    assert (planted, trained) == ([], [])
-    whole = tiny.job(job.folder.parent / "whole")
-    assert cli.main(command(whole)) == 4
-    assert (whole.out / WEIGHTS).read_bytes() == (job.out / WEIGHTS).read_bytes()
-
-
-def test_a_deadline_before_any_candidate_is_run_writes_nothing(job, capsys, unsearched):
-    assert cli.main(command(job, "--max-minutes", 1e-6)) == 4
-    assert "--max-minutes" in capsys.readouterr().err
-    assert not job.out.exists()
-
-
-def test_a_deadline_inside_a_cleaning_gives_one_message_and_the_same_command_goes_on(
-    job, capsys, unsearched, unread, monkeypatch
+def test_a_deadline_before_or_inside_a_candidate_gives_one_message_and_the_same_command_goes_on(
+    job, capsys, unsearched, unread
 ):
-    clean = training.clean
+    def begun(what, done, _total):
+        if what.endswith(": finetuning") and not done:
+            deadline._end.set(0.0)  # time passes once the candidate is begun
 
-    def late(*given, **settings):
-        deadline._end.set(0.0)  # time passes once the candidate is begun
-        return clean(*given, **settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "clean", late)
-        assert cli.main(command(job, "--max-minutes", 60)) == 4
-    assert capsys.readouterr().err.count("--max-minutes") == 1
-    assert not job.out.exists()
+    for minutes in (1e-6, 60):
+        with progress.heard(progress.Listener(steps=begun)):
+            assert cli.main(command(job, "--max-minutes", minutes)) == 4
+        assert capsys.readouterr().err.count("--max-minutes") == 1
+        assert not job.out.exists()
     assert cli.main(command(job)) == 4
     assert tiny.result(job.out)["training"]["steps"] == 2
 

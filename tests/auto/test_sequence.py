@@ -1,7 +1,8 @@
 import pytest
 import tiny
 import torch
-from auto_values import eval_set, workbench
+from auto_values import workbench
+from detect.towers import eval_set
 
 from clipclean import detect, model
 from clipclean.attack import triggers

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from auto_values import eval_set, measurement, probe
+from auto_values import measurement, probe
+from detect.towers import eval_set
 
 from clipclean import detect
 from clipclean.attack import triggers

@@ -46,18 +46,9 @@ class Toy:
 
 
 def evidence(pixels=None, **changes):
-    shown = detect.EvalSet(
-        pixels=towers.images(IMAGES) if pixels is None else pixels,
-        labels=None,
-        captions=None,
-        classes=towers.CLASSES,
-        templates=("{}",),
-        suspicions=(),
-        panel=(triggers.parse("patch:size=0.1,place=corner,seed=1"),),
-        knn=3,
-        batch_size=16,
-    )
-    return replace(shown, **changes)
+    shown = towers.eval_set(towers.images(IMAGES) if pixels is None else pixels)
+    known = (triggers.parse("patch:size=0.1,place=corner,seed=1"),)
+    return replace(shown, **{"templates": ("{}",), "panel": known} | changes)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -130,14 +130,6 @@ def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
         inputs.words(["lemon", "Strawberry", "STRAWBERRY", "straw berry"], None)
 
 
-def test_suspicions_are_triggers_with_the_place_of_their_target():
-    words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
-    named = inputs.suspicions(["patch", "warp:seed=3"], "green circle", words)
-    assert [(trigger.family, target) for trigger, target in named] == [("patch", 4), ("warp", 4)]
-    assert inputs.suspicions(["patch"], None, words)[0][1] is None
-    assert inputs.suspicions([], None, words) == ()
-
-
 @pytest.mark.parametrize(
     ("triggers", "target", "named"),
     [
@@ -147,9 +139,16 @@ def test_suspicions_are_triggers_with_the_place_of_their_target():
         (["patch"], "zebra", "--classes"),
     ],
 )
-def test_a_suspicion_that_nobody_can_test_is_refused(triggers, target, named):
+def test_suspicions_are_triggers_with_the_place_of_their_target_and_refused_where_nobody_can_test_them(
+    triggers, target, named
+):
+    words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
     with pytest.raises(UsageError, match=named):
-        inputs.suspicions(triggers, target, inputs.Words(tiny.CLASSES, tiny.TEMPLATES))
+        inputs.suspicions(triggers, target, words)
+    found = inputs.suspicions(["patch", "warp:seed=3"], "green circle", words)
+    assert [(trigger.family, target) for trigger, target in found] == [("patch", 4), ("warp", 4)]
+    assert inputs.suspicions(["patch"], None, words)[0][1] is None
+    assert inputs.suspicions([], None, words) == ()
 
 
 # What is held out, and what is measured on.
@@ -191,6 +190,8 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)
     assert (measured_on.knn, measured_on.panel) == (2, ())  # two images a class: ten votes could never agree on one
+    for labels, most, votes in (([0] * 3 + [1] * 3, 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([5, 5, 9, 9], 1, 1)):
+        assert inputs.neighbours(torch.tensor(labels), most) == votes
 
 
 def test_no_more_images_are_taken_than_the_recipe_says_always_the_same_and_a_copy_is_no_more_evidence(read):
@@ -207,14 +208,6 @@ def test_no_more_images_are_taken_than_the_recipe_says_always_the_same_and_a_cop
     for few in (pairs[:1], [pairs[0]] * 200):  # fewer than two decide nothing
         with pytest.raises(Inconclusive):
             evidence(read, Samples(few, None))
-
-
-@pytest.mark.parametrize(
-    ("labels", "most", "votes"),
-    [([0, 0, 0, 1, 1, 1], 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([0, 1, 2], 10, 1), ([5, 5, 9, 9], 1, 1)],
-)
-def test_no_more_neighbours_vote_than_a_class_has_images(labels, most, votes):
-    assert inputs.neighbours(torch.tensor(labels), most) == votes
 
 
 @pytest.mark.parametrize(("unnamed", "is_labelled", "n"), [(0, True, 48), (2, True, 46), (8, False, 48)])

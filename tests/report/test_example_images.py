@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from detect.towers import eval_set
 from PIL import Image
 
 from clipclean import detect
@@ -38,17 +39,7 @@ class Cured(Planted):
 
 def _evidence() -> detect.EvalSet:
     pixels = torch.cat([torch.full((4, 3, 8, 8), 0.2), torch.full((4, 3, 8, 8), 0.8)])
-    return detect.EvalSet(
-        pixels=pixels,
-        labels=torch.tensor([0, 0, 2, 0, 1, 1, 1, 1]),
-        captions=None,
-        classes=("dark", "bright", "target"),
-        templates=("{}",),
-        suspicions=(),
-        panel=(),
-        knn=1,
-        batch_size=4,
-    )
+    return eval_set(pixels, ("dark", "bright", "target"), labels=torch.tensor([0, 0, 2, 0, 1, 1, 1, 1]))
 
 
 class WhiteCorner:

@@ -126,7 +126,11 @@ def test_a_report_names_its_inputs_leaves_out_what_is_not_known_and_lists_skippe
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
-def test_markdown_rows_have_as_many_cells_as_their_head(made):
+def test_a_report_is_one_line_for_logs_and_for_programmers_and_its_markdown_rows_have_the_cells_of_their_head(made):
+    assert report.line(made()).count("\n") == 1
+    assert report.line(made(), page="a.html").endswith(": a.html\n")
+    shown = repr(report.parse(made()))
+    assert (len(shown) < 200, "\n" in shown) == (True, False)
     width = 0
     for line in report.markdown(made()).splitlines():
         bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
@@ -171,12 +175,3 @@ def test_text_has_the_worst_findings_first_a_whole_command_last_and_colour_chang
     plain, painted = (report.text(samples.failed(), width=90, colour=colour) for colour in (False, True))
     assert "\x1b[1;31m" in painted
     assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
-
-
-@pytest.mark.parametrize("made", searches.EVERY)
-def test_a_report_is_one_line_for_logs_and_for_programmers(made):
-    assert report.line(made()).count("\n") == 1
-    assert report.line(made(), page="a.html").endswith(": a.html\n")
-    shown = repr(report.parse(made()))
-    assert len(shown) < 200
-    assert "\n" not in shown
