@@ -62,15 +62,14 @@ def test_the_exit_codes_are_those_of_the_program():
     assert {int(code): meaning for code, meaning in rows} == cli.EXIT_CODES
 
 
-def test_no_page_installs_the_unrelated_package():
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_installs_no_unrelated_package_and_names_and_links_to_what_is_there(name):
     assert UNRELATED.search("python -m pip install -U 'clipclean'")
     assert not UNRELATED.search("pip install ./clipclean/")
-    assert [name for name in PAGES if UNRELATED.search(text(name))] == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_internal_links_lead_somewhere(name):
+    assert not UNRELATED.search(text(name))
     prose = FENCE.sub("", text(name))
+    named = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+)`", prose)
+    assert [path for path in named if not (ROOT / path).exists()] == []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose):
         if link.startswith(("https://", "http://")):
             continue
@@ -96,12 +95,6 @@ def test_each_generated_part_has_its_markers_once_and_in_their_order(path):
     names = [name for name, _ in marks[::2]]
     assert marks == [(name, side) for name in names for side in ("begin", "end")]
     assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_files_of_the_repository_that_a_page_names_are_there(name):
-    named = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+)`", FENCE.sub("", text(name)))
-    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize(("name", "line"), COMMANDS)

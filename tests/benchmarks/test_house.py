@@ -20,7 +20,7 @@ def package(tmp_path):
     return root
 
 
-def test_every_figure_is_counted_on_a_small_package(package, script):
+def test_every_figure_is_counted_on_a_small_package_and_one_above_its_line_is_named(package, script):
     house = script("house")
     # one comment in nine lines: three imports, two classes, three def, one return
     assert house.comments(house.read(package)) == (1, 9)
@@ -28,14 +28,10 @@ def test_every_figure_is_counted_on_a_small_package(package, script):
     assert {*shape["modules_in_an_import_cycle"]} == {"small.hall", "small.room.one"}  # hall imports one, one hall
     assert [*shape["functions_of_more_than_8_parameters"]] == ["small.room.one.bare"]
     assert [*shape["small_private_functions_used_once"]] == ["small.room.one._small"]  # _twice has two callers
-
-
-def test_a_docstring_makes_no_function_longer_a_line_no_cycle_and_a_figure_above_its_line_is_named(script):
     (function,) = ast.parse('def f():\n    """Two\n    lines."""\n    return 1\n').body
-    assert script("house").lines_of(function) == 2
-    house = script("house")
+    assert house.lines_of(function) == 2  # without its docstring
     assert house.cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert set(house.cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
     now = {"lines": 11, "words": 5, "make_test_seconds": 12}
-    told = script("house").risen(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
+    told = house.risen(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
     assert [sentence.split()[0] for sentence in told] == ["lines"]

@@ -33,9 +33,24 @@ def outputs(folder="clipclean-report"):
         *(("exit zero", code, 0 if code in (1, 4) else code) for code in (0, 1, 4, *ERRORS)),
     ],
 )
-def test_the_verdict_decides_and_an_error_always_fails(job, given, code, result):
+def test_the_verdict_decides_an_error_always_fails_and_log_outputs_summary_and_annotation_say_so(
+    job, given, code, result
+):
     variables = {"GATE_EXIT_ZERO": "true"} if given == "exit zero" else {"GATE_FAIL_ON": given}
-    assert job.run(code=code, GATE_MODEL="m.pt", **variables).result == result
+    job.summary.write_text("what another program said\n")
+    run = job.run(code=code, github=True, GATE_MODEL="m.pt", **variables)
+    verdict = {0: "pass", 1: "fail", 4: "inconclusive"}.get(code, "error")
+    assert (run.result, job.told()["verdict"], job.told()["exit-code"]) == (result, verdict, str(code))
+    means = cli.EXIT_CODES.get(code, str(code))
+    before, _, said = job.summary.read_text().partition("\n")
+    assert before == "what another program said"
+    assert said == "report of this run\n" if verdict != "error" else means in said
+    annotated = re.findall(
+        r"^::(\w+) file=m\.pt,title=clipclean::m\.pt: (.+) \(exit code \d+\)$", run.log, re.MULTILINE
+    )
+    assert [level for level, _ in annotated] == (["error" if result else "warning"] if code else [])
+    assert all(means in words for _, words in annotated)
+    assert means in run.log
 
 
 def test_every_input_reaches_its_option_and_an_empty_one_is_not_given(job):
@@ -166,18 +181,6 @@ def test_the_verdict_is_that_of_the_report(job, code, verdict, told, result):
     assert job.told()["verdict"] == told
 
 
-@pytest.mark.parametrize("code", [0, 1, 4, *ERRORS])
-def test_the_summary_is_the_report_or_says_what_the_exit_code_of_an_error_means(job, code):
-    job.summary.write_text("what another program said\n")
-    run = job.run(code=code, github=True, GATE_MODEL="m.pt")
-    verdict = {0: "pass", 1: "fail", 4: "inconclusive"}.get(code, "error")
-    assert (job.told()["verdict"], job.told()["exit-code"]) == (verdict, str(code))
-    before, _, said = job.summary.read_text().partition("\n")
-    assert before == "what another program said"
-    assert said == "report of this run\n" if verdict != "error" else cli.EXIT_CODES.get(code, str(code)) in said
-    assert cli.EXIT_CODES.get(code, str(code)) in run.log
-
-
 def test_a_summary_that_github_would_drop_is_a_short_one_and_the_annotation_names_model_and_class(job):
     long = gates.STUB.replace("exit ", "head -c 1000000 /dev/zero | tr '\\0' x >clipclean-report/report.md\nexit ")
     gates.stub(job.stubs / "clipclean", long)
@@ -193,16 +196,6 @@ def test_a_summary_that_github_would_drop_is_a_short_one_and_the_annotation_name
         "::error file=a%2Cb%3A 100%25.pt,title=clipclean::a,b: 100%25.pt: "
         f'{cli.EXIT_CODES[1]}; most suspicious class: straw\\n::error::\\"berry (exit code 1)'
     )
-
-
-@pytest.mark.parametrize(
-    ("code", "zero", "level"),
-    [(0, "", None), (1, "", "error"), (4, "", "warning"), (1, "true", "warning"), (3, "true", "error")],
-)
-def test_the_run_page_is_told_what_the_log_says(job, code, zero, level):
-    log = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON="error", GATE_EXIT_ZERO=zero).log
-    found = re.findall(r"^::(\w+) file=m\.pt,title=clipclean::m\.pt: (.+) \(exit code \d+\)$", log, re.MULTILINE)
-    assert found == ([(level, cli.EXIT_CODES[code])] if level else [])
 
 
 def test_the_runner_takes_no_commands_from_what_clipclean_prints(job):

@@ -187,16 +187,15 @@ def by_onnx_runtime(folder: Path) -> None:
 LOADED = {"open_clip": by_open_clip, "hf": by_transformers, "onnx": by_onnx_runtime}
 
 
-def test_every_option_of_the_journeys_is_explained_by_help(traveller):
+def test_every_option_of_the_journeys_is_explained_by_help_and_the_program_is_the_installed_wheel_where_ci_says_so(
+    traveller,
+):
     told = "".join(traveller.run(name, "--help-all", as_program=False) for name in ("sanitize", "export"))
     source = Path(__file__).read_text(encoding="utf-8")
     flags = set(re.findall(r'"(--?[a-z][a-z-]*)"', source)) - {"--help-all", "-m"}
     assert flags >= {"-d", "-o", "-f", "--arch", "--classes", "--templates"}
     for flag in flags:
         assert re.search(rf"^  (-\w, )?{flag}\b", told, re.MULTILINE) or f"  {flag}, --" in told, flag
-
-
-def test_the_program_is_the_installed_wheel_where_ci_says_so(traveller):
     place = traveller.program("-c", "import clipclean; print(clipclean.__file__)").stdout.strip()
     wheel = os.environ.get("JOURNEYS_WHEEL")
     for each in (place, clipclean.__file__):  # of the program, and of this process

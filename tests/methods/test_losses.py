@@ -130,9 +130,7 @@ def test_par_is_the_contrastive_loss_minus_half_of_both_distances_up_to_a_limit(
     # cosines 1 and 0 at scale ln 2: softmax rows are (2/3, 1/3)  ->  L_CLIP = ln 1.5
     assert (parts["image_push"].item(), parts["text_push"].item()) == (distance, 2)
     assert parts["loss"].item() == pytest.approx(math.log(1.5) - 0.5 * pushed, rel=1e-6)
-
-
-def test_a_term_that_is_off_has_no_gradient():
+    # a term that is off has no gradient
     pixels, tokens = torch.stack([EAST, NORTH]).requires_grad_(), torch.stack([EAST, NORTH])
     loss = par(torch.neg, same, limit=1.0)(Batch({"pixels": pixels, "tokens": tokens}, ()))["loss"]
     (gradient,) = torch.autograd.grad(loss, pixels)

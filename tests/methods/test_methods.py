@@ -127,6 +127,10 @@ def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
     assert not torch.equal(*whole)
     (last,) = pixels_of(fed([batch], chosen, **triggers, first=1))
     assert torch.equal(last, whole[1])
+    pixels = full(8, 8)  # without a trigger or a share, images stay as they are
+    for changes, rehearsed in (([], ()), (["augment.triggered_share=0"], [(white, 1)])):
+        plain = recipe.override(recipe.load("mmcl@tiny"), changes)
+        assert pixels_of(fed([train.Batch({"pixels": pixels}, ())], plain, rehearsed=rehearsed))[0] is pixels
 
 
 def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_the_images():
@@ -137,10 +141,3 @@ def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_
     viewed = {name for name in recipe.names() if isinstance(methods.views_of(recipe.load(name)), loader.Views)}
     cleanclips = {"cleanclip", "cleanclip-strong"}
     assert viewed == cleanclips | {n for n in viewed if "auto" in n}
-
-
-@pytest.mark.parametrize(("changes", "rehearsed"), [([], ()), (["augment.triggered_share=0"], [(white, 1)])])
-def test_without_a_trigger_or_a_share_images_stay_as_they_are(changes, rehearsed):
-    pixels, chosen = full(8, 8), recipe.override(recipe.load("mmcl@tiny"), changes)
-    (shown,) = pixels_of(fed([train.Batch({"pixels": pixels}, ())], chosen, rehearsed=rehearsed))
-    assert shown is pixels

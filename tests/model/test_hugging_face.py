@@ -1,4 +1,5 @@
 import functools
+import json
 
 import pytest
 import torch
@@ -90,16 +91,13 @@ HUGE_VISION = HUGE | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidde
         ({"vision_config": {"num_attention_heads": 8}}, "ViT-12x768-32-224px"),
     ],
 )
-def test_a_model_that_open_clip_has_gets_its_name(config, name):
-    found = resolve({"model_type": "clip"} | config)
+def test_a_model_that_open_clip_has_gets_its_name_and_the_file_may_be_named_as_the_architecture(tmp_path, config, name):
+    config = {"model_type": "clip"} | config
+    found = resolve(config)
     assert (found.name, "config.json" in found.how, "config.json" in found.activation_how) == (name, True, True)
-
-
-def test_a_config_file_of_transformers_may_be_named_as_the_architecture(tmp_path):
-    path = tmp_path / "config.json"
-    path.write_text('{"model_type": "clip"}')
-    found = resolve(None, arch=str(path))
-    assert (found.name, found.quick_gelu, "--arch" in found.activation_how) == ("ViT-B-32-quickgelu", True, True)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    named = resolve(None, arch=str(tmp_path / "config.json"))
+    assert (named.name, named.quick_gelu, "--arch" in named.activation_how) == (name, found.quick_gelu, True)
 
 
 @pytest.mark.parametrize("end", [2, 49407, 0, 1, 49406, True, None, "2", [2], [49407]])

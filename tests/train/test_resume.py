@@ -196,25 +196,25 @@ def test_nobody_but_the_user_can_enter_the_folders_and_only_what_a_run_writes_is
     assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
-def test_a_link_in_the_place_of_a_folder_of_the_state_is_refused_and_its_target_untouched(own, tmp_path, depth):
+@pytest.mark.parametrize(
+    ("depth", "mode"), [*((depth, None) for depth in range(3)), *((2, mode) for mode in (0o770, 0o707, 0o777))]
+)
+def test_a_link_in_the_place_of_a_folder_of_the_state_and_one_that_others_may_write_in_are_refused(
+    own, tmp_path, depth, mode
+):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.safetensors").write_text("years")
     place = (own_state.home(), own.folder.parent, own.folder)[depth]
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    place.symlink_to(precious)
+    if mode is None:
+        place.symlink_to(precious)
+    else:
+        place.mkdir()
+        place.chmod(mode)
     with pytest.raises(ResourceError), own.locked():
         pass
     assert [path.name for path in precious.iterdir()] == ["thesis.safetensors"]
-
-
-@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
-def test_a_folder_that_others_may_write_in_is_refused(own, mode):
-    own.folder.mkdir(parents=True)
-    own.folder.chmod(mode)
-    with pytest.raises(ResourceError), own.locked():
-        pass
 
 
 def test_records_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
