@@ -1,12 +1,20 @@
-"""Processes of one run, with what torchrun tells each of them."""
+"""Processes of their own, and those of one run with what torchrun tells each of them."""
 
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+
+
+def python(*words: object, env: dict[str, str] | None = None, **settings: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the interpreter where it finds the package and the modules of the tests."""
+    own = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"} | (env or {})
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, **settings)
 
 
 def told(size: int) -> list[dict[str, str]]:

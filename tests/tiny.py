@@ -126,13 +126,8 @@ class Job(NamedTuple):
 
 def settings(*, steps: int, batch: int) -> list[str]:
     """Overrides that make a recipe this short."""
-    values = [
-        f"train.max_steps={steps}",
-        f"train.batch_size={batch}",
-        "train.warmup_steps=1",
-        "train.epochs=100",
-        "data.min_pairs=16",
-    ]
+    values = [f"train.max_steps={steps}", f"train.batch_size={batch}"]
+    values += ["train.warmup_steps=1", "train.epochs=100", "data.min_pairs=16"]
     return [part for value in values for part in ("--set", value)]
 
 

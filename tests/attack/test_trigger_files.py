@@ -103,9 +103,7 @@ def test_a_file_that_is_no_trigger_is_refused(tmp_path, changes, named):
     assert "\x1b" not in str(told.value)
 
 
-def test_the_largest_trigger_is_within_the_limit_and_a_missing_a_truncated_or_a_huge_file_refused(
-    tmp_path, monkeypatch
-):
+def test_the_largest_trigger_is_within_the_limit_and_a_broken_file_refused(tmp_path, monkeypatch):
     side = trigger_files.LARGEST_SIDE
     for family in detect.FAMILIES.values():
         shapes = family.begin(1, side, Generator())

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import processes
 import pytest
 import tiny
 import unprivileged
@@ -244,6 +245,5 @@ print("told", file=sys.stderr)
 
 @pytest.mark.slow
 def test_what_libjpeg_says_of_an_odd_image_does_not_reach_stderr():
-    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
-    done = subprocess.run([sys.executable, "-c", ODD_JPEG], env=kept, capture_output=True, text=True)
+    done = processes.python("-c", ODD_JPEG)
     assert (done.returncode, done.stderr) == (0, "told\n")

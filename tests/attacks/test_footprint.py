@@ -49,31 +49,14 @@ def root(tmp_path):
 
 def run(root: Path, *commands: list[str]) -> str:
     """The commands in one process of their own, in ``work``."""
-    places = {
-        "HOME": "home",
-        "XDG_CONFIG_HOME": "config",
-        "XDG_DATA_HOME": "data",
-        "XDG_CACHE_HOME": "cache",
-        "XDG_STATE_HOME": "state",
-        "TMPDIR": "tmp",
-        "CLIPCLEAN_STATE": "state/clipclean",
-    }
+    places = {f"XDG_{place.upper()}_HOME": place for place in ("config", "data", "cache", "state")}
+    places |= {"HOME": "home", "TMPDIR": "tmp", "CLIPCLEAN_STATE": "state/clipclean"}
     environment = {name: str(root / place) for name, place in places.items()}
-    kept = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3])),
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", COMMANDS.format(commands=commands)],
-        cwd=root / "work",
-        env=environment | kept,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=True,
-    )
-    return done.stdout
+    paths = os.pathsep.join(map(str, Path(__file__).parents[1:3]))
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-B", "-c", COMMANDS.format(commands=commands)]
+    how = {"capture_output": True, "text": True, "timeout": 500, "check": True}
+    return subprocess.run(command, cwd=root / "work", env=environment | kept, **how).stdout
 
 
 @pytest.mark.slow

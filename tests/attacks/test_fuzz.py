@@ -1,10 +1,7 @@
 import json
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
+import processes
 import pytest
 from attacks import edits, readers
 from attacks.readers import READERS
@@ -72,12 +69,7 @@ print(json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in
 
 @pytest.mark.slow
 def test_an_input_follows_from_its_number_in_any_process_at_any_time():
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3]))}
-    first, second = (
-        json.loads(
-            subprocess.check_output([sys.executable, "-c", DIGESTS], env=os.environ | paths | {"PYTHONHASHSEED": seed})
-        )
-        for seed in "12"
-    )
+    found = [processes.python("-c", DIGESTS, env={"PYTHONHASHSEED": seed}, check=True) for seed in "12"]
+    first, second = (json.loads(done.stdout) for done in found)
     assert first == second
     assert len({readers.made("zip", 0, number) for number in range(20)}) > 15

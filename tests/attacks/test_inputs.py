@@ -3,11 +3,10 @@
 import os
 import re
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 import tiny
 from PIL import Image
@@ -174,7 +173,6 @@ def test_reading_a_large_model_takes_little_more_memory_than_the_file(tmp_path):
     sizes = {"small": 1, "large": 50_000_000}
     for name, count in sizes.items():
         save_file({"visual.proj": torch.ones(count)}, tmp_path / name)
-    command = [sys.executable, "-c", code, *(str(tmp_path / name) for name in sizes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = processes.python("-c", code, *(tmp_path / name for name in sizes), check=True)
     small, large = map(int, done.stdout.split())
     assert large - small <= 1.1 * 4 * sizes["large"]

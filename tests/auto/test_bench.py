@@ -101,9 +101,7 @@ def test_an_attack_that_does_not_take_is_no_evidence(job, capsys):
         (["--out", "."], "exists"),  # a copy is not overwritten unasked
     ],
 )
-def test_what_cannot_be_measured_a_model_without_its_pairs_and_auto_itself_are_refused_before_slow_work(
-    job, capsys, monkeypatch, more, told
-):
+def test_what_cannot_be_measured_is_refused_before_slow_work(job, capsys, monkeypatch, more, told):
     monkeypatch.chdir(job.folder)
     tiny.labelled(job.folder / "labelled", count=24)
     bare = ["recipes", "bench", "cleanclip@tiny", "--model", "model.pt", "--out", "."]

@@ -13,12 +13,8 @@ BIG, SMALL = 150_000_000, 400_000
 
 def candidates_of(*texts, parameters=BIG, pairs=20_000, classes=10):
     auto = recipe.load("auto")
-    return candidates.candidates(
-        auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})}),
-        parameters=parameters,
-        pairs=pairs,
-        classes=classes,
-    )
+    asked = auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})})
+    return candidates.candidates(asked, parameters=parameters, pairs=pairs, classes=classes)
 
 
 def test_a_candidate_is_recipes_in_a_row_with_values_in_brackets_at_the_scale_of_the_job():

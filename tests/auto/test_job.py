@@ -49,9 +49,7 @@ def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unrea
     assert {path.name for path in job.folder.iterdir()} == tiny.FILES | {"out"}
 
 
-def test_a_deadline_before_or_inside_a_candidate_gives_one_message_and_the_same_command_goes_on(
-    job, capsys, unsearched, unread
-):
+def test_a_deadline_gives_one_message_and_the_same_command_goes_on(job, capsys, unsearched, unread):
     def begun(what, done, _total):
         if what.endswith(": finetuning") and not done:
             deadline._end.set(0.0)  # time passes once the candidate is begun

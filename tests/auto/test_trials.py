@@ -28,7 +28,7 @@ def trial(*outcomes, lost=0.01, reach=0.01):
     return Trial("unlearn", outcomes, lost, (lost - reach, lost + reach), 1.0, 2.5, UNMEASURED)
 
 
-def test_a_canary_that_did_not_take_is_not_counted_a_copy_needs_one_that_did_and_triggers_pair_up_in_any_order(
+def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up(
     measured,
 ):
     made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
@@ -110,14 +110,10 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     assert asked.panel == ()
     before = inputs.measure(clip, asked)
     weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
-    poison.finetune(
-        clip,
-        pairs,
-        chosen,
-        recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3),
-        implants=canaries.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates),
-        run=Run(canaries.SEEDS, "fp32", lambda what, done, total: None),
-    )
+    planting = recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3)
+    implants = canaries.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates)
+    run = Run(canaries.SEEDS, "fp32", lambda *_: None)
+    poison.finetune(clip, pairs, chosen, planting, implants=implants, run=run)
     planted = inputs.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3
     assert all(o.took for o in trials.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
@@ -164,9 +160,7 @@ NAMED, OF_PANEL = ["known"], ["panel"]
         (NAMED + OF_PANEL, 0.9, 0.01, 0.5, [("error", 0.05)]),  # once, although the panel has it too
     ],
 )
-def test_a_named_trigger_that_acts_again_is_an_error_and_one_of_the_panel_a_doubt(
-    where, original, before, after, found
-):
+def test_a_named_trigger_that_returns_is_an_error_one_of_the_panel_a_doubt(where, original, before, after, found):
     def side(excess):
         return None if excess is None else measurement(**{name: [probe(excess)] for name in where})
 

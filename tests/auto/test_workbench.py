@@ -23,14 +23,8 @@ def bench(tmp_path):
     chosen = recipe.override(recipe.load("auto"), SHORT)
     loaded, clean = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
     pairs = list(clean.pairs)
-    evidence = inputs.eval_set(
-        loaded.clip,
-        chosen,
-        Samples(pairs, None),
-        vocabulary=inputs.words(job.classes, job.templates),
-        named=(),
-        panel=False,
-    )
+    words = inputs.words(job.classes, job.templates)
+    evidence = inputs.eval_set(loaded.clip, chosen, Samples(pairs, None), vocabulary=words, named=(), panel=False)
     original = {name: tensor.clone() for name, tensor in loaded.weights().items()}
     return workbench(loaded.clip, original, Samples(pairs, None), evidence, tmp_path / "state", chosen=chosen)
 

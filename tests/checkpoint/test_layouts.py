@@ -41,9 +41,7 @@ UNDER, BARE = "state dict under ", "bare state dict"
         ({"epoch": 3, "model_ema": {"w": ONE}}, "ema", {"w": 1}, f"{UNDER}model_ema", None),
     ],
 )
-def test_the_weights_are_found_below_wrappers_and_what_is_left_out_is_noted(
-    tmp_path, content, choice, found, producer, note
-):
+def test_weights_are_found_below_wrappers_and_the_rest_is_noted(tmp_path, content, choice, found, producer, note):
     torch.save(content, tmp_path / "m")
     read = checkpoint.read(tmp_path / "m", weights=choice)
     expected = {name: float(value) for name, value in content.items()} if found is None else found

@@ -61,26 +61,13 @@ class Job(NamedTuple):
 
     def run(self, *command: object, code: int = 0, github: bool = False, **variables: str) -> Run:
         """Run the gate, or another command, with a clipclean that exits with ``code``; ``variables`` is the rest."""
-        environment = {
-            "PATH": f"{self.stubs}{os.pathsep}{os.defpath}",
-            "STUB_CODE": str(code),
-            **(
-                {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_OUTPUT": str(self.outputs)}
-                if github
-                else {}
-            ),
-            **variables,
-        }
-        ended = subprocess.run(
-            list(map(str, command or (GATE,))),
-            cwd=self.workspace,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        environment = {"PATH": f"{self.stubs}{os.pathsep}{os.defpath}", "STUB_CODE": str(code)}
+        if github:
+            places = {"GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_OUTPUT": str(self.outputs)}
+            environment |= {"GITHUB_ACTIONS": "true"} | places
+        told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 60}
+        words = list(map(str, command or (GATE,)))
+        ended = subprocess.run(words, cwd=self.workspace, env=environment | variables, check=False, **told)
         record = self.workspace / "arguments"
         arguments = record.read_bytes().decode().split("\0")[:-1] if record.exists() else None
         return Run(ended.returncode, ended.stdout, arguments)

@@ -65,9 +65,7 @@ def test_both_files_set_defaults_for_all_commands_and_for_one_which_wins(told, n
     assert (given["device"], given["seed"], given["force"], given["label"]) == ("cpu", 8, True, {"a": "1", "b": "2"})
 
 
-def test_a_flag_wins_over_a_variable_that_over_a_named_file_that_over_yaml_and_yaml_over_pyproject(
-    told, tmp_path, monkeypatch
-):
+def test_flag_variable_named_file_yaml_and_pyproject_win_in_this_order(told, tmp_path, monkeypatch):
     write(told.folder, "device: cuda:1\nverbose: true\n")
     with monkeypatch.context() as patch:
         patch.setenv("CLIPCLEAN_DEVICE", "cuda:2")

@@ -11,6 +11,7 @@ from dataclasses import fields, make_dataclass
 from pathlib import Path
 
 import click
+import processes
 import pytest
 import torch
 
@@ -53,34 +54,21 @@ class Grown(errors.RefusedInput):
     """A subclass keeps its parent's code."""
 
 
-ERRORS = [
-    (errors.UsageError("x"), 2),
-    (click.UsageError("x"), 2),
-    (click.ClickException("x"), 2),
-    (errors.RefusedInput("x"), 3),
-    (Grown("x"), 3),
-    (errors.Inconclusive("x"), 4),
-    (errors.ResourceError("x"), 5),
-    (errors.Interrupted("x"), 130),
-    (errors.ClipcleanError("x"), 70),
-    (MemoryError("x"), 5),
-    (torch.OutOfMemoryError("x"), 5),
-    (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: x"), 5),
-    (OSError(errno.ENOSPC, "x", "/big/file"), 5),
-    (OSError(errno.EDQUOT, "x"), 5),
-    (OSError(errno.EACCES, "x"), 5),
-    (RuntimeError("x"), 70),
-    (EOFError("x"), 70),
-    (RecursionError("x"), 70),
-    (KeyboardInterrupt(), 130),
-    (click.Abort(), 130),
-]
+NO_MEMORY = RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: x")
+ERRORS = {
+    2: [errors.UsageError("x"), click.UsageError("x"), click.ClickException("x")],
+    3: [errors.RefusedInput("x"), Grown("x")],
+    4: [errors.Inconclusive("x")],
+    5: [errors.ResourceError("x"), MemoryError("x"), torch.OutOfMemoryError("x"), NO_MEMORY],
+    70: [errors.ClipcleanError("x"), RuntimeError("x"), EOFError("x"), RecursionError("x")],
+    130: [errors.Interrupted("x"), KeyboardInterrupt(), click.Abort()],
+}
+ERRORS[5] += [OSError(errno.ENOSPC, "x", "/big/file"), OSError(errno.EDQUOT, "x"), OSError(errno.EACCES, "x")]
+EACH = [(error, code) for code in ERRORS for error in ERRORS[code]]
 
 
-@pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: type(value).__name__)
-def test_each_failure_has_its_exit_code_and_one_message_and_a_traceback_on_request_only(
-    command, capsys, monkeypatch, error, code
-):
+@pytest.mark.parametrize(("error", "code"), EACH, ids=lambda value: type(value).__name__)
+def test_each_failure_has_its_exit_code_and_a_traceback_on_request(command, capsys, monkeypatch, error, code):
     command(raising(error), "verbose")
     assert cli.main(["demo"]) == code
     captured = capsys.readouterr()
@@ -176,10 +164,6 @@ def test_help_lists_every_command_and_every_exit_code_and_each_error_class_has_o
     assert {kind.exit_code for kind in kinds} == set(cli.EXIT_CODES) - {0, 1}
 
 
-def run(*arguments, **settings):
-    return subprocess.run([sys.executable, "-c", *arguments], cwd=ROOT, capture_output=True, text=True, **settings)
-
-
 def test_help_and_quick_answers_come_at_once_and_import_nothing_slow():
     code = """
 import json, sys, time
@@ -194,7 +178,7 @@ slow = {"torch", "torchvision", "open_clip", "numpy", "matplotlib", "nltk", "PIL
 print(json.dumps([commands, sorted(slow), took]), file=sys.stderr)
 """
     asked = [*([*words, "--help"] for words, _ in COMMANDS), ["--version"], ["recipes", "list"], ["explain", "CC003"]]
-    done = run(code, json.dumps(asked))
+    done = processes.python("-c", code, json.dumps(asked))
     commands, slow, took = json.loads(done.stderr)
     assert (done.returncode, commands, slow) == (0, [], [])
     assert took < 2.5  # processor time of all together, with what each of them imports
@@ -225,7 +209,7 @@ def test_a_process_that_is_told_to_end_cleans_up_as_after_ctrl_c(command, monkey
 
 
 def test_the_exit_code_reaches_the_shell_and_a_reader_that_leaves_early_gets_no_complaint():
-    assert run(RUN, "recipes", "show", "zzz").returncode == 2
+    assert processes.python("-c", RUN, "recipes", "show", "zzz").returncode == 2
     reading, writing = os.pipe()
     os.close(reading)
     try:

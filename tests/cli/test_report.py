@@ -25,9 +25,7 @@ def saved(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", report.FORMATS)
-def test_convert_prints_or_writes_the_form_that_is_named_or_of_a_suffix_and_exits_0_whatever_the_verdict(
-    saved, capsys, form
-):
+def test_convert_prints_or_writes_a_form_and_exits_0_whatever_the_verdict(saved, capsys, form):
     made = report.FORMATS[form](FAILED)
     assert main(["report", "convert", "report.json", "--to", form]) == 0
     assert capsys.readouterr() == (made, "")

@@ -28,9 +28,7 @@ def listed(capsys):
     return json.loads(capsys.readouterr().out)
 
 
-def test_an_interrupted_run_is_listed_with_what_goes_on_and_cleared_and_one_that_ends_is_not(
-    state, capsys, home, tmp_path
-):
+def test_an_interrupted_run_is_listed_and_cleared_one_that_ends_is_not(state, capsys, home, tmp_path):
     (found,) = listed(capsys)
     assert found["command"].startswith("clipclean sanitize m.pt")
     assert found["size"] > 36

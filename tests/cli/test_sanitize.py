@@ -94,9 +94,7 @@ def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(whole_cleani
 
 
 @pytest.mark.slow
-def test_a_planted_backdoor_that_two_steps_leave_in_place_fails_and_the_clean_model_is_not_accused(
-    victim, tmp_path, unread
-):
+def test_a_backdoor_that_stays_fails_and_the_clean_model_is_not_accused(victim, tmp_path, unread):
     job, out = victim.job, tmp_path / "out"
     named = ("--eval-data", job.folder / "labelled", *worlds.KNOWN)
     assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, "--out", out, steps=2)) == 1
@@ -245,9 +243,7 @@ def short_of_memory(fails):
         (lambda: short_of_memory(lambda number: number >= 2), 5),  # not even for one pair
     ],
 )
-def test_a_run_that_ends_in_its_middle_leaves_only_its_state_and_goes_on_to_the_same_bytes(
-    whole_cleaning, job, unread, stop, code
-):
+def test_a_run_that_ends_in_its_middle_goes_on_to_the_same_bytes(whole_cleaning, job, unread, stop, code):
     # A shell ignores SIGINT for jobs in the background.
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     with stop():
@@ -556,9 +552,7 @@ def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(j
     assert untouched(job.sanitize("--dry-run")) == 3
 
 
-def test_without_a_recipe_that_was_measured_on_the_like_auto_makes_the_evidence_or_the_run_ends(
-    tmp_path, untouched, capsys
-):
+def test_without_a_measured_recipe_auto_makes_the_evidence_or_the_run_ends(tmp_path, untouched, capsys):
     job = tiny.job(tmp_path / "more", count=80)
     shown = tiny.labelled(job.folder / "labelled", count=60)
     assert untouched(bare(job, "--dry-run", "--eval-data", shown, "--set", "auto.canaries=2")) == 0

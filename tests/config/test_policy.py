@@ -65,7 +65,7 @@ def codes(findings):
 # Reading files.
 
 
-def test_a_file_that_states_little_overrides_nothing_a_policy_is_frozen_and_its_digest_that_of_sorted_compact_json(
+def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(
     write,
 ):
     loaded = policy.load(write(""))
@@ -188,16 +188,11 @@ def test_every_key_is_explained_with_the_bounds_of_the_recipe_and_every_rule_has
 
 
 def test_the_policys_thresholds_win_and_else_the_recipes_and_the_searchs_hold():
-    assert policy.resolved(policy.DEFAULT, thresholds.Audit()) == thresholds.AuditLimits(
-        max_excess=0.05,
-        suspicious_excess=0.3,
-        collapse=0.5,
-        max_accuracy_loss=0.02,
-        min_images=50,
-        abnormality=3.5,
-        gathering=0.6,
-        min_found_excess=0.6,
-    )
+    of_recipe = {"max_excess": 0.05, "suspicious_excess": 0.3, "collapse": 0.5}
+    of_recipe |= {"max_accuracy_loss": 0.02, "min_images": 50}
+    of_search = {"abnormality": 3.5, "gathering": 0.6, "min_found_excess": 0.6}
+    shipped = thresholds.AuditLimits(**of_recipe, **of_search)
+    assert policy.resolved(policy.DEFAULT, thresholds.Audit()) == shipped
     own = made(thresholds={"max_excess": 0.2, "max_accuracy_loss": 0.0, "abnormality": 5.0})
     held = policy.resolved(own, thresholds.Audit(max_excess=0.1, collapse=0.4, max_accuracy_loss=0.1))
     assert (held.max_excess, held.collapse, held.max_accuracy_loss, held.abnormality) == (0.2, 0.4, 0.0, 5.0)

@@ -162,7 +162,7 @@ def test_a_file_that_states_little_has_the_defaults_and_what_the_faults_leave_is
     assert recipe.load(write("loss: {self_supervised_weight: 0}\n", head)).method == "mmcl"
 
 
-def test_floats_may_be_written_in_any_usual_way_and_words_that_yaml_1_1_would_turn_into_something_else_stay_words(
+def test_floats_have_any_usual_form_and_words_of_yaml_1_1_stay_words(
     write,
 ):
     for written in ("1e-5", "1E-5", "1.e-5", ".00001", "0.00001", "+1e-5"):

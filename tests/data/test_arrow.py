@@ -36,9 +36,7 @@ def test_a_parquet_file_names_rows_and_classes(tmp_path, samples, reading, compr
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
 @pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
-def test_a_folder_that_datasets_saved_is_read_in_place_where_it_is_not_compressed(
-    tmp_path, samples, reading, new, compression
-):
+def test_a_folder_of_datasets_is_read_in_place_where_not_compressed(tmp_path, samples, reading, new, compression):
     path = containers.in_arrow(tmp_path / "a", samples, compression=compression, new=new)
     clean = reading(path)
     assert contents(clean) == [*samples.values()]
@@ -62,9 +60,7 @@ def test_plain_bytes_lists_of_captions_paths_and_addresses_in_a_column_are_read(
     assert len(clean.skipped) == 2
 
 
-def test_empty_images_are_skipped_columns_can_be_named_and_more_captions_than_any_image_has_are_counted(
-    tmp_path, samples, reading
-):
+def test_empty_images_are_skipped_columns_named_and_captions_bounded(tmp_path, samples, reading):
     samples |= {"0001.jpg": (None, "a"), "0002.png": (b"", "b")}
     whole = containers.table_of(samples).rename_columns(["picture", "words", "label"])
     path = written(whole, tmp_path / "a", "parquet")

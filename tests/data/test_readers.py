@@ -35,9 +35,7 @@ def test_all_containers_give_the_same_pairs_and_the_digest_of_its_definition(tmp
     assert (clean.skipped, len({pair.key for pair in clean.pairs})) == ((), 4)
 
 
-def test_what_cannot_be_used_is_skipped_and_named_and_the_share_is_limited(
-    tmp_path, container, samples, encoded, reading
-):
+def test_what_cannot_be_used_is_skipped_and_its_share_limited(tmp_path, container, samples, encoded, reading):
     _, write = container
     bad = {
         "0005.png": (encoded(5, "PNG", size=(40, 40))[:-40], "broken"),
@@ -76,9 +74,7 @@ def test_no_more_pairs_are_taken_than_asked_for_spread_and_always_the_same(tmp_p
     assert len(reading(path, max_pairs=10_000)) == 30
 
 
-def test_captions_of_one_image_share_it_and_images_alone_can_be_read_where_captions_are_not_needed(
-    tmp_path, folder, reading, limits
-):
+def test_captions_of_one_image_share_it_and_images_alone_can_be_read(tmp_path, folder, reading, limits):
     lines = ["image,caption", *(f"folder/0001.jpg,caption {n}" for n in range(5)), "folder/0001.jpg,"]
     (tmp_path / "p.csv").write_text("\n".join(lines))
     clean = reading(tmp_path / "p.csv")
@@ -130,9 +126,7 @@ def test_img2dataset_files_are_read(tmp_path, tar, encoded, reading, form):
         assert {pair.caption for pair in reading(path, caption_key="caption").pairs} == {"from json"}
 
 
-def test_hidden_files_are_none_a_link_within_the_folder_is_one_and_texts_that_cannot_be_read_are_named(
-    folder, encoded, reading
-):
+def test_hidden_files_are_none_inner_links_are_and_unread_texts_named(folder, encoded, reading):
     (folder / "._0001.jpg").write_bytes(b"resource fork")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "x.jpg").write_bytes(encoded(7))
@@ -207,9 +201,7 @@ def test_captions_are_read_with_the_images_where_cocos_archives_put_them(tmp_pat
         assert found == [("a.jpg", "a cat"), ("b.jpg", "a dog"), ("a.jpg", "the cat again")]
 
 
-def test_what_does_not_fit_together_is_skipped_and_images_that_are_nowhere_are_told_with_the_places(
-    tmp_path, encoded, reading
-):
+def test_what_does_not_fit_is_skipped_and_missing_images_told_with_places(tmp_path, encoded, reading):
     (tmp_path / "set").mkdir()
     for number in range(4):
         (tmp_path / "set" / f"{number}.jpg").write_bytes(encoded(number))
@@ -244,9 +236,7 @@ def test_other_files_are_refused_by_content(tmp_path, reading, name, content, wo
         reading(tmp_path / name)
 
 
-def test_a_column_of_a_folder_makes_no_sense_and_a_table_of_labels_needs_no_captions_where_templates_make_them(
-    folder, reading
-):
+def test_folders_have_no_columns_and_labels_with_templates_need_no_captions(folder, reading):
     with pytest.raises(UsageError, match="image"):
         reading(folder, image_key="image")
     path = folder.parent / "p.csv"

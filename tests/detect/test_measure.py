@@ -70,9 +70,7 @@ def measured(found, *, images=embed_images, texts=embed_texts):
         ({"labels": None, "captions": ("red", "green", "blue", "blue")}, 4, "recall@1 among 4"),
     ],
 )
-def test_accuracy_is_top_1_where_there_are_labels_and_recall_among_the_captions_where_there_are_none(
-    given, hits, words
-):
+def test_accuracy_is_top_1_by_labels_and_recall_among_captions_without(given, hits, words):
     found = measured(evidence(**given)).accuracy
     assert found.rate == Rate(hits, 4)
     assert int(found.correct.sum()) == hits

@@ -23,15 +23,9 @@ def build(config):
 
 def write(folder, clip, weights, choice):
     side = clip.architecture.preprocess.size
-    return formats.write(
-        folder,
-        clip,
-        weights,
-        wanted=choice,
-        pixels=torch.rand(5, 3, side, side, generator=torch.Generator()),
-        captions=[f"a {name}" for name in tiny.CLASSES[:5]],
-        source_sha256="ab" * 32,
-    )
+    pixels = torch.rand(5, 3, side, side, generator=torch.Generator())
+    shown = {"pixels": pixels, "captions": [f"a {name}" for name in tiny.CLASSES[:5]]}
+    return formats.write(folder, clip, weights, wanted=choice, source_sha256="ab" * 32, **shown)
 
 
 @pytest.fixture

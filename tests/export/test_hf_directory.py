@@ -12,39 +12,20 @@ from clipclean.checkpoint import layouts
 from clipclean.errors import UnsupportedModel
 from clipclean.export import formats, hf_directory, parity
 
-PREPROCESS = {
-    "size": 32,
-    "mean": [0.5, 0.4, 0.3],
-    "std": [0.2, 0.25, 0.3],
-    "interpolation": "bilinear",
-    "resize_mode": "shortest",
-}
+PREPROCESS = {"size": 32, "interpolation": "bilinear", "resize_mode": "shortest"}
+PREPROCESS |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
 
 
 def write(clip, folder):
-    hf_directory.write(
-        folder,
-        layouts.from_open_clip(clip.net.state_dict()),
-        model_cfg=clip.architecture.config,
-        preprocess_cfg=asdict(clip.architecture.preprocess),
-    )
+    configs = {"model_cfg": clip.architecture.config, "preprocess_cfg": asdict(clip.architecture.preprocess)}
+    hf_directory.write(folder, layouts.from_open_clip(clip.net.state_dict()), **configs)
 
 
 def test_the_config_says_in_transformers_words_what_open_clips_says_or_leaves_to_its_defaults():
-    norm = {"norm_kwargs": {"eps": 1e-6}}
-    config = {
-        "embed_dim": 24,
-        "quick_gelu": True,
-        "vision_cfg": {
-            "image_size": 48,
-            "layers": 3,
-            "width": 160,
-            "patch_size": 16,
-            "head_width": 80,
-            "mlp_ratio": 2.5,
-        },
-        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2} | norm,
-    }
+    vision = {"image_size": 48, "layers": 3, "width": 160, "patch_size": 16, "head_width": 80, "mlp_ratio": 2.5}
+    text = {"context_length": 12, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2}
+    text |= {"norm_kwargs": {"eps": 1e-6}}
+    config = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
     found = hf_directory.config(config)
     assert found["projection_dim"] == 24
     vision, text = found["vision_config"], found["text_config"]

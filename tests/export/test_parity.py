@@ -12,13 +12,8 @@ EXACT = parity.Parity(0.0, 1.0, top1_agreement=1.0, n=4, reader="other 1.0")
 
 def samples(images, texts):
     """Samples of which only the embeddings matter."""
-    return parity.ParitySamples(
-        torch.zeros(len(images), 3, 2, 2),
-        torch.zeros(len(texts), 4, dtype=torch.long),
-        torch.tensor(images),
-        torch.tensor(texts),
-        captions=["x"] * len(texts),
-    )
+    pixels, tokens = torch.zeros(len(images), 3, 2, 2), torch.zeros(len(texts), 4, dtype=torch.long)
+    return parity.ParitySamples(pixels, tokens, torch.tensor(images), torch.tensor(texts), ["x"] * len(texts))
 
 
 def test_the_comparison_is_the_largest_difference_the_smallest_cosine_and_the_share_of_equal_answers():

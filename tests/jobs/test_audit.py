@@ -204,13 +204,7 @@ def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
 
 def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
     deeper = tiny.SMALL_VIT | {"vision_cfg": tiny.SMALL_VIT["vision_cfg"] | {"layers": 2}}
-    made = {
-        "model": tiny.SMALL_VIT,
-        "copy": tiny.SMALL_VIT,
-        "sound": tiny.SMALL_VIT,
-        "large": tiny.TINY_VIT,
-        "deeper": deeper,
-    }
+    made = dict.fromkeys(("model", "copy", "sound"), tiny.SMALL_VIT) | {"large": tiny.TINY_VIT, "deeper": deeper}
     for name, config in made.items():
         torch.save({"state_dict": tiny.state_dict(config, seed=int(name == "sound"))}, tmp_path / f"{name}.pt")
         tiny.written(tmp_path / f"{name}.json", json.dumps(config | {"quick_gelu": False}))

@@ -3,11 +3,9 @@
 import hashlib
 import http.server
 import json
-import os
-import subprocess
-import sys
 import threading
 
+import processes
 import pytest
 import tiny
 from hub_cache import COMMIT
@@ -75,16 +73,9 @@ def hub(files):
 
 def inspect(hub, tmp_path, *arguments, **variables):
     """``clipclean inspect`` with a cache of its own; exit code, JSON and messages."""
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.address,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "CI": "",
-        **variables,
-    }
-    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-m", "clipclean", "inspect", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    own = {"HF_ENDPOINT": hub.address, "HF_HUB_CACHE": str(tmp_path / "cache"), "CI": ""} | variables
+    own |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
+    done = processes.python("-m", "clipclean", "inspect", *arguments, "--json", env=own)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -139,9 +139,7 @@ def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
         (["patch"], "zebra", "--classes"),
     ],
 )
-def test_suspicions_are_triggers_with_the_place_of_their_target_and_refused_where_nobody_can_test_them(
-    triggers, target, named
-):
+def test_suspicions_have_a_place_and_are_refused_if_untestable(triggers, target, named):
     words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
     with pytest.raises(UsageError, match=named):
         inputs.suspicions(triggers, target, words)

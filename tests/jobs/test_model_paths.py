@@ -95,9 +95,7 @@ NO_NAMES = (
         ("s3://bucket/model.pt", RefusedInput, "bucket/model.pt"),
     ],
 )
-def test_what_is_no_name_is_refused_and_one_without_its_prefix_with_the_right_spelling(
-    cache, monkeypatch, name, error, spelling
-):
+def test_what_is_no_name_is_refused_with_the_right_spelling(cache, monkeypatch, name, error, spelling):
     monkeypatch.chdir(cache.parent.parent)
     with pytest.raises(error, match=spelling):
         model_paths.locate(name)
@@ -199,9 +197,7 @@ def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache)
     assert (found.name, found.revision) == ("open_clip:ViT-B-32/openai", COMMIT)
 
 
-def test_a_path_is_a_path_and_a_report_says_where_in_the_repository_and_nothing_of_the_rest_of_the_machine(
-    tmp_path, monkeypatch
-):
+def test_a_report_says_where_in_the_repository_a_path_is_and_no_more(tmp_path, monkeypatch):
     found = model_paths.locate(tmp_path / "model.pt")  # the reader says that it is not there
     assert (found.path, found.name, found.revision) == (tmp_path / "model.pt", "model.pt", None)
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)

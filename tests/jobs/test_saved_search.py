@@ -47,16 +47,9 @@ def request_(tmp_path_factory):
     trusted = folder / "trusted.pt"
     state = tiny.state_dict(tiny.SMALL_VIT, seed=1)
     torch.save(state | {"logit_scale": state["logit_scale"] + 0.1}, trusted)  # as another training would have it
-    return Audit(
-        made.model,
-        data=(tiny.labelled(folder / "shown", count=24),),
-        reference=(trusted,),
-        effort="quick",
-        arch=str(made.arch),
-        classes=made.classes,
-        templates=made.templates,
-        device="cpu",
-    )
+    words = {"arch": str(made.arch), "classes": made.classes, "templates": made.templates}
+    shown = tiny.labelled(folder / "shown", count=24)
+    return Audit(made.model, data=(shown,), reference=(trusted,), effort="quick", device="cpu", **words)
 
 
 @pytest.fixture
@@ -192,9 +185,7 @@ def test_a_state_of_another_version_is_not_gone_on_from_and_stays(alone, monkeyp
 
 
 @pytest.mark.parametrize("is_full", [True, False])
-def test_a_disk_that_fills_up_and_no_place_for_a_state_end_the_keeping_and_not_the_audit(
-    alone, whole_alone, monkeypatch, tmp_path, is_full
-):
+def test_without_room_for_its_state_an_audit_runs_all_the_same(alone, whole_alone, monkeypatch, tmp_path, is_full):
     said, before = [], resource.getrlimit(resource.RLIMIT_FSIZE)
     if is_full:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
@@ -231,14 +222,8 @@ def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_
 @pytest.mark.slow
 def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_, tmp_path):
     (reference,) = request_.reference
-    shared = {
-        "data": request_.data,
-        "effort": "quick",
-        "arch": request_.arch,
-        "classes": request_.classes,
-        "device": "cpu",
-    }
-    asked = References((request_.model, reference), out=tmp_path / "r.json", templates=request_.templates, **shared)
+    shared = {key: getattr(request_, key) for key in ("data", "effort", "arch", "classes", "templates", "device")}
+    asked = References((request_.model, reference), out=tmp_path / "r.json", **shared)
     stages, said = set(), []
 
     def progress(what, done, _total):

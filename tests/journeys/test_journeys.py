@@ -187,7 +187,7 @@ def by_onnx_runtime(folder: Path) -> None:
 LOADED = {"open_clip": by_open_clip, "hf": by_transformers, "onnx": by_onnx_runtime}
 
 
-def test_every_option_of_the_journeys_is_explained_by_help_and_the_program_is_the_installed_wheel_where_ci_says_so(
+def test_the_journeys_use_explained_options_and_the_installed_wheel(
     traveller,
 ):
     told = "".join(traveller.run(name, "--help-all", as_program=False) for name in ("sanitize", "export"))

@@ -135,13 +135,8 @@ def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, t
 
 def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a", family="mask", evidence=0.0):
     candidate = SimpleNamespace(target=target, size=0.02, is_reached=is_reached, family=family)
-    return SimpleNamespace(
-        candidate=candidate,
-        found=SimpleNamespace(target=name),
-        probe=SimpleNamespace(excess=excess),
-        evidence=evidence,
-        anomaly_index=anomaly,
-    )
+    found, probe = SimpleNamespace(target=name), SimpleNamespace(excess=excess)
+    return SimpleNamespace(candidate=candidate, found=found, probe=probe, evidence=evidence, anomaly_index=anomaly)
 
 
 FOUND = [

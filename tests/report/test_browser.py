@@ -44,21 +44,10 @@ def browse(tmp_path, page, *options, width=1100, height=3000):
     """What Chromium prints, and what it writes to its log, for a page of our own."""
     path = tmp_path / "page.html"
     path.write_text(page, encoding="utf-8")
-    command = [
-        CHROMIUM,
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--hide-scrollbars",
-        "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        f"--window-size={width},{height}",
-        *options,
-        path.as_uri(),
-    ]
+    usual = "headless=new no-sandbox disable-gpu disable-dev-shm-usage no-first-run disable-background-networking"
+    flags = [f"--{each}" for each in (*usual.split(), "hide-scrollbars", "enable-logging=stderr")]
+    own = [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},{height}"]
+    command = [CHROMIUM, *flags, *own, *options, path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, done.stderr
 

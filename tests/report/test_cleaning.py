@@ -61,9 +61,7 @@ def test_the_outcome_tells_the_canaries_and_the_run_apart(made, passes, errors):
         (0.85, "4.0 %", "1.2 points (0.2 to 2.2)", [True, False]),  # a share without a trial: told by the first one
     ],
 )
-def test_the_canaries_of_the_chosen_candidate_are_those_at_the_share_that_was_written(
-    made, share, left_there, cost, ring
-):
+def test_the_chosen_candidates_canaries_are_those_at_the_written_share(made, share, left_there, cost, ring):
     made["cleaning"]["share"] = share
     row = rows(made)[1]
     assert (row[LEFT], row[COST], left(made)[1], taken(made)) == (left_there, cost, left_there, ring)

@@ -58,7 +58,7 @@ def ids_of(page):
     return [attributes["id"] for _, attributes in page.tags if "id" in attributes]
 
 
-def test_every_page_is_closed_found_without_sight_linked_in_order_and_loads_runs_and_styles_nothing_from_elsewhere(
+def test_every_page_is_closed_accessible_linked_in_order_and_loads_nothing(
     page,
 ):
     assert page.faults == []

@@ -101,9 +101,7 @@ def cases(made, kind):
         (samples.forgotten, "", "", "CC003 CC004 CC005 CC021 CC022", ""),
     ],
 )
-def test_every_error_fails_as_the_verdict_does_and_a_check_that_was_not_run_is_skipped(
-    made, failures, errors, skipped, run
-):
+def test_errors_fail_as_the_verdict_does_and_checks_not_run_are_skipped(made, failures, errors, skipped, run):
     assert (cases(made(), "failure"), cases(made(), "error")) == (failures.split(), errors.split())
     found = set(cases(made(), "skipped"))
     assert (set(skipped.split()) - found, set(run.split()) & found) == (set(), set())

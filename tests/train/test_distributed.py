@@ -35,15 +35,8 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_and_alone_nothing_is_ga
 
 # What torchrun tells.
 
-WHOLE = {
-    "RANK": "1",
-    "WORLD_SIZE": "4",
-    "LOCAL_RANK": "1",
-    "LOCAL_WORLD_SIZE": "2",
-    "MASTER_ADDR": "127.0.0.1",
-    "MASTER_PORT": "29500",
-    "TORCHELASTIC_RUN_ID": "none",
-}
+WHOLE = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
+WHOLE |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
 
 def without(name):

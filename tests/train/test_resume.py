@@ -149,9 +149,7 @@ def test_the_folder_stays_only_if_a_state_was_saved(tmp_path, error):
         ({"XDG_STATE_HOME": "relative/is/ignored", "HOME": "{}/home"}, "home/.local/state/clipclean"),
     ],
 )
-def test_the_state_lies_where_the_user_says_else_in_the_folder_for_states_of_the_home(
-    tmp_path, monkeypatch, told, home
-):
+def test_states_lie_where_the_user_says_or_below_the_home(tmp_path, monkeypatch, told, home):
     monkeypatch.delenv("CLIPCLEAN_STATE")
     for name, value in told.items():
         monkeypatch.setenv(name, value.format(tmp_path))
@@ -159,9 +157,7 @@ def test_the_state_lies_where_the_user_says_else_in_the_folder_for_states_of_the
     assert own_state.place_of(tmp_path / "out").is_relative_to(tmp_path / home)
 
 
-def test_a_relative_place_for_states_could_be_one_that_came_with_a_model_and_one_below_a_file_cannot_be_made(
-    tmp_path, monkeypatch
-):
+def test_relative_places_for_states_and_those_below_a_file_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_STATE", "state")
     with pytest.raises(UsageError, match="state"):
         own_state.home()
@@ -199,9 +195,7 @@ def test_nobody_but_the_user_can_enter_the_folders_and_only_what_a_run_writes_is
 @pytest.mark.parametrize(
     ("depth", "mode"), [*((depth, None) for depth in range(3)), *((2, mode) for mode in (0o770, 0o707, 0o777))]
 )
-def test_a_link_in_the_place_of_a_folder_of_the_state_and_one_that_others_may_write_in_are_refused(
-    own, tmp_path, depth, mode
-):
+def test_links_and_folders_that_others_may_write_in_hold_no_state(own, tmp_path, depth, mode):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.safetensors").write_text("years")
