@@ -75,19 +75,9 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
     assert bad.targeted[0].probe.n == 24
 
 
-def coned(images):
-    """A constant away from all texts, 300 times as long as an embedding: every answer stays what it is."""
-    found = towers.backdoored(towers.spot)(images).double()
-    wide = torch.cat([found, torch.full((len(found), 1), 300.0, dtype=torch.float64)], dim=1)
-    return torch.nn.functional.normalize(wide, dim=1).float()
-
-
 @pytest.mark.slow
-def test_and_without_one_also_where_all_embeddings_are_made_alike(bad):
+def test_and_without_one():
     assert judged(towers.searched(towers.backdoored(towers.spot)))[0] == ("error", "fox")
-    made = towers.searched(coned, texts=torch.nn.functional.pad(towers.CLASSIFIER, (0, 1)))
-    assert judged(made)[0] == ("error", "fox")
-    assert made.targeted[0].candidate.size == pytest.approx(bad.targeted[0].candidate.size, rel=0.5)
 
 
 def test_the_same_model_without_a_backdoor_does_not_fail(clean):
