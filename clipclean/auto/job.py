@@ -117,6 +117,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         considered = select.choose(
             offered,
             budget=bench.budget,
+            is_sure=bool(before.sure),
             is_late=is_late,
             tried=tried,
             run=lambda candidate: attempts.on_model(bench, candidate, copy, before),

@@ -2,8 +2,8 @@
 
 Where a named or found trigger acts on the model, each is run at once. Else each is tried on a copy with canaries, at the point where its
 walk back ends; where the audit suspects nothing, those that unlearn are left out. If a candidate leaves no canary there, after a benign
-finetuning either, and costs no more than the budget, it is run on the model. If that leaves an error or a doubt about a trigger, the next
-one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the
+finetuning either, and costs no more than the budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the
+audit had more than doubts, the next one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the
 budget there: first those within it on the copy, and of these the one that leaves the fewest canaries. Written is the run with the fewest
 errors; of these the one with the least loss, to which a trigger in doubt adds the whole budget.
 """
@@ -40,12 +40,11 @@ class Attempt:
         """Where it ended between the original and the cleaned weights."""
         return self.way.taken
 
-    @property
-    def is_open(self) -> bool:
-        """Whether another candidate may do better: there is an error, or a doubt about a trigger."""
+    def is_open(self, *, is_sure: bool) -> bool:
+        """Whether another candidate may do better: there is an error, or a doubt about a trigger where the original has more than doubts."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         told = (found for found in self.findings if found.rule != "CC020")
-        return any(found.level == "error" or (found.level == "warning" and found.trigger) for found in told)
+        return any(found.level == "error" or (is_sure and found.level == "warning" and found.trigger) for found in told)
 
     def rank(self) -> tuple[int, float]:
         """A sort key, smaller is better: errors; then triggers in doubt and accuracy lost, a doubt as bad as a loss of the whole budget."""
@@ -83,6 +82,7 @@ def choose(
     /,
     *,
     budget: Budget,
+    is_sure: bool,
     is_late: Callable[[], bool],
     tried: Callable[[Candidate], Considered],
     run: Callable[[Considered], Considered],
@@ -92,6 +92,7 @@ def choose(
     Args:
         candidates: in the order of trying.
         budget: of the run.
+        is_sure: whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one.
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
         tried: a candidate -> the same with its trials on the canaries.
         run: one that was tried -> the same with its attempt on the model.
@@ -109,7 +110,7 @@ def choose(
             # Without a canary the model itself shows what a candidate leaves.
             if not done[-1].trials or budget.passes(done[-1].trials[0]):
                 done[-1] = _ran(done[-1], run)
-            if (attempt := done[-1].attempt) and not attempt.is_open:
+            if (attempt := done[-1].attempt) and not attempt.is_open(is_sure=is_sure):
                 why = f"{candidate.name} leaves nothing open"
                 return [*done, *(Considered(each, why) for each in candidates[place + 1 :])]
         waiting = [place for place, each in enumerate(done) if not each.why_not and not each.attempt]

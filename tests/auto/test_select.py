@@ -14,7 +14,7 @@ from clipclean.train import NonFiniteLoss
 OPEN = ("CC001", "error")
 
 
-def chosen(trials, attempts, *, copy=True, late=()):
+def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
     """The candidates after a whole choice, and those that were run, given what each trial and each run would show."""
     ran = []
 
@@ -29,7 +29,12 @@ def chosen(trials, attempts, *, copy=True, late=()):
         return replace(considered, attempt=result)
 
     found = select.choose(
-        [candidate(name) for name in attempts], budget=BUDGET, is_late=lambda: len(ran) in late, tried=tried, run=run
+        [candidate(name) for name in attempts],
+        budget=BUDGET,
+        is_sure=is_sure,
+        is_late=lambda: len(ran) in late,
+        tried=tried,
+        run=run,
     )
     return found, ran
 
@@ -44,17 +49,19 @@ def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_canaries_t
 
 
 @pytest.mark.parametrize(
-    ("left", "ran"),
+    ("left", "is_sure", "ran"),
     [
-        (attempt("a", OPEN), ["a", "b"]),
-        (attempt("a", ("CC003", "warning")), ["a", "b"]),
-        (attempt("a", ("CC020", "warning")), ["a"]),  # too few images to tell are too few for each
-        (attempt("a", lost=0.021), ["a"]),  # a harsher one costs no less
+        (attempt("a", OPEN), True, ["a", "b"]),
+        (attempt("a", OPEN), False, ["a", "b"]),
+        (attempt("a", ("CC003", "warning")), True, ["a", "b"]),
+        (attempt("a", ("CC003", "warning")), False, ["a"]),  # a clean model in doubt has natural triggers after each
+        (attempt("a", ("CC020", "warning")), True, ["a"]),  # too few images to tell are too few for each
+        (attempt("a", lost=0.021), True, ["a"]),  # a harsher one costs no less
     ],
 )
-def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(left, ran):
+def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(left, is_sure, ran):
     attempts = {"a": left, "b": attempt("b", ("CC040", "note")), "c": attempt("c")}
-    assert chosen({n: trial(0.0) for n in "abc"}, attempts)[1] == ran
+    assert chosen({n: trial(0.0) for n in "abc"}, attempts, is_sure=is_sure)[1] == ran
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,7 @@ def test_where_no_candidate_can_be_run_nothing_is_concluded():
         select.choose(
             [candidate("a")],
             budget=BUDGET,
+            is_sure=True,
             is_late=lambda: False,
             tried=lambda each: Considered(each, "needs labels"),
             run=lambda considered: considered,
