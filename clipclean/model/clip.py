@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel
+from clipclean.model import layers
 from clipclean.model.architecture import Architecture, Preprocess
 from clipclean.untrusted import some
 
@@ -230,6 +231,7 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
         net = CLIP(**_arguments(architecture))
     if hasattr(net.visual, "patch_dropout"):
         net.visual.patch_dropout = nn.Identity()  # it draws without a seed, and anew where activations are recomputed
+    layers.as_products(net)
     net.load_state_dict(
         {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
         strict=True,

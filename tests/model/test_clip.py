@@ -19,17 +19,30 @@ def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
     return model.build(found, reference.state_dict(), device="cpu"), reference
 
 
-@pytest.mark.parametrize("config", [TINY_RESNET, TINY_VIT])
+NARROW = {
+    **TINY_VIT,
+    "vision_cfg": {**TINY_VIT["vision_cfg"], "image_size": 30},
+}  # a border of six pixels is in no patch
+
+
+@pytest.mark.parametrize("config", [TINY_RESNET, TINY_VIT, NARROW])
 @pytest.mark.parametrize("quick", [False, True])
-def test_embeddings_are_those_of_open_clip_with_the_same_weights(config, quick):
+def test_embeddings_and_gradients_are_those_of_open_clip_with_the_same_weights(config, quick):
     clip, reference = built(config, quick=quick)
-    pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    side = config["vision_cfg"]["image_size"]
+    pixels = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
     tokens = clip.tokens(["a cat", "two dogs and a very long caption that does not fit", ""])
-    with torch.no_grad():
-        images = reference.encode_image(clip.normalise(pixels), normalize=True)
-        texts = reference.encode_text(tokens, normalize=True)
+    images = reference.encode_image(clip.normalise(pixels), normalize=True)
+    texts = reference.encode_text(tokens, normalize=True)
     torch.testing.assert_close(clip.embed_images(pixels), images)
     torch.testing.assert_close(clip.embed_tokens(tokens), texts, atol=1e-6, rtol=0)
+
+    def gradients(net):
+        shown = clip.normalise(pixels).double().requires_grad_()
+        (net.encode_image(shown) * net.encode_text(tokens)).sum().backward()
+        return {"pixels": shown.grad} | {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+    torch.testing.assert_close(gradients(clip.net.double().train()), gradients(reference.double().train()))
 
 
 def test_a_caption_keeps_its_end_of_text_token_and_embeddings_have_unit_length():
