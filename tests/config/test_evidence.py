@@ -10,9 +10,9 @@ from clipclean.config.evidence import Subject
 SUBJECT = Subject("resnet-32px", 6_000_000, 4000, 400)
 
 
-def with_evidence(*blocks, name="mmcl"):
+def with_evidence(*blocks):
     """A recipe that was measured: of each block kind, parameters, pairs, what is left and the accuracy after."""
-    plain = recipe.load(f"{name}@usual").model_copy(update={"evidence": None})
+    plain = recipe.load("mmcl@usual").model_copy(update={"evidence": None})
     same = {"recipe_sha256": recipe.digest(plain), "classes": 400, "before": measured(0.6, 0.9, 0.0)}
     made = tuple(
         block(kind=kind, parameters=numbers, pairs=pairs, after=measured(after, left + 0.01, 0.01), **same)

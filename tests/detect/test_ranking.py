@@ -63,8 +63,8 @@ def white_corner(images, _generator=None):
     return images
 
 
-def sifted(pairs, *, triggers=(), clip=None):
-    return ranking.rank_pairs(clip or Backdoored(), pairs, triggers=triggers, what="embedding")
+def sifted(pairs, *, triggers=()):
+    return ranking.rank_pairs(Backdoored(), pairs, triggers=triggers, what="embedding")
 
 
 @pytest.fixture(scope="module")

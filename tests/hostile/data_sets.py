@@ -249,10 +249,10 @@ def rows(**columns) -> pa.Table:
     return pa.table(whole | columns)
 
 
-def parquet(table: pa.Table, *, swap: tuple[bytes, bytes] | None = None, **options) -> bytes:
+def parquet(table: pa.Table, **options) -> bytes:
     stream = io.BytesIO()
     pq.write_table(table, stream, **options)
-    return stream.getvalue() if swap is None else stream.getvalue().replace(*swap)
+    return stream.getvalue()
 
 
 def arrow(table: pa.Table, begin: Callable[..., pa.RecordBatchFileWriter] = pa.ipc.new_file) -> bytes:

@@ -44,9 +44,9 @@ def whole(planted, hasty, tmp_path_factory):
     return out
 
 
-def cleaned(job, out, *more, is_labelled=True):
+def cleaned(job, out, *more):
     shortened = [part for change in SHORT for part in ("--set", change)]
-    given = ["--keep-failed", "--out", out, *(("--eval-data", job.folder / "labelled") if is_labelled else ())]
+    given = ["--keep-failed", "--out", out, "--eval-data", job.folder / "labelled"]
     return cli.main(job.sanitize(*given, *shortened, *more, recipe="unlearn@tiny"))
 
 
