@@ -136,15 +136,6 @@ def test_without_data_the_bundled_images_serve_and_it_is_said(job, capsys, more,
     assert more or made["measurements"]["search"]["calibration"]["kind"] == "none"
 
 
-@pytest.mark.slow
-def test_a_reference_is_what_found_triggers_are_compared_with(job, capsys):
-    _, made, rules = audited(job, capsys, "--reference", job.folder / "trusted.pt")
-    search = made["measurements"]["search"]
-    assert search["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
-    assert "CC004" not in rules
-    assert all(entry["reference"]["n"] == 1 for entry in search["found"])
-
-
 @pytest.mark.parametrize("is_backdoored", [True, False])
 def test_a_suspicion_is_tested_alone(capsys, tmp_path, is_backdoored):
     demo.unpack(tmp_path)
