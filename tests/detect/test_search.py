@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, Course, NoSearch, References, searched, suspected_classes
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
-from clipclean.detect.stages import Stages, pack, unpack
+from clipclean.detect.stages import Stages
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
@@ -228,15 +228,6 @@ def test_labels_say_which_images_are_of_other_classes():
 # Its stages: each is kept, and stops at the deadline.
 
 
-@dataclass(frozen=True)
-class Point:
-    x: float
-    where: tuple[int, ...]
-
-
-KINDS = {"Point": Point}
-
-
 class Kept(dict):
     """A memory that a process ends at, once it has kept some stages."""
 
@@ -257,17 +248,7 @@ def found_by(embed=None, memory=None, **more):
     return towers.searched(embed or towers.backdoored(towers.spot), pixels=towers.images(40), course=course, **more)
 
 
-def test_values_of_known_kinds_come_back_as_they_were_and_a_stage_draws_the_same_whatever_ran_before():
-    value = [(Point(math.inf, (1, 2)), 0.1), {"a": torch.arange(3), "b": None}, "text", True]
-    tensors, told = pack(value, kinds=KINDS)
-    back = unpack(tensors, told, kinds=KINDS)
-    assert back[0] == value[0]
-    assert back[1]["a"].equal(torch.arange(3))
-    assert back[1]["b"] is None
-    assert back[2:] == value[2:]
-    with pytest.raises(TypeError, match="Point"):
-        pack(Point(1.0, ()), kinds={})
-
+def test_a_stage_draws_the_same_whatever_ran_before_and_unlike_any_other():
     def drawn(*names):
         stages = Stages(Course(1, lambda *_: None), total=2, kinds=())
         return stages.each("draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator))
