@@ -1,4 +1,4 @@
-"""What the scripts share: arguments, measured blocks of a page, cells of a benchmark, and figures of a zoo's models.
+"""What the scripts share: arguments, and measured blocks of a page.
 
 A block of a page stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, and is made of a CSV file.
 
@@ -7,7 +7,6 @@ A block of a page stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->
 
 import argparse
 import csv
-import json
 import re
 import sys
 import textwrap
@@ -16,7 +15,11 @@ from itertools import groupby
 from pathlib import Path
 
 SHARED = {  # arguments that several scripts have
-    "photos": {"type": Path, "required": True, "help": "the folder that benchmarks/photos.py made"},
+    "photos": {
+        "type": Path,
+        "required": True,
+        "help": "the folder for Tiny-ImageNet as arrays; made where it is missing",
+    },
     "images": {"type": Path, "required": True, "help": "the folder tiny-imagenet-200"},
     "zoo": {"type": Path, "required": True, "help": "the folder that benchmarks/photo_zoo.py made"},
     "out": {"type": Path, "required": True, "help": "the folder for what is made and measured"},
@@ -100,91 +103,6 @@ def read(path: Path) -> list[list[str]]:
 def write(path: Path, rows: Iterable[Iterable[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)
-
-
-# Cells, one JSON file each, of a method: a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,…``), or a name that no recipe has.
-
-
-def of_recipe(method: str, /):  # -> Recipe
-    """The recipe that a method names, with its changes."""
-    from clipclean.config import recipe
-
-    name, _, changes = method.partition(":")
-    return recipe.override(recipe.load(name), changes.split(",") if changes else [])
-
-
-def digest_of(method: str, /) -> str | None:
-    """The digest of a method's values; None of one that is no recipe, or chooses among recipes."""
-    from clipclean.config import recipe
-    from clipclean.config.methods import METHODS
-
-    name = method.partition(":")[0]
-    if name.partition("@")[0] not in recipe.names() and ".yaml" not in name:
-        return None
-    named = of_recipe(method)
-    return None if METHODS[named.method].chooses else recipe.digest(named)
-
-
-def is_current(place: Path, method: str, /) -> bool:
-    """Whether a file has a cell of the method as it is now; one that does not name its values counts."""
-    return place.exists() and json.loads(place.read_text()).get("recipe_sha256") in (None, digest_of(method))
-
-
-# Models of a zoo.
-
-REFINETUNE = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
-
-
-def named(entries: list, only: list[str] | None) -> list:
-    """The entries of some names with the models that they start from, or all; for other zoos as well."""
-    if only is None:
-        return entries
-    known = {entry.name: entry for entry in entries}
-    if unknown := set(only) - known.keys():
-        sys.exit(f"not in the plan: {', '.join(sorted(unknown))}; benchmarks/photo_zoo.csv lists the names")
-    wanted = {*only, *(known[name].base for name in only)}
-    return [entry for entry in entries if entry.name in wanted]
-
-
-def kept(out: Path, entry, wanted: dict) -> dict | None:  # of any zoo: an entry has a name and a base
-    """The record of a model that has what is wanted and was made from the base that is there now; None without one."""
-    path, base = out / f"{entry.name}.json", out / f"{entry.base}.json"
-    if not (path.exists() and path.with_suffix(".pt").exists()):
-        return None
-    record = json.loads(path.read_text())
-    current = json.loads(base.read_text())["sha256"] if entry.base and base.exists() else None
-    wanted = wanted | {"base_sha256": current}
-    return record if all(record.get(key) == value for key, value in wanted.items()) else None
-
-
-def figures(measured: dict) -> dict:
-    """Of a report's measurements: clean accuracy, and of the planted trigger, if there is one, what it does."""
-    probe = measured["probes"][0] if measured["probes"] else None
-    return {
-        "accuracy": measured["clean_accuracy"]["value"],
-        "excess": probe and probe["excess_asr"]["value"],
-        "interval": probe and probe["excess_asr"]["interval"],
-        "n": probe and probe["asr"]["n"],
-        "under_trigger": probe and probe["accuracy_under_trigger"]["value"],
-        "distance": probe and probe["distance"],
-    }
-
-
-def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float | None = None) -> None:
-    """Go on training on clean pairs, in place, as whoever deploys the model might."""
-    from clipclean.attack import poison
-    from clipclean.config import recipe
-    from clipclean.train.run import Run
-
-    seed, control = REFINETUNE[1], recipe.load("mmcl@tiny")
-    poison.finetune(
-        clip,
-        pairs,
-        control,
-        recipe.planting(steps=steps, batch_size=128, lr=lr or control.train.lr),
-        implants=(),
-        run=Run(seed, control.train.precision, lambda what, done, total: None),
-    )
 
 
 if __name__ == "__main__":

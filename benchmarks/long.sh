@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes long: `make NAME` runs a function of this file. What is there already is kept, so that a stopped run goes on.
-# By hand: assets.py and wordnet.py make what ships, mutants.py says which share of small faults the tests notice.
+# By hand: assets.py makes what ships, mutants.py says which share of small faults the tests notice.
 set -euo pipefail
 
 BIN=$(cd "$BIN" && pwd)
@@ -10,7 +10,6 @@ HIGHEST=${HIGHEST:-python3.13}
 
 # The zoo of photographs, and the clean models of drawn classes: two hours on one idle core that multiplies bfloat16. Needs IMAGES.
 bench-photos() {
-  $BIN/python benchmarks/photos.py --images $IMAGES --out build/photos
   $BIN/python benchmarks/photo_zoo.py --photos build/photos --images $IMAGES --out build/photo-zoo --keep
   $BIN/python benchmarks/photo_zoo.py --photos build/photos --images $IMAGES --out build/drawn --plan drawn
 }
@@ -32,9 +31,8 @@ bench-cleaning() {
     --methods cleanclip@few \
     'mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5' \
     par@tiny unlearn@tiny released fine-pruning clp invertune default
-  $BIN/python benchmarks/photos.py --images $IMAGES --out build/photos --side 64
-  $BIN/python benchmarks/usual.py --photos build/photos --out build/usual --only clean planted planted-blended
-  $BIN/python benchmarks/photo_cleaning.py $all --zoo build/usual --half report --out benchmarks/results/usual --about usual \
+  $BIN/python benchmarks/photo_zoo.py $all --out build/usual --plan usual --only planted planted-blended
+  $BIN/python benchmarks/photo_cleaning.py $all --zoo build/usual --half report --out benchmarks/results/usual \
     --methods {cleanclip,mmcl}@usual:train.lr=4e-4,train.epochs=1,train.warmup_steps=10 \
     par@usual:train.lr=4e-4,train.epochs=1,train.warmup_steps=10,train.batch_size=64
   $BIN/python benchmarks/screening_photos.py $all --zoo build/photo-zoo --out benchmarks/results/screening-photos \
@@ -79,12 +77,60 @@ pages() {
   $BIN/python benchmarks/common.py docs/inputs.md pages build/pages/result/table.md
 }
 
-# What docs/inputs.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits. Two environments of several gigabytes, one after the other.
+# What docs/inputs.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits, checked by twine, installed into a
+# fresh environment, and used there as a user does. Two environments of several gigabytes, one after the other.
 versions() {
   $PYTHON -m venv build/tools
   build/tools/bin/python -m pip install --quiet build twine
-  build/tools/bin/python benchmarks/versions.py lowest --python $LOWEST --out build/versions
-  build/tools/bin/python benchmarks/versions.py highest --python $HIGHEST --out build/versions --write docs/inputs.md
+  rm -rf build/versions
+  build/tools/bin/python -m build --outdir build/versions/dist .
+  build/tools/bin/python -m twine check --strict build/versions/dist/*
+  with-ends lowest "$LOWEST"
+  with-ends highest "$HIGHEST"
+  { echo '| | lowest | highest |'; paste -d'|' build/versions/{lowest,highest}.txt | sed -E 's/^([^|]*)\|([^|]*)\|[^|]*\|(.*)$/| \1 | \2 | \3 |/'; } \
+    > build/versions/table.md
+  $BIN/python benchmarks/common.py docs/inputs.md versions build/versions/table.md
+}
+
+# END PYTHON: writes build/versions/END.txt, a line NAME|VALUE for each row of the table. `lowest` pins each dependency to the first
+# version of its range; what the dependencies themselves depend on, pip chooses.
+with-ends() {
+  local at=$PWD/build/versions/$1
+  mkdir -p "$at/home"
+  "$2" -m venv "$at/environment"
+  touch "$at/constraints.txt"
+  [ "$1" != lowest ] || sed -nE '/^dependencies = /,/^\]/s/^ *"([^">]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml > "$at/constraints.txt"
+  "$at/environment/bin/python" -m pip install --quiet --no-compile --constraint "$at/constraints.txt" build/versions/dist/*.whl
+  "$at/environment/bin/python" -m pip check
+  {
+    echo "Python|$("$at/environment/bin/python" -c 'import platform; print(platform.python_version())')"
+    for name in torch torchvision open_clip_torch numpy onnx onnxruntime onnxscript pyarrow scikit-learn pydantic; do
+      echo "$name|$("$at/environment/bin/python" -c 'import sys, importlib.metadata as m; print(m.version(sys.argv[1]))' $name)"
+    done
+    local files='--classes files/classes.txt --templates files/templates.txt --arch files/tiny.json'
+    used doctor 0 doctor
+    used demo 0 demo --out demo
+    used "demo's files" 0 demo --unpack files
+    used audit 1 audit files/backdoored.pt --effort quick --report report.sarif $files
+    used 'sanitize, both exports' 4 sanitize files/backdoored.pt -d files/clean.tar -o cleaned -f open_clip -f onnx --recipe cleanclip \
+      --epochs 1 --no-panel --max-accuracy-loss 0.5 $files
+    used export 0 export cleaned -f onnx --fp16 -o halved
+    used verify 0 verify cleaned
+    echo "warnings of libraries|$(grep -E '\w*Warning\b|Traceback' "$at/log.txt" | sort -u | wc -l)"
+    echo "date|$(date -I)"
+  } > "$at.txt"
+  rm -rf "$at/environment"
+}
+
+# NAME CODE WORDS...: runs clipclean in the environment of with-ends, and stops unless it ends with CODE; tells its seconds.
+used() {
+  local begun=$SECONDS code=0 name=$1 right=$2
+  shift 2
+  echo "\$ clipclean $*" >> "$at/log.txt"
+  (cd "$at" && env $(compgen -e | sed -nE 's/^(CLIPCLEAN_.*|PYTHONPATH)$/-u \1/p') HOME="$at/home" HF_HUB_OFFLINE=1 \
+    environment/bin/clipclean "$@" >> log.txt 2>&1) || code=$?
+  [ $code = "$right" ] || { echo "clipclean $*: exit code $code and not $right; see $at/log.txt" >&2; exit 1; }
+  echo "$name|$((SECONDS - begun)) s"
 }
 
 "$1"

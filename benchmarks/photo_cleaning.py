@@ -1,4 +1,4 @@
-"""What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``photo_zoo.py`` and ``usual.py``.
+"""What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``photo_zoo.py``.
 
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo-long --out build/photo-cleaning \
         --half report --methods auto cleanclip@few released mmcl@tiny --only NAME... --seeds 0 1 2
@@ -24,9 +24,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-USUAL = "usual"  # the architecture of benchmarks/usual.py, on all classes
+USUAL = "usual"  # the architecture of the plan of that name, on all classes
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
+REFINETUNE = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
 USUAL_REFINETUNE = (30, 1e-4)  # steps and rate of the benign finetuning there
 RELEASED, FINE_PRUNING, AUTO = "released", "fine-pruning", "auto"
 CLEANCLIP = "cleanclip@few"
@@ -53,9 +54,9 @@ REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim shou
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="the folder that benchmarks/photos.py made")
+    parser.add_argument("--photos", type=Path, help="the folder of photographs of benchmarks/photo_zoo.py")
     parser.add_argument("--images", type=Path, help="the folder tiny-imagenet-200")
-    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/photo_zoo.py or benchmarks/usual.py made")
+    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/photo_zoo.py made")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), default="choose")
     parser.add_argument("--methods", nargs="+", default=[AUTO])
@@ -80,7 +81,6 @@ def stored(out: Path, half: str) -> list[dict]:
 def measure_all(o: argparse.Namespace) -> None:
     """Every cell that is not there yet."""
     import torch
-    from common import digest_of, is_current
 
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
@@ -104,8 +104,6 @@ def victims(o: argparse.Namespace) -> list[dict]:
 
 def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict:
     """One model through one method, measured before, after, and after a benign finetuning."""
-    from common import finetune_benignly
-
     from clipclean.jobs import inputs
 
     tested, pairs = loaded(o, entry)
@@ -207,8 +205,7 @@ def pairs_of(photos, entry: dict):
 def others_of(o: argparse.Namespace, photos, entry: dict):
     """Numbers of images that neither the model, nor what it started from, nor the cleaning was trained on."""
     import torch
-    from photo_zoo import Entry, class_list, pool_of
-    from photos import PARTS
+    from photo_zoo import PARTS, Entry, class_list, pool_of
 
     classes = torch.tensor(class_list(photos, entry["half"], entry["classes"]))
     if entry["arch"] == USUAL:
@@ -224,8 +221,7 @@ def others_of(o: argparse.Namespace, photos, entry: dict):
 def shown_to(o: argparse.Namespace, entry: dict):
     """Images that neither training nor cleaning saw, with labels, and the planted trigger."""
     import torch
-    from photo_zoo import OPTIMISED, class_list, read
-    from photos import TEMPLATES
+    from photo_zoo import OPTIMISED, TEMPLATES, class_list, read
 
     from clipclean import detect
     from clipclean.jobs import inputs
@@ -268,7 +264,6 @@ def planted_in(o: argparse.Namespace, entry: dict) -> list[dict]:
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
     """Clean in place; returns what the method says of itself."""
     import others
-    from common import of_recipe
 
     from clipclean import data, detect
     from clipclean.data import Samples
@@ -315,12 +310,63 @@ def implants_of(evidence) -> list:
 
 
 def figures(found) -> dict:
-    """What is measured: of several planted triggers the one that acts most."""
-    from common import figures
-
+    """Clean accuracy, and what the planted trigger does; of several the one that acts most."""
     told = found.record().as_json()
-    sides = [figures(told | {"probes": [probe]}) for probe in told["probes"]]
-    return max(sides, key=lambda side: side["excess"]) if sides else figures(told)
+    return max((side(told, probe) for probe in told["probes"] or [None]), key=lambda side: side["excess"])
+
+
+def side(told: dict, probe: dict | None) -> dict:
+    """The same of one trigger, or of none."""
+    return {
+        "accuracy": told["clean_accuracy"]["value"],
+        "excess": probe and probe["excess_asr"]["value"],
+        "interval": probe and probe["excess_asr"]["interval"],
+        "n": probe and probe["asr"]["n"],
+        "under_trigger": probe and probe["accuracy_under_trigger"]["value"],
+        "distance": probe and probe["distance"],
+    }
+
+
+def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float | None = None) -> None:
+    """Go on training on clean pairs, in place, as whoever deploys the model might."""
+    from clipclean.attack import poison
+    from clipclean.config import recipe
+    from clipclean.train.run import Run
+
+    seed, control = REFINETUNE[1], recipe.load("mmcl@tiny")
+    poison.finetune(
+        clip,
+        pairs,
+        control,
+        recipe.planting(steps=steps, batch_size=128, lr=lr or control.train.lr),
+        implants=(),
+        run=Run(seed, control.train.precision, lambda what, done, total: None),
+    )
+
+
+def of_recipe(method: str, /):  # -> Recipe
+    """The recipe that a method names, with its changes."""
+    from clipclean.config import recipe
+
+    name, _, changes = method.partition(":")
+    return recipe.override(recipe.load(name), changes.split(",") if changes else [])
+
+
+def digest_of(method: str, /) -> str | None:
+    """The digest of a method's values; None of one that is no recipe, or chooses among recipes."""
+    from clipclean.config import recipe
+    from clipclean.config.methods import METHODS
+
+    name = method.partition(":")[0]
+    if name.partition("@")[0] not in recipe.names() and ".yaml" not in name:
+        return None
+    named = of_recipe(method)
+    return None if METHODS[named.method].chooses else recipe.digest(named)
+
+
+def is_current(place: Path, method: str, /) -> bool:
+    """Whether a file has a cell of the method as it is now; one that does not name its values counts."""
+    return place.exists() and json.loads(place.read_text()).get("recipe_sha256") in (None, digest_of(method))
 
 
 # Tables.

@@ -26,7 +26,7 @@ import common
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from photo_cleaning import implants_of, loaded, paths, shown_to, victims
-from photos import CONTEXT, TEMPLATES, Photos
+from photo_zoo import CONTEXT, TEMPLATES, Photos
 from torch import Generator, Tensor
 
 from clipclean import data, detect, model

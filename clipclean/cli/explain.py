@@ -70,7 +70,7 @@ def rule_text(code: str, rule: Rule, /) -> str:
         ("What it means", rule.means),
         ("What it does not show", rule.does_not_show),
         ("What to do", rule.action),
-        ("Documentation", f"clipclean explain measures, or {page(code)} in a checkout"),
+        ("Documentation", f"clipclean explain measures, or {page(code)} of the built site"),
     ]
     paragraphs = [f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}."]
     for title, words in parts:

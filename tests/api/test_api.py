@@ -23,7 +23,6 @@ from clipclean.jobs import inputs
 
 ROOT = Path(__file__).parents[2]
 KNOWN = requests.options(requests.Audit) | requests.options(requests.Sanitize)
-RENAMED = {"search": "no_search", "panel": "no_panel"}  # switches that a Python caller gives the other way round
 
 
 def module(job):
@@ -53,10 +52,11 @@ def test_every_function_has_the_options_and_defaults_of_its_command(name):
     function = inspect.signature(getattr(clipclean, name)).parameters.values()
     ours = {p.name: None if p.default is p.empty else p.default for p in function if p.name != "progress"}
     terminal = {field.name for field in fields(Shell)}
-    assert {RENAMED.get(key, key) for key in ours} == set(options) - (terminal - set(ours))
+    asked = {key: f"no_{key}" if f"no_{key}" in options else key for key in ours}  # a switch may say the contrary
+    assert set(asked.values()) == set(options) - (terminal - set(ours))
     options |= {"recipe": None} if "recipe" in options else {}  # None stands for the default one
     for key, default in ours.items():
-        stated = not options[RENAMED[key]] if key in RENAMED else options[key]
+        stated = options[key] if asked[key] == key else not options[asked[key]]
         assert (default or None) == ((str(stated) if isinstance(stated, Path) else stated) or None), key
 
 
