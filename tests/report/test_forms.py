@@ -14,7 +14,6 @@ from clipclean.report.markdown_page import MAX_BYTES, code, escaped
 from clipclean.report.terminal_text import LINES
 
 report = Parsed(report)
-FORMS = sorted(report.FORMATS)
 
 
 def powered():
@@ -52,16 +51,6 @@ def test_forms_for_people_have_every_figure(made, figures, form):
     assert [each for each in figures.split("|") if each not in shown] == []
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_form_is_written_as_made_and_leaves_the_report_as_it_is(tmp_path, form):
-    made = samples.failed()
-    first = report.FORMATS[form](made)
-    assert made == samples.failed()
-    report.write(made, form, tmp_path / "out")
-    assert (tmp_path / "out").read_text(encoding="utf-8") == report.FORMATS[form](made) == first
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
 @pytest.mark.parametrize("made", [made for made, _ in FIGURES])
 def test_the_verdict_comes_first_and_only_what_a_policy_did_before_it(made):
     verdict = made()["verdict"]
@@ -75,20 +64,11 @@ def test_the_verdict_comes_first_and_only_what_a_policy_did_before_it(made):
         before, found, _ = text.partition(first)
         assert found
         assert before.count("1 finding aside") == (aside and first != verdict)
-    text = report.markdown(searches.backdoored())
-    places = [text.index(word) for word in ("Ann", "## ❌", "### Suspects", "### Findings", "### Search", "### Next")]
-    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
     ("made", "has", "has_not"),
     [
-        (
-            samples.passed,
-            "training provenance panel numbers measures",
-            "suspects search power auto map looked examples",
-        ),
-        (samples.audited, "suspects looked findings provenance", "search map training power"),
         (searches.backdoored, "suspects search map panel", "training power"),
         (searches.cleaned, "search training", "suspects"),
         (powered, "power", ""),
@@ -152,8 +132,7 @@ def test_markdown_shows_markup_as_text_and_a_long_report_fits_a_step_summary():
     made["measurements"]["probes"] = [p | {"trigger": f"{i}{'|' * 1990}"} for i in range(60) for p in probes]
     assert sum(len(each["message"].encode()) for each in made["findings"]) + 200 * 4000 > 2**20 > MAX_BYTES
     text = report.markdown(made)
-    assert len(text.encode()) < 2**20
-    assert text.count("<details>") == text.count("</details>")
+    assert (len(text.encode()) < 2**20, text.count("<details>")) == (True, text.count("</details>"))
 
 
 @pytest.mark.parametrize("made", searches.EVERY)

@@ -155,7 +155,6 @@ def test_bars_and_sizes_have_the_length_of_their_share_and_the_map_is_told_in_wo
     assert "–" in drawn[3]["aria-label"]  # that search ended without success: it found nothing
     ranges = [(rect["x"], rect["width"]) for rect in page.all("rect") if rect["class"] == "range"]
     assert ranges == [("45.00%", "25.00%")] * 3  # 9 and 14 % of 20 %
-    page = page_of(searches.backdoored)
     assert [path["class"] for path in page.all("path")] == ["cloud clean", "cloud triggered", "cloud target"]
     assert len(page.all("title")) == 2
     assert "(240)" in page.text
@@ -163,8 +162,7 @@ def test_bars_and_sizes_have_the_length_of_their_share_and_the_map_is_told_in_wo
 
 def test_commands_name_the_folder_and_quote_what_is_hostile():
     text = Page(report.html(samples.passed(), IMAGES, RunPaths("out/my model"))).text
-    assert "clipclean verify 'out/my model'" in text
-    assert '("local-dir:out/my model")' in text
+    assert ("clipclean verify 'out/my model'" in text, '("local-dir:out/my model")' in text) == (True, True)
     made = searches.backdoored()
     made["suspects"][0]["class"] = "x; rm -rf ~ `id` $(id)"
     told = Page(report.html(made, IMAGES, RunPaths("", "m.pt"))).text

@@ -24,8 +24,7 @@ def test_what_was_written_reads_back_equal(tmp_path, made):
     assert report.read(tmp_path / "report.json").as_json() == made()
 
 
-def test_keys_are_in_the_order_of_the_schema_and_unknown_numbers_stay_valid_and_writable(tmp_path):
-    assert list(json.loads(report.json(samples.passed()))) == list(samples.passed())
+def test_unknown_numbers_stay_valid_and_writable(tmp_path):
     text = report.json_text({"a": math.nan, "b": [math.inf, 1.5], "c": (1, None)})
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": [1, None]}
     # A probe without images of other classes knows no rate.

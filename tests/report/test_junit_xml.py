@@ -116,15 +116,13 @@ def test_notes_pass_a_finding_twice_makes_two_cases_and_what_the_policy_set_asid
     root = parsed(searches.backdoored())
     first, case = [case for case in root.iter("testcase") if "set aside" in case.get("name")]
     assert first is next(root.iter("testcase"))
-    assert "Ann" in first.find("skipped").text
     assert case.get("name").startswith("CC030")
-    assert "Ann" in case.find("skipped").get("message")
+    assert ("Ann" in first.find("skipped").text, "Ann" in case.find("skipped").get("message")) == (True, True)
 
 
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        (samples.passed, {"sha256": "a3" * 32, "recipe": "cleanclip@tiny@1", "verdict": "pass"}),
         (searches.backdoored, {"policy": "strict.yaml", "policy_sha256": "9d" * 32, "set_aside": "1"}),
         (searches.backdoored, {"verdict_without_policy": "fail"}),
     ],

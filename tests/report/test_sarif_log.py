@@ -58,8 +58,6 @@ def test_every_result_points_to_its_rule_and_to_the_model_and_no_name_becomes_a_
         place = result["locations"][0]["physicalLocation"]
         assert place["artifactLocation"] == {"uri": "tiny-backdoored.pt", "index": 0}
         assert place["region"] == {"startLine": 1}
-    files = [(each["location"]["uri"], each["hashes"]["sha-256"]) for each in run_of(samples.passed())["artifacts"]]
-    assert files == [("tiny-backdoored.pt", "a3" * 32), ("open_clip_model.safetensors", "e1" * 32)]
     made = samples.failed()
     made["findings"] = [samples.finding("CC030", "note", "Skipped: [click](https://evil.example).png")]
     (result,) = run_of(made)["results"]
@@ -97,8 +95,7 @@ def test_what_the_policy_set_aside_is_an_accepted_note():
     (suppression,) = run["results"][0]["suppressions"]
     assert (suppression["kind"], suppression["status"]) == ("external", "accepted")
     assert "Ann" in suppression["justification"]
-    assert run["properties"]["verdictWithoutPolicy"] == "fail"
-    assert run["properties"]["suspects"] == ["banana", "lemon"]
+    assert (run["properties"]["verdictWithoutPolicy"], run["properties"]["suspects"]) == ("fail", ["banana", "lemon"])
 
 
 def prints_of(made):

@@ -1,0 +1,27 @@
+"""Two real runs in every form, as these were last approved; with ``REWRITE_GOLDENS`` set, the forms of today take their place."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from clipclean import report
+
+FOLDER = (
+    Path(__file__).parent / "goldens"
+)  # of an audit and a cleaning by tests/world.py, with fewer triggers and points
+OURS = re.compile(r"<style>.*?</style>|'sha256-\S+'|\"rules\": \[.*?\n {10}\]", re.DOTALL)  # files of the package
+
+
+@pytest.mark.parametrize("form", report.FORMATS)
+@pytest.mark.parametrize("run", ["audit", "sanitize"])
+def test_a_report_is_written_as_it_was_approved_and_left_as_it_is(tmp_path, run, form):
+    source, golden = FOLDER / f"{run}.json", FOLDER / f"{run}.{form}"
+    made = report.read(source)
+    report.write(made, form, tmp_path / "out")
+    text = OURS.sub("", (tmp_path / "out").read_text(encoding="utf-8"))
+    if os.environ.get("REWRITE_GOLDENS"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+    assert (made, [path.name for path in tmp_path.iterdir()]) == (report.read(source), ["out"])
