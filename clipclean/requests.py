@@ -47,9 +47,12 @@ class Opt:
         is_first: whether ``--help`` of a command with many options shows it; ``--help-all`` shows all.
         is_free: whether a variable may set it, or a file that no flag named: it moves no verdict, names no path, opens no network.
         reads: whether it names a path that is read; a text may also be a name, and counts where a file is called so.
-        writes: whether it names a file or a folder that is written.
+        writes: whether it names a file or a folder that is written, or a folder of logs.
         is_model: whether it names a model, which may be hostile, or fetched from a hub.
-        searches: whether it means nothing where nothing is searched for.
+        needs: the option without which it means nothing, and the words that say so.
+        decides: whether its value decides the weights of a cleaning, or nothing of what is written; else only what is told of them.
+        is_repeated: whether the commands that a report suggests repeat it.
+        is_package: whether its values are packages that have to be installed.
         has: the attribute of what Python may give in place of a text.
         completes: the names that a shell offers, by their name in ``cli.complete``.
         before: the options before which one of the terminal stands, by preference.
@@ -66,9 +69,12 @@ class Opt:
     is_first: bool = False
     is_free: bool = False
     reads: Literal["", "path", "text"] = ""
-    writes: Literal["", "file", "folder"] = ""
+    writes: Literal["", "file", "folder", "log"] = ""
     is_model: bool = False
-    searches: bool = False
+    needs: tuple[str, str] = ("", "")
+    decides: Literal["weights", "report", "nothing"] = "report"
+    is_repeated: bool = False
+    is_package: bool = False
     has: str = ""
     completes: str = ""
     before: tuple[str, ...] = ()
@@ -285,21 +291,27 @@ def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
     return Opt(f"Data: {flags}", text, takes=path, is_several=True, gather=places, reads="path", **more)
 
 
+def repeated(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
+    """An option that a command which a report suggests repeats."""
+    return Opt(flags, text, is_repeated=True, **more)
+
+
 def models(flags: str, text: str = "", /, **more: Any) -> Opt:  # Any: of Opt
     """Where a model is, or one in memory."""
-    return Opt(f"Model: {flags}", text, reads="path", is_model=True, has="state_dict", is_first=True, **more)
+    return repeated(f"Model: {flags}", text, reads="path", is_model=True, has="state_dict", is_first=True, **more)
 
 
 def triggers(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
     """Triggers by their specs or files."""
-    return Opt(f"Search: {flags}", text, reads="text", is_first=True, completes="triggers", **more)
+    return repeated(f"Search: {flags}", text, reads="text", is_first=True, completes="triggers", **more)
 
 
+A_SEARCH = ("search", "without a search nothing is found that could be saved or compared. Leave one of them out.")
 TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 CHECKPOINT = models("MODEL", words="A checkpoint, or an open_clip module.")
 ONE = dataclasses.replace(CHECKPOINT, spec="")  # of several, whose command asks the same of each
-ARCH = Opt(
+ARCH = repeated(
     "Model: --arch NAME|FILE",
     "Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
@@ -311,12 +323,12 @@ DOWNLOAD = Opt(
     "Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
     "cache. Without this flag no command uses a network.",
 )
-WEIGHTS = Opt(
+WEIGHTS = repeated(
     "Model: --weights NAME",
     "The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
     shown="the only set",
 )
-EVAL_DATA = Opt(
+EVAL_DATA = repeated(
     "Data: --eval-data LABELLED",
     "Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
@@ -324,15 +336,15 @@ EVAL_DATA = Opt(
     gather=places,
     reads="path",
 )
-IMAGE_KEY = Opt(
+IMAGE_KEY = repeated(
     "Data: --image-key NAME",
     "Column of the images in a table, or their extension in a shard, if it has an unusual name.",
     shown="the known ones",
 )
-CAPTION_KEY = Opt(
+CAPTION_KEY = repeated(
     "Data: --caption-key NAME", "Column or JSON key of the captions, if it has an unusual name.", shown="the known ones"
 )
-CLASSES = Opt(
+CLASSES = repeated(
     "Data: --classes FILE",
     "Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is one of them.",
     words="A file of class names, one per line, or the names.",
@@ -341,7 +353,7 @@ CLASSES = Opt(
     shown="ImageNet-1k",
     is_first=True,
 )
-TEMPLATES = Opt(
+TEMPLATES = repeated(
     "Data: --templates FILE",
     "Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of the class.",
     words="A file of sentences with {} for the class name, or the sentences.",
@@ -356,7 +368,7 @@ TRIGGER = triggers(
     words="Triggers that you suspect, as specs or files; one, or several.",
     is_several=True,
 )
-TARGET = Opt(
+TARGET = repeated(
     "Search: --target CLASS",
     "The class that the triggers lead to.",
     shown="that of a found trigger, else whichever they lead to",
@@ -394,7 +406,7 @@ OUT = Opt(
     writes="folder",
     is_first=True,
 )
-FORCE = Opt("--force", "Overwrite files that clipclean wrote before. Their contents are lost.")
+FORCE = Opt("--force", "Overwrite files that clipclean wrote before. Their contents are lost.", decides="nothing")
 LABEL = Opt(
     "--label KEY=VALUE",
     "Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
@@ -407,6 +419,7 @@ SEED = Opt(
     "Running: --seed N",
     "Seed of every random choice: the same seed, data and machine give the same result.",
     takes=click.IntRange(0, 2**63 - 1),
+    decides="weights",
 )
 DEVICE = Opt(
     "Running: --device auto|cpu|cuda[:N]",
@@ -427,7 +440,7 @@ PLANTING_RATE = Opt(
     "Cleaning: --lr RATE", "Peak rate of planting; 1e-5 for large models.", takes=click.FLOAT, shown="8e-4"
 )
 PLANTING_BATCH = Opt("Cleaning: --batch-size N", "Pairs in a step.", takes=click.INT, shown="256")
-HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
+HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__", decides="nothing")
 
 
 DATA = sets(
@@ -442,15 +455,15 @@ REFERENCE = models(
     "A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
     "triggers for a class do not count against the model. Repeatable.",
     is_several=True,
-    searches=True,
+    needs=A_SEARCH,
 )
-REFERENCES = Opt(
+REFERENCES = repeated(
     "Model: --references FILE",
     "The same, from a file of 'clipclean references build' and without another search. Repeatable.",
     words="A file that references() wrote, or several.",
     is_several=True,
     reads="path",
-    searches=True,
+    needs=A_SEARCH,
 )
 EFFORT = Opt(
     "Search: --effort",
@@ -464,14 +477,14 @@ SAVE_TRIGGERS = Opt(
     "--save-triggers DIR",
     "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.",
     writes="folder",
-    searches=True,
+    needs=A_SEARCH,
 )
 POWER = Opt(
     "Search: --power",
     "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
     "nothing in the model, the model may pass without --reference. Costs four more audits.",
     is_first=True,
-    searches=True,
+    needs=A_SEARCH,
 )
 SEARCH = Opt(
     "Search: --no-search",
@@ -521,7 +534,6 @@ SANITIZE_REFERENCE = models(
     "For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
     "the verdict is never pass. Repeatable.",
     is_several=True,
-    searches=True,
 )
 RECIPE = Opt(
     "Cleaning: --recipe -r NAME|FILE",
@@ -567,7 +579,8 @@ FORMAT = Opt(
 LOG_DIR = Opt(
     "--log-dir DIR",
     "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
-    writes="folder",
+    writes="log",
+    decides="nothing",
 )
 LOG_TO = Opt(
     "--log-to tensorboard|wandb",
@@ -575,6 +588,9 @@ LOG_TO = Opt(
     "Repeatable.",
     takes=click.Choice(("tensorboard", "wandb")),
     is_several=True,
+    needs=("log_dir", "name the folder that the logs go to."),
+    decides="nothing",
+    is_package=True,
 )
 
 
@@ -877,6 +893,11 @@ def options(kind: object, /) -> dict[str, Opt]:
     """The options of a request, or of a class of requests, by the names of the fields."""
     found: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}  # type: ignore[arg-type] # Any: Annotated
     return {name: annotated.__metadata__[0] for name, annotated in found.items()}
+
+
+def deciding(asked: object, /, *what: str) -> dict[str, object]:
+    """The values of a request that decide one of these."""
+    return {name: getattr(asked, name) for name, known in options(asked).items() if known.decides in what}
 
 
 def signature(kind: Any, /) -> inspect.Signature:  # Any: a dataclass

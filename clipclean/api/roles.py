@@ -2,6 +2,7 @@
 
 import fnmatch
 import glob
+import importlib.util
 import itertools
 import os
 import re
@@ -45,18 +46,18 @@ def check(*asked: object) -> None:
         ResourceError: an output cannot be written.
     """
     given = [(name, known, getattr(each, name)) for each in asked for name, known in requests.options(each).items()]
-    is_idle = any(name == "search" and not value for name, _, value in given)
-    if is_idle and (idle := [called(name) for name, known, value in given if known.searches and value]):
-        raise UsageError(
-            f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "
-            "Leave one of them out."
-        )
+    for needed, flag in ((name, known.flags[0]) for name, known, value in given if known.flags and not value):
+        if idle := [
+            (called(name), known.needs[1]) for name, known, value in given if known.needs[0] == needed and value
+        ]:
+            how = "with" if flag.startswith("--no-") else "without"
+            raise UsageError(f"{' and '.join(name for name, _ in idle)} {how} {flag}: {idle[0][1]}")
     outputs = [each for name, _, value in given if name == "outputs" for each in value if each.path is not None]
     reports = [Role(f"--report {each.format}={each.path}", each.path) for each in outputs]
     for report in reports:
         check_report(report)
     inputs = [*_roles(given, lambda known: known.reads != "")]
-    folders = [*_roles(given, lambda known: known.writes == "folder")]
+    folders = [*_roles(given, lambda known: known.writes in ("folder", "log"))]
     written = [*_roles(given, lambda known: known.writes == "file"), *reports]
     for role, read in itertools.product(written, inputs):
         if _same(role.path, read.path) or _holds(read.path, role.path) or _is_shard(role.path, read.path):
@@ -73,9 +74,13 @@ def check(*asked: object) -> None:
     for one, other in itertools.combinations([*folders, *written], 2):
         if _overlap(one.path, other.path) or _holds(other.path, one.path):
             raise UsageError(f"{one.name} and {other.name} are one place, or one lies in the other. {NAME_ANOTHER}")
-    for each in asked:
-        if isinstance(each, requests.Sanitize):
-            log_files.check(each.log_dir, each.log_to)
+    for name, known, value in given:
+        if missing := [each for each in (value if known.is_package else ()) if importlib.util.find_spec(each) is None]:
+            raise UsageError(
+                f"{called(name)} {missing[0]} needs a package that is not installed: pip install {missing[0]}."
+            )
+        if known.writes == "log" and value is not None:
+            log_files.check(value)
 
 
 def check_report(role: Role, /) -> None:

@@ -12,7 +12,7 @@ from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
-from clipclean.report import Report, paths_of
+from clipclean.report import Report
 
 
 def audit(request: requests.Audit, /) -> Outcome:
@@ -67,7 +67,7 @@ def _audit(read: AuditInputs, started: float) -> Outcome:
         **results.told("audit", request.model, read.tested, request.label),
         **judge.record(applied),
     )
-    return Outcome(report, images, place=paths_of(request, found=str(request.save_triggers or "")))
+    return Outcome(report, images, place=results.place_of(request, report))
 
 
 def _measured(read: AuditInputs, /) -> Audited:

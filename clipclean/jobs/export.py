@@ -22,8 +22,7 @@ def convert(request: requests.Export, /) -> Exported:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
     """
-    preset, normalize, fp16 = request.onnx_preset, request.normalize, request.fp16
-    wanted = formats.wanted(request.format, preset, normalize=normalize, fp16=fp16)
+    wanted = formats.wanted(request.format, request.onnx_preset, normalize=request.normalize, fp16=request.fp16)
     formats.check(wanted)
     # The outputs of a run too: its report never stays beside other weights.
     standing = placing.look(request.out, force=request.force, known=OUTPUTS)

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import stat
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from clipclean import files
-from clipclean.errors import ResourceError, UsageError
+from clipclean.errors import ResourceError
 from clipclean.progress import Listener, Values, heard
 
 METRICS = "metrics.jsonl"
-EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # what --log-to takes, and the package that it needs
 
 
 class Log:
@@ -52,21 +50,12 @@ class Log:
         return self._lines
 
 
-def check(folder: Path | None, to: tuple[str, ...], /) -> None:
-    """Refuse before slow work what could not be logged to, and make nothing.
+def check(folder: Path, /) -> None:
+    """Refuse before slow work a folder that could not be logged to, and make nothing.
 
     Raises:
-        UsageError: the package is not installed, or there is no folder.
         ResourceError: nothing can be written in the folder, or another thing than a file is in the place of the log.
     """
-    if folder is None and to:
-        raise UsageError("--log-to without --log-dir: name the folder that the logs go to.")
-    if missing := [name for name in to if importlib.util.find_spec(EXTRAS[name]) is None]:
-        raise UsageError(
-            f"--log-to {missing[0]} needs a package that is not installed: pip install {EXTRAS[missing[0]]}."
-        )
-    if folder is None:
-        return
     files.check_writable(files.nearest(folder), folder)
     log = folder / METRICS
     if os.path.lexists(log) and not stat.S_ISREG(log.lstat().st_mode):

@@ -1,16 +1,16 @@
 """The outputs of a cleaning: report, weights, and their destination."""
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
-from clipclean import detect, files, report, train
+from clipclean import detect, report, train
 from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
-from clipclean.jobs import inputs
+from clipclean.jobs import inputs, results
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.report import PageImages, Report
-from clipclean.requests import Sanitize
+from clipclean.requests import Sanitize, deciding
 from clipclean.train import resume
 from clipclean.train.resume import RunState
 
@@ -24,12 +24,6 @@ class Destination:
     standing: placing.OutputState  # the present content of the folder
     run: str  # digest of the request: an equal run has the same result
     state: RunState  # of the run, removed once the result is in place
-
-
-def place_of(request: Sanitize, result: Report, /) -> report.RunPaths:
-    """The paths for the commands that the report suggests."""
-    recipe = result.recipe.name if result.recipe else ""
-    return report.paths_of(request, folder=str(request.out), data=files.together(request.data), recipe=recipe)
 
 
 def fingerprint(ready: Prepared, /) -> dict[str, object]:
@@ -47,7 +41,7 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
         "recipe": recipes.decides(ready.recipe),
-        "seed": request.seed,
+        **deciding(request, "weights"),
         "precision": train.resolved(ready.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
@@ -66,7 +60,7 @@ def destination(ready: Prepared, standing: placing.OutputState, group: train.Gro
     request = ready.request
     state = RunState.of(request.out, fingerprint(ready), group=group)
     group.check_same(state.fingerprint)
-    told = replace(request, force=False, recipe=ready.recipe, policy=ready.judge.chosen, log_dir=None, log_to=())
+    told = deciding(request, "weights", "report") | {"recipe": ready.recipe, "policy": ready.judge.chosen}
     run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
     return Destination(standing, run, state)
@@ -79,7 +73,7 @@ def finished(request: Sanitize, state: RunState, /) -> Outcome:
         if exported := bool(result.exports):
             state.discard()
         placing.close_run(request.out)
-    return Outcome(result, exported=exported, place=place_of(request, result))
+    return Outcome(result, exported=exported, place=results.place_of(request, result))
 
 
 def publish(
@@ -116,7 +110,7 @@ def publish(
             )
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")
-        place = place_of(request, result)
+        place = results.place_of(request, result)
         report.write(result, "html", new / "report.html", images, place)
         if exported:
             records.write(new, result.as_json())

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipclean import __version__, machine
-from clipclean.config import policy
+from clipclean import __version__, files, machine
+from clipclean.config import policy, thresholds
 from clipclean.config.policy import Policy
-from clipclean.config.thresholds import Audit, AuditLimits
+from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import LoadedModel, Source
 from clipclean.report import NONE, NOWHERE, PageImages, Report, RunPaths
+from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, options, places
 from clipclean.schema.report import ToolRecord
 
 
@@ -38,6 +40,35 @@ def told(
     return found | ({"labels": dict(labels)} if labels else {})
 
 
+def place_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
+    """What a run was given, for the commands that its report suggests."""
+    given = {name: _words(name, known, getattr(request, name)) for name, known in options(request).items()}
+    repeated = (
+        (command, known.flags[0], words)
+        for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
+        for name, known in options(kind).items()
+        if known.is_repeated and known.flags
+        for words in given.get(name, ())
+    )
+    return RunPaths(
+        folder="".join(given.get("out", ())),
+        model="".join(given["model"]),
+        data=files.together(request.data or ()),
+        recipe=report.recipe.name if report.recipe else "",
+        found="".join(given.get("save_triggers", ())),
+        repeated=tuple(repeated),
+    )
+
+
+def _words(name: str, known: Opt, value: Any) -> list[str]:  # Any: what a user gave
+    """A value as a command takes it; none of a model in memory."""
+    if known.takes is TEXT_FILE and isinstance(value, tuple):
+        return [f"{name}.txt"]  # texts from Python: a command takes a file
+    if known.gather is places and value and not known.is_several:
+        return [files.together(value)]
+    return [str(each) for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str | Path)]
+
+
 class Judge(NamedTuple):
     """What the findings of a run are judged by: a policy, the limits with it, and those that hold without it."""
 
@@ -46,7 +77,7 @@ class Judge(NamedTuple):
     shipped: AuditLimits
 
     @classmethod
-    def of(cls, chosen: Policy, audit: Audit, /) -> "Judge":
+    def of(cls, chosen: Policy, audit: thresholds.Audit, /) -> "Judge":
         """Of a policy and a recipe's section ``audit``; raises UsageError where they contradict each other."""
         return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT, audit))
 

@@ -8,7 +8,7 @@ from clipclean import untrusted
 from clipclean.errors import RefusedInput
 from clipclean.files import write_text
 from clipclean.findings import plain
-from clipclean.report.commands import NOWHERE, RunPaths, paths_of
+from clipclean.report.commands import NOWHERE, RunPaths
 from clipclean.report.document import NONE, PageImages, TitledImage
 from clipclean.report.html_page import html
 from clipclean.report.junit_xml import junit

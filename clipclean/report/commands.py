@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clipclean import files
 from clipclean.schema.report import Report, SuspectRecord
 
 _SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
-_MODEL = {name: f"--{name}" for name in ("arch", "weights", "classes", "templates", "reference")}
-_AUDIT = _MODEL | {"references": "--references"}
-_NAMED = {"trigger": "--trigger", "target": "--target"}
-_SANITIZE = _MODEL | {"eval_data": "--eval-data", "image_key": "--image-key", "caption_key": "--caption-key"} | _NAMED
+_NAMED = ("--trigger", "--target")
 PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
 
 
@@ -26,24 +22,10 @@ class RunPaths(NamedTuple):
     data: str = ""
     recipe: str = ""
     found: str = ""  # where an audit saved its triggers
-    options: tuple[tuple[str, str], ...] = ()  # others, by the names of a request's fields
+    repeated: tuple[tuple[str, str, str], ...] = ()  # others: a command that takes them, flag and value
 
 
 NOWHERE = RunPaths()
-
-
-def paths_of(request: object, /, **places: str) -> RunPaths:
-    """What a request of any kind was given; ``places`` are fields of the result that its own do not tell."""
-    given = []
-    for name in dict.fromkeys((*_AUDIT, *_SANITIZE)):
-        value = getattr(request, name, None)
-        if name in ("classes", "templates") and isinstance(value, Sequence) and not isinstance(value, str):
-            value = f"{name}.txt"  # texts from Python: a command takes a file
-        if name == "eval_data" and value:
-            value = files.together(value)  # one option takes all
-        several = value if isinstance(value, tuple | list) else (value,)
-        given += [(name, str(each)) for each in several if each is not None]
-    return RunPaths(model=str(getattr(request, "model", "")), options=tuple(given), **places)
 
 
 def commands(report: Report, place: RunPaths, /) -> list[tuple[str, str]]:
@@ -55,29 +37,25 @@ def commands(report: Report, place: RunPaths, /) -> list[tuple[str, str]]:
         suspect = next(iter(report.suspects), None)
         named = _named(report, suspect, place) if suspect else ()
         words = ("sanitize", model, "--data", PAIRS, "--recipe", "auto", "--out", "cleaned", *named)
-        return [
-            (
-                "Clean the model on image and caption pairs that you trust",
-                _command(words, place, _MODEL if named else _MODEL | _NAMED),
-            )
-        ]
+        purpose = "Clean the model on image and caption pairs that you trust"
+        return [(purpose, _command(words, place, but=_NAMED if named else ()))]
     if report.verdict == "pass":
         loads = any(export.format.startswith("open_clip") for export in report.exports or ())
         call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}', ensure_ascii=False)})"
         return [
-            ("Check that the folder is whole", _command(("verify", folder), place, {})),
+            ("Check that the folder is whole", _command(("verify", folder), place)),
             *([("Load the weights in Python", call)] if loads else []),
         ]
     if place.recipe == "auto":
         words = ("audit", model, "--effort", "thorough")
-        return [("Search the model as it is", _command(words, place, _AUDIT))]
+        return [("Search the model as it is", _command(words, place, but=_NAMED))]
     words = ("sanitize", model, "--data", place.data or PAIRS, "--recipe", "auto", "--out", folder, "--force")
-    return [("Try several recipes, and take the best", _command(words, place, _SANITIZE))]
+    return [("Try several recipes, and take the best", _command(words, place))]
 
 
-def _command(words: Sequence[str], place: RunPaths, takes: dict[str, str]) -> str:
-    """A command line with all options of the run that the command takes."""
-    kept = [part for name, value in place.options if name in takes for part in (takes[name], value)]
+def _command(words: Sequence[str], place: RunPaths, *, but: Sequence[str] = ()) -> str:
+    """A command line with all options of the run that the command takes, but for some."""
+    kept = [word for command, *given in place.repeated if command == words[0] and given[0] not in but for word in given]
     return shlex.join(["clipclean", *words, *kept])
 
 

@@ -127,6 +127,16 @@ def test_places_apart_are_taken_and_a_name_of_a_recipe_is_no_file(tmp_path, monk
         check("recipe", "auto", role, tmp_path / "auto")
 
 
+def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path):
+    with pytest.raises(UsageError, match="--log-dir"):
+        roles.check(asked(log_to=("wandb",), log_dir=None))
+    with pytest.raises(UsageError, match="no_such_package_at_all"):
+        roles.check(asked(log_to=("no_such_package_at_all",), log_dir=tmp_path / "logs"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError):
+        roles.check(asked(log_dir=tmp_path / "file" / "logs"))
+
+
 PLACES = {
     "pipe": os.mkfifo,
     "device": lambda place: place.symlink_to("/dev/null"),

@@ -3,15 +3,16 @@ import re
 import shlex
 import subprocess
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import tiny
 from report import samples, searches
 
-from clipclean import cli, demo, report
+from clipclean import cli, demo, report, requests
+from clipclean.jobs import results
 from clipclean.report import RunPaths
-from clipclean.report.commands import PAIRS, commands, paths_of
+from clipclean.report.commands import PAIRS, commands
 
 OPTIONS = ["--arch", "tiny.json", "--classes", "classes.txt", "--templates", "templates.txt"]
 TRIGGER = ["--trigger", demo.TRIGGER, "--target", demo.TARGET]
@@ -19,19 +20,20 @@ PASSING = "version: 1\nname: mild\nseverities: {CC001: note, CC002: note, CC010:
 
 
 def suggested(made, **given):
-    return [words for _, words in commands(report.parse(made), paths_of(SimpleNamespace(**given)))]
+    made = report.parse(made)
+    return [words for _, words in commands(made, results.place_of(requests.Audit(**given), made))]
 
 
 def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_and_texts():
-    given = {"model": "m.pt", "arch": "RN50", "classes": "a b.txt", "templates": None, "references": ("r.json",)}
+    given = {"model": "m.pt", "arch": "RN50", "classes": Path("a b.txt"), "references": (Path("r.json"),)}
     (words,) = suggested(searches.backdoored(), **given)
-    assert words.endswith(f"--trigger {samples.SPEC} --target banana --arch RN50 --classes 'a b.txt'")
+    assert words.endswith(f"--trigger {samples.SPEC} --target banana --classes 'a b.txt' --arch RN50")
     assert "--references" not in words  # is no option of sanitize
     made = searches.backdoored()
     made["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
     ((_, words),) = commands(report.parse(made), RunPaths(model="m.pt", found="found"))
     assert words.endswith("--trigger found/01-mask.safetensors")
-    (words,) = suggested(searches.backdoored(), model="m.pt", classes=["cat", "dog"])
+    (words,) = suggested(searches.backdoored(), model="m.pt", classes=("cat", "dog"))
     assert "--classes classes.txt" in words
 
 
@@ -80,5 +82,7 @@ def test_every_command_that_a_cleaning_suggests_runs(folder, unread, monkeypatch
     for words in shown(folder / out / "report.html"):
         assert run(words) == 0
     made = report.read(folder / out / "report.json")
-    given = SimpleNamespace(model=demo.CHECKPOINT, arch="tiny.json", classes="classes.txt", templates="templates.txt")
-    assert all(run(words) == 0 for _, words in commands(made, paths_of(given, folder=out, recipe="auto")))
+    classes, templates = Path("classes.txt"), Path("templates.txt")
+    given = requests.Sanitize(demo.CHECKPOINT, (), arch="tiny.json", classes=classes, templates=templates)
+    place = results.place_of(given, made)._replace(folder=out, recipe="auto")
+    assert all(run(words) == 0 for _, words in commands(made, place))
