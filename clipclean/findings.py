@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Self, TypedDict, Unpack
+from typing import Annotated, Literal, NamedTuple, Self, TypedDict, Unpack, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
@@ -13,7 +13,7 @@ Stage = Literal["triggers", "accuracy", "evidence", "data", "recipe", "policy"]
 Need = Literal[
     "", "search", "audit's search", "audit or search", "panel", "named trigger", "before", "data", "recipe", "policy"
 ]
-STAGES: tuple[Stage, ...] = ("triggers", "accuracy", "evidence", "data", "recipe", "policy")
+STAGES: tuple[Stage, ...] = get_args(Stage)
 MAX_NUMBER = 2.0**63  # no count and no measurement comes near it
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -159,6 +159,7 @@ class Rule:
         urgent: orders the doubts; the highest is told.
         passes: what the headline of a passed run says where this rule was noted.
         needs: what a run must have done for the rule to find anything.
+        tells: whether an audit points at a backdoor by it, surely or not, or says that it did not look, or looked in vain.
     """
 
     title: str
@@ -174,6 +175,7 @@ class Rule:
     urgent: int = 0
     passes: str = ""
     needs: Need = ""
+    tells: Literal["", "sign", "unsearched"] = ""
 
 
 _FAILS = VerdictWords(
@@ -185,7 +187,6 @@ _COLLAPSED = "The model maps every image to nearly the same embedding, so nothin
 _FEW_CLASSES = "There are too few classes to tell a backdoor from chance."
 _UNCALIBRATED = "There is no clean model of this kind to compare with, so the results cannot be judged."
 
-SIGNS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit points at a backdoor, surely or not
 RULES: Mapping[str, Rule] = {
     "CC001": Rule(
         title="Backdoor behaviour under a known trigger",
@@ -203,6 +204,7 @@ RULES: Mapping[str, Rule] = {
         ),
         urgent=80,
         needs="named trigger",
+        tells="sign",
     ),
     "CC002": Rule(
         title="Excess attack success in the trigger panel",
@@ -222,6 +224,7 @@ RULES: Mapping[str, Rule] = {
         ),
         urgent=60,
         needs="panel",
+        tells="sign",
     ),
     "CC003": Rule(
         title="A small trigger was found by search",
@@ -243,6 +246,7 @@ RULES: Mapping[str, Rule] = {
         ),
         urgent=70,
         needs="search",
+        tells="sign",
     ),
     "CC004": Rule(
         title="The search was not calibrated for this architecture",
@@ -288,6 +292,7 @@ RULES: Mapping[str, Rule] = {
         ),
         urgent=75,
         needs="audit's search",
+        tells="sign",
     ),
     "CC007": Rule(
         title="The model hardly knows the classes",
@@ -303,6 +308,7 @@ RULES: Mapping[str, Rule] = {
         doubt=VerdictWords("The model hardly knows these classes, or that is unknown, so a search shows little.", ""),
         urgent=90,
         needs="audit or search",
+        tells="unsearched",
     ),
     "CC008": Rule(
         title="The power of the audit",
@@ -360,6 +366,7 @@ RULES: Mapping[str, Rule] = {
         ),
         urgent=25,
         needs="search",
+        tells="unsearched",
     ),
     "CC022": Rule(
         title="Too few classes to search",
@@ -373,6 +380,7 @@ RULES: Mapping[str, Rule] = {
         doubt=VerdictWords(_FEW_CLASSES, _FEW_CLASSES),
         urgent=20,
         needs="search",
+        tells="unsearched",
     ),
     "CC023": Rule(
         title="The search found nothing to unlearn",
@@ -402,6 +410,7 @@ RULES: Mapping[str, Rule] = {
             "Time was over before the cleaning was, so nothing shows that all of a backdoor is gone.",
         ),
         urgent=28,
+        tells="unsearched",
     ),
     "CC030": Rule(
         title="Clean data skipped",

@@ -11,7 +11,6 @@ from clipclean.detect.measure import Accuracy, Measurement
 from clipclean.detect.metrics import Rate, Z, paired_difference
 from clipclean.schema.report import AccuracyLossRecord, AgreementRecord, ClassKeptRecord, LossBy
 
-RECALL = "recall@1"  # marks a recall of captions by its definition
 # The next two were chosen on the half ``choose`` of the zoo of photographs, docs/evidence.md, "Loss of accuracy".
 SOFT = 0.5  # width of the step from wrong to right, in standard deviations of a model's own margins
 WIDER = 1.4  # factor on the interval, which covers that a softened accuracy is not quite the accuracy
@@ -47,7 +46,7 @@ def losses(before: Measurement, after: Measurement, /) -> list[MeasuredLoss]:
     Finetuning on captions gains recall while it loses classes. Only where there is no classifier recall comes first.
     """
     own, later = before.accuracy, after.accuracy
-    has_labels = own.rate.n > 0 and RECALL not in own.definition
+    has_labels = own.rate.n > 0 and not own.record().is_recall
     found = [_by_labels(own, later) if has_labels else estimated_loss(before, after)]
     old, new = (before.recall, after.recall) if has_labels else (own, later)
     return [*filter(None, found), *([_lost(old, new, by="recall")] if old and new and old.rate.n else ())]

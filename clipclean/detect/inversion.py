@@ -40,9 +40,7 @@ STARTS_ON = 4  # images on which the starts of a family are tried
 CHUNK = 2**22
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
-Attack = Callable[
-    [Tensor, Tensor], tuple[Tensor, Tensor]
-]  # embeddings (R, B, D) of some rows -> their loss and success (R,)
+Aim = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # embeddings (R, B, D), their rows -> loss and success (R,)
 
 
 class NoSearch(Exception):  # an error is named for what happened
@@ -226,7 +224,7 @@ class Inversion:
         painted = self.family.paint(images[None].expand(rows, *images.shape), parameters, self.generator)
         return self.embed(painted.flatten(0, 1)).float().view(rows, len(images), -1)
 
-    def _attack(self, goals: Tensor, /) -> Attack:
+    def _attack(self, goals: Tensor, /) -> Aim:
         """The loss and the convincing share of each row, towards its class of ``goals`` (R,)."""
 
         def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
@@ -293,7 +291,7 @@ class Inversion:
         nearness[rows] = running[rows]
         return nearness
 
-    def _smallest(self, begin: Parameters, attack: Attack, plan: Round, /) -> list[_End]:
+    def _smallest(self, begin: Parameters, attack: Aim, plan: Round, /) -> list[_End]:
         """For each row the smallest parameters whose attack reached the plan's level, with their size; if none did, the last ones,
         and inf.
 
@@ -337,7 +335,7 @@ class Inversion:
         ]
 
     def _backward(
-        self, images: Tensor, parameters: Parameters, rows: Tensor, attack: Attack, weight: Tensor, /
+        self, images: Tensor, parameters: Parameters, rows: Tensor, attack: Aim, weight: Tensor, /
     ) -> tuple[Tensor, Tensor]:
         """Gradients of success and size for the ``rows`` (R,) of the parameters, and their losses and successes, each (R,).
 

@@ -50,13 +50,10 @@ class Probe:
     clean_spread: float  # of the clean ones
     n: int  # images probed
 
-    def excess_record(self) -> DifferenceRecord:
-        """The excess for a report."""
-        return DifferenceRecord(value=finite(self.excess), interval=self.excess_interval, n=self.asr.n)
-
     def record(self, *, known: bool) -> ProbeRecord:
         """For a report; ``known`` says whether the trigger was named, and is not one of the panel."""
-        return ProbeRecord.of(self, base_rate=self.base, excess_asr=self.excess_record(), known=known)
+        excess = DifferenceRecord(value=finite(self.excess), interval=self.excess_interval, n=self.asr.n)
+        return ProbeRecord.of(self, base_rate=self.base, excess_asr=excess, known=known)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Signal:
 
     weight: float
     title: str
-    said: str
+    says: str
 
 
 # Weights were chosen on the half ``choose`` of the zoo of drawings (tag evidence-0.2: benchmarks/zoo.py). Density and isolation rest on

@@ -30,7 +30,6 @@ from clipclean.detect.references import (
 )
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
-from clipclean.findings import finite
 from clipclean.schema.report import (
     AttractionRecord,
     CalibrationRecord,
@@ -185,15 +184,6 @@ class SearchResult:
         self, *, effort: EffortName, seconds: float, calibration: CalibrationRecord, saved: Mapping[str, str]
     ) -> SearchRecord:
         """``measurements.search`` of a report, with the models it was compared with, and files of saved triggers by their specs."""
-
-        def told(c: SearchCandidate) -> dict[str, object]:
-            return {
-                "class": self.classes[c.target],
-                "family": c.family,
-                "size": finite(c.size),
-                "reached": c.is_reached,
-            }
-
         # Without a measured attraction there is nothing to pair classes with.
         most = sorted(zip(self.classes, self.attractions, strict=False), key=lambda each: -each[1])
         return SearchRecord(
@@ -203,8 +193,12 @@ class SearchResult:
             images=self.images,
             calibration=calibration,
             found=tuple(hit.record(file=saved.get(hit.found.spec)) for hit in self.targeted),
-            controls=tuple(ControlRecord.model_validate(told(c)) for c in self.controls),
-            gatherings=tuple(GatheringRecord.model_validate(told(g) | {"share": g.share}) for g in self.untargeted),
+            controls=tuple(
+                ControlRecord.of(c, class_=self.classes[c.target], reached=c.is_reached) for c in self.controls
+            ),
+            gatherings=tuple(
+                GatheringRecord.of(c, class_=self.classes[c.target], reached=c.is_reached) for c in self.untargeted
+            ),
             strengths=tuple(strength.record(self.classes) for strength in self.strengths),
             attractions=tuple(AttractionRecord(class_=name, share=share) for name, share in most[:SHOWN] if share > 0),
         )

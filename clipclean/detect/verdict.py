@@ -25,9 +25,8 @@ OFF_LIST = 0.5  # share of the smallest size of any class; a search without a ta
 
 def audit(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
-    findings = [_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known]
-    findings += [_panel(p, limits) for p in _unusual(measured)]
-    return tuple(f for f in findings if f is not None)
+    known = (_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known)
+    return (*(f for f in known if f), *(_panel(p, limits) for p in suspicious(measured, limits=limits)))
 
 
 def sanitized(
@@ -62,13 +61,9 @@ SHOWN_NOTHING = (
 
 
 def suspicious(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
-    """Panel probes whose excess is suspicious, most suspicious first."""
-    return tuple(p for p in _unusual(measured) if p.excess_interval[0] > limits.suspicious_excess)
-
-
-def _unusual(measured: Measurement) -> list[Probe]:
-    """The probes of the panel, except triggers that a comparison showed to be natural."""
-    return [p for p in measured.panel if p.trigger not in measured.usual]
+    """Panel probes whose excess is suspicious, most suspicious first, but for triggers that a comparison showed to be natural."""
+    unusual = (p for p in measured.panel if p.trigger not in measured.usual)
+    return tuple(p for p in unusual if p.excess_interval[0] > limits.suspicious_excess)
 
 
 def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | None:
@@ -87,14 +82,12 @@ def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | Non
     return None
 
 
-def _panel(probe: Probe, limits: AuditLimits) -> Finding | None:
+def _panel(probe: Probe, limits: AuditLimits) -> Finding:
     """A warning, never an error: clean models have natural triggers, and here the panel is compared with nothing.
 
     A clean model of ten classes of photographs sends 50 to 80 % of the images under a strong wave to one class, and their
     embeddings lie together there like those of any class.
     """
-    if probe.excess_interval[0] <= limits.suspicious_excess:
-        return None
     collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > DISTINCT
     second = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
     return finding(

@@ -7,7 +7,7 @@ from clipclean import detect
 from clipclean.attack import canaries, power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import SIGNS, Finding, finding
+from clipclean.findings import Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.searching import AuditResult, SearchSettings
@@ -85,7 +85,7 @@ def under_both(made: Audited, under: AuditResult, limits: AuditLimits, /) -> lis
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
         for found in made.findings(under, limits)
-        if found.rule in SIGNS
+        if rule(found.rule).tells == "sign"
     ]
     own, usual = sound_rate(made.seen), sound_rate(under)
     if own and usual and own.n and usual.value - own.value > limits.max_accuracy_loss:

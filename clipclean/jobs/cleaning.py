@@ -98,13 +98,8 @@ def recipe_of(ready: Prepared, before: detect.Measurement, after: detect.Measure
     left, lost = left_of(before, after), finite(detect.accuracy_loss(before, after)[0])
     if says := stands.reached(left, lost):
         say(says)
-    evidence = EvidenceRecord(
-        standing=stands.kind,
-        why=stands.why,
-        expected=stands.expected,
-        reached=ReachedRecord(left=left, lost=lost),
-        says=says,
-    )
+    reached = ReachedRecord(left=left, lost=lost)
+    evidence = EvidenceRecord.of(stands, standing=stands.kind, reached=reached, says=says)
     return RecipeRecord(
         name=recipes.called(recipe),
         revision=recipe.revision,

@@ -5,8 +5,8 @@ from typing import Literal
 
 from clipclean.findings import Finding, rule
 from clipclean.report import Report, verdicts
+from clipclean.report.verdicts import RANKS
 
-RANKS = {"note": 0, "warning": 1, "error": 2}
 BLOCKING = {"error": RANKS["error"], "inconclusive": RANKS["warning"]}  # the least level that matters to a gate
 
 Change = Literal["new", "worse", "same", "gone", "not measured"]

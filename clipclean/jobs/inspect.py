@@ -1,7 +1,6 @@
 """Describing a checkpoint file, read as data and never built into a model."""
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -24,18 +23,14 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         UsageError: ``arch`` is no known name and no readable config.
     """
     place, file = inputs.file_of(source, weights=weights)
-    known = _architecture(file, arch, place.architecture)
     found = Inspection.of(
         file,
         name=place.name,
-        architecture=known.architecture,
-        activation=known.activation,
-        preprocess=known.preprocess,
         tensors=counted(file.tensors),
         tensor_sha256=checkpoint.digest(file.tensors),
         config=file.config_name,
         loaders=loaders(file),
-        notes=(*file.notes, *known.notes),
+        **_architecture(file, arch, place.architecture),
     )
     return found.model_copy(update={"revision": place.revision}) if place.revision else found
 
@@ -75,32 +70,25 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     }
 
 
-class KnownModel(NamedTuple):
-    """The architecture of the tensors, and notes on it."""
-
-    architecture: Recognised
-    activation: Recognised
-    preprocess: PreprocessRecord | None
-    notes: tuple[str, ...]
-
-
-def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /) -> KnownModel:
-    """The architecture of the tensors. If the shapes fit several, the rest of the file is reported all the same."""
+def _architecture(
+    file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /
+) -> dict[str, object]:
+    """What an inspection tells of the architecture. If the shapes fit several, the rest of the file is reported all the same."""
     try:
         found = inputs.recognised(file, named, arch=arch)
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise
         undecided = Recognised(name=None, how=str(error))
-        return KnownModel(undecided, Recognised(name=None, how=UNDECIDED), None, ())
+        return {"architecture": undecided, "activation": Recognised(name=None, how=UNDECIDED), "preprocess": None}
     model.check(found, file.tensors)
-    limits: tuple[str, ...] = ()
+    notes = file.notes
     try:
         model.refuse_tokenizer(found)
     except UnsupportedModel as error:  # no other command takes the model
-        limits = (str(error),)
+        notes = (*notes, str(error))
     activation = Recognised(name=None, how=UNDECIDED)
     if found.quick_gelu is not None:
         activation = Recognised(name="quick_gelu" if found.quick_gelu else "gelu", how=found.activation_how)
-    preprocess = PreprocessRecord.of(found.preprocess)
-    return KnownModel(Recognised(name=found.name, how=found.how), activation, preprocess, limits)
+    known = {"architecture": Recognised(name=found.name, how=found.how), "activation": activation}
+    return known | {"preprocess": PreprocessRecord.of(found.preprocess), "notes": notes}

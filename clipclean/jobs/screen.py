@@ -63,10 +63,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         data=clean.record(),
         triggers=tuple(trigger.spec for trigger in named),
         screened=ranking.record(found, request.drop),
-        signals=tuple(
-            SignalRecord(name=name, title=each.title, weight=each.weight, says=each.said)
-            for name, each in ((name, ranking.SIGNALS[name]) for name in found.signals)
-        ),
+        signals=tuple(SignalRecord.of(ranking.SIGNALS[name], name=name) for name in found.signals),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
         **results.told("screen", request.model, loaded),
@@ -127,7 +124,7 @@ def page_images(
     shown = []
     for row, place in zip(ranked[:SHOWN], listed, strict=False):
         image = pairs[place].image.decode()
-        why = "; ".join(ranking.SIGNALS[name].said for name in row.reasons) or "several signals, none of them strong"
+        why = "; ".join(ranking.SIGNALS[name].says for name in row.reasons) or "several signals, none of them strong"
         shown.append(
             TitledImage(
                 title=f"{row.rank}. “{row.caption}”",

@@ -59,9 +59,8 @@ class SearchSettings:
                 eval_set.batch_size,
                 eval_set.classifier,
                 eval_set.scale,
-                list(self.pointed),
-                self.seed,
             ],
+            **asdict(replace(self, search=True)),  # a model is measured alike without a search
             "effort": asdict(EFFORTS[self.effort]),
         }
 
@@ -173,9 +172,7 @@ def measured(
     if (kept := memory.recall("measured")) is not None:
         made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
         return replace(made, text_classifier=made.text_classifier.to(clip.device))
-    made = detect.measure(
-        deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set, what=f"measuring{what}"
-    )
+    made = inputs.measure(clip, eval_set, what=f"measuring{what}", in_time=True)
     if not made.untried:
         memory.keep("measured", detect.pack(made, kinds=MEASURED))
     return made

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from clipclean import detect, model
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect.score import Suspect
-from clipclean.findings import SIGNS, Finding, Level, finding
+from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.training import Training
@@ -14,8 +14,6 @@ from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import ProjectionRecord
-
-_UNSEARCHED = ("CC007", "CC021", "CC022", "CC024")  # rules by which an audit did not look, or looked in vain
 
 
 def compared(
@@ -185,7 +183,7 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
 
     A trigger that was named and may act counts.
     """
-    return any(found.rule in (*SIGNS, *_UNSEARCHED) or found.trigger is not None for found in original)
+    return any(rule(found.rule).tells or found.trigger is not None for found in original)
 
 
 def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:

@@ -118,7 +118,7 @@ def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
     if len(kept) < 2 or kept[0].step == kept[-1].step:
         return []
     first, last = kept[0].step, kept[-1].step
-    drawn = {key: [(each.step, value) for each in kept if (value := loss_of(each, key)) is not None] for key in CURVES}
+    drawn = {key: [(each.step, value) for each in kept if (value := getattr(each, key)) is not None] for key in CURVES}
     drawn = {key: points for key, points in drawn.items() if points}
     values = [value for points in drawn.values() for _, value in points]
     scale = Scale([min(0.0, *values), max(values)])
@@ -173,12 +173,6 @@ def _way(title: str, drawn: dict[str, dict[float, float]], band: Sequence[Point]
         scale.down(100 * limit),
         f"{100 * share:.2f}",
     )
-
-
-def loss_of(entry: LossRecord, key: str, /) -> float | None:
-    """One part of a step's loss; None where it was not logged."""
-    value: float | None = getattr(entry, key)
-    return value
 
 
 def samples(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:

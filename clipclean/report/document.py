@@ -387,7 +387,7 @@ def _numbers(report: Report) -> Section:
     """Clean images, then each attack in full."""
     two, limits = measures.has_before(report), verdicts.limits_of(report)
     head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if two else ("#Measured",)))
-    clean = [row for row in measures.without_trigger(report) if row.before or row.after]
+    clean = measures.without_trigger(report)
     title, known = "Images without a trigger", bool(measures.named(report))
     rate = report.measurements.clean_accuracy
     told = (rate.definition if rate else None) or clean[0].measure.label if clean else ""
@@ -448,7 +448,7 @@ def _training(report: Report) -> Section:
     if not training:
         return Section("training", "", (), [])
     losses = charts.samples(training.losses, most=SAMPLED_STEPS)
-    logged = [key for key in charts.CURVES if any(charts.loss_of(each, key) is not None for each in losses)]
+    logged = [key for key in charts.CURVES if any(getattr(each, key) is not None for each in losses)]
     facts = [
         ("Steps", count(training.steps)),
         ("Pairs seen", count(training.pairs)),
@@ -469,10 +469,7 @@ def _training(report: Report) -> Section:
         _rounds(report),
         table(
             ("Step", *(f"#{charts.CURVES[key]}" for key in logged), "#Learning rate"),
-            (
-                (count(each.step), *(decimal(charts.loss_of(each, key)) for key in logged), f"{each.lr:.2g}")
-                for each in losses
-            ),
+            ((count(each.step), *(decimal(getattr(each, key)) for key in logged), f"{each.lr:.2g}") for each in losses),
             title=f"The losses of {len(losses)} of {count(len(training.losses))} logged steps",
             folded=True,
         ),

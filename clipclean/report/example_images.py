@@ -143,16 +143,14 @@ def _row(title: str, image: Tensor, answers: tuple[Answer, ...], label: str, tar
 
 def grids(before: Shown, after: Shown, /) -> PageImages:
     """The example images of a cleaning: each clean and triggered, with the answers before and after."""
-    both = zip(before.examples, after.examples, strict=True)
-    return PageImages(grids=tuple(_side_by_side(*each) for each in both))
-
-
-def _side_by_side(before: Grid, after: Grid) -> Grid:
-    rows = (
-        row._replace(cells=(row.cells[0]._replace(when="before"), other.cells[0]._replace(when="after")))
-        for row, other in zip(before.rows, after.rows, strict=True)
-    )
-    return before._replace(rows=tuple(rows))
+    made = []
+    for first, last in zip(before.examples, after.examples, strict=True):
+        rows = (
+            row._replace(cells=(row.cells[0]._replace(when="before"), other.cells[0]._replace(when="after")))
+            for row, other in zip(first.rows, last.rows, strict=True)
+        )
+        made.append(first._replace(rows=tuple(rows)))
+    return PageImages(grids=tuple(made))
 
 
 def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> tuple[TitledImage, ...]:

@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree  # only written, never parsed
 
-from clipclean.findings import RULES, STAGES, UNKNOWN
+from clipclean.findings import RULES, STAGES, rule
 from clipclean.report import verdicts
 from clipclean.report.wording import inert, percent
 from clipclean.schema.report import Report
@@ -31,7 +31,7 @@ def junit(report: Report, /) -> str:
     for stage in STAGES:
         suite = _suite(root, stage)
         for code in codes:
-            if RULES.get(code, UNKNOWN).stage == stage:
+            if rule(code).stage == stage:
                 _check(suite, code, report)
     for element in (*root, root):
         _count(element)
@@ -68,24 +68,24 @@ def _properties(suite: ElementTree.Element, report: Report) -> None:
 
 def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     """The cases of one rule: one a finding, or one that says that there is none."""
-    rule = RULES.get(code, UNKNOWN)
+    known = rule(code)
     found = [finding for finding in report.findings if finding.rule == code]
     aside = [finding for finding in report.suppressed if finding.rule == code]
     if not found and not aside:
-        reason = verdicts.not_run(rule.needs, report)
-        _case(suite, code, f"{code} {rule.title}", "skipped" if reason else "", reason)
+        reason = verdicts.not_run(known.needs, report)
+        _case(suite, code, f"{code} {known.title}", "skipped" if reason else "", reason)
     for number, finding in enumerate(found, start=1):
-        name = f"{code} {rule.title}" + (f" ({number})" if len(found) > 1 else "")
+        name = f"{code} {known.title}" + (f" ({number})" if len(found) > 1 else "")
         kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding.level]
         told = [finding.message]
         if finding.value is not None and finding.interval is not None and finding.n is not None:
             low, high = map(percent, finding.interval)
             limit = "" if finding.threshold is None else f"; limit {percent(finding.threshold)}"
             told.append(f"{finding.measure}: {percent(finding.value)} [{low}, {high}], n = {finding.n}{limit}")
-        body = "\n".join([*told, rule.means, f"To do: {rule.action}"])
+        body = "\n".join([*told, known.means, f"To do: {known.action}"])
         _case(suite, code, name, kind, finding.message, body, code)
     for number, finding in enumerate(aside, start=1):
-        name = f"{code} {rule.title} (set aside by policy, {number})"
+        name = f"{code} {known.title} (set aside by policy, {number})"
         _case(suite, code, name, "skipped", f"{verdicts.set_aside(finding)}: {finding.message}")
 
 

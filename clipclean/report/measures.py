@@ -205,9 +205,9 @@ def lost(report: Report, /) -> str:
 
 
 def without_trigger(report: Report, /) -> list[MeasureRow]:
-    """All measures on clean images: the accuracy, and beside it the recall and the agreement where they were measured."""
-    more = (_on_clean(report, key) for key in ("recall", "agreement"))
-    return [accuracy(report), *(row for row in more if row.before or row.after)]
+    """The measures on clean images that were measured: the accuracy, and beside it the recall and the agreement."""
+    found = (accuracy(report), *(_on_clean(report, key) for key in ("recall", "agreement")))
+    return [row for row in found if row.before or row.after]
 
 
 def _on_clean(report: Report, key: str) -> MeasureRow:
@@ -256,7 +256,8 @@ def detailed(report: Report, /) -> list[ComparedAttack]:
 
 def rows(attack: ComparedAttack, /, *keys: str) -> list[MeasureRow]:
     """The given measures of an attack, without those that neither side has."""
-    found = [MeasureRow(MEASURES[key], _entry(attack.before, key), _entry(attack.after, key)) for key in keys]
+    sides = (attack.before, attack.after)
+    found = [MeasureRow(MEASURES[key], *(_figure(getattr(side, key, None)) for side in sides)) for key in keys]
     return [row for row in found if row.before or row.after]
 
 
@@ -295,10 +296,7 @@ def _probes(report: Report, side: Side) -> tuple[ProbeRecord, ...]:
     return found.probes if found else ()
 
 
-def _entry(probe: ProbeRecord | None, key: str) -> Figure | None:
-    value = getattr(probe, key) if probe else None
-    return Figure(value, None, None) if isinstance(value, float) else _figure(value)
-
-
-def _figure(rate: RateRecord | DifferenceRecord | None) -> Figure | None:
-    return Figure(rate.value, rate.interval, rate.n) if rate else None
+def _figure(found: RateRecord | DifferenceRecord | float | None) -> Figure | None:
+    if isinstance(found, float):
+        return Figure(found, None, None)
+    return Figure(found.value, found.interval, found.n) if found else None

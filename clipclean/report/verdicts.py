@@ -10,7 +10,7 @@ from clipclean.schema.report import Report
 from clipclean.untrusted import plural
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
-_SEVERITY = {"error": 0, "warning": 1, "note": 2}
+RANKS = {"note": 0, "warning": 1, "error": 2}
 
 
 def headline(report: Report, /) -> str:
@@ -136,7 +136,7 @@ def _found_by_search(report: Report, limit: float | None) -> str:
 
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:
     """Errors, then warnings, then notes."""
-    return sorted(findings, key=lambda finding: _SEVERITY[finding.level])
+    return sorted(findings, key=lambda finding: -RANKS[finding.level])
 
 
 def _passed(report: Report) -> str:
