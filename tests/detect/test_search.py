@@ -267,28 +267,3 @@ def test_a_search_that_was_interrupted_after_a_stage_ends_with_the_numbers_of_on
     again = found_by(memory=memory, progress=lambda done, total: steps.append((done, total)), effort=short)
     assert towers.recorded(again) == whole
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
-
-
-@pytest.mark.slow
-def test_a_search_whose_time_is_over_tells_what_the_finished_stages_found():
-    passes = 0
-    tower = towers.backdoored(towers.spot)
-
-    def slow(images):  # time passes by batches, so the test needs no clock
-        nonlocal passes
-        passes += 1
-        return tower(images)
-
-    found_by(slow)
-    whole, passes = passes, 0
-
-    def ends(images):
-        nonlocal passes
-        passes += 1
-        if passes == int(0.8 * whole):
-            raise deadline.OutOfTime
-        return tower(images)
-
-    found = found_by(ends)
-    assert found.cut == (3, 4)
-    assert {hit.candidate.family for hit in found.targeted} == {"mask"}
