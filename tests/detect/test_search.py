@@ -243,9 +243,11 @@ class Kept(dict):
             raise KeyboardInterrupt
 
 
-def found_by(embed=None, memory=None, **more):
-    course = Course(0, more.pop("progress", lambda *_: None), memory)
-    return towers.searched(embed or towers.backdoored(towers.spot), pixels=towers.images(40), course=course, **more)
+def found(memory=None, progress=lambda *_: None):
+    """What a short search finds that keeps its stages."""
+    given = {"pixels": towers.images(40), "course": Course(0, progress, memory)}
+    made = towers.searched(towers.backdoored(towers.spot), effort=replace(towers.EFFORT, steps=6), **given)
+    return towers.recorded(made)
 
 
 def test_a_stage_draws_the_same_whatever_ran_before_and_unlike_any_other():
@@ -259,11 +261,9 @@ def test_a_stage_draws_the_same_whatever_ran_before_and_unlike_any_other():
 
 @pytest.mark.parametrize("most", [1, 3, 4])
 def test_a_search_that_was_interrupted_after_a_stage_ends_with_the_numbers_of_one_that_was_not(most):
-    short, memory = replace(towers.EFFORT, steps=6), Kept(most)
-    whole = towers.recorded(found_by(effort=short))
+    memory, steps = Kept(most), []
     with pytest.raises(KeyboardInterrupt):
-        found_by(memory=memory, effort=short)
-    memory.most, steps = math.inf, []
-    again = found_by(memory=memory, progress=lambda done, total: steps.append((done, total)), effort=short)
-    assert towers.recorded(again) == whole
+        found(memory)
+    memory.most = math.inf
+    assert found(memory, lambda done, total: steps.append((done, total))) == found()
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
