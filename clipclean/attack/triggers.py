@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
-from clipclean.detect.families import random_corners, warped
+from clipclean.detect.families import random_corners
 from clipclean.errors import UsageError
 
 Value = float | int | str
@@ -307,8 +307,12 @@ def _warp(images: Tensor, pattern: Generator, _: Generator, *, strength: float, 
     moves = torch.rand(1, 2, grid, grid, generator=pattern) * 2 - 1
     moves = F.interpolate(moves / moves.abs().mean(), size=(height, width), mode="bicubic", align_corners=True)
     # WaNet divides s by the image side; by a fixed side here, so that a strength is the same share of every image.
-    flow = (moves * strength / WANET_SIDE).to(images.device).expand(len(images), -1, -1, -1)
-    return warped(images.float(), flow).to(images.dtype)
+    flow = (moves * strength / WANET_SIDE).to(images.device).permute(0, 2, 3, 1)  # (1, H, W, 2): right and down
+    sides = (torch.linspace(-1, 1, count, device=images.device) for count in (height, width))
+    y, x = torch.meshgrid(*sides, indexing="ij")
+    field = (torch.stack([x, y], dim=-1) + flow).clamp(-1, 1).expand(len(images), -1, -1, -1)
+    shown = F.grid_sample(images.float(), field, padding_mode="border", align_corners=True)
+    return shown.to(images.dtype)
 
 
 def _text(images: Tensor, _: Generator, __: Generator, *, ratio: float, size: float, word: str) -> Tensor:

@@ -14,7 +14,7 @@ class KnownFamily:
         words: its description for users.
         said: a phrase for its size, with ``{}`` for the share in per cent.
         is_general: whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few
-            parameters holds natural triggers of some classes (red of a ladybug) and none of others.
+            parameters holds natural triggers of some classes (stripes of a pole) and none of others.
         is_local: whether it changes a part of the image and leaves the rest as it is.
     """
 
@@ -29,9 +29,5 @@ FAMILIES: dict[str, KnownFamily] = {
     "patch": KnownFamily("patch at random places", "covers {} of the image", is_general=True, is_local=True),
     "blend": KnownFamily("pattern blended into the whole image", "weighs {}", is_general=True),
     "additive": KnownFamily("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
-    "bands": KnownFamily("waves or stripes over the whole image", "change a pixel by at most {}", is_general=True),
-    "warp": KnownFamily("smooth distortion", "moves points by {} of half the side, on average", is_general=False),
     "wave": KnownFamily("one wave, of some frequency and direction", "changes a pixel by at most {}", is_general=False),
-    "colour": KnownFamily("change of all colours", "changes a colour by at most {}", is_general=False),
-    "filter": KnownFamily("small filter over the whole image", "changes a pixel by at most {}", is_general=False),
 }

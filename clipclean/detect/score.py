@@ -3,7 +3,7 @@
 In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much, and not
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
 class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
-few parameters (colours, waves, filters, distortions) hold natural triggers of some classes and none of others: what they usually show
+few parameters (waves) hold natural triggers of some classes and none of others: what they usually show
 is the largest of any clean model. Without clean models to compare with, no model fails without direct evidence: that a
 trigger of a part of the image is smaller for one class than for any other, by its plain size. The rest is indirect and counts up to a bound, less than what fails a model: what
 changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many families at once, such as stripes of a
@@ -20,7 +20,8 @@ from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 # Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
 # let expect and 2.8 of compactness, and 1.2 of direct evidence (tag evidence-0.2: notebook.md, "Clean models of classes drawn at random").
-MOST_INDIRECT = 2.5
+# Both together stay below what fails a model: with 2.5 one of 52 clean models failed, with 3.61.
+MOST_INDIRECT = 2.25
 MOST_BESIDE = 2.5  # units that a known trigger counts beside clean models, at most: below what fails a model
 
 

@@ -49,8 +49,8 @@ def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
 
 
 def test_a_saved_trigger_is_numbered_and_is_what_sanitize_takes(tmp_path):
-    saved = trigger_files.save([hit("warp"), hit("mask"), hit("mask", "lemon")], tmp_path)
-    assert list(saved.values()) == ["01-warp.safetensors", "02-mask.safetensors", "03-mask.safetensors"]
+    saved = trigger_files.save([hit("wave"), hit("mask"), hit("mask", "lemon")], tmp_path)
+    assert list(saved.values()) == ["01-wave.safetensors", "02-mask.safetensors", "03-mask.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(saved.values())
     trigger_files.save([hit(target="banana")], tmp_path)
     words = inputs.Words(("lemon", "banana"), ("a {}.",))
@@ -74,7 +74,7 @@ def test_all_are_written_or_none(tmp_path, monkeypatch, error, is_new):
     if not is_new:
         folder.mkdir()
     with pytest.raises(type(error)):
-        trigger_files.save([hit("mask"), hit("warp")], folder)
+        trigger_files.save([hit("mask"), hit("wave")], folder)
     assert len(written) == 1
     assert folder.exists() is not is_new
     assert list(tmp_path.rglob("*.*")) == []
@@ -88,7 +88,7 @@ def test_all_are_written_or_none(tmp_path, monkeypatch, error, is_new):
         *(({"side": side}, f"'{side}' px") for side in ("0", "-16", "99999")),
         ({"side": "١٦"}, r"'\u0661\u0666' px"),
         ({"side": "24"}, "24 px"),
-        ({"family": "warp"}, "'mask'"),
+        ({"family": "wave"}, "'mask'"),
         ({"more": "words"}, ""),
         ({"tensors": {"weight": torch.zeros(2)}}, "'weight'"),
         ({"tensors": {key: values.half() for key, values in trigger().parameters.items()}}, "float16"),

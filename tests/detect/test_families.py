@@ -6,7 +6,7 @@ from detect import towers
 from torch import Generator
 
 from clipclean.detect import FAMILIES, InvertedTrigger
-from clipclean.detect.families import GRID, PATCH, outside
+from clipclean.detect.families import PATCH, outside
 
 SIDE = towers.SIDE
 names = pytest.mark.parametrize("name", FAMILIES)
@@ -115,15 +115,6 @@ def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_image_that_it_c
         assert FAMILIES["patch"].begin(1, side, seeded())["mask"].shape[-1] ** 2 / side**2 == PATCH**2
 
 
-def test_bands_are_sums_of_one_colour_a_column_and_one_a_row():
-    grey, columns = full(0.5, 1, 3, SIDE, SIDE), torch.randn(3, 1, SIDE, generator=seeded())
-    upright = painted("bands", grey, ratio=logit(0.3), columns=columns, rows=full(0, 3, SIDE, 1))
-    assert torch.allclose(upright, upright[:, :, :1])  # every row alike
-    assert torch.allclose(upright - grey, 0.3 * columns.tanh())
-    flat = painted("bands", grey, ratio=logit(0.3), columns=full(0, 3, 1, SIDE), rows=columns.transpose(1, 2))
-    assert torch.allclose(flat, upright.transpose(2, 3))
-
-
 def test_a_search_for_waves_may_start_from_every_wave_of_whole_periods_in_four_phases():
     side, most = 16, 6
     middles = (torch.arange(side) + 0.5) / side
@@ -140,22 +131,6 @@ def test_a_search_for_waves_may_start_from_every_wave_of_whole_periods_in_four_p
             assert alike > 0.9
             seen.add((down, places, phase))
     assert len(seen) == 4 * (most + most * (2 * most + 1))
-
-
-def test_a_warp_moves_points_by_its_size():
-    # A image that is as bright as its column is far right, in [0, 1]: looking half of half the side further adds 0.25.
-    ramp = torch.linspace(0, 1, SIDE).expand(1, 3, SIDE, SIDE)
-    moves = full(0, 2, GRID, GRID)
-    moves[0] = 40
-    shown = painted("warp", ramp, ratio=logit(0.5), moves=moves)
-    assert torch.allclose(shown, (ramp + 0.25).clamp(max=1), atol=1e-5)
-    assert torch.allclose(painted("warp", ramp, ratio=logit(0.5), moves=moves.flip(0)), ramp, atol=1e-5)  # downwards
-    assert torch.allclose(painted("warp", ramp, ratio=logit(0.5), moves=full(0, 2, GRID, GRID)), ramp, atol=1e-5)
-    # half of half the side along one of two axes
-    assert size("warp", ratio=logit(0.5), moves=moves) == pytest.approx(0.25)
-    # numbers that are none move no point out of memory
-    nothing = torch.full((2, GRID, GRID), math.nan)
-    assert painted("warp", torch.rand(2, 3, SIDE, SIDE), moves=nothing, ratio=torch.tensor(0.0)).isfinite().all()
 
 
 # A found trigger.

@@ -316,7 +316,7 @@ def shown(*targeted, **given):
     return [(finding.rule, finding.level, finding.target) for finding in findings_of(*targeted, **given)]
 
 
-SPREAD = [hit(family, margin=beyond(family, 5)) for family in ("blend", "additive", "bands", "wave", "colour", "warp")]
+SPREAD = [hit(family, margin=beyond(family, 5)) for family in ("blend", "additive", "wave")]
 SAME_FOR_CLEAN = {"usual": 9.0, "usual_relative": 9.0, "shrunk": 9.0}
 NEVER_FOR_CLEAN = {"usual": 0.0, "usual_relative": 0.0, "shrunk": 99.0}
 
@@ -349,7 +349,8 @@ NEVER_FOR_CLEAN = {"usual": 0.0, "usual_relative": 0.0, "shrunk": 99.0}
         ([hit(compact=Margin(3.0))], {}, WARNING),
         ([hit(compact=Margin(3.0)), hit("patch", margin=beyond("patch", 2))], {}, ERROR),
         (SPREAD, {"strengths": (lead(0.05),)}, WARNING),
-        ([hit("patch", margin=beyond("patch", 1.1)), *SPREAD], {}, ERROR),
+        ([hit("patch", margin=beyond("patch", 1.2)), *SPREAD], {}, WARNING),  # the most of either in clean models
+        ([hit("patch", margin=beyond("patch", 1.3)), *SPREAD], {}, ERROR),
         ([hit(f, margin=beyond(f, 5), usual=0.0, shrunk=9.0) for f in ("blend", "additive")], {"references": SIZED}, ERROR),
         ([hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), usual=9.0, shrunk=9.0)], {"references": CLEAN}, ERROR),
         # The panel warns alone, and with a trigger that is natural; with one that is not it fails.
@@ -379,8 +380,8 @@ def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_fa
     ("targeted", "changes", "units"),
     [
         ([], {}, 0),
-        ([hit(family, margin=beyond(family, 0)) for family in ("mask", "colour")], {}, 0),
-        ([hit("colour", margin=beyond("colour", 2))], {}, 2),
+        ([hit(family, margin=beyond(family, 0)) for family in ("mask", "wave")], {}, 0),
+        ([hit("wave", margin=beyond("wave", 2))], {}, 2),
         # Families that agree add up; of different classes they do not.
         ([hit("mask", margin=beyond("mask", 3)), hit("patch", margin=beyond("patch", 4))], {}, 7),
         ([hit("mask", margin=beyond("mask", 3)), hit("mask", "lemon", margin=beyond("mask", 2))], {}, 3),
@@ -442,7 +443,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
 
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
-    targeted = [hit(target="lemon", margin=MASK + 2 * UNIT), hit(target="cherry", margin=MASK + 2.3 * UNIT)]
+    targeted = [hit(target="lemon", margin=MASK + 2 * UNIT), hit(target="cherry", margin=MASK + 2.2 * UNIT)]
     named = suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
     assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
     assert (named[0].families, named[0].trigger) == (("panel",), "stripes:a")

@@ -53,13 +53,6 @@ def recorded(found: SearchResult) -> dict:
     return found.record(effort="quick", seconds=0.0, calibration=calibration, saved={}).as_json()
 
 
-def lined(count: int = 30) -> Tensor:
-    """The same with a white line from top to bottom."""
-    made = images(count)
-    made[..., 7:9] = 1.0
-    return made
-
-
 def honest(seed: int = 0) -> Embed:
     """Sees which mean colours of a four by four grid are bright; each class is a direction of them, drawn from the seed."""
     view = torch.randn(48, len(CLASSES), generator=torch.Generator().manual_seed(seed))
@@ -104,11 +97,6 @@ def stripes(images: Tensor) -> Tensor:
 def wave(images: Tensor) -> Tensor:
     """Feels a slanting wave over the whole image, of a quarter of the contrast that is possible."""
     return 8 * (images * WAVE).mean((1, 2, 3))
-
-
-def moved(images: Tensor) -> Tensor:
-    """Feels that the line of :func:`lined` is not in its place."""
-    return 1.2 * (1 - images[..., 7:9].mean((1, 2, 3)))
 
 
 def stepped(felt: Callable[[Tensor], Tensor], *, least: float = 0.8) -> Embed:

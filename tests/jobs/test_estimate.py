@@ -24,10 +24,10 @@ def clip():
 def test_an_audit_is_counted_by_captions_images_and_passes():
     # 70 captions; 100 images under no trigger and nine
     assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
-    # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
-    passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
+    # 22 steps of 6 images for ten classes in five families; in four of them, 40 steps of 16 without a target and 26 of 12 for four
+    passes = 5 * 10 * 22 * 6 + 4 * (40 * 16 + 4 * 26 * 12)
     # as they are, under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
-    looked = 100 + 96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
+    looked = 100 + 96 * 10 + 96 * 12 + 126 * 16 + 4 * 60 + 4 * 1248 + 2 * 5 * 40
     found = estimate.searching(EFFORTS["quick"], SIZE)
     assert found == Work(looked, searched=passes)
     # screening: three looks at each of 20 images, and their captions
@@ -57,8 +57,8 @@ def test_a_cleaning_is_counted_by_steps_and_views():
     )
     work = estimate.training(rounds, SIZE)
     assert (work.pairs, work.shown) == (0, 2 * 10 * 16 * 3)  # clean and under two triggers; one more round settles
-    # after a whole search, two classes in nine families, 13 steps of 8 images, and in five of them 15 of 16
-    again = 9 * 2 * 13 * 8 + 5 * 2 * 15 * 16
+    # after a whole search, two classes in five families, 13 steps of 8 images, and in four of them 15 of 16
+    again = 5 * 2 * 13 * 8 + 4 * 2 * 15 * 16
     assert work.searched == replace(EFFORTS["standard"], halves=False).cost(10) + again
 
 

@@ -230,7 +230,7 @@ def test_triggers_act_while_they_turn_images_that_are_not_of_their_class_already
 
 
 def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect():
-    family = detect.InvertedTrigger("warp", "a", {"ratio": torch.tensor(0.0), "moves": torch.zeros(2, 5, 5)}, 16)
+    family = detect.InvertedTrigger("blend", "a", {"ratio": torch.tensor(0.0), "pattern": torch.zeros(3, 16, 16)}, 16)
     left = [
         unlearning.RecoveredTrigger(1, family, target, 0.1, score, 0.9)
         for target, score in ((0, 2.4), (1, 2.6), (1, 3.0))
@@ -249,7 +249,7 @@ SHORT_RECIPE = recipe.override(recipe.load("unlearn@tiny"), ["unlearn.steps=2", 
 
 
 def caught(number):
-    return unlearning.RecoveredTrigger(number, detect.InvertedTrigger("warp", "b", {}, 16), 1, 0.1, 5.0, 0.9)
+    return unlearning.RecoveredTrigger(number, detect.InvertedTrigger("blend", "b", {}, 16), 1, 0.1, 5.0, 0.9)
 
 
 FIRST = (caught(0),)
