@@ -9,7 +9,6 @@ the code that they share. ``mutants.jsonl`` has a line for each; the same comman
 runs while a module is imported, and tests that start another process.
 """
 
-import argparse
 import ast
 import copy
 import hashlib
@@ -26,6 +25,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+import common
 import coverage
 import hypothesis
 import pytest
@@ -195,9 +195,8 @@ def chosen(
 
 def main() -> None:
     """Draw mutants, test each, and say which share was noticed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, "out")
     parser.add_argument("--revision", default="HEAD")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=36)
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--seconds", type=float, default=4)

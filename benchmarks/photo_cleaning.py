@@ -3,7 +3,6 @@
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo-long --out build/photo-cleaning \
         --half report --methods auto cleanclip@few released mmcl@tiny --only NAME... --seeds 0 1 2
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/usual --out build/usual-cleaning --half report
-    python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table
 
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
 code runs it, or another one of ``benchmarks/others.py``; or ``auto``, the whole ``clipclean sanitize --recipe auto``, which gets the class
@@ -23,6 +22,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+
+import common
 
 USUAL = "usual"  # the architecture of the plan of that name, on all classes
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
@@ -53,21 +54,12 @@ REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim shou
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="the folder of photographs of benchmarks/photo_zoo.py")
-    parser.add_argument("--images", type=Path, help="the folder tiny-imagenet-200")
-    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/photo_zoo.py made")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = common.parser(__doc__, "photos", "images", "zoo", "out", "only")
     parser.add_argument("--half", choices=("choose", "report"), default="choose")
     parser.add_argument("--methods", nargs="+", default=[AUTO])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
     o = parser.parse_args()
-    if not o.table:
-        if not (o.photos and o.images and o.zoo):
-            parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
-        measure_all(o)
+    measure_all(o)
     cells = stored(o.out, o.half)
     print(claims(cells), table(cells), jobs(cells), sep="\n\n")
 
@@ -232,8 +224,10 @@ def shown_to(o: argparse.Namespace, entry: dict):
     labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
     words = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3])
     named = []
-    for each in planted_in(o, entry):
+    for each in lineage(o, entry):  # its own trigger, and that of the model that it was planted into
         spec = each["trigger"]
+        if spec is None:
+            continue
         if spec == OPTIMISED:
             spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
         named += inputs.suspicions([spec], each["target"], words)
@@ -254,11 +248,6 @@ def lineage(o: argparse.Namespace, entry: dict) -> list[dict]:
     """The entries of a model and of those that it was made from."""
     base = entry["base"]
     return [entry, *(lineage(o, json.loads((o.zoo / f"{base}.json").read_text())["entry"]) if base else [])]
-
-
-def planted_in(o: argparse.Namespace, entry: dict) -> list[dict]:
-    """The entries whose triggers are in a model: its own, and that of the model that it was planted into."""
-    return [each for each in lineage(o, entry) if each["trigger"]]
 
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:

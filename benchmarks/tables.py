@@ -70,17 +70,12 @@ def csv_table(name: str) -> str:
     return common.markdown(common.read(RESULTS / f"{name}.csv"))
 
 
-def cells(name: str) -> list[dict]:
-    """What a script measured, a JSON file each."""
+def cells(name: str, *, half: str = "") -> list[dict]:
+    """What a script measured, a JSON file each: of one half, or of both."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / name).glob("*.json"))]
     if not found:
         raise FileNotFoundError(2, "no JSON files", str(RESULTS / name))
-    return found
-
-
-def cleaned(about: str) -> list[dict]:
-    """The cells of the half that reports."""
-    return [cell for cell in cells(CLEANED[about]) if cell["entry"]["half"] == "report"]
+    return [cell for cell in found if half in ("", cell["entry"]["half"])]
 
 
 def screening() -> str:
@@ -108,10 +103,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "audit": lambda: audit.table(audit.stored()),
     "audit-triggers": lambda: audit.by_trigger(audit.stored()),
     "screening-photos": screening,
-    "photo-claims": lambda: photo_cleaning.claims(cleaned("photo")),
-    "photo-cleaning": lambda: photo_cleaning.table(cleaned("photo")),
-    "usual-claims": lambda: photo_cleaning.claims(cleaned("usual")),
-    "usual-cleaning": lambda: photo_cleaning.table(cleaned("usual")),
+    "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], half="report")),
+    "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], half="report")),
+    "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], half="report")),
+    "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], half="report")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
 }
 
