@@ -12,13 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from report import searches
-from report.parsed import Parsed
+from report.parsed import report
 from report.test_hostile_strings import poisoned
 
-from clipclean import report
 from clipclean.report.document import PageImages
-
-report = Parsed(report)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DARK = "--blink-settings=preferredColorScheme=0"

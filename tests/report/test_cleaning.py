@@ -2,12 +2,11 @@
 
 import pytest
 from report import samples
-from report.parsed import Parsed
+from report.parsed import Parsed, report
 
-from clipclean import report
 from clipclean.report import charts, cleaning
 
-report, cleaning, charts = Parsed(report), Parsed(cleaning), Parsed(charts)
+cleaning, charts = Parsed(cleaning), Parsed(charts)
 NAME, OUTCOME, REMOVED, LEFT, COST, ON_MODEL = range(6)
 
 

@@ -5,15 +5,12 @@ import re
 import pytest
 from report import samples, searches
 from report.page import Page
-from report.parsed import Parsed
+from report.parsed import report
 from rich.cells import cell_len
 
-from clipclean import report
 from clipclean.report import RunPaths, document
 from clipclean.report.markdown_page import MAX_BYTES, code, escaped
 from clipclean.report.terminal_text import LINES
-
-report = Parsed(report)
 
 
 def powered():

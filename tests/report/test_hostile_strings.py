@@ -8,12 +8,9 @@ from xml.etree import ElementTree
 import pytest
 from report import samples, searches
 from report.page import Page
-from report.parsed import Parsed
+from report.parsed import report
 
-from clipclean import report
 from clipclean.report.wording import MAX_TEXT, inert, printable
-
-report = Parsed(report)
 
 ATTACKS = [
     "</td></tr></table><script>alert(1)</script>",

@@ -9,13 +9,10 @@ import re
 import pytest
 from report import samples, searches
 from report.page import Page
-from report.parsed import Parsed
+from report.parsed import report
 
-from clipclean import report
 from clipclean.report import PageImages, RunPaths
 from clipclean.report.html_page import policy
-
-report = Parsed(report)
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30)).decode()
 IMAGE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from report import samples, searches
-from report.parsed import Parsed
+from report.parsed import report
 
-from clipclean import findings, report
+from clipclean import findings
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.jobs import compare
 from clipclean.report import MAX_BYTES
 
-report = Parsed(report)
 VERSION1 = Path(__file__).parent / "version1.json"
 
 

@@ -4,11 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 from report import samples, searches
-from report.parsed import Parsed
-
-from clipclean import report
-
-report = Parsed(report)
+from report.parsed import report
 
 # Jenkins' schema of JUnit files, junit-10.xsd of its xUnit plugin, which refuses a file that departs from it: of each element the
 # attributes that it needs, those that it may have, its children ("" for words). Of its elements those for tests that were run again

@@ -5,15 +5,12 @@ import json
 import pytest
 from pydantic import ValidationError
 from report import samples, searches
-from report.parsed import Parsed
+from report.parsed import report
 from sarif_pydantic import Sarif
 
-from clipclean import report
 from clipclean.findings import RULES
 from clipclean.report.sarif_log import model_uri
 from clipclean.schema.report import ModelRecord
-
-report = Parsed(report)
 
 
 def run_of(made):
