@@ -42,16 +42,15 @@ def check(*asked: object) -> None:
 
     Raises:
         UsageError: two paths of a command are one file, a folder that is written overlaps with something that is read, or an
-            option means nothing without a search.
+            option means nothing without another, or needs a package that is not there.
         ResourceError: an output cannot be written.
     """
     given = [(name, known, getattr(each, name)) for each in asked for name, known in requests.options(each).items()]
-    for needed, flag in ((name, known.flags[0]) for name, known, value in given if known.flags and not value):
-        if idle := [
-            (called(name), known.needs[1]) for name, known, value in given if known.needs[0] == needed and value
-        ]:
-            how = "with" if flag.startswith("--no-") else "without"
-            raise UsageError(f"{' and '.join(name for name, _ in idle)} {how} {flag}: {idle[0][1]}")
+    absent = {name: known.flags[0] for name, known, value in given if known.flags and not value}
+    for needed, why in dict.fromkeys(known.needs for _, known, _ in given if known.needs[0] in absent):
+        if idle := [called(name) for name, known, value in given if known.needs[0] == needed and value]:
+            how = "with" if absent[needed].startswith("--no-") else "without"
+            raise UsageError(f"{' and '.join(idle)} {how} {absent[needed]}: {why}")
     outputs = [each for name, _, value in given if name == "outputs" for each in value if each.path is not None]
     reports = [Role(f"--report {each.format}={each.path}", each.path) for each in outputs]
     for report in reports:

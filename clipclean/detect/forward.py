@@ -28,7 +28,6 @@ from clipclean.detect.inversion import Embed, SearchCandidate
 from clipclean.detect.measure import TriggerLike, spaced
 from clipclean.detect.references import NEVER
 from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class, sound
-from clipclean.findings import finite
 from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
@@ -56,7 +55,7 @@ class Strength:
     def record(self, classes: Sequence[str], /) -> StrengthRecord:
         """For a report; ``classes`` are the names."""
         name = classes[self.target] if self.target >= 0 else None
-        return StrengthRecord(trigger=self.trigger, class_=name, least=self.least, excess=finite(self.excess))
+        return StrengthRecord.of(self, class_=name)
 
     @property
     def size(self) -> float:
