@@ -5,6 +5,7 @@ from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.forward import fastest, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
 from clipclean.detect.measure import (
+    BRIEF,
     EMBED_BATCH,
     Accuracy,
     EvalSet,

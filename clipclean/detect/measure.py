@@ -3,7 +3,7 @@
 import contextlib
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -19,6 +19,8 @@ from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeR
 
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...])
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
+BRIEF = 100  # images that each trigger of the panel is put on first; on the others as well if it is loud there
+LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in a million times
 
 
 class TriggerLike(Protocol):
@@ -92,6 +94,12 @@ class Seen(NamedTuple):
     images: EvalSet
     embeddings: Tensor  # (N, D)
     text_classifier: Tensor  # (K, D)
+
+    def spaced(self, most: int, /) -> "Seen":
+        """At most so many of the images, without captions."""
+        labels = None if self.images.labels is None else spaced(self.images.labels, most)
+        images = replace(self.images, pixels=spaced(self.images.pixels, most), labels=labels, captions=None)
+        return Seen(images, spaced(self.embeddings, most), self.text_classifier)
 
 
 @dataclass(frozen=True)
@@ -181,21 +189,18 @@ def measure(
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     logits = eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T if is_asked else None
     seen = Seen(eval_set, clean, text_classifier)
-
-    def run(trigger: TriggerLike, target: int | None, done: int) -> Probe:
-        result = probe(embed_images, seen, trigger=trigger, target=target)
-        told(done)
-        return result
-
-    known = tuple(run(t, target, 2 + i) for i, (t, target) in enumerate(eval_set.suspicions))
-    panel: list[Probe] = []
+    known, panel = list[Probe](), list[Probe]()
+    for trigger, target in eval_set.suspicions:
+        known.append(probe(embed_images, seen, trigger=trigger, target=target))
+        told(1 + len(known))
     with contextlib.suppress(deadline.OutOfTime):
         for trigger in eval_set.panel:
-            panel.append(run(trigger, None, 2 + len(known) + len(panel)))
+            panel.append(brief_probe(embed_images, seen, trigger))
+            told(1 + len(known) + len(panel))
     return Measurement(
         accuracy=accuracy or recall or UNMEASURED,
         sure=eval_set.sure,
-        known=known,
+        known=tuple(known),
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
         knn=eval_set.knn,
         text_classifier=text_classifier,
@@ -203,6 +208,14 @@ def measure(
         confidence=None if logits is None else logits.softmax(1).cpu(),
         untried=len(eval_set.panel) - len(panel),
     )
+
+
+def brief_probe(embed: Callable[[Tensor], Tensor], seen: Seen, trigger: TriggerLike) -> Probe:
+    """The effect of a trigger of the panel: on a few images, or on all where they are not many or it is loud on those."""
+    if len(seen.embeddings) < 2 * BRIEF:
+        return probe(embed, seen, trigger=trigger, target=None)
+    brief = probe(embed, seen.spaced(BRIEF), trigger=trigger, target=None)
+    return brief if brief.excess < LOUD else probe(embed, seen, trigger=trigger, target=None)
 
 
 UNMEASURED = Accuracy(

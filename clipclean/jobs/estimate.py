@@ -49,7 +49,8 @@ class Size:
     images: int  # measured on
     classes: int  # of the zero-shot classifier
     templates: int  # of captions for each class; 0 if no class is asked for
-    panel: int  # triggers that are tried
+    panel: int  # triggers of it that are tried
+    named: int = 0  # triggers that are suspected, all images under each
     grid: int = 0  # triggers of the grid, which are tried beside clean models
     pairs: int = 0  # trained on
 
@@ -60,7 +61,8 @@ class Size:
             len(eval_set.pixels),
             len(eval_set.classes),
             len(eval_set.templates),
-            len(eval_set.panel) + len(eval_set.suspicions),
+            len(eval_set.panel),
+            len(eval_set.suspicions),
             len(eval_set.grid),
         )
 
@@ -92,8 +94,9 @@ def in_words(seconds: float, /) -> str:
 
 
 def measuring(size: Size, /) -> Work:
-    """The class captions, and the images under each trigger of the panel."""
-    return Work(size.images * (1 + size.panel), size.classes * size.templates)
+    """The class captions, and the images under each trigger that is tried: of the panel most stay quiet on a few."""
+    few = detect.BRIEF if size.images >= 2 * detect.BRIEF else size.images
+    return Work(size.images * (1 + size.named) + few * size.panel, size.classes * size.templates)
 
 
 def searching(how: efforts.Effort, size: Size, /) -> Work:
@@ -128,7 +131,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
 
 def walking_back(size: Size, /, *, triggers: int) -> Work:
     """The walk from the cleaned weights to the original as far as it can go, measured under so many triggers."""
-    return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=triggers))
+    return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=0, named=triggers))
 
 
 def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int) -> Work:
@@ -139,7 +142,7 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     how = recipe.auto
     audit = measuring(size) + searching(efforts.EFFORTS[how.effort], size)
     batch = min(how.batch_size, size.pairs)
-    again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=how.canaries))
+    again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=0, named=how.canaries))
     tested = walking_back(size, triggers=how.canaries) + again
     beginnings = [tuple(steps[:end]) for steps in candidates for end in range(1, len(steps) + 1)]
     parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]

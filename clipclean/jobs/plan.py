@@ -31,8 +31,8 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     screened = len(ready.clean.pairs) if clean_pairs.screening(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
-    named, classes = len(ready.named), len(ready.vocabulary.classes)
-    measured = f"{size.images} images, {size.panel - named} known and {named} suspected triggers, {classes} classes"
+    classes = len(ready.vocabulary.classes)
+    measured = f"{size.images} images, {size.panel} known and {size.named} suspected triggers, {classes} classes"
     has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
     return Plan(
         {
@@ -91,7 +91,8 @@ def size_of(ready: Prepared, /) -> Size:
         images=min(len(ready.shown.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
-        panel=len(ready.named) + (len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0),
+        panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
+        named=len(ready.named),
         grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.trusted else 0,
         pairs=len(ready.samples.pairs),
     )

@@ -24,6 +24,8 @@ def clip():
 def test_an_audit_is_counted_by_captions_images_and_passes():
     # 70 captions; 100 images under no trigger and nine
     assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
+    # of many images all under named triggers, a hundred under those of the panel
+    assert estimate.measuring(replace(SIZE, images=300, named=2)) == Work(images=900 + 900, captions=70)
     # 22 steps of 6 images for ten classes in five families; in four of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 5 * 10 * 22 * 6 + 4 * (40 * 16 + 4 * 26 * 12)
     # as they are, under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
