@@ -14,8 +14,8 @@ from clipclean.report.html_page import html
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
-from clipclean.report.screening import screening_page, screening_text
-from clipclean.report.terminal_text import line, plain_text, text
+from clipclean.report.screening import screening_page
+from clipclean.report.terminal_text import line, plain_text, screening_text, text
 from clipclean.report.verdicts import headline, policy_told
 from clipclean.schema.report import Report, parse, schema
 

@@ -1,40 +1,29 @@
-"""A screening result as terminal text and as an HTML page with images."""
+"""The sections of a screening, what a terminal shows of them, and their HTML page with images."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len, set_cell_size
-
 from clipclean.report import html_page, wording
-from clipclean.report.document import Cell, Gallery, Prose, Section, TitledImage, table
+from clipclean.report.document import Block, Cell, Gallery, Prose, Section, TitledImage, table
 from clipclean.report.wording import inert
 from clipclean.schema.results import Screening
 
 SHOWN = 20  # rows of the table in a terminal
-KEY = 24  # columns of a key
 LIMITS = (
     "That these pairs are poisoned, or that the others are not. It is a ranking, not a verdict: some pairs stand out in every set.",
     "Poison whose captions are all different, on images that the model does not gather: several signals see none of it.",
 )
 
 
-def screening_text(result: Screening, /, *, width: int) -> str:
-    """The output of ``clipclean screen``: a table of the most suspicious pairs, and the dropped ones.
-
-    Args:
-        result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
-        width: columns, at least 60.
-    """
-    result, width = inert(result), max(width, 60)
+def short(result: Screening, /) -> list[Block]:
+    """What a terminal has room for: the most suspicious pairs, and the dropped ones; how many stand out; what that does not show."""
     titles = {signal.name: signal.title for signal in result.signals}
-    caption = max(12, (width - KEY - 14) // 2)
-    lines = [f"{'':5} {_cell('pair', KEY)} {_cell('caption', caption)} why"]
+    rows = []
     for row in result.pairs[:SHOWN]:
         why = ", ".join(titles[name].lower() for name in row.reasons) or "several weak signs"
         mark = "−" if row.dropped else "!" if row.suspicious else " "
-        lines.append(f"{row.rank:4}{mark} {_cell_end(row.key, KEY)} {_cell(row.caption, caption)} {why}")
+        rows.append((f"{row.rank:4}{mark}", row.key, row.caption, why))
     words = [f"{_summary(result)} ! stands out, − left out.", f"Not shown by this: {LIMITS[0]}", *_kept(result)]
-    return "\n".join([*lines, *("\n" + textwrap.fill(text, width, break_on_hyphens=False) for text in words)])
+    return [table(("#", "`pair", "@caption", "why"), rows), Prose("lines", "", [words])]
 
 
 def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
@@ -103,18 +92,3 @@ def _summary(result: Screening, /) -> str:
 def _kept(result: Screening) -> list[str]:
     """Where the pairs that are kept were written."""
     return [f"{wording.count(result.kept.pairs)} pairs are kept: {result.kept.name}."] if result.kept else []
-
-
-def _cell(words: str, width: int) -> str:
-    """Words in so many columns, cut with an ellipsis."""
-    return set_cell_size(wording.cut(words, width), width)
-
-
-def _cell_end(words: str, width: int) -> str:
-    """Words in so many columns, of which an ellipsis leaves the end: of paths, the part that differs."""
-    if cell_len(words) <= width:
-        return _cell(words, width)
-    words = words[-width:]
-    while cell_len(words) > width - 1:
-        words = words[1:]
-    return _cell(f"…{words}", width)

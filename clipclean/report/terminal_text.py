@@ -1,18 +1,22 @@
-"""The report in a terminal: at most fifteen lines, then where all of it is. Also one line, for logs."""
+"""The report in a terminal: at most fifteen lines, then where all of it is. Also one line, for logs, and a screening."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from rich.cells import cell_len, set_cell_size
 
 from clipclean.findings import Finding
-from clipclean.report import document, verdicts
+from clipclean.report import document, screening, verdicts
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.document import Block, Findings, Prose, Table
+from clipclean.report.document import Block, Findings, Kind, Prose, Table
 from clipclean.report.wording import NOTHING, cut, inert
 from clipclean.schema.report import Report
+from clipclean.schema.results import Screening
 from clipclean.untrusted import plural
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 LINES = 14  # one more tells what a policy did
+MARKED, KEY = 5, 24  # columns of a number with its mark, and of a key
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
@@ -57,6 +61,44 @@ def line(report: Report, /, *, page: str = "") -> str:
     report = inert(report)
     told = [f"clipclean: {report.verdict} {report.model.name}", verdicts.reason(report), *([page] if page else [])]
     return ": ".join(told) + "\n"
+
+
+def screening_text(result: Screening, /, *, width: int) -> str:
+    """The output of ``clipclean screen``: tables in columns, then sentences.
+
+    Args:
+        result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
+        width: columns, at least 60.
+    """
+    result, width = inert(result), max(width, 60)
+    lines: list[str] = []
+    for block in screening.short(result):
+        if isinstance(block, Table):
+            lines += _columns(block, width)
+        else:
+            lines += ["\n" + textwrap.fill(words, width, break_on_hyphens=False) for words in _block(block)]
+    return "\n".join(lines)
+
+
+def _columns(shown: Table, width: int) -> list[str]:
+    """A table in columns, under its head; words have what is left of the line."""
+    room = {"number": MARKED, "code": KEY, "name": max(12, (width - KEY - 14) // 2)}
+    kinds = [cell.kind for cell in shown.rows[0]]
+    rows = [shown.head, *([cell.text for cell in row] for row in shown.rows)]
+    return [" ".join(_fitted(*cell, room) for cell in zip(row, kinds, strict=True)) for row in rows]
+
+
+def _fitted(words: str, kind: Kind, room: Mapping[str, int]) -> str:
+    """Words in the columns of their kind, cut with an ellipsis; of a code it leaves the end: of paths, the part that differs."""
+    if kind not in room:
+        return words
+    columns = room[kind]
+    if kind == "code" and cell_len(words) > columns:
+        words = words[-columns:]
+        while cell_len(words) > columns - 1:
+            words = words[1:]
+        words = f"…{words}"
+    return set_cell_size(cut(words, columns), columns)
 
 
 def _block(block: Block) -> list[str]:
