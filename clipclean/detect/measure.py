@@ -35,15 +35,11 @@ class TriggerLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(zeroshot.Attack):
     """One trigger, one target, and their measures, as defined in :mod:`zeroshot` and :mod:`metrics`."""
 
     trigger: str  # its spec
     target: str  # name of the class
-    asr: Rate  # attack success rate, over the images that are not of the target class
-    base: Rate  # base rate, over the same images without the trigger
-    excess: float  # ASR minus base rate, nan without such images
-    excess_interval: tuple[float, float]  # 95 %; it ignores that a probe without a target chooses its class itself
     accuracy_under_trigger: Rate | None  # triggered images classified as their label; None without labels
     knn_asr: Rate | None  # attack success among image neighbours; None if it was not measured
     distance: float  # embedding distance of triggered from clean images, in [0, 4]
@@ -280,12 +276,9 @@ def probe(embed: Callable[[Tensor], Tensor], seen: Seen, /, *, trigger: TriggerL
         target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(text_classifier)).argmax())
     attack = zeroshot.attack_success(before, after, labels=truth, target=target)
     return Probe(
+        **vars(attack),
         trigger=trigger.spec,
         target=images.classes[target],
-        asr=attack.asr,
-        base=attack.base,
-        excess=attack.excess,
-        excess_interval=attack.excess_interval,
         accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(after, truth),
         knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=target, k=images.knn)
         if images.knn

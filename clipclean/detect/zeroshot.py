@@ -19,18 +19,9 @@ class Attack:
     """How often images of other classes are classified as the target, with the trigger and without."""
 
     asr: Rate  # attack success rate: classified as the target once triggered
-    base: Rate  # base rate: classified as the target without the trigger
-    both: int  # how many are in both
-
-    @property
-    def excess(self) -> float:
-        """ASR minus base rate, in [-1, 1]; nan without images."""
-        return self.asr.value - self.base.value
-
-    @property
-    def excess_interval(self) -> tuple[float, float]:
-        """95 % interval of the excess, for rates over the same images."""
-        return paired_difference(self.asr, self.base, both=self.both)
+    base: Rate  # base rate: classified as the target without the trigger, over the same images
+    excess: float  # ASR minus base rate, in [-1, 1]; nan without images
+    excess_interval: tuple[float, float]  # 95 %; it ignores that a probe without a target chooses its class itself
 
 
 def classifier(
@@ -100,12 +91,9 @@ def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, targ
     """
     others = (before if labels is None else labels) != target
     hit_before, hit_after = (before == target) & others, (after == target) & others
-    n = int(others.sum())
-    return Attack(
-        asr=Rate(hits=int(hit_after.sum()), n=n),
-        base=Rate(hits=int(hit_before.sum()), n=n),
-        both=int((hit_before & hit_after).sum()),
-    )
+    asr, base = (Rate(hits=int(hit.sum()), n=int(others.sum())) for hit in (hit_after, hit_before))
+    both = int((hit_before & hit_after).sum())
+    return Attack(asr, base, asr.value - base.value, paired_difference(asr, base, both=both))
 
 
 def excess_by_class(before: Tensor, after: Tensor, *, labels: Tensor | None, classes: int) -> Tensor:

@@ -33,12 +33,12 @@ from clipclean.detect import (
 from clipclean.detect.forward import Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
+from clipclean.detect.metrics import paired_difference
 from clipclean.detect.references import References, calibration
 from clipclean.detect.score import MOST_INDIRECT
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
 from clipclean.detect.verdict import acts
-from clipclean.detect.zeroshot import Attack
 from clipclean.findings import finding
 from clipclean.jobs import suspicions
 from clipclean.jobs.searching import AuditResult
@@ -49,10 +49,10 @@ ERROR, WARNING = [("CC003", "error", "banana")], [("CC003", "warning", "banana")
 
 def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch"):
     """``hits`` of ``n`` images go to the target; ``base`` of them do so without the trigger, too."""
-    attack = Attack(Rate(hits, n), Rate(base, n), both=min(base, hits))
-    rates = {"asr": attack.asr, "base": attack.base, "excess": attack.excess, "knn_asr": None}
+    asr, rest = Rate(hits, n), Rate(base, n)
+    rates = {"asr": asr, "base": rest, "excess": asr.value - rest.value, "knn_asr": None}
     embeddings = {"distance": 1.0, "direction_agreement": 0.5, "spread": spread, "clean_spread": 0.8}
-    unlabelled = {"accuracy_under_trigger": None, "excess_interval": attack.excess_interval}
+    unlabelled = {"accuracy_under_trigger": None, "excess_interval": paired_difference(asr, rest, both=min(base, hits))}
     return Probe(trigger=trigger, target=target, n=n, **rates, **embeddings, **unlabelled)
 
 
