@@ -164,6 +164,7 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
     """The victim, or other weights of its kind, and the clean pairs, a table of the photographs that lie in the data set."""
     from photo_zoo import read
 
+    from clipclean import data
     from clipclean.config import recipe
     from clipclean.jobs import inputs
 
@@ -174,14 +175,9 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
         told = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
         with place.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *told])
-    tested, clean = inputs.load(
-        weights or victim,
-        place,
-        recipe.load("cleanclip@tiny"),
-        arch=arch,
-        device="cpu",
-    )
-    return tested, list(clean.pairs)
+    opened = inputs.read(weights or victim, arch=arch)
+    clean = data.read(place, images=inputs.image_cache(recipe.load("cleanclip@tiny"), opened.architecture))
+    return inputs.build(opened, clean, device="cpu"), list(clean.pairs)
 
 
 def pairs_of(photos, entry: dict):

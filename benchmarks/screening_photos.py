@@ -172,8 +172,8 @@ def pairs_of(
         with place.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *rows])
     weights, _, arch = paths(o, entry)
-    clean = inputs.load(weights, place, recipe.load("cleanclip@tiny"), arch=arch, device="cpu")[1]
-    return list(clean.pairs), named, spare
+    images = inputs.image_cache(recipe.load("cleanclip@tiny"), inputs.read(weights, arch=arch).architecture)
+    return list(data.read(place, images=images).pairs), named, spare
 
 
 def captioned(

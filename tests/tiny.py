@@ -148,27 +148,35 @@ def at(folder: Path) -> Job:
     return Job(folder, *(folder / name for name in ("model.pt", "pairs", "arch.json", "classes.txt", "templates.txt")))
 
 
+def loaded(job: Job, *, arch: bool = True) -> tuple[Any, Any]:
+    """The model of a job on the CPU, and its clean pairs; ``arch`` is whether its config is told."""
+    from clipclean import data
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs
+
+    opened = inputs.read(job.model, arch=str(job.arch) if arch else None)
+    clean = data.read(job.data, images=inputs.image_cache(recipe.load("mmcl@tiny"), opened.architecture))
+    return inputs.build(opened, clean, device="cpu"), clean
+
+
 def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
     """Give the job a model that is good with one activation and bad with the other, as trained ones are.
 
     The projection solves for image embeddings that equal those of their captions; 48 images have 64 features.
     """
     from clipclean import detect
-    from clipclean.config import recipe
-    from clipclean.jobs import inputs
 
     weights = state_dict(SMALL_VIT)
     weights["visual.transformer.resblocks.0.mlp.c_proj.weight"] *= 30  # let the activation be felt
     weights["logit_scale"].fill_(math.log(100))
     torch.save(weights, job.model)
     written(job.arch, json.dumps(SMALL_VIT | {"quick_gelu": quick_gelu}))
-    tested, clean = inputs.load(job.model, job.data, recipe.load("cleanclip"), arch=str(job.arch), device="cpu")
-    clip = tested.clip
+    tested, clean = loaded(job)
     pixels = detect.stack([pair.image for pair in clean.pairs])
-    clip.net.visual.proj = torch.nn.Parameter(torch.eye(64))
+    tested.clip.net.visual.proj = torch.nn.Parameter(torch.eye(64))
     with torch.no_grad():
-        features = clip.net.encode_image(clip.normalise(pixels)).double()  # (48, 64)
-    captions = clip.embed_texts([pair.caption for pair in clean.pairs]).double()  # (48, 8)
+        features = tested.clip.net.encode_image(tested.clip.normalise(pixels)).double()  # (48, 64)
+    captions = tested.clip.embed_texts([pair.caption for pair in clean.pairs]).double()  # (48, 8)
     weights["visual.proj"] = torch.linalg.lstsq(features, captions, driver="gelsd").solution.float()
     torch.save(weights, job.model)
 

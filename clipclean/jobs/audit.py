@@ -7,7 +7,7 @@ from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
-from clipclean.jobs import audit_findings, audit_inputs, inputs, other_models, plan, results, searching, suspicions
+from clipclean.jobs import audit_findings, audit_inputs, other_models, plan, results, searching, suspicions
 from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.results import Outcome
@@ -75,7 +75,7 @@ def _measured(read: AuditInputs, /) -> Audited:
     request, clip, eval_set = read.request, read.tested.clip, read.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.kept(settings.decides(clip, eval_set)) as state:
-        device = inputs.device_of(request.device)
+        device = str(clip.device)
         measured = other_models.measured(settings, read.trusted, eval_set, read.pairs, device=device, state=state)
         known = [*read.stored, *measured]
         references = detect.together(known) if known else None

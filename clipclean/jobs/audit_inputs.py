@@ -42,8 +42,7 @@ def read(request: requests.Audit, /) -> Iterator[AuditInputs]:
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
     device = inputs.device_of(request.device)
     with stage("reading the model"):
-        opened = inputs.opened(request)
-        inputs.check_sides(named, opened.architecture)
+        opened = inputs.opened(request, named)
         trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
         kind, classes = model.shape_of(opened.architecture), vocabulary.classes
         stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)

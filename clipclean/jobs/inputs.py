@@ -119,19 +119,14 @@ def recognised(
 
 
 def opened(
-    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant, /
+    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
+    named: Sequence[Suspicion] = (),
+    /,
 ) -> Opened:
-    """The model of a request, read; raises what ``read`` raises."""
-    return read(request.model, arch=request.arch, weights=request.weights)
-
-
-def load(
-    path: Path, pairs: Path, recipe: Recipe, /, *, arch: str | None, device: str
-) -> tuple[LoadedModel, data.CleanSet]:
-    """``read`` a checkpoint, and clean pairs as its model takes them, then ``build``; raises what these raise."""
-    opened = read(path, arch=arch)
-    clean = data.read(pairs, images=image_cache(recipe, opened.architecture))
-    return build(opened, clean, device=device), clean
+    """The model of a request, read; raises what ``read`` raises, and ``check_sides`` of the triggers that were ``named``."""
+    found = read(request.model, arch=request.arch, weights=request.weights)
+    check_sides(named, found.architecture)
+    return found
 
 
 @contextlib.contextmanager

@@ -53,8 +53,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
     device = inputs.device_of(request.device)
     with stage("reading the model"):
-        opened = inputs.opened(request)
-        inputs.check_sides(named, opened.architecture)
+        opened = inputs.opened(request, named)
         formats.check_architecture(opened.architecture, wanted)
         trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)

@@ -43,8 +43,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.trigger]
-    opened = inputs.opened(request)
-    inputs.check_sides([(trigger, None) for trigger in named], opened.architecture)
+    opened = inputs.opened(request, [(trigger, None) for trigger in named])
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
     clean = clean_pairs.read(request, request.data, images)
     if request.save_kept:

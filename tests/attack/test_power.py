@@ -82,7 +82,7 @@ def test_too_few_pairs_and_images_without_words_are_inconclusive(tmp_path, cache
 
 def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path, monkeypatch):
     job = tiny.job(tmp_path / "job", count=64)
-    loaded, clean = inputs.load(job.model, job.data, recipe.load("mmcl@tiny"), arch=str(job.arch), device="cpu")
+    loaded, clean = tiny.loaded(job)
     chosen = recipe.load(recipe.DEFAULT)
     vocabulary = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
     eval_set = inputs.audit_set(loaded.clip, clean, chosen, vocabulary=vocabulary)

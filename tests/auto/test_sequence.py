@@ -10,7 +10,6 @@ from clipclean.auto import sequence
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.data import Samples
-from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.methods.training import Aims
 from clipclean.schema.report import TrainingRecord
@@ -34,7 +33,7 @@ def chain(*names):
 def loaded(tmp_path_factory):
     """A tiny model, and 24 pairs."""
     job = tiny.job(tmp_path_factory.mktemp("sequence") / "job", count=24)
-    found, pairs = inputs.load(job.model, job.data, recipe.load("mmcl"), arch=str(job.arch), device="cpu")
+    found, pairs = tiny.loaded(job)
     return found.clip, Samples(list(pairs.pairs), None), model.taken(found.clip)
 
 

@@ -13,7 +13,6 @@ from clipclean.attack.canaries import TOOK
 from clipclean.auto import trials
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy, recipe, thresholds
-from clipclean.data import Samples
 from clipclean.jobs import inputs
 from clipclean.train.run import Run
 
@@ -86,12 +85,10 @@ def subjected(tmp_path_factory):
     job = tiny.job(tmp_path_factory.mktemp("canary") / "job", count=96)
     chosen = recipe.load("mmcl@tiny")
     vocabulary = inputs.words(job.classes, job.templates)
-    tested, pairs = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
+    tested, pairs = tiny.loaded(job)
     images = inputs.image_cache(chosen, tested.clip.architecture)
     images = data.labelled(tiny.labelled(job.folder / "labelled", count=96), images=images, classes=vocabulary.classes)
-    evidence = inputs.eval_set(
-        tested.clip, chosen, Samples(images.pairs, images.labels), vocabulary=vocabulary, named=(), panel=True
-    )
+    evidence = inputs.eval_set(tested.clip, chosen, images, vocabulary=vocabulary, named=(), panel=True)
     return tested.clip, list(pairs.pairs), chosen, vocabulary, evidence
 
 

@@ -21,7 +21,7 @@ def bench(tmp_path):
     """A tiny model with 24 pairs to train on and to measure on."""
     job = tiny.job(tmp_path / "job", count=24)
     chosen = recipe.override(recipe.load("auto"), SHORT)
-    loaded, clean = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
+    loaded, clean = tiny.loaded(job)
     pairs = list(clean.pairs)
     words = inputs.words(job.classes, job.templates)
     evidence = inputs.eval_set(loaded.clip, chosen, Samples(pairs, None), vocabulary=words, named=(), panel=False)

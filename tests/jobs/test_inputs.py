@@ -17,15 +17,11 @@ from clipclean.jobs import clean_pairs, inputs
 RECIPE = recipe.load("cleanclip@tiny")
 
 
-def load(job, *, arch=None):
-    return inputs.load(job.model, job.data, RECIPE, arch=arch, device="cpu")
-
-
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
     """A job that no test changes, with its model and its clean set."""
     job = tiny.job(tmp_path_factory.mktemp("read") / "job")
-    return job, *load(job, arch=str(job.arch))
+    return job, *tiny.loaded(job)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +42,7 @@ def test_a_device_that_is_not_there_is_refused_and_none_is_taken_for_another(mon
 
 def test_a_resnet_is_laid_out_channels_last_from_the_start_and_says_what_it_says_in_rows(tmp_path):
     job = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET)
-    clip = load(job, arch=str(job.arch))[0].clip
+    clip = tiny.loaded(job)[0].clip
     kernels = [p for p in clip.net.visual.parameters() if p.ndim == 4 and p.shape[2] > 1]
     assert kernels
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
@@ -59,17 +55,17 @@ def test_a_resnet_is_laid_out_channels_last_from_the_start_and_says_what_it_says
 @pytest.mark.parametrize("quick_gelu", [False, True])
 def test_the_activation_is_measured_on_the_clean_pairs_unless_the_user_tells_it(job, quick_gelu):
     tiny.fit_to_pairs(job, quick_gelu=quick_gelu)
-    assert load(job)[0].clip.architecture.quick_gelu is quick_gelu
+    assert tiny.loaded(job, arch=False)[0].clip.architecture.quick_gelu is quick_gelu
     assert inputs.read(job.model, arch=None).architecture.quick_gelu is None  # the file alone does not tell
     tiny.written(job.arch, json.dumps(tiny.SMALL_VIT | {"quick_gelu": not quick_gelu}))
-    assert load(job, arch=str(job.arch))[0].clip.architecture.quick_gelu is not quick_gelu
+    assert tiny.loaded(job)[0].clip.architecture.quick_gelu is not quick_gelu
 
 
 def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read):
     weights, stored = read[1].weights(), tiny.state_dict(tiny.SMALL_VIT)
     assert weights.keys() == stored.keys()
     assert all(torch.equal(weights[name], stored[name]) for name in stored)
-    found = load(read[0])[0]  # random weights
+    found = tiny.loaded(read[0], arch=False)[0]  # random weights
     assert found.clip.architecture.quick_gelu is False
     assert model.UNDECIDED in found.file.notes
 

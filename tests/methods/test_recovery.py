@@ -5,7 +5,6 @@ from clipclean import detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
 from clipclean.data import Samples
-from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.train.run import Run
 
@@ -22,7 +21,7 @@ def how(steps):
 def moved(tmp_path_factory):
     """(steps of recovery, triggers) -> the training, and how far clean images went from the original."""
     job = tiny.job(tmp_path_factory.mktemp("recovery") / "job")
-    found, read = inputs.load(job.model, job.data, recipes.load("mmcl"), arch=str(job.arch), device="cpu")
+    found, read = tiny.loaded(job)
     clip, pairs, original = found.clip, list(read.pairs), model.taken(found.clip)
     pixels = detect.stack([pair.image for pair in pairs])
 
