@@ -249,11 +249,12 @@ def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> 
     """
     from clipclean import data, train
     from clipclean.attack import poison
+    from clipclean.config.recipe import Train
     from clipclean.methods import losses
     from clipclean.train import loader
 
     clip = tested.clip
-    optimizer = train.adamw(clip.net, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+    optimizer = train.adamw(clip.net, Train().model_copy(update={"lr": 0.0}))
     captions = second_captions([pair.caption for pair in pairs], seed=seed)
     views = loader.Views(
         image=lambda image, draw: data.image_view(image, seed=draw), caption=lambda text, rng: captions[text]

@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipclean import data, machine, model, train
+from clipclean.config.recipe import Train
 from clipclean.methods import losses
 from clipclean.train.optim import is_spared
 
@@ -198,7 +199,7 @@ def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
         clip.net,
         itertools.repeat(batch),
         loss=train.in_precision(loss, chosen, clip.device),
-        optimizer=train.adamw(clip.net, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY),
+        optimizer=train.adamw(clip.net, Train().model_copy(update={"lr": LR})),
         learning_rate=lambda step: LR,
         first_step=0,
         grad_clip=None,

@@ -63,7 +63,7 @@ def finetune(
         poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed, group=group),
         how,
         loss=matched,
-        optimizer=train.optimizer_of(clip.net, how),
+        optimizer=train.adamw(clip.net, how),
         total=planting.steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=group,

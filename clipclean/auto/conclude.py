@@ -40,7 +40,6 @@ class Tried:
     before: Suspected  # the original, audited
     copy: PlantedCopy | None  # with canaries; None where none were planted
     considered: Sequence[Considered]  # the candidates in the order of trying
-    budget: Budget  # of the run
     minutes: float | None  # after which no candidate was started; None without a limit
     is_late: bool  # whether that time was over
     started: float  # by the clock that ``time.monotonic`` reads
@@ -83,7 +82,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
         shipped = tuple(attempts.judged(replace(bench, limits=judge.shipped), attempt, tried.before))
     nothing = nothing_passed(tried.considered, attempt, bench.budget)
     applied = judged(lambda found: judge.applied(loaded, found, [*shipped, *more]), [*attempt.findings, *more], nothing)
-    told = account(tried, attempt)
+    told = account(tried, attempt, bench.budget)
     return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=told)
 
 
@@ -209,7 +208,7 @@ def side(bench: Workbench, sight: AuditResult, asked: detect.EvalSet, /) -> Side
     return Side(sight.measured, bench.findings(sight), suspects, shown, searched)
 
 
-def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
+def account(tried: Tried, attempt: Attempt, budget: Budget, /) -> AutoRecord:
     """``auto`` of the report: canaries, candidates, the refinetune test, and their times."""
     copy, refinetuned = tried.copy, attempt.refinetuned
     return AutoRecord(
@@ -219,9 +218,9 @@ def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
             CanaryRecord(trigger=probe.trigger, target=probe.target, planted=probe.excess, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
-        ladder=tuple(_candidate(each, tried.budget, is_chosen=each.attempt is attempt) for each in tried.considered),
+        ladder=tuple(_candidate(each, budget, is_chosen=each.attempt is attempt) for each in tried.considered),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
-        budget=BudgetRecord(accuracy=tried.budget.accuracy, excess=tried.budget.excess, minutes=tried.minutes),
+        budget=BudgetRecord(accuracy=budget.accuracy, excess=budget.excess, minutes=tried.minutes),
         seconds=SpentRecord(
             total=time.monotonic() - tried.started,
             planting=copy.seconds if copy else 0.0,

@@ -122,7 +122,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
             tried=tried,
             run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         )
-        return Tried(before, copy, considered, bench.budget, limit.minutes, is_late(), limit.started)
+        return Tried(before, copy, considered, limit.minutes, is_late(), limit.started)
 
 
 def avoided(bench: Workbench, before: suspicions.Suspected, /) -> list[int]:

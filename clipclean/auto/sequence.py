@@ -68,7 +68,7 @@ def clean(
         bench.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
 
     clip, samples, evidence = bench.clip, bench.samples, bench.evidence
-    parts: list[_Done] = []
+    parts: list[training.Training] = []
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
     original = model.frozen_copy(clip) if recovers else None
@@ -83,14 +83,15 @@ def clean(
         aims = training.search(
             clip, samples, recipe, text_classifier=classifier, classes=evidence.classes, known=known, run=own
         )
-        done = _cleaned(clip, samples, recipe, replace(aims, rehearsed=rehearsed, original=original), own, state)
-        if done.searched:
+        aims = replace(aims, rehearsed=rehearsed, original=original)
+        done, remaining = _cleaned(clip, samples, recipe, aims, own, state)
+        if done.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (tag evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*known, *unlearning.leads(done.searched.state.catches))
+            rehearsed = (*known, *unlearning.leads(done.unlearned.state.catches))
         parts.append(done)
-    leads = tuple(lead for done in parts for lead in done.leads)
-    return Cleaned(model.taken(clip), training.merged([done.training for done in parts]), leads, parts[-1].remaining)
+    leads = tuple(lead for done in parts if done.unlearned for lead in done.unlearned.strongest())
+    return Cleaned(model.taken(clip), training.merged([done.record for done in parts]), leads, remaining)
 
 
 def _state_of(
@@ -112,34 +113,22 @@ def _state_of(
     return whole.part(f"{where}-{slug}", decided)
 
 
-@dataclass(frozen=True)
-class _Done:
-    """One recipe of a candidate, done: now, or by an earlier process of the run."""
-
-    training: TrainingRecord
-    remaining: tuple[Finding, ...]
-    leads: tuple[SuspectedTrigger, ...]
-    searched: unlearning.SearchedModel | None  # where its unlearning ended
-
-
 def _cleaned(
     clip: model.Clip, samples: Samples, recipe: Recipe, aims: training.Aims, run: Run, state: RunState, /
-) -> _Done:
-    """Clean by one recipe, or put in the weights that an equal run kept of it."""
+) -> tuple[training.Training, tuple[Finding, ...]]:
+    """Clean by one recipe, or put in the weights that an equal run kept of it; also the findings of an unlearning that did not finish."""
     searched, kept = aims.searched, state.read(DONE)
-    leads = searched.strongest() if searched else ()
     if kept is not None:
         model.put(clip, kept[0])
         remaining = tuple(Finding.model_validate(each) for each in kept[1]["remaining"])
-        return _Done(TrainingRecord.model_validate(kept[1]["training"]), remaining, leads, searched)
+        return training.Training(TrainingRecord.model_validate(kept[1]["training"]), searched), remaining
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     least = recipe.unlearn.outlyingness
     remaining = tuple(suspicions.remaining(trained, least=least)) if searched else ()
-    done = trained.record
-    record = {"training": done.as_json(), "remaining": [each.as_json() for each in remaining]}
+    record = {"training": trained.record.as_json(), "remaining": [each.as_json() for each in remaining]}
     state.write(clip.net.state_dict(), record, name=DONE)
     if not searched:
         state.forget(resume.STATE)  # three times the weights, and of no more use
-    return _Done(done, remaining, leads, trained.unlearned if searched else None)
+    return trained, remaining

@@ -128,7 +128,7 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
         torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
     if aims.searched is not None:
-        return forget(clip, samples, recipe, aims.searched, run=run)
+        return unlearn(clip, samples, recipe, aims.searched, run=run)
     if not (recipe.train.recover_steps and aims.rehearsed):
         return finetune(clip, samples, recipe, aims=aims, run=run)
     original = aims.original or model.frozen_copy(clip)
@@ -187,7 +187,7 @@ def recover(
     return recorded([last], steps=steps, pairs=steps * own.batch_size, seconds=time.monotonic() - started)
 
 
-def forget(
+def unlearn(
     clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearning.SearchedModel, /, *, run: Run
 ) -> Training:
     """Unlearn in place; raises what ``clean`` raises."""
@@ -256,7 +256,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     """
     options, group, state = recipe.train, run.group, run.state
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
-    optimizer = train.optimizer_of(methods.trained(clip, recipe), options)
+    optimizer = train.adamw(methods.trained(clip, recipe), options)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // group.size)
     objective = _objective(clip, recipe, aims, micro, group)  # before the state of an interrupted run is put back

@@ -384,7 +384,7 @@ def forget(
         triggered(some, triggers, recipe.unlearn, generator=generator, group=run.group, mixed=mixed),
         recipe.train,
         loss=as_used,
-        optimizer=train.optimizer_of(tower, recipe.train),
+        optimizer=train.adamw(tower, recipe.train),
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,

@@ -47,25 +47,18 @@ def fit(
     )
 
 
-def optimizer_of(part: nn.Module, how: Train, /) -> torch.optim.AdamW:
-    """AdamW over what moves. Always fresh: the moments in a checkpoint are the attacker's, as its weights are."""
-    return adamw(part, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
-
-
-def adamw(
-    net: nn.Module, /, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
-) -> torch.optim.AdamW:
+def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
     """AdamW over every trainable parameter; matrices and kernels decay, everything else does not.
 
-    Always fresh: optimizer state in a checkpoint belongs to whoever trained it.
+    Always fresh: the moments in a checkpoint are the attacker's, as its weights are.
     """
     # Decay pulls weights to zero. For a gain or a bias of a trained model that is damage without use: they do not overfit.
     named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     spared = [p for name, p in named if is_spared(name, p)]
     decayed = [p for name, p in named if not is_spared(name, p)]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": how.weight_decay}, {"params": spared, "weight_decay": 0.0}]
     fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=eps, fused=fused)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=how.lr, betas=how.betas, eps=how.eps, fused=fused)
 
 
 def is_spared(name: str, parameter: nn.Parameter, /) -> bool:

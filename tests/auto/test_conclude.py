@@ -61,7 +61,7 @@ def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_de
 
 def tried(*considered, late=True, copy=COPY):
     before = Suspected(sight(), (), ())
-    return Tried(before, copy, considered, BUDGET, 3.0, late, time.monotonic() - 100)
+    return Tried(before, copy, considered, 3.0, late, time.monotonic() - 100)
 
 
 def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
@@ -76,7 +76,7 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     copy = replace(COPY, planted=measurement(known=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
     first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, kept=0.85)), ran, 4.0)
-    found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran)
+    found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran, BUDGET)
     assert (found.chosen, found.changed) == ("a", True)
     assert [(c.trigger, c.planted, c.took) for c in found.canaries] == [("patch", 0.9, True), ("stripes", 0.3, False)]
     one, other = found.ladder
@@ -95,7 +95,7 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     after = measurement(known=[probe(0.4)], panel=[probe(0.1, trigger="a")])
     test = Refinetuned(before, after, 60, 1.5)
     ran = replace(attempt("a"), refinetuned=test)
-    found = conclude.account(tried(Considered(candidate("a"), attempt=ran)), ran).rebound
+    found = conclude.account(tried(Considered(candidate("a"), attempt=ran)), ran, BUDGET).rebound
     assert (found.accuracy.before, found.accuracy.after) == (None, 0.5)
     assert [(p.before, p.after, p.known) for p in found.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from clipclean.config.recipe import Train
 from clipclean.train import Batch, NonFiniteLoss, adamw, finetune
 from clipclean.train.resume import capture, restore
 
@@ -29,7 +30,7 @@ def batches(n, *, bad=None):
 
 
 def optimizer_of(net):
-    return adamw(net, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+    return adamw(net, Train(lr=0.01))
 
 
 def steps_of(net, given, *, optimizer=None, loss=None, first=0, rate=lambda step: 0.01, clip=None, **more):

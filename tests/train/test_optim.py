@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from clipclean.config.recipe import Train
 from clipclean.train import Batch, adamw, in_precision, learning_rate, optim, resolved
 from clipclean.train.resume import capture, restore
 
@@ -42,7 +43,7 @@ def _convolution(memory_format=torch.contiguous_format):
 
 
 def _adamw(net):
-    return adamw(net, lr=0.01, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.2)
+    return adamw(net, Train(lr=0.01, betas=(0.9, 0.99), weight_decay=0.2))
 
 
 def test_one_kernel_updates_as_many_small_ones_do():
