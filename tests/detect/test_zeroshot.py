@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import tensor
 
 from clipclean.detect import zeroshot
-from clipclean.detect.metrics import Rate
-from clipclean.detect.metrics import paired_difference
+from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.zeroshot import SHARPNESS, canonical_form
 
 
