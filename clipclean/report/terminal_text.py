@@ -64,28 +64,24 @@ def line(report: Report, /, *, page: str = "") -> str:
 
 
 def screening_text(result: Screening, /, *, width: int) -> str:
-    """The output of ``clipclean screen``: tables in columns, then sentences.
+    """The output of ``clipclean screen``: a table in columns, then sentences.
 
     Args:
         result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
         width: columns, at least 60.
     """
     result, width = inert(result), max(width, 60)
+    # Words have what is left of the line.
+    room = {"number": MARKED, "code": KEY, "name": max(12, (width - KEY - 14) // 2)}
     lines: list[str] = []
     for block in screening.short(result):
         if isinstance(block, Table):
-            lines += _columns(block, width)
+            kinds = [cell.kind for cell in block.rows[0]]
+            rows = [block.head, *([cell.text for cell in row] for row in block.rows)]
+            lines += [" ".join(_fitted(*cell, room) for cell in zip(row, kinds, strict=True)) for row in rows]
         else:
             lines += ["\n" + textwrap.fill(words, width, break_on_hyphens=False) for words in _block(block)]
     return "\n".join(lines)
-
-
-def _columns(shown: Table, width: int) -> list[str]:
-    """A table in columns, under its head; words have what is left of the line."""
-    room = {"number": MARKED, "code": KEY, "name": max(12, (width - KEY - 14) // 2)}
-    kinds = [cell.kind for cell in shown.rows[0]]
-    rows = [shown.head, *([cell.text for cell in row] for row in shown.rows)]
-    return [" ".join(_fitted(*cell, room) for cell in zip(row, kinds, strict=True)) for row in rows]
 
 
 def _fitted(words: str, kind: Kind, room: Mapping[str, int]) -> str:
