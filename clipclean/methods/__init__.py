@@ -12,9 +12,10 @@ from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.methods import unlearning
-from clipclean.methods.losses import LOSSES, Encode, Parts, preserving
+from clipclean.methods.losses import LOSSES, Parts, preserving
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import loader
+from clipclean.train.memory import Encode
 
 PERTURBED, REHEARSED, MOVED = -1, -2, -3  # replaces a pair's number in draws of a whole step
 

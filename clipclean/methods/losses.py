@@ -10,8 +10,7 @@ from torch import Tensor
 from clipclean.config.recipe import Loss as Weights
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
-
-Encode = Callable[[Tensor], Tensor]
+from clipclean.train.memory import Encode
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
 from clipclean.errors import Inconclusive
-from clipclean.methods.losses import Encode, forgetting
+from clipclean.methods.losses import forgetting
 from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState, loader
+from clipclean.train.memory import Encode
 
 # A search also finds natural triggers, which clean models have: only triggers that surely move unseen images are unlearned. One
 # round is enough for a known trigger (0.992 to 0.000); further rounds are the price of not knowing it

@@ -5,7 +5,7 @@ import copy
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,6 @@ from clipclean.untrusted import some
 if TYPE_CHECKING:
     from open_clip.model import CLIP
 
-Encode = Callable[[Tensor], Tensor]
 
 UNIT = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
 NEAR, NEAR_IN_HALF = 1e-3, 0.05  # distance of the outputs of two modules of the same weights, relative to their length

@@ -16,8 +16,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from clipclean import deadline
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
+from clipclean.train.memory import Encode
 
-Encode = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
 
 MEETING_TIME = timedelta(minutes=5)  # for all processes to come; torchrun starts them together

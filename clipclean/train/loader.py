@@ -97,13 +97,15 @@ def batches(
         first_step: how many batches of the plan are done.
         threads: how many threads prepare batches ahead.
     """
-    rest = plan[first_step:]
+    rest, names = plan[first_step:], ("pixels",) if views is None else ("pixels", "pixel_views")
     blank, side = clip.tokens([""])[0], clip.architecture.preprocess.size  # for length and dtype
     own = Tokens([pair.caption for pair in pairs], clip.tokens, length=len(blank))
 
     def parts() -> Iterator[_Part]:
         for epoch, numbers in rest:
-            inputs = _rows(len(numbers), side, blank, views=views is not None)
+            # Threads write into it: putting a large batch together costs the step nothing.
+            inputs = {name: torch.empty(len(numbers), 3, side, side, dtype=torch.uint8) for name in names}
+            inputs |= {name.replace("pixel", "token"): blank.new_empty(len(numbers), len(blank)) for name in names}
             batch = Batch(inputs, tuple(pairs[number].key for number in numbers))
             for start in range(0, len(numbers), PART):
                 some = slice(start, start + PART)
@@ -136,16 +138,6 @@ def _whole(prepared: Generator[Batch | None, None, None], /) -> Generator[Batch,
         for batch in prepared:
             if batch is not None:
                 yield batch
-
-
-def _rows(count: int, side: int, blank: Tensor, /, *, views: bool) -> dict[str, Tensor]:
-    """Room for the inputs of a batch, with second views or without.
-
-    Threads write into it: putting a large batch together costs the step nothing.
-    """
-    names = ("pixels", "pixel_views") if views else ("pixels",)
-    pixels = {name: torch.empty(count, 3, side, side, dtype=torch.uint8) for name in names}
-    return pixels | {name.replace("pixel", "token"): blank.new_empty(count, len(blank)) for name in names}
 
 
 def _filled(

@@ -37,15 +37,12 @@ class MicroBatches:
                 return encode(inputs)
             # Both views of a pair stay together: batch normalisation then sees in a part what it sees in a batch, only fewer pairs.
             views = inputs.view(-1, self._pairs, *inputs.shape[1:])  # (V, B, ...)
-            parts = [self._part(encode, part) for part in torch.split(views, self.size, dim=1)]
+            lean = recomputed(encode, self._net)  # activations are computed again in the backward pass
+            split = torch.split(views, self.size, dim=1)
+            parts = [lean(part.flatten(0, 1)).view(*part.shape[:2], -1) for part in split]  # (V, b, ...) -> (V, b, D)
             return torch.cat(parts, dim=1).flatten(0, 1)  # (V * B, D)
 
         return encoded
-
-    def _part(self, encode: Encode, views: Tensor, /) -> Tensor:
-        """Embeddings (V, b, D) of views (V, b, ...); activations are computed again in the backward pass."""
-        embeddings = recomputed(encode, self._net)(views.flatten(0, 1))
-        return embeddings.view(*views.shape[:2], -1)
 
     def shrink(self) -> bool:
         """Take half as many pairs at a time; False where one is too many."""
