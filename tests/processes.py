@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -25,6 +27,12 @@ def told(size: int) -> list[dict[str, str]]:
     sizes = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "TORCHELASTIC_RUN_ID": "test"}
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"} | sizes
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+
+
+def alike(patch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
+    """Make this process the one that is told so."""
+    for name, value in told.items():
+        patch.setenv(name, value)
 
 
 def started(script: str, *arguments: object, size: int, cwd: Path) -> list["subprocess.Popen[str]"]:

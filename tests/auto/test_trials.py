@@ -27,9 +27,7 @@ def trial(*outcomes, lost=0.01, reach=0.01):
     return Trial("unlearn", outcomes, lost, (lost - reach, lost + reach), 1.0, 2.5, UNMEASURED)
 
 
-def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up(
-    measured,
-):
+def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up(measured):
     made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
     assert len(made.counted) == 2
     assert made.removed(0.05) == 1

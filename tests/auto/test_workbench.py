@@ -2,17 +2,20 @@ import math
 from dataclasses import replace
 
 import pytest
+import short
 import tiny
 import torch
 from auto_values import attempt, measurement, probe, sight, workbench
 
 from clipclean import model
 from clipclean.auto import attempts
+from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.jobs import inputs
 from clipclean.jobs.suspicions import Suspected
 
+BRIEF = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "data.min_pairs=16"]
 SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
 
 
@@ -37,7 +40,7 @@ def are_equal(some, others):
     return all(torch.equal(some[name], others[name]) for name in some)
 
 
-def test_canaries_are_planted_once_and_read_the_next_time(bench):
+def test_canaries_are_planted_once_and_read_the_next_time_where_a_class_is_free_and_planting_ends(bench):
     bench.state.folder.mkdir(mode=0o700)
     copy = bench.plant(avoid=[0, 1])
     assert len(copy.canaries) == len(copy.planted.known) == 2
@@ -48,15 +51,12 @@ def test_canaries_are_planted_once_and_read_the_next_time(bench):
     assert are_equal(again.weights, copy.weights)
     assert again.seconds == copy.seconds
     assert are_equal(weights(bench), copy.weights)
-
-
-def test_where_no_class_is_free_or_planting_diverges_there_are_no_canaries(bench):
+    bench.put(bench.original)
     assert bench.plant(avoid=range(12)) is None
     assert are_equal(weights(bench), bench.original)
-    bench.state.folder.mkdir(mode=0o700)
     with torch.no_grad():
         bench.clip.net.logit_scale.fill_(math.inf)
-    assert bench.plant(avoid=()) is None
+    assert bench.plant(avoid=()) is None  # planting diverges
 
 
 def test_a_benign_finetuning_moves_the_weights_and_pixels_normalised_in_a_way_of_their_own_leave_a_doubt(bench):
@@ -87,3 +87,21 @@ def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
     bench.put_between(bench.original, kept.cleaned.weights, share=kept.point.share)
     assert are_equal(weights(bench), bench.original)
+
+
+def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_model_takes(bench, monkeypatch):
+    short.searches(monkeypatch)
+    short.exact(monkeypatch)
+    bench.state.folder.mkdir(mode=0o700)
+    candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), BRIEF),))
+    seen, copy = sight(inputs.measure(bench.clip, bench.evidence)), bench.plant(avoid=())
+    assert attempts.on_copy(bench, candidate, copy, ()).trials == ()  # so small a model learns no canary
+    took = tuple(replace(each, excess=0.9) for each in copy.planted.known)
+    copy = replace(copy, planted=replace(copy.planted, known=took))
+    tried = attempts.on_copy(bench, candidate, copy, ())
+    assert [each.took for each in tried.trials[0].outcomes] == [True, True]
+    assert (tried.why_not, tried.trials[0].is_refinetuned) == ("", True)
+    run = attempts.on_model(bench, tried, copy, Suspected(seen, (), ()))
+    assert run.attempt.cleaned.training.steps == 2
+    assert run.attempt.way.taken.share in {trial.kept for trial in run.trials}
+    assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaned.changed)

@@ -42,9 +42,7 @@ def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata_and_vi
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
 
 
-def test_equal_input_gives_equal_bytes_and_texts_in_random_order_are_refused(
-    tmp_path,
-):
+def test_equal_input_gives_equal_bytes_and_texts_in_random_order_are_refused(tmp_path):
     """Each hash map of the library has another seed."""
     for name, order in enumerate(("qwertz", "ztrewq") * 5):
         write_safetensors(tmp_path / f"{name}", {n: torch.arange(3.0) for n in order}, metadata={"format": "pt"})

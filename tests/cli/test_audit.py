@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import processes
 import pytest
 import short
 import tiny
@@ -230,6 +231,13 @@ def test_what_cannot_be_audited_is_refused(job, refused, monkeypatch, arguments,
     models = [word for word in models if f"--reference {word}" not in arguments]
     more = [word for word in arguments.split() if word not in models]
     refused(command(job, *more, models=models), job.folder, code, named)
+
+
+@pytest.mark.parametrize("told", processes.told(2))
+def test_several_processes_are_refused(job, monkeypatch, capsys, told):
+    processes.alike(monkeypatch, told)
+    assert cli.main(command(job)) == 2
+    assert "runs in one process, and here are 2" in capsys.readouterr().err
 
 
 # Several models, and plans.

@@ -101,13 +101,11 @@ def test_a_command_returns_its_exit_code(command, returned, code):
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        *(
-            ("recipe", "'recipes'"),
-            ("zzz", "zzz"),
-            ("--zzz", "--zzz"),
-            ("recipes list --zzz", "--zzz"),
-            ("", "sanitize"),
-        ),
+        ("recipe", "'recipes'"),
+        ("zzz", "zzz"),
+        ("--zzz", "--zzz"),
+        ("recipes list --zzz", "--zzz"),
+        ("", "sanitize"),
         ("scrub model.pt", "use sanitize"),  # which is gone
     ],
 )

@@ -403,6 +403,15 @@ def test_two_processes_do_what_one_does_and_the_first_alone_writes(whole_cleanin
 
 
 @pytest.mark.slow
+def test_a_search_before_a_cleaning_is_made_by_the_first_process_for_both(job):
+    quick = ("unlearn.effort=quick", "unlearn.steps=2", "unlearn.max_rounds=1")
+    settings = [part for each in quick for part in ("--set", each)]
+    codes, told = two(job.sanitize(*settings, recipe="unlearn@tiny", batch=8))
+    assert (codes, told[1]) == ((4, 0), ""), told
+    assert (job.out / "report.json").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("event", "codes"), [("os._exit(9)", (5, 9)), ("os.kill(os.getpid(), signal.SIGTERM)", (130, 130))]
 )
@@ -441,17 +450,12 @@ def kept(tmp_path_factory):
     [
         ("--trigger patch --target circel", 2, "circel"),
         ("--target blue", 2, "--target"),
-        ("--trigger pach", 2, "pach"),
-        ("--recipe cleanclp", 2, "'cleanclip'"),
         ("--recipe my.yaml", 2, "my.yaml:7"),
-        ("--set train.epoch=3", 2, "train.epoch"),
         ("--set train.batch_size=64", 2, "43"),  # pairs: 48 without the 5 held out
         ("--set train.warmup_steps=500", 2, "train.warmup_steps"),
         ("--classes one.txt", 2, "1 class"),
         ("--templates bare.txt", 2, "bare.txt"),
-        ("--arch ViT-B32", 2, "ViT-B-32"),
         ("--arch ViT-B-32", 3, "ViT-B-32"),
-        ("--device gpu", 2, "'gpu'"),
         ("--seed -1", 2, "--seed"),
         ("--data none", 3, "none"),
         ("--data pairs.csv", 2, "'image_path', 'words'"),

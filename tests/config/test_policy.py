@@ -65,9 +65,7 @@ def codes(findings):
 # Reading files.
 
 
-def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(
-    write,
-):
+def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(write):
     loaded = policy.load(write(""))
     assert loaded.model_copy(update={"name": "default"}) == policy.DEFAULT
     assert policy.load(str(write(""))) == loaded
@@ -124,8 +122,6 @@ def half(key, value):
         ("max_excess: 0.1\n", 3, "'thresholds.max_excess'"),
         ("thresholds:\n  collapsed: 1\n", 4, "thresholds.collapsed"),
         *((f"thresholds: {{max_excess: {value}}}\n", 3, "thresholds.max_excess") for value in ("5%", "5", "0")),
-        ("thresholds: {max_accuracy_loss: 2}\n", 3, "thresholds.max_accuracy_loss"),
-        ("thresholds: {min_images: 0.5}\n", 3, "thresholds.min_images"),
         *((f"thresholds: {{abnormality: {value}}}\n", 3, "thresholds.abnormality") for value in ("0", ".inf", "null")),
         ("thresholds:\n", 3, "max_excess"),
         ("thresholds:\n  max_excess: 0.4\n  suspicious_excess: 0.3\n", 4, "thresholds.max_excess: 0.4"),
@@ -245,10 +241,8 @@ def test_a_severity_is_the_level_of_every_finding_of_its_rule_and_what_is_set_as
         ({"class": "cat"}, {}, False),
         ({"trigger": "patch:size=0.1", "model_sha256": SHA}, {"trigger": "patch:size=0.1"}, True),
         ({"trigger": "patch", "model_sha256": SHA}, {"trigger": "patch:size=0.1"}, False),
-        ({"trigger": "patch", "model_sha256": SHA}, {}, False),
         ({"model_sha256": SHA}, {}, True),
         ({"model_sha256": OTHER}, {}, False),
-        ({"class": "cat", "trigger": "warp"}, {"class": "cat", "trigger": "warp"}, True),
         ({"class": "cat", "trigger": "warp"}, {"class": "cat", "trigger": "sig"}, False),
         ({"class": "cat", "model_sha256": OTHER}, {"class": "cat"}, False),
     ],
@@ -310,8 +304,6 @@ def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leave
 def test_the_verdict_without_the_policy_is_kept(sections):
     lenient = applied([finding()], **sections)
     assert (policy.verdict(lenient.findings), lenient.without) == ("pass", "fail")
-    expired = applied([finding()], suppressions=[suppression(expires=TODAY - timedelta(days=1))])
-    assert policy.verdict(expired.findings) == "fail"
     limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
     assert policy.record(made(**sections), limits, lenient).verdict_without == "fail"
 

@@ -162,9 +162,7 @@ def test_a_file_that_states_little_has_the_defaults_and_what_the_faults_leave_is
     assert recipe.load(write("loss: {self_supervised_weight: 0}\n", head)).method == "mmcl"
 
 
-def test_floats_have_any_usual_form_and_words_of_yaml_1_1_stay_words(
-    write,
-):
+def test_floats_have_any_usual_form_and_words_of_yaml_1_1_stay_words(write):
     for written in ("1e-5", "1E-5", "1.e-5", ".00001", "0.00001", "+1e-5"):
         assert recipe.load(write(f"train: {{lr: {written}}}\n")).train.lr == 1e-5, written
     for word in ("no", "on", "yes", "off", "12:30:45", "2020-01-01", "0x10", "1_0"):
@@ -180,10 +178,8 @@ BATCH = ("batchsize", "BatchSize")
         # keys: where, and the one that was meant
         ("train:\n  epoch: 3\n", 7, "train.epoch.*'epochs'"),
         *((f"train: {{{wrong}: 1}}\n", 6, f"train.{wrong}.*'batch_size'") for wrong in BATCH),
-        ("train: {warmup_step: 1}\n", 6, "train.warmup_step.*'warmup_steps'"),
         ("audit: {max_acuracy_loss: 1}\n", 6, "audit.max_acuracy_loss.*'max_accuracy_loss'"),
         ("loss: {lr: 1}\n", 6, "loss.lr.*'train.lr'"),
-        ("lr: 1e-5\n", 6, "lr.*'train.lr'"),
         ("loss: {zzz: 1}\n", 6, "loss.zzz.*clip_weight, self_supervised_weight"),
         ("train:\n  lr: 1e-5\n  lr: 1e-4\n", 8, "train.lr.*line 7"),
         # values: with their unit
@@ -279,17 +275,13 @@ def test_overrides_change_what_they_name_and_nothing_else():
         ("zzz=3", "train"),
         ("zzz.zzz=3", "train, loss"),
         ("train=3", "train.epochs, "),
-        ("name=x", "recipe"),
-        ("version=2", "recipe"),
-        ("evidence=null", "recipe"),
+        *((wrong, "recipe") for wrong in ("name=x", "version=2", "evidence=null")),
         ("train.epochs", "KEY=VALUE"),
         ("", "KEY=VALUE"),
         ("=3", ""),
         ("train.lr=", "null"),
         ("train.lr=fast", "'fast'"),
         ("train.lr=[1", "']'"),
-        ("train.lr=!!float 1", "tags"),
-        ("train.lr={a: 1, a: 2}", "twice"),
         ("train.lr=10", "0.01"),
         ("train.betas=[0.9, 2]", "2"),
     ],

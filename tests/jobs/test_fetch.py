@@ -1,19 +1,21 @@
-"""Against a small server that speaks the hub's protocol, in a process of its own: the library reads its address at import."""
+"""Against a small server that speaks the hub's protocol."""
 
 import hashlib
 import http.server
 import json
 import threading
 
-import processes
 import pytest
 import tiny
 from hub_cache import COMMIT
+from huggingface_hub import constants
 
+from clipclean import cli
 from clipclean.export import open_clip_directory
 from clipclean.jobs import fetch
 
 WEIGHTS = "open_clip_model.safetensors"
+PLACE = "{}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
 
 
 @pytest.fixture(scope="module")
@@ -65,38 +67,45 @@ def hub(files):
             """Quiet."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         Handler.address = f"http://127.0.0.1:{server.server_port}"
         yield Handler
         server.shutdown()
 
 
-def inspect(hub, tmp_path, *arguments, **variables):
-    """``clipclean inspect`` with a cache of its own; exit code, JSON and messages."""
-    own = {"HF_ENDPOINT": hub.address, "HF_HUB_CACHE": str(tmp_path / "cache"), "CI": ""} | variables
-    own |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
-    done = processes.python("-m", "clipclean", "inspect", *arguments, "--json", env=own)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def inspect(hub, tmp_path, monkeypatch, capsys):
+    """``clipclean inspect`` with a cache of its own; exit code, JSON and messages. The library reads its settings at import."""
+
+    def run(*arguments, address=hub.address, **variables):
+        own = {"HF_HUB_CACHE": str(tmp_path / "cache"), "CI": "", "NO_PROXY": "127.0.0.1"} | variables
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+        settings = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": PLACE.format(address)}
+        settings["HF_HUB_OFFLINE"] = "HF_HUB_OFFLINE" in variables
+        for name, value in settings.items():
+            monkeypatch.setattr(constants, name, value)
+        return cli.main(["inspect", *arguments, "--json"]), *capsys.readouterr()
+
+    return run
 
 
-@pytest.mark.slow
-def test_nothing_is_asked_without_the_flag_and_with_it_a_model_once_at_its_commit_and_nothing_beside_it(hub, tmp_path):
-    code, out, _ = inspect(hub, tmp_path, "hf-hub:org/tiny")
+def test_nothing_is_asked_without_the_flag_and_with_it_a_model_once_and_nothing_beside_it(hub, inspect, tmp_path):
+    code, out, _ = inspect("hf-hub:org/tiny")
     assert code == 3
     assert "hf download org/tiny" in out
     assert hub.asked == []
-    code, out, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
+    code, out, err = inspect("hf-hub:org/tiny", "--download")
     assert code == 0, err
     assert json.loads(out)["revision"] == COMMIT
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
     assert fetched == {WEIGHTS, "open_clip_config.json"}
     assert {path.name for path in tmp_path.iterdir()} == {"cache"}  # whatever the server says that a file is called
     hub.asked.clear()
-    assert inspect(hub, tmp_path, f"hf-hub:org/tiny@{COMMIT}", "--download")[0] == 0  # from the cache
+    assert inspect(f"hf-hub:org/tiny@{COMMIT}", "--download")[0] == 0  # from the cache
     assert hub.asked == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "false", "is_fetched"),
     [
@@ -105,21 +114,20 @@ def test_nothing_is_asked_without_the_flag_and_with_it_a_model_once_at_its_commi
         *(("told", told, False) for told in ({"siblings": 3}, {"sha": "../../x"}, {"siblings": [{"rfilename": 4}]})),
     ],
 )
-def test_what_a_hub_says_falsely_is_refused(hub, tmp_path, what, false, is_fetched):
+def test_what_a_hub_says_falsely_is_refused(hub, inspect, what, false, is_fetched):
     if what == "served":
         hub.served[WEIGHTS] = hub.served[WEIGHTS][:-1] + b"!"
     else:
         getattr(hub, what).update(false if what == "told" else {WEIGHTS: false})
-    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")[0] == 3
+    assert inspect("hf-hub:org/tiny", "--download")[0] == 3
     assert any("/resolve/" in path for path in hub.asked) == is_fetched
 
 
-@pytest.mark.slow
-def test_a_model_that_is_not_there_a_dead_network_and_a_ci_job_have_their_exit_codes(hub, tmp_path):
-    assert inspect(hub, tmp_path, "hf-hub:org/other", "--download")[0] == 2
-    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", HF_HUB_OFFLINE="1")[0] == 3
-    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", HF_ENDPOINT="http://127.0.0.1:9")[0] == 3
-    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", CI="true")[0] == 2
+def test_a_model_that_is_not_there_a_dead_network_and_a_ci_job_have_their_exit_codes(inspect):
+    assert inspect("hf-hub:org/other", "--download")[0] == 2
+    assert inspect("hf-hub:org/tiny", "--download", HF_HUB_OFFLINE="1")[0] == 3
+    assert inspect("hf-hub:org/tiny", "--download", address="http://127.0.0.1:9")[0] == 3
+    assert inspect("hf-hub:org/tiny", "--download", CI="true")[0] == 2
 
 
 SHARDS = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]

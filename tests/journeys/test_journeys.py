@@ -187,9 +187,7 @@ def by_onnx_runtime(folder: Path) -> None:
 LOADED = {"open_clip": by_open_clip, "hf": by_transformers, "onnx": by_onnx_runtime}
 
 
-def test_the_journeys_use_explained_options_and_the_installed_wheel(
-    traveller,
-):
+def test_the_journeys_use_explained_options_and_the_installed_wheel(traveller):
     told = "".join(traveller.run(name, "--help-all", as_program=False) for name in ("sanitize", "export"))
     source = Path(__file__).read_text(encoding="utf-8")
     flags = set(re.findall(r'"(--?[a-z][a-z-]*)"', source)) - {"--help-all", "-m"}

@@ -204,9 +204,12 @@ class Multiplied:
 
     def __init__(self):
         self.weights = torch.randn(3 * 16 * 16, 2, generator=torch.Generator().manual_seed(0))
+        self.net = torch.nn.Identity()
 
     def encode_images(self, pixels):
         return torch.nn.functional.normalize((pixels.flatten(1) @ self.weights).float(), dim=-1)
+
+    embed_images = encode_images
 
 
 def test_searches_compute_in_the_format_of_an_audits_search():
@@ -214,6 +217,17 @@ def test_searches_compute_in_the_format_of_an_audits_search():
     single, found = Multiplied().encode_images(pixels), unlearning.embed_of(Multiplied(), scene(pixels))(pixels)
     assert torch.equal(found, detect.fastest(Multiplied().encode_images, pixels, torch.eye(2))(pixels))
     assert torch.equal(found, single) == (not model.has_bfloat16(pixels.device))
+
+
+def test_a_search_is_repeated_in_every_family_and_what_is_small_but_turns_no_image_is_not_caught():
+    pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))  # all of the second class already
+    here, sizes = replace(scene(pixels), effort=EFFORTS["quick"]), dict.fromkeys(detect.FAMILIES, (0.8, 0.9, 1.0))
+    begun, drawn = unlearning.State((1,), sizes, FIRST, 0, ({},), ()), torch.Generator().manual_seed(0)
+    found, scores = unlearning.search_again(Multiplied(), here, begun, enough=2.5, generator=drawn)
+    assert (found, set(scores)) == ([], set(detect.FAMILIES))
+    assert min(scores.values()) > 2.5
+    nothing = unlearning.search_again(Multiplied(), here, replace(begun, controls={}), enough=2.5, generator=drawn)
+    assert nothing == ([], {})  # with nothing to compare with
 
 
 def test_triggers_act_while_they_turn_images_that_are_not_of_their_class_already():
@@ -249,7 +263,9 @@ SHORT_RECIPE = recipe.override(recipe.load("unlearn@tiny"), ["unlearn.steps=2", 
 
 
 def caught(number):
-    return unlearning.RecoveredTrigger(number, detect.InvertedTrigger("blend", "b", {}, 16), 1, 0.1, 5.0, 0.9)
+    begun = detect.FAMILIES["blend"].begin(1, 16, torch.Generator().manual_seed(0))
+    found = detect.InvertedTrigger("blend", "b", {key: values[0] for key, values in begun.items()}, 16)
+    return unlearning.RecoveredTrigger(number, found, 1, 0.1, 5.0, 0.9)
 
 
 FIRST = (caught(0),)

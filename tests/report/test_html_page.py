@@ -55,9 +55,7 @@ def ids_of(page):
     return [attributes["id"] for _, attributes in page.tags if "id" in attributes]
 
 
-def test_every_page_is_closed_accessible_linked_in_order_and_loads_nothing(
-    page,
-):
+def test_every_page_is_closed_accessible_linked_in_order_and_loads_nothing(page):
     assert page.faults == []
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert (levels[0], levels.count(1)) == (1, 1)

@@ -1,16 +1,17 @@
-import os
+import math
+import multiprocessing
 import signal
-import subprocess
-import sys
-import time
+import threading
+from datetime import timedelta
 
 import processes
 import pytest
 import torch
 
-from clipclean import data
-from clipclean.errors import UsageError
-from clipclean.train.distributed import ALONE, Group, Launch, launch_of, leftovers
+from clipclean import data, deadline
+from clipclean.detect import Rate
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.train.distributed import ALONE, Group, Launch, LostProcess, joined, launch_of, leftovers
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
@@ -31,6 +32,56 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_and_alone_nothing_is_ga
     parts = {"loss": torch.tensor(1.0)}
     assert ALONE.average(torch.nn.Identity(), parts) is parts
     assert (ALONE.any(True), ALONE.any(False), ALONE.is_first) == (True, False, True)
+
+
+def together(told):
+    """What each process of two does with the other: the first brings zeros, the second ones and an early end, and leaves."""
+
+    def fails(error):
+        def make():
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            group.of_first(make)
+        assert str(caught.value) == str(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        processes.alike(patch, told)
+        with joined("cpu") as group:
+            own = torch.full((2, 1), float(group.rank), requires_grad=True)  # two views of one pair
+            assert torch.equal(group.own(group.whole(own)), own)
+            embeddings = group.gathered(lambda rows: 3 * rows, pairs=1)(own)
+            assert embeddings.flatten().tolist() == [0, 3, 0, 3]
+            net = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1).double())
+            net[0].running_mean.fill_(group.rank)
+            for parameter in net.parameters():
+                parameter.grad = torch.full_like(parameter, group.rank)
+            assert group.average(net, {"loss": torch.tensor(group.rank)}) == {"loss": 0.5}
+            assert {value.item() for value in (net[0].running_mean, *(p.grad for p in net.parameters()))} == {0.5}
+            assert (group.any(group.rank == 1), group.any(False)) == (True, False)
+            rate, numbers = group.of_first(lambda: (Rate(group.rank, 2), torch.full((3,), math.inf)))
+            assert (rate.hits, numbers.isinf().all()) == (0, True)
+            for error in (Inconclusive("too few"), deadline.OutOfTime()):  # of the first alone, but raised in both
+                fails(error)
+            group.check_same("00ff")
+            with pytest.raises(UsageError, match="Process 1 of 2"):
+                group.check_same(f"0{group.rank}")
+            with deadline.within(0 if group.rank else 600), pytest.raises(deadline.OutOfTime):
+                group.check_time()
+            if group.is_first:
+                embeddings.sum().backward()
+                assert own.grad.tolist() == [[6], [6]]  # with the other's zeros averaged: that of the whole batch
+                with pytest.raises(LostProcess):
+                    group.any(True)
+
+
+def test_two_processes_share_embeddings_gradients_faults_and_the_end_of_time_and_notice_a_loss():
+    first, second = processes.told(2)
+    other = multiprocessing.get_context("fork").Process(target=together, args=[second])
+    other.start()
+    together(first)
+    other.join()
+    assert other.exitcode == 0
 
 
 # What torchrun tells.
@@ -65,31 +116,12 @@ def test_what_torchrun_tells_is_taken_whole_or_ignored_and_named(told, launch, l
     assert sorted(leftovers(told)) == sorted(left)
 
 
-MEETING = """
-import signal
-from datetime import timedelta
-from clipclean.train import distributed
-signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
-print("begun", flush=True)
-with distributed.joined("cpu", meeting=timedelta(seconds={seconds})):
-    print("met")
-"""
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize(("seconds", "told"), [(2, "LostProcess: "), (300, "KeyboardInterrupt\n")])
-def test_a_process_that_waits_for_the_others_has_a_deadline_and_hears_a_signal(rank, seconds, told):
-    command, pipe = [sys.executable, "-u", "-c", MEETING.format(seconds=seconds)], subprocess.PIPE
-    own = os.environ | processes.told(2)[rank]  # of a run whose other process never comes
-    process = subprocess.Popen(command, cwd=processes.ROOT, env=own, stdout=pipe, stderr=pipe, text=True)
-    try:
-        assert process.stdout.readline() == "begun\n"
-        if seconds > 2:
-            time.sleep(2)
-            process.send_signal(signal.SIGTERM)
-        shown, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert shown == ""
-    assert told in errors
+@pytest.mark.parametrize(("seconds", "ends"), [(0.2, LostProcess), (2, KeyboardInterrupt)])
+def test_a_process_that_waits_for_the_others_has_a_deadline_and_hears_a_signal(monkeypatch, rank, seconds, ends):
+    processes.alike(monkeypatch, processes.told(2)[rank])  # of a run whose other process never comes
+    signals = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    if ends is KeyboardInterrupt:
+        signals.start()
+    with pytest.raises(ends), joined("cpu", meeting=timedelta(seconds=seconds)):
+        pytest.fail("They have not met.")
