@@ -120,8 +120,8 @@ def test_what_torchrun_tells_is_taken_whole_or_ignored_and_named(told, launch, l
 @pytest.mark.parametrize(("seconds", "ends"), [(0.2, LostProcess), (2, KeyboardInterrupt)])
 def test_a_process_that_waits_for_the_others_has_a_deadline_and_hears_a_signal(monkeypatch, rank, seconds, ends):
     processes.alike(monkeypatch, processes.told(2)[rank])  # of a run whose other process never comes
-    signals = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     if ends is KeyboardInterrupt:
-        signals.start()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
+        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
     with pytest.raises(ends), joined("cpu", meeting=timedelta(seconds=seconds)):
         pytest.fail("They have not met.")
