@@ -6,16 +6,21 @@ The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.033
 code: originals and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is
 the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
 with a GPU the step is timed there too, at several batch sizes, and by ``--gpu`` there alone; without one that part says so.
+``--large JOB ...`` times whole jobs instead, by the clock, on random weights and 512 images of noise: what was told first, what
+each stage took, and what the main thread did, seen fifty times a second.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import platform
 import random
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,12 +30,14 @@ import common
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning take the core that they wait for
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipclean import data, machine, model, train
+from clipclean import api, data, machine, model, progress, train
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
 from clipclean.train.optim import is_spared
@@ -67,11 +74,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--gpu", action="store_true", help="every line of a GPU, and no other")
+    parser.add_argument("--large", nargs="+", default=(), choices=JOBS, help="whole jobs, and no step")
     o = parser.parse_args()
     if o.gpu and not torch.cuda.is_available():
         parser.error("--gpu: PyTorch sees no GPU here, so nothing is measured, and no page changes")
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
+    if o.large:
+        for name, job in itertools.product(o.models, o.large):
+            timed(name, job, o.out)
+        rows = large_table([json.loads(path.read_text()) for path in sorted(o.out.glob("large-*.json"))])
+        print(common.markdown(rows))
+        if o.write:
+            common.keep(o.write, "large", rows)
+        return
     for name in o.models:
         if not o.gpu:
             measured(name, "cpu", pairs=o.batch, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
@@ -236,7 +252,119 @@ def peak(device: str, dtype: torch.dtype, /) -> float:
     return best
 
 
+# Whole jobs.
+
+JOBS = {  # effort and classes of an audit, or steps of 64 pairs
+    "quick-10": ("quick", 10),
+    "quick-1000": ("quick", 1000),
+    "standard-10": ("standard", 10),
+    "standard-1000": ("standard", 1000),
+    "cleanclip": ("cleanclip", 50),
+}
+PARTS = {  # what the main thread does, by the innermost function that tells
+    "grad": "backward",
+    "backward": "backward",
+    "encode_images": "images forward",
+    "encode_tokens": "captions forward",
+    "paint": "painting",
+    "__call__": "painting",
+    "step": "optimizer",
+    "logits": "logits",
+}
+
+
+def timed(name: str, job: str, out: Path, /) -> None:
+    """Run a whole job once, and keep seconds, processor seconds, memory, words, stages, and shares of the main thread."""
+    place = out / f"large-{name}-{job}.json"
+    if place.exists():
+        return
+    kind, size = JOBS[job]
+    clip, folder = built(name, "cpu"), out / name
+    folder.mkdir(exist_ok=True)
+    safetensors.torch.save_file(clip.net.state_dict(), folder / "model.safetensors")
+    side, rows = clip.architecture.preprocess.size, ["image,caption"]
+    draw = torch.Generator().manual_seed(0)
+    for n in range(512):
+        noise = torch.randint(0, 256, (3, side, side), generator=draw, dtype=torch.uint8)
+        torchvision.io.write_jpeg(noise, str(folder / f"{n}.jpg"))
+        rows.append(f"{n}.jpg,{CAPTIONS[n % len(CAPTIONS)]}")
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    words, stages, seen = list[str](), dict[str, float](), Counter[str]()
+    given: dict[str, Any] = {"arch": name, "device": "cpu", "data": folder / "pairs.csv"}
+    began, busy = time.monotonic(), time.process_time()
+    last = [began]
+
+    def step(what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        stages[what] = stages.get(what, 0.0) + now - last[0]
+        last[0] = now
+
+    with progress.heard(progress.Listener(words=words.append, steps=step)), sampled(seen):
+        if kind == "cleanclip":
+            changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=0", "train.warmup_steps=0"]
+            api.sanitize(
+                folder / "model.safetensors", recipe=kind, set=changes, out=out / "cleaned", force=True, **given
+            )
+        else:
+            api.audit(folder / "model.safetensors", effort=kind, classes=quiet(clip, size), **given)
+    result = {"model": name, "job": job, "seconds": time.monotonic() - began, "busy": time.process_time() - busy}
+    result |= {"memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words, "stages": stages}
+    place.write_text(json.dumps(result | {"seen": seen} | machine.hardware("cpu"), indent=2))
+
+
+def quiet(clip: model.Clip, size: int, /) -> list[str]:
+    """So many names, one of them far nearer to noise than the others: random weights are then as deaf to known triggers as trained ones."""
+    names = [f"{word} {n}" for n in range(size) for word in ("cat", "dog", "bird", "fish", "car", "tree")]
+    side = clip.architecture.preprocess.size
+    images = clip.embed_images(torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    texts = torch.cat([clip.embed_texts(names[n : n + 64]) for n in range(0, len(names), 64)])
+    nearest = [names[place] for place in (images @ texts.T).mean(0).argsort().tolist()]
+    return [nearest[-1], *nearest[: size - 1]]
+
+
+@contextlib.contextmanager
+def sampled(seen: Counter[str], /) -> Iterator[None]:
+    """Count what this thread does, for the span of a with-block."""
+    ident, ended = threading.get_ident(), threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            frame = sys._current_frames().get(ident)
+            while frame is not None and frame.f_code.co_name not in PARTS:
+                frame = frame.f_back
+            seen[PARTS[frame.f_code.co_name] if frame else "other"] += 1
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
 # What is told.
+
+
+def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
+    """One row a model and job: minutes, what was told, memory, the longest stages, and shares of the main thread."""
+    rows = [
+        ["model", "job", "minutes", "processor minutes", "told before", "peak, GB", "longest stages", "main thread"]
+    ]
+    for one in found:
+        told_first = next((words for words in one["words"] if "estimated:" in words), "–")
+        stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:3]
+        whole = sum(one["seen"].values())
+        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:4]
+        rows.append(
+            [
+                *(short(one), one["job"], f"{one['seconds'] / 60:.1f}", f"{one['busy'] / 60:.1f}", told_first),
+                f"{one['memory'] / 1e9:.1f}",
+                "; ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages),
+                ", ".join(f"{part} {count / whole:.0%}" for part, count in parts),
+            ]
+        )
+    return rows
 
 
 def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:

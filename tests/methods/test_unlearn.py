@@ -63,7 +63,8 @@ def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, h
     assert after["excess_asr"]["value"] < 0.2 * before["excess_asr"]["value"]
     told = found["training"]["unlearning"]
     assert tiny.TARGET in told["suspects"]
-    assert len(told["rounds"]) == 1 + found["training"]["steps"] / 40
+    # A round that settles is followed by no search.
+    assert found["training"]["steps"] / 40 - len(told["rounds"]) in (-1, 0)
     assert told["rounds"][-1]["losses"] is None
     accuracies = [found[side]["measurements"]["clean_accuracy"]["value"] for side in ("before", "after")]
     assert accuracies[1] > accuracies[0] - 0.1
