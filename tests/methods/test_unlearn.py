@@ -63,9 +63,7 @@ def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, h
     assert after["excess_asr"]["value"] < 0.2 * before["excess_asr"]["value"]
     told = found["training"]["unlearning"]
     assert tiny.TARGET in told["suspects"]
-    # A round that settles is followed by no search.
-    assert found["training"]["steps"] / 40 - len(told["rounds"]) in (-1, 0)
-    assert told["rounds"][-1]["losses"] is None
+    assert sum(each["losses"] is not None for each in told["rounds"]) == found["training"]["steps"] / 40
     accuracies = [found[side]["measurements"]["clean_accuracy"]["value"] for side in ("before", "after")]
     assert accuracies[1] > accuracies[0] - 0.1
 
