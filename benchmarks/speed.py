@@ -38,6 +38,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipclean import api, data, machine, model, progress, train
+from clipclean.config.families import FAMILIES
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
 from clipclean.train.optim import is_spared
@@ -83,10 +84,8 @@ def main() -> None:
     if o.large:
         for name, job in itertools.product(o.models, o.large):
             timed(name, job, o.out)
-        rows = large_table([json.loads(path.read_text()) for path in sorted(o.out.glob("large-*.json"))])
-        print(common.markdown(rows))
-        if o.write:
-            common.keep(o.write, "large", rows)
+        found = [json.loads(path.read_text()) for path in sorted(o.out.glob("large-*.json"))]
+        print(common.markdown(large_table(found)))
         return
     for name in o.models:
         if not o.gpu:
@@ -266,8 +265,8 @@ PARTS = {  # what the main thread does, by the innermost function that tells
     "backward": "backward",
     "encode_images": "images forward",
     "encode_tokens": "captions forward",
-    "paint": "painting",
     "__call__": "painting",
+    **{f"_paint_{family}": "painting" for family in FAMILIES},
     "step": "optimizer",
     "logits": "logits",
 }
@@ -289,6 +288,7 @@ def timed(name: str, job: str, out: Path, /) -> None:
         torchvision.io.write_jpeg(noise, str(folder / f"{n}.jpg"))
         rows.append(f"{n}.jpg,{CAPTIONS[n % len(CAPTIONS)]}")
     (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    names = [] if kind == "cleanclip" else quiet(clip, size)  # before the clock runs
     words, stages, seen = list[str](), dict[str, float](), Counter[str]()
     given: dict[str, Any] = {"arch": name, "device": "cpu", "data": folder / "pairs.csv"}
     began, busy = time.monotonic(), time.process_time()
@@ -306,7 +306,7 @@ def timed(name: str, job: str, out: Path, /) -> None:
                 folder / "model.safetensors", recipe=kind, set=changes, out=out / "cleaned", force=True, **given
             )
         else:
-            api.audit(folder / "model.safetensors", effort=kind, classes=quiet(clip, size), **given)
+            api.audit(folder / "model.safetensors", effort=kind, classes=names, **given)
     result = {"model": name, "job": job, "seconds": time.monotonic() - began, "busy": time.process_time() - busy}
     result |= {"memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words, "stages": stages}
     place.write_text(json.dumps(result | {"seen": seen} | machine.hardware("cpu"), indent=2))

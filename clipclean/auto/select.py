@@ -3,9 +3,9 @@
 Where a named or found trigger acts on the model, each is run at once. Else each is tried on a copy with canaries, at the point where its
 walk back ends; where the audit suspects nothing, those that unlearn are left out. If a candidate leaves no canary there, after a benign
 finetuning either, and costs no more than the budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the
-audit had more than doubts, the next one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the
-budget there: first those within it on the copy, and of these the one that leaves the fewest canaries. Written is the run with the fewest
-errors; of these the one with the least loss, to which a trigger in doubt adds the whole budget.
+audit was sure of one, the next one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the
+model until one is within the budget there: first those within it on the copy, and of these the one that leaves the fewest canaries. Written
+is the run with the fewest errors; of these the one with the least loss, to which a trigger in doubt adds the whole budget.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ class Attempt:
         return self.way.taken
 
     def is_open(self, *, is_sure: bool) -> bool:
-        """Whether another candidate may do better: there is an error, or a doubt about a trigger where the original has more than doubts."""
+        """Whether another candidate may do better: there is an error, or a doubt about a trigger where the audit was sure of one."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         told = (found for found in self.findings if found.rule != "CC020")
         return any(found.level == "error" or (is_sure and found.level == "warning" and found.trigger) for found in told)

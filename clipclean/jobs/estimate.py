@@ -49,7 +49,7 @@ class Size:
     images: int  # measured on
     classes: int  # of the zero-shot classifier
     templates: int  # of captions for each class; 0 if no class is asked for
-    panel: int  # triggers of it that are tried
+    panel: int  # its triggers that are tried
     named: int = 0  # triggers that are suspected, all images under each
     grid: int = 0  # triggers of the grid, which are tried beside clean models
     pairs: int = 0  # trained on
