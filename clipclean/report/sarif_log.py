@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from clipclean.findings import RULES, Finding, Suppressed, page, rule
+from clipclean.findings import RULES, Finding, Suppressed, rule
 from clipclean.report import verdicts
 from clipclean.report.wording import inert
 from clipclean.schema.report import ModelRecord, Report
@@ -28,9 +28,9 @@ def sarif(report: Report, /) -> str:
     report = inert(report)
     told: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
     codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in told)]))
-    driver = {"name": report.tool.name, "version": report.tool.version}
+    driver = {"name": report.tool.name, "version": report.tool.version, "semanticVersion": report.tool.version}
     run = {
-        "tool": {"driver": driver | {"semanticVersion": driver["version"], "rules": [_rule(code) for code in codes]}},
+        "tool": {"driver": driver | {"rules": [_rule(code) for code in codes]}},
         "automationDetails": {"id": f"clipclean/{report.command}/"},
         "invocations": [{"executionSuccessful": True}],
         "artifacts": _artifacts(report),
@@ -52,13 +52,15 @@ def _rule(code: str) -> Json:
     # From the running CI job, as no release has an address of its own.
     is_address = re.fullmatch(r"https://(?!.*//)[\w.:@/~+-]{1,300}", docs)
     help_ = [known.means, f"Not shown by it: {known.does_not_show}", f"What to do: {known.action}"]
+    help_.append(f"In a terminal: clipclean explain {code}")
     kind = "quality" if known.severity is None else "security"
     properties: Json = {"precision": known.precision, "tags": [kind, known.stage]}
     if known.severity is not None:
         properties["security-severity"] = f"{known.severity:.1f}"
     return {
         "id": code,
-        **({"helpUri": f"{docs}{page(code).removeprefix('docs')}"} if is_address else {}),
+        # The repository's page has this heading and none for a rule, so that help says all.
+        **({"helpUri": f"{docs}/measures.md#findings"} if is_address else {}),
         "shortDescription": {"text": f"{known.title}."},
         "fullDescription": {"text": known.means},
         "help": {"text": "\n".join(help_), "markdown": "\n\n".join(help_)},
@@ -69,8 +71,7 @@ def _rule(code: str) -> Json:
 
 def _artifacts(report: Report) -> list[Json]:
     """The model first, where results point to; then what was written."""
-    model = report.model
-    exports = report.exports or ()
+    model, exports = report.model, report.exports or ()
     return [
         {
             "location": {"uri": model_uri(model)},
@@ -98,8 +99,7 @@ def model_uri(model: ModelRecord, /) -> str:
 
 def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json]:
     uri = model_uri(report.model)
-    seen = Counter[str]()
-    results: list[Json] = []
+    seen, results = Counter[str](), list[Json]()
     for finding in told:
         target = finding.target or finding.class_ or ""
         parts = (finding.measure or "", finding.trigger or "", target)
