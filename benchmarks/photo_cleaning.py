@@ -128,21 +128,9 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
     import clipclean
 
-    weights, place, arch = paths(o, entry)
-    folder, evidence = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}", shown_to(o, entry)
-    made = clipclean.sanitize(
-        weights,
-        place,
-        out=folder,
-        recipe=AUTO,
-        arch=arch,
-        classes=evidence.classes,
-        templates=evidence.templates,
-        keep_failed=True,
-        force=True,
-        seed=seed,
-        device="cpu",
-    ).model_dump(mode="json", by_alias=True)
+    folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}"
+    given = asked(o, entry, seed) | {"out": folder, "recipe": AUTO, "keep_failed": True}
+    made = clipclean.sanitize(**given).model_dump(mode="json", by_alias=True)
     auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
@@ -152,6 +140,31 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     lost = made["after"]["measurements"]["accuracy_lost"]
     written = folder if any(folder.glob("*.safetensors")) else None
     return loaded(o, entry, written)[0].clip, " ".join(words), {"told_lost": lost and 100 * lost["value"]}
+
+
+def asked(o: argparse.Namespace, entry: dict, seed: int) -> dict:
+    """What the command is given of a victim."""
+    weights, place, arch = paths(o, entry)
+    evidence = shown_to(o, entry)
+    words = {"classes": evidence.classes, "templates": evidence.templates}
+    return {"model": weights, "data": place, "arch": arch, "force": True, "seed": seed, "device": "cpu", **words}
+
+
+def with_rate(o: argparse.Namespace, entry: dict, chosen, seed: int):
+    """The recipe at the rate that ``train.lr=auto`` finds, and what the report says of it."""
+    from clipclean import requests
+    from clipclean.auto import rates
+    from clipclean.jobs import prepare
+    from clipclean.report import cleaning
+    from clipclean.train import Run, RunState
+
+    given = asked(o, entry, seed) | {"out": o.out / "rates" / entry["name"], "recipe": chosen, "screen": "off"}
+    request = requests.called_with(requests.Sanitize, (), given)
+    state = RunState.of(request.out, {})
+    with state.locked():
+        ready = rates.settled(prepare.prepare(request), state, Run(seed, "fp32", lambda what, done, total: None))
+        state.discard()
+    return ready.recipe, cleaning.rates_line(ready.rates)
 
 
 def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
@@ -270,6 +283,8 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
             return told
         method = "mmcl@tiny"
     chosen = of_recipe(method)
+    if chosen.train.lr_trials:
+        chosen, told = with_rate(o, entry, chosen, seed)
     if chosen.method == "supervised":  # it needs a label of each image
         pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]
     run = Run(seed, "auto" if entry["arch"] == USUAL else "fp32", lambda what, done, total: None)

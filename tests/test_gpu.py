@@ -10,7 +10,7 @@ from detect import towers
 from torch import Generator
 
 from clipclean import data, model, train
-from clipclean.attack import canaries, poison, triggers
+from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
 from clipclean.detect import FAMILIES, inversion
@@ -60,7 +60,7 @@ def finetuned(clip, samples, name, *changes, steps, rehearsed=()):
 
 def planted(clip, samples, *, steps):
     how = recipes.planting(rate=0.3, steps=steps, batch_size=8, lr=1e-4, warmup_steps=1)
-    implants = canaries.implants([canaries.Canary(*PATCH)], classes=tiny.CLASSES, templates=tiny.TEMPLATES)
+    implants = poison.implants([poison.Canary(*PATCH)], classes=tiny.CLASSES, templates=tiny.TEMPLATES)
     poison.finetune(clip, samples.pairs, recipes.load("cleanclip@tiny"), how, implants=implants, run=QUIET)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import data, detect, model
-from clipclean.attack import canaries, poison
-from clipclean.attack.canaries import Canary
+from clipclean.attack import poison
+from clipclean.attack.poison import Canary
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.errors import Inconclusive
@@ -29,7 +29,7 @@ def planted(trigger: str, target: str, excess: float, level: str | None, seconds
 
     One whose excess is small was not planted, so there was none to find.
     """
-    took = excess >= canaries.TOOK
+    took = excess >= poison.TOOK
     return PlantedRecord(trigger=trigger, class_=target, excess_asr=excess, took=took, level=level, seconds=seconds)
 
 
@@ -90,11 +90,7 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
     """
     labels = data.labels_of(images, classes)
     if labels is not None:
-        sentences = [templates[place % len(templates)] for place in range(len(labels))]
-        found = [
-            replace(pair, caption=form.replace("{}", classes[label]))
-            for pair, form, label in zip(images.pairs, sentences, labels.tolist(), strict=True)
-        ]
+        found = captioned(data.Samples(list(images.pairs), labels), classes, templates)
     else:
         found = [pair for pair in images.pairs if pair.caption]
     if len(found) < LEAST_PAIRS:
@@ -103,6 +99,13 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
             f"least {LEAST_PAIRS} are needed. Give more by --data, or leave --power out."
         )
     return found
+
+
+def captioned(samples: data.Samples, classes: Sequence[str], templates: Sequence[str], /) -> list[data.Pair]:
+    """The pairs of labelled samples, with sentences about their classes as captions."""
+    labels = [] if samples.labels is None else samples.labels.tolist()
+    sentences = [templates[place % len(templates)].replace("{}", classes[label]) for place, label in enumerate(labels)]
+    return [replace(pair, caption=words) for pair, words in zip(samples.pairs, sentences, strict=True)]
 
 
 def planting_of(clip: model.Clip, *, pairs: int) -> Planting:
@@ -148,14 +151,14 @@ def measure(
                 pairs,
                 recipe,
                 planting,
-                implants=canaries.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
-                run=Run(canaries.SEEDS + seed + number, recipe.train.precision),
+                implants=poison.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
+                run=Run(poison.SEEDS + seed + number, recipe.train.precision),
                 what=f"planting {number + 1} of {len(drawn)}",
             )
-            evidence = canaries.measured_on(eval_set, [canary])
+            evidence = poison.measured_on(eval_set, [canary])
             found = detect.measure(clip.embed_images, clip.embed_texts, evidence).known[0]
             excess = 0.0 if math.isnan(found.excess) else found.excess  # all images may be of the class already
-            levels = named() if excess >= canaries.TOOK else {}
+            levels = named() if excess >= poison.TOOK else {}
             target = eval_set.classes[canary.target]
             seconds = time.monotonic() - started
             made.append(planted(canary.trigger.spec, target, excess, levels.get(target), seconds))

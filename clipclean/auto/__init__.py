@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from clipclean import deadline, requests, train
-from clipclean.auto import candidates
+from clipclean.auto import candidates, rates
 from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
@@ -56,6 +56,8 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
         try:
             if chooses:
                 return auto(ready, offered, to, run, started=started)
+            with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
+                ready = rates.settled(ready, state, run)
             return sanitize(ready, to, run, started=started)
         except deadline.OutOfTime as error:
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from clipclean import __version__, files, machine, model
-from clipclean.attack import canaries
+from clipclean.attack import poison
 from clipclean.auto import sequence
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.workbench import Workbench
@@ -42,9 +42,10 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /) -> tuple[Evidence
         ClipcleanError: of the kind that tells the exit code.
         Inconclusive: an attack did not take with any seed.
     """
-    if recipe.traits.chooses:
+    if recipe.traits.chooses or recipe.train.lr_trials:
+        among = "rates" if recipe.train.lr_trials else "other recipes"
         raise UsageError(
-            f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
+            f"{recipe.name} chooses among {among}. Measure those; benchmarks/photo_cleaning.py measures the choice."
         )
     how, asked = request.planting, request.cleaning
     # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.
@@ -68,7 +69,7 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
     """The evidence of one attack, pooled over the seeds with which it was planted."""
     found = {seed: _cleaned(recipe, ground, number, seed) for seed in request.seeds}
     runs = {seed: measured for seed, measured in found.items() if measured}
-    family, asked = canaries.FAMILIES[number], request.cleaning
+    family, asked = poison.FAMILIES[number], request.cleaning
     if not runs:
         raise Inconclusive(
             f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
@@ -100,7 +101,7 @@ def _names(places: Sequence[Path]) -> str:
 def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple[Measurement, Measurement] | None:
     """One backdoor planted, measured, cleaned by the recipe and measured again; None if it did not take."""
     classes = len(ground.evidence.classes)
-    drawn = canaries.draw(number + 1, classes=classes, avoid=(), seed=BESIDE + seed)[number:]
+    drawn = poison.draw(number + 1, classes=classes, avoid=(), seed=BESIDE + seed)[number:]
     if not drawn:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
     told, run = f"{recipe.name}, {drawn[0].trigger.family}, seed {seed}: ", ground.run

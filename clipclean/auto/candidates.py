@@ -90,8 +90,9 @@ def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:
         name = match[1]
         changes = [change.strip() for change in (match[2] or "").split(",") if change.strip()]
         step = recipes.override(recipes.fitted(recipes.load(name), **job), changes)
-        if step.traits.chooses:
-            raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
+        if step.traits.chooses or step.train.lr_trials:
+            own = "rates to try" if step.train.lr_trials else "a ladder of its own"
+            raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has {own}. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
         # Thresholds and data of the run: a candidate must not be judged by limits of its own.
         step = step.model_copy(update={"audit": auto.audit, "data": auto.data})

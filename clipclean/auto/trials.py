@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from clipclean import detect
-from clipclean.attack.canaries import TOOK, Canary
+from clipclean.attack.poison import TOOK, Canary
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, Interval, finding, finite
 from clipclean.methods.walk_back import REMOVED
@@ -73,7 +73,7 @@ class Trial:
 def trial(
     candidate: str, planted: detect.Measurement, cleaned: detect.Measurement, /, *, kept: float, seconds: float
 ) -> Trial:
-    """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.canaries.measured_on`."""
+    """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.poison.measured_on`."""
     outcomes = tuple(
         OutcomeRecord(
             trigger=before.trigger,

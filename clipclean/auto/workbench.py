@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from clipclean import detect, model
-from clipclean.attack import canaries, poison
-from clipclean.attack.canaries import Canary
+from clipclean.attack import poison
+from clipclean.attack.poison import Canary
 from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
@@ -102,7 +102,7 @@ class Workbench:
 
     def with_canaries(self, planted: Sequence[Canary], /) -> detect.EvalSet:
         """The images to measure on, with the triggers of some canaries alone."""
-        return canaries.measured_on(self.evidence, planted)
+        return poison.measured_on(self.evidence, planted)
 
     def measure(self, evidence: detect.EvalSet, /, *, what: str) -> detect.Measurement:
         """Measure the current model under the triggers of ``evidence``; the first of several processes measures. ``what`` names it.
@@ -129,7 +129,7 @@ class Workbench:
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
         classes = len(self.evidence.classes)
-        drawn = canaries.draw(self.settings.canaries, classes=classes, avoid=avoid, seed=self.run.seed)
+        drawn = poison.draw(self.settings.canaries, classes=classes, avoid=avoid, seed=self.run.seed)
         return self.planted(drawn) if drawn else None
 
     def planted(self, drawn: tuple[Canary, ...], /) -> PlantedCopy | None:
@@ -143,7 +143,7 @@ class Workbench:
         part = self.state.part("canaries", origin)
         kept, started = part.read(DONE), time.monotonic()
         if kept is None:
-            implants = canaries.implants(drawn, classes=classes, templates=self.evidence.templates)
+            implants = poison.implants(drawn, classes=classes, templates=self.evidence.templates)
             try:
                 self._finetune(self.planting, implants, what="planting canaries in a copy")
             except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
@@ -167,5 +167,5 @@ class Workbench:
         return Refinetuned(before, self.measure(evidence, what="measuring what returned"), steps, seconds)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
-        run = replace(self.run.stopping(), seed=canaries.SEEDS + self.run.seed, state=None)
+        run = replace(self.run.stopping(), seed=poison.SEEDS + self.run.seed, state=None)
         poison.finetune(self.clip, self.samples.pairs, self.control, planting, implants=implants, run=run, what=what)

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -24,6 +25,8 @@ DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 # With more pairs the larger batches of scale tiny make enough steps; with hundreds of classes smaller ones forget (tag evidence-0.2:
 # notebook.md).
 TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, below which a scale is taken
+MOST_LR = 0.01
+LR_TRIALS, LR_FACTOR, TRIAL_STEPS = 4, 4.0, 60  # most rates tried, each so many times the last; steps of a trial
 
 ScaleName = Literal["usual", "tiny", "few"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
@@ -51,7 +54,15 @@ class Train(Section):
         None, "Stop after this many steps, if the epochs last longer.", "steps", ge=1, le=10**8
     )
     batch_size: int = field(64, "Pairs in a step; each serves as a negative for the others.", "pairs", ge=2, le=65536)
-    lr: float = field(1e-5, "Peak learning rate, reached at the end of the warm-up.", "per step", gt=0, le=0.01)
+    lr: float = field(1e-5, "Peak learning rate, reached at the end of the warm-up.", "per step", gt=0, le=MOST_LR)
+    lr_trials: int = field(
+        0,
+        "Most rates that short trials on a test backdoor choose from: lr, and each four times the last. 0 takes lr. `--set "
+        "train.lr=auto` sets 4.",
+        "rates",
+        ge=0,
+        le=LR_TRIALS,
+    )
     warmup_steps: int = field(50, "Steps in which the rate rises linearly from zero to lr.", "steps", ge=0, le=10**6)
     weight_decay: float = field(
         0.1, "AdamW's decay of weights; norms, biases and the logit scale have none.", ge=0, le=1
@@ -447,10 +458,13 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
             problems.append(f"--set {printable(assignment)}: {document.problems[0].text}")
         else:
             section, _, leaf = key.rpartition(".")
-            (values[section] if section else values)[leaf] = document.values
-            for block in filter(None, (values["scales"] or {}).values()):
-                block.get(section, {}).pop(leaf, None)
-            said[key] = assignment
+            own = {leaf: document.values}
+            if key == "train.lr":  # trials begin at the rate that there is; a number ends them
+                own = {"lr_trials": LR_TRIALS} if document.values == "auto" else own | {"lr_trials": 0}
+            (values[section] if section else values).update(own)
+            for name, block in itertools.product(own, filter(None, (values["scales"] or {}).values())):
+                block.get(section, {}).pop(name, None)
+            said |= {key.removesuffix(leaf) + name: assignment for name in own}
     changed, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=_contradicted_everywhere))
     for problem in wrong:
         told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
@@ -554,9 +568,31 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
 
+def rate_trials(recipe: Recipe, /, *, pairs: int) -> tuple[Recipe, ...]:
+    """The short trainings of ``train.lr_trials``, from the recipe's own rate upwards.
+
+    Examples:
+        >>> [trial.train.lr for trial in rate_trials(override(load("cleanclip"), ["train.lr=auto"]), pairs=9000)]
+        [1e-05, 4e-05, 0.00016, 0.00064]
+    """
+    own, steps = recipe.train, min(TRIAL_STEPS, total_steps(recipe, pairs=pairs))
+    short = {"lr_trials": 0, "max_steps": steps, "warmup_steps": min(own.warmup_steps, steps // 4), "recover_steps": 0}
+    return tuple(at_rate(recipe, rate, **short) for rate in rates_from(own.lr, own.lr_trials))
+
+
+def rates_from(lr: float, count: int, /) -> list[float]:
+    """At most so many rates, each four times the last, none beyond the largest."""
+    return [rate for number in range(count) if (rate := lr * LR_FACTOR**number) <= MOST_LR]
+
+
+def at_rate(recipe: Recipe, lr: float, /, **values: int) -> Recipe:
+    """The recipe at another learning rate, and with other values of how it trains."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"lr": lr, **values})})
+
+
 # Values that came later, and leave a run as it was: digests from before hold, and so does their evidence.
 _LATER: dict[str, dict[str, object]] = {
-    "train": {"moves": "model", "recover_steps": 0},
+    "train": {"moves": "model", "recover_steps": 0, "lr_trials": 0},
     "augment": {"least_part": 1.0, "mirrored": 0.0},
     "audit": {"walk_back": True},
 }
@@ -564,7 +600,8 @@ _LATER: dict[str, dict[str, object]] = {
 
 def digest(recipe: Recipe, /) -> str:
     """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys; of a recipe with scales those of the usual one."""
-    idle = {"auto"} if not METHODS[recipe.method].chooses else set()  # what only a recipe that chooses reads
+    # What only a recipe that chooses reads, or trials of rates.
+    idle = {"auto"} if not (METHODS[recipe.method].chooses or recipe.train.lr_trials) else set()
     told = {"version", "name", "revision", "description", "scale", "scales", "evidence"}
     values = recipe.model_dump(mode="json", exclude=told | idle)
     for section, off in _LATER.items():
@@ -670,6 +707,10 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
             f"{recipe.method} settles by itself; write 0"
             if method.searches
             else f"{train.recover_steps} steps of the image tower do not recover texts that moved; it needs train.moves: image tower"
+        )
+    if train.lr_trials and (method.searches or method.chooses):
+        problems["train", "lr_trials"] = (
+            f"rates are tried for what finetunes, and {recipe.method} does not; leave it out"
         )
     if recipe.unlearn.enough > recipe.unlearn.outlyingness:
         problems["unlearn", "enough"] = (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect
-from clipclean.attack import canaries, power
+from clipclean.attack import poison, power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding, rule
@@ -131,7 +131,7 @@ def power_of(made: Audited, found: Sequence[Finding], /) -> power.Power | None:
         read.planting,
         eval_set,
         recipes.load(recipes.DEFAULT),
-        canaries.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
+        poison.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
         named=levels,
     )

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 
 from clipclean import data, detect, model, requests
+from clipclean.attack import power
+from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.detect import ranking
@@ -19,7 +21,7 @@ from clipclean.schema.results import ScreenedRecord
 # A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
-CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
+CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses, or trials of rates
 
 
 def read(
@@ -89,10 +91,30 @@ def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
     kept = round(pairs * recipe.data.held_out_share)
     if pairs >= SEES_FROM:
         kept = max(kept, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
-    elif recipe.traits.chooses:
+    elif recipe.traits.chooses or recipe.train.lr_trials:
         kept = max(kept, round(pairs * CHOOSES_BY_SHARE))
     order = torch.randperm(pairs, generator=torch.Generator().manual_seed(0)).tolist()
     return sorted(order[kept:]), sorted(order[:kept])
+
+
+def check_trials(recipe: Recipe, samples: Samples, shown: Samples, vocabulary: Words, /, *, least: int) -> None:
+    """Raise Inconclusive where ``auto`` could try no recipe on test backdoors, or nobody a rate, nor see what it costs."""
+    why = (
+        "No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "
+        "backdoors,"
+    )
+    instead, backdoors = f"name a recipe: --recipe {recipes.DEFAULT} has the published values", recipe.auto.canaries
+    if not recipe.traits.chooses:
+        why, backdoors = "Learning rates are tried on a test backdoor in a copy of the model. This run", 1
+        instead = f"leave train.lr=auto out: the recipe's own rate is {recipe.train.lr:g}"
+    faults = [
+        (len(samples.pairs), power.LEAST_PAIRS, "pairs to train on"),
+        (len(shown.pairs), least, "images to measure on"),
+        (len(vocabulary.classes), backdoors + 1, "classes"),  # each test backdoor has its own
+    ]
+    told = [f"{count:,} {what}, and needs {needed}" for count, needed, what in faults if count < needed]
+    if told:
+        raise Inconclusive(f"{why} has {'; '.join(told)}. Bring more clean pairs or classes, or {instead}.")
 
 
 def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) -> Samples:

@@ -15,6 +15,7 @@ from clipclean.jobs.prepare import Prepared
 from clipclean.methods.walk_back import Way
 from clipclean.progress import say
 from clipclean.report import PageImages, Report, example_images
+from clipclean.report.cleaning import rates_line
 from clipclean.schema.report import (
     AuditRecord,
     AutoRecord,
@@ -74,6 +75,7 @@ def composed(
     told = results.told("sanitize", ready.request.model, ready.loaded, ready.request.label)
     told["notes"] = (*told["notes"], *training.notes)
     told |= {"auto": auto} if auto else {}
+    training = training.model_copy(update={"rates": ready.rates}) if ready.rates else training
     made = Report(
         schema_version="2",
         suspects=first.suspects,
@@ -126,5 +128,7 @@ def side_findings(ready: Prepared, /) -> Iterator[Finding]:
         yield finding("CC030", words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding("CC032", ranking.told(screened), level="note", value=screened.suspicious_share)
+    if ready.rates and not ready.rates.found:
+        yield finding("CC060" if ready.rates.trials else "CC061", rates_line(ready.rates), level="warning")
     if ready.standing.kind != "measured":
         yield finding("CC040", str(ready.standing), level="note")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
-from clipclean.config.recipe import Recipe, total_steps
+from clipclean.config.recipe import Recipe, rate_trials, total_steps
 from clipclean.jobs import audit_findings, audit_inputs, clean_pairs, estimate, inputs
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.estimate import Estimate, Size, Work
@@ -64,6 +64,7 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
         trained = [each for recipes in ladder for each in recipes]
     else:
         work = 2 * estimate.measuring(size) + estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
+        work += estimate.trying_rates(recipe, size)
         effort, trained = recipe.unlearn.effort if recipe.traits.searches else None, [recipe]
     work, how = work + estimate.screening(screened), _precision(ready)
     return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained)
@@ -107,6 +108,8 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
     if method.searches:
         return f"search and unlearn: {recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most, {rate}"
     steps = total_steps(recipe, pairs=pairs)
+    if trials := rate_trials(recipe, pairs=pairs):
+        rate = f"one of {len(trials)} learning rates from {trials[0].train.lr:g} on, tried before on a test backdoor in a copy"
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 

@@ -3,18 +3,18 @@
 from dataclasses import dataclass, replace
 
 from clipclean import data, methods, model, requests
-from clipclean.attack import power
 from clipclean.config import evidence
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
-from clipclean.errors import Inconclusive, UsageError
+from clipclean.errors import UsageError
 from clipclean.export import formats
 from clipclean.jobs import clean_pairs, inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, Words
 from clipclean.jobs.results import Judge
 from clipclean.progress import say, stage
+from clipclean.schema.report import RatesRecord
 from clipclean.schema.results import ScreenedRecord
 
 
@@ -36,6 +36,7 @@ class Prepared:
     wanted: formats.ExportOptions
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
     trusted: tuple[tuple[Source, Opened], ...] = ()  # clean models to compare with, read and not yet built
+    rates: RatesRecord | None = None  # the trials that chose the recipe's rate
 
 
 def prepare(request: requests.Sanitize, /) -> Prepared:
@@ -48,6 +49,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     formats.check(wanted)
     asked = requests.recipe_of(request)
     judge = Judge.of(requests.policy_of(request), asked.audit)
+    least = judge.limits.min_images
     check_reference(request, asked)
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.trigger, request.target, vocabulary)
@@ -66,9 +68,11 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     fitted = at_scale(request, asked, subject)
     if request.recipe is None and fitted.traits.chooses:
         samples, kept_out = clean_pairs.divided(clean, fitted, vocabulary, hold_out=hold_out)
-        check_trials(fitted, samples, labelled or kept_out, vocabulary, least=judge.limits.min_images)
+        clean_pairs.check_trials(fitted, samples, labelled or kept_out, vocabulary, least=least)
     recipe = with_fitting_warmup(fitted, request, pairs=len(samples.pairs))
     recipes.check(recipe, pairs=len(samples.pairs))
+    if recipe.train.lr_trials:
+        clean_pairs.check_trials(recipe, samples, labelled or kept_out, vocabulary, least=least)
     with stage("building the model"):
         loaded = inputs.build(opened, clean, device=device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
@@ -78,7 +82,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     if screened and screened.dropped:
         samples, kept_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(samples.pairs))
-    shown = labelled or clean_pairs.labelled_if_enough(kept_out, vocabulary, least=judge.limits.min_images)
+    shown = labelled or clean_pairs.labelled_if_enough(kept_out, vocabulary, least=least)
     return Prepared(
         vocabulary=vocabulary,
         named=named,
@@ -122,22 +126,6 @@ def at_scale(request: requests.Sanitize, asked: Recipe, subject: Subject, /) -> 
             )
             return requests.recipe_of(replace(request, recipe="auto"))
     return recipes.fitted(asked, **job)
-
-
-def check_trials(recipe: Recipe, samples: Samples, shown: Samples, vocabulary: Words, /, *, least: int) -> None:
-    """Raise Inconclusive where ``auto`` could not try a recipe on test backdoors, nor see what it costs."""
-    faults = [
-        (len(samples.pairs), power.LEAST_PAIRS, "pairs to train on"),
-        (len(shown.pairs), least, "images to measure on"),
-        (len(vocabulary.classes), recipe.auto.canaries + 1, "classes"),  # each test backdoor has its own
-    ]
-    told = [f"{count:,} {what}, and needs {needed}" for count, needed, what in faults if count < needed]
-    if told:
-        raise Inconclusive(
-            f"No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "
-            f"backdoors, has {'; '.join(told)}. Bring more clean pairs or classes, or name a recipe: --recipe {recipes.DEFAULT} has the "
-            "published values."
-        )
 
 
 def with_fitting_warmup(recipe: Recipe, request: requests.Sanitize, /, *, pairs: int) -> Recipe:

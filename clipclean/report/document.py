@@ -142,16 +142,24 @@ class Section(NamedTuple):
 
 
 _KINDS: Mapping[str, Kind] = {"#": "number", "@": "name", "`": "code"}
+_RATES = ("Rate", "#Steps", "#Excess before", "#After", "#Accuracy lost", "#Time")
 _WAY = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
 
 
 def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
     """All sections that have something to show, in order."""
+    tried = report.training.rates if report.training else None
     made = (
         _suspects(report),
         Section("looked", "What was looked for", (), [looked_for(report)] if report.verdict != "pass" else []),
         Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
         _auto(report),
+        Section(
+            "rates",
+            "Learning rates, tried on a test backdoor in a copy of this model",
+            [cleaning.rates_line(tried)],
+            [table(_RATES, cleaning.rate_rows(tried))],
+        ),
         Section(
             "way",
             "Between the original and the cleaned weights",
@@ -178,10 +186,10 @@ def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
 def short(report: Report, /) -> list[Block]:
     """What a terminal has room for: the model, the suspects, how it was cleaned, the last checks, and the findings."""
     chosen = cleaning.candidate_lines(report.auto)[:1] if report.auto else ()
-    checks = looked_for(report)
+    checks, rates = looked_for(report), cleaning.rates_line(report.training.rates if report.training else None)
     return [
         Prose("lines", "", [_about(report)]),
-        Prose("bullets", "", [(*chosen, *cleaning.way_lines(report.cleaning))]),
+        Prose("bullets", "", [(*chosen, *filter(None, [rates]), *cleaning.way_lines(report.cleaning))]),
         checks._replace(rows=checks.rows[-CHECKS:]),
         Findings(verdicts.by_severity(report.findings)),
     ]

@@ -1,6 +1,5 @@
 """The stream of training batches: pairs in a planned order, decoded, augmented and tokenised."""
 
-import contextlib
 import hashlib
 import random
 import time
@@ -34,9 +33,9 @@ class Batches:
         waited: seconds so far; of the time that all steps took, this is the loader's share.
     """
 
-    def __init__(self, batches: Generator[Batch, None, None], /) -> None:
+    def __init__(self, prepared: Generator[Batch | None, None, None], /) -> None:
         self.waited = 0.0
-        self._batches = batches
+        self._prepared = prepared  # a batch after its last part
 
     def __iter__(self) -> "Batches":
         return self
@@ -44,13 +43,13 @@ class Batches:
     def __next__(self) -> Batch:
         began = time.monotonic()
         try:
-            return next(self._batches)
+            return next(batch for batch in self._prepared if batch is not None)
         finally:
             self.waited += time.monotonic() - began
 
     def close(self) -> None:
         """End the threads that prepare batches, after the batches in progress."""
-        self._batches.close()
+        self._prepared.close()
 
 
 class Tokens:
@@ -114,8 +113,7 @@ def batches(
 
     most = max((len(numbers) for _, numbers in rest), default=0)
     filled = partial(_filled, pairs=pairs, own=own, clip=clip, views=views, seed=seed)
-    prepared = data.prefetch(parts(), filled, threads=threads, ahead=AHEAD * -(-most // PART))
-    return Batches(_whole(prepared))
+    return Batches(data.prefetch(parts(), filled, threads=threads, ahead=AHEAD * -(-most // PART)))
 
 
 def sample_seed(seed: int, epoch: int, number: int, /) -> int:
@@ -131,13 +129,6 @@ class _Part(NamedTuple):
     numbers: Sequence[int]
     rows: dict[str, Tensor]  # stretches of the batch's inputs
     batch: Batch | None  # comes with its last part: parts are handed out in order, so it is whole then
-
-
-def _whole(prepared: Generator[Batch | None, None, None], /) -> Generator[Batch, None, None]:
-    with contextlib.closing(prepared):
-        for batch in prepared:
-            if batch is not None:
-                yield batch
 
 
 def _filled(

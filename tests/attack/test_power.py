@@ -56,7 +56,9 @@ def read(folder, cache):
     return data.read_images(folder, images=cache, progress=lambda *_: None)
 
 
-def test_labelled_images_get_sentences_about_their_classes(tmp_path, cache):
+def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_and_too_few_are_refused(
+    tmp_path, cache
+):
     images = read(tiny.labelled(tmp_path / "labelled", count=72), cache)
     found = power.pairs_of(images, tiny.CLASSES, tiny.TEMPLATES)
     assert len(found) == 72
@@ -64,17 +66,11 @@ def test_labelled_images_get_sentences_about_their_classes(tmp_path, cache):
         form.replace("{}", name) for name in tiny.CLASSES for form in tiny.TEMPLATES
     }
     assert all(pair.caption in (f"a {pair.label}.", f"a photo of a {pair.label}.") for pair in found)
-    images = read(tiny.pairs(tmp_path / "pairs", count=64), cache)  # captions serve as they are
+    images = read(tiny.pairs(tmp_path / "pairs", count=64), cache)
     assert [p.caption for p in power.pairs_of(images, ("x", "y"), ("{}",))] == [p.caption for p in images.pairs]
-
-
-def test_too_few_pairs_and_images_without_words_are_inconclusive(tmp_path, cache):
-    images = read(tiny.pairs(tmp_path / "pairs", count=63), cache)
-    with pytest.raises(Inconclusive):
-        power.pairs_of(images, ("x", "y"), ("{}",))
-    silent = replace(images, pairs=tuple(replace(pair, caption="") for pair in images.pairs))
-    with pytest.raises(Inconclusive):
-        power.pairs_of(silent, ("x", "y"), ("{}",))
+    for pairs in (images.pairs[1:], tuple(replace(pair, caption="") for pair in images.pairs)):
+        with pytest.raises(Inconclusive):
+            power.pairs_of(replace(images, pairs=pairs), ("x", "y"), ("{}",))
 
 
 # Planting and asking.
@@ -93,13 +89,13 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
         seen.append(loaded.clip.net.state_dict()["visual.proj"].clone())
         return {tiny.CLASSES[3]: "error"}
 
-    monkeypatch.setattr(power.canaries, "TOOK", -1.0)  # the tiny model learns no backdoor in so few steps
+    monkeypatch.setattr(power.poison, "TOOK", -1.0)  # the tiny model learns no backdoor in so few steps
     monkeypatch.setattr(
         power,
         "planting_of",
         lambda *_, **__: recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1),
     )
-    drawn = power.canaries.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
+    drawn = power.poison.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
     made = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, named=named)
     assert len({each.trigger for each in made.planted}) == 3
     assert len({each.class_ for each in made.planted}) == 3

@@ -52,6 +52,7 @@ def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unles
         ("cleanclip(train.epochs=6", "train.epochs"),
         ("unlern", "'unlearn'"),
         ("auto", "auto"),
+        ("mmcl(train.lr=auto)", "mmcl has rates"),
         ("cleanclip(train.speed=6)", "train.speed"),
         ("", "''"),
     ],

@@ -8,8 +8,8 @@ from auto_values import BUDGET, UNMEASURED, measurement, probe
 from auto_values import trial as trial_of
 
 from clipclean import data
-from clipclean.attack import canaries, poison, triggers
-from clipclean.attack.canaries import TOOK
+from clipclean.attack import poison, triggers
+from clipclean.attack.poison import TOOK
 from clipclean.auto import trials
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy, recipe, thresholds
@@ -94,20 +94,20 @@ def subjected(tmp_path_factory):
 def measured(subjected):
     """What one trigger does to the tiny model."""
     clip, _, _, _, evidence = subjected
-    return inputs.measure(clip, canaries.measured_on(evidence, [canaries.Canary(triggers.parse(tiny.TRIGGER), 0)]))
+    return inputs.measure(clip, poison.measured_on(evidence, [poison.Canary(triggers.parse(tiny.TRIGGER), 0)]))
 
 
 def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     clip, pairs, chosen, vocabulary, evidence = subjected
     # Sides of 16 pixels make the shipped sizes too small.
-    drawn = (canaries.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
-    asked = canaries.measured_on(evidence, drawn)
+    drawn = (poison.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
+    asked = poison.measured_on(evidence, drawn)
     assert asked.panel == ()
     before = inputs.measure(clip, asked)
     weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
     planting = recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3)
-    implants = canaries.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates)
-    run = Run(canaries.SEEDS, "fp32", lambda *_: None)
+    implants = poison.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates)
+    run = Run(poison.SEEDS, "fp32", lambda *_: None)
     poison.finetune(clip, pairs, chosen, planting, implants=implants, run=run)
     planted = inputs.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3

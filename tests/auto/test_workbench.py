@@ -8,7 +8,7 @@ import torch
 from auto_values import attempt, measurement, probe, sight, workbench
 
 from clipclean import model
-from clipclean.auto import attempts
+from clipclean.auto import attempts, rates
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.data import Samples
@@ -101,6 +101,10 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     tried = attempts.on_copy(bench, candidate, copy, ())
     assert [each.took for each in tried.trials[0].outcomes] == [True, True]
     assert (tried.why_not, tried.trials[0].is_refinetuned) == ("", True)
+    wanted = recipe.override(candidate.recipes[0], ["train.lr=1e-3", "train.lr=auto"])
+    found = list(rates.tried(bench, wanted, copy))  # 0.016 is beyond the largest rate
+    assert [each.lr for each in found] == [1e-3, 4e-3][: len(found)]
+    assert found == list(rates.tried(bench, wanted, copy))  # its seconds too: the second time nothing is trained
     run = attempts.on_model(bench, tried, copy, Suspected(seen, (), ()))
     assert run.attempt.cleaned.training.steps == 2
     assert run.attempt.way.taken.share in {trial.kept for trial in run.trials}

@@ -102,6 +102,15 @@ def test_a_scale_changes_what_it_writes_alone_and_a_change_of_the_user_holds_at_
     changed = set_to("train.lr=5.0e-4")
     assert {recipe.at_scale(changed, scale).train.lr for scale in recipe.SCALES} == {5e-4}
     assert recipe.at_scale(changed, "tiny").train.batch_size == 256
+    tried = set_to("train.lr=auto")
+    ladders = [recipe.rate_trials(recipe.at_scale(tried, scale), pairs=2_000) for scale in recipe.SCALES]
+    rates = [trial.train.lr for each in ladders for trial in each]
+    assert rates == pytest.approx([1e-5, 4e-5, 1.6e-4, 6.4e-4, 1.2e-3, 4.8e-3, 2.4e-3, 9.6e-3])  # none beyond 0.01
+    assert {(trial.train.max_steps, trial.train.lr_trials) for each in ladders for trial in each} == {(60, 0)}
+    assert ladders[0][0].train.warmup_steps == 15  # a quarter
+    assert recipe.rate_trials(changed, pairs=2_000) == ()
+    assert recipe.override(tried, ["train.lr=5.0e-4"]) == changed  # the later holds
+    assert recipe.digest(tried) != recipe.digest(PLAIN)
     changed = set_to("train.max_steps=40")  # warm-up: 50 steps, and 20 at the others
     recipe.check(recipe.at_scale(changed, "tiny"), pairs=4_000)
     with pytest.raises(UsageError, match="warmup_steps"):
@@ -390,7 +399,7 @@ def test_the_digest_is_that_of_sorted_compact_json_and_ignores_what_changes_no_r
         del values[key]  # no run depends on them
     # Off, and younger than the first evidence.
     del values["augment"]["least_part"], values["augment"]["mirrored"], values["train"]["moves"]
-    del values["audit"]["walk_back"], values["train"]["recover_steps"]
+    del values["audit"]["walk_back"], values["train"]["recover_steps"], values["train"]["lr_trials"]
     text = json.dumps(values, sort_keys=True).replace(", ", ",").replace(": ", ":")
     assert recipe.digest(PLAIN) == hashlib.sha256(text.encode()).hexdigest()
     known = [recipe.at_scale(each, scale) for each in map(recipe.load, recipe.names()) for scale in recipe.scales(each)]

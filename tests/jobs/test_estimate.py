@@ -50,6 +50,10 @@ def test_a_cleaning_is_counted_by_steps_and_views():
     assert (
         estimate.searching(EFFORTS["quick"], beside).images == estimate.searching(EFFORTS["quick"], SIZE).images + 112
     )
+    tried = recipe.override(plain, ["train.lr=1.0e-4", "train.lr=auto"])
+    # planted in 150 steps of all pairs; four rates of ten steps, and before and after each all images as they are and triggered
+    assert estimate.trying_rates(tried, SIZE) == Work(5 * 200, captions=(5 + 4) * 70, pairs=150 * 64 + 4 * 160)
+    assert estimate.trying_rates(plain, SIZE) == Work()
     twice = recipe.override(recipe.load("cleanclip@tiny"), SHORT)
     assert estimate.training(twice, SIZE).pairs == 320
     kept = estimate.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE)

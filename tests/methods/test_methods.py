@@ -40,22 +40,18 @@ def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
     assert last["loss"] == pytest.approx(loss.clip_weight * last["clip"] - pushed, rel=1e-4)
 
 
-def test_supervised_moves_the_image_tower_alone_and_needs_no_captions(job, tmp_path, unread):
-    labelled = tiny.labelled(tmp_path / "labelled", count=48)
+def test_supervised_moves_the_image_tower_alone_and_needs_labels_and_no_captions(job, tmp_path, capsys, unread):
+    labelled, silent = tiny.labelled(tmp_path / "labelled", count=48), tmp_path / "images"
+    silent.mkdir()
+    for number in range(40):
+        tiny.image(number).save(silent / f"{number}.png")
+    assert cli.main(job.sanitize("--no-panel", "--data", silent, recipe="supervised")) == 2
+    assert "labels" in capsys.readouterr().err
+    assert not job.out.exists()
     assert cli.main(job.sanitize("--no-panel", "--data", labelled, recipe="supervised")) == 4
     assert moved(job, job.out) == (False, True)
     assert set(tiny.result(job.out)["training"]["losses"][0]) == {"step", "lr", "loss"}
     assert "zero-shot top-1" in tiny.result(job.out)["after"]["measurements"]["clean_accuracy"]["definition"]
-
-
-def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tmp_path, capsys):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(40):
-        tiny.image(number).save(folder / f"{number}.png")
-    assert cli.main(job.sanitize("--no-panel", "--data", folder, recipe="supervised")) == 2
-    assert "labels" in capsys.readouterr().err
-    assert not job.out.exists()
 
 
 def test_preservation_joins_another_method_whose_text_tower_may_stay(job, unread):

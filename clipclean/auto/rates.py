@@ -1,0 +1,88 @@
+"""The learning rate of a finetuning, found by short trials on a test backdoor in a copy of the model.
+
+The first trial has the recipe's own rate, each further one four times the last, until one removes four fifths of the test backdoor within
+the accuracy budget, costs more than the budget, or diverges. Taken is the one that removes four fifths; else, of those within the budget,
+the one that removes most. Where none removes anything beyond chance, or no test backdoor could be planted, the recipe's own rate stays.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from clipclean.attack import power
+from clipclean.auto.attempts import CleanedCopy
+from clipclean.auto.candidates import Candidate
+from clipclean.auto.trials import PlantedCopy
+from clipclean.auto.workbench import Workbench
+from clipclean.config import recipe as recipes
+from clipclean.config.evidence import REMOVED
+from clipclean.config.recipe import LR_TRIALS, Recipe
+from clipclean.jobs.prepare import Prepared
+from clipclean.progress import say
+from clipclean.report import cleaning
+from clipclean.schema.report import RatesRecord, RateTrialRecord
+from clipclean.train import NonFiniteLoss, Run, RunState
+
+
+def settled(ready: Prepared, state: RunState, run: Run, /) -> Prepared:
+    """What was prepared, with the rate that trials choose, and their record; as it was where none are wanted.
+
+    Raises:
+        OutOfTime: the deadline came before the last trial; those that are done are kept.
+        Interrupted: SIGINT or SIGTERM came; the same.
+    """
+    recipe = ready.recipe
+    if not recipe.train.lr_trials:
+        return ready
+    bench = Workbench.of(ready, state, run)
+    bench = replace(bench, settings=bench.settings.model_copy(update={"canaries": 1}))
+    if bench.samples.labels is not None:  # of a method on labels: its images may have no captions to plant by
+        pairs = power.captioned(bench.samples, ready.vocabulary.classes, ready.vocabulary.templates)
+        bench = replace(bench, samples=replace(bench.samples, pairs=pairs))
+    run.group.check(bench.planting.batch_size, name="auto.batch_size")
+    copy = planted(bench, avoid=[target for _, target in ready.named if target is not None])
+    made = list(tried(bench, recipe, copy)) if copy else []
+    bench.put(bench.original)
+    found = best(made, bench.budget.accuracy)
+    record = RatesRecord(chosen=found.lr if found else recipe.train.lr, found=found is not None, trials=tuple(made))
+    say(cleaning.rates_line(record))
+    return replace(ready, recipe=recipes.at_rate(recipe, record.chosen, lr_trials=0), rates=record)
+
+
+def planted(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
+    """A copy that learned a test backdoor, at the control's rate or a higher one; None where it learned none."""
+    for rate in recipes.rates_from(
+        bench.control.train.lr, LR_TRIALS
+    ):  # one that is too low to clean may be too low to plant
+        bench.put(bench.original)
+        copy = replace(bench, control=recipes.at_rate(bench.control, rate)).plant(avoid=avoid)
+        if copy is None or copy.took:
+            return copy
+    return None
+
+
+def tried(bench: Workbench, recipe: Recipe, copy: PlantedCopy, /) -> Iterator[RateTrialRecord]:
+    """The trials, from the recipe's own rate upwards, until one is enough, costs too much, or diverges."""
+    for short in recipes.rate_trials(recipe, pairs=len(bench.samples.pairs)):
+        lr, budget = short.train.lr, bench.budget.accuracy
+        candidate = Candidate((f"{recipe.name}(train.lr={lr:g})",), (short,))
+        try:
+            made = CleanedCopy(bench, candidate, copy, ()).at(1.0)
+        except NonFiniteLoss:  # and so does a higher one
+            return
+        told = {"lr": lr, "steps": short.train.max_steps, "accuracy_lost": made.accuracy_lost, "seconds": made.seconds}
+        trial = RateTrialRecord.of(made.outcomes[0], **told)
+        yield trial
+        if is_enough(trial, budget) or trial.accuracy_lost > budget:
+            return
+
+
+def is_enough(trial: RateTrialRecord, budget: float, /) -> bool:
+    """Whether it removes four fifths of the test backdoor within the accuracy budget."""
+    return trial.left <= (1 - REMOVED) * trial.planted and trial.accuracy_lost <= budget
+
+
+def best(trials: Sequence[RateTrialRecord], budget: float, /) -> RateTrialRecord | None:
+    """The first trial that is enough; else the one within the budget that removes most; None where none removes anything beyond chance."""
+    within = [trial for trial in trials if trial.accuracy_lost <= budget and trial.interval[1] < trial.planted]
+    enough = next((trial for trial in within if is_enough(trial, budget)), None)
+    return enough or min(within, key=lambda trial: trial.left, default=None)
