@@ -1,12 +1,13 @@
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
 from tiny import names
 
-from clipclean import files
-from clipclean.errors import ResourceError
+from clipclean import deadline, files, untrusted
+from clipclean.errors import RefusedInput, ResourceError
 
 
 def test_a_file_has_the_digest_of_the_standard_and_text_is_not_seen_before_it_is_whole(tmp_path):
@@ -64,3 +65,123 @@ def test_a_failure_to_write_is_told_with_its_reason_and_the_path_that_was_asked_
     with pytest.raises(ResourceError, match="out"):
         files.check_writable(tmp_path / "none", Path("out"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_deadline_is_over_within_its_block_alone_and_an_inner_one_ends_before_the_outer():
+    assert not deadline.is_set()
+    assert not deadline.is_over()
+    with deadline.within(None):
+        deadline.check()
+    with deadline.within(0):
+        assert deadline.is_over()
+        with pytest.raises(deadline.OutOfTime):
+            deadline.watched(abs)(-1)
+    assert deadline.watched(abs)(-1) == 1
+    with deadline.within(0), deadline.within(60):
+        assert deadline.is_over()
+    with deadline.within(1), deadline.within(None, reserve=61):
+        assert deadline.is_over()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "null", "socket"])
+def test_what_is_no_regular_file_is_never_opened_and_never_waited_for(tmp_path, kind):
+    place = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "null":
+        place = Path("/dev/null")
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(place))
+    for use in (files.sha256, untrusted.opened, lambda path: untrusted.read(path, limit=1)):
+        with pytest.raises(OSError, match=r"(?i)not a regular file|is a directory|device or address"):
+            use(place)
+
+
+def test_a_file_is_read_whole_or_refused_before_it_is_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"abcdef")
+    assert untrusted.read(tmp_path / "a", limit=6) == b"abcdef"
+    assert untrusted.head(tmp_path / "a", 4) == b"abcd"
+    with pytest.raises(untrusted.TooLarge, match="5 bytes"):
+        untrusted.read(tmp_path / "a", limit=5)
+    with (tmp_path / "holes").open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(untrusted.TooLarge):
+        untrusted.read(tmp_path / "holes", limit=2**20)
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs /proc")
+def test_a_file_that_does_not_tell_its_size_is_refused():
+    with pytest.raises(untrusted.NoRegularFile):
+        untrusted.read(Path("/proc/version"), limit=2**20)
+
+
+def test_a_link_within_a_folder_stays_and_one_that_leaves_it_leads_out(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "file").touch()
+    (tmp_path / "outside").touch()
+    links = {"inside": "file", "deep/up": "../file"}
+    links |= {"outside": "../outside", "nowhere": "none", "itself": "itself", "root": "/"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    out = [name for name in links if untrusted.leads_out(folder / name, folder)]
+    assert out == ["outside", "nowhere", "itself", "root"]
+    assert not untrusted.leads_out(folder / "file", folder)
+
+
+@pytest.mark.parametrize(
+    ("raw", "safe"),
+    [
+        ("\x1b]0;pwned\x07.pt", r"\x1b]0;pwned\x07.pt"),
+        ("a\nb", r"a\nb"),
+        ("invoice\u202egnp.pt", r"invoice\u202egnp.pt"),
+        ("half\udc80", r"half\udc80"),
+        ("Bäume 木.pt", "Bäume 木.pt"),
+    ],
+)
+def test_what_is_not_printable_appears_as_its_escape(raw, safe):
+    assert untrusted.printable(raw) == safe
+
+
+def test_no_line_of_a_message_is_a_command_of_a_ci_system():
+    """GitHub's runner takes ``::`` behind blanks at the start of a line for one, and ``##[`` anywhere; Azure's ``##vso[`` too."""
+    told = untrusted.message(
+        "error:\n::error title=x::pwned\n  a.pt##[set-output]x\r::warning::y\n\t ::a::\n###[x]##vso[y]\na::b ## [c]"
+    )
+    assert told.split("\n") == [
+        "error:",
+        r"\x3a:error title=x::pwned",
+        r"  a.pt#\x23[set-output]x\r::warning::y",
+        r"\t ::a::",
+        r"##\x23[x]#\x23vso[y]",
+        "a::b ## [c]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": 1, "a": 2}', "appears twice"),
+        ('{"a": {"b": 1, "b": 1}}', "appears twice"),
+        ("[NaN]", "not a JSON number"),
+        ("[-Infinity]", "not a JSON number"),
+        (b"\xff", "utf-8"),
+        ("[" + "1" * 5000 + "]", "(?i)digits"),
+    ],
+)
+def test_json_that_readers_take_differently_is_refused(text, why):
+    with pytest.raises(ValueError, match=why):
+        untrusted.value(text)
+
+
+def test_an_object_is_bounded_in_size_and_depth():
+    assert untrusted.loads(b'{"a": [1]}', "it", limit=10) == {"a": [1]}
+    with pytest.raises(RefusedInput):
+        untrusted.loads(b'{"a": [1]}', "it", limit=9)
+    with pytest.raises(RefusedInput):
+        untrusted.loads(b'{"a":' + b"[" * 100_000, "it", limit=10**6)
+    with pytest.raises(RefusedInput):
+        untrusted.loads(b"[]", "it", limit=10)

@@ -1,12 +1,20 @@
 """The GitHub action and the GitLab template: their scripts run here as a runner would run them."""
 
 import re
+import shlex
+import shutil
+import subprocess
+import tomllib
 
 import pytest
+import tiny
+import torch
 import yaml
 from ci.gates import HOSTILE, ROOT
+from hostile import checkpoints as hostile
 
 from ci import gates
+from clipclean import cli
 
 SOURCE = (ROOT / "action.yml").read_text(encoding="utf-8")
 ACTION = yaml.safe_load(SOURCE)
@@ -101,7 +109,6 @@ def test_the_action_installs_its_own_checkout_and_nothing_from_the_workspace(job
 
 
 # The comment on a pull request.
-
 GH = """#!/usr/bin/env bash
 printf '%s\\0' "$@" >>../gh
 if [[ $2 == --paginate ]]; then printf '%s' "$KNOWN"; exit; fi
@@ -128,8 +135,6 @@ def test_a_pull_request_has_one_comment_for_each_name_which_is_not_cut_in_the_mi
 
 
 # GitLab.
-
-
 @pytest.mark.parametrize(("code", "silent", "result"), [(0, "", 0), (1, "", 1), (3, "", 3), (4, "", 4), (4, "1", 70)])
 def test_the_gitlab_job_has_the_exit_code_of_clipclean_and_keeps_the_reports(job, code, silent, result):
     template = TEMPLATE[".clipclean"]
@@ -141,3 +146,127 @@ def test_the_gitlab_job_has_the_exit_code_of_clipclean_and_keeps_the_reports(job
     assert template["artifacts"]["when"] == "always"
     assert f"--report=junit={junit}\0" in (job.workspace / "arguments").read_text()
     assert (job.workspace / folder / "report.html").is_file() == (code != 3 and not silent)
+
+
+# The image: what its build gets, and what it is allowed.
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+VARIANTS = ("cpu", "gpu")
+
+
+def stages():
+    """The instructions of each stage by its name, its base first; the last stage has none."""
+    found, current = {}, []
+    for line in DOCKERFILE.replace("\\\n", " ").splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            current = found[name] = [("FROM", base)]
+        elif line and not line.startswith("#"):
+            current.append((word, rest.strip()))
+    return found
+
+
+STAGES = stages()
+COPIED = {
+    source for word, rest in STAGES["wheel"] if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]
+}
+
+
+def chain(name, variant):
+    """The instructions of a stage after those of the stages that it stands on, and the image below them all."""
+    first, *own = STAGES[name]
+    base = first[1].replace("${VARIANT}", variant)
+    below = chain(base, variant) if base in STAGES else [("FROM", base)]
+    return [*below, *own]
+
+
+def test_the_build_gets_exactly_the_files_that_the_wheel_is_made_of():
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    assert patterns[0] == "*"
+    assert {pattern[1:] for pattern in patterns if pattern.startswith("!")} == COPIED
+    assert all((ROOT / source).exists() for source in COPIED)
+    project, wheel = PROJECT["project"], PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {project["readme"], *project["license-files"], *wheel["packages"], *wheel["force-include"]} <= COPIED
+
+
+def test_the_last_stage_fetches_nothing_and_its_user_is_not_root():
+    for variant in VARIANTS:
+        steps = chain("", variant)
+        assert not re.search(
+            r"\b(pip|apt|apt-get|curl|wget)\b", "\n".join(rest for word, rest in steps if word == "RUN")
+        )
+        assert [word for word, _ in steps if word in ("COPY", "ADD")] == ["COPY"]
+    words = [word for word, _ in STAGES[""]]
+    assert [rest for word, rest in STAGES[""] if word == "USER"] == ["10001"]
+    assert words.index("USER") > max(words.index("RUN"), words.index("COPY"))
+
+
+@pytest.mark.parametrize(
+    ("index", "given"), [("", ""), ("https://mirror.example/cpu", "--index-url https://mirror.example/cpu ")]
+)
+def test_pip_is_given_one_index_at_a_time_and_the_users_own(index, given):
+    (line,) = [rest for word, rest in STAGES["cpu-build"] if word == "RUN"]
+    command = ["bash", "-euc", line.replace("/opt/clipclean/bin/python", "echo")]
+    said = subprocess.run(command, env={"TORCH_INDEX": index}, check=True, capture_output=True, text=True).stdout
+    assert said == f"-m pip install --no-cache-dir {given}torch torchvision\n"
+    assert "--extra-index-url" not in DOCKERFILE
+
+
+@pytest.mark.slow
+@pytest.mark.bench  # fetches PyTorch
+@pytest.mark.skipif(shutil.which("docker") is None, reason="needs docker")
+def test_the_image_builds_and_runs_without_a_network_and_without_rights():
+    subprocess.run(["docker", "build", "--tag", "clipclean:test", str(ROOT)], check=True)
+    locked = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
+    told = subprocess.run([*locked, "clipclean:test", "doctor"], check=True, capture_output=True, text=True)
+    assert "torch" in told.stdout
+    user = subprocess.run([*locked, "--entrypoint", "id", "clipclean:test", "-u"], check=True, capture_output=True)
+    assert user.stdout == b"10001\n"
+
+
+# The hook of pre-commit: what it runs for the files of a commit.
+
+
+(HOOK,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch):
+    """A repository to commit in; a payload that ran would leave its mark there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def commit(*files, args=HOOK["args"]):
+    """What pre-commit runs for these files, and its exit code."""
+    program, *words = shlex.split(HOOK["entry"])
+    assert program == "clipclean"
+    return cli.main([*words, *args, *files])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in hostile.CASES if "os.system" in hostile.CASES[name].words.replace("\\", "")]
+)
+def test_a_hostile_checkpoint_stops_the_commit_and_does_nothing(inside, capsys, name):
+    hostile.CASES[name].write(inside / "evil.pt")
+    assert commit("evil.pt") == 3
+    assert "os.system" in capsys.readouterr().err
+    assert [path.name for path in inside.iterdir()] == ["evil.pt"]
+
+
+def test_files_that_may_be_checkpoints_are_taken_good_ones_pass_and_a_bad_one_stops_the_commit(inside, capsys):
+    assert all(re.search(HOOK["files"], f"a/b/x.{kind}") for kind in ("pt", "pth", "bin", "ckpt", "safetensors"))
+    assert not any(re.search(HOOK["files"], name) for name in ("x.pt.txt", "pt", "script.py", "xpt"))
+    for name in ("a.pt", "-c.pt"):
+        torch.save(tiny.state_dict(tiny.SMALL_VIT), inside / name)
+    assert commit("a.pt", "-c.pt") == 0
+    capsys.readouterr()
+    for name in ("b.pt", "--help.pt", "-v.pt", "--arch=x.pt"):
+        (inside / name).write_bytes(b"not a checkpoint\n")
+        assert commit("a.pt", name, "-c.pt") == 3
+        out, err = capsys.readouterr()
+        assert ("a.pt" in out, "-c.pt" in out, name in err) == (True, True, True)

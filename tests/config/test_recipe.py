@@ -5,15 +5,21 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
 import unprivileged
-from evidence_values import evidence
+from evidence_values import evidence as block
+from evidence_values import measured
 from pydantic import ValidationError
 
-from clipclean.config import recipe, thresholds
+from clipclean.config import effort, evidence, recipe, thresholds
+from clipclean.config.evidence import Subject
+from clipclean.config.methods import METHODS
+from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.methods import losses
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 HEAD = "version: 1\nname: mine\nrevision: 1\ndescription: Mine.\nmethod: cleanclip\n"  # five lines
@@ -46,8 +52,6 @@ def set_to(*changes, name="cleanclip"):
 
 
 # Shipped recipes.
-
-
 @pytest.mark.parametrize("name", recipe.names())
 def test_a_shipped_recipe_is_called_as_its_file_says_how_to_run_it_and_survives_its_own_json(name, tmp_path):
     loaded = recipe.load(name)
@@ -156,8 +160,6 @@ def test_the_committed_schema_is_current_explains_every_key_and_knows_misspelt_o
 
 
 # Reading files.
-
-
 def test_a_file_that_states_little_has_the_defaults_and_what_the_faults_leave_is_taken(write):
     loaded = recipe.load(write("train: {epochs: 3}\n", "\ufeff" + HEAD))
     assert loaded.train == recipe.Train(epochs=3.0)
@@ -262,8 +264,6 @@ def test_what_cannot_be_read_is_refused():
 
 
 # Overrides.
-
-
 def test_overrides_change_what_they_name_and_nothing_else():
     before = recipe.load("cleanclip@usual")
     changes = ["train.epochs=1", "train.epochs=3", " train.lr = 2e-5 ", "train.betas=[0.8, 0.9]", "train.max_steps=60"]
@@ -324,8 +324,6 @@ def test_overrides_that_contradict_a_recipe_are_all_told(name, changes, keys):
 
 
 # Runs.
-
-
 @pytest.mark.parametrize(
     ("name", "changes", "pairs", "steps"),
     [
@@ -391,8 +389,6 @@ def test_contradictions_of_a_hand_made_recipe_are_told_planting_has_bounds_and_n
 
 
 # Digest and evidence.
-
-
 def test_the_digest_is_that_of_sorted_compact_json_and_ignores_what_changes_no_run():
     values = json.loads(PLAIN.model_dump_json())
     for key in ("version", "name", "revision", "description", "scale", "scales", "evidence", "auto"):
@@ -411,19 +407,130 @@ def test_the_digest_is_that_of_sorted_compact_json_and_ignores_what_changes_no_r
 
 
 def with_evidence(digest, **changes):
-    block = evidence(recipe_sha256=digest).model_dump(mode="json", exclude_none=True) | changes
-    return f"evidence: {json.dumps([block])}\n"  # JSON is YAML
+    made = block(recipe_sha256=digest).model_dump(mode="json", exclude_none=True) | changes
+    return f"evidence: {json.dumps([made])}\n"  # JSON is YAML
 
 
 def test_evidence_for_these_values_validates_and_an_override_or_an_edit_ends_that(write):
     bare = recipe.load(write(""))
     assert not recipe.own_evidence(bare)
-    block = with_evidence(recipe.digest(bare))
-    proven = recipe.load(write(block))
+    own = with_evidence(recipe.digest(bare))
+    proven = recipe.load(write(own))
     assert recipe.digest(proven) == recipe.digest(bare)
     assert recipe.own_evidence(proven)
     assert not recipe.own_evidence(recipe.override(proven, ["train.lr=2e-5"]))
-    assert not recipe.own_evidence(recipe.load(write(block + "train: {lr: 2e-5}\n")))
+    assert not recipe.own_evidence(recipe.load(write(own + "train: {lr: 2e-5}\n")))
     told = refusal(write(with_evidence("0" * 64, after={"clean_accuracy": {"value": 3.0}})))
     for key in ("evidence.0.after.attack_success", "evidence.0.after.clean_accuracy.value"):
         assert key in told
+
+
+# Methods and efforts: tables that others go by.
+
+
+def test_every_method_that_a_recipe_may_name_has_an_entry_and_those_that_finetune_a_loss():
+    assert set(METHODS) == set(get_args(Recipe.model_fields["method"].annotation))
+    assert set(losses.LOSSES) == {n for n, method in METHODS.items() if not (method.searches or method.chooses)}
+
+
+@pytest.mark.parametrize(
+    ("classes", "steps", "left"),
+    [
+        (10, 4, [10] * 4),  # a short list keeps every class to the end
+        (25, 10, [25] * 4 + [13] * 3 + [7] * 3),
+        (64, 1, [64]),
+        (12, 10, [12] * 4 + [6] * 6),  # six go on in any case
+    ],
+)
+def test_the_worse_half_of_a_long_list_stops_at_40_percent_and_half_of_the_rest_at_70(classes, steps, left):
+    assert effort.left(classes, steps=steps) == left
+
+
+# What evidence says of a model and a clean set; ranges are worked by hand.
+
+
+SUBJECT = Subject("resnet-32px", 6_000_000, 4000, 400)
+
+
+def measured_on(*blocks):
+    """A recipe that was measured: of each block kind, parameters, pairs, what is left and the accuracy after."""
+    plain = recipe.load("mmcl@usual").model_copy(update={"evidence": None})
+    same = {"recipe_sha256": recipe.digest(plain), "classes": 400, "before": measured(0.6, 0.9, 0.0)}
+    made = tuple(
+        block(kind=kind, parameters=numbers, pairs=pairs, after=measured(after, left + 0.01, 0.01), **same)
+        for kind, numbers, pairs, left, after in blocks
+    )
+    return plain.model_copy(update={"evidence": made})
+
+
+TWO = (("resnet-32px", 5_000_000, 4000, 0.02, 0.59), ("resnet-32px", 5_000_000, 4000, 0.06, 0.57))
+LEFT = ("resnet-32px", 5_000_000, 4000, 0.8, 0.6)
+COSTLY = ("resnet-32px", 5_000_000, 4000, 0.02, 0.57)  # three points lost
+
+
+def test_the_like_of_what_was_measured_is_rehearsed_with_its_range_and_other_values_expect_nothing():
+    found = evidence.standing(measured_on(*TWO), SUBJECT)
+    assert found.kind == "measured"
+    assert found.expected.runs == 4
+    assert found.expected.left == pytest.approx((0.02, 0.04, 0.06))
+    assert found.expected.lost[1] == pytest.approx(0.02)  # 0.01 and 0.03
+    assert all(number in str(found) for number in ("4,000", "5.0 M", "4.0 points", "2.0 points"))
+    told = {left: found.reached(left, None) for left in (0.079, 0.081, -0.001)}  # 0.02 to 0.06 were left
+    assert all(word in told[left] for left, word in ((0.079, "within"), (0.081, "worse"), (-0.001, "better")))
+    changed = recipe.override(measured_on(*TWO), ["train.lr=2e-5"])
+    assert evidence.standing(changed, SUBJECT).kind == "other values"
+    found = evidence.standing(recipe.load("mmcl@usual"), SUBJECT)
+    assert (found.kind, found.expected, found.reached(0.1, 0.1)) == ("none", None, "")
+
+
+@pytest.mark.parametrize(
+    ("subject", "word"),
+    [
+        (SUBJECT._replace(kind="vit-32px"), "other models"),
+        (SUBJECT._replace(parameters=40_000_000), "other models"),
+        (SUBJECT._replace(classes=1601), "other models"),
+        (SUBJECT._replace(pairs=1999), "more pairs than the 1,999"),
+        (SUBJECT._replace(pairs=16_001), "fewer pairs than the 16,001"),
+    ],
+)
+def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what_unless_it_shows_no_removal(subject, word):
+    found = evidence.standing(measured_on(*TWO), subject)
+    assert found.kind == "extrapolated"
+    assert word in str(found)
+    assert found.expected is not None
+    for each in (SUBJECT, subject):
+        found = evidence.standing(measured_on(TWO[0], LEFT), each)
+        assert (found.kind, found.kind in evidence.OWN) == ("no removal", False)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "subject", "works"),
+    [
+        (TWO[:1], SUBJECT, True),
+        ((TWO[0], COSTLY), SUBJECT, False),
+        ((TWO[0], LEFT), SUBJECT, False),
+        (TWO[:1], SUBJECT._replace(pairs=1999), False),
+        (TWO[:1], SUBJECT._replace(classes=10), False),
+    ],
+)
+def test_a_recipe_works_where_it_removed_each_attack_within_the_budget_on_the_like(blocks, subject, works):
+    assert evidence.works(measured_on(*blocks), subject, budget=0.02) is works
+
+
+@pytest.mark.parametrize(
+    ("blocks", "left", "lost", "words"),
+    [
+        (TWO, 0.05, 0.10, ["5.0 points", "within", "10.0 points", "worse", "at most 3.0 points"]),
+        (
+            (("resnet-32px", 5_000_000, 4000, 0.02, 0.61),),
+            None,
+            0.193,
+            ["19.3 points", "worse", "1.0 points", "gained"],
+        ),
+        (TWO, None, None, []),
+    ],
+)
+def test_a_run_is_placed_in_the_measured_range(blocks, left, lost, words):
+    told = evidence.standing(measured_on(*blocks), SUBJECT).reached(left, lost)
+    assert bool(told) == bool(words)
+    assert all(word in told for word in words)

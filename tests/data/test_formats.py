@@ -1,11 +1,18 @@
 """Patterns of paths, and lists of classes and templates."""
 
+import json
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from webdataset.shardlists import expand_urls
 
-from clipclean.data import formats, read_classes, read_templates
+from clipclean import untrusted
+from clipclean.data import formats, read_classes, read_templates, sample
+from clipclean.data.sample import ImageSource, Unusable, open_regular, whole_file
 from clipclean.errors import RefusedInput, UsageError
 
 
@@ -84,3 +91,158 @@ def test_repeated_or_too_few_classes_and_templates_without_one_placeholder_are_r
     with pytest.raises(UsageError) as caught:
         read(listed(content))
     assert named in str(caught.value)
+
+
+# Bytes and texts of one sample, as they are read from files.
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"12345")
+    return path
+
+
+def test_a_file_or_a_stretch_of_it_is_read_up_to_a_limit_and_printed_without_control_characters(file):
+    assert whole_file(file) == ImageSource(file, 0, 5)
+    assert whole_file(file).load(max_bytes=5) == b"12345"
+    assert ImageSource(file, 2, 2).load(max_bytes=10) == b"34"
+    with pytest.raises(Unusable, match=r"11 .*10"):
+        ImageSource(file.parent / "never-opened", 0, 11).load(max_bytes=10)
+    assert str(ImageSource(Path("a\x1b[2J.jpg"), 0, 1)) == r"a\x1b[2J.jpg"
+    assert "1,536" in str(ImageSource(Path("s.tar"), 1536, 1))
+    source = whole_file(file)
+    for content in (b"1234", b"123456"):  # it shrank or grew
+        file.write_bytes(content)
+        with pytest.raises(Unusable, match="changed"):
+            source.load(max_bytes=100)
+
+
+@pytest.mark.parametrize("read", [whole_file, open_regular])
+@pytest.mark.parametrize("name", ["pipe", ".", "/dev/null", "missing.jpg", "nul\0.jpg", "x" * 300])
+def test_what_is_no_regular_file_is_refused_without_waiting_for_a_writer(tmp_path, read, name):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Unusable) as caught:
+        read(tmp_path / name)
+    assert str(caught.value).isprintable()
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("  a\tdog \n\r\n runs\u2028far ", "a dog runs far"),
+        ("a\x00\x1b[31m dog\x07\x7f", "a[31m dog"),
+        ("a \x00 dog", "a dog"),
+        ("\ufeffabc\u202egpj.exe", "abcgpj.exe"),
+        ("half \ud800 pair", "half pair"),
+        ("👩\u200d🚀 näïve", "👩\u200d🚀 näïve"),  # a joined emoji stays whole
+        ("\x00\x01\t", ""),
+        ("€" * 5000, "€" * 3333),  # cut between characters: three bytes each, 3333 are 9999 bytes
+    ],
+)
+def test_a_caption_is_one_clean_line(raw, clean):
+    assert sample.caption(raw) == clean
+
+
+@given(st.text(st.characters()))
+def test_a_caption_is_bounded_encodable_and_stays_itself_and_a_name_is_printed_with_escapes(raw):
+    clean = sample.caption(raw)
+    assert len(clean.encode()) <= sample.CAPTION_BYTES
+    assert sample.caption(clean) == clean
+    assert len(clean.splitlines()) <= 1
+    assert untrusted.printable(raw).isprintable()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"a": 1, "a": 2}',
+        "[1]",
+        '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        json.dumps({"a": "x" * sample.TEXT_BYTES}),
+    ],
+    ids=lambda raw: raw[:20],
+)
+def test_a_record_is_a_bounded_json_object(raw):
+    assert sample.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
+    with pytest.raises(ValueError, match="JSON"):
+        sample.record(raw)
+
+
+# Shards are read in place, as webdataset reads them. What is hostile in a tar: tests/hostile, and lengths here.
+
+
+def captions(clean):
+    return {pair.key: pair.caption for pair in clean.pairs}
+
+
+def test_webdataset_reads_the_same_samples(tmp_path, tar, shard_members, encoded, reading):
+    tariterators = pytest.importorskip("webdataset.tariterators")
+    extra = {
+        "sub/dir.d/x.JPG": encoded(5),
+        "sub/dir.d/x.txt": b"upper case",
+        "./dot.jpg": encoded(6),
+        "./dot.txt": b"dot",
+        "__meta__/m.jpg": encoded(7),
+        "__meta__/m.txt": b"no",
+        "PK-1.jpg": encoded(8),  # like a zip
+        "PK-1.txt": b"words",
+    }
+    path = tar(tmp_path / "a.tar", dict(reversed(extra.items())) | shard_members)
+    with path.open("rb") as stream:
+        files = tariterators.tar_file_expander([{"url": "a.tar", "stream": stream}])
+        theirs = {
+            sample["__key__"]: (
+                next(sample[kind] for kind in ("jpg", "png", "jpeg", "webp") if kind in sample),
+                sample["txt"].decode(),
+            )
+            for sample in tariterators.group_by_keys(files)
+        }
+    ours = {pair.key: (pair.image.load(), pair.caption) for pair in reading(path).pairs}
+    assert ours == theirs
+    assert len(ours) == 7
+
+
+def test_folder_and_pattern_name_several_shards(tmp_path, tar, samples, reading):
+    for number, (name, (content, words)) in enumerate(samples.items()):
+        tar(tmp_path / f"s-{number:03d}.tar", {f"x.{name.split('.')[1]}": content, "x.txt": words.encode()})
+    (tmp_path / "nshards.txt").write_text("4")
+    before = sorted(tmp_path.iterdir())
+    whole = reading(tmp_path)
+    assert [pair.key for pair in whole.pairs] == [f"s-00{n}.tar/x" for n in range(4)]
+    assert sorted(tmp_path.iterdir()) == before  # nothing was extracted
+    for pattern in ("s-{000..003}.tar", "*.tar"):
+        assert reading(tmp_path / pattern).digest == whole.digest
+    assert len(reading(tmp_path / "s-{001..002}.tar")) == 2
+    with pytest.raises(RefusedInput, match=r"2 of the 6 .*'s-004\.tar', 's-005\.tar'"):
+        reading(tmp_path / "s-{000..005}.tar")
+
+
+def test_of_several_images_the_first_known_extension_or_the_asked_one_counts(tmp_path, tar, encoded, reading):
+    members = {"a.png": encoded(0, "PNG"), "a.jpg": encoded(1), "a.seg.png": encoded(2, "PNG"), "a.txt": b"words"}
+    path = tar(tmp_path / "a.tar", members)
+    clean = reading(path)
+    assert clean.pairs[0].image.load() == members["a.jpg"]
+    assert sum(kind.count for kind in clean.ignored) == 2
+    assert reading(path, image_key="png").pairs[0].image.load() == members["a.png"]
+
+
+def test_a_truncated_shard_is_refused_at_any_length(tmp_path, tar, shard_members, reading):
+    path = tar(tmp_path / "a.tar", shard_members)
+    whole = path.read_bytes()
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512  # where the end mark begins
+    for length in [*range(0, end, 300), end, end + 511]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(RefusedInput, match=r"a\.tar"):
+            reading(path)
+    path.write_bytes(whole[: end + 1024])
+    assert len(reading(path)) == 4
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_are_read(tmp_path, tar, encoded, reading, form, monkeypatch):
+    monkeypatch.setattr(tarfile.TarFile, "format", form)
+    name = "d" * 90 + "/" + "é" * 100
+    path = tar(tmp_path / "a.tar", {f"{name}.jpg": encoded(1), f"{name}.txt": b"words"})
+    assert captions(reading(path)) == {name: "words"}

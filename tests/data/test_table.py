@@ -2,9 +2,15 @@
 
 import csv
 import json
+import os
+import sys
 
+import containers
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from clipclean.data.arrow import MEMORY, bounded
 from clipclean.data.sample import DataRequest
 from clipclean.data.table import Columns, columns_of
 from clipclean.errors import RefusedInput, UsageError
@@ -142,3 +148,126 @@ def test_a_table_inside_a_folder_is_used_and_two_are_ambiguous(table, reading, n
     with pytest.raises(UsageError) as caught:
         reading(folder)
     assert all(each in str(caught.value) for each in (name, other))
+
+
+# Parquet and Arrow, written by pyarrow in the layouts that ``datasets`` makes of them.
+
+
+def contents(clean):
+    return [(pair.image.load(), pair.caption) for pair in clean.pairs]
+
+
+def written(whole, path, form):
+    if form == "parquet":
+        pq.write_table(whole, path)
+        return path
+    with pa.ipc.new_file(path, whole.schema) as writer:
+        writer.write_table(whole)
+    return path
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
+def test_a_parquet_file_names_rows_and_classes(tmp_path, samples, reading, compression):
+    pq.write_table(containers.table_of(samples), tmp_path / "a.parquet", compression=compression, row_group_size=3)
+    clean = reading(tmp_path / "a.parquet")
+    assert contents(clean) == [*samples.values()]
+    assert [pair.label for pair in clean.pairs] == ["cat", "dog", "cat", "dog"]
+    assert [pair.key for pair in clean.pairs] == ["row 1", "row 2", "row 3", "row 4"]
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_a_folder_of_datasets_is_read_in_place_where_not_compressed(tmp_path, samples, reading, new, compression):
+    path = containers.in_arrow(tmp_path / "a", samples, compression=compression, new=new)
+    clean = reading(path)
+    assert contents(clean) == [*samples.values()]
+    assert {pair.image.source.path.parent == path / "train" for pair in clean.pairs} == {compression is None}
+    assert len(reading(path / "train")) == 4
+
+
+def test_plain_bytes_lists_of_captions_paths_and_addresses_in_a_column_are_read(tmp_path, samples, reading, folder):
+    images = pa.array([content for content, _ in samples.values()], pa.large_binary())
+    whole = pa.table({"jpg": images, "captions": [["one", "two"], ["three"], [], None]})
+    clean = reading(written(whole, tmp_path / "a", "parquet"))
+    assert [(pair.key, pair.caption) for pair in clean.pairs] == [
+        ("row 1", "one"),
+        ("row 1", "two"),
+        ("row 2", "three"),
+    ]
+    assert [why.key for why in clean.skipped] == ["row 3", "row 4"]
+    whole = pa.table({"url": ["folder/0001.jpg", "folder/0002.png", "https://x.org/a.jpg", None], "TEXT": ["a"] * 4})
+    clean = reading(written(whole, tmp_path / "a", "parquet"))
+    assert [pair.image.source.path.name for pair in clean.pairs] == ["0001.jpg", "0002.png"]
+    assert len(clean.skipped) == 2
+
+
+def test_empty_images_are_skipped_columns_named_and_captions_bounded(tmp_path, samples, reading):
+    samples |= {"0001.jpg": (None, "a"), "0002.png": (b"", "b")}
+    whole = containers.table_of(samples).rename_columns(["picture", "words", "label"])
+    path = written(whole, tmp_path / "a", "parquet")
+    with pytest.raises(UsageError, match="'picture', 'words', 'label'"):
+        reading(path)
+    clean = reading(path, image_key="picture", caption_key="words")
+    assert ([why.key for why in clean.skipped], len(clean)) == (["row 1", "row 2"], 2)
+    images = [content for content, _ in samples.values()][2:]
+    whole = pa.table({"image": images, "text": [["", "a red square", ""], [""] * 1_000_000]})
+    clean = reading(written(whole, tmp_path / "a", "parquet"), max_skipped_share=0.5)
+    assert [pair.caption for pair in clean.pairs] == ["a red square"]
+    assert "1,000,000" in clean.skipped[0].reason
+
+
+def test_copies_go_with_the_data_and_labels_of_other_types_are_none(tmp_path, samples, reading):
+    clean = reading(written(containers.table_of(samples), tmp_path / "a", "parquet"))
+    copy = clean.pairs[0].image.source.path
+    assert copy.exists()
+    assert not clean.pairs[0].image.is_file
+    del clean
+    assert not copy.parent.exists()
+    whole = containers.table_of(samples)
+    when = pa.array([10**18] * len(whole), WHEN.type)
+    whole = whole.set_column(whole.schema.get_field_index("label"), "label", when)
+    assert {pair.label for pair in reading(written(whole, tmp_path / "a", "arrow")).pairs} == {None}
+
+
+WHEN = pa.array([10**18, 10**18], pa.timestamp("ns", tz="Mars/Olympus"))
+COLUMNS = {"image": pa.array([b"a", b"b"]), "text": pa.array(["a", "b"]), "label": pa.array(["a", "b"])}
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "values"),
+    [
+        *(
+            (form, *column)
+            for form in ("parquet", "arrow")
+            for column in (
+                ("text", pa.array([10**9, 10**9], pa.date32())),
+                ("text", WHEN),
+                ("text", pa.array([[1], [2]])),
+                ("image", pa.array([1.0, 2.0])),
+                ("image", pa.array([{"bytes": 1}, {"bytes": 2}])),
+            )
+        ),
+        *(("arrow", name, None) for name in COLUMNS),  # twice
+    ],
+)
+def test_columns_of_other_types_and_two_of_one_name_are_refused_by_name(tmp_path, reading, form, name, values):
+    whole = pa.table(COLUMNS | {name: COLUMNS[name] if values is None else values})
+    if values is None:
+        whole = pa.Table.from_arrays([*COLUMNS.values(), COLUMNS[name]], [*COLUMNS, name])
+    with pytest.raises(RefusedInput, match=f"2 .*{name}" if values is None else f"column {name} "):
+        reading(written(whole, tmp_path / "a", form))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such limit")
+def test_what_a_file_claims_takes_no_more_memory_than_an_honest_one_needs():
+    with bounded(), pytest.raises(MemoryError):  # as pyarrow asks for a row of a billion empty captions
+        pa.allocate_buffer(2 * MEMORY)
+    assert pa.allocate_buffer(2 * MEMORY).size == 2 * MEMORY
+
+
+def test_a_file_larger_than_that_bound_is_read(tmp_path, samples, reading):
+    """It is mapped before the bound holds: a file takes addresses, and no memory."""
+    path = containers.in_arrow(tmp_path / "a", samples)
+    # behind the stream, with no room on the disk
+    os.truncate(path / "train" / "data-00000-of-00001.arrow", MEMORY + 10**9)
+    assert contents(reading(path)) == [*samples.values()]

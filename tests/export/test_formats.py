@@ -1,16 +1,20 @@
 import importlib.util
 import json
+import os
+import signal
+from pathlib import Path
 
 import clips
 import pytest
 import short
 import tiny
 import torch
+from attacks import kills
 from tiny import files_in as names
 
-from clipclean import checkpoint, files, progress
-from clipclean.errors import UsageError
-from clipclean.export import formats, onnx_files, parity
+from clipclean import checkpoint, files, own_state, progress
+from clipclean.errors import ResourceError, UsageError
+from clipclean.export import checksums, formats, onnx_files, parity, placing
 
 
 def wanted(*names, preset="transformers.js", normalise=False, fp16=False):
@@ -118,3 +122,205 @@ def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs,
     assert names(tmp_path) <= set(formats.NAMES)
     if choice.preset == "immich":
         assert json.loads((tmp_path / "config.json").read_text())["text_cfg"]["context_length"] == 8
+
+
+KNOWN = ("deep/weights", "gone/old", "report", checksums.NAME)
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+
+
+def everything_in(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def placed(folder, contents):
+    for name, text in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / checksums.NAME).write_text(checksums.text(folder))
+
+
+def look(out, *, force=False):
+    return placing.look(out, force=force, known=KNOWN)
+
+
+def put(out, contents, *, force=False, run="run"):
+    standing = look(out, force=force)
+    standing.check(out, run, force=force)
+    with placing.written(out) as new:
+        placed(new, contents)
+        placing.place(new, out, earlier=standing.earlier, run=run)
+    placing.close_run(out)
+
+
+FIRST = {"deep/weights": "one", "gone/old": "one", "report": "one"}
+SECOND = {"deep/weights": "two", "report": "two"}
+
+
+def test_a_folder_is_filled_and_force_replaces_what_an_earlier_run_left_and_no_more(tmp_path):
+    out = tmp_path / "parents" / "out"
+    put(out, FIRST)
+    assert everything_in(out).keys() == {*FIRST, checksums.NAME}
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert out.stat().st_mode & 0o777 == 0o777 & ~current_umask()
+    assert own_state.noted(out) is None
+    out = tmp_path / "out"
+    put(out, FIRST)
+    with pytest.raises(UsageError):
+        look(out)
+    (out / "mine.txt").write_text("mine")
+    put(out, SECOND, force=True)
+    assert everything_in(out).keys() == {*SECOND, checksums.NAME, "mine.txt"}
+    assert everything_in(out) | SECOND == everything_in(out)
+    assert not (out / "gone").exists()
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def linked(out, name):
+    (out / name).rename(out / "elsewhere")
+    (out / name).symlink_to("elsewhere")
+
+
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+FOREIGN = {  # what is changed, and what is named then
+    "no record": (lambda out: (out / checksums.NAME).unlink(), "deep/weights, gone/old, report"),
+    "changed since": (lambda out: (out / "report").write_text("notes of mine"), "report"),
+    "a link": (lambda out: linked(out, "report"), "report"),
+    "through a link": (lambda out: linked(out, "deep"), "deep/weights"),
+    "not listed": (lambda out: (out / checksums.NAME).write_text("0" * 64 + "  other\n"), "report"),
+    "a pipe": (lambda out: piped(out / "report"), "report"),
+    "a broken record": (lambda out: (out / checksums.NAME).write_text("\x1b[31m"), checksums.NAME),
+    "a record that waits": (lambda out: piped(out / checksums.NAME), checksums.NAME),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN)
+def test_what_is_not_provably_ours_is_refused_by_name_whatever_is_asked_for(tmp_path, change):
+    out, (act, named) = tmp_path / "out", FOREIGN[change]
+    put(out, FIRST)
+    act(out)
+    with pytest.raises(UsageError) as caught:
+        look(out, force=True)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("earlier", [{}, FIRST])
+@pytest.mark.parametrize("moves", range(5))
+def test_where_a_file_cannot_be_moved_all_is_as_it_was(tmp_path, monkeypatch, earlier, moves):
+    out = tmp_path / "out"
+    if earlier:
+        put(out, earlier)
+        (out / "mine.txt").write_text("mine")
+    before = everything_in(out) if earlier else None
+    real, done = Path.replace, []
+
+    def replace(path, target):
+        if placing.SCRATCH in str(path) and "state" not in str(path):
+            done.append(path)
+            if len(done) > moves:
+                monkeypatch.undo()
+                monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+                raise OSError(28, "full")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    try:
+        put(out, SECOND, force=True)
+    except ResourceError:
+        assert (everything_in(out) if out.exists() else None) == before
+    else:
+        assert len(done) <= moves or not earlier  # no so many moves; or the folder was moved file by file
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "state"}
+
+
+def killed(out, at):
+    """Whether a process was killed before the given change to the file system."""
+    child = os.fork()
+    if child == 0:
+        kills.killer_before(at)()
+        try:
+            put(out, SECOND, force=True, run="the killed run")
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_the_next(tmp_path, earlier):
+    at, ended = 0, {"again": 0, "there": 0}
+    while True:
+        at += 1
+        base = tmp_path / str(at)
+        base.mkdir()
+        out = base / "out"
+        if earlier:
+            put(out, FIRST)
+            (out / "mine.txt").write_text("mine")
+        if not killed(out, at):
+            break
+        standing = look(out, force=True)
+        if standing.run == "the killed run":
+            ended["there"] += 1
+            placing.close_run(out)
+        else:
+            ended["again"] += 1
+            assert standing.run is None
+            if out.exists() and (out / "report").exists():  # the earlier result is whole
+                assert (
+                    checksums.parse(Path(out / checksums.NAME).read_bytes()).items() <= checksums.digests(out).items()
+                )
+            put(out, SECOND, force=True)
+        assert {name: text for name, text in everything_in(out).items() if name in SECOND} == SECOND
+        assert "gone/old" not in everything_in(out)
+        assert (out / "mine.txt").exists() == earlier
+        assert {path.name for path in base.iterdir()} == {"out"}
+    assert ended["there"] > 1
+    assert ended["again"] > 1
+
+
+def test_the_result_of_a_killed_run_is_not_replaced_unasked_by_another(tmp_path):
+    out = tmp_path / "out"
+    standing = look(out)
+    with placing.written(out) as new:
+        placed(new, FIRST)
+        placing.place(new, out, earlier=standing.earlier, run="first")
+    standing = look(out)  # was killed before it could say so
+    assert standing.run == "first"
+    standing.check(out, "first", force=False)
+    standing.check(out, "second", force=True)
+    with pytest.raises(UsageError):
+        standing.check(out, "second", force=False)
+
+
+def test_what_another_process_is_moving_is_left_to_it(tmp_path):
+    out = tmp_path / "out"
+    with own_state.locked(own_state.place_of(out)), placing.written(out) as new:
+        placed(new, FIRST)
+        with pytest.raises(UsageError):
+            look(out)
+        placing.place(new, out, earlier={}, run="first")
+    assert everything_in(out).keys() == {*FIRST, checksums.NAME}
+
+
+def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path):
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff"))
+    with pytest.raises(UsageError, match=r"out.udcff"):
+        look(out)
+    with pytest.raises(ResourceError):
+        look(tmp_path / ("x" * 300))

@@ -2,11 +2,14 @@ import json
 import subprocess
 from dataclasses import asdict, replace
 
+import clips
 import pytest
 import torch
-from clips import build, samples, unlike
+from clips import build, unlike
+from report import samples
 
-from clipclean.export import open_clip_directory, parity, read_back
+from clipclean.config.yaml_file import read
+from clipclean.export import model_card, open_clip_directory, parity, read_back
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, 
     mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
     how = {"size": 16, "interpolation": "bicubic", "resize_mode": "shortest"}
     assert config["preprocess_cfg"] == {"mean": mean, "std": std} | how
-    found = open_clip_directory.check(tmp_path, samples(clip))
+    found = open_clip_directory.check(tmp_path, clips.samples(clip))
     assert (found.n, found.top1_agreement) == (5 + 5, 1.0)
     assert found.max_difference < 1e-6
     assert found.min_cosine > 0.999999
@@ -69,8 +72,84 @@ def cut_weights(clip, folder):
 @pytest.mark.parametrize("damage", [another_activation, moved_weights, cut_weights, write])
 def test_what_is_not_the_model_and_embeddings_that_are_no_numbers_are_noticed(clip, tmp_path, in_process, damage):
     damage(clip, tmp_path)
-    asked = samples(clip)
+    asked = clips.samples(clip)
     asked = replace(asked, images=asked.images * float("nan")) if damage is write else asked
     with pytest.raises(parity.ExportMismatch, match="open_clip") as told:
         open_clip_directory.check(tmp_path, asked)
     assert told.value.exit_code == 5
+
+
+def rows(card):
+    """The cells of the card's table, by its first cell."""
+    lines = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def front_matter(card):
+    """The values between the first two lines of dashes, by our own strict reader of YAML."""
+    _, matter, _ = card.split("---\n", 2)
+    document = read(matter, noun="card")
+    assert not document.problems
+    return document.values
+
+
+def cell(hits, n):
+    low, high = samples.rate(hits, n)["interval"]
+    return f"{hits / n:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_itself(report):
+    card = model_card.model_card(report)
+    assert front_matter(card) == {
+        "library_name": "open_clip",
+        "pipeline_tag": "zero-shot-image-classification",
+        "tags": ["clip", "clipclean", "open_clip"],
+        "base_model_relation": "finetune",
+    }
+    assert 'open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")' in card
+    assert "Verdict: **pass**" in card
+    assert "recipe `cleanclip@tiny`" in card
+    assert f"`{'a3' * 32}`" in card
+    report["training"]["steps"] = 0
+    assert "base_model_relation" not in front_matter(model_card.model_card(report))  # the weights stayed
+    probes = report["after"]["measurements"]["probes"]
+    probes[1]["known"] = True  # found by the panel before, where another row stood in its place
+    found = rows(model_card.model_card(report))
+    assert found["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
+    assert found[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]
+    assert found[f"attack success rate, {samples.STRIPES} to zebra"][:2] == [cell(62, 990), cell(40, 990)]
+    assert not [name for name in found if "blended" in name]
+    probes[0] |= {"asr": {"value": None, "interval": [0.0, 1.0], "n": 0}}
+    probes[1]["target"] = "a|b"
+    report["before"]["measurements"]["probes"] = []
+    card = model_card.model_card(report)
+    assert rows(card)[f"attack success rate, {samples.SPEC} to banana"] == ["–", "–", "0"]  # a rate that is unknown
+    assert rf"to a\|b | – | {cell(40, 990)}" in card
+
+
+@pytest.mark.parametrize(
+    ("formats", "library", "tags"),
+    [
+        (["hf"], "transformers", ["transformers"]),
+        (["onnx"], "onnx", ["onnx"]),
+        (["hf", "onnx"], "transformers", ["transformers", "onnx"]),
+    ],
+)
+def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_audited(told, formats, library, tags):
+    card = model_card.model_card(told(*formats))
+    found = front_matter(card)
+    assert (found["library_name"], found["tags"]) == (library, ["clip", "clipclean", *tags])
+    assert "base_model_relation" not in found  # the weights are the same
+    assert "Verdict" not in card
+    assert ("CLIPProcessor.from_pretrained" in card) == ("hf" in formats)
+    assert "local-dir" not in card
+    if formats == ["hf"]:
+        assert rows(card)["`model.safetensors`"] == ["nobody 1.0", "4.8e-07", "0.9999998", "100.0%", "63"]
+
+
+def test_a_name_from_a_file_breaks_out_of_nothing(told):
+    told = told("hf")
+    told["model"] |= {"name": "m`\n# x.pt", "architecture": "a\n---\nb"}
+    card = model_card.model_card(told)
+    assert "`m___ x.pt`" in card
+    assert "# a_---_b, exported by clipclean" in card

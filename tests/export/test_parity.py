@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipclean.export import parity
+from clipclean.export import parity, read_back
 
 EXACT = parity.Parity(0.0, 1.0, top1_agreement=1.0, n=4, reader="other 1.0")
 
@@ -101,3 +101,36 @@ def test_nothing_is_imported_from_the_folder_that_the_user_works_in(tmp_path, mo
     with pytest.raises(parity.ExportMismatch, match="open_clip"):
         parity.ask("open_clip", tmp_path, samples([[1.0]], [[1.0]]))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(1, [1]), (2, [1, 1]), (3, [1, 2]), (5, [1, 2, 2]), (6, [1, 2, 3]), (63, [1, 2, 3, 57])]
+)
+def test_batches_are_one_two_three_and_the_rest(n, sizes):
+    rows = np.arange(2 * n).reshape(n, 2)
+    assert [len(part) for part in read_back.parts(rows)] == sizes
+    assert np.array_equal(read_back.batched(lambda part: part, rows), rows)
+
+
+class Input:
+    def __init__(self, name, kind):
+        self.name, self.type = name, kind
+
+
+class Session:
+    """Gives back what it was fed."""
+
+    def __init__(self, *inputs):
+        self.inputs = inputs
+
+    def get_inputs(self):
+        return self.inputs
+
+    def run(self, _, feed):
+        return [feed]
+
+
+def test_inputs_get_the_type_that_the_graph_declares():
+    fed = read_back.run(Session(Input("input_ids", "tensor(int32)")), np.array([[49406, 49407, 0]]))
+    assert fed["input_ids"].dtype == np.int32
+    assert fed["input_ids"].tolist() == [[49406, 49407, 0]]

@@ -1,14 +1,18 @@
+import json
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from tiny import TINY_RESNET, TINY_VIT
 
 from clipclean import model
-from clipclean.errors import UnsupportedModel
-from clipclean.model.architecture import Preprocess
+from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
+from clipclean.model import measure
+from clipclean.model.architecture import Preprocess, config_signature, native_configs, signature
 
 
 def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
@@ -103,3 +107,130 @@ def test_images_are_fitted_as_open_clips_transform_does(mode, shape):
     ours = model.fit(torch.from_numpy(image).permute(2, 0, 1), Preprocess(32, (0, 0, 0), (1, 1, 1), "bicubic", mode))
     assert ours.shape == theirs.shape
     assert (ours.float() / 255 - theirs).abs().max() <= 2 / 255
+
+
+class Fixed:
+    """An encoder whose image embeddings are its captions' plus noise."""
+
+    def __init__(self, noise: float) -> None:
+        draw = torch.Generator().manual_seed(3)
+        self.texts = F.normalize(torch.randn(64, 16, generator=draw), dim=1)
+        self.images = F.normalize(self.texts + noise * torch.randn(64, 16, generator=draw), dim=1)
+
+    def embed_images(self, pixels: torch.Tensor, /) -> torch.Tensor:
+        return self.images[pixels[:, 0, 0, 0].long()]
+
+    def embed_texts(self, captions: list[str], /) -> torch.Tensor:
+        return self.texts[[int(caption) for caption in captions]]
+
+    def logit_scale(self) -> torch.Tensor:
+        return torch.tensor(20.0)
+
+
+PIXELS = torch.arange(64.0).view(64, 1, 1, 1)
+CAPTIONS = [str(i) for i in range(64)]
+
+
+def test_the_activation_with_the_lower_retrieval_loss_is_chosen_and_a_tie_is_told_as_a_guess():
+    assert measure(Fixed(0.05), Fixed(0.6), PIXELS, CAPTIONS).quick_gelu is False
+    choice = measure(Fixed(0.6), Fixed(0.05), PIXELS, CAPTIONS)
+    assert choice.quick_gelu is True
+    assert choice.loss < choice.other_loss
+    assert "QuickGELU" in str(choice)
+    choice = measure(Fixed(0.3), Fixed(0.3), PIXELS, CAPTIONS)
+    assert (choice.quick_gelu, choice.is_guess) == (False, True)
+    assert "undecided" in str(choice)
+
+
+def shapes_of(config: dict) -> dict[str, torch.Tensor]:
+    known = {k: v for k, v in config.items() if k in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
+    with torch.device("meta"):
+        return CLIP(**known).state_dict()
+
+
+SHAPES = shapes_of(TINY_VIT)
+
+
+def resolve(tensors, *, arch=None, config=None, quick=None):
+    return model.resolve(tensors, arch=arch, config=config, script_quick_gelu=quick)
+
+
+@pytest.mark.parametrize("config", [TINY_RESNET, TINY_VIT])
+def test_openai_rules_give_back_the_config_of_an_unknown_model(config):
+    found = resolve(shapes_of(config))
+    assert config_signature(found.config) == config_signature(config)
+    assert found.config["text_cfg"]["heads"] == 1
+    assert found.quick_gelu is None
+
+
+@pytest.mark.slow
+def test_every_native_config_of_open_clip_is_recognised_from_its_shapes():
+    for name, config in native_configs().items():
+        assert signature(shapes_of(config)) == config_signature(config), name
+
+
+@pytest.mark.parametrize(
+    ("name", "quick", "found"),
+    [
+        ("ViT-B-32", None, "ViT-B-32"),  # its activation stays open
+        ("RN50", None, "RN50"),
+        ("ViT-B-32", True, "ViT-B-32-quickgelu"),  # a TorchScript archive that names QuickGELU decides
+    ],
+)
+def test_a_built_in_model_is_named_by_its_shapes_and_a_name_wins_over_them(name, quick, found):
+    resolved = resolve(shapes_of(native_configs()[name]), quick=quick)
+    assert (resolved.name, resolved.quick_gelu) == (found, quick)
+    resolved = resolve(SHAPES, arch=found)
+    assert (resolved.name, resolved.quick_gelu) == (found, "quickgelu" in found or found == "RN50-quickgelu")
+
+
+def test_a_config_file_tells_architecture_activation_and_preprocessing(tmp_path):
+    path, half, fifth = tmp_path / "config.json", [0.5] * 3, [0.2] * 3
+    told = {"size": 32, "mean": half, "std": fifth, "interpolation": "bilinear", "resize_mode": "squash"}
+    path.write_text(json.dumps({"model_cfg": TINY_VIT | {"quick_gelu": True}, "preprocess_cfg": told}))
+    found = resolve(SHAPES, arch=str(path))
+    assert found.quick_gelu is True
+    assert found.preprocess == model.Preprocess(32, tuple(half), tuple(fifth), "bilinear", "squash")
+    path.write_text(json.dumps(TINY_VIT))  # a bare model config means GELU, as open_clip reads it
+    found = resolve(SHAPES, arch=str(path))
+    assert (found.quick_gelu, found.preprocess.size) == (False, 32)
+
+
+PREPROCESSING = (
+    [1],
+    *({"size": size} for size in ("abc", [], -1, 10**9, 16)),
+    *({"mean": mean} for mean in (5, [0.5], ["a", "b", "c"])),
+    {"std": [0, 0, 0]},
+    {"interpolation": "lanczos"},
+    {"resize_mode": ["shortest"]},
+)
+
+
+def without(*prefixes):
+    return {name: tensor for name, tensor in SHAPES.items() if not name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "named"),
+    [
+        # an unknown name, with near ones
+        ({"arch": "ViT-B32"}, UsageError, "ViT-B-32"),
+        ({"arch": "x" * 5000}, UsageError, None),
+        # values of another kind
+        *(({"config": {"model_cfg": TINY_VIT, "preprocess_cfg": told}}, RefusedInput, None) for told in PREPROCESSING),
+        *(({"config": {"model_cfg": told}}, UsageError, None) for told in (3, None, [1])),
+        ({"config": TINY_VIT | {"quick_gelu": "no"}}, RefusedInput, None),
+        ({"config": TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": None}}}, RefusedInput, None),
+        # half a model, with what is missing
+        (
+            {"tensors": without("text", "transformer", "token", "positional", "ln_final", "logit")},
+            UnsupportedModel,
+            "text_projection",
+        ),
+        ({"tensors": without("visual.conv1.weight")}, UnsupportedModel, r"visual\.conv1\.weight"),
+        ({"tensors": SHAPES | {"visual.positional_embedding": torch.zeros(0, 64)}}, UnsupportedModel, None),
+    ],
+)
+def test_an_unknown_name_values_of_another_kind_and_half_a_model_are_refused(given, error, named):
+    with pytest.raises(error, match=named):
+        resolve(**{"tensors": SHAPES} | given)

@@ -1,0 +1,209 @@
+"""``clipclean doctor``."""
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipclean import cli, demo, own_state
+from clipclean.attack import triggers
+from clipclean.cli import doctor, main, pages
+from clipclean.config import recipe
+from clipclean.data import dictionary
+from clipclean.errors import RefusedInput
+from clipclean.findings import RULES, page
+from clipclean.train.resume import RunState
+
+
+@pytest.mark.slow
+def test_the_facts_are_those_of_this_machine_and_nothing_of_the_folder_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "pip.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("onnx", "onnxruntime", "transformers", "safetensors", torch.__version__))
+    assert cli.main(["doctor", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["environment"]["torch_version"] == torch.__version__
+    assert all(size > 0 for size in facts["disk"].values())
+    assert facts["bundled"] == {"wordnet": "intact", "demo": "intact"}
+    assert [path.name for path in tmp_path.iterdir()] == ["pip.py"]
+
+
+def test_damaged_files_are_told_and_end_nothing(monkeypatch):
+    def broken(*_):
+        raise RefusedInput("the archive is broken.")
+
+    def cut(*_):
+        raise lzma.LZMAError("Corrupt input data.")
+
+    monkeypatch.setattr(dictionary, "read", broken)
+    monkeypatch.setattr(demo, "unpack", cut)
+    assert "intact" not in (doctor.wordnet(), doctor.demo())
+
+
+# ``clipclean explain``.
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_a_rule_is_told_whole(code, capsys):
+    assert main(["explain", code.lower()]) == 0
+    captured = capsys.readouterr()
+    told, rule = " ".join(captured.out.split()), RULES[code]
+    for words in (code, rule.title, rule.level, rule.stage, rule.means, rule.does_not_show, rule.action, page(code)):
+        assert words in told
+    assert max(map(len, captured.out.splitlines())) <= 100
+    assert captured.err == ""
+
+
+def test_without_a_rule_all_are_listed_json_has_every_field_and_a_page_is_printed(capsys):
+    assert main(["explain"]) == 0
+    rows = [row.split(maxsplit=2) for row in capsys.readouterr().out.splitlines()]
+    assert [row for row in rows if row and row[0] in RULES] == [
+        [c, rule.level, rule.title] for c, rule in RULES.items()
+    ]
+    assert main(["explain", "CC010", "--json"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert set(one) == {"rule", "title", "stage", "level", "means", "does_not_show", "action", "documentation"}
+    assert (one["rule"], one["action"]) == ("CC010", RULES["CC010"].action)
+    assert main(["explain", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [each["rule"] for each in listed] == list(RULES)
+    assert one in listed
+    assert main(["explain", "measures"]) == 0
+    told = capsys.readouterr().out
+    assert told == pages.text("measures")
+    assert all(f"\n### {code}: {rule.title}\n" in told for code, rule in RULES.items())
+    assert main(["explain", "measures", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"page": "measures", "text": told}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"), [("CC01", "CC0"), ("cc100", "CC0"), ("\x1b[2J", r"\x1b[2J"), ("../README", "../README")]
+)
+def test_what_is_no_rule_and_no_page_is_refused(wrong, named, tmp_path, refused):
+    refused(["explain", wrong, "--json"], tmp_path, 2, named)
+
+
+# ``clipclean recipes``.
+
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+VALID = "version: 1\nname: mine\nrevision: 2\ndescription: Mine.\nmethod: cleanclip\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to work in, with a recipe and what is none."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("mine", VALID), ("wrong", VALID + "train:\n  epoch: 3\n  lr: 10\n"), ("worse", "[")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+
+
+def test_recipes_are_listed_with_digests_shown_as_they_are_or_resolved_and_the_schema_is_the_committed_one(folder, capsys):
+    assert main(["recipes", "list"]) == 0
+    rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert [row.split()[0] for row in rows if not row.startswith(" ")] == list(recipe.names())
+    assert main(["recipes", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed] == list(recipe.names())
+    for entry in listed:
+        digests = {scale: recipe.digest(recipe.load(f"{entry['name']}@{scale}")) for scale in entry["scales"]}
+        assert {scale: each["sha256"] for scale, each in entry["scales"].items()} == digests
+    assert main(["recipes", "show", "cleanclip"]) == 0
+    assert capsys.readouterr().out == (FOLDER / "cleanclip.yaml").read_text()
+    assert main(["recipes", "show", "mine.yaml", "--resolved"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["train"]["batch_size"] == 64
+    Path("mine.yaml").write_text(printed)
+    assert recipe.load(Path("mine.yaml")).train == recipe.Train()
+    assert main(["recipes", "schema"]) == 0
+    assert capsys.readouterr().out == (FOLDER / "recipe.schema.json").read_text()
+
+
+def test_validate_judges_every_file_and_tells_all_errors_at_once(folder, capsys):
+    assert main(["recipes", "validate", "mine.yaml", *map(str, sorted(FOLDER.glob("*.yaml")))]) == 0
+    captured = capsys.readouterr()
+    assert (len(captured.out.splitlines()), captured.err) == (1 + len(recipe.names()), "")
+    assert recipe.digest(recipe.load(Path("mine.yaml"))) in captured.out
+    assert main(["recipes", "validate", "wrong.yaml", "worse.yaml", "missing.yaml", "mine.yaml"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("mine.yaml")
+    for named in ("wrong.yaml:7: train.epoch", "wrong.yaml:8: train.lr", "worse.yaml:1", "missing.yaml"):
+        assert named in captured.err
+
+
+@pytest.mark.parametrize(("arguments", "named"), [("show cleanclp", "'cleanclip'"), ("validate", "FILE")])
+def test_a_wrong_command_line_is_refused(tmp_path, refused, arguments, named):
+    refused(["recipes", *arguments.split()], tmp_path, 2, named)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def state(home, tmp_path, monkeypatch):
+    """The state of an interrupted cleaning."""
+    monkeypatch.setattr(own_state, "COMMAND", own_state.ContextVar("command", default="clipclean sanitize m.pt\x1b[2J"))
+    made = RunState.of(tmp_path / "out", {})
+    with made.locked():
+        made.part("candidate", {}).write({"a": torch.zeros(9)}, {})
+    return made
+
+
+def listed(capsys):
+    assert cli.main(["runs", "list", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_an_interrupted_run_is_listed_and_cleared_one_that_ends_is_not(state, capsys, home, tmp_path):
+    (found,) = listed(capsys)
+    assert found["command"].startswith("clipclean sanitize m.pt")
+    assert found["size"] > 36
+    assert cli.main(["runs", "list"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    assert cli.main(["runs", "clear"]) == 0
+    assert not state.folder.exists()
+    capsys.readouterr()
+    assert listed(capsys) == []
+    with RunState.of(tmp_path / "out", {}).locked():
+        pass
+    assert listed(capsys) == []
+
+
+def test_a_run_in_progress_and_what_is_not_ours_stay(state, home, tmp_path):
+    foreign, elsewhere = home / "audits" / "0123", tmp_path / "precious"
+    for folder in (foreign, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "a.safetensors").write_bytes(b"x")
+    (elsewhere / own_state.MARK).write_text("{}")
+    (home / "audits" / "abcd").symlink_to(elsewhere)
+    with own_state.locked(state.folder):
+        assert cli.main(["runs", "clear"]) == 0
+    (state.folder / "mine.txt").write_text("x")
+    assert cli.main(["runs", "clear"]) == 0
+    assert (state.folder / "mine.txt").exists()
+    assert (foreign / "a.safetensors").exists()
+    assert (elsewhere / "a.safetensors").exists()
+
+
+# ``clipclean triggers``.
+
+
+def test_families_are_listed_with_defaults_that_are_read_and_one_is_shown_or_refused(capsys):
+    assert cli.main(["triggers", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(triggers.FAMILIES)
+    assert cli.main(["triggers", "list", "--json"]) == 0
+    for family in json.loads(capsys.readouterr().out):
+        given = ",".join(f"{key}={value['default']}" for key, value in family["parameters"].items())
+        assert triggers.parse(f"{family['name']}:{given}") == triggers.parse(family["name"])
+    assert cli.main(["triggers", "show", "warp"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert all(word in told for word in ("warp", "strength", triggers.FAMILIES["warp"].source))
+    assert cli.main(["triggers", "show", "zzz"]) == 2
+    assert "patch" in capsys.readouterr().err
