@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/clipclean demo --out clipclean-demo --force
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(or $(PYTEST_ARGS),--ignore=tests/test_docs.py --ignore=tests/ci --junit-xml=build/tests.xml)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(or $(PYTEST_ARGS),--ignore=tests/test_docs.py --ignore=tests/ci --junit-xml=build/tests.xml)
 
 test-slow:
 	$(MAKE) test PYTEST_ARGS="-m 'not gpu and not bench'"
