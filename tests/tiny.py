@@ -206,6 +206,11 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+def listing(folder: Path) -> list[tuple[Path, int]]:
+    """All files below a folder, with the times of their last changes."""
+    return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file())
+
+
 def written(path: Path, text: str) -> Path:
     """The path of a file that now holds this text."""
     path.write_text(text, encoding="utf-8")

@@ -102,7 +102,9 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / f"{name}.yaml").write_text(text)
 
 
-def test_recipes_are_listed_with_digests_shown_as_they_are_or_resolved_and_the_schema_is_the_committed_one(folder, capsys):
+def test_recipes_are_listed_with_digests_shown_as_they_are_or_resolved_and_the_schema_is_the_committed_one(
+    folder, capsys
+):
     assert main(["recipes", "list"]) == 0
     rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
     assert [row.split()[0] for row in rows if not row.startswith(" ")] == list(recipe.names())

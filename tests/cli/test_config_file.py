@@ -91,25 +91,21 @@ def test_every_run_tells_the_file_and_what_it_sets(told, capsys, named):
 
 
 AUDIT, CLEAN = ["audit", "m.pt", "-q"], ["sanitize", "m.pt", "-d", "pairs"]
-BROUGHT = {  # what a cloned repository may hold, by its key, and the command that would take it
-    "report": ("['text=../home/.bashrc']", AUDIT),
-    "report-dir": ("../home", AUDIT),
-    "save-triggers": ("../home", AUDIT),
-    "no-search": ("true", AUDIT),
-    "effort": ("quick", AUDIT),
-    "reference": ("[m.pt]", AUDIT),
-    "set": ("[train.max_steps=2, audit.max_excess=0.93]", CLEAN),
-    **dict.fromkeys(("recipe", "out", "log-dir", "target", "policy", "classes", "baseline"), ("../home", CLEAN)),
-    **dict.fromkeys(("force", "dry-run", "exit-zero", "no-panel", "keep-failed"), ("true", CLEAN)),
-    **dict.fromkeys(("seed", "max-minutes", "batch-size"), ("1", CLEAN)),
-    "trigger": ("[patch]", CLEAN),
-    "log-to": ("[wandb]", CLEAN),
-}
+FREE = {"device", "workers", "quiet", "verbose", "config", "download", "help"}  # the last three are flags alone
 
 
-@pytest.mark.parametrize("key", BROUGHT)
-def test_a_file_that_no_flag_named_moves_no_verdict_and_names_no_path(tmp_path, monkeypatch, capsys, key):
-    value, command = BROUGHT[key]
+def brought():
+    """What a cloned repository may hold: every other option, and the command that would take it."""
+    for command in (AUDIT, CLEAN):
+        for option in cli.cli.get_command(click.Context(cli.cli), command[0]).params:
+            if isinstance(option, click.Option) and not FREE & {option.name, option.name.partition("_")[0]}:
+                yield max(option.opts, key=len).removeprefix("--"), "true" if option.is_flag else "1", command
+
+
+@pytest.mark.parametrize(("key", "value", "command"), brought())
+def test_a_file_that_no_flag_named_moves_no_verdict_and_names_no_path(
+    tmp_path, monkeypatch, capsys, key, value, command
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIPCLEAN_CONFIG", "clipclean.yaml")  # which is no flag
     write(tmp_path, f"{command[0]}: {{{key}: {value}}}\n")

@@ -28,10 +28,6 @@ REPORTS = {"report.json", "report.html", "SHA256SUMS"}
 PROMISED = REPORTS | {"open_clip_config.json", WEIGHTS, "provenance.intoto.json", "README.md"}
 
 
-def listing(folder):
-    return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file())
-
-
 def policy(job, text):
     return tiny.written(job.folder / "policy.yaml", f"version: 1\nname: ours\n{text}\n")
 
@@ -525,9 +521,9 @@ def untouched(job, tmp_path, monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
 
     def run(arguments):
-        before = listing(tmp_path)
+        before = tiny.listing(tmp_path)
         code = cli.main(arguments)
-        assert listing(tmp_path) == before
+        assert tiny.listing(tmp_path) == before
         return code
 
     return run

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from pydantic import ValidationError
 from report import samples, searches
 from report.parsed import report
 from sarif_pydantic import Sarif
@@ -34,14 +33,6 @@ def test_another_implementation_of_the_standard_reads_it_and_finds_what_we_wrote
     ]
     # whatever the verdict: GitHub refuses a file otherwise
     assert run["invocations"] == [{"executionSuccessful": True}]
-
-
-@pytest.mark.parametrize("broken", [{"level": "fatal"}, {"message": "words alone"}, {"locations": {}}])
-def test_the_other_implementation_would_refuse_a_broken_result(broken):
-    log = json.loads(report.sarif(samples.failed()))
-    log["runs"][0]["results"][0] |= broken
-    with pytest.raises(ValidationError):
-        Sarif.model_validate(log)
 
 
 def test_every_result_points_to_its_rule_and_to_the_model_and_no_name_becomes_a_link():

@@ -46,69 +46,64 @@ def changed(made, path, change):
     return made
 
 
-@pytest.mark.parametrize("made", searches.EVERY)
-def test_the_samples_are_valid_by_jsonschema_and_by_us(made):
+@pytest.fixture(scope="module")
+def judge():
+    """The other implementation of our schema."""
     jsonschema.Draft202012Validator.check_schema(report.schema())
-    jsonschema.Draft202012Validator(report.schema()).validate(made())
+    return jsonschema.Draft202012Validator(report.schema())
+
+
+@pytest.mark.parametrize("made", searches.EVERY)
+def test_the_samples_are_valid_by_jsonschema_and_by_us(judge, made):
+    judge.validate(made())
     report.parse(made() | {"novelty": {"of": ["a", "later"]}})  # what a later version adds is no error
 
 
-def is_accepted(value):
+def refusal(value):
+    """What is said of a value; nothing of a report."""
     try:
         report.parse(value)
-    except UsageError:
-        return False
-    return True
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def place(path):
+    return "report" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("whole", [small, small_audit])
-def test_we_and_jsonschema_agree_on_damaged_reports(whole, count):
+def test_we_and_jsonschema_agree_on_damaged_reports_and_we_tell_the_place(judge, whole, count):
     made, rng = whole(), random.Random(0)
-    judge = jsonschema.Draft202012Validator(report.schema())
     places = list(paths(made))
+    for wrong in WRONG:
+        assert refusal(wrong)
+        assert not judge.is_valid(wrong)
     refused = 0
-    wrong = (changed(made, rng.choice(places), rng.choice(["delete", *WRONG])) for _ in range(count))
-    for damaged in (*WRONG, *wrong):
-        is_valid = judge.is_valid(damaged)
-        assert is_accepted(damaged) == is_valid
-        refused += not is_valid
+    for path, change in ((rng.choice(places), rng.choice(["delete", *WRONG])) for _ in range(count)):
+        damaged = changed(made, path, change)
+        told = refusal(damaged)
+        assert bool(told) is not judge.is_valid(damaged)
+        moved = change == "delete" and isinstance(path[-1], int)  # the next entry of the list is in its place
+        assert not told or moved or place(path) in told
+        refused += bool(told)
     assert refused > count / 5
 
 
 @pytest.mark.parametrize(
-    ("whole", "path", "value"),
+    ("path", "value"),
     [
-        (small, "verdict", "maybe"),
-        (small, "schema_version", "3"),
-        (small, "model.sha256", "abc"),
-        (small, "findings.0.rule", "X1"),
-        (small, "measurements.clean_accuracy.value", 1.5),
-        (small, "measurements.clean_accuracy.value", math.nan),
-        (small, "measurements.clean_accuracy.n", True),
-        (small, "training.steps", 10**400),
-        (small, "before", "delete"),
-        (small_audit, "measurements.search.found.0.asr", None),
-        (small_audit, "measurements.search.found.0.size", 1.5),
-        (small_audit, "measurements.search.found.0.reached", 1),
-        (small_audit, "measurements.search.calibration.kind", "guess"),
-        (small_audit, "measurements.search.effort", "delete"),
-        (small_audit, "measurements.projection.points.0.kind", "dirty"),
-        (small_audit, "measurements.projection.points.1.x", math.inf),
-        (small_audit, "suppressed.0.reason", "delete"),
-        (small_audit, "policy.sha256", "0"),
-        (small_audit, "effort", "lazy"),
+        (("schema_version",), "3"),
+        (("model", "sha256"), "abc"),
+        (("findings", 0, "rule"), "X1"),
+        (("training", "steps"), 10**400),
+        (("measurements", "clean_accuracy", "value"), math.nan),
+        (("measurements", "clean_accuracy", "value"), math.inf),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place(whole, path, value):
-    keys = [int(key) if key.isdigit() else key for key in path.split(".")]
-    with pytest.raises(UsageError) as told:
-        report.parse(changed(whole(), keys, value))
-    place = "report" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
-    if value == "delete":
-        assert f"{place}: missing" in str(told.value) or f"{keys[-1]} missing" in str(told.value)
-    else:
-        assert f"{place}: {repr(value)[:5]}" in str(told.value)
+def test_values_that_look_right_are_told_with_their_places(path, value):
+    assert f"{place(path)}: {repr(value)[:5]}" in refusal(changed(small(), path, value))
 
 
 def test_every_missing_part_is_named_at_once_and_a_flood_of_problems_is_cut():
