@@ -24,8 +24,8 @@ from torch import Generator, Tensor
 
 from clipclean import model
 from clipclean.detect.families import FAMILIES, MASK
-from clipclean.detect.inversion import Embed, SearchCandidate
-from clipclean.detect.measure import TriggerLike, spaced
+from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
 from clipclean.detect.references import NEVER
 from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class, sound
 from clipclean.progress import counted
@@ -64,13 +64,20 @@ class Strength:
 
 
 def strengths(
-    embed: Embed, pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+    embed: Embed, pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical, look: Embed | None = None
 ) -> tuple[Strength, ...]:
-    """The least strength of every trigger, on the same sample of the images (N, 3, S, S) in [0, 1]."""
+    """The least strength of every trigger, on the same sample of the images (N, 3, S, S) in [0, 1].
+
+    Those that come nowhere near acting by ``look``, see :func:`measure.looking`, are not measured by ``embed``.
+    """
     some = spaced(pixels, MOST_IMAGES)
     before = _logits(embed, some, canonical).argmax(1)
-    tried = counted("known triggers", triggers, len(triggers))
-    return tuple(_least(embed, some, trigger, before=before, canonical=canonical) for trigger in tried)
+    found = []
+    for trigger in counted("known triggers", triggers, len(triggers)):
+        least = _least(look or embed, some, trigger, before=before, canonical=canonical)
+        is_sure = look is None or least.excess < ACTS / 2
+        found.append(least if is_sure else _least(embed, some, trigger, before=before, canonical=canonical))
+    return tuple(found)
 
 
 def glanced(
@@ -80,7 +87,7 @@ def glanced(
     excess there.
     """
     few, first = spaced(pixels, GLANCED), []
-    # Hundreds of triggers, most of which do nothing: a look at few images leaves few for the costly measurement.
+    # Hundreds of triggers, most of which do nothing: a first try on few images leaves few for the costly measurement.
     painted = (trigger(few, Generator().manual_seed(0)) for trigger in triggers)
     looks = _looks("variants", embed, few, painted, len(triggers), canonical)
     for trigger, shares in zip(triggers, looks, strict=True):
@@ -269,24 +276,19 @@ PASSES = 2 * (TRIED + CHANGED * (CHANGES + CLASSES) + PASTED * TILES)  # of an i
 STEP = 0.5  # of such a move, of the range of a pixel
 
 
-def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
-    """``embed`` in bfloat16 if that is faster and changes few answers, else unchanged.
+def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
+    """Whether ``embed`` is faster in bfloat16, and changes few answers.
 
     A constant that all embeddings share uses up the digits of bfloat16, so answers are compared, not embeddings. One inside of the
     model can hide what a trigger says and nothing else, so the answers to noise, to tiles and to images that follow the exact
     gradients are compared as well.
     """
     if not model.has_bfloat16(pixels.device):
-        return embed
-
-    def reduced(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, dtype=torch.bfloat16):
-            return embed(images).float()
-
-    form = canonical_form(text_classifier)
+        return False
+    reduced, form = rounded(embed), canonical_form(text_classifier)
     some, few, least = (spaced(pixels, most) for most in (TRIED, CHANGED, PASTED))
     if not _alike(embed, reduced, some, form=form, agree=AGREE):
-        return embed
+        return False
     changed = (
         *random_changes(few, Generator().manual_seed(0)),
         *_moved(embed, few, form=form),
@@ -294,7 +296,7 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
     )
     # One after the other: a trigger is one change among many.
     tried = counted("comparing bfloat16", changed, len(changed))
-    return reduced if all(_alike(embed, reduced, images, form=form) for images in tried) else embed
+    return all(_alike(embed, reduced, images, form=form) for images in tried)
 
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:

@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 from clipclean import model
 from clipclean.config.effort import BLOCK, FINALISTS, MORE, SWEPT, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
+from clipclean.detect.measure import Embed, spaced
 from clipclean.detect.metrics import spread
 from clipclean.detect.zeroshot import Canonical, canonical_form, sound
 from clipclean.errors import Inconclusive
@@ -33,13 +34,13 @@ SLACK = 0.05  # by which the running success may lag behind the one that counts
 SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
 BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
 LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
+CONFIRMED = 64  # images on which the exact tower confirms a trigger that a rounded one found
 STARTS_ON = 4  # images on which the starts of a family are tried
 # Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
 # 24 go together, since weights are laid out anew for each pass (tag evidence-0.2: notebook.md, "Where a search on a ViT-B/32 spends its
 # time").
 CHUNK = 2**22
 
-Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
 Aim = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # embeddings (R, B, D), their rows -> loss and success (R,)
 
 
@@ -99,13 +100,15 @@ class SearchCandidate:
 class Inversion:
     """The search for triggers of one family in one model."""
 
-    embed: Embed  # the image tower
+    embed: Embed  # the image tower, differentiable
     pixels: Tensor  # (N, 3, S, S) in [0, 1], images to search with
     canonical: Canonical  # of the model, on clean images
     name: str  # of the family to look for
     effort: Effort  # how hard
     generator: Generator  # draws starts, images and places; on the CPU
-    last: Embed | None = None  # the image tower that decides sizes: the exact one where ``embed`` is rounded
+    last: Embed | None = (
+        None  # the image tower that confirms the deciding triggers: the exact one where ``embed`` is rounded
+    )
 
     @property
     def family(self) -> Family:
@@ -171,10 +174,32 @@ class Inversion:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}
-        exact = replace(self, embed=self.last or self.embed)
         plan = Round(effort.second, MORE * effort.images, effort.success)
-        again = {c.target: c for c in exact._towards(begin, [c.target for c in finalists], plan) if c.is_reached}
+        again = self._decided(begin, [c.target for c in finalists], plan)
         return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
+
+    def _decided(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:
+        """By class the triggers of a round that work; those that the exact tower sees less of are searched for with that one."""
+        ended = self._towards(begin, goals, plan)
+        if self.last is None:
+            return {c.target: c for c in ended if c.is_reached}
+        exact, some = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMED)
+        rows = [
+            row
+            for row, c in enumerate(ended)
+            if not c.is_reached or exact._success(c, some) < self._success(c, some) - SLACK
+        ]
+        sure = {c.target: c for row, c in enumerate(ended) if row not in rows}
+        again = {key: values.detach()[rows] for key, values in begin.items()}
+        return sure | (exact._decided(again, [goals[row] for row in rows], plan) if rows else {})
+
+    @torch.no_grad()
+    def _success(self, candidate: SearchCandidate, images: Tensor, /) -> float:
+        """The share of images (N, 3, S, S) that a trigger turns, at the same places each time."""
+        painting = replace(self, generator=Generator().manual_seed(0))
+        shown = {key: values[None].to(images.device) for key, values in candidate.parameters.items()}
+        goal = torch.tensor([candidate.target], device=images.device)
+        return self._attack(goal)(painting._painted(images, shown), torch.zeros_like(goal))[1].item()
 
     def swept(self, classes: Sequence[int], /, progress: Callable[[], None]) -> list[int]:
         """The ``classes``, sorted by how near a brief search comes to a small trigger that works; those that stopped early come last.

@@ -17,10 +17,12 @@ from clipclean.findings import finite
 from clipclean.progress import step
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, SearchRecord
 
+Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...])
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
 BRIEF = 100  # images that each trigger of the panel is put on first; on the others as well if it is loud there
 LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in a million times
+EXACTLY = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
 
 
 class TriggerLike(Protocol):
@@ -130,6 +132,9 @@ class Measurement:
     usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison; they cause no warning
     sure: frozenset[str] | None = None  # of the images' suspicions; None is all
     untried: int = 0  # triggers of the panel that were not tried before the deadline
+    is_rounded: bool = (
+        False  # whether the image tower may be rounded to look and to search: it then looked at the panel so
+    )
 
     def is_sure(self, trigger: str, /) -> bool:
         """Whether a known trigger that acts shows a backdoor: clean models have natural triggers, and a search names some of them."""
@@ -149,12 +154,13 @@ class Measurement:
 
 
 def measure(
-    embed_images: Callable[[Tensor], Tensor],
+    embed_images: Embed,
     embed_texts: Callable[[list[str]], Tensor],
     eval_set: EvalSet,
     /,
     *,
     what: str = "",
+    may_round: Callable[[Tensor], bool] | None = None,
 ) -> Measurement:
     """One clean embedding pass and one text classifier, shared by every probe.
 
@@ -163,6 +169,7 @@ def measure(
         embed_texts: captions -> unit embeddings (B, D).
         eval_set: images, vocabulary and triggers.
         what: names the model in the progress, which is told after each part; empty tells nothing.
+        may_round: text classifier (K, D) -> whether the image tower may look at the panel in bfloat16; never without it.
 
     Raises:
         OutOfTime: time is over before the triggers of the panel are tried.
@@ -185,13 +192,17 @@ def measure(
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     logits = eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T if is_asked else None
     seen = Seen(eval_set, clean, text_classifier)
+    is_rounded = bool(may_round and is_asked and may_round(text_classifier))
+    look = embed_images
+    if is_rounded:
+        look = looking(embed_images, rounded(embed_images), lambda found: zeroshot.predict(found, text_classifier))
     known, panel = list[Probe](), list[Probe]()
     for trigger, target in eval_set.suspicions:
         known.append(probe(embed_images, seen, trigger=trigger, target=target))
         told(1 + len(known))
     with contextlib.suppress(deadline.OutOfTime):
         for trigger in eval_set.panel:
-            panel.append(brief_probe(embed_images, seen, trigger))
+            panel.append(brief_probe(embed_images, seen, trigger, look=look))
             told(1 + len(known) + len(panel))
     return Measurement(
         accuracy=accuracy or recall or UNMEASURED,
@@ -203,14 +214,42 @@ def measure(
         recall=recall if accuracy else None,
         confidence=None if logits is None else logits.softmax(1).cpu(),
         untried=len(eval_set.panel) - len(panel),
+        is_rounded=is_rounded,
     )
 
 
-def brief_probe(embed: Callable[[Tensor], Tensor], seen: Seen, trigger: TriggerLike) -> Probe:
-    """The effect of a trigger of the panel: on a few images, or on all where they are not many or it is loud on those."""
+def rounded(embed: Embed, /) -> Embed:
+    """``embed`` in bfloat16."""
+
+    def reduced(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            return embed(images).float()
+
+    return reduced
+
+
+def looking(exact: Embed, fast: Embed, answers: Callable[[Tensor], Tensor], /) -> Embed:
+    """The rounded image tower for the batches of which the exact one gives a part the same ``answers``; the exact one for others.
+
+    For looks at what mostly does nothing: a trigger that acts on a third of the images, and that rounding hides, is missed once in a
+    hundred batches of 100.
+    """
+
+    def look(images: Tensor) -> Tensor:
+        rough = fast(images)
+        same = answers(exact(images[::EXACTLY])) == answers(rough[::EXACTLY])
+        return rough if bool(same.all()) else exact(images)
+
+    return look
+
+
+def brief_probe(embed: Embed, seen: Seen, trigger: TriggerLike, /, *, look: Embed) -> Probe:
+    """The effect of a trigger of the panel: as ``look`` sees it on a few images, or on all where they are not many or it is loud on
+    those.
+    """
     if len(seen.embeddings) < 2 * BRIEF:
         return probe(embed, seen, trigger=trigger, target=None)
-    brief = probe(embed, seen.spaced(BRIEF), trigger=trigger, target=None)
+    brief = probe(look, seen.spaced(BRIEF), trigger=trigger, target=None)
     return brief if brief.excess < LOUD else probe(embed, seen, trigger=trigger, target=None)
 
 
@@ -251,7 +290,7 @@ def spaced(images: Several, most: int, /) -> Several:
     return images[:: max(1, len(images) // most)][:most]
 
 
-def probe(embed: Callable[[Tensor], Tensor], seen: Seen, /, *, trigger: TriggerLike, target: int | None) -> Probe:
+def probe(embed: Embed, seen: Seen, /, *, trigger: TriggerLike, target: int | None) -> Probe:
     """Measure the effect of ``trigger`` on a model.
 
     Random places depend on the trigger's spec and on the image's number, not on the batch size.
@@ -297,9 +336,7 @@ def caption_embeddings(embed: Callable[[list[str]], Tensor], captions: Sequence[
 
 
 @torch.no_grad()
-def embeddings(
-    embed: Callable[[Tensor], Tensor], pixels: Tensor, *, batch_size: int, trigger: TriggerLike | None = None
-) -> Tensor:
+def embeddings(embed: Embed, pixels: Tensor, *, batch_size: int, trigger: TriggerLike | None = None) -> Tensor:
     """Embeddings (N, D) of images (N, 3, H, W) in batches, under the trigger if one is given.
 
     Raises:

@@ -15,8 +15,8 @@ from clipclean.config.effort import Effort
 from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, MASK, InvertedTrigger, compared, outside
 from clipclean.detect.forward import Strength, attraction, glanced, pasted, strengths
-from clipclean.detect.inversion import Embed, Inversion, NoSearch, SearchCandidate
-from clipclean.detect.measure import EvalSet, Probe, Seen, embeddings, probe
+from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
+from clipclean.detect.measure import Embed, EvalSet, Probe, Seen, embeddings, looking, probe
 from clipclean.detect.references import (
     ATTRACTION,
     COMPACTNESS,
@@ -231,8 +231,8 @@ def search(
         references: sizes in clean models; None if unknown.
         course: seed, progress and memory; progress is told after each family, and each block of classes of a sweep.
         pointed: classes that another sign points at; they are searched for as well.
-        fast: the image tower, rounded, for the steps of searches by gradients. All that decides is measured by ``embed``: the panel,
-            the sizes of the finalists, and the success of what was found.
+        fast: the image tower, rounded, for searches by gradients and first looks. All that decides is confirmed by ``embed``: known
+            triggers and tiles that act, the triggers of the finalists, and the success of what was found.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -281,16 +281,21 @@ class _Scene:
 
     def inversion(self, family: str, generator: Generator) -> Inversion:
         """The search in one family."""
-        fast, exact = deadline.watched(self.fast), deadline.watched(self.embed)
+        exact = None if self.fast is self.embed else deadline.watched(self.embed)
+        fast = deadline.watched(self.fast)
         return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
     def result(
         self, eval_set: EvalSet, references: References | None, pointed: Sequence[int], *, swept: int
     ) -> SearchResult:
         """The stages, one after the other, and what they came to."""
-        embed, canonical, pixels = deadline.watched(self.embed), self.canonical, eval_set.pixels
+        canonical, pixels = self.canonical, eval_set.pixels
+        embed, fast = deadline.watched(self.embed), deadline.watched(self.fast)
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
-        acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical))
+        look = None
+        if self.fast is not self.embed:
+            look = looking(embed, fast, lambda found: canonical.logits(found).argmax(1))
+        acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
         of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical))
         twins = references.models if references else 0
         references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
@@ -307,7 +312,7 @@ class _Scene:
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
         made = self.towards(targets, tiled)
-        attractions = self.forward("attraction", lambda: attraction(embed, pixels, canonical=canonical).tolist())
+        attractions = self.forward("attraction", lambda: attraction(fast, pixels, canonical=canonical).tolist())
         comparison = Comparison(made, attractions, references)
         close = comparison.leading(most=self.effort.suspects)
         targeted = [comparison.hit(self.embed, c, self.unseen, untargeted) for c in made if c.target in close]

@@ -12,6 +12,7 @@ from clipclean import detect, machine, model, progress
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
 from clipclean.detect import families, forward, inversion, ranking
+from clipclean.detect.measure import EXACTLY
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
@@ -27,13 +28,17 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Work:
-    """Counted work: images and captions that go forward through their tower, images of a search, pairs and images that are trained on."""
+    """Counted work: images and captions that go forward through their tower, images of a search, pairs and images that are trained on.
+
+    A search, and looks at what mostly does nothing, are in bfloat16 where the device has it.
+    """
 
     images: float = 0.0
     captions: float = 0.0
     searched: float = 0.0  # forward, and back to the pixels
     pairs: float = 0.0  # image and caption forward, and back to the weights
     shown: float = 0.0  # the image alone
+    glanced: float = 0.0  # images forward, in bfloat16
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
@@ -93,16 +98,23 @@ def in_words(seconds: float, /) -> str:
 # The work of each part of a job.
 
 
-def measuring(size: Size, /) -> Work:
+def measuring(size: Size, /, *, is_audit: bool = False) -> Work:
     """The class captions, and the images under each trigger that is tried: of the panel most stay quiet on a few."""
     few = detect.BRIEF if size.images >= 2 * detect.BRIEF else size.images
-    return Work(size.images * (1 + size.named) + few * size.panel, size.classes * size.templates)
+    panel = looks(few * size.panel) if is_audit and few < size.images else Work(few * size.panel)
+    return panel + Work(size.images * (1 + size.named), size.classes * size.templates)
+
+
+def looks(images: float, /) -> Work:
+    """Looks at so many images, most of which show nothing: see :func:`detect.measure.looking`."""
+    return Work(images / EXACTLY, glanced=images)
 
 
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     glanced = size.grid * min(size.images, forward.GLANCED)
-    return Work(glanced + looked(how, images=size.images, panel=size.panel), searched=how.cost(size.classes))
+    passes = Work(glanced, searched=how.cost(size.classes))
+    return passes + looked(how, images=size.images, panel=size.panel)
 
 
 def screening(pairs: int, /) -> Work:
@@ -125,7 +137,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
         # Between rounds suspects alone are searched for, in half of the steps; most are none after the first search.
         again = replace(effort, steps=-(-effort.steps // 2), restarts=0)
         passes = effort.cost(size.classes) + how.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
-        work += Work(looked(effort, images=how.images, panel=0), searched=passes)
+        work += Work(searched=passes) + looked(effort, images=how.images, panel=0)
     return work
 
 
@@ -148,7 +160,7 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     Candidates that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
     """
     how = recipe.auto
-    audit = measuring(size) + searching(efforts.EFFORTS[how.effort], size)
+    audit = measuring(size, is_audit=True) + searching(efforts.EFFORTS[how.effort], size)
     batch = min(how.batch_size, size.pairs)
     again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=0, named=how.canaries))
     tested = walking_back(size, triggers=how.canaries) + again
@@ -160,7 +172,7 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     return (models + 1 + (models > 1)) * audit + measuring(size) + copies + longest
 
 
-def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
+def looked(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
     """Images that a search sends forward alone: as they are, under the panel and random changes, where searches without a target end,
     under waves to start from, and to judge.
     """
@@ -171,7 +183,8 @@ def looked(how: efforts.Effort, /, *, images: int, panel: int) -> int:
     changed = min(images, forward.MOST_IMAGES) * (1 + forward.CHANGES)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
     pasted = forward.TILES * min(on, forward.TILED)
-    return images + min(images, forward.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
+    known = looks(min(images, forward.MOST_IMAGES) * panel)
+    return known + Work(images + pasted + judged, glanced=changed + ends + starts)
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:
@@ -199,6 +212,8 @@ def estimated(
     tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
     is_reduced = model.has_bfloat16(clip.device)
 
+    glance = detect.rounded(clip.embed_images) if is_reduced else clip.embed_images
+
     def back(count: int) -> object:
         shown = pixels[:count].clone().requires_grad_()
         with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=is_reduced), model.frozen(clip.net):
@@ -216,10 +231,11 @@ def estimated(
             PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
             _seconds(taught, clip.device) if work.pairs else 0.0,
             _seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
+            _seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
         ]
         kept = [0]
         if effort is not None:
-            work += Work(forward.PASSES * is_reduced)
+            work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2) if is_reduced else Work()
             with model.frozen(clip.net):
                 one = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
             kept.append(together(efforts.EFFORTS[effort], side=side) * one)

@@ -431,8 +431,17 @@ def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
 def measure(
     clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", in_time: bool = False
 ) -> detect.Measurement:
-    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress; with ``in_time`` OutOfTime ends it."""
+    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress.
+
+    For a search, ``in_time``, OutOfTime ends it, and the panel is looked at in bfloat16 where that changes few answers.
+    """
     images, texts = clip.embed_images, clip.embed_texts
-    if in_time:
-        images, texts = deadline.watched(images), deadline.watched(texts)
-    return detect.measure(images, texts, evidence, what=what)
+    if not in_time:
+        return detect.measure(images, texts, evidence, what=what)
+    pixels, encode = evidence.pixels.to(clip.device), deadline.watched(clip.encode_images)
+
+    def may_round(text_classifier: Tensor) -> bool:
+        with model.frozen(clip.net):
+            return detect.may_round(encode, pixels, text_classifier)
+
+    return detect.measure(deadline.watched(images), deadline.watched(texts), evidence, what=what, may_round=may_round)

@@ -141,7 +141,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
 def estimate_audit(read: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = read.tested.clip, Size.of(read.eval_set)
-    each = estimate.measuring(size)
+    each = estimate.measuring(size, is_audit=True)
     if read.effort is not None:
         each += estimate.searching(efforts.EFFORTS[read.effort], size)
     tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well

@@ -155,7 +155,7 @@ def audit_clip(
                 references=references,
                 course=course,
                 pointed=settings.pointed,
-                fast=detect.fastest(clip.encode_images, pixels, found.text_classifier),
+                fast=detect.rounded(clip.encode_images) if found.is_rounded else None,
             )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)

@@ -249,7 +249,8 @@ def begin(
 
 def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
     """The image tower for a search, in bfloat16 where that is faster and changes few answers, as in an audit."""
-    return detect.fastest(clip.encode_images, scene.pixels, scene.text_classifier)
+    is_alike = detect.may_round(clip.encode_images, scene.pixels, scene.text_classifier)
+    return detect.rounded(clip.encode_images) if is_alike else clip.encode_images
 
 
 def first_caught(

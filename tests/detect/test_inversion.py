@@ -92,6 +92,18 @@ def test_how_many_classes_are_searched_for_at_once_changes_nothing(family, monke
         assert all(torch.allclose(one.parameters[key], two.parameters[key], atol=0.02) for key in one.parameters)
 
 
+def test_the_exact_tower_confirms_the_triggers_that_decide_and_those_that_it_does_not_see_are_searched_for_with_it():
+    pixels, seen, classes = towers.images(), [], (towers.TARGET, *OTHERS)
+    planted, clean = towers.backdoored(towers.checks), towers.honest()
+    both = replace(search(planted, "additive", pixels), last=counting(planted, seen)).targeted(classes)
+    assert [(c.target, c.size) for c in both] == [(c.target, c.size) for c in towards(planted, "additive", pixels)]
+    assert seen == 3 * [len(pixels)]  # once for each class
+    # A shortcut that rounding makes
+    wrong = replace(search(planted, "additive", pixels), last=clean).targeted(classes)[0]
+    assert wrong.size > 1.5 * both[0].size
+    assert share_at(clean, wrong, pixels) >= 0.7
+
+
 def test_restarts_are_independent_and_a_search_without_success_has_the_largest_size_and_its_last_trigger():
     results = free(towers.honest(), "mask", towers.images(), effort=short(restarts=3))
     patterns = [candidate.parameters["pattern"] for candidate in results]

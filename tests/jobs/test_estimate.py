@@ -29,12 +29,16 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
     # of many images all under named triggers, a hundred under those of the panel
     assert estimate.measuring(replace(SIZE, images=300, named=2)) == Work(images=900 + 900, captions=70)
+    # of an audit these are looks in bfloat16, and one in eight of the images exactly
+    looks = Work(600 + 100 * 9 / 8, 70, glanced=100 * 9)
+    assert estimate.measuring(replace(SIZE, images=600), is_audit=True) == looks
     # 22 steps of 6 images for ten classes in five families; in four of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 5 * 10 * 22 * 6 + 4 * (40 * 16 + 4 * 26 * 12)
-    # as they are, under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
-    looked = 100 + 96 * 10 + 96 * 12 + 126 * 16 + 4 * 60 + 4 * 1248 + 2 * 5 * 40
-    found = estimate.searching(EFFORTS["quick"], SIZE)
-    assert found == Work(looked, searched=passes)
+    # exactly: as they are, one in eight under the panel, under tiles, under what was found
+    exact = 100 + 96 * 9 / 8 + 126 * 16 + 2 * 5 * 40
+    # under the panel, under random changes, where searches without a target end, waves to start from
+    glanced = 96 * 9 + 96 * 12 + 4 * 60 + 4 * 1248
+    assert estimate.searching(EFFORTS["quick"], SIZE) == Work(exact, searched=passes, glanced=glanced)
     # screening: three looks at each of 20 images, and their captions
     assert estimate.screening(20) == Work(60, 20)
 
