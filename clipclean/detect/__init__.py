@@ -28,6 +28,7 @@ from clipclean.detect.verdict import (
     DOUBT,
     accuracy,
     audit,
+    is_far,
     sanitized,
     searched,
     suspected,

@@ -215,6 +215,7 @@ def search(
     course: Course,
     pointed: Sequence[int] = (),
     fast: Embed | None = None,
+    enough: Callable[[SearchResult], bool] | None = None,
 ) -> SearchResult:
     """Search for unknown triggers.
 
@@ -233,6 +234,7 @@ def search(
         pointed: classes that another sign points at; they are searched for as well.
         fast: the image tower, rounded, for searches by gradients and first looks. All that decides is confirmed by ``embed``: known
             triggers and tiles that act, the triggers of the finalists, and the success of what was found.
+        enough: whether a result shows so much that no further family need be searched; asked once the local families are.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -255,9 +257,8 @@ def search(
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
     unseen = Seen(judging, embeddings(embed, judging.pixels, batch_size=judging.batch_size).float(), text_classifier)
-    return _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages).result(
-        eval_set, references, pointed, swept=swept
-    )
+    scene = _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages)
+    return scene.result(eval_set, references, pointed, swept=swept, enough=enough)
 
 
 def _general() -> list[str]:
@@ -286,7 +287,13 @@ class _Scene:
         return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
     def result(
-        self, eval_set: EvalSet, references: References | None, pointed: Sequence[int], *, swept: int
+        self,
+        eval_set: EvalSet,
+        references: References | None,
+        pointed: Sequence[int],
+        *,
+        swept: int,
+        enough: Callable[[SearchResult], bool] | None,
     ) -> SearchResult:
         """The stages, one after the other, and what they came to."""
         canonical, pixels = self.canonical, eval_set.pixels
@@ -311,25 +318,33 @@ class _Scene:
         untargeted = self.untargeted(_general())
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
-        made = self.towards(targets, tiled)
         attractions = self.forward("attraction", lambda: attraction(fast, pixels, canonical=canonical).tolist())
-        comparison = Comparison(made, attractions, references)
-        close = comparison.leading(most=self.effort.suspects)
-        targeted = [comparison.hit(self.embed, c, self.unseen, untargeted) for c in made if c.target in close]
-        return SearchResult(
-            targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
-            controls=tuple(each for each in made if each.target not in close),
-            untargeted=tuple(untargeted),
-            strengths=acting,
-            references=references,
-            passes=self.effort.passes(FAMILIES, targets=len(targets), swept=swept),
-            images=len(self.images),
-            classes=tuple(eval_set.classes),
-            cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
-            grid=of_grid,
-            attractions=attractions,
-            twins=twins,
-        )
+        hits: dict[tuple[str, int], TargetedResult] = {}
+
+        def result(made: Sequence[SearchCandidate]) -> SearchResult:
+            comparison = Comparison(made, attractions, references)
+            close = comparison.leading(most=self.effort.suspects)
+            for c in made:
+                if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
+                    hits[c.family, c.target] = comparison.hit(self.embed, c, self.unseen, untargeted)
+            targeted = [hits[c.family, c.target] for c in made if c.target in close]
+            families = dict.fromkeys(c.family for c in made)
+            return SearchResult(
+                targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
+                controls=tuple(each for each in made if each.target not in close),
+                untargeted=tuple(untargeted),
+                strengths=acting,
+                references=references,
+                passes=self.effort.passes(families, targets=len(targets), swept=swept),
+                images=len(self.images),
+                classes=tuple(eval_set.classes),
+                cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
+                grid=of_grid,
+                attractions=attractions,
+                twins=twins,
+            )
+
+        return result(self.towards(targets, tiled, lambda made: bool(enough and enough(result(made)))))
 
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
@@ -366,8 +381,15 @@ class _Scene:
         )
         return [place for order in found.values() for place in order[:LEADERS]]
 
-    def towards(self, targets: Sequence[int], tiled: Sequence[SearchCandidate]) -> list[SearchCandidate]:
+    def towards(
+        self,
+        targets: Sequence[int],
+        tiled: Sequence[SearchCandidate],
+        is_enough: Callable[[list[SearchCandidate]], bool],
+    ) -> list[SearchCandidate]:
         """The smallest trigger of every family for each class; of masks from those tiles as well.
+
+        The local families come first; the others are left out if what these found is enough.
 
         Raises:
             NoSearch: the deadline came before any family was done.
@@ -377,13 +399,23 @@ class _Scene:
             starts = [each for each in tiled if each.family == family and each.target in targets]
             return self.inversion(family, generator).targeted(targets, starts)
 
-        found = self.stages.each("towards classes", FAMILIES, one)
+        def of(families: Sequence[str]) -> list[SearchCandidate]:
+            found = self.stages.each("towards classes", families, one)
+            return [candidate for candidates in found.values() for candidate in candidates]
+
+        local = [name for name, family in FAMILIES.items() if family.known.is_local]
+        others = [name for name in FAMILIES if name not in local]
+        found = of(local)
+        if found and not self.stages.is_cut and is_enough(found):
+            self.stages.total -= len(others)
+        else:
+            found += of(others)
         if not found:
             done, total = self.stages.done, self.stages.total
             raise NoSearch(
                 "CC024", f"Time was over after step {done} of {total} of the search, before any trigger was found."
             )
-        return [candidate for candidates in found.values() for candidate in candidates]
+        return found
 
 
 @dataclass(frozen=True)

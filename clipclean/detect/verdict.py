@@ -16,6 +16,7 @@ from clipclean.findings import About, Finding, Level, finding, finite
 from clipclean.schema.report import SuspectRecord
 
 DISTINCT = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
+FAR = 2  # times the failing score at which no further family is searched
 DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
 BOTH = 2  # the same where clean models and random changes explain it together: more than clean models were seen to show
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
@@ -172,6 +173,14 @@ def searched(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tu
 def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
     """Whether a score reaches the limit, and not by known triggers alone: clean models do not show how often those are natural."""
     return suspect.score >= limits.abnormality and bool(suspect.pieces.keys() - {PANEL})
+
+
+def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
+    """Whether a class has ``FAR`` times the score that fails the model: further families could only add to that."""
+    return any(
+        _is_sure(suspect, limits) and suspect.score >= FAR * limits.abnormality
+        for suspect in suspected(result, limits=limits)
+    )
 
 
 def suspected(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:

@@ -132,10 +132,11 @@ def audit_clip(
     *,
     what: str = "",
     state: RunState | None = None,
+    enough: Callable[[detect.SearchResult], bool] | None = None,
 ) -> AuditResult:
     """Measure and search one model; if no search is possible, the result says why.
 
-    ``what`` names the model in progress, and ``state`` keeps the stages that are finished.
+    ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``enough`` may end the search early.
     """
     memory = SavedSearch.of(state, f"searching{what}", lambda: settings.decides(clip, eval_set))
     found = measured(clip, eval_set, memory, what=what)
@@ -156,6 +157,7 @@ def audit_clip(
                 course=course,
                 pointed=settings.pointed,
                 fast=detect.rounded(clip.encode_images) if found.is_rounded else None,
+                enough=enough,
             )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)

@@ -12,7 +12,7 @@ from torch import Generator
 
 from clipclean import deadline
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, NoSearch, References, searched, suspected_classes
+from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, searched, suspected_classes
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
@@ -23,6 +23,7 @@ TRIED = ("mask", "patch")  # the families that suit the shortcut, and another on
 IMAGES = 60
 EIGHT = towers.images(8)
 SHORT = replace(towers.EFFORT, steps=4)
+QUICK = replace(towers.EFFORT, steps=30)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,6 +74,26 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
     assert made["found"][0]["reference"]["n"] == 1
     assert made["found"][0]["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
     assert bad.targeted[0].probe.n == 24
+
+
+def test_where_local_triggers_show_far_more_than_enough_no_other_family_is_searched(yard, monkeypatch):
+    monkeypatch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in (*TRIED, "additive")})
+    asked = {}
+    for name, tower in {"bad": towers.backdoored(towers.spot), "clean": towers.honest()}.items():
+        told = []
+
+        def enough(found, told=told):
+            told.append({each.family for each in found.made})
+            return is_far(found, limits=LIMITS)
+
+        asked[name] = towers.searched(tower, references=yard, effort=QUICK, enough=enough), told
+    (bad, told), (clean, also_told) = asked.values()
+    assert told == also_told == [set(TRIED)]  # asked once, of what is local
+    assert {each.family for each in bad.made} == set(TRIED)
+    assert {each.family for each in clean.made} == {*TRIED, "additive"}
+    assert judged(bad) == [("error", "fox")]
+    assert bad.cut is None
+    assert bad.passes < clean.passes
 
 
 @pytest.mark.slow
