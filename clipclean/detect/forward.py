@@ -75,7 +75,7 @@ def strengths(
     found = []
     for trigger in counted("known triggers", triggers, len(triggers)):
         least = _least(look or embed, some, trigger, before=before, canonical=canonical)
-        is_sure = look is None or least.excess < ACTS / 2
+        is_sure = look in (None, embed) or least.excess < ACTS / 2
         found.append(least if is_sure else _least(embed, some, trigger, before=before, canonical=canonical))
     return tuple(found)
 

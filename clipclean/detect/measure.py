@@ -165,8 +165,7 @@ def measure(
     """One clean embedding pass and one text classifier, shared by every probe.
 
     Args:
-        embed_images: pixels (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
-        embed_texts: captions -> unit embeddings (B, D).
+        embed_images, embed_texts: pixels (B, 3, S, S) in [0, 1], captions -> unit embeddings (B, D).
         eval_set: images, vocabulary and triggers.
         what: names the model in the progress, which is told after each part; empty tells nothing.
         may_round: text classifier (K, D) -> whether the image tower may look at the panel in bfloat16; never without it.
@@ -176,7 +175,7 @@ def measure(
     """
     is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
     words, forms, size = eval_set.classes, eval_set.templates, eval_set.batch_size
-    # A thousand classes are seven thousand captions, minutes on a processor: made only where they are asked for.
+    # A thousand classes are seven thousand captions, minutes on a processor.
     text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(eval_set.panel)
 
     def told(done: int) -> None:
@@ -190,12 +189,10 @@ def measure(
     told(1)
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
-    logits = eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T if is_asked else None
+    confidence = (eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
     seen = Seen(eval_set, clean, text_classifier)
-    is_rounded = bool(may_round and is_asked and may_round(text_classifier))
-    look = embed_images
-    if is_rounded:
-        look = looking(embed_images, rounded(embed_images), lambda found: zeroshot.predict(found, text_classifier))
+    fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
+    look = looking(embed_images, fast, lambda found: zeroshot.predict(found, text_classifier))
     known, panel = list[Probe](), list[Probe]()
     for trigger, target in eval_set.suspicions:
         known.append(probe(embed_images, seen, trigger=trigger, target=target))
@@ -212,9 +209,9 @@ def measure(
         knn=eval_set.knn,
         text_classifier=text_classifier,
         recall=recall if accuracy else None,
-        confidence=None if logits is None else logits.softmax(1).cpu(),
+        confidence=None if confidence is None else confidence.cpu(),
         untried=len(eval_set.panel) - len(panel),
-        is_rounded=is_rounded,
+        is_rounded=fast is not None,
     )
 
 
@@ -228,12 +225,14 @@ def rounded(embed: Embed, /) -> Embed:
     return reduced
 
 
-def looking(exact: Embed, fast: Embed, answers: Callable[[Tensor], Tensor], /) -> Embed:
+def looking(exact: Embed, fast: Embed | None, answers: Callable[[Tensor], Tensor], /) -> Embed:
     """The rounded image tower for the batches of which the exact one gives a part the same ``answers``; the exact one for others.
 
     For looks at what mostly does nothing: a trigger that acts on a third of the images, and that rounding hides, is missed once in a
-    hundred batches of 100.
+    hundred batches of 100. Without a rounded tower it is the exact one itself.
     """
+    if fast is None:
+        return exact
 
     def look(images: Tensor) -> Tensor:
         rough = fast(images)

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -215,7 +215,6 @@ def search(
     course: Course,
     pointed: Sequence[int] = (),
     fast: Embed | None = None,
-    enough: Callable[[SearchResult], bool] | None = None,
 ) -> SearchResult:
     """Search for unknown triggers.
 
@@ -230,11 +229,10 @@ def search(
         text_classifier: (K, D), the zero-shot classifier.
         effort: how hard to search.
         references: sizes in clean models; None if unknown.
-        course: seed, progress and memory; progress is told after each family, and each block of classes of a sweep.
+        course: seed, progress, memory, and what is enough; progress is told after each family, and each block of classes of a sweep.
         pointed: classes that another sign points at; they are searched for as well.
         fast: the image tower, rounded, for searches by gradients and first looks. All that decides is confirmed by ``embed``: known
             triggers and tiles that act, the triggers of the finalists, and the success of what was found.
-        enough: whether a result shows so much that no further family need be searched; asked once the local families are.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -258,7 +256,7 @@ def search(
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
     unseen = Seen(judging, embeddings(embed, judging.pixels, batch_size=judging.batch_size).float(), text_classifier)
     scene = _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages)
-    return scene.result(eval_set, references, pointed, swept=swept, enough=enough)
+    return scene.result(eval_set, references, pointed, swept=swept)
 
 
 def _general() -> list[str]:
@@ -287,21 +285,14 @@ class _Scene:
         return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
     def result(
-        self,
-        eval_set: EvalSet,
-        references: References | None,
-        pointed: Sequence[int],
-        *,
-        swept: int,
-        enough: Callable[[SearchResult], bool] | None,
+        self, eval_set: EvalSet, references: References | None, pointed: Sequence[int], *, swept: int
     ) -> SearchResult:
         """The stages, one after the other, and what they came to."""
         canonical, pixels = self.canonical, eval_set.pixels
         embed, fast = deadline.watched(self.embed), deadline.watched(self.fast)
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
-        look = None
-        if self.fast is not self.embed:
-            look = looking(embed, fast, lambda found: canonical.logits(found).argmax(1))
+        rough = None if self.fast is self.embed else fast
+        look = looking(embed, rough, lambda found: canonical.logits(found).argmax(1))
         acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
         of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical))
         twins = references.models if references else 0
@@ -319,32 +310,46 @@ class _Scene:
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
         attractions = self.forward("attraction", lambda: attraction(fast, pixels, canonical=canonical).tolist())
-        hits: dict[tuple[str, int], TargetedResult] = {}
+        begun = SearchResult(
+            targeted=(),
+            controls=(),
+            untargeted=tuple(untargeted),
+            strengths=acting,
+            references=references,
+            passes=0,
+            images=len(self.images),
+            classes=tuple(eval_set.classes),
+            grid=of_grid,
+            attractions=attractions,
+            twins=twins,
+        )
+        ended = partial(self.compared, begun, swept=swept, hits={})
+        return ended(self.towards(targets, tiled, lambda made: self.stages.is_enough(ended(made))))
 
-        def result(made: Sequence[SearchCandidate]) -> SearchResult:
-            comparison = Comparison(made, attractions, references)
-            close = comparison.leading(most=self.effort.suspects)
-            for c in made:
-                if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
-                    hits[c.family, c.target] = comparison.hit(self.embed, c, self.unseen, untargeted)
-            targeted = [hits[c.family, c.target] for c in made if c.target in close]
-            families = dict.fromkeys(c.family for c in made)
-            return SearchResult(
-                targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
-                controls=tuple(each for each in made if each.target not in close),
-                untargeted=tuple(untargeted),
-                strengths=acting,
-                references=references,
-                passes=self.effort.passes(families, targets=len(targets), swept=swept),
-                images=len(self.images),
-                classes=tuple(eval_set.classes),
-                cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
-                grid=of_grid,
-                attractions=attractions,
-                twins=twins,
-            )
-
-        return result(self.towards(targets, tiled, lambda made: bool(enough and enough(result(made)))))
+    def compared(
+        self,
+        begun: SearchResult,
+        made: Sequence[SearchCandidate],
+        /,
+        *,
+        swept: int,
+        hits: dict[tuple[str, int], TargetedResult],
+    ) -> SearchResult:
+        """A search with what was made towards classes; ``hits``, by family and class, are measured once."""
+        comparison = Comparison(made, begun.attractions, begun.references)
+        close = comparison.leading(most=self.effort.suspects)
+        for c in made:
+            if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
+                hits[c.family, c.target] = comparison.hit(self.embed, c, self.unseen, begun.untargeted)
+        targeted = [hits[c.family, c.target] for c in made if c.target in close]
+        families, targets = {c.family for c in made}, {c.target for c in made}
+        return replace(
+            begun,
+            targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
+            controls=tuple(each for each in made if each.target not in close),
+            passes=self.effort.passes(families, targets=len(targets), swept=swept),
+            cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
+        )
 
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""

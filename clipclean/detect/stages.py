@@ -32,6 +32,8 @@ class Course:
     seed: int  # of the search; it decides every draw
     progress: Callable[[int, int], None]  # called with (done, total) after each step
     memory: Memory | None = None  # the store from which an interrupted search resumes; None keeps nothing
+    # Whether a result so far shows so much that no further family need be searched; asked once the local families are.
+    is_enough: Callable[[Any], bool] = lambda _: False
 
 
 class Stages:
@@ -45,7 +47,7 @@ class Stages:
         """Begin a search of ``total`` steps, whose results hold frozen dataclasses of the given ``kinds``."""
         self.seed, self.total, self.done = course.seed, total, 0
         self.is_cut = False  # whether the deadline came before the last stage
-        self._progress, self._memory = course.progress, course.memory
+        self._progress, self._memory, self.is_enough = course.progress, course.memory, course.is_enough
         self._kinds = {kind.__name__: kind for kind in kinds}
         self._read = 0  # stages that an interrupted search had finished
 

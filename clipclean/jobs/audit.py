@@ -86,7 +86,7 @@ def _measured(read: AuditInputs, /) -> Audited:
             searching.audit_clip,
             settings,
             state=state,
-            enough=lambda found: all(detect.is_far(found, limits=each) for each in limits),
+            is_enough=lambda found: all(detect.is_far(found, limits=each) for each in limits),
         )
         seen = tested(clip, eval_set, references)
         under: AuditResult | None = None

@@ -132,11 +132,11 @@ def audit_clip(
     *,
     what: str = "",
     state: RunState | None = None,
-    enough: Callable[[detect.SearchResult], bool] | None = None,
+    is_enough: Callable[[detect.SearchResult], bool] = lambda _: False,
 ) -> AuditResult:
     """Measure and search one model; if no search is possible, the result says why.
 
-    ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``enough`` may end the search early.
+    ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``is_enough`` may end the search early.
     """
     memory = SavedSearch.of(state, f"searching{what}", lambda: settings.decides(clip, eval_set))
     found = measured(clip, eval_set, memory, what=what)
@@ -144,7 +144,7 @@ def audit_clip(
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
-    course = detect.Course(settings.seed, partial(step, f"searching{what}"), memory)
+    course = detect.Course(settings.seed, partial(step, f"searching{what}"), memory, is_enough)
     course.progress(0, 0)
     try:
         with model.frozen(clip.net):
@@ -157,7 +157,6 @@ def audit_clip(
                 course=course,
                 pointed=settings.pointed,
                 fast=detect.rounded(clip.encode_images) if found.is_rounded else None,
-                enough=enough,
             )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)

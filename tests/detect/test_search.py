@@ -86,7 +86,8 @@ def test_where_local_triggers_show_far_more_than_enough_no_other_family_is_searc
             told.append({each.family for each in found.made})
             return is_far(found, limits=LIMITS)
 
-        asked[name] = towers.searched(tower, references=yard, effort=QUICK, enough=enough), told
+        course = Course(0, lambda *_: None, None, enough)
+        asked[name] = towers.searched(tower, references=yard, effort=QUICK, course=course), told
     (bad, told), (clean, also_told) = asked.values()
     assert told == also_told == [set(TRIED)]  # asked once, of what is local
     assert {each.family for each in bad.made} == set(TRIED)
