@@ -165,7 +165,8 @@ def measure(
     """One clean embedding pass and one text classifier, shared by every probe.
 
     Args:
-        embed_images, embed_texts: pixels (B, 3, S, S) in [0, 1], captions -> unit embeddings (B, D).
+        embed_images: pixels (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
+        embed_texts: captions -> unit embeddings (B, D).
         eval_set: images, vocabulary and triggers.
         what: names the model in the progress, which is told after each part; empty tells nothing.
         may_round: text classifier (K, D) -> whether the image tower may look at the panel in bfloat16; never without it.
@@ -175,7 +176,6 @@ def measure(
     """
     is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
     words, forms, size = eval_set.classes, eval_set.templates, eval_set.batch_size
-    # A thousand classes are seven thousand captions, minutes on a processor.
     text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(eval_set.panel)
 
     def told(done: int) -> None:
@@ -183,7 +183,7 @@ def measure(
             step(what, done, total)
 
     told(0)
-    if is_asked:
+    if is_asked:  # a thousand classes are seven thousand captions, minutes on a processor
         text_classifier = zeroshot.classifier(embed_texts, words, templates=forms, batch_size=size)
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
     told(1)
