@@ -73,13 +73,20 @@ class Effort:
 
     def passes(self, families: Collection[str] = tuple(FAMILIES), /, *, targets: int, swept: int) -> int:
         """Images that go forward and back through the image tower, with that many classes searched for, and briefly searched for."""
-        general = sum(FAMILIES[name].is_general for name in families)
         free = self.steps * self.restarts * self.free_images
-        finalists = min(FINALISTS, targets) * self.second * MORE * self.images
-        towards = len(families) * sum(left(targets, steps=self.first, halves=self.halves)) * self.images
         rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
         sweep = SWEPT * sum(sum(left(count, steps=self.sweep)) for count in rows)
-        return towards + general * (free + finalists + sweep)
+        general = sum(FAMILIES[name].is_general for name in families)
+        return self.towards(families, targets=targets) + general * (free + sweep)
+
+    def towards(self, families: Collection[str], /, *, targets: int) -> int:
+        """The passes towards classes."""
+        first = len(families) * sum(left(targets, steps=self.first, halves=self.halves)) * self.images
+        return first + sum(FAMILIES[name].is_general for name in families) * self.finalists(targets)
+
+    def finalists(self, targets: int, /) -> int:
+        """The passes of a second round, in one family; in a local one they are exact."""
+        return min(FINALISTS, targets) * self.second * MORE * self.images
 
     def cost(self, classes: int, /) -> int:
         """The same for a list of so many classes."""

@@ -342,12 +342,13 @@ class _Scene:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
                 hits[c.family, c.target] = comparison.hit(self.embed, c, self.unseen, begun.untargeted)
         targeted = [hits[c.family, c.target] for c in made if c.target in close]
-        families, targets = {c.family for c in made}, {c.target for c in made}
+        left_out, targets = FAMILIES.keys() - {c.family for c in made}, len({c.target for c in made})
+        passes = self.effort.passes(FAMILIES, targets=targets, swept=swept)
         return replace(
             begun,
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
             controls=tuple(each for each in made if each.target not in close),
-            passes=self.effort.passes(families, targets=len(targets), swept=swept),
+            passes=passes - self.effort.towards(left_out, targets=targets),
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
         )
 

@@ -35,10 +35,11 @@ class Work:
 
     images: float = 0.0
     captions: float = 0.0
-    searched: float = 0.0  # forward, and back to the pixels
+    searched: float = 0.0  # forward, and back to the pixels; in bfloat16
     pairs: float = 0.0  # image and caption forward, and back to the weights
     shown: float = 0.0  # the image alone
     glanced: float = 0.0  # images forward, in bfloat16
+    decided: float = 0.0  # forward, and back to the pixels, exactly
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
@@ -113,7 +114,9 @@ def looks(images: float, /) -> Work:
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     glanced = size.grid * min(size.images, forward.GLANCED)
-    passes = Work(glanced, searched=how.cost(size.classes))
+    local = sum(family.known.is_local for family in detect.FAMILIES.values())
+    decided = local * how.finalists(min(size.classes, how.most))
+    passes = Work(glanced, searched=how.cost(size.classes) - decided, decided=decided)
     return passes + looked(how, images=size.images, panel=size.panel)
 
 
@@ -214,7 +217,7 @@ def estimated(
 
     glance = detect.rounded(clip.embed_images) if is_reduced else clip.embed_images
 
-    def back(count: int) -> object:
+    def back(count: int, *, is_reduced: bool = is_reduced) -> object:
         shown = pixels[:count].clone().requires_grad_()
         with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=is_reduced), model.frozen(clip.net):
             return torch.autograd.grad(clip.encode_images(shown).sum(), shown)
@@ -232,6 +235,7 @@ def estimated(
             _seconds(taught, clip.device) if work.pairs else 0.0,
             _seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
             _seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
+            PAINTED * _seconds(partial(back, is_reduced=False), clip.device) if work.decided else 0.0,
         ]
         kept = [0]
         if effort is not None:
