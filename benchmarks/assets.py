@@ -30,7 +30,6 @@ cannot read it. That makes 2.4 MB of 8.5 MB.
 import hashlib
 import io
 import json
-import math
 import random
 import re
 import subprocess
@@ -46,7 +45,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
-from photo_zoo import MEAN, STD, contrast, optimizer_of
+from photo_zoo import MEAN, STD, arch_file, contrast, optimizer_of, stepped, warmed
 from photo_zoo import build as built
 from PIL import Image
 
@@ -68,7 +67,6 @@ HELD_OUT = "noto"
 SIDE = 32
 SHIPPED = ("fluent3d", "twemoji", "emojione")  # Fluent flat has the drawings of Fluent 3D once more
 CLASSES = 400
-OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 SHOWN = ("{}", "a drawing of a {}", "an emoji of a {}")
 TEMPLATES = ("{}", "a drawing of a {}", "an emoji of a {}", "a picture of a {}", "a small {}", "the {} icon")
 GROUPS = ("animals-nature", "food-drink", "travel-places", "activities", "objects")
@@ -269,22 +267,18 @@ def train(emoji: Path, out: Path) -> None:
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 10 / STEPS), use_buffers=True
     )
-    step, epoch = 0, 0
+    step, epoch, rate = 0, 0, warmed(LR, steps=STEPS, warmup=200)
     while step < STEPS:
         for index in torch.randperm(len(pictures.concept), generator=generator).split(BATCH):
             if step >= STEPS or len(index) < BATCH:
                 break
             for group in optimizer.param_groups:
-                group["lr"] = LR * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+                group["lr"] = rate(step)
             pixels, number = pictures.augmented(index, generator), pictures.concept[index]
             text = tokenizer([caption(concepts[int(k)], rng) for k in number])
             image, words, scale = model((pixels - MEAN) / STD, text)[:3]
             loss = contrast(image.float(), words.float(), scale, number)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, math.log(100))
+            stepped(model, optimizer, loss)
             average.update_parameters(model)
             step += 1
         epoch += 1
@@ -309,9 +303,7 @@ def build(emoji: Path, out: Path) -> None:
     names = [concepts[k]["label"] for k in chosen]
     (out / "classes.txt").write_text("\n".join(names) + "\n")
     (out / "templates.txt").write_text("\n".join(SHOWN) + "\n")
-    preprocess = {"size": SIDE, **OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
-    config = {"model_cfg": RESNET | {"quick_gelu": False}, "preprocess_cfg": preprocess}
-    (out / "tiny.json").write_text(json.dumps(config, indent=2) + "\n")
+    (out / "tiny.json").write_text(arch_file(RESNET, SIDE))
 
     rng = random.Random(0)
     shipped = Pictures(emoji, SHIPPED)

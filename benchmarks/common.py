@@ -2,7 +2,7 @@
 
 A block of a page stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, and is made of a CSV file.
 
-    python benchmarks/common.py PAGE BLOCK FILE    # FILE has the text as Markdown
+    python benchmarks/common.py PAGE BLOCK FILE    # FILE has the rows as CSV
 """
 
 import argparse
@@ -52,20 +52,6 @@ def keep(page: Path, block: str, rows: Iterable[Iterable[object]]) -> None:
     fill(page, block, markdown(read(RESULTS / f"{block}.csv")))
 
 
-def rows_of(text: str) -> list[list[str]]:
-    """Markdown as rows: cells of tables, a sentence as a row of one cell, an empty row between them."""
-    rows: list[list[str]] = []
-    for line in text.splitlines():
-        if line.startswith("|"):
-            if set(line) - set("|-: "):
-                rows.append([cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
-        elif rows and rows[-1] and len(rows[-1]) == 1 and line.strip():
-            rows[-1][0] += f" {line.strip()}"  # a wrapped sentence
-        else:
-            rows.append([line.strip()] if line.strip() else [])
-    return rows
-
-
 def markdown(rows: Iterable[list[str]]) -> str:
     """Rows as Markdown; a column of numbers stands on the right."""
     parts = []
@@ -106,4 +92,4 @@ def write(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]), sys.argv[2], rows_of(Path(sys.argv[3]).read_text(encoding="utf-8").strip()))
+    keep(Path(sys.argv[1]), sys.argv[2], read(Path(sys.argv[3])))

@@ -52,10 +52,10 @@ def read(package: Path, /) -> list[Module]:
     return found
 
 
-def imports(module: Module, names: set[str], /) -> set[str]:
-    """The modules of the package that a module imports while it is loaded or later; itself and its parents left out."""
+def imports(module: Module, names: set[str], /, *, at_top: bool = False) -> set[str]:
+    """The modules of the package that a module imports: while it is loaded or later, or ``at_top``, of which a cycle could be made."""
     found = set()
-    for node in ast.walk(module.tree):
+    for node in module.tree.body if at_top else ast.walk(module.tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names} & names
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -73,12 +73,6 @@ def cycle(graph: dict[str, set[str]], /) -> list[str]:
     return []
 
 
-def loaded(module: Module, names: set[str], /) -> set[str]:
-    """The imports at the top of a module: those that a cycle could be made of."""
-    top = ast.Module([n for n in module.tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
-    return imports(module._replace(tree=top), names)
-
-
 def functions(module: Module, /) -> Iterator[Function]:
     """Every function and method, nested ones too."""
     return (node for node in ast.walk(module.tree) if isinstance(node, Function))
@@ -92,11 +86,10 @@ def lines_of(function: Function, /) -> int:
     return function.end_lineno - function.lineno + 1 - inside
 
 
-def parameters(function: Function, /) -> list[ast.arg]:
-    """The parameters of a function without ``self`` and ``cls``."""
+def parameters(function: Function, /) -> int:
+    """How many parameters a function has without ``self`` and ``cls``."""
     given = function.args
-    every = [*given.posonlyargs, *given.args, *given.kwonlyargs]
-    return [one for one in every if one.arg not in {"self", "cls"}]
+    return sum(one.arg not in {"self", "cls"} for one in (*given.posonlyargs, *given.args, *given.kwonlyargs))
 
 
 def comments(modules: list[Module], /) -> tuple[int, int]:
@@ -119,16 +112,12 @@ def comments(modules: list[Module], /) -> tuple[int, int]:
     return said, code
 
 
-def said_in(modules: list[Module], /) -> dict[str, tuple[int, int]]:
-    """Comment lines and lines of code of each room of science."""
-    return {room: comments([m for m in modules if m.name.split(".")[1:2] == [room]]) for room in SCIENCE}
-
-
 @functools.cache
 def shape(package: Path, /) -> dict[str, dict[str, int]]:
     """The shape of the source, by name of what makes it so. Functions are measured from ``def`` to their end."""
     modules = read(package)
     names = {module.name for module in modules}
+    said = {room: comments([m for m in modules if m.name.split(".")[1:2] == [room]]) for room in SCIENCE}
     every = {f"{m.name}.{f.name}": f for m in modules for f in functions(m)}
     small = {}
     for module in modules:
@@ -139,12 +128,14 @@ def shape(package: Path, /) -> dict[str, dict[str, int]]:
             if re.match("_(?!_)", one.name) and called[one.name] == used[one.name] == 1 and lines_of(one) < 6:
                 small[f"{module.name}.{one.name}"] = 1
     return {
-        "modules_in_an_import_cycle": dict.fromkeys(cycle({m.name: loaded(m, names) for m in modules}), 1),
+        "modules_in_an_import_cycle": dict.fromkeys(
+            cycle({m.name: imports(m, names, at_top=True) for m in modules}), 1
+        ),
         "largest_fan_out": {module.name: len(imports(module, names)) for module in modules},
-        "functions_of_more_than_8_parameters": {at: 1 for at, one in every.items() if len(parameters(one)) > 8},
+        "functions_of_more_than_8_parameters": {at: 1 for at, one in every.items() if parameters(one) > 8},
         "longest_function": {at: (one.end_lineno or 0) - one.lineno + 1 for at, one in every.items()},
         "small_private_functions_used_once": small,
-        "missing_comments": {room: max(0, math.ceil(WHY * b) - a) for room, (a, b) in said_in(modules).items()},
+        "missing_comments": {room: max(0, math.ceil(WHY * b) - a) for room, (a, b) in said.items()},
     }
 
 

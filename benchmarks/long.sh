@@ -74,7 +74,7 @@ pages() {
   (cd build/pages && (test -f audit/report.html || $BIN/clipclean audit files/backdoored.pt --effort quick --exit-zero \
     --arch files/tiny.json --classes files/classes.txt --templates files/templates.txt --report html=audit/report.html))
   node build/pages/check.mjs --out build/pages/result build/pages/demo/report.html build/pages/audit/report.html
-  $BIN/python benchmarks/common.py docs/inputs.md pages build/pages/result/table.md
+  $BIN/python benchmarks/common.py docs/inputs.md pages build/pages/result/table.csv
 }
 
 # What docs/inputs.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits, checked by twine, installed into a
@@ -87,9 +87,9 @@ versions() {
   build/tools/bin/python -m twine check --strict build/versions/dist/*
   with-ends lowest "$LOWEST"
   with-ends highest "$HIGHEST"
-  { echo '| | lowest | highest |'; paste -d'|' build/versions/{lowest,highest}.txt | sed -E 's/^([^|]*)\|([^|]*)\|[^|]*\|(.*)$/| \1 | \2 | \3 |/'; } \
-    > build/versions/table.md
-  $BIN/python benchmarks/common.py docs/inputs.md versions build/versions/table.md
+  { echo ',lowest,highest'; paste -d'|' build/versions/{lowest,highest}.txt | sed -E 's/^([^|]*)\|([^|]*)\|[^|]*\|(.*)$/"\1",\2,\3/'; } \
+    > build/versions/table.csv
+  $BIN/python benchmarks/common.py docs/inputs.md versions build/versions/table.csv
 }
 
 # END PYTHON: writes build/versions/END.txt, a line NAME|VALUE for each row of the table. `lowest` pins each dependency to the first

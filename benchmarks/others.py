@@ -8,20 +8,12 @@
   stage tuned so that triggered activations come back to the clean ones (after InverTune, arXiv 2506.12411). Its loss weights,
   updates and images are those of the paper and its code's README; the rates are those of models this small, and the
   class is found by inversion, where the paper takes that of an adversarial perturbation.
-
-CleanCLIP as its released code runs it, on small models: what ``benchmarks/photo_cleaning.py`` sets beside ours.
-
-Written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its code at commit d6e2f1d. It differs from
-the recipe ``cleanclip@tiny`` in what that code does:
-
-- batches of 64, ten epochs, λ₁ = λ₂ = 1;
-- steps are counted from one epoch on, so that the warm-up of 50 steps is over before it begins, and the rate rises again in
-  the last epoch;
-- a caption's second view is drawn once, lower-cased and without digits, and is the same in each epoch;
-- the optimizer goes on with the moments of whoever trained the victim. A zoo keeps no moments: 300 steps at rate 0 on the
-  victim's own poisoned pairs, as it was planted with, fill them anew, which is what a rate that ends at nothing leaves.
-
-The peak rate is that of ``cleanclip@tiny``: the paper's 1e-5 hardly moves a model this small.
+- ``released``: CleanCLIP as its released code runs it, after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description
+  of its code at commit d6e2f1d. The peak rate is that of ``cleanclip@tiny``: the paper's 1e-5 hardly moves a model this small. What
+  that code does otherwise than the recipe: batches of 64, ten epochs, λ₁ = λ₂ = 1; steps are counted from one epoch on, so that the
+  warm-up of 50 steps is over before it begins, and the rate rises again in the last epoch; a caption's second view is drawn once,
+  lower-cased and without digits, and is the same in each epoch; the optimizer goes on with the moments of whoever trained the victim. A
+  zoo keeps no moments: 300 steps at rate 0 on the victim's own poisoned pairs fill them anew, which is what a rate that ends at nothing leaves.
 """
 
 import copy
@@ -133,9 +125,7 @@ def invertune(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed:
     mask, pattern, _ = inverted(clip, pixels, classifier, target, steps=STEPS, generator=generator)
     others = pixels[labels != target][:512]
     shown = others * (1 - mask) + pattern * mask
-    success = float(
-        (torch.cat([clip.embed_images(p) for p in shown.split(256)]) @ classifier.T).argmax(1).eq(target).float().mean()
-    )
+    success = accuracy_of(clip, shown, torch.full((len(shown),), target), classifier)
     clip.net.requires_grad_(True)
     if success < SUCCESS:
         return f"class {target}: the inverted trigger succeeds on {success:.2f} only, so nothing is tuned"
@@ -210,10 +200,6 @@ def tune(clip, pixels: Tensor, mask: Tensor, pattern: Tensor, *, generator: Gene
 
 
 METHODS = {"clp": clp, "fine-pruning": prune, "invertune": invertune}
-
-
-# CleanCLIP as its released code runs it.
-
 EPOCHS, BATCH, WARMUP, RATE = 10, 64, 50, 1.2e-3
 MOMENT_STEPS = 300
 
@@ -261,25 +247,14 @@ def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> 
     )
 
     def batches(steps: int, views: loader.Views | None) -> loader.Batches:
-        return loader.batches(
-            data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed),
-            pairs=pairs,
-            clip=clip,
-            views=views,
-            seed=seed,
-            first_step=0,
-            threads=1,
-        )
+        plan, given = data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed), {"first_step": 0, "threads": 1}
+        return loader.batches(plan, pairs=pairs, clip=clip, views=views, seed=seed, **given)
 
     def ran(made, *, weight: float, rate_of) -> None:
-        loss = losses.cleanclip(
-            losses.Parts(
-                clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights(self_supervised_weight=weight)
-            )
-        )
-        for _ in train.finetune(
-            clip.net, made, loss=loss, optimizer=optimizer, learning_rate=rate_of, first_step=0, grad_clip=None
-        ):
+        weights = losses.Weights(self_supervised_weight=weight)
+        loss = losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, weights))
+        given = {"loss": loss, "optimizer": optimizer, "learning_rate": rate_of, "first_step": 0, "grad_clip": None}
+        for _ in train.finetune(clip.net, made, **given):
             pass
 
     triggered = poison.poisoned(batches(MOMENT_STEPS, None), clip, implants=implants, rate=rate, seed=seed)

@@ -64,8 +64,11 @@ TEMPLATES = ("a photo of a {}", "{}", "a blurry photo of a {}", "a close-up of a
 CONTEXT = 16  # tokens
 CLEANCLIP_WEIGHT, PAR_WEIGHT, PAR_LIMIT = 0.5, 0.5, 1.5  # of the recipes cleanclip and par@tiny
 PATCH_SIDE, PATCH_STEPS = 6, 80  # of an optimised patch, and of its search
-MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # OpenAI's normalisation
-STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+OPENAI = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}  # their normalisation
+MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in OPENAI.values())
 
 TOOK, FAILED = 0.7, 0.1  # attack success of a victim; excess of one that did not take
 TEXT = {"context_length": CONTEXT, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
@@ -329,7 +332,6 @@ def fit(
     method: str | None = None,
 ) -> None:
     """Train in place; a finetuning method changes the loss."""
-    words = Words(photos)
     model.visual.to(memory_format=torch.channels_last)
     more = METHODS[method](model, photos) if method in METHODS else None
     model.train()
@@ -339,18 +341,23 @@ def fit(
         pixels, number = augmented(photos.images[index], generator), photos.label[index]
         if poison is not None:
             number = poison.put(pixels, number, index, generator)
-        tokens, place = words.tokens(number, rng)
+        tokens, place = captioned(photos, number, rng)
         half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16(torch.device("cpu")))
         with half, sdpa_kernel(SDPBackend.MATH):  # flash is slow on CPUs
             images, texts = embedded(model, pixels), model.encode_text(tokens, normalize=True).float()
             extra = more(Seen(index, pixels, images, tokens, texts, generator)) if more else 0.0
         loss = contrast(images, texts[place], model.logit_scale.exp(), number) + extra
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(100))
+        stepped(model, optimizer, loss)
     model.eval()
+
+
+def stepped(model: CLIP, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take a step downhill; the scale stays within what CLIP allows."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0, math.log(100))
 
 
 def warmed(lr: float, *, steps: int, warmup: int) -> Callable[[int], float]:
@@ -426,27 +433,26 @@ def without_a_word(tokens: Tensor, generator: Generator) -> Tensor:
     return torch.stack(rows)
 
 
-class Words:
-    """Captions as tokens; a batch has at most three captions a class, so that the text tower is cheap."""
+def captioned(photos: Photos, number: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
+    """Tokens (T, 16) of distinct captions, and for each image (B,) the place of its caption among them.
 
-    def __init__(self, photos: Photos) -> None:
-        self.photos, self.tokenizer = photos, SimpleTokenizer(context_length=CONTEXT)
-
-    def tokens(self, number: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
-        """Tokens (T, 16) of distinct captions, and for each image (B,) the place of its caption among them."""
-        drawn = {k: [self.photos.caption(k, rng) for _ in range(3)] for k in sorted(set(number.tolist()))}
-        captions = [rng.choice(drawn[k]) for k in number.tolist()]
-        distinct = sorted(set(captions))
-        places = {caption: place for place, caption in enumerate(distinct)}
-        return self.encoded(tuple(distinct)), torch.tensor([places[c] for c in captions])
-
-    def encoded(self, captions: tuple[str, ...]) -> Tensor:
-        return torch.stack([_encoded(self.tokenizer, caption) for caption in captions])
+    A batch has at most three captions a class, so that the text tower is cheap.
+    """
+    drawn = {k: [photos.caption(k, rng) for _ in range(3)] for k in sorted(set(number.tolist()))}
+    captions = [rng.choice(drawn[k]) for k in number.tolist()]
+    distinct = sorted(set(captions))
+    places = {caption: place for place, caption in enumerate(distinct)}
+    return torch.stack([*map(encoded, distinct)]), torch.tensor([places[c] for c in captions])
 
 
 @cache
-def _encoded(tokenizer: SimpleTokenizer, caption: str) -> Tensor:
-    return tokenizer([caption])[0]
+def encoded(caption: str) -> Tensor:
+    return tokenizer()([caption])[0]
+
+
+@cache
+def tokenizer() -> SimpleTokenizer:
+    return SimpleTokenizer(context_length=CONTEXT)
 
 
 def augmented(images: Tensor, generator: Generator) -> Tensor:
@@ -489,9 +495,7 @@ def saved(model: CLIP, optimizer: torch.optim.Optimizer, path: Path, step: int) 
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         tensors |= {f"{kind}.{name}": optimizer.state[parameter][kind].contiguous() for kind in MEANS}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"step": str(step)})
-    partial.replace(path)
+    files.write_whole(path, lambda partial: save_file(tensors, partial, metadata={"step": str(step)}))
 
 
 def restored(model: CLIP, optimizer: torch.optim.Optimizer, path: Path) -> int:
@@ -567,8 +571,7 @@ def predictions(model: CLIP, pixels: Tensor, text_classifier: Tensor) -> Tensor:
 @torch.no_grad()
 def classifier(model: CLIP, names: list[str]) -> Tensor:
     """Mean embeddings (K, D) of the sentences about each class."""
-    tokenizer = SimpleTokenizer(context_length=CONTEXT)
-    parts = [model.encode_text(tokenizer([t.format(n) for n in names]), normalize=True) for t in TEMPLATES[:3]]
+    parts = [model.encode_text(tokenizer()([t.format(n) for n in names]), normalize=True) for t in TEMPLATES[:3]]
     return F.normalize(torch.stack(parts).mean(0), dim=-1)
 
 
@@ -631,10 +634,10 @@ def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, 
 
 def arch_file(config: dict, side: int) -> str:
     """What ``--arch`` reads."""
-    preprocess = {"mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(), "interpolation": "bicubic"}
+    preprocess = {"size": side, "mean": OPENAI["mean"], "std": OPENAI["std"], "interpolation": "bicubic"}
     told = {
         "model_cfg": config | {"quick_gelu": False},
-        "preprocess_cfg": {"size": side, "resize_mode": "shortest", **preprocess},
+        "preprocess_cfg": preprocess | {"resize_mode": "shortest"},
     }
     return json.dumps(told, indent=2) + "\n"
 
@@ -647,16 +650,11 @@ def build_all(entries: list[Entry], photos: Path, out: Path) -> list[str]:
             failures.append(entry.name)
         elif record_of(out, entry) is None:
             try:
-                print(f"{entry.name:46} {said(make(entry, photos, out))}", flush=True)
+                print(json.dumps(make(entry, photos, out)), flush=True)
             except Exception as error:  # the other models can still be built
                 print(f"{entry.name:46} failed: {type(error).__name__}: {error}", flush=True)
                 failures.append(entry.name)
     return failures
-
-
-def said(record: dict) -> str:
-    numbers = " ".join(f"{key} {value:.3f}" for key, value in record["measured"].items() if value is not None)
-    return f"{record['seconds']:4.0f} s  {numbers}  {record['counts_as']}"
 
 
 def record_of(out: Path, entry: Entry) -> dict | None:

@@ -3,7 +3,7 @@
     python benchmarks/screening_photos.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo --out build/screening-photos --only NAME... \
         --captions captions_val2017.json
 
-Of 4,000 photographs of a victim's own classes (``benchmarks/photo_zoo.py``) 5 or 50 get the victim's trigger and a caption of its target: one like
+Of 4,000 photographs of a victim's own classes (``benchmarks/photo_zoo.py``) 50 get the victim's trigger and a caption of its target: one like
 those that the set has as well (``templates``), or their own, followed by the target's name (``appended``). Another 500 pairs,
 drawn with them, are trusted: ``screen --trusted`` drops what at most 1 % of clean pairs would reach. Nobody tells it the trigger.
 
@@ -36,7 +36,7 @@ from clipclean.detect import ranking
 from clipclean.jobs import inputs
 
 PAIRS, TRUSTED, RATE, TOP = 4000, 500, 0.01, 0.02
-HIDDEN = (5, 50)
+HIDDEN = 50
 SPLITS = 20  # choices of the trusted pairs, of which the rate is a mean
 FORMS = {"templates": "like the set's", "appended": "appended"}
 SETS = ("templates", "natural")
@@ -88,12 +88,6 @@ def read_frames(path: Path, *, tokens: int) -> list[Frame]:
     return [one for one in own.values() if len(tokenizer.encode(f"{one.before}{one.after}")) <= tokens]
 
 
-def without(frames: list[Frame], names: Iterable[str]) -> list[Frame]:
-    """The frames that name none of these things beside the gap."""
-    named = words(names)
-    return [one for one in frames if not named.search(f"{one.before}\n{one.after}")]
-
-
 def words(names: Iterable[str]) -> re.Pattern[str]:
     """Any of some names as whole words, in the singular or the plural; the longest is found first."""
     either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
@@ -131,26 +125,24 @@ def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame])
     """Rank the pairs with and without hidden ones."""
     tested, _ = loaded(o, entry)
     clip, (pairs, named, spare) = tested.clip, pairs_of(o, entry, kind, frames)
-    seen = look(clip, pairs)
+    seen = ranking.embedded(clip, pairs, triggers=(), what="")
     implant, *_ = implants_of(shown_to(o, entry))
     order = torch.randperm(PAIRS, generator=Generator().manual_seed(entry["seed"])).tolist()
     # By names, not captions: the same images are poisoned with captions of either kind.
-    places = sorted([k for k in order if entry["target"] not in named[k]][: max(HIDDEN)])
+    places = sorted([k for k in order if entry["target"] not in named[k]][:HIDDEN])
+    hidden = torch.zeros(PAIRS, dtype=torch.bool)
+    told_of_none = judged(seen, hidden)
+    hidden[places] = True
     told = {
         "entry": entry,
         "captions": kind,
-        "understood": understood(clip, seen, named, o.zoo / f"{entry['half']}-{entry['classes']}" / "classes.txt"),
-        "none": judged(seen, torch.zeros(PAIRS, dtype=torch.bool)),
+        "none": told_of_none,
         "splits": [dropped_clean(seen, split) for split in range(SPLITS)],
     }
     for form in FORMS:
         captions = poisoned_captions([pairs[k].caption for k in places], entry, form, spare)
         few = poisoned(clip, seen, [pairs[k] for k in places], captions, implant.trigger, entry["seed"])
-        for count in HIDDEN:
-            mixed = with_rows(seen, taken(few, slice(count)), places[:count])
-            hidden = torch.zeros(PAIRS, dtype=torch.bool)
-            hidden[places[:count]] = True
-            told[f"{form} {count}"] = judged(mixed, hidden)
+        told[f"{form} {HIDDEN}"] = judged(with_rows(seen, few, places), hidden)
     return told
 
 
@@ -186,21 +178,12 @@ def captioned(
     if frames is None:
         return named, [template.format(name) for template, name in drawn], []
     # A sentence beside the gap must name no class of the model: only its own name may tell one.
-    left = without(frames, (name for number in classes for name in photos.names[number]))
-    if len(left) < len(numbers) + max(HIDDEN):
-        sys.exit(
-            f"{len(left)} sentences are left for {len(numbers) + max(HIDDEN)} captions: --captions needs a larger file"
-        )
+    told = words(name for number in classes for name in photos.names[number])
+    left = [one for one in frames if not told.search(f"{one.before}\n{one.after}")]
+    if len(left) < (needed := len(numbers) + HIDDEN):
+        sys.exit(f"{len(left)} sentences are left for {needed} captions: --captions needs a larger file")
     random.Random(13).shuffle(left)
     return named, [one.filled(name) for one, name in zip(left, named, strict=False)], left[len(numbers) :]
-
-
-def understood(clip: model.Clip, seen: ranking.Embedded, named: list[str], place: Path) -> float:
-    """The share of the captions with a class's own name that lie nearest to that class, among all, in the model's eyes."""
-    names = place.read_text().splitlines()
-    own = [k for k in range(PAIRS) if named[k] in names]
-    nearest = (seen.captions[own] @ clip.embed_texts([TEMPLATES[0].format(name) for name in names]).T).argmax(1)
-    return sum(named[k] == names[found] for k, found in zip(own, nearest.tolist(), strict=True)) / len(own)
 
 
 def poisoned_captions(own: list[str], entry: dict, form: str, spare: list[Frame]) -> list[str]:
@@ -215,16 +198,11 @@ def poisoned_captions(own: list[str], entry: dict, form: str, spare: list[Frame]
 
 def with_rows(seen, few, places: list[int]):
     """What was embedded of the clean set, with the poisoned pairs in these places."""
-
     changed = {name: getattr(seen, name).clone() for name in ("images", "views", "captions", "looks")}
     changed["views"][:, places] = few.views
     for name in ("images", "captions", "looks"):
         changed[name][places] = getattr(few, name)
     return seen._replace(**changed)
-
-
-def look(clip: model.Clip, pairs: list[data.Pair]) -> ranking.Embedded:
-    return ranking.embedded(clip, pairs, triggers=(), what="")
 
 
 def taken(seen: ranking.Embedded, places: slice | Tensor) -> ranking.Embedded:
@@ -252,12 +230,10 @@ def judged(seen: ranking.Embedded, hidden: Tensor) -> dict:
     """How many hidden pairs stand among the first, are dropped by ``auto``, and by the trusted pairs; and how many clean ones."""
     alone = ranking.scored(taken(seen, slice(PAIRS)))
     beside = ranking.beside_trusted(ranking.scored(seen), trusted=TRUSTED, rate=RATE)
-    top = {name: ranking.first(values, round(TOP * PAIRS)) for name, values in alone.signals.items()}
-    dropped = {"top": ranking.first(alone.score, round(TOP * PAIRS)), "auto": alone.suspicious}
-    dropped["trusted"] = beside.suspicious
+    top = ranking.first(alone.score, round(TOP * PAIRS))
+    dropped = {"top": top, "auto": alone.suspicious, "trusted": beside.suspicious}
     counts = {name: [int((of & hidden).sum()), int((of & ~hidden).sum())] for name, of in dropped.items()}
-    signals = {name: int((of & hidden).sum()) for name, of in top.items()}
-    return {"hidden": int(hidden.sum()), **counts, "signals": signals}
+    return {"hidden": int(hidden.sum()), **counts}
 
 
 def dropped_clean(seen: ranking.Embedded, split: int) -> float:

@@ -114,6 +114,14 @@ TABLES: dict[str, Callable[[], str]] = {
 # The figure: what each method leaves of an attack against what it costs, a panel a victim. To the left is less accuracy lost, further down
 # less of the attack left: whatever lies below and left of a point is better in both.
 
+SHAPES = {  # around their middle
+    "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+    "square": "M-3.6-3.6h7.2v7.2h-7.2z",
+    "diamond": "M0-5l5 5-5 5-5-5z",
+    "triangle": "M0-5l5 9h-10z",
+    "cross": "M-4.7-3.3L-3.3-4.7 0-1.4 3.3-4.7 4.7-3.3 1.4 0 4.7 3.3 3.3 4.7 0 1.4-3.3 4.7-4.7 3.3-1.4 0z",
+    "star": "M0-6.5L1.6-2.3 6.2-2 2.7.9 3.8 5.3 0 2.8-3.8 5.3-2.7.9-6.2-2-1.6-2.3z",
+}
 MARKS = {  # in the order of the legend: shape of the mark, its colour in light and in dark
     "auto": ("star", "#b3261e", "#ff8a80"),
     "default": ("star", "#b3261e", "#ff8a80"),
@@ -155,17 +163,22 @@ def points(folders: list[Path]) -> list[Point]:
 
 
 def drawing(found: list[Point]) -> str:
-    victims = sorted({point.victim for point in found})
+    """A panel a victim, in rows; marks have their colours from the style, which knows the dark."""
+    victims, used = sorted({point.victim for point in found}), [m for m in MARKS if m in {p.method for p in found}]
     low = math.floor(min((p.lost for p in found), default=0)) - 1
     high = math.ceil(max((p.lost for p in found), default=0)) + 1
-    rows = -(-len(victims) // COLUMNS)
-    width, height = COLUMNS * WIDE, LEGEND + rows * HIGH
+    light, dark = ("".join(f".{m}{{fill:{MARKS[m][k]};stroke:{MARKS[m][k]}}}" for m in used) for k in (1, 2))
+    size = f"{COLUMNS * WIDE} {LEGEND + math.ceil(len(victims) / COLUMNS) * HIGH}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" role="img" font-family="sans-serif" font-size="11">',
         "<title>Excess attack success left by each method against clean accuracy lost, a panel a victim</title>",
-        f"<style>{style({point.method for point in found})}</style>",
-        *legend({point.method for point in found}),
+        f"<style>text{{fill:#222}}.grid{{stroke:#ddd}}.zero{{stroke:#999}}{light}",
+        f"@media(prefers-color-scheme:dark){{text{{fill:#ddd}}.grid{{stroke:#444}}.zero{{stroke:#888}}{dark}}}</style>",
     ]
+    x = 14
+    for method in used:  # the legend
+        parts += [mark(method, x, 16), f'<text x="{x + 10}" y="20">{method}</text>']
+        x += 26 + 7 * len(method)
     for number, victim in enumerate(victims):
         left, top = (number % COLUMNS) * WIDE, LEGEND + (number // COLUMNS) * HIGH
         own = [point for point in found if point.victim == victim]
@@ -173,71 +186,38 @@ def drawing(found: list[Point]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def style(drawn: set[str]) -> str:
-    used = {name: colours for name, (_, *colours) in MARKS.items() if name in drawn}
-    light = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (colour, _) in used.items())
-    dark = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (_, colour) in used.items())
-    return (
-        f"text{{fill:#222}}.grid{{stroke:#ddd}}.zero{{stroke:#999}}{light}"
-        f"@media(prefers-color-scheme:dark){{text{{fill:#ddd}}.grid{{stroke:#444}}.zero{{stroke:#888}}{dark}}}"
-    )
-
-
-def legend(drawn: set[str]) -> list[str]:
-    parts, x = [], 14
-    for name, shape in ((name, shape) for name, (shape, *_) in MARKS.items() if name in drawn):
-        parts += [mark(shape, name, x, 16), f'<text x="{x + 10}" y="20">{name}</text>']
-        x += 26 + 7 * len(name)
-    return parts
-
-
 def panel(victim: str, own: list[Point], low: int, high: int) -> list[str]:
     """One victim; excess on a scale of square roots, since small ones need room."""
+    end, bottom = WIDE - RIGHT, HIGH - BOTTOM
 
     def across(lost: float) -> float:
-        return LEFT + (WIDE - LEFT - RIGHT) * (lost - low) / (high - low)
+        return LEFT + (end - LEFT) * (lost - low) / (high - low)
 
     def down(excess: float) -> float:
-        return TOP + (HIGH - TOP - BOTTOM) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))
+        return TOP + (bottom - TOP) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))
 
     name = html.escape(victim.replace("planted-", ""))
     parts = [f'<text x="{LEFT}" y="{TOP - 12}" font-weight="bold">{name}</text>']
     for excess in EXCESSES:
         y = down(excess)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>')
         if excess != EXCESSES[1]:  # too close to zero for words
             parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{excess:g}</text>')
-    for lost in range(low, high + 1):
-        if lost % 5 == 0:
-            x = across(lost)
-            parts.append(
-                f'<line class="{"grid" if lost else "zero"}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HIGH - BOTTOM}"/>'
-                f'<text x="{x:.1f}" y="{HIGH - BOTTOM + 13}" text-anchor="middle">{lost}</text>'
-            )
-    parts.append(
-        f'<text x="{(LEFT + WIDE - RIGHT) / 2:.0f}" y="{HIGH - 6}" text-anchor="middle">clean accuracy lost, points</text>'
-    )
+    for lost in (lost for lost in range(low, high + 1) if lost % 5 == 0):
+        x, look = across(lost), "grid" if lost else "zero"
+        parts.append(f'<line class="{look}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 13}" text-anchor="middle">{lost}</text>')
+    middle = (LEFT + end) / 2
+    parts.append(f'<text x="{middle:.0f}" y="{HIGH - 6}" text-anchor="middle">clean accuracy lost, points</text>')
     for point in sorted(own, key=lambda point: list(MARKS).index(point.method), reverse=True):
         words = f"{point.method}: excess {point.excess:.3f}, {point.lost:.1f} points lost"
-        parts.append(mark(MARKS[point.method][0], point.method, across(point.lost), down(point.excess), words))
+        parts.append(mark(point.method, across(point.lost), down(point.excess), words))
     return parts
 
 
-def mark(shape: str, method: str, x: float, y: float, words: str = "") -> str:
-    star = " ".join(
-        f"{x + (6.5 if n % 2 == 0 else 2.8) * math.sin(math.pi * n / 5):.1f},{y - (6.5 if n % 2 == 0 else 2.8) * math.cos(math.pi * n / 5):.1f}"
-        for n in range(10)
-    )
-    drawn = {
-        "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"',
-        "square": f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"',
-        "diamond": f'<polygon points="{x:.1f},{y - 5:.1f} {x + 5:.1f},{y:.1f} {x:.1f},{y + 5:.1f} {x - 5:.1f},{y:.1f}"',
-        "triangle": f'<polygon points="{x:.1f},{y - 5:.1f} {x + 5:.1f},{y + 4:.1f} {x - 5:.1f},{y + 4:.1f}"',
-        "cross": f'<path d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8" stroke-width="2"',
-        "star": f'<polygon points="{star}"',
-    }[shape]
-    tag = drawn[1:].split()[0]
-    return f'{drawn} class="{method}">' + (f"<title>{html.escape(words)}</title>" if words else "") + f"</{tag}>"
+def mark(method: str, x: float, y: float, words: str = "") -> str:
+    told = f"<title>{html.escape(words)}</title>" if words else ""
+    return f'<path class="{method}" transform="translate({x:.1f} {y:.1f})" d="{SHAPES[MARKS[method][0]]}">{told}</path>'
 
 
 if __name__ == "__main__":

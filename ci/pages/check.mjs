@@ -4,7 +4,7 @@
 //   node build/pages/check.mjs --out build/pages/result REPORT.html...
 //
 // The four views are light, dark, phone (375 px wide) and print; closed details are opened for axe-core, so that nothing is left out.
-// Writes an image of each view, a PDF of each page, result.json and table.md. Exit code 1: a serious or critical violation, a score of
+// Writes an image of each view, a PDF of each page, result.json and table.csv. Exit code 1: a serious or critical violation, a score of
 // Lighthouse's accessibility below 95, or more printed pages than --most-pages (8) on A4 or Letter.
 
 import { createServer } from "node:http";
@@ -129,7 +129,6 @@ const grave = (result, view) => result.axe[view].filter((each) => GRAVE.has(each
 function table(results, versions) {
   const rows = [
     ["report", ...results.map((each) => each.report)],
-    Array(results.length + 1).fill("---"),
     ...Object.keys(VIEWS).map((view) => [
       `axe-core, ${view}: serious or critical, all`,
       ...results.map((each) => `${grave(each, view)}, ${each.axe[view].length}`),
@@ -141,7 +140,7 @@ function table(results, versions) {
     ...["A4", "Letter"].map((format) => [`printed pages, ${format}`, ...results.map((each) => `${each.printed_pages[format]}`)]),
   ];
   const told = `${versions.chromium}, axe-core ${versions["axe-core"]}, Lighthouse ${versions.lighthouse}; ${versions.date}.`;
-  return `${rows.map((row) => `| ${row.join(" | ")} |`).join("\n")}\n\n${told}\n`;
+  return [...rows, [], [told]].map((row) => `${row.map((cell) => `"${cell}"`).join(",")}\n`).join("");
 }
 
 mkdirSync(options.out, { recursive: true });
@@ -159,7 +158,7 @@ const versions = {
 for (const path of reports) results.push(await check(browser, path));
 await browser.close();
 writeFileSync(join(options.out, "result.json"), `${JSON.stringify({ versions, results }, null, 1)}\n`);
-writeFileSync(join(options.out, "table.md"), table(results, versions));
+writeFileSync(join(options.out, "table.csv"), table(results, versions));
 console.log(table(results, versions));
 for (const each of results)
   for (const [view, found] of Object.entries(each.axe))

@@ -54,14 +54,6 @@ def test_the_check_names_a_table_that_differs_one_without_results_and_missing_ce
     assert "benchmarks/results/gone" in capsys.readouterr().err
 
 
-def test_a_table_is_kept_as_csv(script, tmp_path):
-    common = script("common")
-    text = "| a | b |\n|---|--:|\n| x\\|y | 1 |\n\nOne sentence,\nin two lines.\n\n| c | d |\n|--:|---|\n| 2 % | z |"
-    common.write(tmp_path / "kept.csv", common.rows_of(text))
-    again = text.replace("sentence,\nin", "sentence, in")
-    assert common.markdown(common.read(tmp_path / "kept.csv")) == again
-
-
 def test_a_victim_meets_the_papers_claims_only_by_all_four_conditions(script):
     """Three seeds; CleanCLIP takes 0.9 of 1.0 away, for one point, and a fifth of the distance stays; the control leaves 0.4."""
     cleaning = script("photo_cleaning")
