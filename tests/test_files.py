@@ -1,3 +1,5 @@
+"""Whole files or none, what is no regular file, texts from outside, and deadlines."""
+
 import errno
 import os
 import socket

@@ -1,4 +1,4 @@
-"""The GitHub action and the GitLab template: their scripts run here as a runner would run them."""
+"""The GitHub action, the GitLab template, the image and the hook of pre-commit, run as a runner would run them."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""``clipclean doctor``."""
+"""Commands that only tell: ``doctor``, ``explain``, ``recipes``, ``runs`` and ``triggers``."""
 
 import json
 import lzma

@@ -1,9 +1,10 @@
 import hashlib
 import json
-import os
 from datetime import date, timedelta
+from functools import partial
 
 import pytest
+import yaml_faults
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -16,27 +17,7 @@ HEAD = "version: 1\nname: mine\n"  # two lines
 TODAY = date(2026, 3, 1)
 SHA = "a" * 64
 OTHER = "b" * 64
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(body, head=HEAD):
-        path = tmp_path / "my.yaml"
-        path.write_text(head + body)
-        return path
-
-    return write
-
-
-def refusal(source):
-    with pytest.raises(UsageError) as caught:
-        policy.load(source)
-    return str(caught.value)
-
-
-def problems(source):
-    """The lines of a refusal, without the file's folder."""
-    return [line.removeprefix(f"{source.parent}{os.sep}") for line in refusal(source).split("\n")]
+problems = partial(yaml_faults.problems, policy.load)
 
 
 def made(**sections):
@@ -163,10 +144,7 @@ def test_too_little_evidence_never_passes_and_what_a_policy_did_cannot_be_hidden
 
 def test_every_key_is_explained_with_the_bounds_of_the_recipe_and_every_rule_has_a_severity():
     schema = policy.Policy.model_json_schema()
-    for section in (schema, *schema["$defs"].values()):
-        for name, entry in section["properties"].items():
-            assert entry["description"].endswith("."), name
-            assert entry["unit"], name
+    assert yaml_faults.unexplained(schema) == []
     assert list(policy.Severities.model_fields) == list(RULES)
     assert set(RULES) >= policy.EVIDENCE | {"CC050", "CC051", "CC052"}
     # What a policy overrides has one definition: bounds, unit and description are those of the recipe.

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import jsonschema
 import pytest
 import unprivileged
+import yaml_faults
 from evidence_values import evidence as block
 from evidence_values import measured
 from pydantic import ValidationError
@@ -24,27 +25,7 @@ from clipclean.methods import losses
 FOLDER = Path(__file__).parents[2] / "recipes"
 HEAD = "version: 1\nname: mine\nrevision: 1\ndescription: Mine.\nmethod: cleanclip\n"  # five lines
 PLAIN = recipe.load("cleanclip")
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(body, head=HEAD):
-        path = tmp_path / "my.yaml"
-        path.write_bytes(head.encode() + (body if isinstance(body, bytes) else body.encode()))
-        return path
-
-    return write
-
-
-def refusal(source):
-    with pytest.raises(UsageError) as caught:
-        recipe.load(source)
-    return str(caught.value)
-
-
-def problems(source):
-    """The lines of a refusal, without the file's folder."""
-    return [line.removeprefix(f"{source.parent}{os.sep}") for line in refusal(source).split("\n")]
+refusal, problems = partial(yaml_faults.refusal, recipe.load), partial(yaml_faults.problems, recipe.load)
 
 
 def set_to(*changes, name="cleanclip"):
@@ -153,10 +134,7 @@ def test_the_committed_schema_is_current_explains_every_key_and_knows_misspelt_o
     for name in recipe.names():
         checker.validate(json.loads(recipe.load(name).model_dump_json()))
     assert not checker.is_valid(json.loads(PLAIN.model_dump_json()) | {"trian": {}})
-    for section in (schema, *schema["$defs"].values()):
-        for name, entry in section["properties"].items():
-            assert entry["description"].endswith("."), name
-            assert entry["unit"], name
+    assert yaml_faults.unexplained(schema) == []
 
 
 # Reading files.

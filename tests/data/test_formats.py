@@ -1,4 +1,4 @@
-"""Patterns of paths, and lists of classes and templates."""
+"""Patterns of paths, lists of classes and templates, the parts of a sample, and shards."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tables of paths and captions: which columns count, and which rows are skipped. What is hostile in one: tests/hostile."""
+"""Tables, as text and as Parquet and Arrow: which columns count, which rows are skipped. Hostile ones: tests/hostile."""
 
 import csv
 import json

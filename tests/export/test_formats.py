@@ -1,3 +1,5 @@
+"""What each layout writes, and how a folder takes the place of an earlier one: whole, and never of the user's own."""
+
 import importlib.util
 import json
 import os

@@ -1,3 +1,5 @@
+"""A model beside open_clip's own, its activation, and its architecture from shapes, names and files."""
+
 import json
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where drawings put their points, worked by hand."""
+"""Where drawings and maps put their points, worked by hand; shares in words; example images."""
 
 import base64
 import io
