@@ -31,7 +31,7 @@ from torch import Generator, Tensor
 
 from clipclean import data, detect, model
 from clipclean.config import recipe
-from clipclean.data import coco
+from clipclean.data import table
 from clipclean.detect import ranking
 from clipclean.jobs import inputs
 
@@ -78,7 +78,7 @@ class Frame(NamedTuple):
 def read_frames(path: Path, *, tokens: int) -> list[Frame]:
     """The frames of a COCO file of captions in its order, each once, of at most so many tokens of CLIP's beside the name."""
     told = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(told, dict) or not coco.is_coco(told):
+    if not isinstance(told, dict) or not table.is_coco(told):
         sys.exit(f"{path} is no file of COCO captions: it has no lists of images and annotations")
     tokenizer = SimpleTokenizer()
     own: dict[str, Frame] = {}

@@ -123,7 +123,13 @@ def load(file: OpenFile, /) -> Contents:
     hasher = ThreadPoolExecutor(max_workers=1)  # one: the blocks are hashed in their order
     try:
         file.stream.seek(0)
-        buffer = _private_memory(file.size)
+        try:  # fresh memory costs nothing until it is written, unlike a bytearray
+            private = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+            buffer = mmap.mmap(-1, file.size, **private)
+        except (OSError, MemoryError, OverflowError) as error:
+            raise ResourceError(
+                f"There is no memory for a checkpoint of {file.size:,} bytes. Use a larger machine."
+            ) from error
         view = memoryview(buffer)
         while position < len(buffer):
             count = file.stream.readinto(view[position : position + BLOCK])
@@ -144,13 +150,3 @@ def cannot_read(error: Exception, /) -> RefusedInput:
         return RefusedInput("there is no such file. Check the path.")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return RefusedInput(f"it cannot be read: {reason}. Check the path and its permissions.")
-
-
-def _private_memory(size: int, /) -> mmap.mmap:
-    """Fresh memory that costs nothing until it is written, unlike a bytearray."""
-    try:
-        if sys.platform == "win32":
-            return mmap.mmap(-1, size)
-        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, MemoryError, OverflowError) as error:
-        raise ResourceError(f"There is no memory for a checkpoint of {size:,} bytes. Use a larger machine.") from error

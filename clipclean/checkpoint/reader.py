@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from clipclean.checkpoint import container, contents, folders, layouts, legacy, opcodes, safetensors_file, tensors
+from clipclean.checkpoint import container, contents, folders, layouts, opcodes, safetensors_file, tensors
 from clipclean.checkpoint.values import Record
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError, damaged
 from clipclean.untrusted import some
@@ -167,8 +167,11 @@ def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
         try:
             with contents.opened(path) as opened:
                 kind = tell(opened.head)
-                if opened.size > contents.BLOCK:  # less is sooner read than judged
-                    _refuse_extent(kind, opened)
+                # Of another length than it states; less is sooner read than judged, and a pickle does not say it in one place.
+                if opened.size > contents.BLOCK and kind == "safetensors":
+                    safetensors_file.check_extent(opened)
+                elif opened.size > contents.BLOCK and kind == "zip":
+                    container.check_end(opened.at(opened.size - container.END.size, container.END.size))
                 file = contents.load(opened)
             parts.append(READERS[kind](file))
         except RefusedInput as error:
@@ -178,14 +181,6 @@ def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
     if len({part.format for part in parts}) > 1:
         raise damaged("its shards are files of different formats")
     return parts
-
-
-def _refuse_extent(kind: Kind, file: contents.OpenFile, /) -> None:
-    """Refuse a file of another length than it states; a pickle does not say in one place how long its file is."""
-    if kind == "safetensors":
-        safetensors_file.check_extent(file.at(0, safetensors_file.header_end(file.head)), file.size)
-    elif kind == "zip":
-        container.check_end(file.at(file.size - container.END.size, container.END.size))
 
 
 def _built(chosen: layouts.Weights, parts: list[_Parsed], /) -> dict[str, Tensor]:
@@ -224,7 +219,7 @@ def _zip(file: contents.Contents, /) -> _Parsed:
 
 def _pickle(file: contents.Contents, /) -> _Parsed:
     """torch.save before 1.6."""
-    pickled, records = legacy.read(file.view())
+    pickled, records = container.series(file.view())
     return _Parsed(file, pickled.value, records, "torch-legacy", dropped=pickled.dropped)
 
 

@@ -47,19 +47,15 @@ def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
     return tensors, {name: Record(begin + start, stop - start) for name, start, stop, _ in entries}
 
 
-def header_end(start: bytes, /) -> int:
-    """The offset behind the header that the first bytes of a file claim, as far as one may reach."""
-    return 8 + min(int.from_bytes(start[:8], "little"), MAX_HEADER)
-
-
-def check_extent(start: bytes, size: int, /) -> None:
-    """Refuse a file of ``size`` bytes whose header, all of it among its first bytes, describes another size.
+def check_extent(file: contents.OpenFile, /) -> None:
+    """Refuse a file whose header, which is read alone, describes another size.
 
     Raises:
         UnsafeCheckpoint, RefusedInput: that is so, or the header is malformed.
     """
-    header, _, begin = _header(memoryview(start))
-    _refuse_size(max((_entry(name, entry)[2] for name, entry in header.items()), default=0), size - begin)
+    end = 8 + min(int.from_bytes(file.head[:8], "little"), MAX_HEADER)
+    header, _, begin = _header(memoryview(file.at(0, end)))
+    _refuse_size(max((_entry(name, entry)[2] for name, entry in header.items()), default=0), file.size - begin)
 
 
 def metadata(view: memoryview, /) -> dict[str, str]:

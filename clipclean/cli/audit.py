@@ -1,6 +1,5 @@
 """``clipclean audit``: does a checkpoint carry a backdoor? And ``clipclean references``, clean models to compare it with."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,21 +21,15 @@ if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
     from clipclean.jobs.results import Outcome
 
-EPILOG = """\b
-Examples:
-  clipclean audit model.pt --classes classes.txt
-  clipclean audit model.safetensors -d images/ --reference trusted.pt --report report.html
-  clipclean audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml
-  clipclean audit model.pt -d images/ --trigger patch --target banana --no-search
-  clipclean audit checkpoints/ other.pt --classes classes.txt --report-dir reports/
-"""
-
 
 @command_of(
     requests.Audit,
-    *("models", "workers", "fail_on", "baseline", "exit_zero", "report_dir", "outputs", "as_json"),
-    *("quiet", "config", "verbose", "dry_run"),
-    epilog=EPILOG,
+    "models workers fail_on baseline exit_zero report_dir outputs as_json quiet config verbose dry_run",
+    "audit model.pt --classes classes.txt",
+    "audit model.safetensors -d images/ --reference trusted.pt --report report.html",
+    "audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml",
+    "audit model.pt -d images/ --trigger patch --target banana --no-search",
+    "audit checkpoints/ other.pt --classes classes.txt --report-dir reports/",
 )
 def audit(asked: requests.Audit, shell: Shell) -> int:
     """Look for an unknown backdoor in MODEL, and name the class that it leads to.
@@ -137,9 +130,7 @@ def line_of(asked: requests.Audit, shell: Shell, label: str, /) -> Line:
         return Line("planned", str(made.estimate), 0, printing.as_json(made))
     write_reports(shell.report_dir, label, made)
     code = printing.exit_code(shell, made.report)
-    return Line(
-        made.report.verdict, report.headline(made.report), code, {"report": json.loads(report.json(made.report))}
-    )
+    return Line(made.report.verdict, report.headline(made.report), code, {"report": made.report.as_json()})
 
 
 def write_reports(folder: Path | None, label: str, made: "Outcome", /) -> None:
@@ -187,13 +178,10 @@ def references() -> None:
 
 @command_of(
     requests.References,
-    *("config", "quiet"),
+    "config quiet",
+    "references build clean-1.pt clean-2.pt -d images/ --classes classes.txt --out vit-b-32.json",
+    "audit model.pt -d images/ --classes classes.txt --references vit-b-32.json",
     group=references,
-    epilog="""\b
-Examples:
-  clipclean references build clean-1.pt clean-2.pt -d images/ --classes classes.txt --out vit-b-32.json
-  clipclean audit model.pt -d images/ --classes classes.txt --references vit-b-32.json
-""",
 )
 def build(asked: requests.References, shell: Shell) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""

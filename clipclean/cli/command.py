@@ -1,5 +1,6 @@
 """A click command whose options are the fields of a request, shown in groups, and completed in a shell."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -60,6 +61,8 @@ def variable(name: str, /) -> str:
 class Command(click.Command):
     """A command of ours: options in groups, variables that are told, and words for what is gone."""
 
+    examples: tuple[str, ...] = ()  # of its use, without the name of the program
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does; what is gone is refused with what to use instead."""
         given = tuple(args)  # click empties the list
@@ -111,12 +114,13 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples; the first one alone where the help is brief."""
-        title, *examples = (self.epilog or "").strip().split("\n  clipclean ")
-        if examples and not ctx.meta.get("clipclean.all"):
-            formatter.write_paragraph()
-            formatter.write_text(f"{title.removesuffix('s:').removesuffix(':')}:\n  clipclean {examples[0]}")
+        is_whole = ctx.meta.get("clipclean.all", False)
+        if not (shown := self.examples if is_whole else self.examples[:1]):
             return
-        super().format_epilog(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation() if is_whole else contextlib.nullcontext():
+            told = "".join(f"\n  clipclean {each}" for each in shown)
+            formatter.write_text(f"\b\nExample{'s' if len(shown) > 1 else ''}:{told}")
 
 
 def _brief(option: click.Option, context: click.Context) -> tuple[str, str]:
@@ -160,14 +164,15 @@ class Nothing:
 
 def command_of(
     kind: Callable[..., Asked],
+    named: str,
     /,
-    *names: str,
-    epilog: str,
+    *examples: str,
     name: str = "",
     shell: type[Shell] = Shell,
     group: Any = click,
 ) -> Callable[[Callable[[Asked, Shell], int | None]], click.Command]:
-    """Make a function of a request, and of these options of the terminal, a command; ``group`` has a decorator as click has."""
+    """Make a function of a request, and of options of the terminal that are named, a command; ``group`` has a decorator as click has."""
+    names = named.split()
 
     def decorated(run: Callable[[Asked, Shell], int | None]) -> click.Command:
         known = requests.options(kind)
@@ -185,7 +190,8 @@ def command_of(
             return run(_fetched(asked, quiet=beside.quiet) if is_fetching else asked, beside)
 
         called.__name__, called.__doc__ = name or run.__name__, run.__doc__
-        made: click.Command = group.command(cls=Command, epilog=epilog, params=parameters(kind, shell, names))(called)
+        made: Command = group.command(cls=Command, params=parameters(kind, shell, names))(called)
+        made.examples = examples
         return made
 
     return decorated

@@ -12,12 +12,6 @@ from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule, page
 from clipclean.requests import Opt
 
-EPILOG = """\b
-Examples:
-  clipclean explain CC003
-  clipclean explain methods
-"""
-
 _WIDTH = 100  # columns
 
 
@@ -28,7 +22,7 @@ class Explain:
     code: Annotated[str | None, Opt("[RULE|PAGE]", completes="rules")] = None
 
 
-@command_of(Explain, "as_json", epilog=EPILOG)
+@command_of(Explain, "as_json", "explain CC003", "explain methods")
 def explain(asked: Explain, shell: Shell) -> None:
     """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
 

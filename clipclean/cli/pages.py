@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from clipclean import cli
-from clipclean.cli.recipes import WORDS
+from clipclean.cli.command import Command
 from clipclean.config import effort, evidence, policy, recipe
 from clipclean.config.thresholds import Audit, Thresholds
 from clipclean.findings import RULES
@@ -26,6 +26,9 @@ from clipclean.requests import SETS_HELP
 
 if TYPE_CHECKING:
     from clipclean.attack.triggers import TriggerFamily
+
+
+RECIPES = ("Name", "What it is for", "Measured")
 
 
 def folder() -> Path:
@@ -52,10 +55,6 @@ def filled(page: str, /) -> str:
         return f"{begin}\n\n{PARTS[name]()}\n\n{end}" if name in PARTS else found[0]
 
     return re.sub(r"(<!-- ([\w-]+):begin -->)\n.*?\n(<!-- \2:end -->)", part, page, flags=re.DOTALL)
-
-
-def _exit_codes() -> str:
-    return _table(("Code", "Meaning"), [(str(code), meaning) for code, meaning in cli.EXIT_CODES.items()])
 
 
 def _commands() -> str:
@@ -92,9 +91,8 @@ def _section(context: click.Context, shared: list[tuple[str, str]]) -> str:
         parts.append(_listed(own))
     if others := [re.findall("--[a-z-]+", row[0])[0] for row in options if row in shared]:
         parts.append(f"[Shared options](#shared-options): {', '.join(map(_code, others))}.")
-    if command.epilog:  # its first example; --help-all has more
-        _, first, *_ = command.epilog.replace("\b\n", "").strip().split("\n  clipclean ")
-        parts.append(f"```bash\nclipclean {first}\n```")
+    if isinstance(command, Command) and command.examples:  # --help-all has more
+        parts.append(f"```bash\nclipclean {command.examples[0]}\n```")
     return "\n\n".join(parts)
 
 
@@ -127,23 +125,12 @@ def _findings() -> str:
     )
 
 
-def _shipped_recipes() -> str:
-    return _table(("Name", "What it is for", "Measured"), [_recipe(recipe.load(name)) for name in recipe.names()])
-
-
 def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
     """What became of planted backdoors, at worst, by scale."""
-    results = {}
-    for scale in recipe.scales(loaded):
-        blocks = recipe.own_evidence(recipe.at_scale(loaded, scale))
-        found = {evidence.outcome(block, loaded.audit.max_accuracy_loss) for block in blocks}
-        results[scale] = next((words for result, words in WORDS.items() if result in found), "not measured")
-    told = "; ".join(f"`{scale}`: {words}" for scale, words in results.items())
+    measured = {scale: recipe.own_evidence(recipe.at_scale(loaded, scale)) for scale in recipe.scales(loaded)}
+    budget = loaded.audit.max_accuracy_loss
+    told = "; ".join(f"`{scale}`: {evidence.worst(blocks, budget)}" for scale, blocks in measured.items())
     return _code(loaded.name), _prose(loaded.description), "each run measures" if loaded.method == "auto" else told
-
-
-def _recipe_keys() -> str:
-    return "\n\n".join(_keys(recipe.Recipe, ""))
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -273,11 +260,11 @@ def _number(value: float) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "exit-codes": _exit_codes,
+    "exit-codes": lambda: _table(("Code", "Meaning"), [(str(code), told) for code, told in cli.EXIT_CODES.items()]),
     "commands": _commands,
     "findings": _findings,
-    "shipped-recipes": _shipped_recipes,
-    "recipe-keys": _recipe_keys,
+    "shipped-recipes": lambda: _table(RECIPES, [_recipe(recipe.load(name)) for name in recipe.names()]),
+    "recipe-keys": lambda: "\n\n".join(_keys(recipe.Recipe, "")),
     "policy-keys": _policy_keys,
     "families": _families,
     "panel": _panel,

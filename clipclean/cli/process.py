@@ -155,7 +155,15 @@ def begun(device: str, asked: "Shell", /) -> tuple[str, bool]:
         from clipclean.jobs import inputs
     launch = launched()
     data.use_workers(asked.workers)
-    return inputs.device_of(own_device(device, launch)), asked.quiet or (launch is not None and launch.rank > 0)
+    if launch is not None and launch.local_size > 1 and device != "cpu":  # each takes a GPU of its own
+        if device.startswith("cuda:"):
+            raise UsageError(
+                f"--device {device} names one GPU for several processes. Use --device cuda: each takes its own."
+            )
+        import torch
+
+        device = f"cuda:{launch.local_rank}" if torch.cuda.is_available() else device
+    return inputs.device_of(device), asked.quiet or (launch is not None and launch.rank > 0)
 
 
 def is_silent(asked: "Shell", /) -> bool:
@@ -176,20 +184,3 @@ def check_single(what: str, /) -> None:
     """Raise UsageError for work that only one process can do."""
     if os.environ.get("WORLD_SIZE", "1") != "1" and (launch := launched()) is not None and launch.size > 1:
         raise UsageError(f"{what} runs in one process, and here are {launch.size}. Start it without torchrun.")
-
-
-def own_device(asked: str, launch: "Launch | None", /) -> str:
-    """The device of this process: if torchrun started several on a machine, each takes a GPU of its own.
-
-    Raises:
-        UsageError: several processes would share one GPU.
-    """
-    if launch is None or launch.local_size == 1 or asked == "cpu":
-        return asked
-    if asked.startswith("cuda:"):
-        raise UsageError(
-            f"--device {asked} names one GPU for several processes. Use --device cuda: each takes its own."
-        )
-    import torch
-
-    return f"cuda:{launch.local_rank}" if torch.cuda.is_available() else asked

@@ -9,7 +9,7 @@ import click
 
 from clipclean import files, requests
 from clipclean.api import roles
-from clipclean.cli import progress
+from clipclean.cli import printing, progress
 from clipclean.cli.command import CommandGroup, Nothing, command_of
 from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
@@ -21,34 +21,25 @@ if TYPE_CHECKING:
     from clipclean.auto.bench import BenchRequest
 
 
-WORDS = {
-    "leaves": "leaves the backdoor in",
-    "costs more": "removes it for more accuracy than the budget",
-    "removes": "removes it",
-}
-
-
 @click.group(cls=CommandGroup)
 def recipes() -> None:
     """List, show, validate and measure recipes."""
 
 
-@command_of(Nothing, "as_json", name="list", group=recipes, epilog="\b\nExample:\n  clipclean recipes list")
+@command_of(Nothing, "as_json", "recipes list", name="list", group=recipes)
 def list_recipes(_: Nothing, shell: Shell) -> None:
     """Show the recipes that ship with clipclean, and where each was measured to work and where not."""
     known = [recipe.load(name) for name in recipe.names()]
-    if shell.as_json:
-        click.echo(json.dumps([_facts(each) for each in known], indent=2))
-        return
     wide = max(len(each.name) for each in known)
+    lines = []
     for each in known:
-        click.echo(f"{each.name:<{wide}}  {each.description}")
-        for scale, line in _measured(each):
-            click.echo(f"{'':<{wide}}  - {scale + ': ' if each.scales else ''}{line}")
-    click.echo(
+        lines.append(f"{each.name:<{wide}}  {each.description}")
+        lines += [f"{'':<{wide}}  - {scale + ': ' if each.scales else ''}{line}" for scale, line in _measured(each)]
+    lines.append(
         f"\nA recipe picks its values by the model: tiny holds below {recipe.TINY // 10**6} million parameters, few there with fewer than "
         f"{recipe.FEW:,} pairs and at most {recipe.FEW_CLASSES} classes. NAME@SCALE forces one, as in cleanclip@usual."
     )
+    printing.show(shell.as_json, [_facts(each) for each in known], "\n".join(lines))
 
 
 def _facts(each: recipe.Recipe) -> dict[str, Any]:
@@ -71,9 +62,8 @@ def _measured(each: recipe.Recipe) -> list[tuple[str, str]]:
         for block in recipe.own_evidence(recipe.at_scale(each, scale)):
             places.setdefault(evidence.place(block), []).append(block)
         for place, blocks in places.items():
-            results = {evidence.outcome(block, each.audit.max_accuracy_loss) for block in blocks}
-            worst = next(word for word in ("leaves", "costs more", "removes") if word in results)
-            lines.append((scale, f"{WORDS[worst]} on {place}: {evidence.results(evidence.expected(blocks))}"))
+            worst = evidence.worst(blocks, each.audit.max_accuracy_loss)
+            lines.append((scale, f"{worst} on {place}: {evidence.results(evidence.expected(blocks))}"))
         if not places and not METHODS[each.method].chooses:
             lines.append((scale, "not measured"))
     return lines
@@ -87,25 +77,25 @@ class Show:
     resolved: Annotated[bool, Opt("--resolved", "Print every value, with defaults, as JSON.")] = False
 
 
-@command_of(
-    Show,
-    group=recipes,
-    epilog="\b\nExamples:\n  clipclean recipes show cleanclip > my.yaml\n  clipclean recipes show my.yaml --resolved",
-)
+@command_of(Show, "", "recipes show cleanclip > my.yaml", "recipes show my.yaml --resolved", group=recipes)
 def show(asked: Show, _shell: Shell) -> None:
     """Print a recipe as it is in its file, or with every value."""
     loaded = recipe.load(asked.name)
     click.echo(loaded.model_dump_json(indent=2) if asked.resolved else recipe.text(asked.name).rstrip("\n"))
 
 
-@recipes.command(
-    epilog="\b\nExamples:\n  clipclean recipes validate my.yaml\n  clipclean recipes validate recipes/*.yaml"
-)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
-def validate(files: tuple[str, ...]) -> None:
+@dataclass(frozen=True)
+class Validate:
+    """A check of recipe files."""
+
+    files: Annotated[tuple[str, ...], Opt("FILE...")]
+
+
+@command_of(Validate, "", "recipes validate my.yaml", "recipes validate recipes/*.yaml", group=recipes)
+def validate(asked: Validate, _shell: Shell) -> None:
     """Check recipe files. Each error names its line; with any error the exit code is 2."""
     problems = []
-    for file in files:
+    for file in asked.files:
         try:
             loaded = recipe.load(file)
         except UsageError as error:
@@ -116,8 +106,8 @@ def validate(files: tuple[str, ...]) -> None:
         raise UsageError("\n".join(problems))
 
 
-@recipes.command(epilog="\b\nExample:\n  clipclean recipes schema > recipe.schema.json")
-def schema() -> None:
+@command_of(Nothing, "", "recipes schema > recipe.schema.json", group=recipes)
+def schema(_: Nothing, _shell: Shell) -> None:
     """Print the JSON Schema of a recipe, for editors and other programs."""
     click.echo(json.dumps(recipe.schema(), indent=2))
 
@@ -176,11 +166,11 @@ class Bench:
 
 @command_of(
     Bench,
-    *("quiet", "verbose"),
+    "quiet verbose",
+    "recipes bench unlearn --seeds 1,2,3",
+    "recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt",
+    "recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt",
     group=recipes,
-    epilog="\b\nExamples:\n  clipclean recipes bench unlearn --seeds 1,2,3\n"
-    "  clipclean recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt\n"
-    "  clipclean recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt",
 )
 def bench(asked: Bench, shell: Shell) -> None:
     """Measure each RECIPE on planted backdoors, and write the evidence into a copy of it.

@@ -18,13 +18,6 @@ from clipclean.untrusted import printable
 if TYPE_CHECKING:
     from clipclean.jobs.compare import Comparison
 
-EPILOG = """\b
-Examples:
-  clipclean report convert cleaned/report.json -o report.html
-  clipclean report convert cleaned/report.json --to sarif > clipclean.sarif
-  clipclean report convert cleaned/report.json --to markdown >> "$GITHUB_STEP_SUMMARY"
-"""
-
 
 @click.group(cls=CommandGroup)
 def report() -> None:
@@ -55,7 +48,14 @@ class Convert:
     out: Annotated[Path | None, OUT] = None
 
 
-@command_of(Convert, epilog=EPILOG, group=report)
+@command_of(
+    Convert,
+    "",
+    "report convert cleaned/report.json -o report.html",
+    "report convert cleaned/report.json --to sarif > clipclean.sarif",
+    'report convert cleaned/report.json --to markdown >> "$GITHUB_STEP_SUMMARY"',
+    group=report,
+)
 def convert(asked: Convert, _shell: Shell) -> None:
     """Write the report of a run in another format.
 
@@ -76,13 +76,6 @@ def convert(asked: Convert, _shell: Shell) -> None:
         reports.write(loaded, form, out)
 
 
-COMPARING = """\b
-Examples:
-  clipclean compare before/report.json after/report.json
-  clipclean compare before/report.json after/report.json --json | jq '.[] | select(.change == "new")'
-"""
-
-
 @dataclass(frozen=True)
 class Compare:
     """A comparison."""
@@ -91,7 +84,12 @@ class Compare:
     later: Annotated[Path, Opt("LATER.JSON", reads="path")]
 
 
-@command_of(Compare, "fail_on", "as_json", epilog=COMPARING)
+@command_of(
+    Compare,
+    "fail_on as_json",
+    "compare before/report.json after/report.json",
+    "compare before/report.json after/report.json --json | jq '.[] | select(.change == \"new\")'",
+)
 def compare(asked: Compare, shell: Shell) -> int:
     """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON.
 

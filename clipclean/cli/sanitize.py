@@ -18,21 +18,16 @@ from clipclean.export.formats import FORMATS
 from clipclean.requests import Opt, called
 from clipclean.untrusted import printable
 
-EPILOG = """\b
-Examples:
-  clipclean sanitize model.pt -d clean/ -o cleaned/
-  clipclean sanitize model.pt -d pairs.csv -r cleanclip-strong --classes classes.txt --epochs 3
-  clipclean sanitize model.pt -d clean/ -r auto --reference trusted.pt --max-accuracy-loss 0.01
-  clipclean sanitize model.pt -d 'shards/{0000..0009}.tar' --trigger patch --target banana --report report.html
-"""
 SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}  # options for values of a recipe
 
 
 @command_of(
     requests.Sanitize,
-    *("workers", "epochs", "lr", "batch_size", "fail_on", "baseline", "exit_zero", "outputs", "as_json"),
-    *("quiet", "config", "verbose", "dry_run"),
-    epilog=EPILOG,
+    "workers epochs lr batch_size fail_on baseline exit_zero outputs as_json quiet config verbose dry_run",
+    "sanitize model.pt -d clean/ -o cleaned/",
+    "sanitize model.pt -d pairs.csv -r cleanclip-strong --classes classes.txt --epochs 3",
+    "sanitize model.pt -d clean/ -r auto --reference trusted.pt --max-accuracy-loss 0.01",
+    "sanitize model.pt -d 'shards/{0000..0009}.tar' --trigger patch --target banana --report report.html",
 )
 def sanitize(asked: requests.Sanitize, shell: Shell) -> int:
     """Clean the checkpoint MODEL by finetuning on clean pairs, and write weights that open_clip loads.
@@ -91,13 +86,6 @@ def chosen(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:
     return (*changes, *(f"{key}={value}" for key, value in short.items()))
 
 
-EXAMPLES = """\b
-Examples:
-  clipclean demo
-  clipclean demo --out demo --force
-  clipclean demo --unpack files     # only the bundled files, to try the other commands on
-"""
-
 OUT = Opt(
     "--out -o DIR",
     "Folder for weights and report. It must be empty, unless --force is given.",
@@ -121,7 +109,13 @@ class Demo:
     keep_failed: Annotated[bool, requests.KEEP_FAILED] = False
 
 
-@command_of(Demo, "outputs", "as_json", "exit_zero", "quiet", "verbose", epilog=EXAMPLES)
+@command_of(
+    Demo,
+    "outputs as_json exit_zero quiet verbose",
+    "demo",
+    "demo --out demo --force",
+    "demo --unpack files     # only the bundled files, to try the other commands on",
+)
 def demo(asked: Demo, shell: Shell) -> int:
     """Clean a bundled tiny CLIP that carries a backdoor, on a CPU.
 

@@ -11,13 +11,6 @@ from clipclean.cli.options import Output, Shell, reports
 
 FORMATS = ("text", "json", "html")
 
-EPILOG = """\b
-Examples:
-  clipclean screen clean/ --model model.pt --report screening.html
-  clipclean screen pairs.csv --model model.pt --drop auto --save-kept kept.csv
-  clipclean screen 'shards/{0000..0009}.tar' --model model.pt --trigger found/01-mask.safetensors --drop 2% --save-kept kept.tar
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenShell(Shell):
@@ -30,7 +23,12 @@ class ScreenShell(Shell):
 
 
 @command_of(
-    requests.Screen, *("workers", "outputs", "as_json", "quiet", "config", "verbose"), epilog=EPILOG, shell=ScreenShell
+    requests.Screen,
+    "workers outputs as_json quiet config verbose",
+    "screen clean/ --model model.pt --report screening.html",
+    "screen pairs.csv --model model.pt --drop auto --save-kept kept.csv",
+    "screen 'shards/{0000..0009}.tar' --model model.pt --trigger found/01-mask.safetensors --drop 2% --save-kept kept.tar",
+    shell=ScreenShell,
 )
 def screen(asked: requests.Screen, shell: Shell) -> None:
     """Rank the pairs of CLEAN by suspicion, since a few poisoned ones undo a cleaning.

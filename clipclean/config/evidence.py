@@ -92,14 +92,21 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
 def works(recipe: Recipe, subject: Subject, /, *, budget: float) -> bool:
     """Whether a recipe, at one scale, was measured on the like of a job, and removed each attack there within the accuracy budget."""
     near = [block for block in recipes.own_evidence(recipe) if subject.is_near(block)]
-    return bool(near) and all(outcome(block, budget) == "removes" for block in near)
+    return worst(near, budget) == OUTCOMES[-1]
 
 
-def outcome(block: Evidence, budget: float, /) -> Literal["removes", "costs more", "leaves"]:
-    """The result of one measurement: the attack removed within the budget, removed for more accuracy, or left."""
-    if removed(block) < REMOVED:
-        return "leaves"
-    return "removes" if lost(block) <= budget else "costs more"
+# What a recipe does to a backdoor, the worst first.
+OUTCOMES = ("leaves the backdoor in", "removes it for more accuracy than the budget", "removes it")
+
+
+def worst(blocks: Sequence[Evidence], budget: float, /) -> str:
+    """The worst result of some measurements, in words."""
+    results = [(removed(block) >= REMOVED, lost(block) <= budget) for block in blocks]
+    if not results:
+        return "not measured"
+    if not all(is_gone for is_gone, _ in results):
+        return OUTCOMES[0]
+    return OUTCOMES[1 + all(is_cheap for _, is_cheap in results)]
 
 
 def removed(block: Evidence, /) -> float:

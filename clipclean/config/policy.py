@@ -4,7 +4,6 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -156,12 +155,6 @@ def load(path: str | Path, /) -> Policy:
         UsageError: no such file, or an invalid one; one line per problem, each with its file, line and key.
     """
     label = printable(str(path))
-    try:
-        is_there = Path(path).exists()
-    except OSError as error:
-        raise UsageError(f"Cannot read the policy {label}: {error.strerror}.") from error
-    if not is_there:
-        raise UsageError(f"There is no policy file {label}. Name a YAML file.")
     return yaml_file.parsed(label, yaml_file.content(label, Path(path), form=_FORM), form=_FORM)
 
 
@@ -183,7 +176,7 @@ def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRe
         name=policy.name,
         sha256=digest(policy),
         verdict_without=applied.without,
-        resolved={"thresholds": asdict(limits), "severities": levels},
+        resolved={"thresholds": limits.model_dump(), "severities": levels},
     )
 
 
@@ -200,8 +193,7 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
         UsageError: a threshold of the policy contradicts one of the recipe.
     """
     own = policy.thresholds.model_dump(exclude_none=True)
-    names = [each.name for each in fields(AuditLimits)]
-    held = {name: own[name] if name in own else getattr(audit, name) for name in names}
+    held = {name: own[name] if name in own else getattr(audit, name) for name in Thresholds.model_fields}
     is_ours = "max_excess" in own or "suspicious_excess" in own
     if is_ours and (fault := _disorder(held["max_excess"], held["suspicious_excess"])):
         raise UsageError(f"policy {policy.name}, with the recipe's audit section: thresholds.max_excess: {fault}")
@@ -282,7 +274,7 @@ def _expired(suppression: Suppression) -> Finding:
 
 def _loosened(policy: Policy) -> list[Finding]:
     """CC052 where the policy sets a limit looser than the one that ships."""
-    shipped = asdict(resolved(DEFAULT, Audit()))
+    shipped = resolved(DEFAULT, Audit()).model_dump()
     own = policy.thresholds.model_dump(exclude_none=True)
     looser = [
         f"{key} {value:g} instead of {shipped[key]:g}"

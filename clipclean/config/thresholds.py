@@ -5,7 +5,6 @@ the recipe, and alone set those of the search. ``detect/verdict.py`` compares me
 To add a threshold, add its field here, and compare there.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 from clipclean.config.yaml_file import Section, field
@@ -63,15 +62,11 @@ class Thresholds(Section):
     )
 
 
-@dataclass(frozen=True)
-class AuditLimits:
-    """The thresholds that hold in a run; ``Thresholds`` says what each means."""
+class AuditLimits(Thresholds):
+    """The thresholds that hold in a run: each is known."""
 
     max_excess: float
     suspicious_excess: float
     collapse: float
     max_accuracy_loss: float
     min_images: int
-    abnormality: float
-    gathering: float
-    min_found_excess: float

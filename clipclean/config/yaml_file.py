@@ -105,6 +105,8 @@ def content(label: str, source: Traversable, /, *, form: Form[Values]) -> str:
         raise UsageError(
             f"{label} has more than {_LIMIT:,} bytes, and no {form.noun} is that long. Name the right file."
         ) from error
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"There is no {form.noun} file {label}. Name {form.named}.") from error
     except OSError as error:
         raise UsageError(
             f"Cannot read the {form.noun} {label}: {error.strerror}. Mend its permissions or its path."

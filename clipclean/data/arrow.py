@@ -113,8 +113,14 @@ class _Copies:
             raise ValueError(f"it unpacks to more than {RATIO} times its size")
 
     def place(self, values: "pa.Array", number: int, /) -> ImageSource:
-        """Where the bytes of one value lie from now on; rows with the same value share it."""
-        content = _bytes_of(values, number)
+        """Where the bytes of one value of a column lie from now on; rows with the same value share it."""
+        if pa.types.is_dictionary(values.type):
+            values, number = values.dictionary, values.indices[number].as_py()
+        # Where it lies: a scalar of pyarrow would be a copy.
+        _, offsets, whole = values.buffers()
+        form = "<2q" if pa.types.is_large_binary(values.type) else "<2i"
+        first, last = struct.unpack_from(form, offsets, (values.offset + number) * struct.calcsize(form) // 2)
+        content = whole.slice(first, last - first) if whole is not None else pa.py_buffer(b"")
         place = (content.address, content.size)
         if place not in self._placed:
             self._placed[place] = self._place(content)
@@ -142,16 +148,6 @@ class _Copies:
                 "name another place by TMPDIR."
             ) from error
         return ImageSource(self._path, offset, content.size)
-
-
-def _bytes_of(values: "pa.Array", number: int, /) -> "pa.Buffer":
-    """One value of a column of bytes, where it lies; a scalar of pyarrow would be a copy."""
-    if pa.types.is_dictionary(values.type):
-        values, number = values.dictionary, values.indices[number].as_py()
-    _, offsets, content = values.buffers()
-    form = "<2q" if pa.types.is_large_binary(values.type) else "<2i"
-    first, last = struct.unpack_from(form, offsets, (values.offset + number) * struct.calcsize(form) // 2)
-    return content.slice(first, last - first) if content is not None else pa.py_buffer(b"")
 
 
 def _parquet(path: Path, stream: BinaryIO, wanted: DataRequest, /) -> _Opened:
@@ -216,7 +212,10 @@ def _take(
             row += 1
             if len(found.entries) >= MOST:
                 raise ValueError(f"more than {MOST:,} rows")
-            label = _label(None if labels is None else labels[number].as_py(), layout.labels)
+            told = None if labels is None else labels[number].as_py()
+            if isinstance(told, int) and not isinstance(told, bool) and 0 <= told < len(layout.labels):
+                told = layout.labels[told]
+            label = sample.as_label(told)
             key = printable(f"{prefix}row {row}")
             kept.take(_ROW)
             try:
@@ -278,12 +277,6 @@ def _captions(values: "pa.Array", number: int, /) -> list[str]:
         raise Unusable(f"{len(scalar.values):,} captions, and {CAPTIONS:,} are allowed")
     found = scalar.as_py()
     return [each for each in (found if isinstance(found, list) else [found]) if each] or [""]
-
-
-def _label(value: object, names: Sequence[str], /) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return sample.caption(names[value]) or None
-    return sample.as_label(value)
 
 
 def _rows(path: Path, metadata: "pq.FileMetaData", /) -> int:

@@ -16,7 +16,6 @@ from clipclean.schema.report import DataRecord, SkippedRecord
 from clipclean.untrusted import printable
 
 NO_CAPTION = "no caption, or an empty one"
-OFFENDERS = 10  # skipped samples that a message names
 
 Progress = Callable[[int, int], None]  # samples done, samples in all
 
@@ -207,9 +206,8 @@ def _refuse_if_poor(
             "labels, give caption templates by --templates FILE, one a line, such as 'a photo of a {}.'. The method supervised "
             f"needs no captions.{ignored}"
         )
-    named = "".join(f"\n  {why.key}: {why.reason}" for why in skipped[:OFFENDERS])
-    more = f"\n  … and {len(skipped) - OFFENDERS:,} more" if len(skipped) > OFFENDERS else ""
+    named = sample.listed([f"{why.key}: {why.reason}" for why in skipped])
     raise RefusedInput(
         f"{len(skipped):,} of {total:,} samples of {name} ({found.format}) cannot be used, and a share of "
-        f"{most:g} is allowed (max_skipped_share). Mend or remove them:{named}{more}{ignored}"
+        f"{most:g} is allowed (max_skipped_share). Mend or remove them:{named}{ignored}"
     )

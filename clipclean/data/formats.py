@@ -70,15 +70,12 @@ def find(places: Sequence[Path], wanted: DataRequest, /, *, scratch: Scratch) ->
             founds.append((None, shards.read_shards(those, wanted)))
         else:
             founds += [(each, _one(each, wanted, scratch)) for each in those]
-    return founds[0][1] if len(founds) == 1 else _together(founds)
-
-
-def _together(founds: Sequence[tuple[Path | None, Listing]], /) -> Listing:
-    """Several sets as one; keys begin with the name of theirs."""
+    if len(founds) == 1:
+        return founds[0][1]
     formats = {found.format for _, found in founds}
     whole = Listing(formats.pop() if len(formats) == 1 else "several")
     for path, found in founds:
-        prefix = f"{printable(path.name)}/" if path else ""
+        prefix = f"{printable(path.name)}/" if path else ""  # keys begin with the name of their set
         whole.entries += [replace(entry, key=f"{prefix}{entry.key}") for entry in found.entries]
         for each in found.ignored.values():
             whole.ignore(each.reason, *each.examples, count=each.count)

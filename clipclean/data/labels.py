@@ -1,7 +1,6 @@
 """Class names, caption templates, and labelled images."""
 
 import difflib
-import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,14 +14,14 @@ from clipclean import untrusted
 from clipclean.data.cache import ImageCache
 from clipclean.data.captions import names_of, singular
 from clipclean.data.dataset import CleanSet, Pair, read_images
-from clipclean.data.sample import caption, reason, utf8
+from clipclean.data.sample import UTF8, caption, listed, reason
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 _FILE_BYTES = 10_000_000
 _MOST_CLASSES = 50_000  # ImageNet-21k has 21,843; each is embedded once a template
 _MOST_TEMPLATES = 1_000  # OpenAI's ImageNet set has 80
-_SHOWN = 10  # lines or names that a message quotes
+_SHOWN = 10  # names that a message quotes
 
 
 def read_classes(source: Path | Sequence[str], /) -> list[str]:
@@ -62,8 +61,7 @@ def read_templates(source: Path | Sequence[str], /) -> list[str]:
     templates = [line.replace("{c}", "{}") for line in _lines(source)]
     faulty = [line for line in templates if line.count("{}") != 1 or {"{", "}"} & set(line.replace("{}", ""))]
     if faulty or not templates:
-        shown = "".join(f"\n  {printable(line[:80])}" for line in faulty[:_SHOWN]) or " It holds none."
-        shown += f"\n  … and {len(faulty) - _SHOWN:,} more" if len(faulty) > _SHOWN else ""
+        shown = listed([printable(line[:80]) for line in faulty]) or " It holds none."
         raise UsageError(
             f"{called}: a template is a line with one {{}} where the class name goes, such as "
             f"'a photo of a {{}}.'{shown}"
@@ -81,15 +79,12 @@ def _lines(path: Path | Sequence[str]) -> list[str]:
     if not isinstance(path, Path):
         return [line for each in path if (line := caption(each))]
     try:
-        lines = [caption(line) for line in utf8(untrusted.read(path, limit=_FILE_BYTES)).splitlines()]
+        lines = [caption(line) for line in untrusted.read(path, limit=_FILE_BYTES).decode(UTF8).splitlines()]
     except UnicodeDecodeError as error:
         raise RefusedInput(f"{printable(path)} is not UTF-8 text. Save it as UTF-8.") from error
     except (OSError, ValueError) as error:
         raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give a text file.") from error
     return [line for line in lines if line and not line.startswith("#")]
-
-
-OFFENDERS = 10  # unknown labels that a message names
 
 
 @dataclass(frozen=True)
@@ -204,15 +199,11 @@ def _complaint(images: CleanSet, classes: Sequence[str], /) -> str:
     first: dict[str, tuple[Pair, set[int]]] = {}  # a pair for each word, the earliest
     for pair, numbers in offenders:
         first.setdefault(pair.label or pair.caption, (pair, numbers))
-    lines = "".join(
-        f"\n  {pair.key}: {_fault(word, numbers, classes)}"
-        for word, (pair, numbers) in itertools.islice(first.items(), OFFENDERS)
-    )
-    more = f"\n  … and {len(first) - OFFENDERS:,} more labels" if len(first) > OFFENDERS else ""
+    named = [f"{pair.key}: {_fault(word, numbers, classes)}" for word, (pair, numbers) in first.items()]
     return (
         f"{len(offenders):,} of {len(images):,} images of {printable(images.name)} have no single label among the "
         f"{len(classes):,} classes. Put them into folders named like the classes, give the table a column "
-        f"label, or name the right classes with --classes FILE:{lines}{more}"
+        f"label, or name the right classes with --classes FILE:{listed(named, of=' labels')}"
     )
 
 

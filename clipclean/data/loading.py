@@ -33,8 +33,6 @@ def plan(n_pairs: int, /, *, batch_size: int, steps: int, seed: int) -> list[tup
         >>> [epoch for epoch, _ in plan(5, batch_size=2, steps=3, seed=0)]
         [0, 0, 1]
     """
-    if batch_size < 1 or steps < 0:
-        raise ValueError(f"A plan needs batch_size >= 1 and steps >= 0; these are {batch_size} and {steps}.")
     if n_pairs < batch_size:
         raise UsageError(
             f"{n_pairs:,} pairs do not fill a batch of {batch_size:,}. Lower the batch size, or bring more clean data."

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -30,9 +30,7 @@ def caption(text: str, /) -> str:
     return line.encode()[:CAPTION_BYTES].decode(errors="ignore").rstrip()
 
 
-def utf8(data: bytes, /) -> str:
-    """Text of UTF-8 bytes, with or without a byte-order mark; raises UnicodeDecodeError."""
-    return data.decode("utf-8-sig")
+UTF8 = "utf-8-sig"  # with a byte-order mark or without
 
 
 def record(text: str, /) -> dict[str, object]:
@@ -58,6 +56,7 @@ def record(text: str, /) -> dict[str, object]:
 IMAGES = ("jpg", "png", "jpeg", "webp")  # by precedence, as in open_clip's "jpg;png;jpeg;webp"
 SIDECARS = ("txt", "json", "cls")
 MOST = 10_000_000  # samples of a set; each takes some hundred bytes of memory
+OFFENDERS = 10  # of what cannot be used, that a message names
 EXAMPLES = 3  # names kept of the files that were ignored for one reason
 
 
@@ -170,6 +169,12 @@ class Listing:
         known.examples += tuple(printable(name) for name in names[: EXAMPLES - len(known.examples)])
 
 
+def listed(lines: Sequence[str], /, *, of: str = "") -> str:
+    """The first of some lines for a message, each on a line of its own, and how many more there are."""
+    more = f"\n  … and {len(lines) - OFFENDERS:,} more{of}" if len(lines) > OFFENDERS else ""
+    return "".join(f"\n  {line}" for line in lines[:OFFENDERS]) + more
+
+
 def ignored_kind(name: str, /) -> str:
     """The reason for ignoring a file whose name ends like this."""
     suffix = PurePosixPath(name).suffix.lower()
@@ -194,12 +199,12 @@ def with_sidecars(
     """
     words: object = ""
     try:
-        values = record(utf8(sidecars["json"])) if "json" in sidecars else {}
-        named = utf8(sidecars["cls"]) if "cls" in sidecars else as_label(values.get("label"))
+        values = record(sidecars["json"].decode(UTF8)) if "json" in sidecars else {}
+        named = sidecars["cls"].decode(UTF8) if "cls" in sidecars else as_label(values.get("label"))
         if wanted.caption_key not in (None, "txt"):
             words = values.get(wanted.caption_key or "")
         elif "txt" in sidecars:
-            words = utf8(sidecars["txt"])
+            words = sidecars["txt"].decode(UTF8)
         else:
             words = values.get("caption", values.get("text"))
         label = label if named is None else caption(named)

@@ -1,18 +1,20 @@
-"""A table of images and captions: CSV, TSV, JSON lines or a JSON array."""
+"""A table of images and captions: CSV, TSV, JSON lines, a JSON array or COCO's captions."""
 
 import csv
+import functools
 import io
 import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from clipclean import untrusted
-from clipclean.data import coco, sample
+from clipclean.data import sample
 from clipclean.data.sample import DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.untrusted import printable
+from clipclean.untrusted import asked, leads_out, printable
 
 KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
 # Common names of these columns, in any case of letters; used if no pair of ``KNOWN`` is complete.
@@ -27,6 +29,7 @@ _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]{0,39}")  # as people call column
 _SHOWN = 30  # columns that a message names
 JSON_BYTES = 500_000_000  # of one JSON file; COCO's largest has 92 MB
 _FIELD = 131_072  # characters of one CSV field
+_COCO = re.compile(r"captions_(\w+)")  # captions_train2017.json points to the folder train2017
 
 
 class Columns(NamedTuple):
@@ -125,14 +128,14 @@ def _is_json_lines(stream: io.TextIOWrapper, /) -> bool:
 def _json(path: Path, wanted: DataRequest, /) -> Listing:
     """One JSON value: an array of objects, or COCO's captions."""
     try:
-        told = untrusted.value(sample.utf8(untrusted.read(path, limit=JSON_BYTES)))
+        told = untrusted.value(untrusted.read(path, limit=JSON_BYTES).decode(sample.UTF8))
     except (ValueError, RecursionError) as error:
         raise RefusedInput(
             f"{printable(path)} is not JSON ({printable(str(error)[:200])}). Mend it, or write one object in each line."
         ) from error
     if isinstance(told, dict):
-        if coco.is_coco(told):
-            return coco.read_coco(path, told)
+        if is_coco(told):
+            return _coco(path, told)
         told = [told]
     if not isinstance(told, list) or not all(isinstance(row, dict) for row in told):
         raise RefusedInput(
@@ -237,3 +240,76 @@ def located(listed: str, folder: Path, /) -> ImageSource:
     if is_address(listed):
         raise Unusable("an address; clipclean reads local files only")
     return sample.whole_file(folder / listed)
+
+
+def is_coco(told: Mapping[str, object], /) -> bool:
+    """Whether a JSON object has the two lists of a COCO file."""
+    return isinstance(told.get("images"), list) and isinstance(told.get("annotations"), list)
+
+
+def _coco(path: Path, told: Mapping[str, object], /) -> Listing:
+    """The captions of a COCO file, which has two lists: each with its image; images of several captions give several pairs.
+
+    Images are looked for where COCO's archives put them: beside the file, beside its folder, and in ``train2017`` or
+    ``images/train2017`` there, for ``captions_train2017.json``. Names that lead out of that folder are not read.
+
+    Raises:
+        RefusedInput: no such folder has the images; names those that were looked into.
+    """
+    found = Listing("coco")
+    named = ((_number(row.get("id")), row.get("file_name")) for row in _rows(told["images"]))
+    names = {number: name for number, name in named if number and isinstance(name, str) and name}
+    folder = _coco_folder(path, list(names.values()))
+    image = functools.cache(functools.partial(_coco_image, folder))
+    captioned: set[str] = set()
+    for place, row in enumerate(_rows(told["annotations"])):
+        name, words = names.get(_number(row.get("image_id"))), row.get("caption")
+        if name is None:
+            found.entries.append(SampleEntry(f"annotation {place}", problem="it belongs to no image of the file"))
+        else:
+            captioned.add(name)
+            found.entries.append(replace(image(name), caption=sample.caption(words) if isinstance(words, str) else ""))
+    found.entries += [image(name) for name in names.values() if name not in captioned]
+    return found
+
+
+def _coco_image(folder: Path, name: str, /) -> SampleEntry:
+    """An image without a caption, or why it is not read."""
+    path = PurePosixPath(name)
+    try:
+        source = sample.whole_file(folder / name)
+    except Unusable as error:
+        return SampleEntry(printable(name), problem=str(error))
+    if path.is_absolute() or ".." in path.parts or leads_out(folder / name, folder):
+        return SampleEntry(printable(name), problem="a name that leads out of the folder of images")
+    return SampleEntry(printable(name), source)
+
+
+def _coco_folder(path: Path, names: Sequence[str], /) -> Path:
+    """The folder in which most of the first images are."""
+    here = path.absolute().parent
+    part = _COCO.fullmatch(path.stem)
+    below = [part[1]] if part else []
+    places = [
+        place / inside
+        for place in (here, here.parent)
+        for inside in ("", "images", *below, *(f"images/{name}" for name in below))
+    ]
+    some = [name for name in names[:20] if not PurePosixPath(name).is_absolute()]
+    best = max(places, key=lambda place: sum(asked((place / name).is_file) for name in some))
+    if some and not any(asked((best / name).is_file) for name in some):
+        looked = ", ".join(printable(place) for place in places)
+        raise RefusedInput(
+            f"{printable(path)} is a COCO file, and its images ({printable(some[0])}, …) are in none of {looked}. Put the "
+            "folder of images beside the file or beside its folder."
+        )
+    return best
+
+
+def _rows(rows: Any, /) -> list[Mapping[str, object]]:  # Any: a list of JSON values
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _number(value: object, /) -> str:
+    """An identifier as text; other sets than COCO use words."""
+    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""

@@ -30,17 +30,12 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
     Returns:
         uint8 (3, H, W), a new tensor; in memory the colours of a pixel are neighbours, as a decoder leaves them.
 
-    Raises:
-        ValueError: ``image`` is not a uint8 tensor of shape (3, H, W).
-
     Source: Cubuk et al., 2019, arXiv 1805.09501; used by Bansal et al., 2023, arXiv 2303.03323.
 
     Example:
         >>> image_view(torch.zeros(3, 40, 40, dtype=torch.uint8), seed=7).shape
         torch.Size([3, 40, 40])
     """
-    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"An image is uint8 (3, H, W); this tensor is {image.dtype} {tuple(image.shape)}.")
     pil = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (H, W, 3)
     for name, magnitude in _drawn(seed):
         pil = _OPERATIONS[name](pil, magnitude)

@@ -22,7 +22,12 @@ CONTROLS = "[\\x00-\\x08\\x0b\\x0e-\\x1f\\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
 
 def write(folder: Path, /, *, context_length: int) -> None:
     """Write the tokenizer's files into an existing folder; every one is the same for every CLIP of this context."""
-    vocabulary, merges = _bundled()
+    from open_clip.tokenizer import SimpleTokenizer
+
+    known = SimpleTokenizer()
+    vocabulary = {OPEN_CLIP_NAMES.get(token, token): number for token, number in known.encoder.items()}
+    assert (vocabulary[START], vocabulary[END]) == (START_ID, END_ID)  # noqa: S101 # or open_clip ships another vocabulary
+    merges = [" ".join(pair) for pair in known.bpe_ranks]  # in the order of their ranks
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     settings = {
         **special,
@@ -46,16 +51,6 @@ def write(folder: Path, /, *, context_length: int) -> None:
 
 def _write(path: Path, text: str, /) -> None:
     path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
-
-
-def _bundled() -> tuple[dict[str, int], list[str]]:
-    """Tokens with their ids, in the order of the ids, and merges in the order of their ranks."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    known = SimpleTokenizer()
-    vocabulary = {OPEN_CLIP_NAMES.get(token, token): number for token, number in known.encoder.items()}
-    assert (vocabulary[START], vocabulary[END]) == (START_ID, END_ID)  # noqa: S101 # or open_clip ships another vocabulary
-    return vocabulary, [" ".join(pair) for pair in known.bpe_ranks]
 
 
 def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """``README.md`` of an output folder: a model card with results and loading instructions."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from clipclean.export import formats
-from clipclean.export.statement import Json
+
+Json = dict[str, Any]  # Any: JSON whose shape the schema of the report holds
 
 NAME = "README.md"
 AUDITED = (
@@ -18,10 +19,17 @@ NOT_AUDITED = (
 
 def model_card(report: Json, /) -> str:
     """The card of a run of ``sanitize``, or of ``export``, whose report has no verdict."""
-    names = list(dict.fromkeys(entry["format"] for entry in report["exports"]))
+    used = [formats.FORMATS[name] for name in dict.fromkeys(entry["format"] for entry in report["exports"])]
+    # YAML as Hugging Face's hub reads it. The licence and the base model's name there are for the owner to add.
+    matter = [
+        f"library_name: {used[0].library}",
+        "pipeline_tag: zero-shot-image-classification",
+        f"tags: [{', '.join(dict.fromkeys(['clip', 'clipclean', *(form.library for form in used)]))}]",
+        *(["base_model_relation: finetune"] if _is_finetuned(report) else []),
+    ]
     body = _sanitized(report) if "verdict" in report else _converted(report)
-    loading = [line for form in names for line in (*formats.FORMATS[form].example, "")]
-    return "\n".join([*_front_matter(names, is_finetuned=_is_finetuned(report)), "", *body, "", *loading])
+    loading = [line for form in used for line in (*form.example, "")]
+    return "\n".join(["---", *matter, "---", "", *body, "", *loading])
 
 
 def _is_finetuned(report: Json, /) -> bool:
@@ -32,19 +40,6 @@ def _is_finetuned(report: Json, /) -> bool:
 def _share(report: Json, /) -> float:
     """The share of the way from the original to the cleaned weights."""
     return float((report.get("cleaning") or {}).get("share", 1.0))
-
-
-def _front_matter(names: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
-    """YAML as Hugging Face's hub reads it. The licence and the base model's name there are for the owner to add."""
-    relation = ["base_model_relation: finetune"] if is_finetuned else []
-    return [
-        "---",
-        f"library_name: {formats.FORMATS[names[0]].library}",
-        "pipeline_tag: zero-shot-image-classification",
-        f"tags: [{', '.join(dict.fromkeys(['clip', 'clipclean', *(formats.FORMATS[form].library for form in names)]))}]",
-        *relation,
-        "---",
-    ]
 
 
 def _sanitized(report: Json, /) -> list[str]:

@@ -39,7 +39,7 @@ def check_architecture(architecture: model.Architecture, /) -> None:
 def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the graphs and what their consumer reads beside them, and compare; raises what ``write`` and ``check`` raise."""
     write(job.folder, job.clip, job.wanted, metadata=facts(job))
-    (_beside_immich if job.wanted.preset == formats.IMMICH else _beside_transformers_js)(job)
+    _write_beside(job)
     found = check(job.folder, job.samples, job.wanted)
     return [(name, found) for name in job.wanted.graphs]
 
@@ -62,8 +62,15 @@ def facts(job: ExportJob, /) -> dict[str, str]:
     return {f"clip.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
 
 
-def _beside_transformers_js(job: ExportJob, /) -> None:
-    """The files of its processor and tokenizer, and config.json if a CLIPConfig can describe the model."""
+def _write_beside(job: ExportJob, /) -> None:
+    """What the consumer reads: open_clip's configs under Immich's names, and the tokenizer with the text graph; or the files of the
+    processor and tokenizer of transformers.js, and config.json if a CLIPConfig can describe the model.
+    """
+    if job.wanted.preset == formats.IMMICH:
+        for name, value in (("config.json", job.model_cfg), (formats.PREPROCESS_CFG, job.preprocess_cfg)):
+            (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        bpe.write(job.folder / formats.TOKENIZER_FOLDER, context_length=job.context_length)
+        return
     if job.preprocess_cfg["resize_mode"] != "longest":
         hf_directory.write_processor(job.folder, preprocess_cfg=job.preprocess_cfg, context_length=job.context_length)
     try:
@@ -71,14 +78,6 @@ def _beside_transformers_js(job: ExportJob, /) -> None:
     except UnsupportedModel:
         return
     hf_directory.write_json(job.folder / hf_directory.CONFIG_NAME, hf_directory.config(job.model_cfg))
-
-
-def _beside_immich(job: ExportJob, /) -> None:
-    """open_clip's configs under Immich's names, and the tokenizer with the text graph."""
-    configs = {"config.json": job.model_cfg, formats.PREPROCESS_CFG: job.preprocess_cfg}
-    for name, value in configs.items():
-        (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    bpe.write(job.folder / formats.TOKENIZER_FOLDER, context_length=job.context_length)
 
 
 def write(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clipclean import files, own_state, untrusted
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.export import checksums
+from clipclean.export import records
 
 SCRATCH = ".clipclean-scratch-"  # how the names of folders begin that files are written into first
 NEW, OLD = "new", "old"  # in them: what is written, and what it took the place of
@@ -101,7 +101,7 @@ def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> N
     """
     moves = {
         "scratch": str(new.parent),
-        "new": checksums.digests(new) | _sums_of(new),
+        "new": records.digests(new) | _sums_of(new),
         "old": dict(earlier),
         "run": run,
     }
@@ -137,13 +137,13 @@ def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
     """
     there = [name for name in sorted(known) if os.path.lexists(out / name)]
     try:
-        listed = checksums.parse(untrusted.read(out / checksums.NAME, limit=checksums.MAX_BYTES)) | _sums_of(out)
+        listed = records.parse(untrusted.read(out / records.SUMS, limit=records.MAX_SUMS)) | _sums_of(out)
     except (RefusedInput, OSError):
         listed = {}
     ours = {name: listed[name] for name in there if name in listed and _digest(out, name) == listed[name]}
     if foreign := [name for name in there if name not in ours]:
         raise UsageError(
-            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {checksums.NAME} of an earlier "
+            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {records.SUMS} of an earlier "
             "run lists them as they are, and nothing else is ever overwritten. Move them away, or name another folder."
         )
     return ours
@@ -151,8 +151,8 @@ def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
 
 def _sums_of(folder: Path) -> dict[str, str]:
     """The digest of the checksums themselves."""
-    digest = _digest(folder, checksums.NAME)
-    return {checksums.NAME: digest} if digest else {}
+    digest = _digest(folder, records.SUMS)
+    return {records.SUMS: digest} if digest else {}
 
 
 def _digest(folder: Path, name: str) -> str | None:
@@ -195,7 +195,7 @@ def _forward(scratch: Path, out: Path, told: own_state.Note) -> None:
     if not out.exists() or not any(out.iterdir()):
         with contextlib.suppress(OSError):  # a mount, or a system that does not replace empty folders
             (scratch / NEW).replace(out)
-    for name in sorted(told["new"], key=lambda name: name == checksums.NAME):
+    for name in sorted(told["new"], key=lambda name: name == records.SUMS):
         if (scratch / NEW / name).exists():
             _keep(scratch, out, name, told["old"])
             (out / name).parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from clipclean import checkpoint, files, report, untrusted
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
-from clipclean.export import checksums, records, statement
+from clipclean.export import records
+from clipclean.export.model_card import Json
 from clipclean.jobs import inputs
 
 SIGNATURE = "model.sig"  # model_signing's own name for it
@@ -21,7 +22,7 @@ MAX_JSON = 32 * 2**20  # bytes of the statement; one with a whole recipe has abo
 WAY_OUT = "Export or download it again, from a source that you trust."
 REPORT = "report.json"
 WEIGHTS = ".safetensors"  # how files of weights end whose tensors are read; a graph has folded and renamed ones
-COMMANDS = {statement.BUILD_TYPE.format(command=name): name for name in ("sanitize", "export")}
+COMMANDS = {records.BUILD_TYPE.format(command=name): name for name in ("sanitize", "export")}
 
 Kind = Literal["mismatch", "unreadable"]
 
@@ -98,18 +99,18 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
 def _listed(folder: Path, /) -> dict[str, str]:
     """The entries of ``SHA256SUMS``."""
     try:
-        listed = untrusted.read(folder / checksums.NAME, limit=checksums.MAX_BYTES) if folder.is_dir() else None
+        listed = untrusted.read(folder / records.SUMS, limit=records.MAX_SUMS) if folder.is_dir() else None
     except FileNotFoundError as error:
         raise RefusedInput(
-            f"{folder} has no {checksums.NAME}: nothing says what should be in it. Name a folder that sanitize or export wrote."
+            f"{folder} has no {records.SUMS}: nothing says what should be in it. Name a folder that sanitize or export wrote."
         ) from error
     except OSError as error:
-        raise RefusedInput(f"Cannot read {folder / checksums.NAME}: {error.strerror}.") from error
+        raise RefusedInput(f"Cannot read {folder / records.SUMS}: {error.strerror}.") from error
     if listed is None:
         kind = "is no folder" if os.path.lexists(folder) else "does not exist"
         raise RefusedInput(f"{folder} {kind}. Name the folder that sanitize or export wrote.")
     try:
-        return checksums.parse(listed)
+        return records.parse(listed)
     except RefusedInput as error:
         raise RefusedInput(f"{folder}: {error} {WAY_OUT}") from error
 
@@ -144,21 +145,21 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
     unread = {finding.file for finding in result.findings}
     for name, digest in listed.items():
         if name not in present and name not in unread:
-            result.differs(name, "checksums", f"is listed in {checksums.NAME} and missing")
+            result.differs(name, "checksums", f"is listed in {records.SUMS} and missing")
         elif name in present and present[name] != digest:
-            result.differs(name, "checksums", f"has sha256 {present[name]}, and {checksums.NAME} says {digest}")
-    for name in present.keys() - listed.keys() - {checksums.NAME, SIGNATURE}:
-        result.differs(name, "checksums", f"is not listed in {checksums.NAME}, so nothing protects it")
+            result.differs(name, "checksums", f"has sha256 {present[name]}, and {records.SUMS} says {digest}")
+    for name in present.keys() - listed.keys() - {records.SUMS, SIGNATURE}:
+        result.differs(name, "checksums", f"is not listed in {records.SUMS}, so nothing protects it")
     result.checked["checksums"] = f"{len(listed)} files"
 
 
-def _statement(folder: Path, present: dict[str, str], result: Result, /) -> statement.Json | None:
+def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json | None:
     """The in-toto statement, if it can be read: it speaks of every file, as it is."""
-    name, check = statement.NAME, "statement"
+    name, check = records.STATEMENT, "statement"
     if name not in present:
         result.differs(name, check, "is missing: nothing says where the weights come from")
         return None
-    stated: statement.Json | None = None
+    stated: Json | None = None
     with result.reading(name, check):
         found = untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
         kind = _at(found, "predicate", "buildDefinition", "buildType")
@@ -179,18 +180,18 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> stat
             result.differs(file, check, f"has sha256 {present[file]}, and {name} says {digest[:64]}")
     for missing in sorted(present.keys() - subjects.keys() - {*records.UNSTATED, SIGNATURE}):
         result.differs(name, check, f"says nothing of {missing}")
-    if not _digests_in(stated.get("subject"), statement.TENSOR_DIGEST):
+    if not _digests_in(stated.get("subject"), records.TENSOR_DIGEST):
         result.differs(name, check, "names no weights")
     if "model" not in _digests_in(_at(stated, "predicate", "buildDefinition", "resolvedDependencies"), "sha256"):
         result.differs(name, check, "does not say of which model the weights are")
-    for key, expected in {"_type": statement.STATEMENT, "predicateType": statement.PREDICATE}.items():
+    for key, expected in {"_type": records.STATEMENT_TYPE, "predicateType": records.PREDICATE_TYPE}.items():
         if stated.get(key) != expected:
             result.differs(name, check, f"{key} is {str(stated.get(key))[:80]!a} and should be {expected!a}")
     result.checked[check] = f"{_command(stated)}, {len(subjects)} files"
     return stated
 
 
-def _command(stated: statement.Json, /) -> str:
+def _command(stated: Json, /) -> str:
     """The command that wrote the folder."""
     return COMMANDS[str(_at(stated, "predicate", "buildDefinition", "buildType"))]
 
@@ -209,9 +210,9 @@ def _digests_in(listed: object, kind: str = "sha256", /) -> dict[str, str]:
     return {name: str(digest) for name, digest in digests.items() if digest is not None or kind == "sha256"}
 
 
-def _weights(folder: Path, stated: statement.Json, present: dict[str, str], result: Result, /) -> None:
+def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result, /) -> None:
     """Every file of weights is read as data, and its tensors have the digest of the statement."""
-    told = _digests_in(stated.get("subject"), statement.TENSOR_DIGEST)
+    told = _digests_in(stated.get("subject"), records.TENSOR_DIGEST)
     read = []
     named = {name for name in (*present, *told) if name.endswith(WEIGHTS)}
     for name in sorted(named - present.keys()):
@@ -223,13 +224,13 @@ def _weights(folder: Path, stated: statement.Json, present: dict[str, str], resu
             digest = checkpoint.digest(inputs.read(folder / name, arch=None).file.tensors)
             read.append(name)
             if digest != told.get(name):
-                says = f"{statement.NAME} says {str(told.get(name))[:64]}"
+                says = f"{records.STATEMENT} says {str(told.get(name))[:64]}"
                 result.differs(name, "weights", f"its tensors have the digest {digest}, and {says}")
     if read:
         result.checked["weights"] = ", ".join(read)
 
 
-def _report(folder: Path, stated: statement.Json, present: dict[str, str], result: Result, /) -> None:
+def _report(folder: Path, stated: Json, present: dict[str, str], result: Result, /) -> None:
     """The report of a sanitizing run: the statement is the one that follows from it."""
     name, check = REPORT, "report"
     if name not in present:
@@ -239,11 +240,11 @@ def _report(folder: Path, stated: statement.Json, present: dict[str, str], resul
     with result.reading(name, check):
         found = report.read(folder / name)
         try:
-            again = statement.text(found.as_json(), digests=_digests_in(stated.get("subject")))
+            again = records.statement(found.as_json(), digests=_digests_in(stated.get("subject")))
         except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
             raise RefusedInput(f"it lacks fields that every run writes: {str(error)[:80]!a}.") from error
         for key in _differing(json.loads(again), stated):
-            result.differs(name, check, f"tells another {key} than {statement.NAME}")
+            result.differs(name, check, f"tells another {key} than {records.STATEMENT}")
         share = f", weights at {found.cleaning.share:g} of the way" if found.cleaning else ""
         result.checked[check] = f"verdict {found.verdict}{share}"
 

@@ -151,7 +151,11 @@ def _read_config(path: Path) -> Config:
 def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     if hugging_face.is_config(raw):
         found = _from_config(hugging_face.translate(raw, how=how), name=name, how=how)
-        return replace(found, name=_known_name(found.config), activation_how=f"hidden_act in {how}")
+        # open_clip's name of a model with exactly this config, or one made of its sizes.
+        spelled = _spelled_out(found.config)
+        names = (name for name, native in native_configs().items() if _spelled_out(native) == spelled)
+        own = min(names, key=lambda name: (len(name), name), default=_describe(config_signature(found.config)))
+        return replace(found, name=own, activation_how=f"hidden_act in {how}")
     config = raw.get("model_cfg", raw)
     if not isinstance(config, dict):
         config = {}
@@ -172,13 +176,6 @@ def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     return Architecture(
         name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"quick_gelu in {how}"
     )
-
-
-def _known_name(config: Config) -> str:
-    """open_clip's name of a model with exactly this config, or one made of its sizes."""
-    spelled = _spelled_out(config)
-    names = (name for name, native in native_configs().items() if _spelled_out(native) == spelled)
-    return min(names, key=lambda name: (len(name), name), default=_describe(config_signature(config)))
 
 
 def _spelled_out(config: Config) -> Config:

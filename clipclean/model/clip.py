@@ -70,8 +70,17 @@ class Clip:
         return (unit_range(sent(pixels, self.device)) - self._mean) / self._std
 
     def encode_tokens(self, tokens: Tensor, /) -> Tensor:
-        """Unit embeddings (B, D) of token ids (B, context); differentiable."""
-        return F.normalize(text_features(self.net, tokens, self.device).float(), dim=-1)
+        """Unit embeddings (B, D) of token ids (B, context), computed on captions cut to the longest of the batch; differentiable.
+
+        The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so later tokens
+        have no effect. The length is computed on the tokens' own device: on the host no GPU waits.
+        """
+        net: Any = self.net  # its attributes are dynamic
+        if net.text_pool_type != "argmax":
+            return F.normalize(net.encode_text(sent(tokens, self.device)).float(), dim=-1)
+        ends = tokens.argmax(dim=-1)  # (B,)
+        cut = tokens[:, : int(ends.max()) + 1]
+        return F.normalize(pooled(net, sent(cut, self.device), sent(ends, self.device)).float(), dim=-1)
 
     def arrange(self) -> None:
         """Store the kernels of a ResNet channels last, the fastest layout for convolutions; results round differently."""
@@ -353,19 +362,6 @@ def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
     if preprocess.resize_mode != "squash":
         fitted = TF.center_crop(fitted, [size, size])
     return fitted
-
-
-def text_features(net: "CLIP", tokens: Tensor, device: torch.device, /) -> Tensor:
-    """Text embeddings (B, D), not normalised, computed on captions cut to the longest of the batch.
-
-    The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so later tokens have
-    no effect. The length is computed on the tokens' own device: on the host no GPU waits.
-    """
-    if net.text_pool_type != "argmax":
-        features: Tensor = net.encode_text(sent(tokens, device))
-        return features
-    ends = tokens.argmax(dim=-1)  # (B,)
-    return pooled(net, sent(tokens[:, : int(ends.max()) + 1], device), sent(ends, device))
 
 
 def pooled(net: "CLIP", tokens: Tensor, ends: Tensor, /) -> Tensor:

@@ -8,7 +8,6 @@ from clipclean import untrusted
 from clipclean.errors import RefusedInput
 from clipclean.files import write_text
 from clipclean.findings import plain
-from clipclean.report.commands import NOWHERE, RunPaths
 from clipclean.report.document import NONE, PageImages, TitledImage
 from clipclean.report.html_page import html
 from clipclean.report.junit_xml import junit
@@ -16,7 +15,7 @@ from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page
 from clipclean.report.terminal_text import line, plain_text, screening_text, text
-from clipclean.report.verdicts import headline, policy_told
+from clipclean.report.verdicts import NOWHERE, RunPaths, headline, policy_told
 from clipclean.schema.report import Report, parse, schema
 
 MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
@@ -64,16 +63,13 @@ def read(path: Path, /) -> Report:
         UsageError: it is JSON, and no report.
     """
     try:
-        data = untrusted.read(path, limit=MAX_BYTES)
+        report = untrusted.value(untrusted.read(path, limit=MAX_BYTES))
     except untrusted.TooLarge as error:
         raise RefusedInput(
             f"{path} has more than {MAX_BYTES // 2**20} MiB; no report has. Name a report.json."
         ) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RefusedInput(f"Cannot read {path}: {reason}. Name a report.json that clipclean wrote.") from error
-    try:
-        report = untrusted.value(data)
+    except OSError as error:
+        raise RefusedInput(f"Cannot read {path}: {error.strerror}. Name a report.json that clipclean wrote.") from error
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} is not JSON: {error}. Name a report.json that clipclean wrote.") from error
     if _is_deeper(report, MAX_DEPTH):

@@ -240,8 +240,7 @@ def _number(text: str, *below: str) -> Cell:
 
 def looked_for(report: Report, /) -> Table:
     """All checks, with their results and usual values."""
-    rows = ((what, found, usual or NOTHING) for what, found, usual in verdicts.looked_for(report))
-    return table(("Looked for", "Found", "Usual, or allowed"), rows)
+    return table(("Looked for", "Found", "Usual, or allowed"), verdicts.looked_for(report))
 
 
 def _examples(images: PageImages) -> Section:
@@ -395,7 +394,8 @@ def _numbers(report: Report) -> Section:
     """Clean images, then each attack in full."""
     two, limits = measures.has_before(report), verdicts.limits_of(report)
     head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if two else ("#Measured",)))
-    clean = measures.without_trigger(report)
+    clean = [measures.accuracy(report), *(measures.on_clean(report, key) for key in ("recall", "agreement"))]
+    clean = [row for row in clean if row.before or row.after]
     title, known = "Images without a trigger", bool(measures.named(report))
     rate = report.measurements.clean_accuracy
     told = (rate.definition if rate else None) or clean[0].measure.label if clean else ""

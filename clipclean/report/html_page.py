@@ -11,8 +11,8 @@ from markupsafe import Markup, escape
 
 from clipclean.findings import rule
 from clipclean.report import document, measures, search, verdicts, wording
-from clipclean.report.commands import NOWHERE, RunPaths, commands
 from clipclean.report.document import NONE, PageImages
+from clipclean.report.verdicts import NOWHERE, RunPaths
 from clipclean.report.wording import inert
 from clipclean.schema.report import Report
 
@@ -43,7 +43,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
         looked_for=document.looked_for(report) if report.verdict == "pass" else None,
         tiles=_tiles(report),
         report=report,
-        commands=commands(report, place),
+        commands=verdicts.commands(report, place),
     )
 
 

@@ -189,7 +189,7 @@ def accuracy(report: Report, /) -> MeasureRow:
     """Clean accuracy, or, where there are captions and no labels, how often an image finds its own caption."""
     shown = report.measurements.clean_accuracy
     measure = MEASURES["recall" if shown and shown.is_recall else "clean_accuracy"]
-    return _on_clean(report, "clean_accuracy")._replace(measure=measure)
+    return on_clean(report, "clean_accuracy")._replace(measure=measure)
 
 
 def lost(report: Report, /) -> str:
@@ -204,13 +204,8 @@ def lost(report: Report, /) -> str:
     return f"{sign * found.value:.1f} points {word} ({low:.1f} to {high:.1f}) on {count(found.n)} images {by}"
 
 
-def without_trigger(report: Report, /) -> list[MeasureRow]:
-    """The measures on clean images that were measured: the accuracy, and beside it the recall and the agreement."""
-    found = (accuracy(report), *(_on_clean(report, key) for key in ("recall", "agreement")))
-    return [row for row in found if row.before or row.after]
-
-
-def _on_clean(report: Report, key: str) -> MeasureRow:
+def on_clean(report: Report, key: str, /) -> MeasureRow:
+    """A measure on clean images."""
     sides = (measured(report, "before"), measured(report, "after"))
     return MeasureRow(MEASURES[key], *(_figure(getattr(side, key)) if side else None for side in sides))
 

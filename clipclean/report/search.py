@@ -1,5 +1,7 @@
 """The section on the search for unknown triggers, in every form."""
 
+from typing import get_args
+
 from clipclean.config.families import FAMILIES
 from clipclean.report import measures
 from clipclean.report.measures import Side
@@ -8,6 +10,7 @@ from clipclean.schema.report import CalibrationRecord, FoundRecord, Report, Sear
 from clipclean.untrusted import plural
 
 WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
+_NO_SIZE = {"size": None, "size_words": "none that is good enough"}
 NOT_SHOWN = (
     "Triggers outside the families that were searched, such as those that change with every image or act on texts.",
     "That an attacker planted the trigger: clean models have natural triggers, so sizes are compared.",
@@ -29,14 +32,14 @@ def made(report: Report, side: Side, /) -> SearchRecord | None:
 
 def searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
     """Those that were run: one of an audit, up to two of a sanitization, "before" and "after"; found triggers as they are shown."""
-    two = measures.has_before(report)
-    sides: tuple[Side, ...] = ("before", "after")
-    found = ((side if two else "", made(report, side)) for side in sides)
-    return [
-        (side, each.model_copy(update={"found": tuple(map(_as_shown, each.found or ()))}))
-        for side, each in found
-        if each
-    ]
+    two, sides = measures.has_before(report), get_args(Side)
+    shown: list[tuple[str, SearchRecord]] = []
+    for side in sides:
+        if each := made(report, side):
+            # One that did not come to its aim has no smallest trigger: its size is not told, and neither is the last one's.
+            found = (one if one.reached else one.model_copy(update=_NO_SIZE) for one in each.found or ())
+            shown.append((side if two else "", each.model_copy(update={"found": tuple(found)})))
+    return shown
 
 
 def strongest(report: Report, /) -> FoundRecord | None:
@@ -111,13 +114,6 @@ def _unlearned(report: Report) -> list[str]:
     """The families that the searches of an unlearning scored; none where it only forgot what was named."""
     unlearning = report.training.unlearning if report.training else None
     return [name for each in (unlearning.rounds if unlearning else ()) for name in each.scores]
-
-
-def _as_shown(found: FoundRecord) -> FoundRecord:
-    """A search that did not come to its aim has no smallest trigger: its size is not told, and neither is the last one's."""
-    if found.reached:
-        return found
-    return found.model_copy(update={"size": None, "size_words": "none that is good enough"})
 
 
 def effort(made: SearchRecord) -> str:

@@ -7,8 +7,8 @@ from rich.cells import cell_len, set_cell_size
 
 from clipclean.findings import Finding
 from clipclean.report import document, screening, verdicts
-from clipclean.report.commands import NOWHERE, RunPaths, commands
 from clipclean.report.document import Block, Findings, Kind, Prose, Table
+from clipclean.report.verdicts import NOWHERE, RunPaths
 from clipclean.report.wording import NOTHING, cut, inert
 from clipclean.schema.report import Report
 from clipclean.schema.results import Screening
@@ -40,7 +40,9 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
         _painted(word, report.verdict, colour) + first.removeprefix(word),
         *more,
     ]
-    suggested = commands(report, place)[:1] if place.model else []  # without the run's own words it would not run
+    suggested = (
+        verdicts.commands(report, place)[:1] if place.model else []
+    )  # without the run's own words it would not run
     last = [*(f"Next: {words}" for _, words in suggested), *closing]
     for block in document.short(report):
         lines += (

@@ -1,12 +1,17 @@
-"""The verdict in words: its statement, its basis, its limits, and the next steps."""
+"""The verdict in words: its statement, its basis, its limits, and the next steps, with the commands for them."""
 
-from collections.abc import Iterable
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Need, Suppressed, rule
 from clipclean.report import measures, search
-from clipclean.report.wording import count, decimal, percent
-from clipclean.schema.report import Report
+from clipclean.report.wording import NOTHING, count, decimal, percent
+from clipclean.schema.report import Report, SuspectRecord
 from clipclean.untrusted import plural
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
@@ -73,14 +78,14 @@ def limits(report: Report, /) -> list[str]:
 
 
 def looked_for(report: Report, /) -> list[tuple[str, str, str]]:
-    """All checks: what was looked for, what was found, and what is usual or allowed, which may be empty."""
+    """All checks: what was looked for, what was found, and what is usual or allowed."""
     limits = limits_of(report)
     rows = []
     for attack in measures.named(report):
         moved = percent(attack.after.excess_asr.value) if attack.after else "not measured again"
         before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
         told = f"moves {moved} of images beyond chance{before}"
-        usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else ""
+        usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else NOTHING
         rows.append((f"Trigger “{attack.family}” towards “{attack.target}”", told, usual))
     if panel := measures.panel(report):
         limit = limits.get("suspicious_excess")
@@ -92,10 +97,12 @@ def looked_for(report: Report, /) -> list[tuple[str, str, str]]:
         rows.append(("Unknown triggers", _found_by_search(report, limit), f"no class stands out{fails}"))
     else:
         unlearned = f"searched for before and after unlearning: {search.covered(report)}"
-        rows.append(("Unknown triggers", unlearned if search.ran(report) else "not searched for", ""))
+        rows.append(("Unknown triggers", unlearned if search.ran(report) else "not searched for", NOTHING))
     row = measures.accuracy(report)
     if row.before and row.after:
-        usual = f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else ""
+        usual = (
+            f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else NOTHING
+        )
         change = f"{percent(row.before.value)} before, {percent(row.after.value)} after"
         rows.append((row.measure.label, "; ".join(filter(None, (measures.lost(report), change))), usual))
     return rows
@@ -247,3 +254,67 @@ def _accuracy_told(report: Report) -> list[str]:
     past = right.replace("get", "got").replace("find", "found")
     told = [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
     return [*told, f"Measured image by image: {lost}."] if (lost := measures.lost(report)) else told
+
+
+# Commands that a report suggests: each runs as it is printed, with what its own run was given.
+
+_SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
+_NAMED = ("--trigger", "--target")
+PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
+
+
+class RunPaths(NamedTuple):
+    """What a run was given, as the user named it, for commands that can be copied; empty where that is not known."""
+
+    folder: str = ""  # of the weights and the report
+    model: str = ""
+    data: str = ""
+    recipe: str = ""
+    found: str = ""  # where an audit saved its triggers
+    repeated: tuple[tuple[str, str, str], ...] = ()  # others: a command that takes them, flag and value
+
+
+NOWHERE = RunPaths()
+
+
+def commands(report: Report, place: RunPaths, /) -> list[tuple[str, str]]:
+    """The purpose of each next command, and its words, ready to be copied; empty if there is nothing to do."""
+    folder, model = place.folder or "FOLDER", place.model or report.model.name
+    if report.is_audit:
+        if report.verdict == "pass":
+            return []
+        suspect = next(iter(report.suspects), None)
+        named = _named(report, suspect, place) if suspect else ()
+        words = ("sanitize", model, "--data", PAIRS, "--recipe", "auto", "--out", "cleaned", *named)
+        purpose = "Clean the model on image and caption pairs that you trust"
+        return [(purpose, _command(words, place, but=_NAMED if named else ()))]
+    if report.verdict == "pass":
+        loads = any(export.format.startswith("open_clip") for export in report.exports or ())
+        call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}', ensure_ascii=False)})"
+        return [
+            ("Check that the folder is whole", _command(("verify", folder), place)),
+            *([("Load the weights in Python", call)] if loads else []),
+        ]
+    if place.recipe == "auto":
+        words = ("audit", model, "--effort", "thorough")
+        return [("Search the model as it is", _command(words, place, but=_NAMED))]
+    words = ("sanitize", model, "--data", place.data or PAIRS, "--recipe", "auto", "--out", folder, "--force")
+    return [("Try several recipes, and take the best", _command(words, place))]
+
+
+def _command(words: Sequence[str], place: RunPaths, *, but: Sequence[str] = ()) -> str:
+    """A command line with all options of the run that the command takes, but for some."""
+    kept = [word for command, *given in place.repeated if command == words[0] and given[0] not in but for word in given]
+    return shlex.join(["clipclean", *words, *kept])
+
+
+def _named(report: Report, suspect: SuspectRecord, place: RunPaths) -> tuple[str, ...]:
+    """The options that name a suspect's trigger: the one that was saved, else its spec; none where it has neither."""
+    found = report.measurements.search.found or ()
+    saved = next((each.file for each in found if each.file and each.class_ == suspect.class_), None)
+    if saved and place.found:
+        return ("--trigger", str(Path(place.found) / saved))  # a file brings its own class
+    spec = suspect.trigger or ""
+    if _SPEC.fullmatch(spec) and not spec.startswith("found:"):
+        return ("--trigger", spec, "--target", suspect.class_)
+    return ()

@@ -26,7 +26,7 @@ from clipclean.data import formats, image
 from clipclean.data.sample import DataRequest, Unusable
 from clipclean.detect import references
 from clipclean.errors import ClipcleanError
-from clipclean.export import checksums
+from clipclean.export import records
 from clipclean.model import architecture
 
 Finish = Callable[[bytes, random.Random], bytes]
@@ -167,7 +167,7 @@ def _sizes(place: Path) -> None:
 
 
 def _sums(place: Path) -> None:
-    checksums.parse(untrusted.read(place, limit=2**20))
+    records.parse(untrusted.read(place, limit=2**20))
 
 
 # What they are given.

@@ -9,7 +9,7 @@ import torch
 
 from clipclean import cli, demo, own_state
 from clipclean.attack import triggers
-from clipclean.cli import doctor, main, pages
+from clipclean.cli import machine, main, pages
 from clipclean.config import recipe
 from clipclean.data import dictionary
 from clipclean.errors import RefusedInput
@@ -41,7 +41,7 @@ def test_damaged_files_are_told_and_end_nothing(monkeypatch):
 
     monkeypatch.setattr(dictionary, "read", broken)
     monkeypatch.setattr(demo, "unpack", cut)
-    assert "intact" not in (doctor.wordnet(), doctor.demo())
+    assert "intact" not in (machine.wordnet(), machine.demo())
 
 
 # ``clipclean explain``.

@@ -24,7 +24,7 @@ def told(tmp_path, monkeypatch):
     known = [(each.name, each.type, each) for each in fields(Sanitize) if each.name in names]
     data = ("data", Annotated[Path, Opt("CLEAN", reads="path")])
 
-    @command_of(make_dataclass("Asked", [data, *known]), "exit_zero", "quiet", "config", "verbose", epilog="")
+    @command_of(make_dataclass("Asked", [data, *known]), "exit_zero quiet config verbose")
     def screen(asked, shell):
         heard.update(vars(shell) | vars(asked))
 

@@ -8,9 +8,9 @@ import torch
 from tiny import files_in as names
 
 from clipclean import checkpoint, cli, detect, files, requests
-from clipclean.cli import export as command
+from clipclean.cli import weights as command
 from clipclean.errors import UsageError
-from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
+from clipclean.export import formats, hf_directory, open_clip_directory, parity, records
 from clipclean.jobs import export as export_job
 from clipclean.jobs import verify
 from clipclean.schema.results import Exported
@@ -61,7 +61,7 @@ def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, ca
     first = {name: (job.out / name).read_bytes() for name in WRITTEN}
     (job.out / "mine.txt").write_text("mine")
     (job.out / "provenance.json").write_text("{}")  # a record of an earlier version
-    (job.out / "SHA256SUMS").write_text(checksums.text(job.out))
+    (job.out / "SHA256SUMS").write_text(records.sums(job.out))
     with pytest.raises(UsageError, match="--force"):
         run(job)
     assert told(capsys, job, "--format", "open_clip", "--force")[0] == 0
@@ -126,7 +126,7 @@ def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal
         entry = {"format": "hf", "path": "x", "sha256": digest, "tensor_sha256": digest, "parity": parity}
         made = {"tool": {"name": "clipclean", "version": "1"}, "command": "export", "model": model, "exports": [entry]}
         data = {"format": "folder", "pairs": 1, "skipped": [], "digest": digest}
-        return command.table(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
+        return command.exported(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
 
     assert "2 of 5" not in table(5, tmp_path)
     assert "2 of 5" in table(3, tmp_path)

@@ -37,7 +37,7 @@ def command(monkeypatch):
         def demo(asked, shell_):
             return body(**vars(asked), **{name: getattr(shell_, name) for name in shell})
 
-        made = command_of(kind, *shell, epilog="")(demo)
+        made = command_of(kind, " ".join(shell))(demo)
         monkeypatch.setattr("clipclean.cli.sanitize.demo", made)
 
     return install
@@ -168,7 +168,7 @@ import json, sys, time
 from clipclean import cli
 began = time.process_time()
 assert cli.main(["--help"]) == 0
-commands = [name for name in sys.modules if name in [f"clipclean.cli.{each}" for each in cli.COMMANDS]]
+commands = sorted({place.partition(":")[0] for place, _ in cli.COMMANDS.values()} & set(sys.modules))
 for arguments in json.loads(sys.argv[1]):
     assert cli.main(arguments) == 0, arguments
 took = time.process_time() - began

@@ -14,7 +14,7 @@ import unprivileged
 
 from clipclean import cli
 from clipclean.errors import UsageError
-from clipclean.export import checksums
+from clipclean.export import records
 from clipclean.jobs import verify
 
 WEIGHTS, HF, GRAPH = "open_clip_model.safetensors", "model.safetensors", "onnx/vision_model.onnx"
@@ -60,13 +60,13 @@ def spoil(path, place=-2):
 
 def resum(folder):
     """Checksums that fit what the folder holds now, as somebody who changes files can write them."""
-    (folder / SUMS).write_text(checksums.text(folder))
+    (folder / SUMS).write_text(records.sums(folder))
 
 
 def restate(folder):
     """Digests that fit in the statement and the checksums, as somebody without a key can write them."""
     found = json.loads((folder / STATEMENT).read_text())
-    digests = checksums.digests(folder)
+    digests = records.digests(folder)
     for entry in found["subject"]:
         entry["digest"]["sha256"] = digests[entry["name"]]
     (folder / STATEMENT).write_text(json.dumps(found))

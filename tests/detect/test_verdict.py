@@ -67,7 +67,7 @@ NOTHING_KNOWN = replace(probe(0, n=0), spread=math.nan, distance=math.nan)  # al
 
 
 def judged(after, before=BACKDOORED, **changes):
-    findings = sanitized(before, after, limits=replace(LIMITS, **changes))
+    findings = sanitized(before, after, limits=LIMITS.model_copy(update=changes))
     return policy.verdict(findings), [(finding.rule, finding.level) for finding in findings]
 
 
@@ -368,8 +368,8 @@ NEVER_FOR_CLEAN = {"usual": 0.0, "usual_relative": 0.0, "shrunk": 99.0}
         ([hit(margin=FAILS)], {"images": LIMITS.min_images - 1}, WARNING),
         ([hit(margin=FAILS)], {"images": LIMITS.min_images}, ERROR),
         # Thresholds move the findings.
-        ([hit(margin=DOUBTS)], {"limits": replace(LIMITS, abnormality=2.0)}, ERROR),
-        ([hit(margin=FAILS, excess=0.5)], {"limits": replace(LIMITS, min_found_excess=0.4)}, ERROR),
+        ([hit(margin=DOUBTS)], {"limits": LIMITS.model_copy(update={"abnormality": 2.0})}, ERROR),
+        ([hit(margin=FAILS, excess=0.5)], {"limits": LIMITS.model_copy(update={"min_found_excess": 0.4})}, ERROR),
     ],
 )  # fmt: skip
 def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_faked(targeted, changes, findings):

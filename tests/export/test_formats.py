@@ -16,7 +16,7 @@ from tiny import files_in as names
 
 from clipclean import checkpoint, files, own_state, progress
 from clipclean.errors import ResourceError, UsageError
-from clipclean.export import checksums, formats, onnx_files, parity, placing
+from clipclean.export import formats, onnx_files, parity, placing, records
 
 
 def wanted(*names, preset="transformers.js", normalise=False, fp16=False):
@@ -126,7 +126,7 @@ def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs,
         assert json.loads((tmp_path / "config.json").read_text())["text_cfg"]["context_length"] == 8
 
 
-KNOWN = ("deep/weights", "gone/old", "report", checksums.NAME)
+KNOWN = ("deep/weights", "gone/old", "report", records.SUMS)
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +142,7 @@ def placed(folder, contents):
     for name, text in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    (folder / checksums.NAME).write_text(checksums.text(folder))
+    (folder / records.SUMS).write_text(records.sums(folder))
 
 
 def look(out, *, force=False):
@@ -165,7 +165,7 @@ SECOND = {"deep/weights": "two", "report": "two"}
 def test_a_folder_is_filled_and_force_replaces_what_an_earlier_run_left_and_no_more(tmp_path):
     out = tmp_path / "parents" / "out"
     put(out, FIRST)
-    assert everything_in(out).keys() == {*FIRST, checksums.NAME}
+    assert everything_in(out).keys() == {*FIRST, records.SUMS}
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert out.stat().st_mode & 0o777 == 0o777 & ~current_umask()
     assert own_state.noted(out) is None
@@ -175,7 +175,7 @@ def test_a_folder_is_filled_and_force_replaces_what_an_earlier_run_left_and_no_m
         look(out)
     (out / "mine.txt").write_text("mine")
     put(out, SECOND, force=True)
-    assert everything_in(out).keys() == {*SECOND, checksums.NAME, "mine.txt"}
+    assert everything_in(out).keys() == {*SECOND, records.SUMS, "mine.txt"}
     assert everything_in(out) | SECOND == everything_in(out)
     assert not (out / "gone").exists()
 
@@ -197,14 +197,14 @@ def piped(path):
 
 
 FOREIGN = {  # what is changed, and what is named then
-    "no record": (lambda out: (out / checksums.NAME).unlink(), "deep/weights, gone/old, report"),
+    "no record": (lambda out: (out / records.SUMS).unlink(), "deep/weights, gone/old, report"),
     "changed since": (lambda out: (out / "report").write_text("notes of mine"), "report"),
     "a link": (lambda out: linked(out, "report"), "report"),
     "through a link": (lambda out: linked(out, "deep"), "deep/weights"),
-    "not listed": (lambda out: (out / checksums.NAME).write_text("0" * 64 + "  other\n"), "report"),
+    "not listed": (lambda out: (out / records.SUMS).write_text("0" * 64 + "  other\n"), "report"),
     "a pipe": (lambda out: piped(out / "report"), "report"),
-    "a broken record": (lambda out: (out / checksums.NAME).write_text("\x1b[31m"), checksums.NAME),
-    "a record that waits": (lambda out: piped(out / checksums.NAME), checksums.NAME),
+    "a broken record": (lambda out: (out / records.SUMS).write_text("\x1b[31m"), records.SUMS),
+    "a record that waits": (lambda out: piped(out / records.SUMS), records.SUMS),
 }
 
 
@@ -284,9 +284,7 @@ def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_th
             ended["again"] += 1
             assert standing.run is None
             if out.exists() and (out / "report").exists():  # the earlier result is whole
-                assert (
-                    checksums.parse(Path(out / checksums.NAME).read_bytes()).items() <= checksums.digests(out).items()
-                )
+                assert records.parse(Path(out / records.SUMS).read_bytes()).items() <= records.digests(out).items()
             put(out, SECOND, force=True)
         assert {name: text for name, text in everything_in(out).items() if name in SECOND} == SECOND
         assert "gone/old" not in everything_in(out)
@@ -317,7 +315,7 @@ def test_what_another_process_is_moving_is_left_to_it(tmp_path):
         with pytest.raises(UsageError):
             look(out)
         placing.place(new, out, earlier={}, run="first")
-    assert everything_in(out).keys() == {*FIRST, checksums.NAME}
+    assert everything_in(out).keys() == {*FIRST, records.SUMS}
 
 
 def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path):

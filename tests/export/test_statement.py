@@ -4,13 +4,13 @@ import json
 import pytest
 
 from clipclean.errors import RefusedInput
-from clipclean.export import checksums, statement
+from clipclean.export import records
 
 DIGESTS = {"open_clip_model.safetensors": "ef" * 32, "open_clip_config.json": "56" * 32, "report.json": "9a" * 32}
 
 
 def made(report):
-    return statement.statement(report, digests=DIGESTS)
+    return json.loads(records.statement(report, digests=DIGESTS))
 
 
 def test_the_statement_has_every_field_that_slsa_requires_all_files_with_their_digests_and_no_time(report):
@@ -47,14 +47,14 @@ def test_the_statement_has_every_field_that_slsa_requires_all_files_with_their_d
 
 
 def test_an_export_states_no_recipe_and_no_time_and_what_is_no_number_is_null(told, report):
-    found = json.loads(statement.text(told("hf"), digests=DIGESTS))
+    found = made(told("hf"))
     parameters = found["predicate"]["buildDefinition"]["externalParameters"]
     assert parameters == {"command": "export", "model": "tiny-backdoored.pt", "data": "clean", "formats": ["hf"]}
     assert "metadata" not in found["predicate"]["runDetails"]
     found = made(told("hf") | {"labels": {"commit": "0a1b"}})
     assert found["predicate"]["buildDefinition"]["externalParameters"]["labels"] == {"commit": "0a1b"}
     strange = report | {"recipe": {"resolved": {"x": float("nan")}}}
-    told = json.loads(statement.text(strange, digests=DIGESTS))["predicate"]["buildDefinition"]["externalParameters"]
+    told = made(strange)["predicate"]["buildDefinition"]["externalParameters"]
     assert told["recipe"]["resolved"] == {"x": None}
 
 
@@ -67,9 +67,9 @@ def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "c").write_text("c")
     digests = [hashlib.sha256(name.encode()).hexdigest() for name in "abc"]
-    listed = checksums.text(tmp_path)
+    listed = records.sums(tmp_path)
     assert listed == f"{digests[0]}  a\n{digests[1]}  b\n{digests[2]}  folder/c\n"
-    assert checksums.parse(listed.encode()) == dict(zip(("a", "b", "folder/c"), digests, strict=True))
+    assert records.parse(listed.encode()) == dict(zip(("a", "b", "folder/c"), digests, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -88,5 +88,5 @@ def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
 )
 def test_what_is_no_list_or_leads_out_of_its_folder_is_refused(listed):
     with pytest.raises(RefusedInput) as told:
-        checksums.parse(listed)
+        records.parse(listed)
     assert str(told.value).isprintable()

@@ -12,7 +12,7 @@ from report import samples, searches
 from clipclean import cli, demo, report, requests
 from clipclean.jobs import results
 from clipclean.report import RunPaths
-from clipclean.report.commands import PAIRS, commands
+from clipclean.report.verdicts import PAIRS, commands
 
 OPTIONS = ["--arch", "tiny.json", "--classes", "classes.txt", "--templates", "templates.txt"]
 TRIGGER = ["--trigger", demo.TRIGGER, "--target", demo.TARGET]

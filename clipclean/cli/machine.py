@@ -1,4 +1,4 @@
-"""``clipclean doctor``: checks this machine and installation."""
+"""The commands about this machine: ``clipclean doctor`` checks it, ``clipclean runs`` lists what interrupted runs have kept on it."""
 
 import contextlib
 import shutil
@@ -6,13 +6,14 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from clipclean import __version__
-from clipclean.cli import printing
-from clipclean.cli.command import Nothing, command_of
-from clipclean.cli.options import Shell
-from clipclean.errors import ClipcleanError
+import click
 
-EPILOG = "\b\nExamples:\n  clipclean doctor\n  clipclean doctor --json > machine.json"
+from clipclean import __version__, own_state
+from clipclean.cli import printing
+from clipclean.cli.command import CommandGroup, Nothing, command_of
+from clipclean.cli.options import Shell
+from clipclean.errors import ClipcleanError, UsageError
+from clipclean.untrusted import plural, printable
 
 PACKAGES = {  # distribution, and what it is for
     "open_clip_torch": "architectures and tokenizers",
@@ -31,10 +32,10 @@ PACKAGES = {  # distribution, and what it is for
     "tensorboard": "--log-to tensorboard, by the extra tensorboard",
     "wandb": "--log-to wandb, by the extra wandb",
 }
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 
 
-@command_of(Nothing, "as_json", epilog=EPILOG)
+@command_of(Nothing, "as_json", "doctor", "doctor --json > machine.json")
 def doctor(_: Nothing, shell: Shell) -> None:
     """Show the versions, devices, disk and bundled files of this machine and installation.
 
@@ -94,3 +95,40 @@ def demo() -> str:
     except (ClipcleanError, lzma.LZMAError, EOFError) as error:
         return f"{error} Install clipclean again from your checkout."
     return "intact"
+
+
+@click.group(cls=CommandGroup)
+def runs() -> None:
+    """List or remove what interrupted runs have kept, so that the same command goes on."""
+
+
+@command_of(Nothing, "as_json", "runs list", "runs list --json", name="list", group=runs)
+def list_runs(_: Nothing, shell: Shell) -> None:
+    """Show the interrupted runs, the newest first: time, size, and the command that goes on in the same folder.
+
+    They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
+    """
+    found = own_state.kept()
+    rows = [each._asdict() | {"folder": str(each.folder), "written": each.written.isoformat()} for each in found]
+    lines = [
+        f"{each.written:%Y-%m-%d %H:%M}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}" for each in found
+    ]
+    lines.append(f"{plural(len(found), 'interrupted run')} in {printable(own_state.home())}")
+    printing.show(shell.as_json, rows, "\n".join(lines))
+
+
+@command_of(Nothing, "", "runs clear", group=runs)
+def clear(_: Nothing, _shell: Shell) -> None:
+    """Remove what interrupted runs have kept. A cleaning in progress and everything else in that folder stay."""
+    from clipclean.train.resume import RunState
+
+    removed = 0
+    for each in own_state.kept():
+        try:
+            is_cleaning = each.folder.parent.name == own_state.RUNS  # an audit goes on without its state
+            with own_state.locked(each.folder) if is_cleaning else contextlib.nullcontext():
+                RunState(each.folder, "").discard()
+        except UsageError:  # it is in progress
+            continue
+        removed += not each.folder.exists()
+    click.echo(f"{plural(removed, 'interrupted run')} removed")

@@ -1,0 +1,146 @@
+"""The commands about files of weights: ``clipclean inspect`` describes them, ``export`` rewrites and ``verify`` checks them."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clipclean import api, requests
+from clipclean.api import roles
+from clipclean.cli import printing, progress
+from clipclean.cli.command import command_of
+from clipclean.cli.options import Shell
+from clipclean.errors import ClipcleanError, RefusedInput, UsageError
+from clipclean.untrusted import printable
+
+if TYPE_CHECKING:
+    from clipclean.jobs.verify import Result
+    from clipclean.schema.results import Exported, Inspection, Recognised
+
+
+@command_of(
+    requests.Inspect,
+    "models as_json config verbose",
+    "inspect model.pt",
+    "inspect model.pt --json | jq -r .sha256",
+    "inspect before.pt after.safetensors",
+)
+def inspect(asked: requests.Inspect, shell: Shell) -> None:
+    """Describe the checkpoint MODEL: format, architecture, numbers, digests.
+
+    Nothing in it is executed, and no model is built from it. A file that is unsafe, damaged or no CLIP is refused with the
+    reason and exit code 3; its JSON has `error` and `kind`: unsafe, unsupported or unreadable. With several MODELs all are
+    read, JSON is a list, and a refused one decides the exit code.
+    """
+    entries: list[dict[str, object]] = []
+    refusals: list[tuple[type[ClipcleanError], str]] = []  # an exception would keep what was read of the file in memory
+    is_one = len(shell.models) == 1
+    for path in shell.models:
+        try:
+            found = api.inspect(path, arch=asked.arch, weights=asked.weights)
+        except (RefusedInput, UsageError) as error:
+            entries.append({"name": path.name} if is_one else {"path": str(path)})
+            entries[-1] |= printing.refused(error)
+            refusals.append((type(error), str(error)))
+        else:
+            entries.append(found.as_json() if is_one else {"path": str(path), **found.as_json()})
+            if not shell.as_json:
+                click.echo(described(found, found.name) if is_one else f"{described(found, str(path))}\n")
+    if shell.as_json:
+        printing.echo_json(entries[0] if is_one else entries)
+    if refusals:
+        worst = max((kind for kind, _ in refusals), key=lambda kind: kind.exit_code)
+        raise worst("\n".join(dict.fromkeys(message for _, message in refusals)))
+
+
+def described(found: "Inspection", name: str, /) -> str:
+    """One line for each fact of the file that is called so; what comes from it cannot drive the terminal."""
+    tensors, size = found.tensors, found.preprocess
+    dtypes = ", ".join(f"{tally.tensors:,} {dtype}" for dtype, tally in tensors.dtypes.items())
+    rows = [
+        ("file", name),
+        ("format", f"{found.format}: {found.producer}"),
+        ("architecture", decided(found.architecture)),
+        ("activation", decided(found.activation)),
+        ("images", f"{size.size} px, {size.resize_mode}, {size.interpolation}" if size else "undecided"),
+        ("tensors", f"{tensors.tensors:,} ({dtypes}), {tensors.elements:,} numbers, {tensors.bytes:,} bytes"),
+        ("size", f"{found.size:,} bytes"),
+        ("sha256", found.sha256),
+        ("tensor sha256", found.tensor_sha256),
+        ("config", found.config or "none in the same folder"),
+        *((f"for {library}", words) for library, words in found.loaders.items()),
+        *(("note", note) for note in found.notes),
+    ]
+    return "\n".join(f"{label:14} {printable(text)}" for label, text in rows)
+
+
+def decided(fact: "Recognised", /) -> str:
+    """A fact with its source, or advice if it is unknown."""
+    return f"{fact.name}: {fact.how}" if fact.name else fact.how
+
+
+@command_of(
+    requests.Export,
+    "as_json quiet config verbose",
+    "export model.pt --format hf --out model-hf",
+    "export model.pt --format hf --format onnx --data clean/ --out model-hf",
+    "export cleaned/ --format onnx --onnx-preset immich --out ViT-B-32__cleaned",
+)
+def export(asked: requests.Export, shell: Shell) -> None:
+    """Write the weights of the checkpoint MODEL in other layouts, and check that they give the same embeddings.
+
+    In another process, the library of each layout loads it and embeds real images and captions. If an embedding differs beyond
+    its limit, the command fails and writes nothing. It does not audit: a backdoor is exported like everything else.
+    """
+    roles.check(asked)
+    from clipclean.jobs import export as export_job
+
+    with progress.shown(quiet=shell.quiet):
+        result = export_job.convert(asked)
+    printing.show(shell.as_json, result.as_json(), exported(result, asked.out))
+
+
+def exported(result: "Exported", out: Path, /) -> str:
+    """A line for each file of weights, and what it was compared with."""
+    lines = []
+    for entry in result.exports:
+        parity = entry.parity
+        lines.append(f"{out / entry.path}  sha256 {entry.sha256}")
+        lines.append(
+            f"  {parity['reader']}: largest difference {parity['max_difference']:.2g}, smallest cosine "
+            f"{parity['min_cosine']:.7f}, same best caption for {parity['top1_agreement']:.1%}, n {parity['n']}"
+        )
+        if parity.get("captions_alike", 0) < parity.get("captions", 0):
+            lines.append(
+                f"  note: its tokenizer reads {parity['captions'] - parity['captions_alike']} of {parity['captions']} "
+                "captions otherwise than open_clip's does"
+            )
+    return "\n".join(printable(line) for line in lines)
+
+
+@command_of(
+    requests.Verify, "as_json quiet config verbose", "verify cleaned/", "verify cleaned/ --public-key signer.pub"
+)
+def verify(asked: requests.Verify, shell: Shell) -> int:
+    """Check the folder DIR that sanitize or export wrote: checksums, in-toto statement, weights, report, signature.
+
+    Weights are read as data, and the digest of their tensors is computed again. Each finding names its file. Exit code 0: the
+    folder is whole; 1: something differs from the records; 3: something cannot be read.
+    """
+    result = api.verify(asked.folder, public_key=asked.public_key)
+    if shell.as_json:
+        printing.echo_json({"exit_code": result.exit_code, **asdict(result)})
+    elif not shell.quiet or result.findings:
+        click.echo(verified(asked.folder, result))
+    return result.exit_code
+
+
+def verified(folder: Path, result: "Result", /) -> str:
+    """A line for each check that was made, for each finding, and for what was left unchecked."""
+    found = {finding.check for finding in result.findings}
+    lines = [f"ok: {check}: {what}" for check, what in result.checked.items() if check not in found]
+    lines += [f"{each.kind}: {each.check}: {each.file}: {each.message}" for each in result.findings]
+    lines += [f"note: {note}" for note in result.notes]
+    verdict = f"{len(result.findings)} finding(s): do not use it" if result.findings else "whole"
+    return "\n".join(printable(line) for line in [*lines, f"{folder}: {verdict}"])
