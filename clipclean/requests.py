@@ -572,7 +572,7 @@ MAX_ACCURACY_LOSS = Opt(
 FORMAT = Opt(
     "--format -f",
     layouts,
-    words="Formats of the weights: open_clip, hf, onnx; one, or several.",
+    words="Formats of the weights; one, or several.",
     takes=_names("FORMATS"),
     is_several=True,
 )

@@ -205,7 +205,7 @@ def _by_target(bench: Workbench, sight: AuditResult) -> dict[str | None, Finding
     if sight.search is None:
         return {}
     images = len(bench.evidence.pixels)
-    found = detect.searched(sight.search, images=images, limits=bench.limits)
+    found = detect.of_search(sight.search, images=images, limits=bench.limits)
     return {finding.target: finding for finding in found}
 
 

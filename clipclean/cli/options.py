@@ -1,4 +1,4 @@
-"""Options of the terminal: what is printed where, what ends with which exit code, and how loud it is."""
+"""Options of the terminal alone: what is printed where, what ends with which exit code, and how loud it is; ``requests`` has the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

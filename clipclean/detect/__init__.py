@@ -27,10 +27,10 @@ from clipclean.detect.stages import Course, pack, unpack
 from clipclean.detect.verdict import (
     DOUBT,
     accuracy,
-    audit,
     is_far,
+    of_probes,
+    of_search,
     sanitized,
-    searched,
     suspected,
     suspected_classes,
     suspicious,

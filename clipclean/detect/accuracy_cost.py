@@ -79,7 +79,7 @@ def _mean(each: Tensor) -> tuple[float, tuple[float, float]]:
 
 
 def _lost(before: Accuracy, after: Accuracy, *, by: LossBy) -> MeasuredLoss:
-    """150 of 400 less 142 are 0.02, which their shares in binary are not."""
+    """The difference of two rates with its paired interval; rounded, since 150/400 − 142/400 is not 0.02 in binary."""
     name = "Image-to-text recall@1" if by == "recall" else "Clean accuracy"
     told = f"{100 * before.rate.value:.1f} % before, {100 * after.rate.value:.1f} % after"
     interval = paired_difference(before.rate, after.rate, both=int((before.correct & after.correct).sum()))

@@ -87,7 +87,7 @@ class SearchCandidate:
     afresh: float | None = None
 
     @property
-    def usual(self) -> float:
+    def fresh_size(self) -> float:
         """The size that searches by gradients alone come to."""
         return self.size if self.afresh is None else self.afresh
 
@@ -131,8 +131,8 @@ class Inversion:
             apart = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
             # Relative to the clean spread, not whitened: with whitened embeddings clean and backdoored models alike needed 0.4 of
             # the image.
-            left = (apart / clean).clamp(min=1e-6)
-            return LOOSE * left, 1 - left.detach()
+            remaining = (apart / clean).clamp(min=1e-6)
+            return LOOSE * remaining, 1 - remaining.detach()
 
         begin = self.family.begin(effort.restarts, pixels.shape[-1], self.generator)
         results = []
@@ -187,12 +187,9 @@ class Inversion:
         if self.last is None:
             return {c.target: c for c in ended if c.is_reached}
         exact, some = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMED)
-        rows = [
-            row
-            for row, c in enumerate(ended)
-            if not c.is_reached or exact._success(c, some) < self._success(c, some) - SLACK
-        ]
-        sure = {c.target: c for row, c in enumerate(ended) if row not in rows}
+        lost = [not c.is_reached or exact._success(c, some) < self._success(c, some) - SLACK for c in ended]
+        rows = [row for row, is_lost in enumerate(lost) if is_lost]
+        sure = {c.target: c for c, is_lost in zip(ended, lost, strict=True) if not is_lost}
         again = {key: values.detach()[rows] for key, values in begin.items()}
         return sure | (exact._decided(again, [goals[row] for row in rows], plan) if rows else {})
 

@@ -3,11 +3,16 @@
 In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much, and not
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
 class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
-few parameters (waves) hold natural triggers of some classes and none of others: what they usually show
-is the largest of any clean model. Without clean models to compare with, no model fails without direct evidence: that a
-trigger of a part of the image is smaller for one class than for any other, by its plain size. The rest is indirect and counts up to a bound, less than what fails a model: what
-changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many families at once, such as stripes of a
-pole; some classes have small triggers though random changes do not lead to them; and some are told by a small part of an image.
+few parameters (waves) hold natural triggers of some classes and none of others: what they usually show is the largest of any clean model.
+
+Without clean models to compare with, no model fails without *direct* evidence: that a trigger of a part of the image is smaller for one
+class than for any other, by its plain size. All other evidence is *indirect*, and counts up to a bound that is less than what fails a
+model, for three reasons:
+
+- What changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many families at once, such as stripes
+  of a pole.
+- Some classes have small triggers though random changes do not lead to them.
+- Some classes are told by a small part of an image.
 """
 
 import math

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -323,8 +323,13 @@ class _Scene:
             attractions=attractions,
             twins=twins,
         )
-        ended = partial(self.compared, begun, swept=swept, hits={})
-        return ended(self.towards(targets, tiled, lambda made: self.stages.is_enough(ended(made))))
+        hits: dict[tuple[str, int], TargetedResult] = {}  # measured once, though compared twice
+
+        def so_far(made: Sequence[SearchCandidate]) -> SearchResult:
+            return self.compared(begun, made, swept=swept, hits=hits)
+
+        made = self.towards(targets, tiled, lambda local: self.stages.is_enough(so_far(local)))
+        return so_far(made)
 
     def compared(
         self,
@@ -447,7 +452,7 @@ class Comparison:
 
     def gap(self, candidate: SearchCandidate, /) -> float:
         """How much smaller a trigger is than the median of the other classes, as a difference of logarithms."""
-        return statistics.median(math.log(c.usual) for c in self.others(candidate)) - math.log(candidate.size)
+        return statistics.median(math.log(c.fresh_size) for c in self.others(candidate)) - math.log(candidate.size)
 
     def margin(self, candidate: SearchCandidate, /, *, is_relative: bool = False) -> float:
         """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger.
@@ -461,7 +466,7 @@ class Comparison:
             # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
             return math.log(compared(family, size)) + pulls.get(target, 0.0)
 
-        others = (relative(c.usual, c.target) for c in self.others(candidate))
+        others = (relative(c.fresh_size, c.target) for c in self.others(candidate))
         return min(others) - relative(candidate.size, candidate.target)
 
     def compact_margin(self, target: int, /) -> float:
@@ -499,8 +504,8 @@ class Comparison:
         shrunk = known.shrunk(family, found.target, compared(family, candidate.size))
         others = self.others(candidate)
         # Without classes that stopped early: all of them have one size, so their deviation would be too small.
-        scale = [c.usual for c in others if not c.is_stopped] or [c.usual for c in others]
-        usual, relative = (known.margin(family, found.target, is_relative=kind) for kind in (False, True))
+        scale = [c.fresh_size for c in others if not c.is_stopped] or [c.fresh_size for c in others]
+        usual, usual_relative = (known.margin(family, found.target, is_relative=kind) for kind in (False, True))
         return TargetedResult(
             candidate=candidate,
             found=found,
@@ -510,7 +515,7 @@ class Comparison:
             margin=Margin(self.margin(candidate), usual, shrunk),
             anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
             reference=known.sizes(family),
-            relative=Margin(self.margin(candidate, is_relative=True), relative, shrunk),
+            relative=Margin(self.margin(candidate, is_relative=True), usual_relative, shrunk),
             attraction=self.attractions[candidate.target] if self.attractions else 0.0,
             outside=self.masks.get(candidate.target, 0.0),
             compact=self.compactness(candidate, found.target),

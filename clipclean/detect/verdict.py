@@ -1,4 +1,4 @@
-"""The verdict: the only place that compares measurements with thresholds."""
+"""The verdict: findings, from measurements compared with thresholds."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ SEEN = 1.5  # half of an interval, in budgets, beyond which a loss over the budg
 OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
 
 
-def audit(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
+def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
     known = (_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known)
     return (*(f for f in known if f), *(_panel(p, limits) for p in suspicious(measured, limits=limits)))
@@ -39,7 +39,7 @@ def sanitized(
     nothing can show success: a warning that no policy turns into ``pass``. ``searched`` says whether unknown triggers were
     searched for.
     """
-    findings = [*audit(after, limits=limits), *accuracy(before, after, limits=limits)]
+    findings = [*of_probes(after, limits=limits), *accuracy(before, after, limits=limits)]
     shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(
         suspicious(before, limits=limits)
     )
@@ -152,7 +152,7 @@ def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
-def searched(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tuple[Finding, ...]:
+def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the search, one per suspicious class, the strongest first.
 
     An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone, where images gather off the

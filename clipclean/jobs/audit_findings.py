@@ -44,7 +44,7 @@ def findings(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     """The findings of a result on this number of images."""
     # With a search, triggers of the panel are compared with each other and with clean models, by their least strengths.
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
-    found = [*detect.audit(measured, limits=limits)]
+    found = [*detect.of_probes(measured, limits=limits)]
     if seen.why_not:
         found.append(detect.unsearched(*seen.why_not))
     if late := unfinished(seen):
@@ -55,7 +55,7 @@ def findings(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     if seen.search and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier))):
         found.append(doubt)
     if seen.search:
-        found += detect.searched(seen.search, images=images, limits=limits)
+        found += detect.of_search(seen.search, images=images, limits=limits)
         if seen.search.twins:
             found.append(detect.twins(seen.search))
         elif seen.search.references is None:

@@ -52,7 +52,7 @@ def side(ready: Prepared, evidence: detect.EvalSet, measured: detect.Measurement
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
     shown = suspicions.exhibited(ready.loaded.clip, evidence, measured, seed=ready.request.seed)
-    return Side(measured, detect.audit(measured, limits=limits), tuple(rows.values()), shown)
+    return Side(measured, detect.of_probes(measured, limits=limits), tuple(rows.values()), shown)
 
 
 def composed(

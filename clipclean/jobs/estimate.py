@@ -130,10 +130,13 @@ def training(recipe: Recipe, size: Size, /) -> Work:
     method, how = recipe.traits, recipe.unlearn
     steps, recovering = min(total_steps(recipe, pairs=size.pairs), 10**9), recipe.train.recover_steps
     # An unlearning and a recovery show each image clean and under two triggers, and preservation once more, beside the original.
-    views = 2 if method.views == "needed" or method.perturbs else 1
-    views, alone = (0, 3 * steps) if method.searches else (views, steps * bool(recipe.loss.preserve_weight))
+    if method.searches:
+        pairs, alone = 0, 3 * steps
+    else:
+        views = 2 if method.views == "needed" or method.perturbs else 1
+        pairs, alone = steps * views, steps * bool(recipe.loss.preserve_weight)
     compared = steps * bool(alone or method.keeps_original) + recovering
-    work = Work(compared, 0, 0, steps * views, alone + 3 * recovering)
+    work = Work(compared, pairs=pairs, shown=alone + 3 * recovering)
     work = recipe.train.batch_size * work + Work(captions=size.classes * size.templates)
     if method.searches:
         effort = replace(efforts.EFFORTS[how.effort], halves=False)

@@ -83,7 +83,7 @@ def fetch(name: str, /) -> str:
         name: ``hf-hub:org/model[@revision]`` or ``open_clip:ARCH/TAG``; a path comes back as it is.
 
     Returns:
-        The name with the commit that was fetched, which ``names.locate`` finds in the cache.
+        The name with the commit that was fetched, which ``model_paths.locate`` finds in the cache.
 
     Raises:
         UsageError: the extra is missing, this is a CI job, or the hub has no such model.

@@ -74,7 +74,7 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
 
     Of a module in memory the tensors are copied; it states its own activation and preprocessing.
 
-    A path may also be a name that ``names.locate`` knows.
+    A path may also be a name that ``model_paths.locate`` knows.
 
     Raises:
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.

@@ -127,7 +127,7 @@ def walked(
             limit=limits.max_excess,
             least=0.0 if ready.recipe.audit.walk_back else 1.0,
         )
-    is_suspected = suspicions.is_suspected(detect.audit(first.measured, limits=limits))
+    is_suspected = suspicions.is_suspected(detect.of_probes(first.measured, limits=limits))
     if ready.request.panel and ready.recipe.audit.walk_back and not (is_suspected or way.is_within):
         way = way.at_original(first.measured)
     after = ends.get(way.taken.share) or whole(way.taken.share)

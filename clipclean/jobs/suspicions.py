@@ -154,7 +154,7 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
         panel = of_search(suspects, evidence, limits)
         named = {
             told.trigger: told.level
-            for told in detect.searched(sight.search, images=len(evidence.pixels), limits=limits)
+            for told in detect.of_search(sight.search, images=len(evidence.pixels), limits=limits)
         }
         certain = {spec for spec, level in named.items() if spec and level == "error"}
         found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in named]

@@ -123,7 +123,9 @@ class RangeRecord(Part):
 class FoundRecord(Part):
     """The smallest trigger that a search found for one class in one family."""
 
-    family: str = Field(description="mask, patch, blend, additive, warp, or a later one.")
+    family: str = Field(
+        description="mask, patch, blend, additive, wave, or another one of an earlier or later version."
+    )
     family_words: str
     class_: str = Field(alias="class")
     size: Share | None = Field(description="Share of the image, or strength.")

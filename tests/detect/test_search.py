@@ -12,7 +12,7 @@ from torch import Generator
 
 from clipclean import deadline
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, searched, suspected_classes
+from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, of_search, suspected_classes
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
@@ -50,7 +50,7 @@ def bad(yard):
 
 
 def judged(made):
-    return [(finding.level, finding.target) for finding in searched(made, images=IMAGES, limits=LIMITS)]
+    return [(finding.level, finding.target) for finding in of_search(made, images=IMAGES, limits=LIMITS)]
 
 
 def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_report_counts_what_was_done(bad):
@@ -168,7 +168,7 @@ def test_the_classes_that_lead_have_the_largest_gap_in_any_family_and_a_tile_for
 
 def usual(made):
     """The sizes that the last one is compared with."""
-    return [other.usual for other in Comparison(made).others(made[3])]
+    return [other.fresh_size for other in Comparison(made).others(made[3])]
 
 
 @pytest.mark.parametrize(("is_reached", "leads"), [(True, 4), (False, 0)])

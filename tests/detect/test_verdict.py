@@ -20,9 +20,9 @@ from clipclean.detect import (
     TargetedResult,
     accuracy,
     accuracy_loss,
-    audit,
+    of_probes,
+    of_search,
     sanitized,
-    searched,
     suspected,
     suspected_classes,
     suspicious,
@@ -102,7 +102,7 @@ def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole
 def test_the_panel_alone_warns_and_never_fails(probe_of_panel, verdict, collapses):
     findings = [("CC002", "warning")] if verdict != "pass" else []
     assert judged(measurement(known=[probe(0)], panel=[probe_of_panel])) == (verdict, findings)
-    for found in audit(measurement(panel=[probe_of_panel]), limits=LIMITS):
+    for found in of_probes(measurement(panel=[probe_of_panel]), limits=LIMITS):
         assert ("do not collapse" in found.message) is not collapses
 
 
@@ -194,11 +194,11 @@ def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(known, pan
 
 
 def test_a_finding_carries_its_numbers_and_of_fewer_images_than_demanded_decides_nothing():
-    (finding,) = audit(measurement(known=[probe(430, base=30)]), limits=LIMITS)
+    (finding,) = of_probes(measurement(known=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
     assert all(figure in finding.message for figure in ("43.0 %", "3.0 %", "'banana'"))
-    (finding,) = audit(measurement(known=[probe(0, n=0)]), limits=LIMITS)
+    (finding,) = of_probes(measurement(known=[probe(0, n=0)]), limits=LIMITS)
     assert (finding.rule, finding.value) == ("CC020", None)
     assert judged(measurement(known=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
@@ -207,12 +207,12 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
     """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
     wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
     after = replace(measurement(known=[wave, named]), sure=frozenset({named.trigger}))
-    found = [(found.level, found.trigger) for found in audit(after, limits=LIMITS)]
+    found = [(found.level, found.trigger) for found in of_probes(after, limits=LIMITS)]
     assert found == [("warning", wave.trigger), ("error", named.trigger)]
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
         compared = replace(acting, usual=frozenset(usual))
-        assert [f.trigger for f in audit(compared, limits=LIMITS)] == named
+        assert [f.trigger for f in of_probes(compared, limits=LIMITS)] == named
         assert [p.trigger for p in suspicious(compared, limits=LIMITS)] == named
 
 
@@ -309,7 +309,7 @@ def result_of(*targeted, **changes):
 
 
 def findings_of(*targeted, images=100, limits=LIMITS, **changes):
-    return searched(result_of(*targeted, **changes), images=images, limits=limits)
+    return of_search(result_of(*targeted, **changes), images=images, limits=limits)
 
 
 def shown(*targeted, **given):
