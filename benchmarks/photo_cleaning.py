@@ -130,7 +130,7 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
 
     folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}"
     given = asked(o, entry, seed) | {"out": folder, "recipe": AUTO, "keep_failed": True}
-    made = clipclean.sanitize(given.pop("model"), **given).model_dump(mode="json", by_alias=True)
+    made = clipclean.sanitize(given.pop("model"), given.pop("data"), **given).model_dump(mode="json", by_alias=True)
     auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
@@ -159,7 +159,7 @@ def with_rate(o: argparse.Namespace, entry: dict, chosen, seed: int):
     from clipclean.train import Run, RunState
 
     given = asked(o, entry, seed) | {"out": o.out / "rates" / entry["name"], "recipe": chosen, "screen": "off"}
-    request = requests.called_with(requests.Sanitize, (given.pop("model"),), given)
+    request = requests.called_with(requests.Sanitize, (given.pop("model"), given.pop("data")), given)
     state = RunState.of(request.out, {})
     with state.locked():
         ready = rates.settled(prepare.prepare(request), state, Run(seed, "fp32", lambda what, done, total: None))
