@@ -3,13 +3,15 @@
 import time
 from dataclasses import replace
 
-from clipclean import deadline, requests, train
+from clipclean import deadline, model, requests, train
 from clipclean.auto import candidates, rates
+from clipclean.auto.candidates import Candidate
 from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.jobs import log_files, outputs, plan, prepare
 from clipclean.jobs.plan import Plan
+from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Listener, heard, say
@@ -27,8 +29,6 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
     """
     started = time.monotonic()
-    # A misspelt one is refused before slow work.
-    candidates.candidates(requests.recipe_of(request), panel=request.panel)
     # Before slow work: an output that may not be replaced is refused at once.
     standing = placing.OutputState()
     if group.is_first:
@@ -36,11 +36,10 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     try:
         with deadline.within(request.max_minutes), heard(timed):
-            ready = prepare.prepare(request)
+            ready, offered = _prepared(request)
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
     chooses = ready.recipe.traits.chooses
-    offered = candidates.offered(ready)
     plan.tell_cleaning(ready, [each.recipes for each in offered])
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
@@ -65,8 +64,19 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
 
 def planned(request: Sanitize, /) -> Plan:
     """The plan of a cleaning; raises what preparing one raises."""
-    ready = prepare.prepare(replace(request, screen="off"))  # screening embeds every pair
-    return plan.of_sanitize(request, ready, [each.recipes for each in candidates.offered(ready)])
+    ready, offered = _prepared(replace(request, screen="off"))  # screening embeds every pair
+    return plan.of_sanitize(request, ready, [each.recipes for each in offered])
+
+
+def _prepared(request: Sanitize) -> tuple[Prepared, tuple[Candidate, ...]]:
+    """Everything read and built, and the candidates for this model, its pairs and classes, in the order of trying."""
+    # Before slow work: a misspelt candidate is refused at once.
+    listed = candidates.listed(requests.recipe_of(request), panel=request.panel)
+    ready = prepare.prepare(request)
+    # Nobody may have named auto, and it was taken since the usual recipe may not work here.
+    listed = listed or candidates.listed(ready.recipe, panel=request.panel)
+    size = {"parameters": model.parameter_count(ready.loaded.clip.net), "pairs": len(ready.samples.pairs)}
+    return ready, tuple(each.fitted(ready.recipe, **size, classes=len(ready.vocabulary.classes)) for each in listed)
 
 
 def _too_late(request: Sanitize, what: str) -> Inconclusive:

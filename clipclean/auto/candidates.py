@@ -6,12 +6,10 @@
 import re
 from dataclasses import dataclass
 
-from clipclean import model
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs.prepare import Prepared
 
 _STEP = re.compile(r"([a-z0-9][a-z0-9@-]*)(?:\(([^()]*)\))?")
 
@@ -38,6 +36,22 @@ class Candidate:
         """Whether one of its recipes searches for triggers."""
         return any(recipe.traits.searches for recipe in self.recipes)
 
+    def fitted(self, auto: Recipe, /, *, parameters: int, pairs: int, classes: int) -> "Candidate":
+        """The candidate at the scale for a model of so many parameters, pairs to train on and classes.
+
+        The settings for measuring and for data are those of ``auto``. A warm-up that would fill the run is shortened, unless the entry
+        sets it.
+        """
+        found = []
+        for name, recipe in zip(self.names, self.recipes, strict=True):
+            step = recipes.fitted(recipe, parameters=parameters, pairs=pairs, classes=classes)
+            # Thresholds and data of the run: a candidate must not be judged by limits of its own.
+            step = step.model_copy(update={"audit": auto.audit, "data": auto.data})
+            # 1,200 pairs less a fifth make 18 steps of the last candidate that is shipped, and its warm-up has 20.
+            has_own_warmup = "train.warmup_steps" in name
+            found.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=pairs))
+        return Candidate(self.names, tuple(found))
+
     def unfit(self, samples: Samples, /) -> str:
         """Why these data do not suffice for it; empty if they do."""
         faults = []
@@ -51,14 +65,11 @@ class Candidate:
         return "; ".join(faults)
 
 
-def candidates(
-    auto: Recipe, /, *, panel: bool = True, parameters: int = 0, pairs: int = 0, classes: int = 0
-) -> tuple[Candidate, ...]:
-    """The candidates that a recipe lists under ``auto.ladder``, each recipe at the scale for this model, these pairs and classes;
-    none of a recipe that chooses among none. ``panel`` is whether known triggers are tried.
+def listed(auto: Recipe, /, *, panel: bool = True) -> tuple[Candidate, ...]:
+    """The candidates that a recipe lists under ``auto.ladder``, at no scale yet; none of a recipe that chooses among none. ``panel`` is
+    whether known triggers are tried.
 
-    An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. A warm-up that would fill the run is
-    shortened, unless the entry sets it. The settings for measuring and for data are those of ``auto``, not of the candidate.
+    An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``.
 
     Raises:
         UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe; or
@@ -68,17 +79,10 @@ def candidates(
         return ()
     if not panel:
         raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
-    job = {"parameters": parameters, "pairs": pairs, "classes": classes}
-    return tuple(_candidate(text, auto, job) for text in auto.auto.ladder)
+    return tuple(_candidate(text, auto) for text in auto.auto.ladder)
 
 
-def offered(ready: Prepared, /) -> tuple[Candidate, ...]:
-    """The candidates for a model, its pairs and classes, in the order of trying."""
-    size = {"parameters": model.parameter_count(ready.loaded.clip.net), "pairs": len(ready.samples.pairs)}
-    return candidates(ready.recipe, panel=ready.request.panel, classes=len(ready.vocabulary.classes), **size)
-
-
-def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:
+def _candidate(text: str, auto: Recipe) -> Candidate:
     names, chosen = [], []
     for part in re.split(r"\s*\+\s*(?![^(]*\))", text.strip()):
         match = _STEP.fullmatch(part)
@@ -89,14 +93,10 @@ def _candidate(text: str, auto: Recipe, job: dict[str, int]) -> Candidate:
             )
         name = match[1]
         changes = [change.strip() for change in (match[2] or "").split(",") if change.strip()]
-        step = recipes.override(recipes.fitted(recipes.load(name), **job), changes)
+        step = recipes.override(recipes.load(name), changes)
         if step.traits.chooses or step.train.lr_trials:
             own = "rates to try" if step.train.lr_trials else "a ladder of its own"
             raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has {own}. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
-        # Thresholds and data of the run: a candidate must not be judged by limits of its own.
-        step = step.model_copy(update={"audit": auto.audit, "data": auto.data})
-        has_own_warmup = any(change.startswith("train.warmup_steps") for change in changes)
-        # 1,200 pairs less a fifth make 18 steps of the last candidate that is shipped, and its warm-up has 20.
-        chosen.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=job["pairs"]))
+        chosen.append(step)
     return Candidate(tuple(names), tuple(chosen))

@@ -14,7 +14,8 @@ BIG, SMALL = 150_000_000, 400_000
 def candidates_of(*texts, parameters=BIG, pairs=20_000, classes=10):
     auto = recipe.load("auto")
     asked = auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})})
-    return candidates.candidates(asked, parameters=parameters, pairs=pairs, classes=classes)
+    size = {"parameters": parameters, "pairs": pairs, "classes": classes}
+    return tuple(each.fitted(asked, **size) for each in candidates.listed(asked))
 
 
 def test_a_candidate_is_recipes_in_a_row_with_values_in_brackets_at_the_scale_of_the_job():
@@ -65,13 +66,13 @@ def test_what_is_no_candidate_is_refused_by_name(text, told):
 def test_shipped_candidates_run_at_both_sizes_measure_as_the_run_and_say_what_they_lack():
     auto = recipe.load("auto")
     for parameters in (BIG, SMALL):
-        for each in candidates.candidates(auto, parameters=parameters, pairs=20_000, classes=10):
-            for step in each.recipes:
+        for each in candidates.listed(auto):
+            for step in each.fitted(auto, parameters=parameters, pairs=20_000, classes=10).recipes:
                 recipe.check(step, pairs=20_000)
     few = Samples([None] * 20, None)
     assert "64" in candidates_of("mmcl")[0].unfit(few)
     assert "labels" in candidates_of("supervised")[0].unfit(Samples([None] * 5000, None))
     assert candidates_of("mmcl + supervised")[0].unfit(Samples([None] * 5000, torch.zeros(5000))) == ""
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
-    step = candidates.candidates(auto, parameters=BIG, pairs=99, classes=10)[0].recipes[0]
+    step = candidates.listed(auto)[0].fitted(auto, parameters=BIG, pairs=99, classes=10).recipes[0]
     assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)
