@@ -7,7 +7,7 @@ import torch
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Budget, Trial
+from clipclean.auto.trials import Trial
 from clipclean.auto.workbench import Workbench, control_of
 from clipclean.config import policy, recipe
 from clipclean.detect import Measurement, Probe, Rate
@@ -18,7 +18,7 @@ from clipclean.methods.walk_back import Point, Way
 from clipclean.schema.report import OutcomeRecord, TrainingRecord
 from clipclean.train import Run, RunState
 
-BUDGET = Budget(excess=0.05, accuracy=0.02)
+LIMITS = policy.resolved(policy.DEFAULT, recipe.load(recipe.DEFAULT).audit)  # max_excess 0.05, suspicious_excess 0.3
 HALF = Rate(500, 1000)
 
 
@@ -73,7 +73,7 @@ def attempt(name, *findings, excess=0.0, lost=0.0):
     """A run on the model that ends with findings of these rules and levels."""
     found = tuple(finding(rule, "words", level=level, trigger="patch") for rule, level in findings)
     point = Point(1.0, lost, (lost, lost), measurement(known=[probe(excess)]))
-    way = Way((point,), point, 0, BUDGET.accuracy, BUDGET.excess)
+    way = Way((point,), point, 0, LIMITS)
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
     done = Cleaned({}, training, (), ())
     return Attempt(candidate(name), done, way, (), sight(), None, found)

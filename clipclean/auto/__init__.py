@@ -76,7 +76,8 @@ def _prepared(request: Sanitize) -> tuple[Prepared, tuple[Candidate, ...]]:
     # Nobody may have named auto, and it was taken since the usual recipe may not work here.
     listed = listed or candidates.listed(ready.recipe, panel=request.panel)
     size = {"parameters": model.parameter_count(ready.loaded.clip.net), "pairs": len(ready.samples.pairs)}
-    return ready, tuple(each.fitted(ready.recipe, **size, classes=len(ready.vocabulary.classes)) for each in listed)
+    size |= {"classes": len(ready.given.vocabulary.classes)}
+    return ready, tuple(each.fitted(ready.recipe, **size) for each in listed)
 
 
 def _too_late(request: Sanitize, what: str) -> Inconclusive:

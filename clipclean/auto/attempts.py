@@ -85,7 +85,7 @@ class CleanedCopy:
         """The same with what returns after a benign finetuning."""
         made, bench = self.at(share), self.bench
         # Where a canary is left, what returns decides nothing.
-        is_asked = bench.settings.rebound_steps and bench.budget.removes(made) and not made.is_refinetuned
+        is_asked = bench.settings.rebound_steps and made.removes_all(bench.limits) and not made.is_refinetuned
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
             later = bench.refinetune(self.copy.planted, bench.with_canaries(self.copy.canaries)).after
@@ -106,8 +106,7 @@ def walked(
     /,
 ) -> Way:
     """The walk back within the budgets of the run; where nothing changed there is no way to go."""
-    budget, least = bench.budget, 0.0 if done.changed else 1.0
-    return walk_back.walk_back(measure, original, watched, budget=budget.accuracy, limit=budget.excess, least=least)
+    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if done.changed else 1.0)
 
 
 def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: Suspected, /) -> Considered:
@@ -133,7 +132,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     if tried:
         started = time.monotonic()
         # The copy may have walked another way than the model.
-        if way.taken.share < 1 and not bench.budget.removes(tried.refinetuned(way.taken.share)):
+        if way.taken.share < 1 and not tried.refinetuned(way.taken.share).removes_all(bench.limits):
             way = replace(way, taken=way.points[0])
             tried.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started

@@ -55,7 +55,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /) -> tuple[Evidence
     asked = replace(asked, out=out, recipe=chooser, precision=recipe.train.precision)
     ready = prepare.prepare(asked)
     clip, pairs = ready.loaded.clip, len(ready.samples.pairs)
-    size, classes = model.parameter_count(clip.net), len(ready.vocabulary.classes)
+    size, classes = model.parameter_count(clip.net), len(ready.given.vocabulary.classes)
     recipe = recipes.fitted(recipe, parameters=size, pairs=pairs, classes=classes)
     recipes.check(recipe, pairs=pairs)
     state = RunState.of(out, {"bench": recipes.digest(recipe)})

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from clipclean import detect
 from clipclean.auto import attempts, select
 from clipclean.auto.select import Attempt, Considered
-from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned, Trial
+from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
+from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, Level, finding, finite
 from clipclean.jobs import cleaning, inputs, suspicions
 from clipclean.jobs.cleaning import Side
@@ -20,7 +21,6 @@ from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,
     AutoRecord,
-    BudgetRecord,
     CanaryRecord,
     CandidateRecord,
     ReboundRecord,
@@ -61,16 +61,16 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     last = side(bench, replace(attempt.sight, measured=after), asked)
-    judge, loaded = ready.judge, ready.loaded
+    judge, loaded = ready.given.judge, ready.loaded
     audit = policy.verdict(judge.applied(loaded, original.findings, original.findings).findings)
     if stays:
-        shown_by_canaries = [as_it_was(tried.considered, best, bench.budget, audit=audit)]
+        shown_by_canaries = [as_it_was(tried.considered, best, bench.limits, audit=audit)]
     else:
         shown_by_canaries = canary_findings(
             tried.copy,
             chosen.at(attempt.point.share),
             before,
-            limit=bench.limits.max_excess,
+            limits=bench.limits,
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
             passed=audit == "pass",
@@ -80,9 +80,9 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     shipped = attempt.findings
     if judge.shipped != bench.limits:
         shipped = tuple(attempts.judged(replace(bench, limits=judge.shipped), attempt, tried.before))
-    nothing = nothing_passed(tried.considered, attempt, bench.budget)
+    nothing = nothing_passed(tried.considered, attempt, bench.limits)
     applied = judged(lambda found: judge.applied(loaded, found, [*shipped, *more]), [*attempt.findings, *more], nothing)
-    told = account(tried, attempt, bench.budget)
+    told = account(tried, attempt, bench.limits)
     return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=told)
 
 
@@ -92,7 +92,7 @@ def canary_findings(
     before: detect.Measurement,
     /,
     *,
-    limit: float,
+    limits: AuditLimits,
     changed: bool,
     doubted: bool,
     passed: bool,
@@ -103,13 +103,13 @@ def canary_findings(
         copy: with the canaries; None where none were planted.
         trial: the trial of the written weights; None if no canary was planted.
         before: of the original.
-        limit: excess attack success that counts as removed.
+        limits: of the run.
         changed: whether the weights were changed.
         doubted: whether the findings have an error or a doubt already.
         passed: whether the audit of the original is a pass: then there was nothing to remove, and canaries that are left are a note.
     """
     # Where something acted on the model itself, its removal is the evidence, and canaries only add to it.
-    acted = doubted or any(probe.excess_interval[0] > limit for probe in before.known)
+    acted = doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.known)
     if not trial:
         words = "No test backdoors were planted."
         if copy is not None:
@@ -117,7 +117,7 @@ def canary_findings(
         if not acted:
             words += " No trigger acted on the model before cleaning either, so the effect of the cleaning is unknown."
         return [finding("CC061", words, level="note" if acted else "warning")]
-    counted, removed = len(trial.counted), trial.removed(limit)
+    counted, removed = len(trial.counted), trial.removed(limits)
     low, high = trial.interval
     words = (
         f"On this model and these data, {trial.candidate} removes {removed} of {counted} planted backdoors for "
@@ -140,10 +140,10 @@ def canary_findings(
     return [found, finding("CC065", nothing)]
 
 
-def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /) -> Finding:
+def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
     """That an error stands after all that was tried."""
     names = ", ".join(each.candidate.name for each in considered if not each.why_not)
-    points = f"{100 * budget.accuracy:.1f} points of accuracy"
+    points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
     words = f"No candidate passes within {points}: {names}. The nearest was {attempt.candidate.name}."
     return finding("CC063", words, level="error")
 
@@ -164,7 +164,7 @@ def _is_over(attempt: Attempt) -> bool:
     return any(found.rule == "CC010" and found.level == "error" for found in attempt.findings)
 
 
-def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /, *, audit: Verdict) -> Finding:
+def as_it_was(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /, *, audit: Verdict) -> Finding:
     """That the weights stay, since the best cleaning costs more than the budget.
 
     What the canaries show is no verdict on the original. That of its own audit stands: where it is a pass, which takes a clean model
@@ -176,7 +176,7 @@ def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget
     names = ", ".join(each.candidate.name for each in considered if not each.why_not)
     found = "no backdoor" if audit == "pass" else "no sure backdoor"
     words = (
-        f"No candidate removes the test backdoors within {100 * budget.accuracy:.1f} points of accuracy: {names}. The audit found "
+        f"No candidate removes the test backdoors within {100 * limits.max_accuracy_loss:.1f} points of accuracy: {names}. The audit found "
         f"{found}, so the weights stay as they were."
     )
     return finding("CC063", words, level=level)
@@ -208,7 +208,7 @@ def side(bench: Workbench, sight: AuditResult, asked: detect.EvalSet, /) -> Side
     return Side(sight.measured, bench.findings(sight), suspects, shown, searched)
 
 
-def account(tried: Tried, attempt: Attempt, budget: Budget, /) -> AutoRecord:
+def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:
     """``auto`` of the report: canaries, candidates, the refinetune test, and their times."""
     copy, refinetuned = tried.copy, attempt.refinetuned
     return AutoRecord(
@@ -218,9 +218,9 @@ def account(tried: Tried, attempt: Attempt, budget: Budget, /) -> AutoRecord:
             CanaryRecord(trigger=probe.trigger, target=probe.target, planted=probe.excess, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
-        ladder=tuple(_candidate(each, budget, is_chosen=each.attempt is attempt) for each in tried.considered),
+        ladder=tuple(_candidate(each, limits, is_chosen=each.attempt is attempt) for each in tried.considered),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
-        budget=BudgetRecord(accuracy=budget.accuracy, excess=budget.excess, minutes=tried.minutes),
+        budget=limits.budget(tried.minutes),
         seconds=SpentRecord(
             total=time.monotonic() - tried.started,
             planting=copy.seconds if copy else 0.0,
@@ -231,13 +231,13 @@ def account(tried: Tried, attempt: Attempt, budget: Budget, /) -> AutoRecord:
     )
 
 
-def _candidate(considered: Considered, budget: Budget, *, is_chosen: bool) -> CandidateRecord:
+def _candidate(considered: Considered, limits: AuditLimits, *, is_chosen: bool) -> CandidateRecord:
     attempt = considered.attempt
     return CandidateRecord(
         rung=considered.candidate.name,
         chosen=is_chosen,
         why_not=considered.why_not,
-        passes=bool(considered.trials) and budget.passes(considered.trials[0]),
+        passes=bool(considered.trials) and considered.trials[0].passes(limits),
         trials=tuple(TrialRecord.of(trial, rung=trial.candidate) for trial in considered.trials),
         run=None
         if attempt is None

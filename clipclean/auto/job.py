@@ -65,7 +65,6 @@ def auto(
     group.check(bench.planting.batch_size, name="auto.batch_size")
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
         bench = replace(bench, references=group.of_first(lambda: references_of(bench, ready)))
-    ready = replace(ready, trusted=())  # their tensors are needed no longer
     tried = tried_all(bench, offered, Limit.of(ready, started))
     if not group.is_first:
         return None
@@ -77,7 +76,7 @@ def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | N
     """The clean models to compare with: those that the user named, searched like the model itself; None without any."""
     settings = SearchSettings(bench.settings.effort, ready.request.seed)
     found = other_models.measured(
-        settings, ready.trusted, bench.evidence, ready.clean, device=str(bench.clip.device), state=bench.state
+        settings, ready.given.trusted, bench.evidence, ready.clean, device=str(bench.clip.device), state=bench.state
     )
     return detect.together(found) if found else None
 
@@ -116,7 +115,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         copy = None if before.shows else bench.plant(avoid=avoided(bench, before))
         considered = select.choose(
             offered,
-            budget=bench.budget,
+            limits=bench.limits,
             is_sure=bool(before.sure),
             is_late=is_late,
             tried=tried,

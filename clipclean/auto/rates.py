@@ -36,13 +36,13 @@ def settled(ready: Prepared, state: RunState, run: Run, /) -> Prepared:
     bench = Workbench.of(ready, state, run)
     bench = replace(bench, settings=bench.settings.model_copy(update={"canaries": 1}))
     if bench.samples.labels is not None:  # of a method on labels: its images may have no captions to plant by
-        pairs = power.captioned(bench.samples, ready.vocabulary.classes, ready.vocabulary.templates)
+        pairs = power.captioned(bench.samples, ready.given.vocabulary.classes, ready.given.vocabulary.templates)
         bench = replace(bench, samples=replace(bench.samples, pairs=pairs))
     run.group.check(bench.planting.batch_size, name="auto.batch_size")
-    copy = planted(bench, avoid=[target for _, target in ready.named if target is not None])
+    copy = planted(bench, avoid=[target for _, target in ready.given.named if target is not None])
     made = list(tried(bench, recipe, copy)) if copy else []
     bench.put(bench.original)
-    found = best(made, bench.budget.accuracy)
+    found = best(made, bench.limits.max_accuracy_loss)
     record = RatesRecord(chosen=found.lr if found else recipe.train.lr, found=found is not None, trials=tuple(made))
     say(cleaning.rates_line(record))
     return replace(ready, recipe=recipes.at_rate(recipe, record.chosen, lr_trials=0), rates=record)
@@ -63,7 +63,7 @@ def planted(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
 def tried(bench: Workbench, recipe: Recipe, copy: PlantedCopy, /) -> Iterator[RateTrialRecord]:
     """The trials, from the recipe's own rate upwards, until one is enough, costs too much, or diverges."""
     for short in recipes.rate_trials(recipe, pairs=len(bench.samples.pairs)):
-        lr, budget = short.train.lr, bench.budget.accuracy
+        lr, budget = short.train.lr, bench.limits.max_accuracy_loss
         candidate = Candidate((f"{recipe.name}(train.lr={lr:g})",), (short,))
         try:
             made = CleanedCopy(bench, candidate, copy, ()).at(1.0)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from clipclean import deadline
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Budget, Refinetuned, Trial
+from clipclean.auto.trials import Refinetuned, Trial
+from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs.inputs import Suspicion
@@ -50,7 +51,7 @@ class Attempt:
         """A sort key, smaller is better: errors; then triggers in doubt and accuracy lost, a doubt as bad as a loss of the whole budget."""
         levels = [(found.level, bool(found.trigger)) for found in self.findings]
         errors = sum(level == "error" for level, _ in levels)
-        return errors, levels.count(("warning", True)) * self.way.budget + self.point.accuracy_lost
+        return errors, levels.count(("warning", True)) * self.way.limits.max_accuracy_loss + self.point.accuracy_lost
 
 
 @dataclass(frozen=True)
@@ -67,21 +68,21 @@ class Considered:
         """The trial at a share of the way, else the first; None without any."""
         return next((trial for trial in self.trials if trial.kept == share), self.trials[0] if self.trials else None)
 
-    def shortfall(self, budget: Budget, /) -> tuple[bool, int, float]:
+    def shortfall(self, limits: AuditLimits, /) -> tuple[bool, int, float]:
         """A sort key, the distance from passing on the copy: whether it costs too much, canaries that are left or return, and the loss."""
         if not self.trials:
             return False, 0, 0.0
         first = self.trials[0]
         # One within the budget may remove what canaries survive, and is written even where the audit suspects nothing.
-        is_over = first.accuracy_lost > budget.accuracy
-        return is_over, len(first.counted) - first.removed(budget.excess), first.accuracy_lost
+        is_over = first.accuracy_lost > limits.max_accuracy_loss
+        return is_over, len(first.counted) - first.removed(limits), first.accuracy_lost
 
 
 def choose(
     candidates: Sequence[Candidate],
     /,
     *,
-    budget: Budget,
+    limits: AuditLimits,
     is_sure: bool,
     is_late: Callable[[], bool],
     tried: Callable[[Candidate], Considered],
@@ -91,7 +92,7 @@ def choose(
 
     Args:
         candidates: in the order of trying.
-        budget: of the run.
+        limits: of the run.
         is_sure: whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one.
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
         tried: a candidate -> the same with its trials on the canaries.
@@ -108,13 +109,13 @@ def choose(
                 break
             done.append(tried(candidate))
             # Without a canary the model itself shows what a candidate leaves.
-            if not done[-1].trials or budget.passes(done[-1].trials[0]):
+            if not done[-1].trials or done[-1].trials[0].passes(limits):
                 done[-1] = _ran(done[-1], run)
             if (attempt := done[-1].attempt) and not attempt.is_open(is_sure=is_sure):
                 why = f"{candidate.name} leaves nothing open"
                 return [*done, *(Considered(each, why) for each in candidates[place + 1 :])]
         waiting = [place for place, each in enumerate(done) if not each.why_not and not each.attempt]
-        waiting.sort(key=lambda place: done[place].shortfall(budget))
+        waiting.sort(key=lambda place: done[place].shortfall(limits))
         # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
         # gentlest candidate takes from 0.70 to 0.07 for half a point, since the nearest on the copy cost five points on the model.
         for place in waiting:

@@ -1,4 +1,4 @@
-"""Trials: what a candidate leaves of the canaries in a copy, what it costs, the budget for both, and the refinetune test.
+"""Trials: what a candidate leaves of the canaries in a copy, what it costs, and the refinetune test.
 
 That test asks whether a short benign finetuning of the cleaned model brings a removed backdoor back: it may be hidden rather than
 removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840 after 100 clean steps (tag evidence-0.2:
@@ -60,9 +60,17 @@ class Trial:
         """The canaries that were planted."""
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
-    def removed(self, limit: float, /) -> int:
-        """How many of the counted canaries do not act above ``limit``, beyond chance, and do not return."""
-        return sum(outcome.is_removed(limit) for outcome in self.counted)
+    def removed(self, limits: AuditLimits, /) -> int:
+        """How many of the counted canaries do not act above the limit, beyond chance, and do not return."""
+        return sum(outcome.is_removed(limits.max_excess) for outcome in self.counted)
+
+    def removes_all(self, limits: AuditLimits, /) -> bool:
+        """Whether every planted canary is gone, at any cost; False if none was planted."""
+        return bool(self.counted) and self.removed(limits) == len(self.counted)
+
+    def passes(self, limits: AuditLimits, /) -> bool:
+        """Whether every canary is gone, and the loss of accuracy is within the budget, by its value; an unknown loss is."""
+        return self.removes_all(limits) and not self.accuracy_lost > limits.max_accuracy_loss
 
     @property
     def is_refinetuned(self) -> bool:
@@ -103,23 +111,6 @@ def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
             for outcome, probe in outcomes
         ),
     )
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much of a backdoor a cleaning may leave, and how much accuracy it may cost."""
-
-    excess: float  # attack success beyond the base rate that counts as removed
-    accuracy: float  # clean accuracy that may be lost, as a share
-
-    def removes(self, trial: Trial, /) -> bool:
-        """Whether every planted canary is gone, at any cost; False if none was planted."""
-        counted = trial.counted
-        return bool(counted) and trial.removed(self.excess) == len(counted)
-
-    def passes(self, trial: Trial, /) -> bool:
-        """Whether every canary is gone, and the loss of accuracy is within the budget, by its value; an unknown loss is."""
-        return self.removes(trial) and not trial.accuracy_lost > self.accuracy
 
 
 @dataclass(frozen=True)

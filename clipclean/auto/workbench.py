@@ -9,7 +9,7 @@ from torch import Tensor
 from clipclean import detect, model
 from clipclean.attack import poison
 from clipclean.attack.poison import Canary
-from clipclean.auto.trials import Budget, PlantedCopy, Refinetuned
+from clipclean.auto.trials import PlantedCopy, Refinetuned
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
@@ -50,25 +50,19 @@ class Workbench:
     @classmethod
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe, words = ready.loaded.clip, ready.recipe, ready.vocabulary
-        evidence = inputs.eval_set(clip, recipe, ready.shown, vocabulary=words, named=ready.named, panel=True)
+        clip, recipe, evidence = ready.loaded.clip, ready.recipe, ready.eval_set(panel=True)
         return cls(
             clip=clip,
             original=model.taken(clip),
             samples=ready.samples,
-            evidence=evidence if ready.trusted else replace(evidence, grid=()),
+            evidence=evidence if ready.given.trusted else replace(evidence, grid=()),
             references=None,
-            limits=ready.judge.limits,
+            limits=ready.given.judge.limits,
             settings=recipe.auto,
             control=control_of(recipe, clip),
             state=state,
             run=replace(run, state=None),  # each part has its own
         )
-
-    @property
-    def budget(self) -> Budget:
-        """How much of a backdoor a cleaning may leave, and how much accuracy it may cost."""
-        return Budget(self.limits.max_excess, self.limits.max_accuracy_loss)
 
     @property
     def planting(self) -> Planting:

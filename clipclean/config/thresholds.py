@@ -8,6 +8,7 @@ To add a threshold, add its field here, and compare there.
 from functools import partial
 
 from clipclean.config.yaml_file import Section, field
+from clipclean.schema.report import BudgetRecord
 
 # Shared by recipes, which have defaults, and policies, in which null leaves the recipe's value.
 _max_accuracy_loss = partial(
@@ -70,3 +71,7 @@ class AuditLimits(Thresholds):
     collapse: float
     max_accuracy_loss: float
     min_images: int
+
+    def budget(self, minutes: float | None = None) -> BudgetRecord:
+        """The report's ``budget`` of a cleaning: the accuracy that it may cost, the attack that it may leave, and its time."""
+        return BudgetRecord(accuracy=self.max_accuracy_loss, excess=self.max_excess, minutes=minutes)

@@ -8,9 +8,9 @@ from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
-from clipclean.jobs import audit_findings, audit_inputs, other_models, plan, results, searching, suspicions
+from clipclean.jobs import audit_findings, given, other_models, plan, results, searching, suspicions
 from clipclean.jobs.audit_findings import Audited
-from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.report import Report
@@ -29,7 +29,7 @@ def audit(request: requests.Audit, /) -> Outcome:
         trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
-            with audit_inputs.read(request) as read:
+            with given.to_audit(request) as read:
                 return _audit(read, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
@@ -40,7 +40,7 @@ def audit(request: requests.Audit, /) -> Outcome:
 
 def _audit(read: AuditInputs, started: float) -> Outcome:
     plan.tell_audit(read)
-    made, judge, folder = _measured(read), read.judge, read.request.save_triggers
+    made, judge, folder = _measured(read), read.given.judge, read.request.save_triggers
     found, known_power = audit_findings.judged(made, judge.limits), None
     try:
         known_power = audit_findings.power_of(made, found)
@@ -77,7 +77,7 @@ def _measured(read: AuditInputs, /) -> Audited:
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.kept(settings.decides(clip, eval_set)) as state:
         device = str(clip.device)
-        measured = other_models.measured(settings, read.trusted, eval_set, read.pairs, device=device, state=state)
+        measured = other_models.measured(settings, read.given.trusted, eval_set, read.pairs, device=device, state=state)
         known = [*read.stored, *measured]
         references = detect.together(known) if known else None
         # By the limits in force and by the shipped ones, which the report compares them with

@@ -9,7 +9,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding, rule
 from clipclean.jobs import searching
-from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.searching import AuditResult, SearchSettings
 
 CANARIES = 4  # test backdoors by which the power is measured
@@ -122,7 +122,7 @@ def power_of(made: Audited, found: Sequence[Finding], /) -> power.Power | None:
     def levels() -> dict[str, str]:
         what = " a copy with a planted backdoor"
         copy = searching.audit_clip(settings, clip, eval_set, made.references, what=what)
-        told = made.findings(copy, read.judge.limits)
+        told = made.findings(copy, read.given.judge.limits)
         return {each.target: each.level for each in told if each.rule == "CC003" and each.target}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]

@@ -47,7 +47,7 @@ class Side:
 
 def side(ready: Prepared, evidence: detect.EvalSet, measured: detect.Measurement, /) -> Side:
     """The current model as it was ``measured``: of classes that panel triggers lead to each once, the first."""
-    limits, rows = ready.judge.limits, dict[str, SuspectRecord]()
+    limits, rows = ready.given.judge.limits, dict[str, SuspectRecord]()
     for found in detect.suspicious(measured, limits=limits):
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
@@ -67,7 +67,7 @@ def composed(
     auto: AutoRecord | None = None,
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and the images of its page; the weights are not yet written."""
-    agreed = detect.agreement(before.measured, after.measured, classes=ready.vocabulary.classes)
+    agreed = detect.agreement(before.measured, after.measured, classes=ready.given.vocabulary.classes)
     lost = detect.losses(before.measured, after.measured)
     beside = {"agreement": agreed} if agreed else {}
     first = before.record()
@@ -89,7 +89,7 @@ def composed(
         exports=(),
         cleaning=way.record(),
         **told,
-        **ready.judge.record(applied),
+        **ready.given.judge.record(applied),
     )
     return made, example_images.grids(before.shown, after.shown)
 

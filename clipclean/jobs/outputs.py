@@ -46,8 +46,8 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
-    beside = {"references": [opened.file.sha256 for _, opened in ready.trusted]} if ready.trusted else {}
-    aims = {"vocabulary": asdict(ready.vocabulary), "named": inputs.identities(ready.named)}
+    beside = {"references": [opened.file.sha256 for _, opened in ready.given.trusted]} if ready.given.trusted else {}
+    aims = {"vocabulary": asdict(ready.given.vocabulary), "named": inputs.identities(ready.given.named)}
     return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside
 
 
@@ -60,7 +60,7 @@ def destination(ready: Prepared, standing: placing.OutputState, group: train.Gro
     request = ready.request
     state = RunState.of(request.out, fingerprint(ready), group=group)
     group.check_same(state.fingerprint)
-    told = deciding(request, "weights", "report") | {"recipe": ready.recipe, "policy": ready.judge.chosen}
+    told = deciding(request, "weights", "report") | {"recipe": ready.recipe, "policy": ready.given.judge.chosen}
     run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
     return Destination(standing, run, state)

@@ -7,9 +7,9 @@ from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
-from clipclean.jobs import audit_findings, audit_inputs, clean_pairs, estimate, inputs
-from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs import audit_findings, clean_pairs, estimate, given, inputs
 from clipclean.jobs.estimate import Estimate, Size, Work
+from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import usual_normalisation
 
@@ -31,7 +31,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     screened = len(ready.clean.pairs) if clean_pairs.screening(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
-    classes = len(ready.vocabulary.classes)
+    classes, others = len(ready.given.vocabulary.classes), len(ready.given.trusted)
     measured = f"{size.images} images, {size.panel} known and {size.named} suspected triggers, {classes} classes"
     has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
     return Plan(
@@ -43,7 +43,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
         },
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
-            *([f"search {len(ready.trusted)} clean model(s) to compare with, an audit each"] if ready.trusted else []),
+            *([f"search {others} clean model(s) to compare with, an audit each"] if others else []),
             f"measure before: {measured}",
             _cleaning(recipe, pairs),
             "measure after: the same",
@@ -59,7 +59,7 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
     recipe, size = ready.recipe, size_of(ready)
     if recipe.traits.chooses:
-        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.trusted))
+        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.given.trusted))
         effort: str | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
@@ -86,15 +86,15 @@ def _precision(ready: Prepared) -> str:
 
 def size_of(ready: Prepared, /) -> Size:
     """The size of a cleaning."""
-    request, recipe, words = ready.request, ready.recipe, ready.vocabulary
-    are_asked = request.panel or ready.named or ready.shown.labels is not None
+    request, recipe, words = ready.request, ready.recipe, ready.given.vocabulary
+    are_asked = request.panel or ready.given.named or ready.shown.labels is not None
     return Size(
         images=min(len(ready.shown.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
-        named=len(ready.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.trusted else 0,
+        named=len(ready.given.named),
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.given.trusted else 0,
         pairs=len(ready.samples.pairs),
     )
 
@@ -115,7 +115,7 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
 
 def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
-    with audit_inputs.read(request) as read:
+    with given.to_audit(request) as read:
         found = estimate_audit(read)
     clip, shown = read.tested.clip, read.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
@@ -129,7 +129,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
         (
             f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(shown.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            _compared(request, models=1 + len(read.trusted)),
+            _compared(request, models=1 + len(read.given.trusted)),
             *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
@@ -145,7 +145,7 @@ def estimate_audit(read: AuditInputs, /) -> Estimate:
     if read.effort is not None:
         each += estimate.searching(efforts.EFFORTS[read.effort], size)
     tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
-    work = (tested + len(read.trusted)) * each
+    work = (tested + len(read.given.trusted)) * each
     if read.planting:
         how = power.planting_of(clip, pairs=len(read.planting))
         work += audit_findings.CANARIES * (each + Work(pairs=how.steps * how.batch_size))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from clipclean import data, methods, model, requests
+from clipclean import data, detect, methods, model, requests
 from clipclean.config import evidence
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
@@ -10,9 +10,9 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.errors import UsageError
 from clipclean.export import formats
-from clipclean.jobs import clean_pairs, inputs, other_models
-from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, Words
-from clipclean.jobs.results import Judge
+from clipclean.jobs import clean_pairs, inputs
+from clipclean.jobs.given import Given
+from clipclean.jobs.inputs import LoadedModel
 from clipclean.progress import say, stage
 from clipclean.schema.report import RatesRecord
 from clipclean.schema.results import ScreenedRecord
@@ -22,9 +22,7 @@ from clipclean.schema.results import ScreenedRecord
 class Prepared:
     """All inputs of a run, before it measures anything."""
 
-    vocabulary: Words
-    named: tuple[Suspicion, ...]
-    judge: Judge
+    given: Given  # beside the pairs
     clean: data.CleanSet  # without what screening dropped
     screened: ScreenedRecord | None  # the report's data.screened
     samples: Samples  # to train on
@@ -35,8 +33,12 @@ class Prepared:
     precision: str
     wanted: formats.ExportOptions
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
-    trusted: tuple[tuple[Source, Opened], ...] = ()  # clean models to compare with, read and not yet built
     rates: RatesRecord | None = None  # the trials that chose the recipe's rate
+
+    def eval_set(self, *, panel: bool) -> detect.EvalSet:
+        """The images to measure the model on, with the triggers that were named, and those of the panel or not."""
+        words, named = self.given.vocabulary, self.given.named
+        return inputs.eval_set(self.loaded.clip, self.recipe, self.shown, vocabulary=words, named=named, panel=panel)
 
 
 def prepare(request: requests.Sanitize, /) -> Prepared:
@@ -48,16 +50,10 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     wanted = formats.wanted(request.format)
     formats.check(wanted)
     asked = requests.recipe_of(request)
-    judge = Judge.of(requests.policy_of(request), asked.audit)
-    least = judge.limits.min_images
     check_reference(request, asked)
-    vocabulary = inputs.words(request.classes, request.templates)
-    named = inputs.suspicions(request.trigger, request.target, vocabulary)
-    device = inputs.device_of(request.device)
-    with stage("reading the model"):
-        opened = inputs.opened(request, named)
-        formats.check_architecture(opened.architecture, wanted)
-        trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
+    given = Given.of(request, asked)
+    opened, vocabulary, least = given.tested, given.vocabulary, given.judge.limits.min_images
+    formats.check_architecture(opened.architecture, wanted)
     images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
     clean = clean_pairs.taught(request, asked, vocabulary, images)
     labelled = clean_pairs.labelled(request, images, vocabulary)
@@ -74,19 +70,17 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     if recipe.train.lr_trials:
         clean_pairs.check_trials(recipe, samples, labelled or kept_out, vocabulary, least=least)
     with stage("building the model"):
-        loaded = inputs.build(opened, clean, device=device)
+        loaded = inputs.build(opened, clean, device=given.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
     standing = standing_of(request, fitted, recipe, subject)
-    triggers = [trigger for trigger, _ in named]
+    triggers = [trigger for trigger, _ in given.named]
     clean, screened = clean_pairs.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
         samples, kept_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(samples.pairs))
     shown = labelled or clean_pairs.labelled_if_enough(kept_out, vocabulary, least=least)
     return Prepared(
-        vocabulary=vocabulary,
-        named=named,
-        judge=judge,
+        given=given,
         clean=clean,
         screened=screened,
         samples=samples,
@@ -97,7 +91,6 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
         precision=request.precision or asked.train.precision,
         wanted=wanted,
         standing=standing,
-        trusted=tuple(trusted),
     )
 
 

@@ -33,7 +33,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
     group = run.group
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
         first = look(ready, run)
-        clip, judge = ready.loaded.clip, ready.judge
+        clip, judge = ready.loaded.clip, ready.given.judge
         before = cleaning.side(ready, first.evidence, first.measured) if group.is_first else None
         original = model.taken(clip, device="cpu")
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
@@ -62,10 +62,8 @@ class First:
 
 def look(ready: Prepared, run: Run, /) -> First:
     """Measure the model, and search it if the method does."""
-    clip, recipe, thresholds = ready.loaded.clip, ready.recipe, ready.judge.limits
-    evidence = inputs.eval_set(
-        clip, recipe, ready.shown, vocabulary=ready.vocabulary, named=ready.named, panel=ready.request.panel
-    )
+    clip, recipe, thresholds = ready.loaded.clip, ready.recipe, ready.given.judge.limits
+    evidence = ready.eval_set(panel=ready.request.panel)
     began = time.monotonic()
 
     def measured() -> detect.Measurement:
@@ -75,7 +73,7 @@ def look(ready: Prepared, run: Run, /) -> First:
     before = searching.by_first(run.group, clip, measured)
     seconds = time.monotonic() - began
     pointed = suspicions.of_panel(before, evidence, thresholds)
-    suspected = tuple(dict.fromkeys((*ready.named, *pointed)))  # one that was named may be found as well
+    suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
     known = suspicions.acting(before, suspected, evidence, thresholds)
     aims = training.search(
         clip,
@@ -102,7 +100,7 @@ def walked(
 
     Where nothing was suspected that a cleaning could remove, and no share is within the budget, it ends at the original.
     """
-    clip, evidence, limits = ready.loaded.clip, first.evidence, ready.judge.limits
+    clip, evidence, limits = ready.loaded.clip, first.evidence, ready.given.judge.limits
     cleaned = model.taken(clip, device="cpu")
 
     def put(share: float) -> None:
@@ -123,8 +121,7 @@ def walked(
             lambda share: ends[1.0] if share == 1.0 else deadline.watched(known)(share),
             first.measured,
             suspicions.watched(first.measured, evidence.suspicions),
-            budget=limits.max_accuracy_loss,
-            limit=limits.max_excess,
+            limits,
             least=0.0 if ready.recipe.audit.walk_back else 1.0,
         )
     is_suspected = suspicions.is_suspected(detect.of_probes(first.measured, limits=limits))

@@ -189,10 +189,11 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
 def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:
     """That the weights stay as they were, since what was tried costs too much and the audit suspected nothing."""
     # Triggers returned at every point within the budget, so those are no offer.
-    best = min((p for p in way.points if p.accuracy_lost > way.budget), key=lambda p: p.accuracy_lost)
+    budget = way.limits.max_accuracy_loss
+    best = min((p for p in way.points if p.accuracy_lost > budget), key=lambda p: p.accuracy_lost)
     low, high = (f"{100 * end:.1f}" for end in best.interval)
     words = (
-        f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * way.budget:.1f} are "
+        f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * budget:.1f} are "
         "allowed, and the audit suspected nothing, so the weights stay as they were."
     )
     return finding("CC063", words, level=level, measure="accuracy lost", value=best.accuracy_lost)

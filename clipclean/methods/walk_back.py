@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from clipclean import deadline, detect
+from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Interval
-from clipclean.schema.report import BudgetRecord, CleaningRecord, WayRecord, WayTriggerRecord
+from clipclean.schema.report import CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
 # measured was back (tag evidence-0.2: notebook.md, "Less loss at the source").
@@ -74,20 +75,18 @@ class Point:
 class Way:
     """The points that were measured, the cleaned weights first, and the one to take.
 
-    ``witnesses`` counts the triggers that acted on the original and that the cleaned weights ignore; ``budget`` and ``limit`` are the
-    accuracy that may be lost, and the excess that counts as removed.
+    ``witnesses`` counts the triggers that acted on the original and that the cleaned weights ignore.
     """
 
     points: tuple[Point, ...]
     taken: Point
     witnesses: int
-    budget: float
-    limit: float
+    limits: AuditLimits
 
     @property
     def is_within(self) -> bool:
         """Whether the loss is within the budget, by its value."""
-        return self.taken.accuracy_lost <= self.budget
+        return self.taken.accuracy_lost <= self.limits.max_accuracy_loss
 
     def at_original(self, measured: detect.Measurement, /) -> "Way":
         """The same, with the original taken: no point is worth its price."""
@@ -99,7 +98,7 @@ class Way:
             share=self.taken.share,
             witnesses=self.witnesses,
             way=tuple(point.record() for point in self.points),
-            budget=BudgetRecord(accuracy=self.budget, excess=self.limit, minutes=None),
+            budget=self.limits.budget(),
         )
 
 
@@ -107,10 +106,9 @@ def walk_back(
     measure: Callable[[float], detect.Measurement],
     original: detect.Measurement,
     watched: Sequence[Watched],
+    limits: AuditLimits,
     /,
     *,
-    budget: float,
-    limit: float,
     least: float = 0.0,
 ) -> Way:
     """Walk from the cleaned weights towards the original until half of the budget is met, or a trigger returns.
@@ -123,8 +121,7 @@ def walk_back(
         measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
         original: to compare the accuracy with.
         watched: the triggers that must stay gone.
-        budget: accuracy that may be lost, as a share.
-        limit: excess attack success that counts as removed.
+        limits: the accuracy that may be lost, and the excess attack success that counts as removed.
         least: share below which nothing is measured.
     """
 
@@ -134,12 +131,12 @@ def walk_back(
         return Point(share, 0.0 if math.isnan(lost) else lost, interval, found)
 
     points = [point(1.0)]
-    watch = _Watch.of(watched, points[0].measured.known, limit=limit)
+    watch = _Watch.of(watched, points[0].measured.known, limit=limits.max_excess)
     least = least if watch.witnesses else max(least, UNWITNESSED)
 
     def is_enough(point: Point) -> bool:
         is_near = point.share <= UNWITNESSED and (watch.ahead or not watch.witnesses)
-        return point.accuracy_lost <= (1.0 if is_near else AIM) * budget
+        return point.accuracy_lost <= (1.0 if is_near else AIM) * limits.max_accuracy_loss
 
     for share in SHARES:
         behind = points[max(0, len(points) - 1 - watch.ahead)]
@@ -153,7 +150,7 @@ def walk_back(
     gone = gone[: max(1, len(gone) - watch.ahead)]
     least_loss = min(gone, key=lambda each: each.accuracy_lost)
     taken = next(filter(is_enough, gone), least_loss)
-    return Way(tuple(points), taken, watch.witnesses, budget, limit)
+    return Way(tuple(points), taken, watch.witnesses, limits)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
-from auto_values import BUDGET, attempt, candidate, measurement, probe, returning, sight, trial
+from auto_values import LIMITS, attempt, candidate, measurement, probe, returning, sight, trial
 
 from clipclean.auto import attempts, conclude
 from clipclean.auto.conclude import Tried
@@ -27,7 +27,7 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False,
     """Rules and levels, and the first message, where a trigger ``acted`` on this share of images before."""
     before = measurement(known=[] if acted is None else [probe(acted, reach=0.0)])
     told = {"changed": changed, "doubted": doubted, "passed": passed}
-    found = conclude.canary_findings(copy, made, before, limit=0.05, **told)
+    found = conclude.canary_findings(copy, made, before, limits=LIMITS, **told)
     return [(f.rule, f.level) for f in found], found[0].message
 
 
@@ -50,7 +50,7 @@ def test_canaries_that_are_all_removed_or_else_a_trigger_that_acted_show_somethi
 
 def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_decides():
     considered = [Considered(candidate("a")), Considered(candidate("b"), "needs labels")]
-    found = conclude.nothing_passed(considered, attempt("a"), BUDGET)
+    found = conclude.nothing_passed(considered, attempt("a"), LIMITS)
     assert (found.rule, found.level) == ("CC063", "error")
     assert all(word in found.message for word in ("2.0 points", ": a"))
     assert "b" not in found.message.split(":")[1]
@@ -76,7 +76,7 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     copy = replace(COPY, planted=measurement(known=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
     first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, kept=0.85)), ran, 4.0)
-    found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran, BUDGET)
+    found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
     assert (found.chosen, found.changed) == ("a", True)
     assert [(c.trigger, c.planted, c.took) for c in found.canaries] == [("patch", 0.9, True), ("stripes", 0.3, False)]
     one, other = found.ladder
@@ -95,7 +95,7 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     after = measurement(known=[probe(0.4)], panel=[probe(0.1, trigger="a")])
     test = Refinetuned(before, after, 60, 1.5)
     ran = replace(attempt("a"), refinetuned=test)
-    found = conclude.account(tried(Considered(candidate("a"), attempt=ran)), ran, BUDGET).rebound
+    found = conclude.account(tried(Considered(candidate("a"), attempt=ran)), ran, LIMITS).rebound
     assert (found.accuracy.before, found.accuracy.after) == (None, 0.5)
     assert [(p.before, p.after, p.known) for p in found.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
 
@@ -103,7 +103,7 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
 def verdict_of(*findings, severities=None):
     """Rules after a policy with these severities, where CC063 says that nothing passed."""
     chosen = policy.Policy(version=1, name="ours", severities=policy.Severities(**severities or {}))
-    nothing = conclude.nothing_passed([], attempt("a"), BUDGET)
+    nothing = conclude.nothing_passed([], attempt("a"), LIMITS)
 
     def apply(found):
         return policy.apply(chosen, found, by_shipped=found, today=date(2026, 1, 1), model_sha256="0" * 64)
@@ -126,19 +126,19 @@ def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_a
 
 def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_of_the_audit():
     tried = [Considered(candidate("a")), Considered(candidate("b"), "needs labels"), Considered(candidate("c"))]
-    found = conclude.as_it_was(tried, attempt("a", ("CC010", "error")), BUDGET, audit="inconclusive")
+    found = conclude.as_it_was(tried, attempt("a", ("CC010", "error")), LIMITS, audit="inconclusive")
     assert (found.rule, found.level) == ("CC063", "warning")
     assert all(word in found.message for word in ("2.0 points", "a, c"))
     assert policy.verdict([found]) == "inconclusive"
     for costly in (COSTLY, attempt("a", ("CC010", "error"))):
-        found = conclude.as_it_was(ONE, costly, BUDGET, audit="pass")
+        found = conclude.as_it_was(ONE, costly, LIMITS, audit="pass")
         assert (found.rule, found.level, policy.verdict([found])) == ("CC063", "note", "pass")
-    found = conclude.as_it_was(ONE, COSTLY, BUDGET, audit="inconclusive")
+    found = conclude.as_it_was(ONE, COSTLY, LIMITS, audit="inconclusive")
     assert all(figure in found.message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
     assert policy.verdict([found]) == "inconclusive"
     returned = replace(COSTLY.point, share=0.85, accuracy_lost=0.01)
     costly = replace(COSTLY, way=replace(COSTLY.way, points=(COSTLY.point, returned)))
-    assert conclude.as_it_was(ONE, costly, BUDGET, audit="inconclusive").value == 0.086
+    assert conclude.as_it_was(ONE, costly, LIMITS, audit="inconclusive").value == 0.086
 
 
 def test_of_a_trigger_that_never_acted_nothing_is_left():
@@ -150,7 +150,7 @@ def test_of_a_trigger_that_never_acted_nothing_is_left():
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
 def test_a_trial_that_leaves_a_canary_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
-    bench = SimpleNamespace(settings=SimpleNamespace(rebound_steps=steps), budget=BUDGET)
+    bench = SimpleNamespace(settings=SimpleNamespace(rebound_steps=steps), limits=LIMITS)
     assert attempts.CleanedCopy(bench, candidate("a"), None, (), {1.0: made}).refinetuned(1.0) is made
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from auto_values import BUDGET, attempt, candidate, trial
+from auto_values import LIMITS, attempt, candidate, trial
 
 from clipclean import deadline
 from clipclean.auto import select
@@ -30,7 +30,7 @@ def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
 
     found = select.choose(
         [candidate(name) for name in attempts],
-        budget=BUDGET,
+        limits=LIMITS,
         is_sure=is_sure,
         is_late=lambda: len(ran) in late,
         tried=tried,

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from auto_values import BUDGET, UNMEASURED, measurement, probe
+from auto_values import LIMITS, UNMEASURED, measurement, probe
 from auto_values import trial as trial_of
 
 from clipclean import data
@@ -12,7 +12,7 @@ from clipclean.attack import poison, triggers
 from clipclean.attack.poison import TOOK
 from clipclean.auto import trials
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
-from clipclean.config import policy, recipe, thresholds
+from clipclean.config import recipe
 from clipclean.jobs import inputs
 from clipclean.train.run import Run
 
@@ -30,7 +30,7 @@ def trial(*outcomes, lost=0.01, reach=0.01):
 def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up(measured):
     made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
     assert len(made.counted) == 2
-    assert made.removed(0.05) == 1
+    assert made.removed(LIMITS) == 1
     old = measurement(panel=[probe(0.2, trigger="a"), probe(0.1, trigger="b")])
     new = measurement(panel=[probe(0.9, trigger="b"), probe(0.0, trigger="a")])
     pairs = Refinetuned(old, new, 60, 1.5).pairs()
@@ -60,7 +60,7 @@ def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up(measure
     ],
 )
 def test_a_trial_passes_if_all_that_took_are_gone_and_the_loss_is_within_the_budget(made, passes):
-    assert BUDGET.passes(made) is passes
+    assert made.passes(LIMITS) is passes
 
 
 def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured):
@@ -72,9 +72,9 @@ def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured)
     )
     made = trials.with_returned(before, replace(measured, known=returned))
     assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
-    assert (before.removed(0.05), made.removed(0.05)) == (2, 1)  # 0.04 to 0.08 may be chance
+    assert (before.removed(LIMITS), made.removed(LIMITS)) == (2, 1)  # 0.04 to 0.08 may be chance
     assert (before.is_refinetuned, made.is_refinetuned) == (False, True)
-    assert not BUDGET.passes(made)
+    assert not made.passes(LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,6 @@ def test_planting_in_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(su
     assert moved["bf16"].dtype == torch.float32
 
 
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 NAMED, OF_PANEL = ["known"], ["panel"]
 
 
