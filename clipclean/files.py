@@ -23,7 +23,7 @@ def sha256(path: Path, /) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_whole(path: Path, write: Callable[[Path], None], /) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], /) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it into place.
 
     A reader sees the old file or the new one, never a part. On any failure the temporary file is removed.
@@ -45,11 +45,7 @@ def write_whole(path: Path, write: Callable[[Path], None], /) -> None:
 
 def write_text(path: Path, text: str, /) -> None:
     """Write UTF-8 text, whole or not at all."""
-
-    def write(partial: Path) -> None:
-        partial.write_text(text, encoding="utf-8")
-
-    write_whole(path, write)
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def appended(path: Path, /) -> TextIO:

@@ -137,12 +137,11 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
             tried.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
         considered = replace(considered, trials=tried.ordered(considered.trials[0].kept), seconds=seconds)
-    attempt = Attempt(candidate, done, way, suspected, before.sight, None, ())
-    returned: list[Finding] = []
+    attempt = Attempt(candidate, done, way, suspected, before.sight)
     if done.changed:
         bench.put_between(bench.original, done.weights, share=way.taken.share)
-        attempt, returned = _audited(bench, attempt)
-    attempt = replace(attempt, findings=(*judged(bench, attempt, before), *returned))
+        attempt = _audited(bench, attempt)
+    attempt = replace(attempt, findings=tuple(judged(bench, attempt, before)))
     return replace(considered, attempt=attempt)
 
 
@@ -170,33 +169,33 @@ def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attem
         attempt.way.at_original(before.sight.measured),
         before.suspicions,
         before.sight,
-        None,
-        tuple(bench.findings(before.sight)),
+        findings=tuple(bench.findings(before.sight)),
     )
 
 
-def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]]:
+def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
     pointed, original = suspicions.targets(attempt.suspicions), attempt.sight.measured
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
     sight = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
     attempt = replace(attempt, sight=sight)
     if not bench.settings.rebound_steps:
-        return attempt, []
+        return attempt
     evidence = replace(bench.evidence, suspicions=attempt.suspicions)
     try:
         refinetuned = replace(bench.refinetune(sight.measured, evidence), original=original)
     except deadline.OutOfTime:
-        return attempt, [detect.unsearched("CC024", "Time was over before the refinetune test.")]
+        late = detect.unsearched("CC024", "Time was over before the refinetune test.")
+        return replace(attempt, returned=(late,))
     attempt = replace(attempt, refinetuned=refinetuned)
     # The search is repeated because the planted trigger differs a little from the one that was found and unlearned, and only the
     # latter is measured.
     if not (pointed and bench.references):  # without references every model has classes that images gather at
-        return attempt, []
+        return attempt
     later = bench.audit(attempt.suspicions, pointed=pointed, what=" after the rebound")
     names = {bench.evidence.classes[target] for target in pointed}
     found = (_by_target(bench, sight), _by_target(bench, later))
-    return attempt, found_again(*found, names=names, steps=bench.settings.rebound_steps)
+    return replace(attempt, returned=tuple(found_again(*found, names=names, steps=bench.settings.rebound_steps)))
 
 
 def _by_target(bench: Workbench, sight: AuditResult) -> dict[str | None, Finding]:
@@ -236,4 +235,5 @@ def judged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> list[Fin
         *detect.accuracy(before.sight.measured, attempt.sight.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,
+        *attempt.returned,
     ]

@@ -61,8 +61,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     last = side(bench, replace(attempt.sight, measured=after), asked)
-    judge, loaded = ready.given.judge, ready.loaded
-    audit = policy.verdict(judge.applied(loaded, original.findings, original.findings).findings)
+    audit = policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: original.findings).findings)
     if stays:
         shown_by_canaries = [as_it_was(tried.considered, best, bench.limits, audit=audit)]
     else:
@@ -76,12 +75,13 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             passed=audit == "pass",
         )
     more = [*shown_by_canaries, *cleaning.side_findings(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
-    # A policy of the user may loosen a limit; the report says what the shipped limits would have found.
-    shipped = attempt.findings
-    if judge.shipped != bench.limits:
-        shipped = tuple(attempts.judged(replace(bench, limits=judge.shipped), attempt, tried.before))
-    nothing = nothing_passed(tried.considered, attempt, bench.limits)
-    applied = judged(lambda found: judge.applied(loaded, found, [*shipped, *more]), [*attempt.findings, *more], nothing)
+
+    def found(limits: AuditLimits) -> list[Finding]:
+        other = replace(bench, limits=limits)
+        own = attempt.findings if limits == bench.limits else attempts.judged(other, attempt, tried.before)
+        return [*own, *more]
+
+    applied = judged(ready, found, nothing_passed(tried.considered, attempt, bench.limits))
     told = account(tried, attempt, bench.limits)
     return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=told)
 
@@ -191,13 +191,12 @@ def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
 
 
 def judged(
-    apply: Callable[[Sequence[Finding]], policy.Applied], findings: Sequence[Finding], nothing_passed: Finding, /
+    ready: Prepared, by: Callable[[AuditLimits], Sequence[Finding]], nothing_passed: Finding, /
 ) -> policy.Applied:
     """The findings after the policy; if an error remains, with the finding that no candidate passes."""
-    applied = apply(findings)
-    if policy.verdict(applied.findings) != "fail":
-        return applied
-    return apply([*findings, nothing_passed])
+    judge = ready.given.judge
+    applied = judge.applied(ready.loaded, by)
+    return applied if policy.verdict(applied.findings) != "fail" else judge.applied(ready.loaded, by, nothing_passed)
 
 
 def side(bench: Workbench, sight: AuditResult, asked: detect.EvalSet, /) -> Side:

@@ -33,8 +33,11 @@ class Attempt:
     way: Way  # back to the original, as far as was walked
     suspicions: tuple[Suspicion, ...]
     sight: AuditResult
-    refinetuned: Refinetuned | None
-    findings: tuple[Finding, ...]
+    refinetuned: Refinetuned | None = None
+    returned: tuple[
+        Finding, ...
+    ] = ()  # what a search finds after the refinetune test, or that there was no time for it
+    findings: tuple[Finding, ...] = ()  # all of them, by the limits of the run
 
     @property
     def point(self) -> Point:

@@ -74,7 +74,14 @@ def clean(
     original = model.frozen_copy(clip) if recovers else None
     rehearsed = known
     for beginning in candidate.beginnings:
-        state = _state_of(bench.state, beginning, where=where, origin=origin, known=known)
+        # A part of the run's state for each recipe: it holds for an equal beginning on an equal model.
+        decided = {
+            "recipes": [recipes.decides(each) for each in beginning.recipes],
+            "origin": origin,
+            "known": unlearning.as_pairs(known),
+        }
+        slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
+        state = bench.state.part(f"{where}-{slug}", decided)
         recipe, own = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
         classifier = detect.classifier(
@@ -92,25 +99,6 @@ def clean(
         parts.append(done)
     leads = tuple(lead for done in parts if done.unlearned for lead in done.unlearned.strongest())
     return Cleaned(model.taken(clip), training.merged([done.record for done in parts]), leads, remaining)
-
-
-def _state_of(
-    whole: RunState,
-    beginning: Candidate,
-    /,
-    *,
-    where: str,
-    origin: dict[str, object],
-    known: tuple[SuspectedTrigger, ...],
-) -> RunState:
-    """The part of the run's state for one recipe: it holds for an equal beginning on an equal model."""
-    decided = {
-        "recipes": [recipes.decides(each) for each in beginning.recipes],
-        "origin": origin,
-        "known": unlearning.as_pairs(known),
-    }
-    slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
-    return whole.part(f"{where}-{slug}", decided)
 
 
 def _cleaned(

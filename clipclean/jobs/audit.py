@@ -6,8 +6,9 @@ from functools import partial
 
 from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
+from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
-from clipclean.findings import finite
+from clipclean.findings import Finding, finite
 from clipclean.jobs import audit_findings, given, other_models, plan, results, searching, suspicions
 from clipclean.jobs.audit_findings import Audited
 from clipclean.jobs.given import AuditInputs
@@ -40,17 +41,20 @@ def audit(request: requests.Audit, /) -> Outcome:
 
 def _audit(read: AuditInputs, started: float) -> Outcome:
     plan.tell_audit(read)
-    made, judge, folder = _measured(read), read.given.judge, read.request.save_triggers
-    found, known_power = audit_findings.judged(made, judge.limits), None
+    made, judge, request = _measured(read), read.given.judge, read.request
+    seen, folder = made.seen, request.save_triggers
+    known_power, late = None, list[Finding]()
     try:
-        known_power = audit_findings.power_of(made, found)
+        known_power = audit_findings.power_of(made)
     except deadline.OutOfTime:
-        found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
-    both = found, audit_findings.judged(made, judge.shipped)
-    applied = judge.applied(read.tested, *(audit_findings.with_power(each, known_power) for each in both))
-    saved = trigger_files.save(made.seen.search.targeted, folder) if made.seen.search and folder else {}
+        late = [detect.unsearched("CC024", "Time was over before the power of the audit was measured.")]
+
+    def found(limits: AuditLimits) -> list[Finding]:
+        return audit_findings.with_power([*audit_findings.judged(made, limits), *late], known_power)
+
+    applied = judge.applied(read.tested, found)
+    saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
     seconds = time.monotonic() - started
-    seen, request = made.seen, read.request
     maps, images = suspicions.shown(read.tested.clip, read.eval_set, seen, seed=request.seed)
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}

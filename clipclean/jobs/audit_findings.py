@@ -24,15 +24,10 @@ class Audited:
     seen: AuditResult  # of the tested model
     under: AuditResult | None  # under CLIP's own normalisation, if that is another and time sufficed
 
-    def findings(self, seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:
-        """The findings of a result on its images."""
-        return findings(seen, limits, images=len(self.read.eval_set.pixels))
-
 
 def judged(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
-    found = made.findings(made.seen, limits)
-    found += side_findings(made.read)
+    found = [*findings(made.seen, limits, images=len(made.read.eval_set.pixels)), *side_findings(made.read)]
     if made.under:
         return [*under_both(made, made.under, limits), *found]
     if searching.usual_normalisation(made.read.tested.clip):
@@ -84,7 +79,7 @@ def under_both(made: Audited, under: AuditResult, limits: AuditLimits, /) -> lis
     """The findings under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in made.findings(under, limits)
+        for found in findings(under, limits, images=len(made.read.eval_set.pixels))
         if rule(found.rule).tells == "sign"
     ]
     own, usual = sound_rate(made.seen), sound_rate(under)
@@ -108,11 +103,12 @@ def side_findings(read: AuditInputs, /) -> list[Finding]:
     return told
 
 
-def power_of(made: Audited, found: Sequence[Finding], /) -> power.Power | None:
+def power_of(made: Audited, /) -> power.Power | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
     anyway.
     """
     read, request = made.read, made.read.request
+    found = judged(made, read.given.judge.limits)
     if not request.power or made.seen.search is None or any(each.level == "error" for each in found):
         return None
     named = {each.target for each in found if each.target}
@@ -122,7 +118,7 @@ def power_of(made: Audited, found: Sequence[Finding], /) -> power.Power | None:
     def levels() -> dict[str, str]:
         what = " a copy with a planted backdoor"
         copy = searching.audit_clip(settings, clip, eval_set, made.references, what=what)
-        told = made.findings(copy, read.given.judge.limits)
+        told = findings(copy, read.given.judge.limits, images=len(eval_set.pixels))
         return {each.target: each.level for each in told if each.rule == "CC003" and each.target}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]

@@ -1,6 +1,6 @@
 """What the results of all jobs tell alike: the program, the model, the machine, and the findings after the policy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,11 +82,15 @@ class Judge(NamedTuple):
         return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT, audit))
 
     def applied(
-        self, loaded: LoadedModel, findings: Sequence[Finding], by_shipped: Sequence[Finding], /
+        self, loaded: LoadedModel, by: Callable[[AuditLimits], Sequence[Finding]], /, *beside: Finding
     ) -> policy.Applied:
-        """The findings after the policy; ``by_shipped`` are those by the limits that hold without it."""
-        today, digest = datetime.now(UTC).date(), loaded.file.sha256
-        return policy.apply(self.chosen, findings, by_shipped=by_shipped, today=today, model_sha256=digest)
+        """The findings after the policy, and those ``beside`` them.
+
+        ``by`` gives the findings by any limits: those by the limits without the policy say what it changes.
+        """
+        today, digest, found = datetime.now(UTC).date(), loaded.file.sha256, by(self.limits)
+        by_shipped = found if self.limits == self.shipped else by(self.shipped)
+        return policy.apply(self.chosen, [*found, *beside], by_shipped=by_shipped, today=today, model_sha256=digest)
 
     def record(self, applied: policy.Applied, /) -> dict[str, Any]:  # Any: fields of a report
         """The verdict, the findings, and what the policy changed in them."""

@@ -42,8 +42,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
         if before is None:
             return None
         measured, way = walked(ready, first, original, run)
-        found = [judged(ready, limits, first, measured, trained, way) for limits in (judge.limits, judge.shipped)]
-        applied = judge.applied(ready.loaded, *found)
+        applied = judge.applied(ready.loaded, lambda limits: judged(ready, limits, first, measured, trained, way))
         after = cleaning.side(ready, first.evidence, measured)
         result, images = cleaning.composed(ready, before, after, trained.record, way, applied)
         whole = trained.cut is None

@@ -1,7 +1,6 @@
 import math
 import time
 from dataclasses import replace
-from datetime import date
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +14,7 @@ from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
 from clipclean.jobs import cleaning
+from clipclean.jobs.results import Judge
 from clipclean.jobs.suspicions import Suspected
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
@@ -104,11 +104,9 @@ def verdict_of(*findings, severities=None):
     """Rules after a policy with these severities, where CC063 says that nothing passed."""
     chosen = policy.Policy(version=1, name="ours", severities=policy.Severities(**severities or {}))
     nothing = conclude.nothing_passed([], attempt("a"), LIMITS)
-
-    def apply(found):
-        return policy.apply(chosen, found, by_shipped=found, today=date(2026, 1, 1), model_sha256="0" * 64)
-
-    return [f.rule for f in conclude.judged(apply, findings, nothing).findings]
+    loaded = SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))
+    ready = SimpleNamespace(given=SimpleNamespace(judge=Judge(chosen, LIMITS, LIMITS)), loaded=loaded)
+    return [f.rule for f in conclude.judged(ready, lambda _: findings, nothing).findings]
 
 
 def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_and_nothing_sure_was_found():
