@@ -30,8 +30,8 @@ def audit(request: requests.Audit, /) -> Outcome:
         trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
-            with given.to_audit(request) as read:
-                return _audit(read, started)
+            with given.to_audit(request) as ready:
+                return _audit(ready, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -39,9 +39,9 @@ def audit(request: requests.Audit, /) -> Outcome:
             ) from error
 
 
-def _audit(read: AuditInputs, started: float) -> Outcome:
-    plan.tell_audit(read)
-    made, judge, request = _measured(read), read.given.judge, read.request
+def _audit(ready: AuditInputs, started: float) -> Outcome:
+    plan.tell_audit(ready)
+    made, judge, request = _measured(ready), ready.given.judge, ready.request
     seen, folder = made.seen, request.save_triggers
     known_power, late = None, list[Finding]()
     try:
@@ -52,10 +52,10 @@ def _audit(read: AuditInputs, started: float) -> Outcome:
     def found(limits: AuditLimits) -> list[Finding]:
         return audit_findings.with_power([*audit_findings.judged(made, limits), *late], known_power)
 
-    applied = judge.applied(read.tested, found)
+    applied = judge.applied(ready.tested, found)
     saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = suspicions.shown(read.tested.clip, read.eval_set, seen, seed=request.seed)
+    maps, images = suspicions.shown(ready.tested.clip, ready.eval_set, seen, seed=request.seed)
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)
@@ -66,26 +66,28 @@ def _audit(read: AuditInputs, started: float) -> Outcome:
         suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=judge.limits),
         measurements=measured.model_copy(update=more | {"distances": distances}),
         effort=request.effort,
-        data=read.images.record().model_copy(update={"pairs": len(read.eval_set.pixels)}),
+        data=ready.images.record().model_copy(update={"pairs": len(ready.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
-        **results.told("audit", request.model, read.tested, request.label),
+        **results.told("audit", request.model, ready.tested, request.label),
         **judge.record(applied),
     )
     return Outcome(report, images, place=results.place_of(request, report))
 
 
-def _measured(read: AuditInputs, /) -> Audited:
+def _measured(ready: AuditInputs, /) -> Audited:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
-    request, clip, eval_set = read.request, read.tested.clip, read.eval_set
+    request, clip, eval_set = ready.request, ready.tested.clip, ready.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.kept(settings.decides(clip, eval_set)) as state:
         device = str(clip.device)
-        measured = other_models.measured(settings, read.given.trusted, eval_set, read.pairs, device=device, state=state)
-        known = [*read.stored, *measured]
+        measured = other_models.measured(
+            settings, ready.given.trusted, eval_set, ready.pairs, device=device, state=state
+        )
+        known = [*ready.stored, *measured]
         references = detect.together(known) if known else None
-        # By the limits in force and by the shipped ones, which the report compares them with
-        limits = (read.judge.limits, read.judge.shipped)
+        # By the limits in force and by the shipped ones, which the report compares them with.
+        limits = (ready.given.judge.limits, ready.given.judge.shipped)
         tested = partial(
             searching.audit_clip,
             settings,
@@ -98,4 +100,4 @@ def _measured(read: AuditInputs, /) -> Audited:
             with contextlib.suppress(deadline.OutOfTime):
                 what = " under CLIP's own normalisation"
                 under = tested(usual, eval_set, references, what=what)
-    return Audited(read, references, seen, under)
+    return Audited(ready, references, seen, under)

@@ -19,7 +19,7 @@ CANARIES = 4  # test backdoors by which the power is measured
 class Audited:
     """What an audit has read and measured."""
 
-    read: AuditInputs
+    ready: AuditInputs
     references: detect.References | None  # clean models to compare with
     seen: AuditResult  # of the tested model
     under: AuditResult | None  # under CLIP's own normalisation, if that is another and time sufficed
@@ -27,10 +27,10 @@ class Audited:
 
 def judged(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
-    found = [*findings(made.seen, limits, images=len(made.read.eval_set.pixels)), *side_findings(made.read)]
+    found = [*findings(made.seen, limits, images=len(made.ready.eval_set.pixels)), *side_findings(made.ready)]
     if made.under:
         return [*under_both(made, made.under, limits), *found]
-    if searching.usual_normalisation(made.read.tested.clip):
+    if searching.usual_normalisation(made.ready.tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
 
@@ -79,7 +79,7 @@ def under_both(made: Audited, under: AuditResult, limits: AuditLimits, /) -> lis
     """The findings under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in findings(under, limits, images=len(made.read.eval_set.pixels))
+        for found in findings(under, limits, images=len(made.ready.eval_set.pixels))
         if rule(found.rule).tells == "sign"
     ]
     own, usual = sound_rate(made.seen), sound_rate(under)
@@ -92,11 +92,11 @@ def under_both(made: Audited, under: AuditResult, limits: AuditLimits, /) -> lis
     return more
 
 
-def side_findings(read: AuditInputs, /) -> list[Finding]:
+def side_findings(ready: AuditInputs, /) -> list[Finding]:
     """Notes on the images; they inform and never change the verdict."""
-    told, skipped = [], read.images.skipped
-    if read.request.data is None:
-        told.append(finding("CC031", f"No images were given: {len(read.images)} bundled ones were measured on."))
+    told, skipped = [], ready.images.skipped
+    if ready.request.data is None:
+        told.append(finding("CC031", f"No images were given: {len(ready.images)} bundled ones were measured on."))
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
         told.append(finding("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
@@ -107,24 +107,24 @@ def power_of(made: Audited, /) -> power.Power | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
     anyway.
     """
-    read, request = made.read, made.read.request
-    found = judged(made, read.given.judge.limits)
+    ready, request = made.ready, made.ready.request
+    found = judged(made, ready.given.judge.limits)
     if not request.power or made.seen.search is None or any(each.level == "error" for each in found):
         return None
     named = {each.target for each in found if each.target}
-    settings, clip = SearchSettings(request.effort, request.seed), read.tested.clip
-    eval_set = replace(read.eval_set, suspicions=())  # those are of the tested model alone
+    settings, clip = SearchSettings(request.effort, request.seed), ready.tested.clip
+    eval_set = replace(ready.eval_set, suspicions=())  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
         what = " a copy with a planted backdoor"
         copy = searching.audit_clip(settings, clip, eval_set, made.references, what=what)
-        told = findings(copy, read.given.judge.limits, images=len(eval_set.pixels))
+        told = findings(copy, ready.given.judge.limits, images=len(eval_set.pixels))
         return {each.target: each.level for each in told if each.rule == "CC003" and each.target}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
     return power.measure(
         clip,
-        read.planting,
+        ready.planting,
         eval_set,
         recipes.load(recipes.DEFAULT),
         poison.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),

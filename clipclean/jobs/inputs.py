@@ -33,6 +33,17 @@ LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the firs
 Pairs = data.CleanSet | LatePairs
 
 
+# The model: from a path to a CLIP on a device.
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint as it was read, and the architecture that its tensors belong to."""
+
+    file: checkpoint.Checkpoint
+    architecture: model.Architecture
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A checkpoint as it was read, and the model built from it."""
@@ -61,12 +72,15 @@ def device_of(asked: str, /) -> str:
     return f"cuda:{number}"
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A checkpoint as it was read, and the architecture that its tensors belong to."""
-
-    file: checkpoint.Checkpoint
-    architecture: model.Architecture
+def opened(
+    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
+    named: Sequence[Suspicion] = (),
+    /,
+) -> Opened:
+    """The model of a request, read; raises what ``read`` raises, and ``check_sides`` of the triggers that were ``named``."""
+    found = read(request.model, arch=request.arch, weights=request.weights)
+    check_sides(named, found.architecture)
+    return found
 
 
 def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> Opened:
@@ -118,30 +132,6 @@ def recognised(
     return model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
 
 
-def opened(
-    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
-    named: Sequence[Suspicion] = (),
-    /,
-) -> Opened:
-    """The model of a request, read; raises what ``read`` raises, and ``check_sides`` of the triggers that were ``named``."""
-    found = read(request.model, arch=request.arch, weights=request.weights)
-    check_sides(named, found.architecture)
-    return found
-
-
-@contextlib.contextmanager
-def shown_images(
-    request: requests.Audit | requests.References, recipe: Recipe, architecture: model.Architecture, /
-) -> Iterator[tuple[data.CleanSet, LatePairs]]:
-    """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
-    cache = image_cache(recipe, architecture)
-    told = functools.partial(step, "reading the images")
-    with demo.late() as bundled:
-        images = data.read_images(*(request.data or [bundled() / demo.LABELLED]), images=cache, progress=told)
-        # Read once and only if needed: most models state their activation.
-        yield images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
-
-
 def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
     """The model of a checkpoint, in the fastest memory layout for the device.
 
@@ -174,19 +164,14 @@ def _measured_activation(
     return model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some])
 
 
-def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: bool = False) -> data.ImageCache:
-    """The image cache of a run, with images in the model's size, within the recipe's limits.
-
-    Args:
-        recipe: limits and room.
-        architecture: how an image becomes the model's input.
-        views: whether second views will be made of the images.
-    """
-    preprocess = architecture.preprocess
-    fit = data.Fit(preprocess.size, lambda image: model.fit(image, preprocess).contiguous())
-    names = [each.name for each in dataclasses.fields(data.ReadLimits)]
-    limits = data.ReadLimits(**{name: getattr(recipe.data, name) for name in names})
-    return data.ImageCache(limits, fit=fit, max_bytes=recipe.data.cache_bytes, views=views)
+def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
+    """Raise Inconclusive where the text tower tells no class from another: then no accuracy and no success is anything."""
+    texts = clip.embed_texts([f"a photo of a {name}" for name in classes[:ASKED]])
+    if len(texts) > 1 and float((texts[1:] - texts[0]).norm(dim=1).max()) < ALIKE:
+        raise Inconclusive(
+            f"The text tower gives {len(texts)} classes the same embedding, so it carries nothing, and nothing can be measured by it. "
+            "Check that the file holds trained weights of both towers, and name the architecture by --arch."
+        )
 
 
 def located(source: Source, /) -> model_paths.Located:
@@ -214,6 +199,9 @@ def described(source: Source, tested: LoadedModel, /) -> ModelRecord:
     inside = model_paths.in_repository(source) if isinstance(source, Path) else None
     more = {"revision": place.revision, "path": inside}
     return found.model_copy(update={key: value for key, value in more.items() if value})
+
+
+# Words, and the triggers that are suspected of leading to one of them.
 
 
 @dataclass(frozen=True)
@@ -289,16 +277,17 @@ def named_trigger(spec: str, /) -> detect.TriggerLike:
     return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
 
 
-def identities(suspicions: Sequence[Suspicion], /) -> list[tuple[str, int | None, str]]:
-    """The identity of a suspicion: name and class, and the digest of a found trigger, since its name has no parameters."""
-    return [
-        (
-            trigger.spec,
-            target,
-            checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
-        )
-        for trigger, target in suspicions
-    ]
+def class_number(name: str, classes: Sequence[str], /) -> int:
+    """The place of a class name; raises UsageError with near names."""
+    import difflib
+
+    if name in classes:
+        return list(classes).index(name)
+    near = difflib.get_close_matches(name, classes, n=3)
+    hint = f" Did you mean {', '.join(map(repr, near))}?" if near else ""
+    raise UsageError(
+        f"Class {name!r} is not in the vocabulary of {len(classes)} classes.{hint} Give your own list by --classes FILE."
+    )
 
 
 def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /) -> None:
@@ -313,17 +302,82 @@ def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /)
         )
 
 
-def class_number(name: str, classes: Sequence[str], /) -> int:
-    """The place of a class name; raises UsageError with near names."""
-    import difflib
+def identities(suspicions: Sequence[Suspicion], /) -> list[tuple[str, int | None, str]]:
+    """The identity of a suspicion: name and class, and the digest of a found trigger, since its name has no parameters."""
+    return [
+        (
+            trigger.spec,
+            target,
+            checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
+        )
+        for trigger, target in suspicions
+    ]
 
-    if name in classes:
-        return list(classes).index(name)
-    near = difflib.get_close_matches(name, classes, n=3)
-    hint = f" Did you mean {', '.join(map(repr, near))}?" if near else ""
-    raise UsageError(
-        f"Class {name!r} is not in the vocabulary of {len(classes)} classes.{hint} Give your own list by --classes FILE."
-    )
+
+# Images, and those to measure a model on.
+
+
+def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: bool = False) -> data.ImageCache:
+    """The image cache of a run, with images in the model's size, within the recipe's limits.
+
+    Args:
+        recipe: limits and room.
+        architecture: how an image becomes the model's input.
+        views: whether second views will be made of the images.
+    """
+    preprocess = architecture.preprocess
+    fit = data.Fit(preprocess.size, lambda image: model.fit(image, preprocess).contiguous())
+    names = [each.name for each in dataclasses.fields(data.ReadLimits)]
+    limits = data.ReadLimits(**{name: getattr(recipe.data, name) for name in names})
+    return data.ImageCache(limits, fit=fit, max_bytes=recipe.data.cache_bytes, views=views)
+
+
+@contextlib.contextmanager
+def shown_images(
+    request: requests.Audit | requests.References, recipe: Recipe, architecture: model.Architecture, /
+) -> Iterator[tuple[data.CleanSet, LatePairs]]:
+    """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
+    cache = image_cache(recipe, architecture)
+    told = functools.partial(step, "reading the images")
+    with demo.late() as bundled:
+        images = data.read_images(*(request.data or [bundled() / demo.LABELLED]), images=cache, progress=told)
+        # Read once and only if needed: most models state their activation.
+        yield images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
+
+
+def audit_set(
+    clip: model.Clip,
+    images: data.CleanSet,
+    recipe: Recipe,
+    /,
+    *,
+    vocabulary: Words,
+    named: tuple[Suspicion, ...] = (),
+    panel: bool = True,
+) -> detect.EvalSet:
+    """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
+
+    If nearly all captions name one class, that is the label, and the other images are left out: recall of captions that repeat means
+    little. Without labels and captions, accuracy is not measured, and the model's own answers replace the labels.
+
+    Raises:
+        Inconclusive: fewer than two images.
+    """
+    shown = Samples(images.pairs, data.labels_of(images, vocabulary.classes))
+    has_captions = all(pair.caption for pair in images.pairs)
+    if shown.labels is None and has_captions:
+        told = labelled_by_captions(shown, vocabulary)
+        shown = told if len(told.pairs) >= NAMED * len(shown.pairs) else shown
+    measured = eval_set(clip, recipe, shown, vocabulary=vocabulary, named=named, panel=panel)
+    return measured if shown.labels is None and has_captions else replace(measured, captions=None)
+
+
+def labelled_by_captions(samples: Samples, vocabulary: Words, /) -> Samples:
+    """The samples whose captions name exactly one class, with it as the label."""
+    captions = [pair.caption for pair in samples.pairs]
+    numbers = data.named_in(captions, vocabulary.classes, templates=vocabulary.templates)
+    places = (numbers >= 0).nonzero().flatten().tolist()
+    return Samples([samples.pairs[place] for place in places], numbers[places])
 
 
 def eval_set(
@@ -377,55 +431,10 @@ def distinct(pixels: Tensor, /) -> list[int]:
     return list(first.values())
 
 
-def audit_set(
-    clip: model.Clip,
-    images: data.CleanSet,
-    recipe: Recipe,
-    /,
-    *,
-    vocabulary: Words,
-    named: tuple[Suspicion, ...] = (),
-    panel: bool = True,
-) -> detect.EvalSet:
-    """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
-
-    If nearly all captions name one class, that is the label, and the other images are left out: recall of captions that repeat means
-    little. Without labels and captions, accuracy is not measured, and the model's own answers replace the labels.
-
-    Raises:
-        Inconclusive: fewer than two images.
-    """
-    shown = Samples(images.pairs, data.labels_of(images, vocabulary.classes))
-    has_captions = all(pair.caption for pair in images.pairs)
-    if shown.labels is None and has_captions:
-        told = labelled_by_captions(shown, vocabulary)
-        shown = told if len(told.pairs) >= NAMED * len(shown.pairs) else shown
-    measured = eval_set(clip, recipe, shown, vocabulary=vocabulary, named=named, panel=panel)
-    return measured if shown.labels is None and has_captions else replace(measured, captions=None)
-
-
-def labelled_by_captions(samples: Samples, vocabulary: Words, /) -> Samples:
-    """The samples whose captions name exactly one class, with it as the label."""
-    captions = [pair.caption for pair in samples.pairs]
-    numbers = data.named_in(captions, vocabulary.classes, templates=vocabulary.templates)
-    places = (numbers >= 0).nonzero().flatten().tolist()
-    return Samples([samples.pairs[place] for place in places], numbers[places])
-
-
 def neighbours(labels: Tensor, most: int, /) -> int:
     """The number of neighbours that vote: at most the size of a typical class, or a class could never win."""
     counts = torch.bincount(labels)
     return max(1, min(most, int(counts[counts > 0].median())))
-
-
-def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
-    """Raise Inconclusive where the text tower tells no class from another: then no accuracy and no success is anything."""
-    texts = clip.embed_texts([f"a photo of a {name}" for name in classes[:ASKED]])
-    if len(texts) > 1 and float((texts[1:] - texts[0]).norm(dim=1).max()) < ALIKE:
-        raise Inconclusive(
-            f"The text tower gives {len(texts)} classes the same embedding, so it carries nothing, and nothing can be measured by it. "
-            "Check that the file holds trained weights of both towers, and name the architecture by --arch."
-        )
 
 
 def measure(

@@ -115,48 +115,48 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
 
 def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
-    with given.to_audit(request) as read:
-        found = estimate_audit(read)
-    clip, shown = read.tested.clip, read.eval_set
+    with given.to_audit(request) as ready:
+        found = estimate_audit(ready)
+    clip, shown = ready.tested.clip, ready.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
-    searched = f"search for unknown triggers, effort {read.effort}: at most {most:,} passes of an image"
+    searched = f"search for unknown triggers, effort {ready.effort}: at most {most:,} passes of an image"
     planted = f"plant {audit_findings.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
-            **_of_model(read.tested, clip),
-            "data": f"{len(read.images.pairs):,} images{' (bundled)' if request.data is None else ''}, {len(shown.pixels)} measured on",
+            **_of_model(ready.tested, clip),
+            "data": f"{len(ready.images.pairs):,} images{' (bundled)' if request.data is None else ''}, {len(shown.pixels)} measured on",
         },
         (
             f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(shown.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            _compared(request, models=1 + len(read.given.trusted)),
+            _compared(request, models=1 + len(ready.given.trusted)),
             *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
         found,
-        tuple(estimate.faster(found, effort=read.effort, device=clip.device.type)),
+        tuple(estimate.faster(found, effort=ready.effort, device=clip.device.type)),
     )
 
 
-def estimate_audit(read: AuditInputs, /) -> Estimate:
+def estimate_audit(ready: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
-    clip, size = read.tested.clip, Size.of(read.eval_set)
+    clip, size = ready.tested.clip, Size.of(ready.eval_set)
     each = estimate.measuring(size, is_audit=True)
-    if read.effort is not None:
-        each += estimate.searching(efforts.EFFORTS[read.effort], size)
+    if ready.effort is not None:
+        each += estimate.searching(efforts.EFFORTS[ready.effort], size)
     tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
-    work = (tested + len(read.given.trusted)) * each
-    if read.planting:
-        how = power.planting_of(clip, pairs=len(read.planting))
+    work = (tested + len(ready.given.trusted)) * each
+    if ready.planting:
+        how = power.planting_of(clip, pairs=len(ready.planting))
         work += audit_findings.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
-    return estimate.estimated(clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=read.effort)
+    return estimate.estimated(clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=ready.effort)
 
 
-def tell_audit(read: AuditInputs, /) -> None:
+def tell_audit(ready: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
-    clip = read.tested.clip
-    precision = "bf16" if read.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(clip, lambda: estimate_audit(read), precision=precision, effort=read.effort)
+    clip = ready.tested.clip
+    precision = "bf16" if ready.effort and model.has_bfloat16(clip.device) else "fp32"
+    estimate.tell(clip, lambda: estimate_audit(ready), precision=precision, effort=ready.effort)
 
 
 def _compared(request: requests.Audit, /, *, models: int) -> str:
