@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from clipclean import deadline, model, requests, train
+from clipclean import deadline, requests, train
 from clipclean.auto import candidates, rates
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.job import auto
@@ -44,19 +44,18 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
     to = outputs.destination(ready, standing, group)
-    state = to.state
     if group.any(group.is_first and to.standing.run == to.run):  # it was killed after all its files had been moved in
-        return outputs.finished(request, state) if group.is_first else None
-    run = Run(request.seed, ready.precision, state=state, group=group)
+        return outputs.finished(request, to.state) if group.is_first else None
+    run = Run(request.seed, ready.precision, state=to.state, group=group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
-    with state.locked(), log_files.written(request.log_dir if group.is_first else None, request.log_to):
-        state.claim(force=request.force)
+    with to.state.locked(), log_files.written(request.log_dir if group.is_first else None, request.log_to):
+        to.state.claim(force=request.force)
         try:
             if chooses:
                 return auto(ready, offered, to, run, started=started)
             with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
-                ready = rates.settled(ready, state, run)
+                ready = rates.settled(ready, to.state, run)
             return sanitize(ready, to, run, started=started)
         except deadline.OutOfTime as error:
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
@@ -75,9 +74,7 @@ def _prepared(request: Sanitize) -> tuple[Prepared, tuple[Candidate, ...]]:
     ready = prepare.prepare(request)
     # Nobody may have named auto, and it was taken since the usual recipe may not work here.
     listed = listed or candidates.listed(ready.recipe, panel=request.panel)
-    size = {"parameters": model.parameter_count(ready.loaded.clip.net), "pairs": len(ready.samples.pairs)}
-    size |= {"classes": len(ready.given.vocabulary.classes)}
-    return ready, tuple(each.fitted(ready.recipe, **size) for each in listed)
+    return ready, tuple(each.fitted(ready.recipe, **ready.size) for each in listed)
 
 
 def _too_late(request: Sanitize, what: str) -> Inconclusive:

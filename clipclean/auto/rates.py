@@ -50,9 +50,8 @@ def settled(ready: Prepared, state: RunState, run: Run, /) -> Prepared:
 
 def planted(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
     """A copy that learned a test backdoor, at the control's rate or a higher one; None where it learned none."""
-    for rate in recipes.rates_from(
-        bench.control.train.lr, LR_TRIALS
-    ):  # one that is too low to clean may be too low to plant
+    # One that is too low to clean may be too low to plant.
+    for rate in recipes.rates_from(bench.control.train.lr, LR_TRIALS):
         bench.put(bench.original)
         copy = replace(bench, control=recipes.at_rate(bench.control, rate)).plant(avoid=avoid)
         if copy is None or copy.took:

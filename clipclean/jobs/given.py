@@ -74,8 +74,6 @@ def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
         shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=given.named, panel=panel)
         if not (given.trusted or stored):
             shown = replace(shown, grid=())
-        planting: Sequence[data.Pair] = ()
-        if request.power:
-            own = pairs() if request.data is None else images
-            planting = power.pairs_of(own, classes, vocabulary.templates)
+        own = pairs() if request.power and request.data is None else images
+        planting = power.pairs_of(own, classes, vocabulary.templates) if request.power else ()
         yield AuditInputs(request, given, tested, tuple(stored), images, pairs, planting, shown)

@@ -176,11 +176,9 @@ def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
 
 def located(source: Source, /) -> model_paths.Located:
     """The place of a model and its name in a report: that of its file or folder, its own name, or the class of a module."""
-    return (
-        model_paths.Located(Path(), type(source).__name__)
-        if isinstance(source, nn.Module)
-        else model_paths.locate(source)
-    )
+    if isinstance(source, nn.Module):
+        return model_paths.Located(Path(), type(source).__name__)
+    return model_paths.locate(source)
 
 
 def described(source: Source, tested: LoadedModel, /) -> ModelRecord:
@@ -305,12 +303,8 @@ def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /)
 def identities(suspicions: Sequence[Suspicion], /) -> list[tuple[str, int | None, str]]:
     """The identity of a suspicion: name and class, and the digest of a found trigger, since its name has no parameters."""
     return [
-        (
-            trigger.spec,
-            target,
-            checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
-        )
-        for trigger, target in suspicions
+        (t.spec, target, checkpoint.digest(t.parameters) if isinstance(t, detect.InvertedTrigger) else "")
+        for t, target in suspicions
     ]
 
 

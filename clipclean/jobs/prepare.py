@@ -35,6 +35,12 @@ class Prepared:
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
     rates: RatesRecord | None = None  # the trials that chose the recipe's rate
 
+    @property
+    def size(self) -> dict[str, int]:
+        """What the scale of a recipe depends on: parameters, pairs to train on, and classes."""
+        pairs, classes = len(self.samples.pairs), len(self.given.vocabulary.classes)
+        return {"parameters": model.parameter_count(self.loaded.clip.net), "pairs": pairs, "classes": classes}
+
     def eval_set(self, *, panel: bool) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel or not."""
         words, named = self.given.vocabulary, self.given.named

@@ -160,9 +160,8 @@ def audit_clip(
             )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
-    return AuditResult(
-        found, result, None, time.monotonic() - started, agreement(clip, eval_set, found.text_classifier)
-    )
+    seconds = time.monotonic() - started
+    return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found.text_classifier))
 
 
 def measured(
