@@ -63,22 +63,20 @@ def auto(
     for each in (recipe for candidate in offered for recipe in candidate.recipes):
         group.check(each.train.batch_size)
     group.check(bench.planting.batch_size, name="auto.batch_size")
+    settings, device = SearchSettings(bench.settings.effort, ready.request.seed), str(bench.clip.device)
+
+    def references() -> detect.References | None:
+        return other_models.together(
+            settings, ready.given.trusted, (), bench.evidence, ready.clean, device=device, state=bench.state
+        )
+
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
-        bench = replace(bench, references=group.of_first(lambda: references_of(bench, ready)))
+        bench = replace(bench, references=group.of_first(references))
     tried = tried_all(bench, offered, Limit.of(ready, started))
     if not group.is_first:
         return None
     result, images = conclude.concluded(bench, ready, tried)
     return outputs.publish(ready, result, bench.evidence, to=to, images=images)
-
-
-def references_of(bench: Workbench, ready: Prepared, /) -> detect.References | None:
-    """The clean models to compare with: those that the user named, searched like the model itself; None without any."""
-    settings = SearchSettings(bench.settings.effort, ready.request.seed)
-    found = other_models.measured(
-        settings, ready.given.trusted, bench.evidence, ready.clean, device=str(bench.clip.device), state=bench.state
-    )
-    return detect.together(found) if found else None
 
 
 def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -> Tried:

@@ -81,11 +81,9 @@ def _measured(ready: AuditInputs, /) -> Audited:
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.kept(settings.decides(clip, eval_set)) as state:
         device = str(clip.device)
-        measured = other_models.measured(
-            settings, ready.given.trusted, eval_set, ready.pairs, device=device, state=state
+        references = other_models.together(
+            settings, ready.given.trusted, ready.stored, eval_set, ready.pairs, device=device, state=state
         )
-        known = [*ready.stored, *measured]
-        references = detect.together(known) if known else None
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (ready.given.judge.limits, ready.given.judge.shipped)
         tested = partial(

@@ -44,17 +44,18 @@ def findings(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
         found.append(detect.unsearched(*seen.why_not))
     if late := unfinished(seen):
         found.append(detect.unsearched("CC024", f"Time was over: {late}. The same command with more minutes resumes."))
-    if seen.search and images < limits.min_images:
+    if seen.search is None:
+        return found
+    if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
-    if seen.search and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier))):
+    if doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier)):
         found.append(doubt)
-    if seen.search:
-        found += detect.of_search(seen.search, images=images, limits=limits)
-        if seen.search.twins:
-            found.append(detect.twins(seen.search))
-        elif seen.search.references is None:
-            found.append(detect.uncalibrated())
+    found += detect.of_search(seen.search, images=images, limits=limits)
+    if seen.search.twins:
+        found.append(detect.twins(seen.search))
+    elif seen.search.references is None:
+        found.append(detect.uncalibrated())
     return found
 
 

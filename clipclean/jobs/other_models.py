@@ -76,22 +76,24 @@ def stored_references(
     return found
 
 
-def measured(
+def together(
     settings: SearchSettings,
     trusted: Sequence[tuple[Source, Opened]],
+    stored: Sequence[detect.References],
     eval_set: detect.EvalSet,
     pairs: inputs.Pairs,
     /,
     *,
     device: str,
     state: RunState | None,
-) -> list[detect.References]:
-    """The sizes of each clean model; without a trigger that was named, which is one of the tested model alone."""
-    asked = dataclasses.replace(eval_set, suspicions=())
-    return [
+) -> detect.References | None:
+    """All clean models to compare with: those that are ``trusted``, once they are searched, and those ``stored``; None without any."""
+    asked = dataclasses.replace(eval_set, suspicions=())  # a trigger that was named is one of the tested model alone
+    found = [
         measured_references(settings, path, inputs.build(each, pairs, device=device), asked, state=state)
         for path, each in trusted
     ]
+    return detect.together([*stored, *found]) if stored or found else None
 
 
 def measured_references(
