@@ -34,9 +34,7 @@ class Attempt:
     suspicions: tuple[Suspicion, ...]
     sight: AuditResult
     refinetuned: Refinetuned | None = None
-    returned: tuple[
-        Finding, ...
-    ] = ()  # what a search finds after the refinetune test, or that there was no time for it
+    returned: tuple[Finding, ...] = ()  # what a search finds after the refinetune test, or that time was over
     findings: tuple[Finding, ...] = ()  # all of them, by the limits of the run
 
     @property
