@@ -315,6 +315,8 @@ def _refuse_bare_name(path: Path, /) -> None:
         )
 
 
+# Several models: those of a folder, however deep.
+
 CONFIGS = ("open_clip_config.json", "config.json")  # of open_clip's and transformers' folders
 INDEX, SHARD = ".index.json", re.compile(r"-[0-9]+-of-[0-9]+\.")
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
