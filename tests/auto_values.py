@@ -76,7 +76,7 @@ def attempt(name, *findings, excess=0.0, lost=0.0):
     way = Way((point,), point, 0, LIMITS)
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
     done = Cleaned({}, training, (), ())
-    return Attempt(candidate(name), done, way, (), sight(), None, found)
+    return Attempt(candidate(name), done, way, (), sight(), findings=found)
 
 
 def workbench(clip, original, samples, evidence, folder, *, chosen=None, progress=lambda *_: None):
