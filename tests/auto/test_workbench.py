@@ -5,7 +5,7 @@ import pytest
 import short
 import tiny
 import torch
-from auto_values import attempt, measurement, probe, sight, workbench
+from auto_values import UNMEASURED, attempt, measurement, probe, sight, workbench
 
 from clipclean import model
 from clipclean.auto import attempts, rates
@@ -85,8 +85,8 @@ def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit
     assert (kept.candidate.name, kept.cleaned.changed, kept.cleaned.training.seconds) == ("nothing", False, 0.0)
     assert (kept.point.excess, kept.point.accuracy_lost, kept.refinetuned) == (0.3, 0.0, None)
     assert list(kept.findings) == bench.findings(seen)
-    late = replace(kept, returned=(finding("CC024", "words"),))
-    assert late.returned[0] in attempts.judged(bench, late, Suspected(seen, (), ()))  # by other limits, too
+    late = replace(kept, sight=sight(UNMEASURED), returned=(finding("CC024", "words"),))
+    assert late.returned[0] in attempts.judged(bench, late, Suspected(late.sight, (), ()))  # by other limits, too
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
     bench.put_between(bench.original, kept.cleaned.weights, share=kept.point.share)
     assert are_equal(weights(bench), bench.original)
