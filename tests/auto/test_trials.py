@@ -116,7 +116,7 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     told = trials.trial("back", planted, inputs.measure(clip, asked), kept=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
     assert told.accuracy_lost == pytest.approx(planted.accuracy.rate.value - before.accuracy.rate.value, abs=0.05)
-    assert told.removed(replace(LIMITS, max_excess=0.3)) == len(told.counted) > 0
+    assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0
     assert all(torch.equal(weights[name], tensor) for name, tensor in clip.net.state_dict().items())
 
 
