@@ -33,7 +33,7 @@ COMMANDS = {
     "recipes": ("clipclean.cli.recipes:recipes", "List, show, validate and measure recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
     "compare": ("clipclean.cli.report:compare", "Compare two reports: findings that are new, worse or gone."),
-    "explain": ("clipclean.cli.explain:explain", "Explain a finding, or print a page of the documentation."),
+    "explain": ("clipclean.cli.pages:explain", "Explain a finding, or print a page of the documentation."),
     "runs": ("clipclean.cli.machine:runs", "List or remove what interrupted runs have kept."),
     "doctor": ("clipclean.cli.machine:doctor", "Show versions, devices and memory, for bug reports."),
     "demo": ("clipclean.cli.sanitize:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),

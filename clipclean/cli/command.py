@@ -101,7 +101,8 @@ class Command(click.Command):
                 if not (is_short and isinstance(each, Option)) or each.required or each.known.is_first
             ]
             with formatter.section("Options"):
-                formatter.write_dl([_brief(each, ctx) for each in shown])
+                brief = [(each.get_help_record(ctx) or ("", ""), each.help or "") for each in shown]
+                formatter.write_dl([(names, requests.first_sentence(text)) for (names, _), text in brief])
             return
         for group in GROUPS:
             of_group = (
@@ -121,12 +122,6 @@ class Command(click.Command):
         with formatter.indentation() if is_whole else contextlib.nullcontext():
             told = "".join(f"\n  clipclean {each}" for each in shown)
             formatter.write_text(f"\b\nExample{'s' if len(shown) > 1 else ''}:{told}")
-
-
-def _brief(option: click.Option, context: click.Context) -> tuple[str, str]:
-    """An option and the first sentence of its help."""
-    names, _ = option.get_help_record(context) or ("", "")
-    return names, requests.first_sentence(option.help or "")
 
 
 def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:

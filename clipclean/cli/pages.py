@@ -1,28 +1,34 @@
-"""The pages of the documentation: their prose, and the parts that are read off the code when a page is shown.
+"""The pages of the documentation: their prose, the parts that are read off the code when a page is shown, and ``clipclean explain``.
 
 A part stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, where NAME is a key of ``PARTS``; in the repository one line
 stands there that says which command prints it. The site and ``clipclean explain PAGE`` have the part itself.
 """
 
+import difflib
 import html
 import inspect
 import re
+import textwrap
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from clipclean import cli
-from clipclean.cli.command import Command
+from clipclean.cli import printing
+from clipclean.cli.command import Command, command_of
+from clipclean.cli.options import Shell
 from clipclean.config import effort, evidence, policy, recipe
 from clipclean.config.thresholds import Audit, Thresholds
-from clipclean.findings import RULES
-from clipclean.requests import SETS_HELP
+from clipclean.errors import UsageError
+from clipclean.findings import RULES, Rule, page
+from clipclean.requests import SETS_HELP, Opt
 
 if TYPE_CHECKING:
     from clipclean.attack.triggers import TriggerFamily
@@ -47,14 +53,14 @@ def text(name: str, /) -> str:
     return filled((folder() / f"{name}.md").read_text(encoding="utf-8"))
 
 
-def filled(page: str, /) -> str:
+def filled(raw: str, /) -> str:
     """A page's text with all its parts; measured tables, which ``benchmarks/tables.py`` writes, stay as they are."""
 
     def part(found: re.Match[str]) -> str:
         begin, name, end = found.groups()
         return f"{begin}\n\n{PARTS[name]()}\n\n{end}" if name in PARTS else found[0]
 
-    return re.sub(r"(<!-- ([\w-]+):begin -->)\n.*?\n(<!-- \2:end -->)", part, page, flags=re.DOTALL)
+    return re.sub(r"(<!-- ([\w-]+):begin -->)\n.*?\n(<!-- \2:end -->)", part, raw, flags=re.DOTALL)
 
 
 def _commands() -> str:
@@ -270,3 +276,66 @@ PARTS: dict[str, Callable[[], str]] = {
     "panel": _panel,
     "efforts": _efforts,
 }
+
+
+# The command.
+
+_WIDTH = 100  # columns
+
+
+@dataclass(frozen=True)
+class Explain:
+    """A question."""
+
+    code: Annotated[str | None, Opt("[RULE|PAGE]", completes="rules")] = None
+
+
+@command_of(Explain, "as_json", "explain CC003", "explain methods")
+def explain(asked: Explain, shell: Shell) -> None:
+    """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
+
+    With PAGE, such as methods or running, print that page of the documentation.
+    """
+    code, as_json = asked.code, shell.as_json
+    if code is None:
+        return printing.show(as_json, [_entry(each) for each in RULES], _rules())
+    if code in names():
+        page_text = text(code)
+        return printing.show(as_json, {"page": code, "text": page_text}, page_text.removesuffix("\n"))
+    known = code.upper()
+    if known not in RULES:
+        close = [*difflib.get_close_matches(known, RULES, n=3), *difflib.get_close_matches(code, names(), n=3)]
+        hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise UsageError(f"There is no rule and no page {code!r}. {hint}'clipclean explain' lists all.")
+    return printing.show(as_json, _entry(known), _rule_text(known, RULES[known]))
+
+
+def _entry(code: str, /) -> dict[str, str]:
+    """One rule as a JSON object."""
+    keys = ("title", "stage", "level", "means", "does_not_show", "action")
+    return {"rule": code, **{key: getattr(RULES[code], key) for key in keys}, "documentation": page(code)}
+
+
+def _rule_text(code: str, rule: Rule, /) -> str:
+    """One rule in paragraphs."""
+    parts = [
+        ("What it means", rule.means),
+        ("What it does not show", rule.does_not_show),
+        ("What to do", rule.action),
+        ("Documentation", f"clipclean explain measures, or {page(code)} of the built site"),
+    ]
+    paragraphs = [f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}."]
+    for title, words in parts:
+        lines = textwrap.fill(
+            words, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        paragraphs.append(f"{title}\n{lines}")
+    return "\n\n".join(paragraphs)
+
+
+def _rules() -> str:
+    """One line for each rule."""
+    rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
+    wide = max(len(level) for _, level, _ in rows)
+    rules = "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
+    return f"{rules}\n\nPages: {', '.join(names())}"
