@@ -26,7 +26,7 @@ class Cleaned:
     weights: dict[str, Tensor]
     training: TrainingRecord
     leads: tuple[SuspectedTrigger, ...]
-    remaining: tuple[Finding, ...]  # findings of an unlearning that did not finish
+    remaining: tuple[Finding, ...]  # findings of an unlearning that did not finish, if it was the last recipe
 
     @property
     def changed(self) -> bool:
