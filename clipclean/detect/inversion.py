@@ -103,7 +103,7 @@ class Inversion:
     embed: Embed  # the image tower, differentiable
     pixels: Tensor  # (N, 3, S, S) in [0, 1], images to search with
     canonical: Canonical  # of the model, on clean images
-    name: str  # of the family to look for
+    family_name: str  # what to look for
     effort: Effort  # how hard
     generator: Generator  # draws starts, images and places; on the CPU
     last: Embed | None = (
@@ -113,7 +113,7 @@ class Inversion:
     @property
     def family(self) -> Family:
         """What is painted, and how large it is."""
-        return FAMILIES[self.name]
+        return FAMILIES[self.family_name]
 
     def untargeted(self) -> list[SearchCandidate]:
         """Searches without a target, each with the share of images that its class got.
@@ -137,7 +137,7 @@ class Inversion:
         begin = self.family.begin(effort.restarts, pixels.shape[-1], self.generator)
         results = []
         for end in self._smallest(begin, attack, Round(effort.steps, effort.free_images, effort.collapse)):
-            found = InvertedTrigger(self.name, "", end.parameters, pixels.shape[-1])
+            found = InvertedTrigger(self.family_name, "", end.parameters, pixels.shape[-1])
             shown = found(pixels, Generator().manual_seed(0))
             answers = self.canonical.logits(_embedded(self.embed, shown)).argmax(1)
             counts = answers.bincount(minlength=len(self.canonical.texts))
@@ -277,7 +277,7 @@ class Inversion:
     def _candidate(self, target: int, end: _End, /) -> SearchCandidate:
         is_reached = math.isfinite(end.size)
         return SearchCandidate(
-            self.name, target, end.parameters, end.size if is_reached else self.family.cap, is_reached
+            self.family_name, target, end.parameters, end.size if is_reached else self.family.cap, is_reached
         )
 
     def _shrinking(self, begin: Parameters, /) -> tuple[Parameters, torch.optim.Adam]:
@@ -300,7 +300,7 @@ class Inversion:
         weight = torch.full((count,), WEIGHTS[1], device=device)
         running, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
         steps = left(count, steps=self.effort.sweep)
-        for taking_part in counted(f"{self.name}, a glance at {count} classes", steps, len(steps)):
+        for taking_part in counted(f"{self.family_name}, a glance at {count} classes", steps, len(steps)):
             rows = _best(rows, running, taking_part)
             images = self._some(SWEPT)
             size = self.family.size(parameters).detach()
@@ -330,7 +330,7 @@ class Inversion:
         running, standing = (torch.zeros(count, device=device) for _ in range(2))
         rows = torch.arange(count, device=device)
         steps = left(count, steps=plan.steps, halves=plan.is_halved)
-        for step, taking_part in enumerate(counted(f"{self.name}, {count} at once", steps, len(steps))):
+        for step, taking_part in enumerate(counted(f"{self.family_name}, {count} at once", steps, len(steps))):
             rows = _best(rows, standing, taking_part)
             images = self._some(plan.batch)
             size = self.family.size(parameters).detach()[rows]

@@ -151,6 +151,7 @@ def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
     tried = report.training.rates if report.training else None
     made = (
         _suspects(report),
+        # On a pass the head of the page shows it.
         Section("looked", "What was looked for", (), [looked_for(report)] if report.verdict != "pass" else []),
         Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
         _auto(report),
@@ -176,11 +177,8 @@ def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
         _measures(report),
         _provenance(report),
     )
-    return [
-        section._replace(blocks=blocks)
-        for section in made
-        if (blocks := [each for each in section.blocks if not isinstance(each, Table) or each.rows or each.lead])
-    ]
+    telling = [[b for b in section.blocks if not isinstance(b, Table) or b.rows or b.lead] for section in made]
+    return [section._replace(blocks=blocks) for section, blocks in zip(made, telling, strict=True) if blocks]
 
 
 def short(report: Report, /) -> list[Block]:
@@ -240,7 +238,7 @@ def _number(text: str, *below: str) -> Cell:
 
 def looked_for(report: Report, /) -> Table:
     """All checks, with their results and usual values."""
-    return table(("Looked for", "Found", "Usual, or allowed"), verdicts.looked_for(report))
+    return table(("Looked for", "Found", "Usual, or allowed"), verdicts.checks(report))
 
 
 def _examples(images: PageImages) -> Section:
@@ -398,7 +396,7 @@ def _numbers(report: Report) -> Section:
     clean = [row for row in clean if row.before or row.after]
     title, known = "Images without a trigger", bool(measures.named(report))
     rate = report.measurements.clean_accuracy
-    told = (rate.definition if rate else None) or clean[0].measure.label if clean else ""
+    told = ((rate and rate.definition) or clean[0].measure.label) if clean else ""
     rows = (_measured(row, two, limits) for row in clean)
     lead = f"{told[:1].upper()}{told[1:]}."
     tables = [table(head, rows, title=title, lead=lead, nothing="Clean accuracy was not measured.")]

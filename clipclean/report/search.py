@@ -104,9 +104,9 @@ def outcome(found: FoundRecord, /) -> str:
 
 def covered(report: Report, /) -> str:
     """The families that were searched, in words."""
-    made = [each for _, each in searches(report)]
-    names = [found.family for each in made for found in each.found or ()]
-    names += [control.family for each in made for control in each.controls]
+    every = [each for _, each in searches(report)]
+    names = [found.family for each in every for found in each.found or ()]
+    names += [control.family for each in every for control in each.controls]
     return ", ".join(dict.fromkeys(family(name) for name in (*names, *_unlearned(report))))
 
 

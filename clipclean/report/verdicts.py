@@ -77,7 +77,7 @@ def limits(report: Report, /) -> list[str]:
     ]
 
 
-def looked_for(report: Report, /) -> list[tuple[str, str, str]]:
+def checks(report: Report, /) -> list[tuple[str, str, str]]:
     """All checks: what was looked for, what was found, and what is usual or allowed."""
     limits = limits_of(report)
     rows = []

@@ -57,7 +57,7 @@ def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_
 def looked_for(made, word):
     thresholds = {"abnormality": 3.5, "suspicious_excess": 0.3}
     made["policy"] = {"name": "p", "sha256": "9d" * 32, "resolved": {"thresholds": thresholds}}
-    return next(check for check in verdicts.looked_for(made) if word in check[0])
+    return next(check for check in verdicts.checks(made) if word in check[0])
 
 
 @pytest.mark.parametrize(("score", "is_told"), [(4.712, "4.71"), (1.75, "1.75"), (0.4, ""), (0.0, ""), (None, "–")])
