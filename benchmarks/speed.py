@@ -287,10 +287,11 @@ def timed(name: str, job: str, out: Path, /) -> None:
         noise = torch.randint(0, 256, (3, side, side), generator=draw, dtype=torch.uint8)
         torchvision.io.write_jpeg(noise, str(folder / f"{n}.jpg"))
         rows.append(f"{n}.jpg,{CAPTIONS[n % len(CAPTIONS)]}")
-    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    files = folder / "model.safetensors", folder / "pairs.csv"
+    files[1].write_text("\n".join(rows) + "\n")
     names = [] if kind == "cleanclip" else quiet(clip, size)  # before the clock runs
     words, stages, seen = list[str](), dict[str, float](), Counter[str]()
-    given: dict[str, Any] = {"arch": name, "device": "cpu", "data": folder / "pairs.csv"}
+    given: dict[str, Any] = {"arch": name, "device": "cpu"}
     began, busy = time.monotonic(), time.process_time()
     last = [began]
 
@@ -302,11 +303,9 @@ def timed(name: str, job: str, out: Path, /) -> None:
     with progress.heard(progress.Listener(words=words.append, steps=step)), sampled(seen):
         if kind == "cleanclip":
             changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=0", "train.warmup_steps=0"]
-            api.sanitize(
-                folder / "model.safetensors", recipe=kind, set=changes, out=out / "cleaned", force=True, **given
-            )
+            api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, **given)
         else:
-            api.audit(folder / "model.safetensors", effort=kind, classes=names, **given)
+            api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
     result = {"model": name, "job": job, "seconds": time.monotonic() - began, "busy": time.process_time() - busy}
     result |= {"memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words, "stages": stages}
     place.write_text(json.dumps(result | {"seen": seen} | machine.hardware("cpu"), indent=2))
