@@ -124,8 +124,10 @@ def load(file: OpenFile, /) -> Contents:
     try:
         file.stream.seek(0)
         try:  # fresh memory costs nothing until it is written, unlike a bytearray
-            private = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
-            buffer = mmap.mmap(-1, file.size, **private)
+            if sys.platform == "win32":
+                buffer = mmap.mmap(-1, file.size)
+            else:
+                buffer = mmap.mmap(-1, file.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, MemoryError, OverflowError) as error:
             raise ResourceError(
                 f"There is no memory for a checkpoint of {file.size:,} bytes. Use a larger machine."
