@@ -98,7 +98,7 @@ IMAGES = {
     "a WebP canvas of 2**24 x 2**24": (webp(2**24, 2**24), "pixels"),
     "a JPEG that claims 65,500 x 65,500": (jpeg(65_500, 65_500), "65,500 x 65,500 pixels"),
     **{
-        f"a {kind} of {share:.0%} of its bytes": (cut(kind, share), f"skipped b: broken {kind}")
+        f"a {kind} of {share:.0%} of its bytes": (cut(kind, share), f"skipped b: broken ({kind}|header) ")
         for kind in ("JPEG", "PNG", "WEBP")
         for share in (0.1, 0.5, 0.9)
     },
