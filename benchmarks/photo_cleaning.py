@@ -129,8 +129,8 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     import clipclean
 
     folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}"
-    given = asked(o, entry, seed) | {"out": folder, "recipe": AUTO, "keep_failed": True}
-    made = clipclean.sanitize(given.pop("model"), given.pop("data"), **given).model_dump(mode="json", by_alias=True)
+    files, given = asked(o, entry, seed, out=folder, recipe=AUTO, keep_failed=True)
+    made = clipclean.sanitize(*files, **given).model_dump(mode="json", by_alias=True)
     auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
@@ -142,12 +142,12 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     return loaded(o, entry, written)[0].clip, " ".join(words), {"told_lost": lost and 100 * lost["value"]}
 
 
-def asked(o: argparse.Namespace, entry: dict, seed: int) -> dict:
-    """What the command is given of a victim."""
+def asked(o: argparse.Namespace, entry: dict, seed: int, **more) -> tuple[tuple[Path, Path], dict]:
+    """What the command is given of a victim: the model and the pairs, and all else."""
     weights, place, arch = paths(o, entry)
     evidence = shown_to(o, entry)
     words = {"classes": evidence.classes, "templates": evidence.templates}
-    return {"model": weights, "data": place, "arch": arch, "force": True, "seed": seed, "device": "cpu", **words}
+    return (weights, place), {"arch": arch, "force": True, "seed": seed, "device": "cpu", **words, **more}
 
 
 def with_rate(o: argparse.Namespace, entry: dict, chosen, seed: int):
@@ -158,8 +158,8 @@ def with_rate(o: argparse.Namespace, entry: dict, chosen, seed: int):
     from clipclean.report import cleaning
     from clipclean.train import Run, RunState
 
-    given = asked(o, entry, seed) | {"out": o.out / "rates" / entry["name"], "recipe": chosen, "screen": "off"}
-    request = requests.called_with(requests.Sanitize, (given.pop("model"), given.pop("data")), given)
+    files, given = asked(o, entry, seed, out=o.out / "rates" / entry["name"], recipe=chosen, screen="off")
+    request = requests.called_with(requests.Sanitize, files, given)
     state = RunState.of(request.out, {})
     with state.locked():
         ready = rates.settled(prepare.prepare(request), state, Run(seed, "fp32", lambda what, done, total: None))

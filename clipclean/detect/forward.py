@@ -70,12 +70,13 @@ def strengths(
 
     Those that come nowhere near acting by ``look``, see :func:`measure.looking`, are not measured by ``embed``.
     """
-    some = spaced(pixels, MOST_IMAGES)
+    if not triggers:
+        return ()
+    some, look, found = spaced(pixels, MOST_IMAGES), look or embed, []
     before = _logits(embed, some, canonical).argmax(1)
-    found = []
     for trigger in counted("known triggers", triggers, len(triggers)):
-        least = _least(look or embed, some, trigger, before=before, canonical=canonical)
-        is_sure = look in (None, embed) or least.excess < ACTS / 2
+        least = _least(look, some, trigger, before=before, canonical=canonical)
+        is_sure = look is embed or least.excess < ACTS / 2
         found.append(least if is_sure else _least(embed, some, trigger, before=before, canonical=canonical))
     return tuple(found)
 
@@ -86,6 +87,8 @@ def glanced(
     """The least strength of every trigger of a grid, as :func:`strengths`; for those that do not act on a few images, the
     excess there.
     """
+    if not triggers:
+        return ()
     few, first = spaced(pixels, GLANCED), []
     # Hundreds of triggers, most of which do nothing: a first try on few images leaves few for the costly measurement.
     painted = (trigger(few, Generator().manual_seed(0)) for trigger in triggers)

@@ -106,9 +106,7 @@ class Inversion:
     family_name: str  # what to look for
     effort: Effort  # how hard
     generator: Generator  # draws starts, images and places; on the CPU
-    last: Embed | None = (
-        None  # the image tower that confirms the deciding triggers: the exact one where ``embed`` is rounded
-    )
+    last: Embed | None = None  # the exact tower, which confirms what decides, where ``embed`` is rounded
 
     @property
     def family(self) -> Family:

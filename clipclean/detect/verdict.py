@@ -177,10 +177,7 @@ def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
 
 def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether a class has ``FAR`` times the score that fails the model: further families could only add to that."""
-    return any(
-        _is_sure(suspect, limits) and suspect.score >= FAR * limits.abnormality
-        for suspect in suspected(result, limits=limits)
-    )
+    return any(_is_sure(each, limits) and each.score >= FAR * limits.abnormality for each in _suspects(result, limits))
 
 
 def suspected(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:

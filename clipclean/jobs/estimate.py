@@ -12,7 +12,7 @@ from clipclean import detect, machine, model, progress
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
 from clipclean.detect import families, forward, inversion, ranking
-from clipclean.detect.measure import EXACTLY
+from clipclean.detect.measure import EXACTLY, Embed
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
@@ -218,12 +218,13 @@ def estimated(
     tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
     is_reduced = model.has_bfloat16(clip.device)
 
-    glance = detect.rounded(clip.embed_images) if is_reduced else clip.embed_images
+    towers = clip.embed_images, clip.encode_images
+    glance, rough = map(detect.rounded, towers) if is_reduced else towers
 
-    def back(count: int, *, is_reduced: bool = is_reduced) -> object:
+    def back(encode: Embed, count: int) -> object:
         shown = pixels[:count].clone().requires_grad_()
-        with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=is_reduced), model.frozen(clip.net):
-            return torch.autograd.grad(clip.encode_images(shown).sum(), shown)
+        with model.frozen(clip.net):
+            return torch.autograd.grad(encode(shown).sum(), shown)
 
     def taught(count: int, *, pairs: bool = True) -> object:
         with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
@@ -234,11 +235,11 @@ def estimated(
         rates = [
             _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
             _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
-            PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
+            PAINTED * _seconds(partial(back, rough), clip.device) if work.searched else 0.0,
             _seconds(taught, clip.device) if work.pairs else 0.0,
             _seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
             _seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
-            PAINTED * _seconds(partial(back, is_reduced=False), clip.device) if work.decided else 0.0,
+            PAINTED * _seconds(partial(back, clip.encode_images), clip.device) if work.decided else 0.0,
         ]
         kept = [0]
         if effort is not None:

@@ -22,11 +22,14 @@ WEIGHTS = "open_clip_model.safetensors"
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The files of a model, and their digests."""
-    folder = tmp_path_factory.mktemp("written")
-    open_clip_directory.write(
-        folder, tiny.state_dict(tiny.SMALL_VIT), model_cfg=tiny.SMALL_VIT, preprocess_cfg={"size": 16}
-    )
-    return {path.name: (path.read_bytes(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in folder.iterdir()}
+    found = contents(tmp_path_factory.mktemp("written"), tiny.SMALL_VIT, size=16)
+    return {name: (content, hashlib.sha256(content).hexdigest()) for name, content in found.items()}
+
+
+def contents(folder, config, *, size):
+    """What stands in the files of a model, written into the folder."""
+    open_clip_directory.write(folder, tiny.state_dict(config), model_cfg=config, preprocess_cfg={"size": size})
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture
@@ -267,11 +270,8 @@ PLACE = "{}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    open_clip_directory.write(
-        folder, tiny.state_dict(tiny.TINY_VIT), model_cfg=tiny.TINY_VIT, preprocess_cfg={"size": 32}
-    )
-    return {path.name: path.read_bytes() for path in folder.iterdir()} | {"README.md": b"x", "training.pkl": b"y"}
+    found = contents(tmp_path_factory.mktemp("model"), tiny.TINY_VIT, size=32)
+    return found | {"README.md": b"x", "training.pkl": b"y"}
 
 
 def published(name, content, size):
