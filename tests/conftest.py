@@ -9,7 +9,7 @@ import short
 import tiny
 import torch
 import world as worlds
-from hypothesis import settings
+from hypothesis import settings, strategies
 
 SECONDS = 5.0  # of the processor: what takes one on an idle machine takes longer on one that others use
 IMPORTED = 20  # modules: a test that is the first to import a library is not slow for it
@@ -17,13 +17,13 @@ IMPORTED = 20  # modules: a test that is the first to import a library is not sl
 
 def pytest_configure(config):
     """Properties are tried on more examples where slow tests run; none has a time of its own, which a busy machine takes longer than."""
-    count = 50 if "not slow" in config.option.markexpr else 300
-    settings.register_profile("tests", deadline=None, max_examples=count)
+    settings.register_profile("tests", deadline=None, max_examples=50 if "not slow" in config.option.markexpr else 300)
     settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items):
     """Files that have slow tests come first, so that no worker is left with a long one at the end."""
+    strategies.text().validate()  # makes its tables of characters, seconds on a fresh clone, which no test is charged for
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 
