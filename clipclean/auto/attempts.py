@@ -17,7 +17,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
-from clipclean.jobs.suspicions import Suspected
+from clipclean.jobs.suspicions import FirstAudit
 from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
@@ -109,7 +109,7 @@ def walked(
     return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if done.changed else 1.0)
 
 
-def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: Suspected, /) -> Considered:
+def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
     """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
 
     On the way neither a trigger of the model may return, nor a canary of the copy at the same share of its own way.
@@ -137,7 +137,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
             tried.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
         considered = replace(considered, trials=tried.ordered(considered.trials[0].kept), seconds=seconds)
-    attempt = Attempt(candidate, done, way, suspected, before.sight)
+    attempt = Attempt(candidate, done, way, suspected, before.seen)
     if done.changed:
         bench.put_between(bench.original, done.weights, share=way.taken.share)
         attempt = _audited(bench, attempt)
@@ -148,7 +148,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
 def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion], tried: CleanedCopy | None, /) -> Way:
     """The walk back on the model, with the canaries of the copy as further witnesses."""
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
-    asked = replace(bench.evidence, suspicions=tuple(suspected), panel=())
+    asked = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
     bench.put(bench.original)
     original = bench.measure(asked, what="walking back")
     watched = suspicions.watched(original, suspected)
@@ -161,29 +161,29 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     return walked(bench, measure, original, [*watched, *(tried.watched if tried else ())], done)
 
 
-def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attempt:
+def unchanged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
     """The original in the place of an attempt, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED,), ()),
         Cleaned.nothing(bench.original),
-        attempt.way.at_original(before.sight.measured),
+        attempt.way.at_original(before.seen.measured),
         before.suspicions,
-        before.sight,
-        findings=tuple(bench.findings(before.sight)),
+        before.seen,
+        findings=tuple(bench.findings(before.seen)),
     )
 
 
 def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
-    pointed, original = suspicions.targets(attempt.suspicions), attempt.sight.measured
+    pointed, original = suspicions.targets(attempt.suspicions), attempt.seen.measured
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-    sight = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
-    attempt = replace(attempt, sight=sight)
+    seen = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
+    attempt = replace(attempt, seen=seen)
     if not bench.settings.rebound_steps:
         return attempt
-    evidence = replace(bench.evidence, suspicions=attempt.suspicions)
+    eval_set = replace(bench.eval_set, suspicions=attempt.suspicions)
     try:
-        refinetuned = replace(bench.refinetune(sight.measured, evidence), original=original)
+        refinetuned = replace(bench.refinetune(seen.measured, eval_set), original=original)
     except deadline.OutOfTime:
         late = detect.unsearched("CC024", "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))
@@ -193,17 +193,17 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     if not (pointed and bench.references):  # without references every model has classes that images gather at
         return attempt
     later = bench.audit(attempt.suspicions, pointed=pointed, what=" after the rebound")
-    names = {bench.evidence.classes[target] for target in pointed}
-    found = (_by_target(bench, sight), _by_target(bench, later))
+    names = {bench.eval_set.classes[target] for target in pointed}
+    found = (_by_target(bench, seen), _by_target(bench, later))
     return replace(attempt, returned=tuple(found_again(*found, names=names, steps=bench.settings.rebound_steps)))
 
 
-def _by_target(bench: Workbench, sight: AuditResult) -> dict[str | None, Finding]:
+def _by_target(bench: Workbench, seen: AuditResult) -> dict[str | None, Finding]:
     """The triggers that the search of an audit found, by their class."""
-    if sight.search is None:
+    if seen.search is None:
         return {}
-    images = len(bench.evidence.pixels)
-    found = detect.of_search(sight.search, images=images, limits=bench.limits)
+    images = len(bench.eval_set.pixels)
+    found = detect.of_search(seen.search, images=images, limits=bench.limits)
     return {finding.target: finding for finding in found}
 
 
@@ -227,12 +227,12 @@ def found_again(
     ]
 
 
-def judged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> list[Finding]:
+def judged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> list[Finding]:
     """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
     return [
-        *bench.findings(attempt.sight),
-        *detect.accuracy(before.sight.measured, attempt.sight.measured, limits=limits),
+        *bench.findings(attempt.seen),
+        *detect.accuracy(before.seen.measured, attempt.seen.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,
         *attempt.returned,

@@ -82,7 +82,7 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
         parameters=model.parameter_count(ground.clip.net),
         data=f"{_names(asked.data)}, measured on {_names(asked.eval_data or ())}; model {Path(str(asked.model)).name}",
         pairs=len(ground.samples.pairs),
-        classes=len(ground.evidence.classes),
+        classes=len(ground.eval_set.classes),
         seeds=tuple(runs),
         before=pooled([before for before, _ in runs.values()]),
         after=pooled([after for _, after in runs.values()]),
@@ -98,7 +98,7 @@ def _names(places: Sequence[Path]) -> str:
 
 def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple[Measurement, Measurement] | None:
     """One backdoor planted, measured, cleaned by the recipe and measured again; None if it did not take."""
-    classes = len(ground.evidence.classes)
+    classes = len(ground.eval_set.classes)
     drawn = poison.draw(number + 1, classes=classes, avoid=(), seed=BESIDE + seed)[number:]
     if not drawn:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")

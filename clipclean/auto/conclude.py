@@ -16,7 +16,7 @@ from clipclean.jobs import cleaning, inputs, suspicions
 from clipclean.jobs.cleaning import Side
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult
-from clipclean.jobs.suspicions import Suspected
+from clipclean.jobs.suspicions import FirstAudit
 from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,
@@ -37,7 +37,7 @@ from clipclean.schema.report import (
 class Tried:
     """All candidates that were tried, and the start of the run."""
 
-    before: Suspected  # the original, audited
+    before: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with canaries; None where none were planted
     considered: Sequence[Considered]  # the candidates in the order of trying
     minutes: float | None  # after which no candidate was started; None without a limit
@@ -52,15 +52,15 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     best = attempt
     if stays := is_better_as_it_was(original.findings, best):
         attempt = original
-    asked = replace(bench.evidence, suspicions=attempt.suspicions, sure=tried.before.sure)
+    asked = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
     bench.put(bench.original)
-    before = tried.before.sight.measured
-    if attempt.suspicions != bench.evidence.suspicions:  # a search has named triggers that the first audit did not know
+    before = tried.before.seen.measured
+    if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
         before = inputs.measure(bench.clip, asked, what="measuring before")
-    first = side(bench, replace(tried.before.sight, measured=before), asked)
+    first = side(bench, replace(tried.before.seen, measured=before), asked)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    after = before if attempt.sight is tried.before.sight else attempt.sight.measured
-    last = side(bench, replace(attempt.sight, measured=after), asked)
+    after = before if attempt.seen is tried.before.seen else attempt.seen.measured
+    last = side(bench, replace(attempt.seen, measured=after), asked)
     audit = policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: original.findings).findings)
     if stays:
         shown_by_canaries = [as_it_was(tried.considered, best, bench.limits, audit=audit)]
@@ -199,12 +199,12 @@ def judged(
     return applied if policy.verdict(applied.findings) != "fail" else judge.applied(ready.loaded, by, nothing_passed)
 
 
-def side(bench: Workbench, sight: AuditResult, asked: detect.EvalSet, /) -> Side:
+def side(bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = suspicions.exhibited(bench.clip, asked, sight.measured, seed=bench.run.seed)
-    suspects = detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits)
-    searched = sight.search_record(bench.settings.effort, {})
-    return Side(sight.measured, bench.findings(sight), suspects, shown, searched)
+    shown = suspicions.exhibited(bench.clip, asked, seen.measured, seed=bench.run.seed)
+    suspects = detect.suspected_classes(seen.search, seen.measured.panel, limits=bench.limits)
+    searched = seen.search_record(bench.settings.effort, {})
+    return Side(seen.measured, bench.findings(seen), suspects, shown, searched)
 
 
 def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:

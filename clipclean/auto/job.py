@@ -17,6 +17,7 @@ from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
+from clipclean.jobs.suspicions import FirstAudit
 from clipclean.train import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
@@ -67,7 +68,7 @@ def auto(
 
     def references() -> detect.References | None:
         return other_models.together(
-            settings, ready.given.trusted, (), bench.evidence, ready.clean, device=device, state=bench.state
+            settings, ready.given.trusted, (), bench.eval_set, ready.clean, device=device, state=bench.state
         )
 
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
@@ -76,7 +77,7 @@ def auto(
     if not group.is_first:
         return None
     result, images = conclude.concluded(bench, ready, tried)
-    return outputs.publish(ready, result, bench.evidence, to=to, images=images)
+    return outputs.publish(ready, result, bench.eval_set, to=to, images=images)
 
 
 def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -> Tried:
@@ -102,13 +103,13 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         began = time.monotonic()
         with limit.within(AUDIT):
             # Towards no class in particular: before it nothing is known but what the user named.
-            sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
+            seen = bench.audit(bench.eval_set.suspicions, pointed=(), what=" before")
         audited = time.monotonic() - began
-        before = suspicions.suspected(sight, bench.evidence, bench.limits)
-        bench = replace(bench, evidence=replace(bench.evidence, sure=before.sure))
+        before = FirstAudit.of(seen, bench.eval_set, bench.limits)
+        bench = replace(bench, eval_set=replace(bench.eval_set, sure=before.sure))
         # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-        if not (suspicions.is_suspected(bench.findings(sight)) or all(each.searches for each in offered)):
+        if not (suspicions.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"
         copy = None if before.shows else bench.plant(avoid=avoided(bench, before))
         considered = select.choose(
@@ -122,8 +123,8 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         return Tried(before, copy, considered, limit.minutes, is_late(), limit.started)
 
 
-def avoided(bench: Workbench, before: suspicions.Suspected, /) -> list[int]:
+def avoided(bench: Workbench, before: FirstAudit, /) -> list[int]:
     """The classes that no canary is planted for: those that are suspected."""
     # With two backdoors for one class, neither removal could be told from the other.
-    rows = detect.suspected_classes(before.sight.search, before.sight.measured.panel, limits=bench.limits)
-    return [*suspicions.targets(before.suspicions), *(bench.evidence.classes.index(row.class_) for row in rows)]
+    rows = detect.suspected_classes(before.seen.search, before.seen.measured.panel, limits=bench.limits)
+    return [*suspicions.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]

@@ -32,7 +32,7 @@ class Attempt:
     cleaned: Cleaned
     way: Way  # back to the original, as far as was walked
     suspicions: tuple[Suspicion, ...]
-    sight: AuditResult
+    seen: AuditResult
     refinetuned: Refinetuned | None = None
     returned: tuple[Finding, ...] = ()  # what a search finds after the refinetune test, or that time was over
     findings: tuple[Finding, ...] = ()  # all of them, by the limits of the run

@@ -67,7 +67,7 @@ def clean(
     def progress(what: str, done: int, total: int) -> None:
         bench.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
 
-    clip, samples, evidence = bench.clip, bench.samples, bench.evidence
+    clip, samples, eval_set = bench.clip, bench.samples, bench.eval_set
     parts: list[training.Training] = []
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
@@ -85,10 +85,10 @@ def clean(
         recipe, own = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
         classifier = detect.classifier(
-            clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
+            clip.embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=eval_set.batch_size
         )
         aims = training.search(
-            clip, samples, recipe, text_classifier=classifier, classes=evidence.classes, known=known, run=own
+            clip, samples, recipe, text_classifier=classifier, classes=eval_set.classes, known=known, run=own
         )
         aims = replace(aims, rehearsed=rehearsed, original=original)
         done, remaining = _cleaned(clip, samples, recipe, aims, own, state)

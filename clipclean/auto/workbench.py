@@ -39,7 +39,7 @@ class Workbench:
     clip: model.Clip  # the model; its weights change
     original: dict[str, Tensor]  # its own weights
     samples: Samples  # to train on
-    evidence: detect.EvalSet  # to measure on, with the triggers that were named
+    eval_set: detect.EvalSet  # to measure on, with the triggers that were named
     references: detect.References | None  # clean models to compare with; None without any
     limits: AuditLimits  # thresholds of the run
     settings: recipes.Auto  # ``auto`` of the recipe
@@ -50,12 +50,12 @@ class Workbench:
     @classmethod
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe, evidence = ready.loaded.clip, ready.recipe, ready.eval_set(panel=True)
+        clip, recipe, eval_set = ready.loaded.clip, ready.recipe, ready.eval_set(panel=True)
         return cls(
             clip=clip,
             original=model.taken(clip),
             samples=ready.samples,
-            evidence=evidence if ready.given.trusted else replace(evidence, grid=()),
+            eval_set=eval_set if ready.given.trusted else replace(eval_set, grid=()),
             references=None,
             limits=ready.given.judge.limits,
             settings=recipe.auto,
@@ -86,32 +86,32 @@ class Workbench:
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
         """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it."""
-        evidence = replace(self.evidence, suspicions=tuple(suspicions))
+        eval_set = replace(self.eval_set, suspicions=tuple(suspicions))
         settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
 
         def made() -> AuditResult:
-            return searching.audit_clip(settings, self.clip, evidence, self.references, what=what, state=self.state)
+            return searching.audit_clip(settings, self.clip, eval_set, self.references, what=what, state=self.state)
 
         return searching.by_first(self.run.group, self.clip, made)
 
     def with_canaries(self, planted: Sequence[Canary], /) -> detect.EvalSet:
         """The images to measure on, with the triggers of some canaries alone."""
-        return poison.measured_on(self.evidence, planted)
+        return poison.measured_on(self.eval_set, planted)
 
-    def measure(self, evidence: detect.EvalSet, /, *, what: str) -> detect.Measurement:
-        """Measure the current model under the triggers of ``evidence``; the first of several processes measures. ``what`` names it.
+    def measure(self, eval_set: detect.EvalSet, /, *, what: str) -> detect.Measurement:
+        """Measure the current model under the triggers of ``eval_set``; the first of several processes measures. ``what`` names it.
 
         Raises:
             OutOfTime: the deadline is over.
         """
         self.run.group.check_time()
         return searching.by_first(
-            self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence, what=what, in_time=True)
+            self.run.group, self.clip, lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True)
         )
 
-    def findings(self, sight: AuditResult, /) -> list[Finding]:
+    def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
-        found = audit_findings.findings(sight, self.limits, images=len(self.evidence.pixels))
+        found = audit_findings.findings(seen, self.limits, images=len(self.eval_set.pixels))
         if searching.usual_normalisation(self.clip):
             words = (
                 "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "
@@ -122,13 +122,13 @@ class Workbench:
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
-        classes = len(self.evidence.classes)
+        classes = len(self.eval_set.classes)
         drawn = poison.draw(self.settings.canaries, classes=classes, avoid=avoid, seed=self.run.seed)
         return self.planted(drawn) if drawn else None
 
     def planted(self, drawn: tuple[Canary, ...], /) -> PlantedCopy | None:
         """A copy with these canaries; None if the planting diverges."""
-        classes = self.evidence.classes
+        classes = self.eval_set.classes
         origin = {
             "canaries": [(c.trigger.spec, c.target) for c in drawn],
             "control": recipes.decides(self.control),
@@ -137,7 +137,7 @@ class Workbench:
         part = self.state.part("canaries", origin)
         kept, started = part.read(DONE), time.monotonic()
         if kept is None:
-            implants = poison.implants(drawn, classes=classes, templates=self.evidence.templates)
+            implants = poison.implants(drawn, classes=classes, templates=self.eval_set.templates)
             try:
                 self._finetune(self.planting, implants, what="planting canaries in a copy")
             except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
@@ -150,7 +150,7 @@ class Workbench:
         measured = self.measure(self.with_canaries(drawn), what="measuring the copy")
         return PlantedCopy(drawn, model.taken(self.clip), measured, origin, seconds)
 
-    def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
+    def refinetune(self, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:
         """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""
         steps, started = self.settings.rebound_steps, time.monotonic()
         # A test of few steps would otherwise end before the rate is reached.
@@ -158,7 +158,7 @@ class Workbench:
         benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
         self._finetune(benign, (), what="finetuning for the rebound")
         seconds = time.monotonic() - started
-        return Refinetuned(before, self.measure(evidence, what="measuring what returned"), steps, seconds)
+        return Refinetuned(before, self.measure(eval_set, what="measuring what returned"), steps, seconds)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
         run = replace(self.run.stopping(), seed=poison.SEEDS + self.run.seed, state=None)

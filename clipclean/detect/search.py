@@ -359,7 +359,7 @@ class _Scene:
 
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
-        return tuple(self.stages.each("", (name,), lambda *_: list(compute()), steps=0).get(name, ()))
+        return tuple(self.stages.once(name, lambda: list(compute())) or ())
 
     def untargeted(self, families: Sequence[str]) -> list[SearchCandidate]:
         """The results of the searches without a target."""

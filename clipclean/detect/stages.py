@@ -95,6 +95,10 @@ class Stages:
             self._count(ended - self.done)
         return {key: found[key] for key in names if key in found}
 
+    def once(self, name: str, compute: Callable[[], Made], /) -> Made | None:
+        """The result of a stage without parts, draws and steps; None after the deadline."""
+        return self.each("", (name,), lambda *_: compute(), steps=0).get(name)
+
     def _count(self, steps: int) -> None:
         for _ in range(steps):
             self.step()

@@ -162,7 +162,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
     """
     elsewhere = _elsewhere(result, limits)
     found = []
-    for suspect, why in named(result, limits=limits):
+    for suspect, why in suspects_told(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         about = _found(suspect, "error" if is_sure else "warning", limits)
@@ -181,27 +181,26 @@ def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
 
 
 def suspected(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:
-    """The classes that are named, the highest score first; see :func:`named`."""
-    return [suspect for suspect, _ in named(result, limits=limits)]
+    """The classes that are named, the highest score first; see :func:`suspects_told`."""
+    return [suspect for suspect, _ in suspects_told(result, limits=limits)]
 
 
-def named(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
+def suspects_told(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
     """The classes with a score high enough to be named, the highest first, each with an empty reason; then those that would fail
     the model if nothing explained them, with what explains them.
     """
     everything = {suspect.name: suspect for suspect in _suspects(result, limits)}
-    found = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
-    for plain, least, why in _unexplained(result):
-        for suspect in _suspects(plain, limits):
+    reasons = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
+    for as_if, least, explains in _without_explanations(result):
+        for suspect in _suspects(as_if, limits):
             if _is_sure(suspect, limits) and suspect.score >= least * limits.abnormality and suspect.name in everything:
-                found.setdefault(
-                    suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {why}."
-                )
-    return [(everything[name], why) for name, why in found.items()]
+                why = f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {explains}."
+                reasons.setdefault(suspect.name, why)
+    return [(everything[name], why) for name, why in reasons.items()]
 
 
-def _unexplained(result: SearchResult) -> Iterator[tuple[SearchResult, float, str]]:
-    """A search as if nothing explained its triggers, from which share of the limit on that is a doubt, and what explains them.
+def _without_explanations(result: SearchResult) -> Iterator[tuple[SearchResult, float, str]]:
+    """The search as if something did not explain its triggers, from which share of the limit on that is a doubt, and what explains them.
 
     Whoever trained the model can make noise lead to the class of a backdoor, and a clean model that is given may carry the same one.
     """

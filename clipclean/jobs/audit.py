@@ -41,7 +41,7 @@ def audit(request: requests.Audit, /) -> Outcome:
 
 def _audit(ready: AuditInputs, started: float) -> Outcome:
     plan.tell_audit(ready)
-    made, judge, request = _measured(ready), ready.given.judge, ready.request
+    made, judge, request = _searched(ready), ready.given.judge, ready.request
     seen, folder = made.seen, request.save_triggers
     known_power, late = None, list[Finding]()
     try:
@@ -75,7 +75,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     return Outcome(report, images, place=results.place_of(request, report))
 
 
-def _measured(ready: AuditInputs, /) -> Audited:
+def _searched(ready: AuditInputs, /) -> Audited:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
     request, clip, eval_set = ready.request, ready.tested.clip, ready.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
@@ -93,9 +93,8 @@ def _measured(ready: AuditInputs, /) -> Audited:
             is_enough=lambda found: all(detect.is_far(found, limits=each) for each in limits),
         )
         seen = tested(clip, eval_set, references)
-        under: AuditResult | None = None
-        if usual := searching.usual_normalisation(clip):
+        usual: AuditResult | None = None
+        if normalised := searching.usual_normalisation(clip):
             with contextlib.suppress(deadline.OutOfTime):
-                what = " under CLIP's own normalisation"
-                under = tested(usual, eval_set, references, what=what)
-    return Audited(ready, references, seen, under)
+                usual = tested(normalised, eval_set, references, what=" under CLIP's own normalisation")
+    return Audited(ready, references, seen, usual)

@@ -22,14 +22,14 @@ class Audited:
     ready: AuditInputs
     references: detect.References | None  # clean models to compare with
     seen: AuditResult  # of the tested model
-    under: AuditResult | None  # under CLIP's own normalisation, if that is another and time sufficed
+    usual: AuditResult | None  # the same under CLIP's own normalisation, if that is another and time sufficed
 
 
 def judged(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
     found = [*findings(made.seen, limits, images=len(made.ready.eval_set.pixels)), *side_findings(made.ready)]
-    if made.under:
-        return [*under_both(made, made.under, limits), *found]
+    if made.usual:
+        return [*under_usual(made, made.usual, limits), *found]
     if searching.usual_normalisation(made.ready.tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
@@ -76,18 +76,18 @@ def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
     return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
 
 
-def under_both(made: Audited, under: AuditResult, limits: AuditLimits, /) -> list[Finding]:
+def under_usual(made: Audited, usual: AuditResult, limits: AuditLimits, /) -> list[Finding]:
     """The findings under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in findings(under, limits, images=len(made.ready.eval_set.pixels))
+        for found in findings(usual, limits, images=len(made.ready.eval_set.pixels))
         if rule(found.rule).tells == "sign"
     ]
-    own, usual = sound_rate(made.seen), sound_rate(under)
-    if own and usual and own.n and usual.value - own.value > limits.max_accuracy_loss:
+    own, better = sound_rate(made.seen), sound_rate(usual)
+    if own and better and own.n and better.value - own.value > limits.max_accuracy_loss:
         words = (
             f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
-            f"own {100 * usual.value:.1f} %: the configuration is not the one that the model was trained with."
+            f"own {100 * better.value:.1f} %: the configuration is not the one that the model was trained with."
         )
         more.append(detect.unsearched("CC007", words))
     return more

@@ -99,22 +99,24 @@ def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
 
 def check_trials(recipe: Recipe, samples: Samples, shown: Samples, vocabulary: Words, /, *, least: int) -> None:
     """Raise Inconclusive where ``auto`` could try no recipe on test backdoors, or nobody a rate, nor see what it costs."""
-    why = (
-        "No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "
-        "backdoors,"
-    )
-    instead, backdoors = f"name a recipe: --recipe {recipes.DEFAULT} has the published values", recipe.auto.canaries
-    if not recipe.traits.chooses:
-        why, backdoors = "Learning rates are tried on a test backdoor in a copy of the model. This run", 1
-        instead = f"leave train.lr=auto out: the recipe's own rate is {recipe.train.lr:g}"
-    faults = [
+    backdoors = recipe.auto.canaries if recipe.traits.chooses else 1
+    parts = [
         (len(samples.pairs), power.LEAST_PAIRS, "pairs to train on"),
         (len(shown.pairs), least, "images to measure on"),
         (len(vocabulary.classes), backdoors + 1, "classes"),  # each test backdoor has its own
     ]
-    told = [f"{count:,} {what}, and needs {needed}" for count, needed, what in faults if count < needed]
-    if told:
-        raise Inconclusive(f"{why} has {'; '.join(told)}. Bring more clean pairs or classes, or {instead}.")
+    lacking = "; ".join(f"{count:,} {what}, and needs {needed}" for count, needed, what in parts if count < needed)
+    if lacking and recipe.traits.chooses:
+        raise Inconclusive(
+            "No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "
+            f"backdoors, has {lacking}. Bring more clean pairs or classes, or name a recipe: --recipe {recipes.DEFAULT} has the "
+            "published values."
+        )
+    if lacking:
+        raise Inconclusive(
+            f"Learning rates are tried on a test backdoor in a copy of the model. This run has {lacking}. Bring more clean pairs or "
+            f"classes, or leave train.lr=auto out: the recipe's own rate is {recipe.train.lr:g}."
+        )
 
 
 def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) -> Samples:

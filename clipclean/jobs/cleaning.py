@@ -45,13 +45,13 @@ class Side:
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
 
 
-def side(ready: Prepared, evidence: detect.EvalSet, measured: detect.Measurement, /) -> Side:
+def side(ready: Prepared, eval_set: detect.EvalSet, measured: detect.Measurement, /) -> Side:
     """The current model as it was ``measured``: of classes that panel triggers lead to each once, the first."""
     limits, rows = ready.given.judge.limits, dict[str, SuspectRecord]()
     for found in detect.suspicious(measured, limits=limits):
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
-    shown = suspicions.exhibited(ready.loaded.clip, evidence, measured, seed=ready.request.seed)
+    shown = suspicions.exhibited(ready.loaded.clip, eval_set, measured, seed=ready.request.seed)
     return Side(measured, detect.of_probes(measured, limits=limits), tuple(rows.values()), shown)
 
 

@@ -432,19 +432,19 @@ def neighbours(labels: Tensor, most: int, /) -> int:
 
 
 def measure(
-    clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", in_time: bool = False
+    clip: model.Clip, eval_set: detect.EvalSet, /, *, what: str = "", in_time: bool = False
 ) -> detect.Measurement:
-    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress.
+    """Measure one model under the triggers of ``eval_set``; ``what`` names it in the progress.
 
     For a search, ``in_time``, OutOfTime ends it, and the panel is looked at in bfloat16 where that changes few answers.
     """
     images, texts = clip.embed_images, clip.embed_texts
     if not in_time:
-        return detect.measure(images, texts, evidence, what=what)
-    pixels, encode = evidence.pixels.to(clip.device), deadline.watched(clip.encode_images)
+        return detect.measure(images, texts, eval_set, what=what)
+    pixels, encode = eval_set.pixels.to(clip.device), deadline.watched(clip.encode_images)
 
     def may_round(text_classifier: Tensor) -> bool:
         with model.frozen(clip.net):
             return detect.may_round(encode, pixels, text_classifier)
 
-    return detect.measure(deadline.watched(images), deadline.watched(texts), evidence, what=what, may_round=may_round)
+    return detect.measure(deadline.watched(images), deadline.watched(texts), eval_set, what=what, may_round=may_round)

@@ -55,6 +55,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     """
     wanted = formats.wanted(request.format)
     formats.check(wanted)
+    # The recipe as it was asked for; below, ``scaled`` for the model and its pairs; last, with a warm-up that these have room for.
     asked = requests.recipe_of(request)
     check_reference(request, asked)
     given = Given.of(request, asked)
@@ -67,18 +68,18 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     samples, kept_out = clean_pairs.divided(clean, asked, vocabulary, hold_out=hold_out)
     numbers = sum(each.numel() for each in opened.file.tensors.values() if each.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs), len(vocabulary.classes))
-    fitted = at_scale(request, asked, subject)
-    if request.recipe is None and fitted.traits.chooses:
-        samples, kept_out = clean_pairs.divided(clean, fitted, vocabulary, hold_out=hold_out)
-        clean_pairs.check_trials(fitted, samples, labelled or kept_out, vocabulary, least=least)
-    recipe = with_fitting_warmup(fitted, request, pairs=len(samples.pairs))
+    scaled = at_scale(request, asked, subject)
+    if request.recipe is None and scaled.traits.chooses:
+        samples, kept_out = clean_pairs.divided(clean, scaled, vocabulary, hold_out=hold_out)
+        clean_pairs.check_trials(scaled, samples, labelled or kept_out, vocabulary, least=least)
+    recipe = with_fitting_warmup(scaled, request, pairs=len(samples.pairs))
     recipes.check(recipe, pairs=len(samples.pairs))
     if recipe.train.lr_trials:
         clean_pairs.check_trials(recipe, samples, labelled or kept_out, vocabulary, least=least)
     with stage("building the model"):
         loaded = inputs.build(opened, clean, device=given.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
-    standing = standing_of(request, fitted, recipe, subject)
+    standing = standing_of(request, scaled, recipe, subject)
     triggers = [trigger for trigger, _ in given.named]
     clean, screened = clean_pairs.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
@@ -141,10 +142,10 @@ def with_fitting_warmup(recipe: Recipe, request: requests.Sanitize, /, *, pairs:
     return fitting
 
 
-def standing_of(request: requests.Sanitize, asked: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
-    """How the evidence of the recipe applies, and a message about it; ``asked`` has the warm-up that was asked for."""
-    stands = evidence.standing(asked, subject)  # what clipclean shortens itself, nobody has changed
-    if recipe is not asked and stands.kind == "measured":
+def standing_of(request: requests.Sanitize, scaled: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
+    """How the evidence of the recipe applies, and a message about it; ``scaled`` has the warm-up that was asked for."""
+    stands = evidence.standing(scaled, subject)  # what clipclean shortens itself, nobody has changed
+    if recipe is not scaled and stands.kind == "measured":
         words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
         stands = replace(stands, kind="extrapolated", why=words)
     if not recipe.traits.chooses:

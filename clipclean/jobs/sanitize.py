@@ -34,7 +34,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
         first = look(ready, run)
         clip, judge = ready.loaded.clip, ready.given.judge
-        before = cleaning.side(ready, first.evidence, first.measured) if group.is_first else None
+        before = cleaning.side(ready, first.eval_set, first.measured) if group.is_first else None
         original = model.taken(clip, device="cpu")
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
             group.check_time()
@@ -43,17 +43,16 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
             return None
         measured, way = walked(ready, first, original, run)
         applied = judge.applied(ready.loaded, lambda limits: judged(ready, limits, first, measured, trained, way))
-        after = cleaning.side(ready, first.evidence, measured)
+        after = cleaning.side(ready, first.eval_set, measured)
         result, images = cleaning.composed(ready, before, after, trained.record, way, applied)
-        whole = trained.cut is None
-        return outputs.publish(ready, result, first.evidence, to=to, images=images, is_whole=whole)
+        return outputs.publish(ready, result, first.eval_set, to=to, images=images, is_whole=trained.cut is None)
 
 
 @dataclass(frozen=True)
 class First:
     """The audit of the model before it is cleaned."""
 
-    evidence: detect.EvalSet  # images, and triggers: named, of the panel, found by the method's own search
+    eval_set: detect.EvalSet  # images, and triggers: named, of the panel, found by the method's own search
     measured: detect.Measurement  # their effect
     aims: Aims  # the targets of the method
     seconds: float  # of measuring, which takes as long again afterwards
@@ -62,34 +61,34 @@ class First:
 def look(ready: Prepared, run: Run, /) -> First:
     """Measure the model, and search it if the method does."""
     clip, recipe, thresholds = ready.loaded.clip, ready.recipe, ready.given.judge.limits
-    evidence = ready.eval_set(panel=ready.request.panel)
+    eval_set = ready.eval_set(panel=ready.request.panel)
     began = time.monotonic()
 
-    def measured() -> detect.Measurement:
-        before = inputs.measure(clip, evidence, what="measuring before")
-        return suspicions.compared(clip, before, evidence, thresholds)
+    def compared() -> detect.Measurement:
+        measured = inputs.measure(clip, eval_set, what="measuring before")
+        return suspicions.compared(clip, measured, eval_set, thresholds)
 
-    before = searching.by_first(run.group, clip, measured)
+    before = searching.by_first(run.group, clip, compared)
     seconds = time.monotonic() - began
-    pointed = suspicions.of_panel(before, evidence, thresholds)
+    pointed = suspicions.of_panel(before, eval_set, thresholds)
     suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
-    known = suspicions.acting(before, suspected, evidence, thresholds)
+    known = suspicions.acting(before, suspected, eval_set, thresholds)
     aims = training.search(
         clip,
         ready.samples,
         recipe,
         text_classifier=before.text_classifier,
-        classes=evidence.classes,
+        classes=eval_set.classes,
         known=known,
         run=run,
     )
     own = suspicions.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
-        found = replace(evidence, suspicions=own, panel=())
+        found = replace(eval_set, suspicions=own, panel=())
         more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
         before = replace(before, known=(*before.known, *more.known))
         suspected = (*suspected, *own)
-    return First(replace(evidence, suspicions=suspected), before, aims, seconds)
+    return First(replace(eval_set, suspicions=suspected), before, aims, seconds)
 
 
 def walked(
@@ -99,34 +98,34 @@ def walked(
 
     Where nothing was suspected that a cleaning could remove, and no share is within the budget, it ends at the original.
     """
-    clip, evidence, limits = ready.loaded.clip, first.evidence, ready.given.judge.limits
+    clip, eval_set, limits = ready.loaded.clip, first.eval_set, ready.given.judge.limits
     cleaned = model.taken(clip, device="cpu")
 
     def put(share: float) -> None:
         model.put(clip, walk_back.between(original, cleaned, share=share))
 
-    def whole(share: float) -> detect.Measurement:
+    def with_panel(share: float) -> detect.Measurement:
         put(share)
-        found = inputs.measure(clip, evidence, what="measuring after")
-        return suspicions.compared(clip, found, evidence, limits)
+        found = inputs.measure(clip, eval_set, what="measuring after")
+        return suspicions.compared(clip, found, eval_set, limits)
 
-    def known(share: float) -> detect.Measurement:
+    def without_panel(share: float) -> detect.Measurement:
         put(share)
-        return inputs.measure(clip, replace(evidence, panel=()), what="walking back")
+        return inputs.measure(clip, replace(eval_set, panel=()), what="walking back")
 
-    ends = {1.0: whole(1.0), 0.0: first.measured}
+    ends = {1.0: with_panel(1.0), 0.0: first.measured}
     with deadline.within(None, reserve=(AFTERWARDS - 1) * first.seconds):
         way = walk_back.walk_back(
-            lambda share: ends[1.0] if share == 1.0 else deadline.watched(known)(share),
+            lambda share: ends[1.0] if share == 1.0 else deadline.watched(without_panel)(share),
             first.measured,
-            suspicions.watched(first.measured, evidence.suspicions),
+            suspicions.watched(first.measured, eval_set.suspicions),
             limits,
             least=0.0 if ready.recipe.audit.walk_back else 1.0,
         )
     is_suspected = suspicions.is_suspected(detect.of_probes(first.measured, limits=limits))
     if ready.request.panel and ready.recipe.audit.walk_back and not (is_suspected or way.is_within):
         way = way.at_original(first.measured)
-    after = ends.get(way.taken.share) or whole(way.taken.share)
+    after = ends.get(way.taken.share) or with_panel(way.taken.share)
     put(way.taken.share)
     return after, way
 

@@ -139,7 +139,7 @@ def audit_clip(
     ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``is_enough`` may end the search early.
     """
     memory = SavedSearch.of(state, f"searching{what}", lambda: settings.decides(clip, eval_set))
-    found = measured(clip, eval_set, memory, what=what)
+    found = measurement(clip, eval_set, memory, what=what)
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
@@ -164,7 +164,7 @@ def audit_clip(
     return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found.text_classifier))
 
 
-def measured(
+def measurement(
     clip: model.Clip, eval_set: detect.EvalSet, memory: SavedSearch | None = None, /, *, what: str
 ) -> detect.Measurement:
     """Measure one model under the panel and the named triggers."""

@@ -1,11 +1,10 @@
 """Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect, model
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect.score import Suspect
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
@@ -17,64 +16,52 @@ from clipclean.schema.report import ProjectionRecord
 
 
 def compared(
-    clip: model.Clip, measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
+    clip: model.Clip, measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
-    if not evidence.panel or not detect.suspicious(measured, limits=limits):
+    if not eval_set.panel or not detect.suspicious(measured, limits=limits):
         return measured
-    pixels = evidence.pixels.to(clip.device)
+    pixels = eval_set.pixels.to(clip.device)
     try:  # with the logits that are typical of each class, as the margins of clean models were measured
         canonical = detect.canonical_of(clip.embed_images, pixels, measured.text_classifier)
     except detect.NoSearch:
         return measured
-    found = detect.strengths(clip.embed_images, pixels, evidence.panel, canonical=canonical)
-    named = detect.telling(found, evidence.classes, references=None, least=detect.DOUBT * limits.abnormality)
-    return replace(measured, usual=frozenset(trigger.spec for trigger in evidence.panel) - named)
-
-
-def of_search(
-    suspects: Sequence[Suspect], evidence: detect.EvalSet, limits: AuditLimits, /
-) -> tuple[tuple[detect.TriggerLike, int], ...]:
-    """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
-    named = (suspect for suspect in suspects if suspect.score >= limits.abnormality)
-    return tuple(
-        (by_spec(evidence.tried, suspect.strength.trigger), evidence.classes.index(suspect.name))
-        for suspect in named
-        if suspect.strength is not None and detect.PANEL in suspect.pieces
-    )
+    found = detect.strengths(clip.embed_images, pixels, eval_set.panel, canonical=canonical)
+    named = detect.telling(found, eval_set.classes, references=None, least=detect.DOUBT * limits.abnormality)
+    return replace(measured, usual=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
 def of_panel(
-    measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
+    measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[tuple[detect.TriggerLike, int], ...]:
     """The triggers of the panel that are suspicious, each with the class that it leads to."""
     return tuple(
-        (by_spec(evidence.panel, probe.trigger), evidence.classes.index(probe.target))
+        (by_spec(eval_set.panel, probe.trigger), eval_set.classes.index(probe.target))
         for probe in detect.suspicious(measured, limits=limits)
     )
 
 
 def acting(
-    measured: detect.Measurement, suspicions: Sequence[Suspicion], evidence: detect.EvalSet, limits: AuditLimits, /
+    measured: detect.Measurement, suspicions: Sequence[Suspicion], eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[SuspectedTrigger, ...]:
     """The triggers that move images, each with the class that it leads to."""
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
     led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(
-        (trigger, evidence.classes.index(probe.target))
+        (trigger, eval_set.classes.index(probe.target))
         for trigger, probe in led
         if probe.excess_interval[0] > limits.max_excess
     )
 
 
 def exhibited(
-    clip: model.Clip, evidence: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
+    clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
 ) -> example_images.Shown:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
-    shown = [*evidence.suspicions, *((trigger, None) for trigger in evidence.panel)]
+    shown = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
     if not shown:
         return example_images.Shown()
-    return example_images.Look(clip, evidence, *shown[0], measured.text_classifier, seed).shown()
+    return example_images.Look(clip, eval_set, *shown[0], measured.text_classifier, seed).shown()
 
 
 def shown(
@@ -82,7 +69,7 @@ def shown(
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
     hits = seen.search.targeted if seen.search else ()
-    found = replace(eval_set, suspicions=tuple((hit.found, hit.candidate.target) for hit in hits))
+    found = replace(eval_set, suspicions=tuple(map(lead, hits)))
     under = exhibited(clip, found, seen.measured, seed=seed)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
@@ -93,7 +80,7 @@ def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.Trigger
     return next(trigger for trigger in panel if trigger.spec == spec)
 
 
-def new_leads(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
+def new_leads(found: Iterable[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
     """The triggers that a search found, except those named like one that is measured already."""
     there = {trigger.spec for trigger, _ in suspicions}
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
@@ -126,10 +113,10 @@ def remaining(training: Training, /, *, least: float) -> list[Finding]:
 
 
 @dataclass(frozen=True)
-class Suspected:
-    """The audit of the original model."""
+class FirstAudit:
+    """The audit of the original model, and the triggers that it points at."""
 
-    sight: AuditResult  # the audit
+    seen: AuditResult
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
     acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
@@ -139,34 +126,38 @@ class Suspected:
         """Whether a trigger acts that was named or found: it shows on the model itself what a cleaning removes."""
         return any(t.spec in self.sure or isinstance(t, detect.InvertedTrigger) for t, _ in self.acting)
 
+    @classmethod
+    def of(cls, seen: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> "FirstAudit":
+        """With the named triggers, those of the panel that lead to an unusual class, and those found for a class that the search names.
 
-def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
-    """The named triggers, those of the panel that lead to an unusual class, and those found for a class that the search names.
+        To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back. A
+        class in doubt counts too: what is natural costs a cleaning little, and test backdoors in a copy cost it three times as long.
+        """
+        sure = {trigger.spec for trigger, _ in eval_set.suspicions}
+        if seen.search is None:  # nothing to compare with: every trigger that acts is suspicious
+            given = distinct([*eval_set.suspicions, *of_panel(seen.measured, eval_set, limits)])
+            return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
+        told = detect.of_search(seen.search, images=len(eval_set.pixels), limits=limits)
+        levels = {each.trigger: each.level for each in told if each.trigger}
+        found = [hit for hit in seen.search.targeted if hit.found.spec in levels]
+        classes = {hit.candidate.target for hit in found}
+        panel, speaking = list[SuspectedTrigger](), list[detect.TargetedResult]()
+        for suspect in detect.suspected(seen.search, limits=limits):
+            if suspect.strength and detect.PANEL in suspect.pieces and suspect.score >= limits.abnormality:
+                trigger = by_spec(eval_set.tried, suspect.strength.trigger)
+                panel.append((trigger, eval_set.classes.index(suspect.name)))
+            hits = (hit for hit in suspect.targeted if hit.candidate.target in classes)
+            speaking += [hit for hit in hits if hit.candidate.family in suspect.pieces or hit.found.spec in levels]
+        given = distinct([*eval_set.suspicions, *panel])
+        # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
+        known = (*acting(seen.measured, given, eval_set, limits), *new_leads(map(lead, speaking), given))
+        sure |= {trigger for trigger, level in levels.items() if level == "error"}
+        return cls(seen, distinct([*given, *map(lead, found)]), known, frozenset(sure))
 
-    To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back. A
-    class in doubt counts too: what is natural costs a cleaning little, and test backdoors in a copy cost it three times as long.
-    """
-    found, speaking, certain = list[SuspectedTrigger](), list[SuspectedTrigger](), set[str]()
-    if sight.search is None:  # nothing to compare with: every trigger that acts is suspicious
-        panel = of_panel(sight.measured, evidence, limits)
-    else:
-        suspects = detect.suspected(sight.search, limits=limits)
-        panel = of_search(suspects, evidence, limits)
-        named = {
-            told.trigger: told.level
-            for told in detect.of_search(sight.search, images=len(evidence.pixels), limits=limits)
-        }
-        certain = {spec for spec, level in named.items() if spec and level == "error"}
-        found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in named]
-        classes = {target for _, target in found}
-        for suspect in suspects:
-            hits = (t for t in suspect.targeted if t.candidate.family in suspect.pieces or t.found.spec in named)
-            speaking += [(t.found, t.candidate.target) for t in hits if t.candidate.target in classes]
-    given = distinct([*evidence.suspicions, *panel])
-    sure = frozenset(certain | {trigger.spec for trigger, _ in evidence.suspicions})
-    # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-    known = (*acting(sight.measured, given, evidence, limits), *new_leads(speaking, given))
-    return Suspected(sight, distinct([*given, *found]), known, sure)
+
+def lead(hit: detect.TargetedResult, /) -> SuspectedTrigger:
+    """A trigger that a search found, with the class that it leads to."""
+    return hit.found, hit.candidate.target
 
 
 def watched(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:

@@ -15,7 +15,7 @@ from clipclean.detect import Rate
 from clipclean.findings import finding
 from clipclean.jobs import cleaning
 from clipclean.jobs.results import Judge
-from clipclean.jobs.suspicions import Suspected
+from clipclean.jobs.suspicions import FirstAudit
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
 ONE = [Considered(candidate("a"))]
@@ -60,7 +60,7 @@ def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_de
 
 
 def tried(*considered, late=True, copy=COPY):
-    before = Suspected(sight(), (), ())
+    before = FirstAudit(sight(), (), ())
     return Tried(before, copy, considered, 3.0, late, time.monotonic() - 100)
 
 

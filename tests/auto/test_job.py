@@ -28,7 +28,7 @@ def unsearched(monkeypatch):
     """The search takes seconds even here, and has tests of its own."""
 
     def measured(settings, clip, evidence, references, /, *, what, **_):
-        found = searching.measured(clip, evidence, what=what)
+        found = searching.measurement(clip, evidence, what=what)
         return searching.AuditResult(found, None, ("CC004", "Nothing suspected."), 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)

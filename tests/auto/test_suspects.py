@@ -46,15 +46,15 @@ def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_wh
     assert suspicions.targets([(PATCH, None), (CAT, 1), (OTHER, 2)]) == [1, 2]
     shown = replace(SHOWN, panel=(PATCH, OTHER))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
-    assert suspicions.suspected(natural, shown, LIMITS).suspicions == ()
+    assert suspicions.FirstAudit.of(natural, shown, LIMITS).suspicions == ()
     strong = (Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
     # nothing says that it is not natural
-    assert suspicions.suspected(searched(*strong), shown, LIMITS).suspicions == ()
+    assert suspicions.FirstAudit.of(searched(*strong), shown, LIMITS).suspicions == ()
     clean = detect.References("reference", "clean", ({"panel": {PATCH.spec: 1.0, OTHER.spec: 1.0}},))
-    assert suspicions.suspected(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
+    assert suspicions.FirstAudit.of(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
     shown = replace(SHOWN, panel=(PATCH, OTHER))
     unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
-    assert suspicions.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
+    assert suspicions.FirstAudit.of(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
 
 
 def searched(*strengths, references=None):

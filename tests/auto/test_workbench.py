@@ -14,7 +14,7 @@ from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.findings import finding
 from clipclean.jobs import inputs
-from clipclean.jobs.suspicions import Suspected
+from clipclean.jobs.suspicions import FirstAudit
 
 BRIEF = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "data.min_pairs=16"]
 SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
@@ -61,8 +61,8 @@ def test_canaries_are_planted_once_and_read_the_next_time_where_a_class_is_free_
 
 
 def test_a_benign_finetuning_moves_the_weights_and_pixels_normalised_in_a_way_of_their_own_leave_a_doubt(bench):
-    before = inputs.measure(bench.clip, bench.evidence)
-    test = bench.refinetune(before, bench.evidence)
+    before = inputs.measure(bench.clip, bench.eval_set)
+    test = bench.refinetune(before, bench.eval_set)
     assert (test.steps, test.before, test.after.known) == (2, before, ())
     assert test.seconds > 0
     assert not are_equal(weights(bench), bench.original)
@@ -81,12 +81,12 @@ def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit
     assert torch.allclose(found[name], 1.5 * bench.original[name])
     tried = attempt("a", ("CC010", "error"), lost=0.1)
     seen = sight(measurement(known=[probe(0.3)]))
-    kept = attempts.unchanged(bench, tried, Suspected(seen, (), ()))
+    kept = attempts.unchanged(bench, tried, FirstAudit(seen, (), ()))
     assert (kept.candidate.name, kept.cleaned.changed, kept.cleaned.training.seconds) == ("nothing", False, 0.0)
     assert (kept.point.excess, kept.point.accuracy_lost, kept.refinetuned) == (0.3, 0.0, None)
     assert list(kept.findings) == bench.findings(seen)
-    late = replace(kept, sight=sight(UNMEASURED), returned=(finding("CC024", "words"),))
-    assert late.returned[0] in attempts.judged(bench, late, Suspected(late.sight, (), ()))  # by other limits, too
+    late = replace(kept, seen=sight(UNMEASURED), returned=(finding("CC024", "words"),))
+    assert late.returned[0] in attempts.judged(bench, late, FirstAudit(late.seen, (), ()))  # by other limits, too
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
     bench.put_between(bench.original, kept.cleaned.weights, share=kept.point.share)
     assert are_equal(weights(bench), bench.original)
@@ -97,7 +97,7 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     short.exact(monkeypatch)
     bench.state.folder.mkdir(mode=0o700)
     candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), BRIEF),))
-    seen, copy = sight(inputs.measure(bench.clip, bench.evidence)), bench.plant(avoid=())
+    seen, copy = sight(inputs.measure(bench.clip, bench.eval_set)), bench.plant(avoid=())
     assert attempts.on_copy(bench, candidate, copy, ()).trials == ()  # so small a model learns no canary
     took = tuple(replace(each, excess=0.9) for each in copy.planted.known)
     copy = replace(copy, planted=replace(copy.planted, known=took))
@@ -108,7 +108,7 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     found = list(rates.tried(bench, wanted, copy))  # 0.016 is beyond the largest rate
     assert [each.lr for each in found] == [1e-3, 4e-3][: len(found)]
     assert found == list(rates.tried(bench, wanted, copy))  # its seconds too: the second time nothing is trained
-    run = attempts.on_model(bench, tried, copy, Suspected(seen, (), ()))
+    run = attempts.on_model(bench, tried, copy, FirstAudit(seen, (), ()))
     assert run.attempt.cleaned.training.steps == 2
     assert run.attempt.way.taken.share in {trial.kept for trial in run.trials}
     assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaned.changed)
