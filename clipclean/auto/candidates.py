@@ -1,6 +1,7 @@
 """The candidates of ``auto``, in the order of trying: each a recipe, or several in sequence.
 
-``auto.ladder`` of ``recipes/auto.yaml`` lists them; this module reads that list. ``auto/select.py`` chooses among them.
+``auto.ladder`` of a recipe lists them, by default as in ``config/recipe.py``; this module reads that list. ``auto/select.py`` chooses
+among them.
 """
 
 import re
