@@ -30,7 +30,7 @@ import coverage
 import hypothesis
 import pytest
 
-WHERE = "detect/verdict* auto/select* checkpoint/* config/policy* train/losses* methods/losses* data/*"
+WHERE = "detect/verdict* auto/attempts* checkpoint/* config/policy* train/losses* methods/losses* data/*"
 CPU_SECONDS = 60  # a fault that takes longer is noticed
 SWAPS = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),

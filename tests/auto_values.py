@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from clipclean.auto.candidates import Candidate
-from clipclean.auto.select import Attempt
-from clipclean.auto.sequence import Cleaned
+from clipclean.auto.attempts import Attempt
+from clipclean.auto.candidates import Candidate, Cleaned
 from clipclean.auto.trials import Trial
 from clipclean.auto.workbench import Workbench, control_of
 from clipclean.config import policy, recipe

@@ -9,7 +9,7 @@ import yaml
 
 from clipclean import __version__, files, machine, model
 from clipclean.attack import poison
-from clipclean.auto import sequence
+from clipclean.auto import candidates
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.workbench import Workbench
 from clipclean.config import recipe as recipes
@@ -113,7 +113,7 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
         copy = ground.planted(drawn)
         if copy is None or not copy.took:
             return None
-        sequence.clean(ground, Candidate((recipe.name,), (recipe,)), (), where="canaries", origin=copy.origin)
+        candidates.clean(ground, Candidate((recipe.name,), (recipe,)), (), where="canaries", origin=copy.origin)
         return copy.planted, ground.measure(ground.with_canaries(drawn), what="measuring after")
     finally:
         ground.state.discard()  # nothing of one victim serves the next

@@ -1,16 +1,26 @@
-"""The candidates of ``auto``, in the order of trying: each a recipe, or several in sequence.
+"""The candidates of ``auto``, in the order of trying: each a recipe, or several that clean in sequence.
 
-``auto.ladder`` of a recipe lists them, by default as in ``config/recipe.py``; this module reads that list. ``auto/select.py`` chooses
-among them.
+``auto.ladder`` of a recipe lists them, by default as in ``config/recipe.py``. ``attempts`` chooses among them. Each result of a sequence
+is saved, so that a resumed run repeats none.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from torch import Tensor
+
+from clipclean import deadline, detect, model
+from clipclean.auto.workbench import DONE, Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.findings import Finding
+from clipclean.jobs import suspicions
+from clipclean.methods import training, unlearning
+from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.schema.report import TrainingRecord
+from clipclean.train import Run, RunState, resume
 
 _STEP = re.compile(r"([a-z0-9][a-z0-9@-]*)(?:\(([^()]*)\))?")
 
@@ -101,3 +111,109 @@ def _candidate(text: str, auto: Recipe) -> Candidate:
         names.append(f"{name}({', '.join(changes)})" if changes else name)
         chosen.append(step)
     return Candidate(tuple(names), tuple(chosen))
+
+
+# Cleaning by a candidate.
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The result of cleaning with a candidate: the weights, the report's ``training``, and the triggers found on the way."""
+
+    weights: dict[str, Tensor]
+    training: TrainingRecord
+    leads: tuple[SuspectedTrigger, ...]
+    remaining: tuple[Finding, ...]  # findings of an unlearning that did not finish, if it was the last recipe
+
+    @property
+    def changed(self) -> bool:
+        """Whether any weight changed: an unlearning that finds nothing changes none."""
+        return bool(self.training.steps)
+
+    @classmethod
+    def nothing(cls, weights: dict[str, Tensor], /) -> "Cleaned":
+        """No cleaning: the weights as they are."""
+        return cls(weights, training.recorded((), steps=0, pairs=0, seconds=0.0), (), ())
+
+
+def clean(
+    bench: Workbench,
+    candidate: Candidate,
+    known: tuple[SuspectedTrigger, ...],
+    /,
+    *,
+    where: str,
+    origin: dict[str, object],
+) -> Cleaned:
+    """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
+
+    A finetuning puts the known triggers on some images, and after an unlearning those that it found.
+
+    Args:
+        bench: the model, what it is trained on, and the classes that a search looks at.
+        candidate: its recipes, in sequence.
+        known: triggers that act, with the places of their classes, for an unlearning.
+        where: names the model among those of the run; results of one are not taken for those of another.
+        origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; what is done is kept.
+        OutOfTime: the deadline came before the last step.
+    """
+
+    def progress(what: str, done: int, total: int) -> None:
+        bench.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
+
+    clip, samples, eval_set = bench.clip, bench.samples, bench.eval_set
+    parts: list[training.Training] = []
+    # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
+    recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
+    original = model.frozen_copy(clip) if recovers else None
+    rehearsed = known
+    for beginning in candidate.beginnings:
+        # A part of the run's state for each recipe: it holds for an equal beginning on an equal model.
+        decided = {
+            "recipes": [recipes.decides(each) for each in beginning.recipes],
+            "origin": origin,
+            "known": unlearning.as_pairs(known),
+        }
+        slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
+        state = bench.state.part(f"{where}-{slug}", decided)
+        recipe, own = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
+        # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
+        classifier = detect.classifier(
+            clip.embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=eval_set.batch_size
+        )
+        aims = training.search(
+            clip, samples, recipe, text_classifier=classifier, classes=eval_set.classes, known=known, run=own
+        )
+        aims = replace(aims, rehearsed=rehearsed, original=original)
+        done, remaining = _cleaned(clip, samples, recipe, aims, own, state)
+        if done.unlearned:
+            # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
+            # triggers found, it was 0.005 (tag evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
+            rehearsed = (*known, *unlearning.leads(done.unlearned.state.catches))
+        parts.append(done)
+    leads = tuple(lead for done in parts if done.unlearned for lead in done.unlearned.strongest())
+    return Cleaned(model.taken(clip), training.merged([done.record for done in parts]), leads, remaining)
+
+
+def _cleaned(
+    clip: model.Clip, samples: Samples, recipe: Recipe, aims: training.Aims, run: Run, state: RunState, /
+) -> tuple[training.Training, tuple[Finding, ...]]:
+    """Clean by one recipe, or put in the weights that an equal run kept of it; also the findings of an unlearning that did not finish."""
+    searched, kept = aims.searched, state.read(DONE)
+    if kept is not None:
+        model.put(clip, kept[0])
+        remaining = tuple(Finding.model_validate(each) for each in kept[1]["remaining"])
+        return training.Training(TrainingRecord.model_validate(kept[1]["training"]), searched), remaining
+    trained = training.clean(clip, samples, recipe, aims=aims, run=run)
+    if trained.cut:  # half a cleaning shows nothing; its state is kept
+        raise deadline.OutOfTime
+    least = recipe.unlearn.outlyingness
+    remaining = tuple(suspicions.remaining(trained, least=least)) if searched else ()
+    record = {"training": trained.record.as_json(), "remaining": [each.as_json() for each in remaining]}
+    state.write(clip.net.state_dict(), record, name=DONE)
+    if not searched:
+        state.forget(resume.STATE)  # three times the weights, and of no more use
+    return trained, remaining

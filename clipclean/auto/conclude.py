@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect
-from clipclean.auto import attempts, select
-from clipclean.auto.select import Attempt, Considered
+from clipclean.auto import attempts
+from clipclean.auto.attempts import Attempt, Considered
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
@@ -47,7 +47,7 @@ class Tried:
 
 def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    chosen, attempt = select.best(tried.considered)
+    chosen, attempt = attempts.best(tried.considered)
     original = attempts.unchanged(bench, attempt, tried.before)
     best = attempt
     if stays := is_better_as_it_was(original.findings, best):

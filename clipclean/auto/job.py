@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import deadline, detect
-from clipclean.auto import attempts, conclude, select
+from clipclean.auto import attempts, conclude
+from clipclean.auto.attempts import Considered
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Tried
-from clipclean.auto.select import Considered
 from clipclean.auto.workbench import Workbench
 from clipclean.jobs import other_models, outputs, plan, suspicions
 from clipclean.jobs.outputs import Destination
@@ -81,7 +81,7 @@ def auto(
 
 
 def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -> Tried:
-    """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses.
+    """Audit the original, plant canaries in a copy, and try and run the candidates that ``attempts.choose`` chooses.
 
     Raises:
         OutOfTime: the deadline came before a candidate was run.
@@ -112,7 +112,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         if not (suspicions.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"
         copy = None if before.shows else bench.plant(avoid=avoided(bench, before))
-        considered = select.choose(
+        considered = attempts.choose(
             offered,
             limits=bench.limits,
             is_sure=bool(before.sure),

@@ -7,8 +7,8 @@ import pytest
 from auto_values import LIMITS, attempt, candidate, measurement, probe, returning, sight, trial
 
 from clipclean.auto import attempts, conclude
+from clipclean.auto.attempts import Considered
 from clipclean.auto.conclude import Tried
-from clipclean.auto.select import Considered
 from clipclean.auto.trials import PlantedCopy, Refinetuned
 from clipclean.config import policy
 from clipclean.detect import Rate

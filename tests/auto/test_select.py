@@ -6,8 +6,7 @@ import pytest
 from auto_values import LIMITS, attempt, candidate, trial
 
 from clipclean import deadline
-from clipclean.auto import select
-from clipclean.auto.select import Considered
+from clipclean.auto.attempts import Considered, best, choose
 from clipclean.errors import Inconclusive
 from clipclean.train import NonFiniteLoss
 
@@ -28,7 +27,7 @@ def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
             raise result
         return replace(considered, attempt=result)
 
-    found = select.choose(
+    found = choose(
         [candidate(name) for name in attempts],
         limits=LIMITS,
         is_sure=is_sure,
@@ -76,7 +75,7 @@ def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(
 def test_where_none_passes_on_the_copy_the_nearest_are_run(copy, model, ran):
     trials = {name: trial(left, lost=lost) for name, (left, lost) in zip("abc", copy, strict=True)}
     found, done = chosen(trials, {n: attempt(n, lost=model.get(n, 0.0)) for n in "abc"})
-    assert (done, select.best(found)[0].candidate.name) == (ran, ran[-1])
+    assert (done, best(found)[0].candidate.name) == (ran, ran[-1])
 
 
 def test_when_the_time_is_over_nothing_more_is_begun_and_what_was_run_is_kept():
@@ -97,7 +96,7 @@ def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and
     assert attempt("a", ("CC003", "warning"), lost=0.033).rank() < attempt("c", lost=0.057).rank()
     assert attempt("c", lost=0.01).rank() < attempt("a", lost=0.02).rank()
     ran = {"a": attempt("a", ("CC003", "warning")), "b": attempt("b", lost=0.01)}
-    assert select.best(chosen({n: trial(0.0) for n in "ab"}, ran)[0])[0].candidate.name == "b"
+    assert best(chosen({n: trial(0.0) for n in "ab"}, ran)[0])[0].candidate.name == "b"
 
 
 @pytest.mark.parametrize("error", [NonFiniteLoss("The loss is nan at step 3."), Inconclusive("too few classes")])

@@ -6,7 +6,7 @@ from detect.towers import eval_set
 
 from clipclean import detect, model
 from clipclean.attack import triggers
-from clipclean.auto import sequence
+from clipclean.auto import candidates
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.data import Samples
@@ -52,7 +52,7 @@ def clean(loaded, tmp_path):
             stages.append(what.partition(": ")[2])
 
         bench = workbench(clip, original, samples, evidence, tmp_path, progress=progress)
-        cleaned = sequence.clean(bench, candidate, known, where="canaries", origin=origin or {})
+        cleaned = candidates.clean(bench, candidate, known, where="canaries", origin=origin or {})
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean
