@@ -18,7 +18,7 @@ from clipclean.requests import Place
 
 if TYPE_CHECKING:
     from clipclean.jobs.compare import Comparison
-    from clipclean.jobs.verify import Result
+    from clipclean.jobs.weights import Result
     from clipclean.report import Report
     from clipclean.schema.results import Exported, Inspection, PlantedModel, ReferencesFile, Screening
 
@@ -126,7 +126,7 @@ def inspect(given: requests.Inspect) -> "Inspection":
     Raises:
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
     """
-    from clipclean.jobs import inspect as job
+    from clipclean.jobs import weights as job
 
     return job.inspect(given.model, arch=given.arch, weights=given.weights)
 
@@ -138,7 +138,7 @@ def verify(given: requests.Verify) -> "Result":
     Raises:
         RefusedInput: it is no folder, or nothing says what should be in it.
     """
-    from clipclean.jobs import verify as job
+    from clipclean.jobs import weights as job
 
     return job.verify(given.folder, public_key=given.public_key)
 

@@ -1,4 +1,4 @@
-"""``clipclean sanitize``: audits, cleans and exports a checkpoint; ``clipclean demo`` does it with bundled files."""
+"""``clipclean sanitize`` audits, cleans and exports a checkpoint; ``screen`` looks at its clean set before, ``demo`` has bundled files."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -12,7 +12,7 @@ from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import command_of
-from clipclean.cli.options import Shell
+from clipclean.cli.options import Output, Shell, reports
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.requests import Opt, called
@@ -84,6 +84,52 @@ def chosen(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:
     if twice := [called(name) for name, key in SHORT.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
     return (*changes, *(f"{key}={value}" for key, value in short.items()))
+
+
+SCREENINGS = ("text", "json", "html")  # forms of the result of a screening
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenShell(Shell):
+    """A screening has three of the forms."""
+
+    outputs: Annotated[
+        tuple[Output, ...],
+        reports("Also write the result: as {}, or by the suffix of PATH. Repeatable.", SCREENINGS, before=("force",)),
+    ] = ()
+
+
+@command_of(
+    requests.Screen,
+    "workers outputs as_json quiet config verbose",
+    "screen clean/ --model model.pt --report screening.html",
+    "screen pairs.csv --model model.pt --drop auto --save-kept kept.csv",
+    "screen 'shards/{0000..0009}.tar' --model model.pt --trigger found/01-mask.safetensors --drop 2% --save-kept kept.tar",
+    shell=ScreenShell,
+)
+def screen(asked: requests.Screen, shell: Shell) -> None:
+    """Rank the pairs of CLEAN by suspicion, since a few poisoned ones undo a cleaning.
+
+    The ranking combines several independent signals from the model's embeddings. It is for your review and is no verdict: the
+    exit code is 0 for every result.
+    """
+    roles.check(asked, shell)
+    outputs = printing.outputs_of(shell)
+    from clipclean import data, report
+    from clipclean.jobs import screen as screening
+
+    data.use_workers(shell.workers)
+    with progress.shown(quiet=shell.quiet):
+        outcome = screening.screen(asked)
+    forms = {
+        "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
+        "json": lambda: report.json_text(outcome.report.as_json()),
+        "html": lambda: report.screening_page(outcome.report, outcome.images),
+    }
+    printing.emit(outputs, lambda form: forms[form]())
+    if not any(output.path is None for output in outputs):
+        text = report.screening_text(outcome.report, width=printing.terminal_width(most=140))
+        printing.echo(text + "\n", form="text")
 
 
 OUT = Opt(

@@ -15,7 +15,7 @@ from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.jobs.verify import Result
+    from clipclean.jobs.weights import Result
     from clipclean.schema.results import Exported, Inspection, Recognised
 
 

@@ -12,7 +12,7 @@ from clipclean.cli import weights as command
 from clipclean.errors import UsageError
 from clipclean.export import formats, hf_directory, open_clip_directory, parity, records
 from clipclean.jobs import export as export_job
-from clipclean.jobs import verify
+from clipclean.jobs import weights
 from clipclean.schema.results import Exported
 
 RECORDS = {"README.md", "provenance.intoto.json", "SHA256SUMS"}
@@ -140,7 +140,7 @@ def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, way
         made = run(job, out=job.folder / place, format=(form,))
         assert made.model.tensor_sha256 == made.exports[0].tensor_sha256 == checkpoint.digest(STATE)
         assert checkpoint.digest(checkpoint.read(job.folder / place).tensors) == checkpoint.digest(STATE)
-        assert verify.verify(job.folder / place, public_key=None).exit_code == 0
+        assert weights.verify(job.folder / place, public_key=None).exit_code == 0
         # the directory tells its architecture and activation itself
         job = job._replace(model=job.folder / place, arch=None)
 

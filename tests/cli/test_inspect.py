@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from clipclean import checkpoint, cli, files
-from clipclean.jobs import inspect
+from clipclean.jobs import weights
 from clipclean.schema.results import TallyRecord
 
 
@@ -50,7 +50,7 @@ def test_the_facts_are_those_of_the_file_and_what_the_user_says_and_nothing_is_c
 
 def test_tensors_are_counted_by_dtype_with_the_largest_first():
     named = {"a": torch.zeros(3).half(), "b": torch.zeros(2, 2), "c": torch.zeros(()), "d": torch.zeros(1).half()}
-    found = inspect.counted(named)
+    found = weights.counted(named)
     assert list(found.dtypes.items()) == [
         ("float32", TallyRecord(tensors=2, elements=5, bytes=20)),  # 4 + 1 elements of 4 bytes
         ("float16", TallyRecord(tensors=2, elements=4, bytes=8)),  # 3 + 1 of 2

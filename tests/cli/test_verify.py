@@ -15,7 +15,7 @@ import unprivileged
 from clipclean import cli
 from clipclean.errors import UsageError
 from clipclean.export import records
-from clipclean.jobs import verify
+from clipclean.jobs import weights
 
 WEIGHTS, HF, GRAPH = "open_clip_model.safetensors", "model.safetensors", "onnx/vision_model.onnx"
 SUMS, STATEMENT = "SHA256SUMS", "provenance.intoto.json"
@@ -33,7 +33,7 @@ def cleaned(whole_cleaning, tmp_path):
 
 
 def check(folder, **more):
-    return verify.verify(folder, **{"public_key": None} | more)
+    return weights.verify(folder, **{"public_key": None} | more)
 
 
 def told(result):
@@ -305,6 +305,6 @@ def test_a_missing_or_broken_signature_is_found_where_a_key_is_given_and_what_is
 
 
 def test_without_the_extra_a_key_is_refused_and_not_ignored(folder, monkeypatch):
-    monkeypatch.setattr(verify.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"\[signing\]"):
         check(folder, public_key=folder / "config.json")
