@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipclean import files, requests, untrusted
+from clipclean import files, progress, requests, untrusted
 from clipclean.errors import UsageError
-from clipclean.jobs import log_files, model_paths
+from clipclean.jobs import model_paths
 from clipclean.requests import Asked, Opt, called
 
 PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
@@ -79,7 +79,7 @@ def check(*asked: object) -> None:
                 f"{called(name)} {missing[0]} needs a package that is not installed: pip install {missing[0]}."
             )
         if known.writes == "log" and value is not None:
-            log_files.check(value)
+            progress.check_log(value)
 
 
 def check_report(role: Role, /) -> None:

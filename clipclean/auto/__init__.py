@@ -9,12 +9,12 @@ from clipclean.auto.candidates import Candidate
 from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
-from clipclean.jobs import log_files, outputs, plan, prepare
+from clipclean.jobs import outputs, plan, prepare
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.sanitize import sanitize
-from clipclean.progress import Listener, heard, say
+from clipclean.progress import Listener, heard, logged, say
 from clipclean.requests import Sanitize
 from clipclean.train import Run
 
@@ -49,7 +49,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     run = Run(request.seed, ready.precision, state=to.state, group=group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
-    with to.state.locked(), log_files.written(request.log_dir if group.is_first else None, request.log_to):
+    with to.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
         to.state.claim(force=request.force)
         try:
             if chooses:

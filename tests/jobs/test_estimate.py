@@ -10,7 +10,7 @@ from clipclean import progress
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.errors import ResourceError
-from clipclean.jobs import estimate, log_files
+from clipclean.jobs import estimate
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.methods import walk_back
 from clipclean.progress import Listener
@@ -134,7 +134,7 @@ def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
 
 
 def logged(folder, *steps):
-    with log_files.written(folder, ()):
+    with progress.logged(folder, ()):
         for done, values in steps:
             progress.record(done, values)
 
@@ -148,14 +148,14 @@ def test_each_step_is_a_line_of_json_a_count_that_begins_again_another_stage_and
         {"stage": 1, "step": 2, "loss": 1.0},
     ]
     assert [(row["stage"], row["step"]) for row in rows[2:]] == [(2, 1), (1, 2)]
-    with log_files.written(tmp_path / "none", ()):
+    with progress.logged(tmp_path / "none", ()):
         pass
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
 def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(tmp_path, kind):
-    name = log_files.METRICS
+    name = progress.METRICS
     folder, precious = tmp_path / "logs", tmp_path / "thesis.txt"
     folder.mkdir()
     if kind == "pipe":
@@ -165,7 +165,7 @@ def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(t
     if kind == "link":
         precious.write_text("years of work")
     with pytest.raises(ResourceError):
-        log_files.check(folder)
+        progress.check_log(folder)
     with pytest.raises(ResourceError):  # it came later
         logged(folder, (1, {"loss": 1.0}))
     assert precious.exists() == (kind == "link")
