@@ -185,7 +185,6 @@ def references() -> None:
 )
 def build(asked: requests.References, shell: Shell) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
-    roles.check(asked)
     from clipclean.jobs import other_models as job
 
     with progress.shown(quiet=shell.quiet):

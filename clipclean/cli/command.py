@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from clipclean import requests
+from clipclean.api import roles
 from clipclean.cli import config_file, process
 from clipclean.cli.options import Shell
 from clipclean.requests import GROUPS, Opt
@@ -166,7 +167,10 @@ def command_of(
     shell: type[Shell] = Shell,
     group: Any = click,
 ) -> Callable[[Callable[[Asked, Shell], int | None]], click.Command]:
-    """Make a function of a request, and of options of the terminal that are named, a command; ``group`` has a decorator as click has."""
+    """Make a function of a request, and of options of the terminal that are named, a command; ``group`` has a decorator as click has.
+
+    The function gets both once they are checked, and the models are in the cache if they may be fetched.
+    """
     names = named.split()
 
     def decorated(run: Callable[[Asked, Shell], int | None]) -> click.Command:
@@ -174,15 +178,19 @@ def command_of(
 
         def called(**given: Any) -> int | None:  # Any: values of options
             beside = shell(**{each: given[each] for each in names if each in given})
-            is_fetching = given.get("download", False)
-            if is_fetching:
-                beside = _fetched(beside, quiet=beside.quiet)
             values = {each: given[each] for each in known if each in given}
             values |= {each: not given[f"no_{each}"] for each, opt in known.items() if opt.is_negated}
             if beside.models:
                 values["model"] = beside.models[0]
             asked = kind(**values)
-            return run(_fetched(asked, quiet=beside.quiet) if is_fetching else asked, beside)
+            roles.check(asked, beside)
+            if given.get("download"):
+                from clipclean.cli import progress
+                from clipclean.jobs import fetch
+
+                with progress.shown(quiet=beside.quiet):
+                    beside, asked = fetch.fetched(beside), fetch.fetched(asked)
+            return run(asked, beside)
 
         called.__name__, called.__doc__ = name or run.__name__, run.__doc__
         made: Command = group.command(cls=Command, params=parameters(kind, shell, names))(called)
@@ -237,15 +245,6 @@ ACTS: dict[str, dict[str, Any]] = {  # options that act at once: click's own set
     "quiet": {"callback": _loudness},
     "verbose": {"callback": _loudness},
 }
-
-
-def _fetched(asked: Asked, /, *, quiet: bool) -> Asked:
-    """What is asked, once the models that it names are in the cache."""
-    from clipclean.cli import progress
-    from clipclean.jobs import fetch
-
-    with progress.shown(quiet=quiet):
-        return fetch.fetched(asked)
 
 
 def _completer(

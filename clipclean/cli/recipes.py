@@ -155,7 +155,7 @@ class Bench:
     steps: Annotated[int | None, requests.STEPS] = None
     lr: Annotated[float | None, requests.PLANTING_RATE] = None
     batch_size: Annotated[int | None, requests.PLANTING_BATCH] = None
-    out: Annotated[Path, OUT] = Path()
+    out: Annotated[Path | None, OUT] = None
     write: Annotated[
         bool, Opt("--write", "Write the evidence into the recipe files themselves. Their earlier evidence is lost.")
     ] = False
@@ -220,7 +220,7 @@ def _place(name: str, loaded: recipe.Recipe, asked: Bench) -> Path:
     """Where the recipe with its evidence goes; refused before slow work."""
     if asked.write:
         return recipe.file(name)
-    place: Path = asked.out / f"{loaded.name}.yaml"
+    place: Path = (asked.out or Path()) / f"{loaded.name}.yaml"
     if place.exists() and not asked.force:
         raise UsageError(f"{place} exists. Name another folder by --out, or pass --force to overwrite it.")
     return place

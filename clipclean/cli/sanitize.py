@@ -9,7 +9,6 @@ import click
 
 from clipclean import demo as bundled
 from clipclean import requests
-from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import command_of
 from clipclean.cli.options import Output, Shell, reports
@@ -40,7 +39,6 @@ def sanitize(asked: requests.Sanitize, shell: Shell) -> int:
 
 def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
-    roles.check(asked, shell)
     printing.check_there(asked)
     outputs = printing.outputs_of(shell)
     printing.check_baseline(shell)
@@ -113,7 +111,6 @@ def screen(asked: requests.Screen, shell: Shell) -> None:
     The ranking combines several independent signals from the model's embeddings. It is for your review and is no verdict: the
     exit code is 0 for every result.
     """
-    roles.check(asked, shell)
     outputs = printing.outputs_of(shell)
     from clipclean import data, report
     from clipclean.jobs import screen as screening

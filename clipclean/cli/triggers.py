@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from clipclean import requests
-from clipclean.api import roles
 from clipclean.cli import printing, progress
 from clipclean.cli.command import CommandGroup, Nothing, command_of
 from clipclean.cli.options import Shell
@@ -92,7 +91,6 @@ def plant(asked: requests.Plant, shell: Shell) -> None:
 
     Use it to test defences on your own models. The output is backdoored: label it so, and never deploy it.
     """
-    roles.check(asked)
     from clipclean import data
     from clipclean.jobs import plant as planting
 
