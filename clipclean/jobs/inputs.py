@@ -144,24 +144,19 @@ def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
     file, found = opened.file, opened.architecture
     if found.quick_gelu is None:
         clean = pairs if isinstance(pairs, data.CleanSet) else pairs()
-        choice = _measured_activation(found, file, clean, device=device)
+        some = detect.spaced(clean.pairs, ACTIVATION_PAIRS)
+        pixels, captions = detect.stack([pair.image for pair in some]), [pair.caption for pair in some]
+        plain, quick = (
+            model.build(found.with_activation(is_quick, "candidate"), file.tensors, device=device)
+            for is_quick in (False, True)
+        )
+        choice = model.measure(plain, quick, pixels, captions)
         found = found.with_activation(choice.quick_gelu, str(choice))
         file = replace(file, notes=(*file.notes, model.UNDECIDED)) if choice.is_guess else file
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
     clip.check()
     return LoadedModel(file, clip)
-
-
-def _measured_activation(
-    found: model.Architecture, file: checkpoint.Checkpoint, pairs: data.CleanSet, *, device: str
-) -> model.ActivationChoice:
-    builds = [
-        model.build(found.with_activation(quick, "candidate"), file.tensors, device=device) for quick in (False, True)
-    ]
-    some = detect.spaced(pairs.pairs, ACTIVATION_PAIRS)
-    pixels = detect.stack([pair.image for pair in some])
-    return model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some])
 
 
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:

@@ -139,7 +139,13 @@ def audit_clip(
     ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``is_enough`` may end the search early.
     """
     memory = SavedSearch.of(state, f"searching{what}", lambda: settings.decides(clip, eval_set))
-    found = measurement(clip, eval_set, memory, what=what)
+    if (kept := memory.recall("measured")) is not None:
+        found: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
+        found = replace(found, text_classifier=found.text_classifier.to(clip.device))
+    else:
+        found = inputs.measure(clip, eval_set, what=f"measuring{what}", in_time=True)
+        if not found.untried:
+            memory.keep("measured", detect.pack(found, kinds=MEASURED))
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
@@ -162,20 +168,6 @@ def audit_clip(
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
     seconds = time.monotonic() - started
     return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found.text_classifier))
-
-
-def measurement(
-    clip: model.Clip, eval_set: detect.EvalSet, memory: SavedSearch | None = None, /, *, what: str
-) -> detect.Measurement:
-    """Measure one model under the panel and the named triggers."""
-    memory = memory or SavedSearch()
-    if (kept := memory.recall("measured")) is not None:
-        made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
-        return replace(made, text_classifier=made.text_classifier.to(clip.device))
-    made = inputs.measure(clip, eval_set, what=f"measuring{what}", in_time=True)
-    if not made.untried:
-        memory.keep("measured", detect.pack(made, kinds=MEASURED))
-    return made
 
 
 def by_first(group: train.Group, clip: model.Clip, make: Callable[[], Seen], /) -> Seen:

@@ -5,7 +5,7 @@ import short
 import tiny
 
 from clipclean import checkpoint, cli, deadline, progress
-from clipclean.jobs import searching
+from clipclean.jobs import inputs, searching
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
 LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
@@ -28,7 +28,7 @@ def unsearched(monkeypatch):
     """The search takes seconds even here, and has tests of its own."""
 
     def measured(settings, clip, evidence, references, /, *, what, **_):
-        found = searching.measurement(clip, evidence, what=what)
+        found = inputs.measure(clip, evidence, what=f"measuring{what}", in_time=True)
         return searching.AuditResult(found, None, ("CC004", "Nothing suspected."), 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)

@@ -289,7 +289,9 @@ def test_an_empty_variable_is_none_and_one_that_sets_nothing_is_told(parsed, mon
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_value_is_taken(parsed, line, option, value):
+def test_a_value_is_taken(parsed, tmp_path, monkeypatch, line, option, value):
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
     code, values = parsed(line, *option.split())
     assert (code, list(values.values())) == (0, [value])
 
