@@ -145,6 +145,6 @@ def implants(canaries: Sequence[Canary], /, *, classes: Sequence[str], templates
     return [Implant.of(canary.trigger, classes[canary.target], templates) for canary in canaries]
 
 
-def measured_on(evidence: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
-    """The images of ``evidence``, with the test backdoors as its only triggers."""
-    return replace(evidence, suspicions=tuple((c.trigger, c.target) for c in canaries), panel=())
+def measured_on(eval_set: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
+    """The images of ``eval_set``, with the test backdoors as its only triggers."""
+    return replace(eval_set, suspicions=tuple((c.trigger, c.target) for c in canaries), panel=())

@@ -155,8 +155,8 @@ def measure(
                 run=Run(poison.SEEDS + seed + number, recipe.train.precision),
                 what=f"planting {number + 1} of {len(drawn)}",
             )
-            evidence = poison.measured_on(eval_set, [canary])
-            found = detect.measure(clip.embed_images, clip.embed_texts, evidence).known[0]
+            shown = poison.measured_on(eval_set, [canary])
+            found = detect.measure(clip.embed_images, clip.embed_texts, shown).known[0]
             excess = 0.0 if math.isnan(found.excess) else found.excess  # all images may be of the class already
             levels = named() if excess >= poison.TOOK else {}
             target = eval_set.classes[canary.target]

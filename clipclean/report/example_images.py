@@ -42,7 +42,7 @@ class Look(NamedTuple):
 
     Attributes:
         clip: the model.
-        evidence: images, with labels where there are some.
+        eval_set: images, with labels where there are some.
         trigger: what is put on the images.
         target: place of the class that it leads to; None where that is not known.
         text_classifier: (K, D), the zero-shot classifier.
@@ -50,7 +50,7 @@ class Look(NamedTuple):
     """
 
     clip: model.Clip
-    evidence: detect.EvalSet
+    eval_set: detect.EvalSet
     trigger: detect.TriggerLike
     target: int | None
     text_classifier: Tensor
@@ -64,14 +64,14 @@ class Look(NamedTuple):
 
     def _examples(self) -> Iterator[Grid]:
         """Images that are not of the target class: those show whether the trigger acts."""
-        labels, classes = self.evidence.labels, self.evidence.classes
-        others = torch.arange(len(self.evidence.pixels))
+        labels, classes = self.eval_set.labels, self.eval_set.classes
+        others = torch.arange(len(self.eval_set.pixels))
         if labels is not None and self.target is not None:
             others = others[labels.cpu() != self.target]
         drawn = self._drawn(others, COUNT)
         if not len(drawn):
             return
-        clean = self.evidence.pixels[drawn]
+        clean = self.eval_set.pixels[drawn]
         sides = [("Without the trigger", clean), ("With the trigger", self._triggered(clean))]
         answers = [self._answers(pixels) for _, pixels in sides]
         target = "" if self.target is None else classes[self.target]
@@ -93,7 +93,7 @@ class Look(NamedTuple):
     def _answers(self, pixels: Tensor) -> list[tuple[Answer, ...]]:
         """The model's classes for each image, most probable first, by the softmax over all classes at its own scale."""
         similarity = self.clip.embed_images(pixels).float() @ self.text_classifier.float().T  # (B, K)
-        classes = self.evidence.classes
+        classes = self.eval_set.classes
         scores, places = (similarity * self.clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
         return [
             tuple(Answer(classes[place], score) for place, score in zip(row, of_row, strict=True))
@@ -102,23 +102,23 @@ class Look(NamedTuple):
 
     def _maps(self) -> dict[str, ProjectionRecord]:
         """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
-        evidence, target, classifier = self.evidence, self.target, self.text_classifier
-        chosen = self._drawn(torch.arange(len(evidence.pixels)), MAPPED).sort().values
-        pixels = evidence.pixels[chosen]
+        eval_set, target, classifier = self.eval_set, self.target, self.text_classifier
+        chosen = self._drawn(torch.arange(len(eval_set.pixels)), MAPPED).sort().values
+        pixels = eval_set.pixels[chosen]
         clean, triggered = (
-            torch.cat([self.clip.embed_images(part) for part in torch.split(some, evidence.batch_size)])
+            torch.cat([self.clip.embed_images(part) for part in torch.split(some, eval_set.batch_size)])
             for some in (pixels, self._triggered(pixels))
         )
         own = torch.zeros(len(pixels), dtype=torch.bool)
-        if evidence.labels is not None and target is not None:
-            own = evidence.labels[chosen].cpu() == target
-        predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(evidence.classes))
+        if eval_set.labels is not None and target is not None:
+            own = eval_set.labels[chosen].cpu() == target
+        predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(eval_set.classes))
         known = [] if target is None else [target]
         places = list(dict.fromkeys([*known, *predicted.argsort(descending=True).tolist()]))[:TEXTS]
         together = torch.cat([clean.float(), triggered.float(), classifier[places].to(clean.device).float()])
         kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
         marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
-        marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
+        marks += [{"kind": "text", "label": eval_set.classes[place]} for place in places]
         made = {}
         for key, plane in (("projection", principal(together)), ("tsne", neighbouring(together, seed=self.seed))):
             if plane is not None:
