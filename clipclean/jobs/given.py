@@ -1,17 +1,31 @@
-"""What a job is given, read before it measures: an audit everything, a cleaning what it shares with an audit."""
+"""What a job is given, read before it measures: policy, words, models and images; clean pairs, divided between training and measuring."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
 
 from clipclean import data, detect, model, requests
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
+from clipclean.detect import ranking
+from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import inputs, other_models
-from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, Words
+from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, Words, labelled_by_captions
 from clipclean.jobs.results import Judge
-from clipclean.progress import stage
+from clipclean.progress import say, stage, step
+from clipclean.schema.results import ScreenedRecord
+
+# A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
+# is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
+SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
+CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses, or trials of rates
 
 
 @dataclass(frozen=True)
@@ -77,3 +91,152 @@ def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
         own = pairs() if request.power and request.data is None else images
         planting = power.pairs_of(own, classes, vocabulary.templates) if request.power else ()
         yield AuditInputs(request, given, tested, tuple(stored), images, pairs, planting, shown)
+
+
+# The clean pairs of a job: read, screened, and divided.
+
+
+def pairs_of(
+    request: requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
+    places: Sequence[Path],
+    images: data.ImageCache,
+    /,
+    *,
+    templates: Sequence[str] = (),
+) -> data.CleanSet:
+    """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
+    clean = data.read(
+        *places,
+        images=images,
+        image_key=request.image_key,
+        caption_key=request.caption_key,
+        templates=templates,
+        progress=partial(step, "reading the data"),
+    )
+    if len(clean.pairs) < 2:
+        raise Inconclusive(
+            f"{clean.name} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
+        )
+    return clean
+
+
+def taught(
+    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Words, images: data.ImageCache, /
+) -> data.CleanSet:
+    """The set to train on; labelled images without captions get captions from the templates that the user gave."""
+    if not recipe.traits.needs_captions:
+        return data.read_images(*request.data, images=images, progress=partial(step, "reading the data"))
+    templates = () if request.templates is None else vocabulary.templates
+    return pairs_of(request, request.data, images, templates=templates)
+
+
+def labelled(
+    request: requests.Sanitize | requests.Plant, images: data.ImageCache, vocabulary: Words, /
+) -> Samples | None:
+    """The labelled images that the user gave to measure on, or None."""
+    places = request.eval_data
+    return data.labelled(*places, images=images, classes=vocabulary.classes) if places else None
+
+
+def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:
+    """The samples to train on, and those held out to measure on; with labels if all images have one.
+
+    Raises:
+        UsageError: the method needs labels, and there are none.
+    """
+    labels = data.labels_of(clean, vocabulary.classes) if recipe.traits.uses_classes else None
+    if labels is None and recipe.traits.needs_labels:
+        raise UsageError(
+            f"The recipe {recipe.name} trains on labels, and not every image of {clean.name} has one among the "
+            f"{len(vocabulary.classes):,} classes. Put the images into folders named like the classes, give a table with a "
+            "column label, or name the right classes by --classes FILE."
+        )
+    parts = split(len(clean), recipe) if hold_out else (range(len(clean)), ())
+    training, kept = (
+        Samples([clean.pairs[i] for i in places], None if labels is None else labels[[*places]]) for places in parts
+    )
+    return training, kept
+
+
+def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
+    """The places of pairs to train on, and of those to measure on: as many as the budget needs, by the number of pairs alone."""
+    kept = round(pairs * recipe.data.held_out_share)
+    if pairs >= SEES_FROM:
+        kept = max(kept, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
+    elif recipe.traits.chooses or recipe.train.lr_trials:
+        kept = max(kept, round(pairs * CHOOSES_BY_SHARE))
+    order = torch.randperm(pairs, generator=torch.Generator().manual_seed(0)).tolist()
+    return sorted(order[kept:]), sorted(order[:kept])
+
+
+def check_trials(recipe: Recipe, samples: Samples, shown: Samples, vocabulary: Words, /, *, least: int) -> None:
+    """Raise Inconclusive where ``auto`` could try no recipe on test backdoors, or nobody a rate, nor see what it costs."""
+    backdoors = recipe.auto.canaries if recipe.traits.chooses else 1
+    parts = [
+        (len(samples.pairs), power.LEAST_PAIRS, "pairs to train on"),
+        (len(shown.pairs), least, "images to measure on"),
+        (len(vocabulary.classes), backdoors + 1, "classes"),  # each test backdoor has its own
+    ]
+    lacking = "; ".join(f"{count:,} {what}, and needs {needed}" for count, needed, what in parts if count < needed)
+    if lacking and recipe.traits.chooses:
+        raise Inconclusive(
+            "No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "
+            f"backdoors, has {lacking}. Bring more clean pairs or classes, or name a recipe: --recipe {recipes.DEFAULT} has the "
+            "published values."
+        )
+    if lacking:
+        raise Inconclusive(
+            f"Learning rates are tried on a test backdoor in a copy of the model. This run has {lacking}. Bring more clean pairs or "
+            f"classes, or leave train.lr=auto out: the recipe's own rate is {recipe.train.lr:g}."
+        )
+
+
+def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) -> Samples:
+    """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
+
+    Recall alone misjudges the cost of a cleaning: finetuning on captions gains recall while it loses classes.
+    """
+    if samples.labels is not None:
+        return samples
+    found = labelled_by_captions(samples, vocabulary)
+    told = f"{len(samples.pairs)} pairs are held out to measure on; {len(found.pairs)} of their captions name one class"
+    if len(found.pairs) < least:
+        say(
+            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels. Name the classes of your images by "
+            "--classes, or give labelled images by --eval-data."
+        )
+        return samples
+    say(f"{told}, which is their label.")
+    return found
+
+
+def screening(request: requests.Sanitize, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
+    """The rule that the pairs are screened by; None where they are not, as in a set that is too small, or has images without captions,
+    unless pairs are to be dropped.
+
+    Raises:
+        UsageError: they are, and there are images without captions.
+    """
+    only_reports = request.screen == "report"
+    if request.screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST):
+        return None
+    if all(pair.caption for pair in clean.pairs):
+        return request.screen
+    if only_reports:
+        return None
+    raise UsageError(f"{clean.name} has images without captions, and screening compares the two. Leave --screen out.")
+
+
+def screened(
+    request: requests.Sanitize, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
+) -> tuple[data.CleanSet, ScreenedRecord | None]:
+    """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
+    rule = screening(request, clean)
+    if rule is None:
+        return clean, None
+    found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, what="screening the pairs")
+    drop = None if rule == "report" else rule
+    dropped = found.dropped(drop)
+    keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
+    record = ranking.record(found, drop)
+    return ranking.kept(clean, dropped), record.model_copy(update={"dropped_keys": tuple(keys)})

@@ -7,7 +7,7 @@ from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
-from clipclean.jobs import audit_findings, clean_pairs, estimate, given, inputs
+from clipclean.jobs import audit_findings, estimate, given, inputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.prepare import Prepared
@@ -28,7 +28,7 @@ class Plan:
 def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
     clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
-    screened = len(ready.clean.pairs) if clean_pairs.screening(request, ready.clean) is not None else 0
+    screened = len(ready.clean.pairs) if given.screening(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
     classes, others = len(ready.given.vocabulary.classes), len(ready.given.trusted)

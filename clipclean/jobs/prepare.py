@@ -10,7 +10,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.errors import UsageError
 from clipclean.export import formats
-from clipclean.jobs import clean_pairs, inputs
+from clipclean.jobs import given, inputs
 from clipclean.jobs.given import Given
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.progress import say, stage
@@ -58,36 +58,36 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     # The recipe as it was asked for; below, ``scaled`` for the model and its pairs; last, with a warm-up that these have room for.
     asked = requests.recipe_of(request)
     check_reference(request, asked)
-    given = Given.of(request, asked)
-    opened, vocabulary, least = given.tested, given.vocabulary, given.judge.limits.min_images
+    known = Given.of(request, asked)
+    opened, vocabulary, least = known.tested, known.vocabulary, known.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
     images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
-    clean = clean_pairs.taught(request, asked, vocabulary, images)
-    labelled = clean_pairs.labelled(request, images, vocabulary)
+    clean = given.taught(request, asked, vocabulary, images)
+    labelled = given.labelled(request, images, vocabulary)
     hold_out = labelled is None
-    samples, kept_out = clean_pairs.divided(clean, asked, vocabulary, hold_out=hold_out)
+    samples, kept_out = given.divided(clean, asked, vocabulary, hold_out=hold_out)
     numbers = sum(each.numel() for each in opened.file.tensors.values() if each.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs), len(vocabulary.classes))
     scaled = at_scale(request, asked, subject)
     if request.recipe is None and scaled.traits.chooses:
-        samples, kept_out = clean_pairs.divided(clean, scaled, vocabulary, hold_out=hold_out)
-        clean_pairs.check_trials(scaled, samples, labelled or kept_out, vocabulary, least=least)
+        samples, kept_out = given.divided(clean, scaled, vocabulary, hold_out=hold_out)
+        given.check_trials(scaled, samples, labelled or kept_out, vocabulary, least=least)
     recipe = with_fitting_warmup(scaled, request, pairs=len(samples.pairs))
     recipes.check(recipe, pairs=len(samples.pairs))
     if recipe.train.lr_trials:
-        clean_pairs.check_trials(recipe, samples, labelled or kept_out, vocabulary, least=least)
+        given.check_trials(recipe, samples, labelled or kept_out, vocabulary, least=least)
     with stage("building the model"):
-        loaded = inputs.build(opened, clean, device=given.device)
+        loaded = inputs.build(opened, clean, device=known.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
     standing = standing_of(request, scaled, recipe, subject)
-    triggers = [trigger for trigger, _ in given.named]
-    clean, screened = clean_pairs.screened(request, loaded.clip, clean, triggers)
+    triggers = [trigger for trigger, _ in known.named]
+    clean, screened = given.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
-        samples, kept_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=hold_out)
+        samples, kept_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(samples.pairs))
-    shown = labelled or clean_pairs.labelled_if_enough(kept_out, vocabulary, least=least)
+    shown = labelled or given.labelled_if_enough(kept_out, vocabulary, least=least)
     return Prepared(
-        given=given,
+        given=known,
         clean=clean,
         screened=screened,
         samples=samples,

@@ -15,7 +15,7 @@ from clipclean.detect import ranking
 from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.findings import finite
-from clipclean.jobs import clean_pairs, inputs, results
+from clipclean.jobs import given, inputs, results
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
 
@@ -45,7 +45,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
     named = [inputs.named_trigger(spec) for spec in request.trigger]
     opened = inputs.opened(request, [(trigger, None) for trigger in named])
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = clean_pairs.read(request, request.data, images)
+    clean = given.pairs_of(request, request.data, images)
     if request.save_kept:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, images)
@@ -85,7 +85,7 @@ def read_trusted(request: requests.Screen, clean: data.CleanSet, images: data.Im
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = clean_pairs.read(request, request.trusted, images)
+    known = given.pairs_of(request, request.trusted, images)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(

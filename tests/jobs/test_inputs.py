@@ -12,7 +12,7 @@ from clipclean import data, model, requests
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
-from clipclean.jobs import clean_pairs, inputs
+from clipclean.jobs import given, inputs
 
 RECIPE = recipe.load("cleanclip@tiny")
 
@@ -158,9 +158,9 @@ def test_suspicions_have_a_place_and_are_refused_if_untestable(triggers, target,
 )
 def test_the_split_depends_on_the_recipe_and_the_number_of_pairs_alone(name, changes, pairs, kept):
     chosen = recipe.override(recipe.load(name), changes)
-    training, held_out = clean_pairs.split(pairs, chosen)
+    training, held_out = given.split(pairs, chosen)
     assert (len(held_out), sorted(training + held_out)) == (kept, list(range(pairs)))
-    assert clean_pairs.split(pairs, chosen) == (training, held_out)
+    assert given.split(pairs, chosen) == (training, held_out)
 
 
 def evidence(read, shown=None, *changes, panel=False):
