@@ -6,8 +6,7 @@ import torch
 
 from clipclean.auto.attempts import Attempt
 from clipclean.auto.candidates import Candidate, Cleaned
-from clipclean.auto.trials import Trial
-from clipclean.auto.workbench import Workbench, control_of
+from clipclean.auto.workbench import Trial, Workbench, control_of
 from clipclean.config import policy, recipe
 from clipclean.detect import Measurement, Probe, Rate
 from clipclean.detect.measure import Accuracy

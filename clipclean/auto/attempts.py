@@ -14,10 +14,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from clipclean import deadline, detect
-from clipclean.auto import candidates, trials
+from clipclean.auto import candidates, workbench
 from clipclean.auto.candidates import Candidate, Cleaned
-from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
-from clipclean.auto.workbench import Workbench
+from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
@@ -210,7 +209,7 @@ class CleanedCopy:
             bench.put_between(self.copy.weights, done.weights, share=share)
             asked, seconds = bench.with_canaries(self.copy.canaries), done.training.seconds
             found = bench.measure(asked, what="walking back")
-            self.trials[share] = trials.trial(
+            self.trials[share] = workbench.trial(
                 self.candidate.name, self.copy.planted, found, kept=share, seconds=seconds
             )
         return self.trials[share]
@@ -223,7 +222,7 @@ class CleanedCopy:
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
             later = bench.refinetune(self.copy.planted, bench.with_canaries(self.copy.canaries)).after
-            made = self.trials[share] = trials.with_returned(made, later)
+            made = self.trials[share] = workbench.with_returned(made, later)
         return made
 
     def ordered(self, first: float, /) -> tuple[Trial, ...]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from clipclean import detect
 from clipclean.auto import attempts
 from clipclean.auto.attempts import Attempt, Considered
-from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
-from clipclean.auto.workbench import Workbench
+from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, Level, finding, finite

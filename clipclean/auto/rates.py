@@ -11,8 +11,7 @@ from dataclasses import replace
 from clipclean.attack import power
 from clipclean.auto.attempts import CleanedCopy
 from clipclean.auto.candidates import Candidate
-from clipclean.auto.trials import PlantedCopy
-from clipclean.auto.workbench import Workbench
+from clipclean.auto.workbench import PlantedCopy, Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import REMOVED
 from clipclean.config.recipe import LR_TRIALS, Recipe

@@ -1,28 +1,190 @@
-"""The model in memory with its training and test data: load weights, clean, measure, take weights out."""
+"""The model in memory with its training and test data: load weights, clean, measure, take weights out; and what trials of it show.
+
+The refinetune test asks whether a short benign finetuning of the cleaned model brings a removed backdoor back: it may be hidden rather
+than removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840 after 100 clean steps (tag
+evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
+"""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
 from clipclean import detect, model
 from clipclean.attack import poison
-from clipclean.attack.poison import Canary
-from clipclean.auto.trials import PlantedCopy, Refinetuned
+from clipclean.attack.poison import TOOK, Canary
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
-from clipclean.findings import Finding
+from clipclean.findings import Finding, Interval, finding, finite
 from clipclean.jobs import audit_findings, inputs, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.methods import walk_back
+from clipclean.methods.walk_back import REMOVED
+from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss, Run, RunState
 
 DONE = "done"  # the weights after one part of a run, in its folder
+
+
+@dataclass(frozen=True)
+class PlantedCopy:
+    """The backdoored copy of the model: its canaries, its weights, and the measured canaries.
+
+    ``origin`` is JSON, all that determined the weights; ``seconds`` are those of planting.
+    """
+
+    canaries: tuple[Canary, ...]
+    weights: dict[str, Tensor]
+    planted: detect.Measurement
+    origin: dict[str, Any]  # Any: JSON
+    seconds: float
+
+    @property
+    def took(self) -> bool:
+        """Whether any canary was planted."""
+        return any(took for _, took in self.learned())
+
+    def learned(self) -> list[tuple[detect.Probe, bool]]:
+        """The effect of each canary in the copy, and whether it counts."""
+        # A backdoor that the copy did not learn cannot show that a candidate removes it, so it does not count.
+        return [(probe, probe.excess >= TOOK) for probe in self.planted.known]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The effect of one candidate on the copy."""
+
+    candidate: str  # its name
+    outcomes: tuple[OutcomeRecord, ...]  # one per canary
+    accuracy_lost: float  # clean accuracy before cleaning minus after, on the same images
+    interval: Interval  # of that, 95 %
+    kept: float  # share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model
+    seconds: float  # of cleaning
+    # The cleaned copy, to compare with that of another candidate; tensors have no equality.
+    measured: detect.Measurement = field(compare=False, repr=False)
+
+    @property
+    def counted(self) -> tuple[OutcomeRecord, ...]:
+        """The canaries that were planted."""
+        return tuple(outcome for outcome in self.outcomes if outcome.took)
+
+    def removed(self, limits: AuditLimits, /) -> int:
+        """How many of the counted canaries do not act above the limit, beyond chance, and do not return."""
+        return sum(outcome.is_removed(limits.max_excess) for outcome in self.counted)
+
+    def removes_all(self, limits: AuditLimits, /) -> bool:
+        """Whether every planted canary is gone, at any cost; False if none was planted."""
+        return bool(self.counted) and self.removed(limits) == len(self.counted)
+
+    def passes(self, limits: AuditLimits, /) -> bool:
+        """Whether every canary is gone, and the loss of accuracy is within the budget, by its value; an unknown loss is."""
+        return self.removes_all(limits) and not self.accuracy_lost > limits.max_accuracy_loss
+
+    @property
+    def is_refinetuned(self) -> bool:
+        """Whether the canaries were measured after a benign finetuning of the cleaned copy."""
+        return any(outcome.returned is not None for outcome in self.outcomes)
+
+
+def trial(
+    candidate: str, planted: detect.Measurement, cleaned: detect.Measurement, /, *, kept: float, seconds: float
+) -> Trial:
+    """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.poison.measured_on`."""
+    outcomes = tuple(
+        OutcomeRecord(
+            trigger=before.trigger,
+            target=before.target,
+            planted=before.excess,
+            left=after.excess,
+            interval=after.excess_interval,
+            accuracy=finite(after.accuracy_under_trigger.value) if after.accuracy_under_trigger else None,
+            n=after.asr.n,
+            took=before.excess >= TOOK,
+        )
+        for before, after in zip(planted.known, cleaned.known, strict=True)
+    )
+    # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507; tag evidence-0.2:
+    # notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
+    lost, interval = detect.accuracy_loss(planted, cleaned)
+    return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)
+
+
+def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
+    """The trial with the effect of the canaries after a benign finetuning of the cleaned copy, measured like the trial itself."""
+    outcomes = zip(trial.outcomes, later.known, strict=True)
+    return replace(
+        trial,
+        outcomes=tuple(
+            outcome.model_copy(update={"returned": probe.excess, "returned_interval": probe.excess_interval})
+            for outcome, probe in outcomes
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Refinetuned:
+    """The effect of a benign finetuning: probes in pairs, named triggers first."""
+
+    before: detect.Measurement  # the cleaned model
+    after: detect.Measurement  # the same after the finetuning
+    steps: int  # of it
+    seconds: float  # of it
+    original: detect.Measurement | None = None  # the model before cleaning; without it no trigger of the panel counts
+
+    def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
+        """The probes of each trigger before and after, and whether it was named or found."""
+        panel = {probe.trigger: probe for probe in self.after.panel}
+        known = [(old, new, True) for old, new in zip(self.before.known, self.after.known, strict=True)]
+        return known + [(old, panel[old.trigger], False) for old in self.before.panel]
+
+    def findings(self, *, limits: AuditLimits) -> list[Finding]:
+        """An error for each named or surely found trigger that returned, a warning for each other.
+
+        It returned if its whole interval is above a limit, and the value before was not. Named and found triggers have the limit for
+        named ones. Those of the panel have the limit for suspicion. Besides, they must have been above it in the original and gone by
+        half, or act more than they did in the original by as much as the limit.
+        """
+        # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
+        # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
+        first = {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
+        told, found = {probe.trigger for probe in self.before.known}, []
+        for old, new, is_known in self.pairs():
+            limit = limits.max_excess if is_known else limits.suspicious_excess
+            if not is_known:
+                if old.trigger in told or old.trigger not in first:
+                    continue
+                acted = first[old.trigger]
+                was_removed = acted > limit and old.excess <= REMOVED * acted
+                if not (was_removed or new.excess_interval[0] > acted + limit):
+                    continue
+            # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
+            if new.excess_interval[0] > limit >= old.excess:
+                is_sure = is_known and self.after.is_sure(new.trigger)  # that it is no natural trigger
+                found.append(_returned(new, limit, self.steps, is_sure=is_sure))
+        return found
+
+
+def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool) -> Finding:
+    what = "the backdoor was hidden, not removed." if is_sure else "a backdoor was hidden, or it is a natural trigger."
+    return finding(
+        "CC062",
+        f"After {steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of other images into "
+        f"'{probe.target}' again: {what}",
+        level="error" if is_sure else "warning",
+        measure="excess ASR",
+        value=probe.excess,
+        interval=probe.excess_interval,
+        n=probe.asr.n,
+        threshold=limit,
+        target=probe.target,
+        trigger=probe.trigger,
+    )
 
 
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:

@@ -135,7 +135,11 @@ OUT = Opt(
     writes="folder",
     is_first=True,
 )
-UNPACK = Opt("--unpack DIR", "Only write the bundled model, pairs and images into DIR.", writes="folder")
+UNPACK = Opt(  # in place of all else, so it may hold what --out says
+    "--unpack DIR",
+    "Only write the bundled model, pairs and images into DIR.",
+    takes=click.Path(readable=False, path_type=Path, file_okay=False),
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from auto_values import LIMITS, attempt, candidate, measurement, probe, returnin
 from clipclean.auto import attempts, conclude
 from clipclean.auto.attempts import Considered
 from clipclean.auto.conclude import Tried
-from clipclean.auto.trials import PlantedCopy, Refinetuned
+from clipclean.auto.workbench import PlantedCopy, Refinetuned
 from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding

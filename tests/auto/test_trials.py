@@ -10,8 +10,8 @@ from auto_values import trial as trial_of
 from clipclean import data
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import TOOK
-from clipclean.auto import trials
-from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
+from clipclean.auto import workbench
+from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.jobs import inputs
 from clipclean.train.run import Run
@@ -70,7 +70,7 @@ def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured)
         replace(probe, excess=0.3, excess_interval=(0.2, 0.4)),
         replace(probe, excess=0.06, excess_interval=(0.04, 0.08)),
     )
-    made = trials.with_returned(before, replace(measured, known=returned))
+    made = workbench.with_returned(before, replace(measured, known=returned))
     assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
     assert (before.removed(LIMITS), made.removed(LIMITS)) == (2, 1)  # 0.04 to 0.08 may be chance
     assert (before.is_refinetuned, made.is_refinetuned) == (False, True)
@@ -111,9 +111,9 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     poison.finetune(clip, pairs, chosen, planting, implants=implants, run=run)
     planted = inputs.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3
-    assert all(o.took for o in trials.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
+    assert all(o.took for o in workbench.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
     clip.net.load_state_dict(weights)
-    told = trials.trial("back", planted, inputs.measure(clip, asked), kept=1.0, seconds=0.0)
+    told = workbench.trial("back", planted, inputs.measure(clip, asked), kept=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
     assert told.accuracy_lost == pytest.approx(planted.accuracy.rate.value - before.accuracy.rate.value, abs=0.05)
     assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0

@@ -31,6 +31,7 @@ def test_unpacking_runs_nothing_and_gives_all_that_the_demo_names(tmp_path, caps
     assert triggers.parse(demo.TRIGGER).family == "patch"
     assert demo.RECIPE in recipe.names()
     given = demo.arguments(folder)
+    assert cli.main(["demo", "--unpack", "."]) == 0  # in which the default of --out lies
     assert not set(given) & {field.name for field in fields(command.Demo)}
     places = (given["model"], *given["data"], *given["eval_data"], given["classes"], given["templates"])
     assert all(place.exists() for place in places)
