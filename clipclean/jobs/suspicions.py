@@ -1,10 +1,11 @@
 """Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect, model
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect.score import Suspect
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
@@ -29,6 +30,32 @@ def compared(
     found = detect.strengths(clip.embed_images, pixels, eval_set.panel, canonical=canonical)
     named = detect.telling(found, eval_set.classes, references=None, least=detect.DOUBT * limits.abnormality)
     return replace(measured, usual=frozenset(trigger.spec for trigger in eval_set.panel) - named)
+
+
+def of_search(suspects: Sequence[Suspect], eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
+    """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
+    return [
+        (by_spec(eval_set.tried, suspect.strength.trigger), eval_set.classes.index(suspect.name))
+        for suspect in suspects
+        if suspect.strength and detect.PANEL in suspect.pieces and suspect.score >= limits.abnormality
+    ]
+
+
+def speaking(
+    suspects: Sequence[Suspect], named: Collection[str], /, *, classes: Collection[int]
+) -> list[SuspectedTrigger]:
+    """The triggers found for these classes that count as evidence for them, or that a finding has ``named``."""
+    return [
+        lead(hit)
+        for suspect in suspects
+        for hit in suspect.targeted
+        if hit.candidate.target in classes and (hit.candidate.family in suspect.pieces or hit.found.spec in named)
+    ]
+
+
+def lead(hit: detect.TargetedResult, /) -> SuspectedTrigger:
+    """A trigger that a search found, with the class that it leads to."""
+    return hit.found, hit.candidate.target
 
 
 def of_panel(
@@ -80,7 +107,7 @@ def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.Trigger
     return next(trigger for trigger in panel if trigger.spec == spec)
 
 
-def new_leads(found: Iterable[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
+def new_leads(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
     """The triggers that a search found, except those named like one that is measured already."""
     there = {trigger.spec for trigger, _ in suspicions}
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
@@ -139,25 +166,14 @@ class FirstAudit:
             return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
         told = detect.of_search(seen.search, images=len(eval_set.pixels), limits=limits)
         levels = {each.trigger: each.level for each in told if each.trigger}
-        found = [hit for hit in seen.search.targeted if hit.found.spec in levels]
-        classes = {hit.candidate.target for hit in found}
-        panel, speaking = list[SuspectedTrigger](), list[detect.TargetedResult]()
-        for suspect in detect.suspected(seen.search, limits=limits):
-            if suspect.strength and detect.PANEL in suspect.pieces and suspect.score >= limits.abnormality:
-                trigger = by_spec(eval_set.tried, suspect.strength.trigger)
-                panel.append((trigger, eval_set.classes.index(suspect.name)))
-            hits = (hit for hit in suspect.targeted if hit.candidate.target in classes)
-            speaking += [hit for hit in hits if hit.candidate.family in suspect.pieces or hit.found.spec in levels]
-        given = distinct([*eval_set.suspicions, *panel])
+        found = [lead(hit) for hit in seen.search.targeted if hit.found.spec in levels]
+        suspects = detect.suspected(seen.search, limits=limits)
+        given = distinct([*eval_set.suspicions, *of_search(suspects, eval_set, limits)])
+        speak = speaking(suspects, levels, classes={target for _, target in found})
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        known = (*acting(seen.measured, given, eval_set, limits), *new_leads(map(lead, speaking), given))
+        known = (*acting(seen.measured, given, eval_set, limits), *new_leads(speak, given))
         sure |= {trigger for trigger, level in levels.items() if level == "error"}
-        return cls(seen, distinct([*given, *map(lead, found)]), known, frozenset(sure))
-
-
-def lead(hit: detect.TargetedResult, /) -> SuspectedTrigger:
-    """A trigger that a search found, with the class that it leads to."""
-    return hit.found, hit.candidate.target
+        return cls(seen, distinct([*given, *found]), known, frozenset(sure))
 
 
 def watched(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:
