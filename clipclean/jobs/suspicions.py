@@ -58,14 +58,12 @@ def lead(hit: detect.TargetedResult, /) -> SuspectedTrigger:
     return hit.found, hit.candidate.target
 
 
-def of_panel(
-    measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
-) -> tuple[tuple[detect.TriggerLike, int], ...]:
+def of_panel(measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
     """The triggers of the panel that are suspicious, each with the class that it leads to."""
-    return tuple(
+    return [
         (by_spec(eval_set.panel, probe.trigger), eval_set.classes.index(probe.target))
         for probe in detect.suspicious(measured, limits=limits)
-    )
+    ]
 
 
 def acting(
