@@ -15,8 +15,8 @@ from click.shell_completion import CompletionItem
 
 from clipclean import requests
 from clipclean.api import roles
-from clipclean.cli import config_file, process
-from clipclean.cli.options import Shell
+from clipclean.cli import process
+from clipclean.cli.options import FREE, Shell, configure
 from clipclean.requests import GROUPS, Opt
 
 Asked = TypeVar("Asked")  # a request
@@ -134,12 +134,12 @@ def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) 
 
 def _say_variables(context: click.Context) -> None:
     """Say which variables set an option, and which of ours set nothing: a setting that has no effect is not silent."""
-    names = [name for name in config_file.FREE if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
+    names = [name for name in FREE if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
     if names:
         process.say(
             f"clipclean: from the environment: {', '.join(f'{variable(n)}={os.environ[variable(n)]}' for n in names)}"
         )
-    known = {*OTHERS, *map(variable, config_file.FREE)}
+    known = {*OTHERS, *map(variable, FREE)}
     if idle := sorted(name for name in os.environ if name.startswith("CLIPCLEAN_") and name not in known):
         process.say(
             f"clipclean: note: {', '.join(idle)} set nothing. Variables are {', '.join(sorted(known))}; all else is set by options, "
@@ -241,7 +241,7 @@ def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -
 
 
 ACTS: dict[str, dict[str, Any]] = {  # options that act at once: click's own settings
-    "config": {"expose_value": False, "is_eager": True, "callback": config_file.apply},
+    "config": {"expose_value": False, "is_eager": True, "callback": configure},
     "quiet": {"callback": _loudness},
     "verbose": {"callback": _loudness},
 }

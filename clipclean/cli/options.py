@@ -1,13 +1,19 @@
-"""Options of the terminal alone: what is printed where, what ends with which exit code, and how loud it is; ``requests`` has the others."""
+"""Options of the terminal alone, beside those of ``requests``: what is printed where, which exit code, how loud; and files of defaults."""
 
-from collections.abc import Sequence
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import click
 from click.types import convert_type
 
+from clipclean import requests, untrusted
+from clipclean.cli import process
+from clipclean.errors import UsageError
 from clipclean.requests import Opt, format_of
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
@@ -141,3 +147,147 @@ class Shell:
         bool, Opt("Running: --verbose -v", "Show more detail on stderr, and a traceback on errors.", is_free=True)
     ] = False
     dry_run: Annotated[bool, DRY_RUN] = False
+
+
+# Defaults from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in ``pyproject.toml``. A flag wins over a variable, and a
+# variable over the file. A file of the working folder that no flag named may come with a cloned repository: like a variable it sets only
+# what is in ``FREE``.
+
+NAME, PROJECT, OFF = "clipclean.yaml", "pyproject.toml", "off"
+LIMIT = 1_000_000  # bytes
+FREE = tuple(n for kind in (requests.Sanitize, Shell) for n, known in requests.options(kind).items() if known.is_free)
+FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
+
+Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters
+
+
+def configure(context: click.Context, _option: click.Parameter, named: Path | None) -> None:
+    """Let a configuration give the defaults of a command, and say so; the callback of ``--config``.
+
+    Raises:
+        UsageError: the file cannot be read, sets what is no option, or more than a file may that no flag named.
+    """
+    path = named or configuration(Path.cwd())
+    if context.resilient_parsing or path is None or str(named) == OFF:
+        return
+    command = context.command
+    defaults = _defaults(command, context, configured(path), path)
+    flags = {str(option.name): f"--{flag}" for flag, option in _flags(command).items()}
+    if not named and (held := [flags[name] for name in defaults if name not in FREE]):
+        raise UsageError(
+            f"{path} sets {', '.join(held)}, but no flag named it. Such a file may set only "
+            f"{', '.join(f'--{name}' for name in FREE)}: it may have come with a repository. If it is yours, give "
+            f"--config {path.name}; --config {OFF} leaves it out."
+        )
+    context.default_map = {**(context.default_map or {}), **defaults}
+    told = ", ".join(_words(flags[name], value) for name, value in defaults.items())
+    process.say(f"clipclean: configuration {path} sets {told or 'nothing of this command'}")
+
+
+def _words(flag: str, value: object) -> str:
+    """An option as one would write it."""
+    several = value if isinstance(value, list) else [value]
+    return " ".join(flag if each is True else f"{flag}={each}" for each in several)
+
+
+def configuration(folder: Path, /) -> Path | None:
+    """The configuration of a folder: ``clipclean.yaml``, else a ``pyproject.toml`` with a table for clipclean."""
+    own, project = folder / NAME, folder / PROJECT
+    if os.path.lexists(own):
+        return own
+    return project if project.is_file() and _table(project) is not None else None
+
+
+def configured(path: Path, /) -> Values:
+    """The values of a file.
+
+    Raises:
+        UsageError: it cannot be read, or holds none.
+    """
+    if path.suffix == ".toml":
+        values = _table(path)
+    else:
+        from clipclean.config import yaml_file
+
+        document = yaml_file.read(_text(path), noun="configuration")
+        if document.problems:
+            raise UsageError(
+                "\n".join(f"{path}:{each.line}: {yaml_file.problem_text(each)}" for each in document.problems)
+            )
+        values = {} if document.values is None else document.values
+    if not isinstance(values, dict):
+        table = f"a table [tool.clipclean] in {path}" if path.suffix == ".toml" else f"lines in {path}"
+        raise UsageError(
+            f"{path} holds no settings. Write {table}, such as device = 'cpu' in TOML or device: cpu in YAML."
+        )
+    return values
+
+
+def _table(path: Path) -> object:
+    """``[tool.clipclean]``; None where there is none. A file that is no TOML and does not name us is not ours to judge."""
+    text = _text(path)
+    try:
+        tool = tomllib.loads(text).get("tool", {})
+    except (ValueError, RecursionError) as error:
+        if "clipclean" not in text:
+            return None
+        raise UsageError(f"{path} is not valid TOML ({str(error)[:200]}). Mend it, or give --config {OFF}.") from error
+    return tool.get("clipclean") if isinstance(tool, dict) else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return untrusted.read(path, limit=LIMIT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text. Save it as UTF-8, or give --config {OFF}.") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"Cannot read the configuration {path}: {why}. Mend it, name another by --config, or give --config {OFF}."
+        ) from error
+
+
+def _defaults(command: click.Command, context: click.Context, values: Values, path: Path) -> dict[str, Any]:
+    """The defaults of one command: those for all commands that know them, then those of its own section."""
+    from clipclean import cli
+
+    commands = {name: cli.cli.get_command(context, name) for name in cli.COMMANDS}
+    known = {flag for each in commands.values() if each is not None for flag in _flags(each)}
+    sections = {name: value for name, value in values.items() if name in commands and isinstance(value, dict)}
+    flags, own = _flags(command), sections.get(str(context.info_name), {})
+    shared = {name: value for name, value in values.items() if name not in sections}
+    _refuse_unknown(shared, known, path, "no option of any command")
+    _refuse_unknown(own, flags, path, f"no option of {context.info_name}")
+    merged = {name: value for name, value in shared.items() if name in flags} | own
+    return {str(flags[key].name): _value(flags[key], key, value, path) for key, value in merged.items()}
+
+
+def _refuse_unknown(values: Values, known: Iterable[str], path: Path, what: str) -> None:
+    """Refuse keys that are no option: a misspelt one would silently change nothing."""
+    names = set(known)
+    if unknown := [key for key in values if key not in names]:
+        close = [near for key in unknown for near in difflib.get_close_matches(key, names, n=1)]
+        raise UsageError(
+            f"{path}: {', '.join(map(repr, unknown))}: {what}. {f'Did you mean {untrusted.some(close)}? ' if close else ''}Keys are "
+            "long options without their dashes, as --help-all of a command lists them, or the name of a command with such keys below it. "
+            f"{requests.instead([f'--{key}' for key in unknown])}".rstrip()
+        )
+
+
+def _flags(command: click.Command) -> dict[str, click.Option]:
+    """Options by the name of their long flag, those that a file may set."""
+    options = (each for each in command.params if isinstance(each, click.Option) and each.name not in FLAG_ALONE)
+    return {max(each.opts, key=len).removeprefix("--"): each for each in options}
+
+
+def _value(option: click.Option, key: str, value: object, path: Path) -> object:
+    """A value as the command line would have it."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise UsageError(f"{path}: {key} is true or false, not {value!r}.")
+        return value
+    several = value if isinstance(value, list) and option.multiple else [value]
+    if any(isinstance(each, dict | list | bool) or each is None for each in several):
+        raise UsageError(f"{path}: {key} takes {'values' if option.multiple else 'one value'}, not {value!r}.")
+    words = [str(each) for each in several]
+    return words if option.multiple else words[0]

@@ -15,15 +15,15 @@ from hostile.checkpoints import Case, entry, raw, safetensors
 
 from clipclean import data, model
 from clipclean.attack import trigger_files
-from clipclean.cli import config_file
+from clipclean.cli import options
 from clipclean.config import policy, recipe
 from clipclean.errors import ClipcleanError
 
 READERS: dict[str, Callable[[Path], object]] = {
     "recipe": recipe.load,
     "policy": policy.load,
-    "config": config_file.read,
-    "toml": config_file.read,
+    "config": options.configured,
+    "toml": options.configured,
     "arch": lambda path: model.resolve({}, arch=str(path), config=None, script_quick_gelu=None),
     "trigger": trigger_files.load,
     "classes": data.read_classes,
