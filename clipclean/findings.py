@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Self, TypedDict, Unpack, get_args
+from typing import Annotated, Literal, Self, TypedDict, Unpack, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
@@ -131,16 +131,6 @@ def finding(rule: str, message: str, /, *, level: Level | None = None, **about: 
     return Finding.model_validate(named | figures | {"value": finite(about.get("value"))})
 
 
-class VerdictWords(NamedTuple):
-    """A sentence for the verdict, as each command says it; empty where the rule gives that command none."""
-
-    audit: str = ""
-    sanitize: str = ""
-
-
-_SILENT = VerdictWords()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """One kind of finding.
@@ -154,8 +144,9 @@ class Rule:
         action: what to do about it.
         severity: for code scanning, on GitHub's scale of 0 to 10; None where it is not about security.
         precision: for code scanning: how often it is right.
-        fails: what the headline of a failed run says where this rule made it fail.
-        doubt: what the headline of an inconclusive run says where this rule, of all those that warned, is most ``urgent``.
+        fails_audit: what the headline of a failed audit says where this rule made it fail; ``fails_sanitize`` that of a cleaning.
+        doubt_audit: what the headline of an inconclusive audit says where this rule, of all those that warned, is most ``urgent``;
+            ``doubt_sanitize`` that of a cleaning.
         urgent: orders the doubts; the highest is told.
         passes: what the headline of a passed run says where this rule was noted.
         needs: what a run must have done for the rule to find anything.
@@ -170,18 +161,18 @@ class Rule:
     action: str
     severity: float | None = None
     precision: Literal["high", "medium"] = "high"
-    fails: VerdictWords = _SILENT
-    doubt: VerdictWords = _SILENT
+    fails_audit: str = ""
+    fails_sanitize: str = ""
+    doubt_audit: str = ""
+    doubt_sanitize: str = ""
     urgent: int = 0
     passes: str = ""
     needs: Need = ""
     tells: Literal["", "sign", "unsearched"] = ""
 
 
-_FAILS = VerdictWords(
-    "The model shows backdoor behaviour: do not deploy it.",
-    "The model still shows backdoor behaviour: do not deploy it.",
-)
+_FAILS = "The model shows backdoor behaviour: do not deploy it."
+_STILL_FAILS = "The model still shows backdoor behaviour: do not deploy it."
 _ONE_SIGN = "There is one sign of a backdoor, and a second one is missing. Look before you deploy."
 _COLLAPSED = "The model maps every image to nearly the same embedding, so nothing can be concluded from it."
 _FEW_CLASSES = "There are too few classes to tell a backdoor from chance."
@@ -198,10 +189,9 @@ RULES: Mapping[str, Rule] = {
         action="Do not deploy these weights. Clean again with a stronger recipe, such as cleanclip-strong, or "
         "with more clean pairs. Screen the clean pairs too: a few poisoned ones undo the cleaning.",
         severity=8.1,
-        fails=_FAILS,
-        doubt=VerdictWords(
-            sanitize="After cleaning, a trigger still acts on the model: one sign of a backdoor. Look before you deploy."
-        ),
+        fails_audit=_FAILS,
+        fails_sanitize=_STILL_FAILS,
+        doubt_sanitize="After cleaning, a trigger still acts on the model: one sign of a backdoor. Look before you deploy.",
         urgent=80,
         needs="named trigger",
         tells="sign",
@@ -218,10 +208,10 @@ RULES: Mapping[str, Rule] = {
         "result. Do not deploy the weights before.",
         severity=7.1,
         precision="medium",
-        fails=_FAILS,
-        doubt=VerdictWords(
-            _ONE_SIGN, "After cleaning, a known trigger still gives one sign of a backdoor. Look before you deploy."
-        ),
+        fails_audit=_FAILS,
+        fails_sanitize=_STILL_FAILS,
+        doubt_audit=_ONE_SIGN,
+        doubt_sanitize="After cleaning, a known trigger still gives one sign of a backdoor. Look before you deploy.",
         urgent=60,
         needs="panel",
         tells="sign",
@@ -240,10 +230,10 @@ RULES: Mapping[str, Rule] = {
         "found trigger named, or compare them with a clean model that you trust, by --reference.",
         severity=8.1,
         precision="medium",
-        fails=_FAILS,
-        doubt=VerdictWords(
-            _ONE_SIGN, "After cleaning, the search still finds one sign of a backdoor. Look before you deploy."
-        ),
+        fails_audit=_FAILS,
+        fails_sanitize=_STILL_FAILS,
+        doubt_audit=_ONE_SIGN,
+        doubt_sanitize="After cleaning, the search still finds one sign of a backdoor. Look before you deploy.",
         urgent=70,
         needs="search",
         tells="sign",
@@ -259,7 +249,8 @@ RULES: Mapping[str, Rule] = {
         action="Give a clean model of the same architecture that you trust, by --reference. Without one, clipclean audit --power "
         "can say pass.",
         severity=4.0,
-        doubt=VerdictWords(_UNCALIBRATED, _UNCALIBRATED),
+        doubt_audit=_UNCALIBRATED,
+        doubt_sanitize=_UNCALIBRATED,
         urgent=10,
         needs="audit's search",
     ),
@@ -272,7 +263,8 @@ RULES: Mapping[str, Rule] = {
         action="Check with clipclean inspect and --arch that the file is a trained CLIP with the right "
         "architecture and preprocessing, and that the images are varied.",
         severity=4.0,
-        doubt=VerdictWords(_COLLAPSED, _COLLAPSED),
+        doubt_audit=_COLLAPSED,
+        doubt_sanitize=_COLLAPSED,
         urgent=100,
         needs="audit or search",
     ),
@@ -286,10 +278,7 @@ RULES: Mapping[str, Rule] = {
         "that has a name.",
         action="Give a longer class list by --classes, with the classes that the model is used for.",
         severity=5.0,
-        doubt=VerdictWords(
-            "A small change brings images of all kinds to a place where no class of the list lies: the list may lack the target.",
-            "",
-        ),
+        doubt_audit="A small change brings images of all kinds to a place where no class of the list lies: the list may lack the target.",
         urgent=75,
         needs="audit's search",
         tells="sign",
@@ -305,7 +294,7 @@ RULES: Mapping[str, Rule] = {
         action="Check --arch, --classes, --templates, and the mean and std in the model's configuration. Give "
         "images with labels or captions.",
         severity=4.0,
-        doubt=VerdictWords("The model hardly knows these classes, or that is unknown, so a search shows little.", ""),
+        doubt_audit="The model hardly knows these classes, or that is unknown, so a search shows little.",
         urgent=90,
         needs="audit or search",
         tells="unsearched",
@@ -320,9 +309,7 @@ RULES: Mapping[str, Rule] = {
         does_not_show="That the audit would find a backdoor of another kind, or one that was built to evade such a search.",
         action="Give clean models of the same architecture by --reference, search harder by --effort, or give more images by --data.",
         severity=4.0,
-        doubt=VerdictWords(
-            "The audit misses backdoors that were planted in copies of this model, so finding none says little.", ""
-        ),
+        doubt_audit="The audit misses backdoors that were planted in copies of this model, so finding none says little.",
         urgent=20,
         passes="No backdoor was found, and the same audit finds those that were planted in copies of this model.",
     ),
@@ -337,7 +324,7 @@ RULES: Mapping[str, Rule] = {
         action="Use more clean pairs like the training data of the model, fewer steps, or a lower learning "
         "rate. If the model was trained on these images, measure on labelled ones that it never saw, by --eval-data. If you accept "
         "the loss, raise --max-accuracy-loss; the report will say so.",
-        fails=VerdictWords(*("The model lost more on clean images than the budget allows.",) * 2),
+        fails_sanitize="The model lost more on clean images than the budget allows.",
         needs="before",
     ),
     "CC020": Rule(
@@ -360,10 +347,8 @@ RULES: Mapping[str, Rule] = {
         does_not_show="That the model is clean: an unknown trigger may still be there.",
         action="Run clipclean audit with its search, or name the trigger that you suspect, by --trigger and --target.",
         severity=4.0,
-        doubt=VerdictWords(
-            "Nothing that was tried acts on this model, but unknown triggers were not searched for.",
-            "Nothing shows that there was a backdoor, nor that one is gone.",
-        ),
+        doubt_audit="Nothing that was tried acts on this model, but unknown triggers were not searched for.",
+        doubt_sanitize="Nothing shows that there was a backdoor, nor that one is gone.",
         urgent=25,
         needs="search",
         tells="unsearched",
@@ -377,7 +362,8 @@ RULES: Mapping[str, Rule] = {
         does_not_show="That the model is clean, or that it is not.",
         action="Give a longer class list by --classes, or leave the option out: the built-in one has a thousand names.",
         severity=4.0,
-        doubt=VerdictWords(_FEW_CLASSES, _FEW_CLASSES),
+        doubt_audit=_FEW_CLASSES,
+        doubt_sanitize=_FEW_CLASSES,
         urgent=20,
         needs="search",
         tells="unsearched",
@@ -392,9 +378,7 @@ RULES: Mapping[str, Rule] = {
         action="Audit the model with more effort, name the trigger that you suspect by --trigger and --target, "
         "or use a recipe that needs no search, such as cleanclip or par.",
         severity=4.0,
-        doubt=VerdictWords(
-            sanitize="The search found nothing to unlearn, so nothing shows that there was a backdoor, nor that one is gone."
-        ),
+        doubt_sanitize="The search found nothing to unlearn, so nothing shows that there was a backdoor, nor that one is gone.",
         urgent=30,
     ),
     "CC024": Rule(
@@ -405,10 +389,8 @@ RULES: Mapping[str, Rule] = {
         does_not_show="The results of the rest, such as triggers of a kind that was not reached.",
         action="Give the same command with more minutes, and --force if it has written: it resumes where it ended.",
         severity=4.0,
-        doubt=VerdictWords(
-            "Time was over before the audit was, and nothing that was tried until then acts.",
-            "Time was over before the cleaning was, so nothing shows that all of a backdoor is gone.",
-        ),
+        doubt_audit="Time was over before the audit was, and nothing that was tried until then acts.",
+        doubt_sanitize="Time was over before the cleaning was, so nothing shows that all of a backdoor is gone.",
         urgent=28,
         tells="unsearched",
     ),
@@ -488,9 +470,7 @@ RULES: Mapping[str, Rule] = {
         does_not_show="That it removes a backdoor of another kind, or one that sits deeper.",
         action="If some are left, allow more accuracy loss by --max-accuracy-loss, bring more clean pairs, or "
         "name the trigger that you suspect by --trigger and --target.",
-        doubt=VerdictWords(
-            sanitize="The cleaning leaves some of the backdoors that were planted in a copy of this model."
-        ),
+        doubt_sanitize="The cleaning leaves some of the backdoors that were planted in a copy of this model.",
         urgent=50,
     ),
     "CC061": Rule(
@@ -504,9 +484,7 @@ RULES: Mapping[str, Rule] = {
         action="Plant for longer, by --set auto.plant_steps=N, or at another learning rate, by a control recipe "
         "of your own.",
         severity=4.0,
-        doubt=VerdictWords(
-            sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model."
-        ),
+        doubt_sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
         urgent=40,
     ),
     "CC062": Rule(
@@ -520,11 +498,9 @@ RULES: Mapping[str, Rule] = {
         action="Do not deploy or finetune the weights. Clean with a stronger recipe.",
         severity=8.1,
         precision="medium",
-        fails=VerdictWords(*("A backdoor comes back after a little finetuning: it was hidden, not removed.",) * 2),
-        doubt=VerdictWords(
-            sanitize="One sign of a backdoor came back after a little finetuning: it may be hidden, not removed. Look before "
-            "you deploy."
-        ),
+        fails_sanitize="A backdoor comes back after a little finetuning: it was hidden, not removed.",
+        doubt_sanitize="One sign of a backdoor came back after a little finetuning: it may be hidden, not removed. Look before "
+        "you deploy.",
         urgent=90,
     ),
     "CC063": Rule(
@@ -540,10 +516,8 @@ RULES: Mapping[str, Rule] = {
         "the training data of the model, or use another model.",
         severity=7.1,
         precision="medium",
-        doubt=VerdictWords(
-            sanitize="No recipe cleans this model within the accuracy budget, so its weights are as they were. The audit is "
-            "not sure of a backdoor in it."
-        ),
+        doubt_sanitize="No recipe cleans this model within the accuracy budget, so its weights are as they were. The audit is "
+        "not sure of a backdoor in it.",
         passes="The audit found no backdoor, and the weights are as they were, since every cleaning costs more accuracy than the budget "
         "allows.",
         urgent=95,

@@ -162,7 +162,7 @@ def _failed(report: Report) -> str:
     sentences = []
     for code, known in RULES.items():
         if code in codes:
-            sentences.append(getattr(known.fails, report.command))
+            sentences.append(getattr(known, f"fails_{report.command}"))
         if code == "CC003" and code in codes and report.is_audit and report.suspects:
             sentences.append(f"It is turned towards “{report.suspects[0].class_}”.")
     return " ".join(dict.fromkeys(filter(None, sentences))) or "The model does not meet the limits of this run."
@@ -171,7 +171,7 @@ def _failed(report: Report) -> str:
 def _undecided(report: Report) -> str:
     """The most urgent reason of those that stood in the way."""
     standing = [rule(finding.rule) for finding in report.findings if finding.level != "note"]
-    doubts = (getattr(known.doubt, report.command) for known in sorted(standing, key=lambda known: -known.urgent))
+    doubts = (getattr(known, f"doubt_{report.command}") for known in sorted(standing, key=lambda known: -known.urgent))
     return next(filter(None, doubts), "There is too little evidence to say pass or fail.")
 
 

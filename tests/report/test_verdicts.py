@@ -18,10 +18,10 @@ def standing(made, *codes, level="warning"):
 
 
 @pytest.mark.parametrize("made", [samples.undecided, searches.doubtful])
-@pytest.mark.parametrize("code", [code for code, rule in RULES.items() if rule.doubt.audit and rule.doubt.sanitize])
+@pytest.mark.parametrize("code", [code for code, rule in RULES.items() if rule.doubt_audit and rule.doubt_sanitize])
 def test_an_undecided_report_gives_its_reason(made, code):
     told = verdicts.headline(standing(made(), code))
-    assert told == getattr(RULES[code].doubt, made()["command"])
+    assert told == getattr(RULES[code], f"doubt_{made()['command']}")
     assert told != verdicts.headline(standing(made(), code, level="note"))  # a note is no reason
 
 
@@ -31,12 +31,12 @@ URGENT = [f"CC{number:03}" for number in (5, 63, 62, 1, 3, 2, 60, 61, 23, 24, 21
 @pytest.mark.parametrize(("first", "second"), itertools.pairwise(URGENT))
 def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(first, second):
     made = standing(samples.undecided(), second, first)
-    assert verdicts.headline(made) == RULES[first].doubt.sanitize
+    assert verdicts.headline(made) == RULES[first].doubt_sanitize
 
 
 def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_are_those_of_the_findings():
-    assert verdicts.headline(standing(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails.sanitize
-    assert RULES["CC001"].fails.audit in verdicts.headline(samples.audited())
+    assert verdicts.headline(standing(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails_sanitize
+    assert RULES["CC001"].fails_audit in verdicts.headline(samples.audited())
     assert "“banana”" in verdicts.headline(searches.backdoored())
     for made, code in ((searches.calm, "CC008"), (samples.passed, "CC063")):
         assert verdicts.headline(standing(made(), code, level="note")) == RULES[code].passes
