@@ -20,10 +20,10 @@ from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
-from clipclean.jobs import suspicions
+from clipclean.jobs import judging
 from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.searching import AuditResult
-from clipclean.jobs.suspicions import FirstAudit
 from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Point, Watched, Way
@@ -255,8 +255,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     done = candidates.clean(bench, candidate, before.acting, where="model", origin={})
-    own = suspicions.new_leads(done.leads, before.suspicions)
-    suspected = suspicions.distinct([*before.suspicions, *own])
+    own = judging.new_leads(done.leads, before.suspicions)
+    suspected = judging.distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
         made = {trial.kept: trial for trial in considered.trials}
@@ -284,7 +284,7 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     asked = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
     bench.put(bench.original)
     original = bench.measure(asked, what="walking back")
-    watched = suspicions.watched(original, suspected)
+    watched = judging.watched(original, suspected)
 
     def measure(share: float) -> detect.Measurement:
         bench.put_between(bench.original, done.weights, share=share)
@@ -308,7 +308,7 @@ def unchanged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Atte
 
 def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
-    pointed, original = suspicions.targets(attempt.suspicions), attempt.seen.measured
+    pointed, original = judging.targets(attempt.suspicions), attempt.seen.measured
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
     seen = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
     attempt = replace(attempt, seen=seen)

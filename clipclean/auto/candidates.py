@@ -16,7 +16,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
-from clipclean.jobs import suspicions
+from clipclean.jobs import judging
 from clipclean.methods import training, unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import TrainingRecord
@@ -211,7 +211,7 @@ def _cleaned(
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     least = recipe.unlearn.outlyingness
-    remaining = tuple(suspicions.remaining(trained, least=least)) if searched else ()
+    remaining = tuple(judging.remaining(trained, least=least)) if searched else ()
     record = {"training": trained.record.as_json(), "remaining": [each.as_json() for each in remaining]}
     state.write(clip.net.state_dict(), record, name=DONE)
     if not searched:

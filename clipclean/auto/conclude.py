@@ -11,11 +11,11 @@ from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, Level, finding, finite
-from clipclean.jobs import cleaning, inputs, suspicions
+from clipclean.jobs import cleaning, inputs, judging
 from clipclean.jobs.cleaning import Side
+from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult
-from clipclean.jobs.suspicions import FirstAudit
 from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,
@@ -155,7 +155,7 @@ def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /) -> boo
     """
     if any(found.level == "error" for found in original):
         return False
-    return _is_over(attempt) or not (suspicions.is_suspected(original) or attempt.way.is_within)
+    return _is_over(attempt) or not (judging.is_suspected(original) or attempt.way.is_within)
 
 
 def _is_over(attempt: Attempt) -> bool:
@@ -171,7 +171,7 @@ def as_it_was(considered: Sequence[Considered], attempt: Attempt, limits: AuditL
     """
     level: Level = "note" if audit == "pass" else "warning"
     if not _is_over(attempt):
-        return suspicions.stayed(f"The best candidate, {attempt.candidate.name},", attempt.way, level=level)
+        return judging.stayed(f"The best candidate, {attempt.candidate.name},", attempt.way, level=level)
     names = ", ".join(each.candidate.name for each in considered if not each.why_not)
     found = "no backdoor" if audit == "pass" else "no sure backdoor"
     words = (
@@ -200,7 +200,7 @@ def judged(
 
 def side(bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = suspicions.exhibited(bench.clip, asked, seen.measured, seed=bench.run.seed)
+    shown = judging.exhibited(bench.clip, asked, seen.measured, seed=bench.run.seed)
     suspects = detect.suspected_classes(seen.search, seen.measured.panel, limits=bench.limits)
     searched = seen.search_record(bench.settings.effort, {})
     return Side(seen.measured, bench.findings(seen), suspects, shown, searched)

@@ -12,12 +12,12 @@ from clipclean.auto.attempts import Considered
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Tried
 from clipclean.auto.workbench import Workbench
-from clipclean.jobs import other_models, outputs, plan, suspicions
+from clipclean.jobs import judging, other_models, outputs, plan
+from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
-from clipclean.jobs.suspicions import FirstAudit
 from clipclean.train import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
@@ -109,7 +109,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         bench = replace(bench, eval_set=replace(bench.eval_set, sure=before.sure))
         # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-        if not (suspicions.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
+        if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"
         copy = None if before.shows else bench.plant(avoid=avoided(bench, before))
         considered = attempts.choose(
@@ -127,4 +127,4 @@ def avoided(bench: Workbench, before: FirstAudit, /) -> list[int]:
     """The classes that no canary is planted for: those that are suspected."""
     # With two backdoors for one class, neither removal could be told from the other.
     rows = detect.suspected_classes(before.seen.search, before.seen.measured.panel, limits=bench.limits)
-    return [*suspicions.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
+    return [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]

@@ -20,7 +20,7 @@ from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.findings import Finding, Interval, finding, finite
-from clipclean.jobs import audit_findings, inputs, searching
+from clipclean.jobs import inputs, judging, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import AuditResult, SearchSettings
@@ -273,7 +273,7 @@ class Workbench:
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
-        found = audit_findings.findings(seen, self.limits, images=len(self.eval_set.pixels))
+        found = judging.findings(seen, self.limits, images=len(self.eval_set.pixels))
         if searching.usual_normalisation(self.clip):
             words = (
                 "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "

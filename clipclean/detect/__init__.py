@@ -21,7 +21,7 @@ from clipclean.detect.measure import (
 )
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, References, as_file, from_file, together
-from clipclean.detect.score import telling
+from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
 from clipclean.detect.stages import Course, pack, unpack
 from clipclean.detect.verdict import (

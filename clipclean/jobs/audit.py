@@ -9,9 +9,9 @@ from clipclean.attack import trigger_files
 from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, finite
-from clipclean.jobs import audit_findings, given, other_models, plan, results, searching, suspicions
-from clipclean.jobs.audit_findings import Audited
+from clipclean.jobs import given, judging, other_models, plan, results, searching
 from clipclean.jobs.given import AuditInputs
+from clipclean.jobs.judging import Audited
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.report import Report
@@ -45,17 +45,17 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     seen, folder = made.seen, request.save_triggers
     known_power, late = None, list[Finding]()
     try:
-        known_power = audit_findings.power_of(made)
+        known_power = judging.power_of(made)
     except deadline.OutOfTime:
         late = [detect.unsearched("CC024", "Time was over before the power of the audit was measured.")]
 
     def found(limits: AuditLimits) -> list[Finding]:
-        return audit_findings.with_power([*audit_findings.judged(made, limits), *late], known_power)
+        return judging.with_power([*judging.judged(made, limits), *late], known_power)
 
     applied = judge.applied(ready.tested, found)
     saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = suspicions.shown(ready.tested.clip, ready.eval_set, seen, seed=request.seed)
+    maps, images = judging.shown(ready.tested.clip, ready.eval_set, seen, seed=request.seed)
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)

@@ -10,7 +10,7 @@ from clipclean.config.evidence import OWN
 from clipclean.config.policy import Applied
 from clipclean.detect import ranking
 from clipclean.findings import Finding, finding, finite
-from clipclean.jobs import results, suspicions
+from clipclean.jobs import judging, results
 from clipclean.jobs.prepare import Prepared
 from clipclean.methods.walk_back import Way
 from clipclean.progress import say
@@ -51,7 +51,7 @@ def side(ready: Prepared, eval_set: detect.EvalSet, measured: detect.Measurement
     for found in detect.suspicious(measured, limits=limits):
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
-    shown = suspicions.exhibited(ready.loaded.clip, eval_set, measured, seed=ready.request.seed)
+    shown = judging.exhibited(ready.loaded.clip, eval_set, measured, seed=ready.request.seed)
     return Side(measured, detect.of_probes(measured, limits=limits), tuple(rows.values()), shown)
 
 

@@ -7,7 +7,7 @@ from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
-from clipclean.jobs import audit_findings, estimate, given, inputs
+from clipclean.jobs import estimate, given, inputs, judging
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.prepare import Prepared
@@ -120,7 +120,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
     clip, shown = ready.tested.clip, ready.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {ready.effort}: at most {most:,} passes of an image"
-    planted = f"plant {audit_findings.CANARIES} test backdoors, each in a copy, and search each copy alike"
+    planted = f"plant {judging.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
             **_of_model(ready.tested, clip),
@@ -148,7 +148,7 @@ def estimate_audit(ready: AuditInputs, /) -> Estimate:
     work = (tested + len(ready.given.trusted)) * each
     if ready.planting:
         how = power.planting_of(clip, pairs=len(ready.planting))
-        work += audit_findings.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
+        work += judging.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
     return estimate.estimated(clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=ready.effort)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from clipclean import deadline, detect, model
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
-from clipclean.jobs import cleaning, inputs, outputs, searching, suspicions
+from clipclean.jobs import cleaning, inputs, judging, outputs, searching
 from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
@@ -66,13 +66,13 @@ def look(ready: Prepared, run: Run, /) -> First:
 
     def compared() -> detect.Measurement:
         measured = inputs.measure(clip, eval_set, what="measuring before")
-        return suspicions.compared(clip, measured, eval_set, thresholds)
+        return judging.compared(clip, measured, eval_set, thresholds)
 
     before = searching.by_first(run.group, clip, compared)
     seconds = time.monotonic() - began
-    pointed = suspicions.of_panel(before, eval_set, thresholds)
+    pointed = judging.of_panel(before, eval_set, thresholds)
     suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
-    known = suspicions.acting(before, suspected, eval_set, thresholds)
+    known = judging.acting(before, suspected, eval_set, thresholds)
     aims = training.search(
         clip,
         ready.samples,
@@ -82,7 +82,7 @@ def look(ready: Prepared, run: Run, /) -> First:
         known=known,
         run=run,
     )
-    own = suspicions.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
+    own = judging.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
         found = replace(eval_set, suspicions=own, panel=())
         more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
@@ -107,7 +107,7 @@ def walked(
     def with_panel(share: float) -> detect.Measurement:
         put(share)
         found = inputs.measure(clip, eval_set, what="measuring after")
-        return suspicions.compared(clip, found, eval_set, limits)
+        return judging.compared(clip, found, eval_set, limits)
 
     def without_panel(share: float) -> detect.Measurement:
         put(share)
@@ -118,11 +118,11 @@ def walked(
         way = walk_back.walk_back(
             lambda share: ends[1.0] if share == 1.0 else deadline.watched(without_panel)(share),
             first.measured,
-            suspicions.watched(first.measured, eval_set.suspicions),
+            judging.watched(first.measured, eval_set.suspicions),
             limits,
             least=0.0 if ready.recipe.audit.walk_back else 1.0,
         )
-    is_suspected = suspicions.is_suspected(detect.of_probes(first.measured, limits=limits))
+    is_suspected = judging.is_suspected(detect.of_probes(first.measured, limits=limits))
     if ready.request.panel and ready.recipe.audit.walk_back and not (is_suspected or way.is_within):
         way = way.at_original(first.measured)
     after = ends.get(way.taken.share) or with_panel(way.taken.share)
@@ -139,8 +139,8 @@ def judged(
     found = detect.sanitized(first.measured, after, limits=limits, searched=is_searched)
     return [
         *found,
-        *(suspicions.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
+        *(judging.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
-        *([suspicions.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),
+        *([judging.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),
         *cleaning.side_findings(ready),
     ]

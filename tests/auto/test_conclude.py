@@ -14,8 +14,8 @@ from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
 from clipclean.jobs import cleaning
+from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.results import Judge
-from clipclean.jobs.suspicions import FirstAudit
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
 ONE = [Considered(candidate("a"))]

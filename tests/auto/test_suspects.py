@@ -10,7 +10,7 @@ from clipclean.attack import triggers
 from clipclean.config import policy, thresholds
 from clipclean.detect.forward import Strength
 from clipclean.findings import finding
-from clipclean.jobs import suspicions
+from clipclean.jobs import judging
 from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
@@ -38,23 +38,23 @@ SHOWN = eval_set(torch.zeros(4, 3, 8, 8), ("bird", "cat", "dog"))
 )
 def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, is_suspected):
     found = finding(rule, "words", level="warning", trigger=trigger)
-    assert suspicions.is_suspected([finding("CC004", "words"), found]) is is_suspected
+    assert judging.is_suspected([finding("CC004", "words"), found]) is is_suspected
 
 
 def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_where_nothing_was_searched():
-    assert suspicions.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
-    assert suspicions.targets([(PATCH, None), (CAT, 1), (OTHER, 2)]) == [1, 2]
+    assert judging.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
+    assert judging.targets([(PATCH, None), (CAT, 1), (OTHER, 2)]) == [1, 2]
     shown = replace(SHOWN, panel=(PATCH, OTHER))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
-    assert suspicions.FirstAudit.of(natural, shown, LIMITS).suspicions == ()
+    assert judging.FirstAudit.of(natural, shown, LIMITS).suspicions == ()
     strong = (Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
     # nothing says that it is not natural
-    assert suspicions.FirstAudit.of(searched(*strong), shown, LIMITS).suspicions == ()
+    assert judging.FirstAudit.of(searched(*strong), shown, LIMITS).suspicions == ()
     clean = detect.References("reference", "clean", ({"panel": {PATCH.spec: 1.0, OTHER.spec: 1.0}},))
-    assert suspicions.FirstAudit.of(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
+    assert judging.FirstAudit.of(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
     shown = replace(SHOWN, panel=(PATCH, OTHER))
     unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
-    assert suspicions.FirstAudit.of(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
+    assert judging.FirstAudit.of(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
 
 
 def searched(*strengths, references=None):

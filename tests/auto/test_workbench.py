@@ -14,7 +14,7 @@ from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.findings import finding
 from clipclean.jobs import inputs
-from clipclean.jobs.suspicions import FirstAudit
+from clipclean.jobs.judging import FirstAudit
 
 BRIEF = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "data.min_pairs=16"]
 SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]

@@ -40,7 +40,7 @@ from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
 from clipclean.detect.verdict import acts
 from clipclean.findings import finding
-from clipclean.jobs import suspicions
+from clipclean.jobs import judging
 from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -466,9 +466,7 @@ def test_a_cleaning_is_told_all_that_speaks_for_a_named_class_and_named_triggers
     idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
     shown = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=((idle, 0), (active, 1)))
     known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
-    found = suspicions.FirstAudit.of(
-        AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS
-    )
+    found = judging.FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
     mask, additive = "found:mask,class=banana", "found:additive,class=banana"
     assert [trigger.spec for trigger, _ in found.suspicions] == [idle.spec, active.spec, mask]
     assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask, additive}
@@ -481,7 +479,7 @@ def test_a_cleaning_is_told_all_that_speaks_for_a_named_class_and_named_triggers
 def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(margin, is_sure, shows):
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
-    found, mask = suspicions.FirstAudit.of(seen, pictures, LIMITS), "found:mask,class=banana"
+    found, mask = judging.FirstAudit.of(seen, pictures, LIMITS), "found:mask,class=banana"
     assert (mask in found.sure, found.shows) == (is_sure, shows)
     assert (
         [trigger.spec for trigger, _ in found.suspicions]

@@ -15,7 +15,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import audit_findings, inputs, other_models, searching, suspicions
+from clipclean.jobs import inputs, judging, other_models, searching
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -77,20 +77,20 @@ def bad(references):
 
 
 def word(seen, images=IMAGES):
-    return policy.verdict(audit_findings.findings(seen, LIMITS, images=images))
+    return policy.verdict(judging.findings(seen, LIMITS, images=images))
 
 
 def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with_none_passes(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad) == "fail"
-    (finding,) = [f for f in audit_findings.findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
+    (finding,) = [f for f in judging.findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
     assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = audit_findings.findings(seen, LIMITS, images=IMAGES)
+    found = judging.findings(seen, LIMITS, images=IMAGES)
     assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
-    found = audit_findings.findings(bad, LIMITS, images=LIMITS.min_images - 1)
+    found = judging.findings(bad, LIMITS, images=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {finding.rule for finding in found}
     assert policy.verdict(found) == "inconclusive"
 
@@ -116,7 +116,7 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     def judged(*several):
         references = detect.together([given(toy) for toy in several])
         seen = searching.audit_clip(SETTINGS, Toy(tower), known, references)
-        return seen.search.twins, audit_findings.findings(seen, LIMITS, images=IMAGES)
+        return seen.search.twins, judging.findings(seen, LIMITS, images=IMAGES)
 
     twins, found = judged(turned)
     assert (twins, policy.verdict(found), "CC004" in {each.rule for each in found}) == (1, "fail", True)
@@ -138,14 +138,11 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     strong, weak = (
         power.Power(tuple(power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
     )
-    assert policy.verdict(audit_findings.with_power(found, None)) == "inconclusive"
-    assert policy.verdict(audit_findings.with_power(found, weak)) == "inconclusive"
-    assert policy.verdict(audit_findings.with_power(found, strong)) == "pass"
-    assert (
-        policy.verdict(audit_findings.with_power([*found, detect.unsearched("CC020", "Few.")], strong))
-        == "inconclusive"
-    )
-    assert policy.verdict(audit_findings.with_power([], weak)) == "inconclusive"  # beside clean models, too
+    assert policy.verdict(judging.with_power(found, None)) == "inconclusive"
+    assert policy.verdict(judging.with_power(found, weak)) == "inconclusive"
+    assert policy.verdict(judging.with_power(found, strong)) == "pass"
+    assert policy.verdict(judging.with_power([*found, detect.unsearched("CC020", "Few.")], strong)) == "inconclusive"
+    assert policy.verdict(judging.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
 def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the_model_as_it_was():
@@ -168,7 +165,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
 
 def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
-    maps, images = suspicions.shown(toy, evidence(labels=labels), bad, seed=0)
+    maps, images = judging.shown(toy, evidence(labels=labels), bad, seed=0)
     made, used = maps["projection"], min(IMAGES, example_images.MAPPED)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
@@ -178,7 +175,7 @@ def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    assert suspicions.shown(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
+    assert judging.shown(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
     spec = bad.search.targeted[0].found.spec
     made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made

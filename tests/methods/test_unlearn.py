@@ -11,7 +11,7 @@ from clips import build
 from clipclean import checkpoint, cli, deadline, detect
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
-from clipclean.jobs import suspicions
+from clipclean.jobs import judging
 from clipclean.methods import unlearning
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
@@ -250,9 +250,7 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
     training = SimpleNamespace(
         unlearned=SimpleNamespace(state=unlearning.State((0, 1), {}, tuple(left), 1, ({}, {}), ({},)))
     )
-    assert [(f.rule, f.level, f.value) for f in suspicions.remaining(training, least=2.5)] == [
-        ("CC003", "warning", 3.0)
-    ]
+    assert [(f.rule, f.level, f.value) for f in judging.remaining(training, least=2.5)] == [("CC003", "warning", 3.0)]
 
 
 # Rounds.
