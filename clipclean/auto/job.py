@@ -111,7 +111,10 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
         if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"
-        copy = None if before.shows else bench.plant(avoid=avoided(bench, before))
+        # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
+        rows = detect.suspected_classes(seen.search, seen.measured.panel, limits=bench.limits)
+        avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
+        copy = None if before.shows else bench.plant(avoid=avoid)
         considered = attempts.choose(
             offered,
             limits=bench.limits,
@@ -121,10 +124,3 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
             run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         )
         return Tried(before, copy, considered, limit.minutes, is_late(), limit.started)
-
-
-def avoided(bench: Workbench, before: FirstAudit, /) -> list[int]:
-    """The classes that no canary is planted for: those that are suspected."""
-    # With two backdoors for one class, neither removal could be told from the other.
-    rows = detect.suspected_classes(before.seen.search, before.seen.measured.panel, limits=bench.limits)
-    return [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]

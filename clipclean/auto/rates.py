@@ -15,6 +15,7 @@ from clipclean.auto.workbench import PlantedCopy, Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import REMOVED
 from clipclean.config.recipe import LR_TRIALS, Recipe
+from clipclean.jobs import judging
 from clipclean.jobs.prepare import Prepared
 from clipclean.progress import say
 from clipclean.report import cleaning
@@ -38,7 +39,7 @@ def settled(ready: Prepared, state: RunState, run: Run, /) -> Prepared:
         pairs = power.captioned(bench.samples, ready.given.vocabulary.classes, ready.given.vocabulary.templates)
         bench = replace(bench, samples=replace(bench.samples, pairs=pairs))
     run.group.check(bench.planting.batch_size, name="auto.batch_size")
-    copy = planted(bench, avoid=[target for _, target in ready.given.named if target is not None])
+    copy = planted(bench, avoid=judging.targets(ready.given.named))
     made = list(tried(bench, recipe, copy)) if copy else []
     bench.put(bench.original)
     found = best(made, bench.limits.max_accuracy_loss)

@@ -298,7 +298,10 @@ def explain(asked: Explain, shell: Shell) -> None:
     """
     code, as_json = asked.code, shell.as_json
     if code is None:
-        return printing.show(as_json, [_entry(each) for each in RULES], _rules())
+        rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
+        wide = max(len(level) for _, level, _ in rows)
+        rules = "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
+        return printing.show(as_json, [_entry(each) for each in RULES], f"{rules}\n\nPages: {', '.join(names())}")
     if code in names():
         page_text = text(code)
         return printing.show(as_json, {"page": code, "text": page_text}, page_text.removesuffix("\n"))
@@ -331,11 +334,3 @@ def _rule_text(code: str, rule: Rule, /) -> str:
         )
         paragraphs.append(f"{title}\n{lines}")
     return "\n\n".join(paragraphs)
-
-
-def _rules() -> str:
-    """One line for each rule."""
-    rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
-    wide = max(len(level) for _, level, _ in rows)
-    rules = "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
-    return f"{rules}\n\nPages: {', '.join(names())}"

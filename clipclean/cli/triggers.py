@@ -58,7 +58,11 @@ def show(asked: Show, shell: Shell) -> None:
     if family not in FAMILIES:
         raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(FAMILIES)}.")
     found = FAMILIES[family]
-    printing.show(shell.as_json, entry(family, found), family_text(family, found))
+    lines = [f"{family}: {textwrap.fill(found.description, WIDTH)}", "", f"Source: {found.source}", "", "Parameters:"]
+    for key, value in found.parameters.items():
+        words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
+        lines.append(textwrap.fill(words, WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
+    printing.show(shell.as_json, entry(family, found), "\n".join(lines))
 
 
 def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:
@@ -68,15 +72,6 @@ def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:
         for key, value in family.parameters.items()
     }
     return {"name": name, "description": family.description, "source": family.source, "parameters": parameters}
-
-
-def family_text(name: str, family: "TriggerFamily", /) -> str:
-    """One family in paragraphs."""
-    lines = [f"{name}: {textwrap.fill(family.description, WIDTH)}", "", f"Source: {family.source}", "", "Parameters:"]
-    for key, value in family.parameters.items():
-        words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
-        lines.append(textwrap.fill(words, WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
-    return "\n".join(lines)
 
 
 @command_of(
