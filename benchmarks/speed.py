@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipclean import api, data, machine, model, progress, train
-from clipclean.config.families import FAMILIES
+from clipclean.config.effort import FAMILIES
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
 from clipclean.train.optim import is_spared

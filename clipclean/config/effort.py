@@ -1,4 +1,4 @@
-"""``EFFORTS``: how hard a search looks for triggers that nobody described, and what that costs, without PyTorch.
+"""``EFFORTS``: how hard a search looks for triggers that nobody described, in which ``FAMILIES``, and what that costs, without PyTorch.
 
 Through many classes a search halves successively: after a protected beginning the worse half stops, and later half of the rest. Only
 the smallest triggers of a family decide, so most steps go to the classes that come near them. Source: Jamieson and Talwalkar 2016
@@ -8,8 +8,6 @@ the smallest triggers of a family decide, so most steps go to the classes that c
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-
-from clipclean.config.families import FAMILIES
 
 MANY = 11  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
 LEAST = 6  # fewest classes that get all steps: the finalists, and others to compare them with
@@ -23,33 +21,43 @@ FINALISTS = 4  # classes of a family whose search continues in a second round
 MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
 
 
+@dataclass(frozen=True)
+class KnownFamily:
+    """One kind of trigger, as reports and recipes tell it; ``clipclean.detect.families`` adds what it paints."""
+
+    words: str  # its description for users
+    said: str  # a phrase for its size, with ``{}`` for the share in per cent
+    # Whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few parameters holds
+    # natural triggers of some classes (stripes of a pole) and none of others.
+    is_general: bool
+    is_local: bool = False  # whether it changes a part of the image and leaves the rest as it is
+
+
+FAMILIES: dict[str, KnownFamily] = {
+    "mask": KnownFamily("fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True),
+    "patch": KnownFamily("patch at random places", "covers {} of the image", is_general=True, is_local=True),
+    "blend": KnownFamily("pattern blended into the whole image", "weighs {}", is_general=True),
+    "additive": KnownFamily("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
+    "wave": KnownFamily("one wave, of some frequency and direction", "changes a pixel by at most {}", is_general=False),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How hard to search.
+    """How hard to search."""
 
-    Attributes:
-        restarts: searches without a target, per family.
-        steps: of each search.
-        free_images: images per step and restart without a target.
-        images: images per step and class towards a target.
-        suspects: most classes that are searched for because a sign points at them.
-        controls: other classes that are searched for, to compare with: all, or as many drawn at random.
-        collapse: share of the spread that a search without a target must take away.
-        success: share of images that a search towards a class must turn.
-        sweep: steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
-        halves: whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does.
-            In brief searches, which give no sizes, it always does.
-    """
-
-    restarts: int = 1
-    steps: int = 45
-    free_images: int = 16
-    images: int = 8
-    suspects: int
-    controls: int = 20
-    collapse: float = 0.85
-    success: float = 0.85
+    restarts: int = 1  # searches without a target, per family
+    steps: int = 45  # of each search
+    free_images: int = 16  # per step and restart without a target
+    images: int = 8  # per step and class towards a target
+    suspects: int  # most classes that are searched for because a sign points at them
+    controls: int = 20  # other classes that are searched for, to compare with: all, or as many drawn at random
+    collapse: float = 0.85  # share of the spread that a search without a target must take away
+    success: float = 0.85  # share of images that a search towards a class must turn
+    # Steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
     sweep: int = 15
+    # Whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does. In brief
+    # searches, which give no sizes, it always does.
     halves: bool = True
 
     @property

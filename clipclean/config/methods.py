@@ -9,31 +9,18 @@ from typing import TYPE_CHECKING, Literal
 
 @dataclass(frozen=True)
 class Method:
-    """One method.
+    """One method."""
 
-    Attributes:
-        says: what it does, for help and documentation.
-        needs_captions: whether it trains on image-caption pairs.
-        needs_labels: whether it trains on labels.
-        uses_classes: whether the class list decides what it does.
-        moves: the part of the model that moves.
-        views: the loss on second views: ``needed``, ``unused``, or ``own`` where each step of a sequence has its own.
-        keeps_original: whether its loss looks back at the model as it was.
-        perturbs: whether its images are perturbed.
-        searches: whether it searches for triggers, and then works in rounds instead of epochs.
-        chooses: whether it chooses among other recipes, and has no steps of its own.
-    """
-
-    says: str
-    needs_captions: bool = False
-    needs_labels: bool = False
-    uses_classes: bool = True
+    says: str  # what it does, for help and documentation
+    needs_captions: bool = False  # whether it trains on image-caption pairs
+    needs_labels: bool = False  # whether it trains on labels
+    uses_classes: bool = True  # whether the class list decides what it does
     moves: Literal["model", "image tower"] = "model"
-    views: Literal["needed", "unused", "own"] = "unused"
-    keeps_original: bool = False
-    perturbs: bool = False
-    searches: bool = False
-    chooses: bool = False
+    views: Literal["needed", "unused", "own"] = "unused"  # second views; own: each step of a sequence has its own loss
+    keeps_original: bool = False  # whether its loss looks back at the model as it was
+    perturbs: bool = False  # whether its images are perturbed
+    searches: bool = False  # whether it searches for triggers, and then works in rounds instead of epochs
+    chooses: bool = False  # whether it chooses among other recipes, and has no steps of its own
 
 
 METHODS: dict[str, Method] = {

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean.config.families import FAMILIES as KNOWN
-from clipclean.config.families import KnownFamily
+from clipclean.config.effort import FAMILIES as KNOWN
+from clipclean.config.effort import KnownFamily
 
 Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 

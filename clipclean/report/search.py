@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from clipclean.config.families import FAMILIES
+from clipclean.config.effort import FAMILIES
 from clipclean.report import measures
 from clipclean.report.measures import Side
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from clipclean.config import families
+from clipclean.config import effort
 from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
 from clipclean.detect.references import ALIKE, CODE, COMPACTNESS, NEVER, PANEL, calibration, margins, pulled
@@ -18,7 +18,7 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 
 def test_every_family_has_a_natural_margin_and_of_several_clean_models_the_median_counts():
     assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}  # a family without one would never count
-    assert {name: family.known for name, family in FAMILIES.items()} == families.FAMILIES
+    assert {name: family.known for name, family in FAMILIES.items()} == effort.FAMILIES
     assert margins(SIZES, {}) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
     alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))
