@@ -41,18 +41,13 @@ PLACES = {  # share of the free height, share of the free width
 class Trigger:
     """A function of images, comparable by value; :func:`parse` makes one.
 
-        trigger = triggers.parse("patch:place=corner")
-        triggered = trigger(images)  # (B, 3, H, W) -> (B, 3, H, W)
-
-    Attributes:
-        family: a key of :data:`FAMILIES`.
-        parameters: every parameter of the family, in its order, with the value in force.
-        seed: draws the pattern, and the places where ``place=random`` and no generator is given.
+    trigger = triggers.parse("patch:place=corner")
+    triggered = trigger(images)  # (B, 3, H, W) -> (B, 3, H, W)
     """
 
-    family: str
-    parameters: tuple[tuple[str, Value], ...]
-    seed: int
+    family: str  # a key of :data:`FAMILIES`
+    parameters: tuple[tuple[str, Value], ...]  # every one of the family, in its order, with the value in force
+    seed: int  # draws the pattern, and the places where ``place=random`` and no generator is given
 
     @property
     def spec(self) -> str:

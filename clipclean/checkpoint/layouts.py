@@ -173,16 +173,13 @@ NATIVE_TEXT = "text.transformer.resblocks."
 
 @dataclass(frozen=True)
 class Weights:
-    """The chosen tensors by name, who seems to have written them, and what was left out.
-
-    ``is_hugging_face`` tells that the names are those of transformers' CLIPModel; ``wrappers`` under which keys they stand.
-    """
+    """The chosen tensors by name."""
 
     tensors: dict[str, TensorRef]
-    producer: str
-    notes: tuple[str, ...]
-    is_hugging_face: bool
-    wrappers: tuple[str, ...]
+    producer: str  # who seems to have written them
+    notes: tuple[str, ...]  # what was left out
+    is_hugging_face: bool  # whether the names are those of transformers' CLIPModel
+    wrappers: tuple[str, ...]  # under which keys they stand
 
 
 def weights(root: object, /, *, choice: str | None) -> Weights:

@@ -23,31 +23,26 @@ WAY_OUT = "Ask for the weights as safetensors, or re-save the state_dict alone f
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a file, and what the file is.
-
-    ``tensors`` are contiguous, finite, on the CPU, in their stored dtypes, and share no memory with each other. Their
-    names are open_clip's, without wrappers and prefixes. ``sha256`` and ``size`` (bytes) are those of ``weights``, the
-    file that was read. For shards ``weights`` is their index, ``size`` that of all files, and ``sha256`` the digest of
-    what ``sha256sum INDEX SHARD...`` prints. ``config`` is the open_clip_config.json in the same folder, or for a model
-    of transformers its config.json, with its preprocessor_config.json under that key; ``config_name`` says which.
-    ``quick_gelu`` is True where a TorchScript archive names such a class, and None where the file does not tell.
-    ``notes`` say what was left out, ``wrappers`` the keys that the weights were found under, outermost first, and ``digests`` the SHA-256
-    of each file that was read.
-    """
+    """The weights of a file, and what the file is."""
 
     path: Path
-    weights: Path
+    weights: Path  # the file that was read; of shards their index
     format: Format
     producer: str
+    # Contiguous, finite, on the CPU, in their stored dtypes, sharing no memory; open_clip's names, without wrappers and prefixes.
     tensors: dict[str, Tensor]
+    # The open_clip_config.json in the same folder, or for a model of transformers its config.json, with its preprocessor_config.json
+    # under that key.
     config: dict[str, object] | None
-    config_name: str | None
-    sha256: str
-    size: int
-    quick_gelu: bool | None
-    notes: tuple[str, ...]
-    wrappers: tuple[str, ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
+    config_name: str | None  # which of them
+    sha256: str  # of ``weights``; of shards the digest of what ``sha256sum INDEX SHARD...`` prints
+    size: int  # bytes; of shards those of all files
+    quick_gelu: (
+        bool | None
+    )  # True where a TorchScript archive names such a class, and None where the file does not tell
+    notes: tuple[str, ...]  # what was left out
+    wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
+    digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
 
 
 @dataclass(frozen=True)

@@ -22,41 +22,26 @@ Progress = Callable[[int, int], None]  # samples done, samples in all
 
 @dataclass(frozen=True)
 class Pair:
-    """One image with its caption.
+    """One image with its caption."""
 
-    Attributes:
-        key: where in the set it is; printable.
-        caption: one line without control characters, at most 10 kB; empty only where captions were not asked for.
-        label: class name or number as text, where the set has one.
-        image: the image, decoded on demand.
-    """
-
-    key: str
-    caption: str
-    label: str | None
-    image: Image
+    key: str  # where in the set it is; printable
+    caption: str  # one line without control characters, at most 10 kB; empty only where captions were not asked for
+    label: str | None  # class name or number as text, where the set has one
+    image: Image  # decoded on demand
 
 
 @dataclass(frozen=True)
 class CleanSet:
-    """A data set read from a path.
+    """A data set read from a path."""
 
-    Attributes:
-        pairs: in the order of the set.
-        skipped: samples that cannot be used.
-        digest: hex SHA-256 over the sorted lines "<SHA-256 of the encoded image> <caption>"; the same whatever the
-            order, the names and the container.
-        format: "folder", "csv", "tsv", "jsonl", "json", "coco", "parquet", "arrow", "webdataset", or "several".
-        places: as they were given.
-        ignored: files that belong to no sample or are never read.
-    """
-
-    pairs: tuple[Pair, ...]
-    skipped: tuple[SkippedRecord, ...]
+    pairs: tuple[Pair, ...]  # in the order of the set
+    skipped: tuple[SkippedRecord, ...]  # samples that cannot be used
+    # Hex SHA-256 over the sorted lines "<SHA-256 of the encoded image> <caption>": the same whatever the order, the names and the
+    # container.
     digest: str
-    format: str
-    places: tuple[Path, ...]
-    ignored: tuple[Ignored, ...]
+    format: str  # "folder", "csv", "tsv", "jsonl", "json", "coco", "parquet", "arrow", "webdataset", or "several"
+    places: tuple[Path, ...]  # as they were given
+    ignored: tuple[Ignored, ...]  # files that belong to no sample or are never read
 
     def __len__(self) -> int:
         return len(self.pairs)

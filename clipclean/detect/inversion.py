@@ -53,14 +53,12 @@ class NoSearch(Exception):  # an error is named for what happened
 
 
 class Round(NamedTuple):
-    """How long triggers are shrunk, on how many images at a time, the success that counts as one that works, and whether the rows
-    are halved on the way.
-    """
+    """How long triggers are shrunk."""
 
     steps: int
-    batch: int
-    level: float
-    is_halved: bool = False
+    batch: int  # images at a time
+    level: float  # the success that counts as one that works
+    is_halved: bool = False  # whether the worse rows stop on the way
 
 
 class _End(NamedTuple):

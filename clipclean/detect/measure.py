@@ -58,25 +58,20 @@ class Probe(zeroshot.Attack):
 
 @dataclass(frozen=True)
 class EvalSet:
-    """The images and settings of a measurement, the same for the model before and after.
+    """The images and settings of a measurement, the same for the model before and after."""
 
-    ``pixels`` (N, 3, S, S) in [0, 1] have ``labels`` (N,), places in ``classes``, or ``captions``, or both, or neither. With
-    labels accuracy is measured, with captions recall. ``suspicions`` are triggers with the place of their target class, or None
-    for "whichever". ``grid`` holds triggers that count only beside clean models. ``sure`` are the names of the suspicions that were
-    named, or that a search was sure of; all others may be natural triggers of a clean model. None is all.
-    """
-
-    pixels: Tensor
-    labels: Tensor | None
-    captions: tuple[str, ...] | None
+    pixels: Tensor  # (N, 3, S, S) in [0, 1]
+    labels: Tensor | None  # (N,), places in ``classes``; with them accuracy is measured
+    captions: tuple[str, ...] | None  # with them recall is measured
     classes: tuple[str, ...]
     templates: tuple[str, ...]
-    suspicions: tuple[tuple[TriggerLike, int | None], ...]
+    suspicions: tuple[tuple[TriggerLike, int | None], ...]  # triggers with the place of their class, or None: whichever
     panel: tuple[TriggerLike, ...]
     knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
     batch_size: int  # images embedded at a time
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
-    grid: tuple[TriggerLike, ...] = ()
+    grid: tuple[TriggerLike, ...] = ()  # triggers that count only beside clean models
+    # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
     sure: frozenset[str] | None = None
     scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
 
@@ -102,16 +97,12 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A rate of correct answers on clean images, which of them are correct, and the definition.
-
-    ``correct`` (N,) bool pairs two measurements image by image, and is empty if accuracy was not measured.
-    ``margins`` (N,) are by how much the cosine of the right class exceeds that of any other; None where they are not measured.
-    """
+    """A rate of correct answers on clean images."""
 
     rate: Rate
-    correct: Tensor
+    correct: Tensor  # (N,) bool, which pairs two measurements image by image; empty if accuracy was not measured
     definition: str
-    margins: Tensor | None = None
+    margins: Tensor | None = None  # (N,), by how much the cosine of the right class exceeds that of any other
 
     def record(self) -> RateRecord:
         """For a report."""
@@ -133,7 +124,7 @@ class Measurement:
     sure: frozenset[str] | None = None  # of the images' suspicions; None is all
     untried: int = 0  # triggers of the panel that were not tried before the deadline
     is_rounded: bool = (
-        False  # whether the image tower may be rounded to look and to search: it then looked at the panel so
+        False  # whether the image tower may be rounded to look, as it then was for the panel, and to search
     )
 
     def is_sure(self, trigger: str, /) -> bool:

@@ -266,14 +266,12 @@ def _general() -> list[str]:
 
 @dataclass(frozen=True)
 class _Scene:
-    """The inputs of every stage of one search: the image tower, also rounded, the images to search on, those to judge by, and the
-    effort.
-    """
+    """The inputs of every stage of one search."""
 
-    embed: Embed
-    fast: Embed
-    images: Tensor
-    unseen: Seen
+    embed: Embed  # the image tower
+    fast: Embed  # the same, perhaps rounded
+    images: Tensor  # to search on
+    unseen: Seen  # to judge by
     canonical: Canonical
     effort: Effort
     stages: Stages

@@ -32,10 +32,7 @@ TOKENIZER_FOLDER, PREPROCESS_CFG = "textual", "visual/preprocess_cfg.json"  # wh
 
 @dataclass(frozen=True)
 class Preset:
-    """The paths of the graphs for one consumer, and the names of their inputs and outputs.
-
-    ``is_normalised``: it takes the outputs for unit embeddings.
-    """
+    """The paths of the graphs for one consumer, and the names of their inputs and outputs."""
 
     vision: str
     text: str
@@ -44,7 +41,7 @@ class Preset:
     images: str
     texts: str
     integers: str
-    is_normalised: bool
+    is_normalised: bool  # whether it takes the outputs for unit embeddings
 
 
 PRESETS: dict[str, Preset] = {
@@ -118,19 +115,15 @@ def wanted(
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One model to write: ``clip`` is on the CPU, ``weights`` is its state dict in fp32.
-
-    ``samples`` are the images and captions that the written files are compared on, ``tensor_sha256`` is the digest of
-    the weights and ``source_sha256`` the one of the file that they come from.
-    """
+    """One model to write."""
 
     folder: Path
-    clip: "model.Clip"
-    weights: "dict[str, Tensor]"
+    clip: "model.Clip"  # on the CPU
+    weights: "dict[str, Tensor]"  # its state dict in fp32
     wanted: ExportOptions
-    samples: "ParitySamples"
-    source_sha256: str
-    tensor_sha256: str
+    samples: "ParitySamples"  # images and captions that the written files are compared on
+    source_sha256: str  # of the file that the weights come from
+    tensor_sha256: str  # of the weights
 
     @property
     def model_cfg(self) -> "Config":

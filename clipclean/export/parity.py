@@ -41,34 +41,26 @@ FP16 = ParityLimits(1e-2, 0.9999, 0.95)
 
 @dataclass(frozen=True)
 class ParitySamples:
-    """Inputs, and our unit embeddings of them.
+    """Inputs, and our unit embeddings of them. All on the CPU: a GPU's convolutions round to fewer digits."""
 
-    ``pixels`` are normalised (N, 3, S, S), ``tokens`` ids (M, context) of ``captions``, ``images`` (N, D) and ``texts``
-    (M, D). All on the CPU: a GPU's convolutions round to fewer digits. ``seconds`` is what embedding them took us: a large
-    model on a busy machine takes another library long as well, and has not hung.
-    """
-
-    pixels: Tensor
-    tokens: Tensor
-    images: Tensor
-    texts: Tensor
+    pixels: Tensor  # (N, 3, S, S), normalised
+    tokens: Tensor  # (M, context), ids of ``captions``
+    images: Tensor  # (N, D)
+    texts: Tensor  # (M, D)
     captions: Sequence[str]
+    # That embedding them took us: a large model on a busy machine takes another library long as well, and has not hung.
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far another library's unit embeddings of ``n`` images and captions are from ours.
-
-    ``top1_agreement`` is the share of images for which both find the same caption most alike. ``reader`` is the
-    library, with its version.
-    """
+    """How far another library's unit embeddings of ``n`` images and captions are from ours."""
 
     max_difference: float
     min_cosine: float
-    top1_agreement: float
+    top1_agreement: float  # the share of images for which both find the same caption most alike
     n: int
-    reader: str
+    reader: str  # the library, with its version
 
 
 def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) -> ReaderAnswer:

@@ -38,17 +38,12 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Watched:
-    """A trigger that must stay gone.
+    """A trigger that must stay gone."""
 
-    Attributes:
-        acted: its excess attack success in the original.
-        is_doubtful: whether it may be a natural one, which no cleaning removes: it counts only if this one removed it.
-        is_found: whether a search made it. Such a trigger is half a witness: it returns later than the planted one.
-    """
-
-    acted: float
+    acted: float  # its excess attack success in the original
+    # Whether it may be a natural one, which no cleaning removes: it counts only if this one removed it.
     is_doubtful: bool = False
-    is_found: bool = False
+    is_found: bool = False  # whether a search made it: half a witness, since it returns later than the planted one
 
 
 @dataclass(frozen=True)

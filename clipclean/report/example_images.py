@@ -38,23 +38,14 @@ class Shown:
 
 
 class Look(NamedTuple):
-    """Images drawn at random by the seed, clean and under a trigger.
-
-    Attributes:
-        clip: the model.
-        eval_set: images, with labels where there are some.
-        trigger: what is put on the images.
-        target: place of the class that it leads to; None where that is not known.
-        text_classifier: (K, D), the zero-shot classifier.
-        seed: decides which images are drawn.
-    """
+    """Images drawn at random by the seed, clean and under a trigger."""
 
     clip: model.Clip
-    eval_set: detect.EvalSet
-    trigger: detect.TriggerLike
-    target: int | None
-    text_classifier: Tensor
-    seed: int
+    eval_set: detect.EvalSet  # images, with labels where there are some
+    trigger: detect.TriggerLike  # what is put on the images
+    target: int | None  # place of the class that it leads to; None where that is not known
+    text_classifier: Tensor  # (K, D), the zero-shot classifier
+    seed: int  # decides which images are drawn
 
     @torch.no_grad()
     def shown(self) -> Shown:

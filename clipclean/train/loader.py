@@ -27,14 +27,10 @@ class Views:
 
 
 class Batches:
-    """An iterator over batches that keeps the time for which its caller waited.
-
-    Attributes:
-        waited: seconds so far; of the time that all steps took, this is the loader's share.
-    """
+    """An iterator over batches that keeps the time for which its caller waited."""
 
     def __init__(self, prepared: Generator[Batch | None, None, None], /) -> None:
-        self.waited = 0.0
+        self.waited = 0.0  # seconds so far; of the time that all steps took, this is the loader's share
         self._prepared = prepared  # a batch after its last part
 
     def __iter__(self) -> "Batches":

@@ -19,15 +19,12 @@ class MicroBatches:
     batch, at the price of a second forward pass. Source: Gao et al. 2021, arXiv 2101.06983 (GradCache).
 
     Batch normalisation is the exception: in training it normalises by what it sees at once, which is then a part.
-
-    Attributes:
-        size: pairs at a time; None takes all.
-        shrunk: how often memory ran out.
     """
 
     def __init__(self, net: nn.Module, /, *, size: int | None, pairs: int) -> None:
         self._net, self._pairs = net, pairs
-        self.size, self.shrunk = size, 0
+        self.size = size  # pairs at a time; None takes all
+        self.shrunk = 0  # how often memory ran out
 
     def over(self, encode: Encode, /) -> Encode:
         """``encode`` for whole batches, a few pairs at a time: the first views of all pairs, then the second ones."""
