@@ -37,9 +37,7 @@ class Checkpoint:
     config_name: str | None  # which of them
     sha256: str  # of ``weights``; of shards the digest of what ``sha256sum INDEX SHARD...`` prints
     size: int  # bytes; of shards those of all files
-    quick_gelu: (
-        bool | None
-    )  # True where a TorchScript archive names such a class, and None where the file does not tell
+    quick_gelu: bool | None  # True where a TorchScript archive names such a class, None where the file does not tell
     notes: tuple[str, ...]  # what was left out
     wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read

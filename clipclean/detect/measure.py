@@ -123,9 +123,7 @@ class Measurement:
     usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison; they cause no warning
     sure: frozenset[str] | None = None  # of the images' suspicions; None is all
     untried: int = 0  # triggers of the panel that were not tried before the deadline
-    is_rounded: bool = (
-        False  # whether the image tower may be rounded to look, as it then was for the panel, and to search
-    )
+    is_rounded: bool = False  # whether the image tower may be rounded to search; it then was for looks at the panel
 
     def is_sure(self, trigger: str, /) -> bool:
         """Whether a known trigger that acts shows a backdoor: clean models have natural triggers, and a search names some of them."""

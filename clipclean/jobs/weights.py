@@ -16,7 +16,7 @@ from torch import Tensor
 from clipclean import checkpoint, files, model, report, untrusted
 from clipclean.errors import ClipcleanError, RefusedInput, UnsupportedModel, UsageError
 from clipclean.export import records
-from clipclean.export.model_card import Json
+from clipclean.export.records import Json
 from clipclean.jobs import inputs
 from clipclean.schema.results import Inspection, PreprocessRecord, Recognised, TallyRecord, TensorsRecord
 

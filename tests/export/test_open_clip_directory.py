@@ -9,7 +9,7 @@ from clips import build, unlike
 from report import samples
 
 from clipclean.config.yaml_file import read
-from clipclean.export import model_card, open_clip_directory, parity, read_back
+from clipclean.export import open_clip_directory, parity, read_back, records
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def cell(hits, n):
 
 
 def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_itself(report):
-    card = model_card.model_card(report)
+    card = records.model_card(report)
     assert front_matter(card) == {
         "library_name": "open_clip",
         "pipeline_tag": "zero-shot-image-classification",
@@ -111,10 +111,10 @@ def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_its
     assert "recipe `cleanclip@tiny`" in card
     assert f"`{'a3' * 32}`" in card
     report["training"]["steps"] = 0
-    assert "base_model_relation" not in front_matter(model_card.model_card(report))  # the weights stayed
+    assert "base_model_relation" not in front_matter(records.model_card(report))  # the weights stayed
     probes = report["after"]["measurements"]["probes"]
     probes[1]["known"] = True  # found by the panel before, where another row stood in its place
-    found = rows(model_card.model_card(report))
+    found = rows(records.model_card(report))
     assert found["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
     assert found[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]
     assert found[f"attack success rate, {samples.STRIPES} to zebra"][:2] == [cell(62, 990), cell(40, 990)]
@@ -122,7 +122,7 @@ def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_its
     probes[0] |= {"asr": {"value": None, "interval": [0.0, 1.0], "n": 0}}
     probes[1]["target"] = "a|b"
     report["before"]["measurements"]["probes"] = []
-    card = model_card.model_card(report)
+    card = records.model_card(report)
     assert rows(card)[f"attack success rate, {samples.SPEC} to banana"] == ["–", "–", "0"]  # a rate that is unknown
     assert rf"to a\|b | – | {cell(40, 990)}" in card
 
@@ -136,7 +136,7 @@ def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_its
     ],
 )
 def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_audited(told, formats, library, tags):
-    card = model_card.model_card(told(*formats))
+    card = records.model_card(told(*formats))
     found = front_matter(card)
     assert (found["library_name"], found["tags"]) == (library, ["clip", "clipclean", *tags])
     assert "base_model_relation" not in found  # the weights are the same
@@ -150,6 +150,6 @@ def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_aud
 def test_a_name_from_a_file_breaks_out_of_nothing(told):
     told = told("hf")
     told["model"] |= {"name": "m`\n# x.pt", "architecture": "a\n---\nb"}
-    card = model_card.model_card(told)
+    card = records.model_card(told)
     assert "`m___ x.pt`" in card
     assert "# a_---_b, exported by clipclean" in card
