@@ -4,12 +4,13 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clipclean import data, detect, machine, methods, model, train
+from clipclean import data, deadline, detect, machine, methods, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
 from clipclean.config.methods import METHODS
@@ -104,8 +105,11 @@ def search(
 ) -> Aims:
     """The targets of the method: the triggers that act and, for a method that searches, those that its first search finds.
 
+    It searches on images that also serve for training, and resumes an equal run that was killed.
+
     Raises:
-        Inconclusive: the method searches, nothing can be searched, and no known trigger acts.
+        Inconclusive: the method searches, and the model gives numbers that are not finite.
+            Or nothing can be searched, and no known trigger acts.
     """
     if not METHODS[recipe.method].searches:
         return Aims(text_classifier)
@@ -116,7 +120,14 @@ def search(
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
     scene = unlearning.Scene(pixels, text_classifier, classes, effort, known=known)
-    return Aims(text_classifier, unlearning.search(clip, scene, recipe, run=run))
+    if kept := unlearning.restored(run.state, scene):
+        return Aims(text_classifier, unlearning.SearchedModel(scene, kept[0], kept[2]))
+    started, told = time.monotonic(), partial(run.progress, "searching for triggers")
+    state = run.group.of_first(lambda: unlearning.begin(clip, scene, recipe, seed=run.seed, progress=told))
+    searched = unlearning.SearchedModel(scene, state, time.monotonic() - started)
+    if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
+        unlearning.save(run.state, {}, state, scene.known, searched.seconds)
+    return Aims(text_classifier, searched)
 
 
 def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
@@ -190,14 +201,30 @@ def recover(
 def unlearn(
     clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearning.SearchedModel, /, *, run: Run
 ) -> Training:
-    """Unlearn in place; raises what ``clean`` raises."""
+    """Unlearn in place the triggers that ``search`` found and the known ones, round by round; raises what ``clean`` raises.
+
+    The state of the last whole round is saved.
+    """
+    scene, state, is_cut = searched.scene, searched.state, False
+    each, options, total = recipe.unlearn.steps, recipe.train, recipes.total_steps(recipe, pairs=len(samples.pairs))
     with interruptible() as stop:
-        done = unlearning.unlearned(clip, samples.pairs, recipe, searched, run=run, stop=stop)
-    each, options = recipe.unlearn.steps, recipe.train
-    steps = len(done.state.losses) * each
-    losses = [
-        {"step": (number + 1) * each - 1, "lr": options.lr, **parts} for number, parts in enumerate(done.state.losses)
-    ]
+        # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
+        original = model.frozen_copy(clip)
+        kept = unlearning.restored(run.state, scene)
+        if kept and kept[1]:
+            clip.net.load_state_dict(kept[1], strict=True)
+        started = time.monotonic() - searched.seconds
+        batches = unlearning.batches_of(clip, samples.pairs, recipe, total=total, seed=run.seed, group=run.group)
+        rounds = unlearning.unlearn(clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop))
+        try:
+            for state in rounds:
+                unlearning.save(run.state, clip.net.state_dict(), state, scene.known, time.monotonic() - started)
+        except deadline.OutOfTime:  # the weights are those of the last step
+            is_cut = True
+    clip.net.eval()
+    done = unlearning.SearchedModel(scene, state, time.monotonic() - started)
+    steps = len(state.losses) * each
+    losses = [{"step": (number + 1) * each - 1, "lr": options.lr, **parts} for number, parts in enumerate(state.losses)]
     record = recorded(
         losses,
         steps=steps,
@@ -211,8 +238,7 @@ def unlearn(
         notes=(WHOLE,) if options.micro_batch or options.checkpoint_activations else (),
         unlearning=done.record(),
     )
-    total = recipes.total_steps(recipe, pairs=len(samples.pairs))
-    return Training(record, done, (steps, total) if done.is_cut else None)
+    return Training(record, done, (steps, total) if is_cut else None)
 
 
 def _objective(

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -12,9 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from clipclean import data, deadline, detect, model, train
+from clipclean import data, detect, model, train
 from clipclean.config import policy
-from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
 from clipclean.errors import Inconclusive
@@ -101,7 +99,6 @@ class SearchedModel:
     scene: Scene
     state: State
     seconds: float
-    is_cut: bool = False  # whether the deadline came before the unlearning was done
 
     def record(self) -> UnlearningRecord:
         """``training.unlearning`` of a report: the suspects, and what each search found."""
@@ -126,63 +123,6 @@ class SearchedModel:
             if catch.round == 0:
                 best.setdefault(catch.target, catch)
         return leads(best.values())
-
-
-def search(clip: model.Clip, scene: Scene, recipe: Recipe, /, *, run: Run) -> SearchedModel:
-    """Search the model for triggers, on images that also serve for training; resumes an equal run that was killed.
-
-    Raises:
-        Inconclusive: the model gives numbers that are not finite.
-            Or nothing can be searched, and no known trigger acts.
-    """
-    kept = _restored(run.state, scene)
-    if kept:
-        return SearchedModel(scene, kept[0], kept[2])
-    started = time.monotonic()
-    state = run.group.of_first(
-        lambda: begin(
-            clip, scene, recipe, seed=run.seed, progress=functools.partial(run.progress, "searching for triggers")
-        )
-    )
-    searched = SearchedModel(scene, state, time.monotonic() - started)
-    if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
-        _save(run.state, {}, searched.state, scene.known, searched.seconds)
-    return searched
-
-
-def unlearned(
-    clip: model.Clip,
-    pairs: Sequence[data.Pair],
-    recipe: Recipe,
-    searched: SearchedModel,
-    /,
-    *,
-    run: Run,
-    stop: Callable[[], bool],
-) -> SearchedModel:
-    """Unlearn in place the triggers that ``search`` found and the known ones, round by round; returns the final state.
-
-    Raises:
-        Interrupted: ``stop`` said so; the state of the last whole round is saved.
-    """
-    scene = searched.scene
-    # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
-    original = model.frozen_copy(clip)
-    kept = _restored(run.state, scene)
-    if kept and kept[1]:
-        clip.net.load_state_dict(kept[1], strict=True)
-    before, started = searched.seconds, time.monotonic()
-    state, is_cut = searched.state, False
-    total = recipes.total_steps(recipe, pairs=len(pairs))
-    batches = batches_of(clip, pairs, recipe, total=total, seed=run.seed, group=run.group)
-    rounds = unlearn(clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop))
-    try:
-        for state in rounds:
-            _save(run.state, clip.net.state_dict(), state, scene.known, before + time.monotonic() - started)
-    except deadline.OutOfTime:  # the weights are those of the last step
-        is_cut = True
-    clip.net.eval()
-    return SearchedModel(scene, state, before + time.monotonic() - started, is_cut)
 
 
 def batches_of(
@@ -538,9 +478,15 @@ def _draw(count: int, generator: Generator) -> int:
 KEPT = {kind.__name__: kind for kind in (State, RecoveredTrigger, detect.InvertedTrigger)}
 
 
-def _save(
-    saved: RunState | None, weights: dict[str, Tensor], state: State, known: Sequence[SuspectedTrigger], seconds: float
+def save(
+    saved: RunState | None,
+    weights: dict[str, Tensor],
+    state: State,
+    known: Sequence[SuspectedTrigger],
+    seconds: float,
+    /,
 ) -> None:
+    """Write what :func:`restored` reads; nothing where no state is kept."""
     if saved is None:
         return
     tensors, told = detect.pack(state, kinds=KEPT)
@@ -548,7 +494,7 @@ def _save(
     saved.write(tensors, {"unlearn": told, "known": as_pairs(known), "seconds": seconds})
 
 
-def _restored(saved: RunState | None, scene: Scene) -> tuple[State, dict[str, Tensor], float] | None:
+def restored(saved: RunState | None, scene: Scene, /) -> tuple[State, dict[str, Tensor], float] | None:
     """The saved state, weights (none before the first round) and seconds of an earlier run with the same known triggers."""
     kept = saved.read() if saved else None
     if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != as_pairs(scene.known):

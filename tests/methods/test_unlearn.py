@@ -307,10 +307,10 @@ def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
     saved, state = RunState(tmp_path, "0" * 64), unlearning.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
     pixels = torch.full((8, 3, 16, 16), 0.5)
     patch, stripes = ((SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
-    unlearning._save(saved, {}, state, [patch], 3.0)
-    assert unlearning._restored(saved, scene(pixels, [patch]))[0] == state
-    assert unlearning._restored(saved, scene(pixels, [patch, stripes])) is None
-    assert unlearning._restored(saved, scene(pixels)) is None
+    unlearning.save(saved, {}, state, [patch], 3.0)
+    assert unlearning.restored(saved, scene(pixels, [patch]))[0] == state
+    assert unlearning.restored(saved, scene(pixels, [patch, stripes])) is None
+    assert unlearning.restored(saved, scene(pixels)) is None
 
 
 # Jitter.
