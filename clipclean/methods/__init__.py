@@ -32,19 +32,19 @@ def objective(
     /,
     *,
     text_classifier: Tensor | None,
-    wrap: Callable[[Encode], Encode] = lambda encode: encode,
-    share: Callable[[Encode], Encode] = lambda encode: encode,
+    micro: train.MicroBatches,
+    group: train.Group,
 ) -> train.Loss:
-    """The loss of the method on one batch.
+    """The loss of the method on a whole batch, of which each process encodes its share, part by part.
 
     Args:
         clip: the model before its first step; a frozen copy is kept if the loss compares with it.
         recipe: the method and its weights.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
-        wrap: put around the encoders of the model: to go part by part, and to gather from several processes.
-        share: put around those of the original: to gather, so that every loss is that of the whole batch.
+        micro: how many pairs go through a tower of the model at once.
+        group: the processes; every loss is that of the whole batch.
     """
-    weights = recipe.loss
+    weights, share = recipe.loss, recipe.train.batch_size // group.size
     # The copy takes the memory of a model, so it is made only where the loss looks at it.
     looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
     original = model.frozen_copy(clip) if looks_back else clip
@@ -55,12 +55,12 @@ def objective(
         with model.evaluating(clip.net):
             return clip.encode_images(pixels)
 
-    before = share(original.encode_images), share(original.encode_tokens)
-    parts = Parts(
-        wrap(clip.encode_images), wrap(clip.encode_tokens), clip.logit_scale, weights, before, text_classifier
+    images, tokens, used = (
+        group.gathered(micro.over(encode), pairs=share) for encode in (clip.encode_images, clip.encode_tokens, as_used)
     )
-    own = LOSSES[recipe.method](parts)
-    return preserving(own, wrap(as_used), before[0], weight=weights.preserve_weight)
+    seen, read = (group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens))
+    own = LOSSES[recipe.method](Parts(images, tokens, clip.logit_scale, weights, (seen, read), text_classifier))
+    return preserving(own, used, seen, weight=weights.preserve_weight)
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:

@@ -241,20 +241,6 @@ def unlearn(
     return Training(record, done, (steps, total) if is_cut else None)
 
 
-def _objective(
-    clip: model.Clip, recipe: Recipe, aims: Aims, micro: train.MicroBatches, group: train.Group, /
-) -> train.Loss:
-    """The loss of the method on a whole batch, of which each process encodes its share, part by part."""
-    share = recipe.train.batch_size // group.size
-    return methods.objective(
-        clip,
-        recipe,
-        text_classifier=aims.text_classifier,
-        wrap=lambda encode: group.gathered(micro.over(encode), pairs=share),
-        share=lambda encode: group.gathered(encode, pairs=share),
-    )
-
-
 def _batches(
     clip: model.Clip, samples: Samples, recipe: Recipe, aims: Aims, run: Run, /, *, total: int, first: int
 ) -> tuple[loader.Batches, Iterator[train.Batch]]:
@@ -285,7 +271,8 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     optimizer = train.adamw(methods.trained(clip, recipe), options)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // group.size)
-    objective = _objective(clip, recipe, aims, micro, group)  # before the state of an interrupted run is put back
+    # Before the state of an interrupted run is put back.
+    loss = methods.objective(clip, recipe, text_classifier=aims.text_classifier, micro=micro, group=group)
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
     precision = train.resolved(run.precision, clip.net, clip.device)
     batches, shown = _batches(clip, samples, recipe, aims, run, total=total, first=first)
@@ -293,7 +280,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         clip.net,
         shown,
         options,
-        loss=objective,
+        loss=loss,
         optimizer=optimizer,
         total=total,
         precision=precision,
