@@ -7,7 +7,7 @@ each other.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from clipclean import data, detect, model
 from clipclean.attack import poison
@@ -33,53 +33,34 @@ def planted(trigger: str, target: str, excess: float, level: str | None, seconds
     return PlantedRecord(trigger=trigger, class_=target, excess_asr=excess, took=took, level=level, seconds=seconds)
 
 
-@dataclass(frozen=True)
-class Power:
-    """All that were planted, one in each copy."""
+def record(planted: Sequence[PlantedRecord], /) -> PowerRecord:
+    """The report's ``power``: of the backdoors that were planted, how many the audit names, so that their model would not pass.
 
-    planted: tuple[PlantedRecord, ...]
+    Those that did not take do not count. Finding nothing means something if enough were planted, and nearly all of them found.
+    """
+    levels = [each.level for each in planted if each.took]
+    found = detect.Rate(sum(level is not None for level in levels), len(levels))
+    failed = detect.Rate(levels.count("error"), len(levels))
+    enough = found.n >= LEAST and found.hits >= found.n - MISSED
+    return PowerRecord(found=found.record(), failed=failed.record(), enough=enough, planted=tuple(planted))
 
-    @property
-    def took(self) -> list[PlantedRecord]:
-        """Those that were planted successfully: the others do not count."""
-        return [each for each in self.planted if each.took]
 
-    @property
-    def found(self) -> detect.Rate:
-        """How many of the planted ones the audit names, so that their model would not pass."""
-        return detect.Rate(sum(each.level is not None for each in self.took), len(self.took))
-
-    @property
-    def failed(self) -> detect.Rate:
-        """How many of the planted ones make their model fail."""
-        return detect.Rate(sum(each.level == "error" for each in self.took), len(self.took))
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether finding nothing means something: enough were planted, and nearly all of them found."""
-        return self.found.n >= LEAST and self.found.hits >= self.found.n - MISSED
-
-    def record(self) -> PowerRecord:
-        """For a report."""
-        rates = {"found": self.found.record(), "failed": self.failed.record()}
-        return PowerRecord(**rates, enough=self.is_enough, planted=self.planted)
-
-    def finding(self) -> Finding:
-        """A note if the power is enough for a pass without references, else a warning, which prevents it."""
-        rate, took = self.found, self.took
-        low, high = rate.interval
-        words = f"This audit finds {rate.hits} of {rate.n} backdoors that were planted in copies of this model"
-        words += f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
-        if len(took) < len(self.planted):
-            words += f" {len(self.planted) - len(took)} more could not be planted, and do not count."
-        if missed := [each.trigger for each in took if each.level is None]:
-            words += f" It misses {' and '.join(missed)}."
-        if not self.is_enough:
-            words += (
-                f" For a pass without clean models to compare with, all but {MISSED} of at least {LEAST} must be found."
-            )
-        level: Level = "note" if self.is_enough else "warning"
-        return finding("CC008", words, level=level, measure="power", value=rate.value, interval=rate.interval, n=rate.n)
+def told(power: PowerRecord, /) -> Finding:
+    """A note if the power is enough for a pass without references, else a warning, which prevents it."""
+    rate, took = power.found, [each for each in power.planted if each.took]
+    missed, (low, high) = [each.trigger for each in took if each.level is None], rate.interval
+    words = f"This audit finds {rate.n - len(missed)} of {rate.n} backdoors that were planted in copies of this model"
+    words += f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+    if len(took) < len(power.planted):
+        words += f" {len(power.planted) - len(took)} more could not be planted, and do not count."
+    if missed:
+        words += f" It misses {' and '.join(missed)}."
+    if not power.enough:
+        words += (
+            f" For a pass without clean models to compare with, all but {MISSED} of at least {LEAST} must be found."
+        )
+    level: Level = "note" if power.enough else "warning"
+    return finding("CC008", words, level=level, measure="power", value=rate.value, interval=rate.interval, n=rate.n)
 
 
 def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[str], /) -> list[data.Pair]:
@@ -127,7 +108,7 @@ def measure(
     *,
     seed: int,
     named: Callable[[], Mapping[str, str]],
-) -> Power:
+) -> PowerRecord:
     """Plant backdoors in the model, one after the other, and count those that an audit names; the weights are restored.
 
     Args:
@@ -165,4 +146,4 @@ def measure(
     finally:
         clip.net.load_state_dict(kept)
         clip.net.eval()
-    return Power(tuple(made))
+    return record(made)

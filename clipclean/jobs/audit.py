@@ -60,7 +60,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)
     more = {**maps, **({"search": searched} if searched else {})}
-    more |= {"power": known_power.record()} if known_power else {}
+    more |= {"power": known_power} if known_power else {}
     report = Report(
         schema_version="2",
         suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=judge.limits),

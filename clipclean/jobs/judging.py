@@ -16,7 +16,7 @@ from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.report import PageImages, example_images
-from clipclean.schema.report import ProjectionRecord
+from clipclean.schema.report import PowerRecord, ProjectionRecord
 
 CANARIES = 4  # test backdoors by which the power is measured
 
@@ -110,7 +110,7 @@ def side_findings(ready: AuditInputs, /) -> list[Finding]:
     return told
 
 
-def power_of(made: Audited, /) -> power.Power | None:
+def power_of(made: Audited, /) -> PowerRecord | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
     anyway.
     """
@@ -140,11 +140,11 @@ def power_of(made: Audited, /) -> power.Power | None:
     )
 
 
-def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[Finding]:
+def with_power(found: Sequence[Finding], known: PowerRecord | None, /) -> list[Finding]:
     """The findings with the power of the audit, which replaces clean models to compare with if it is enough."""
     if known is None:
         return list(found)
-    return [*(each for each in found if not (known.is_enough and each.rule == "CC004")), known.finding()]
+    return [*(each for each in found if not (known.enough and each.rule == "CC004")), power.told(known)]
 
 
 # Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings.

@@ -1,30 +1,18 @@
 """GELU or QuickGELU: measured on clean pairs if no config states it; GELU where these cannot tell, and a note says so."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from clipclean.model.clip import Clip
 
 CLEAR = 3.0  # standard errors between the two losses; below that the pairs do not decide
 UNDECIDED = (
     "Neither the weights nor the clean pairs tell whether the model uses GELU or QuickGELU, so GELU was taken, as most do. If that is "
     'wrong, all results are: say it by --arch NAME, --arch NAME-quickgelu, or a config file with "quick_gelu".'
 )
-
-
-class Encoder(Protocol):
-    """The part of a model that the comparison needs."""
-
-    def embed_images(self, pixels: Tensor, /) -> Tensor:
-        """Unit embeddings (B, D)."""
-
-    def embed_texts(self, captions: list[str], /) -> Tensor:
-        """Unit embeddings (B, D)."""
-
-    def logit_scale(self) -> Tensor:
-        """The factor on cosines."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class ActivationChoice:
         )
 
 
-def measure(gelu: Encoder, quick: Encoder, pixels: Tensor, captions: list[str], /) -> ActivationChoice:
+def measure(gelu: Clip, quick: Clip, pixels: Tensor, captions: list[str], /) -> ActivationChoice:
     """Compare two builds of one checkpoint by their contrastive loss on the same clean pairs.
 
     Args:
@@ -69,11 +57,11 @@ def measure(gelu: Encoder, quick: Encoder, pixels: Tensor, captions: list[str], 
 
 
 @torch.no_grad()
-def pair_losses(model: Encoder, pixels: Tensor, captions: list[str], /) -> Tensor:
+def pair_losses(clip: Clip, pixels: Tensor, captions: list[str], /) -> Tensor:
     """The symmetric contrastive loss of each pair among all of them, (N,)."""
-    images = torch.cat([model.embed_images(part) for part in torch.split(pixels, 64)])
-    texts = torch.cat([model.embed_texts(captions[i : i + 64]) for i in range(0, len(captions), 64)])
-    logits = model.logit_scale() * images @ texts.T
+    images = torch.cat([clip.embed_images(part) for part in torch.split(pixels, 64)])
+    texts = torch.cat([clip.embed_texts(captions[i : i + 64]) for i in range(0, len(captions), 64)])
+    logits = clip.logit_scale() * images @ texts.T
     labels = torch.arange(len(logits), device=logits.device)
     there = F.cross_entropy(logits, labels, reduction="none")
     back = F.cross_entropy(logits.T, labels, reduction="none")

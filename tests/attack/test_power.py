@@ -7,23 +7,22 @@ import torch
 
 from clipclean import data
 from clipclean.attack import power
-from clipclean.attack.power import Power
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive
 from clipclean.jobs import inputs
 
 
 def planted(*levels, excess=0.9):
-    return Power(tuple(power.planted(f"patch:seed={n}", "cat", excess, level, 1.0) for n, level in enumerate(levels)))
+    return power.record([power.planted(f"patch:seed={n}", "cat", excess, level, 1.0) for n, level in enumerate(levels)])
 
 
 def test_what_the_audit_names_is_found_and_backdoors_that_did_not_take_do_not_count():
     made = planted("error", "warning", None, "error")
-    assert (made.found.hits, made.failed.hits, made.found.n) == (3, 2, 4)
-    assert json.loads(json.dumps(made.record().as_json()))["enough"] is True
-    few = Power((*planted("error", "error", "error").planted, power.planted("warp", "dog", 0.4, None, 1.0)))
-    assert (few.found.hits, few.found.n, few.is_enough) == (3, 3, False)  # three are too few to state a power by
-    words = planted("error", None, "error", "error").finding().message
+    assert (made.found.value, made.failed.value, made.found.n) == (0.75, 0.5, 4)
+    assert json.loads(json.dumps(made.as_json()))["enough"] is True
+    few = power.record((*planted("error", "error", "error").planted, power.planted("warp", "dog", 0.4, None, 1.0)))
+    assert (few.found.value, few.found.n, few.enough) == (1, 3, False)  # three are too few to state a power by
+    words = power.told(planted("error", None, "error", "error")).message
     assert all(word in words for word in ("3 of 4", "30 to 95 %", "patch:seed=1"))  # Wilson: 0.301 to 0.954
 
 
@@ -38,7 +37,7 @@ def test_what_the_audit_names_is_found_and_backdoors_that_did_not_take_do_not_co
     ],
 )
 def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
-    found = planted(*levels).finding()
+    found = power.told(planted(*levels))
     assert (found.rule, found.level) == ("CC008", level)
 
 

@@ -136,7 +136,7 @@ def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     found = [detect.uncalibrated()]
     strong, weak = (
-        power.Power(tuple(power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
+        power.record([power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4)]) for level in ("error", None)
     )
     assert policy.verdict(judging.with_power(found, None)) == "inconclusive"
     assert policy.verdict(judging.with_power(found, weak)) == "inconclusive"
