@@ -55,7 +55,10 @@ def load(path: Path, /) -> detect.InvertedTrigger:
     except RefusedInput as error:
         raise type(error)(f"{error} {WAY_OUT}") from error
     words = _words(path, file.metadata)
-    family, target, side = words["family"], words["class"], _side(path, words["side"])
+    family, target, told = words["family"], words["class"], words["side"]
+    if not (told.isascii() and told.isdecimal() and len(told) <= 4 and 2 <= int(told) <= LARGEST_SIDE):
+        raise _refused(path, f"a trigger for images of {told[:20]!a} px, where 2 to {LARGEST_SIDE} are possible")
+    side = int(told)
     if family not in detect.FAMILIES:
         known = ", ".join(detect.FAMILIES)
         raise _refused(path, f"a trigger of the family {family[:40]!a}, and this version knows {known}")
@@ -103,13 +106,6 @@ def _words(path: Path, metadata: dict[str, str], /) -> dict[str, str]:
         told = ", ".join(key[:20] for key in list(words)[:5]) or "nothing"
         raise _refused(path, f"no trigger of an audit: its metadata tell {told!a}, and not just {', '.join(WORDS)}")
     return {key: str(word) for key, word in words.items()}
-
-
-def _side(path: Path, text: str) -> int:
-    """The image side that a file states, in px."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 2 <= int(text) <= LARGEST_SIDE):
-        raise _refused(path, f"a trigger for images of {text[:20]!a} px, where 2 to {LARGEST_SIDE} are possible")
-    return int(text)
 
 
 def _shapes(tensors: dict[str, tuple[torch.dtype, tuple[int, ...]]]) -> str:

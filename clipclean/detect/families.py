@@ -8,7 +8,7 @@ victims, a warp and a colour filter among them, and of 8 clean models none of th
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,22 +32,6 @@ DECIDED = 0.8  # share of such a wave in the soft choice
 
 
 @dataclass(frozen=True)
-class Family:
-    """One kind of trigger, and how it is looked for."""
-
-    known: KnownFamily  # its words, and whether it can paint any pattern
-    rate: float  # Adam's learning rate for its parameters
-    cap: float  # the largest possible size, also used for a trigger that was not found
-    plain: float  # a size at which a person sees a different image; larger ones count as this size between classes
-    begin: Callable[[int, int, Generator], Parameters]  # rows, image side, generator -> parameters to start from
-    # Images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
-    paint: Callable[[Tensor, Parameters, Generator], Tensor]
-    size: Callable[[Parameters], Tensor]  # parameters -> (R,), in (0, cap]
-    # Image side, generator -> blocks of parameters that a search may start from; None where any start will do.
-    starts: Callable[[int, Generator], Iterator[Parameters]] | None = None
-
-
-@dataclass(frozen=True)
 class Normal:
     """Where a parameter of a family starts: normal values of this shape, in which ``FULL`` stands for the image side."""
 
@@ -59,19 +43,31 @@ class Normal:
 FULL, SQUARE, HALVES = -1, -2, -3  # sides of a parameter: of the image, of a moving patch, and of the choice of a wave
 
 
-def _begins(ratio: float | None = None, /, **parameters: Normal) -> Callable[[int, int, Generator], Parameters]:
-    """Draws rows of parameters; ``ratio`` is where the strength of a family starts that has one, before its sigmoid."""
+@dataclass(frozen=True)
+class Family:
+    """One kind of trigger, and how it is looked for."""
 
-    def begin(rows: int, side: int, generator: Generator) -> Parameters:
+    known: KnownFamily  # its words, and whether it can paint any pattern
+    rate: float  # Adam's learning rate for its parameters
+    cap: float  # the largest possible size, also used for a trigger that was not found
+    plain: float  # a size at which a person sees a different image; larger ones count as this size between classes
+    parameters: Mapping[str, Normal]  # where they start
+    # Images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
+    paint: Callable[[Tensor, Parameters, Generator], Tensor]
+    size: Callable[[Parameters], Tensor]  # parameters -> (R,), in (0, cap]
+    ratio: float | None = None  # where the strength starts of a family that has one, before its sigmoid
+    # Image side, generator -> blocks of parameters that a search may start from; None where any start will do.
+    starts: Callable[[int, Generator], Iterator[Parameters]] | None = None
+
+    def begin(self, rows: int, side: int, generator: Generator) -> Parameters:
+        """Rows of parameters to start from, for images of a side."""
         halves = _halves(side)
         sides = {FULL: (side,), SQUARE: (max(round(PATCH * side), 2),), HALVES: (halves + 1, 2 * halves + 1)}
-        made = {} if ratio is None else {"ratio": torch.full((rows,), ratio)}
-        for name, each in parameters.items():
+        made = {} if self.ratio is None else {"ratio": torch.full((rows,), self.ratio)}
+        for name, each in self.parameters.items():
             shape = (place for width in each.shape for place in sides.get(width, (width,)))
             made[name] = each.mean + each.deviation * torch.randn(rows, *shape, generator=generator)
         return made
-
-    return begin
 
 
 def _halves(side: int) -> int:
@@ -184,18 +180,17 @@ def _midpoints(count: int, images: Tensor) -> Tensor:
 
 
 # A mask starts at about a quarter everywhere, so that each pixel has a gradient.
-_MASK = _begins(mask=Normal((1, FULL, FULL), 0.5, -1.0), pattern=Normal((3, FULL, FULL), 1.0))
-_PATCH = _begins(mask=Normal((1, SQUARE, SQUARE), 0.5, 0.5), pattern=Normal((3, SQUARE, SQUARE), 1.0))
-_BLEND = _begins(-1.4, pattern=Normal((3, FULL, FULL), 1.0))
-_ADDITIVE = _begins(-1.8, pattern=Normal((3, FULL, FULL), 0.5))
-_WAVE = _begins(-1.8, choice=Normal((HALVES,), 1.0), phase=Normal((HALVES,), 2.0), colour=Normal((3,), 0.3, 1.0))
+_MASK = {"mask": Normal((1, FULL, FULL), 0.5, -1.0), "pattern": Normal((3, FULL, FULL), 1.0)}
+_PATCH = {"mask": Normal((1, SQUARE, SQUARE), 0.5, 0.5), "pattern": Normal((3, SQUARE, SQUARE), 1.0)}
+_BLEND, _ADDITIVE = ({"pattern": Normal((3, FULL, FULL), deviation)} for deviation in (1.0, 0.5))
+_WAVE = {"choice": Normal((HALVES,), 1.0), "phase": Normal((HALVES,), 2.0), "colour": Normal((3,), 0.3, 1.0)}
 
 FAMILIES: dict[str, Family] = {
     "mask": Family(KNOWN["mask"], 0.4, 1.0, 0.15, _MASK, _paint_mask, _mask_size),
     "patch": Family(KNOWN["patch"], 0.4, PATCH**2, 0.15, _PATCH, _paint_patch, _patch_size),
-    "blend": Family(KNOWN["blend"], 0.4, 1.0, 0.15, _BLEND, _paint_blend, _ratio),
-    "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _ADDITIVE, _paint_additive, _ratio),
-    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.4, _WAVE, _paint_wave, _ratio, _wave_starts),
+    "blend": Family(KNOWN["blend"], 0.4, 1.0, 0.15, _BLEND, _paint_blend, _ratio, -1.4),
+    "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _ADDITIVE, _paint_additive, _ratio, -1.8),
+    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.4, _WAVE, _paint_wave, _ratio, -1.8, _wave_starts),
 }
 
 

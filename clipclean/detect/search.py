@@ -249,7 +249,7 @@ def search(
     steps = len(FAMILIES) + len(_general()) * (1 + inversion.blocks(swept))
     on, beside = divided(len(pixels))
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
-    stages = Stages(course, total=steps, kinds=(SearchCandidate, Strength))
+    stages = Stages(course, steps, {kind.__name__: kind for kind in (SearchCandidate, Strength)})
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
     places = beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     labels = None if eval_set.labels is None else eval_set.labels[places]
@@ -326,7 +326,7 @@ class _Scene:
         def so_far(made: Sequence[SearchCandidate]) -> SearchResult:
             return self.compared(begun, made, swept=swept, hits=hits)
 
-        made = self.towards(targets, tiled, lambda local: self.stages.is_enough(so_far(local)))
+        made = self.towards(targets, tiled, lambda local: self.stages.course.is_enough(so_far(local)))
         return so_far(made)
 
     def compared(
@@ -368,7 +368,7 @@ class _Scene:
 
     def targets(self, suspects: Sequence[int], *, classes: int, swept: int) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search of ``swept`` classes, and controls at random."""
-        drawing = Generator().manual_seed(self.stages.seed)
+        drawing = Generator().manual_seed(self.stages.course.seed)
         leaders: list[int] = []
         if swept:
             some = [*suspects, *drawn(classes, suspects, count=swept - len(suspects), generator=drawing)]

@@ -36,6 +36,7 @@ class Course:
     is_enough: Callable[[Any], bool] = lambda _: False
 
 
+@dataclass
 class Stages:
     """The stages of one search, one after the other.
 
@@ -43,18 +44,17 @@ class Stages:
     stages ran here or in an interrupted run.
     """
 
-    def __init__(self, course: Course, /, *, total: int, kinds: Iterable[type]) -> None:
-        """Begin a search of ``total`` steps, whose results hold frozen dataclasses of the given ``kinds``."""
-        self.seed, self.total, self.done = course.seed, total, 0
-        self.is_cut = False  # whether the deadline came before the last stage
-        self._progress, self._memory, self.is_enough = course.progress, course.memory, course.is_enough
-        self._kinds = {kind.__name__: kind for kind in kinds}
-        self._read = 0  # stages that an interrupted search had finished
+    course: Course
+    total: int  # steps
+    kinds: Mapping[str, type]  # frozen dataclasses that results hold, by their names
+    done: int = 0
+    is_cut: bool = False  # whether the deadline came before the last stage
+    _read: int = 0  # stages that an interrupted search had finished
 
     def step(self) -> None:
         """Count one step."""
         self.done += 1
-        self._progress(self.done, self.total)
+        self.course.progress(self.done, self.total)
 
     def each(
         self, name: str, keys: Iterable[Key], compute: Callable[[Key, Generator], Made], /, *, steps: int = 1
@@ -70,10 +70,10 @@ class Stages:
         found: dict[Key, Made] = {}
         if self.is_cut:
             return found
-        names = {key: f"{name} {key}".strip() for key in keys}
-        if self._memory is not None:
-            kept = {key: self._memory.recall(named) for key, named in names.items()}
-            found = {key: unpack(*packed, kinds=self._kinds) for key, packed in kept.items() if packed is not None}
+        names, memory = {key: f"{name} {key}".strip() for key in keys}, self.course.memory
+        if memory is not None:
+            kept = {key: memory.recall(named) for key, named in names.items()}
+            found = {key: unpack(*packed, kinds=self.kinds) for key, packed in kept.items() if packed is not None}
         self._count(len(found) * steps)
         self._read += len(found)
         for key in [key for key in names if key not in found]:
@@ -84,14 +84,14 @@ class Stages:
             try:
                 deadline.check()
                 # Not Python's own hash, which is salted anew in every process.
-                digest = hashlib.sha256(f"{self.seed} {names[key]}".encode()).digest()
+                digest = hashlib.sha256(f"{self.course.seed} {names[key]}".encode()).digest()
                 seed = int.from_bytes(digest[:8], "big") >> 1
                 found[key] = compute(key, Generator().manual_seed(seed))
             except deadline.OutOfTime:
                 self.is_cut = True
                 break
-            if self._memory is not None:
-                self._memory.keep(names[key], pack(found[key], kinds=self._kinds))
+            if memory is not None:
+                memory.keep(names[key], pack(found[key], kinds=self.kinds))
             self._count(ended - self.done)
         return {key: found[key] for key in names if key in found}
 

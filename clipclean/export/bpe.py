@@ -42,15 +42,15 @@ def write(folder: Path, /, *, context_length: int) -> None:
         # our cleaning steps; transformers 4 and transformers.js take the file in either case.
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
-    _write(folder / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
-    _write(folder / "merges.txt", "\n".join(("#version: 0.2", *merges)))
-    _write(folder / "tokenizer.json", json.dumps(tokenizer(vocabulary, merges), ensure_ascii=False, indent=1))
-    _write(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
-    _write(folder / "special_tokens_map.json", json.dumps(special, indent=2))
-
-
-def _write(path: Path, text: str, /) -> None:
-    path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
+    texts = {
+        "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
+        "merges.txt": "\n".join(("#version: 0.2", *merges)),
+        "tokenizer.json": json.dumps(tokenizer(vocabulary, merges), ensure_ascii=False, indent=1),
+        "tokenizer_config.json": json.dumps(settings, indent=2),
+        "special_tokens_map.json": json.dumps(special, indent=2),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
 def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, object]:

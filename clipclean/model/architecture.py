@@ -121,11 +121,11 @@ def _is_native(config: Config) -> bool:
 
 
 def _from_name_or_file(arch: str) -> Architecture:
-    path = Path(arch)
     # A known name is never a file: one of that name in the working folder may have come with the model.
-    if arch not in native_configs() and (path.suffix == ".json" or untrusted.asked(path.is_file)):
-        return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
     if arch not in native_configs():
+        path = Path(arch)
+        if path.suffix == ".json" or untrusted.asked(path.is_file):
+            return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
         near = difflib.get_close_matches(arch, native_configs(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(f"--arch {arch}: no open_clip architecture with native towers, and no JSON file.{hint}")
