@@ -16,18 +16,11 @@ Z = 1.959964  # two-sided 95 %
 class Rate:
     """``hits`` out of ``n``; with n = 0 the value is nan and the interval (0, 1).
 
-        Rate(hits=8, n=10).interval  # (0.490, 0.943)
-
-    Raises:
-        ValueError: hits is not between 0 and n.
+    Rate(hits=8, n=10).interval  # (0.490, 0.943)
     """
 
     hits: int
     n: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.hits <= self.n:
-            raise ValueError(f"A rate needs 0 <= hits <= n, not {self.hits} of {self.n}.")
 
     @property
     def value(self) -> float:
@@ -58,17 +51,11 @@ class Rate:
 def paired_difference(after: Rate, before: Rate, /, *, both: int) -> tuple[float, float]:
     """95 % interval of ``after.value - before.value`` for two rates over the same images, of which ``both`` are hits twice: in [-1, 1].
 
-    Raises:
-        ValueError: the rates differ in n, or ``both`` contradicts them.
-
     Source: Newcombe 1998, Statistics in Medicine 17:2635, method 10.
     """
-    neither = after.n - after.hits - before.hits + both
-    if after.n != before.n or not 0 <= both <= min(after.hits, before.hits) or neither < 0:
-        raise ValueError(f"{both} images cannot be hits in both {after} and {before}.")
     if not after.n:
         return -1.0, 1.0
-    phi = _correlation(after, before, both, neither)
+    phi = _correlation(after, before, both)
     (low_a, high_a), (low_b, high_b) = after.interval, before.interval
     a, b = after.value, before.value
 
@@ -78,8 +65,9 @@ def paired_difference(after: Rate, before: Rate, /, *, both: int) -> tuple[float
     return a - b - reach(a - low_a, high_b - b), a - b + reach(high_a - a, b - low_b)
 
 
-def _correlation(after: Rate, before: Rate, both: int, neither: int) -> float:
+def _correlation(after: Rate, before: Rate, both: int) -> float:
     """Phi of the two conditions, where positive with Newcombe's continuity correction; 0 where one never varies."""
+    neither = after.n - after.hits - before.hits + both
     margins = after.hits * (after.n - after.hits) * before.hits * (before.n - before.hits)
     product: float = both * neither - (after.hits - both) * (before.hits - both)
     if product > 0:

@@ -240,14 +240,9 @@ def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Gener
     """The ``k`` nearest of each embedding (N, D) among a random group of about ``group`` of them.
 
     The method compares within batches, hence the groups: among all pairs the poisoned ones would find k of each other and look
-    dense, although they are rare (arXiv 2502.01385, whose batches hold few of them).
-
-    Raises:
-        Inconclusive: there are no more than ``k``.
+    dense, although they are rare (arXiv 2502.01385, whose batches hold few of them). There are more than ``k``.
     """
     count = len(embeddings)
-    if count <= k:
-        raise Inconclusive(f"{count} pairs are too few to compare each with its {k} nearest. Give more.")
     distances = embeddings.new_empty(count, k, dtype=torch.float32)
     places = torch.empty(count, k, dtype=torch.long, device=embeddings.device)
     # No group is smaller than k + 1: cut by size, the last one would be a small rest.

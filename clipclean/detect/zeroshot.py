@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipclean.detect.metrics import Rate, paired_difference
-from clipclean.errors import Inconclusive, UsageError
+from clipclean.errors import Inconclusive
 from clipclean.progress import counted
 
 ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
@@ -41,13 +41,8 @@ def classifier(
         (K, D), unit rows.
 
     Raises:
-        UsageError: no classes, no templates, or a template without ``{}``.
         Inconclusive: the model returns numbers that are not finite.
     """
-    if not classes or not templates:
-        raise UsageError("A zero-shot classifier needs at least one class and one template.")
-    if faulty := [template for template in templates if "{}" not in template]:
-        raise UsageError(f"Templates need {{}} where the class name goes; these have none: {', '.join(faulty)}.")
     together = max(batch_size // len(templates), 1)  # classes at a time: the K x T texts never exist all at once
     rows: list[Tensor] = []
     for start in counted("class captions", range(0, len(classes), together), -(-len(classes) // together)):
@@ -134,8 +129,6 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
         target: a class.
         k: at least 1; with fewer than k + 1 images nothing is measured and n is 0.
     """
-    if k < 1:
-        raise ValueError(f"k nearest neighbours need k of at least 1, not {k}.")
     chosen = (clean_labels != target).nonzero().flatten()
     if len(clean) <= k or not len(chosen):
         return Rate(hits=0, n=0)

@@ -165,8 +165,6 @@ def test_groups_keep_pairs_from_being_compared_with_all_and_are_larger_than_k_an
     assert found.distances[:, 0].max() > 1  # next neighbours are mostly in another group
     assert (found.places != torch.arange(100)[:, None]).all()
     assert near([float(i) for i in range(7)], 3, group=2).distances.isfinite().all()
-    with pytest.raises(Inconclusive, match="4 pairs"):
-        near(FOUR, 4)
     assert ranking.references(5, most=9, generator=Generator()).tolist() == [0, 1, 2, 3, 4]
     some = ranking.references(50, most=9, generator=Generator())
     assert len(set(some.tolist())) == 9
