@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -275,6 +275,7 @@ class _Scene:
     canonical: Canonical
     effort: Effort
     stages: Stages
+    hits: dict[tuple[str, int], TargetedResult] = field(default_factory=dict)  # by family and class: measured once
 
     def inversion(self, family: str, generator: Generator) -> Inversion:
         """The search in one family."""
@@ -321,25 +322,13 @@ class _Scene:
             attractions=attractions,
             twins=twins,
         )
-        hits: dict[tuple[str, int], TargetedResult] = {}  # measured once, though compared twice
+        is_enough = self.stages.course.is_enough
+        made = self.towards(targets, tiled, lambda local: is_enough(self.compared(begun, local, swept=swept)))
+        return self.compared(begun, made, swept=swept)
 
-        def so_far(made: Sequence[SearchCandidate]) -> SearchResult:
-            return self.compared(begun, made, swept=swept, hits=hits)
-
-        made = self.towards(targets, tiled, lambda local: self.stages.course.is_enough(so_far(local)))
-        return so_far(made)
-
-    def compared(
-        self,
-        begun: SearchResult,
-        made: Sequence[SearchCandidate],
-        /,
-        *,
-        swept: int,
-        hits: dict[tuple[str, int], TargetedResult],
-    ) -> SearchResult:
-        """A search with what was made towards classes; ``hits``, by family and class, are measured once."""
-        comparison = Comparison(made, begun.attractions, begun.references)
+    def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /, *, swept: int) -> SearchResult:
+        """A search with what was made towards classes."""
+        hits, comparison = self.hits, Comparison(made, begun.attractions, begun.references)
         close = comparison.leading(most=self.effort.suspects)
         for c in made:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
