@@ -245,8 +245,7 @@ def search(
             f"{classes} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
             "Give a longer list by --classes.",
         )
-    swept = effort.swept(classes)
-    steps = len(FAMILIES) + len(_general()) * (1 + inversion.blocks(swept))
+    steps = len(FAMILIES) + len(_general()) * (1 + inversion.blocks(effort.swept(classes)))
     on, beside = divided(len(pixels))
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
     stages = Stages(course, steps, {kind.__name__: kind for kind in (SearchCandidate, Strength)})
@@ -256,7 +255,7 @@ def search(
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
     unseen = Seen(judging, embeddings(embed, judging.pixels, batch_size=judging.batch_size).float(), text_classifier)
     scene = _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages)
-    return scene.result(eval_set, references, pointed, swept=swept)
+    return scene.result(eval_set, references, pointed)
 
 
 def _general() -> list[str]:
@@ -283,9 +282,7 @@ class _Scene:
         fast = deadline.watched(self.fast)
         return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
-    def result(
-        self, eval_set: EvalSet, references: References | None, pointed: Sequence[int], *, swept: int
-    ) -> SearchResult:
+    def result(self, eval_set: EvalSet, references: References | None, pointed: Sequence[int]) -> SearchResult:
         """The stages, one after the other, and what they came to."""
         canonical, pixels = self.canonical, eval_set.pixels
         embed, fast = deadline.watched(self.embed), deadline.watched(self.fast)
@@ -307,7 +304,7 @@ class _Scene:
         ]
         untargeted = self.untargeted(_general())
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
-        targets = self.targets(suspects, classes=len(eval_set.classes), swept=swept)
+        targets = self.targets(suspects)
         attractions = self.forward("attraction", lambda: attraction(fast, pixels, canonical=canonical).tolist())
         begun = SearchResult(
             targeted=(),
@@ -323,10 +320,10 @@ class _Scene:
             twins=twins,
         )
         is_enough = self.stages.course.is_enough
-        made = self.towards(targets, tiled, lambda local: is_enough(self.compared(begun, local, swept=swept)))
-        return self.compared(begun, made, swept=swept)
+        made = self.towards(targets, tiled, lambda local: is_enough(self.compared(begun, local)))
+        return self.compared(begun, made)
 
-    def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /, *, swept: int) -> SearchResult:
+    def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with what was made towards classes."""
         hits, comparison = self.hits, Comparison(made, begun.attractions, begun.references)
         close = comparison.leading(most=self.effort.suspects)
@@ -335,7 +332,7 @@ class _Scene:
                 hits[c.family, c.target] = comparison.hit(self.embed, c, self.unseen, begun.untargeted)
         targeted = [hits[c.family, c.target] for c in made if c.target in close]
         left_out, targets = FAMILIES.keys() - {c.family for c in made}, len({c.target for c in made})
-        passes = self.effort.passes(FAMILIES, targets=targets, swept=swept)
+        passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(len(begun.classes)))
         return replace(
             begun,
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
@@ -355,11 +352,12 @@ class _Scene:
         )
         return [candidate for ended in found.values() for candidate in ended]
 
-    def targets(self, suspects: Sequence[int], *, classes: int, swept: int) -> list[int]:
-        """The classes to search for: the suspects, the leaders of a brief search of ``swept`` classes, and controls at random."""
+    def targets(self, suspects: Sequence[int], /) -> list[int]:
+        """The classes to search for: the suspects, the leaders of a brief search through a long list, and controls at random."""
+        classes = len(self.unseen.images.classes)
         drawing = Generator().manual_seed(self.stages.course.seed)
         leaders: list[int] = []
-        if swept:
+        if swept := self.effort.swept(classes):
             some = [*suspects, *drawn(classes, suspects, count=swept - len(suspects), generator=drawing)]
             leaders = self.leaders(_general(), some)
         every = list(dict.fromkeys([*suspects, *leaders]))
