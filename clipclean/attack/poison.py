@@ -63,7 +63,6 @@ def finetune(
         pairs=pairs,
         clip=clip,
         seed=seed,
-        threads=data.workers(),
     )
     how = recipe.train.model_copy(update={"lr": planting.lr, "warmup_steps": planting.warmup_steps, "grad_clip": None})
     share = planting.batch_size // group.size

@@ -9,7 +9,7 @@ from pathlib import Path
 from clipclean import files
 from clipclean.data import formats, sample
 from clipclean.data.cache import Image, ImageCache
-from clipclean.data.loading import prefetch, workers
+from clipclean.data.loading import prefetch
 from clipclean.data.sample import DataRequest, Ignored, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput
 from clipclean.schema.report import DataRecord, SkippedRecord
@@ -122,7 +122,7 @@ def _checked(
     def look(places: Sequence[int]) -> tuple[str, dict[int, str]]:
         return _look([(place, entries[place]) for place in places], images=images, captions=captions)
 
-    for digest, faults in prefetch(_by_image(entries, spread=most < len(entries)), look, threads=workers()):
+    for digest, faults in prefetch(_by_image(entries, spread=most < len(entries)), look):
         digests |= {place: digest for place, fault in faults.items() if not fault}
         problems |= {place: fault for place, fault in faults.items() if fault}
         if progress is not None:

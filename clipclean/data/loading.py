@@ -60,9 +60,9 @@ def workers() -> int:
 
 
 def prefetch(
-    jobs: Iterable[Job], worker: Callable[[Job], Result], /, *, threads: int, ahead: int | None = None
+    jobs: Iterable[Job], worker: Callable[[Job], Result], /, *, threads: int | None = None, ahead: int = 0
 ) -> Generator[Result, None, None]:
-    """The results of ``worker`` for each job, in the order of the jobs.
+    """The results of ``worker`` for each job, in the order of the jobs, by so many threads; None takes :func:`workers`.
 
     At most ``ahead`` jobs are under way (or ``AHEAD * threads``, if that is more), and jobs are drawn no faster than that,
     so an endless stream is fine. When the consumer stops, or a worker or the stream of jobs raises, what has not begun
@@ -76,12 +76,13 @@ def prefetch(
         >>> list(prefetch([3, 1, 2], lambda n: n * n, threads=2))
         [9, 1, 4]
     """
+    threads = threads or workers()
     torch.get_num_threads()  # settles the caller's own number, which a thread's number would else become
     pool = ThreadPoolExecutor(
         threads, thread_name_prefix="clipclean-data", initializer=torch.set_num_threads, initargs=(1,)
     )
     under_way: deque[Future[Result]] = deque()
-    most = max(ahead or 0, AHEAD * threads)
+    most = max(ahead, AHEAD * threads)
     try:
         for job in jobs:
             under_way.append(pool.submit(worker, job))

@@ -153,7 +153,7 @@ def embedded(
     under: list[list[Tensor]] = [[] for _ in triggers]
     places, done = Generator().manual_seed(0), 0
     step(what, 0, len(pairs))
-    for batch, pixels in zip(batches, data.prefetch(batches, prepare, threads=data.workers()), strict=True):
+    for batch, pixels in zip(batches, data.prefetch(batches, prepare), strict=True):
         images.append(clip.embed_images(pixels))
         others.append(torch.stack([clip.embed_images(view) for view in views(pixels)]))
         captions.append(clip.embed_texts([pair.caption for pair in batch]))

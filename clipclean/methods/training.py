@@ -254,7 +254,6 @@ def _batches(
         views=methods.views_of(recipe),
         seed=run.seed,
         first_step=first,
-        threads=data.workers(),
     )
     return loaded, methods.fed(
         loaded, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first, group=run.group

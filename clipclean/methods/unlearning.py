@@ -134,9 +134,7 @@ def batches_of(
 
     def batches(number: int) -> Iterator[train.Batch]:
         first = number * steps
-        return loader.batches(
-            group.share(plan[first : first + steps]), pairs=pairs, clip=clip, seed=seed, threads=data.workers()
-        )
+        return loader.batches(group.share(plan[first : first + steps]), pairs=pairs, clip=clip, seed=seed)
 
     return batches
 

@@ -76,7 +76,7 @@ def batches(
     pairs: Sequence[data.Pair],
     clip: model.Clip,
     seed: int,
-    threads: int,
+    threads: int | None = None,
     views: Views | None = None,
     first_step: int = 0,
 ) -> Batches:
@@ -90,7 +90,7 @@ def batches(
         seed: of the run; with the epoch and the pair's number it decides every draw, so a run that goes on from
             step k sees what an uninterrupted one sees.
         first_step: how many batches of the plan are done.
-        threads: how many threads prepare batches ahead.
+        threads: how many threads prepare batches ahead; None takes as many as decode.
     """
     rest, names = plan[first_step:], ("pixels",) if views is None else ("pixels", "pixel_views")
     blank, side = clip.tokens([""])[0], clip.architecture.preprocess.size  # for length and dtype
