@@ -55,7 +55,12 @@ def paired_difference(after: Rate, before: Rate, /, *, both: int) -> tuple[float
     """
     if not after.n:
         return -1.0, 1.0
-    phi = _correlation(after, before, both)
+    # Phi of the two conditions, where positive with Newcombe's continuity correction; 0 where one never varies.
+    margins = after.hits * (after.n - after.hits) * before.hits * (before.n - before.hits)
+    neither = after.n - after.hits - before.hits + both
+    product: float = both * neither - (after.hits - both) * (before.hits - both)
+    phi = max(product - after.n / 2, 0.0) if product > 0 else product
+    phi = phi / math.sqrt(margins) if margins else 0.0
     (low_a, high_a), (low_b, high_b) = after.interval, before.interval
     a, b = after.value, before.value
 
@@ -63,16 +68,6 @@ def paired_difference(after: Rate, before: Rate, /, *, both: int) -> tuple[float
         return math.sqrt(max(x * x - 2 * phi * x * y + y * y, 0.0))
 
     return a - b - reach(a - low_a, high_b - b), a - b + reach(high_a - a, b - low_b)
-
-
-def _correlation(after: Rate, before: Rate, both: int) -> float:
-    """Phi of the two conditions, where positive with Newcombe's continuity correction; 0 where one never varies."""
-    neither = after.n - after.hits - before.hits + both
-    margins = after.hits * (after.n - after.hits) * before.hits * (before.n - before.hits)
-    product: float = both * neither - (after.hits - both) * (before.hits - both)
-    if product > 0:
-        product = max(product - after.n / 2, 0.0)
-    return product / math.sqrt(margins) if margins else 0.0
 
 
 def shift(clean: Tensor, triggered: Tensor) -> float:

@@ -27,13 +27,23 @@ def sarif(report: Report, /) -> str:
     """
     report = inert(report)
     told: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
+    model, exports = report.model, report.exports or ()
     codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in told)]))
     driver = {"name": report.tool.name, "version": report.tool.version, "semanticVersion": report.tool.version}
     run = {
         "tool": {"driver": driver | {"rules": [_rule(code) for code in codes]}},
         "automationDetails": {"id": f"clipclean/{report.command}/"},
         "invocations": [{"executionSuccessful": True}],
-        "artifacts": _artifacts(report),
+        # The model first, where results point to; then what was written.
+        "artifacts": [
+            {
+                "location": {"uri": model_uri(model)},
+                "roles": ["analysisTarget"],
+                "hashes": {"sha-256": model.sha256},
+                "properties": {"format": model.format, "architecture": model.architecture},
+            },
+            *({"location": {"uri": relative_uri(e.path)}, "hashes": {"sha-256": e.sha256}} for e in exports),
+        ],
         "results": _results(report, told, codes),
         "properties": {
             **({"setAside": told_of_policy} if (told_of_policy := verdicts.policy_told(report)) else {}),
@@ -67,20 +77,6 @@ def _rule(code: str) -> Json:
         "defaultConfiguration": {"level": known.level},
         "properties": properties,
     }
-
-
-def _artifacts(report: Report) -> list[Json]:
-    """The model first, where results point to; then what was written."""
-    model, exports = report.model, report.exports or ()
-    return [
-        {
-            "location": {"uri": model_uri(model)},
-            "roles": ["analysisTarget"],
-            "hashes": {"sha-256": model.sha256},
-            "properties": {"format": model.format, "architecture": model.architecture},
-        },
-        *({"location": {"uri": relative_uri(e.path)}, "hashes": {"sha-256": e.sha256}} for e in exports),
-    ]
 
 
 def relative_uri(name: str, /) -> str:
