@@ -254,13 +254,13 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    done = candidates.clean(bench, candidate, before.acting, where="model", origin={})
+    done = candidates.clean(bench, candidate, before.told, where="model", origin={})
     own = judging.new_leads(done.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
         made = {trial.kept: trial for trial in considered.trials}
-        tried = CleanedCopy(bench, candidate, copy, before.acting, made)
+        tried = CleanedCopy(bench, candidate, copy, before.told, made)
     way = _walked_model(bench, done, suspected, tried)
     if tried:
         started = time.monotonic()

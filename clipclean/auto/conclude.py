@@ -216,6 +216,7 @@ def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecor
             CanaryRecord(trigger=probe.trigger, target=probe.target, planted=probe.excess, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
+        patterns=len(tried.before.patterns),
         ladder=tuple(_candidate(each, limits, is_chosen=each.attempt is attempt) for each in tried.considered),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
         budget=limits.budget(tried.minutes),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clipclean import detect, machine, model, progress
+from clipclean.attack import triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
 from clipclean.detect import families, forward, inversion, ranking
@@ -175,7 +176,8 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
     runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
-    return (models + 1 + (models > 1)) * audit + measuring(size) + copies + longest
+    patterns = Work(forward.GLANCED * (size.panel + len(triggers.GRID)))
+    return (models + 1 + (models > 1)) * audit + measuring(size) + patterns + copies + longest
 
 
 def looked(how: efforts.Effort, /, *, images: int, panel: int) -> Work:

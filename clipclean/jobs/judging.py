@@ -281,6 +281,14 @@ class FirstAudit:
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
     acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
+    patterns: tuple[
+        SuspectedTrigger, ...
+    ] = ()  # that act where nothing else does, natural ones too: for a cleaning alone
+
+    @property
+    def told(self) -> tuple[SuspectedTrigger, ...]:
+        """What a cleaning is told."""
+        return self.acting or self.patterns
 
     @property
     def shows(self) -> bool:

@@ -297,8 +297,12 @@ def _auto(report: Report) -> Section:
         lead="Attack success beyond chance, before and after the chosen candidate.",
     )
     costs = ("#Test backdoors removed", "#Left of the worst", "#Costs", "#On the model: left, costs", "#Time")
+    patterns = f"Known triggers and variants that acted on the original, and that were put on images: {made.patterns}."
     candidates = table(
-        ("Candidate", "Outcome", *costs), cleaning.rows(made, share), title="The candidates, in the order of trying"
+        ("Candidate", "Outcome", *costs),
+        cleaning.rows(made, share),
+        title="The candidates, in the order of trying",
+        lead=f"{patterns} Clean models have natural ones, too." if made.patterns else "",
     )
     finetuned = table(
         ("`Trigger", "@Leads to", "#Cleaned", "#Finetuned"),

@@ -629,6 +629,10 @@ class AutoRecord(Part):
     chosen: str = Field(description="The candidate that was taken.")
     changed: bool = Field(description="Whether the weights changed.")
     canaries: Many[CanaryRecord]
+    patterns: Count = Field(
+        0,
+        description="Known triggers and variants that act on the original, natural ones too, and that a cleaning was shown.",
+    )
     ladder: Many[CandidateRecord]
     rebound: ReboundRecord | None
     budget: BudgetRecord

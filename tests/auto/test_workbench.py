@@ -8,8 +8,10 @@ import torch
 from auto_values import UNMEASURED, attempt, measurement, probe, sight, workbench
 
 from clipclean import model
+from clipclean.attack import triggers
 from clipclean.auto import attempts, rates
 from clipclean.auto.candidates import Candidate
+from clipclean.auto.workbench import PLAIN
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.findings import finding
@@ -20,10 +22,12 @@ BRIEF = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "dat
 SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
 
 
-@pytest.fixture
-def bench(tmp_path):
-    """A tiny model with 24 pairs to train on and to measure on."""
+@pytest.fixture(params=[False])
+def bench(tmp_path, request):
+    """A tiny model with 24 pairs to train on and to measure on, which it knows if so asked."""
     job = tiny.job(tmp_path / "job", count=24)
+    if request.param:
+        tiny.fit_to_pairs(job, quick_gelu=False)
     chosen = recipe.override(recipe.load("auto"), SHORT)
     loaded, clean = tiny.loaded(job)
     pairs = list(clean.pairs)
@@ -72,6 +76,23 @@ def test_a_benign_finetuning_moves_the_weights_and_pixels_normalised_in_a_way_of
     blind = replace(architecture, preprocess=replace(architecture.preprocess, std=(1.0, 1.0, 1.0)))
     other = replace(bench, clip=model.Clip(bench.clip.net, blind, bench.clip.device))
     assert [found.level for found in other.findings(seen) if found.rule == "CC007"] == ["warning"]
+
+
+@pytest.mark.parametrize("bench", [True], indirect=True)
+def test_patterns_are_what_acts_on_the_original_towards_a_class_that_a_known_trigger_leads_plainly_to(bench):
+    tried = tuple(triggers.parse(spec) for spec in ("patch:size=1,fill=white", "colour-filter", "dct:delta=0.001"))
+    bench = replace(bench, eval_set=replace(bench.eval_set, panel=tried[:1]), grid=tried[1:])
+    measured = inputs.measure(bench.clip, replace(bench.eval_set, panel=tried, labels=None))
+    bench.put({name: torch.zeros_like(tensor) for name, tensor in bench.original.items()})  # of a candidate
+    every, none = (
+        replace(bench, limits=bench.limits.model_copy(update={"suspicious_excess": limit})).patterns()
+        for limit in (-1.0, 1.01)
+    )
+    plain = {probe.target for probe in measured.panel if probe.excess >= PLAIN}
+    led = {probe.trigger: probe.target for probe in measured.panel if probe.target in plain}
+    assert {trigger.spec: bench.eval_set.classes[target] for trigger, target in every} == led
+    assert 0 < len(led) < len(tried)
+    assert none == ()
 
 
 def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):
