@@ -274,7 +274,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     if done.changed:
         bench.put_between(bench.original, done.weights, share=way.taken.share)
         attempt = _audited(bench, attempt)
-    attempt = replace(attempt, findings=tuple(judged(bench, attempt, before)))
+    attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
     return replace(considered, attempt=attempt)
 
 
@@ -360,7 +360,7 @@ def found_again(
     ]
 
 
-def judged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> list[Finding]:
+def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> list[Finding]:
     """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
     return [

@@ -73,14 +73,14 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
             passed=audit == "pass",
         )
-    more = [*shown_by_canaries, *cleaning.side_findings(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
+    more = [*shown_by_canaries, *cleaning.notes(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
 
     def found(limits: AuditLimits) -> list[Finding]:
         other = replace(bench, limits=limits)
-        own = attempt.findings if limits == bench.limits else attempts.judged(other, attempt, tried.before)
+        own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, tried.before)
         return [*own, *more]
 
-    applied = judged(ready, found, nothing_passed(tried.considered, attempt, bench.limits))
+    applied = after_policy(ready, found, nothing_passed(tried.considered, attempt, bench.limits))
     told = account(tried, attempt, bench.limits)
     return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=told)
 
@@ -189,7 +189,7 @@ def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
     return [finding("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
 
 
-def judged(
+def after_policy(
     ready: Prepared, by: Callable[[AuditLimits], Sequence[Finding]], nothing_passed: Finding, /
 ) -> policy.Applied:
     """The findings after the policy; if an error remains, with the finding that no candidate passes."""
@@ -200,7 +200,7 @@ def judged(
 
 def side(bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = judging.exhibited(bench.clip, asked, seen.measured, seed=bench.run.seed)
+    shown = judging.examples(bench.clip, asked, seen.measured, seed=bench.run.seed)
     suspects = detect.suspected_classes(seen.search, seen.measured.panel, limits=bench.limits)
     searched = seen.search_record(bench.settings.effort, {})
     return Side(seen.measured, bench.findings(seen), suspects, shown, searched)

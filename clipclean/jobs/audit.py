@@ -50,12 +50,12 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
         late = [detect.unsearched("CC024", "Time was over before the power of the audit was measured.")]
 
     def found(limits: AuditLimits) -> list[Finding]:
-        return judging.with_power([*judging.judged(made, limits), *late], known_power)
+        return judging.with_power([*judging.all_findings(made, limits), *late], known_power)
 
     applied = judge.applied(ready.tested, found)
     saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = judging.shown(ready.tested.clip, ready.eval_set, seen, seed=request.seed)
+    maps, images = judging.shown_by_search(ready.tested.clip, ready.eval_set, seen, seed=request.seed)
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)

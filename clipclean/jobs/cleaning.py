@@ -51,7 +51,7 @@ def side(ready: Prepared, eval_set: detect.EvalSet, measured: detect.Measurement
     for found in detect.suspicious(measured, limits=limits):
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
-    shown = judging.exhibited(ready.loaded.clip, eval_set, measured, seed=ready.request.seed)
+    shown = judging.examples(ready.loaded.clip, eval_set, measured, seed=ready.request.seed)
     return Side(measured, detect.of_probes(measured, limits=limits), tuple(rows.values()), shown)
 
 
@@ -119,7 +119,7 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
     return max(left, default=None)
 
 
-def side_findings(ready: Prepared, /) -> Iterator[Finding]:
+def notes(ready: Prepared, /) -> Iterator[Finding]:
     """Notes on data and recipe; they inform and never change the verdict."""
     skipped, screened = ready.clean.skipped, ready.screened
     if skipped:

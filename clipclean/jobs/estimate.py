@@ -118,7 +118,7 @@ def searching(how: efforts.Effort, size: Size, /) -> Work:
     local = sum(family.known.is_local for family in detect.FAMILIES.values())
     decided = local * how.finalists(min(size.classes, how.most))
     passes = Work(glanced, searched=how.cost(size.classes) - decided, decided=decided)
-    return passes + looked(how, images=size.images, panel=size.panel)
+    return passes + forward_alone(how, images=size.images, panel=size.panel)
 
 
 def screening(pairs: int, /) -> Work:
@@ -144,7 +144,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
         # Between rounds suspects alone are searched for, in half of the steps; most are none after the first search.
         again = replace(effort, steps=-(-effort.steps // 2), restarts=0)
         passes = effort.cost(size.classes) + how.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
-        work += Work(searched=passes) + looked(effort, images=how.images, panel=0)
+        work += Work(searched=passes) + forward_alone(effort, images=how.images, panel=0)
     return work
 
 
@@ -180,7 +180,7 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     return (models + 1 + (models > 1)) * audit + measuring(size) + patterns + copies + longest
 
 
-def looked(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
+def forward_alone(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
     """Images that a search sends forward alone: as they are, under the panel and random changes, where searches without a target end,
     under waves to start from, and to judge.
     """

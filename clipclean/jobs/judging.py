@@ -31,9 +31,9 @@ class Audited:
     usual: AuditResult | None  # the same under CLIP's own normalisation, if that is another and time sufficed
 
 
-def judged(made: Audited, limits: AuditLimits, /) -> list[Finding]:
+def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
-    found = [*findings(made.seen, limits, images=len(made.ready.eval_set.pixels)), *side_findings(made.ready)]
+    found = [*findings(made.seen, limits, images=len(made.ready.eval_set.pixels)), *notes(made.ready)]
     if made.usual:
         return [*under_usual(made, made.usual, limits), *found]
     if searching.usual_normalisation(made.ready.tested.clip):
@@ -99,7 +99,7 @@ def under_usual(made: Audited, usual: AuditResult, limits: AuditLimits, /) -> li
     return more
 
 
-def side_findings(ready: AuditInputs, /) -> list[Finding]:
+def notes(ready: AuditInputs, /) -> list[Finding]:
     """Notes on the images; they inform and never change the verdict."""
     told, skipped = [], ready.images.skipped
     if ready.request.data is None:
@@ -115,7 +115,7 @@ def power_of(made: Audited, /) -> PowerRecord | None:
     anyway.
     """
     ready, request = made.ready, made.ready.request
-    found = judged(made, ready.given.judge.limits)
+    found = all_findings(made, ready.given.judge.limits)
     if not request.power or made.seen.search is None or any(each.level == "error" for each in found):
         return None
     named = {each.target for each in found if each.target}
@@ -215,7 +215,7 @@ def acting(
     )
 
 
-def exhibited(
+def examples(
     clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
 ) -> example_images.Shown:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
@@ -225,13 +225,13 @@ def exhibited(
     return example_images.Look(clip, eval_set, *shown[0], measured.text_classifier, seed).shown()
 
 
-def shown(
+def shown_by_search(
     clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
     hits = seen.search.targeted if seen.search else ()
     found = replace(eval_set, suspicions=tuple(map(lead, hits)))
-    under = exhibited(clip, found, seen.measured, seed=seed)
+    under = examples(clip, found, seen.measured, seed=seed)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
 

@@ -42,7 +42,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
         if before is None:
             return None
         measured, way = walked(ready, first, original, run)
-        applied = judge.applied(ready.loaded, lambda limits: judged(ready, limits, first, measured, trained, way))
+        applied = judge.applied(ready.loaded, lambda limits: findings(ready, limits, first, measured, trained, way))
         after = cleaning.side(ready, first.eval_set, measured)
         result, images = cleaning.composed(ready, before, after, trained.record, way, applied)
         return outputs.publish(ready, result, first.eval_set, to=to, images=images, is_whole=trained.cut is None)
@@ -130,7 +130,7 @@ def walked(
     return after, way
 
 
-def judged(
+def findings(
     ready: Prepared, limits: AuditLimits, first: First, after: detect.Measurement, trained: Training, way: Way, /
 ) -> list[Finding]:
     """The findings of the model at the end of the walk back."""
@@ -142,5 +142,5 @@ def judged(
         *(judging.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
         *([judging.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),
-        *cleaning.side_findings(ready),
+        *cleaning.notes(ready),
     ]
