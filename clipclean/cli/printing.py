@@ -208,7 +208,7 @@ def text(plan: "Plan", /) -> str:
         *((f"step {number}", step) for number, step in enumerate(plan.steps, 1)),
         ("writes", ", ".join(plan.writes) or "nothing but what --report names"),
         ("estimate", str(plan.estimate)),
-        *([("faster", ", ".join(plan.faster))] if plan.faster else []),
+        *([("faster", ", ".join(plan.estimate.faster))] if plan.estimate.faster else []),
         ("dry run", "nothing was measured or written"),
     ]
     return "\n".join(f"{name:10}{printable(words)}" for name, words in rows)
@@ -222,5 +222,5 @@ def as_json(plan: "Plan", /) -> dict[str, object]:
         "steps": list(plan.steps),
         "writes": list(plan.writes),
         "estimate": {"seconds": round(plan.estimate.seconds, 1), "memory_bytes": plan.estimate.memory},
-        "faster": list(plan.faster),
+        "faster": list(plan.estimate.faster),
     }

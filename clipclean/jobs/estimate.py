@@ -81,6 +81,17 @@ class Estimate:
     seconds: float
     memory: int
     free: int | None = None  # bytes that are free; None where nobody knows
+    effort: str | None = None  # of the search that an option chose
+    device: str = ""
+
+    @property
+    def faster(self) -> tuple[str, ...]:
+        """Advice for making a job of more than an hour faster."""
+        if self.seconds < HOUR:
+            return ()
+        less = ("--effort quick",) if self.effort in ("standard", "thorough") else ()
+        other = ("a GPU (--device cuda)",) if self.device == "cpu" else ()
+        return (*less, *other, "fewer images or classes", "--max-minutes N, which ends with the results so far")
 
     def __str__(self) -> str:
         words = f"about {in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
@@ -255,7 +266,9 @@ def estimated(
             kept.append(3 * weights(clip) + 2 * most * both)
     seconds = sum(rate * count for rate, count in zip(rates, astuple(work), strict=True)) + ENDING * bool(recipes)
     # What this process holds already is not free, but counts in what it needs.
-    return Estimate(seconds, before + weights(clip) + max(kept), None if free is None else free + before)
+    asked = None if recipes else effort  # a cleaning has no option for it
+    free = None if free is None else free + before
+    return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
@@ -297,17 +310,7 @@ def weights(clip: model.Clip, /) -> int:
     return sum(tensor.nbytes for tensor in clip.net.state_dict().values())
 
 
-def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[str]:
-    """Advice for making a job of more than an hour faster."""
-    if estimate.seconds < HOUR:
-        return []
-    ways = ["--effort quick"] if effort in ("standard", "thorough") else []
-    if device == "cpu":
-        ways.append("a GPU (--device cuda)")
-    return [*ways, "fewer images or classes", "--max-minutes N, which ends with the results so far"]
-
-
-def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: str, effort: str | None = None) -> None:
+def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: str) -> None:
     """Report an estimate, if somebody listens; it is not made otherwise."""
     if not progress.is_heard():
         return
@@ -316,5 +319,4 @@ def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: st
     where += "" if model.has_bfloat16(device) else " without bfloat16"
     size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
     line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {found}"
-    ways = faster(found, effort=effort, device=device.type)
-    progress.say(f"{line}. Faster: {', '.join(ways)}." if ways else line)
+    progress.say(f"{line}. Faster: {', '.join(found.faster)}." if found.faster else line)

@@ -22,7 +22,6 @@ class Plan:
     steps: tuple[str, ...]  # what would be done
     writes: tuple[str, ...]  # files and folders that would be written
     estimate: Estimate  # seconds and bytes
-    faster: tuple[str, ...]  # what would make it faster, where it takes more than an hour
 
 
 def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
@@ -51,7 +50,6 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
         ),
         (f"{request.out}/{' (has files: refused without --force)' if has_files else ''}",),
         found,
-        tuple(estimate.faster(found, effort=None, device=clip.device.type)),
     )
 
 
@@ -134,7 +132,6 @@ def of_audit(request: requests.Audit, /) -> Plan:
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
         found,
-        tuple(estimate.faster(found, effort=ready.effort, device=clip.device.type)),
     )
 
 
@@ -156,7 +153,7 @@ def tell_audit(ready: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     clip = ready.tested.clip
     precision = "bf16" if ready.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(clip, lambda: estimate_audit(ready), precision=precision, effort=ready.effort)
+    estimate.tell(clip, lambda: estimate_audit(ready), precision=precision)
 
 
 def _compared(request: requests.Audit, /, *, models: int) -> str:

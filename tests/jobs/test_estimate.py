@@ -112,11 +112,11 @@ def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
 )
 def test_a_time_is_told_in_words_and_what_would_be_faster_of_more_than_an_hour_only(seconds, words):
     assert estimate.in_words(seconds) == words
-    told = estimate.faster(Estimate(seconds, 1), effort="standard", device="cpu")
+    told = Estimate(seconds, 1, effort="standard", device="cpu").faster
     assert [any(option in each for each in told) for option in ("--effort quick", "--device cuda")] == [
         seconds >= 3600
     ] * 2
-    assert "--effort quick" not in estimate.faster(Estimate(seconds, 1), effort="quick", device="cuda")
+    assert "--effort quick" not in Estimate(seconds, 1, effort="quick", device="cuda").faster
 
 
 def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
