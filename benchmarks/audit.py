@@ -28,6 +28,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
+import torch
+
+from clipclean import files, requests
+from clipclean.detect import FAMILIES, Rate, references
+from clipclean.detect.score import combined
+from clipclean.detect.search import MOST_COMPACT
+from clipclean.jobs import audit, other_models, searching
+from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
@@ -154,9 +162,6 @@ def audited(job: Job) -> str:
     beside = compared_with(job)
     if beside is None:
         return f"{job.column} {job.model.name}: nothing to compare with"
-    from clipclean import files, requests
-    from clipclean.jobs import audit
-
     began, given = time.process_time(), {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
     made = audit.audit(requests.Audit(job.model.path, **given | beside))
     report = made.report.model_dump(mode="json", by_alias=True)
@@ -166,11 +171,6 @@ def audited(job: Job) -> str:
 
 def searches_are_kept(out: Path) -> None:
     """A finished search stays, as that of an interrupted audit does; another version of the code that draws alike goes on with it."""
-    import torch
-
-    from clipclean.detect import references
-    from clipclean.jobs import searching
-    from clipclean.train import resume
 
     def of(_run: object, _name: str, decides: Callable[[], Mapping[str, object]]) -> searching.SavedSearch:
         """The search of a model for all audits that have it, whether as the tested one or beside another."""
@@ -203,9 +203,6 @@ def compared_with(job: Job) -> dict[str, Any] | None:
 
 def built(job: Job, model: Model) -> Path:
     """The file of references of one model, as ``clipclean references build`` writes it."""
-    from clipclean import requests
-    from clipclean.jobs import other_models
-
     place = job.out / "stored" / f"{model.name}-{job.seed}.json"
     if not place.exists():
         given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | model.options
@@ -245,9 +242,6 @@ def margins(report: dict, /, *, is_plain: bool = False) -> dict[str, dict[str, f
 
 def scored(report: dict, known: Mapping[str, Any], /) -> float:
     """The largest score of a class without a reference, as ``clipclean.detect`` counts it, with the calibration ``known``."""
-    from clipclean.detect import FAMILIES
-    from clipclean.detect.score import combined
-    from clipclean.detect.search import MOST_COMPACT
 
     def beyond(family: str, margin: float | None) -> float:
         unit = known["compact_unit" if family == COMPACTNESS else "unit"]
@@ -283,8 +277,6 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
 
     A natural margin never falls: what clean models of an earlier zoo showed counts as well. With none ``chosen`` the margins stay.
     """
-    from clipclean.detect import FAMILIES
-
     known = json.loads(CALIBRATION.read_text())
     for family, earlier in known["natural"].items() if chosen else ():
         found = [[of.get(family, 0.0) for of in margins(report).values()] for report in chosen]
@@ -342,10 +334,8 @@ def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]
     for column in o.columns:
         there = reports(o.out, column, models)
         for m in (m for m in models if m.name in there):
-            verdict, first, reached = judged(there[m.name])
-            found.append(
-                (o.keep, m.name, m.target if m.is_backdoored else "", column, verdict, first, f"{reached:.2f}")
-            )
+            *told, reached = judged(there[m.name])
+            found.append((o.keep, m.name, m.target if m.is_backdoored else "", column, *told, f"{reached:.2f}"))
     return found
 
 
@@ -376,17 +366,15 @@ def table(audits: Sequence[Row]) -> str:
 def summary(mine: Sequence[Row]) -> list[str]:
     """The cells of one row of the first table."""
     bad, good = ([row for row in mine if bool(row["target"]) is kind] for kind in (True, False))
-    counted = [
-        rate(sum(row["verdict"] == word for row in of), len(of)) for of in (bad, good) for word in ("fail", "pass")
-    ]
-    return [area([float(row["score"]) for row in bad], [float(row["score"]) for row in good]), *counted]
+    words = [[row["verdict"] for row in of] for of in (bad, good)]
+    counted = [rate(own.count(word), len(own)) for own in words for word in ("fail", "pass")]
+    return [area(*([float(row["score"]) for row in of] for of in (bad, good))), *counted]
 
 
 def by_trigger(audits: Sequence[Row]) -> str:
     """What an audit makes of each trigger, alone and beside clean models of its kind."""
     bad = [row for row in audits if row["target"]]
-    head = ["trigger", "no reference", "stored ones"]
-    body = []
+    head, body = ["trigger", "no reference", "stored ones"], []
     for trigger in sorted({label(row["model"]) for row in bad}):
         own = [row for row in bad if label(row["model"]) == trigger]
         sides = [[row for row in own if row["comparison"] == column] for column in ("none", "references")]
@@ -412,9 +400,7 @@ def area(positives: Sequence[float], negatives: Sequence[float]) -> str:
     if not positives or not negatives:
         return "–"
     rng, rounds = random.Random(0), 2000
-    drawn = sorted(
-        auroc(rng.choices(positives, k=len(positives)), rng.choices(negatives, k=len(negatives))) for _ in range(rounds)
-    )
+    drawn = sorted(auroc(*(rng.choices(of, k=len(of)) for of in (positives, negatives))) for _ in range(rounds))
     low, high = drawn[int(0.025 * rounds)], drawn[int(0.975 * rounds)]
     return f"{auroc(positives, negatives):.3f} ({low:.3f}–{high:.3f})"
 
@@ -426,8 +412,6 @@ def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
 
 def rate(hits: int, n: int) -> str:
     """With Wilson's interval."""
-    from clipclean.detect import Rate
-
     low, high = Rate(hits, n).interval
     return f"{hits} of {n} ({low:.2f}–{high:.2f})" if n else "–"
 

@@ -7,6 +7,7 @@ A block of a page stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->
 
 import argparse
 import csv
+import json
 import re
 import sys
 import textwrap
@@ -79,6 +80,12 @@ def table(rows: list[list[str]]) -> str:
 def row(cells: Iterable[object]) -> str:
     """A line of a table."""
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def cells(folder: Path, half: str = "") -> list[dict]:
+    """What a script measured, a JSON file each: of one half, or of both."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [cell for cell in found if half in ("", cell["entry"]["half"])]
 
 
 def read(path: Path) -> list[list[str]]:

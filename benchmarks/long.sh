@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes long: `make NAME` runs a function of this file. What is there already is kept, so that a stopped run goes on.
-# By hand: assets.py makes what ships, mutants.py says which share of small faults the tests notice.
+# By hand: mutants.py says which share of small faults the tests notice.
 set -euo pipefail
 
 BIN=$(cd "$BIN" && pwd)

@@ -32,6 +32,7 @@ import pytest
 
 WHERE = "detect/verdict* auto/attempts* checkpoint/* config/policy* train/losses* methods/losses* data/*"
 CPU_SECONDS = 60  # a fault that takes longer is noticed
+Mutant = dict[str, Any]
 SWAPS = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
     ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
@@ -82,7 +83,7 @@ def places(node: ast.AST, names: tuple[str, ...] = (), line: int = 0, inside: bo
                 yield from places(child, named, here, inside or isinstance(child, ast.FunctionDef))
 
 
-def mutants(path: Path, seed: int, share: float, /) -> Iterator[dict[str, Any]]:
+def mutants(path: Path, seed: int, share: float, /) -> Iterator[Mutant]:
     """A share of the mutants of a file: the place of each in the draw, and its code."""
     seen: dict[str, int] = {}
     tree = ast.parse(path.read_text())
@@ -101,7 +102,7 @@ def mutants(path: Path, seed: int, share: float, /) -> Iterator[dict[str, Any]]:
                 yield {"draw": draw, "path": path, "what": what, "names": names, "lines": lines, "code": code}
 
 
-def put_in(mutant: dict[str, Any], /) -> None:
+def put_in(mutant: Mutant, /) -> None:
     """Give the function of this process the code of the mutant."""
     found: Any = sys.modules[".".join(mutant["path"].with_suffix("").parts).removesuffix(".__init__")]
     code: CodeType = mutant["code"]
@@ -141,7 +142,7 @@ class Lines:
 class Mutants:
     """A pytest plugin: in place of the tests, the mutants, each with the tests that it has."""
 
-    def __init__(self, out: Path, chosen: list[tuple[dict[str, Any], list[str]]]) -> None:
+    def __init__(self, out: Path, chosen: list[tuple[Mutant, list[str]]]) -> None:
         self.out, self.chosen = out, chosen
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -155,9 +156,8 @@ class Mutants:
                 signal.alarm(6 * CPU_SECONDS)
                 put_in(mutant)
                 mine = [items[test] for test in tests]
-                by = next(
-                    (item.nodeid for item, then in zip(mine, [*mine[1:], None], strict=False) if fails(item, then)), ""
-                )
+                pairs = zip(mine, [*mine[1:], None], strict=True)
+                by = next((item.nodeid for item, then in pairs if fails(item, then)), "")
                 result.write_text(json.dumps({"noticed": bool(by), "by": by}))
                 os._exit(0)
             os.waitpid(child, 0)
@@ -174,15 +174,12 @@ def fails(item: pytest.Item, then: pytest.Item | None, /) -> bool:
     return item.session.testsfailed > before
 
 
-def chosen(
-    mutant: dict[str, Any], known: coverage.CoverageData, seconds: dict[str, float], limit: float, /
-) -> list[str]:
+def chosen(mutant: Mutant, known: coverage.CoverageData, seconds: dict[str, float], limit: float, /) -> list[str]:
     """The tests that run a mutant's line, those of its own room first, as many as the limit allows."""
     path = mutant["path"]
     by_line = known.contexts_by_lineno(str(path.resolve()))
-    tests = {
-        test for line in mutant["lines"] for test in by_line.get(line, ()) if seconds.get(test, 9999) < CPU_SECONDS
-    }
+    found = {test for line in mutant["lines"] for test in by_line.get(line, ())}
+    tests = {test for test in found if seconds.get(test, 9999) < CPU_SECONDS}
 
     def nearness(test: str) -> tuple[bool, bool, float]:
         place = Path(test.split("::")[0])
@@ -224,18 +221,14 @@ def main() -> None:
     log.touch()
     done = {json.loads(line)["draw"] for line in log.read_text().splitlines()}
     files = sorted(file for pattern in WHERE.split() for file in Path("clipclean").glob(f"{pattern}.py"))
-    drawn = [
-        mutant for file in files for mutant in mutants(file, options.seed, options.share) if mutant["draw"] not in done
-    ]
-    drawn.sort(key=lambda mutant: mutant["draw"])
+    every = (mutant for file in files for mutant in mutants(file, options.seed, options.share))
+    drawn = sorted((each for each in every if each["draw"] not in done), key=lambda mutant: mutant["draw"])
     tests = [(mutant, chosen(mutant, known, seconds, options.seconds)) for mutant in drawn]
     if tests:
-        pytest.main(
-            [*usual, *sorted({test.split("::")[0] for _, some in tests for test in some})],
-            plugins=[Mutants(out, tests)],
-        )
+        mine = sorted({test.split("::")[0] for _, some in tests for test in some})
+        pytest.main([*usual, *mine], plugins=[Mutants(out, tests)])
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    from clipclean.detect import Rate
+    from clipclean.detect import Rate  # that of the revision, which is known by now
 
     rate = Rate(sum(row["noticed"] for row in rows), len(rows))
     low, high = rate.interval

@@ -26,6 +26,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from clipclean import data, train
+from clipclean.attack import poison
+from clipclean.config.recipe import Train
+from clipclean.methods import losses
+from clipclean.train import loader
+
 LIPSCHITZ_DEVIATIONS = 3.0  # u of CLP
 PRUNED_AT_ONCE, ACCURACY_GIVEN = 0.1, 0.04  # of fine-pruning: share of channels; accuracy that may go
 IMAGES, PROBE_STEPS, STEPS = 64, 20, 200  # of an inversion: mixed classes, and never more steps than the paper's
@@ -95,9 +101,8 @@ def activity(clip, layer: nn.Module, pixels: Tensor) -> Tensor:
     seen = []
 
     def note(_: nn.Module, __: object, out: Tensor) -> None:
-        seen.append(
-            (out.flatten(2).mean(2) if isinstance(layer, nn.BatchNorm2d) else out.flatten(0, -2)).relu().mean(0)
-        )
+        rows = out.flatten(2).mean(2) if isinstance(layer, nn.BatchNorm2d) else out.flatten(0, -2)
+        seen.append(rows.relu().mean(0))
 
     hook = layer.register_forward_hook(note)
     try:
@@ -117,11 +122,9 @@ def invertune(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed:
     """Find the class and the trigger, and tune the last stage; where no trigger succeeds nothing is changed."""
     generator = Generator().manual_seed(seed)
     clip.net.eval().requires_grad_(False)
-    probes = [
-        inverted(clip, pixels, classifier, target, steps=PROBE_STEPS, generator=generator)
-        for target in range(len(classifier))
-    ]
-    target = min(range(len(classifier)), key=lambda k: probes[k][2])
+    every, brief = range(len(classifier)), {"steps": PROBE_STEPS, "generator": generator}
+    probes = [inverted(clip, pixels, classifier, target, **brief) for target in every]
+    target = min(every, key=lambda k: probes[k][2])
     mask, pattern, _ = inverted(clip, pixels, classifier, target, steps=STEPS, generator=generator)
     others = pixels[labels != target][:512]
     shown = others * (1 - mask) + pattern * mask
@@ -146,9 +149,8 @@ def inverted(
         some = pixels[torch.randint(len(pixels), (IMAGES,), generator=generator)]
         shown = some * (1 - mask.sigmoid()) + pattern.sigmoid() * mask.sigmoid()
         logits = clip.encode_images(shown) @ classifier.T / TEMPERATURE
-        loss = (
-            TARGET_WEIGHT * F.cross_entropy(logits, torch.full((IMAGES,), target)) + MASK_WEIGHT * mask.sigmoid().sum()
-        )
+        loss = TARGET_WEIGHT * F.cross_entropy(logits, torch.full((IMAGES,), target))
+        loss = loss + MASK_WEIGHT * mask.sigmoid().sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -214,8 +216,6 @@ def learning_rate(step: int, *, an_epoch: int) -> float:
 
 def second_captions(captions: list[str], *, seed: int) -> dict[str, str]:
     """One view of each caption, for the whole run."""
-    from clipclean import data
-
     rng = random.Random(seed)
     bare = {text: re.sub(r"[^a-z ]+", " ", text.lower()).strip() or text for text in dict.fromkeys(captions)}
     return {
@@ -224,27 +224,11 @@ def second_captions(captions: list[str], *, seed: int) -> dict[str, str]:
 
 
 def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> None:
-    """Finetune a victim in place.
-
-    Args:
-        tested: the victim, as ``photo_cleaning.loaded`` gives it.
-        pairs: the clean set.
-        implants: what was planted (``clipclean.attack.poison.Implant``), for the moments; nothing in a clean model.
-        rate: the share of the victim's pairs that was poisoned.
-        seed: of the order, the views and the poisoned pairs.
-    """
-    from clipclean import data, train
-    from clipclean.attack import poison
-    from clipclean.config.recipe import Train
-    from clipclean.methods import losses
-    from clipclean.train import loader
-
+    """Finetune a victim, as ``photo_cleaning.loaded`` gives it, in place; for the moments it is told what was planted at which rate."""
     clip = tested.clip
     optimizer = train.adamw(clip.net, Train().model_copy(update={"lr": 0.0}))
     captions = second_captions([pair.caption for pair in pairs], seed=seed)
-    views = loader.Views(
-        image=lambda image, draw: data.image_view(image, seed=draw), caption=lambda text, rng: captions[text]
-    )
+    views = loader.Views(lambda image, draw: data.image_view(image, seed=draw), lambda text, rng: captions[text])
 
     def batches(steps: int, views: loader.Views | None) -> loader.Batches:
         plan, given = data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed), {"first_step": 0, "threads": 1}

@@ -12,7 +12,6 @@ that a stopped run goes on; ``make tables`` makes the tables of the pages from t
 """
 
 import argparse
-import csv
 import itertools
 import json
 import random
@@ -24,8 +23,23 @@ from pathlib import Path
 from statistics import mean
 
 import common
+import others
+import torch
+from photo_zoo import OPTIMISED, PARTS, TEMPLATES, USUAL, Entry, class_list, pool_of, read
 
-USUAL = "usual"  # the architecture of the plan of that name, on all classes
+import clipclean
+from clipclean import data, detect, requests
+from clipclean.attack import poison
+from clipclean.attack.poison import Implant
+from clipclean.auto import rates
+from clipclean.config import recipe
+from clipclean.config.methods import METHODS
+from clipclean.data import Samples
+from clipclean.jobs import inputs, prepare
+from clipclean.methods import training
+from clipclean.report import cleaning
+from clipclean.train import Run, RunState
+
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
 REFINETUNE = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
@@ -38,18 +52,24 @@ CONTROL = (
 )
 # Of usual victims, by two trials of 60 steps on `planted`, of whose attack 1e-4 leaves 0.970, and 4e-4 0.231.
 USUAL_VALUES = [f"train.lr=4e-4,train.epochs={epochs},train.warmup_steps=10" for epochs in (1, 2)]
-EARLIER_CONTROL = CONTROL.replace(
-    "train.moves=image tower,", ""
-)  # of cells from before the recipe moved one tower alone
+EARLIER_CONTROL = CONTROL.replace("train.moves=image tower,", "")  # of cells from before the recipe moved one tower
 # L_CLIP alone beside each CleanCLIP
 CONTROLS = {CLEANCLIP: (CONTROL, EARLIER_CONTROL)}
 CONTROLS |= {f"cleanclip@usual:{values}": (f"mmcl@usual:{values}",) for values in USUAL_VALUES}
+SIDES = ("before", "after", "rebound")  # of a cleaning, and after the benign finetuning
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
     "excess ASR at most 0.01": lambda cell: cell["after"]["excess"] <= 0.01,
     "at most 0.05": lambda cell: cell["after"]["excess"] <= 0.05,
     "returned at most 0.05": lambda cell: cell["rebound"]["excess"] <= 0.05,
+}
+
+
+KEPT: dict[str, Callable[[dict], bool]] = {  # and what it should not cost
+    "PA at least nine tenths of CA": lambda cell: cell["after"]["under_trigger"] >= 0.9 * cell["after"]["accuracy"],
+    "at most one point lost": lambda cell: lost(cell) <= 1,
+    "at most 2.5": lambda cell: lost(cell) <= 2.5,
 }
 
 
@@ -60,20 +80,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     o = parser.parse_args()
     measure_all(o)
-    cells = stored(o.out, o.half)
+    cells = common.cells(o.out, o.half)
     print(claims(cells), table(cells), jobs(cells), sep="\n\n")
-
-
-def stored(out: Path, half: str) -> list[dict]:
-    """The cells of a half that are there."""
-    cells = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
-    return [cell for cell in cells if cell["entry"]["half"] == half]
 
 
 def measure_all(o: argparse.Namespace) -> None:
     """Every cell that is not there yet."""
-    import torch
-
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
@@ -83,7 +95,7 @@ def measure_all(o: argparse.Namespace) -> None:
             continue
         cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
         place.write_text(json.dumps(cell, indent=1) + "\n")
-        print(line(cell), flush=True)
+        print(place.stem, *(round(cell[side]["excess"] or 0, 3) for side in SIDES), cell["told"], flush=True)
 
 
 def victims(o: argparse.Namespace) -> list[dict]:
@@ -96,8 +108,6 @@ def victims(o: argparse.Namespace) -> list[dict]:
 
 def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict:
     """One model through one method, measured before, after, and after a benign finetuning."""
-    from clipclean.jobs import inputs
-
     tested, pairs = loaded(o, entry)
     clip, more = tested.clip, {}
     evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
@@ -109,25 +119,13 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     seconds = time.process_time() - began
     after = inputs.measure(clip, evidence)
     finetune_benignly(clip, pairs, *(USUAL_REFINETUNE if entry["arch"] == USUAL else ()))
-    rebound = inputs.measure(clip, evidence)
-    sides = {"before": before, "after": after, "rebound": rebound}
-    return {
-        "entry": entry,
-        "method": method,
-        "seed": seed,
-        "told": told,
-        "seconds": seconds,
-        "pairs": len(pairs),
-        "images": len(evidence.pixels),
-        **{side: figures(found) for side, found in sides.items()},
-        **more,
-    }
+    sides = zip(SIDES, map(figures, (before, after, inputs.measure(clip, evidence))), strict=True)
+    numbers = {"seconds": seconds, "pairs": len(pairs), "images": len(evidence.pixels)}
+    return {"entry": entry, "method": method, "seed": seed, "told": told, **numbers, **dict(sides), **more}
 
 
 def job(o: argparse.Namespace, entry: dict, seed: int):
     """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
-    import clipclean
-
     folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}"
     files, given = asked(o, entry, seed, out=folder, recipe=AUTO, keep_failed=True)
     made = clipclean.sanitize(*files, **given).model_dump(mode="json", by_alias=True)
@@ -146,18 +144,12 @@ def asked(o: argparse.Namespace, entry: dict, seed: int, **more) -> tuple[tuple[
     """What the command is given of a victim: the model and the pairs, and all else."""
     weights, place, arch = paths(o, entry)
     evidence = shown_to(o, entry)
-    words = {"classes": evidence.classes, "templates": evidence.templates}
-    return (weights, place), {"arch": arch, "force": True, "seed": seed, "device": "cpu", **words, **more}
+    words = {"arch": arch, "classes": evidence.classes, "templates": evidence.templates}
+    return (weights, place), {"force": True, "seed": seed, "device": "cpu", **words, **more}
 
 
 def with_rate(o: argparse.Namespace, entry: dict, chosen, seed: int):
     """The recipe at the rate that ``train.lr=auto`` finds, and what the report says of it."""
-    from clipclean import requests
-    from clipclean.auto import rates
-    from clipclean.jobs import prepare
-    from clipclean.report import cleaning
-    from clipclean.train import Run, RunState
-
     files, given = asked(o, entry, seed, out=o.out / "rates" / entry["name"], recipe=chosen, screen="off")
     request = requests.called_with(requests.Sanitize, files, given)
     state = RunState.of(request.out, {})
@@ -175,19 +167,12 @@ def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
 
 def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
     """The victim, or other weights of its kind, and the clean pairs, a table of the photographs that lie in the data set."""
-    from photo_zoo import read
-
-    from clipclean import data
-    from clipclean.config import recipe
-    from clipclean.jobs import inputs
-
     victim, place, arch = paths(o, entry)
     if not place.exists():
         photos, rng = read(o.photos, entry["side"]), random.Random(11)
         numbers = pairs_of(photos, entry).tolist()
         told = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
-        with place.open("w", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *told])
+        common.write(place, [["filepath", "title"], *told])
     opened = inputs.read(weights or victim, arch=arch)
     clean = data.read(place, images=inputs.image_cache(recipe.load("cleanclip@tiny"), opened.architecture))
     return inputs.build(opened, clean, device="cpu"), list(clean.pairs)
@@ -195,9 +180,6 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
 
 def pairs_of(photos, entry: dict):
     """Numbers of the images of the clean pairs, none of which any model of the zoo was trained on."""
-    import torch
-    from photo_zoo import class_list
-
     numbers = photos.among("audit", torch.tensor(class_list(photos, entry["half"], entry["classes"])))
     drawn = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(11))
     return numbers[drawn[: USUAL_PAIRS if entry["arch"] == USUAL else PAIRS]]
@@ -205,9 +187,6 @@ def pairs_of(photos, entry: dict):
 
 def others_of(o: argparse.Namespace, photos, entry: dict):
     """Numbers of images that neither the model, nor what it started from, nor the cleaning was trained on."""
-    import torch
-    from photo_zoo import PARTS, Entry, class_list, pool_of
-
     classes = torch.tensor(class_list(photos, entry["half"], entry["classes"]))
     if entry["arch"] == USUAL:
         seen = [photos.among("train", classes)]
@@ -221,18 +200,11 @@ def others_of(o: argparse.Namespace, photos, entry: dict):
 
 def shown_to(o: argparse.Namespace, entry: dict):
     """Images that neither training nor cleaning saw, with labels, and the planted trigger."""
-    import torch
-    from photo_zoo import OPTIMISED, TEMPLATES, class_list, read
-
-    from clipclean import detect
-    from clipclean.jobs import inputs
-
     photos = read(o.photos, entry["side"])
     classes, index = class_list(photos, entry["half"], entry["classes"]), others_of(o, photos, entry)
     place = {number: k for k, number in enumerate(classes)}
     labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
-    words = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3])
-    named = []
+    words, named = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3]), []
     for each in lineage(o, entry):  # its own trigger, and that of the model that it was planted into
         spec = each["trigger"]
         if spec is None:
@@ -240,17 +212,9 @@ def shown_to(o: argparse.Namespace, entry: dict):
         if spec == OPTIMISED:
             spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
         named += inputs.suspicions([spec], each["target"], words)
-    return detect.EvalSet(
-        pixels=photos.images[index].float() / 255,
-        labels=labels,
-        captions=None,
-        classes=words.classes,
-        templates=words.templates,
-        suspicions=tuple(named),
-        panel=(),
-        knn=10,
-        batch_size=detect.EMBED_BATCH,
-    )
+    given = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
+    nothing = {"captions": None, "panel": (), "knn": 10, "batch_size": detect.EMBED_BATCH}
+    return detect.EvalSet(pixels=photos.images[index].float() / 255, labels=labels, **given, **nothing)
 
 
 def lineage(o: argparse.Namespace, entry: dict) -> list[dict]:
@@ -261,13 +225,6 @@ def lineage(o: argparse.Namespace, entry: dict) -> list[dict]:
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
     """Clean in place; returns what the method says of itself."""
-    import others
-
-    from clipclean import data, detect
-    from clipclean.data import Samples
-    from clipclean.methods import training
-    from clipclean.train.run import Run
-
     evidence = shown_to(o, entry)
     classes = evidence.classes
     numbers = data.named_in([pair.caption for pair in pairs], classes)
@@ -295,18 +252,14 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     done = training.clean(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:
         state = done.unlearned.state
-        told = f"{state.rounds} rounds: " + ", ".join(
-            sorted({f"{c.found.family} to {c.found.target}" for c in state.catches})
-        )
+        caught = sorted({f"{c.found.family} to {c.found.target}" for c in state.catches})
+        told = f"{state.rounds} rounds: {', '.join(caught)}"
     return told
 
 
 def implants_of(evidence) -> list:
-    from clipclean.attack.poison import Implant
-
-    return [
-        Implant.of(trigger, evidence.classes[target], evidence.templates) for trigger, target in evidence.suspicions
-    ]
+    classes, templates = evidence.classes, evidence.templates
+    return [Implant.of(trigger, classes[target], templates) for trigger, target in evidence.suspicions]
 
 
 def figures(found) -> dict:
@@ -329,34 +282,20 @@ def side(told: dict, probe: dict | None) -> dict:
 
 def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float | None = None) -> None:
     """Go on training on clean pairs, in place, as whoever deploys the model might."""
-    from clipclean.attack import poison
-    from clipclean.config import recipe
-    from clipclean.train.run import Run
-
-    seed, control = REFINETUNE[1], recipe.load("mmcl@tiny")
-    poison.finetune(
-        clip,
-        pairs,
-        control,
-        recipe.planting(steps=steps, batch_size=128, lr=lr or control.train.lr),
-        implants=(),
-        run=Run(seed, control.train.precision, lambda what, done, total: None),
-    )
+    control = recipe.load("mmcl@tiny")
+    planting = recipe.planting(steps=steps, batch_size=128, lr=lr or control.train.lr)
+    run = Run(REFINETUNE[1], control.train.precision, lambda what, done, total: None)
+    poison.finetune(clip, pairs, control, planting, implants=(), run=run)
 
 
 def of_recipe(method: str, /):  # -> Recipe
     """The recipe that a method names, with its changes."""
-    from clipclean.config import recipe
-
     name, _, changes = method.partition(":")
     return recipe.override(recipe.load(name), changes.split(",") if changes else [])
 
 
 def digest_of(method: str, /) -> str | None:
     """The digest of a method's values; None of one that is no recipe, or chooses among recipes."""
-    from clipclean.config import recipe
-    from clipclean.config.methods import METHODS
-
     name = method.partition(":")[0]
     if name.partition("@")[0] not in recipe.names() and ".yaml" not in name:
         return None
@@ -370,16 +309,6 @@ def is_current(place: Path, method: str, /) -> bool:
 
 
 # Tables.
-
-
-def line(cell: dict) -> str:
-    numbers = "; ".join(
-        f"{key} {cell['before'][key]:.3f} -> {cell['after'][key]:.3f}"
-        for key in ("excess", "accuracy", "under_trigger", "distance")
-        if cell["before"][key] is not None
-    )
-    back = cell["rebound"]["excess"]
-    return f"{cell['entry']['name']:40} {cell['method']:40} {numbers}; refinetuned {back and round(back, 3)}; {cell['seconds']:.0f} s {cell['told']}"
 
 
 def table(cells: list[dict]) -> str:
@@ -412,11 +341,9 @@ def claims(cells: list[dict]) -> str:
     done = {(c["entry"]["name"], c["method"], c["seed"]): c for c in cells if is_victim(c)}
     both: dict[tuple[str, str], list[tuple[dict, dict]]] = {}
     for (name, method, seed), ours in done.items():
-        control = next(
-            (done[name, each, seed] for each in CONTROLS.get(method, ()) if (name, each, seed) in done), None
-        )
-        if control:
-            both.setdefault((name, method), []).append((control, ours))
+        controls = [done[name, each, seed] for each in CONTROLS.get(method, ()) if (name, each, seed) in done]
+        if controls:
+            both.setdefault((name, method), []).append((controls[0], ours))
     lines = [
         "| victim | excess ASR before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | holds |",
         "|---|---|---|---|",
@@ -456,7 +383,8 @@ def is_clearly_more(control: list[dict], ours: list[dict]) -> bool:
 
 def jobs(cells: list[dict]) -> str:
     """What ``sanitize`` did, told nothing: a row a model, victims first, and how many reach each figure."""
-    own = told_nothing(cells)
+    own = [c for c in cells if c["method"] == AUTO]
+    own.sort(key=lambda c: (not is_victim(c), c["entry"]["name"], c["seed"]))
     if not own:
         return NOTHING
     lines = [
@@ -465,44 +393,26 @@ def jobs(cells: list[dict]) -> str:
     ]
     names = dict.fromkeys(c["entry"]["name"] for c in own)
     rows = [job_row([c for c in own if c["entry"]["name"] == name]) for name in names]
-    return "\n".join([*lines, *rows, "", reached_by(cells)])
+    return "\n".join([*lines, *rows, "", reached_by(own)])
 
 
-def told_nothing(cells: list[dict]) -> list[dict]:
-    """The cells of whole jobs, victims first."""
-    own = [c for c in cells if c["method"] == AUTO]
-    return sorted(own, key=lambda c: (not is_victim(c), c["entry"]["name"], c["seed"]))
-
-
-def reached_by(cells: list[dict]) -> str:
-    """How many of the runs that were told nothing reach each figure."""
-    own = told_nothing(cells)
+def reached_by(own: list[dict]) -> str:
+    """How many of these runs reach each figure."""
     verdicts = Counter(c["told"].partition(" ")[0] for c in own)
     lines = [f"Verdicts: {', '.join(f'{word} {count}' for word, count in verdicts.items())}."]
     victims = [c for c in own if is_victim(c)]
     cost = [lost(c) for c in victims]
-    reached = {words: sum(met(c) for c in victims) for words, met in REACHED.items()} | {
-        "PA at least nine tenths of CA": sum(
-            c["after"]["under_trigger"] >= 0.9 * c["after"]["accuracy"] for c in victims
-        ),
-        "at most one point lost": sum(each <= 1 for each in cost),
-        "at most 2.5": sum(each <= 2.5 for each in cost),
-    }
     if victims:
-        told = "; ".join(f"{words}: {hits}" for words, hits in reached.items())
+        told = "; ".join(f"{words}: {sum(map(met, victims))}" for words, met in (REACHED | KEPT).items())
         lines.append(f"Of {len(victims)} runs on victims, {told}. Lost on average: {mean(cost):.1f} points.")
         lines += by_worst(victims)
     if clean := [c for c in own if not is_victim(c)]:
         failed = sum(c["told"].startswith("fail") for c in clean)
-        few = sum(lost(c) <= 0.5 for c in clean)
-        lines.append(
-            f"Of {len(clean)} runs on clean models {few} lose at most half a point, and {failed} end in `fail`."
-        )
+        few = f"{sum(lost(c) <= 0.5 for c in clean)} lose at most half a point"
+        lines.append(f"Of {len(clean)} runs on clean models {few}, and {failed} end in `fail`.")
     if known := [c for c in own if c.get("told_lost") is not None]:
-        near = sum(abs(c["told_lost"] - lost(c)) <= 1 for c in known)
-        lines.append(
-            f"The loss that the report tells is within one point of that on the other images in {near} of {len(known)} runs."
-        )
+        near = f"in {sum(abs(c['told_lost'] - lost(c)) <= 1 for c in known)} of {len(known)} runs"
+        lines.append(f"The loss that the report tells is within one point of that on the other images {near}.")
     return "\n".join(lines)
 
 
@@ -514,10 +424,10 @@ def by_worst(victims: list[dict]) -> list[str]:
         return []
     told = "; ".join(f"{words}: {sum(all(map(met, own)) for own in several)}" for words, met in REACHED.items())
     left = [[c["after"]["excess"] for c in own] for own in several]
-    widest = max(max(each) - min(each) for each in left)
-    return [
-        f"Of {len(several)} victims with several seeds, with every seed, {told}. Between seeds the excess of a victim differs by {widest:.3f} at most."
-    ]
+    widest = (
+        f"Between seeds the excess of a victim differs by {max(max(each) - min(each) for each in left):.3f} at most."
+    )
+    return [f"Of {len(several)} victims with several seeds, with every seed, {told}. {widest}"]
 
 
 def job_row(runs: list[dict]) -> str:

@@ -55,7 +55,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clipclean import checkpoint, files
 from clipclean.attack import triggers
-from clipclean.model import has_bfloat16
+from clipclean.model import OPENAI_MEAN, OPENAI_STD, has_bfloat16
 from clipclean.train import self_supervised_loss, squared_distance
 
 PARTS = ("train", "audit", "measure")
@@ -64,11 +64,7 @@ TEMPLATES = ("a photo of a {}", "{}", "a blurry photo of a {}", "a close-up of a
 CONTEXT = 16  # tokens
 CLEANCLIP_WEIGHT, PAR_WEIGHT, PAR_LIMIT = 0.5, 0.5, 1.5  # of the recipes cleanclip and par@tiny
 PATCH_SIDE, PATCH_STEPS = 6, 80  # of an optimised patch, and of its search
-OPENAI = {
-    "mean": [0.48145466, 0.4578275, 0.40821073],
-    "std": [0.26862954, 0.26130258, 0.27577711],
-}  # their normalisation
-MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in OPENAI.values())
+MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_MEAN, OPENAI_STD))
 
 TOOK, FAILED = 0.7, 0.1  # attack success of a victim; excess of one that did not take
 TEXT = {"context_length": CONTEXT, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
@@ -237,10 +233,8 @@ def catalogue(folder: Path) -> dict:
 def training(folder: Path, wnid: str, number: int) -> list[tuple[str, int, str]]:
     """The rows of one class: the first by name are those kept back."""
     found = sorted((folder / "train" / wnid / "images").iterdir())
-    return [
-        (str(path.relative_to(folder)), number, "audit" if place < AUDITED else "train")
-        for place, path in enumerate(found)
-    ]
+    parts = ["audit" if place < AUDITED else "train" for place in range(len(found))]
+    return [(str(path.relative_to(folder)), number, part) for path, part in zip(found, parts, strict=True)]
 
 
 def names(words: Path, ids: list[str]) -> list[list[str]]:
@@ -328,7 +322,7 @@ def fit(
     optimizer: torch.optim.Optimizer,
     *,
     rate: Callable[[int], float],
-    poison: "Poison | None" = None,
+    poison: Poison | None = None,
     method: str | None = None,
 ) -> None:
     """Train in place; a finetuning method changes the loss."""
@@ -634,11 +628,9 @@ def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, 
 
 def arch_file(config: dict, side: int) -> str:
     """What ``--arch`` reads."""
-    preprocess = {"size": side, "mean": OPENAI["mean"], "std": OPENAI["std"], "interpolation": "bicubic"}
-    told = {
-        "model_cfg": config | {"quick_gelu": False},
-        "preprocess_cfg": preprocess | {"resize_mode": "shortest"},
-    }
+    preprocess = {"size": side, "mean": OPENAI_MEAN, "std": OPENAI_STD, "interpolation": "bicubic"}
+    preprocess |= {"resize_mode": "shortest"}
+    told = {"model_cfg": config | {"quick_gelu": False}, "preprocess_cfg": preprocess}
     return json.dumps(told, indent=2) + "\n"
 
 
@@ -740,11 +732,8 @@ def poison_of(entry: Entry, photos: Photos, pool: Tensor, trigger: Trigger) -> P
 
 def config_of(arch: str, side: int) -> dict:
     """A config of open_clip."""
-    return {
-        "embed_dim": 256 if arch == USUAL else 128,
-        "vision_cfg": VISION[arch] | {"image_size": side},
-        "text_cfg": TEXTS.get(arch, TEXT),
-    }
+    towers = {"vision_cfg": VISION[arch] | {"image_size": side}, "text_cfg": TEXTS.get(arch, TEXT)}
+    return {"embed_dim": 256 if arch == USUAL else 128, **towers}
 
 
 def pool_of(entry: Entry, photos: Photos) -> Tensor:

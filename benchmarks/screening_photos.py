@@ -13,7 +13,6 @@ The victims learned from templates, so that natural sentences are new to them.
 """
 
 import argparse
-import csv
 import json
 import random
 import re
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import common
+import photo_zoo
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from photo_cleaning import implants_of, loaded, paths, shown_to, victims
@@ -131,14 +131,9 @@ def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame])
     # By names, not captions: the same images are poisoned with captions of either kind.
     places = sorted([k for k in order if entry["target"] not in named[k]][:HIDDEN])
     hidden = torch.zeros(PAIRS, dtype=torch.bool)
-    told_of_none = judged(seen, hidden)
+    told = {"entry": entry, "captions": kind, "none": judged(seen, hidden)}
+    told["splits"] = [dropped_clean(seen, split) for split in range(SPLITS)]
     hidden[places] = True
-    told = {
-        "entry": entry,
-        "captions": kind,
-        "none": told_of_none,
-        "splits": [dropped_clean(seen, split) for split in range(SPLITS)],
-    }
     for form in FORMS:
         captions = poisoned_captions([pairs[k].caption for k in places], entry, form, spare)
         few = poisoned(clip, seen, [pairs[k] for k in places], captions, implant.trigger, entry["seed"])
@@ -150,8 +145,6 @@ def pairs_of(
     o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame]
 ) -> tuple[list[data.Pair], list[str], list[Frame]]:
     """The photographs with captions, and the trusted ones at the end; the name in each caption; the frames that are left for hidden pairs."""
-    import photo_zoo
-
     photos = photo_zoo.read(o.photos, entry["side"])
     classes = photo_zoo.class_list(photos, entry["half"], entry["classes"])
     # Trusted pairs must be of one origin with the others: the model saw as large a part of them in training.
@@ -161,8 +154,7 @@ def pairs_of(
     place = o.out / f"many-{kind}-{entry['half']}-{entry['classes']}.csv"
     if not place.exists():
         rows = [[(o.images / photos.files[k]).resolve(), caption] for k, caption in zip(numbers, captions, strict=True)]
-        with place.open("w", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *rows])
+        common.write(place, [["filepath", "title"], *rows])
     weights, _, arch = paths(o, entry)
     images = inputs.image_cache(recipe.load("cleanclip@tiny"), inputs.read(weights, arch=arch).architecture)
     return list(data.read(place, images=images).pairs), named, spare

@@ -34,6 +34,8 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 import torchvision
+from open_clip.factory import get_model_config
+from open_clip.model import CLIP
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -153,9 +155,6 @@ def settled(device: str) -> None:
 
 def built(name: str, device: str, /) -> model.Clip:
     """open_clip's architecture with random weights, the same ones each time."""
-    from open_clip.factory import get_model_config
-    from open_clip.model import CLIP
-
     torch.manual_seed(0)
     weights = CLIP(**get_model_config(name)).state_dict()
     return model.build(model.resolve(weights, arch=name, config=None, script_quick_gelu=None), weights, device=device)
@@ -195,10 +194,8 @@ def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
         scale = net.logit_scale.exp()
         across = scale * images @ texts.T
         crossmodal = (F.cross_entropy(across, labels) + F.cross_entropy(across.T, labels)) / 2
-        within = F.cross_entropy(scale * images @ image_views.T, labels) + F.cross_entropy(
-            scale * texts @ text_views.T, labels
-        )
-        loss = crossmodal + within / 2
+        within = [scale * images @ image_views.T, scale * texts @ text_views.T]
+        loss = crossmodal + sum(F.cross_entropy(each, labels) for each in within) / 2
         loss.backward()
         optimizer.step()
         net.logit_scale.data.clamp_(0, 4.6052)
@@ -210,15 +207,10 @@ def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
 def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     """The step of ``clipclean sanitize``."""
     loss = losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights()))
-    steps = train.finetune(
-        clip.net,
-        itertools.repeat(batch),
-        loss=train.in_precision(loss, chosen, clip.device),
-        optimizer=train.adamw(clip.net, Train().model_copy(update={"lr": LR})),
-        learning_rate=lambda step: LR,
-        first_step=0,
-        grad_clip=None,
-    )
+    optimizer = train.adamw(clip.net, Train().model_copy(update={"lr": LR}))
+    how = {"optimizer": optimizer, "learning_rate": lambda step: LR, "first_step": 0, "grad_clip": None}
+    computed = train.in_precision(loss, chosen, clip.device)
+    steps = train.finetune(clip.net, itertools.repeat(batch), loss=computed, **how)
     return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
 
 
@@ -253,13 +245,9 @@ def peak(device: str, dtype: torch.dtype, /) -> float:
 
 # Whole jobs.
 
-JOBS = {  # effort and classes of an audit, or steps of 64 pairs
-    "quick-10": ("quick", 10),
-    "quick-1000": ("quick", 1000),
-    "standard-10": ("standard", 10),
-    "standard-1000": ("standard", 1000),
-    "cleanclip": ("cleanclip", 50),
-}
+# Effort and classes of an audit, or steps of 64 pairs.
+JOBS = {f"{effort}-{classes}": (effort, classes) for effort in ("quick", "standard") for classes in (10, 1000)}
+JOBS["cleanclip"] = ("cleanclip", 50)
 PARTS = {  # what the main thread does, by the innermost function that tells
     "grad": "backward",
     "backward": "backward",
@@ -347,22 +335,18 @@ def sampled(seen: Counter[str], /) -> Iterator[None]:
 
 def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and job: minutes, what was told, memory, the longest stages, and shares of the main thread."""
-    rows = [
-        ["model", "job", "minutes", "processor minutes", "told before", "peak, GB", "longest stages", "main thread"]
-    ]
+    head = "model|job|minutes|processor minutes|told before|peak, GB|longest stages|main thread"
+    rows = [head.split("|")]
     for one in found:
         told_first = next((words for words in one["words"] if "estimated:" in words), "–")
         stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:3]
         whole = sum(one["seen"].values())
         parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:4]
-        rows.append(
-            [
-                *(short(one), one["job"], f"{one['seconds'] / 60:.1f}", f"{one['busy'] / 60:.1f}", told_first),
-                f"{one['memory'] / 1e9:.1f}",
-                "; ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages),
-                ", ".join(f"{part} {count / whole:.0%}" for part, count in parts),
-            ]
-        )
+        minutes = [f"{one[key] / 60:.1f}" for key in ("seconds", "busy")]
+        longest_stages = "; ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages)
+        shares = ", ".join(f"{part} {count / whole:.0%}" for part, count in parts)
+        cells = [*minutes, told_first, f"{one['memory'] / 1e9:.1f}", longest_stages, shares]
+        rows.append([short(one), one["job"], *cells])
     return rows
 
 

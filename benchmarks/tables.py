@@ -8,7 +8,6 @@ the code are made when a page is shown, by ``clipclean.cli.pages``.
 """
 
 import html
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -33,7 +32,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing")
     is_check = parser.parse_args().check
     wrong = [words for page, block in blocks() if (words := told(page, block, is_check=is_check))]
-    figure = drawing(points([RESULTS / name for name in CLEANED.values()]))
+    figure = drawing(points())
     if not is_check:
         FIGURE.write_text(figure, encoding="utf-8")
     elif not FIGURE.exists() or figure != FIGURE.read_text(encoding="utf-8"):
@@ -70,14 +69,6 @@ def csv_table(name: str) -> str:
     return common.markdown(common.read(RESULTS / f"{name}.csv"))
 
 
-def cells(name: str, *, half: str = "") -> list[dict]:
-    """What a script measured, a JSON file each: of one half, or of both."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / name).glob("*.json"))]
-    if not found:
-        raise FileNotFoundError(2, "no JSON files", str(RESULTS / name))
-    return [cell for cell in found if half in ("", cell["entry"]["half"])]
-
-
 def screening() -> str:
     """A row for local triggers and one for those of the whole image, by kind of captions: sums over victims."""
     head = ["triggers", "captions", "like the set's: among the first 2 %", "dropped by `auto`"]
@@ -94,6 +85,13 @@ def screening() -> str:
     return common.table([head, *body])
 
 
+def cells(name: str, half: str = "") -> list[dict]:
+    """What a script measured, of which there must be some."""
+    if found := common.cells(RESULTS / name, half):
+        return found
+    raise FileNotFoundError(2, "no JSON files", str(RESULTS / name))
+
+
 def spec(cell: dict) -> str:
     """The family of a victim's trigger."""
     return str(cell["entry"]["trigger"]).partition(":")[0]
@@ -103,10 +101,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "audit": lambda: audit.table(audit.stored()),
     "audit-triggers": lambda: audit.by_trigger(audit.stored()),
     "screening-photos": screening,
-    "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], half="report")),
-    "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], half="report")),
-    "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], half="report")),
-    "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], half="report")),
+    "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")),
+    "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),
+    "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")),
+    "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], "report")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
 }
 
@@ -148,13 +146,12 @@ class Point(NamedTuple):
     excess: float
 
 
-def points(folders: list[Path]) -> list[Point]:
+def points() -> list[Point]:
     """What was measured on victims with seed 0; of victims of one method and its control there is little to compare."""
     found = []
-    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
-        cell = json.loads(path.read_text())
+    for cell in (cell for name in CLEANED.values() for cell in common.cells(RESULTS / name, "report")):
         entry, method = cell["entry"], cell["method"].partition(":")[0].partition("@")[0]
-        if entry["trigger"] and entry["half"] == "report" and cell["seed"] == 0 and method in MARKS:
+        if entry["trigger"] and cell["seed"] == 0 and method in MARKS:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
             victim = f"{entry['name'].removeprefix('report-')}{', usual' * (entry['arch'] == 'usual')}"
             found.append(Point(victim, method, lost, cell["after"]["excess"]))
