@@ -74,37 +74,15 @@ def victim(world):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _written_at_once():
-    """Nobody cuts the power during a test, and a short run waits for the disk sixteen times."""
+def _short_and_apart(tmp_path_factory):
+    """Runs are short, and keep their state in a folder of the tests', never in the user's."""
+    torch.set_num_threads(1)  # tiny models gain nothing by threads, and test runs share the cores
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda stream: None)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Tiny models gain nothing by threads, and test runs share the cores."""
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_state(tmp_path_factory):
-    """Runs keep their state in a folder of the tests', never in the user's."""
-    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            os, "fsync", lambda stream: None
+        )  # nobody cuts the power, and a run waits for the disk sixteen times
         patch.setenv("CLIPCLEAN_STATE", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _short_maps():
-    with pytest.MonkeyPatch.context() as patch:
         short.maps(patch)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _few_known_triggers():
-    with pytest.MonkeyPatch.context() as patch:
         short.known_triggers(patch)
         yield
 
