@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tiny
-from hostile.checkpoints import Case, entry, raw, safetensors
+from hostile.checkpoints import Case, entry, named, raw, safetensors
 
 from clipclean import data, model
 from clipclean.attack import trigger_files
@@ -29,14 +29,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "classes": data.read_classes,
     "templates": data.read_templates,
 }
-SUFFIXES = {
-    "config": ".yaml",
-    "toml": ".toml",
-    "recipe": ".yaml",
-    "policy": ".yaml",
-    "arch": ".json",
-    "trigger": trigger_files.SUFFIX,
-}
+SUFFIXES = dict.fromkeys(("config", "recipe", "policy"), ".yaml")
+SUFFIXES |= {"toml": ".toml", "arch": ".json", "trigger": trigger_files.SUFFIX}
 
 
 def place(folder: Path, name: str) -> Path:
@@ -108,21 +102,18 @@ JSON = {
 }
 
 
+OPTIONS = ("a number of 1,000 digits", "a key that drives a terminal")  # judged with the command's options
 CASES: dict[str, Case] = {
     **{
         f"{kind}: {name}": raw(content, f"exit 2(.|\n)*({words})")
-        for kind in ("recipe", "policy")
+        for kind in ("recipe", "policy", "config")
         for name, (content, words) in YAML.items()
+        if kind != "config" or name not in OPTIONS
     },
-    **{
-        f"config: {name}": raw(content, f"exit 2(.|\n)*({words})")
-        for name, (content, words) in YAML.items()
-        if name not in ("a number of 1,000 digits", "a key that drives a terminal")  # judged with the command's options
-    },
-    **{f"toml: {name}": raw(content, words) for name, (content, words) in TOML.items()},
+    **named("toml", raw, TOML),
     "config: a folder": Case(Path.mkdir, "exit 2"),
     "config: a named pipe": Case(os.mkfifo, "exit 2"),
-    **{f"arch: {name}": raw(content, words) for name, (content, words) in JSON.items()},
+    **named("arch", raw, JSON),
     "recipe: a folder": Case(Path.mkdir, "exit 2"),
     "recipe: a named pipe": Case(os.mkfifo, "exit 2.*folder or a device"),
     "policy: a named pipe": Case(os.mkfifo, "exit 2"),
