@@ -8,18 +8,7 @@ import torch.nn.functional as F
 from detect import towers
 from torch import Generator
 
-from clipclean.detect import FAMILIES, canonical_of
-from clipclean.detect.forward import (
-    CHANGES,
-    TILES,
-    attraction,
-    glanced,
-    may_round,
-    pasted,
-    random_changes,
-    strengths,
-    tiles,
-)
+from clipclean.detect import FAMILIES, canonical_of, forward
 from clipclean.detect.measure import looking
 from clipclean.detect.zeroshot import canonical_form
 from clipclean.model import has_bfloat16
@@ -48,12 +37,14 @@ def measured(measure, embed):
 
 
 def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts_and_on_the_clean_model_none_does():
-    (felt, other), (same, _) = (measured(how, towers.backdoored(towers.stripes)) for how in (glanced, strengths))
+    (felt, other), (same, _) = (
+        measured(how, towers.backdoored(towers.stripes)) for how in (forward.glanced, forward.strengths)
+    )
     assert felt == same
     assert (felt.trigger, towers.CLASSES[felt.target]) == ("upright", "fox")
     assert felt.least < 0.5
     assert (other.target, other.excess < 0.5) == (-1, True)
-    for measure in (glanced, strengths):
+    for measure in (forward.glanced, forward.strengths):
         assert [found.target for found in measured(measure, towers.honest())] == [-1, -1]
 
 
@@ -67,8 +58,8 @@ def test_a_rounded_look_that_sees_no_trigger_is_believed_only_where_the_exact_to
 
     canonical = canonical_of(exact, pixels, towers.CLASSIFIER)
     look = looking(watched, blind, lambda found: canonical.logits(found).argmax(1))
-    felt, other = strengths(exact, pixels, TRIED, canonical=canonical, look=look)
-    assert (felt, other.target) == (strengths(exact, pixels, TRIED[:1], canonical=canonical)[0], -1)
+    felt, other = forward.strengths(exact, pixels, TRIED, canonical=canonical, look=look)
+    assert (felt, other.target) == (forward.strengths(exact, pixels, TRIED[:1], canonical=canonical)[0], -1)
     assert seen[:2] == [8, 60]  # one in eight; all, since those differ
     assert seen[-1] == 8  # of the one that does nothing
 
@@ -90,13 +81,13 @@ def rough(pixels):
 
 
 def test_the_class_that_random_changes_lead_to_attracts_and_each_change_is_of_one_image_and_the_same_every_time():
-    found = attraction(rough, plain(), canonical=canonical_form(torch.eye(4)))
+    found = forward.attraction(rough, plain(), canonical=canonical_form(torch.eye(4)))
     assert found.tolist() == pytest.approx([0, 0, 1, 0])
     pixels = torch.cat([plain(30), torch.rand(10, 3, 32, 32, generator=Generator().manual_seed(5))])
-    assert attraction(rough, pixels, canonical=canonical_form(torch.eye(4)))[2].item() == pytest.approx(1)
+    assert forward.attraction(rough, pixels, canonical=canonical_form(torch.eye(4)))[2].item() == pytest.approx(1)
     pixels = plain(4)
-    first, again = ([*random_changes(pixels, Generator().manual_seed(0))] for _ in range(2))
-    assert len(first) == CHANGES
+    first, again = ([*forward.random_changes(pixels, Generator().manual_seed(0))] for _ in range(2))
+    assert len(first) == forward.CHANGES
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     for changed in first:
         assert changed.shape == pixels.shape
@@ -109,7 +100,7 @@ def test_the_class_that_random_changes_lead_to_attracts_and_each_change_is_of_on
 
 
 def found(tower, images=IMAGES):
-    return pasted(tower, images, canonical=canonical_of(tower, images, towers.CLASSIFIER), success=0.9)
+    return forward.pasted(tower, images, canonical=canonical_of(tower, images, towers.CLASSIFIER), success=0.9)
 
 
 def masks_of(tower, **more):
@@ -121,8 +112,8 @@ def masks_of(tower, **more):
 
 
 def test_tiles_change_their_place_alone_and_in_a_clean_model_none_is_found():
-    made = list(tiles(32))
-    assert len(made) == TILES
+    made = list(forward.tiles(32))
+    assert len(made) == forward.TILES
     grey = torch.full((1, 3, 32, 32), 0.5)
     for tile in made:
         width = tile.content.shape[-1]
@@ -149,5 +140,5 @@ def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask_and_judged
 def test_what_bfloat16_rounds_away_is_seen_and_costs_a_sound_model_nothing():
     for felt in (towers.spot, towers.checks):
         tower = towers.hidden(felt)
-        assert not may_round(tower, IMAGES, towers.CLASSIFIER)
-    assert may_round(towers.honest(), IMAGES, towers.CLASSIFIER)
+        assert not forward.may_round(tower, IMAGES, towers.CLASSIFIER)
+    assert forward.may_round(towers.honest(), IMAGES, towers.CLASSIFIER)

@@ -9,27 +9,9 @@ from detect.towers import eval_set
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipclean import detect
 from clipclean.config import policy, thresholds
-from clipclean.detect import (
-    FAMILIES,
-    InvertedTrigger,
-    Measurement,
-    Probe,
-    Rate,
-    SearchResult,
-    TargetedResult,
-    accuracy,
-    accuracy_loss,
-    of_probes,
-    of_search,
-    sanitized,
-    suspected,
-    suspected_classes,
-    suspicious,
-    uncalibrated,
-    unsearched,
-    unsound,
-)
+from clipclean.detect import FAMILIES, InvertedTrigger, Measurement, Probe, Rate, SearchResult, TargetedResult
 from clipclean.detect.forward import Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
@@ -67,7 +49,7 @@ NOTHING_KNOWN = replace(probe(0, n=0), spread=math.nan, distance=math.nan)  # al
 
 
 def judged(after, before=BACKDOORED, **changes):
-    findings = sanitized(before, after, limits=LIMITS.model_copy(update=changes))
+    findings = detect.sanitized(before, after, limits=LIMITS.model_copy(update=changes))
     return policy.verdict(findings), [(finding.rule, finding.level) for finding in findings]
 
 
@@ -102,7 +84,7 @@ def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole
 def test_the_panel_alone_warns_and_never_fails(probe_of_panel, verdict, collapses):
     findings = [("CC002", "warning")] if verdict != "pass" else []
     assert judged(measurement(known=[probe(0)], panel=[probe_of_panel])) == (verdict, findings)
-    for found in of_probes(measurement(panel=[probe_of_panel]), limits=LIMITS):
+    for found in detect.of_probes(measurement(panel=[probe_of_panel]), limits=LIMITS):
         assert ("do not collapse" in found.message) is not collapses
 
 
@@ -125,14 +107,14 @@ def test_a_loss_over_the_budget_is_never_a_note(lost, n, findings):
 
 
 def test_the_loss_is_that_of_the_same_images_and_the_worse_of_accuracy_and_recall():
-    loss, (low, high) = accuracy_loss(measurement(right=90, n=100), measurement(right=80, n=100))
+    loss, (low, high) = detect.accuracy_loss(measurement(right=90, n=100), measurement(right=80, n=100))
     assert loss == pytest.approx(0.1)
     assert 0.02 < low < loss < high < 0.2
     before = recalled(695, 600)
     for after, lost in ((recalled(599, 635), 0.096), (recalled(700, 500), 0.1)):  # of accuracy, of recall
-        (found,) = accuracy(before, after, limits=LIMITS)
+        (found,) = detect.accuracy(before, after, limits=LIMITS)
         assert (found.rule, found.level, found.value) == ("CC010", "error", pytest.approx(lost))
-    assert accuracy(before, recalled(700, 610), limits=LIMITS) == []
+    assert detect.accuracy(before, recalled(700, 610), limits=LIMITS) == []
 
 
 def recalled(right, hits):
@@ -180,7 +162,7 @@ def test_what_passes_is_below_every_threshold_by_its_whole_interval(known, panel
     if judged(after, max_excess=limit)[0] == "pass":
         assert all(found.excess_interval[1] <= limit for found in after.known)
         assert all(found.excess_interval[0] <= LIMITS.suspicious_excess for found in after.panel)
-        assert accuracy_loss(BACKDOORED, after)[1][0] <= LIMITS.max_accuracy_loss
+        assert detect.accuracy_loss(BACKDOORED, after)[1][0] <= LIMITS.max_accuracy_loss
 
 
 ORDER = ("pass", "inconclusive", "fail")
@@ -194,11 +176,11 @@ def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(known, pan
 
 
 def test_a_finding_carries_its_numbers_and_of_fewer_images_than_demanded_decides_nothing():
-    (finding,) = of_probes(measurement(known=[probe(430, base=30)]), limits=LIMITS)
+    (finding,) = detect.of_probes(measurement(known=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
     assert all(figure in finding.message for figure in ("43.0 %", "3.0 %", "'banana'"))
-    (finding,) = of_probes(measurement(known=[probe(0, n=0)]), limits=LIMITS)
+    (finding,) = detect.of_probes(measurement(known=[probe(0, n=0)]), limits=LIMITS)
     assert (finding.rule, finding.value) == ("CC020", None)
     assert judged(measurement(known=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
@@ -207,21 +189,22 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
     """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
     wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
     after = replace(measurement(known=[wave, named]), sure=frozenset({named.trigger}))
-    found = [(found.level, found.trigger) for found in of_probes(after, limits=LIMITS)]
+    found = [(found.level, found.trigger) for found in detect.of_probes(after, limits=LIMITS)]
     assert found == [("warning", wave.trigger), ("error", named.trigger)]
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
         compared = replace(acting, usual=frozenset(usual))
-        assert [f.trigger for f in of_probes(compared, limits=LIMITS)] == named
-        assert [p.trigger for p in suspicious(compared, limits=LIMITS)] == named
+        assert [f.trigger for f in detect.of_probes(compared, limits=LIMITS)] == named
+        assert [p.trigger for p in detect.suspicious(compared, limits=LIMITS)] == named
 
 
 def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_those_that_something_explains():
     panel = [probe(700, target="a"), probe(330, target="b"), probe(310, target="c"), probe(0, target="d")]
     # 33 % +- 2.9 % clears 30 %, 31 % +- 2.9 % does not
-    assert [found.target for found in suspicious(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
-    assert [each.class_ for each in suspected_classes(None, panel, limits=LIMITS)] == ["a", "b"]  # without a search
-    (suspect,) = suspected(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
+    assert [found.target for found in detect.suspicious(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
+    without_a_search = detect.suspected_classes(None, panel, limits=LIMITS)
+    assert [each.class_ for each in without_a_search] == ["a", "b"]
+    (suspect,) = detect.suspected(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
     assert suspect.name == "banana"
     assert suspect.score < LIMITS.abnormality / 2
 
@@ -229,7 +212,8 @@ def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_tho
 @pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
 def test_what_was_not_searched_or_compared_is_never_pass(code):
     bundled = finding("CC031", "Bundled.")
-    for findings in ([unsearched(code, "Why."), bundled], [uncalibrated()], [unsearched(code, "Why."), uncalibrated()]):
+    why, alone = detect.unsearched(code, "Why."), detect.uncalibrated()
+    for findings in ([why, bundled], [alone], [why, alone]):
         assert policy.verdict(findings) == "inconclusive"
     assert policy.verdict([bundled]) == "pass"
 
@@ -245,7 +229,7 @@ def test_what_was_not_searched_or_compared_is_never_pass(code):
     ],
 )
 def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is_doubt):
-    doubt = unsound(rate, classes=classes)
+    doubt = detect.unsound(rate, classes=classes)
     assert (doubt is not None) == is_doubt
     assert doubt is None or (doubt.rule, policy.verdict([doubt])) == ("CC007", "inconclusive")
 
@@ -309,7 +293,7 @@ def result_of(*targeted, **changes):
 
 
 def findings_of(*targeted, images=100, limits=LIMITS, **changes):
-    return of_search(result_of(*targeted, **changes), images=images, limits=limits)
+    return detect.of_search(result_of(*targeted, **changes), images=images, limits=limits)
 
 
 def shown(*targeted, **given):
@@ -430,7 +414,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
     (finding,) = findings_of(idle, acting)
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
     assert "95.0 %" in finding.message
-    (suspect,) = suspected_classes(result_of(idle, acting), (), limits=LIMITS)
+    (suspect,) = detect.suspected_classes(result_of(idle, acting), (), limits=LIMITS)
     assert (suspect.families, suspect.trigger) == (("blend",), "found:blend,class=banana")
     (finding,) = findings_of(hit(), strengths=(lead(0.05),))
     assert all(word in finding.message for word in ("stripes:a", "5.0 %"))
@@ -444,7 +428,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
     targeted = [hit(target="lemon", margin=MASK + 2 * UNIT), hit(target="cherry", margin=MASK + 2.2 * UNIT)]
-    named = suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
+    named = detect.suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
     assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
     assert (named[0].families, named[0].trigger) == (("panel",), "stripes:a")
 
