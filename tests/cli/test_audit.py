@@ -4,7 +4,6 @@ import json
 import os
 import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 import processes
 import pytest
@@ -30,13 +29,8 @@ def _short():
 def state(**changes):
     weights = tiny.state_dict(tiny.SMALL_VIT)
     return weights | {
-        name.replace("__", "."): change(weights[name.replace("__", ".")]) for name, change in changes.items()
+        name: change(weights[name]) for key, change in changes.items() if (name := key.replace("__", "."))
     }
-
-
-def with_nan(weights):
-    weights[0, 0] = float("nan")
-    return weights
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +41,7 @@ def job(tmp_path_factory):
         "trusted": tiny.state_dict(tiny.SMALL_VIT, seed=1),
         "copy": {"state_dict": tiny.state_dict(tiny.SMALL_VIT)},  # another file, the same weights
         "large": tiny.state_dict(tiny.TINY_VIT),
-        "nan": state(visual__proj=with_nan),
+        "nan": state(visual__proj=lambda w: w.index_fill(0, torch.tensor([0]), float("nan"))),
         # finite, and what comes of it is not
         "overflow": state(visual__ln_post__bias=lambda w: w.fill_(3e38), visual__proj=lambda w: w.fill_(3e38)),
         "flat": state(visual__ln_post__weight=torch.zero_, visual__ln_post__bias=lambda w: w.fill_(1)),
@@ -111,19 +105,11 @@ def test_own_images_with_labels_measure_accuracy_too_and_every_form_of_the_repor
     assert closer | others == set(tiny.CLASSES)  # of a short list every class is compared
     _, forms, code, shown = whole_audit
     assert code == 4
-    made = report.read(forms / "json").as_json()  # against the schema
     page = Page((forms / "html").read_text(encoding="utf-8"))
     assert page.faults == []
     assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
-    assert all(image["alt"] for image in page.all("img"))
-    log = json.loads((forms / "sarif").read_text(encoding="utf-8"))
-    assert log["runs"][0]["invocations"] == [{"executionSuccessful": True}]
-    assert {each["ruleId"] for each in log["runs"][0]["results"]} == {each["rule"] for each in made["findings"]}
-    suites = ElementTree.fromstring((forms / "junit").read_text(encoding="utf-8"))
-    assert int(suites.get("errors")) == 1  # the verdict: an inconclusive run is no pass
-    assert 500 < (forms / "markdown").stat().st_size < 1_000_000
+    assert all((forms / form).stat().st_size > 500 for form in report.FORMATS)  # what they hold: tests/report
     assert (shown.count("\n"), "inconclusive model.pt" in shown) == (1, True)
-    assert "INCONCLUSIVE" in (forms / "text").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

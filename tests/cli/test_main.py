@@ -136,9 +136,7 @@ def names(group, context, *before):
 COMMANDS = list(names(cli.cli, click.Context(cli.cli)))
 
 
-@pytest.mark.parametrize(
-    ("words", "made"), COMMANDS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
+@pytest.mark.parametrize(("words", "made"), COMMANDS, ids=lambda each: " ".join(each) if isinstance(each, list) else "")
 def test_every_help_has_an_example_and_explains_every_option(words, made, capsys):
     assert all(option.help for option in made.params if isinstance(option, click.Option))
     assert cli.main([*words, "--help"]) == 0
@@ -156,10 +154,9 @@ def test_help_lists_every_command_and_every_exit_code_and_each_error_class_has_o
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(re.search(rf"^ +{name}  ", shown, re.MULTILINE) for name in (*cli.COMMANDS, *cli.EXIT_CODES))
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ClipcleanError)
-    ]
-    assert {kind.exit_code for kind in kinds} == set(cli.EXIT_CODES) - {0, 1}
+    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.ClipcleanError)}
+    assert codes == set(cli.EXIT_CODES) - {0, 1}
 
 
 def test_help_and_quick_answers_come_at_once_and_import_nothing_slow():
@@ -232,12 +229,9 @@ def test_the_exit_code_reaches_the_shell_and_a_reader_that_leaves_early_gets_no_
     ],
 )
 def test_shell_completion_offers_names_and_else_paths(words, offered, monkeypatch, capsys):
-    for name, value in (
-        ("_CLIPCLEAN_COMPLETE", "bash_complete"),
-        ("COMP_WORDS", words),
-        ("COMP_CWORD", words.count(" ")),
-    ):
-        monkeypatch.setenv(name, str(value))
+    told = {"_CLIPCLEAN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
     assert cli.main([]) == 0
     assert offered in capsys.readouterr().out.splitlines()
 
@@ -266,6 +260,10 @@ def test_an_empty_variable_is_none_and_one_that_sets_nothing_is_told(parsed, mon
     assert {"CLIPCLEAN_AUDIT_EFFORT", "CLIPCLEAN_SEED"} <= set(re.findall(r"CLIPCLEAN_\w+", capsys.readouterr().err))
 
 
+FORMS = {"a/report.html": "html", "r.json": "json", "r.sarif": "sarif", "r.sarif.json": "sarif", "r.XML": "junit"}
+FORMS |= {"r.md": "markdown", "r.txt": "text"}
+
+
 @pytest.mark.parametrize(
     ("line", "option", "value"),
     [
@@ -274,18 +272,7 @@ def test_an_empty_variable_is_none_and_one_that_sets_nothing_is_told(parsed, mon
         ("--eval-data=--exit-zero", "eval_data", (Path("--exit-zero"),)),
         ("--recipe -rf", "recipe", "-rf"),
         ("--report json=a=b.json", "outputs", (Output("json", Path("a=b.json")),)),
-        *(
-            (f"--report {path}", "outputs", (Output(form, Path(path)),))
-            for path, form in {
-                "a/report.html": "html",
-                "r.json": "json",
-                "r.sarif": "sarif",
-                "r.sarif.json": "sarif",
-                "r.XML": "junit",
-                "r.md": "markdown",
-                "r.txt": "text",
-            }.items()
-        ),
+        *((f"--report {path}", "outputs", (Output(form, Path(path)),)) for path, form in FORMS.items()),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -20,7 +20,7 @@ from clipclean.progress import Listener
 def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsys):
     heard = []
     listener = Listener(
-        lambda done, values: heard.append((done, dict(values))), heard.append, lambda *step: heard.append(step)
+        lambda done, values: heard.append((done, dict(values))), heard.append, lambda *s: heard.append(s)
     )
     progress.say("before")
     with progress.heard(listener), progress.heard(Listener()):
@@ -41,10 +41,7 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
     ("calls", "lines"),
     [
         # a line when a stage begins and when it ends
-        (
-            [(0, "reading", 0, 10), (1, "reading", 5, 10), (1, "reading", 10, 10)],
-            ["reading: 0/10", "reading: 10/10, 1 s"],
-        ),
+        ([(0, "read", 0, 10), (1, "read", 5, 10), (1, "read", 10, 10)], ["read: 0/10", "read: 10/10, 1 s"]),
         # the rate and the time left are of this stage alone: 20 steps in 10 s, and 40 are left
         ([(100, "f", 40, 100), (110, "f", 60, 100)], ["f: 40/100", "f: 60/100, 2.0/s, 20 s left"]),
         ([(0, "a\x1b[2J", 0, 1)], ["a\\x1b[2J: 0/1"]),
@@ -129,28 +126,25 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, group
     assert process.computing() == 3
 
 
+FAULTS = """
+import resource
+from clipclean.cli import process
+process.keep_freed_memory()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(2**26)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
 def test_freed_memory_is_kept_unless_the_user_chose_otherwise():
     """In a process of its own, since it cannot be undone; without the kept memory each block of 64 MB is faulted in anew."""
-    code = (
-        "import resource, sys\n"
-        "from clipclean.cli import process\n"
-        "process.keep_freed_memory()\n"
-        "def faults():\n"
-        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "    bytearray(2**26)\n"
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
-        "faults()\n"
-        "print(faults())\n"
-    )
-
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
 
     def faulted(**chosen):
-        told = subprocess.run(
-            [sys.executable, "-c", code], env=plain | chosen, check=True, capture_output=True, text=True
-        )
-        return int(told.stdout)
+        command = [sys.executable, "-c", FAULTS]
+        return int(subprocess.run(command, env=plain | chosen, check=True, capture_output=True, text=True).stdout)
 
     # At least a fault for each huge page of 2 MB, where the system gives these without being asked.
     assert faulted() < 16 < faulted(MALLOC_CHECK_="0")
