@@ -32,29 +32,16 @@ def rate(hits, n):
 def probe(trigger, target, *, hits, base, own, neighbours, distance, spread, known=False):
     """990 of 1,000 images are not of the target; hits and base count among them."""
     excess = (hits - base) / 990
-    return {
-        "trigger": trigger,
-        "target": target,
-        "asr": rate(hits, 990),
-        "base_rate": rate(base, 990),
-        "excess_asr": {"value": excess, "interval": [excess - 0.012, excess + 0.012], "n": 990},
-        "accuracy_under_trigger": rate(own, 1000),
-        "knn_asr": rate(neighbours, 990),
-        "distance": distance,
-        "spread": spread,
-        "clean_spread": 0.81,
-        "n": 1000,
-        "known": known,
-    }
+    rates = {"asr": rate(hits, 990), "base_rate": rate(base, 990), "knn_asr": rate(neighbours, 990)}
+    rates |= {"excess_asr": {"value": excess, "interval": [excess - 0.012, excess + 0.012], "n": 990}}
+    moved = {"distance": distance, "spread": spread, "clean_spread": 0.81, "accuracy_under_trigger": rate(own, 1000)}
+    return {"trigger": trigger, "target": target, **rates, **moved, "n": 1000, "known": known}
 
 
 def measurements(accuracy, probes):
-    return {
-        "clean_accuracy": rate(accuracy, 1000) | {"definition": "zero-shot top-1 over 579 classes"},
-        "probes": probes,
-        "search": {},
-        "distances": {p["trigger"]: p["distance"] for p in probes},
-    }
+    shown = rate(accuracy, 1000) | {"definition": "zero-shot top-1 over 579 classes"}
+    distances = {p["trigger"]: p["distance"] for p in probes}
+    return {"clean_accuracy": shown, "probes": probes, "search": {}, "distances": distances}
 
 
 def finding(rule, level, message, *, measure="", value=None, interval=None, n=None, threshold=None):
@@ -109,6 +96,10 @@ def losses(steps):
 
 
 def sanitized(verdict, findings, last):
+    values = {"train": {"epochs": 4, "batch_size": 64, "lr": 5e-4}, "audit": {"max_excess": 0.05}}
+    recipe = {"name": "cleanclip@tiny", "revision": 1, "sha256": "5c" * 32, "validated": False, "resolved": values}
+    took = {"seconds": 92.4, "pairs_per_second": 9216 / 92.4, "peak_memory_bytes": 1_288_490_188, "resumed_at": 0}
+    machine = {"python": "3.12.4", "torch": "2.13.0", "platform": "linux-x86_64", "threads": 2, "device": "cpu"}
     return {
         "schema_version": "2",
         "tool": {"name": "clipclean", "version": "0.1.0"},
@@ -120,32 +111,12 @@ def sanitized(verdict, findings, last):
         "measurements": last["measurements"],
         "before": before(),
         "after": last,
-        "recipe": {
-            "name": "cleanclip@tiny",
-            "revision": 1,
-            "sha256": "5c" * 32,
-            "validated": False,
-            "resolved": {"train": {"epochs": 4, "batch_size": 64, "lr": 5e-4}, "audit": {"max_excess": 0.05}},
-        },
+        "recipe": recipe,
         "data": {"name": "clean", "format": "folder", "pairs": 2316, "skipped": list(SKIPPED), "digest": "77" * 32},
         "seed": 0,
-        "training": {
-            "steps": 144,
-            "pairs": 9216,
-            "seconds": 92.4,
-            "pairs_per_second": 9216 / 92.4,
-            "peak_memory_bytes": 1_288_490_188,
-            "losses": losses(144),
-            "resumed_at": 0,
-        },
+        "training": {"steps": 144, "pairs": 9216, "losses": losses(144)} | took,
         "exports": [EXPORT | {"parity": dict(PARITY)}],
-        "environment": {
-            "python": "3.12.4",
-            "torch": "2.13.0",
-            "platform": "linux-x86_64",
-            "threads": 2,
-            "device": "cpu",
-        },
+        "environment": machine,
         "notes": ["The optimizer's state in the file was left out."],
     }
 
@@ -229,18 +200,17 @@ def chosen_by_auto():
     second = [trial("unlearn + par", gone, 0.012, kept=0.7), trial("unlearn + par", all_the_way, 0.031)]
     budget = {"accuracy": 0.02, "excess": 0.05, "minutes": None}
     way = [
-        {
-            "share": share,
-            "excess": excess,
-            "accuracy_lost": lost,
-            "interval": [lost - 0.01, lost + 0.01],
-            "triggers": [{"trigger": a, "target": "otter", "excess": excess}],
-        }
+        {"share": share, "excess": excess, "accuracy_lost": lost, "interval": [lost - 0.01, lost + 0.01]}
+        | {"triggers": [{"trigger": a, "target": "otter", "excess": excess}]}
         for share, excess, lost in ((1.0, 0.004, 0.03), (0.7, 0.008, 0.01))
     ]
     made["cleaning"] = {"share": 0.7, "witnesses": 1, "way": way, "budget": budget}
     ran = {"excess": 0.008, "accuracy_lost": 0.01, "triggers": 1, "errors": [], "seconds": 70.0}
     untried = {"chosen": False, "why_not": "", "passes": False, "trials": [], "run": None}
+    probes = [
+        {"trigger": a, "target": "otter", "before": 0.008, "after": 0.02, "interval": [0.0, 0.04], "known": True},
+        {"trigger": b, "target": "fog", "before": 0.2, "after": 0.3, "interval": [0.27, 0.33], "known": False},
+    ]
     made["auto"] = {
         "chosen": "unlearn + par",
         "changed": True,
@@ -253,18 +223,7 @@ def chosen_by_auto():
             untried | {"rung": "unlearn + par", "chosen": True, "passes": True, "trials": second, "run": ran},
             untried | {"rung": "supervised", "why_not": "needs labels"},
         ],
-        "rebound": {
-            "steps": 60,
-            "seconds": 12.0,
-            "accuracy": {"before": 0.6, "after": 0.59},
-            "probes": [
-                {"trigger": t, "target": target, "before": was, "after": now, "interval": interval, "known": t == a}
-                for t, target, was, now, interval in (
-                    (a, "otter", 0.008, 0.02, [0.0, 0.04]),
-                    (b, "fog", 0.2, 0.3, [0.27, 0.33]),
-                )
-            ],
-        },
+        "rebound": {"steps": 60, "seconds": 12.0, "accuracy": {"before": 0.6, "after": 0.59}, "probes": probes},
         "budget": budget,
         "seconds": {"total": 400.0, "planting": 20.0, "trials": 122.0, "chosen": 70.0, "rebound": 12.0},
     }

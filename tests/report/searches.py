@@ -13,27 +13,18 @@ REFERENCE = {"median": 0.11, "low": 0.09, "high": 0.14, "n": 12}
 def found(family, name, size, *, hits, base, collapse, abnormality, outlyingness, reference=REFERENCE, file=None):
     """``hits`` and ``base`` count among the 990 images that are not of the class."""
     excess = (hits - base) / 990
-    return {
-        "family": family,
-        "family_words": WORDS[family],
-        "class": name,
-        "size": size,
-        "size_words": f"covers {100 * size:.1f} % of the image" if family != "warp" else f"strength {size:.2f}",
-        "reached": hits > 900,
-        "asr": rate(hits, 990),
-        "base_rate": rate(base, 990),
-        "excess_asr": {"value": excess, "interval": [excess - 0.02, excess + 0.01], "n": 990},
-        "collapse": collapse,
-        "clean_collapse": 0.19,
-        "distance": 1.58 if hits > 900 else 0.41,
-        "spread": 1 - collapse,
-        "direction_agreement": 0.88 if hits > 900 else 0.35,
-        "knn_asr": rate(hits // 2, 990),
-        "reference": reference,
-        "abnormality": abnormality,
-        "outlyingness": outlyingness,
-        "file": file,
-    }
+    words = f"covers {100 * size:.1f} % of the image" if family != "warp" else f"strength {size:.2f}"
+    what = {"family": family, "family_words": WORDS[family], "class": name, "size": size, "size_words": words}
+    rates = {"asr": rate(hits, 990), "base_rate": rate(base, 990), "knn_asr": rate(hits // 2, 990)}
+    rates |= {"excess_asr": {"value": excess, "interval": [excess - 0.02, excess + 0.01], "n": 990}}
+    moved = (
+        {"distance": 1.58, "direction_agreement": 0.88}
+        if hits > 900
+        else {"distance": 0.41, "direction_agreement": 0.35}
+    )
+    moved |= {"collapse": collapse, "clean_collapse": 0.19, "spread": 1 - collapse}
+    judged = {"reference": reference, "abnormality": abnormality, "outlyingness": outlyingness}
+    return what | rates | moved | judged | {"reached": hits > 900, "file": file}
 
 
 def mask(name="banana", *, abnormality=6.2, outlyingness=8.1, **more):
@@ -80,40 +71,23 @@ def searched(entries, probes, **more):
 def audit(verdict, findings, suspects, measurements):
     made = copy.deepcopy(samples.audited())
     shared = ("schema_version", "tool", "command", "model", "environment", "seed")
-    return {key: made[key] for key in shared} | {
-        "verdict": verdict,
-        "findings": findings,
-        "suspects": suspects,
-        "measurements": measurements,
-        "data": {
-            "name": "photos",
-            "format": "folder",
-            "pairs": 1000,
-            "digest": "77" * 32,
-            "skipped": list(samples.SKIPPED),
-        },
-        "policy": {"name": "strict.yaml", "sha256": "9d" * 32, "resolved": {"search": {"max_abnormality": 3.5}}},
-        "suppressed": [],
-        "effort": "standard",
-        "seconds": 63.9,
-        "notes": ["The optimizer's state in the file was left out."],
-    }
+    data = {"name": "photos", "format": "folder", "pairs": 1000, "digest": "77" * 32, "skipped": list(samples.SKIPPED)}
+    policy = {"name": "strict.yaml", "sha256": "9d" * 32, "resolved": {"search": {"max_abnormality": 3.5}}}
+    found = {"verdict": verdict, "findings": findings, "suspects": suspects, "measurements": measurements}
+    more = {"suppressed": [], "effort": "standard", "seconds": 63.9, "notes": samples.failed()["notes"]}
+    return {key: made[key] for key in shared} | found | more | {"data": data, "policy": policy}
 
 
 def backdoored():
     """The mask of 2.1 %, a patch for the same class, and two classes that nothing is wrong with."""
-    entries = [
-        mask(file="1-mask.npz"),
-        found("patch", "banana", 0.034, hits=951, base=8, collapse=0.88, abnormality=4.9, outlyingness=5.6),
-        lemon(),
-        found(
-            "warp", "zebra", 0.42, hits=310, base=9, collapse=0.33, abnormality=None, outlyingness=-0.3, reference=None
-        ),
-    ]
+    patch = found("patch", "banana", 0.034, hits=951, base=8, collapse=0.88, abnormality=4.9, outlyingness=5.6)
+    none = {"abnormality": None, "outlyingness": -0.3, "reference": None}
+    warp = found("warp", "zebra", 0.42, hits=310, base=9, collapse=0.33, **none)
+    entries = [mask(file="1-mask.npz"), patch, lemon(), warp]
     small = (
-        "A fixed mask and pattern that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without "
-        "it: 0.8 %); clean models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %."
+        "A mask that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without it: 0.8 %); clean "
     )
+    small += "models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %."
     known = f"{SPEC}, a trigger of the panel, turns 99.1 % of images into 'banana' (without it: 0.5 %)."
     of_panel = {"measure": "excess ASR", "value": 976 / 990, "interval": [0.974, 0.998], "n": 990, "threshold": 0.3}
     findings = [

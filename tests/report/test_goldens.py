@@ -8,9 +8,7 @@ import pytest
 
 from clipclean import report
 
-FOLDER = (
-    Path(__file__).parent / "goldens"
-)  # of an audit and a cleaning by tests/world.py, with fewer triggers and points
+FOLDER = Path(__file__).parent / "goldens"  # an audit and a cleaning by tests/world.py, with fewer triggers and points
 OURS = re.compile(r"<style>.*?</style>|'sha256-\S+'|\"rules\": \[.*?\n {10}\]", re.DOTALL)  # files of the package
 
 

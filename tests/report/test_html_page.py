@@ -18,22 +18,13 @@ PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30)).decode()
 IMAGE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}
 
 
-def row(title, alt, **sides):
-    cells = [
-        {"when": when, "mark": mark, "answers": [{"name": name, "score": score}]}
-        for when, (mark, name, score) in sides.items()
-    ]
-    return {"title": title, "png_base64": PNG, "alt": alt, "cells": cells}
+def row(title, **sides):
+    cells = [{"when": when, "mark": mark, "answers": [{"name": mark, "score": 0.9}]} for when, mark in sides.items()]
+    return {"title": title, "png_base64": PNG, "alt": title, "cells": cells}
 
 
-GRID = {
-    "label": "apple",
-    "rows": [
-        row("Without the trigger", "An apple.", before=("right", "apple", 0.9), after=("wrong", "pear", 0.5)),
-        row("With the trigger", "A triggered one.", before=("target", "banana", 0.99), after=("right", "apple", 0.8)),
-    ],
-}
-IMAGES = PageImages((IMAGE,), (GRID,))
+ROWS = [row("Without the trigger", before="right", after="wrong"), row("With it", before="target", after="right")]
+IMAGES = PageImages((IMAGE,), ({"label": "apple", "rows": ROWS},))
 
 
 @functools.cache
