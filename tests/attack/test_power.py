@@ -61,9 +61,7 @@ def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_
     images = read(tiny.labelled(tmp_path / "labelled", count=72), cache)
     found = power.pairs_of(images, tiny.CLASSES, tiny.TEMPLATES)
     assert len(found) == 72
-    assert {pair.caption for pair in found} == {
-        form.replace("{}", name) for name in tiny.CLASSES for form in tiny.TEMPLATES
-    }
+    assert {p.caption for p in found} == {form.format(name) for name in tiny.CLASSES for form in tiny.TEMPLATES}
     assert all(pair.caption in (f"a {pair.label}.", f"a photo of a {pair.label}.") for pair in found)
     images = read(tiny.pairs(tmp_path / "pairs", count=64), cache)
     assert [p.caption for p in power.pairs_of(images, ("x", "y"), ("{}",))] == [p.caption for p in images.pairs]
@@ -89,19 +87,14 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
         return {tiny.CLASSES[3]: "error"}
 
     monkeypatch.setattr(power.poison, "TOOK", -1.0)  # the tiny model learns no backdoor in so few steps
-    monkeypatch.setattr(
-        power,
-        "planting_of",
-        lambda *_, **__: recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1),
-    )
+    planting = recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1)
+    monkeypatch.setattr(power, "planting_of", lambda *_, **__: planting)
     drawn = power.poison.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
     made = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, named=named)
     assert len({each.trigger for each in made.planted}) == 3
     assert len({each.class_ for each in made.planted}) == 3
     assert not {each.class_ for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}
-    assert [each.level for each in made.planted] == [
-        "error" if e.class_ == tiny.CLASSES[3] else None for e in made.planted
-    ]
+    assert all(each.level == ("error" if each.class_ == tiny.CLASSES[3] else None) for each in made.planted)
     assert len(seen) == 3
     assert not any(torch.equal(one, before["visual.proj"]) for one in seen)
     assert all(torch.equal(loaded.clip.net.state_dict()[name], tensor) for name, tensor in before.items())

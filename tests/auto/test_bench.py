@@ -39,11 +39,8 @@ def test_evidence_replaces_the_old_or_keeps_what_is_still_true_and_a_text_that_i
     other_attack = own.model_copy(update={"attack": "warp"})
     other_values = own.model_copy(update={"recipe_sha256": "1" * 64, "attack": "text"})
     anew = own.model_copy(update={"seeds": (2,)})
-    assert bench.added([own, elsewhere, other_attack, other_values], [anew], keep=True) == (
-        elsewhere,
-        other_attack,
-        anew,
-    )
+    kept = bench.added([own, elsewhere, other_attack, other_values], [anew], keep=True)
+    assert kept == (elsewhere, other_attack, anew)
 
 
 def measured(correct, hits):

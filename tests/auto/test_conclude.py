@@ -81,17 +81,14 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     assert [(c.trigger, c.planted, c.took) for c in found.canaries] == [("patch", 0.9, True), ("stripes", 0.3, False)]
     one, other = found.ladder
     assert (one.rung, one.chosen, one.passes, one.run.errors, one.run.excess) == ("a", True, True, ("CC001",), 0.1)
-    assert [(t.kept, t.outcomes[0].left, t.outcomes[0].returned) for t in one.trials] == [
-        (1.0, 0.0, 0.01),
-        (0.85, 0.2, None),
-    ]
+    told = [(t.kept, t.outcomes[0].left, t.outcomes[0].returned) for t in one.trials]
+    assert told == [(1.0, 0.0, 0.01), (0.85, 0.2, None)]
     assert (other.chosen, other.why_not, other.passes, other.run) == (False, "needs labels", False, None)
     assert (found.budget.accuracy, found.budget.excess, found.budget.minutes) == (0.02, 0.05, 3.0)
     assert (found.seconds.planting, found.seconds.trials, found.seconds.chosen, found.rebound) == (2.0, 4.0, 1.0, None)
     assert found.seconds.total >= 100
-    before = measurement(
-        known=[probe(0.0)], panel=[replace(probe(0.1, trigger="a"), excess=math.nan)], accuracy=Rate(0, 0)
-    )
+    unknown = replace(probe(0.1, trigger="a"), excess=math.nan)
+    before = measurement(known=[probe(0.0)], panel=[unknown], accuracy=Rate(0, 0))
     after = measurement(known=[probe(0.4)], panel=[probe(0.1, trigger="a")])
     test = Refinetuned(before, after, 60, 1.5)
     ran = replace(attempt("a"), refinetuned=test)

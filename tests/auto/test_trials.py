@@ -66,10 +66,8 @@ def test_a_trial_passes_if_all_that_took_are_gone_and_the_loss_is_within_the_bud
 def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured):
     before = trial(outcome(0.9, 0.02), outcome(0.9, 0.04))
     (probe,) = measured.known
-    returned = (
-        replace(probe, excess=0.3, excess_interval=(0.2, 0.4)),
-        replace(probe, excess=0.06, excess_interval=(0.04, 0.08)),
-    )
+    told = {0.3: (0.2, 0.4), 0.06: (0.04, 0.08)}
+    returned = tuple(replace(probe, excess=share, excess_interval=interval) for share, interval in told.items())
     made = workbench.with_returned(before, replace(measured, known=returned))
     assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
     assert (before.removed(LIMITS), made.removed(LIMITS)) == (2, 1)  # 0.04 to 0.08 may be chance

@@ -135,14 +135,12 @@ def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
 
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     found = [detect.uncalibrated()]
-    strong, weak = (
-        power.record([power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4)]) for level in ("error", None)
-    )
-    assert policy.verdict(judging.with_power(found, None)) == "inconclusive"
-    assert policy.verdict(judging.with_power(found, weak)) == "inconclusive"
-    assert policy.verdict(judging.with_power(found, strong)) == "pass"
-    assert policy.verdict(judging.with_power([*found, detect.unsearched("CC020", "Few.")], strong)) == "inconclusive"
-    assert policy.verdict(judging.with_power([], weak)) == "inconclusive"  # beside clean models, too
+    planted = [[power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4)] for level in ("error", None)]
+    strong, weak = (power.record(each) for each in planted)
+    few = [*found, detect.unsearched("CC020", "Few.")]
+    open_ = [(found, None), (found, weak), (few, strong), ([], weak)]  # the last beside clean models, too
+    verdicts = [policy.verdict(judging.with_power(*each)) for each in (*open_, (found, strong))]
+    assert verdicts == ["inconclusive"] * 4 + ["pass"]
 
 
 def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the_model_as_it_was():

@@ -166,11 +166,8 @@ def test_the_split_depends_on_the_recipe_and_the_number_of_pairs_alone(name, cha
 def evidence(read, shown=None, *changes, panel=False):
     """What is measured on: these samples, or the pairs of the job."""
     job, tested, clean = read
-    words = inputs.words(job.classes, job.templates)
-    shown = shown or Samples(clean.pairs, None)
-    return inputs.eval_set(
-        tested.clip, recipe.override(RECIPE, changes), shown, vocabulary=words, named=(), panel=panel
-    )
+    given = {"vocabulary": inputs.words(job.classes, job.templates), "named": (), "panel": panel}
+    return inputs.eval_set(tested.clip, recipe.override(RECIPE, changes), shown or Samples(clean.pairs, None), **given)
 
 
 def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(read, whole_panel, tmp_path):

@@ -50,17 +50,19 @@ def cleaned(job, out, *more):
     return cli.main(job.sanitize(*given, *shortened, *more, recipe="unlearn@tiny"))
 
 
+def probes(report, side, spec):
+    """Those of triggers whose names begin so."""
+    return [each for each in report[side]["measurements"]["probes"] if each["trigger"].startswith(spec)]
+
+
 @pytest.mark.slow
 def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, hasty):
     out = tmp_path / "out"
     cleaned(planted, out, *NAMED, "--set", "unlearn.steps=40", "--set", "unlearn.max_rounds=3")
     found = tiny.result(out)
-    before, after = (
-        next(p for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("patch:size=0.25"))
-        for side in ("before", "after")
-    )
-    assert before["excess_asr"]["value"] > 0.5
-    assert after["excess_asr"]["value"] < 0.2 * before["excess_asr"]["value"]
+    before, after = (probes(found, side, "patch:size=0.25")[0]["excess_asr"]["value"] for side in ("before", "after"))
+    assert before > 0.5
+    assert after < 0.2 * before
     told = found["training"]["unlearning"]
     assert tiny.TARGET in told["suspects"]
     assert sum(each["losses"] is not None for each in told["rounds"]) == found["training"]["steps"] / 40
@@ -121,10 +123,7 @@ def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(plant
 def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, tmp_path):
     cleaned(planted, tmp_path / "out", "--no-panel", "--set", "unlearn.outlyingness=1", "--set", "unlearn.enough=1")
     found = tiny.result(tmp_path / "out")
-    measured = [
-        [p["trigger"] for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("found:")]
-        for side in ("before", "after")
-    ]
+    measured = [[p["trigger"] for p in probes(found, side, "found:")] for side in ("before", "after")]
     assert measured[0] == measured[1]
     assert len(measured[0]) == len(found["training"]["unlearning"]["suspects"]) > 0
 
@@ -138,10 +137,7 @@ def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a", family="mas
     return SimpleNamespace(candidate=candidate, found=found, probe=probe, evidence=evidence, anomaly_index=anomaly)
 
 
-FOUND = [
-    hit(excess=share, name=name, target=place)
-    for place, (name, share) in enumerate((("a", 0.9), ("b", 0.9), ("c", 0.6)))
-]
+FOUND = [hit(excess=share, name=name, target="abc".index(name)) for name, share in (("a", 0.9), ("b", 0.9), ("c", 0.6))]
 
 
 @pytest.mark.parametrize(
@@ -243,14 +239,11 @@ def test_triggers_act_while_they_turn_images_that_are_not_of_their_class_already
 
 def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect():
     family = detect.InvertedTrigger("blend", "a", {"ratio": torch.tensor(0.0), "pattern": torch.zeros(3, 16, 16)}, 16)
-    left = [
-        unlearning.RecoveredTrigger(1, family, target, 0.1, score, 0.9)
-        for target, score in ((0, 2.4), (1, 2.6), (1, 3.0))
-    ]
-    training = SimpleNamespace(
-        unlearned=SimpleNamespace(state=unlearning.State((0, 1), {}, tuple(left), 1, ({}, {}), ({},)))
-    )
-    assert [(f.rule, f.level, f.value) for f in judging.remaining(training, least=2.5)] == [("CC003", "warning", 3.0)]
+    scores = ((0, 2.4), (1, 2.6), (1, 3.0))
+    left = tuple(unlearning.RecoveredTrigger(1, family, target, 0.1, score, 0.9) for target, score in scores)
+    state = unlearning.State((0, 1), {}, left, 1, ({}, {}), ({},))
+    (found,) = judging.remaining(SimpleNamespace(unlearned=SimpleNamespace(state=state)), least=2.5)
+    assert (found.rule, found.level, found.value) == ("CC003", "warning", 3.0)
 
 
 # Rounds.

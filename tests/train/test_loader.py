@@ -56,11 +56,8 @@ def batches(*, views=VIEWS, **given):
 
 
 def equal(a, b):
-    return (
-        a.keys == b.keys
-        and a.inputs.keys() == b.inputs.keys()
-        and all(torch.equal(a.inputs[name], b.inputs[name]) for name in a.inputs)
-    )
+    alike = (a.keys, a.inputs.keys()) == (b.keys, b.inputs.keys())
+    return alike and all(torch.equal(a.inputs[name], b.inputs[name]) for name in a.inputs)
 
 
 def test_the_batches_hold_the_planned_pairs_in_their_order_with_views_of_their_own():

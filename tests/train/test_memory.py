@@ -27,9 +27,8 @@ def batch(clip, *, pairs=6):
 
 
 def loss_of(clip, micro):
-    return losses.cleanclip(
-        losses.Parts(micro.over(clip.encode_images), micro.over(clip.encode_tokens), clip.logit_scale, losses.Weights())
-    )
+    towers = micro.over(clip.encode_images), micro.over(clip.encode_tokens)
+    return losses.cleanclip(losses.Parts(*towers, clip.logit_scale, losses.Weights()))
 
 
 def gradients(clip, size, *, pairs=6):

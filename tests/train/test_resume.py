@@ -55,11 +55,8 @@ def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
     state.resume(net, optimizer)
     moments = optimizer.state[net[0].weight]
-    assert {name: moment.device.type for name, moment in moments.items()} == {
-        "exp_avg": "meta",
-        "exp_avg_sq": "meta",
-        "step": "cpu",
-    }
+    places = {name: moment.device.type for name, moment in moments.items()}
+    assert places == {"exp_avg": "meta", "exp_avg_sq": "meta", "step": "cpu"}
 
 
 def record(value):
