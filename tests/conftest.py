@@ -78,9 +78,7 @@ def _short_and_apart(tmp_path_factory):
     """Runs are short, and keep their state in a folder of the tests', never in the user's."""
     torch.set_num_threads(1)  # tiny models gain nothing by threads, and test runs share the cores
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            os, "fsync", lambda stream: None
-        )  # nobody cuts the power, and a run waits for the disk sixteen times
+        patch.setattr(os, "fsync", lambda _: None)  # nobody cuts the power, and a run waits for the disk sixteen times
         patch.setenv("CLIPCLEAN_STATE", str(tmp_path_factory.mktemp("state")))
         short.maps(patch)
         short.known_triggers(patch)

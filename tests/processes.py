@@ -37,10 +37,8 @@ def alike(patch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
 
 def started(script: str, *arguments: object, size: int, cwd: Path) -> list["subprocess.Popen[str]"]:
     """So many processes that run a script, or one alone, each with one thread."""
-    command, pipes = (
-        [sys.executable, "-c", script, *map(str, arguments)],
-        {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
-    )
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return [subprocess.Popen(command, cwd=cwd, env=os.environ | own, text=True, **pipes) for own in told(size)]
 
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from hostile import checkpoints
 
 LARGEST = 1 << 16  # bytes of an input: where it is refused matters, not how long it is
-BORDERS = sorted(
-    {value + by for bits in (0, 7, 8, 15, 16, 31, 32, 63, 64) for value in (2**bits,) for by in (-1, 0, 1)}
-)
+BORDERS = sorted({2**bits + by for bits in (0, 7, 8, 15, 16, 31, 32, 63, 64) for by in (-1, 0, 1)})
 PICKLED = [checkpoints.text(word) for word in ("state_dict", "model", "storage", "cpu", "0", "weight", "module.a")]
 PICKLED += [checkpoints.name("torch._utils", "_rebuild_tensor_v2"), checkpoints.name("collections", "OrderedDict")]
 PICKLED += [checkpoints.name("torch", "FloatStorage"), checkpoints.name("__torch__", "M"), checkpoints.GOOD]
@@ -30,9 +28,8 @@ TARRED += [
     b"\x1b[2J",
     bytes(512),
 ]
-TEXT = [
-    *b'" { } [ ] : , \0 \xff NaN -Infinity 1e999 null true &a *a !!python/object <<: ../ /dev/zero http://x/ 0 -1 1e9'.split()
-]
+TEXT = b'" { } [ ] : , \0 \xff NaN -Infinity 1e999 null true &a *a !!python/object <<: ../ /dev/zero'.split()
+TEXT += b"http://x/ 0 -1 1e9".split()
 TEXT += [b"\n", b"\t", b"\r", b"- ", b" " * 40, b"9" * 400, b"[" * 200, b"{}" * 50, b'"a":1,"a":2,']
 TEXT += [b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\x1b[31m", b"\xe2\x80\xae"]
 IMAGE = [b"\xff\xda", b"\xff\xc2", b"\xff\xd8", b"\xff\xd9", b"\xff\xe1\xff\xff", b"II*\0", bytes(64)]

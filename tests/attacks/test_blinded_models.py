@@ -26,9 +26,8 @@ def audit(bundled, tmp_path, model, *more, without=()):
     chosen = [name for name in {*names[::10], "strawberry", "school"} if name not in without]
     classes = tiny.written(tmp_path / "classes.txt", tiny.lines(sorted(chosen)))
     words = ["--classes", classes, "--templates", bundled / "templates.txt"]
-    code = cli.main(
-        [*map(str, ["audit", model, *words, "--effort", "quick", "--report", f"json={out}", "--quiet", *more])]
-    )
+    command = ["audit", model, *words, "--effort", "quick", "--report", f"json={out}", "--quiet", *more]
+    code = cli.main([*map(str, command)])
     return code, json.loads(out.read_text())
 
 

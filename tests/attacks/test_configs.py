@@ -14,14 +14,11 @@ from clipclean.model.architecture import native_configs
 TENSORS = tiny.state_dict(tiny.SMALL_VIT)
 HOSTILE = (None, True, 0, -1, 2**63, 2**200, 0.5, 1.0, 1e-300, 1e300, "64", "x" * 10_000)
 HOSTILE += ([], [1, 2, 3, 4], [[]], ["a"], {"a": 1}, [0.1] * 4)
-VISION = (
-    "image_size layers width patch_size head_width mlp_ratio no_ln_pre pool_type ls_init_value norm_kwargs act_kwargs"
-)
-VISION += " final_ln_after_pool patch_dropout attentional_pool timm_model_name unknown"
-TEXT = (
-    "context_length vocab_size width heads layers mlp_ratio norm_kwargs act_kwargs hf_tokenizer_name tokenizer_kwargs"
-)
-TEXT += " pool_type eos_id no_causal_mask pad_id hf_model_name unknown"
+BOTH = "layers width mlp_ratio pool_type norm_kwargs act_kwargs unknown "
+VISION = f"{BOTH}image_size patch_size head_width no_ln_pre ls_init_value final_ln_after_pool patch_dropout"
+VISION += " attentional_pool timm_model_name"
+TEXT = f"{BOTH}context_length vocab_size heads hf_tokenizer_name tokenizer_kwargs eos_id no_causal_mask pad_id"
+TEXT += " hf_model_name"
 WHOLE = "embed_dim vision_cfg text_cfg quick_gelu custom_text nonscalar_logit_scale multimodal_cfg"
 PIXELS = "size mean std interpolation resize_mode unknown"
 KEYS = {"vision_cfg": VISION.split(), "text_cfg": TEXT.split(), None: WHOLE.split(), "preprocess_cfg": PIXELS.split()}

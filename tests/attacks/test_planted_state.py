@@ -42,11 +42,8 @@ def test_a_link_in_the_place_of_the_state_or_its_lock_leaves_its_target_alone(jo
 def test_a_state_that_came_with_the_model_is_not_taken(job, unread, tmp_path):
     """The state of this very run, weights changed, in each place where a folder that one fetched could hold it."""
     run = RunState.of(job.out, {})
-    for place in (
-        job.folder / ".out.clipclean-run",
-        job.out.parent / run.folder.name,
-        job.folder / "runs" / run.folder.name,
-    ):
+    for name in (".out.clipclean-run", run.folder.name, f"runs/{run.folder.name}"):
+        place = job.folder / name
         place.mkdir(parents=True)
         safetensors.torch.save_file({"model.visual.proj": torch.zeros(2)}, place / "state.safetensors")
     before = everything_in(job.folder)
@@ -57,11 +54,8 @@ def test_a_state_that_came_with_the_model_is_not_taken(job, unread, tmp_path):
 
 def test_five_processes_never_hold_one_output_at_once(tmp_path):
     """Each takes the lock thirty times; inside it, a file that only one can make."""
-    place, inside, context = (
-        own_state.place_of(tmp_path / "out"),
-        tmp_path / "inside",
-        multiprocessing.get_context("fork"),
-    )
+    place, inside = own_state.place_of(tmp_path / "out"), tmp_path / "inside"
+    context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_take_often, args=(place, inside)) for _ in range(5)]
     for worker in workers:
         worker.start()

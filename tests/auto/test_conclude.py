@@ -155,8 +155,8 @@ def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
         (("bee",), ("bee",), []),  # it is in the findings already
         ((), (), []),
     ):
-        one, other = (
-            {name: finding("CC003", "A patch.", value=4.0, target=name) for name in names} for names in (before, after)
-        )
+        sides = ((name, finding("CC003", "A patch.", value=4.0, target=name)) for name in {*before, *after})
+        known = dict(sides)
+        one, other = ({name: known[name] for name in names} for names in (before, after))
         again = attempts.found_again(one, other, names={"bee"}, steps=60)
         assert [(f.rule, f.level, f.target) for f in again] == told

@@ -1,6 +1,7 @@
 import argparse
 import hashlib
 import json
+import math
 import subprocess
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -220,9 +221,7 @@ def test_the_memory_of_an_optimizer_is_not_kept_beside_the_weights(tmp_path):
 
 
 def test_every_tensor_with_a_value_that_is_not_finite_is_named(tmp_path):
-    torch.save(
-        {"a": torch.tensor([1, float("nan")]), "b": torch.ones(1), "c": torch.tensor(float("inf"))}, tmp_path / "m"
-    )
+    torch.save({"a": torch.tensor([1, math.nan]), "b": torch.ones(1), "c": torch.tensor(math.inf)}, tmp_path / "m")
     with pytest.raises(RefusedInput, match="'a', 'c'"):
         checkpoint.read(tmp_path / "m")
 
@@ -291,9 +290,8 @@ def test_a_directory_without_a_description_and_one_shard_alone_are_refused_with_
 
 def test_a_file_that_is_only_named_like_a_shard_is_read_and_prefixes_are_told_over_all_shards(tmp_path):
     torch.save(WEIGHTS, tmp_path / "epoch-00001-of-00002.pt")
-    assert checkpoint.digest(checkpoint.read(tmp_path / "epoch-00001-of-00002.pt").tensors) == checkpoint.digest(
-        WEIGHTS
-    )
+    found = checkpoint.read(tmp_path / "epoch-00001-of-00002.pt").tensors
+    assert checkpoint.digest(found) == checkpoint.digest(WEIGHTS)
     torch.save({"module.a": WEIGHTS["a"]}, tmp_path / "x")
     torch.save({"b": WEIGHTS["b"]}, tmp_path / "y")
     (tmp_path / "m.index.json").write_text(json.dumps({"weight_map": {"module.a": "x", "b": "y"}}))

@@ -19,12 +19,9 @@ def tower(width, layers, heads, *, inner=None, **more):
 
 def clip_model(activation="quick_gelu", *, seed=0, **text):
     """A tiny CLIPModel whose towers differ in every size."""
-    acts = {"hidden_act": activation}
-    config = transformers.CLIPConfig(
-        text_config=tower(48, 2, 3, inner=96, max_position_embeddings=12, **acts, **text),
-        vision_config=tower(32, 3, 4, inner=72, image_size=24, patch_size=8, **acts),
-        projection_dim=20,
-    )
+    words = tower(48, 2, 3, inner=96, max_position_embeddings=12, hidden_act=activation, **text)
+    pixels = tower(32, 3, 4, inner=72, image_size=24, patch_size=8, hidden_act=activation)
+    config = transformers.CLIPConfig(text_config=words, vision_config=pixels, projection_dim=20)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = transformers.CLIPModel(config).eval()
@@ -121,11 +118,11 @@ def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name)
     native = open_clip.get_model_config(name)
     vision, text = native["vision_cfg"], native["text_cfg"]
     seen = {key: vision[key] for key in ("image_size", "patch_size")}
-    config = transformers.CLIPConfig(
-        text_config=tower(text["width"], text["layers"], text["heads"]),
-        vision_config=tower(vision["width"], vision["layers"], 16, **seen),
-        projection_dim=native["embed_dim"],
+    words, pixels = (
+        tower(text["width"], text["layers"], text["heads"]),
+        tower(vision["width"], vision["layers"], 16, **seen),
     )
+    config = transformers.CLIPConfig(text_config=words, vision_config=pixels, projection_dim=native["embed_dim"])
     with torch.device("meta"):
         expected = transformers.CLIPModel(config).state_dict()
         ours = CLIP(**{key: native[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}).state_dict()
@@ -138,10 +135,8 @@ def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name)
 
 def test_what_the_image_processor_says_is_read(tmp_path):
     save(clip_model(), tmp_path / "m", "one")
-    square = {"height": 24, "width": 24}
-    processor = transformers.CLIPImageProcessor(
-        size=square, crop_size=square, resample=2, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.2, 0.1]
-    )
-    processor.save_pretrained(tmp_path / "m")
+    told = {key: {"height": 24, "width": 24} for key in ("size", "crop_size")} | {"resample": 2}
+    told |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}
+    transformers.CLIPImageProcessor(**told).save_pretrained(tmp_path / "m")
     found = built(tmp_path / "m").architecture.preprocess
     assert found == model.Preprocess(24, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), "bilinear", "squash")

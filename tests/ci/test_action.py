@@ -72,9 +72,8 @@ def test_every_input_is_described_used_and_named_on_the_page_with_its_default_an
             assert rows[name] == entry.get("default", ""), name
     assert set(ACTION["outputs"]) <= set(re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE))
     audit(job, model="m.pt")
-    assert {name: f"${{{{ steps.gate.outputs.{name} }}}}" for name in job.told()} == {
-        name: entry["value"] for name, entry in ACTION["outputs"].items()
-    }
+    told = {name: f"${{{{ steps.gate.outputs.{name} }}}}" for name in job.told()}
+    assert told == {name: entry["value"] for name, entry in ACTION["outputs"].items()}
 
 
 def test_the_defaults_of_the_action_are_those_of_the_gate_and_the_step_has_its_result(job):
@@ -170,9 +169,8 @@ def stages():
 
 
 STAGES = stages()
-COPIED = {
-    source for word, rest in STAGES["wheel"] if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]
-}
+COPIES = [rest.split()[:-1] for word, rest in STAGES["wheel"] if word == "COPY" and "--from" not in rest]
+COPIED = {source for sources in COPIES for source in sources}
 
 
 def chain(name, variant):
@@ -196,9 +194,8 @@ def test_the_build_gets_exactly_the_files_that_the_wheel_is_made_of():
 def test_the_last_stage_fetches_nothing_and_its_user_is_not_root():
     for variant in VARIANTS:
         steps = chain("", variant)
-        assert not re.search(
-            r"\b(pip|apt|apt-get|curl|wget)\b", "\n".join(rest for word, rest in steps if word == "RUN")
-        )
+        ran = "\n".join(rest for word, rest in steps if word == "RUN")
+        assert not re.search(r"\b(pip|apt|apt-get|curl|wget)\b", ran)
         assert [word for word, _ in steps if word in ("COPY", "ADD")] == ["COPY"]
     words = [word for word, _ in STAGES[""]]
     assert [rest for word, rest in STAGES[""] if word == "USER"] == ["10001"]

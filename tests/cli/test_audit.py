@@ -28,9 +28,8 @@ def _short():
 
 def state(**changes):
     weights = tiny.state_dict(tiny.SMALL_VIT)
-    return weights | {
-        name: change(weights[name]) for key, change in changes.items() if (name := key.replace("__", "."))
-    }
+    named = {key.replace("__", "."): change for key, change in changes.items()}
+    return weights | {name: change(weights[name]) for name, change in named.items()}
 
 
 @pytest.fixture(scope="module")

@@ -67,12 +67,8 @@ def mixed(tmp_path, monkeypatch):
     (tmp_path / "c.pt").rename(tmp_path / "a\x1b[2Jb.pt")
     torch.save({"state_dict": tiny.Command(f"touch {tmp_path / 'ran'}")}, tmp_path / "evil.pt")
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
-    for name, content in (
-        ("empty", b""),
-        ("text", b"not a checkpoint\n"),
-        ("zip", b"PK\x03\x04" + b"\0" * 40),
-        ("numpy", b"\x93NUMPY" * 9),
-    ):
+    broken = {"empty": b"", "text": b"no checkpoint\n", "zip": b"PK\x03\x04" + b"\0" * 40, "numpy": b"\x93NUMPY" * 9}
+    for name, content in broken.items():
         (tmp_path / f"{name}.pt").write_bytes(content)
     return tmp_path
 

@@ -19,9 +19,8 @@ from clipclean.progress import Listener
 
 def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsys):
     heard = []
-    listener = Listener(
-        lambda done, values: heard.append((done, dict(values))), heard.append, lambda *s: heard.append(s)
-    )
+    told = heard.append
+    listener = Listener(lambda done, values: told((done, dict(values))), told, lambda *step: told(step))
     progress.say("before")
     with progress.heard(listener), progress.heard(Listener()):
         assert progress.is_heard()

@@ -319,14 +319,14 @@ def full(path, *_, **__):
 
 @pytest.mark.parametrize(("what", "kept"), [("state.safetensors", False), (WEIGHTS, True), ("report.json", True)])
 def test_a_full_disk_loses_no_training_and_leaves_no_half_file(job, unread, monkeypatch, what, kept):
-    before, tensors, text = names(job.folder), checkpoint.write_safetensors, Path.write_text
+    before = names(job.folder)
+
+    def filling(write):
+        return lambda path, *given, **more: (full if what in path.name else write)(path, *given, **more)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            checkpoint,
-            "write_safetensors",
-            lambda path, *a, **k: (full if what in path.name else tensors)(path, *a, **k),
-        )
-        patch.setattr(Path, "write_text", lambda path, *a, **k: (full if what in path.name else text)(path, *a, **k))
+        patch.setattr(checkpoint, "write_safetensors", filling(checkpoint.write_safetensors))
+        patch.setattr(Path, "write_text", filling(Path.write_text))
         assert cli.main(job.sanitize("--no-panel")) == 5
     assert names(job.folder) == before
     assert own_state.place_of(job.out).exists() is kept
@@ -392,9 +392,8 @@ def test_two_processes_do_what_one_does_and_the_first_alone_writes(whole_cleanin
     assert names(job.out) == PROMISED
     assert not own_state.place_of(job.out).exists()
     ours, alone = (tiny.result(out)["training"] for out in (job.out, whole_cleaning.out))
-    assert [step["loss"] for step in ours["losses"]] == pytest.approx(
-        [step["loss"] for step in alone["losses"]], abs=1e-4
-    )
+    shared, single = ([step["loss"] for step in each["losses"]] for each in (ours, alone))
+    assert shared == pytest.approx(single, abs=1e-4)
     assert (ours["steps"], ours["pairs"]) == (alone["steps"], alone["pairs"])
 
 

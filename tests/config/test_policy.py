@@ -54,9 +54,8 @@ def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(wri
     with pytest.raises(ValidationError, match="frozen"):
         loaded.severities.CC001 = "off"
     hash(loaded)
-    loaded = policy.load(
-        write(f"severities: {{CC001: off}}\nsuppressions: {json.dumps([suppression(**{'class': 'é'})])}\n")
-    )
+    aside = json.dumps([suppression(**{"class": "é"})])
+    loaded = policy.load(write(f"severities: {{CC001: off}}\nsuppressions: {aside}\n"))
     text = (
         '{"name":"mine","severities":{"CC001":"off"},"suppressions":[{"by":"Ann","expires":"2026-03-01","match":{"class":"\\u00e9"},'
         '"reason":"Known.","rule":"CC002"}],"thresholds":{"abnormality":3.5,"gathering":0.6,"min_found_excess":0.6},'
@@ -234,9 +233,8 @@ def test_a_suppression_holds_through_its_last_day_is_named_from_the_next_and_sev
     on_the_day = applied([finding()], suppressions=[suppression(expires=TODAY)])
     assert (codes(on_the_day.findings), len(on_the_day.suppressed)) == ([("CC050", "note")], 1)
     yesterday = TODAY - timedelta(days=1)
-    later = applied(
-        [finding()], suppressions=[suppression(expires=yesterday, **{"class": "cat"}), suppression("CC001")]
-    )
+    old = suppression(expires=yesterday, **{"class": "cat"})
+    later = applied([finding()], suppressions=[old, suppression("CC001")])
     assert later.suppressed == []
     assert codes(later.findings) == [("CC002", "error"), ("CC051", "warning")]
     assert all(word in later.findings[-1].message for word in ("CC002", "'cat'", "2026-02-28", "Known."))

@@ -192,15 +192,10 @@ def test_webdataset_reads_the_same_samples(tmp_path, tar, shard_members, encoded
     path = tar(tmp_path / "a.tar", dict(reversed(extra.items())) | shard_members)
     with path.open("rb") as stream:
         files = tariterators.tar_file_expander([{"url": "a.tar", "stream": stream}])
-        theirs = {
-            sample["__key__"]: (
-                next(sample[kind] for kind in ("jpg", "png", "jpeg", "webp") if kind in sample),
-                sample["txt"].decode(),
-            )
-            for sample in tariterators.group_by_keys(files)
-        }
-    ours = {pair.key: (pair.image.load(), pair.caption) for pair in reading(path).pairs}
-    assert ours == theirs
+        theirs = {each["__key__"]: each for each in tariterators.group_by_keys(files)}
+    ours = {pair.key: (pair.image.load(), pair.caption.encode()) for pair in reading(path).pairs}
+    kinds = ("jpg", "png", "jpeg", "webp")
+    assert ours == {key: (next(filter(None, map(each.get, kinds))), each["txt"]) for key, each in theirs.items()}
     assert len(ours) == 7
 
 

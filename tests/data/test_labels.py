@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -39,11 +41,8 @@ def test_unknown_folders_are_named_once_with_the_nearest_class(write, labels):
     root = write("cat/1.jpg", "golden retreiver/2.jpg", "golden retreiver/3.jpg", "n0001/4.jpg", "5.jpg")
     with pytest.raises(UsageError) as caught:
         labels(root)
-    message = str(caught.value)
-    assert all(
-        word in message for word in ("4 of 5", "golden retreiver/2.jpg", "'golden retriever'", "n0001/4.jpg", "5.jpg")
-    )
-    assert "golden retreiver/3.jpg" not in message
+    told, named = str(caught.value), ("4 of 5", "golden retreiver/2.jpg", "'golden retriever'", "n0001/4.jpg", "5.jpg")
+    assert [word for word in (*named, "golden retreiver/3.jpg") if word in told] == [*named]
 
 
 def test_a_number_names_a_class_in_a_table_and_a_shard_but_not_as_a_folder(tmp_path, write, tar, encoded, labels):
@@ -52,9 +51,8 @@ def test_a_number_names_a_class_in_a_table_and_a_shard_but_not_as_a_folder(tmp_p
         labels(root)
     (root / "p.csv").write_text("filepath,label\n00001/a.jpg,2\n00001/a.jpg,cat\n")
     assert labels(root / "p.csv") == [2, 1]
-    (root / "p.jsonl").write_text(
-        '{"image": "00001/a.jpg", "label": 1}\n{"image": "00001/a.jpg", "label": "T-shirt"}\n'
-    )
+    rows = [{"image": "00001/a.jpg", "label": label} for label in (1, "T-shirt")]
+    (root / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert labels(root / "p.jsonl") == [1, 2]
     members = {"x.jpg": encoded(1), "x.cls": b"0", "y.jpg": encoded(2), "y.cls": b"1"}
     assert labels(tar(tmp_path / "a.tar", members)) == [0, 1]

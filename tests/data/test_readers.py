@@ -185,9 +185,8 @@ def coco(path, images, annotations):
 
 
 IMAGES = [{"id": 9, "file_name": "b.jpg"}, {"id": 7, "file_name": "a.jpg"}]
-CAPTIONS = [
-    {"image_id": number, "caption": words} for number, words in ((7, "a cat"), (9, "a dog"), (7, "the cat again"))
-]
+SAID = ((7, "a cat"), (9, "a dog"), (7, "the cat again"))
+CAPTIONS = [{"image_id": number, "caption": words} for number, words in SAID]
 
 
 @pytest.mark.parametrize("place", ["train2017", "images/train2017", "annotations", "images", "annotations/train2017"])

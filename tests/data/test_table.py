@@ -189,11 +189,8 @@ def test_plain_bytes_lists_of_captions_paths_and_addresses_in_a_column_are_read(
     images = pa.array([content for content, _ in samples.values()], pa.large_binary())
     whole = pa.table({"jpg": images, "captions": [["one", "two"], ["three"], [], None]})
     clean = reading(written(whole, tmp_path / "a", "parquet"))
-    assert [(pair.key, pair.caption) for pair in clean.pairs] == [
-        ("row 1", "one"),
-        ("row 1", "two"),
-        ("row 2", "three"),
-    ]
+    rows = [(pair.key, pair.caption) for pair in clean.pairs]
+    assert rows == [("row 1", "one"), ("row 1", "two"), ("row 2", "three")]
     assert [why.key for why in clean.skipped] == ["row 3", "row 4"]
     whole = pa.table({"url": ["folder/0001.jpg", "folder/0002.png", "https://x.org/a.jpg", None], "TEXT": ["a"] * 4})
     clean = reading(written(whole, tmp_path / "a", "parquet"))

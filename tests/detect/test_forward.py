@@ -37,14 +37,13 @@ def measured(measure, embed):
 
 
 def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts_and_on_the_clean_model_none_does():
-    (felt, other), (same, _) = (
-        measured(how, towers.backdoored(towers.stripes)) for how in (forward.glanced, forward.strengths)
-    )
+    tower, ways = towers.backdoored(towers.stripes), (forward.glanced, forward.strengths)
+    (felt, other), (same, _) = (measured(how, tower) for how in ways)
     assert felt == same
     assert (felt.trigger, towers.CLASSES[felt.target]) == ("upright", "fox")
     assert felt.least < 0.5
     assert (other.target, other.excess < 0.5) == (-1, True)
-    for measure in (forward.glanced, forward.strengths):
+    for measure in ways:
         assert [found.target for found in measured(measure, towers.honest())] == [-1, -1]
 
 

@@ -113,11 +113,8 @@ def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to
         return call
 
     with progress.heard(progress.Listener(steps=lambda *told: seen.append(told))):
-        measured(
-            evidence(suspicions=((RED, 0),), panel=(RED, GREEN)),
-            images=counted("images", embed_images),
-            texts=counted("texts", embed_texts),
-        )
+        towers = {"images": counted("images", embed_images), "texts": counted("texts", embed_texts)}
+        measured(evidence(suspicions=((RED, 0),), panel=(RED, GREEN)), **towers)
     assert calls == {"images": 4 * (1 + 3), "texts": 4}
     assert seen == [("measuring", done, 4) for done in range(5)]  # images, three probes
 

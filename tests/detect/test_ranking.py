@@ -51,9 +51,8 @@ def images(folder, *, poisoned=()):
         path = folder / f"{number:03}.png"
         image.save(path)
         caption = TARGET if number in poisoned else f"thing {number // 4}, seen {number % 4} times"
-        found.append(
-            data.Pair(path.name, caption, None, data.Image(data.ImageSource(path, 0, path.stat().st_size), images))
-        )
+        source = data.ImageSource(path, 0, path.stat().st_size)
+        found.append(data.Pair(path.name, caption, None, data.Image(source, images)))
     return found
 
 

@@ -23,9 +23,8 @@ def test_every_family_has_a_natural_margin_and_of_several_clean_models_the_media
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
     alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))
     assert (alone.margin("mask", "ant"), known.margin("mask", "ant")) == pytest.approx((1, 0))
-    assert (alone.shrunk("mask", "ant", 0.01), known.shrunk("mask", "ant", 0.01)) == pytest.approx(
-        (math.log(100) - 4, math.log(10))
-    )
+    shrunk = [each.shrunk("mask", "ant", 0.01) for each in (alone, known)]
+    assert shrunk == pytest.approx([math.log(100) - 4, math.log(10)])
     assert (alone.least("wave"), known.least("wave")) == (0.1, 0.8)
     assert math.isnan(known.margin("patch", "ant"))
 

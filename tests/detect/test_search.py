@@ -103,18 +103,14 @@ def test_and_without_one():
 
 
 def test_the_same_model_without_a_backdoor_does_not_fail(clean):
-    assert all(level == "warning" for level, _ in judged(clean))
+    assert {level for level, _ in judged(clean)} <= {"warning"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "seed"), [(0, 5), (1, 0)])
 def test_nor_does_it_or_another_clean_one_beside_a_reference(yard, model, seed):
-    assert all(
-        level == "warning"
-        for level, _ in judged(
-            towers.searched(towers.honest(model), references=yard, course=Course(seed, lambda *_: None))
-        )
-    )
+    found = towers.searched(towers.honest(model), references=yard, course=Course(seed, lambda *_: None))
+    assert {level for level, _ in judged(found)} <= {"warning"}
 
 
 def test_every_class_of_a_short_list_is_compared_with_all_others_and_attractions_are_kept_for_references(clean):

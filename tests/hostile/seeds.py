@@ -24,9 +24,8 @@ def torch_bytes(weights=WEIGHTS, **options):
 
 def legacy_bytes():
     """One storage, whose name is not the place in memory that torch names it by: equal bytes in every process."""
-    made = torch_bytes(
-        {"module.a": NUMBERS.reshape(2, 3).T, "module.b": NUMBERS[:2]}, _use_new_zipfile_serialization=False
-    )
+    weights = {"module.a": NUMBERS.reshape(2, 3).T, "module.b": NUMBERS[:2]}
+    made = torch_bytes(weights, _use_new_zipfile_serialization=False)
     return re.sub(rb"X[\x0e\x0f]\0\0\0[0-9]{14,15}", b"X\x0e\0\0\0" + b"94" * 7, made)
 
 

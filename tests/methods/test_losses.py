@@ -71,9 +71,8 @@ def test_cleanclip_is_the_weighted_sum_of_both_and_originals_and_views_go_throug
     a, b, c, d = given.values()
     weights = Weights(clip_weight=0.5, self_supervised_weight=4.0)
     found = losses.cleanclip(Parts(encode, encode, lambda: scale, weights))(Batch(given, tuple("abcdef")))
-    torch.testing.assert_close(
-        found["loss"], 0.5 * clip_loss(a, c, scale) + 4 * self_supervised_loss(a, b, c, d, scale)
-    )
+    expected = 0.5 * clip_loss(a, c, scale) + 4 * self_supervised_loss(a, b, c, d, scale)
+    torch.testing.assert_close(found["loss"], expected)
     assert sizes == [12, 12]
 
 

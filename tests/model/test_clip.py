@@ -25,10 +25,7 @@ def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
     return model.build(found, reference.state_dict(), device="cpu"), reference
 
 
-NARROW = {
-    **TINY_VIT,
-    "vision_cfg": {**TINY_VIT["vision_cfg"], "image_size": 30},
-}  # a border of six pixels is in no patch
+NARROW = TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": 30}}  # a border of six pixels is in no patch
 
 
 @pytest.mark.parametrize("config", [TINY_RESNET, TINY_VIT, NARROW])

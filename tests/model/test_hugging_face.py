@@ -24,10 +24,8 @@ TINY = {
 
 def changed(**sections):
     """TINY with other values; a section takes its dict's."""
-    return TINY | {
-        name: TINY[name] | value if isinstance(value, dict) and name in TINY else value
-        for name, value in sections.items()
-    }
+    inner = {name for name, value in sections.items() if isinstance(value, dict) and name in TINY}
+    return TINY | {name: TINY[name] | value if name in inner else value for name, value in sections.items()}
 
 
 def both(**values):
@@ -50,11 +48,8 @@ def test_every_size_is_in_open_clips_terms_and_old_spellings_are_read_as_transfo
     text = {"context_length": 12, "vocab_size": 49408, "width": 48, "heads": 3, "layers": 2, "mlp_ratio": 100.5 / 48}
     found = translate(TINY, how="x")["model_cfg"]
     assert found == {"embed_dim": 20, "quick_gelu": False, "vision_cfg": vision, "text_cfg": text}
-    old = {
-        "model_type": "clip",
-        "text_config": {"hidden_size": 1024},
-        "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12},
-    }
+    old = {"model_type": "clip", "text_config": {"hidden_size": 1024}}
+    old |= {"text_config_dict": {"hidden_size": 768, "num_attention_heads": 12}}
     assert translate(old, how="x")["model_cfg"]["text_cfg"]["width"] == 768
     found = translate(changed(vision_config={"layer_norm_eps": 1e-6}), how="x")["model_cfg"]
     assert found["vision_cfg"]["norm_kwargs"] == {"eps": 1e-6}

@@ -17,11 +17,8 @@ def found(family, name, size, *, hits, base, collapse, abnormality, outlyingness
     what = {"family": family, "family_words": WORDS[family], "class": name, "size": size, "size_words": words}
     rates = {"asr": rate(hits, 990), "base_rate": rate(base, 990), "knn_asr": rate(hits // 2, 990)}
     rates |= {"excess_asr": {"value": excess, "interval": [excess - 0.02, excess + 0.01], "n": 990}}
-    moved = (
-        {"distance": 1.58, "direction_agreement": 0.88}
-        if hits > 900
-        else {"distance": 0.41, "direction_agreement": 0.35}
-    )
+    distance, agreement = (1.58, 0.88) if hits > 900 else (0.41, 0.35)
+    moved = {"distance": distance, "direction_agreement": agreement}
     moved |= {"collapse": collapse, "clean_collapse": 0.19, "spread": 1 - collapse}
     judged = {"reference": reference, "abnormality": abnormality, "outlyingness": outlyingness}
     return what | rates | moved | judged | {"reached": hits > 900, "file": file}
@@ -84,10 +81,8 @@ def backdoored():
     none = {"abnormality": None, "outlyingness": -0.3, "reference": None}
     warp = found("warp", "zebra", 0.42, hits=310, base=9, collapse=0.33, **none)
     entries = [mask(file="1-mask.npz"), patch, lemon(), warp]
-    small = (
-        "A mask that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without it: 0.8 %); clean "
-    )
-    small += "models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %."
+    small = "A mask that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without it: 0.8 %); "
+    small += "clean models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %."
     known = f"{SPEC}, a trigger of the panel, turns 99.1 % of images into 'banana' (without it: 0.5 %)."
     of_panel = {"measure": "excess ASR", "value": 976 / 990, "interval": [0.974, 0.998], "n": 990, "threshold": 0.3}
     findings = [

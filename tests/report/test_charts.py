@@ -201,10 +201,8 @@ def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     shown = _look(Planted()).examples
     assert len(shown) == example_images.COUNT
     said = [[row.cells[0].answers[0].name for row in one.rows] for one in shown]
-    assert {(one.label, *names) for one, names in zip(shown, said, strict=True)} == {
-        ("dark", "dark", "target"),
-        ("bright", "bright", "target"),
-    }
+    answers = {(one.label, *names) for one, names in zip(shown, said, strict=True)}
+    assert answers == {("dark", "dark", "target"), ("bright", "bright", "target")}
     # one similarity of 1 and two of 0, at a scale of 2: e^2 / (e^2 + 2)
     assert shown[0].rows[0].cells[0].answers[0].score == pytest.approx(7.389056 / 9.389056)
     evidence = replace(_evidence(), labels=torch.full((8,), 2))

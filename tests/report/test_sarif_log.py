@@ -28,9 +28,8 @@ def test_another_implementation_of_the_standard_reads_it_and_finds_what_we_wrote
     (run,) = log["runs"]
     assert (log["version"], read.tool.driver.name) == ("2.1.0", "clipclean")
     assert [rule.id for rule in read.tool.driver.rules] == list(RULES)
-    assert [(each.rule_id, each.level.value, each.message.text) for each in read.results] == [
-        (each["ruleId"], each["level"], each["message"]["text"]) for each in run["results"]
-    ]
+    ours = [(each["ruleId"], each["level"], each["message"]["text"]) for each in run["results"]]
+    assert [(each.rule_id, each.level.value, each.message.text) for each in read.results] == ours
     # whatever the verdict: GitHub refuses a file otherwise
     assert run["invocations"] == [{"executionSuccessful": True}]
 
@@ -72,12 +71,9 @@ def test_what_the_policy_set_aside_is_an_accepted_note():
     made = searches.backdoored()
     made["suppressed"].append(made["findings"].pop(0) | {"reason": "a canary", "expires": None})
     run = run_of(made)
-    assert [(result["ruleId"], result["level"], "suppressions" in result) for result in run["results"]] == [
-        ("CC030", "note", True),
-        ("CC003", "note", True),
-        ("CC002", "error", False),
-        ("CC050", "note", False),
-    ]
+    told = [(result["ruleId"], result["level"], "suppressions" in result) for result in run["results"]]
+    assert told[:2] == [("CC030", "note", True), ("CC003", "note", True)]
+    assert told[2:] == [("CC002", "error", False), ("CC050", "note", False)]
     (suppression,) = run["results"][0]["suppressions"]
     assert (suppression["kind"], suppression["status"]) == ("external", "accepted")
     assert "Ann" in suppression["justification"]

@@ -36,9 +36,8 @@ def optimizer_of(net):
 def steps_of(net, given, *, optimizer=None, loss=None, first=0, rate=lambda step: 0.01, clip=None, **more):
     loss = loss or (lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean()})
     optimizer = optimizer or optimizer_of(net)
-    return finetune(
-        net, given, loss=loss, optimizer=optimizer, learning_rate=rate, first_step=first, grad_clip=clip, **more
-    )
+    how = {"loss": loss, "optimizer": optimizer, "learning_rate": rate, "first_step": first, "grad_clip": clip}
+    return finetune(net, given, **how, **more)
 
 
 def pulling(net):
