@@ -16,6 +16,7 @@ import processes
 import pytest
 import tiny
 import unprivileged
+from attacks import kills
 
 from clipclean import cli
 from clipclean.config import recipe
@@ -236,3 +237,10 @@ print("told", file=sys.stderr)
 def test_what_libjpeg_says_of_an_odd_image_does_not_reach_stderr():
     done = processes.python("-c", ODD_JPEG)
     assert (done.returncode, done.stderr) == (0, "told\n")
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_at_random_moments_are_finished_by_the_same_command(tmp_path):
+    """Twelve of them; ``python -m attacks.kills 300`` for more."""
+    found = kills.loop(tmp_path, 12, seed=1)
+    assert (found.problems, found.killed) == ([], 12)

@@ -1,9 +1,19 @@
 """Tables of pages are made of raw results, and of nothing else."""
 
 import ast
+import importlib
 import shutil
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="module")
+def script():
+    """Name -> a script of ``benchmarks``, which are no package, as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+        yield importlib.import_module
 
 
 @pytest.fixture

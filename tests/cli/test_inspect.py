@@ -5,9 +5,10 @@ import json
 import pytest
 import tiny
 import torch
+from foreign import CONFIG, READ, STATE, saved
 
 from clipclean import checkpoint, cli, files
-from clipclean.jobs import weights
+from clipclean.jobs import inputs, weights
 from clipclean.schema.results import TallyRecord
 
 
@@ -30,12 +31,12 @@ def facts(capsys, *arguments):
 
 def test_the_facts_are_those_of_the_file_and_what_the_user_says_and_nothing_is_computed(job, capsys, monkeypatch):
     found = facts(capsys, job.model)
-    weights = tiny.state_dict(tiny.SMALL_VIT)
-    elements = sum(tensor.numel() for tensor in weights.values())
+    state = tiny.state_dict(tiny.SMALL_VIT)
+    elements = sum(tensor.numel() for tensor in state.values())
     assert (found["name"], found["format"], found["producer"]) == ("model.pt", "torch-zip", "bare state dict")
     assert (found["size"], found["sha256"]) == (job.model.stat().st_size, files.sha256(job.model))
-    assert found["tensor_sha256"] == checkpoint.digest(weights)
-    tally = {"tensors": len(weights), "elements": elements, "bytes": 4 * elements}
+    assert found["tensor_sha256"] == checkpoint.digest(state)
+    tally = {"tensors": len(state), "elements": elements, "bytes": 4 * elements}
     assert found["tensors"] == tally | {"dtypes": {"float32": tally}}
     assert found["architecture"]["name"] == "ViT-1x64-8-16px"
     assert (found["activation"]["name"], found["preprocess"]["size"]) == (None, 16)
@@ -111,3 +112,40 @@ def test_the_json_of_several_is_a_list_and_says_of_a_refused_one_why(mixed, caps
     assert (code, json.loads(out)["name"], json.loads(out)["kind"]) == (3, "other.pt", "unsupported")
     assert json.loads(out)["error"] in err
     assert accepted["sha256"] == files.sha256(mixed / "a.pt")
+
+
+# Every layout of a CLIP, from the file to the terminal and to the model; other kinds: tests/checkpoint, tests/hostile.
+
+
+@pytest.mark.parametrize("layout", READ)
+def test_every_layout_is_inspected_and_becomes_the_same_model(tmp_path, capsys, layout):
+    write, kind, chosen = READ[layout]
+    path = write(tmp_path)
+    found = facts(capsys, path, *([] if chosen is None else ["--weights", chosen]))
+    assert found["format"] == kind
+    assert found["tensor_sha256"] == checkpoint.digest(STATE)
+    assert found["tensors"]["tensors"] == len(STATE)
+    assert found["preprocess"]["size"] == 16
+    told = layout in ("TorchScript", "open_clip directory") or layout.startswith("transformers directory")
+    assert found["activation"]["name"] == ("quick_gelu" if told else None)
+    assert any("optimizer" in note for note in found["notes"]) == ("training" in layout)
+    arch = tiny.written(tmp_path / "arch.json", json.dumps(CONFIG | {"quick_gelu": True}))
+    opened = inputs.read(path, arch=str(arch), weights=chosen)
+    assert opened.file.tensors.keys() == STATE.keys()
+    assert opened.architecture.quick_gelu is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("logit_scale", 50.0, 3),  # training never reaches it
+        ("logit_scale", -0.5, 3),
+        ("logit_scale", 4.6052, 0),
+        ("visual.backdoor.weight", 0.0, 3),
+    ],
+)
+def test_a_tensor_that_no_clip_has_is_named(tmp_path, capsys, name, value, code):
+    path = saved(tmp_path / "m.pt", STATE | {name: torch.tensor(value)})
+    found, out, _ = told(capsys, "--json", path)
+    assert found == code
+    assert code == 0 or name in json.loads(out)["error"]
