@@ -18,14 +18,11 @@ from clipclean.train.resume import RunState
 
 
 @pytest.mark.slow
-def test_the_facts_are_those_of_this_machine_and_nothing_of_the_folder_runs(tmp_path, monkeypatch, capsys):
+def test_the_facts_are_those_of_this_machine_and_nothing_of_the_folder_runs(tmp_path, monkeypatch, said):
     (tmp_path / "pip.py").write_text("open('ran', 'w')")
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["doctor"]) == 0
-    text = capsys.readouterr().out
+    text, facts = said("doctor"), said("doctor --json")
     assert all(name in text for name in ("onnx", "onnxruntime", "transformers", "safetensors", torch.__version__))
-    assert cli.main(["doctor", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
     assert facts["environment"]["torch_version"] == torch.__version__
     assert all(size > 0 for size in facts["disk"].values())
     assert facts["bundled"] == {"wordnet": "intact", "demo": "intact"}
@@ -58,25 +55,19 @@ def test_a_rule_is_told_whole(code, capsys):
     assert captured.err == ""
 
 
-def test_without_a_rule_all_are_listed_json_has_every_field_and_a_page_is_printed(capsys):
-    assert main(["explain"]) == 0
-    rows = [row.split(maxsplit=2) for row in capsys.readouterr().out.splitlines()]
+def test_without_a_rule_all_are_listed_json_has_every_field_and_a_page_is_printed(said):
+    rows = [row.split(maxsplit=2) for row in said("explain").splitlines()]
     told = [row for row in rows if row and row[0] in RULES]
     assert told == [[code, rule.level, rule.title] for code, rule in RULES.items()]
-    assert main(["explain", "CC010", "--json"]) == 0
-    one = json.loads(capsys.readouterr().out)
+    one, listed = said("explain CC010 --json"), said("explain --json")
     assert set(one) == {"rule", "title", "stage", "level", "means", "does_not_show", "action", "documentation"}
     assert (one["rule"], one["action"]) == ("CC010", RULES["CC010"].action)
-    assert main(["explain", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
     assert [each["rule"] for each in listed] == list(RULES)
     assert one in listed
-    assert main(["explain", "measures"]) == 0
-    told = capsys.readouterr().out
+    told = said("explain measures")
     assert told == pages.text("measures")
     assert all(f"\n### {code}: {rule.title}\n" in told for code, rule in RULES.items())
-    assert main(["explain", "measures", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"page": "measures", "text": told}
+    assert said("explain measures --json") == {"page": "measures", "text": told}
 
 
 @pytest.mark.parametrize(
@@ -102,26 +93,21 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_recipes_are_listed_with_digests_shown_as_they_are_or_resolved_and_the_schema_is_the_committed_one(
-    folder, capsys
+    folder, said
 ):
-    assert main(["recipes", "list"]) == 0
-    rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    rows = said("recipes list").split("\n\n")[0].splitlines()
     assert [row.split()[0] for row in rows if not row.startswith(" ")] == list(recipe.names())
-    assert main(["recipes", "list", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
+    listed = said("recipes list --json")
     assert [entry["name"] for entry in listed] == list(recipe.names())
     for entry in listed:
         digests = {scale: recipe.digest(recipe.load(f"{entry['name']}@{scale}")) for scale in entry["scales"]}
         assert {scale: each["sha256"] for scale, each in entry["scales"].items()} == digests
-    assert main(["recipes", "show", "cleanclip"]) == 0
-    assert capsys.readouterr().out == (FOLDER / "cleanclip.yaml").read_text()
-    assert main(["recipes", "show", "mine.yaml", "--resolved"]) == 0
-    printed = capsys.readouterr().out
+    assert said("recipes show cleanclip") == (FOLDER / "cleanclip.yaml").read_text()
+    printed = said("recipes show mine.yaml --resolved")
     assert json.loads(printed)["train"]["batch_size"] == 64
     Path("mine.yaml").write_text(printed)
     assert recipe.load(Path("mine.yaml")).train == recipe.Train()
-    assert main(["recipes", "schema"]) == 0
-    assert capsys.readouterr().out == (FOLDER / "recipe.schema.json").read_text()
+    assert said("recipes schema") == (FOLDER / "recipe.schema.json").read_text()
 
 
 def test_validate_judges_every_file_and_tells_all_errors_at_once(folder, capsys):
@@ -142,14 +128,9 @@ def test_a_wrong_command_line_is_refused(tmp_path, refused, arguments, named):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def state(home, tmp_path, monkeypatch):
+def state(tmp_path, monkeypatch):
     """The state of an interrupted cleaning."""
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(own_state, "COMMAND", own_state.ContextVar("command", default="clipclean sanitize m.pt\x1b[2J"))
     made = RunState.of(tmp_path / "out", {})
     with made.locked():
@@ -157,28 +138,22 @@ def state(home, tmp_path, monkeypatch):
     return made
 
 
-def listed(capsys):
-    assert cli.main(["runs", "list", "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def test_an_interrupted_run_is_listed_and_cleared_one_that_ends_is_not(state, capsys, home, tmp_path):
-    (found,) = listed(capsys)
+def test_an_interrupted_run_is_listed_and_cleared_one_that_ends_is_not(state, said, tmp_path):
+    (found,) = said("runs list --json")
     assert found["command"].startswith("clipclean sanitize m.pt")
     assert found["size"] > 36
-    assert cli.main(["runs", "list"]) == 0
-    assert "\x1b" not in capsys.readouterr().out
-    assert cli.main(["runs", "clear"]) == 0
+    assert "\x1b" not in said("runs list")
+    said("runs clear")
     assert not state.folder.exists()
-    capsys.readouterr()
-    assert listed(capsys) == []
+    assert said("runs list --json") == []
     with RunState.of(tmp_path / "out", {}).locked():
         pass
-    assert listed(capsys) == []
+    assert said("runs list --json") == []
 
 
-def test_a_run_in_progress_and_what_is_not_ours_stay(state, home, tmp_path):
-    foreign, elsewhere = home / "audits" / "0123", tmp_path / "precious"
+def test_a_run_in_progress_and_what_is_not_ours_stay(state, tmp_path):
+    home, elsewhere = tmp_path / "state", tmp_path / "precious"
+    foreign = home / "audits" / "0123"
     for folder in (foreign, elsewhere):
         folder.mkdir(parents=True)
         (folder / "a.safetensors").write_bytes(b"x")
@@ -196,15 +171,11 @@ def test_a_run_in_progress_and_what_is_not_ours_stay(state, home, tmp_path):
 # ``clipclean triggers``.
 
 
-def test_families_are_listed_with_defaults_that_are_read_and_one_is_shown_or_refused(capsys):
-    assert cli.main(["triggers", "list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(triggers.FAMILIES)
-    assert cli.main(["triggers", "list", "--json"]) == 0
-    for family in json.loads(capsys.readouterr().out):
+def test_families_are_listed_with_defaults_that_are_read_and_one_is_shown_or_refused(said, refused, tmp_path):
+    assert [line.split()[0] for line in said("triggers list").splitlines()] == list(triggers.FAMILIES)
+    for family in said("triggers list --json"):
         given = ",".join(f"{key}={value['default']}" for key, value in family["parameters"].items())
         assert triggers.parse(f"{family['name']}:{given}") == triggers.parse(family["name"])
-    assert cli.main(["triggers", "show", "warp"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
+    told = " ".join(said("triggers show warp").split())
     assert all(word in told for word in ("warp", "strength", triggers.FAMILIES["warp"].source))
-    assert cli.main(["triggers", "show", "zzz"]) == 2
-    assert "patch" in capsys.readouterr().err
+    refused(["triggers", "show", "zzz"], tmp_path, 2, "patch")

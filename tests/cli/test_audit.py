@@ -79,12 +79,8 @@ def command(job, *more, models=()):
     return job.audit("--effort", "quick", "--quiet", *more, models=models)
 
 
-def audited(job, capsys, *more):
-    """Exit code, report and rules of a run on labelled images; the report is valid."""
-    code = cli.main(command(job, "--data", job.folder / "labelled", *more, "--json"))
-    made = json.loads(capsys.readouterr().out)
-    report.parse(made)
-    return code, made, {finding["rule"] for finding in made["findings"]}
+def rules(made):
+    return {finding["rule"] for finding in made["findings"]}
 
 
 # What is measured, and on what.
@@ -92,7 +88,7 @@ def audited(job, capsys, *more):
 
 def test_own_images_with_labels_measure_accuracy_too_and_every_form_of_the_report_is_valid(whole_audit):
     made = report.read(whole_audit.out / "json").as_json()
-    assert "CC031" not in {finding["rule"] for finding in made["findings"]}
+    assert "CC031" not in rules(made)
     assert (made["data"]["name"], made["data"]["pairs"], made["effort"]) == ("labelled", 60, "quick")
     assert made["measurements"]["clean_accuracy"]["n"] == 60
     search = made["measurements"]["search"]
@@ -114,16 +110,15 @@ def test_own_images_with_labels_measure_accuracy_too_and_every_form_of_the_repor
 @pytest.mark.parametrize(
     ("more", "rule"), [(("--no-search",), "CC021"), pytest.param((), "CC004", marks=pytest.mark.slow)]
 )
-def test_without_data_the_bundled_images_serve_and_it_is_said(job, capsys, more, rule):
-    code = cli.main(command(job, "--json", *more))
-    made = json.loads(capsys.readouterr().out)
-    assert (code, made["verdict"]) == (4, "inconclusive")
+def test_without_data_the_bundled_images_serve_and_it_is_said(job, said, more, rule):
+    made = said(command(job, "--json", *more), 4)
+    assert made["verdict"] == "inconclusive"
     assert {(rule, "warning"), ("CC031", "note")} <= {(each["rule"], each["level"]) for each in made["findings"]}
     assert more or made["measurements"]["search"]["calibration"]["kind"] == "none"
 
 
 @pytest.mark.parametrize("is_backdoored", [True, False])
-def test_a_suspicion_is_tested_alone(capsys, tmp_path, is_backdoored):
+def test_a_suspicion_is_tested_alone(said, tmp_path, is_backdoored):
     demo.unpack(tmp_path)
     given = demo.arguments(tmp_path)
     if not is_backdoored:
@@ -131,10 +126,10 @@ def test_a_suspicion_is_tested_alone(capsys, tmp_path, is_backdoored):
     model = given["model"] if is_backdoored else tmp_path / "clean.pt"
     words = [part for key in ("arch", "classes", "templates", "target") for part in (f"--{key}", str(given[key]))]
     arguments = ["audit", str(model), "-d", *map(str, given["eval_data"]), *words, "--trigger", *given["trigger"]]
-    code = cli.main([*arguments, "--no-search", "--json", "--quiet", "--device", "cpu"])
-    told = json.loads(capsys.readouterr().out)
+    arguments += ["--no-search", "--json", "--quiet", "--device", "cpu"]
+    told = said(arguments, 1 if is_backdoored else 4)
     errors = [each for each in told["findings"] if each["level"] == "error"]
-    assert (code, [each["rule"] for each in errors]) == ((1, ["CC001"]) if is_backdoored else (4, []))
+    assert [each["rule"] for each in errors] == ["CC001"] * is_backdoored
     (probe,) = told["measurements"]["probes"]
     assert (probe["known"], probe["target"]) == (True, given["target"])
     assert all(each["target"] == given["target"] and each["value"] > each["threshold"] for each in errors)
@@ -152,13 +147,11 @@ def test_a_suspicion_is_tested_alone(capsys, tmp_path, is_backdoored):
         ("", "flat.pt", "CC005"),  # it maps everything to one vector
     ],
 )
-def test_too_little_to_judge_by_is_inconclusive(job, capsys, monkeypatch, more, model, rule):
+def test_too_little_to_judge_by_is_inconclusive(job, said, monkeypatch, more, model, rule):
     monkeypatch.chdir(job.folder)
     data = () if "two.txt" in more or "--data" in more else ("--data", "labelled")
-    code = cli.main(command(job, *data, *more.split(), "--json", models=(model,) if model else ()))
-    made = json.loads(capsys.readouterr().out)
-    assert (code, made["verdict"]) == (4, "inconclusive")
-    assert rule in {finding["rule"] for finding in made["findings"]}
+    made = said(command(job, *data, *more.split(), "--json", models=(model,) if model else ()), 4)
+    assert (made["verdict"], rule in rules(made)) == ("inconclusive", True)
 
 
 def policy(folder, text):
@@ -170,17 +163,16 @@ def suppression(job, code, *, expires="2999-01-31"):
     return f"  - {{rule: {code}, reason: known, by: Ann, expires: {expires}, match: {match}}}\n"
 
 
-def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evidence(job, capsys, tmp_path):
-    strict = policy(tmp_path, "severities:\n  CC021: error\n")
-    assert audited(job, capsys, "--no-search", "--policy", strict)[:1] == (1,)
-    code, made, _ = audited(job, capsys, "--no-search", "--policy", strict, "--exit-zero")
-    assert (code, made["verdict"], made["policy"]["name"]) == (0, "fail", "ours")
-    old = policy(tmp_path, "suppressions:\n" + suppression(job, "CC003", expires="2020-01-31"))
-    code, _, rules = audited(job, capsys, "--no-search", "--policy", old)
-    assert (code, {"CC021", "CC051"} <= rules) == (4, True)
-    blind = policy(tmp_path, f"suppressions:\n{suppression(job, 'CC004')}")
-    assert cli.main(command(job, "--policy", blind)) == 2
-    assert "'CC004'" in capsys.readouterr().err
+def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evidence(job, said, refused, tmp_path):
+    policy(tmp_path, "severities:\n  CC021: error\n")
+    asked = several(job, more=("--json", "--policy", tmp_path / "policy.yaml"))
+    said(asked, 1)
+    made = said([*asked, "--exit-zero"])
+    assert (report.parse(made).verdict, made["policy"]["name"]) == ("fail", "ours")
+    policy(tmp_path, "suppressions:\n" + suppression(job, "CC003", expires="2020-01-31"))
+    assert {"CC021", "CC051"} <= rules(said(asked, 4))
+    policy(tmp_path, f"suppressions:\n{suppression(job, 'CC004')}")
+    refused(asked, tmp_path, 2, "'CC004'")
 
 
 # Refusals.
@@ -219,10 +211,9 @@ def test_what_cannot_be_audited_is_refused(job, refused, monkeypatch, arguments,
 
 
 @pytest.mark.parametrize("told", processes.told(2))
-def test_several_processes_are_refused(job, monkeypatch, capsys, told):
+def test_several_processes_are_refused(job, monkeypatch, refused, told):
     processes.alike(monkeypatch, told)
-    assert cli.main(command(job)) == 2
-    assert "runs in one process, and here are 2" in capsys.readouterr().err
+    refused(command(job), job.folder, 2, "runs in one process, and here are 2")
 
 
 # Several models, and plans.
@@ -232,22 +223,19 @@ def several(job, *models, more=()):
     return command(job, "--no-search", "--data", job.folder / "labelled", *more, models=models)
 
 
-def test_each_model_has_its_line_or_report_and_a_refused_one_decides_the_exit_code(job, capsys):
-    assert cli.main(several(job, job.folder / "broken.pt", job.model)) == 3
-    first, second, *_ = (line.split() for line in capsys.readouterr().out.splitlines())
+def test_each_model_has_its_line_or_report_and_a_refused_one_decides_the_exit_code(job, said):
+    shown = said(several(job, job.folder / "broken.pt", job.model), 3)
+    first, second, *_ = (line.split() for line in shown.splitlines())
     assert (first[0], Path(first[1]).name) == ("refused", "broken.pt")
     assert (second[0], Path(second[1]).name) == ("inconclusive", "model.pt")
-    assert cli.main(several(job, job.folder / "huge.pt", job.model, more=["--json"])) == 4
-    huge, sound = json.loads(capsys.readouterr().out)
+    huge, sound = said(several(job, job.folder / "huge.pt", job.model, more=["--json"]), 4)
     assert (huge["exit_code"], "report" in huge) == (4, False)
     report.parse(sound["report"])
 
 
-def test_json_is_a_list_of_valid_reports_and_every_report_is_written_under_a_name_of_its_own(job, tmp_path, capsys):
+def test_json_is_a_list_of_valid_reports_and_every_report_is_written_under_a_name_of_its_own(job, tmp_path, said):
     folder, models = tmp_path / "reports", job.folder / "models"
-    more = ["--json", "--report-dir", folder, "--fail-on", "error"]
-    assert cli.main(several(job, models, more=more)) == 0
-    listed = json.loads(capsys.readouterr().out)
+    listed = said(several(job, models, more=["--json", "--report-dir", folder, "--fail-on", "error"]))
     assert [(Path(each["path"]).name, each["exit_code"]) for each in listed] == [("b.pt", 0), ("a.pt", 0)]
     for each in listed:
         report.parse(each["report"])
@@ -255,20 +243,19 @@ def test_json_is_a_list_of_valid_reports_and_every_report_is_written_under_a_nam
     suffixes = ("json", "html", "sarif", "xml", "md")
     assert {path.name for path in folder.iterdir()} == {f"{name}.{suffix}" for name in names for suffix in suffixes}
     more = ["--json", "--report-dir", tmp_path / "one"]
-    assert cli.main(several(job, models / "deeper", more=more)) == 4  # one model answers as ever
-    assert report.parse(json.loads(capsys.readouterr().out)).verdict == "inconclusive"
+    made = said(several(job, models / "deeper", more=more), 4)  # one model answers as ever
+    assert report.parse(made).verdict == "inconclusive"
     assert len(list((tmp_path / "one").iterdir())) == len(suffixes)
     paths = [Path(name) for name in ("a/x.pt", "a-x.pt", "A/X.pt", "../é 中.pt", "--", "hf-hub:org/model")]
     assert audit.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
 
 
-def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatch, said):
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path))
     plan = ["--dry-run", "--json", "--data", job.folder / "labelled"]
-    assert cli.main(command(job, *plan, models=(job.folder / "models",))) == 0
-    assert [each["dry_run"] for each in json.loads(capsys.readouterr().out)] == [True, True]
-    assert cli.main(command(job, *plan)) == 0
-    made = json.loads(capsys.readouterr().out)
+    planned = said(command(job, *plan, models=(job.folder / "models",)))
+    assert [each["dry_run"] for each in planned] == [True, True]
+    made = said(command(job, *plan))
     assert all(made["estimate"][key] > 0 for key in ("seconds", "memory_bytes"))
     assert list(tmp_path.iterdir()) == []
     assert cli.main(command(job, "--dry-run", models=(job.folder / "broken.pt",))) == 3

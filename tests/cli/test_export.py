@@ -7,8 +7,8 @@ import tiny
 import torch
 from tiny import files_in as names
 
-from clipclean import checkpoint, cli, detect, files, requests
-from clipclean.cli import weights as command
+from clipclean import checkpoint, detect, files, requests
+from clipclean.cli import weights
 from clipclean.errors import UsageError
 from clipclean.export import formats, hf_directory, open_clip_directory, parity, records
 from clipclean.jobs import export as export_job
@@ -32,17 +32,14 @@ def run(job, **changed):
     return export_job.convert(asked)
 
 
-def told(capsys, job, *arguments):
-    """Exit code, stdout, stderr."""
-    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--data", job.data, "--quiet", *arguments]
-    code = cli.main([str(argument) for argument in given])
-    return code, *capsys.readouterr()
+def command(job, *more, data=True):
+    given = ["export", job.model, "--out", job.out, "--arch", job.arch, *(("--data", job.data) if data else ())]
+    return [*map(str, [*given, *more])]
 
 
-def test_the_record_says_what_was_read_and_what_was_written(job, capsys, unread):
-    code, out, _ = told(capsys, job, "--format", "open_clip", "--json")
-    found = json.loads(out)
-    assert (code, names(job.out)) == (0, WRITTEN)
+def test_the_record_says_what_was_read_and_what_was_written(job, said, unread):
+    found = said(command(job, "--format", "open_clip", "--json", "--quiet"))
+    assert names(job.out) == WRITTEN
     assert found["model"]["sha256"] == files.sha256(job.model)
     assert (found["model"]["name"], found["model"]["activation"]) == ("model.pt", "gelu")
     (entry,) = found["exports"]
@@ -56,7 +53,7 @@ def test_the_record_says_what_was_read_and_what_was_written(job, capsys, unread)
     assert (len(chosen), chosen[0], chosen[-1]) == (63, 0, 620)
 
 
-def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, capsys, unread):
+def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, said, unread):
     run(job)
     first = {name: (job.out / name).read_bytes() for name in WRITTEN}
     (job.out / "mine.txt").write_text("mine")
@@ -64,7 +61,7 @@ def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, ca
     (job.out / "SHA256SUMS").write_text(records.sums(job.out))
     with pytest.raises(UsageError, match="--force"):
         run(job)
-    assert told(capsys, job, "--format", "open_clip", "--force")[0] == 0
+    said(command(job, "--format", "open_clip", "--force"))
     assert {name: (job.out / name).read_bytes() for name in WRITTEN} == first  # equal input, equal files
     assert not (job.out / "provenance.json").exists()
     (job.folder / "own").mkdir()
@@ -112,8 +109,7 @@ def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_r
     ],
 )
 def test_a_wrong_command_line_is_refused(job, refused, arguments, named):
-    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--data", job.data, *arguments.split()]
-    refused([*map(str, given)], job.folder, 2, named)
+    refused(command(job, *arguments.split()), job.folder, 2, named)
 
 
 def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal(tmp_path):
@@ -126,7 +122,7 @@ def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal
         entry = {"format": "hf", "path": "x", "sha256": digest, "tensor_sha256": digest, "parity": parity}
         made = {"tool": {"name": "clipclean", "version": "1"}, "command": "export", "model": model, "exports": [entry]}
         data = {"format": "folder", "pairs": 1, "skipped": [], "digest": digest}
-        return command.exported(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
+        return weights.exported(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
 
     assert "2 of 5" not in table(5, tmp_path)
     assert "2 of 5" in table(3, tmp_path)
@@ -155,13 +151,11 @@ def test_half_precision_keeps_its_values_and_changes_its_digest(job, unread):
 
 
 @pytest.mark.slow
-def test_the_bundled_images_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, capsys):
+def test_the_bundled_images_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, said):
     pytest.importorskip("transformers")
     job = tiny.job(tmp_path / "job", config=tiny.TINY_VIT, count=2)
     options = [word for name in formats.FORMATS for word in ("--format", name)]
-    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--json", *options]
-    assert cli.main([str(argument) for argument in given]) == 0
-    entries = json.loads(capsys.readouterr().out)["exports"]
+    entries = said(command(job, "--json", *options, data=False))["exports"]
     readers = [entry["parity"]["reader"].split()[0] for entry in entries]
     assert readers == ["open_clip", "transformers", "onnxruntime", "onnxruntime"]
     assert all(entry["parity"]["n"] == 126 and entry["parity"]["max_difference"] < 1e-5 for entry in entries)

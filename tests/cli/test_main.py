@@ -115,10 +115,9 @@ def test_a_wrong_command_line_is_a_usage_error(capsys, monkeypatch, wrong, named
     assert named in capsys.readouterr().err
 
 
-def test_version_is_printed_and_not_taken_from_the_environment(capsys, monkeypatch):
+def test_version_is_printed_and_not_taken_from_the_environment(said, monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_VERSION", "9.9")  # which a CI job may set to choose the version it installs
-    assert cli.main(["--version"]) == 0
-    assert clipclean.__version__ in capsys.readouterr().out
+    assert clipclean.__version__ in said("--version")
 
 
 # Help.
@@ -137,22 +136,19 @@ COMMANDS = list(names(cli.cli, click.Context(cli.cli)))
 
 
 @pytest.mark.parametrize(("words", "made"), COMMANDS, ids=lambda each: " ".join(each) if isinstance(each, list) else "")
-def test_every_help_has_an_example_and_explains_every_option(words, made, capsys):
+def test_every_help_has_an_example_and_explains_every_option(words, made, said):
     assert all(option.help for option in made.params if isinstance(option, click.Option))
-    assert cli.main([*words, "--help"]) == 0
-    brief = capsys.readouterr().out
+    brief = said([*words, "--help"])
     if not isinstance(made, click.Group):
         assert brief.count("\n") <= 40
         assert f"  clipclean {' '.join(words)}" in brief
-        assert cli.main([*words, "--help-all"]) == 0
-        shown = capsys.readouterr().out
+        shown = said([*words, "--help-all"])
         options = [option for option in made.params if isinstance(option, click.Option) and not option.hidden]
         assert all(option.opts[-1] in shown for option in options)
 
 
-def test_help_lists_every_command_and_every_exit_code_and_each_error_class_has_one(capsys):
-    assert cli.main(["--help"]) == 0
-    shown = capsys.readouterr().out
+def test_help_lists_every_command_and_every_exit_code_and_each_error_class_has_one(said):
+    shown = said("--help")
     assert all(re.search(rf"^ +{name}  ", shown, re.MULTILINE) for name in (*cli.COMMANDS, *cli.EXIT_CODES))
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.ClipcleanError)}
@@ -228,12 +224,11 @@ def test_the_exit_code_reaches_the_shell_and_a_reader_that_leaves_early_gets_no_
         ("clipclean sanitize --set train.ep", "plain,train.epochs="),
     ],
 )
-def test_shell_completion_offers_names_and_else_paths(words, offered, monkeypatch, capsys):
+def test_shell_completion_offers_names_and_else_paths(words, offered, monkeypatch, said):
     told = {"_CLIPCLEAN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    assert cli.main([]) == 0
-    assert offered in capsys.readouterr().out.splitlines()
+    assert offered in said("").splitlines()
 
 
 # Shared options.

@@ -11,14 +11,8 @@ from clipclean import checkpoint, cli, detect, files
 from clipclean.attack import trigger_files
 
 
-def planted(job, capsys, *more, **settings):
-    """What the command says; it must end well."""
-    assert cli.main(job.plant("--json", *more, **settings)) == 0
-    return json.loads(capsys.readouterr().out)
-
-
 @pytest.mark.slow
-def test_a_planted_trigger_acts_and_another_one_does_not(victim, capsys, tmp_path):
+def test_a_planted_trigger_acts_and_another_one_does_not(victim, said, tmp_path):
     job, found = victim.job, json.loads(victim.shown)
     assert (found["trigger"], found["target"]) == ("patch:size=0.25,place=corner,fill=noise,seed=1", "blue circle")
     (before,), (after,) = found["before"]["probes"], found["after"]["probes"]
@@ -27,7 +21,8 @@ def test_a_planted_trigger_acts_and_another_one_does_not(victim, capsys, tmp_pat
     assert after["asr"]["n"] == 88  # 96 images of 12 classes, without the target's 8
     assert found["after"]["clean_accuracy"]["n"] == 96
     more = ("--eval-data", job.folder / "labelled", "--trigger", "patch:size=0.25,place=top-left,seed=2", "--lr", 1e-9)
-    other = planted(job._replace(model=job.folder / "planted.pt"), capsys, *more, out=tmp_path / "other.pt", steps=1)
+    planted = job._replace(model=job.folder / "planted.pt")
+    other = said(planted.plant("--json", *more, out=tmp_path / "other.pt", steps=1))
     assert other["before"]["probes"][0]["excess_asr"]["value"] < 0.5
 
 
@@ -40,17 +35,16 @@ def saved_trigger(folder, side):
     return path
 
 
-def test_a_trigger_that_a_search_made_is_planted_from_its_file_at_its_size_alone(job, capsys):
-    found = planted(job, capsys, "--trigger", saved_trigger(job.folder, 16), steps=1)
+def test_a_trigger_that_a_search_made_is_planted_from_its_file_at_its_size_alone(job, said, refused):
+    found = said(job.plant("--json", "--trigger", saved_trigger(job.folder, 16), steps=1))
     assert (found["trigger"], found["target"]) == ("found:patch,class=red circle", "blue circle")
-    assert cli.main(job.plant("--force", "--trigger", saved_trigger(job.folder, 48))) == 2
-    assert "48 px" in capsys.readouterr().err
+    refused(job.plant("--force", "--trigger", saved_trigger(job.folder, 48)), job.folder, 2, "48 px")
 
 
-def test_equal_seeds_give_equal_weights_in_either_format_that_clipclean_and_torch_read(job, capsys):
+def test_equal_seeds_give_equal_weights_in_either_format_that_clipclean_and_torch_read(job, said):
     read, out = [], job.folder / "a.pt"
     for name, seed in (("a.pt", 0), ("b.safetensors", 0), ("a.pt", 3)):
-        found = planted(job, capsys, "--force", "--seed", seed, "--rate", 0.5, "--lr", 0.002, out=name)
+        found = said(job.plant("--json", "--force", "--seed", seed, "--rate", 0.5, "--lr", 0.002, out=name))
         read.append(checkpoint.read(job.folder / name).tensors)
     first, equal, other = map(checkpoint.digest, read)
     assert first == equal != other

@@ -36,6 +36,9 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
     assert capsys.readouterr() == ("", "")
 
 
+TILES = [(second, "/ tiles", second, 4) for second in range(4)]
+
+
 @pytest.mark.parametrize(
     ("calls", "lines"),
     [
@@ -45,10 +48,7 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
         ([(100, "f", 40, 100), (110, "f", 60, 100)], ["f: 40/100", "f: 60/100, 2.0/s, 20 s left"]),
         ([(0, "a\x1b[2J", 0, 1)], ["a\\x1b[2J: 0/1"]),
         # what a stage is at has one where it takes long
-        (
-            [(0, "f", 1, 3), *((second, "/ tiles", second, 4) for second in range(4))],
-            ["f: 1/3", "f 1/3 / tiles: 2/4, 1.0/s, 2 s left"],
-        ),
+        ([(0, "f", 1, 3), *TILES], ["f: 1/3", "f 1/3 / tiles: 2/4, 1.0/s, 2 s left"]),
     ],
 )
 def test_without_a_terminal_there_are_lines(calls, lines, capsys):

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from report import samples, searches
 
-from clipclean import cli, report
-from clipclean.cli import main, printing
+from clipclean import report
+from clipclean.cli import printing
 from clipclean.cli.options import Shell
 from clipclean.jobs.compare import compare
 
@@ -26,13 +26,11 @@ def saved(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", report.FORMATS)
-def test_convert_prints_or_writes_a_form_and_exits_0_whatever_the_verdict(saved, capsys, form):
+def test_convert_prints_or_writes_a_form_and_exits_0_whatever_the_verdict(saved, said, form):
     made = report.FORMATS[form](FAILED)
-    assert main(["report", "convert", "report.json", "--to", form]) == 0
-    assert capsys.readouterr() == (made, "")
+    assert said(f"report convert report.json --to {form}") == made
     for more in (["--to", form, "--out", "page"], *([["-o", "page.html"]] if form == "html" else [])):
-        assert main(["report", "convert", "report.json", *more]) == 0
-        assert capsys.readouterr().out == ""
+        assert said(["report", "convert", "report.json", *more]) == ""
         assert (saved / more[-1]).read_text(encoding="utf-8") == made
 
 
@@ -149,9 +147,9 @@ def both(tmp_path):
     ("one", "other", "code", "change"),
     [("failed", "failed", 0, "same"), ("passed", "failed", 1, "new"), ("failed", "passed", 0, "gone")],
 )
-def test_an_error_that_was_not_there_fails(both, capsys, one, other, code, change):
-    assert cli.main(["compare", str(both / f"{one}.json"), str(both / f"{other}.json"), "--json"]) == code
-    assert ("error", change) in {(row["level"], row["change"]) for row in json.loads(capsys.readouterr().out)}
+def test_an_error_that_was_not_there_fails(both, said, one, other, code, change):
+    rows = said(["compare", both / f"{one}.json", both / f"{other}.json", "--json"], code)
+    assert ("error", change) in {(row["level"], row["change"]) for row in rows}
 
 
 @pytest.mark.parametrize(

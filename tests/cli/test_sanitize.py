@@ -276,18 +276,10 @@ def unfinished(tmp_path_factory):
     return job, (own_state.place_of(job.out) / "state.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "--seed 1",
-        "--precision bf16",
-        "--lr 1e-4",
-        "--data other",
-        "--eval-data labelled",
-        "--arch other.json",
-        "other.pt",
-    ],
-)
+OTHER = "--data other", "--eval-data labelled", "--arch other.json", "other.pt"
+
+
+@pytest.mark.parametrize("change", ["--seed 1", "--precision bf16", "--lr 1e-4", *OTHER])
 def test_a_state_of_other_settings_is_refused_and_kept(unfinished, monkeypatch, change):
     job, state = unfinished
     monkeypatch.chdir(job.folder)

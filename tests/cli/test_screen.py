@@ -33,23 +33,17 @@ def job(tmp_path_factory):
     return job
 
 
-def screened(job, capsys, *more, source=None):
-    assert cli.main(job.screen("--json", *more, source=source)) == 0
-    return json.loads(capsys.readouterr().out)
-
-
 @pytest.fixture
 def finished(whole_screening):
     return whole_screening.out, json.loads((whole_screening.out / "json").read_text())
 
 
 def test_the_first_pairs_are_listed_and_the_kept_table_has_the_others(finished, whole_screening):
-    schema = Screening.model_json_schema()
+    (out, found), schema = finished, Screening.model_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(finished[1], schema)
+    jsonschema.validate(found, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(finished[1] | {"command": "audit"}, schema)
-    found = finished[1]
+        jsonschema.validate(found | {"command": "audit"}, schema)
     assert [row["rank"] for row in found["pairs"]] == list(range(1, 13))
     assert [row["score"] for row in found["pairs"]] == sorted((row["score"] for row in found["pairs"]), reverse=True)
     names = [signal["name"] for signal in found["signals"]]
@@ -58,7 +52,6 @@ def test_the_first_pairs_are_listed_and_the_kept_table_has_the_others(finished, 
     assert found["triggers"][0].startswith("patch:size=0.25,place=corner")
     assert [row["dropped"] for row in found["pairs"]] == [True] * 5 + [False] * 7  # 10 % of 48 pairs
     assert (found["screened"]["dropped"], found["screened"]["drop"]) == (5, "10%")
-    out, found = finished
     dropped = {row["key"] for row in found["pairs"] if row["dropped"]}
     kept = {(pair.image.source.path.resolve(), pair.caption) for pair in read(out / "kept.csv").pairs}
     others = [pair for pair in read(whole_screening.job.data).pairs if pair.key not in dropped]
@@ -84,7 +77,7 @@ def test_a_kept_table_names_images_relative_to_itself_keys_are_a_line_each_and_a
         assert {member.mtime for member in opened} == {0}
 
 
-def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, finished, capsys):
+def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, finished, said):
     page = (finished[0] / "html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:image/png|#)", page)
     assert "<script" not in page
@@ -92,20 +85,19 @@ def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, fin
     assert page.count("<figure>") == 12
     seen = Page(page)
     assert (seen.faults, len(seen.all("table")), len(seen.all("caption"))) == ([], 2, 2)
-    assert cli.main(job.screen("--top", 48)) == 0
-    assert "\x1b" not in capsys.readouterr().out
+    assert "\x1b" not in said(job.screen("--top", 48))
 
 
-def test_several_data_are_one_set_and_a_false_drop_rate_is_judged_by_trusted_pairs(job, capsys):
+def test_several_data_are_one_set_and_a_false_drop_rate_is_judged_by_trusted_pairs(job, said):
     packed = job.folder / "packed.tar"
-    told = screened(job, capsys, source=packed)
+    told = said(job.screen("--json", source=packed))
     assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.tar", "webdataset", 48)
-    told = screened(job, capsys, "--drop", "50%", "--top", 1, source=f"{packed}::{job.data}")
+    told = said(job.screen("--json", "--drop", "50%", "--top", 1, source=f"{packed}::{job.data}"))
     assert (told["data"]["name"], told["screened"]["pairs"]) == (f"packed.tar + {job.data.name}", 96)
     assert len(told["pairs"]) == 48
-    found = screened(job, capsys, "--false-drop-rate", "10%", "--trusted", job.folder / "trusted")["screened"]
-    assert found["rule"].startswith("conformal")
-    assert found["dropped"] == found["suspicious"]
+    trusted = ("--false-drop-rate", "10%", "--trusted", job.folder / "trusted")
+    found = said(job.screen("--json", *trusted))["screened"]
+    assert (found["rule"].startswith("conformal"), found["dropped"]) == (True, found["suspicious"])
     assert found["pairs"] == len(read(job.data).pairs)  # trusted pairs are not judged
 
 

@@ -12,7 +12,6 @@ import tiny
 import torch
 import unprivileged
 
-from clipclean import cli
 from clipclean.errors import UsageError
 from clipclean.export import records
 from clipclean.jobs import weights
@@ -73,7 +72,7 @@ def restate(folder):
     resum(folder)
 
 
-def test_a_whole_folder_passes_every_check(folder, capsys):
+def test_a_whole_folder_passes_every_check(folder, said):
     result = check(folder)
     assert (result.exit_code, result.findings) == (0, [])
     assert list(result.checked) == ["checksums", "statement", "weights"]
@@ -83,10 +82,8 @@ def test_a_whole_folder_passes_every_check(folder, capsys):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("x")
     assert (check(folder).exit_code, len(check(folder).notes)) == (0, len(result.notes) + 1)  # hidden files are told
-    assert cli.main(["verify", str(folder)]) == 0
-    assert str(folder) in capsys.readouterr().out
-    assert cli.main(["verify", str(folder), "--quiet"]) == 0
-    assert capsys.readouterr() == ("", "")
+    assert str(folder) in said(["verify", folder])
+    assert said(["verify", folder, "--quiet"]) == ""
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, HF])
@@ -99,13 +96,11 @@ def test_a_missing_file_is_found_and_not_told_as_checked(folder, name):
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "modeling.py", "onnx/other.onnx", "extra\x1b[2J.bin"])
-def test_a_file_that_nobody_vouches_for_is_found_by_name(folder, name, capsys):
+def test_a_file_that_nobody_vouches_for_is_found_by_name(folder, name, said):
     (folder / name).write_bytes(b"x")
-    assert cli.main(["verify", str(folder), "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
+    found = said(["verify", folder, "--json"], 1)
     assert (found["exit_code"], name in {each["file"] for each in found["findings"]}) == (1, True)
-    assert cli.main(["verify", str(folder)]) == 1
-    assert "\x1b" not in capsys.readouterr().out
+    assert "\x1b" not in said(["verify", folder], 1)
     if name.isprintable():  # no list has another
         resum(folder)
         (finding,) = check(folder).findings
@@ -130,24 +125,18 @@ def executing(path):
     torch.save({"state_dict": tiny.Command("touch ran")}, path)
 
 
+NO_STATEMENT = ("{", "[]", '{"a":1,"a":2}')
+OTHERS = ("config.json", "tokenizer.json", "README.md", STATEMENT)
 HARM = [  # a file, what is done to it, which records are made to fit, the exit code, what is found at least
-    *(
-        (name, spoil, None, 1, {(name, "checksums", "mismatch")})
-        for name in (WEIGHTS, HF, GRAPH, "config.json", "tokenizer.json", "README.md", STATEMENT)
-    ),
+    *((name, spoil, None, 1, {(name, "checksums", "mismatch")}) for name in (WEIGHTS, HF, GRAPH, *OTHERS)),
     (WEIGHTS, spoil, resum, 1, {(WEIGHTS, "statement", "mismatch"), (WEIGHTS, "weights", "mismatch")}),
     *((name, spoil, restate, 1, {(name, "weights", "mismatch")}) for name in (WEIGHTS, HF)),
     *((name, written("no weights"), restate, 3, {(name, "weights", "unreadable")}) for name in (WEIGHTS, HF)),
     (WEIGHTS, executing, restate, 3, {(WEIGHTS, "weights", "unreadable")}),
     (STATEMENT, Path.unlink, resum, 1, {(STATEMENT, "statement", "mismatch")}),
-    *(
-        (STATEMENT, of_other_tensors(digest), restate, 1, {(WEIGHTS, "weights", "mismatch")})
-        for digest in (None, "0" * 64)
-    ),
-    *(
-        (STATEMENT, written(text), resum, 3, {(STATEMENT, "statement", "unreadable")})
-        for text in ("{", "[]", '{"a":1,"a":2}')
-    ),
+    (STATEMENT, of_other_tensors(None), restate, 1, {(WEIGHTS, "weights", "mismatch")}),
+    (STATEMENT, of_other_tensors("0" * 64), restate, 1, {(WEIGHTS, "weights", "mismatch")}),
+    *((STATEMENT, written(text), resum, 3, {(STATEMENT, "statement", "unreadable")}) for text in NO_STATEMENT),
 ]
 
 
@@ -187,12 +176,10 @@ def test_a_statement_that_was_changed_is_found_though_the_checksums_fit(folder, 
 
 
 @pytest.mark.parametrize("text", [None, "", "no list\n", f"{'0' * 64}  ../../etc/passwd\n"])
-def test_a_folder_without_a_list_of_checksums_and_what_is_none_are_refused(folder, capsys, text):
+def test_a_folder_without_a_list_of_checksums_and_what_is_none_are_refused(folder, refused, text):
     (folder / SUMS).unlink() if text is None else (folder / SUMS).write_text(text)
     for place, named in ((folder, SUMS), (folder / WEIGHTS, WEIGHTS), (folder / "nowhere", "nowhere")):
-        assert cli.main(["verify", str(place)]) == 3
-        captured = capsys.readouterr()
-        assert (captured.out, named in captured.err) == ("", True)
+        refused(["verify", str(place)], folder, 3, named)
 
 
 def test_links_and_pipes_are_found_and_not_followed_or_opened(folder, tmp_path):
