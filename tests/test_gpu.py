@@ -20,6 +20,7 @@ from clipclean.methods import training, unlearning
 PATCH = (triggers.parse(tiny.TRIGGER), 1)
 CLASSIFIER = F.normalize(torch.randn(12, 8, generator=Generator().manual_seed(0)), dim=-1)
 QUIET = train.Run(0, "fp32", lambda *_: None)
+IN_PARTS = ("cleanclip@tiny", "train.micro_batch=4", "train.checkpoint_activations=true", "train.grad_clip=1")
 SHORT = ("train.batch_size=8", "train.epochs=1000", "train.warmup_steps=1")
 
 
@@ -76,10 +77,7 @@ def forgotten(clip, samples, *, steps):
     ("taken", "asked"),
     [
         (finetuned, ("cleanclip@tiny",)),
-        (
-            finetuned,
-            ("cleanclip@tiny", "train.micro_batch=4", "train.checkpoint_activations=true", "train.grad_clip=1"),
-        ),
+        (finetuned, IN_PARTS),
         (finetuned, ("mmcl@tiny", "loss.preserve_weight=2", "train.moves=image tower", "augment.least_part=0.6")),
         (finetuned, ("par@tiny",)),
         (finetuned, ("supervised",)),

@@ -211,33 +211,29 @@ def _references() -> list[bytes]:
     return [json.dumps(references.as_file("vit", "quick", ("dog", "cat"), models)).encode()]
 
 
-IN_ZIPS = edits.ZIPPED + edits.PICKLED
+def _parquet() -> list[bytes]:
+    return [data_sets.parquet(_table(), compression=each) for each in ("none", "snappy", "zstd")]
+
+
+def _arrow() -> list[bytes]:
+    return [data_sets.arrow(_table(), begin) for begin in (pa.ipc.new_stream, pa.ipc.new_file)]
+
+
+def _reports() -> list[bytes]:
+    return [json.dumps(made()).encode() for made in (samples.failed, samples.passed)]
+
+
+IN_ZIPS, SHARD = edits.ZIPPED + edits.PICKLED, "model-00001-of-00001.safetensors"
 READERS = {
     "zip": Reader(weights, seeds.honest("zip"), IN_ZIPS, finish=edits.checked, cases="zip"),
     "torchscript": Reader(weights, seeds.honest("torchscript"), IN_ZIPS, finish=edits.checked, cases="torchscript"),
     "pickle": Reader(weights, seeds.pickle_bodies(), edits.PICKLED, finish=edits.archived, share=2),
     "legacy": Reader(weights, seeds.honest("legacy"), edits.PICKLED, cases="legacy", share=2),
-    "safetensors": Reader(
-        weights, seeds.honest("safetensors"), edits.JSON, finish=edits.measured, cases="safetensors", share=2
-    ),
-    "index of shards": Reader(
-        folders.read, [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2
-    ),
+    "safetensors": Reader(weights, seeds.honest("safetensors"), edits.JSON, "model", edits.measured, "safetensors", 2),
+    "index of shards": Reader(folders.read, [INDEX], edits.TEXT, "m.index.json", beside=(SHARD,), share=2),
     "tar of samples": Reader(_set, seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
-    "Parquet": Reader(
-        _set,
-        [data_sets.parquet(_table(), compression=each) for each in ("none", "snappy", "zstd")],
-        edits.COLUMNS,
-        "a.parquet",
-        share=0.5,
-    ),
-    "Arrow": Reader(
-        _set,
-        [data_sets.arrow(_table(), begin) for begin in (pa.ipc.new_stream, pa.ipc.new_file)],
-        edits.COLUMNS,
-        "a.arrow",
-        share=0.5,
-    ),
+    "Parquet": Reader(_set, _parquet(), edits.COLUMNS, "a.parquet", share=0.5),
+    "Arrow": Reader(_set, _arrow(), edits.COLUMNS, "a.arrow", share=0.5),
     "CSV": Reader(_set, [CSV, CSV.replace(b",", b"\t")], edits.TEXT, "a.csv"),
     "JSONL": Reader(_set, [JSONL], edits.TEXT, "a.jsonl"),
     "COCO": Reader(_set, [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
@@ -249,12 +245,6 @@ READERS = {
     "configuration": Reader(_arch, _config(), edits.TEXT, "arch.json", share=2),
     "trigger file": Reader(trigger_files.load, _triggers(), edits.JSON, "t.safetensors", edits.measured),
     "references": Reader(_sizes, _references(), edits.TEXT, "references.json", share=2),
-    "report": Reader(
-        _report,
-        [json.dumps(made()).encode() for made in (samples.failed, samples.passed)],
-        edits.TEXT,
-        "report.json",
-        share=0.1,
-    ),
+    "report": Reader(_report, _reports(), edits.TEXT, "report.json", share=0.1),
     "checksums": Reader(_sums, [b"0" * 64 + b"  a/b.json\n"], edits.TEXT, "SHA256SUMS", share=2),
 }

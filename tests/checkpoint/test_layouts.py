@@ -88,6 +88,7 @@ def test_a_key_that_python_would_not_take_names_no_weights(tmp_path):
     assert list(checkpoint.read(path).tensors) == ["w"]
 
 
+TRAINED = {"model": {"w": NONE}, "optimizer": {"lr": 0.1}}
 CLEAN, OTHER = {"w": torch.ones(1), "v": torch.ones(1)}, {"w": torch.zeros(1), "v": torch.ones(1)}
 
 
@@ -117,10 +118,7 @@ def test_several_sets_of_weights_are_refused_until_one_is_chosen(tmp_path, conte
 @pytest.mark.parametrize(
     ("content", "choice", "error", "named"),
     [
-        *(
-            ({"model": {"w": NONE}, "optimizer": {"lr": 0.1}}, choice, UsageError, "'model'")
-            for choice in ("ema", "modle", "")
-        ),
+        *((TRAINED, choice, UsageError, "'model'") for choice in ("ema", "modle", "")),
         ({"w": ONE}, "ema", UsageError, "none of its keys"),
         ({"epoch": 3, "model_ema": {"w": ONE}}, None, RefusedInput, "'model_ema'"),  # not taken for the usual ones
     ],

@@ -57,15 +57,11 @@ def test_an_image_equals_pillows_decoder_whichever_way_it_was_held(tmp_path, kin
         assert small.shape == (3, upright.shape[0] // 2, upright.shape[1] // 2)
 
 
+EMPTY, CRUMBS = b"\xff\xe0\0\2", b"\xff\xe0\0\4\1\2\xff"
+
+
 @pytest.mark.parametrize(
-    "filling",
-    [
-        b"\xff" * 2_000,
-        b"\xff\xe0\0\2" + bytes(2_000),
-        b"\xff\xd0" * 2_000,
-        b"\xff\xe0\0\2" * 2_000,
-        b"\xff\xe0\0\4\1\2\xff" * 2_000,
-    ],
+    "filling", [b"\xff" * 2_000, EMPTY + bytes(2_000), *(2_000 * s for s in (b"\xff\xd0", EMPTY, CRUMBS))]
 )
 def test_an_image_that_is_filling_or_crumbs_is_refused_before_it_is_walked(tmp_path, filling):
     whole = bytes_of(Image.new("RGB", (8, 8)), "JPEG")
