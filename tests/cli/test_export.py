@@ -8,7 +8,7 @@ import torch
 from tiny import files_in as names
 
 from clipclean import checkpoint, detect, files, requests
-from clipclean.cli import weights
+from clipclean.cli import weights as printed
 from clipclean.errors import UsageError
 from clipclean.export import formats, hf_directory, open_clip_directory, parity, records
 from clipclean.jobs import export as export_job
@@ -122,7 +122,7 @@ def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal
         entry = {"format": "hf", "path": "x", "sha256": digest, "tensor_sha256": digest, "parity": parity}
         made = {"tool": {"name": "clipclean", "version": "1"}, "command": "export", "model": model, "exports": [entry]}
         data = {"format": "folder", "pairs": 1, "skipped": [], "digest": digest}
-        return weights.exported(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
+        return printed.exported(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
 
     assert "2 of 5" not in table(5, tmp_path)
     assert "2 of 5" in table(3, tmp_path)
