@@ -17,9 +17,9 @@ from clipclean.progress import Listener, heard
 from clipclean.requests import Place
 
 if TYPE_CHECKING:
-    from clipclean.jobs.compare import Comparison
     from clipclean.jobs.weights import Result
     from clipclean.report import Report
+    from clipclean.report.verdicts import Comparison
     from clipclean.schema.results import Exported, Inspection, PlantedModel, ReferencesFile, Screening
 
 RAISES = """\nRaises:
@@ -153,10 +153,10 @@ def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Compariso
         UsageError: it is JSON, and no report.
     """
     from clipclean import report
-    from clipclean.jobs import compare as job
+    from clipclean.report import verdicts
 
     made = [report.read(Path(each)) if isinstance(each, str | PathLike) else each for each in (earlier, later)]
-    return job.compare(made[0], made[1])
+    return verdicts.compare(made[0], made[1])
 
 
 def save(report: "Report", path: Place, /) -> None:

@@ -98,9 +98,9 @@ def exit_code(asked: Shell, result: "Report", /) -> int:
     if asked.baseline is None:
         return code
     from clipclean import report
-    from clipclean.jobs import compare
+    from clipclean.report import verdicts
 
-    found = compare.compare(report.read(asked.baseline), result)
+    found = verdicts.compare(report.read(asked.baseline), result)
     worse = found.blocking(asked.fail_on)
     counts = ", ".join(
         f"{sum(each.change == kind for each in found.differences)} {kind}"

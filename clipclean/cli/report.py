@@ -16,7 +16,7 @@ from clipclean.requests import Opt, format_of
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.jobs.compare import Comparison
+    from clipclean.report.verdicts import Comparison
 
 
 @click.group(cls=CommandGroup)

@@ -11,7 +11,7 @@ from report import samples, searches
 from clipclean import report
 from clipclean.cli import printing
 from clipclean.cli.options import Shell
-from clipclean.jobs.compare import compare
+from clipclean.report.verdicts import compare
 
 FAILED = report.parse(samples.failed())
 

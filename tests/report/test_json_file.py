@@ -11,8 +11,7 @@ from report.parsed import report
 
 from clipclean import findings
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.jobs import compare
-from clipclean.report import MAX_BYTES
+from clipclean.report import MAX_BYTES, verdicts
 
 VERSION1 = Path(__file__).parent / "version1.json"
 
@@ -78,4 +77,4 @@ def test_a_report_of_version_1_is_read_and_compared_without_the_fields_that_went
     assert kept["findings"] == json.loads(VERSION1.read_text())["findings"]
     assert all(report.FORMATS[form](made) for form in report.FORMATS)
     new = made.model_copy(update={"findings": (*made.findings, findings.finding("CC001", "One more."))})
-    assert [each.change for each in compare.compare(made, new).differences] == ["same", "new"]
+    assert [each.change for each in verdicts.compare(made, new).differences] == ["same", "new"]
