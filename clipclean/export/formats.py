@@ -135,12 +135,6 @@ class ExportJob:
         """open_clip's ``preprocess_cfg``."""
         return asdict(self.clip.architecture.preprocess)
 
-    @property
-    def context_length(self) -> int:
-        """Tokens of a caption."""
-        length: int = self.model_cfg["text_cfg"].get("context_length", 77)
-        return length
-
 
 class FormatModule(Protocol):
     """The module of a format."""

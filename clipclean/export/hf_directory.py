@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from clipclean.export import bpe, parity
 from clipclean.export.formats import ExportJob
 from clipclean.export.parity import Parity, ParitySamples
 from clipclean.export.read_back import Array, ReaderAnswer
-from clipclean.model.architecture import Config
+from clipclean.model.architecture import Config, config_signature
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -46,15 +46,10 @@ class Reading(Parity):
     captions_alike: int
 
 
-def check_architecture(architecture: model.Architecture, /) -> None:
-    """Raise UnsupportedModel, as ``check_config``."""
-    check_config(architecture.config, asdict(architecture.preprocess))
-
-
 def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the folder and compare it; raises what ``write`` and ``check`` raise."""
     tensors = layouts.from_open_clip(job.weights)
-    write(job.folder, tensors, model_cfg=job.model_cfg, preprocess_cfg=job.preprocess_cfg)
+    write(job.folder, tensors, job.clip.architecture)
     return [(WEIGHTS_NAME, check(job.folder, job.samples) if can_check() else _mapped_back(job))]
 
 
@@ -69,12 +64,13 @@ def _mapped_back(job: ExportJob, /) -> Parity:
     return parity.hold(parity.compare(samples, answer), parity.FP32)
 
 
-def check_config(model_cfg: Config, preprocess_cfg: Config, /) -> None:
+def check_architecture(architecture: model.Architecture, /) -> None:
     """Refuse, before slow work, models that transformers' CLIPModel and CLIPProcessor cannot express.
 
     Raises:
         UnsupportedModel: the image tower is a ResNet, or a setting has no equivalent; all are named.
     """
+    model_cfg = architecture.config
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
     if isinstance(vision.get("layers", 12), list | tuple):
         raise UnsupportedModel(f"The image tower is a ResNet, and CLIPModel has ViT towers alone. {WAY_OUT}")
@@ -88,7 +84,7 @@ def check_config(model_cfg: Config, preprocess_cfg: Config, /) -> None:
         for key, value in (section.get("norm_kwargs") or {}).items()
         if key != "eps"
     ]
-    if preprocess_cfg.get("resize_mode") == "longest":
+    if architecture.preprocess.resize_mode == "longest":
         foreign.append("resize_mode = longest")
     if foreign:
         raise UnsupportedModel(
@@ -101,35 +97,25 @@ def _is_neutral(key: str, value: object, /) -> bool:
     return value in (None, False) or value == allowed or (isinstance(allowed, tuple) and value in allowed)
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], /, *, model_cfg: Config, preprocess_cfg: Config) -> None:
-    """Write config, weights, image processor and tokenizer into an existing folder.
-
-    Args:
-        folder: where.
-        tensors: the state dict under transformers' names.
-        model_cfg: open_clip's config of the model, which ``check_config`` has passed; ``quick_gelu`` decides the activation.
-        preprocess_cfg: open_clip's ``size``, ``mean``, ``std``, ``interpolation`` and ``resize_mode``.
-    """
+def write(folder: Path, tensors: Mapping[str, Tensor], architecture: model.Architecture, /) -> None:
+    """Write config, weights, image processor and tokenizer into an existing folder; ``tensors`` have transformers' names."""
     # transformers wants the format in the header of the weights.
     checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata={"format": "pt"})
-    write_json(folder / CONFIG_NAME, config(model_cfg))
-    write_processor(
-        folder, preprocess_cfg=preprocess_cfg, context_length=model_cfg["text_cfg"].get("context_length", 77)
-    )
+    write_json(folder / CONFIG_NAME, config(architecture.config))
+    write_processor(folder, architecture)
 
 
-def write_processor(folder: Path, /, *, preprocess_cfg: Config, context_length: int) -> None:
+def write_processor(folder: Path, architecture: model.Architecture, /) -> None:
     """Write what ``CLIPProcessor`` loads: the image processor's settings and the tokenizer."""
-    write_json(folder / PREPROCESSOR_NAME, image_processor(preprocess_cfg))
-    bpe.write(folder, context_length=context_length)
+    write_json(folder / PREPROCESSOR_NAME, image_processor(architecture.preprocess))
+    bpe.write(folder, context_length=architecture.context_length)
 
 
 def config(model_cfg: Config, /) -> dict[str, object]:
-    """``CLIPConfig`` for one of open_clip's configs that ``check_config`` passes."""
-    vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
+    """``CLIPConfig`` for one of open_clip's configs that ``check_architecture`` passes; ``quick_gelu`` decides the activation."""
+    known = config_signature(model_cfg)  # with the sizes that are left out
+    vision, text = (known[tower] | model_cfg[tower] for tower in ("vision_cfg", "text_cfg"))
     activation, embedding = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu", model_cfg["embed_dim"]
-    size = vision.get("image_size", 224)
-    width = vision.get("width", 768)
     return {
         "architectures": ["CLIPModel"],
         "logit_scale_init_value": 2.6592,  # before the weights are loaded; CLIPConfig's own default
@@ -140,42 +126,41 @@ def config(model_cfg: Config, /) -> dict[str, object]:
             "bos_token_id": bpe.START_ID,
             "eos_token_id": bpe.END_ID,
             "pad_token_id": bpe.END_ID,
-            "max_position_embeddings": text.get("context_length", 77),
-            "vocab_size": text.get("vocab_size", 49408),
+            "max_position_embeddings": text["context_length"],
+            "vocab_size": text["vocab_size"],
             "num_attention_heads": text.get("heads", 8),
-            **_tower("clip_text_model", text, text.get("width", 512), text.get("layers", 12)),
+            **_tower("clip_text_model", text),
             "hidden_act": activation,
             "projection_dim": embedding,
         },
         "vision_config": {
-            "image_size": size[0] if isinstance(size, list | tuple) else size,
-            "patch_size": vision.get("patch_size", 16),
+            "image_size": known["vision_cfg"]["image_size"],
+            "patch_size": vision["patch_size"],
             "num_channels": 3,
-            "num_attention_heads": width // vision.get("head_width", 64),
-            **_tower("clip_vision_model", vision, width, vision.get("layers", 12)),
+            "num_attention_heads": vision["width"] // vision.get("head_width", 64),
+            **_tower("clip_vision_model", vision),
             "hidden_act": activation,
             "projection_dim": embedding,
         },
     }
 
 
-def _tower(kind: str, section: Config, width: int, layers: int, /) -> dict[str, object]:
+def _tower(kind: str, section: Config, /) -> dict[str, object]:
     """The settings that both towers have."""
     return {
         "model_type": kind,
         "attention_dropout": 0.0,
-        "hidden_size": width,
-        "intermediate_size": int(width * section.get("mlp_ratio", 4.0)),
+        "hidden_size": section["width"],
+        "intermediate_size": int(section["width"] * section.get("mlp_ratio", 4.0)),
         "layer_norm_eps": (section.get("norm_kwargs") or {}).get("eps", 1e-5),
-        "num_hidden_layers": layers,
+        "num_hidden_layers": section["layers"],
     }
 
 
-def image_processor(preprocess_cfg: Config, /) -> dict[str, object]:
+def image_processor(preprocess: model.Preprocess, /) -> dict[str, object]:
     """``CLIPImageProcessor`` for open_clip's preprocessing."""
-    side = preprocess_cfg["size"]
-    square = {"height": side, "width": side}
-    is_squashed = preprocess_cfg.get("resize_mode") == "squash"
+    square = {"height": preprocess.size, "width": preprocess.size}
+    is_squashed = preprocess.resize_mode == "squash"
     return {
         "crop_size": square,
         "do_center_crop": not is_squashed,
@@ -183,13 +168,13 @@ def image_processor(preprocess_cfg: Config, /) -> dict[str, object]:
         "do_normalize": True,
         "do_rescale": True,
         "do_resize": True,
-        "image_mean": list(preprocess_cfg["mean"]),
+        "image_mean": list(preprocess.mean),
         "image_processor_type": "CLIPImageProcessor",
-        "image_std": list(preprocess_cfg["std"]),
+        "image_std": list(preprocess.std),
         "processor_class": "CLIPProcessor",
-        "resample": RESAMPLING[preprocess_cfg.get("interpolation", "bicubic")],
+        "resample": RESAMPLING[preprocess.interpolation],
         "rescale_factor": 1 / 255,
-        "size": square if is_squashed else {"shortest_edge": side},
+        "size": square if is_squashed else {"shortest_edge": preprocess.size},
     }
 
 

@@ -51,7 +51,7 @@ def facts(job: ExportJob, /) -> dict[str, str]:
         "architecture": architecture.name.encode("ascii", "backslashreplace").decode(),
         "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
         "embed_dim": job.model_cfg["embed_dim"],
-        "context_length": job.context_length,
+        "context_length": architecture.context_length,
         "vocab_size": job.model_cfg["text_cfg"].get("vocab_size", 49408),
         "logit_scale": float(job.clip.logit_scale().detach()),
         "weights": "fp16" if job.wanted.fp16 else "fp32",
@@ -66,15 +66,16 @@ def _write_beside(job: ExportJob, /) -> None:
     """What the consumer reads: open_clip's configs under Immich's names, and the tokenizer with the text graph; or the files of the
     processor and tokenizer of transformers.js, and config.json if a CLIPConfig can describe the model.
     """
+    architecture = job.clip.architecture
     if job.wanted.preset == formats.IMMICH:
         for name, value in (("config.json", job.model_cfg), (formats.PREPROCESS_CFG, job.preprocess_cfg)):
             (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        bpe.write(job.folder / formats.TOKENIZER_FOLDER, context_length=job.context_length)
+        bpe.write(job.folder / formats.TOKENIZER_FOLDER, context_length=architecture.context_length)
         return
-    if job.preprocess_cfg["resize_mode"] != "longest":
-        hf_directory.write_processor(job.folder, preprocess_cfg=job.preprocess_cfg, context_length=job.context_length)
+    if architecture.preprocess.resize_mode != "longest":
+        hf_directory.write_processor(job.folder, architecture)
     try:
-        hf_directory.check_config(job.model_cfg, job.preprocess_cfg)
+        hf_directory.check_architecture(architecture)
     except UnsupportedModel:
         return
     hf_directory.write_json(job.folder / hf_directory.CONFIG_NAME, hf_directory.config(job.model_cfg))

@@ -65,6 +65,12 @@ class Architecture:
     quick_gelu: bool | None
     activation_how: str
 
+    @property
+    def context_length(self) -> int:
+        """Tokens of a caption."""
+        length: int = config_signature(self.config)["text_cfg"]["context_length"]
+        return length
+
     def with_activation(self, quick_gelu: bool, how: str, /) -> "Architecture":
         """The same architecture with the activation decided."""
         plain = self.name.removesuffix("-quickgelu")

@@ -48,7 +48,7 @@ class Clip:
         preprocess = architecture.preprocess
         self._mean = torch.tensor(preprocess.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(preprocess.std, device=device).view(3, 1, 1)
-        self._tokenizer = _tokenizer(architecture.config["text_cfg"].get("context_length", 77))
+        self._tokenizer = _tokenizer(architecture.context_length)
 
     def fitted(self, image: Tensor, /) -> Tensor:
         """A decoded image, uint8 (3, H, W), to the model's input size: uint8 (3, S, S)."""

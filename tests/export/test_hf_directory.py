@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -11,13 +11,15 @@ from clipclean.checkpoint import layouts
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, hf_directory, parity
 
-PREPROCESS = {"size": 32, "interpolation": "bilinear", "resize_mode": "shortest"}
-PREPROCESS |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
+PREPROCESS = model.Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), "bilinear", "shortest")
 
 
 def write(clip, folder):
-    configs = {"model_cfg": clip.architecture.config, "preprocess_cfg": asdict(clip.architecture.preprocess)}
-    hf_directory.write(folder, layouts.from_open_clip(clip.net.state_dict()), **configs)
+    hf_directory.write(folder, layouts.from_open_clip(clip.net.state_dict()), clip.architecture)
+
+
+def check(config, preprocess=PREPROCESS):
+    hf_directory.check_architecture(model.Architecture("", config, preprocess, "", None, ""))
 
 
 def test_the_config_says_in_transformers_words_what_open_clips_says_or_leaves_to_its_defaults():
@@ -44,12 +46,12 @@ def test_the_config_says_in_transformers_words_what_open_clips_says_or_leaves_to
 
 def test_plain_vits_are_expressed_resnets_and_padded_images_refused_and_a_squashed_one_is_not_cropped():
     for name in ("ViT-B-32", "ViT-L-14-quickgelu", "ViT-H-14", "ViT-bigG-14"):
-        hf_directory.check_config(model.native_configs()[name], PREPROCESS)
+        check(model.native_configs()[name])
     with pytest.raises(UnsupportedModel, match="ResNet"):
-        hf_directory.check_config(tiny.TINY_RESNET, PREPROCESS)
+        check(tiny.TINY_RESNET)
     with pytest.raises(UnsupportedModel, match="longest"):
-        hf_directory.check_config(tiny.TINY_VIT, PREPROCESS | {"resize_mode": "longest"})
-    squashed = hf_directory.image_processor(PREPROCESS | {"resize_mode": "squash"})
+        check(tiny.TINY_VIT, replace(PREPROCESS, resize_mode="longest"))
+    squashed = hf_directory.image_processor(replace(PREPROCESS, resize_mode="squash"))
     assert (squashed["size"], squashed["do_center_crop"]) == ({"height": 32, "width": 32}, False)
     shortest = hf_directory.image_processor(PREPROCESS)
     assert (shortest["size"], shortest["do_center_crop"], shortest["resample"]) == ({"shortest_edge": 32}, True, 2)
@@ -72,7 +74,7 @@ def test_plain_vits_are_expressed_resnets_and_padded_images_refused_and_a_squash
 def test_what_a_clip_model_would_compute_otherwise_is_refused_by_name(place, key, value):
     config = tiny.TINY_VIT | {place: tiny.TINY_VIT[place] | {key: value}}
     with pytest.raises(UnsupportedModel, match=rf"{place}\.{key}"):
-        hf_directory.check_config(config, PREPROCESS)
+        check(config)
 
 
 @pytest.mark.slow
