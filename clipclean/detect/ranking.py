@@ -17,7 +17,7 @@ from clipclean import data, model
 from clipclean.detect.measure import TriggerLike, stack
 from clipclean.errors import Inconclusive
 from clipclean.progress import step
-from clipclean.schema.results import ScreenedRecord
+from clipclean.schema.results import ScreenedRecord, SignalRecord
 
 NEIGHBOURS = 16  # k of arXiv 2502.01385
 GROUP = 1024  # pairs that are each other's reference: with one poisoned pair in 100, fewer than k of them
@@ -42,29 +42,26 @@ AUTO = (
 Drop = float | Literal["auto"] | None  # a share, the rule, or nothing
 
 
-@dataclass(frozen=True)
-class Signal:
-    """One signal: its weight in the sum, its name, and the reason that it gives for a pair."""
-
-    weight: float
-    title: str
-    says: str
-
-
 # Weights were chosen on the half ``choose`` of the zoo of drawings (tag evidence-0.2: benchmarks/zoo.py). Density and isolation rest on
 # poisoned pairs being sparse (arXiv 2502.01385). That held in two of five models; in two others triggered images lie closer to their
 # neighbours than clean ones. Disagreement found all poisoned pairs in one model and at most a third in the others. So these three
 # weigh a quarter (tag evidence-0.2: notebook.md, "Signals of poisoned pairs, and their weights").
 SIGNALS = {
-    "repetition": Signal(1.0, "Repeated caption", "others have nearly the same caption, on images that look otherwise"),
-    "gathering": Signal(
-        1.0, "Gathering", "the images nearest to it in the model's eyes have a like caption, and look otherwise"
-    ),
-    "instability": Signal(1.0, "Instability", "mirrored or blurred it becomes another thing to the model"),
-    "disagreement": Signal(0.25, "Disagreement", "the caption does not fit the image, in the model's eyes"),
-    "density": Signal(0.25, "Density ratio", "it is sparser around it than around its neighbours"),
-    "isolation": Signal(0.25, "Isolation", "it is far from other images"),
-    "found": Signal(1.0, "Found trigger", "it lies where a trigger that was given gathers images"),
+    name: SignalRecord(name=name, title=title, weight=weight, says=says)
+    for name, title, weight, says in (
+        ("repetition", "Repeated caption", 1.0, "others have nearly the same caption, on images that look otherwise"),
+        (
+            "gathering",
+            "Gathering",
+            1.0,
+            "the images nearest to it in the model's eyes have a like caption, and look otherwise",
+        ),
+        ("instability", "Instability", 1.0, "mirrored or blurred it becomes another thing to the model"),
+        ("disagreement", "Disagreement", 0.25, "the caption does not fit the image, in the model's eyes"),
+        ("density", "Density ratio", 0.25, "it is sparser around it than around its neighbours"),
+        ("isolation", "Isolation", 0.25, "it is far from other images"),
+        ("found", "Found trigger", 1.0, "it lies where a trigger that was given gathers images"),
+    )
 }
 
 

@@ -17,7 +17,7 @@ from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import given, inputs, results
 from clipclean.report import TitledImage, example_images
-from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
+from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 
 SHOWN = 48  # images on the page
 KEPT = (".csv", ".tar", ".txt")  # a table of images that are files, a shard with copies of them, a list of keys
@@ -62,7 +62,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         data=clean.record(),
         triggers=tuple(trigger.spec for trigger in named),
         screened=ranking.record(found, request.drop),
-        signals=tuple(SignalRecord.of(ranking.SIGNALS[name], name=name) for name in found.signals),
+        signals=tuple(ranking.SIGNALS[name] for name in found.signals),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
         **results.told("screen", request.model, loaded),
