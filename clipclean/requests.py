@@ -230,13 +230,6 @@ def format_of(path: str, /) -> str:
     return SUFFIXES[max(fitting, key=len)] if fitting else ""
 
 
-def saved_as(path: str, /) -> str:
-    """The same; raises UsageError where it stands for none."""
-    if form := format_of(path):
-        return form
-    raise UsageError(f"{path}: the suffix names no format. End it in {', '.join(SUFFIXES)}.")
-
-
 def layouts() -> str:
     """The formats of weights, each with what it is for."""
     known = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow

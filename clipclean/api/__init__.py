@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean import requests
+from clipclean.errors import UsageError
 from clipclean.progress import Listener, heard
 from clipclean.requests import Place
 
@@ -166,7 +167,9 @@ def save(report: "Report", path: Place, /) -> None:
         UsageError: the suffix names no format.
         ResourceError: the file cannot be written.
     """
-    form = requests.saved_as(str(path))
+    form = requests.format_of(str(path))
+    if not form:
+        raise UsageError(f"{path}: the suffix names no format. End it in {', '.join(requests.SUFFIXES)}.")
     from clipclean import report as reports
 
     reports.write(report, form, Path(path))

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -29,10 +29,6 @@ from clipclean.config.thresholds import Audit, Thresholds
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule, page
 from clipclean.requests import SETS_HELP, Opt
-
-if TYPE_CHECKING:
-    from clipclean.attack.triggers import TriggerFamily
-
 
 RECIPES = ("Name", "What it is for", "Measured")
 
@@ -208,17 +204,15 @@ def _bounds(field: FieldInfo) -> str:
 def _families() -> str:
     from clipclean.attack import triggers  # late: it imports torch
 
-    known: dict[tuple[str, str, str], str] = {}  # what a parameter is: the first family that has it
-    return "\n\n".join(_family(name, family, known) for name, family in triggers.FAMILIES.items())
-
-
-def _family(name: str, family: "TriggerFamily", known: dict[tuple[str, str, str], str]) -> str:
-    rows = []
-    for key, each in family.parameters.items():
-        first = known.setdefault((key, each.meaning, each.allowed), name)
-        words = f"{_prose(each.meaning)}; {_prose(each.allowed)}" if first == name else f"as of {first}"
-        rows.append(f"- {_code(key)}: {words}; default {_code(_plain(each.default))}")
-    return "\n".join((f"### {name}\n\n{_prose(family.description)} *Source:* {_prose(family.source)}\n", *rows))
+    told, known = [], dict[tuple[str, str, str], str]()  # what a parameter is: the first family that has it
+    for name, family in triggers.FAMILIES.items():
+        rows = [f"### {name}\n\n{_prose(family.description)} *Source:* {_prose(family.source)}\n"]
+        for key, each in family.parameters.items():
+            first = known.setdefault((key, each.meaning, each.allowed), name)
+            words = f"{_prose(each.meaning)}; {_prose(each.allowed)}" if first == name else f"as of {first}"
+            rows.append(f"- {_code(key)}: {words}; default {_code(_plain(each.default))}")
+        told.append("\n".join(rows))
+    return "\n\n".join(told)
 
 
 def _panel() -> str:

@@ -106,20 +106,16 @@ def fetch(name: str, /) -> str:
         )
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError("--download needs huggingface_hub: install it by pip install huggingface_hub.")
-    repository, revision = _repository(name)
+    if name.startswith(model_paths.OPEN_CLIP):
+        repository, revision = model_paths.hosted_at(name), None
+    else:
+        repository, revision = model_paths.parse(name)
+    if repository is None:
+        raise UsageError(f"--download fetches from the Hugging Face hub alone, and {name} is not there.")
     with stage(f"fetching {repository}"):
         commit, wanted = _listed(repository, revision)
         _download(repository, commit, wanted)
     return f"{model_paths.HUB}{repository}@{commit}"
-
-
-def _repository(name: str, /) -> tuple[str, str | None]:
-    if not name.startswith(model_paths.OPEN_CLIP):
-        return model_paths.parse(name)
-    hosted = model_paths.hosted_at(name)
-    if hosted is None:
-        raise UsageError(f"--download fetches from the Hugging Face hub alone, and {name} is not there.")
-    return hosted, None
 
 
 def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Published]]:
