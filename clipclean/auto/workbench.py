@@ -284,7 +284,7 @@ class Workbench:
         """The known triggers and their variants that turn images of the original into a class for which one is ``PLAIN``.
 
         Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes the planted one
-        with them. They are tried on few images, and those that act there on more.
+        with them. They are tried on few images, and those that act there on more; the strongest come first.
         """
         pairs, tried, targets = self.samples.pairs, (*self.eval_set.panel, *self.grid), dict[str, str]()
         self.put(self.original)
@@ -294,9 +294,9 @@ class Workbench:
             found = self.measure(shown, what="looking for patterns").panel
             targets = {probe.trigger: probe.target for probe in found if probe.excess >= self.limits.suspicious_excess}
             tried = tuple(trigger for trigger in tried if trigger.spec in targets)
-        plain = {probe.target for probe in found if probe.excess >= PLAIN}
-        led = ((trigger, targets[trigger.spec]) for trigger in tried)
-        return tuple((trigger, self.eval_set.classes.index(target)) for trigger, target in led if target in plain)
+        plain, by_spec = {probe.target for probe in found if probe.excess >= PLAIN}, {t.spec: t for t in tried}
+        led = [probe for probe in found if probe.trigger in by_spec and probe.target in plain]  # sorted by excess
+        return tuple((by_spec[probe.trigger], self.eval_set.classes.index(probe.target)) for probe in led)
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""

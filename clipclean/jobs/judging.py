@@ -285,6 +285,12 @@ class FirstAudit:
         SuspectedTrigger, ...
     ] = ()  # that act where nothing else does, natural ones too: for a cleaning alone
 
+    def with_patterns(self, patterns: tuple[SuspectedTrigger, ...], /) -> "FirstAudit":
+        """The same with patterns, the strongest first; that of each class is a suspicion, which no walk back may bring back."""
+        strongest = {target: trigger for trigger, target in reversed(patterns)}
+        more = ((trigger, target) for target, trigger in strongest.items())
+        return replace(self, patterns=patterns, suspicions=distinct([*self.suspicions, *more]))
+
     @property
     def told(self) -> tuple[SuspectedTrigger, ...]:
         """What a cleaning is told."""

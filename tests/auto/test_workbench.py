@@ -93,6 +93,10 @@ def test_patterns_are_what_acts_on_the_original_towards_a_class_that_a_known_tri
     assert {trigger.spec: bench.eval_set.classes[target] for trigger, target in every} == led
     assert 0 < len(led) < len(tried)
     assert none == ()
+    first = FirstAudit(None, ((tried[2], 0),), ()).with_patterns(every)  # the strongest of a class is watched
+    assert first.told == every
+    assert tried[0] in dict(first.suspicions)
+    assert len(first.suspicions) == 1 + len(plain)
 
 
 def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):
