@@ -1,4 +1,4 @@
-"""Choosing a recipe: plants test backdoors, tries candidates, runs the best."""
+"""Where every cleaning begins: by one recipe (``jobs/sanitize.py``), or by ``auto``, which tries candidates and runs the best."""
 
 import time
 from dataclasses import replace

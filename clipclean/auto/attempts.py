@@ -199,8 +199,8 @@ class CleanedCopy:
 
     @property
     def watched(self) -> list[Watched]:
-        """The canaries; one that was not planted shows nothing."""
-        return [Watched(probe.excess, is_doubtful=not took) for probe, took in self.copy.learned()]
+        """The canaries; one that was not planted, or that the cleaning leaves, holds no walk back."""
+        return [Watched(probe.excess, is_doubtful=True) for probe, _ in self.copy.learned()]
 
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
@@ -254,18 +254,19 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    done = candidates.clean(bench, candidate, before.told, where="model", origin={})
+    done = candidates.clean(bench, candidate, before.to_remove, where="model", origin={})
     own = judging.new_leads(done.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
         made = {trial.kept: trial for trial in considered.trials}
-        tried = CleanedCopy(bench, candidate, copy, before.told, made)
+        tried = CleanedCopy(bench, candidate, copy, before.to_remove, made)
     way = _walked_model(bench, done, suspected, tried)
     if tried:
         started = time.monotonic()
         # The copy may have walked another way than the model.
-        if way.taken.share < 1 and not tried.refinetuned(way.taken.share).removes_all(bench.limits):
+        is_gone = tried.at(1.0).removes_all(bench.limits)
+        if way.taken.share < 1 and is_gone and not tried.refinetuned(way.taken.share).removes_all(bench.limits):
             way = replace(way, taken=way.points[0])
             tried.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
@@ -318,7 +319,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     try:
         refinetuned = replace(bench.refinetune(seen.measured, eval_set), original=original)
     except deadline.OutOfTime:
-        late = detect.unsearched("CC024", "Time was over before the refinetune test.")
+        late = detect.unproven("CC024", "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))
     attempt = replace(attempt, refinetuned=refinetuned)
     # The search is repeated because the planted trigger differs a little from the one that was found and unlearned, and only the

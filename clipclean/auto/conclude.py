@@ -46,11 +46,10 @@ class Tried:
 
 def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    chosen, attempt = attempts.best(tried.considered)
-    original = attempts.unchanged(bench, attempt, tried.before)
-    best = attempt
-    if stays := is_better_as_it_was(original.findings, best):
-        attempt = original
+    chosen, best = attempts.best(tried.considered)
+    original = attempts.unchanged(bench, best, tried.before)
+    stays = is_better_as_it_was(original.findings, best)
+    attempt = original if stays else best
     asked = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
     bench.put(bench.original)
     before = tried.before.seen.measured
@@ -60,9 +59,9 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.seen is tried.before.seen else attempt.seen.measured
     last = side(bench, replace(attempt.seen, measured=after), asked)
-    audit = policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: original.findings).findings)
+    verdict_before = policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: original.findings).findings)
     if stays:
-        shown_by_canaries = [as_it_was(tried.considered, best, bench.limits, audit=audit)]
+        shown_by_canaries = [as_it_was(tried.considered, best, bench.limits, audit=verdict_before)]
     else:
         shown_by_canaries = canary_findings(
             tried.copy,
@@ -71,7 +70,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             limits=bench.limits,
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
-            passed=audit == "pass",
+            passed=verdict_before == "pass",
         )
     more = [*shown_by_canaries, *cleaning.notes(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
 

@@ -88,17 +88,6 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
     """
     group, spent, needless = bench.run.group, [0.0], ""
 
-    def is_late() -> bool:
-        # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
-        return limit.minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > limit.end)
-
-    def tried(candidate: Candidate) -> Considered:
-        if needless and candidate.searches:
-            return Considered(candidate, needless)
-        made = attempts.on_copy(bench, candidate, copy, before.told)
-        spent.append(made.seconds)
-        return made
-
     with limit.within(1.0):
         began = time.monotonic()
         with limit.within(AUDIT):
@@ -117,6 +106,18 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         rows = detect.suspected_classes(seen.search, seen.measured.panel, limits=bench.limits)
         avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
         copy = None if before.shows else bench.plant(avoid=avoid)
+
+        def is_late() -> bool:
+            # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
+            return limit.minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > limit.end)
+
+        def tried(candidate: Candidate) -> Considered:
+            if needless and candidate.searches:
+                return Considered(candidate, needless)
+            made = attempts.on_copy(bench, candidate, copy, before.to_remove)
+            spent.append(made.seconds)
+            return made
+
         considered = attempts.choose(
             offered,
             limits=bench.limits,

@@ -306,7 +306,7 @@ class Workbench:
                 "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "
                 "clipclean audit, which tries both, on the result."
             )
-            found.append(detect.unsearched("CC007", words))
+            found.append(detect.unproven("CC007", words))
         return found
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:

@@ -39,6 +39,7 @@ class Checkpoint:
     size: int  # bytes; of shards those of all files
     quick_gelu: bool | None  # True where a TorchScript archive names such a class, None where the file does not tell
     notes: tuple[str, ...]  # what was left out
+    is_hugging_face: bool  # whether the file's own names are those of transformers' CLIPModel
     wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
 
@@ -112,6 +113,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
         quick_gelu=parts[0].quick_gelu,
         notes=(*_notes(place, parts, chosen, description), *equals),
+        is_hugging_face=chosen.is_hugging_face,
         wrappers=chosen.wrappers,
         digests=digests,
     )
@@ -338,6 +340,7 @@ def of_module(net: nn.Module, /) -> Checkpoint:
         size=sum(tensor.nbytes for tensor in copied.values()),
         quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
         notes=(),
+        is_hugging_face=False,
     )
 
 

@@ -36,7 +36,7 @@ from clipclean.detect.verdict import (
     suspicious,
     twins,
     uncalibrated,
-    unsearched,
+    unproven,
     unsound,
 )
 from clipclean.detect.zeroshot import classifier, predict

@@ -120,7 +120,7 @@ class Measurement:
     text_classifier: Tensor
     recall: Accuracy | None = None  # beside an accuracy by labels
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
-    usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison; they cause no warning
+    natural: frozenset[str] = frozenset()  # triggers of the panel, by a comparison; they cause no warning
     sure: frozenset[str] | None = None  # of the images' suspicions; None is all
     untried: int = 0  # triggers of the panel that were not tried before the deadline
     is_rounded: bool = False  # whether the image tower may be rounded to search; it then was for looks at the panel

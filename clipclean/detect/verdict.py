@@ -44,7 +44,7 @@ def sanitized(
         suspicious(before, limits=limits)
     )
     if not shown:
-        findings.append(unsearched(*(FOUND_NOTHING if searched else SHOWN_NOTHING)))
+        findings.append(unproven(*(FOUND_NOTHING if searched else SHOWN_NOTHING)))
     return tuple(findings)
 
 
@@ -63,7 +63,7 @@ SHOWN_NOTHING = (
 
 def suspicious(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first, but for triggers that a comparison showed to be natural."""
-    unusual = (p for p in measured.panel if p.trigger not in measured.usual)
+    unusual = (p for p in measured.panel if p.trigger not in measured.natural)
     return tuple(p for p in unusual if p.excess_interval[0] > limits.suspicious_excess)
 
 
@@ -117,7 +117,7 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits)
     """The findings of the loss of accuracy, and of recall beside it, which only counts beyond chance."""
     # Whether nothing measures the accuracy itself; changed answers only measure what was lost.
     words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
-    unmeasured = [] if before.accuracy.rate.n else [unsearched("CC020", words)]
+    unmeasured = [] if before.accuracy.rate.n else [unproven("CC020", words)]
     found = losses(before, after)
     beside = (lost for lost in found[1:] if lost.interval[0] > limits.max_accuracy_loss)
     return [*unmeasured, *(each for lost in (*found[:1], *beside) if (each := _beyond(lost, limits)))]
@@ -186,15 +186,16 @@ def suspected(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:
 
 
 def suspects_told(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
-    """The classes with a score high enough to be named, the highest first, each with an empty reason; then those that would fail
-    the model if nothing explained them, with what explains them.
+    """The named classes in two kinds of rows: by their score, the highest first, with an empty reason; then those that would fail the
+    model if nothing explained them, with what explains them.
     """
     everything = {suspect.name: suspect for suspect in _suspects(result, limits)}
     reasons = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
-    for as_if, least, explains in _without_explanations(result):
-        for suspect in _suspects(as_if, limits):
-            if _is_sure(suspect, limits) and suspect.score >= least * limits.abnormality and suspect.name in everything:
-                why = f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {explains}."
+    for without, least_share, explanation in _without_explanations(result):
+        for suspect in _suspects(without, limits):
+            is_enough = suspect.score >= least_share * limits.abnormality
+            if _is_sure(suspect, limits) and is_enough and suspect.name in everything:
+                why = f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {explanation}."
                 reasons.setdefault(suspect.name, why)
     return [(everything[name], why) for name, why in reasons.items()]
 
@@ -244,8 +245,8 @@ def _spec(suspect: Suspect) -> str:
     return suspect.targeted[0].found.spec
 
 
-def unsearched(rule: str, words: str, /) -> Finding:
-    """A warning with the reason that nothing was searched: an unknown trigger may still be there."""
+def unproven(rule: str, words: str, /) -> Finding:
+    """A warning that something which a pass needs is missing: a search, images, an accuracy."""
     return finding(rule, words, level="warning", measure="search")
 
 
@@ -340,7 +341,7 @@ def _nowhere(result: SearchResult) -> list[Finding]:
         f"The search turned images into none of the {len({candidate.target for candidate in result.made})} classes that it tried, not even by "
         "its largest triggers: it shows nothing about this model. Search harder by --effort."
     )
-    return [unsearched("CC021", words)]
+    return [unproven("CC021", words)]
 
 
 def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:

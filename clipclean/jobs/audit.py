@@ -47,7 +47,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     try:
         known_power = judging.power_of(made)
     except deadline.OutOfTime:
-        late = [detect.unsearched("CC024", "Time was over before the power of the audit was measured.")]
+        late = [detect.unproven("CC024", "Time was over before the power of the audit was measured.")]
 
     def found(limits: AuditLimits) -> list[Finding]:
         return judging.with_power([*judging.all_findings(made, limits), *late], known_power)

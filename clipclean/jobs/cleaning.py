@@ -120,7 +120,7 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
 
 
 def notes(ready: Prepared, /) -> Iterator[Finding]:
-    """Notes on data and recipe; they inform and never change the verdict."""
+    """Notes on data and recipe, which leave the verdict as it is, but for trials of rates that showed nothing."""
     skipped, screened = ready.clean.skipped, ready.screened
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])

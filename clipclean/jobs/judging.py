@@ -37,7 +37,7 @@ def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     if made.usual:
         return [*under_usual(made, made.usual, limits), *found]
     if searching.usual_normalisation(made.ready.tested.clip):
-        found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
+        found.append(detect.unproven("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
 
 
@@ -47,14 +47,14 @@ def findings(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
     found = [*detect.of_probes(measured, limits=limits)]
     if seen.why_not:
-        found.append(detect.unsearched(*seen.why_not))
+        found.append(detect.unproven(*seen.why_not))
     if late := unfinished(seen):
-        found.append(detect.unsearched("CC024", f"Time was over: {late}. The same command with more minutes resumes."))
+        found.append(detect.unproven("CC024", f"Time was over: {late}. The same command with more minutes resumes."))
     if seen.search is None:
         return found
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
-        found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
+        found.append(detect.unproven("CC020", f"{words} Give more by --data."))
     if doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier)):
         found.append(doubt)
     found += detect.of_search(seen.search, images=images, limits=limits)
@@ -95,7 +95,7 @@ def under_usual(made: Audited, usual: AuditResult, limits: AuditLimits, /) -> li
             f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
             f"own {100 * better.value:.1f} %: the configuration is not the one that the model was trained with."
         )
-        more.append(detect.unsearched("CC007", words))
+        more.append(detect.unproven("CC007", words))
     return more
 
 
@@ -163,7 +163,7 @@ def compared(
         return measured
     found = detect.strengths(clip.embed_images, pixels, eval_set.panel, canonical=canonical)
     named = detect.telling(found, eval_set.classes, references=None, least=detect.DOUBT * limits.abnormality)
-    return replace(measured, usual=frozenset(trigger.spec for trigger in eval_set.panel) - named)
+    return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
 def of_search(
@@ -292,8 +292,8 @@ class FirstAudit:
         return replace(self, patterns=patterns, suspicions=distinct([*self.suspicions, *more]))
 
     @property
-    def told(self) -> tuple[SuspectedTrigger, ...]:
-        """What a cleaning is told."""
+    def to_remove(self) -> tuple[SuspectedTrigger, ...]:
+        """The triggers that a cleaning is told."""
         return self.acting or self.patterns
 
     @property

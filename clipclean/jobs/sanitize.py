@@ -49,7 +49,7 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
 
 
 @dataclass(frozen=True)
-class First:
+class MeasuredFirst:
     """The audit of the model before it is cleaned."""
 
     eval_set: detect.EvalSet  # images, and triggers: named, of the panel, found by the method's own search
@@ -58,21 +58,21 @@ class First:
     seconds: float  # of measuring, which takes as long again afterwards
 
 
-def look(ready: Prepared, run: Run, /) -> First:
+def look(ready: Prepared, run: Run, /) -> MeasuredFirst:
     """Measure the model, and search it if the method does."""
-    clip, recipe, thresholds = ready.loaded.clip, ready.recipe, ready.given.judge.limits
+    clip, recipe, limits = ready.loaded.clip, ready.recipe, ready.given.judge.limits
     eval_set = ready.eval_set(panel=ready.request.panel)
     began = time.monotonic()
 
     def compared() -> detect.Measurement:
         measured = inputs.measure(clip, eval_set, what="measuring before")
-        return judging.compared(clip, measured, eval_set, thresholds)
+        return judging.compared(clip, measured, eval_set, limits)
 
     before = searching.by_first(run.group, clip, compared)
     seconds = time.monotonic() - began
-    pointed = judging.of_panel(before, eval_set, thresholds)
+    pointed = judging.of_panel(before, eval_set, limits)
     suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
-    known = judging.acting(before, suspected, eval_set, thresholds)
+    known = judging.acting(before, suspected, eval_set, limits)
     aims = training.search(
         clip,
         ready.samples,
@@ -88,11 +88,11 @@ def look(ready: Prepared, run: Run, /) -> First:
         more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
         before = replace(before, known=(*before.known, *more.known))
         suspected = (*suspected, *own)
-    return First(replace(eval_set, suspicions=suspected), before, aims, seconds)
+    return MeasuredFirst(replace(eval_set, suspicions=suspected), before, aims, seconds)
 
 
 def walked(
-    ready: Prepared, first: First, original: Mapping[str, Tensor], run: Run, /
+    ready: Prepared, first: MeasuredFirst, original: Mapping[str, Tensor], run: Run, /
 ) -> tuple[detect.Measurement, Way]:
     """The measurement at the end of the walk back, whose weights the model then has, and the walk.
 
@@ -131,7 +131,13 @@ def walked(
 
 
 def findings(
-    ready: Prepared, limits: AuditLimits, first: First, after: detect.Measurement, trained: Training, way: Way, /
+    ready: Prepared,
+    limits: AuditLimits,
+    first: MeasuredFirst,
+    after: detect.Measurement,
+    trained: Training,
+    way: Way,
+    /,
 ) -> list[Finding]:
     """The findings of the model at the end of the walk back."""
     recipe, is_searched = ready.recipe, first.aims.searched is not None

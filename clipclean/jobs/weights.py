@@ -71,12 +71,10 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
         torch_takes = "nothing: torch.save did not write it" if file.format != "torchscript" else "the archive, as code"
     # open_clip/factory.py, load_state_dict: what "state_dict" holds, else all that is there.
     opens = file.wrappers in ((), ("state_dict",))
-    open_clip_takes = (
-        "these tensors" if opens and not is_transformers else f"not these: it does not look under {wrapped}"
-    )
+    open_clip_takes = "these tensors" if opens else f"not these: it does not look under {wrapped}"
     return {
         "torch": torch_takes,
-        "open_clip": "none: the names are those of transformers" if is_transformers else open_clip_takes,
+        "open_clip": "none: the names are those of transformers" if file.is_hugging_face else open_clip_takes,
         "transformers": "these tensors" if is_transformers else "none: it expects its own directory layout",
     }
 

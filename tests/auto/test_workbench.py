@@ -94,7 +94,7 @@ def test_patterns_are_what_acts_on_the_original_towards_a_class_that_a_known_tri
     assert 0 < len(led) < len(tried)
     assert none == ()
     first = FirstAudit(None, ((tried[2], 0),), ()).with_patterns(every)  # the strongest of a class is watched
-    assert first.told == every
+    assert first.to_remove == every
     assert tried[0] in dict(first.suspicions)
     assert len(first.suspicions) == 1 + len(plain)
 

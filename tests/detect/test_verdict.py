@@ -193,7 +193,7 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
     assert found == [("warning", wave.trigger), ("error", named.trigger)]
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
-        compared = replace(acting, usual=frozenset(usual))
+        compared = replace(acting, natural=frozenset(usual))
         assert [f.trigger for f in detect.of_probes(compared, limits=LIMITS)] == named
         assert [p.trigger for p in detect.suspicious(compared, limits=LIMITS)] == named
 
@@ -212,7 +212,7 @@ def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_tho
 @pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
 def test_what_was_not_searched_or_compared_is_never_pass(code):
     bundled = finding("CC031", "Bundled.")
-    why, alone = detect.unsearched(code, "Why."), detect.uncalibrated()
+    why, alone = detect.unproven(code, "Why."), detect.uncalibrated()
     for findings in ([why, bundled], [alone], [why, alone]):
         assert policy.verdict(findings) == "inconclusive"
     assert policy.verdict([bundled]) == "pass"

@@ -137,7 +137,7 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     found = [detect.uncalibrated()]
     planted = [[power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4)] for level in ("error", None)]
     strong, weak = (power.record(each) for each in planted)
-    few = [*found, detect.unsearched("CC020", "Few.")]
+    few = [*found, detect.unproven("CC020", "Few.")]
     open_ = [(found, None), (found, weak), (few, strong), ([], weak)]  # the last beside clean models, too
     verdicts = [policy.verdict(judging.with_power(*each)) for each in (*open_, (found, strong))]
     assert verdicts == ["inconclusive"] * 4 + ["pass"]
