@@ -200,7 +200,9 @@ class CleanedCopy:
     @property
     def watched(self) -> list[Watched]:
         """The canaries; one that was not planted, or that the cleaning leaves, holds no walk back."""
-        return [Watched(probe.excess, is_doubtful=True) for probe, _ in self.copy.learned()]
+        limit = self.bench.limits.max_excess
+        acted = (each.planted if each.took and each.is_removed(limit) else 0.0 for each in self.at(1.0).outcomes)
+        return [Watched(excess, is_doubtful=True) for excess in acted]
 
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
