@@ -96,8 +96,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         audited = time.monotonic() - began
         before = FirstAudit.of(seen, bench.eval_set, bench.limits)
         bench = replace(bench, eval_set=replace(bench.eval_set, sure=before.sure))
-        if not before.acting:
-            before = before.with_patterns(bench.patterns())
+        before = before.with_patterns(bench.patterns())
         # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
         if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):

@@ -281,9 +281,7 @@ class FirstAudit:
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
     acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
-    patterns: tuple[
-        SuspectedTrigger, ...
-    ] = ()  # that act where nothing else does, natural ones too: for a cleaning alone
+    patterns: tuple[SuspectedTrigger, ...] = ()  # known ones that act plainly, natural ones too, for a cleaning
 
     def with_patterns(self, patterns: tuple[SuspectedTrigger, ...], /) -> "FirstAudit":
         """The same with patterns, the strongest first; that of each class is a suspicion, which no walk back may bring back."""
@@ -294,7 +292,8 @@ class FirstAudit:
     @property
     def to_remove(self) -> tuple[SuspectedTrigger, ...]:
         """The triggers that a cleaning is told."""
-        return self.acting or self.patterns
+        # Patterns too where a class is named: it may be the wrong one, and a recovery brings back what it is not shown.
+        return (*self.acting, *new_leads(self.patterns, self.acting))
 
     @property
     def shows(self) -> bool:
