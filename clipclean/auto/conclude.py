@@ -48,7 +48,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     """The report and its images; afterwards the model has the reported weights."""
     chosen, best = attempts.best(tried.considered)
     original = attempts.unchanged(bench, best, tried.before)
-    stays = is_better_as_it_was(original.findings, best)
+    stays = is_better_as_it_was(original.findings, best, plain=bool(tried.before.patterns and best.way.witnesses))
     attempt = original if stays else best
     asked = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
     bench.put(bench.original)
@@ -146,15 +146,15 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: A
     return finding("CC063", words, level="error")
 
 
-def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /) -> bool:
+def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /, *, plain: bool = False) -> bool:
     """Whether the original is better than its best cleaning: that costs too much, and the audit had found no backdoor to remove.
 
     ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
-    where it suspected nothing, the value alone counts.
+    where it suspected nothing, the value alone counts. ``plain``: known triggers acted plainly, and are gone, which is a doubt as well.
     """
     if any(found.level == "error" for found in original):
         return False
-    return _is_over(attempt) or not (judging.is_suspected(original) or attempt.way.is_within)
+    return _is_over(attempt) or not (plain or judging.is_suspected(original) or attempt.way.is_within)
 
 
 def _is_over(attempt: Attempt) -> bool:

@@ -109,12 +109,13 @@ def verdict_of(*findings, severities=None):
 def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_and_nothing_sure_was_found():
     costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
     doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
-    assert conclude.is_better_as_it_was([], costly)
+    assert conclude.is_better_as_it_was([], costly, plain=True)
     assert conclude.is_better_as_it_was([doubt], costly)
     assert not conclude.is_better_as_it_was([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
     assert not conclude.is_better_as_it_was([], acts)
     within_chance = attempt("a", ("CC010", "note"), lost=0.08)
     assert conclude.is_better_as_it_was([UNKNOWN], within_chance)
+    assert not conclude.is_better_as_it_was([UNKNOWN], within_chance, plain=True)
     assert not conclude.is_better_as_it_was([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
     assert not conclude.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
