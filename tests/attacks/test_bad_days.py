@@ -201,7 +201,9 @@ def test_where_no_thread_can_be_started_an_audit_ends_with_its_code(theirs):
 
 @pytest.mark.slow
 def test_a_terminal_that_goes_away_leaves_a_state_to_go_on_from(job, tmp_path):
-    arguments = [word for word in job.sanitize("--out", tmp_path / "out", steps=2000) if word != "--quiet"]
+    # Longer than a busy machine takes to send the signal.
+    long = ("--out", tmp_path / "out", "--set", "train.epochs=999")
+    arguments = [word for word in job.sanitize(*long, steps=2000) if word != "--quiet"]
     how = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     own = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-m", "clipclean", *arguments], env=own, **how)
