@@ -21,7 +21,6 @@ from click.types import convert_type
 
 from clipclean import untrusted
 from clipclean.config.effort import EFFORTS, LONG
-from clipclean.data import formats
 from clipclean.errors import UsageError
 from clipclean.progress import Progress
 
@@ -232,8 +231,8 @@ def format_of(path: str, /) -> str:
 
 def layouts() -> str:
     """The formats of weights, each with what it is for."""
-    known = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow
-    told = "; ".join(f"{name}, {form.summary}" for name, form in known.items())
+    formats = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow
+    told = "; ".join(f"{name}, {form.summary}" for name, form in formats.items())
     return f"Format of the weights: {told}. Repeatable: all of them go into one folder."
 
 
@@ -273,7 +272,10 @@ else:
 
 # Options of several commands; those of one stand above its request.
 
-SETS_HELP = f"{formats.TOLD} Repeatable."
+SETS_HELP = (
+    "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). "
+    "Repeatable."
+)
 
 
 def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt

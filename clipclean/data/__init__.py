@@ -1,17 +1,11 @@
 """Clean image-caption data from local disk, in a fixed order, decoded."""
 
-import importlib
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from clipclean.data.shown import *  # noqa: F403 # all of it
-
-
-def __getattr__(name: str) -> object:
-    """What the room shows, when it is asked for: the help names the formats of ``formats``, and does not wait for torch."""
-    if name.startswith("__") or find_spec(f"{__name__}.{name}"):  # a module of the room, which Python imports itself
-        raise AttributeError(name)
-    found: object = getattr(importlib.import_module(f"{__name__}.shown"), name)
-    globals()[name] = found  # once
-    return found
+from clipclean.data.cache import Decoded, Fit, Image, ImageCache, stack
+from clipclean.data.captions import caption_view, synonyms
+from clipclean.data.dataset import CleanSet, Pair, read, read_images
+from clipclean.data.image import extension
+from clipclean.data.labels import Samples, labelled, labels_of, named_in, read_classes, read_templates
+from clipclean.data.loading import plan, prefetch, use_workers, workers
+from clipclean.data.sample import ImageSource, ReadLimits
+from clipclean.data.table import is_address
+from clipclean.data.views import enlarged, image_view, mixed, moved, perturbed

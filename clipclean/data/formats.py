@@ -24,7 +24,6 @@ Container = Literal["tar", "arrow", "parquet"]  # extensions of files that conta
 CONTAINERS: tuple[Container, ...] = get_args(Container)
 TABLES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
 SPLITS = ("train", "validation", "val", "valid", "dev", "test")  # by what is taken of several
-TOLD = "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar')."  # in help
 READ = "folders of images, CSV, TSV, JSON, COCO, Parquet, folders saved by datasets and WebDataset tar shards"
 _USTAR = slice(257, 262)  # where a tar header says "ustar"
 _PACKED = "a packed folder: unpack it, and name the folder"

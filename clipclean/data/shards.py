@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from webdataset.tariterators import base_plus_ext
+
 from clipclean.data import sample
 from clipclean.data.sample import IMAGES, SIDECARS, TEXT_BYTES, DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, damaged, truncated
@@ -109,8 +111,6 @@ def _members(shard: Path, found: Listing, /) -> Iterator[_Member]:
 
 def _named(member: tarfile.TarInfo, found: Listing, /) -> tuple[str, str] | None:
     """Key and extension of a member that is to be read; others are counted."""
-    from webdataset.tariterators import base_plus_ext  # torch comes with it
-
     name = member.name
     if member.size < 0:  # a global header can say so without moving the reader
         raise tarfile.ReadError(f"a member claims {member.size:,} bytes")
