@@ -286,17 +286,16 @@ class Workbench:
         Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes the planted one
         with them. They are tried on few images, and those that act there on more; the strongest come first.
         """
-        pairs, tried, targets = self.samples.pairs, (*self.eval_set.panel, *self.grid), dict[str, str]()
+        panel = (*self.eval_set.panel, *self.grid)
+        shown = replace(self.eval_set, labels=None, captions=None, suspicions=(), panel=panel, knn=0)
         self.put(self.original)
         for count in (detect.GLANCED, detect.BRIEF):
-            pixels = detect.stack([pair.image for pair in detect.spaced(tuple(pairs), count)])
-            shown = replace(self.eval_set, pixels=pixels, labels=None, captions=None, suspicions=(), panel=tried, knn=0)
-            found = self.measure(shown, what="looking for patterns").panel
-            targets = {probe.trigger: probe.target for probe in found if probe.excess >= self.limits.suspicious_excess}
-            tried = tuple(trigger for trigger in tried if trigger.spec in targets)
-        plain, by_spec = {probe.target for probe in found if probe.excess >= PLAIN}, {t.spec: t for t in tried}
-        led = [probe for probe in found if probe.trigger in by_spec and probe.target in plain]  # sorted by excess
-        return tuple((by_spec[probe.trigger], self.eval_set.classes.index(probe.target)) for probe in led)
+            pixels = detect.stack([pair.image for pair in detect.spaced(tuple(self.samples.pairs), count)])
+            found = self.measure(replace(shown, pixels=pixels), what="looking for patterns").panel
+            acting = {probe.trigger: probe for probe in found if probe.excess >= self.limits.suspicious_excess}
+            shown = replace(shown, panel=tuple(trigger for trigger in shown.panel if trigger.spec in acting))
+        plain = {probe.target for probe in acting.values() if probe.excess >= PLAIN}
+        return tuple(judging.led_by([probe for probe in acting.values() if probe.target in plain], shown))
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""

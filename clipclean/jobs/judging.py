@@ -196,10 +196,12 @@ def lead(hit: detect.TargetedResult, /) -> SuspectedTrigger:
 
 def of_panel(measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
     """The triggers of the panel that are suspicious, each with the class that it leads to."""
-    return [
-        (by_spec(eval_set.panel, probe.trigger), eval_set.classes.index(probe.target))
-        for probe in detect.suspicious(measured, limits=limits)
-    ]
+    return led_by(detect.suspicious(measured, limits=limits), eval_set)
+
+
+def led_by(probes: Sequence[detect.Probe], eval_set: detect.EvalSet, /) -> list[SuspectedTrigger]:
+    """The triggers of the panel that these probes are of, each with the class that it leads to."""
+    return [(by_spec(eval_set.panel, probe.trigger), eval_set.classes.index(probe.target)) for probe in probes]
 
 
 def acting(

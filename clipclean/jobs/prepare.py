@@ -117,9 +117,8 @@ def at_scale(request: requests.Sanitize, asked: Recipe, subject: Subject, /) -> 
     """The recipe at the scale of the job; ``auto``, and a message that says why, where none was named and the usual one may not work."""
     job = {"parameters": subject.parameters, "pairs": subject.pairs, "classes": subject.classes}
     if request.recipe is None:
-        shipped = recipes.fitted(
-            recipes.load(recipes.DEFAULT), **job
-        )  # its evidence was measured within its own budget
+        # Its evidence was measured within its own budget.
+        shipped = recipes.fitted(recipes.load(recipes.DEFAULT), **job)
         if request.reference or not evidence.works(shipped, subject, budget=asked.audit.max_accuracy_loss):
             say(
                 f"No recipe was named. {evidence.standing(shipped, subject)} So auto takes longer and makes the evidence on your model: it "
