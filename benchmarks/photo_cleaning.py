@@ -246,7 +246,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
         pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]
     run = Run(seed, "auto" if entry["arch"] == USUAL else "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
-    aims = training.search(
+    aims = training.aims_of(
         clip, samples, chosen, text_classifier=before.text_classifier, classes=classes, known=(), run=run
     )
     done = training.clean(clip, samples, chosen, aims=aims, run=run)

@@ -30,9 +30,9 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     """
     started = time.monotonic()
     # Before slow work: an output that may not be replaced is refused at once.
-    standing = placing.OutputState()
+    present = placing.OutputState()
     if group.is_first:
-        standing = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
+        present = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
     timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     try:
         with deadline.within(request.max_minutes), heard(timed):
@@ -43,8 +43,8 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     plan.tell_cleaning(ready, [each.recipes for each in offered])
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
-    to = outputs.destination(ready, standing, group)
-    if group.any(group.is_first and to.standing.run == to.run):  # it was killed after all its files had been moved in
+    to = outputs.destination(ready, present, group)
+    if group.any(group.is_first and to.present.run == to.run):  # it was killed after all its files had been moved in
         return outputs.finished(request, to.state) if group.is_first else None
     run = Run(request.seed, ready.precision, state=to.state, group=group)
     if group.size > 1:

@@ -257,7 +257,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     done = candidates.clean(bench, candidate, before.to_remove, where="model", origin={})
-    own = judging.new_leads(done.leads, before.suspicions)
+    own = judging.new_among(done.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
@@ -313,7 +313,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
     pointed, original = judging.targets(attempt.suspicions), attempt.seen.measured
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-    seen = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
+    seen = bench.audit(attempt.suspicions, pointed=pointed, what="after")
     attempt = replace(attempt, seen=seen)
     if not bench.settings.rebound_steps:
         return attempt
@@ -328,7 +328,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     # latter is measured.
     if not (pointed and bench.references):  # without references every model has classes that images gather at
         return attempt
-    later = bench.audit(attempt.suspicions, pointed=pointed, what=" after the rebound")
+    later = bench.audit(attempt.suspicions, pointed=pointed, what="after the rebound")
     names = {bench.eval_set.classes[target] for target in pointed}
     found = (_by_target(bench, seen), _by_target(bench, later))
     return replace(attempt, returned=tuple(found_again(*found, names=names, steps=bench.settings.rebound_steps)))

@@ -55,7 +55,7 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /) -> tuple[Evidence
     asked = replace(asked, out=out, recipe=chooser, precision=recipe.train.precision)
     ready = prepare.prepare(asked)
     recipe = recipes.fitted(recipe, **ready.size)
-    recipes.check(recipe, pairs=len(ready.samples.pairs))
+    recipes.check(recipe, pairs=len(ready.to_train.pairs))
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
     ground = Workbench.of(ready, state, Run(asked.seed, ready.precision))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))

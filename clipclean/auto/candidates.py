@@ -184,7 +184,7 @@ def clean(
         classifier = detect.classifier(
             clip.embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=eval_set.batch_size
         )
-        aims = training.search(
+        aims = training.aims_of(
             clip, samples, recipe, text_classifier=classifier, classes=eval_set.classes, known=known, run=own
         )
         aims = replace(aims, rehearsed=rehearsed, original=original)

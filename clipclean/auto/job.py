@@ -67,7 +67,7 @@ def auto(
     settings, device = SearchSettings(bench.settings.effort, ready.request.seed), str(bench.clip.device)
 
     def references() -> detect.References | None:
-        return other_models.together(
+        return other_models.all_references(
             settings, ready.given.trusted, (), bench.eval_set, ready.clean, device=device, state=bench.state
         )
 
@@ -92,7 +92,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         began = time.monotonic()
         with limit.within(AUDIT):
             # Towards no class in particular: before it nothing is known but what the user named.
-            seen = bench.audit(bench.eval_set.suspicions, pointed=(), what=" before")
+            seen = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
         audited = time.monotonic() - began
         before = FirstAudit.of(seen, bench.eval_set, bench.limits)
         bench = replace(bench, eval_set=replace(bench.eval_set, sure=before.sure))

@@ -224,7 +224,7 @@ class Workbench:
         return cls(
             clip=clip,
             original=model.taken(clip),
-            samples=ready.samples,
+            samples=ready.to_train,
             eval_set=eval_set if ready.given.trusted else replace(eval_set, grid=()),
             grid=eval_set.grid,
             references=None,
@@ -295,12 +295,12 @@ class Workbench:
             acting = {probe.trigger: probe for probe in found if probe.excess >= self.limits.suspicious_excess}
             shown = replace(shown, panel=tuple(trigger for trigger in shown.panel if trigger.spec in acting))
         plain = {probe.target for probe in acting.values() if probe.excess >= PLAIN}
-        return tuple(judging.led_by([probe for probe in acting.values() if probe.target in plain], shown))
+        return tuple(judging.of_panel([probe for probe in acting.values() if probe.target in plain], shown))
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
         found = judging.findings(seen, self.limits, images=len(self.eval_set.pixels))
-        if searching.usual_normalisation(self.clip):
+        if searching.clip_normalised(self.clip):
             words = (
                 "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "
                 "clipclean audit, which tries both, on the result."

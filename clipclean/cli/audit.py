@@ -143,7 +143,7 @@ def write_reports(folder: Path | None, label: str, made: "Outcome", /) -> None:
     for form, suffix in SUFFIXES.items():
         path = folder / f"{label}.{suffix}"
         roles.check_report(roles.Role(f"--report-dir: {path.name}", path))
-        report.write(made.report, form, path, made.images, made.place)
+        report.write(made.report, form, path, made.images, made.paths)
 
 
 def labels(models: Sequence[Path], /) -> list[str]:

@@ -49,7 +49,7 @@ def show_report(
     """
     from clipclean import report
 
-    result, where = made.report, made.place
+    result, where = made.report, made.paths
     emit(
         outputs,
         lambda form: report.html(result, made.images, where) if form == "html" else report.FORMATS[form](result),
@@ -62,7 +62,7 @@ def show_report(
         details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
         is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         colour, told = sys.stdout.isatty() and not is_plain, [details, *closing]
-        echo(report.text(result, width=terminal_width(), colour=colour, place=where, closing=told) + "\n", form="text")
+        echo(report.text(result, width=terminal_width(), colour=colour, paths=where, closing=told) + "\n", form="text")
     code = exit_code(asked, result)
     show_policy(result, on_stdout=is_text)
     return code

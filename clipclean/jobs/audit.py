@@ -52,10 +52,10 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     def found(limits: AuditLimits) -> list[Finding]:
         return judging.with_power([*judging.all_findings(made, limits), *late], known_power)
 
-    applied = judge.applied(ready.tested, found)
+    applied = judge.applied(ready.loaded, found)
     saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = judging.shown_by_search(ready.tested.clip, ready.eval_set, seen, seed=request.seed)
+    maps, images = judging.shown_by_search(ready.loaded.clip, ready.eval_set, seen, seed=request.seed)
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)
@@ -69,20 +69,20 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
         data=ready.images.record().model_copy(update={"pairs": len(ready.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
-        **results.told("audit", request.model, ready.tested, request.label),
+        **results.common_fields("audit", request.model, ready.loaded, request.label),
         **judge.record(applied),
     )
-    return Outcome(report, images, place=results.place_of(request, report))
+    return Outcome(report, images, paths=results.paths_of(request, report))
 
 
 def _searched(ready: AuditInputs, /) -> Audited:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
-    request, clip, eval_set = ready.request, ready.tested.clip, ready.eval_set
+    request, clip, eval_set = ready.request, ready.loaded.clip, ready.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
-    with searching.kept(settings.decides(clip, eval_set)) as state:
+    with searching.resumable(settings.fingerprint(clip, eval_set)) as state:
         device = str(clip.device)
-        references = other_models.together(
-            settings, ready.given.trusted, ready.stored, eval_set, ready.pairs, device=device, state=state
+        references = other_models.all_references(
+            settings, ready.given.trusted, ready.stored, eval_set, ready.late_pairs, device=device, state=state
         )
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (ready.given.judge.limits, ready.given.judge.shipped)
@@ -93,8 +93,8 @@ def _searched(ready: AuditInputs, /) -> Audited:
             is_enough=lambda found: all(detect.is_far(found, limits=each) for each in limits),
         )
         seen = tested(clip, eval_set, references)
-        usual: AuditResult | None = None
-        if normalised := searching.usual_normalisation(clip):
+        under_clip: AuditResult | None = None
+        if normalised := searching.clip_normalised(clip):
             with contextlib.suppress(deadline.OutOfTime):
-                usual = tested(normalised, eval_set, references, what=" under CLIP's own normalisation")
-    return Audited(ready, references, seen, usual)
+                under_clip = tested(normalised, eval_set, references, what="under CLIP's own normalisation")
+    return Audited(ready, references, seen, under_clip)

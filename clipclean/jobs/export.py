@@ -25,7 +25,7 @@ def convert(request: requests.Export, /) -> Exported:
     wanted = formats.wanted(request.format, request.onnx_preset, normalize=request.normalize, fp16=request.fp16)
     formats.check(wanted)
     # The outputs of a run too: its report never stays beside other weights.
-    standing = placing.look(request.out, force=request.force, known=OUTPUTS)
+    present = placing.look(request.out, force=request.force, known=OUTPUTS)
     with stage("reading the model"):
         opened = inputs.opened(request)
         formats.check_architecture(opened.architecture, wanted)
@@ -34,27 +34,27 @@ def convert(request: requests.Export, /) -> Exported:
             f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
-    images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
+    cache = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
     with demo.late() as bundled:
-        clean = given.pairs_of(request, request.data or [bundled() / demo.PAIRS], images)
-        tested = inputs.build(opened, clean, device="cpu")
+        clean = given.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
+        loaded = inputs.build(opened, clean, device="cpu")
         pairs = detect.spaced(clean.pairs, formats.SAMPLES)  # over the set
         pixels = detect.stack([pair.image for pair in pairs])
-    run = hashlib.sha256(repr((tested.file.sha256, replace(request, force=False))).encode()).hexdigest()
-    standing.check(request.out, run, force=request.force)
+    run = hashlib.sha256(repr((loaded.file.sha256, replace(request, force=False))).encode()).hexdigest()
+    present.check(request.out, run, force=request.force)
     with own_state.locked(own_state.place_of(request.out)), placing.written(request.out) as new:
         entries = formats.write(
             new,
-            tested.clip,
-            tested.weights(),
+            loaded.clip,
+            loaded.weights(),
             wanted=wanted,
             pixels=pixels,
             captions=[pair.caption for pair in pairs],
-            source_sha256=tested.file.sha256,
+            source_sha256=loaded.file.sha256,
         )
-        told = results.told("export", request.model, tested, request.label)
+        told = results.common_fields("export", request.model, loaded, request.label)
         result = Exported(data=clean.record(), exports=tuple(entries), **told)
         records.write(new, result.as_json())
-        placing.place(new, request.out, earlier=standing.earlier, run=run)
+        placing.place(new, request.out, earlier=present.earlier, run=run)
     placing.close_run(request.out)
     return result

@@ -36,7 +36,7 @@ class Given:
     vocabulary: Words
     named: tuple[Suspicion, ...]  # triggers, with the classes that they lead to
     device: str
-    tested: Opened  # the model, not yet built, like those to compare it with
+    opened: Opened  # the model, not yet built, like those to compare it with
     trusted: tuple[tuple[Source, Opened], ...]
 
     @classmethod
@@ -47,11 +47,11 @@ class Given:
         named = inputs.suspicions(request.trigger, request.target, vocabulary)
         device = inputs.device_of(request.device)
         with stage("reading the model"):
-            tested = inputs.opened(request, named)
+            opened = inputs.opened(request, named)
             trusted = [
-                (path, other_models.read_reference(path, tested, arch=request.arch)) for path in request.reference
+                (path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference
             ]
-        return cls(judge, vocabulary, named, device, tested, tuple(trusted))
+        return cls(judge, vocabulary, named, device, opened, tuple(trusted))
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class AuditInputs:
 
     request: requests.Audit
     given: Given
-    tested: LoadedModel  # the model, built
+    loaded: LoadedModel  # the model, built
     stored: tuple[detect.References, ...]  # what files of references hold for a model of this kind
     images: data.CleanSet  # that were given
-    pairs: inputs.LatePairs  # the clean pairs, read if needed
+    late_pairs: inputs.LatePairs  # the bundled clean pairs, read if needed
     planting: Sequence[data.Pair]  # to plant with: the user's images, or else the clean pairs; none without --power
     eval_set: detect.EvalSet  # the images to measure every model on
 
@@ -78,19 +78,19 @@ def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
     recipe = recipes.load(recipes.DEFAULT)
     given = Given.of(request, recipe)
-    vocabulary, architecture = given.vocabulary, given.tested.architecture
+    vocabulary, architecture = given.vocabulary, given.opened.architecture
     kind, classes = model.shape_of(architecture), vocabulary.classes
     stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
-    with inputs.shown_images(request, recipe, architecture) as (images, pairs):
+    with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):
-            tested = inputs.build(given.tested, pairs, device=given.device)
+            loaded = inputs.build(given.opened, late_pairs, device=given.device)
         panel = not given.named or request.search
-        shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=given.named, panel=panel)
+        eval_set = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary, named=given.named, panel=panel)
         if not (given.trusted or stored):
-            shown = replace(shown, grid=())
-        own = pairs() if request.power and request.data is None else images
-        planting = power.pairs_of(own, classes, vocabulary.templates) if request.power else ()
-        yield AuditInputs(request, given, tested, tuple(stored), images, pairs, planting, shown)
+            eval_set = replace(eval_set, grid=())
+        shown = late_pairs() if request.power and request.data is None else images
+        planting = power.pairs_of(shown, classes, vocabulary.templates) if request.power else ()
+        yield AuditInputs(request, given, loaded, tuple(stored), images, late_pairs, planting, eval_set)
 
 
 # The clean pairs of a job: read, screened, and divided.
@@ -99,7 +99,7 @@ def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
 def pairs_of(
     request: requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
     places: Sequence[Path],
-    images: data.ImageCache,
+    cache: data.ImageCache,
     /,
     *,
     templates: Sequence[str] = (),
@@ -107,7 +107,7 @@ def pairs_of(
     """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
     clean = data.read(
         *places,
-        images=images,
+        images=cache,
         image_key=request.image_key,
         caption_key=request.caption_key,
         templates=templates,
@@ -121,21 +121,21 @@ def pairs_of(
 
 
 def taught(
-    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Words, images: data.ImageCache, /
+    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Words, cache: data.ImageCache, /
 ) -> data.CleanSet:
     """The set to train on; labelled images without captions get captions from the templates that the user gave."""
     if not recipe.traits.needs_captions:
-        return data.read_images(*request.data, images=images, progress=partial(step, "reading the data"))
+        return data.read_images(*request.data, images=cache, progress=partial(step, "reading the data"))
     templates = () if request.templates is None else vocabulary.templates
-    return pairs_of(request, request.data, images, templates=templates)
+    return pairs_of(request, request.data, cache, templates=templates)
 
 
 def labelled(
-    request: requests.Sanitize | requests.Plant, images: data.ImageCache, vocabulary: Words, /
+    request: requests.Sanitize | requests.Plant, cache: data.ImageCache, vocabulary: Words, /
 ) -> Samples | None:
     """The labelled images that the user gave to measure on, or None."""
     places = request.eval_data
-    return data.labelled(*places, images=images, classes=vocabulary.classes) if places else None
+    return data.labelled(*places, images=cache, classes=vocabulary.classes) if places else None
 
 
 def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:

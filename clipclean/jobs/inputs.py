@@ -176,18 +176,18 @@ def located(source: Source, /) -> model_paths.Located:
     return model_paths.locate(source)
 
 
-def described(source: Source, tested: LoadedModel, /) -> ModelRecord:
+def described(source: Source, loaded: LoadedModel, /) -> ModelRecord:
     """The report's ``model``."""
-    architecture, place = tested.clip.architecture, located(source)
+    architecture, place = loaded.clip.architecture, located(source)
     found = ModelRecord(
         name=place.name,
-        sha256=tested.file.sha256,
-        format=tested.file.format,
+        sha256=loaded.file.sha256,
+        format=loaded.file.format,
         architecture=architecture.name,
         architecture_how=architecture.how,
         activation="quick_gelu" if architecture.quick_gelu else "gelu",
         activation_how=architecture.activation_how,
-        tensor_sha256=checkpoint.digest(tested.file.tensors),
+        tensor_sha256=checkpoint.digest(loaded.file.tensors),
     )
     inside = model_paths.in_repository(source) if isinstance(source, Path) else None
     more = {"revision": place.revision, "path": inside}

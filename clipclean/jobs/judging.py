@@ -28,15 +28,15 @@ class Audited:
     ready: AuditInputs
     references: detect.References | None  # clean models to compare with
     seen: AuditResult  # of the tested model
-    usual: AuditResult | None  # the same under CLIP's own normalisation, if that is another and time sufficed
+    clip_normalised: AuditResult | None  # the same under CLIP's own normalisation, if that is another and time sufficed
 
 
 def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
-    found = [*findings(made.seen, limits, images=len(made.ready.eval_set.pixels)), *notes(made.ready)]
-    if made.usual:
-        return [*under_usual(made, made.usual, limits), *found]
-    if searching.usual_normalisation(made.ready.tested.clip):
+    found = [*findings(made.seen, limits, images=len(made.ready.eval_set.pixels)), *notes_on_images(made.ready)]
+    if made.clip_normalised:
+        return [*under_clip_normalisation(made, made.clip_normalised, limits), *found]
+    if searching.clip_normalised(made.ready.loaded.clip):
         found.append(detect.unproven("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
 
@@ -82,14 +82,14 @@ def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
     return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
 
 
-def under_usual(made: Audited, usual: AuditResult, limits: AuditLimits, /) -> list[Finding]:
+def under_clip_normalisation(made: Audited, normalised: AuditResult, limits: AuditLimits, /) -> list[Finding]:
     """The findings under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in findings(usual, limits, images=len(made.ready.eval_set.pixels))
+        for found in findings(normalised, limits, images=len(made.ready.eval_set.pixels))
         if rule(found.rule).tells == "sign"
     ]
-    own, better = sound_rate(made.seen), sound_rate(usual)
+    own, better = sound_rate(made.seen), sound_rate(normalised)
     if own and better and own.n and better.value - own.value > limits.max_accuracy_loss:
         words = (
             f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
@@ -99,7 +99,7 @@ def under_usual(made: Audited, usual: AuditResult, limits: AuditLimits, /) -> li
     return more
 
 
-def notes(ready: AuditInputs, /) -> list[Finding]:
+def notes_on_images(ready: AuditInputs, /) -> list[Finding]:
     """Notes on the images; they inform and never change the verdict."""
     told, skipped = [], ready.images.skipped
     if ready.request.data is None:
@@ -119,12 +119,11 @@ def power_of(made: Audited, /) -> PowerRecord | None:
     if not request.power or made.seen.search is None or any(each.level == "error" for each in found):
         return None
     named = {each.target for each in found if each.target}
-    settings, clip = SearchSettings(request.effort, request.seed), ready.tested.clip
+    settings, clip = SearchSettings(request.effort, request.seed), ready.loaded.clip
     eval_set = replace(ready.eval_set, suspicions=())  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
-        what = " a copy with a planted backdoor"
-        copy = searching.audit_clip(settings, clip, eval_set, made.references, what=what)
+        copy = searching.audit_clip(settings, clip, eval_set, made.references, what="a copy with a planted backdoor")
         told = findings(copy, ready.given.judge.limits, images=len(eval_set.pixels))
         return {each.target: each.level for each in told if each.rule == "CC003" and each.target}
 
@@ -150,7 +149,7 @@ def with_power(found: Sequence[Finding], known: PowerRecord | None, /) -> list[F
 # Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings.
 
 
-def compared(
+def with_natural_marked(
     clip: model.Clip, measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
@@ -166,7 +165,7 @@ def compared(
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
-def of_search(
+def of_unusual_classes(
     suspects: Sequence[detect.Suspect], eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> list[SuspectedTrigger]:
     """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
@@ -177,29 +176,24 @@ def of_search(
     ]
 
 
-def speaking(
+def evidence_for(
     suspects: Sequence[detect.Suspect], named: Collection[str], /, *, classes: Collection[int]
 ) -> list[SuspectedTrigger]:
     """The triggers found for these classes that count as evidence for them, or that a finding has ``named``."""
     return [
-        lead(hit)
+        suspected_trigger(hit)
         for suspect in suspects
         for hit in suspect.targeted
         if hit.candidate.target in classes and (hit.candidate.family in suspect.pieces or hit.found.spec in named)
     ]
 
 
-def lead(hit: detect.TargetedResult, /) -> SuspectedTrigger:
+def suspected_trigger(hit: detect.TargetedResult, /) -> SuspectedTrigger:
     """A trigger that a search found, with the class that it leads to."""
     return hit.found, hit.candidate.target
 
 
-def of_panel(measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
-    """The triggers of the panel that are suspicious, each with the class that it leads to."""
-    return led_by(detect.suspicious(measured, limits=limits), eval_set)
-
-
-def led_by(probes: Sequence[detect.Probe], eval_set: detect.EvalSet, /) -> list[SuspectedTrigger]:
+def of_panel(probes: Sequence[detect.Probe], eval_set: detect.EvalSet, /) -> list[SuspectedTrigger]:
     """The triggers of the panel that these probes are of, each with the class that it leads to."""
     return [(by_spec(eval_set.panel, probe.trigger), eval_set.classes.index(probe.target)) for probe in probes]
 
@@ -232,7 +226,7 @@ def shown_by_search(
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
     hits = seen.search.targeted if seen.search else ()
-    found = replace(eval_set, suspicions=tuple(map(lead, hits)))
+    found = replace(eval_set, suspicions=tuple(map(suspected_trigger, hits)))
     under = examples(clip, found, seen.measured, seed=seed)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
@@ -243,7 +237,7 @@ def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.Trigger
     return next(trigger for trigger in panel if trigger.spec == spec)
 
 
-def new_leads(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
+def new_among(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
     """The triggers that a search found, except those named like one that is measured already."""
     there = {trigger.spec for trigger, _ in suspicions}
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
@@ -295,7 +289,7 @@ class FirstAudit:
     def to_remove(self) -> tuple[SuspectedTrigger, ...]:
         """The triggers that a cleaning is told."""
         # Patterns too where a class is named: it may be the wrong one, and a recovery brings back what it is not shown.
-        return (*self.acting, *new_leads(self.patterns, self.acting))
+        return (*self.acting, *new_among(self.patterns, self.acting))
 
     @property
     def shows(self) -> bool:
@@ -311,16 +305,18 @@ class FirstAudit:
         """
         sure = {trigger.spec for trigger, _ in eval_set.suspicions}
         if seen.search is None:  # nothing to compare with: every trigger that acts is suspicious
-            given = distinct([*eval_set.suspicions, *of_panel(seen.measured, eval_set, limits)])
+            given = distinct(
+                [*eval_set.suspicions, *of_panel(detect.suspicious(seen.measured, limits=limits), eval_set)]
+            )
             return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
         told = detect.of_search(seen.search, images=len(eval_set.pixels), limits=limits)
         levels = {each.trigger: each.level for each in told if each.trigger}
-        found = [lead(hit) for hit in seen.search.targeted if hit.found.spec in levels]
+        found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in levels]
         suspects = detect.suspected(seen.search, limits=limits)
-        given = distinct([*eval_set.suspicions, *of_search(suspects, eval_set, limits)])
-        speak = speaking(suspects, levels, classes={target for _, target in found})
+        given = distinct([*eval_set.suspicions, *of_unusual_classes(suspects, eval_set, limits)])
+        evidence = evidence_for(suspects, levels, classes={target for _, target in found})
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        known = (*acting(seen.measured, given, eval_set, limits), *new_leads(speak, given))
+        known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
         sure |= {trigger for trigger, level in levels.items() if level == "error"}
         return cls(seen, distinct([*given, *found]), known, frozenset(sure))
 

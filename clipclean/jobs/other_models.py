@@ -76,7 +76,7 @@ def stored_references(
     return found
 
 
-def together(
+def all_references(
     settings: SearchSettings,
     trusted: Sequence[tuple[Source, Opened]],
     stored: Sequence[detect.References],
@@ -114,8 +114,7 @@ def measured_references(
     name = inputs.located(path).name
     # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
-    named = f" the reference {name}"
-    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, what=named, state=state)
+    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
     if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
         raise deadline.OutOfTime
     if seen.search is None:
@@ -143,14 +142,14 @@ def build(request: requests.References, /) -> ReferencesFile:
     kinds = [model.shape_of(each.architecture) for each in opened]
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
-    with inputs.shown_images(request, recipe, opened[0].architecture) as (images, pairs):
+    with inputs.shown_images(request, recipe, opened[0].architecture) as (images, late_pairs):
         settings, found = SearchSettings(request.effort, request.seed), {}
         # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
-        with searching.kept({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
+        with searching.resumable({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
             for path, each in zip(request.models, opened, strict=True):
-                loaded = inputs.build(each, pairs, device=device)
-                shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
-                known = measured_references(settings, path, loaded, shown, state=state)
+                loaded = inputs.build(each, late_pairs, device=device)
+                eval_set = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
+                known = measured_references(settings, path, loaded, eval_set, state=state)
                 found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
     made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
     files.write_text(request.out, json.dumps(made, indent=1) + "\n")

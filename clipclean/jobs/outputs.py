@@ -21,7 +21,7 @@ OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # file
 class Destination:
     """Where a result goes."""
 
-    standing: placing.OutputState  # the present content of the folder
+    present: placing.OutputState  # the present content of the folder
     run: str  # digest of the request: an equal run has the same result
     state: RunState  # of the run, removed once the result is in place
 
@@ -51,7 +51,7 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
     return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside
 
 
-def destination(ready: Prepared, standing: placing.OutputState, group: train.Group, /) -> Destination:
+def destination(ready: Prepared, present: placing.OutputState, group: train.Group, /) -> Destination:
     """The destination of the result of a run, and its state.
 
     Raises:
@@ -62,8 +62,8 @@ def destination(ready: Prepared, standing: placing.OutputState, group: train.Gro
     group.check_same(state.fingerprint)
     told = deciding(request, "weights", "report") | {"recipe": ready.recipe, "policy": ready.given.judge.chosen}
     run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
-    standing.check(request.out, run, force=request.force)
-    return Destination(standing, run, state)
+    present.check(request.out, run, force=request.force)
+    return Destination(present, run, state)
 
 
 def finished(request: Sanitize, state: RunState, /) -> Outcome:
@@ -73,7 +73,7 @@ def finished(request: Sanitize, state: RunState, /) -> Outcome:
         if exported := bool(result.exports):
             state.discard()
         placing.close_run(request.out)
-    return Outcome(result, exported=exported, place=results.place_of(request, result))
+    return Outcome(result, exported=exported, paths=results.paths_of(request, result))
 
 
 def publish(
@@ -110,14 +110,14 @@ def publish(
             )
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")
-        place = results.place_of(request, result)
-        report.write(result, "html", new / "report.html", images, place)
+        paths = results.paths_of(request, result)
+        report.write(result, "html", new / "report.html", images, paths)
         if exported:
             records.write(new, result.as_json())
         else:
             records.write_checksums(new)
-        placing.place(new, request.out, earlier=to.standing.earlier, run=to.run)
+        placing.place(new, request.out, earlier=to.present.earlier, run=to.run)
     if exported and is_whole:
         to.state.discard()
     placing.close_run(request.out)
-    return Outcome(result, images, exported, place)
+    return Outcome(result, images, exported, paths)

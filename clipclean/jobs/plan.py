@@ -11,7 +11,7 @@ from clipclean.jobs import estimate, given, inputs, judging
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.prepare import Prepared
-from clipclean.jobs.searching import usual_normalisation
+from clipclean.jobs.searching import clip_normalised
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Plan:
 
 def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
-    clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.samples.pairs)
+    clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.to_train.pairs)
     screened = len(ready.clean.pairs) if given.screening(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
@@ -36,7 +36,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     return Plan(
         {
             **_of_model(ready.loaded, clip),
-            "data": f"{len(ready.clean.pairs):,} pairs: {pairs:,} to train on, {len(ready.shown.pairs):,} to measure on",
+            "data": f"{len(ready.clean.pairs):,} pairs: {pairs:,} to train on, {len(ready.to_measure.pairs):,} to measure on",
             "recipe": f"{recipe.name}: {recipe.traits.says}",
             "evidence": str(ready.standing),
         },
@@ -85,15 +85,15 @@ def _precision(ready: Prepared) -> str:
 def size_of(ready: Prepared, /) -> Size:
     """The size of a cleaning."""
     request, recipe, words = ready.request, ready.recipe, ready.given.vocabulary
-    are_asked = request.panel or ready.given.named or ready.shown.labels is not None
+    are_asked = request.panel or ready.given.named or ready.to_measure.labels is not None
     return Size(
-        images=min(len(ready.shown.pairs), recipe.audit.images),
+        images=min(len(ready.to_measure.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
         named=len(ready.given.named),
         grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.given.trusted else 0,
-        pairs=len(ready.samples.pairs),
+        pairs=len(ready.to_train.pairs),
     )
 
 
@@ -115,13 +115,13 @@ def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     with given.to_audit(request) as ready:
         found = estimate_audit(ready)
-    clip, shown = ready.tested.clip, ready.eval_set
+    clip, shown = ready.loaded.clip, ready.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {ready.effort}: at most {most:,} passes of an image"
     planted = f"plant {judging.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
-            **_of_model(ready.tested, clip),
+            **_of_model(ready.loaded, clip),
             "data": f"{len(ready.images.pairs):,} images{' (bundled)' if request.data is None else ''}, {len(shown.pixels)} measured on",
         },
         (
@@ -137,11 +137,11 @@ def of_audit(request: requests.Audit, /) -> Plan:
 
 def estimate_audit(ready: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
-    clip, size = ready.tested.clip, Size.of(ready.eval_set)
+    clip, size = ready.loaded.clip, Size.of(ready.eval_set)
     each = estimate.measuring(size, is_audit=True)
     if ready.effort is not None:
         each += estimate.searching(efforts.EFFORTS[ready.effort], size)
-    tested = 2 if usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
+    tested = 2 if clip_normalised(clip) else 1  # under CLIP's own mean and deviation of pixels as well
     work = (tested + len(ready.given.trusted)) * each
     if ready.planting:
         how = power.planting_of(clip, pairs=len(ready.planting))
@@ -151,7 +151,7 @@ def estimate_audit(ready: AuditInputs, /) -> Estimate:
 
 def tell_audit(ready: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
-    clip = ready.tested.clip
+    clip = ready.loaded.clip
     precision = "bf16" if ready.effort and model.has_bfloat16(clip.device) else "fp32"
     estimate.tell(clip, lambda: estimate_audit(ready), precision=precision)
 

@@ -32,9 +32,9 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
     opened = inputs.opened(request)
-    images = inputs.image_cache(recipe, opened.architecture)
-    clean = given.taught(request, recipe, vocabulary, images)
-    labelled = given.labelled(request, images, vocabulary)
+    cache = inputs.image_cache(recipe, opened.architecture)
+    clean = given.taught(request, recipe, vocabulary, cache)
+    labelled = given.labelled(request, cache, vocabulary)
     samples, held_out = given.divided(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < how.batch_size:
         raise UsageError(

@@ -25,8 +25,8 @@ class Prepared:
     given: Given  # beside the pairs
     clean: data.CleanSet  # without what screening dropped
     screened: ScreenedRecord | None  # the report's data.screened
-    samples: Samples  # to train on
-    shown: Samples  # to measure on
+    to_train: Samples
+    to_measure: Samples
     loaded: LoadedModel
     request: requests.Sanitize
     recipe: Recipe  # that was chosen, of the model's scale
@@ -38,13 +38,15 @@ class Prepared:
     @property
     def size(self) -> dict[str, int]:
         """What the scale of a recipe depends on: parameters, pairs to train on, and classes."""
-        pairs, classes = len(self.samples.pairs), len(self.given.vocabulary.classes)
+        pairs, classes = len(self.to_train.pairs), len(self.given.vocabulary.classes)
         return {"parameters": model.parameter_count(self.loaded.clip.net), "pairs": pairs, "classes": classes}
 
     def eval_set(self, *, panel: bool) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel or not."""
         words, named = self.given.vocabulary, self.given.named
-        return inputs.eval_set(self.loaded.clip, self.recipe, self.shown, vocabulary=words, named=named, panel=panel)
+        return inputs.eval_set(
+            self.loaded.clip, self.recipe, self.to_measure, vocabulary=words, named=named, panel=panel
+        )
 
 
 def prepare(request: requests.Sanitize, /) -> Prepared:
@@ -58,40 +60,40 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     # The recipe as it was asked for; below, ``scaled`` for the model and its pairs; last, with a warm-up that these have room for.
     asked = requests.recipe_of(request)
     check_reference(request, asked)
-    known = Given.of(request, asked)
-    opened, vocabulary, least = known.tested, known.vocabulary, known.judge.limits.min_images
+    shared = Given.of(request, asked)
+    opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
-    images = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
-    clean = given.taught(request, asked, vocabulary, images)
-    labelled = given.labelled(request, images, vocabulary)
+    cache = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
+    clean = given.taught(request, asked, vocabulary, cache)
+    labelled = given.labelled(request, cache, vocabulary)
     hold_out = labelled is None
-    samples, kept_out = given.divided(clean, asked, vocabulary, hold_out=hold_out)
+    to_train, kept_out = given.divided(clean, asked, vocabulary, hold_out=hold_out)
     numbers = sum(each.numel() for each in opened.file.tensors.values() if each.is_floating_point())
-    subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs), len(vocabulary.classes))
+    subject = Subject(model.kind_of(opened.architecture), numbers, len(to_train.pairs), len(vocabulary.classes))
     scaled = at_scale(request, asked, subject)
     if request.recipe is None and scaled.traits.chooses:
-        samples, kept_out = given.divided(clean, scaled, vocabulary, hold_out=hold_out)
-        given.check_trials(scaled, samples, labelled or kept_out, vocabulary, least=least)
-    recipe = with_fitting_warmup(scaled, request, pairs=len(samples.pairs))
-    recipes.check(recipe, pairs=len(samples.pairs))
+        to_train, kept_out = given.divided(clean, scaled, vocabulary, hold_out=hold_out)
+        given.check_trials(scaled, to_train, labelled or kept_out, vocabulary, least=least)
+    recipe = with_fitting_warmup(scaled, request, pairs=len(to_train.pairs))
+    recipes.check(recipe, pairs=len(to_train.pairs))
     if recipe.train.lr_trials:
-        given.check_trials(recipe, samples, labelled or kept_out, vocabulary, least=least)
+        given.check_trials(recipe, to_train, labelled or kept_out, vocabulary, least=least)
     with stage("building the model"):
-        loaded = inputs.build(opened, clean, device=known.device)
+        loaded = inputs.build(opened, clean, device=shared.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
     standing = standing_of(request, scaled, recipe, subject)
-    triggers = [trigger for trigger, _ in known.named]
+    triggers = [trigger for trigger, _ in shared.named]
     clean, screened = given.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
-        samples, kept_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
-        recipes.check(recipe, pairs=len(samples.pairs))
-    shown = labelled or given.labelled_if_enough(kept_out, vocabulary, least=least)
+        to_train, kept_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
+        recipes.check(recipe, pairs=len(to_train.pairs))
+    to_measure = labelled or given.labelled_if_enough(kept_out, vocabulary, least=least)
     return Prepared(
-        given=known,
+        given=shared,
         clean=clean,
         screened=screened,
-        samples=samples,
-        shown=shown,
+        to_train=to_train,
+        to_measure=to_measure,
         loaded=loaded,
         request=request,
         recipe=recipe,

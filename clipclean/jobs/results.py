@@ -23,10 +23,10 @@ class Outcome(NamedTuple):
     report: Report
     images: PageImages = NONE
     exported: bool = False
-    place: RunPaths = NOWHERE
+    paths: RunPaths = NOWHERE
 
 
-def told(
+def common_fields(
     command: str, source: Source, loaded: LoadedModel, labels: Mapping[str, str] | None = None, /
 ) -> dict[str, Any]:  # Any: fields of a record
     """The program, the model, the machine, notes and labels."""
@@ -40,7 +40,7 @@ def told(
     return found | ({"labels": dict(labels)} if labels else {})
 
 
-def place_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
+def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     """What a run was given, for the commands that its report suggests."""
     given = {name: _words(name, known, getattr(request, name)) for name, known in options(request).items()}
     repeated = (

@@ -32,13 +32,13 @@ def sanitize(ready: Prepared, to: Destination, run: Run, /, *, started: float) -
     """
     group = run.group
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
-        first = look(ready, run)
+        first = measured_first(ready, run)
         clip, judge = ready.loaded.clip, ready.given.judge
         before = cleaning.side(ready, first.eval_set, first.measured) if group.is_first else None
         original = model.taken(clip, device="cpu")
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
             group.check_time()
-            trained = training.clean(clip, ready.samples, ready.recipe, aims=first.aims, run=run)
+            trained = training.clean(clip, ready.to_train, ready.recipe, aims=first.aims, run=run)
         if before is None:
             return None
         measured, way = walked(ready, first, original, run)
@@ -58,7 +58,7 @@ class MeasuredFirst:
     seconds: float  # of measuring, which takes as long again afterwards
 
 
-def look(ready: Prepared, run: Run, /) -> MeasuredFirst:
+def measured_first(ready: Prepared, run: Run, /) -> MeasuredFirst:
     """Measure the model, and search it if the method does."""
     clip, recipe, limits = ready.loaded.clip, ready.recipe, ready.given.judge.limits
     eval_set = ready.eval_set(panel=ready.request.panel)
@@ -66,23 +66,23 @@ def look(ready: Prepared, run: Run, /) -> MeasuredFirst:
 
     def compared() -> detect.Measurement:
         measured = inputs.measure(clip, eval_set, what="measuring before")
-        return judging.compared(clip, measured, eval_set, limits)
+        return judging.with_natural_marked(clip, measured, eval_set, limits)
 
     before = searching.by_first(run.group, clip, compared)
     seconds = time.monotonic() - began
-    pointed = judging.of_panel(before, eval_set, limits)
+    pointed = judging.of_panel(detect.suspicious(before, limits=limits), eval_set)
     suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
     known = judging.acting(before, suspected, eval_set, limits)
-    aims = training.search(
+    aims = training.aims_of(
         clip,
-        ready.samples,
+        ready.to_train,
         recipe,
         text_classifier=before.text_classifier,
         classes=eval_set.classes,
         known=known,
         run=run,
     )
-    own = judging.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
+    own = judging.new_among(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
         found = replace(eval_set, suspicions=own, panel=())
         more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
@@ -107,7 +107,7 @@ def walked(
     def with_panel(share: float) -> detect.Measurement:
         put(share)
         found = inputs.measure(clip, eval_set, what="measuring after")
-        return judging.compared(clip, found, eval_set, limits)
+        return judging.with_natural_marked(clip, found, eval_set, limits)
 
     def without_panel(share: float) -> detect.Measurement:
         put(share)

@@ -44,11 +44,11 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.trigger]
     opened = inputs.opened(request, [(trigger, None) for trigger in named])
-    images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = given.pairs_of(request, request.data, images)
+    cache = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
+    clean = given.pairs_of(request, request.data, cache)
     if request.save_kept:
         check_table(request.save_kept, clean)
-    trusted = read_trusted(request, clean, images)
+    trusted = read_trusted(request, clean, cache)
     loaded = inputs.build(opened, clean, device=device)
     found = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=named, what="embedding the pairs")
     if request.false_drop_rate is not None:
@@ -65,12 +65,12 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         signals=tuple(ranking.SIGNALS[name] for name in found.signals),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
-        **results.told("screen", request.model, loaded),
+        **results.common_fields("screen", request.model, loaded),
     )
     return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))
 
 
-def read_trusted(request: requests.Screen, clean: data.CleanSet, images: data.ImageCache, /) -> tuple[data.Pair, ...]:
+def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.ImageCache, /) -> tuple[data.Pair, ...]:
     """The pairs that are known to be clean; none without a request.
 
     Raises:
@@ -85,7 +85,7 @@ def read_trusted(request: requests.Screen, clean: data.CleanSet, images: data.Im
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = given.pairs_of(request, request.trusted, images)
+    known = given.pairs_of(request, request.trusted, cache)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(

@@ -38,7 +38,7 @@ class SearchSettings:
     search: bool = True  # False measures only
     pointed: tuple[int, ...] = ()  # places of classes to search for in any case, before those that the panel points at
 
-    def decides(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
+    def fingerprint(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
         """All that determines the measurements and the search of one model."""
         shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
         return {
@@ -97,11 +97,11 @@ class SavedSearch:
         """That of a search in a run, for all that ``decides`` its numbers; the first of several processes keeps it."""
         if run is None or not run.group.is_first:
             return cls()
-        return cls(replace(run.part(_file(name), decides()), group=train.ALONE))
+        return cls(replace(run.part(_file_name(name), decides()), group=train.ALONE))
 
     def recall(self, name: str, /) -> Packed | None:
         """The stage that an equal search saved under this name, or None."""
-        kept = self._state.read(_file(name)) if self._state else None
+        kept = self._state.read(_file_name(name)) if self._state else None
         return None if kept is None else (kept[0], kept[1]["value"])
 
     def keep(self, name: str, packed: Packed, /) -> None:
@@ -110,17 +110,17 @@ class SavedSearch:
             return
         tensors, told = packed
         try:
-            self._state.write(tensors, {"value": told}, name=_file(name))
+            self._state.write(tensors, {"value": told}, name=_file_name(name))
         except ResourceError as error:
             say(f"{error} The search continues; if it is interrupted, it starts again.")
             self._state = None
 
 
-def _file(name: str) -> str:
+def _file_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
-Seen = TypeVar("Seen", detect.Measurement, AuditResult)
+Made = TypeVar("Made", detect.Measurement, AuditResult)
 
 
 def audit_clip(
@@ -138,19 +138,20 @@ def audit_clip(
 
     ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``is_enough`` may end the search early.
     """
-    memory = SavedSearch.of(state, f"searching{what}", lambda: settings.decides(clip, eval_set))
+    searching = f"searching {what}".strip()
+    memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
     if (kept := memory.recall("measured")) is not None:
         found: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
         found = replace(found, text_classifier=found.text_classifier.to(clip.device))
     else:
-        found = inputs.measure(clip, eval_set, what=f"measuring{what}", in_time=True)
+        found = inputs.measure(clip, eval_set, what=f"measuring {what}".strip(), in_time=True)
         if not found.untried:
             memory.keep("measured", detect.pack(found, kinds=MEASURED))
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
-    course = detect.Course(settings.seed, partial(step, f"searching{what}"), memory, is_enough)
+    course = detect.Course(settings.seed, partial(step, searching), memory, is_enough)
     course.progress(0, 0)
     try:
         with model.frozen(clip.net):
@@ -170,7 +171,7 @@ def audit_clip(
     return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found.text_classifier))
 
 
-def by_first(group: train.Group, clip: model.Clip, make: Callable[[], Seen], /) -> Seen:
+def by_first(group: train.Group, clip: model.Clip, make: Callable[[], Made], /) -> Made:
     """What the first process measured, with the text classifier on the device of the model: all decide by the same numbers.
 
     Raises:
@@ -179,7 +180,7 @@ def by_first(group: train.Group, clip: model.Clip, make: Callable[[], Seen], /) 
     return _moved(group.of_first(lambda: _moved(make(), torch.device("cpu"))), clip.device)
 
 
-def _moved(seen: Seen, device: torch.device) -> Seen:
+def _moved(seen: Made, device: torch.device) -> Made:
     if isinstance(seen, AuditResult):
         return replace(seen, measured=_moved(seen.measured, device))
     return replace(seen, text_classifier=seen.text_classifier.to(device))
@@ -196,7 +197,7 @@ def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch
     return detect.Rate(int(same.sum()), len(same))
 
 
-def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
+def clip_normalised(clip: model.Clip, /) -> model.Clip | None:
     """The same model under CLIP's own mean and deviation of pixels; None where it has these already.
 
     The configuration comes with the weights and may be the attacker's as well: a deviation of one blinds an audit, while the
@@ -211,7 +212,7 @@ def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
 
 
 @contextlib.contextmanager
-def kept(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
+def resumable(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
     """The state of one audit; None if it cannot be kept.
 
     It is removed when the audit is done, and stays if the deadline came first.

@@ -92,7 +92,7 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
     return parts[0].model_copy(update=whole | ({"unlearning": unlearned[0]} if unlearned else {}))
 
 
-def search(
+def aims_of(
     clip: model.Clip,
     samples: Samples,
     recipe: Recipe,
@@ -201,7 +201,7 @@ def recover(
 def unlearn(
     clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearning.SearchedModel, /, *, run: Run
 ) -> Training:
-    """Unlearn in place the triggers that ``search`` found and the known ones, round by round; raises what ``clean`` raises.
+    """Unlearn in place the triggers that ``aims_of`` found and the known ones, round by round; raises what ``clean`` raises.
 
     The state of the last whole round is saved.
     """

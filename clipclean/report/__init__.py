@@ -44,15 +44,15 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 }
 
 
-def write(report: Report, form: str, path: Path, /, images: PageImages = NONE, place: RunPaths = NOWHERE) -> None:
-    """Write a report in one of ``FORMATS``, whole or not at all; ``images`` and ``place`` go into the HTML form only.
+def write(report: Report, form: str, path: Path, /, images: PageImages = NONE, paths: RunPaths = NOWHERE) -> None:
+    """Write a report in one of ``FORMATS``, whole or not at all; ``images`` and ``paths`` go into the HTML form only.
 
         report.write(result, "html", Path("report.html"))
 
     Raises:
         ResourceError: the disk is full, or the place not writable.
     """
-    write_text(path, html(report, images, place) if form == "html" else FORMATS[form](report))
+    write_text(path, html(report, images, paths) if form == "html" else FORMATS[form](report))
 
 
 def read(path: Path, /) -> Report:

@@ -21,7 +21,7 @@ MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 Tile = tuple[str, str | None, str, str]  # a key figure: label, value before, where there are two, value now, note
 
 
-def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE) -> str:
+def html(report: Report, /, images: PageImages = NONE, paths: RunPaths = NOWHERE) -> str:
     """The whole page: verdict first, then what to do, the evidence, how it came about, and what it means.
 
     Everything that comes from the report is escaped, and the page's own policy forbids scripts, requests and foreign
@@ -43,7 +43,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
         looked_for=document.looked_for(report) if report.verdict == "pass" else None,
         tiles=_tiles(report),
         report=report,
-        commands=verdicts.commands(report, place),
+        commands=verdicts.commands(report, paths),
     )
 
 

@@ -21,14 +21,14 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
 
-def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHERE, closing: Sequence[str] = ()) -> str:
+def text(report: Report, /, *, width: int, colour: bool, paths: RunPaths = NOWHERE, closing: Sequence[str] = ()) -> str:
     """The output of ``clipclean audit`` and ``clipclean sanitize``: what a policy did, the verdict, and what it rests on.
 
     Args:
         report: a valid report.
         width: columns, at least 60; commands and ``closing`` may be longer, so that they can be copied.
         colour: whether to use ANSI colours; nothing is said by colour alone.
-        place: what the run was given, for commands that can be copied.
+        paths: what the run was given, for commands that can be copied.
         closing: the last lines, such as where the page is.
     """
     report, width = inert(report), max(width, 60)
@@ -41,7 +41,7 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
         *more,
     ]
     suggested = (
-        verdicts.commands(report, place)[:1] if place.model else []
+        verdicts.commands(report, paths)[:1] if paths.model else []
     )  # without the run's own words it would not run
     last = [*(f"Next: {words}" for _, words in suggested), *closing]
     for block in document.short(report):

@@ -21,7 +21,7 @@ PASSING = "version: 1\nname: mild\nseverities: {CC001: note, CC002: note, CC010:
 
 def suggested(made, **given):
     made = report.parse(made)
-    return [words for _, words in commands(made, results.place_of(requests.Audit(**given), made))]
+    return [words for _, words in commands(made, results.paths_of(requests.Audit(**given), made))]
 
 
 def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_and_texts():
@@ -84,5 +84,5 @@ def test_every_command_that_a_cleaning_suggests_runs(folder, unread, monkeypatch
     made = report.read(folder / out / "report.json")
     classes, templates = Path("classes.txt"), Path("templates.txt")
     given = requests.Sanitize(demo.CHECKPOINT, (), arch="tiny.json", classes=classes, templates=templates)
-    place = results.place_of(given, made)._replace(folder=out, recipe="auto")
+    place = results.paths_of(given, made)._replace(folder=out, recipe="auto")
     assert all(run(words) == 0 for _, words in commands(made, place))

@@ -145,7 +145,7 @@ def test_text_has_few_lines_that_fit_and_says_how_many_findings_it_leaves_out(ma
 
 def test_text_has_the_worst_findings_first_a_whole_command_last_and_colour_changes_no_word():
     place = RunPaths(model="a/" * 60 + "m.pt")
-    lines = report.text(samples.failed(), width=60, colour=False, place=place).splitlines()
+    lines = report.text(samples.failed(), width=60, colour=False, paths=place).splitlines()
     assert next(line for line in lines if line.startswith("CC")).startswith("CC001 error ")
     assert place.model in lines[-1]
     plain, painted = (report.text(samples.failed(), width=90, colour=colour) for colour in (False, True))
