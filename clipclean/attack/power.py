@@ -14,13 +14,12 @@ from clipclean.attack import poison
 from clipclean.attack.poison import Canary
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
+from clipclean.config.thresholds import LEAST_PLANTED, MOST_MISSED
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, Level, finding
 from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train.run import Run
 
-LEAST = 4  # fewest planted backdoors for which the power of an audit is stated
-MISSED = 1  # most of them that an audit may miss and still let a model pass without references
 LEAST_PAIRS = 64  # to plant with
 
 
@@ -41,7 +40,7 @@ def record(planted: Sequence[PlantedRecord], /) -> PowerRecord:
     levels = [each.level for each in planted if each.took]
     found = detect.Rate(sum(level is not None for level in levels), len(levels))
     failed = detect.Rate(levels.count("error"), len(levels))
-    enough = found.n >= LEAST and found.hits >= found.n - MISSED
+    enough = found.n >= LEAST_PLANTED and found.hits >= found.n - MOST_MISSED
     return PowerRecord(found=found.record(), failed=failed.record(), enough=enough, planted=tuple(planted))
 
 
@@ -56,9 +55,7 @@ def told(power: PowerRecord, /) -> Finding:
     if missed:
         words += f" It misses {' and '.join(missed)}."
     if not power.enough:
-        words += (
-            f" For a pass without clean models to compare with, all but {MISSED} of at least {LEAST} must be found."
-        )
+        words += f" For a pass without clean models to compare with, all but {MOST_MISSED} of at least {LEAST_PLANTED} must be found."
     level: Level = "note" if power.enough else "warning"
     return finding("CC008", words, level=level, measure="power", value=rate.value, interval=rate.interval, n=rate.n)
 

@@ -18,12 +18,12 @@ from clipclean.auto import candidates, workbench
 from clipclean.auto.candidates import Candidate, Cleaned
 from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs import judging
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.searching import AuditResult
 from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Point, Watched, Way

@@ -10,12 +10,12 @@ from clipclean.auto.attempts import Attempt, Considered
 from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, finite
 from clipclean.jobs import cleaning, inputs, judging
 from clipclean.jobs.cleaning import Side
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import Prepared
-from clipclean.jobs.searching import AuditResult
 from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,

@@ -19,11 +19,12 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
+from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Interval, finding, finite
 from clipclean.jobs import inputs, judging, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
-from clipclean.jobs.searching import AuditResult, SearchSettings
+from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import REMOVED
@@ -299,7 +300,7 @@ class Workbench:
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
-        found = judging.findings(seen, self.limits, images=len(self.eval_set.pixels))
+        found = detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels))
         if searching.clip_normalised(self.clip):
             words = (
                 "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "

@@ -25,18 +25,17 @@ from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
 from clipclean.detect.stages import Course, pack, unpack
 from clipclean.detect.verdict import (
-    DOUBT,
+    AuditResult,
     accuracy,
     is_far,
+    of_audit,
     of_probes,
     of_search,
     sanitized,
     suspected,
     suspected_classes,
     suspicious,
-    twins,
-    uncalibrated,
+    under_clip_normalisation,
     unproven,
-    unsound,
 )
 from clipclean.detect.zeroshot import classifier, predict

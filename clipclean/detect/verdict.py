@@ -1,9 +1,11 @@
 """The verdict: findings, from measurements compared with thresholds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import final
 
-from clipclean.config.thresholds import AuditLimits
+from clipclean.config.thresholds import BOTH, DOUBT, FAR, LEAST_ACCURACY, OFF_LIST, SEEN, AuditLimits
 from clipclean.detect import score
 from clipclean.detect.accuracy_cost import MeasuredLoss, losses
 from clipclean.detect.families import FAMILIES, MASK
@@ -12,16 +14,79 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import COMPACTNESS, PANEL, calibration
 from clipclean.detect.score import Suspect, alone, undiscounted
 from clipclean.detect.search import SearchResult, TargetedResult
-from clipclean.findings import About, Finding, Level, finding, finite
-from clipclean.schema.report import SuspectRecord
+from clipclean.findings import About, Finding, Level, finding, finite, rule
+from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
 
-DISTINCT = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
-FAR = 2  # times the failing score at which no further family is searched
-DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
-BOTH = 2  # the same where clean models and random changes explain it together: more than clean models were seen to show
-LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
-SEEN = 1.5  # half of an interval, in budgets, beyond which a loss over the budget is not told from none
-OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
+ROUNDING = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
+
+
+@final
+@dataclass(frozen=True)
+class AuditResult:
+    """The result for one model: numbers, before any threshold."""
+
+    measured: Measurement
+    search: SearchResult | None
+    why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
+    seconds: float  # of the search
+    agreement: Rate | None = None  # of the classes of images and of their captions, where there are no labels
+
+    def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
+        """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
+        if self.search is None:
+            return None
+        compared = CalibrationRecord(kind="none", name="", models=0)
+        if references := self.search.references:
+            compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
+        return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
+
+
+def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
+    """The findings of a result on this number of images."""
+    # With a search, triggers of the panel are compared with each other and with clean models, by their least strengths.
+    measured = replace(seen.measured, panel=()) if seen.search else seen.measured
+    found = [*of_probes(measured, limits=limits)]
+    if seen.why_not:
+        found.append(unproven(*seen.why_not))
+    undone = [f"{measured.untried} of the known triggers were not tried"] if measured.untried else []
+    if seen.search and seen.search.cut:
+        undone.append("only {} of {} steps of the search were done".format(*seen.search.cut))
+    if undone:
+        late = f"Time was over: {', and '.join(undone)}. The same command with more minutes resumes."
+        found.append(unproven("CC024", late))
+    if seen.search is None:
+        return found
+    if images < limits.min_images:
+        words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
+        found.append(unproven("CC020", f"{words} Give more by --data."))
+    found += _unsound(_sound_rate(seen), classes=len(measured.text_classifier))
+    return [*found, *of_search(seen.search, images=images, limits=limits), *_uncalibrated(seen.search)]
+
+
+def _sound_rate(seen: AuditResult) -> Rate | None:
+    """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
+    if seen.agreement is not None:
+        return seen.agreement
+    return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
+
+
+def under_clip_normalisation(
+    own: AuditResult, normalised: AuditResult, limits: AuditLimits, /, *, images: int
+) -> list[Finding]:
+    """The findings under CLIP's own normalisation, and whether the model is better with it than under its ``own``."""
+    more = [
+        found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
+        for found in of_audit(normalised, limits, images=images)
+        if rule(found.rule).tells == "sign"
+    ]
+    rate, better = _sound_rate(own), _sound_rate(normalised)
+    if rate and better and rate.n and better.value - rate.value > limits.max_accuracy_loss:
+        words = (
+            f"With the mean and std that came with the weights {100 * rate.value:.1f} % of images are taken for their class, with CLIP's "
+            f"own {100 * better.value:.1f} %: the configuration is not the one that the model was trained with."
+        )
+        more.append(unproven("CC007", words))
+    return more
 
 
 def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
@@ -89,7 +154,7 @@ def _panel(probe: Probe, limits: AuditLimits) -> Finding:
     A clean model of ten classes of photographs sends 50 to 80 % of the images under a strong wave to one class, and their
     embeddings lie together there like those of any class.
     """
-    collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > DISTINCT
+    collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > ROUNDING
     second = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
     return finding(
         "CC002",
@@ -250,45 +315,37 @@ def unproven(rule: str, words: str, /) -> Finding:
     return finding(rule, words, level="warning", measure="search")
 
 
-def uncalibrated() -> Finding:
-    """A warning that there is no clean model of this kind to compare with."""
-    return finding(
-        "CC004",
+def _uncalibrated(result: SearchResult) -> list[Finding]:
+    """That there is no clean model of this kind to compare with; or that the tested one was given: a note if others are left."""
+    if result.twins:
+        words = (
+            f"{result.twins} of the models to compare with answers every known trigger like the tested model: the same model in other "
+            "weights, which does not count. Give a clean model that somebody else trained by --reference."
+        )
+        return [finding("CC004", words, level="note" if result.references else "warning", measure="search")]
+    if result.references:
+        return []
+    words = (
         "No clean model of this architecture and class list was searched, so the sizes of found triggers are compared with other "
-        "classes of this model, and with clean models of other kinds. Give a clean model that you trust by --reference.",
-        measure="search",
+        "classes of this model, and with clean models of other kinds. Give a clean model that you trust by --reference."
     )
+    return [finding("CC004", words, measure="search")]
 
 
-def twins(result: SearchResult, /) -> Finding:
-    """The tested model was given as its own reference: a warning, or a note if other clean models are left."""
-    return finding(
-        "CC004",
-        f"{result.twins} of the models to compare with answers every known trigger like the tested model: the same model in other "
-        "weights, which does not count. Give a clean model that somebody else trained by --reference.",
-        level="note" if result.references else "warning",
-        measure="search",
-    )
-
-
-def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
-    """A warning if a model is not clearly better than chance, or its accuracy is unknown; else None."""
-    floor = max(LEAST_ACCURACY, 2 / classes)
+def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
+    """A warning if a model is not clearly better than chance, or its accuracy is unknown."""
+    floor, measure = max(LEAST_ACCURACY, 2 / classes), "clean accuracy"
     if rate is None or not rate.n:
         words = "The images have neither labels nor captions, so it is unknown whether the model knows these classes."
-        return finding("CC007", words, measure="clean accuracy")
+        return [finding("CC007", words, measure=measure)]
     if rate.interval[0] >= floor:
-        return None
-    return finding(
-        "CC007",
+        return []
+    words = (
         f"{_percent(rate.value)} of images are taken for their class, where chance is {_percent(1 / classes)}: too few to "
-        "search for backdoors in this model.",
-        measure="clean accuracy",
-        value=rate.value,
-        interval=rate.interval,
-        n=rate.n,
-        threshold=floor,
+        "search for backdoors in this model."
     )
+    interval, n = rate.interval, rate.n
+    return [finding("CC007", words, measure=measure, value=rate.value, interval=interval, n=n, threshold=floor)]
 
 
 def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:

@@ -7,13 +7,14 @@ from functools import partial
 from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, finite
 from clipclean.jobs import given, judging, other_models, plan, results, searching
 from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.judging import Audited
 from clipclean.jobs.results import Outcome
-from clipclean.jobs.searching import AuditResult, SearchSettings
+from clipclean.jobs.searching import SearchSettings
 from clipclean.report import Report
 
 

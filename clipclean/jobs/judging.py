@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from clipclean import detect, model
 from clipclean.attack import poison, power
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import AuditLimits
+from clipclean.config.thresholds import DOUBT, AuditLimits
+from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.inputs import Suspicion
-from clipclean.jobs.searching import AuditResult, SearchSettings
+from clipclean.jobs.searching import SearchSettings
 from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
@@ -33,70 +34,13 @@ class Audited:
 
 def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
-    found = [*findings(made.seen, limits, images=len(made.ready.eval_set.pixels)), *notes_on_images(made.ready)]
+    images = len(made.ready.eval_set.pixels)
+    found = [*detect.of_audit(made.seen, limits, images=images), *notes_on_images(made.ready)]
     if made.clip_normalised:
-        return [*under_clip_normalisation(made, made.clip_normalised, limits), *found]
+        return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *found]
     if searching.clip_normalised(made.ready.loaded.clip):
         found.append(detect.unproven("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
-
-
-def findings(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
-    """The findings of a result on this number of images."""
-    # With a search, triggers of the panel are compared with each other and with clean models, by their least strengths.
-    measured = replace(seen.measured, panel=()) if seen.search else seen.measured
-    found = [*detect.of_probes(measured, limits=limits)]
-    if seen.why_not:
-        found.append(detect.unproven(*seen.why_not))
-    if late := unfinished(seen):
-        found.append(detect.unproven("CC024", f"Time was over: {late}. The same command with more minutes resumes."))
-    if seen.search is None:
-        return found
-    if images < limits.min_images:
-        words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
-        found.append(detect.unproven("CC020", f"{words} Give more by --data."))
-    if doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier)):
-        found.append(doubt)
-    found += detect.of_search(seen.search, images=images, limits=limits)
-    if seen.search.twins:
-        found.append(detect.twins(seen.search))
-    elif seen.search.references is None:
-        found.append(detect.uncalibrated())
-    return found
-
-
-def unfinished(seen: AuditResult, /) -> str:
-    """The parts that were not done before the deadline; empty if all were."""
-    parts = []
-    if seen.measured.untried:
-        parts.append(f"{seen.measured.untried} of the known triggers were not tried")
-    if seen.search and seen.search.cut:
-        parts.append("only {} of {} steps of the search were done".format(*seen.search.cut))
-    return ", and ".join(parts)
-
-
-def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
-    """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
-    if seen.agreement is not None:
-        return seen.agreement
-    return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
-
-
-def under_clip_normalisation(made: Audited, normalised: AuditResult, limits: AuditLimits, /) -> list[Finding]:
-    """The findings under CLIP's own normalisation, and whether the model is better with it."""
-    more = [
-        found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in findings(normalised, limits, images=len(made.ready.eval_set.pixels))
-        if rule(found.rule).tells == "sign"
-    ]
-    own, better = sound_rate(made.seen), sound_rate(normalised)
-    if own and better and own.n and better.value - own.value > limits.max_accuracy_loss:
-        words = (
-            f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
-            f"own {100 * better.value:.1f} %: the configuration is not the one that the model was trained with."
-        )
-        more.append(detect.unproven("CC007", words))
-    return more
 
 
 def notes_on_images(ready: AuditInputs, /) -> list[Finding]:
@@ -124,7 +68,7 @@ def power_of(made: Audited, /) -> PowerRecord | None:
 
     def levels() -> dict[str, str]:
         copy = searching.audit_clip(settings, clip, eval_set, made.references, what="a copy with a planted backdoor")
-        told = findings(copy, ready.given.judge.limits, images=len(eval_set.pixels))
+        told = detect.of_audit(copy, ready.given.judge.limits, images=len(eval_set.pixels))
         return {each.target: each.level for each in told if each.rule == "CC003" and each.target}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
@@ -161,7 +105,7 @@ def with_natural_marked(
     except detect.NoSearch:
         return measured
     found = detect.strengths(clip.embed_images, pixels, eval_set.panel, canonical=canonical)
-    named = detect.telling(found, eval_set.classes, references=None, least=detect.DOUBT * limits.abnormality)
+    named = detect.telling(found, eval_set.classes, references=None, least=DOUBT * limits.abnormality)
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, final
+from typing import TypeVar
 
 import torch
 
 from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config.effort import EFFORTS
+from clipclean.detect import AuditResult
 from clipclean.detect.stages import Packed
 from clipclean.errors import ClipcleanError, Interrupted, ResourceError
 from clipclean.jobs import inputs
 from clipclean.progress import say, step
-from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord
 from clipclean.train import resume
 from clipclean.train.resume import RunState
 
@@ -63,27 +63,6 @@ class SearchSettings:
             **asdict(replace(self, search=True)),  # a model is measured alike without a search
             "effort": asdict(EFFORTS[self.effort]),
         }
-
-
-@final
-@dataclass(frozen=True)
-class AuditResult:
-    """The result for one model: numbers, before any threshold."""
-
-    measured: detect.Measurement
-    search: detect.SearchResult | None
-    why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
-    seconds: float  # of the search
-    agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
-
-    def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
-        """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
-        if self.search is None:
-            return None
-        compared = CalibrationRecord(kind="none", name="", models=0)
-        if references := self.search.references:
-            compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
-        return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
 
 
 @dataclass

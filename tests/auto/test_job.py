@@ -5,6 +5,7 @@ import short
 import tiny
 
 from clipclean import checkpoint, cli, deadline, progress
+from clipclean.detect import AuditResult
 from clipclean.jobs import inputs, searching
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
@@ -28,8 +29,8 @@ def unsearched(monkeypatch):
     """The search takes seconds even here, and has tests of its own."""
 
     def measured(settings, clip, evidence, references, /, *, what, **_):
-        found = inputs.measure(clip, evidence, what=f"measuring{what}", in_time=True)
-        return searching.AuditResult(found, None, ("CC004", "Nothing suspected."), 0.0)
+        found = inputs.measure(clip, evidence, what=f"measuring {what}", in_time=True)
+        return AuditResult(found, None, ("CC004", "Nothing suspected."), 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)
 

@@ -20,10 +20,9 @@ from clipclean.detect.references import References, calibration
 from clipclean.detect.score import MOST_INDIRECT
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
-from clipclean.detect.verdict import acts
+from clipclean.detect.verdict import AuditResult, acts
 from clipclean.findings import finding
 from clipclean.jobs import judging
-from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
 ERROR, WARNING = [("CC003", "error", "banana")], [("CC003", "warning", "banana")]
@@ -212,7 +211,7 @@ def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_tho
 @pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
 def test_what_was_not_searched_or_compared_is_never_pass(code):
     bundled = finding("CC031", "Bundled.")
-    why, alone = detect.unproven(code, "Why."), detect.uncalibrated()
+    why, alone = detect.unproven(code, "Why."), finding("CC004", "Alone.")
     for findings in ([why, bundled], [alone], [why, alone]):
         assert policy.verdict(findings) == "inconclusive"
     assert policy.verdict([bundled]) == "pass"
@@ -229,9 +228,9 @@ def test_what_was_not_searched_or_compared_is_never_pass(code):
     ],
 )
 def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is_doubt):
-    doubt = detect.unsound(rate, classes=classes)
-    assert (doubt is not None) == is_doubt
-    assert doubt is None or (doubt.rule, policy.verdict([doubt])) == ("CC007", "inconclusive")
+    measured = replace(measurement(n=0), text_classifier=torch.zeros(classes, 2))
+    found = detect.of_audit(AuditResult(measured, result_of(), None, 1.0, rate), LIMITS, images=100)
+    assert policy.verdict([each for each in found if each.rule == "CC007"]) == ("inconclusive" if is_doubt else "pass")
 
 
 # What the search shows.

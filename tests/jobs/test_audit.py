@@ -15,6 +15,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.findings import finding
 from clipclean.jobs import inputs, judging, other_models, searching
 from clipclean.report import PageImages, example_images
 
@@ -77,21 +78,21 @@ def bad(references):
 
 
 def word(seen, images=IMAGES):
-    return policy.verdict(judging.findings(seen, LIMITS, images=images))
+    return policy.verdict(detect.of_audit(seen, LIMITS, images=images))
 
 
 def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with_none_passes(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad) == "fail"
-    (finding,) = [f for f in judging.findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
-    assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
+    (only,) = [f for f in detect.of_audit(bad, LIMITS, images=IMAGES) if f.level == "error"]
+    assert (only.rule, only.target, only.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = judging.findings(seen, LIMITS, images=IMAGES)
-    assert "CC004" in {finding.rule for finding in found}
+    found = detect.of_audit(seen, LIMITS, images=IMAGES)
+    assert "CC004" in {each.rule for each in found}
     assert policy.verdict(found) != "pass"
-    found = judging.findings(bad, LIMITS, images=LIMITS.min_images - 1)
-    assert {"CC020", "CC003"} <= {finding.rule for finding in found}
+    found = detect.of_audit(bad, LIMITS, images=LIMITS.min_images - 1)
+    assert {"CC020", "CC003"} <= {each.rule for each in found}
     assert policy.verdict(found) == "inconclusive"
 
 
@@ -116,7 +117,7 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     def judged(*several):
         references = detect.together([given(toy) for toy in several])
         seen = searching.audit_clip(SETTINGS, Toy(tower), known, references)
-        return seen.search.twins, judging.findings(seen, LIMITS, images=IMAGES)
+        return seen.search.twins, detect.of_audit(seen, LIMITS, images=IMAGES)
 
     twins, found = judged(turned)
     assert (twins, policy.verdict(found), "CC004" in {each.rule for each in found}) == (1, "fail", True)
@@ -134,7 +135,7 @@ def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
 
 
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
-    found = [detect.uncalibrated()]
+    found = [finding("CC004", "Nothing to compare with.")]
     planted = [[power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4)] for level in ("error", None)]
     strong, weak = (power.record(each) for each in planted)
     few = [*found, detect.unproven("CC020", "Few.")]
