@@ -80,4 +80,4 @@ def workbench(clip, original, samples, evidence, folder, *, chosen=None, progres
     chosen, run = chosen or recipe.load("auto"), Run(0, "fp32", progress)
     limits, control = policy.resolved(policy.DEFAULT, chosen.audit), control_of(chosen, clip)
     state = RunState(folder, "0" * 64)
-    return Workbench(clip, original, samples, evidence, evidence.grid, None, limits, chosen.auto, control, state, run)
+    return Workbench(clip, original, samples, evidence, None, limits, chosen.auto, control, state, run)

@@ -95,8 +95,9 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
             seen = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
         audited = time.monotonic() - began
         before = FirstAudit.of(seen, bench.eval_set, bench.limits)
-        bench = replace(bench, eval_set=replace(bench.eval_set, sure=before.sure))
-        before = before.with_patterns(bench.patterns())
+        # Later audits count the variants of known triggers beside clean models alone.
+        grid = bench.eval_set.grid if bench.references else ()
+        bench = replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, grid=grid))
         # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
         if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):

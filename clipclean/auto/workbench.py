@@ -21,21 +21,16 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Interval, finding, finite
-from clipclean.jobs import inputs, judging, searching
+from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
-from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import REMOVED
 from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss, Run, RunState
 
 DONE = "done"  # the weights after one part of a run, in its folder
-# Excess of a known trigger or variant that few natural ones have. Planted waves, frequencies, filters and triangles have 0.91 and more towards
-# their class, but waves have 0.93 towards poles and bannisters in two of eight clean models, and a filter 0.99 towards ladybugs. With natural
-# ones alone the recovery brought a warp back: 0.483 was left instead of 0.083.
-PLAIN = 0.85
 
 
 @dataclass(frozen=True)
@@ -208,9 +203,6 @@ class Workbench:
     original: dict[str, Tensor]  # its own weights
     samples: Samples  # to train on
     eval_set: detect.EvalSet  # to measure on, with the triggers that were named
-    grid: tuple[
-        detect.TriggerLike, ...
-    ]  # variants of known triggers, which count in the audit only beside clean models
     references: detect.References | None  # clean models to compare with; None without any
     limits: AuditLimits  # thresholds of the run
     settings: recipes.Auto  # ``auto`` of the recipe
@@ -221,13 +213,12 @@ class Workbench:
     @classmethod
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe, eval_set = ready.loaded.clip, ready.recipe, ready.eval_set(panel=True)
+        clip, recipe = ready.loaded.clip, ready.recipe
         return cls(
             clip=clip,
             original=model.taken(clip),
             samples=ready.to_train,
-            eval_set=eval_set if ready.given.trusted else replace(eval_set, grid=()),
-            grid=eval_set.grid,
+            eval_set=ready.eval_set(panel=True),
             references=None,
             limits=ready.given.judge.limits,
             settings=recipe.auto,
@@ -280,23 +271,6 @@ class Workbench:
         return searching.by_first(
             self.run.group, self.clip, lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True)
         )
-
-    def patterns(self) -> tuple[SuspectedTrigger, ...]:
-        """The known triggers and their variants that turn images of the original into a class for which one is ``PLAIN``.
-
-        Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes the planted one
-        with them. They are tried on few images, and those that act there on more; the strongest come first.
-        """
-        panel = (*self.eval_set.panel, *self.grid)
-        shown = replace(self.eval_set, labels=None, captions=None, suspicions=(), panel=panel, knn=0)
-        self.put(self.original)
-        for count in (detect.GLANCED, detect.BRIEF):
-            pixels = detect.stack([pair.image for pair in detect.spaced(tuple(self.samples.pairs), count)])
-            found = self.measure(replace(shown, pixels=pixels), what="looking for patterns").panel
-            acting = {probe.trigger: probe for probe in found if probe.excess >= self.limits.suspicious_excess}
-            shown = replace(shown, panel=tuple(trigger for trigger in shown.panel if trigger.spec in acting))
-        plain = {probe.target for probe in acting.values() if probe.excess >= PLAIN}
-        return tuple(judging.of_panel([probe for probe in acting.values() if probe.target in plain], shown))
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""

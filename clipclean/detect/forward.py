@@ -14,7 +14,7 @@ Rounding: whether a search may compute in bfloat16, whose digits can hide what a
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,19 +26,21 @@ from clipclean import model
 from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
-from clipclean.detect.references import NEVER
+from clipclean.detect.references import MOST_ODDS, NEVER
 from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class, sound
 from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
 MOST_IMAGES = 96  # on which known triggers and random changes are tried
 ACTS = 0.5  # least excess share of images in one class for a trigger that acts
+MOVES = 1 / (1 + MOST_ODDS)  # excess share from which on a trigger is measured exactly
+LEAST_ODDS = 0.5 / MOST_IMAGES  # that an image resists: no less is seen on so many
 TOGETHER = 16  # triggers of a grid, or tiles, in one batch
 
 # The panel.
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # shares of a trigger's change, tried in this order as long as it acts
-GLANCED = 16  # images on which each trigger of a grid is first tried at full strength; those that act get more
+GLANCED = 16  # images on which each trigger of a grid is first tried at full strength; those that move some get more
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,32 @@ class Strength:
     """
 
     trigger: str  # its spec
-    target: int  # place of the class; -1 where the trigger does not act
+    target: int  # place of the class that most images become under the whole trigger
     least: float  # in (0, 1], or ``NEVER``
-    excess: float  # share of images that become the class, or the strongest one, under the whole trigger
+    excess: float  # share of images that become it, under the whole trigger
+
+    @property
+    def acts(self) -> bool:
+        """Whether half of the images become its class."""
+        return self.excess >= ACTS
 
     def record(self, classes: Sequence[str], /) -> StrengthRecord:
         """For a report; ``classes`` are the names."""
-        name = classes[self.target] if self.target >= 0 else None
-        return StrengthRecord.of(self, class_=name)
+        return StrengthRecord.of(self, class_=classes[self.target] if self.acts else None)
 
     @property
     def size(self) -> float:
         """The least strength; for a trigger that does not act, a value from 1 to ``NEVER``, lower the more images it moves."""
-        return self.least if self.target >= 0 else NEVER - (NEVER - 1) * min(self.excess, ACTS) / ACTS
+        return self.least if self.acts else NEVER - (NEVER - 1) * self.excess / ACTS
+
+
+def resisting(found: Iterable[Strength], classes: Sequence[str], /) -> dict[str, float]:
+    """For each class the odds that an image resists the trigger that turns most into it, in (0, ``MOST_ODDS``]."""
+    odds = dict.fromkeys(classes, MOST_ODDS)
+    for each in found:
+        name, share = classes[each.target], max(each.excess, MOVES)
+        odds[name] = min(odds[name], max((1 - share) / share, LEAST_ODDS))
+    return odds
 
 
 def strengths(
@@ -76,28 +91,27 @@ def strengths(
     before = _logits(embed, some, canonical).argmax(1)
     for trigger in counted("known triggers", triggers, len(triggers)):
         least = _least(look, some, trigger, before=before, canonical=canonical)
-        is_sure = look is embed or least.excess < ACTS / 2
+        is_sure = look is embed or least.excess < MOVES
         found.append(least if is_sure else _least(embed, some, trigger, before=before, canonical=canonical))
     return tuple(found)
 
 
 def glanced(
-    embed: Embed, pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+    embed: Embed, pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical, look: Embed | None = None
 ) -> tuple[Strength, ...]:
-    """The least strength of every trigger of a grid, as :func:`strengths`; for those that do not act on a few images, the
-    excess there.
+    """The least strength of every trigger of a grid, as :func:`strengths`; for those that move hardly any of a few images by ``look``,
+    the excess there.
     """
     if not triggers:
         return ()
     few, first = spaced(pixels, GLANCED), []
     # Hundreds of triggers, most of which do nothing: a first try on few images leaves few for the costly measurement.
     painted = (trigger(few, Generator().manual_seed(0)) for trigger in triggers)
-    looks = _looks("variants", embed, few, painted, len(triggers), canonical)
+    looks = _looks("variants", look or embed, few, painted, len(triggers), canonical)
     for trigger, shares in zip(triggers, looks, strict=True):
-        target, strongest = int(shares.argmax()), shares.max().item()
-        first.append(Strength(trigger.spec, target if strongest >= ACTS else -1, NEVER, strongest))
-    acting = [trigger for trigger, found in zip(triggers, first, strict=True) if found.target >= 0]
-    exact = {found.trigger: found for found in strengths(embed, pixels, acting, canonical=canonical)}
+        first.append(Strength(trigger.spec, int(shares.argmax()), NEVER, shares.max().item()))
+    moving = [trigger for trigger, found in zip(triggers, first, strict=True) if found.excess >= MOVES]
+    exact = {found.trigger: found for found in strengths(embed, pixels, moving, canonical=canonical, look=look)}
     return tuple(exact.get(found.trigger, found) for found in first)
 
 
@@ -129,7 +143,7 @@ def _least(embed: Embed, pixels: Tensor, trigger: TriggerLike, /, *, before: Ten
         curve.append((share, shares[target].item()))
         if curve[-1][1] < ACTS:
             break
-    return Strength(trigger.spec, target if strongest >= ACTS else -1, _crossing(curve), strongest)
+    return Strength(trigger.spec, target, _crossing(curve), strongest)
 
 
 def excess(logits: Tensor, before: Tensor, canonical: Canonical, /) -> Tensor:

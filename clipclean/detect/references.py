@@ -22,11 +22,13 @@ from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
 NEVER = 2.0  # the least strength of a trigger of the panel that does not act in full
+MOST_ODDS = 3.0  # that an image resists a known trigger which turns a quarter of them into a class: no more counts
 ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
 TWIN = 0.97  # share of the known triggers that act alike on a twin
 LEAST_TOLD = 8  # least number of them that say something
-CODE = 7  # counts up whenever a change of the search moves sizes: references of other code are no references
+CODE = 8  # counts up whenever a change of the search moves sizes: references of other code are no references
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
+PATTERN = "pattern"  # likewise: the odds that an image resists the known trigger that turns most into a class
 ATTRACTION = "attraction"  # likewise: how often random changes turn images into each class
 COMPACTNESS = "compactness"  # likewise: the share of the smallest mask of each class outside of one small square
 LEAST_ATTRACTION = 1e-6  # in the place of none at all, which would be no size
@@ -171,7 +173,7 @@ def _sizes(model: object, name: str) -> Sizes:
     if not isinstance(sizes, dict) or not sizes:
         raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
     # The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown.
-    largest = {PANEL: NEVER, ATTRACTION: 1.0, COMPACTNESS: ROUNDED}
+    largest = {PANEL: NEVER, PATTERN: MOST_ODDS, ATTRACTION: 1.0, COMPACTNESS: ROUNDED}
     largest |= {family: ROUNDED * known.cap for family, known in FAMILIES.items()}
     for family, by_class in sizes.items():
         values = by_class.values() if isinstance(by_class, dict) else ()
@@ -198,9 +200,11 @@ class Calibration:
 
     unit: float  # how much evidence counts as one
     compact_unit: float  # the same of the shares of masks that lie outside of one small square, which vary less
-    natural: Mapping[str, float]  # by family, and for the panel, the margin of natural triggers: only more counts
+    natural: Mapping[
+        str, float
+    ]  # by family, for the panel and patterns, the margin of natural triggers: only more counts
     slopes: Mapping[str, float]  # by family, how much smaller triggers of classes are that random changes lead to
-    beside: float  # how much less of a known trigger one clean model needs than another of its kind
+    beside: float  # how much lower the odds against a known trigger are in one clean model than in another of its kind
     scores: Sequence[float]  # of clean models, each the largest score of any of its classes
 
 

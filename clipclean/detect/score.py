@@ -19,15 +19,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clipclean.detect.forward import Strength
-from clipclean.detect.references import NEVER, PANEL, References, calibration, evidence
+from clipclean.detect.forward import Strength, resisting
+from clipclean.detect.references import NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 # Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
 # let expect and 2.8 of compactness, and 1.2 of direct evidence (tag evidence-0.2: notebook.md, "Clean models of classes drawn at random").
 # Both together stay below what fails a model: with 2.5 one of 52 clean models failed, with 3.61.
 MOST_INDIRECT = 2.25
-MOST_BESIDE = 2.5  # units that a known trigger counts beside clean models, at most: below what fails a model
+MOST_BESIDE = 2.5  # units that a pattern counts beside clean models, at most: below what fails a model
 
 
 def combined(direct: float, indirect: float, /) -> float:
@@ -117,33 +117,36 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
     best: dict[int, Strength] = {}
     for strength in result.strengths:
         # The easiest trigger of a class stands for the panel: many alike, such as stripes, do not add up.
-        if strength.target >= 0 and (strength.target not in best or strength.least < best[strength.target].least):
+        if strength.acts and (strength.target not in best or strength.least < best[strength.target].least):
             best[strength.target] = strength
     found = {}
     for target, own in best.items():
-        elsewhere = min((s.least for s in result.strengths if s.target not in (target, -1)), default=NEVER)
+        elsewhere = min((s.least for s in result.strengths if s.acts and s.target != target), default=NEVER)
         margin = math.log(elsewhere) - math.log(own.least)
         # Without clean models only the margin to other classes counts, as for a found trigger.
         usual = result.references.least(own.trigger) if result.references else None
         shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
         found[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
-    for own in (*result.strengths, *result.grid):
-        name, value = result.classes[own.target], beside(own, result.references)
+    for name, (value, own) in pattern_evidence(result).items():
         if value > found.get(name, (0.0, own))[0]:
             found[name] = (value, own)
     return found
 
 
-def beside(own: Strength, references: References | None, /) -> float:
-    """How much less of a known trigger a model needs than clean ones do, beyond what these differ by, in units; 0 without any.
+def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
+    """For each class that a known trigger or a variant leads to, the evidence of the one that turns most images, and that one.
 
-    It is at most ``MOST_BESIDE``, which is a doubt: the same trigger may be natural in one clean model, and act on another hardly.
+    It is by how much lower the odds against it are than in clean models, beyond what these differ by; nothing without any. It is at
+    most ``MOST_BESIDE``: a pattern may be natural in one clean model, and hardly act on another.
     """
-    usual = references.least(own.trigger) if references else None
-    if usual is None or own.target < 0:
-        return 0.0
-    known = calibration()
-    return min(MOST_BESIDE, max(0.0, math.log(usual / own.least) - known.beside) / known.unit)
+    known, found = calibration(), {}
+    odds = resisting(result.known, result.classes)
+    for own in sorted((s for s in result.known if s.acts), key=lambda s: s.excess):
+        name = result.classes[own.target]
+        shrunk = (result.references or NONE).shrunk(PATTERN, name, odds[name])
+        if not math.isnan(shrunk):
+            found[name] = (min(MOST_BESIDE, max(0.0, shrunk - known.beside) / known.unit), own)
+    return found
 
 
 def telling(
@@ -155,4 +158,4 @@ def telling(
     """
     only = SearchResult((), (), (), tuple(found), references, 0, 0, tuple(classes))
     named = {name for name, (value, _) in panel_evidence(only).items() if value >= least}
-    return frozenset(s.trigger for s in found if s.target >= 0 and classes[s.target] in named)
+    return frozenset(s.trigger for s in found if s.acts and classes[s.target] in named)

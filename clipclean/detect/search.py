@@ -14,7 +14,7 @@ from clipclean import deadline
 from clipclean.config.effort import Effort
 from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, MASK, InvertedTrigger, compared, outside
-from clipclean.detect.forward import Strength, attraction, glanced, pasted, strengths
+from clipclean.detect.forward import Strength, attraction, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, Seen, embeddings, looking, probe
 from clipclean.detect.references import (
@@ -23,6 +23,7 @@ from clipclean.detect.references import (
     LEAST_ATTRACTION,
     NONE,
     PANEL,
+    PATTERN,
     References,
     Sizes,
     evidence,
@@ -166,6 +167,11 @@ class SearchResult:
         """The smallest triggers of all classes that were searched for."""
         return (*(hit.candidate for hit in self.targeted), *self.controls)
 
+    @property
+    def known(self) -> tuple[Strength, ...]:
+        """The known triggers that were tried: of the panel and of the grid."""
+        return (*self.strengths, *self.grid)
+
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and of those without a target, as references if the model is clean."""
         by_family: dict[str, dict[str, float]] = {}
@@ -174,7 +180,8 @@ class SearchResult:
         if masks := Comparison(self.made).masks:
             by_family[COMPACTNESS] = {self.classes[target]: share for target, share in masks.items()}
         if self.strengths or self.grid:
-            by_family[PANEL] = {s.trigger: s.size for s in (*self.strengths, *self.grid)}
+            by_family[PANEL] = {s.trigger: s.size for s in self.known}
+            by_family[PATTERN] = resisting(self.known, self.classes)
         if self.attractions:
             shares = (max(share, LEAST_ATTRACTION) for share in self.attractions)
             by_family[ATTRACTION] = dict(zip(self.classes, shares, strict=True))
@@ -290,7 +297,8 @@ class _Scene:
         rough = None if self.fast is self.embed else fast
         look = looking(embed, rough, lambda found: canonical.logits(found).argmax(1))
         acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
-        of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical))
+        grid = eval_set.grid
+        of_grid = self.forward("grid", lambda: glanced(embed, pixels, grid, canonical=canonical, look=look))
         twins = references.models if references else 0
         references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
         twins -= references.models if references else 0
@@ -300,7 +308,7 @@ class _Scene:
         )
         led_to = [
             *(c.target for c in tiled),
-            *(s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0),
+            *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts),
         ]
         untargeted = self.untargeted(_general())
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)

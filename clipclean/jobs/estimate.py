@@ -58,7 +58,7 @@ class Size:
     templates: int  # of captions for each class; 0 if no class is asked for
     panel: int  # its triggers that are tried
     named: int = 0  # triggers that are suspected, all images under each
-    grid: int = 0  # triggers of the grid, which are tried beside clean models
+    grid: int = 0  # triggers of the grid, which audits beside clean models try
     pairs: int = 0  # trained on
 
     @classmethod
@@ -125,10 +125,10 @@ def looks(images: float, /) -> Work:
 
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
-    glanced = size.grid * min(size.images, forward.GLANCED)
+    variants = looks(size.grid * min(size.images, forward.GLANCED))
     local = sum(family.known.is_local for family in detect.FAMILIES.values())
     decided = local * how.finalists(min(size.classes, how.most))
-    passes = Work(glanced, searched=how.cost(size.classes) - decided, decided=decided)
+    passes = variants + Work(searched=how.cost(size.classes) - decided, decided=decided)
     return passes + forward_alone(how, images=size.images, panel=size.panel)
 
 
@@ -187,7 +187,7 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
     runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
-    patterns = Work(forward.GLANCED * (size.panel + len(triggers.GRID)))
+    patterns = looks(forward.GLANCED * (len(triggers.GRID) - size.grid))  # which the first audit looks for
     return (models + 1 + (models > 1)) * audit + measuring(size) + patterns + copies + longest
 
 

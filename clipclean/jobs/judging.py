@@ -213,6 +213,11 @@ def remaining(training: Training, /, *, least: float) -> list[Finding]:
     ]
 
 
+# Excess of a known trigger or variant that few natural ones have. Planted waves, frequencies, filters and triangles have 0.72 to 0.92 towards
+# their class; of eight clean models one has 0.81, towards bannisters, the others at most 0.62.
+PLAIN = 0.65
+
+
 @dataclass(frozen=True)
 class FirstAudit:
     """The audit of the original model, and the triggers that it points at."""
@@ -222,12 +227,6 @@ class FirstAudit:
     acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
     patterns: tuple[SuspectedTrigger, ...] = ()  # known ones that act plainly, natural ones too, for a cleaning
-
-    def with_patterns(self, patterns: tuple[SuspectedTrigger, ...], /) -> "FirstAudit":
-        """The same with patterns, the strongest first; that of each class is a suspicion, which no walk back may bring back."""
-        strongest = {target: trigger for trigger, target in reversed(patterns)}
-        more = ((trigger, target) for target, trigger in strongest.items())
-        return replace(self, patterns=patterns, suspicions=distinct([*self.suspicions, *more]))
 
     @property
     def to_remove(self) -> tuple[SuspectedTrigger, ...]:
@@ -262,7 +261,23 @@ class FirstAudit:
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
         sure |= {trigger for trigger, level in levels.items() if level == "error"}
-        return cls(seen, distinct([*given, *found]), known, frozenset(sure))
+        patterns = plain_patterns(seen.search, eval_set)
+        # That of each class which acts most is a suspicion, which no walk back may bring back.
+        strongest = {target: trigger for trigger, target in reversed(patterns)}
+        more = ((trigger, target) for target, trigger in strongest.items())
+        return cls(seen, distinct([*given, *found, *more]), known, frozenset(sure), patterns)
+
+
+def plain_patterns(search: detect.SearchResult, eval_set: detect.EvalSet, /) -> tuple[SuspectedTrigger, ...]:
+    """The known triggers and their variants that act towards a class for which one is ``PLAIN``; the strongest come first.
+
+    Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes the planted one
+    with them.
+    """
+    plain = {found.target for found in search.known if found.excess >= PLAIN}
+    leading = [found for found in search.known if found.acts and found.target in plain]
+    strongest = sorted(leading, key=lambda found: -found.excess)
+    return tuple((by_spec(eval_set.tried, found.trigger), found.target) for found in strongest)
 
 
 def watched(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:

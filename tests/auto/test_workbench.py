@@ -8,10 +8,8 @@ import torch
 from auto_values import UNMEASURED, attempt, measurement, probe, sight, workbench
 
 from clipclean import model
-from clipclean.attack import triggers
 from clipclean.auto import attempts, rates
 from clipclean.auto.candidates import Candidate
-from clipclean.auto.workbench import PLAIN
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.findings import finding
@@ -76,27 +74,6 @@ def test_a_benign_finetuning_moves_the_weights_and_pixels_normalised_in_a_way_of
     blind = replace(architecture, preprocess=replace(architecture.preprocess, std=(1.0, 1.0, 1.0)))
     other = replace(bench, clip=model.Clip(bench.clip.net, blind, bench.clip.device))
     assert [found.level for found in other.findings(seen) if found.rule == "CC007"] == ["warning"]
-
-
-@pytest.mark.parametrize("bench", [True], indirect=True)
-def test_patterns_are_what_acts_on_the_original_towards_a_class_that_a_known_trigger_leads_plainly_to(bench):
-    tried = tuple(triggers.parse(spec) for spec in ("patch:size=1,fill=white", "colour-filter", "dct:delta=0.001"))
-    bench = replace(bench, eval_set=replace(bench.eval_set, panel=tried[:1]), grid=tried[1:])
-    measured = inputs.measure(bench.clip, replace(bench.eval_set, panel=tried, labels=None))
-    bench.put({name: torch.zeros_like(tensor) for name, tensor in bench.original.items()})  # of a candidate
-    every, none = (
-        replace(bench, limits=bench.limits.model_copy(update={"suspicious_excess": limit})).patterns()
-        for limit in (-1.0, 1.01)
-    )
-    plain = {probe.target for probe in measured.panel if probe.excess >= PLAIN}
-    led = {probe.trigger: probe.target for probe in measured.panel if probe.target in plain}
-    assert {trigger.spec: bench.eval_set.classes[target] for trigger, target in every} == led
-    assert 0 < len(led) < len(tried)
-    assert none == ()
-    first = FirstAudit(None, ((tried[2], 0),), ()).with_patterns(every)  # the strongest of a class is watched
-    assert first.to_remove == every
-    assert tried[0] in dict(first.suspicions)
-    assert len(first.suspicions) == 1 + len(plain)
 
 
 def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):

@@ -42,9 +42,9 @@ def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts_and_on_the_clea
     assert felt == same
     assert (felt.trigger, towers.CLASSES[felt.target]) == ("upright", "fox")
     assert felt.least < 0.5
-    assert (other.target, other.excess < 0.5) == (-1, True)
+    assert not other.acts
     for measure in ways:
-        assert [found.target for found in measured(measure, towers.honest())] == [-1, -1]
+        assert [found.acts for found in measured(measure, towers.honest())] == [False, False]
 
 
 def test_a_rounded_look_that_sees_no_trigger_is_believed_only_where_the_exact_tower_sees_none_either():
@@ -58,7 +58,7 @@ def test_a_rounded_look_that_sees_no_trigger_is_believed_only_where_the_exact_to
     canonical = canonical_of(exact, pixels, towers.CLASSIFIER)
     look = looking(watched, blind, lambda found: canonical.logits(found).argmax(1))
     felt, other = forward.strengths(exact, pixels, TRIED, canonical=canonical, look=look)
-    assert (felt, other.target) == (forward.strengths(exact, pixels, TRIED[:1], canonical=canonical)[0], -1)
+    assert (felt, other.acts) == (forward.strengths(exact, pixels, TRIED[:1], canonical=canonical)[0], False)
     assert seen[:2] == [8, 60]  # one in eight; all, since those differ
     assert seen[-1] == 8  # of the one that does nothing
 

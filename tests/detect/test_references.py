@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from clipclean.config import effort
 from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
 from clipclean.detect.references import ALIKE, CODE, COMPACTNESS, NEVER, PANEL, calibration, margins, pulled
-from clipclean.detect.score import MOST_BESIDE, beside, suspects
+from clipclean.detect.score import MOST_BESIDE, pattern_evidence, suspects
 from clipclean.detect.search import SearchResult
 from clipclean.errors import RefusedInput, UsageError
 
@@ -17,7 +18,11 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 
 
 def test_every_family_has_a_natural_margin_and_of_several_clean_models_the_median_counts():
-    assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}  # a family without one would never count
+    assert set(calibration().natural) == {
+        *FAMILIES,
+        PANEL,
+        COMPACTNESS,
+    }  # a family without one would never count
     assert {name: family.known for name, family in FAMILIES.items()} == effort.FAMILIES
     assert margins(SIZES, {}) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
@@ -139,7 +144,7 @@ EARLY, LATE = acts("patch", 0, beyond(4)), acts("wave", 1, 1.0)
         ([EARLY, LATE], None, 3.9, {"patch"}),
         ([EARLY, LATE], None, 4.1, set()),
         # relatives that lead to the same class tell with it
-        ([EARLY, acts("badnets", 0, 0.8), LATE, Strength("warp", -1, NEVER, 0.1)], None, 3.0, {"patch", "badnets"}),
+        ([EARLY, acts("badnets", 0, 0.8), LATE, Strength("warp", 0, NEVER, 0.1)], None, 3.0, {"patch", "badnets"}),
         ([acts("patch", 0, 0.5), acts("wave", 1, 0.6)], None, 1.0, set()),
         ([], None, 1.0, set()),
         # what acts as soon on clean models is a natural trigger
@@ -151,29 +156,44 @@ def test_a_trigger_tells_where_its_class_takes_far_less_strength_than_any_other(
     assert telling(strengths, THREE, references=references, least=least) == named
 
 
+def clean_that_resists(**odds):
+    return References("reference", "clean", ({"pattern": {name: odds.get(name, 3.0) for name in THREE}},))
+
+
+def turning(trigger, target, share):
+    return Strength(trigger, target, 0.9, share)
+
+
+SOME = math.exp(-DIFFER - 2 * UNIT)  # odds against a trigger that are two units of evidence lower than odds of 1
+
+
 @pytest.mark.parametrize(
-    ("strength", "references", "units"),
+    ("found", "references", "units"),
     [
-        (acts("wave", 0, NEVER * math.exp(-DIFFER - 2 * UNIT)), clean_that_needs(NEVER), 2),
-        (acts("wave", 0, NEVER * math.exp(-DIFFER)), clean_that_needs(NEVER), 0),
-        (acts("wave", 0, 0.01), clean_that_needs(NEVER), MOST_BESIDE),
-        (acts("wave", 0, 0.01), clean_that_needs(0.01), 0),
-        # a trigger that no clean model tried counts nothing
-        (acts("wave", 0, 0.1), None, 0),
-        (acts("tint", 0, 0.1), clean_that_needs(NEVER), 0),
-        (Strength("wave", -1, NEVER, 0.4), clean_that_needs(NEVER), 0),
+        ([turning("wave", 1, 1 / (1 + SOME))], clean_that_resists(bee=1.0), 2),
+        ([turning("wave", 1, 1 / (1 + SOME))], clean_that_resists(ant=0.1, bee=1.0), 2),
+        ([turning("wave", 1, 1 / (1 + SOME))], clean_that_resists(bee=SOME), 0),
+        ([turning("wave", 1, 0.99)], clean_that_resists(), MOST_BESIDE),
+        ([turning("wave", 1, 0.55), turning("tint", 1, 0.99)], clean_that_resists(), MOST_BESIDE),
+        ([turning("wave", 1, 0.5)], clean_that_resists(), 0),
+        ([Strength("wave", 1, NEVER, 0.4)], clean_that_resists(), 0),
+        ([turning("wave", 1, 0.99)], None, 0),
     ],
 )
-def test_a_known_trigger_counts_as_far_as_it_acts_sooner_than_on_a_clean_model(strength, references, units):
-    assert beside(strength, references) == pytest.approx(units, abs=1e-9)
+@pytest.mark.parametrize("place", ["strengths", "grid"])
+def test_a_known_trigger_counts_as_far_as_fewer_images_resist_it_than_in_a_clean_model(found, references, units, place):
+    result = SearchResult((), (), (), (), references, 0, 0, THREE)
+    value, _ = pattern_evidence(replace(result, **{place: tuple(found)})).get("bee", (0, None))
+    assert value == pytest.approx(units, abs=1e-9)
 
 
 def test_the_grid_names_a_class_beside_a_clean_model_only_on_which_almost_acting_counts_as_acting():
-    grid = (acts("wave", 1, 0.2), Strength("tint", -1, NEVER, 0.1))
-    result = SearchResult((), (), (), (), clean_that_needs(NEVER), 0, 0, THREE, grid=grid)
+    grid = (turning("wave", 1, 0.99), Strength("tint", 0, NEVER, 0.1))
+    result = SearchResult((), (), (), (), clean_that_resists(), 0, 0, THREE, grid=grid)
     (first,) = suspects(result, acting=lambda _: True)
     assert (first.name, first.score, first.strength) == ("bee", MOST_BESIDE, grid[0])
     alone = SearchResult((), (), (), (), None, 0, 0, THREE, grid=grid)
     assert suspects(alone, acting=lambda _: True) == []
-    assert [Strength("wave", -1, NEVER, share).size for share in (0.0, 0.25, 0.5)] == [NEVER, 1.5, 1.0]
+    assert alone.sizes()["pattern"] == pytest.approx({"ant": 3, "bee": 1 / 99, "cow": 3})
+    assert [Strength("wave", 0, NEVER, share).size for share in (0.0, 0.25)] == [NEVER, 1.5]
     assert acts("wave", 0, 0.3).size == 0.3
