@@ -102,8 +102,6 @@ def glanced(
     """The least strength of every trigger of a grid, as :func:`strengths`; for those that move hardly any of a few images by ``look``,
     the excess there.
     """
-    if not triggers:
-        return ()
     few, first = spaced(pixels, GLANCED), []
     # Hundreds of triggers, most of which do nothing: a first try on few images leaves few for the costly measurement.
     painted = (trigger(few, Generator().manual_seed(0)) for trigger in triggers)

@@ -214,7 +214,7 @@ def remaining(training: Training, /, *, least: float) -> list[Finding]:
 
 
 # Excess of a known trigger or variant that few natural ones have. Planted waves, frequencies, filters and triangles have 0.72 to 0.92 towards
-# their class; of eight clean models one has 0.81, towards bannisters, the others at most 0.62.
+# their class; of 14 clean models three have 0.75 to 0.81, towards bannisters and a pole, the others at most 0.62.
 PLAIN = 0.65
 
 

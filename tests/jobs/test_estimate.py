@@ -55,7 +55,7 @@ def test_a_cleaning_is_counted_by_steps_and_views():
     plain = recipe.override(recipe.load("mmcl@tiny"), SHORT)
     # ten steps of 16 pairs, and ten classes in seven templates
     assert estimate.training(plain, SIZE) == Work(captions=70, pairs=160)
-    counts = [estimate.searching(EFFORTS["quick"], replace(SIZE, grid=grid)).images for grid in (0, 7)]
+    counts = [estimate.searching(EFFORTS["quick"], replace(SIZE, grid=grid)).glanced for grid in (0, 7)]
     assert counts[1] == counts[0] + 112  # 16 images under each
     tried = recipe.override(plain, ["train.lr=1.0e-4", "train.lr=auto"])
     # planted in 150 steps of all pairs; four rates of ten steps, and before and after each all images as they are and triggered
