@@ -46,3 +46,22 @@ def ended(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
     """The exit code of each, and what it wrote to stderr."""
     told = [process.communicate(timeout=900)[1] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
+
+
+ONE = """
+import os, signal, sys
+sys.path.insert(0, "tests")
+import short
+from clipclean import cli, progress
+short.run(**{search})
+def act(done, _):
+    if os.environ["RANK"] == "1" and done == 2:
+        {event}
+with progress.heard(progress.Listener(act)):
+    sys.exit(cli.main())
+"""
+
+
+def of_one_run(*words: object, size: int = 2, event: str = "pass", **search: Any) -> list[tuple[int, str]]:
+    """What ``ended`` tells of the processes of a short run; ``event`` happens to the second of them after its second step."""
+    return ended(started(ONE.format(search=search, event=event), *words, size=size, cwd=ROOT))

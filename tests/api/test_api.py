@@ -181,14 +181,6 @@ def test_a_function_refuses_what_its_command_refuses_and_names_that_are_gone(fun
         function("missing.pt", *more, **given)
 
 
-@pytest.mark.parametrize(
-    "given", [{"classes": ["a"]}, {"classes": ["a", "a"]}, {"templates": []}, {"templates": ["a"]}]
-)
-def test_lists_are_checked_as_files_of_them_are(job, given):
-    with pytest.raises(UsageError, match=next(iter(given))):
-        clipclean.audit(job.model, data=job.data, search=False, **{**words(job), **given})
-
-
 def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
     with pytest.raises(UsageError) as told:
         clipclean.sanitize(job.model, job.data, out=job.model, **words(job))

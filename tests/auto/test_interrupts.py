@@ -10,7 +10,7 @@ import short
 import tiny
 import torch
 from attacks.kills import steady
-from processes import ROOT, ended, started
+from processes import of_one_run
 
 import clipclean
 from clipclean import checkpoint, report
@@ -72,16 +72,6 @@ def test_a_run_that_is_interrupted_once_in_each_of_its_stages_ends_as_one_that_i
     assert (after or cleaned(job, "disturbed")) == whole
 
 
-PROCESS = f"""
-import sys
-sys.path.insert(0, "tests")
-import short
-from clipclean import cli
-short.run(**{SEARCH})
-raise SystemExit(cli.main(sys.argv[1:]))
-"""
-
-
 def near(one, other, place=""):
     """Assert that numbers agree within 1e-4 and all else is equal."""
     if isinstance(one, dict):
@@ -103,12 +93,10 @@ def test_two_processes_plant_try_clean_and_choose_as_one_does(job):
     found = {}
     for size in (1, 2):
         out = job.folder / f"{size}"
-        changes = [part for change in CHANGES for part in ("--set", change)]
-        arguments = [
-            "sanitize", job.model, "--data", job.data, "--out", out, "--recipe", "auto", "--arch", job.arch,
-            "--classes", job.classes, "--templates", job.templates, "--device", "cpu", "--keep-failed", *changes,
-        ]  # fmt: skip
-        (code, words), *others = ended(started(PROCESS, *arguments, size=size, cwd=ROOT))
+        given = ["--data", job.data, "--out", out, "--arch", job.arch, *job.words(), "--recipe", "auto"]
+        given += [part for change in CHANGES for part in ("--set", change)]
+        arguments = ["sanitize", job.model, *given, "--keep-failed"]
+        (code, words), *others = of_one_run(*arguments, size=size, **SEARCH)
         assert (out / "report.json").exists(), words
         assert [other for other, _ in others] == [0] * (size - 1), others
         if size == 2:

@@ -4,13 +4,12 @@ import json
 
 import pytest
 import tiny
-import torch
 from tiny import files_in as names
 
 from clipclean import checkpoint, detect, files, requests
 from clipclean.cli import weights as printed
 from clipclean.errors import UsageError
-from clipclean.export import formats, hf_directory, open_clip_directory, parity, records
+from clipclean.export import formats, hf_directory, records
 from clipclean.jobs import export as export_job
 from clipclean.jobs import weights
 from clipclean.schema.results import Exported
@@ -71,17 +70,6 @@ def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, sa
     assert names(job.folder / "own") == {"model.safetensors"}
 
 
-def test_nothing_is_left_after_a_check_that_fails(job, monkeypatch):
-    def differs(*_, **__):
-        raise parity.ExportMismatch("differs")
-
-    monkeypatch.setattr(open_clip_directory, "check", differs)
-    before = set(job.folder.iterdir())
-    with pytest.raises(parity.ExportMismatch):
-        run(job)
-    assert set(job.folder.iterdir()) == before
-
-
 def test_an_activation_that_nothing_tells_is_measured_on_the_users_own_pairs_alone(job, unread):
     with pytest.raises(UsageError, match="--data"):
         run(job, arch=None, data=None)
@@ -139,15 +127,6 @@ def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, way
         assert weights.verify(job.folder / place, public_key=None).exit_code == 0
         # the directory tells its architecture and activation itself
         job = job._replace(model=job.folder / place, arch=None)
-
-
-def test_half_precision_keeps_its_values_and_changes_its_digest(job, unread):
-    halves = {name: tensor.half() for name, tensor in STATE.items()}
-    torch.save(halves, job.folder / "half.pt")
-    made = run(job, model=job.folder / "half.pt")
-    assert made.model.tensor_sha256 == checkpoint.digest(halves) != made.exports[0].tensor_sha256
-    read = checkpoint.read(job.out).tensors
-    assert all(torch.equal(read[name].half(), tensor) for name, tensor in halves.items())
 
 
 @pytest.mark.slow

@@ -97,20 +97,8 @@ def test_where_local_triggers_show_far_more_than_enough_no_other_family_is_searc
     assert bad.passes < clean.passes
 
 
-@pytest.mark.slow
-def test_and_without_one():
-    assert judged(towers.searched(towers.backdoored(towers.spot)))[0] == ("error", "fox")
-
-
 def test_the_same_model_without_a_backdoor_does_not_fail(clean):
     assert {level for level, _ in judged(clean)} <= {"warning"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("model", "seed"), [(0, 5), (1, 0)])
-def test_nor_does_it_or_another_clean_one_beside_a_reference(yard, model, seed):
-    found = towers.searched(towers.honest(model), references=yard, course=Course(seed, lambda *_: None))
-    assert {level for level, _ in judged(found)} <= {"warning"}
 
 
 def test_every_class_of_a_short_list_is_compared_with_all_others_and_attractions_are_kept_for_references(clean):
@@ -160,18 +148,15 @@ def test_the_classes_that_lead_have_the_largest_gap_in_any_family_and_a_tile_for
     assert Comparison(plain).leading(most=1) == [3]
     assert set(Comparison(decoy).leading(most=2)) == {0, 3}
     assert usual(decoy) == usual(plain)
+    for is_reached, leads in ((True, 4), (False, 0)):  # a compact mask leads though others are smaller
+        made = [*masks(*[0.05] * 4), mask_of(4, 0.06, at=2, is_reached=is_reached)]
+        assert Comparison(made).leading(most=1) == [leads]
+        assert set(Comparison(made).masks) == {0, 1, 2, 3} | ({4} if is_reached else set())
 
 
 def usual(made):
     """The sizes that the last one is compared with."""
     return [other.fresh_size for other in Comparison(made).others(made[3])]
-
-
-@pytest.mark.parametrize(("is_reached", "leads"), [(True, 4), (False, 0)])
-def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones(is_reached, leads):
-    made = [*masks(*[0.05] * 4), mask_of(4, 0.06, at=2, is_reached=is_reached)]
-    assert Comparison(made).leading(most=1) == [leads]
-    assert set(Comparison(made).masks) == {0, 1, 2, 3} | ({4} if is_reached else set())
 
 
 @pytest.mark.parametrize(

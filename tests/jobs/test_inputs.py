@@ -68,6 +68,7 @@ def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read)
     found = tiny.loaded(read[0], arch=False)[0]  # random weights
     assert found.clip.architecture.quick_gelu is False
     assert model.UNDECIDED in found.file.notes
+    assert model.measure(found.clip, found.clip, torch.rand(2, 3, 16, 16), ["a", "b"]).is_guess  # no difference at all
 
 
 def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once(job):
@@ -124,25 +125,6 @@ def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
     assert inputs.words(read[0].classes, read[0].templates) == inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
     with pytest.raises(UsageError, match="'Strawberry', 'STRAWBERRY'"):  # one to the tokenizer
         inputs.words(["lemon", "Strawberry", "STRAWBERRY", "straw berry"], None)
-
-
-@pytest.mark.parametrize(
-    ("triggers", "target", "named"),
-    [
-        (["pach"], None, "'pach'"),
-        ([], "red square", "--target"),
-        (["patch"], "blue circel", "'blue circel'.*'blue circle'"),
-        (["patch"], "zebra", "--classes"),
-    ],
-)
-def test_suspicions_have_a_place_and_are_refused_if_untestable(triggers, target, named):
-    words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
-    with pytest.raises(UsageError, match=named):
-        inputs.suspicions(triggers, target, words)
-    found = inputs.suspicions(["patch", "warp:seed=3"], "green circle", words)
-    assert [(trigger.family, target) for trigger, target in found] == [("patch", 4), ("warp", 4)]
-    assert inputs.suspicions(["patch"], None, words)[0][1] is None
-    assert inputs.suspicions([], None, words) == ()
 
 
 # What is held out, and what is measured on.

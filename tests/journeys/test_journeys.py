@@ -5,8 +5,6 @@ the first of two run the installed clipclean as a program; the others call its `
 takes longer than what it does here.
 """
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -14,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 import containers
 import foreign
@@ -55,8 +52,39 @@ NEEDS_ARCH = ("torch.save", "open_clip training", "half precision", "safetensors
 PROGRAMS = (JOURNEYS[0], next(journey for journey in JOURNEYS if journey.second))
 
 
+OPEN_CLIP_TRAINING = """
+import csv, importlib.machinery, importlib.util, sys, types
+import numpy as np
+if importlib.util.find_spec("pandas") is None:  # open_clip reads its table by it, and by nothing else of it
+    def read_csv(path, sep):
+        with open(path, newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter=sep))
+        return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    sys.modules["pandas"] = pandas = types.ModuleType("pandas")
+    pandas.__spec__, pandas.read_csv = importlib.machinery.ModuleSpec("pandas", None), read_csv
+import open_clip
+open_clip.add_model_config("smallest.json")
+from open_clip_train.main import main
+main(sys.argv[1:])
+"""
+
+
+def trained(folder):
+    """A checkpoint of open_clip's own training."""
+    rows = "".join(f"{image},a thing\n" for image in tiny.pairs(folder / "shown").glob("*.png"))
+    tiny.written(folder / "shown.csv", f"filepath,title\n{rows}")
+    tiny.written(folder / "smallest.json", json.dumps(foreign.CONFIG))
+    words = "--dataset-type csv --csv-separator , --model smallest --batch-size 16 --epochs 1 --workers 0 --warmup 1"
+    words += " --device cpu --precision fp32 --logs logs --name run --train-data shown.csv"
+    command = [sys.executable, "-c", OPEN_CLIP_TRAINING, *words.split()]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "logs/run/checkpoints/epoch_1.pt"
+
+
 def written(checkpoint, folder):
     """What a user would name on the command line."""
+    if checkpoint == "open_clip training":
+        return trained(folder)
     if checkpoint == "half precision":
         halves = {name: tensor.half() for name, tensor in foreign.STATE.items()}
         return foreign.saved(folder / "half.pth", halves)
@@ -74,47 +102,38 @@ def pairs(data, folder):
     return containers.WRITERS[data](folder / "data", containers.of_files(tiny.pairs(folder / "pairs")))
 
 
-class Traveller(NamedTuple):
-    """A user in an empty folder, and the program that is installed."""
-
-    folder: Path
-    environment: dict[str, str]
-
-    def run(self, *command: object, as_program: bool) -> str:
-        """Run clipclean; what it prints. A verdict other than pass is one, an error is none."""
-        words = list(map(str, command))
-        if as_program:
-            done = self.program("-m", "clipclean", *words)
-            code, shown = done.returncode, done.stdout
-        else:
-            with (
-                mock.patch.dict(os.environ, self.environment, clear=True),
-                contextlib.chdir(self.folder),
-                contextlib.redirect_stdout(io.StringIO()) as out,
-                contextlib.redirect_stderr(out),
-            ):
-                code = cli.main(words)
-            shown = out.getvalue()
-        assert code in (0, 4), f"{code}\n{shown}"
-        return shown
-
-    def program(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run the interpreter there."""
-        told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "check": False, "timeout": LIMIT}
-        return subprocess.run([sys.executable, *words], cwd=self.folder, env=self.environment, **told)
+def program(*words):
+    """Run the interpreter; its exit code, and what it prints."""
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": LIMIT}
+    done = subprocess.run([sys.executable, *words], check=False, **told)
+    return done.returncode, done.stdout
 
 
 @pytest.fixture
-def traveller(tmp_path):
-    own = {name: str(tmp_path / name.lower()) for name in ("HOME", "CLIPCLEAN_STATE")}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CLIPCLEAN_")}
-    environment |= own | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    return Traveller(tmp_path, environment)
+def run(tmp_path, monkeypatch, capsys):
+    """Run clipclean in an empty folder of a user; what it prints. A verdict other than pass is one, an error is none."""
+    for name in [name for name in os.environ if name.startswith("CLIPCLEAN_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "CLIPCLEAN_STATE"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name, value in {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*command, as_program):
+        words = list(map(str, command))
+        capsys.readouterr()
+        code, shown = program("-m", "clipclean", *words) if as_program else (cli.main(words), "")
+        shown += "".join(capsys.readouterr())
+        assert code in (0, 4), f"{code}\n{shown}"
+        return shown
+
+    return run
 
 
 @pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: "-".join((journey.checkpoint, journey.data)))
-def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads(traveller, journey):
-    folder, out = traveller.folder, traveller.folder / "cleaned"
+def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads(run, tmp_path, journey):
+    folder, out = tmp_path, tmp_path / "cleaned"
     model, data = written(journey.checkpoint, folder), pairs(journey.data, folder)
     classes = tiny.written(folder / "classes.txt", tiny.lines(tiny.CLASSES))
     command = ["sanitize", model, "-d", data, "-o", out, "--classes", classes, "--recipe", "cleanclip@usual"]
@@ -127,27 +146,25 @@ def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads
     for name in journey.formats:
         command += ["-f", name]
     as_program = journey in PROGRAMS
-    told = traveller.run(*command, as_program=as_program)
-    assert "Load:" in told  # the next line of the user's own program
+    assert "Load:" in run(*command, as_program=as_program)  # the next line of the user's own program
     places = [(name, out) for name in journey.formats]
     if journey.second:
         exported = folder / "exported"
-        traveller.run("export", out, "-o", exported, "-f", journey.second, as_program=as_program)
+        run("export", out, "-o", exported, "-f", journey.second, as_program=as_program)
         places.append((journey.second, exported))
     for name, place in places:
         LOADED[name](place)
 
 
-def embedded_alike(images: torch.Tensor, texts: torch.Tensor) -> None:
+def embedded_alike(images, texts):
     """Embeddings are finite, of one width, and differ between inputs."""
     assert images.shape[-1] == texts.shape[-1]
-    assert torch.isfinite(images).all()
-    assert torch.isfinite(texts).all()
-    assert not torch.allclose(images[0], images[1])
-    assert not torch.allclose(texts[0], texts[1])
+    for each in (images, texts):
+        assert torch.isfinite(each).all()
+        assert not torch.allclose(each[0], each[1])
 
 
-def by_open_clip(folder: Path) -> None:
+def by_open_clip(folder):
     import open_clip
 
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
@@ -157,7 +174,7 @@ def by_open_clip(folder: Path) -> None:
         embedded_alike(model.eval().encode_image(pixels), model.encode_text(tokens))
 
 
-def by_transformers(folder: Path) -> None:
+def by_transformers(folder):
     import transformers
 
     model = transformers.CLIPModel.from_pretrained(folder).eval()
@@ -169,7 +186,7 @@ def by_transformers(folder: Path) -> None:
     embedded_alike(found.image_embeds, found.text_embeds)
 
 
-def by_onnx_runtime(folder: Path) -> None:
+def by_onnx_runtime(folder):
     import onnxruntime
 
     found = []
@@ -187,14 +204,14 @@ def by_onnx_runtime(folder: Path) -> None:
 LOADED = {"open_clip": by_open_clip, "hf": by_transformers, "onnx": by_onnx_runtime}
 
 
-def test_the_journeys_use_explained_options_and_the_installed_wheel(traveller):
-    told = "".join(traveller.run(name, "--help-all", as_program=False) for name in ("sanitize", "export"))
+def test_the_journeys_use_explained_options_and_the_installed_wheel(run):
+    told = "".join(run(name, "--help-all", as_program=False) for name in ("sanitize", "export"))
     source = Path(__file__).read_text(encoding="utf-8")
     flags = set(re.findall(r'"(--?[a-z][a-z-]*)"', source)) - {"--help-all", "-m"}
     assert flags >= {"-d", "-o", "-f", "--arch", "--classes", "--templates"}
     for flag in flags:
         assert re.search(rf"^  (-\w, )?{flag}\b", told, re.MULTILINE) or f"  {flag}, --" in told, flag
-    place = traveller.program("-c", "import clipclean; print(clipclean.__file__)").stdout.strip()
+    place = program("-c", "import clipclean; print(clipclean.__file__)")[1].strip()
     wheel = os.environ.get("JOURNEYS_WHEEL")
     for each in (place, clipclean.__file__):  # of the program, and of this process
         assert Path(each).is_relative_to(wheel) if wheel else Path(each).name == "__init__.py"

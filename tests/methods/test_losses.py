@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from clipclean import train
 from clipclean.methods import losses
@@ -89,27 +88,11 @@ def test_distances_are_two_minus_two_cosines_and_are_added_to_any_loss():
     assert preserving(own, same, same, weight=0.0) is own
 
 
-def test_forgetting_is_the_sum_of_three_distances_and_brings_triggered_images_back():
-    loss = losses.forgetting(same, same, preserve_weight=2.0, restore_weight=0.5)
+def test_forgetting_is_the_sum_of_three_distances():
+    loss = losses.forgetting(turned, same, preserve_weight=2.0, restore_weight=0.5)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
-    # clean 0; newest (2 + 0) / 2 = 1; earlier 4  ->  2 * 0 + (1 + 4) / 2
-    assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [2.5, 0, 2.5]
-    # A linear tower sees the third number of an image, the trigger, and must learn not to.
-    tower, original = nn.Linear(3, 2, bias=False), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    tower.weight.data = original + torch.tensor([[0, 0, 2.0], [0, 0, -1.0]])
-    pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])
-    given = Batch({"pixels": pixels, "newest": pixels + torch.eye(3)[2], "earlier": pixels + 0.5 * torch.eye(3)[2]}, ())
-    towers = (lambda x: F.normalize(tower(x), dim=1), lambda x: F.normalize(x @ original.T, dim=1))
-    loss = losses.forgetting(*towers, preserve_weight=2.0, restore_weight=0.5)
-    optimizer = torch.optim.Adam(tower.parameters(), lr=0.05)
-    first = loss(given)
-    for _ in range(200):
-        optimizer.zero_grad()
-        loss(given)["loss"].backward()
-        optimizer.step()
-    last = loss(given)
-    assert last["restoration"] < 0.02 * first["restoration"]
-    assert last["preservation"] < 0.01
+    # turned: clean 2; newest is west and north, (4 + 2) / 2 = 3; earlier is south, 2  ->  2 * 2 + (3 + 2) / 2
+    assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [6.5, 2, 2.5]
 
 
 def par(pushed_images, pushed_texts, *, limit=2.15):

@@ -57,15 +57,6 @@ def test_supervised_moves_the_image_tower_alone_and_needs_labels_and_no_captions
     assert "zero-shot top-1" in tiny.result(job.out)["after"]["measurements"]["clean_accuracy"]["definition"]
 
 
-def test_preservation_joins_another_method_whose_text_tower_may_stay(job, unread):
-    chosen = ("--set", "loss.preserve_weight=5", "--set", "train.lr=1e-3", "--set", "train.moves=image tower")
-    cli.main(job.sanitize("--no-panel", *chosen, recipe="mmcl@tiny"))
-    assert moved(job, job.out) == (False, True)
-    first, *_, last = tiny.result(job.out)["training"]["losses"]
-    assert first["preservation"] == pytest.approx(0, abs=1e-6)
-    assert last["loss"] == pytest.approx(last["clip"] + 5 * last["preservation"], rel=1e-5)
-
-
 def test_labels_follow_the_plan_and_the_step_that_a_run_goes_on_from():
     plan, samples = [(0, (2, 0)), (0, (1, 3)), (1, (3, 2))], Samples([], torch.tensor([10, 11, 12, 13]))
     batches = [train.Batch({"pixels": full(2, 4)}, ("a", "b"))] * 2

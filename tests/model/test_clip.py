@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -13,7 +12,6 @@ from tiny import TINY_RESNET, TINY_VIT
 
 from clipclean import model
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
-from clipclean.model import measure
 from clipclean.model.architecture import Preprocess, config_signature, native_configs, signature
 
 
@@ -106,39 +104,6 @@ def test_images_are_fitted_as_open_clips_transform_does(mode, shape):
     ours = model.fit(torch.from_numpy(image).permute(2, 0, 1), Preprocess(32, (0, 0, 0), (1, 1, 1), "bicubic", mode))
     assert ours.shape == theirs.shape
     assert (ours.float() / 255 - theirs).abs().max() <= 2 / 255
-
-
-class Fixed:
-    """An encoder whose image embeddings are its captions' plus noise."""
-
-    def __init__(self, noise: float) -> None:
-        draw = torch.Generator().manual_seed(3)
-        self.texts = F.normalize(torch.randn(64, 16, generator=draw), dim=1)
-        self.images = F.normalize(self.texts + noise * torch.randn(64, 16, generator=draw), dim=1)
-
-    def embed_images(self, pixels: torch.Tensor, /) -> torch.Tensor:
-        return self.images[pixels[:, 0, 0, 0].long()]
-
-    def embed_texts(self, captions: list[str], /) -> torch.Tensor:
-        return self.texts[[int(caption) for caption in captions]]
-
-    def logit_scale(self) -> torch.Tensor:
-        return torch.tensor(20.0)
-
-
-PIXELS = torch.arange(64.0).view(64, 1, 1, 1)
-CAPTIONS = [str(i) for i in range(64)]
-
-
-def test_the_activation_with_the_lower_retrieval_loss_is_chosen_and_a_tie_is_told_as_a_guess():
-    assert measure(Fixed(0.05), Fixed(0.6), PIXELS, CAPTIONS).quick_gelu is False
-    choice = measure(Fixed(0.6), Fixed(0.05), PIXELS, CAPTIONS)
-    assert choice.quick_gelu is True
-    assert choice.loss < choice.other_loss
-    assert "QuickGELU" in str(choice)
-    choice = measure(Fixed(0.3), Fixed(0.3), PIXELS, CAPTIONS)
-    assert (choice.quick_gelu, choice.is_guess) == (False, True)
-    assert "undecided" in str(choice)
 
 
 def shapes_of(config: dict) -> dict[str, torch.Tensor]:

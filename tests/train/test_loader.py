@@ -148,19 +148,6 @@ def loaders():
     return [thread for thread in threading.enumerate() if thread.name.startswith("clipclean-data")]
 
 
-def test_each_caption_is_tokenised_once_and_those_of_a_batch_come_in_its_order():
-    asked = []
-
-    def note(captions):
-        asked.extend(captions)
-        return tokens(captions)
-
-    known = loader.Tokens(["a", "b", "c"], note, length=24)
-    assert torch.equal(known[(2, 0)], tokens(["c", "a"]).int())
-    assert torch.equal(known[(0, 1, 2, 0)], tokens(["a", "b", "c", "a"]).int())
-    assert asked == ["c", "a", "b"]
-
-
 LIMITS = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
 
 
@@ -180,18 +167,6 @@ def read_from_disk(folder, *, size, epochs, threads=3):
     pairs = data.read(folder, images=images).pairs
     plan = data.plan(len(pairs), batch_size=size, steps=epochs * (len(pairs) // size), seed=0)
     return pairs, stream(plan=plan, pairs=pairs, threads=threads, channels=4)
-
-
-@pytest.mark.parametrize("counts", [(5,), (1, 7, 2), (3, 1, 1, 4, 6)])
-def test_uneven_shards_in_odd_numbers_are_seen_whole_in_every_epoch(tmp_path, counts):
-    numbers = iter(range(100))
-    for place, count in enumerate(counts):
-        shard(tmp_path / f"{place}.tar", [next(numbers) for _ in range(count)])
-    pairs, made = read_from_disk(tmp_path, size=1, epochs=3)
-    shown = [int(batch.inputs["pixels"][0, 0, 0, 0]) for batch in made]
-    assert len(pairs) == sum(counts)
-    for epoch in range(3):
-        assert sorted(shown[epoch * len(pairs) :][: len(pairs)]) == list(range(sum(counts)))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "overwritten", "removed"])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from clipclean.config.recipe import Train
-from clipclean.train import Batch, adamw, in_precision, learning_rate, optim, resolved
+from clipclean.train import adamw, learning_rate, optim, resolved
 from clipclean.train.resume import capture, restore
 
 
@@ -105,16 +105,3 @@ def test_auto_takes_bf16_where_the_processor_multiplies_it_and_the_model_is_larg
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
     assert (resolved("auto", LARGE, CPU), resolved("auto", SMALL, CPU)) == (expected, "fp32")
     assert all(resolved(asked, net, CPU) == asked for asked in ("fp32", "bf16") for net in (LARGE, SMALL))
-
-
-@pytest.mark.parametrize(("chosen", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_the_forward_pass_has_the_format_and_the_weights_stay_in_fp32(chosen, dtype):
-    linear, seen = nn.Linear(4, 4), []
-
-    def loss(batch):
-        seen.append(linear(batch.inputs["x"]))
-        return {"loss": seen[0].float().sum()}
-
-    in_precision(loss, chosen, CPU)(Batch({"x": torch.ones(2, 4)}, ("a", "b")))["loss"].backward()
-    assert seen[0].dtype == dtype
-    assert linear.weight.grad.dtype == torch.float32

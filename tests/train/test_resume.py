@@ -1,4 +1,3 @@
-import errno
 from pathlib import Path
 
 import pytest
@@ -104,38 +103,6 @@ def test_a_state_belongs_to_one_set_of_decisions_in_any_order_and_to_one_output_
     monkeypatch.chdir(tmp_path)
     spellings = ["out", "./out", f"../{tmp_path.name}/out", tmp_path / "out"]
     assert len({RunState.of(Path(each), {}) for each in spellings}) == 1
-
-
-def test_a_full_disk_leaves_the_state_before(state, monkeypatch):
-    state.save(*model(0), step=1, losses=[], seconds=0.0)
-
-    def full(path, *_, **__):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(checkpoint, "write_safetensors", full)
-    with pytest.raises(ResourceError, match="No space"):
-        state.save(*model(2), step=2, losses=[], seconds=0.0)
-    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE}{resume.SUFFIX}"]
-    assert state.resume(*model(1))[0] == 1
-
-
-@pytest.mark.parametrize("error", [None, RuntimeError("x"), KeyboardInterrupt()])
-def test_the_folder_stays_only_if_a_state_was_saved(tmp_path, error):
-    def use(*, save):
-        state = RunState.of(tmp_path / "out", {})
-        try:
-            with state.locked():
-                if save:
-                    state.save(*model(0), step=1, losses=[], seconds=0.0)
-                if error:
-                    raise error
-        except (RuntimeError, KeyboardInterrupt):
-            pass
-        return state.folder.exists()
-
-    assert not use(save=False)
-    assert use(save=True)
 
 
 @pytest.mark.parametrize(
