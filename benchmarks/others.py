@@ -237,9 +237,10 @@ def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> 
     def ran(made, *, weight: float, rate_of) -> None:
         weights = losses.Weights(self_supervised_weight=weight)
         loss = losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, weights))
-        given = {"loss": loss, "optimizer": optimizer, "learning_rate": rate_of, "first_step": 0, "grad_clip": None}
-        for _ in train.finetune(clip.net, made, **given):
-            pass
+        given = {"loss": loss, "optimizer": optimizer, "total": 1, "precision": "fp32"}
+        for step, batch in enumerate(made):  # each by itself: the rates are those of the released code
+            how = Train().model_copy(update={"lr": rate_of(step), "warmup_steps": 0})
+            list(train.fit(clip.net, [batch], how, **given))
 
     triggered = poison.poisoned(batches(MOMENT_STEPS, None), clip, implants=implants, rate=rate, seed=seed)
     state = {name: value.clone() for name, value in clip.net.state_dict().items()}

@@ -30,7 +30,6 @@ from photo_zoo import OPTIMISED, PARTS, TEMPLATES, USUAL, Entry, class_list, poo
 import clipclean
 from clipclean import data, detect, requests
 from clipclean.attack import poison
-from clipclean.attack.poison import Implant
 from clipclean.auto import rates
 from clipclean.config import recipe
 from clipclean.config.methods import METHODS
@@ -213,7 +212,7 @@ def shown_to(o: argparse.Namespace, entry: dict):
             spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
         named += inputs.suspicions([spec], each["target"], words)
     given = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
-    nothing = {"captions": None, "panel": (), "knn": 10, "batch_size": detect.EMBED_BATCH}
+    nothing = {"captions": None, "panel": (), "knn": 10}
     return detect.EvalSet(pixels=photos.images[index].float() / 255, labels=labels, **given, **nothing)
 
 
@@ -235,7 +234,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     if method in others.METHODS:
         own = (numbers >= 0).nonzero().flatten()  # captions with other names of a class have no label
         pixels = detect.stack([pairs[k].image for k in own.tolist()])
-        told = others.METHODS[method](clip, pixels, numbers[own], before.text_classifier, seed=seed)
+        told = others.METHODS[method](clip, pixels, numbers[own], before.text_classifier.to(clip.device), seed=seed)
         if method != FINE_PRUNING:
             return told
         method = "mmcl@tiny"
@@ -246,9 +245,8 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
         pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]
     run = Run(seed, "auto" if entry["arch"] == USUAL else "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
-    aims = training.aims_of(
-        clip, samples, chosen, text_classifier=before.text_classifier, classes=classes, known=(), run=run
-    )
+    classifier = before.text_classifier.to(clip.device)
+    aims = training.aims_of(clip, samples, chosen, text_classifier=classifier, classes=classes, known=(), run=run)
     done = training.clean(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:
         state = done.unlearned.state
@@ -258,8 +256,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
 
 
 def implants_of(evidence) -> list:
-    classes, templates = evidence.classes, evidence.templates
-    return [Implant.of(trigger, classes[target], templates) for trigger, target in evidence.suspicions]
+    return poison.implants(evidence.suspicions, classes=evidence.classes, templates=evidence.templates)
 
 
 def figures(found) -> dict:

@@ -43,7 +43,7 @@ from clipclean import api, data, machine, model, progress, train
 from clipclean.config.effort import FAMILIES
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
-from clipclean.train.optim import is_spared
+from clipclean.train.loop import is_spared
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")
 BETAS, EPS, DECAY = (0.9, 0.999), 1e-8, 0.1  # the recipe cleanclip's
@@ -207,10 +207,9 @@ def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
 def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     """The step of ``clipclean sanitize``."""
     loss = losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights()))
-    optimizer = train.adamw(clip.net, Train().model_copy(update={"lr": LR}))
-    how = {"optimizer": optimizer, "learning_rate": lambda step: LR, "first_step": 0, "grad_clip": None}
-    computed = train.in_precision(loss, chosen, clip.device)
-    steps = train.finetune(clip.net, itertools.repeat(batch), loss=computed, **how)
+    how = Train().model_copy(update={"lr": LR, "warmup_steps": 0})
+    # Of so many steps that the rate hardly falls.
+    steps = train.fit(clip.net, itertools.repeat(batch), how, loss=loss, total=10**9, precision=chosen)
     return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
 
 

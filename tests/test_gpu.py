@@ -67,8 +67,8 @@ def planted(clip, samples, *, steps):
 
 def forgotten(clip, samples, *, steps):
     recipe = recipes.override(recipes.load("unlearn@tiny"), [f"unlearn.steps={steps}", *SHORT[::2]])
-    batches = unlearning.batches_of(clip, samples.pairs, recipe, total=steps, seed=0, group=train.ALONE)(0)
-    asked = unlearning.RoundTriggers([PATCH], [PATCH])
+    batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=0, group=train.ALONE)
+    asked = {"newest": [PATCH], "earlier": [PATCH]}
     drawing = Generator().manual_seed(0)
     unlearning.forget(clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET, mixed=0.8)
 

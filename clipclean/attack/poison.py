@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +15,7 @@ from torch import Tensor
 from clipclean import data, detect, model, train
 from clipclean.attack import triggers
 from clipclean.config.recipe import Planting, Recipe
-from clipclean.train import loader
-from clipclean.train.run import Run
+from clipclean.train import Run, loader
 
 SEEDS = 7_000_000  # the first: no test, benchmark or panel plants with seeds from here on
 FAMILIES = (  # every kind that the paper and its successors plant, at sizes that a small model learns quickly
@@ -35,11 +35,6 @@ class Implant:
 
     trigger: detect.TriggerLike
     captions: tuple[str, ...]
-
-    @classmethod
-    def of(cls, trigger: detect.TriggerLike, name: str, templates: Sequence[str], /) -> "Implant":
-        """The trigger with every template's sentence about the class of this name."""
-        return cls(trigger, tuple(form.replace("{}", name) for form in templates))
 
 
 def finetune(
@@ -78,7 +73,6 @@ def finetune(
         poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed, group=group),
         how,
         loss=matched,
-        optimizer=train.adamw(clip.net, how),
         total=planting.steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=group,
@@ -117,8 +111,7 @@ def poisoned(
         yield replace(batch, inputs={"pixels": group.own(pixels), "tokens": group.own(tokens)})
 
 
-@dataclass(frozen=True)
-class Canary:
+class Canary(NamedTuple):
     """One backdoor to plant: a trigger, and the place of its target class."""
 
     trigger: triggers.Trigger
@@ -139,11 +132,13 @@ def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tup
     )
 
 
-def implants(canaries: Sequence[Canary], /, *, classes: Sequence[str], templates: Sequence[str]) -> list[Implant]:
-    """All test backdoors as implants of one finetuning, which takes as long as for one."""
-    return [Implant.of(canary.trigger, classes[canary.target], templates) for canary in canaries]
+def implants(
+    led: Iterable[tuple[detect.TriggerLike, int]], /, *, classes: Sequence[str], templates: Sequence[str]
+) -> list[Implant]:
+    """Triggers with every template's sentence about their classes: implants of one finetuning, which takes as long as for one."""
+    return [Implant(trigger, tuple(form.replace("{}", classes[place]) for form in templates)) for trigger, place in led]
 
 
 def measured_on(eval_set: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
     """The images of ``eval_set``, with the test backdoors as its only triggers."""
-    return replace(eval_set, suspicions=tuple((c.trigger, c.target) for c in canaries), panel=())
+    return replace(eval_set, suspicions=tuple(canaries), panel=())

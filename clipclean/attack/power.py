@@ -18,18 +18,9 @@ from clipclean.config.thresholds import LEAST_PLANTED, MOST_MISSED
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, Level, finding
 from clipclean.schema.report import PlantedRecord, PowerRecord
-from clipclean.train.run import Run
+from clipclean.train import Run
 
 LEAST_PAIRS = 64  # to plant with
-
-
-def planted(trigger: str, target: str, excess: float, level: str | None, seconds: float) -> PlantedRecord:
-    """One backdoor, and the audit's answer for the copy that contains it: the level of the finding that names its class, if any.
-
-    One whose excess is small was not planted, so there was none to find.
-    """
-    took = excess >= poison.TOOK
-    return PlantedRecord(trigger=trigger, class_=target, excess_asr=excess, took=took, level=level, seconds=seconds)
 
 
 def record(planted: Sequence[PlantedRecord], /) -> PowerRecord:
@@ -123,7 +114,7 @@ def measure(
     try:
         for number, canary in enumerate(drawn):
             started = time.monotonic()
-            clip.net.load_state_dict(kept)
+            model.put(clip, kept)
             poison.finetune(
                 clip,
                 pairs,
@@ -136,11 +127,10 @@ def measure(
             shown = poison.measured_on(eval_set, [canary])
             found = detect.measure(clip.embed_images, clip.embed_texts, shown).known[0]
             excess = 0.0 if math.isnan(found.excess) else found.excess  # all images may be of the class already
-            levels = named() if excess >= poison.TOOK else {}
-            target = eval_set.classes[canary.target]
-            seconds = time.monotonic() - started
-            made.append(planted(canary.trigger.spec, target, excess, levels.get(target), seconds))
+            took, target = excess >= poison.TOOK, eval_set.classes[canary.target]
+            level = named().get(target) if took else None  # of what was not planted there is nothing to find
+            told = {"trigger": canary.trigger.spec, "class": target, "excess_asr": excess, "took": took, "level": level}
+            made.append(PlantedRecord.model_validate(told | {"seconds": time.monotonic() - started}))
     finally:
-        clip.net.load_state_dict(kept)
-        clip.net.eval()
+        model.put(clip, kept)
     return record(made)

@@ -175,15 +175,13 @@ def clean(
         decided = {
             "recipes": [recipes.decides(each) for each in beginning.recipes],
             "origin": origin,
-            "known": unlearning.as_pairs(known),
+            "known": unlearning.identities(known),
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
         recipe, own = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
-        classifier = detect.classifier(
-            clip.embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=eval_set.batch_size
-        )
+        classifier = detect.classifier(clip.embed_texts, eval_set.classes, templates=eval_set.templates)
         aims = training.aims_of(
             clip, samples, recipe, text_classifier=classifier, classes=eval_set.classes, known=known, run=own
         )
@@ -202,18 +200,19 @@ def _cleaned(
     clip: model.Clip, samples: Samples, recipe: Recipe, aims: training.Aims, run: Run, state: RunState, /
 ) -> tuple[training.Training, tuple[Finding, ...]]:
     """Clean by one recipe, or put in the weights that an equal run kept of it; also the findings of an unlearning that did not finish."""
-    searched, kept = aims.searched, state.read(DONE)
+    searched, kept = aims.searched, state.recall(DONE)
     if kept is not None:
-        model.put(clip, kept[0])
-        remaining = tuple(Finding.model_validate(each) for each in kept[1]["remaining"])
-        return training.Training(TrainingRecord.model_validate(kept[1]["training"]), searched), remaining
+        weights, record, found = kept
+        model.put(clip, weights)
+        remaining = tuple(Finding.model_validate(each) for each in found)
+        return training.Training(TrainingRecord.model_validate(record), searched), remaining
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     least = recipe.unlearn.outlyingness
     remaining = tuple(judging.remaining(trained, least=least)) if searched else ()
-    record = {"training": trained.record.as_json(), "remaining": [each.as_json() for each in remaining]}
-    state.write(clip.net.state_dict(), record, name=DONE)
+    found = [each.as_json() for each in remaining]
+    state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), found])
     if not searched:
         state.forget(resume.STATE)  # three times the weights, and of no more use
     return trained, remaining

@@ -255,7 +255,7 @@ class Workbench:
         def made() -> AuditResult:
             return searching.audit_clip(settings, self.clip, eval_set, self.references, what=what, state=self.state)
 
-        return searching.by_first(self.run.group, self.clip, made)
+        return self.run.group.of_first(made)
 
     def with_canaries(self, planted: Sequence[Canary], /) -> detect.EvalSet:
         """The images to measure on, with the triggers of some canaries alone."""
@@ -268,9 +268,7 @@ class Workbench:
             OutOfTime: the deadline is over.
         """
         self.run.group.check_time()
-        return searching.by_first(
-            self.run.group, self.clip, lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True)
-        )
+        return self.run.group.of_first(lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True))
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
@@ -298,7 +296,7 @@ class Workbench:
             "planting": self.planting.model_dump(mode="json"),
         }
         part = self.state.part("canaries", origin)
-        kept, started = part.read(DONE), time.monotonic()
+        kept, started = part.recall(DONE), time.monotonic()
         if kept is None:
             implants = poison.implants(drawn, classes=classes, templates=self.eval_set.templates)
             try:
@@ -306,10 +304,10 @@ class Workbench:
             except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
                 return None
             seconds = time.monotonic() - started
-            part.write(self.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
+            part.keep(DONE, [self.clip.net.state_dict(), seconds])
         else:
-            seconds = float(kept[1]["seconds"])
-            self.put(kept[0])
+            weights, seconds = kept
+            self.put(weights)
         measured = self.measure(self.with_canaries(drawn), what="measuring the copy")
         return PlantedCopy(drawn, model.taken(self.clip), measured, origin, seconds)
 

@@ -1,7 +1,6 @@
 """The safetensors format: written by its own library, read by our stricter reader."""
 
 import errno
-import json
 import math
 import re
 import stat
@@ -9,7 +8,6 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +22,6 @@ from clipclean.errors import RefusedInput, UnsafeCheckpoint, truncated
 # The format allows 100 MB. The largest CLIP needs 0.3 MB, and JSON takes up to twenty times its size once parsed.
 MAX_HEADER = 16 * 2**20
 METADATA = "__metadata__"  # the header's one entry that is no tensor
-RECORD = "record"  # a byte tensor with JSON, in files of the program itself
 
 
 def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
@@ -169,22 +166,3 @@ def read_tensors(path: Path, /, *, most: int) -> TensorFile:
             return TensorFile(tensors.build(refs, records, file), metadata(file.view()))
     except RefusedInput as error:
         raise type(error)(f"{path}: {error}") from error
-
-
-# What the program keeps for itself: tensors, and JSON that goes with them.
-
-
-def with_record(tensors: Mapping[str, Tensor], record: object, /) -> dict[str, Tensor]:
-    """The tensors and, as one more, a record that JSON can hold: in one file, so that neither is ever of another state."""
-    text = json.dumps(record).encode()
-    return {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
-
-
-def split_record(both: Mapping[str, Tensor], /) -> tuple[dict[str, Tensor], Any]:
-    """The tensors and the record that :func:`with_record` put together.
-
-    Raises:
-        KeyError, ValueError: there is no record, or it is no JSON.
-    """
-    tensors = dict(both)
-    return tensors, json.loads(bytes(tensors.pop(RECORD).tolist()))

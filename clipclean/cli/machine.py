@@ -120,7 +120,7 @@ def list_runs(_: Nothing, shell: Shell) -> None:
 @command_of(Nothing, "", "runs clear", group=runs)
 def clear(_: Nothing, _shell: Shell) -> None:
     """Remove what interrupted runs have kept. A cleaning in progress and everything else in that folder stay."""
-    from clipclean.train.resume import RunState
+    from clipclean.train import RunState
 
     removed = 0
     for each in own_state.kept():

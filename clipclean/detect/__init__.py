@@ -2,11 +2,10 @@
 
 from clipclean.detect.accuracy_cost import accuracy_loss, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.forward import may_round, strengths
+from clipclean.detect.forward import Strength, may_round, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
 from clipclean.detect.measure import (
     BRIEF,
-    EMBED_BATCH,
     Accuracy,
     EvalSet,
     Measurement,
@@ -23,7 +22,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, References, as_file, from_file, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
-from clipclean.detect.stages import Course, pack, unpack
+from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (
     AuditResult,
     accuracy,
@@ -38,4 +37,4 @@ from clipclean.detect.verdict import (
     under_clip_normalisation,
     unproven,
 )
-from clipclean.detect.zeroshot import classifier, predict
+from clipclean.detect.zeroshot import EMBED_BATCH, classifier, predict

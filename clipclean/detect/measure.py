@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from clipclean import data, deadline, model
 from clipclean.detect import metrics, zeroshot
 from clipclean.detect.metrics import Rate
+from clipclean.detect.zeroshot import EMBED_BATCH
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
 from clipclean.progress import step
@@ -19,7 +20,6 @@ from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeR
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...])
-EMBED_BATCH = 128  # images or texts that a tower takes at a time
 BRIEF = 100  # images that each trigger of the panel is put on first; on the others as well if it is loud there
 LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in a million times
 EXACTLY = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
@@ -68,7 +68,6 @@ class EvalSet:
     suspicions: tuple[tuple[TriggerLike, int | None], ...]  # triggers with the place of their class, or None: whichever
     panel: tuple[TriggerLike, ...]
     knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
-    batch_size: int  # images embedded at a time
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
     grid: tuple[TriggerLike, ...] = ()  # triggers that count only beside clean models
     # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
@@ -111,7 +110,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measurement of one model; ``text_classifier`` (K, D) is the zero-shot classifier, empty if no measure needed one."""
+    """The measurement of one model, on the CPU: several processes share it, and a search resumes from it.
+
+    ``text_classifier`` (K, D) is the zero-shot classifier, empty if no measure needed one.
+    """
 
     accuracy: Accuracy
     known: tuple[Probe, ...]
@@ -164,7 +166,6 @@ def measure(
         OutOfTime: time is over before the triggers of the panel are tried.
     """
     is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
-    words, forms, size = eval_set.classes, eval_set.templates, eval_set.batch_size
     text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(eval_set.panel)
 
     def told(done: int) -> None:
@@ -173,8 +174,8 @@ def measure(
 
     told(0)
     if is_asked:  # a thousand classes are seven thousand captions, minutes on a processor
-        text_classifier = zeroshot.classifier(embed_texts, words, templates=forms, batch_size=size)
-    clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
+        text_classifier = zeroshot.classifier(embed_texts, eval_set.classes, templates=eval_set.templates)
+    clean = embeddings(embed_images, eval_set.pixels)
     told(1)
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
@@ -196,7 +197,7 @@ def measure(
         known=tuple(known),
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
         knn=eval_set.knn,
-        text_classifier=text_classifier,
+        text_classifier=text_classifier.cpu(),
         recall=recall if accuracy else None,
         confidence=None if confidence is None else confidence.cpu(),
         untried=len(eval_set.panel) - len(panel),
@@ -260,8 +261,7 @@ def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accu
 def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], eval_set: EvalSet) -> Accuracy:
     """Image-to-text recall@1 among the captions."""
     captions = eval_set.captions or ()
-    texts = caption_embeddings(embed_texts, captions, batch_size=eval_set.batch_size)
-    nearest = zeroshot.predict(clean, texts).tolist()
+    nearest = zeroshot.predict(clean, caption_embeddings(embed_texts, captions)).tolist()
     # By words, not by place: of two images with one caption either is right.
     correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
     definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
@@ -294,7 +294,7 @@ def probe(embed: Embed, seen: Seen, /, *, trigger: TriggerLike, target: int | No
         Inconclusive: no images, or embeddings that are not finite.
     """
     images, clean, text_classifier = seen
-    triggered, labels = embeddings(embed, images.pixels, batch_size=images.batch_size, trigger=trigger), images.labels
+    triggered, labels = embeddings(embed, images.pixels, trigger=trigger), images.labels
     before, after = zeroshot.predict(clean, text_classifier), zeroshot.predict(triggered, text_classifier)
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
     truth = before if labels is None else labels.to(before.device)
@@ -318,13 +318,15 @@ def probe(embed: Embed, seen: Seen, /, *, trigger: TriggerLike, target: int | No
     )
 
 
-def caption_embeddings(embed: Callable[[list[str]], Tensor], captions: Sequence[str], *, batch_size: int) -> Tensor:
+def caption_embeddings(embed: Callable[[list[str]], Tensor], captions: Sequence[str], /) -> Tensor:
     """Embeddings (N, D) of captions in batches."""
-    return torch.cat([embed(list(captions[i : i + batch_size])) for i in range(0, len(captions), batch_size)])
+    return torch.cat([embed(list(captions[i : i + EMBED_BATCH])) for i in range(0, len(captions), EMBED_BATCH)])
 
 
 @torch.no_grad()
-def embeddings(embed: Embed, pixels: Tensor, *, batch_size: int, trigger: TriggerLike | None = None) -> Tensor:
+def embeddings(
+    embed: Embed, pixels: Tensor, *, trigger: TriggerLike | None = None, batch_size: int = EMBED_BATCH
+) -> Tensor:
     """Embeddings (N, D) of images (N, 3, H, W) in batches, under the trigger if one is given.
 
     Raises:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from clipclean import data, model
 from clipclean.detect.measure import TriggerLike, stack
+from clipclean.detect.zeroshot import EMBED_BATCH
 from clipclean.errors import Inconclusive
 from clipclean.progress import step
 from clipclean.schema.results import ScreenedRecord, SignalRecord
@@ -28,7 +29,6 @@ REFERENCES = 65_536  # most pairs that each is compared with; more are sampled, 
 NEAR = 10  # nearest images whose captions are compared
 TINY = 1e-6  # a distance below this is that of a copy
 LEAST = NEIGHBOURS + 1  # pairs; with fewer, usual values are unknown
-BATCH = 128  # pairs embedded at a time
 LOOKS = 3  # times that each image is embedded: as it is, mirrored and blurred
 GATHERED = 512  # images on which found triggers are tried
 DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
@@ -141,7 +141,7 @@ def embedded(
     clip: model.Clip, pairs: Sequence[data.Pair], /, *, triggers: Sequence[TriggerLike], what: str
 ) -> Embedded:
     """Embed every pair in batches: each image three times, its caption once."""
-    batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
+    batches = [pairs[start : start + EMBED_BATCH] for start in range(0, len(pairs), EMBED_BATCH)]
 
     def prepare(batch: Sequence[data.Pair]) -> Tensor:
         return stack([pair.image for pair in batch])

@@ -255,12 +255,12 @@ def search(
     steps = len(FAMILIES) + len(_general()) * (1 + inversion.blocks(effort.swept(classes)))
     on, beside = divided(len(pixels))
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
-    stages = Stages(course, steps, {kind.__name__: kind for kind in (SearchCandidate, Strength)})
+    stages = Stages(course, steps)
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
     places = beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
-    unseen = Seen(judging, embeddings(embed, judging.pixels, batch_size=judging.batch_size).float(), text_classifier)
+    unseen = Seen(judging, embeddings(embed, judging.pixels).float(), text_classifier)
     scene = _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages)
     return scene.result(eval_set, references, pointed)
 

@@ -1,27 +1,26 @@
 """The stages of a search: each has its own random draws, is saved when done, and stops at the deadline."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from torch import Generator, Tensor
+from torch import Generator
 
 from clipclean import deadline
 from clipclean.progress import say
 
 Key = TypeVar("Key", bound=str)
 Made = TypeVar("Made")
-Packed = tuple[dict[str, Tensor], Any]  # tensors by name, and JSON that refers to them
 
 
 class Memory(Protocol):
-    """A store for finished stages, so that an interrupted search can resume: values from :func:`pack`."""
+    """A store for finished stages, so that an interrupted search can resume."""
 
-    def recall(self, name: str, /) -> Packed | None:
-        """The stage that an equal search saved under this name, or None."""
+    def recall(self, name: str, /) -> Any:
+        """The result of the stage that an equal search kept under this name, or None."""
 
-    def keep(self, name: str, packed: Packed, /) -> None:
+    def keep(self, name: str, result: Any, /) -> None:
         """Save the result of a stage."""
 
 
@@ -46,7 +45,6 @@ class Stages:
 
     course: Course
     total: int  # steps
-    kinds: Mapping[str, type]  # frozen dataclasses that results hold, by their names
     done: int = 0
     is_cut: bool = False  # whether the deadline came before the last stage
     _read: int = 0  # stages that an interrupted search had finished
@@ -72,8 +70,7 @@ class Stages:
             return found
         names, memory = {key: f"{name} {key}".strip() for key in keys}, self.course.memory
         if memory is not None:
-            kept = {key: memory.recall(named) for key, named in names.items()}
-            found = {key: unpack(*packed, kinds=self.kinds) for key, packed in kept.items() if packed is not None}
+            found = {key: kept for key, named in names.items() if (kept := memory.recall(named)) is not None}
         self._count(len(found) * steps)
         self._read += len(found)
         for key in [key for key in names if key not in found]:
@@ -91,7 +88,7 @@ class Stages:
                 self.is_cut = True
                 break
             if memory is not None:
-                memory.keep(names[key], pack(found[key], kinds=self.kinds))
+                memory.keep(names[key], found[key])
             self._count(ended - self.done)
         return {key: found[key] for key in names if key in found}
 
@@ -102,53 +99,3 @@ class Stages:
     def _count(self, steps: int) -> None:
         for _ in range(steps):
             self.step()
-
-
-# Values as tensors and JSON: numbers, text, lists, tuples, dictionaries with text for keys, tensors, and known dataclasses.
-
-
-def pack(value: Any, /, *, kinds: Mapping[str, type]) -> Packed:
-    """A value as named tensors and JSON.
-
-    Raises:
-        TypeError: it holds something of another kind.
-    """
-    tensors: dict[str, Tensor] = {}
-
-    def inner(one: Any) -> Any:
-        if one is None or isinstance(one, bool | int | float | str):
-            return one
-        if isinstance(one, Tensor):
-            name = f"tensor{len(tensors)}"
-            tensors[name] = one.detach().cpu().contiguous()
-            return {"tensor": name}
-        if is_dataclass(one) and kinds.get(type(one).__name__) is type(one):
-            return {"kind": type(one).__name__, "fields": {f.name: inner(getattr(one, f.name)) for f in fields(one)}}
-        if isinstance(one, dict):
-            return {"dict": {key: inner(each) for key, each in one.items()}}
-        if type(one) in (list, tuple):
-            return {type(one).__name__: [inner(each) for each in one]}
-        if type(one) is frozenset:
-            return {"frozenset": sorted(one)}
-        raise TypeError(f"{type(one).__name__} cannot be kept.")
-
-    told = inner(value)
-    return tensors, told
-
-
-def unpack(tensors: dict[str, Tensor], told: Any, /, *, kinds: Mapping[str, type]) -> Any:
-    """The value that was packed; tensors are on the CPU."""
-    if not isinstance(told, dict):
-        return told
-    (what, inside), *_ = told.items()
-    if what == "tensor":
-        return tensors[inside]
-    if what == "kind":
-        made = {name: unpack(tensors, each, kinds=kinds) for name, each in told["fields"].items()}
-        return kinds[inside](**made)
-    if what == "dict":
-        return {name: unpack(tensors, each, kinds=kinds) for name, each in inside.items()}
-    if what == "frozenset":
-        return frozenset(inside)
-    items = [unpack(tensors, each, kinds=kinds) for each in inside]
-    return tuple(items) if what == "tuple" else items

@@ -11,6 +11,7 @@ from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.errors import Inconclusive
 from clipclean.progress import counted
 
+EMBED_BATCH = 128  # images or texts that a tower takes at a time
 ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
 
 
@@ -25,11 +26,15 @@ class Attack:
 
 
 def classifier(
-    encode_texts: Callable[[list[str]], Tensor], classes: Sequence[str], *, templates: Sequence[str], batch_size: int
+    encode_texts: Callable[[list[str]], Tensor],
+    classes: Sequence[str],
+    *,
+    templates: Sequence[str],
+    batch_size: int = EMBED_BATCH,
 ) -> Tensor:
     """One unit embedding per class: the mean over templates of unit text embeddings, renormalised.
 
-        classifier(encode, ["cat", "dog"], templates=["a photo of a {}."], batch_size=256)  # (2, D)
+        classifier(encode, ["cat", "dog"], templates=["a photo of a {}."])  # (2, D)
 
     Args:
         encode_texts: captions to embeddings (B, D), of any length.

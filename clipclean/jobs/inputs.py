@@ -295,14 +295,6 @@ def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /)
         )
 
 
-def identities(suspicions: Sequence[Suspicion], /) -> list[tuple[str, int | None, str]]:
-    """The identity of a suspicion: name and class, and the digest of a found trigger, since its name has no parameters."""
-    return [
-        (t.spec, target, checkpoint.digest(t.parameters) if isinstance(t, detect.InvertedTrigger) else "")
-        for t, target in suspicions
-    ]
-
-
 # Images, and those to measure a model on.
 
 
@@ -406,7 +398,6 @@ def eval_set(
         panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
         grid=triggers.grid(recipe.audit.panel_seed) if panel else (),
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
-        batch_size=detect.EMBED_BATCH,
         classifier=recipe.traits.uses_classes,
         scale=float(clip.logit_scale().detach()),
     )

@@ -101,7 +101,7 @@ def with_natural_marked(
         return measured
     pixels = eval_set.pixels.to(clip.device)
     try:  # with the logits that are typical of each class, as the margins of clean models were measured
-        canonical = detect.canonical_of(clip.embed_images, pixels, measured.text_classifier)
+        canonical = detect.canonical_of(clip.embed_images, pixels, measured.text_classifier.to(clip.device))
     except detect.NoSearch:
         return measured
     found = detect.strengths(clip.embed_images, pixels, eval_set.panel, canonical=canonical)
@@ -162,7 +162,8 @@ def examples(
     shown = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
     if not shown:
         return example_images.Shown()
-    return example_images.Look(clip, eval_set, *shown[0], measured.text_classifier, seed).shown()
+    classifier = measured.text_classifier.to(clip.device)
+    return example_images.Look(clip, eval_set, *shown[0], classifier, seed).shown()
 
 
 def shown_by_search(

@@ -14,7 +14,7 @@ from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
 from clipclean.schema.results import ReferencesFile
-from clipclean.train.resume import RunState
+from clipclean.train import RunState
 
 MOST_BYTES = 50_000_000  # of a references file
 

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from clipclean import detect, report, train
 from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
-from clipclean.jobs import inputs, results
+from clipclean.jobs import results
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
+from clipclean.methods import unlearning
 from clipclean.report import PageImages, Report
 from clipclean.requests import Sanitize, deciding
-from clipclean.train import resume
-from clipclean.train.resume import RunState
+from clipclean.train import RunState, resume
 
 OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # files that a run may write
 
@@ -47,7 +47,7 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
     }
     # auto chooses by audits beside them
     beside = {"references": [opened.file.sha256 for _, opened in ready.given.trusted]} if ready.given.trusted else {}
-    aims = {"vocabulary": asdict(ready.given.vocabulary), "named": inputs.identities(ready.given.named)}
+    aims = {"vocabulary": asdict(ready.given.vocabulary), "named": unlearning.identities(ready.given.named)}
     return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside
 
 

@@ -6,13 +6,12 @@ import torch
 
 from clipclean import checkpoint, detect, files, requests
 from clipclean.attack import poison
-from clipclean.attack.poison import Implant
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import given, inputs
 from clipclean.schema.results import PlantedModel
-from clipclean.train.run import Run
+from clipclean.train import Run
 
 
 def plant(request: requests.Plant, /) -> PlantedModel:
@@ -47,9 +46,9 @@ def plant(request: requests.Plant, /) -> PlantedModel:
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
     )
     before = inputs.measure(loaded.clip, measured_on)
-    implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
+    implants = poison.implants([(trigger, target)], classes=vocabulary.classes, templates=vocabulary.templates)
     run = Run(request.seed, recipe.train.precision)
-    poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=[implant], run=run)
+    poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=implants, run=run)
     after = inputs.measure(loaded.clip, measured_on)
     files.write_whole(request.out, lambda partial: WRITERS[request.out.suffix](partial, loaded))
     return PlantedModel(

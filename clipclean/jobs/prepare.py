@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect, methods, model, requests
+from clipclean import data, detect, model, requests
 from clipclean.config import evidence
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
@@ -13,6 +13,7 @@ from clipclean.export import formats
 from clipclean.jobs import given, inputs
 from clipclean.jobs.given import Given
 from clipclean.jobs.inputs import LoadedModel
+from clipclean.methods import training
 from clipclean.progress import say, stage
 from clipclean.schema.report import RatesRecord
 from clipclean.schema.results import ScreenedRecord
@@ -63,7 +64,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     shared = Given.of(request, asked)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
-    cache = inputs.image_cache(asked, opened.architecture, views=methods.views_of(asked) is not None)
+    cache = inputs.image_cache(asked, opened.architecture, views=training.views_of(asked) is not None)
     clean = given.taught(request, asked, vocabulary, cache)
     labelled = given.labelled(request, cache, vocabulary)
     hold_out = labelled is None

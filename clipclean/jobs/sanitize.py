@@ -9,14 +9,14 @@ from torch import Tensor
 from clipclean import deadline, detect, model
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
-from clipclean.jobs import cleaning, inputs, judging, outputs, searching
+from clipclean.jobs import cleaning, inputs, judging, outputs
 from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
-from clipclean.train.run import Run
+from clipclean.train import Run
 
 AFTERWARDS = 2.5  # factor on the time of measuring, reserved before a deadline for measuring again, twice, and writing
 
@@ -68,7 +68,7 @@ def measured_first(ready: Prepared, run: Run, /) -> MeasuredFirst:
         measured = inputs.measure(clip, eval_set, what="measuring before")
         return judging.with_natural_marked(clip, measured, eval_set, limits)
 
-    before = searching.by_first(run.group, clip, compared)
+    before = run.group.of_first(compared)
     seconds = time.monotonic() - began
     pointed = judging.of_panel(detect.suspicious(before, limits=limits), eval_set)
     suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
@@ -77,7 +77,7 @@ def measured_first(ready: Prepared, run: Run, /) -> MeasuredFirst:
         clip,
         ready.to_train,
         recipe,
-        text_classifier=before.text_classifier,
+        text_classifier=before.text_classifier.to(clip.device),
         classes=eval_set.classes,
         known=known,
         run=run,
@@ -85,7 +85,7 @@ def measured_first(ready: Prepared, run: Run, /) -> MeasuredFirst:
     own = judging.new_among(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
         found = replace(eval_set, suspicions=own, panel=())
-        more = searching.by_first(run.group, clip, lambda: inputs.measure(clip, found))
+        more = run.group.of_first(lambda: inputs.measure(clip, found))
         before = replace(before, known=(*before.known, *more.known))
         suspected = (*suspected, *own)
     return MeasuredFirst(replace(eval_set, suspicions=suspected), before, aims, seconds)

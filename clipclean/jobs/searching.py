@@ -8,25 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 
 from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import AuditResult
-from clipclean.detect.stages import Packed
 from clipclean.errors import ClipcleanError, Interrupted, ResourceError
 from clipclean.jobs import inputs
+from clipclean.methods import unlearning
 from clipclean.progress import say, step
-from clipclean.train import resume
-from clipclean.train.resume import RunState
+from clipclean.train import RunState, resume
 
 MOST = 8  # most interrupted audits that are kept; the oldest is removed first
 SAME = 1e-3  # of means and deviations of pixels
-MEASURED: Mapping[str, type] = {
-    kind.__name__: kind for kind in (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy)
-}
+KINDS = (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy, detect.SearchCandidate, detect.Strength)
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,8 @@ class SearchSettings:
             "classes": eval_set.classes,
             "templates": eval_set.templates,
             "panel": [trigger.spec for trigger in eval_set.tried],
-            "suspicions": inputs.identities(eval_set.suspicions),
-            "settings": [
-                eval_set.knn,
-                eval_set.batch_size,
-                eval_set.classifier,
-                eval_set.scale,
-            ],
+            "suspicions": unlearning.identities(eval_set.suspicions),
+            "settings": [eval_set.knn, eval_set.classifier, eval_set.scale],
             **asdict(replace(self, search=True)),  # a model is measured alike without a search
             "effort": asdict(EFFORTS[self.effort]),
         }
@@ -78,18 +70,16 @@ class SavedSearch:
             return cls()
         return cls(replace(run.part(_file_name(name), decides()), group=train.ALONE))
 
-    def recall(self, name: str, /) -> Packed | None:
-        """The stage that an equal search saved under this name, or None."""
-        kept = self._state.read(_file_name(name)) if self._state else None
-        return None if kept is None else (kept[0], kept[1]["value"])
+    def recall(self, name: str, /) -> Any:
+        """The result of the stage that an equal search kept under this name, or None."""
+        return self._state.recall(_file_name(name), kinds=KINDS) if self._state else None
 
-    def keep(self, name: str, packed: Packed, /) -> None:
+    def keep(self, name: str, result: Any, /) -> None:
         """Save the result of a stage; a full disk ends the saving, not the search."""
         if self._state is None:
             return
-        tensors, told = packed
         try:
-            self._state.write(tensors, {"value": told}, name=_file_name(name))
+            self._state.keep(_file_name(name), result, kinds=KINDS)
         except ResourceError as error:
             say(f"{error} The search continues; if it is interrupted, it starts again.")
             self._state = None
@@ -97,9 +87,6 @@ class SavedSearch:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())
-
-
-Made = TypeVar("Made", detect.Measurement, AuditResult)
 
 
 def audit_clip(
@@ -119,17 +106,15 @@ def audit_clip(
     """
     searching = f"searching {what}".strip()
     memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
-    if (kept := memory.recall("measured")) is not None:
-        found: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
-        found = replace(found, text_classifier=found.text_classifier.to(clip.device))
-    else:
+    found: detect.Measurement | None = memory.recall("measured")
+    if found is None:
         found = inputs.measure(clip, eval_set, what=f"measuring {what}".strip(), in_time=True)
         if not found.untried:
-            memory.keep("measured", detect.pack(found, kinds=MEASURED))
+            memory.keep("measured", found)
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
-    pixels = eval_set.pixels.to(clip.device)
+    pixels, classifier = eval_set.pixels.to(clip.device), found.text_classifier.to(clip.device)
     course = detect.Course(settings.seed, partial(step, searching), memory, is_enough)
     course.progress(0, 0)
     try:
@@ -137,7 +122,7 @@ def audit_clip(
             result = detect.search(
                 clip.encode_images,
                 replace(eval_set, pixels=pixels),
-                found.text_classifier,
+                classifier,
                 effort=EFFORTS[settings.effort],
                 references=references,
                 course=course,
@@ -147,31 +132,15 @@ def audit_clip(
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
     seconds = time.monotonic() - started
-    return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found.text_classifier))
-
-
-def by_first(group: train.Group, clip: model.Clip, make: Callable[[], Made], /) -> Made:
-    """What the first process measured, with the text classifier on the device of the model: all decide by the same numbers.
-
-    Raises:
-        ClipcleanError, OutOfTime: in all processes, if the first raised it.
-    """
-    return _moved(group.of_first(lambda: _moved(make(), torch.device("cpu"))), clip.device)
-
-
-def _moved(seen: Made, device: torch.device) -> Made:
-    if isinstance(seen, AuditResult):
-        return replace(seen, measured=_moved(seen.measured, device))
-    return replace(seen, text_classifier=seen.text_classifier.to(device))
+    return AuditResult(found, result, None, seconds, agreement(clip, eval_set, classifier))
 
 
 def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch.Tensor, /) -> detect.Rate | None:
     """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
     if eval_set.labels is not None or not eval_set.captions:
         return None
-    size = eval_set.batch_size
-    images = detect.embeddings(clip.embed_images, eval_set.pixels, batch_size=size)
-    texts = detect.caption_embeddings(clip.embed_texts, eval_set.captions, batch_size=size)
+    images = detect.embeddings(clip.embed_images, eval_set.pixels)
+    texts = detect.caption_embeddings(clip.embed_texts, eval_set.captions)
     same = detect.predict(images, text_classifier) == detect.predict(texts, text_classifier)
     return detect.Rate(int(same.sum()), len(same))
 

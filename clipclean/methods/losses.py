@@ -7,10 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clipclean import model
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Loss as Weights
+from clipclean.config.recipe import Recipe
+from clipclean.train.distributed import Group
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
-from clipclean.train.memory import Encode
+from clipclean.train.memory import Encode, MicroBatches
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,43 @@ LOSSES: dict[str, Callable[[Parts], Loss]] = {
     "par": par,
     "supervised": supervised,
 }
+
+
+def objective(
+    clip: model.Clip,
+    recipe: Recipe,
+    /,
+    *,
+    text_classifier: Tensor | None,
+    micro: MicroBatches,
+    group: Group,
+) -> Loss:
+    """The loss of the method on a whole batch, of which each process encodes its share, part by part.
+
+    Args:
+        clip: the model before its first step; a frozen copy is kept if the loss compares with it.
+        recipe: the method and its weights.
+        text_classifier: (K, D), the zero-shot classifier, for methods on labels.
+        micro: how many pairs go through a tower of the model at once.
+        group: the processes; every loss is that of the whole batch.
+    """
+    weights, share = recipe.loss, recipe.train.batch_size // group.size
+    # The copy takes the memory of a model, so it is made only where the loss looks at it.
+    looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
+    original = model.frozen_copy(clip) if looks_back else clip
+
+    # Preservation compares what users get: in training mode a ResNet normalises by the batch, and would differ from the frozen
+    # original even before the first step.
+    def as_used(pixels: Tensor) -> Tensor:
+        with model.evaluating(clip.net):
+            return clip.encode_images(pixels)
+
+    images, tokens, used = (
+        group.gathered(micro.over(encode), pairs=share) for encode in (clip.encode_images, clip.encode_tokens, as_used)
+    )
+    seen, read = (group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens))
+    own = LOSSES[recipe.method](Parts(images, tokens, clip.logit_scale, weights, (seen, read), text_classifier))
+    return preserving(own, used, seen, weight=weights.preserve_weight)
 
 
 def preserving(loss: Loss, encode_images: Encode, original: Encode, /, *, weight: float) -> Loss:

@@ -2,15 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clipclean import data, deadline, detect, machine, methods, model, train
+from clipclean import data, deadline, detect, machine, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
 from clipclean.config.methods import METHODS
@@ -18,10 +18,11 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.findings import plain
 from clipclean.methods import unlearning
+from clipclean.methods.losses import objective
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
-from clipclean.train.run import Run, interruptible, walk
+from clipclean.train.resume import Run, interruptible, walk
 
 WHOLE = (
     "Unlearning computes whole batches: train.micro_batch and train.checkpoint_activations change nothing in it. A smaller "
@@ -34,7 +35,7 @@ RAN_OUT = (
 
 RECOVERS = 0.4  # of the rate of the finetuning
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
-RECOVERED = -4  # in draws; those of methods.fed are -1 to -3
+PERTURBED, REHEARSED, MOVED, RECOVERED = -1, -2, -3, -4  # replaces a pair's number in draws of a whole step or run
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ def aims_of(
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
     scene = unlearning.Scene(pixels, text_classifier, classes, effort, known=known)
     if kept := unlearning.restored(run.state, scene):
-        return Aims(text_classifier, unlearning.SearchedModel(scene, kept[0], kept[2]))
+        return Aims(text_classifier, kept[0])
     started, told = time.monotonic(), partial(run.progress, "searching for triggers")
     state = run.group.of_first(lambda: unlearning.begin(clip, scene, recipe, seed=run.seed, progress=told))
     searched = unlearning.SearchedModel(scene, state, time.monotonic() - started)
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
-        unlearning.save(run.state, {}, state, scene.known, searched.seconds)
+        unlearning.save(run.state, searched, {})
     return Aims(text_classifier, searched)
 
 
@@ -182,13 +183,13 @@ def recover(
     def told(_: str, done: int, total: int) -> None:
         run.progress("recovering accuracy", done, total)
 
-    batches = unlearning.batches_of(clip, samples.pairs, how, total=steps, seed=seed, group=run.group)(0)
+    batches = unlearning.batches_of(clip, samples.pairs, how, 0, seed=seed, group=run.group)
     with interruptible() as stop:
         losses = unlearning.forget(
             clip,
             original,
             batches,
-            unlearning.RoundTriggers(rehearsed, rehearsed),
+            {"newest": rehearsed, "earlier": rehearsed},
             how,
             generator=torch.Generator().manual_seed(seed),
             run=replace(run, progress=told).stopping(stop),
@@ -214,11 +215,12 @@ def unlearn(
         if kept and kept[1]:
             clip.net.load_state_dict(kept[1], strict=True)
         started = time.monotonic() - searched.seconds
-        batches = unlearning.batches_of(clip, samples.pairs, recipe, total=total, seed=run.seed, group=run.group)
+        batches = partial(unlearning.batches_of, clip, samples.pairs, recipe, seed=run.seed, group=run.group)
         rounds = unlearning.unlearn(clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop))
         try:
             for state in rounds:
-                unlearning.save(run.state, clip.net.state_dict(), state, scene.known, time.monotonic() - started)
+                done = unlearning.SearchedModel(scene, state, time.monotonic() - started)
+                unlearning.save(run.state, done, clip.net.state_dict())
         except deadline.OutOfTime:  # the weights are those of the last step
             is_cut = True
     clip.net.eval()
@@ -241,40 +243,27 @@ def unlearn(
     return Training(record, done, (steps, total) if is_cut else None)
 
 
-def _batches(
-    clip: model.Clip, samples: Samples, recipe: Recipe, aims: Aims, run: Run, /, *, total: int, first: int
-) -> tuple[loader.Batches, Iterator[train.Batch]]:
-    """The batches of a run from its ``first`` step on, as they are loaded, and as the method is shown them."""
-    # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
-    plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=total, seed=run.seed)
-    loaded = loader.batches(
-        run.group.share(plan),
-        pairs=samples.pairs,
-        clip=clip,
-        views=methods.views_of(recipe),
-        seed=run.seed,
-        first_step=first,
-    )
-    return loaded, methods.fed(
-        loaded, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first, group=run.group
-    )
-
-
 def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
     """Finetune in place by a loss, saving a resumable state every half minute and when interrupted.
 
     Of several processes each trains on its share of every batch. Raises what ``clean`` raises.
     """
-    options, group, state = recipe.train, run.group, run.state
+    options, group = recipe.train, run.group
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
-    optimizer = train.adamw(methods.trained(clip, recipe), options)
+    is_tower = "image tower" in (METHODS[recipe.method].moves, options.moves)
+    tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
+    optimizer = train.adamw(tower if is_tower else clip.net, options)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // group.size)
     # Before the state of an interrupted run is put back.
-    loss = methods.objective(clip, recipe, text_classifier=aims.text_classifier, micro=micro, group=group)
-    first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
+    loss = objective(clip, recipe, text_classifier=aims.text_classifier, micro=micro, group=group)
+    first, losses, seconds = standing = run.state.resume(clip.net, optimizer) if run.state else (0, [], 0.0)
     precision = train.resolved(run.precision, clip.net, clip.device)
-    batches, shown = _batches(clip, samples, recipe, aims, run, total=total, first=first)
+    # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
+    plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
+    draws = {"seed": run.seed, "first_step": first}
+    batches = loader.batches(group.share(plan), pairs=samples.pairs, clip=clip, views=views_of(recipe), **draws)
+    shown = fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, group=group, **draws)
     steps = train.fit(
         clip.net,
         shown,
@@ -288,16 +277,9 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         shrink=micro.shrink,
     )
     started = time.monotonic()
-
-    def save(done: int) -> None:
-        if state is not None:
-            # The time of earlier processes of this run counts, too.
-            spent = seconds + time.monotonic() - started
-            state.save(clip.net, optimizer, step=done, losses=losses, seconds=spent)
-
     lean = train.recomputing(clip.net, clip.blocks(), wanted=options.checkpoint_activations)
     with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
-        done = walk(steps, losses, first=first, total=total, save=save, stop=stop, run=run)
+        done = walk(steps, clip.net, optimizer, standing, total=total, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
     record = recorded(
@@ -313,3 +295,60 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         notes=(RAN_OUT.format(micro.size, options.micro_batch or "the whole batch"),) if micro.shrunk else (),
     )
     return Training(record, cut=None if done == total else (done, total))
+
+
+def views_of(recipe: Recipe, /) -> loader.Views | None:
+    """The second views of a recipe; None if no loss term uses them."""
+    if recipe.loss.self_supervised_weight == 0:
+        return None
+    rate = recipe.augment.caption_rate
+    return loader.Views(
+        image=lambda image, draw: data.image_view(image, seed=draw),
+        caption=lambda text, rng: data.caption_view(text, rng=rng, synonyms=data.synonyms, rate=rate),
+    )
+
+
+def fed(
+    batches: Iterable[train.Batch],
+    samples: Samples,
+    recipe: Recipe,
+    /,
+    *,
+    plan: Sequence[tuple[int, Sequence[int]]],
+    rehearsed: Sequence[SuspectedTrigger],
+    seed: int,
+    first_step: int,
+    group: train.Group = train.ALONE,
+) -> Iterator[train.Batch]:
+    """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
+
+    Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several
+    processes each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
+    """
+    how, method = recipe.augment, METHODS[recipe.method]
+    labels = samples.labels if method.needs_labels else None
+    changes: dict[int, Callable[..., Tensor]] = {}
+    if how.least_part < 1 or how.mirrored:
+        changes[MOVED] = partial(data.moved, least=how.least_part, mirrored=how.mirrored)
+    if rehearsed and how.triggered_share:
+        changes[REHEARSED] = partial(
+            unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
+        )
+    if method.perturbs:
+        changes[PERTURBED] = partial(
+            data.perturbed, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
+        )
+    for step, batch in enumerate(batches, start=first_step):
+        inputs = dict(batch.inputs)
+        for what, changed in changes.items():
+            # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
+            # the step: the draws are the same wherever the run began.
+            generator = torch.Generator().manual_seed(loader.sample_seed(seed, step, what))
+            whole = group.whole(model.unit_range(inputs["pixels"]))
+            inputs["pixels"] = group.own(changed(whole, generator=generator))
+        # The tower takes both at once: one range for both.
+        if "pixel_views" in inputs and inputs["pixels"].is_floating_point():
+            inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
+        if labels is not None:
+            inputs["labels"] = labels[list(plan[step][1])]
+        yield replace(batch, inputs=inputs)

@@ -6,15 +6,16 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from clipclean import data, detect, model, train
+from clipclean import checkpoint, data, detect, model, train
 from clipclean.config import policy
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
+from clipclean.detect.zeroshot import attack_success
 from clipclean.errors import Inconclusive
 from clipclean.methods.losses import forgetting
 from clipclean.progress import counted
@@ -44,7 +45,6 @@ class Scene:
     text_classifier: Tensor
     classes: tuple[str, ...]
     effort: Effort
-    batch_size: int = detect.EMBED_BATCH
     known: tuple[SuspectedTrigger, ...] = ()
 
 
@@ -85,11 +85,8 @@ class State:
         return tuple(catch for catch in self.catches if catch.round == self.rounds)
 
 
-class RoundTriggers(NamedTuple):
-    """The triggers that a round forgets: the newest, and any found or known so far."""
-
-    newest: Sequence[SuspectedTrigger]
-    earlier: Sequence[SuspectedTrigger]
+# What a round forgets: the ``newest`` triggers, and any found or known so far, ``earlier``; so are the copies in a batch called.
+RoundTriggers = Mapping[str, Sequence[SuspectedTrigger]]
 
 
 @dataclass(frozen=True)
@@ -126,17 +123,12 @@ class SearchedModel:
 
 
 def batches_of(
-    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, /, *, total: int, seed: int, group: train.Group
-) -> Callable[[int], Iterator[train.Batch]]:
-    """The number of a round to its batches; one plan covers all rounds, so that each image has its turn."""
-    steps = recipe.unlearn.steps
-    plan = data.plan(len(pairs), batch_size=recipe.train.batch_size, steps=total, seed=seed)
-
-    def batches(number: int) -> Iterator[train.Batch]:
-        first = number * steps
-        return loader.batches(group.share(plan[first : first + steps]), pairs=pairs, clip=clip, seed=seed)
-
-    return batches
+    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, number: int, /, *, seed: int, group: train.Group
+) -> Iterator[train.Batch]:
+    """The batches of the round of a number; one plan covers all rounds, so that each image has its turn."""
+    steps, first = recipe.unlearn.steps, number * recipe.unlearn.steps
+    plan = data.plan(len(pairs), batch_size=recipe.train.batch_size, steps=first + steps, seed=seed)
+    return loader.batches(group.share(plan[first:]), pairs=pairs, clip=clip, seed=seed)
 
 
 # Rounds.
@@ -155,7 +147,7 @@ def begin(
     """
     pointed = dict.fromkeys(target for _, target in scene.known)
     # Without known triggers, which are forgotten whatever they compare with.
-    shown = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0, batch_size=scene.batch_size)
+    shown = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0)
     progress(0, 0)
     try:
         with model.frozen(clip.net):
@@ -261,7 +253,7 @@ def unlearn(
             clip,
             original,
             batches(number),
-            RoundTriggers(newest or everything, everything),
+            {"newest": newest or everything, "earlier": everything},
             recipe,
             generator=generator,
             run=replace(run, progress=functools.partial(told, number * steps)),
@@ -278,9 +270,12 @@ def unlearn(
         yield state
 
 
-def as_pairs(known: Sequence[SuspectedTrigger], /) -> list[list[str | int]]:
-    """Known triggers in JSON: their names, and the places of their classes."""
-    return [[trigger.spec, target] for trigger, target in known]
+def identities(led: Sequence[tuple[detect.TriggerLike, int | None]], /) -> list[list[str | int | None]]:
+    """Triggers and their classes in JSON: names, places, and the digest of a found one, whose name has no parameters."""
+    return [
+        [t.spec, target, checkpoint.digest(t.parameters) if isinstance(t, detect.InvertedTrigger) else ""]
+        for t, target in led
+    ]
 
 
 def leads(catches: Iterable[RecoveredTrigger], /) -> tuple[SuspectedTrigger, ...]:
@@ -324,7 +319,6 @@ def forget(
         triggered(some, triggers, recipe.unlearn, generator=generator, group=run.group, mixed=mixed),
         recipe.train,
         loss=as_used,
-        optimizer=train.adamw(tower, recipe.train),
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
@@ -359,7 +353,7 @@ def triggered(
             pixels = data.mixed(pixels, share=mixed, generator=generator)
         copies = {
             name: jittered(some[_draw(len(some), generator)][0], pixels, how, generator=generator)
-            for name, some in (("newest", triggers.newest), ("earlier", triggers.earlier))
+            for name, some in triggers.items()
         }
         yield replace(batch, inputs={name: group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
 
@@ -431,7 +425,8 @@ def search_again(
                     if not (best.is_reached and value >= enough):
                         continue
                     found = best.found(scene.classes, side=side)
-                    excess = turned(without, answers(clip, scene, unseen, found), best.target)
+                    answered = answers(clip, scene, unseen, found)
+                    excess = attack_success(without, answered, labels=None, target=best.target).excess
                     if excess >= ACTS:
                         caught.append(RecoveredTrigger(state.rounds + 1, found, best.target, best.size, value, excess))
             if caught:
@@ -444,60 +439,38 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     if not scene.known:
         return ()
     without = answers(clip, scene, scene.pixels, None)
-    return tuple(
-        place
-        for place, (trigger, target) in enumerate(scene.known)
-        if turned(without, answers(clip, scene, scene.pixels, trigger), target) > LEFT
-    )
+    seen = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.known)
+    left = (attack_success(without, answered, labels=None, target=target).excess for answered, target in seen)
+    return tuple(place for place, excess in enumerate(left) if excess > LEFT)
 
 
 def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.TriggerLike | None, /) -> Tensor:
     """The predicted classes (N,) of images, with a trigger or without."""
     places = Generator().manual_seed(0)
-    shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, scene.batch_size))
+    shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, detect.EMBED_BATCH))
     return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in shown])
-
-
-def turned(without: Tensor, answered: Tensor, target: int, /) -> float:
-    """Share of the images (N,) with another answer ``without`` a trigger that it turns into the target; 0 where there are none.
-
-    Images of the target are left out, as in the excess of an audit, by which the triggers of the first search are judged.
-    """
-    other = without != target
-    return int((answered[other] == target).sum()) / max(1, int(other.sum()))
 
 
 def _draw(count: int, generator: Generator) -> int:
     return int(torch.randint(count, (), generator=generator))
 
 
-# The saved state: weights, the parameters of found triggers, and a record in JSON.
+# The saved state.
 
-KEPT = {kind.__name__: kind for kind in (State, RecoveredTrigger, detect.InvertedTrigger)}
-
-
-def save(
-    saved: RunState | None,
-    weights: dict[str, Tensor],
-    state: State,
-    known: Sequence[SuspectedTrigger],
-    seconds: float,
-    /,
-) -> None:
-    """Write what :func:`restored` reads; nothing where no state is kept."""
-    if saved is None:
-        return
-    tensors, told = detect.pack(state, kinds=KEPT)
-    tensors |= {f"net.{name}": tensor.detach() for name, tensor in weights.items()}
-    saved.write(tensors, {"unlearn": told, "known": as_pairs(known), "seconds": seconds})
+KEPT = (State, RecoveredTrigger, detect.InvertedTrigger)
 
 
-def restored(saved: RunState | None, scene: Scene, /) -> tuple[State, dict[str, Tensor], float] | None:
-    """The saved state, weights (none before the first round) and seconds of an earlier run with the same known triggers."""
-    kept = saved.read() if saved else None
-    if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != as_pairs(scene.known):
+def save(saved: RunState | None, searched: SearchedModel, weights: Mapping[str, Tensor], /) -> None:
+    """Keep what :func:`restored` reads; nothing where no state is kept."""
+    if saved is not None:
+        value = [searched.state, dict(weights), searched.seconds, identities(searched.scene.known)]
+        saved.keep("rounds", value, kinds=KEPT)
+
+
+def restored(saved: RunState | None, scene: Scene, /) -> tuple[SearchedModel, dict[str, Tensor]] | None:
+    """The search and the weights (none before the first round) of an earlier run with the same known triggers."""
+    kept = saved.recall("rounds", kinds=KEPT) if saved else None
+    if kept is None:
         return None
-    tensors, record = kept
-    state: State = detect.unpack(tensors, record["unlearn"], kinds=KEPT)
-    weights = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
-    return state, weights, float(record["seconds"])
+    state, weights, seconds, known = kept
+    return (SearchedModel(scene, state, seconds), weights) if known == identities(scene.known) else None

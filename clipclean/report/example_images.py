@@ -97,7 +97,7 @@ class Look(NamedTuple):
         chosen = self._drawn(torch.arange(len(eval_set.pixels)), MAPPED).sort().values
         pixels = eval_set.pixels[chosen]
         clean, triggered = (
-            torch.cat([self.clip.embed_images(part) for part in torch.split(some, eval_set.batch_size)])
+            torch.cat([self.clip.embed_images(part) for part in torch.split(some, detect.EMBED_BATCH)])
             for some in (pixels, self._triggered(pixels))
         )
         own = torch.zeros(len(pixels), dtype=torch.bool)

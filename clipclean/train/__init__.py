@@ -1,9 +1,7 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
 from clipclean.train.distributed import ALONE, Group, Launch, joined, launch_of, leftovers
-from clipclean.train.loop import Batch, Loss, NonFiniteLoss, finetune, losses_of
+from clipclean.train.loop import Batch, Loss, NonFiniteLoss, adamw, fit, losses_of, resolved
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
-from clipclean.train.optim import adamw, fit, in_precision, learning_rate, resolved
-from clipclean.train.resume import RunState
-from clipclean.train.run import Run
+from clipclean.train.resume import Run, RunState

@@ -150,14 +150,13 @@ class Group:
             raise deadline.OutOfTime
 
     def check_same(self, digest: str, /) -> None:
-        """Raise UsageError unless all processes bring the same hexadecimal digest."""
+        """Raise UsageError unless all processes bring the same digest."""
         if self.size == 1:
             return
-        own = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)
-        all_of_them = [torch.empty_like(own) for _ in range(self.size)]
+        told = [""] * self.size
         with _reaching(self):
-            dist.all_gather(all_of_them, own)
-        if others := [str(rank) for rank, found in enumerate(all_of_them) if not torch.equal(found, all_of_them[0])]:
+            dist.all_gather_object(told, digest)
+        if others := [str(rank) for rank, found in enumerate(told) if found != told[0]]:
             raise UsageError(
                 f"Process {', '.join(others)} of {self.size} does not work on what process 0 works on: model, data, recipe "
                 "or versions differ. Give all of them the same command and the same files."

@@ -48,27 +48,6 @@ class Batches:
         self._prepared.close()
 
 
-class Tokens:
-    """Token ids of captions that are read in every epoch: each caption is tokenised once, at its first use.
-
-    That takes a tenth of a millisecond, and the ids four bytes per token.
-    """
-
-    def __init__(self, captions: Sequence[str], tokens: Callable[[Sequence[str]], Tensor], /, *, length: int) -> None:
-        self._captions = captions
-        self._tokens = tokens
-        self._known = torch.empty(len(captions), length, dtype=torch.int32)
-        self._is_known = torch.zeros(len(captions), dtype=torch.bool)
-
-    def __getitem__(self, numbers: Sequence[int], /) -> Tensor:
-        """Those of some captions, int32 (B, context); two threads that meet write the same."""
-        new = [number for number in numbers if not self._is_known[number]]
-        if new:
-            self._known[new] = self._tokens([self._captions[number] for number in new]).int()
-            self._is_known[new] = True
-        return self._known[list(numbers)]
-
-
 def batches(
     plan: Sequence[tuple[int, Sequence[int]]],
     /,
@@ -94,7 +73,16 @@ def batches(
     """
     rest, names = plan[first_step:], ("pixels",) if views is None else ("pixels", "pixel_views")
     blank, side = clip.tokens([""])[0], clip.architecture.preprocess.size  # for length and dtype
-    own = Tokens([pair.caption for pair in pairs], clip.tokens, length=len(blank))
+    # Each caption is tokenised once, at its first use: that takes a tenth of a millisecond, and the ids four bytes per token.
+    known, is_known = torch.empty(len(pairs), len(blank), dtype=torch.int32), torch.zeros(len(pairs), dtype=torch.bool)
+
+    def own(numbers: Sequence[int]) -> Tensor:
+        """The ids (B, context) of some captions; two threads that meet write the same."""
+        new = [number for number in numbers if not is_known[number]]
+        if new:
+            known[new] = clip.tokens([pairs[number].caption for number in new]).int()
+            is_known[new] = True
+        return known[list(numbers)]
 
     def parts() -> Iterator[_Part]:
         for epoch, numbers in rest:
@@ -128,9 +116,16 @@ class _Part(NamedTuple):
 
 
 def _filled(
-    part: _Part, /, *, pairs: Sequence[data.Pair], own: Tokens, clip: model.Clip, views: Views | None, seed: int
+    part: _Part,
+    /,
+    *,
+    pairs: Sequence[data.Pair],
+    own: Callable[[Sequence[int]], Tensor],
+    clip: model.Clip,
+    views: Views | None,
+    seed: int,
 ) -> Batch | None:
-    part.rows["tokens"].copy_(own[part.numbers])
+    part.rows["tokens"].copy_(own(part.numbers))
     shown = [pairs[number].image.decoded(views=views is not None) for number in part.numbers]
     for row, each in zip(part.rows["pixels"], shown, strict=True):
         row.copy_(each.fitted)

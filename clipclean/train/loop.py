@@ -1,4 +1,7 @@
-"""The finetuning loop: a generator that yields one record per step."""
+"""The one finetuning by the settings of a recipe: its loop, optimizer, schedule and number format.
+
+Methods, unlearning, planting and the refinetune test step through :func:`fit`.
+"""
 
 import contextlib
 import math
@@ -9,10 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipclean import progress
+from clipclean import model, progress
+from clipclean.config.recipe import Train
 from clipclean.errors import ClipcleanError
+from clipclean.train.distributed import ALONE, Group
 
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
+FUSED = ("cpu", "cuda")  # devices where one kernel updates weights and moments, instead of ten that each read them all
+# Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/running.md).
+LEAST_PARAMETERS = 20_000_000
 
 
 class NonFiniteLoss(ClipcleanError):
@@ -48,50 +56,55 @@ def losses_of(steps: Sequence[Step], /) -> list[dict[str, float]]:
 Loss = Callable[[Batch], dict[str, Tensor]]
 
 
-def finetune(
+def fit(
     net: nn.Module,
     batches: Iterable[Batch],
+    how: Train,
     /,
     *,
     loss: Loss,
-    optimizer: torch.optim.Optimizer,
-    learning_rate: Callable[[int], float],
-    first_step: int,
-    grad_clip: float | None,
+    total: int,
+    precision: str,
+    optimizer: torch.optim.Optimizer | None = None,
+    group: Group = ALONE,
+    first_step: int = 0,
     shrink: Callable[[], bool] = lambda: False,
-    average: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda parts: parts,
 ) -> Generator[Step, None, None]:
     """Train ``net`` in place, yielding after each step; on a GPU the step may still be under way then.
 
     Args:
         net: the model; left in training mode. Its ``logit_scale``, where that is trained, is kept in [0, ln 100].
-        batches: the batches from ``first_step`` on.
+        batches: the batches from ``first_step`` on; of several processes each has its rows of a batch.
+        how: rate, warm-up, and the longest gradient let through (L2 norm over all parameters).
         loss: batch -> named scalars with gradients; "loss" is minimised, the others are recorded.
-        optimizer: over the parameters of ``net``.
-        learning_rate: the rate of a step.
+        total: the steps that the schedule is for.
+        precision: ``fp32`` or ``bf16``, of the forward pass.
+        optimizer: over the parameters of ``net``; a fresh one without it.
+        group: the processes that share each batch.
         first_step: the number of the first batch: 0, or where an interrupted run goes on.
-        grad_clip: the longest gradient let through (L2 norm over all parameters), or None.
         shrink: asked when memory ran out: makes ``loss`` take less and says yes, or says no. Then the step is repeated.
-        average: losses of this process -> those of all; called when the gradients stand, to average these as well.
 
     Raises:
         NonFiniteLoss: before the step that would have spoiled the weights.
         torch.OutOfMemoryError: memory ran out, and nothing can be made smaller. Weights are as before this step.
     """
     net.train()
-    watch = Watch(optimizer)
+    optimizer = optimizer or adamw(net, how)
+    watch, computed = Watch(optimizer), in_precision(loss, precision, next(net.parameters()).device)
     for number, batch in enumerate(batches, start=first_step):
-        rate = learning_rate(number)
+        rate = learning_rate(number, peak=how.lr, warmup=how.warmup_steps, total=total)
         # Set by the number of the step: a resumed run needs no state of a schedule.
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for some in optimizer.param_groups:
+            some["lr"] = rate
         # The losses are checked before the optimizer steps: an update by a loss that is no number spoils all weights.
         with unless_finished(net):
-            parts = average(gradients(net, batch, loss=loss, shrink=shrink))
+            # Several processes would all have to shrink in the same step.
+            own = gradients(net, batch, loss=computed, shrink=shrink if group.size == 1 else lambda: False)
+            parts = group.average(net, own)
             watch.look(number, batch.keys, parts)
         # After averaging: several processes clip the gradient of the whole batch, as one process would.
-        if grad_clip is not None:
-            nn.utils.clip_grad_norm_(net.parameters(), grad_clip)
+        if how.grad_clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), how.grad_clip)
         optimizer.step()
         clamp_logit_scale(net, optimizer)
         progress.record(number + 1, {"lr": rate, **parts})
@@ -188,3 +201,59 @@ def clamp_logit_scale(net: Any, optimizer: torch.optim.Optimizer, /) -> None:
     scale = getattr(net, "logit_scale", None)
     if isinstance(scale, nn.Parameter) and any(scale is p for group in optimizer.param_groups for p in group["params"]):
         scale.clamp_(0, MAX_LOGIT_SCALE)
+
+
+def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
+    """AdamW over every trainable parameter; matrices and kernels decay, everything else does not.
+
+    Always fresh: the moments in a checkpoint are the attacker's, as its weights are.
+    """
+    # Decay pulls weights to zero. For a gain or a bias of a trained model that is damage without use: they do not overfit.
+    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    spared = [p for name, p in named if is_spared(name, p)]
+    decayed = [p for name, p in named if not is_spared(name, p)]
+    groups = [{"params": decayed, "weight_decay": how.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=how.lr, betas=how.betas, eps=how.eps, fused=fused)
+
+
+def is_spared(name: str, parameter: nn.Parameter, /) -> bool:
+    """Gains, biases, normalisation and the logit scale: one-dimensional, or named so (as the reference code)."""
+    return parameter.ndim < 2 or any(mark in name for mark in ("bn", "ln", "bias", "logit_scale"))
+
+
+def learning_rate(step: int, /, *, peak: float, warmup: int, total: int) -> float:
+    """The rate at ``step`` (0 .. total - 1).
+
+    It climbs from peak / warmup to ``peak`` in the first ``warmup`` steps, then falls as a half cosine that would
+    reach zero at step ``total``: the last step is small and never rises again. (The released CleanCLIP code numbers
+    its epochs from 1, so its warm-up never happens and its last epoch climbs again.)
+    """
+    # The first steps of a fresh AdamW have the length of the rate, however small the gradients: hence the warm-up.
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    # A half cosine: long at high rates, and small steps at the end, where the weights are kept.
+    return 0.5 * peak * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def resolved(asked: str, net: nn.Module, device: torch.device, /) -> str:
+    """``fp32`` or ``bf16``: the requested format; for ``auto`` bf16 if the device has it and the model gains by it.
+
+    There is no third choice: every GPU with TF32 has bf16 too, which is twice as fast.
+    """
+    if asked != "auto":
+        return asked
+    is_large = model.parameter_count(net) >= LEAST_PARAMETERS
+    return "bf16" if is_large and model.has_bfloat16(device) else "fp32"
+
+
+def in_precision(loss: Loss, precision: str, device: torch.device, /) -> Loss:
+    """The loss with its forward pass in ``fp32`` or, by autocast, in ``bf16``; weights and logits stay in fp32."""
+    if precision == "fp32":
+        return loss
+
+    def lower(batch: Batch) -> dict[str, Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return loss(batch)
+
+    return lower

@@ -1,24 +1,34 @@
-"""The state of a run between two steps: saved in the user's own folder, restored bit by bit."""
+"""A run that may be interrupted: its steps, its ends on signals, and its state, from which it goes on bit by bit."""
 
 import contextlib
 import hashlib
 import json
 import re
+import signal
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clipclean import __version__, checkpoint, files, own_state
-from clipclean.errors import RefusedInput, UsageError
-from clipclean.train.distributed import ALONE, Group
+from clipclean import __version__, checkpoint, deadline, files, own_state
+from clipclean.errors import Interrupted, RefusedInput, UsageError
+from clipclean.progress import Progress, say, step
+from clipclean.train.distributed import ALONE, Group, LostProcess
+from clipclean.train.loop import Step, is_out_of_memory, losses_of
 
+LOGGED_STEPS = 200  # points of the loss curve in the report
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end a run after its step, with its state saved
+SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 SUFFIX = ".safetensors"  # of every file that is written, and so of every file that is ever deleted
 STATE = "state"
+RECORD = "record"  # in a file: JSON in a byte tensor beside the others, so that neither is ever of another state
+TENSOR, SET, KIND = "#tensor", "#set", "#kind"  # in that JSON
+Standing = tuple[int, list[dict[str, float]], float]  # steps done, losses so far, seconds spent
 UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
 
 
@@ -72,53 +82,75 @@ class RunState:
         whole = self.run or self.fingerprint
         return RunState(self.folder / name, digest([self.fingerprint, decides]), whole, self.group)
 
-    def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
-        """Restore the state of an equal, interrupted run: (steps done, losses so far, seconds spent).
+    def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> Standing:
+        """Restore what an equal, interrupted run saved.
 
         A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
         """
-        saved = self.read()
+        saved = self.recall(STATE)
         if saved is None:
             return 0, [], 0.0
-        tensors, record = saved
-        restore(net, optimizer, tensors)
-        return int(record["step"]), list(record["losses"]), float(record["seconds"])
+        (step, losses, seconds), weights, moments = saved
+        net.load_state_dict(weights, strict=True)
+        restore(net, optimizer, moments)
+        return step, losses, seconds
 
-    def save(
-        self,
-        net: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        /,
-        *,
-        step: int,
-        losses: list[dict[str, float]],
-        seconds: float,
-    ) -> None:
-        """Write the state whole or not at all; raises ResourceError."""
-        if self.group.is_first:
-            self.write(capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
+    def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing, /) -> None:
+        """Keep the state whole or not at all; raises ResourceError.
 
-    def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The tensors and the record that an equal run saved under this name; None if there are none."""
-        return self.group.of_first(lambda: self._read(name))
+        Randomness needs no state: each sample's draws come from the seed, the epoch and its number.
+        """
+        self.keep(STATE, [standing, net.state_dict(), moments(net, optimizer)])
 
-    def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def recall(self, name: str, /, *, kinds: Collection[type] = ()) -> Any:
+        """The value that an equal run kept under this name, with tensors on the CPU; None if there is none."""
+        return self.group.of_first(lambda: self._recalled(name, {kind.__name__: kind for kind in kinds}))
+
+    def _recalled(self, name: str, kinds: Mapping[str, type]) -> Any:
         path = self.folder / f"{name}{SUFFIX}"
         saved = _saved(path) if path.exists() else None
-        if saved is None or saved[1].pop("fingerprint") != self.fingerprint:
+        if saved is None or saved[1]["fingerprint"] != self.fingerprint or "value" not in saved[1]:
             return None
-        saved[1].pop("run", None)
-        return saved
+        tensors, record = saved
 
-    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, object], /, *, name: str = STATE) -> None:
-        """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
+        def made(one: dict[str, Any]) -> Any:
+            # What a dataclass or a dictionary holds are tuples; JSON has lists only.
+            one = {key: tuple(each) if isinstance(each, list) else each for key, each in one.items()}
+            if TENSOR in one:
+                return tensors[one[TENSOR]]
+            if SET in one:
+                return frozenset(one[SET])
+            return kinds[one.pop(KIND)](**one) if KIND in one else one
+
+        return json.loads(json.dumps(record["value"]), object_hook=made)
+
+    def keep(self, name: str, value: object, /, *, kinds: Collection[type] = ()) -> None:
+        """Write a value whole or not at all: what JSON can hold, tensors, frozen sets, and dataclasses of these ``kinds``.
+
+        Raises:
+            TypeError: it holds something else.
+            ResourceError: the disk is full, or the folder not writable.
+        """
         if not self.group.is_first:
             return
+        tensors: dict[str, Tensor] = {}
+
+        def told(one: object) -> dict[str, object]:
+            if isinstance(one, Tensor):
+                tensors[place := f"tensor{len(tensors)}"] = one.detach().cpu()
+                return {TENSOR: place}
+            if is_dataclass(one) and type(one) in kinds:
+                return {KIND: type(one).__name__} | {field.name: getattr(one, field.name) for field in fields(one)}
+            if isinstance(one, frozenset):
+                return {SET: sorted(one)}
+            raise TypeError(f"{type(one).__name__} cannot be kept.")
+
+        record = {"fingerprint": self.fingerprint, "run": self.run or self.fingerprint, "value": value}
+        text = json.dumps(record, default=told).encode()
+        tensors[RECORD] = torch.tensor(list(text), dtype=torch.uint8)
         own_state.private(self.folder)
-        own = {"fingerprint": self.fingerprint, "run": self.run or self.fingerprint}
-        state = checkpoint.with_record(tensors, own | dict(record))
         path = self.folder / f"{name}{SUFFIX}"
-        files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, state, metadata={}))
+        files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, tensors, metadata={}))
 
     def claim(self, /, *, force: bool) -> None:
         """Refuse to overwrite the state of an interrupted run of other settings or another version; ``force`` discards it.
@@ -149,7 +181,7 @@ class RunState:
             (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the whole state: files of the kind that ``write`` writes, the mark, and folders that are then empty."""
+        """Remove the whole state: files of the kind that ``keep`` writes, the mark, and folders that are then empty."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
                 is_partial = path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name)
@@ -159,9 +191,10 @@ class RunState:
 
 
 def _saved(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors and the record of a file from ``write``; None if it cannot be read."""
+    """The tensors and the record of a file from ``keep``; None if it cannot be read."""
     try:
-        tensors, record = checkpoint.split_record(checkpoint.read(path).tensors)
+        tensors = dict(checkpoint.read(path).tensors)
+        record = json.loads(bytes(tensors.pop(RECORD).tolist()))
         return (tensors, record) if isinstance(record["fingerprint"], str) else None
     except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -186,39 +219,145 @@ def _inside(folder: Path) -> list[Path]:
         return []
 
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+def moments(net: nn.Module, optimizer: torch.optim.Optimizer, /) -> dict[str, dict[str, Tensor]]:
+    """What AdamW knows of each parameter, by its name; live memory, to be written at once."""
+    return {name: dict(optimizer.state[p]) for name, p in _owned(net, optimizer) if p in optimizer.state}
 
 
-def capture(net: nn.Module, optimizer: torch.optim.Optimizer, /) -> dict[str, Tensor]:
-    """Weights, buffers and AdamW moments under flat names; views of live memory, to be written at once.
-
-    Randomness needs no state: each sample's draws come from the seed, the epoch and its number.
-    """
-    state = {f"net.{name}": tensor.detach() for name, tensor in net.state_dict().items()}
-    for name, parameter in _owned(net, optimizer):
-        for moment in MOMENTS:
-            if moment in optimizer.state.get(parameter, {}):
-                state[f"optimizer.{name}.{moment}"] = optimizer.state[parameter][moment].detach()
-    return state
-
-
-def restore(net: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], /) -> None:
-    """Put a captured state back, bit by bit, on the devices that AdamW keeps it on, and in the order of the weights' bytes.
+def restore(net: nn.Module, optimizer: torch.optim.Optimizer, moments: Mapping[str, Mapping[str, Tensor]], /) -> None:
+    """Put moments back, bit by bit, on the devices that AdamW keeps them on, and in the order of the weights' bytes.
 
     A fused AdamW goes through weights and moments byte by byte: moments of another memory format would be mixed up.
     """
-    weights = {n.removeprefix("net."): t for n, t in state.items() if n.startswith("net.")}
-    net.load_state_dict(weights, strict=True)
     for name, parameter in _owned(net, optimizer):
-        moments = {m: state[f"optimizer.{name}.{m}"] for m in MOMENTS if f"optimizer.{name}.{m}" in state}
-        if moments:
-            counted_on = parameter.device if optimizer.defaults.get("fused") else "cpu"
+        counted_on = parameter.device if optimizer.defaults.get("fused") else "cpu"
+        if name in moments:
             optimizer.state[parameter] = {
                 m: t.to(counted_on, copy=True) if m == "step" else torch.empty_like(parameter).copy_(t)
-                for m, t in moments.items()
+                for m, t in moments[name].items()
             }
 
 
 def _owned(net: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
     mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
     return [(name, p) for name, p in net.named_parameters() if id(p) in mine]
+
+
+# A run.
+
+
+@dataclass(frozen=True)
+class Run:
+    """The settings of a run."""
+
+    seed: int  # decides every draw
+    precision: str  # fp32, bf16 or auto
+    progress: Progress = step  # receives each step
+    state: RunState | None = None  # where an interrupted run is saved and resumed; None saves nothing
+    group: Group = ALONE  # the processes that share each batch; all have the ``state``, which the first one writes
+
+    def stopping(self, stop: Callable[[], bool] | None = None, /) -> "Run":
+        """The same, whose progress raises Interrupted where ``stop`` says so, and OutOfTime at the deadline."""
+
+        def told(what: str, done: int, total: int) -> None:
+            self.progress(what, done, total)
+            if stop is not None and self.group.any(stop()):
+                raise interrupted(done, total)
+            self.group.check_time()
+
+        return replace(self, progress=told)
+
+
+def walk(
+    steps: Iterator[Step],
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    standing: Standing,
+    /,
+    *,
+    total: int,
+    stop: Callable[[], bool],
+    run: Run,
+) -> int:
+    """Take the steps from a standing on, noting some losses in it; save the state now and then, and before any end.
+
+    Returns the number of steps done: fewer than ``total`` after the deadline.
+
+    Raises:
+        Interrupted: ``stop`` said so.
+        LostProcess: another process has ended.
+        RefusedInput: a file of the data broke since it was first read.
+        torch.OutOfMemoryError: one pair at a time is too many.
+    """
+    (first, losses, seconds), started = standing, time.monotonic()
+    done, due, noted = first, started + SAVE_SECONDS, list[Step]()
+
+    def keep(done: int) -> None:
+        """Save, with the losses that were noted: a look at one waits for its step on a GPU, so none is taken before."""
+        read = zip(noted, losses_of(noted), strict=True)
+        losses.extend({"step": taken.number, "lr": taken.lr, **parts} for taken, parts in read)
+        noted.clear()
+        if run.state is not None:  # the time of earlier processes of this run counts, too
+            run.state.save(net, optimizer, (done, losses, seconds + time.monotonic() - started))
+
+    if first:
+        say(f"Going on after step {first} of {total}, where this run was interrupted.")
+    run.progress("finetuning", first, total)
+    try:
+        for taken in steps:
+            done = taken.number + 1
+            if taken.number % max(1, total // LOGGED_STEPS) == 0 or done == total:
+                noted.append(taken)
+            run.progress("finetuning", done, total)
+            # All processes must stop at the same step: one that goes on alone waits for the others without end.
+            now, stopping = time.monotonic(), run.group.any(stop())
+            late = deadline.is_set() and run.group.any(deadline.is_over())
+            if stopping or late or now >= due or done == total:
+                keep(done)
+                # Saving takes at most about a tenth of the time, however large the model and slow the disk.
+                due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
+            if stopping:
+                raise interrupted(done, total)
+            if late:
+                break
+    except (LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
+        if not isinstance(error, LostProcess | RefusedInput) and not is_out_of_memory(error):
+            raise
+        keep(done)  # the weights are those of the last whole step
+        if stop():
+            raise interrupted(done, total) from error
+        raise
+    return done
+
+
+def interrupted(done: int, total: int, /) -> Interrupted:
+    """The exception for a run that stops between two steps."""
+    return Interrupted(f"Interrupted after step {done} of {total}. Give the same command again to go on from there.")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a question that the loop asks; the second one kills as usual.
+
+    Outside the main thread signals cannot be caught: the question is then always answered no.
+    """
+    caught: list[int] = []
+    previous: dict[int, Any] = {}  # handlers are opaque
+
+    def note(number: int, _frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    try:
+        for number in (int(getattr(signal, name)) for name in ENDING if hasattr(signal, name)):
+            if signal.getsignal(number) == signal.SIG_IGN:  # of nohup
+                continue
+            previous[number] = signal.getsignal(number)
+            signal.signal(number, note)
+    except ValueError:
+        previous.clear()
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

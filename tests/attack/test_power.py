@@ -10,17 +10,22 @@ from clipclean.attack import power
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive
 from clipclean.jobs import inputs
+from clipclean.schema.report import PlantedRecord
 
 
-def planted(*levels, excess=0.9):
-    return power.record([power.planted(f"patch:seed={n}", "cat", excess, level, 1.0) for n, level in enumerate(levels)])
+def planted(*levels, idle=0):
+    """The power by backdoors that took and were named at these levels, and by ``idle`` ones that did not take."""
+    figures = {"class": "cat", "excess_asr": 0.9, "took": True, "seconds": 1.0}
+    made = [PlantedRecord(trigger=f"patch:seed={n}", level=level, **figures) for n, level in enumerate(levels)]
+    figures |= {"excess_asr": 0.4, "took": False}
+    return power.record([*made, *[PlantedRecord(trigger="warp", level=None, **figures)] * idle])
 
 
 def test_what_the_audit_names_is_found_and_backdoors_that_did_not_take_do_not_count():
     made = planted("error", "warning", None, "error")
     assert (made.found.value, made.failed.value, made.found.n) == (0.75, 0.5, 4)
     assert json.loads(json.dumps(made.as_json()))["enough"] is True
-    few = power.record((*planted("error", "error", "error").planted, power.planted("warp", "dog", 0.4, None, 1.0)))
+    few = planted("error", "error", "error", idle=1)
     assert (few.found.value, few.found.n, few.enough) == (1, 3, False)  # three are too few to state a power by
     words = power.told(planted("error", None, "error", "error")).message
     assert all(word in words for word in ("3 of 4", "30 to 95 %", "patch:seed=1"))  # Wilson: 0.301 to 0.954
@@ -95,6 +100,8 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
     assert len({each.class_ for each in made.planted}) == 3
     assert not {each.class_ for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}
     assert all(each.level == ("error" if each.class_ == tiny.CLASSES[3] else None) for each in made.planted)
-    assert len(seen) == 3
+    monkeypatch.setattr(power.poison, "TOOK", 1.1)  # of what was not planted, nobody is asked
+    (idle,) = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn[:1], seed=0, named=named).planted
+    assert (idle.took, idle.level, len(seen)) == (False, None, 3)
     assert not any(torch.equal(one, before["visual.proj"]) for one in seen)
     assert all(torch.equal(loaded.clip.net.state_dict()[name], tensor) for name, tensor in before.items())

@@ -25,7 +25,7 @@ import tiny
 import torch
 
 from clipclean import cli, own_state
-from clipclean.train import run
+from clipclean.train import resume
 
 # Of a report: what time and memory decide.
 MEASURED = {"seconds", "resumed_at", "data_wait_seconds", "data_wait_share", "pairs_per_second", "peak_memory_bytes"}
@@ -117,7 +117,7 @@ def _run(job: tiny.Job, out: Path, begin: Callable[[], None], *, kill_after: flo
         with contextlib.suppress(BaseException), open(os.devnull, "w") as nowhere:  # noqa: PTH123
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-            run.SAVE_SECONDS = 0.0
+            resume.SAVE_SECONDS = 0.0
             short.run()
             begin()
             code = cli.main(job.sanitize("--out", out, steps=8))

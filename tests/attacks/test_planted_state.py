@@ -11,7 +11,7 @@ import torch
 
 from clipclean import cli, own_state
 from clipclean.errors import UsageError
-from clipclean.train.resume import RunState
+from clipclean.train import RunState
 
 
 def everything_in(folder):

@@ -14,7 +14,7 @@ from clipclean.auto import workbench
 from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.jobs import inputs
-from clipclean.train.run import Run
+from clipclean.train import Run
 
 
 def outcome(planted, left, accuracy=0.5):

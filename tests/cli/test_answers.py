@@ -14,7 +14,7 @@ from clipclean.config import recipe
 from clipclean.data import dictionary
 from clipclean.errors import RefusedInput
 from clipclean.findings import RULES, page
-from clipclean.train.resume import RunState
+from clipclean.train import RunState
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setattr(own_state, "COMMAND", own_state.ContextVar("command", default="clipclean sanitize m.pt\x1b[2J"))
     made = RunState.of(tmp_path / "out", {})
     with made.locked():
-        made.part("candidate", {}).write({"a": torch.zeros(9)}, {})
+        made.part("candidate", {}).keep("done", torch.zeros(9))
     return made
 
 

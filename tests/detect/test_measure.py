@@ -52,7 +52,6 @@ def evidence(*, names=("red", "green", "blue", "blue"), **changes):
         "suspicions": (),
         "panel": (),
         "knn": 1,
-        "batch_size": 64,
     }
     return EvalSet(**(values | changes))
 
@@ -195,7 +194,7 @@ def nine():
 
 
 def probed(embed, trigger, *, target=None, labels=LABELS, knn=0):
-    shown = evidence(pixels=nine(), labels=labels, knn=knn, batch_size=4)
+    shown = evidence(pixels=nine(), labels=labels, knn=knn)
     return probe(embed, Seen(shown, embed(nine()), THREE), trigger=trigger, target=target)
 
 
@@ -230,9 +229,9 @@ def test_places_do_not_depend_on_the_batch_size_and_nothing_is_recorded_for_grad
     assert torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Dot("one")), whole)
     assert not torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Dot("other")), whole)
     weight = torch.ones(3, requires_grad=True)
-    assert not embeddings(lambda images: honest(images) * weight, nine(), batch_size=4).requires_grad
+    assert not embeddings(lambda images: honest(images) * weight, nine()).requires_grad
     with pytest.raises(Inconclusive):
-        embeddings(honest, nine()[:0], batch_size=4)
+        embeddings(honest, nine()[:0])
 
 
 @pytest.mark.gpu
@@ -242,7 +241,7 @@ def test_a_probe_is_the_same_on_a_gpu():
         def embed(images):
             return backdoored(images.cpu()).to(device)
 
-        shown = evidence(pixels=nine(), labels=LABELS, knn=2, batch_size=4)
+        shown = evidence(pixels=nine(), labels=LABELS, knn=2)
         return probe(embed, Seen(shown, embed(nine()), THREE.to(device)), trigger=DOT, target=None)
 
     on_cpu, on_gpu = on("cpu"), on("cuda")

@@ -240,8 +240,8 @@ class Kept(dict):
     def recall(self, name):
         return self.get(name)
 
-    def keep(self, name, packed):
-        self[name] = packed
+    def keep(self, name, result):
+        self[name] = result
         if len(self) >= self.most:
             raise KeyboardInterrupt
 
@@ -255,7 +255,7 @@ def found(memory=None, progress=lambda *_: None):
 
 def test_a_stage_draws_the_same_whatever_ran_before_and_unlike_any_other():
     def drawn(*names):
-        stages = Stages(Course(1, lambda *_: None), 2, {})
+        stages = Stages(Course(1, lambda *_: None), 2)
         return stages.each("draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator))
 
     assert drawn("a", "b")["b"].equal(drawn("b")["b"])

@@ -35,7 +35,7 @@ def images(count: int = 30) -> Tensor:
 def eval_set(pixels: Tensor, classes: tuple[str, ...] = CLASSES, *, labels: Tensor | None = None) -> EvalSet:
     """Images to measure and to search on, without known triggers."""
     nothing = {"captions": None, "suspicions": (), "panel": ()}
-    return EvalSet(pixels, labels=labels, classes=classes, templates=("a {}.",), knn=3, batch_size=16, **nothing)
+    return EvalSet(pixels, labels=labels, classes=classes, templates=("a {}.",), knn=3, **nothing)
 
 
 QUIET = Course(0, lambda *_: None)

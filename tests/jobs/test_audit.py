@@ -18,6 +18,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import finding
 from clipclean.jobs import inputs, judging, other_models, searching
 from clipclean.report import PageImages, example_images
+from clipclean.schema.report import PlantedRecord
 
 HUNT = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
@@ -136,8 +137,9 @@ def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
 
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     found = [finding("CC004", "Nothing to compare with.")]
-    planted = [[power.planted(str(n), "fox", 0.9, level, 1.0) for n in range(4)] for level in ("error", None)]
-    strong, weak = (power.record(each) for each in planted)
+    figures = {"class": "fox", "excess_asr": 0.9, "took": True, "seconds": 1.0}
+    planted = (PlantedRecord(trigger="patch", level=level, **figures) for level in ("error", None))
+    strong, weak = (power.record([each] * 4) for each in planted)
     few = [*found, detect.unproven("CC020", "Few.")]
     open_ = [(found, None), (found, weak), (few, strong), ([], weak)]  # the last beside clean models, too
     verdicts = [policy.verdict(judging.with_power(*each)) for each in (*open_, (found, strong))]

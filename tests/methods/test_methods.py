@@ -2,20 +2,19 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, detect, methods, model, train
+from clipclean import checkpoint, cli, detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.methods import training
-from clipclean.train import loader
-from clipclean.train.run import Run
+from clipclean.train import Run, loader
 
 TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"
 UNLABELLED = Samples((), None)
 
 
 def fed(batches, chosen, *, samples=UNLABELLED, plan=(), rehearsed=(), seed=4, first=0):
-    return [*methods.fed(batches, samples, chosen, plan=plan, rehearsed=rehearsed, seed=seed, first_step=first)]
+    return [*training.fed(batches, samples, chosen, plan=plan, rehearsed=rehearsed, seed=seed, first_step=first)]
 
 
 def full(pairs, side, value=51):
@@ -128,7 +127,7 @@ def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_
     (shown,) = fed([batch], recipe.load("cleanclip@tiny"), rehearsed=[(white, 1)])
     torch.testing.assert_close(shown.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
     assert shown.inputs["pixels"].max() <= 1
-    viewed = {name for name in recipe.names() if isinstance(methods.views_of(recipe.load(name)), loader.Views)}
+    viewed = {name for name in recipe.names() if isinstance(training.views_of(recipe.load(name)), loader.Views)}
     cleanclips = {"cleanclip", "cleanclip-strong"}
     assert viewed == cleanclips | {n for n in viewed if "auto" in n}
 

@@ -23,7 +23,7 @@ from clipclean.methods import training, unlearning
 from clipclean.train import distributed
 from clipclean.data import Samples
 from clipclean.train.loader import batches
-from clipclean.train.run import Run
+from clipclean.train import Run
 
 out, folder = Path(sys.argv[1]), Path(sys.argv[2])
 weights = tiny.state_dict(tiny.SMALL_VIT)
@@ -49,7 +49,7 @@ with distributed.joined("cpu") as group:
     clip = fresh()
     some = pairs_for(clip)
     labels = torch.arange(len(some)) % 12
-    classifier = detect.classifier(clip.embed_texts, tiny.CLASSES, templates=tiny.TEMPLATES, batch_size=64)
+    classifier = detect.classifier(clip.embed_texts, tiny.CLASSES, templates=tiny.TEMPLATES)
     run = Run(0, "fp32", lambda *_: None, None, group)
     for name, *more in (CLEANCLIP, *OTHERS):
         clip, how = fresh(), chosen(name, *more)
@@ -69,7 +69,7 @@ with distributed.joined("cpu") as group:
         views=None, seed=0, first_step=0, threads=1,
     )
     told = unlearning.forget(
-        clip, original, fed, unlearning.RoundTriggers([(white, 1)], [(white, 1)]), how,
+        clip, original, fed, {"newest": [(white, 1)], "earlier": [(white, 1)]}, how,
         generator=torch.Generator().manual_seed(0), run=run,
     )
     losses["losses.unlearn"] = torch.tensor(list(told.values()))

@@ -13,8 +13,7 @@ from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.jobs import judging
 from clipclean.methods import unlearning
-from clipclean.train.resume import RunState
-from clipclean.train.run import Run
+from clipclean.train import Run, RunState
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
 NAMED = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
@@ -167,7 +166,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
     pixels = torch.rand(16, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])
     short = replace(EFFORTS["quick"], steps=2, free_images=4, images=2)
-    here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short, 64)
+    here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short)
     with contextlib.ExitStack() as late:
 
         def told(done, total):
@@ -190,8 +189,7 @@ class Corner:
 
 
 def scene(pixels, known=()):
-    more = {"batch_size": 3, "known": tuple(known)}  # more than one batch
-    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, **more)
+    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, tuple(known))
 
 
 class Multiplied:
@@ -225,12 +223,10 @@ def test_a_search_is_repeated_in_every_family_and_what_is_small_but_turns_no_ima
 
 
 def test_triggers_act_while_they_turn_images_that_are_not_of_their_class_already():
-    pixels = torch.full((8, 3, 16, 16), 0.5)
+    pixels = torch.full((130, 3, 16, 16), 0.5)  # more than one batch
     pixels[:2] = 1.0
-    without = unlearning.answers(Corner(), scene(pixels), pixels, None)
-    assert unlearning.turned(without, without, 1) == 0
-    assert unlearning.turned(without, unlearning.answers(Corner(), scene(pixels), pixels, painted), 1) == 1
-    assert unlearning.turned(torch.ones(8), torch.ones(8), 1) == 0
+    assert unlearning.answers(Corner(), scene(pixels), pixels, None).tolist() == [1] * 2 + [0] * 128
+    assert unlearning.answers(Corner(), scene(pixels), pixels, painted).tolist() == [1] * 130
     grey, white = torch.full((8, 3, 16, 16), 0.5), torch.ones(8, 3, 16, 16)
     known = [(painted, 1), (painted, 0)]
     assert [known[place] for place in unlearning.still_acting(Corner(), scene(grey, known))] == [(painted, 1)]
@@ -278,7 +274,7 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
     seen, asked = [], {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0} | given
 
     def forget(clip, original, batches, triggers, how, /, *, generator, run):
-        seen.append((batches, len(triggers.newest), len(triggers.earlier)))
+        seen.append((batches, len(triggers["newest"]), len(triggers["earlier"])))
         return {"loss": 0.0}
 
     def search_again(clip, scene, state, /, *, enough, generator):
@@ -300,8 +296,9 @@ def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
     saved, state = RunState(tmp_path, "0" * 64), unlearning.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
     pixels = torch.full((8, 3, 16, 16), 0.5)
     patch, stripes = ((SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
-    unlearning.save(saved, {}, state, [patch], 3.0)
-    assert unlearning.restored(saved, scene(pixels, [patch]))[0] == state
+    done = unlearning.SearchedModel(scene(pixels, [patch]), state, 3.0)
+    unlearning.save(saved, done, {})
+    assert unlearning.restored(saved, done.scene) == (done, {})
     assert unlearning.restored(saved, scene(pixels, [patch, stripes])) is None
     assert unlearning.restored(saved, scene(pixels)) is None
 

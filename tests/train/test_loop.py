@@ -1,6 +1,6 @@
 import contextlib
 import math
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 import far
 import pytest
@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from clipclean.config.recipe import Train
-from clipclean.train import Batch, NonFiniteLoss, adamw, finetune
+from clipclean.train import Batch, NonFiniteLoss, RunState, adamw, fit, loop, resolved
+from clipclean.train.loop import learning_rate
 
 
 class Net(nn.Module):
@@ -29,14 +30,14 @@ def batches(n, *, bad=None):
 
 
 def optimizer_of(net):
-    return adamw(net, Train(lr=0.01))
+    return adamw(net, Train(lr=0.01, betas=(0.9, 0.99), weight_decay=0.2))
 
 
-def steps_of(net, given, *, optimizer=None, loss=None, first=0, rate=lambda step: 0.01, clip=None, **more):
+def steps_of(net, given, *, loss=None, first=0, peak=0.01, warmup=0, clip=None, **more):
+    """The steps of a run of 200, of which those ``given`` are taken."""
     loss = loss or (lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean()})
-    optimizer = optimizer or optimizer_of(net)
-    how = {"loss": loss, "optimizer": optimizer, "learning_rate": rate, "first_step": first, "grad_clip": clip}
-    return finetune(net, given, **how, **more)
+    how = Train().model_copy(update={"lr": peak, "warmup_steps": warmup, "grad_clip": clip})
+    return fit(net, given, how, loss=loss, total=200, precision="fp32", first_step=first, **more)
 
 
 def pulling(net):
@@ -51,7 +52,7 @@ def differing(one, other):
 
 
 def test_each_step_is_recorded_and_clipped_gradients_change_the_weights_less():
-    steps = steps_of(Net(), batches(3), first=5, rate=lambda step: (step + 1) / 100)
+    steps = steps_of(Net(), batches(3), first=5, peak=1.0, warmup=100)
     assert [(s.number, s.lr) for s in steps] == [(5, 0.06), (6, 0.07), (7, 0.08)]
     moved = []
     for clip in (None, 1e-3):
@@ -64,7 +65,7 @@ def test_each_step_is_recorded_and_clipped_gradients_change_the_weights_less():
 
 def test_the_logit_scale_never_exceeds_ln_100():
     net = Net()
-    list(steps_of(net, batches(40), loss=pulling(net), rate=lambda step: 0.1 * (step + 1)))
+    list(steps_of(net, batches(40), loss=pulling(net), peak=10.0, warmup=100))
     assert net.logit_scale.item() == pytest.approx(math.log(100))
     net.logit_scale.data.fill_(5.0)
     list(steps_of(net, batches(2), loss=pulling(net), optimizer=optimizer_of(net.body)))  # it is not trained, and stays
@@ -125,3 +126,101 @@ def test_what_cannot_be_made_smaller_ends_the_run_with_weights_and_statistics_as
     with pytest.raises(type(error)):
         list(steps_of(net, batches(3), loss=short_of_memory(net, 99, error), shrink=lambda: False))
     assert differing(before, net) == []
+
+
+# The optimizer and its schedule.
+
+
+class Kinds(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.ln_final = nn.LayerNorm(3)
+        self.logit_scale = nn.Parameter(torch.tensor(1.0))
+        self.positional_embedding = nn.Parameter(torch.zeros(2, 3))
+        self.frozen = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
+
+
+def test_matrices_decay_and_gains_biases_and_the_logit_scale_do_not_and_frozen_ones_are_left_out():
+    net = Kinds()
+    optimizer = optimizer_of(net)
+    names = {id(p): name for name, p in net.named_parameters()}
+    decays = {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in optimizer.param_groups}
+    spared = {"linear.bias", "ln_final.weight", "ln_final.bias", "logit_scale"}
+    assert decays == {0.2: {"linear.weight", "positional_embedding"}, 0.0: spared}
+
+
+def _stepped(net, optimizer, steps, *, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        net(torch.randn(2, 3, 6, 6, generator=draw)).square().sum().backward()
+        optimizer.step()
+
+
+def _convolution(memory_format=torch.contiguous_format):
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
+
+
+def test_one_kernel_updates_as_many_small_ones_do():
+    ours, theirs = _convolution(), _convolution()
+    groups = [{"params": [theirs.weight], "weight_decay": 0.2}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    _stepped(ours, optimizer_of(ours), 5)
+    _stepped(theirs, torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.99), eps=1e-8, fused=False), 5)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_weights_whose_channels_come_last_are_updated_alike_and_resume_bit_by_bit(tmp_path):
+    """Fused kernels go through memory in its own order: weights, gradients and moments have to agree on one."""
+    first, last = _convolution(), _convolution(torch.channels_last)
+    optimizers = optimizer_of(first), optimizer_of(last)
+    for net, optimizer in zip((first, last), optimizers, strict=True):
+        _stepped(net, optimizer, 3)
+    torch.testing.assert_close(first.weight, last.weight, atol=1e-5, rtol=1e-5)
+    state = RunState(tmp_path, "0" * 64)
+    state.save(last, optimizers[1], (3, [], 0.0))
+    again = _convolution(torch.channels_last)
+    optimizer = optimizer_of(again)
+    state.resume(again, optimizer)
+    for net, each in ((last, optimizers[1]), (again, optimizer)):
+        _stepped(net, each, 2, seed=1)
+    assert torch.equal(last.weight, again.weight)
+    assert torch.equal(last.bias, again.bias)
+
+
+def test_the_rate_climbs_to_its_peak_and_falls_by_half_a_cosine_to_nearly_zero():
+    def rates(warmup, total):
+        return [learning_rate(step, peak=2.0, warmup=warmup, total=total) for step in range(total)]
+
+    assert rates(4, 10)[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert rates(0, 20)[0] == 2.0
+    assert rates(0, 20)[10] == pytest.approx(1.0)  # half the way
+    assert all(later < earlier for earlier, later in pairwise(rates(5, 50)[5:]))
+    assert 0 < rates(50, 1000)[-1] < 2e-5
+
+
+# Precision.
+
+CPU = torch.device("cpu")
+
+
+class Sized(nn.Module):
+    """As many parameters as said, in no memory."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, device="meta"))
+
+
+LARGE, SMALL = Sized(loop.LEAST_PARAMETERS), Sized(loop.LEAST_PARAMETERS - 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")]
+)
+def test_auto_takes_bf16_where_the_processor_multiplies_it_and_the_model_is_large(monkeypatch, flags, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    assert (resolved("auto", LARGE, CPU), resolved("auto", SMALL, CPU)) == (expected, "fp32")
+    assert all(resolved(asked, net, CPU) == asked for asked in ("fp32", "bf16") for net in (LARGE, SMALL))

@@ -6,10 +6,11 @@ import torch
 from clips import build
 from torch import nn
 
-from clipclean import methods, model, train
+from clipclean import model, train
 from clipclean.config import recipe
 from clipclean.methods import losses
 from clipclean.train import memory
+from clipclean.train.loop import in_precision
 
 
 def clip_of(config):
@@ -115,7 +116,7 @@ def test_bf16_keeps_the_loss_and_the_direction_of_the_gradient():
     loss, expected = gradients(clip, None)
     clip.net.zero_grad()
     whole = memory.MicroBatches(clip.net, size=None, pairs=6)
-    lower = train.in_precision(loss_of(clip, whole), "bf16", clip.device)(batch(clip))["loss"]
+    lower = in_precision(loss_of(clip, whole), "bf16", clip.device)(batch(clip))["loss"]
     lower.backward()
     found = torch.cat([p.grad.flatten() for p in clip.net.parameters()])
     cosine = torch.cosine_similarity(found, torch.cat([g.flatten() for g in expected.values()]), dim=0)
@@ -134,7 +135,7 @@ def test_preservation_in_evaluation_mode_has_the_same_gradients_in_less_memory(c
         micro = memory.MicroBatches(clip.net, size=micro_size, pairs=6)
         changes = ["loss.clip_weight=0.000001", "loss.self_supervised_weight=0", "loss.preserve_weight=5"]
         chosen = recipe.override(recipe.load("mmcl"), changes)
-        loss = methods.objective(clip, chosen, text_classifier=None, micro=micro, group=train.ALONE)
+        loss = losses.objective(clip, chosen, text_classifier=None, micro=micro, group=train.ALONE)
         clip.net.visual.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(len(given[0])))
         with torch.no_grad():
             clip.net.visual.conv1.weight.mul_(1.5)  # or nothing would have moved

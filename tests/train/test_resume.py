@@ -5,10 +5,9 @@ import torch
 from torch import nn
 
 from clipclean import checkpoint, own_state
-from clipclean.checkpoint.safetensors_file import RECORD
+from clipclean.detect import Rate
 from clipclean.errors import ResourceError, UsageError
-from clipclean.train import resume
-from clipclean.train.resume import RunState
+from clipclean.train import RunState, resume
 
 
 def model(seed):
@@ -40,8 +39,8 @@ def test_the_latest_state_comes_back_bit_by_bit_and_without_one_a_run_begins_at_
     first, second, third = model(0), model(1), model(2)
     assert state.resume(*second) == (0, [], 0.0)
     assert not equal(first, second)
-    state.save(*third, step=1, losses=[], seconds=0.0)
-    state.save(*first, step=7, losses=[{"step": 0, "loss": 1.5}], seconds=2.5)
+    state.save(*third, (1, [], 0.0))
+    state.save(*first, (7, [{"step": 0, "loss": 1.5}], 2.5))
     assert state.resume(*second) == (7, [{"step": 0, "loss": 1.5}], 2.5)
     assert equal(first, second)
     assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE}{resume.SUFFIX}"]
@@ -49,7 +48,7 @@ def test_the_latest_state_comes_back_bit_by_bit_and_without_one_a_run_begins_at_
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
 def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_cpu(state):
-    state.save(*model(0), step=1, losses=[], seconds=0.0)
+    state.save(*model(0), (1, [], 0.0))
     net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).to("meta")
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
     state.resume(net, optimizer)
@@ -59,7 +58,7 @@ def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_
 
 
 def record(value):
-    return {RECORD: torch.tensor(list(value.encode()), dtype=torch.uint8), "net.0.weight": torch.zeros(3, 3)}
+    return {resume.RECORD: torch.tensor(list(value.encode()), dtype=torch.uint8), "net.0.weight": torch.zeros(3, 3)}
 
 
 def damaged(state, damage):
@@ -84,10 +83,11 @@ def damaged(state, damage):
         record('"text"'),
         record("{}"),
         record('{"fingerprint": "another"}'),
+        lambda data: data.replace(b'"value"', b'"other"'),  # as an earlier version kept it
     ],
 )
 def test_a_state_that_cannot_be_read_is_ignored_and_touches_nothing(state, damage):
-    state.save(*model(0), step=7, losses=[], seconds=0.0)
+    state.save(*model(0), (7, [], 0.0))
     damaged(state, damage)
     found = model(1)
     assert state.resume(*found) == (0, [], 0.0)
@@ -140,13 +140,13 @@ def own(tmp_path, monkeypatch):
 
 def test_nobody_but_the_user_can_enter_the_folders_and_only_what_a_run_writes_is_ever_deleted(own, tmp_path):
     with own.locked():
-        own.part("inner", {}).write({}, {})
+        own.part("inner", {}).keep("note", 0)
         for folder in (own_state.home(), own.folder.parent, own.folder, own.folder / "inner"):
             assert folder.stat().st_mode & 0o777 == 0o700
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "weights.safetensors").touch()
     with own.locked():
-        own.write({}, {}, name="note")
+        own.keep("note", 0)
         (own.folder / ".tmpAb3xYz").touch()  # the safetensors library's
         (own.folder / ".note.safetensors.1234.partial").touch()
         (own.folder / "letter.txt").write_text("mine")
@@ -175,19 +175,21 @@ def test_links_and_folders_that_others_may_write_in_hold_no_state(own, tmp_path,
     assert [path.name for path in precious.iterdir()] == ["thesis.safetensors"]
 
 
-def test_records_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
+def test_values_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
     state = RunState.of(tmp_path / "out", {"seed": 0})
     with state.locked():
-        assert state.read("note") is None
-        state.write({}, {"worst": 0.25}, name="note")
-        state.write({"net.a": torch.ones(2)}, {}, name="weights")
-    assert state.read("note") == ({}, {"worst": 0.25})
-    assert torch.equal(state.read("weights")[0]["net.a"], torch.ones(2))
-    assert RunState.of(tmp_path / "out", {"seed": 1}).read("note") is None
+        assert state.recall("note") is None
+        state.keep("note", {"worst": 0.25, "names": frozenset("ba"), "rates": (Rate(1, 2),)}, kinds=(Rate,))
+        state.keep("weights", [{"net.a": torch.ones(2)}])
+        with pytest.raises(TypeError, match="Rate"):
+            state.keep("rate", Rate(1, 2))
+    assert state.recall("note", kinds=(Rate,)) == {"worst": 0.25, "names": frozenset("ab"), "rates": (Rate(1, 2),)}
+    assert torch.equal(state.recall("weights")[0]["net.a"], torch.ones(2))
+    assert RunState.of(tmp_path / "out", {"seed": 1}).recall("note") is None
     state = RunState.of(tmp_path / "out", {"seed": 0})
     with state.locked():
         first, second = state.part("first", {"rung": 1}), state.part("second", {"rung": 2})
-        first.save(*model(0), step=3, losses=[], seconds=0.0)
+        first.save(*model(0), (3, [], 0.0))
         assert first.resume(*model(1))[0] == 3
         assert second.resume(*model(1))[0] == 0
         assert state.part("first", {"rung": 2}).resume(*model(1))[0] == 0
