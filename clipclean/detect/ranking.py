@@ -182,10 +182,11 @@ def scored(seen: Embedded, /) -> ScoredPairs:
         "instability": instability(seen.images, seen.views),
         "disagreement": disagreement(seen.images, seen.captions),
         "density": density_ratio(near),
-        "isolation": k_distance(near),
+        # The k-distance: Ramaswamy, Rastogi, Shim 2000, SIGMOD; on CLIP embeddings arXiv 2502.01385.
+        "isolation": near.distances[:, -1],
     }
-    if len(seen.gathered):
-        signals["found"] = resemblance(seen.images, seen.gathered)
+    if len(seen.gathered):  # the largest cosine to where a trigger gathers images
+        signals["found"] = (seen.images.float() @ seen.gathered.float().T).amax(1)
     # Ranks and sums on the processor: the same order on every device for equal signals.
     signals = {name: values.cpu() for name, values in signals.items()}
     score = surprise(signals, {name: SIGNALS[name].weight for name in signals})
@@ -252,14 +253,6 @@ def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Gener
     return Neighbourhood(distances, places)
 
 
-def k_distance(near: Neighbourhood, /) -> Tensor:
-    """Distance to the k-th neighbour, (N,): large for a pair that is far from all others.
-
-    Source: Ramaswamy, Rastogi, Shim 2000, SIGMOD; on CLIP embeddings arXiv 2502.01385.
-    """
-    return near.distances[:, -1]
-
-
 def intrinsic_dimension(near: Neighbourhood, /) -> Tensor:
     """Maximum-likelihood estimate of the local intrinsic dimension, (N,), at most 1,000.
 
@@ -275,7 +268,7 @@ def density_ratio(near: Neighbourhood, /) -> Tensor:
     The mean over the neighbours o of LID(o) · ln(k-distance / k-distance(o)): the logarithm of the density ratio of the
     dimensionality-aware outlier score DAO, which arXiv 2502.01385 found best on poisoned pairs.
     """
-    own = k_distance(near).clamp(min=TINY)  # (N,)
+    own = near.distances[:, -1].clamp(min=TINY)  # (N,)
     ratio = (own[:, None] / own[near.places]).log()  # (N, k)
     return (intrinsic_dimension(near)[near.places] * ratio).mean(1)
 
@@ -353,11 +346,6 @@ def instability(images: Tensor, views: Tensor, /) -> Tensor:
     A triggered image loses its trigger in such views, and so its place in the model; mirrored writing is unreadable as well.
     """
     return 1 - (images.float() * views.float()).sum(-1).mean(0)
-
-
-def resemblance(images: Tensor, gathered: Tensor, /) -> Tensor:
-    """Largest cosine of images (N, D) to where a found trigger gathers images, ``gathered`` (T, D): (N,), in [-1, 1]."""
-    return (images.float() @ gathered.float().T).amax(1)
 
 
 def surprise(signals: Mapping[str, Tensor], weights: Mapping[str, float], /) -> Tensor:
