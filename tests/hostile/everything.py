@@ -3,7 +3,7 @@
     python -m hostile.everything FOLDER
 
 writes each into the folder, reads it in this one process, and prints a line of JSON about each: what was said, the exit
-code, the seconds of the processor, the memory of the process at its peak, and files that appeared.
+code, the seconds of the processor, by how many bytes the process grew at its peak, and files that appeared.
 """
 
 import json
@@ -52,28 +52,33 @@ def place(folder: Path, group: str, name: str) -> Path:
     return folder / f"{'model' if group == 'checkpoint' else 'set'}{suffixes.get(name.partition(':')[0], default)}"
 
 
-def heard(hostile: Hostile) -> str:
-    """clipclean's answer: ``exit N: why``, or what was left out of a set."""
+def read(hostile: Hostile) -> object:
+    """What clipclean makes of it; of a set in words."""
     if hostile.group == "data":
-        return data_sets.heard(hostile.path)
-    if hostile.group == "settings":
-        return settings.heard(hostile.name, hostile.path)
-    error = refusal(hostile.path)
-    return f"exit {error.exit_code}: {error}"
+        return data_sets.told(hostile.path)
+    kind = hostile.name.partition(":")[0]
+    return (settings.READERS[kind] if hostile.group == "settings" else checkpoint.read)(hostile.path)
 
 
-def refusal(path: Path) -> ClipcleanError:
-    """Why a checkpoint is refused; raises where it is accepted."""
+def heard(hostile: Hostile) -> str:
+    """clipclean's answer: ``exit N: why``, or what was left out of a set; raises where another file is accepted."""
     try:
-        checkpoint.read(path)
+        found = read(hostile)
     except ClipcleanError as error:
-        return error
-    raise AssertionError(f"{path} is accepted")
+        return f"exit {error.exit_code}: {error}"
+    assert isinstance(found, str), f"{hostile.path} is accepted"
+    return found
 
 
 def around(folder: Path, hostile: Hostile) -> set[Path]:
     """What lies in the folder itself, and below that of one file."""
     return {*folder.iterdir(), *(folder / hostile.path.relative_to(folder).parts[0]).rglob("*")}
+
+
+def peak() -> int:
+    """The most bytes that this process has held since its peak was forgotten; what libraries take differs by their versions."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
 def main() -> None:
@@ -85,15 +90,14 @@ def main() -> None:
     cli.main(["inspect", str(folder / "none")])  # what is loaded late is loaded now
     for hostile in made:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        start = time.process_time()
+        held, start = peak(), time.process_time()
         answer = heard(hostile)
         seconds = time.process_time() - start
         code = cli.main(["inspect", str(hostile.path)]) if hostile.group == "checkpoint" else None
-        status = Path("/proc/self/status").read_text().splitlines()
-        peak = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        grown = peak() - held
         appeared = sorted(str(path) for path in around(folder, hostile) - before)
         said = {"name": f"{hostile.group}: {hostile.name}", "answer": answer[:300], "code": code, "seconds": seconds}
-        print(json.dumps(said | {"peak": peak, "appeared": appeared}))  # noqa: T201 # its output
+        print(json.dumps(said | {"grown": grown, "appeared": appeared}))  # noqa: T201 # its output
 
 
 if __name__ == "__main__":
