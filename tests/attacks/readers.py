@@ -1,5 +1,6 @@
 """Every reader of files from outside, with small honest files of its kind to change: what ``benchmarks/fuzz.py`` gives inputs to."""
 
+import contextlib
 import functools
 import io
 import json
@@ -16,6 +17,8 @@ import tiny
 import torch
 from attacks import edits
 from hostile import checkpoints, data_sets, seeds
+from hostile.tars import tar
+from PIL import Image
 from report import samples
 
 from clipclean import checkpoint, data, detect, report, untrusted
@@ -145,8 +148,15 @@ def _set(place: Path) -> None:
 
 
 def _pixels(place: Path) -> None:
+    """What was seen to be sound is sound when it is wanted, and what was not is not."""
     content = untrusted.read(place, limit=LIMITS.max_bytes)
-    image.check(content, max_pixels=LIMITS.max_pixels)
+    try:
+        image.check(content, max_pixels=LIMITS.max_pixels)
+    except Unusable:
+        with contextlib.suppress(Unusable):
+            image.decoded(content, max_pixels=LIMITS.max_pixels, enough=None)
+            raise AssertionError("refused, and then decoded") from None
+        raise
     image.decoded(content, max_pixels=LIMITS.max_pixels, enough=None)
 
 
@@ -166,10 +176,6 @@ def _sizes(place: Path) -> None:
     references.from_file(found, "it", kind="vit", effort="quick", classes=("dog", "cat"))
 
 
-def _sums(place: Path) -> None:
-    records.parse(untrusted.read(place, limit=2**20))
-
-
 # What they are given.
 
 
@@ -182,7 +188,9 @@ def _table() -> pa.Table:
 def _images() -> list[bytes]:
     made = [seeds.image_bytes(kind=kind) for kind in ("PNG", "JPEG", "WEBP")]
     stream = io.BytesIO()
-    tiny.image(2, side=24).save(stream, "JPEG", progressive=True)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned upside down
+    tiny.image(2, side=24).save(stream, "JPEG", progressive=True, exif=exif)
     return [*made, stream.getvalue()]
 
 
@@ -206,34 +214,30 @@ def _triggers() -> list[bytes]:
     return [each for each in made if len(each) < SMALL]
 
 
-def _references() -> list[bytes]:
-    models = {"a": {"mask": {"dog": 0.5, "cat": 0.25}}, "b": {"mask": {"dog": 0.1, "cat": 0.3}}}
-    return [json.dumps(references.as_file("vit", "quick", ("dog", "cat"), models)).encode()]
-
-
-def _parquet() -> list[bytes]:
-    return [data_sets.parquet(_table(), compression=each) for each in ("none", "snappy", "zstd")]
-
-
-def _arrow() -> list[bytes]:
-    return [data_sets.arrow(_table(), begin) for begin in (pa.ipc.new_stream, pa.ipc.new_file)]
-
-
-def _reports() -> list[bytes]:
-    return [json.dumps(made()).encode() for made in (samples.failed, samples.passed)]
-
-
+MODELS = {"a": {"mask": {"dog": 0.5, "cat": 0.25}}, "b": {"mask": {"dog": 0.1, "cat": 0.3}}}
+REFERENCES = json.dumps(references.as_file("vit", "quick", ("dog", "cat"), MODELS)).encode()
+PARQUET = [data_sets.parquet(_table(), compression=each) for each in ("none", "snappy", "zstd")]
+ARROW = [data_sets.arrow(_table(), begin) for begin in (pa.ipc.new_stream, pa.ipc.new_file)]
+REPORTS = [json.dumps(made()).encode() for made in (samples.failed, samples.passed)]
+SAFETENSORS = [
+    safetensors.torch.save({"a": torch.ones(2, 3), "b": torch.ones(2).bfloat16()}, metadata={"format": "pt"})
+]
+SAFETENSORS += [checkpoints.safetensors({"w": checkpoints.entry()})]
 IN_ZIPS, SHARD = edits.ZIPPED + edits.PICKLED, "model-00001-of-00001.safetensors"
 READERS = {
-    "zip": Reader(weights, seeds.honest("zip"), IN_ZIPS, finish=edits.checked, cases="zip"),
-    "torchscript": Reader(weights, seeds.honest("torchscript"), IN_ZIPS, finish=edits.checked, cases="torchscript"),
+    "zip": Reader(weights, [seeds.torch_bytes(), checkpoints.honest()], IN_ZIPS, finish=edits.checked, cases="zip"),
+    "torchscript": Reader(weights, [seeds.script_bytes()], IN_ZIPS, finish=edits.checked, cases="torchscript"),
     "pickle": Reader(weights, seeds.pickle_bodies(), edits.PICKLED, finish=edits.archived, share=2),
-    "legacy": Reader(weights, seeds.honest("legacy"), edits.PICKLED, cases="legacy", share=2),
-    "safetensors": Reader(weights, seeds.honest("safetensors"), edits.JSON, "model", edits.measured, "safetensors", 2),
+    "legacy": Reader(
+        weights, [seeds.legacy_bytes(), checkpoints.legacy(checkpoints.BODY)], edits.PICKLED, cases="legacy", share=2
+    ),
+    "safetensors": Reader(weights, SAFETENSORS, edits.JSON, "model", edits.measured, "safetensors", 2),
     "index of shards": Reader(folders.read, [INDEX], edits.TEXT, "m.index.json", beside=(SHARD,), share=2),
-    "tar of samples": Reader(_set, seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
-    "Parquet": Reader(_set, _parquet(), edits.COLUMNS, "a.parquet", share=0.5),
-    "Arrow": Reader(_set, _arrow(), edits.COLUMNS, "a.arrow", share=0.5),
+    "tar of samples": Reader(
+        _set, [tar(seeds.sample("a", 0) | seeds.sample("b", 1))], edits.TARRED, "a.tar", edits.summed, "tar"
+    ),
+    "Parquet": Reader(_set, PARQUET, edits.COLUMNS, "a.parquet", share=0.5),
+    "Arrow": Reader(_set, ARROW, edits.COLUMNS, "a.arrow", share=0.5),
     "CSV": Reader(_set, [CSV, CSV.replace(b",", b"\t")], edits.TEXT, "a.csv"),
     "JSONL": Reader(_set, [JSONL], edits.TEXT, "a.jsonl"),
     "COCO": Reader(_set, [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
@@ -244,7 +248,9 @@ READERS = {
     "policy": Reader(policy.load, [POLICY], edits.TEXT, "policy.yaml", share=0.25),
     "configuration": Reader(_arch, _config(), edits.TEXT, "arch.json", share=2),
     "trigger file": Reader(trigger_files.load, _triggers(), edits.JSON, "t.safetensors", edits.measured),
-    "references": Reader(_sizes, _references(), edits.TEXT, "references.json", share=2),
-    "report": Reader(_report, _reports(), edits.TEXT, "report.json", share=0.1),
-    "checksums": Reader(_sums, [b"0" * 64 + b"  a/b.json\n"], edits.TEXT, "SHA256SUMS", share=2),
+    "references": Reader(_sizes, [REFERENCES], edits.TEXT, "references.json", share=2),
+    "report": Reader(_report, REPORTS, edits.TEXT, "report.json", share=0.1),
+    "checksums": Reader(
+        lambda path: records.parse(path.read_bytes()), [b"0" * 64 + b"  a/b.json\n"], edits.TEXT, "SHA256SUMS", share=2
+    ),
 }

@@ -1,11 +1,11 @@
 """Patterns of paths, lists of classes and templates, the parts of a sample, and shards."""
 
-import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from webdataset.shardlists import expand_urls
@@ -13,7 +13,7 @@ from webdataset.shardlists import expand_urls
 from clipclean import untrusted
 from clipclean.data import formats, read_classes, read_templates, sample
 from clipclean.data.sample import ImageSource, Unusable, open_regular, whole_file
-from clipclean.errors import RefusedInput, UsageError
+from clipclean.errors import RefusedInput
 
 
 @pytest.mark.parametrize(
@@ -45,52 +45,14 @@ def test_a_wildcard_stands_for_what_is_there_in_order_and_the_environment_for_no
         assert formats.expand(tmp_path / name) == [tmp_path / name]
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        *("{0..999999}{0..999999}.tar", "{a,b}" * 40, "{{0..99},{0..99}}" * 20, "{0..100000}"),  # explode
-        *("{0..3.tar", "{{0,1}.tar"),  # are not balanced
-    ],
-)
-def test_what_explodes_or_is_not_balanced_is_refused_before_it_is_expanded(pattern):
-    with pytest.raises(RefusedInput):
-        formats.expand(Path(pattern))
-
-
-@pytest.fixture
-def listed(tmp_path):
-    def write(content):
-        (tmp_path / "list.txt").write_text(content)
-        return tmp_path / "list.txt"
-
-    return write
-
-
-def test_classes_and_templates_are_lines_without_blanks_and_comments(listed, tmp_path):
-    assert read_classes(listed("\ufeff# animals\ncat\r\n\n  golden  retriever \n#dog\n")) == ["cat", "golden retriever"]
-    forms = listed("# simple\na photo of a {}.\nart of the {c}.\n")
-    assert read_templates(forms) == ["a photo of a {}.", "art of the {}."]
-    for read in (read_classes, read_templates):  # other files that are none: tests/hostile
-        with pytest.raises(RefusedInput, match="none"):
+def test_classes_and_templates_are_lines_without_blanks_and_comments(tmp_path):
+    for read, content, found in (
+        (read_classes, "\ufeff# animals\ncat\r\n\n  golden  retriever \n#dog\n", ["cat", "golden retriever"]),
+        (read_templates, "# simple\na photo of a {}.\nart of the {c}.\n", ["a photo of a {}.", "art of the {}."]),
+    ):
+        assert read(tiny.written(tmp_path / "list.txt", content)) == found
+        with pytest.raises(RefusedInput, match="none"):  # other files that are none: tests/hostile
             read(tmp_path / "none")
-
-
-@pytest.mark.parametrize(
-    ("read", "content", "named"),
-    [
-        (read_classes, "cat\ndog\ncat\ndog\nbird\n", "'cat', 'dog'"),
-        *((read_classes, content, "list.txt") for content in ("", "# only\n", "cat\n")),
-        *(
-            (read_templates, f"a photo of a {{}}.\n{line}\n", line.replace("{c}", "{}"))
-            for line in ("a photo", "{} and {}", "{0.__class__}", "a {} {x}", "a {{}}", "a {} and {c}", "a {!r:>99}")
-        ),
-        (read_templates, "", "list.txt"),
-    ],
-)
-def test_repeated_or_too_few_classes_and_templates_without_one_placeholder_are_refused(listed, read, content, named):
-    with pytest.raises(UsageError) as caught:
-        read(listed(content))
-    assert named in str(caught.value)
 
 
 # Bytes and texts of one sample, as they are read from files.
@@ -132,12 +94,9 @@ def test_what_is_no_regular_file_is_refused_without_waiting_for_a_writer(tmp_pat
     ("raw", "clean"),
     [
         ("  a\tdog \n\r\n runs\u2028far ", "a dog runs far"),
-        ("a\x00\x1b[31m dog\x07\x7f", "a[31m dog"),
-        ("a \x00 dog", "a dog"),
-        ("\ufeffabc\u202egpj.exe", "abcgpj.exe"),
+        ("a\x00\x1b[31m \x00 dog\x07\x7f", "a[31m dog"),
         ("half \ud800 pair", "half pair"),
         ("👩\u200d🚀 näïve", "👩\u200d🚀 näïve"),  # a joined emoji stays whole
-        ("\x00\x01\t", ""),
         ("€" * 5000, "€" * 3333),  # cut between characters: three bytes each, 3333 are 9999 bytes
     ],
 )
@@ -152,22 +111,6 @@ def test_a_caption_is_bounded_encodable_and_stays_itself_and_a_name_is_printed_w
     assert sample.caption(clean) == clean
     assert len(clean.splitlines()) <= 1
     assert untrusted.printable(raw).isprintable()
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        '{"a": 1, "a": 2}',
-        "[1]",
-        '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
-        json.dumps({"a": "x" * sample.TEXT_BYTES}),
-    ],
-    ids=lambda raw: raw[:20],
-)
-def test_a_record_is_a_bounded_json_object(raw):
-    assert sample.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
-    with pytest.raises(ValueError, match="JSON"):
-        sample.record(raw)
 
 
 # Shards are read in place, as webdataset reads them. What is hostile in a tar: tests/hostile, and lengths here.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from pathlib import Path
+import subprocess
 
 import containers
 import pyarrow.parquet as pq
@@ -101,29 +101,20 @@ def test_subfolders_name_their_images_and_only_the_last_suffix_is_replaced(tmp_p
     assert found == [("a/dog/1.v2.jpg", "dog"), ("b/cat/2.JPG", "cat")]
 
 
-def img2dataset(encoded):
+def test_img2dataset_files_are_read(tmp_path, tar, encoded, reading):
     sidecar = json.dumps({"caption": "from json", "key": "000000001", "status": "success", "exif": "{}"}).encode()
-    first = {"000000000.jpg": encoded(0), "000000000.txt": b"from text", "000000000.json": sidecar}
-    return first | {"000000001.jpg": encoded(1), "000000001.json": sidecar}
-
-
-@pytest.mark.parametrize("form", ["folder", "shard"])
-def test_img2dataset_files_are_read(tmp_path, tar, encoded, reading, form):
-    if form == "shard":
-        path = tar(tmp_path / "00000.tar", img2dataset(encoded))
-    else:
-        path = tmp_path
-        (path / "00000").mkdir()
-        (path / "00000_stats.json").write_text("{}")
-        (path / "00000.parquet").write_bytes(b"PAR1")
-        for name, content in img2dataset(encoded).items():
-            (path / "00000" / name).write_bytes(content)
-    clean = reading(path)
-    assert [pair.caption for pair in clean.pairs] == ["from text", "from json"]
-    if form == "folder":
-        assert {kind.examples for kind in clean.ignored} == {("00000.parquet",), ("00000_stats.json",)}
-    else:
-        assert {pair.caption for pair in reading(path, caption_key="caption").pairs} == {"from json"}
+    files = {"000000000.jpg": encoded(0), "000000000.txt": b"from text", "000000000.json": sidecar}
+    files |= {"000000001.jpg": encoded(1), "000000001.json": sidecar}
+    shard, folder = tar(tmp_path / "00000.tar", files), tmp_path / "folder"
+    (folder / "00000").mkdir(parents=True)
+    for name, content in files.items():
+        (folder / "00000" / name).write_bytes(content)
+    (folder / "00000_stats.json").write_text("{}")
+    (folder / "00000.parquet").write_bytes(b"PAR1")
+    for path in (folder, shard):
+        assert [pair.caption for pair in reading(path).pairs] == ["from text", "from json"]
+    assert {kind.examples for kind in reading(folder).ignored} == {("00000.parquet",), ("00000_stats.json",)}
+    assert {pair.caption for pair in reading(shard, caption_key="caption").pairs} == {"from json"}
 
 
 def test_hidden_files_are_none_inner_links_are_and_unread_texts_named(folder, encoded, reading):
@@ -157,22 +148,14 @@ def test_an_empty_folder_and_one_that_cannot_be_listed_are_refused(tmp_path, rea
         reading(tmp_path)
 
 
-@pytest.fixture
-def deep(tmp_path, monkeypatch):
-    """A folder 1,200 levels deep; taken down by hand, since shutil.rmtree recurses."""
-    monkeypatch.chdir(tmp_path)
-    for _ in range(1200):
-        Path("d").mkdir()
-        os.chdir("d")
-    yield tmp_path
-    for _ in range(1200):
-        os.chdir("..")
-        Path("d").rmdir()
-
-
-def test_a_deep_tree_is_no_problem(deep, reading):
-    with pytest.raises(RefusedInput, match=deep.name):
-        reading(deep)
+def test_a_deep_tree_is_no_problem(tmp_path, reading):
+    """Of 1,200 levels, made and taken down by programs that do not recurse as Python does."""
+    subprocess.run(["mkdir", "-p", tmp_path / "/".join("d" * 1200)], check=True)
+    try:
+        with pytest.raises(RefusedInput, match=tmp_path.name):
+            reading(tmp_path)
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
 
 # COCO.
@@ -216,23 +199,6 @@ def test_what_does_not_fit_is_skipped_and_missing_images_told_with_places(tmp_pa
 
 
 # Names of data sets.
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "word"),
-    [
-        ("data.csv", b"\x28\xb5\x2f\xfd", "zstd"),
-        ("data.csv", b"\x89HDF", "HDF5"),
-        ("data.csv", b"\xff\xd8\xff\xe0", "image"),
-        ("a.tar", b"no tar at all" * 100, "tar"),
-        ("missing", None, "missing"),
-    ],
-)
-def test_other_files_are_refused_by_content(tmp_path, reading, name, content, word):
-    if content:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(RefusedInput, match=word):
-        reading(tmp_path / name)
 
 
 def test_folders_have_no_columns_and_labels_with_templates_need_no_captions(folder, reading):

@@ -1,10 +1,9 @@
 """Clean sets that attack whoever reads them: shards, images, tables, captions, folders.
 
-``CASES`` maps a name to what writes the set, and to words that the answer must contain. The answer, ``heard``, is the
-refusal of the whole set, or what was skipped, ignored and kept of it.
+``CASES`` maps a name to what writes the set, and to words that the answer must contain. The answer is the
+refusal of the whole set, or ``told``, what was skipped, ignored and kept of it.
 """
 
-import base64
 import io
 import json
 import os
@@ -21,21 +20,16 @@ from hostile.seeds import image_bytes, sample
 from hostile.tars import claimed, pax, special, tar
 
 from clipclean import data, requests
-from clipclean.errors import ClipcleanError
 
 LIMITS = data.ReadLimits(max_pixels=25_000_000, max_bytes=50_000_000, max_skipped_share=0.9, max_pairs=None)
 SCRIPT = b"import pathlib; pathlib.Path('pwned').touch()"
 
 
-def heard(path: Path) -> str:
-    """What the reader says of a set: the refusal, or the reasons of what it left out, then keys and captions."""
-    try:
-        found = data.read(*requests.places(path), images=data.ImageCache(LIMITS))
-    except ClipcleanError as error:
-        return f"exit {error.exit_code}: {error}"
+def told(path: Path) -> str:
+    """What the reader says of a set: the reasons of what it left out, then keys and captions."""
+    found = data.read(*requests.places(path), images=data.ImageCache(LIMITS))
     left_out = [*(f"skipped {skip.key}: {skip.reason}" for skip in found.skipped), *map(str, found.ignored)]
-    kept = [f"kept {pair.key}: {pair.caption}" for pair in found.pairs]
-    return "\n".join([*left_out, *kept])
+    return "\n".join([*left_out, *(f"kept {pair.key}: {pair.caption}" for pair in found.pairs)])
 
 
 def payload() -> bytes:
@@ -81,6 +75,15 @@ def inflated(name: bytes) -> bytes:
     return png(8, 8, chunk(name, b"k\0\0" + zlib.compress(bytes(100_000_000), 9)))
 
 
+def filled(filling: bytes) -> bytes:
+    """An honest JPEG with something behind its first mark."""
+    whole = image_bytes(0, "JPEG", (8, 8))
+    return whole[:2] + filling + whole[2:]
+
+
+EMPTY = b"\xff\xe0\0\2"  # a segment
+FILLING = {"bytes": b"\xff" * 2000, "restarts": b"\xff\xd0" * 2000, "zeros": EMPTY + bytes(2000)}
+FILLING |= {"empty segments": EMPTY * 2000, "crumbs": b"\xff\xe0\0\4\1\2\xff" * 2000}
 TOO_LARGE = "skipped b: .*Decompressed data too large"
 IMAGES = {
     "a PNG of 13,000 x 13,000 pixels in 164 kB": (lambda: png(13_000, 13_000), "13,000 x 13,000 pixels"),
@@ -98,6 +101,11 @@ IMAGES = {
         for kind in ("JPEG", "PNG", "WEBP")
         for share in (0.1, 0.5, 0.9)
     },
+    **{
+        f"a JPEG filled with {kind}": (filled(many), "skipped b: .*(header|segments)") for kind, many in FILLING.items()
+    },
+    "a JPEG with a little filling, which does no harm": (filled(b"\xff" * 20), "kept b"),
+    "a PNG of 100,000 empty chunks": (lambda: png(8, 8, *[chunk(b"abCd", b"")] * 100_000), "skipped b: .*chunks"),
     "a GIF under another name": (image_bytes(0, "GIF"), "no JPEG, PNG or WebP"),
     "PostScript under another name": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no JPEG, PNG"),
     "SVG with a script": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "no JPEG, PNG"),
@@ -169,6 +177,7 @@ SHARDS = {
     "2,000 extended headers in a row": (lambda: pax(b"10 path=a\n") * 2000 + ONE, "exit 3"),
     "a header that is damaged": (TWO.replace(b"b.png", b"X.png", 1), "exit 3.*goes on after its last readable member"),
     "cut in the middle": (TWO[:3000], "exit 3"),
+    "no tar at all": (b"no tar at all" * 100, "exit 3.*no sound tar"),
     "two in one file": (ONE * 2, "exit 3.*goes on after"),
     "a sample twice": (ONE.rstrip(b"\0") + bytes(511) + tar({"z.txt": b"x", "z.TXT": b"y"}), "skipped z: two members"),
     "a caption of 2 MB": (lambda: captioned(b"x" * 2_000_000), r"skipped b: its \.txt has more than 1,000,000 bytes"),
@@ -186,6 +195,7 @@ SHARDS = {
     ),
     "JSON nested 100,000 deep": (lambda: described(deep(100_000)), NOT_JSON),
     "JSON with a number of 100,000 digits": (lambda: described(b'{"caption":' + b"9" * 100_000 + b"}"), NOT_JSON),
+    "JSON with a key twice": (described(b'{"caption": "a", "caption": "b"}'), NOT_JSON),
     "JSON that is a list": (described(b'["caption"]'), r"skipped b: its \.json is JSON, but not an object"),
     "JSON with a caption that is a mapping": (described(b'{"caption": {"a": 1}}'), "skipped b: no caption"),
 }
@@ -225,6 +235,9 @@ RECORDS = {
     "nested 100,000 deep": (JSONL + deep(100_000) + b"\n", "skipped line 2: not JSON"),
     "a list of numbers in place of the table": (b"[1, 2]", "exit 3.*array of objects"),
     "a number as the picture": (JSONL + b'{"file_name": 1, "text": "x"}\n', "skipped line 2: no text under file_name"),
+    "a list in a list in place of the table": (b"[[]]", "exit 3.*array of objects"),
+    "half a table": (b"[{", "exit 3.*not JSON"),
+    "a key twice in a table": (b'[{"image": 1, "image": 2}]', "exit 3.*not JSON"),
     "half a record": (JSONL + b'{"file_name": "a.p\n', "skipped line 2: not JSON"),
     "an address": (JSONL + b'{"file_name": "s3://b/x.png", "text": "x"}\n', "skipped s3.*: an address"),
 }
@@ -236,6 +249,12 @@ RECORDS = {
 def rows(**columns) -> pa.Table:
     whole = {"image": pa.array([image_bytes()], pa.binary()), "text": ["a red square"]}
     return pa.table(whole | columns)
+
+
+def twice(name: str) -> pa.Table:
+    """Two columns of one name."""
+    whole = rows(label=["a"])
+    return whole.append_column(name, whole[name])
 
 
 def parquet(table: pa.Table, **options) -> bytes:
@@ -271,23 +290,12 @@ def wild_offsets() -> bytes:
 
 
 # One byte of a column's statistics is wrong: pyarrow's accessor of that column ends the process by a C++ exception.
-DAMAGED_STATISTICS = (
-    "c-qZWO-vI}5T0$zvXm_;KX0>3Hrim=Kmrv^AZjr2mHx1y;BI4rRu62;vS3QUQlar;!pWaI(P&KIjD{Ewh7d!HA;yDOFM8`mPsWoc"
-    ">w9loT7*QsIcfLJ&dm4C`)1M_I5miTXr~c9^(K*spbg-&_j(Kf?irJbfWOmE+<-n7O_5XJe6Iu#amE*VKaoS!qxf?1Np@O3LEhd0"
-    "_w3?I7x6%kO-7$brq?E5T?gn0=*A4OJ^tbL{g!kSG^L@v<T$yo3BDw(n*i;trku%S_W11woS`;vf%LIU+zcD=W&?!T*;%xq27ZF_"
-    "_{;A8cM}B5vXH3;4NxDQ`uc%JY}-a=vTYMiUR%q*uD=5UB%#heA})w{#H+*5GjW_Y`mGn&Q4u#o+8^A!dWrf5a_n#D{xGX@xqOGb"
-    "H1|-5$a%eY_dR4We$<jg9=4W-AV*R~BBu>WhvaZYnJc!ol5A7Rg>xbha1eD=!GcP`)PBdyLN!zKB<MLNdbER*90HkN&d%8j7UBVk"
-    "-5$ANe!+5V*Y_3dVxb$7D(&l|$()t3b0CR|s*Gr$B2gIvKB!bs$Rml;d%yI8*Y>@d@Sm<~dW}p%=_3OM<e~Enl4C@o8&ot9NnO1%"
-    "HUlOsFWuHkytZ>_XGeKNg|DOWRR_c-$9Q%*=`E*~8nu^=|F*p&y?U#iq#vRrYJ&7l07aEWoJw7qI`8gP-twHLcFw`XOzhe?#;Z8u"
-    ";5fz(9%U&UiC{cIol%T+7O0)rO-0VuNa%Caq13Eojs=}sJ+nA{WD@cD^wcVKb=sHkk5x)pIpdqWL6|6gEFNP~mXFn_XjNn&ePwRI"
-    "y$-84DVp#lFwWv=rTGEKG#T|6u9seEn8+2bPR-<M5SG6Ha%joQ-@IiP`m;+*{Z>A|xEflq^UL##<<Obo@IZJ_86m$1_XANcfI<F)"
-    "e*pnv8hi"
-)
+DAMAGED_STATISTICS = Path(__file__).parent / "statistics.parquet"
 
 
 PARQUET = {
     "statistics that end the process of who asks for them": (
-        zlib.decompress(base64.b85decode(DAMAGED_STATISTICS)),
+        DAMAGED_STATISTICS.read_bytes(),
         "exit 3.*not a valid Parquet file|kept row 1",
     ),
     "nothing behind its mark": (b"PAR1" + bytes(30), "exit 3.*not a valid Parquet file"),
@@ -312,7 +320,20 @@ PARQUET = {
         "kept row 1: a red square",
     ),
 }
+OTHER_TYPES = {
+    "dates": ("text", pa.array([10**9], pa.date32())),
+    "times of Mars": ("text", pa.array([10**18], pa.timestamp("ns", tz="Mars/Olympus"))),
+    "lists of numbers": ("text", pa.array([[1]])),
+    "fractions": ("image", pa.array([1.0])),
+    "structs of numbers": ("image", pa.array([{"bytes": 1}])),
+}
+TYPED = {
+    kind: (rows(**{column: values}), f"exit 3.*column {column} ") for kind, (column, values) in OTHER_TYPES.items()
+}
+PARQUET |= {kind: (parquet(table), words) for kind, (table, words) in TYPED.items()}
 ARROW = {
+    **{kind: (arrow(table), words) for kind, (table, words) in TYPED.items()},
+    **{f"two columns {name}": (arrow(twice(name)), f"exit 3.*2 .*{name}") for name in ("image", "text", "label")},
     "nothing behind its mark": (b"ARROW1\0\0" + bytes(30), "exit 3.*not a valid Arrow file"),
     "cut in the middle": (arrow(rows())[:-40], "exit 3.*not a valid Arrow file"),
     "offsets that point anywhere": (wild_offsets, "exit 3.*not a valid Arrow file"),
@@ -382,6 +403,9 @@ CASES: dict[str, Case] = {
         f"set: packed as {name}": raw(lambda mark=mark: mark + bytes(600), "exit 3.*a packed folder: unpack it")
         for name, mark in {"zip": b"PK\x03\x04", "gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ"}.items()
     },
+    "set: packed as zstd": raw(b"\x28\xb5\x2f\xfd", "exit 3.*zstd-compressed"),
+    "set: numbers of HDF5": raw(b"\x89HDF", "exit 3.*an HDF5 file"),
+    "set: a picture": raw(b"\xff\xd8\xff\xe0", "exit 3.*a single image"),
     **named("parquet", raw, PARQUET),
     **named("arrow", raw, ARROW),
     **named("coco", lambda content, words: Case(table("captions_x.json", content), words), COCO),
@@ -396,7 +420,12 @@ NAMES = {
     "https://example.org/{000..999}.tar": "not on this machine",
     "s3://bucket/a.tar": "not on this machine",
     "file:/etc/passwd": "not on this machine",
+    "{0..100000}": "100,000 are the most",
     "{0..999999}{0..999999}.tar": "100,000 are the most",
+    "{a,b}" * 40: "100,000 are the most",
+    "{{0..99},{0..99}}" * 20: "100,000 are the most",
+    "{0..3.tar": "are not balanced",
+    "{{0,1}.tar": "are not balanced",
     "{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}": "100,000 are the most",
     "a.tar::pipe:touch pwned": "not on this machine",
     "*/*.tar": "Nothing matches",

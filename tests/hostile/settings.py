@@ -1,4 +1,4 @@
-"""Recipes, policies, configurations and lists that attack whoever reads them.
+"""Recipes, policies, configurations, reports and lists that attack whoever reads them.
 
 ``CASES`` maps a name to what writes the file, and to words that the refusal must contain; the word before the colon says
 which reader it is for. What a user wrote himself is refused with exit code 2, and the rest with 3.
@@ -6,6 +6,7 @@ which reader it is for. What a user wrote himself is refused with exit code 2, a
 
 import json
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,11 @@ from pathlib import Path
 import tiny
 from hostile.checkpoints import Case, entry, named, raw, safetensors
 
-from clipclean import data, model
+from clipclean import data, model, report
 from clipclean.attack import trigger_files
 from clipclean.cli import options
 from clipclean.config import policy, recipe
-from clipclean.errors import ClipcleanError
+from clipclean.export import records
 
 READERS: dict[str, Callable[[Path], object]] = {
     "recipe": recipe.load,
@@ -28,23 +29,16 @@ READERS: dict[str, Callable[[Path], object]] = {
     "trigger": trigger_files.load,
     "classes": data.read_classes,
     "templates": data.read_templates,
+    "sums": lambda path: records.parse(path.read_bytes()),
+    "report": report.read,
 }
 SUFFIXES = dict.fromkeys(("config", "recipe", "policy"), ".yaml")
-SUFFIXES |= {"toml": ".toml", "arch": ".json", "trigger": trigger_files.SUFFIX}
+SUFFIXES |= {"toml": ".toml", "arch": ".json", "report": ".json", "trigger": trigger_files.SUFFIX}
 
 
 def place(folder: Path, name: str) -> Path:
     """Where a case is written: some readers go by the suffix."""
     return folder / f"settings{SUFFIXES.get(name.partition(':')[0], '.txt')}"
-
-
-def heard(name: str, path: Path) -> str:
-    """The refusal, with its exit code; raises where the file is accepted."""
-    try:
-        READERS[name.partition(":")[0]](path)
-    except ClipcleanError as error:
-        return f"exit {error.exit_code}: {error}"
-    raise AssertionError(f"{name} is accepted")
 
 
 def laughs(levels: int = 9) -> bytes:
@@ -94,12 +88,43 @@ JSON = {
     "2 MB": (b'{"a": "' + b"x" * 2_000_000 + b'"}', "exit 2.*no honest one"),
     "a million layers": (changed("vision_cfg", layers=10**6), "exit 3.*layers"),
     "a negative width": (changed("text_cfg", width=-64), "exit 3.*width"),
+    **{
+        f"{key} of {value!r}": (changed(section, **{key: value}), f"exit 3.*{key} = ")
+        for section, key, values in (
+            ("text_cfg", "vocab_size", ([49408], "49408")),
+            ("text_cfg", "heads", (1.0, 0.5)),
+            ("vision_cfg", "head_width", (1e-300, 1e300, -1)),
+        )
+        for value in values
+    },
     "a picture of 10**9 pixels a side": (changed("vision_cfg", image_size=10**9), "exit 3.*image_size"),
     "10**12 words": (changed("text_cfg", vocab_size=10**12), "exit 3.*vocab_size"),
     "a timm tower": (changed("vision_cfg", timm_model_name="evil"), "exit 3.*native towers"),
     "a tower of the hub": (changed("text_cfg", hf_model_name="evil/model"), "exit 3.*native towers"),
     "code of the hub": (b'{"model_type": "clip", "auto_map": {"AutoModel": "x"}, "text_config": 1}', "exit 3"),
 }
+A = "a" * 64
+SUMS = {
+    "nothing": b"",
+    "no text": b"\x00\xff",
+    "half a digest": f"{A}  a\n{A[:-1]}  b\n".encode(),
+    "a name twice": f"{A}  a\n{'b' * 64}  a\n".encode(),
+    **{f"the name {name}": f"{A}  {name}\n".encode() for name in ("../a", "/etc/passwd", "x/../../a")},
+    "a second spelling of a name": f"{A}  ./a\n".encode(),
+    "a name that drives a terminal": f"{A}  a\x1b[2J\n".encode(),
+    "a megabyte": b" " * (2**20 + 1),
+}
+REPORTS = {
+    "nothing": b"",
+    "half an object": b"{",
+    "NaN": b'{"a": NaN}',
+    "not UTF-8": b"\xff\xfe\x00",
+    "nested 100,000 deep": b"[" * 100_000,
+    "nested 40 deep": b"[" * 40 + b"]" * 40,
+    "a number of 5,000 digits": b"1" * 5000,
+}
+FEW = {"nothing": b"", "a comment alone": b"# only\n", "one name": b"cat\n"}
+FORMS = ("a photo", "{} and {}", "{0.__class__}", "a {} {x}", "a {{}}", "a {} and {c}", "a {!r:>99}")
 
 
 OPTIONS = ("a number of 1,000 digits", "a key that drives a terminal")  # judged with the command's options
@@ -126,6 +151,23 @@ CASES: dict[str, Case] = {
     "classes: 100 MB": raw(lambda: b"x\n" * 50_000_000, "exit 3.*more than 10,000,000 bytes"),
     "classes: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
     "classes: a name twice once its control characters are gone": raw(b"dog\x1b\ndog\n", "exit 2.*more than once"),
+    "classes: two names twice": raw(b"cat\ndog\ncat\ndog\nbird\n", "exit 2.*'cat', 'dog'"),
+    **{f"classes: {kind}": raw(content, "exit 2.*settings.txt") for kind, content in FEW.items()},
+    **{f"sums: {kind}": raw(content, "exit 3") for kind, content in SUMS.items()},
+    **{f"report: {kind}": raw(content, "exit 3.*settings.json") for kind, content in REPORTS.items()},
+    "report: missing": Case(lambda path: None, "exit 3.*settings.json"),
+    "report: a folder": Case(Path.mkdir, "exit 3.*settings.json"),
+    "report: 32 MB and a byte": Case(
+        lambda path: path.touch() or os.truncate(path, report.MAX_BYTES + 1), "exit 3.*MiB"
+    ),
+    **{
+        f"templates: {form}": raw(
+            f"a photo of a {{}}.\n{form}\n".encode(),
+            f"exit 2.*one {{}} where(.|\n)*{re.escape(form.replace('{c}', '{}'))}",
+        )
+        for form in FORMS
+    },
+    "templates: nothing": raw(b"", "exit 2.*settings.txt"),
     "templates: not UTF-8": raw(b"\xff\xfe\x00", "exit 3.*not UTF-8"),
     "templates: a format that looks inside": raw(b"a {.__class__.__mro__}.\n", "exit 2.*a template is a line with one"),
     "templates: a format of 10**9 columns": raw(b"a {:1000000000}.\n", "exit 2.*a template is a line with one"),

@@ -1,25 +1,16 @@
-"""``report.json`` is written whole, read back equal, and refused where it is none."""
+"""``report.json`` with unknown numbers, and of an earlier version; what is none: tests/hostile."""
 
 import json
 import math
-import os
 from pathlib import Path
 
-import pytest
-from report import samples, searches
+from report import samples
 from report.parsed import report
 
 from clipclean import findings
-from clipclean.errors import RefusedInput, UsageError
-from clipclean.report import MAX_BYTES, verdicts
+from clipclean.report import verdicts
 
 VERSION1 = Path(__file__).parent / "version1.json"
-
-
-@pytest.mark.parametrize("made", searches.EVERY)
-def test_what_was_written_reads_back_equal(tmp_path, made):
-    report.write(made(), "json", tmp_path / "report.json")
-    assert report.read(tmp_path / "report.json").as_json() == made()
 
 
 def test_unknown_numbers_stay_valid_and_writable(tmp_path):
@@ -37,36 +28,6 @@ def test_unknown_numbers_stay_valid_and_writable(tmp_path):
     report.write(report.parse(findings.plain(made)), "json", tmp_path / "report.json")
     loaded = report.read(tmp_path / "report.json")
     assert not [form for form in report.FORMATS if "nan" in report.FORMATS[form](loaded).lower().split()]
-
-
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        (b"", RefusedInput),
-        (b"{", RefusedInput),
-        (b'{"a": NaN}', RefusedInput),
-        (b"\xff\xfe\x00", RefusedInput),
-        (b"[" * 100_000, RefusedInput),
-        (b"[" * 40 + b"]" * 40, RefusedInput),
-        (b"1" * 5000, RefusedInput),
-        (None, RefusedInput),  # missing
-        ("a folder", RefusedInput),
-        ("too large", RefusedInput),
-        (b"[]", UsageError),
-        (b'{"schema_version": "1"}', UsageError),
-    ],
-)
-def test_a_file_that_is_no_report_is_refused(tmp_path, content, error):
-    path = tmp_path / "report.json"
-    if content == "a folder":
-        path.mkdir()
-    elif content == "too large":
-        path.touch()
-        os.truncate(path, MAX_BYTES + 1)
-    elif content is not None:
-        path.write_bytes(content)
-    with pytest.raises(error, match=None if error is UsageError else str(path)):
-        report.read(path)
 
 
 def test_a_report_of_version_1_is_read_and_compared_without_the_fields_that_went():

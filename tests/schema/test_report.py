@@ -54,9 +54,11 @@ def judge():
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
-def test_the_samples_are_valid_by_jsonschema_and_by_us(judge, made):
+def test_the_samples_are_valid_by_jsonschema_and_by_us_and_read_back_equal(judge, tmp_path, made):
     judge.validate(made())
     report.parse(made() | {"novelty": {"of": ["a", "later"]}})  # what a later version adds is no error
+    report.write(report.parse(made()), "json", tmp_path / "report.json")
+    assert report.read(tmp_path / "report.json").as_json() == made()
 
 
 def refusal(value):
