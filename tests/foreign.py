@@ -58,18 +58,19 @@ def transformers(folder, *, shards):
     return folder
 
 
-def sharded(folder, tensors):
-    """Two safetensors files and their index, which is named."""
+def sharded(folder, tensors, *, write=safetensors.torch.save_file, stem="model", suffix="safetensors"):
+    """Two files with every other tensor, and their index, which is named."""
     folder.mkdir(exist_ok=True)
-    placed = {}
-    for number in (1, 2):
-        file = f"model-{number:05}-of-00002.safetensors"
-        some = dict(list(tensors.items())[number - 1 :: 2])
-        safetensors.torch.save_file(some, folder / file)
-        placed |= dict.fromkeys(some, file)
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": placed}))
+    placed = {name: f"{stem}-0000{1 + number % 2}-of-00002.{suffix}" for number, name in enumerate(tensors)}
+    for file in set(placed.values()):
+        write({name: tensors[name] for name in placed if placed[name] == file}, folder / file)
+    index = folder / f"{stem}.{suffix}.index.json"
+    told = {"total_size": sum(tensor.nbytes for tensor in tensors.values())}
+    index.write_text(json.dumps({"metadata": told, "weight_map": placed}))
     return index
+
+
+BIN = {"write": torch.save, "stem": "pytorch_model", "suffix": "bin"}  # of transformers before version 5
 
 
 def open_clip_folder(folder):

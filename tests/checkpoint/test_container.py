@@ -58,28 +58,18 @@ class QuickGELU(torch.nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class Block(torch.nn.Module):
-    def __init__(self, activation):
-        super().__init__()
-        self.attn = torch.nn.MultiheadAttention(8, 2)
-        self.ln_1 = torch.nn.LayerNorm(8)
-        self.act = activation
-
-    def forward(self, x):
-        return self.act(self.ln_1(self.attn(x, x, x, need_weights=False)[0]))
-
-
 class Tower(torch.nn.Module):
     def __init__(self, activation):
         super().__init__()
-        self.resblocks = torch.nn.Sequential(Block(activation), Block(activation))
+        self.attn = torch.nn.MultiheadAttention(8, 2)
+        self.resblocks = torch.nn.Sequential(torch.nn.LayerNorm(8), activation)
         self.logit_scale = torch.nn.Parameter(torch.tensor(1.0))
         self.register_buffer("attn_mask", torch.full((2, 2), float("-inf")).triu(1))
         self.register_buffer("input_resolution", torch.tensor(224))
         self.layers = [1, 2]
 
     def forward(self, x):
-        return self.resblocks(x) * self.logit_scale + self.attn_mask[0, 0]
+        return self.resblocks(self.attn(x, x, x, need_weights=False)[0]) * self.logit_scale + self.attn_mask[0, 0]
 
 
 def saved(path, compile_, activation):
