@@ -48,29 +48,12 @@ def world(tmp_path_factory):
     return functools.partial(worlds.made, folder)
 
 
-@pytest.fixture(scope="session")
-def whole_cleaning(world):
-    return world(worlds.cleaned)
+def of_the_world(make, **job):
+    return pytest.fixture(scope="session")(lambda world: world(make, **job))
 
 
-@pytest.fixture(scope="session")
-def whole_audit(world):
-    return world(worlds.audited)
-
-
-@pytest.fixture(scope="session")
-def whole_screening(world):
-    return world(worlds.screened)
-
-
-@pytest.fixture(scope="session")
-def every_format(world):
-    return world(worlds.exported, count=4)
-
-
-@pytest.fixture(scope="session")
-def victim(world):
-    return world(worlds.planted, count=96)
+whole_cleaning, whole_audit, whole_screening = map(of_the_world, (worlds.cleaned, worlds.audited, worlds.screened))
+every_format, victim = of_the_world(worlds.exported, count=4), of_the_world(worlds.planted, count=96)
 
 
 @pytest.fixture(scope="session", autouse=True)

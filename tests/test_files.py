@@ -48,19 +48,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_part_of_the_new_one(tmp_path,
     assert names(tmp_path) == {"a"}
 
 
-@pytest.mark.parametrize(
-    ("error", "named"),
-    [
-        (OSError(errno.ENOSPC, "x"), "space"),
-        (OSError(errno.EACCES, "x"), os.strerror(errno.EACCES)),
-        (OSError("told"), "told"),
-    ],
-)
-def test_a_failure_to_write_is_told_with_its_reason_and_the_path_that_was_asked_for(tmp_path, error, named):
-    told = files.cannot_write(tmp_path, error)
-    assert told.exit_code == 5
-    assert named in str(told)
-    assert str(tmp_path) in str(told)
+def test_a_failure_to_write_is_told_with_its_reason_and_the_path_that_was_asked_for(tmp_path):
+    reasons = {"space": (errno.ENOSPC, "x"), os.strerror(errno.EACCES): (errno.EACCES, "x"), "told": ("told",)}
+    for named, error in reasons.items():
+        told = files.cannot_write(tmp_path, OSError(*error))
+        assert (told.exit_code, named in str(told), str(tmp_path) in str(told)) == (5, True, True)
     with pytest.raises(ResourceError):
         files.write_text(tmp_path / "none" / "a", "x")
     files.check_writable(tmp_path, tmp_path / "out")
@@ -85,21 +77,17 @@ def test_a_deadline_is_over_within_its_block_alone_and_an_inner_one_ends_before_
         assert deadline.is_over()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "null", "socket"])
-def test_what_is_no_regular_file_is_never_opened_and_never_waited_for(tmp_path, kind):
-    place = tmp_path / kind
-    if kind == "pipe":
-        os.mkfifo(place)
-    elif kind == "folder":
-        place.mkdir()
-    elif kind == "null":
-        place = Path("/dev/null")
-    else:
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(str(place))
+def bound(place):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda place: place.symlink_to("/dev/null"), bound])
+def test_what_is_no_regular_file_is_never_opened_and_never_waited_for(tmp_path, make):
+    make(tmp_path / "it")
     for use in (files.sha256, untrusted.opened, lambda path: untrusted.read(path, limit=1)):
         with pytest.raises(OSError, match=r"(?i)not a regular file|is a directory|device or address"):
-            use(place)
+            use(tmp_path / "it")
 
 
 def test_a_file_is_read_whole_or_refused_before_it_is_read(tmp_path):
@@ -134,18 +122,10 @@ def test_a_link_within_a_folder_stays_and_one_that_leaves_it_leads_out(tmp_path)
     assert not untrusted.leads_out(folder / "file", folder)
 
 
-@pytest.mark.parametrize(
-    ("raw", "safe"),
-    [
-        ("\x1b]0;pwned\x07.pt", r"\x1b]0;pwned\x07.pt"),
-        ("a\nb", r"a\nb"),
-        ("invoice\u202egnp.pt", r"invoice\u202egnp.pt"),
-        ("half\udc80", r"half\udc80"),
-        ("Bäume 木.pt", "Bäume 木.pt"),
-    ],
-)
-def test_what_is_not_printable_appears_as_its_escape(raw, safe):
-    assert untrusted.printable(raw) == safe
+def test_what_is_not_printable_appears_as_its_escape():
+    raw = ("\x1b]0;pwned\x07.pt", "a\nb", "invoice\u202egnp.pt", "half\udc80", "Bäume 木.pt")
+    safe = [r"\x1b]0;pwned\x07.pt", r"a\nb", r"invoice\u202egnp.pt", r"half\udc80", "Bäume 木.pt"]
+    assert [untrusted.printable(each) for each in raw] == safe
 
 
 def test_no_line_of_a_message_is_a_command_of_a_ci_system():

@@ -1,11 +1,9 @@
 """A run leaves nothing outside its output, its state and its cache: the whole tree around it is compared."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 import tiny
 
@@ -47,23 +45,20 @@ def root(tmp_path):
     return tmp_path
 
 
-def run(root: Path, *commands: list[str]) -> str:
+def run(root: Path, *commands: list[object]) -> str:
     """The commands in one process of their own, in ``work``."""
     places = {f"XDG_{place.upper()}_HOME": place for place in ("config", "data", "cache", "state")}
     places |= {"HOME": "home", "TMPDIR": "tmp", "CLIPCLEAN_STATE": "state/clipclean"}
     environment = {name: str(root / place) for name, place in places.items()}
-    paths = os.pathsep.join(map(str, Path(__file__).parents[1:3]))
-    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-B", "-c", COMMANDS.format(commands=commands)]
-    how = {"capture_output": True, "text": True, "timeout": 500, "check": True}
-    return subprocess.run(command, cwd=root / "work", env=environment | kept, **how).stdout
+    script = COMMANDS.format(commands=[[*map(str, command)] for command in commands])
+    return processes.python("-B", "-c", script, cwd=root / "work", env=environment, timeout=500, check=True).stdout
 
 
 @pytest.mark.slow
 def test_a_run_writes_to_its_output_its_state_and_its_cache_alone(root):
     job, out = tiny.job(root / "job"), root / "out"
     before = tree(root)
-    told = run(root, ["inspect", str(job.model)], ["inspect", str(root / "gone.pt")], ["recipes", "list"], ["doctor"])
+    told = run(root, ["inspect", job.model], ["inspect", root / "gone.pt"], ["recipes", "list"], ["doctor"])
     assert ("code 0 inspect" in told, "code 3 inspect" in told) == (True, True)
     assert tree(root) == before
     assert list(out.iterdir()) == []
@@ -73,9 +68,9 @@ def test_a_run_writes_to_its_output_its_state_and_its_cache_alone(root):
         ["recipes", "list"],
         job.sanitize("--out", out / "clean"),
         job.audit("--data", job.data, "--no-search", "--quiet", "--report", f"json={out / 'audit.json'}"),
-        [*map(str, ["export", job.model, "--out", out / "open_clip", "--format", "open_clip", *given])],
-        ["verify", str(out / "clean")],
-        [*map(str, ["report", "convert", out / "audit.json", "--to", "html", "--out", out / "audit.html"])],
+        ["export", job.model, "--out", out / "open_clip", "--format", "open_clip", *given],
+        ["verify", out / "clean"],
+        ["report", "convert", out / "audit.json", "--to", "html", "--out", out / "audit.html"],
         job.screen(),
         job.plant(out=str(out / "planted.pt")),
     )

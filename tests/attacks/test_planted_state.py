@@ -1,12 +1,12 @@
 """Files and links that come with a model, in the places where a run once kept its state."""
 
-import json
 import multiprocessing
 import os
 import time
 
 import pytest
 import safetensors.torch
+import tiny
 import torch
 
 from clipclean import cli, own_state
@@ -18,38 +18,35 @@ def everything_in(folder):
     return {path.relative_to(folder).as_posix(): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize(
-    ("name", "target"),
-    [
-        (".out.clipclean-run", "home"),
-        (".clipclean-out.clipclean-run", "home"),
-        (".out.clipclean-run", "."),  # the folder above
-        (".out.clipclean-run/lock", "home/thesis.txt"),
-    ],
-)
-def test_a_link_in_the_place_of_the_state_or_its_lock_leaves_its_target_alone(job, tmp_path, unread, name, target):
+PLACES = (".out.clipclean-run", ".clipclean-out.clipclean-run")
+LINKS = {  # what is a link, and where it leads
+    "into a home": dict.fromkeys(PLACES, "home"),
+    "to the folder above": {PLACES[0]: "."},
+    "of the lock": {f"{PLACES[0]}/lock": "home/thesis.txt"},
+}
+
+
+@pytest.mark.parametrize("links", LINKS.values(), ids=LINKS)
+def test_links_in_the_place_of_a_state_lead_nowhere_and_a_state_that_came_with_the_model_is_not_taken(
+    job, tmp_path, unread, links
+):
+    """The state is of this very run, weights changed, in each place where a folder that one fetched could hold it."""
     (tmp_path / "home" / ".ssh").mkdir(parents=True)
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
     (tmp_path / "home" / ".ssh" / "id").write_text("key")
-    (job.folder / name).parent.mkdir(exist_ok=True)
-    (job.folder / name).symlink_to(tmp_path / target)
+    for name, target in links.items():
+        (job.folder / name).parent.mkdir(exist_ok=True)
+        (job.folder / name).symlink_to(tmp_path / target)
+    own = RunState.of(job.out, {}).folder.name
+    for name in {PLACES[0], own, f"runs/{own}"} - {*links}:
+        place = job.folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file({"model.visual.proj": torch.zeros(2)}, place / "state.safetensors")
     before = everything_in(tmp_path)
     assert cli.main(job.sanitize()) == 4
+    assert tiny.result(job.out)["training"]["resumed_at"] == 0
     after = everything_in(tmp_path)
     assert {name: after.get(name) for name in before} == before
-
-
-def test_a_state_that_came_with_the_model_is_not_taken(job, unread, tmp_path):
-    """The state of this very run, weights changed, in each place where a folder that one fetched could hold it."""
-    run = RunState.of(job.out, {})
-    for name in (".out.clipclean-run", run.folder.name, f"runs/{run.folder.name}"):
-        place = job.folder / name
-        place.mkdir(parents=True)
-        safetensors.torch.save_file({"model.visual.proj": torch.zeros(2)}, place / "state.safetensors")
-    before = everything_in(job.folder)
-    assert cli.main(job.sanitize()) == 4
-    assert json.loads((job.out / "report.json").read_text())["training"]["resumed_at"] == 0
-    assert {name: everything_in(job.folder).get(name) for name in before} == before
 
 
 def test_five_processes_never_hold_one_output_at_once(tmp_path):

@@ -36,32 +36,21 @@ def run(tables, monkeypatch, *arguments):
     return tables.main()
 
 
-def test_a_page_gets_the_table_of_its_raw_results_and_keeps_the_rest(site, monkeypatch):
-    assert run(site, monkeypatch) == 0
+def test_a_page_gets_the_table_of_its_results_and_the_check_names_what_differs_or_lacks_them(site, monkeypatch, capsys):
     table = "| model | s |\n|---|--:|\n| RN50 | 1.5 |\n| a\\|b | – |\n\nTwo threads, idle."
-    page = f"Above\n<!-- step:begin -->\n\n{table}\n\n<!-- step:end -->\nBelow\n"
-    assert (site.ROOT / "docs" / "page.md").read_text() == page
+    page = site.ROOT / "docs" / "page.md"
+    assert run(site, monkeypatch) == 0
+    assert page.read_text() == f"Above\n<!-- step:begin -->\n\n{table}\n\n<!-- step:end -->\nBelow\n"
     assert run(site, monkeypatch, "--check") == 0
-
-
-def test_the_check_names_a_table_that_differs_one_without_results_and_missing_cells(site, monkeypatch, capsys):
-    run(site, monkeypatch)
     (site.RESULTS / "step.csv").write_text("model,s\nRN50,1.6\n")
     assert run(site, monkeypatch, "--check") == 1
     assert "docs/page.md: table step" in capsys.readouterr().err
     (site.RESULTS / "step.csv").unlink()
-    assert run(site, monkeypatch, "--check") == 1
-    told = capsys.readouterr().err
-    assert "docs/page.md: table step" in told
-    assert "benchmarks/results/step.csv" in told
-    page = site.ROOT / "docs" / "page.md"
-    page.write_text("<!-- nothing-of-the-kind:begin -->\n\nold\n\n<!-- nothing-of-the-kind:end -->\n")
-    assert run(site, monkeypatch, "--check") == 1
-    assert "benchmarks/results/nothing-of-the-kind.csv" in capsys.readouterr().err
-    page.write_text("<!-- usual-claims:begin -->\n\nold\n\n<!-- usual-claims:end -->\n")
     monkeypatch.setattr(site, "CLEANED", {"usual": "gone"})
-    assert run(site, monkeypatch, "--check") == 1
-    assert "benchmarks/results/gone" in capsys.readouterr().err
+    for block, missing in (("step", "step.csv"), ("usual-claims", "gone")):
+        page.write_text(f"<!-- {block}:begin -->\n\nold\n\n<!-- {block}:end -->\n")
+        assert run(site, monkeypatch, "--check") == 1
+        assert f"benchmarks/results/{missing}" in capsys.readouterr().err
 
 
 def test_a_victim_meets_the_papers_claims_only_by_all_four_conditions(script):
@@ -116,8 +105,6 @@ def test_every_figure_is_counted_on_a_small_package_and_one_above_its_line_is_na
     assert [*shape["small_private_functions_used_once"]] == ["small.room.one._small"]  # _twice has two callers
     (function,) = ast.parse('def f():\n    """Two\n    lines."""\n    return 1\n').body
     assert house.lines_of(function) == 2  # without its docstring
-    assert house.cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
-    assert set(house.cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
     now = {"lines": 11, "words": 5, "make_test_seconds": 12}
     told = house.risen(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
     assert [sentence.split()[0] for sentence in told] == ["lines"]

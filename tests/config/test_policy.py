@@ -98,9 +98,7 @@ def half(key, value):
 @pytest.mark.parametrize(
     ("body", "line", "named"),
     [
-        ("threshold: {}\n", 3, "'thresholds'"),
         ("max_excess: 0.1\n", 3, "'thresholds.max_excess'"),
-        ("thresholds:\n  collapsed: 1\n", 4, "thresholds.collapsed"),
         *((f"thresholds: {{max_excess: {value}}}\n", 3, "thresholds.max_excess") for value in ("5%", "5", "0")),
         *((f"thresholds: {{abnormality: {value}}}\n", 3, "thresholds.abnormality") for value in ("0", ".inf", "null")),
         ("thresholds:\n", 3, "max_excess"),
@@ -109,9 +107,6 @@ def half(key, value):
         ("severities: {cc010: error}\n", 3, "'CC010'"),
         ("severities: {CC001: fatal}\n", 3, "'fatal'"),
         ("severities: {CC001: false}\n", 3, "severities.CC001: false"),
-        ("severities:\n  CC001: off\n  CC001: error\n", 5, "line 4"),
-        ('"\\e[2J": 1\nseverities: {CC001: "\\e[2J"}\n', 3, r"\x1b[2J"),
-        ("suppressions: {}\n", 3, "suppressions"),
         ("suppressions: [CC002]\n", 3, "suppressions.0"),
         *(half(key, value) for key, values in HALF.items() for value in (*values, ...)),
     ],
@@ -187,20 +182,23 @@ def test_the_default_policy_changes_nothing_and_ignored_rules_are_set_aside_and_
     assert codes(found.findings) == [("CC050", "note")]
     assert [(each.rule, each.by, each.expires) for each in found.suppressed] == [("CC002", "--ignore", None)]
     assert found.without == "fail"
+    limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
+    assert policy.record(policy.ignoring(["CC002"]), limits, found).verdict_without == "fail"
 
 
 def test_a_severity_is_the_level_of_every_finding_of_its_rule_and_what_is_set_aside_leaves_a_trace_with_reason_and_day():
     for level in ("note", "error"):
         given_ = [finding("CC002", "error"), finding("CC002", "warning"), finding("CC010", "note")]
-        found = applied(given_, severities={"CC002": level}).findings
-        assert [each.level for each in found] == [level, level, "note"]
+        found = applied(given_, severities={"CC002": level})
+        assert [each.level for each in found.findings] == [level, level, "note"]
+        assert (policy.verdict(found.findings), found.without) == ("fail" if level == "error" else "pass", "fail")
         assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
     findings, (aside,), _ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
     assert (aside.rule, "mine" in aside.reason, aside.expires) == ("CC010", True, None)
     given_ = [finding(), finding("CC001"), finding(level="warning")]
-    findings, suppressed, _ = applied(given_, suppressions=[suppression()], severities={"CC002": "off"})
-    assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
+    findings, suppressed, without = applied(given_, suppressions=[suppression()], severities={"CC002": "off"})
+    assert (codes(findings), without) == ([("CC001", "error"), ("CC050", "note")], "fail")
     told = {"reason": "Known.", "by": "Ann", "expires": "2026-03-01"}  # more than off says
     expected = [each.model_dump(exclude_unset=True) | told for each in (given_[0], given_[2])]
     assert [each.model_dump(exclude_unset=True) for each in suppressed] == expected
@@ -215,13 +213,11 @@ def test_a_severity_is_the_level_of_every_finding_of_its_rule_and_what_is_set_as
         ({"class": "cat"}, {"target": "cat"}, True),
         ({"class": "cat"}, {"class": "dog", "target": "cat"}, False),
         ({"class": "cat"}, {"class": "Cat"}, False),
-        ({"class": "cat"}, {}, False),
         ({"trigger": "patch:size=0.1", "model_sha256": SHA}, {"trigger": "patch:size=0.1"}, True),
         ({"trigger": "patch", "model_sha256": SHA}, {"trigger": "patch:size=0.1"}, False),
         ({"model_sha256": SHA}, {}, True),
         ({"model_sha256": OTHER}, {}, False),
         ({"class": "cat", "trigger": "warp"}, {"class": "cat", "trigger": "sig"}, False),
-        ({"class": "cat", "model_sha256": OTHER}, {"class": "cat"}, False),
     ],
 )
 def test_a_suppression_takes_what_has_all_that_it_names(match, found, is_meant):
@@ -272,16 +268,6 @@ def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leave
     assert policy.verdict([finding(code, "warning")]) == ("inconclusive" if is_open else "pass")
     for level in ("error", "warning", None) if code in policy.EVIDENCE else ():
         assert policy.verdict(applied([finding(code, "warning")], severities={code: level}).findings) != "pass"
-
-
-@pytest.mark.parametrize(
-    "sections", [{"suppressions": [suppression()]}, {"severities": {"CC002": "off"}}, {"severities": {"CC002": "note"}}]
-)
-def test_the_verdict_without_the_policy_is_kept(sections):
-    lenient = applied([finding()], **sections)
-    assert (policy.verdict(lenient.findings), lenient.without) == ("pass", "fail")
-    limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
-    assert policy.record(made(**sections), limits, lenient).verdict_without == "fail"
 
 
 # Limits that a policy loosens, and rules that --ignore sets aside.

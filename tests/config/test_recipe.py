@@ -9,7 +9,6 @@ from typing import get_args
 
 import jsonschema
 import pytest
-import unprivileged
 import yaml_faults
 from evidence_values import evidence as block
 from evidence_values import measured
@@ -105,12 +104,10 @@ def test_a_scale_changes_what_it_writes_alone_and_a_change_of_the_user_holds_at_
 @pytest.mark.parametrize(
     ("name", "named"),
     [
-        ("cleanclip-few-tiny", "cleanclip@few"),  # names that went
-        ("mmcl-tiny", "mmcl@tiny"),
+        ("mmcl-tiny", "mmcl@tiny"),  # a name that went
         ("mmcl@few", "usual, tiny"),
         ("cleanclp", "'cleanclip'"),
-        ("cleanclip-stron.yaml", "'cleanclip-strong'"),
-        ("MMCL", "'mmcl'"),
+        ("MMCL.yaml", "'mmcl'"),
         ("zzzzzz", ", ".join(recipe.names())),
         ("x" * 10_000, ""),
     ],
@@ -167,7 +164,6 @@ BATCH = ("batchsize", "BatchSize")
         # keys: where, and the one that was meant
         ("train:\n  epoch: 3\n", 7, "train.epoch.*'epochs'"),
         *((f"train: {{{wrong}: 1}}\n", 6, f"train.{wrong}.*'batch_size'") for wrong in BATCH),
-        ("audit: {max_acuracy_loss: 1}\n", 6, "audit.max_acuracy_loss.*'max_accuracy_loss'"),
         ("loss: {lr: 1}\n", 6, "loss.lr.*'train.lr'"),
         ("loss: {zzz: 1}\n", 6, "loss.zzz.*clip_weight, self_supervised_weight"),
         ("train:\n  lr: 1e-5\n  lr: 1e-4\n", 8, "train.lr.*line 7"),
@@ -178,14 +174,9 @@ BATCH = ("batchsize", "BatchSize")
         *((f"train:\n  batch_size: {value}\n", 7, "train.batch_size: ") for value in ("64.0", "1")),
         ("train:\n  precision: fp16\n", 7, "train.precision: 'fp16' .*'bf16'"),
         ("train:\n  betas: [0.9, 1]\n", 7, r"train.betas.1: "),
-        ("train:\n  betas: 0.9\n", 7, "train.betas: "),
-        ("data:\n  max_skipped_share: 10\n", 7, "data.max_skipped_share: .*share"),
         ("audit:\n  max_accuracy_loss: 2\n", 7, "audit.max_accuracy_loss: .*points"),
-        ("loss:\n  clip_weight: 9999999999999999999999\n", 7, "loss.clip_weight: .*100"),
         # what no recipe needs of YAML; more of it: tests/hostile
-        ("train:\n  lr: !!float 1\n", 7, "tags"),
         ("train: {lr: 1\n", 7, "'}'"),
-        ("train:\n\tlr: 1\n", 7, r"'\\t'"),
         ('"\\e[2J": "\\e[2J"\ntrain: {precision: "\\e[2J"}\n', 6, r"\\x1b\[2J"),
         # values that contradict each other
         ("loss: {self_supervised_weight: 0}\n", 6, "loss.self_supervised_weight: 0 "),
@@ -205,11 +196,8 @@ def test_a_fault_is_told_with_its_line_and_its_key(write, body, line, named):
     ("body", "head", "named"),
     [
         ("", "", "version, name, revision"),
-        ("- 1\n", "", "version, name"),
         ("", HEAD.replace("version: 1", "version: 2"), "version"),
         ("", HEAD.replace("cleanclip", "mmcl"), "self_supervised_weight"),  # which mmcl does not use
-        ("loss: {self_supervised_weight: 0, preserve_weight: 2}\naugment: {least_part: 0.6}\n",
-         HEAD.replace("cleanclip", "unlearn"), "augment.least_part"),
         ("loss: {self_supervised_weight: 0, preserve_weight: 2}\naugment: {mirrored: 0.5}\n",
          HEAD.replace("cleanclip", "unlearn"), "augment.mirrored"),
         (b"\xff", HEAD, "byte 71"),  # the head has 71
@@ -226,14 +214,6 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_lines_and_no_more_than_
     assert places == [[line, key] for line, key in keys.items()]
     assert len(problems(write("".join(f"k{number}: 1\n" for number in range(2000))))) == 101
     assert len(refusal(write(f"train: {{precision: {'x' * 10_000}}}\n"))) < 300
-
-
-def test_what_cannot_be_read_is_refused():
-    with unprivileged.folder() as folder:
-        path = folder / "mine.yaml"
-        path.write_text(HEAD)
-        path.chmod(0)
-        assert "Permission denied" in unprivileged.as_nobody(lambda: refusal(path))
 
 
 # Overrides.
@@ -253,19 +233,14 @@ def test_overrides_change_what_they_name_and_nothing_else():
     [
         ("train.epoch=3", "'train.epochs'"),
         ("lr=3", "'train.lr'"),
-        ("trian.lr=3", "'train.lr'"),
-        ("zzz=3", "train"),
         ("zzz.zzz=3", "train, loss"),
         ("train=3", "train.epochs, "),
         *((wrong, "recipe") for wrong in ("name=x", "version=2", "evidence=null")),
         ("train.epochs", "KEY=VALUE"),
-        ("", "KEY=VALUE"),
         ("=3", ""),
         ("train.lr=", "null"),
-        ("train.lr=fast", "'fast'"),
         ("train.lr=[1", "']'"),
         ("train.lr=10", "0.01"),
-        ("train.betas=[0.9, 2]", "2"),
     ],
 )
 def test_an_override_that_makes_no_recipe_is_refused(assignment, named):
@@ -281,7 +256,6 @@ def test_an_override_that_makes_no_recipe_is_refused(assignment, named):
     [
         ("cleanclip", ["train.epoch=3", "train.lr=10", "train.wd=0"], ["train.epoch", "train.lr", "train.wd"]),
         ("cleanclip", ["method=mmcl"], ["loss.self_supervised_weight"]),
-        ("cleanclip", ["train.max_steps=10"], ["train.warmup_steps"]),
         ("unlearn@tiny", ["unlearn.enough=3", "unlearn.outlyingness=2.5"], ["unlearn.enough=3"]),
         # a recovery would leave the texts moved
         ("mmcl@tiny", ["train.recover_steps=3"], ["train.recover_steps"]),
@@ -301,9 +275,7 @@ def test_overrides_that_contradict_a_recipe_are_all_told(name, changes, keys):
     ("name", "changes", "pairs", "steps"),
     [
         ("cleanclip", [], 1000, 150),  # 10 epochs of 15 batches; 40 pairs are dropped each epoch
-        ("cleanclip", [], 64, 10),
         ("cleanclip", [], 63, 0),
-        ("cleanclip", ["train.epochs=0.5"], 640, 5),
         ("cleanclip", ["train.epochs=0.29"], 6400, 29),  # 0.29 * 100 is 28.999999999999996 in floating point
         ("cleanclip", ["train.epochs=1000", "train.max_steps=70"], 6400, 70),
         ("cleanclip", ["train.max_steps=70"], 64, 10),
@@ -315,22 +287,17 @@ def test_steps_are_whole_batches_times_epochs(name, changes, pairs, steps):
 
 
 @pytest.mark.parametrize(
-    ("changes", "pairs", "error", "named"),
+    ("changes", "enough", "error", "named"),
     [
-        (["data.min_pairs=1000"], 1000, None, ""),
-        (["data.min_pairs=1000"], 999, Inconclusive, "data.min_pairs"),
-        (["train.warmup_steps=149"], 999, None, ""),
-        (["train.warmup_steps=150"], 999, UsageError, "train.warmup_steps"),  # 10 epochs of 15 batches
-        (["data.min_pairs=2", "train.warmup_steps=0"], 64, None, ""),
-        (["data.min_pairs=2", "train.warmup_steps=0"], 63, UsageError, "train.batch_size"),
+        (["data.min_pairs=1000"], 1000, Inconclusive, "data.min_pairs"),
+        (["train.warmup_steps=150"], 1024, UsageError, "train.warmup_steps"),  # as many as 10 epochs of 15 batches
+        (["data.min_pairs=2", "train.warmup_steps=0"], 64, UsageError, "train.batch_size"),
     ],
 )
-def test_a_run_that_its_pairs_cannot_carry_is_refused_before_it_starts(changes, pairs, error, named):
-    if error is None:
-        recipe.check(set_to(*changes), pairs=pairs)
-        return
+def test_a_run_that_its_pairs_cannot_carry_is_refused_before_it_starts(changes, enough, error, named):
+    recipe.check(set_to(*changes), pairs=enough)
     with pytest.raises(error, match=named):
-        recipe.check(set_to(*changes), pairs=pairs)
+        recipe.check(set_to(*changes), pairs=enough - 1)
 
 
 @pytest.mark.parametrize(
@@ -406,17 +373,11 @@ def test_every_method_that_a_recipe_may_name_has_an_entry_and_those_that_finetun
     assert set(losses.LOSSES) == {n for n, method in METHODS.items() if not (method.searches or method.chooses)}
 
 
-@pytest.mark.parametrize(
-    ("classes", "steps", "left"),
-    [
-        (10, 4, [10] * 4),  # a short list keeps every class to the end
-        (25, 10, [25] * 4 + [13] * 3 + [7] * 3),
-        (64, 1, [64]),
-        (12, 10, [12] * 4 + [6] * 6),  # six go on in any case
-    ],
-)
-def test_the_worse_half_of_a_long_list_stops_at_40_percent_and_half_of_the_rest_at_70(classes, steps, left):
-    assert effort.left(classes, steps=steps) == left
+def test_the_worse_half_of_a_long_list_stops_at_40_percent_and_half_of_the_rest_at_70():
+    assert effort.left(25, steps=10) == [25] * 4 + [13] * 3 + [7] * 3
+    assert effort.left(10, steps=4) == [10] * 4  # a short list keeps every class to the end
+    assert effort.left(64, steps=1) == [64]
+    assert effort.left(12, steps=10) == [12] * 4 + [6] * 6  # six go on in any case
 
 
 # What evidence says of a model and a clean set; ranges are worked by hand.
@@ -439,6 +400,7 @@ def measured_on(*blocks):
 TWO = (("resnet-32px", 5_000_000, 4000, 0.02, 0.59), ("resnet-32px", 5_000_000, 4000, 0.06, 0.57))
 LEFT = ("resnet-32px", 5_000_000, 4000, 0.8, 0.6)
 COSTLY = ("resnet-32px", 5_000_000, 4000, 0.02, 0.57)  # three points lost
+GAINED = ("resnet-32px", 5_000_000, 4000, 0.02, 0.61)
 
 
 def test_the_like_of_what_was_measured_is_rehearsed_with_its_range_and_other_values_expect_nothing():
@@ -494,12 +456,7 @@ def test_a_recipe_works_where_it_removed_each_attack_within_the_budget_on_the_li
     ("blocks", "left", "lost", "words"),
     [
         (TWO, 0.05, 0.10, ["5.0 points", "within", "10.0 points", "worse", "at most 3.0 points"]),
-        (
-            (("resnet-32px", 5_000_000, 4000, 0.02, 0.61),),
-            None,
-            0.193,
-            ["19.3 points", "worse", "1.0 points", "gained"],
-        ),
+        ((GAINED,), None, 0.193, ["19.3 points", "worse", "1.0 points", "gained"]),
         (TWO, None, None, []),
     ],
 )

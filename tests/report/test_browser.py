@@ -2,15 +2,13 @@
 
 import base64
 import html
-import io
 import json
 import re
 import shutil
 import subprocess
 
-import numpy as np
 import pytest
-from PIL import Image
+from hostile.seeds import image_bytes
 from report import searches
 from report.parsed import report
 from report.test_hostile_strings import poisoned
@@ -64,53 +62,39 @@ def audit_page(made):
 
 
 def image():
-    pixels = np.zeros((32, 32, 3), np.uint8)
-    pixels[26:30, 26:30] = (250, 120, 20)
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, "PNG")
-    data = base64.b64encode(encoded.getvalue()).decode()
+    data = base64.b64encode(image_bytes(size=(32, 32))).decode()
     return {"title": "Otter → banana", "caption": "As it is, and triggered.", "alt": "A square", "png_base64": data}
 
 
 def test_the_page_shows_the_verdict_without_complaint_and_follows_the_readers_choice_of_dark_and_light(tmp_path):
-    dom, log = browse(tmp_path, audit_page(searches.backdoored()), "--dump-dom")
+    page = audit_page(searches.backdoored())
+    dom, log = browse(tmp_path, page, "--dump-dom")
     assert re.search(r"<h1>.*Fail</h1>", dom)
     assert dom.count("<article") == len(searches.backdoored()["findings"])
     assert dom.count('class="cloud ') == 3
     assert "CONSOLE" not in log  # a style sheet or image that the page's own policy refuses is told there
-    page = audit_page(searches.backdoored())
     light, dark = layout(tmp_path, page, 1100), layout(tmp_path, page, 1100, DARK)
     assert (light["paper"], dark["paper"]) == ("rgb(251, 250, 247)", "rgb(20, 23, 27)")
     assert not set(light["marks"]) & set(dark["marks"])
 
 
+ATTACK = "</title></td></table><script>ran=parent.ran=1</script><img src=x onerror='ran=parent.ran=1'>" + "W" * 300
+
+
+@pytest.mark.parametrize("attack", ["", ATTACK], ids=["benign", "hostile"])
 @pytest.mark.parametrize("width", [390, 1100])
-def test_nothing_reaches_beyond_the_window(tmp_path, width):
-    found = layout(tmp_path, audit_page(searches.backdoored()), width)
-    assert (found["width"], found["reach"], found["wide"]) == (width, width, [])
+def test_nothing_runs_or_reaches_beyond_the_window_even_of_a_hostile_report(tmp_path, width, attack):
+    found = layout(tmp_path, audit_page(poisoned(searches.backdoored(), attack)), width)
+    assert (found["width"], found["reach"], found["wide"], found["ran"]) == (width, width, [], False)
+    assert attack[:40] in found["title"]
     assert "Fail" in found["heading"]
     assert found["map"] > 150
     assert len(set(found["marks"])) == 3
-    assert found["first"] == "Skip to the report"
-    assert found["pixelated"] == "pixelated"
-
-
-@pytest.mark.parametrize("width", [390, 1100])
-def test_a_hostile_report_runs_nothing_and_stays_within_the_window(tmp_path, width):
-    attack = "</title></td></table><script>ran=parent.ran=1</script><img src=x onerror='ran=parent.ran=1'>" + "W" * 300
-    found = layout(tmp_path, audit_page(poisoned(searches.backdoored(), attack)), width)
-    assert not found["ran"]
-    assert attack[:40] in found["title"]
-    assert (found["reach"], found["wide"]) == (width, [])
-
-
-def printed_pages(tmp_path, page):
-    """How many sheets of paper the page takes in Chromium's own default size."""
-    target = tmp_path / "page.pdf"
-    browse(tmp_path, page, f"--print-to-pdf={target}", "--no-pdf-header-footer")
-    return len(re.findall(rb"/Type\s*/Page\b(?!s)", target.read_bytes()))
+    assert (found["first"], found["pixelated"]) == ("Skip to the report", "pixelated")
 
 
 @pytest.mark.parametrize("made", [searches.backdoored, searches.cleaned])
 def test_a_page_is_printed_on_eight_sheets_at_most(tmp_path, made):
-    assert 1 < printed_pages(tmp_path, audit_page(made())) <= 8
+    target = tmp_path / "page.pdf"
+    browse(tmp_path, audit_page(made()), f"--print-to-pdf={target}", "--no-pdf-header-footer")
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b(?!s)", target.read_bytes())) <= 8

@@ -105,22 +105,10 @@ def test_sizes_of_a_family_share_a_scale_and_lie_where_the_numbers_say():
     assert (unknown.length, unknown.low) == ("0.00%", None)
 
 
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0.9712, "97.1 %"),
-        (0.0, "0.0 %"),
-        (1.0, "100.0 %"),
-        (0.0004, "<0.1 %"),
-        (0.9997, ">99.9 %"),
-        (-0.012, "−1.2 %"),
-        (-0.0001, ">−0.1 %"),
-        (None, "–"),
-        (math.nan, "–"),
-    ],
-)
-def test_a_share_is_never_rounded_into_a_certainty(share, text):
-    assert wording.percent(share) == text
+def test_a_share_is_never_rounded_into_a_certainty():
+    shares = (0.9712, 0.0, 1.0, 0.0004, 0.9997, -0.012, -0.0001, None, math.nan)
+    told = ["97.1 %", "0.0 %", "100.0 %", "<0.1 %", ">99.9 %", "−1.2 %", ">−0.1 %", "–", "–"]
+    assert [wording.percent(share) for share in shares] == told
 
 
 def test_the_plane_is_that_of_the_largest_variance_a_line_or_one_place():
@@ -209,7 +197,7 @@ def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     nothing = example_images.Look(Planted(), evidence, triggers.parse("patch"), 2, torch.eye(3), 0)
     assert nothing.shown().examples == ()
     assert _look(Planted(), 1).examples == _look(Planted(), 1).examples
-    assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(8)}) > 1
+    assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(4)}) > 1
 
 
 def test_a_grid_has_both_copies_before_and_after_and_the_map_each_image_its_copy_and_the_texts():
