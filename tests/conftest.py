@@ -1,15 +1,10 @@
-"""What all tests share."""
+"""What all tests share. Torch is imported late: with ``-n`` the process that gives out the tests runs none."""
 
 import functools
 import os
 import sys
 
 import pytest
-import short
-import tiny
-import torch
-import world as worlds
-from hypothesis import settings, strategies
 
 SECONDS = 5.0  # of the processor: what takes one on an idle machine takes longer on one that others use
 IMPORTED = 20  # modules: a test that is the first to import a library is not slow for it
@@ -17,12 +12,18 @@ IMPORTED = 20  # modules: a test that is the first to import a library is not sl
 
 def pytest_configure(config):
     """Properties are tried on more examples where slow tests run; none has a time of its own, which a busy machine takes longer than."""
+    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    from hypothesis import settings
+
     settings.register_profile("tests", deadline=None, max_examples=50 if "not slow" in config.option.markexpr else 300)
     settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items):
     """Files that have slow tests come first, so that no worker is left with a long one at the end."""
+    from hypothesis import strategies
+
     strategies.text().validate()  # makes its tables of characters, seconds on a fresh clone, which no test is charged for
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
@@ -43,22 +44,27 @@ def pytest_runtest_call(item):
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Makes a run that many tests read, in a folder that the workers of this session share."""
+    import world as worlds
+
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
     return functools.partial(worlds.made, folder)
 
 
-def of_the_world(make, **job):
-    return pytest.fixture(scope="session")(lambda world: world(make, **job))
+def of_the_world(name, **job):
+    return pytest.fixture(scope="session")(lambda world: world(name, **job))
 
 
-whole_cleaning, whole_audit, whole_screening = map(of_the_world, (worlds.cleaned, worlds.audited, worlds.screened))
-every_format, victim = of_the_world(worlds.exported, count=4), of_the_world(worlds.planted, count=96)
+whole_cleaning, whole_audit, whole_screening = map(of_the_world, ("cleaned", "audited", "screened"))
+every_format, victim = of_the_world("exported", count=4), of_the_world("planted", count=96)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_and_apart(tmp_path_factory):
     """Runs are short, and keep their state in a folder of the tests', never in the user's."""
+    import short
+    import torch
+
     torch.set_num_threads(1)  # tiny models gain nothing by threads, and test runs share the cores
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # nobody cuts the power, and a run waits for the disk sixteen times
@@ -71,15 +77,21 @@ def _short_and_apart(tmp_path_factory):
 @pytest.fixture
 def whole_panel(monkeypatch):
     """All known triggers, for the tests that are about them or run audits as users do."""
+    import short
+
     short.all_known_triggers(monkeypatch)
 
 
 @pytest.fixture
 def job(tmp_path):
     """A tiny sanitizing job of the test's own."""
+    import tiny
+
     return tiny.job(tmp_path / "job")
 
 
 @pytest.fixture
 def unread(monkeypatch):
+    import short
+
     short.unread(monkeypatch)

@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -30,15 +29,15 @@ class Run(NamedTuple):
     shown: str
 
 
-def made(folder: Path, make: Callable[[tiny.Job], int | None], /, **job: Any) -> Run:
-    """The run of a function that fills the ``out`` of a new job; who asks while another process makes it waits."""
-    place = folder / make.__name__
+def made(folder: Path, name: str, /, **job: Any) -> Run:
+    """The run of a function of this module, which fills the ``out`` of a new job; who asks while another process makes it waits."""
+    place = folder / name
     told = place / "told.json"
     folder.mkdir(exist_ok=True)
     with filelock.FileLock(f"{place}.lock"):
         if not told.exists():
             with contextlib.redirect_stdout(io.StringIO()) as shown:
-                code = make(tiny.job(place / "job", **job))
+                code = globals()[name](tiny.job(place / "job", **job))
             told.write_text(json.dumps([code or 0, shown.getvalue()]), encoding="utf-8")
     found = tiny.at(place / "job")
     return Run(found, found.out, *json.loads(told.read_text(encoding="utf-8")))

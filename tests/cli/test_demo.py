@@ -5,7 +5,6 @@ from dataclasses import fields
 
 import pytest
 import tiny
-import world as worlds
 
 from clipclean import checkpoint, cli, data, demo, report
 from clipclean.attack import triggers
@@ -52,7 +51,7 @@ def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_p
 
 @pytest.mark.slow
 def test_the_demo_runs_to_its_end(world):
-    _, out, code, _ = world(worlds.demonstrated, count=1)
+    _, out, code, _ = world("demonstrated", count=1)
     found = report.read(out / "report.json").as_json()
     assert code == 0
     assert found["training"]["steps"] == 2

@@ -8,19 +8,10 @@ import processes
 import pytest
 import torch
 
-from clipclean import data, deadline
+from clipclean import deadline
 from clipclean.detect import Rate
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.train.distributed import ALONE, Group, Launch, LostProcess, joined, launch_of, leftovers
-
-
-@pytest.mark.parametrize("size", [1, 2, 4])
-def test_every_pair_of_a_step_is_read_by_one_process(size):
-    plan = data.plan(50, batch_size=8, steps=9, seed=0)
-    shares = [Group(rank, size).share(plan) for rank in range(size)]
-    for step, (epoch, numbers) in enumerate(plan):
-        assert [share[step][0] for share in shares] == [epoch] * size
-        assert [number for share in shares for number in share[step][1]] == list(numbers)
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused_and_alone_nothing_is_gathered():
