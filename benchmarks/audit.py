@@ -14,7 +14,6 @@ in copies of each model, an audit each. ``--keep ZOO`` puts what was found into 
 """
 
 import argparse
-import itertools
 import json
 import math
 import multiprocessing
@@ -97,8 +96,7 @@ def main() -> None:
     if o.store:
         found = reports(o.out, "none", models)
         clean = [(m.half, found[m.name]) for m in models if not m.is_backdoored and m.name in found]
-        beside = differing(o.out, [m for m in models if m.half == "choose" and not m.is_backdoored])
-        store([report for half, report in clean if half == "choose"], [report for _, report in clean], beside=beside)
+        store([report for half, report in clean if half == "choose"], [report for _, report in clean])
     print(*(",".join(map(str, row)) for row in rows(o, models)), sep="\n")
     if o.keep:
         keep(o.keep, rows(o, models))
@@ -271,18 +269,10 @@ def score(report: dict, /) -> float:
     totals = defaultdict[str, float](float)
     for each in filter(acts, search["found"]):
         totals[each["class"]] += each["evidence"]
-    return max([*totals.values(), *named], default=0.0)
+    return max(named or totals.values(), default=0.0)  # what is not named is below what counts at most
 
 
-def differing(out: Path, clean: Sequence[Model], /) -> float:
-    """How much lower the odds against known triggers are in one of these models than in another of its group, at most, as logarithms."""
-    places = [(m.group, out / "stored" / f"{m.name}-0.json") for m in clean]
-    odds = [(group, json.loads(p.read_text())["models"][0]["sizes"]["pattern"]) for group, p in places if p.exists()]
-    pairs = ((one, other) for (group, one), (its, other) in itertools.permutations(odds, 2) if group == its)
-    return max((math.log(b[name] / a[name]) for a, b in pairs for name in a if a[name] <= 1), default=0.0)
-
-
-def store(chosen: Sequence[dict], clean: Sequence[dict], /, *, beside: float) -> None:
+def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
     """Into the package: what natural triggers reach in clean models ``chosen``, and the scores of all ``clean`` ones.
 
     A natural margin never falls: what clean models of an earlier zoo showed counts as well. With none ``chosen`` the margins stay.
@@ -298,7 +288,6 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /, *, beside: float) ->
             # A class either has a natural trigger or none.
             natural = max(LEAST_COMPACT if family == COMPACTNESS else LEAST_NATURAL, largest[-1])
         known["natural"][family] = max(earlier, round(natural, 3))
-    known["beside"] = max(known["beside"], round(beside, 2))
     known["scores"] = sorted(round(scored(report, known), 3) for report in clean)
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 

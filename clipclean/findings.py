@@ -222,8 +222,8 @@ RULES: Mapping[str, Rule] = {
         level="error",
         means="A search that knew neither trigger nor class found a change that turns images of all kinds into "
         "one class, and that is much smaller than the changes that any other class needs. It is an error if the "
-        "class stands out more than classes of clean models do; with less evidence, by the panel alone, on few "
-        "images, or without a clean model to compare with by changes of the whole image alone it is a warning.",
+        "class stands out more than classes of clean models do; with less evidence, on few images, or by "
+        "the panel and changes of the whole image alone it is a warning.",
         does_not_show="That an attacker planted it: clean models have natural triggers too. The found trigger "
         "acts like the planted one and may look different.",
         action="Look at the images and the found pattern. Before you deploy the weights, clean them with the "

@@ -202,7 +202,6 @@ class Calibration:
     compact_unit: float  # the same of the shares of masks that lie outside of one small square, which vary less
     natural: Mapping[str, float]  # by family, and for the panel, the margin of natural triggers: only more counts
     slopes: Mapping[str, float]  # by family, how much smaller triggers of classes are that random changes lead to
-    beside: float  # how much lower the odds against a known trigger are in one clean model than in another of its kind
     scores: Sequence[float]  # of clean models, each the largest score of any of its classes
 
 

@@ -5,14 +5,15 @@ in several families at once. So what counts is the margin by which a class's sma
 class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
 few parameters (waves) hold natural triggers of some classes and none of others: what they usually show is the largest of any clean model.
 
-Without clean models to compare with, no model fails without *direct* evidence: that a trigger of a part of the image is smaller for one
-class than for any other, by its plain size. All other evidence is *indirect*, and counts up to a bound that is less than what fails a
-model, for three reasons:
+No model fails without *direct* evidence: that a trigger of a part of the image is smaller for one class than for any other, by its
+plain size, and smaller than in clean models that are given. All other evidence is *indirect*, and counts up to a bound that is less than
+what fails a model, for four reasons:
 
 - What changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many families at once, such as stripes
   of a pole.
 - Some classes have small triggers though random changes do not lead to them.
 - Some classes are told by a small part of an image.
+- Trainings differ: of nine clean models of drawn classes four had more than fails a model beside another of the same images.
 """
 
 import math
@@ -20,18 +21,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean.detect.forward import Strength, resisting
-from clipclean.detect.references import NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
+from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
-# Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
+# Most units of indirect evidence: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
 # let expect and 2.8 of compactness, and 1.2 of direct evidence (tag evidence-0.2: notebook.md, "Clean models of classes drawn at random").
 # Both together stay below what fails a model: with 2.5 one of 52 clean models failed, with 3.61.
 MOST_INDIRECT = 2.25
-MOST_BESIDE = 2.5  # units that a pattern counts beside clean models, at most: below what fails a model
 
 
 def combined(direct: float, indirect: float, /) -> float:
-    """The score of a class without clean models: the direct evidence of local triggers, and up to a bound all other evidence."""
+    """The score of a class: the direct evidence of local triggers, and up to a bound all other evidence."""
     return direct + min(MOST_INDIRECT, indirect)
 
 
@@ -49,7 +49,7 @@ class Suspect:
     def score(self) -> float:
         """All evidence together; comparable between models."""
         whole, direct = math.fsum(self.pieces.values()), math.fsum(self.direct().values())
-        return whole if self.is_beside else combined(direct, whole - direct)
+        return combined(direct, whole - direct)
 
     def direct(self) -> dict[str, float]:
         """The direct evidence by local family, where there is any."""
@@ -58,8 +58,8 @@ class Suspect:
 
     @property
     def family(self) -> str:
-        """Where it shows most; without clean models in direct evidence, if there is any, since no model fails without it."""
-        shown = self.pieces if self.is_beside else self.direct() or self.pieces
+        """Where it shows most: in direct evidence, if there is any, since no model fails without it."""
+        shown = self.direct() or self.pieces
         return max(shown, key=lambda family: shown[family], default="")
 
 
@@ -71,11 +71,10 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     by_class: dict[str, list[TargetedResult]] = {}
     for hit in result.targeted:
         by_class.setdefault(hit.found.target, []).append(hit)
-    known, is_beside = panel_evidence(result), result.references is not None
+    known = panel_evidence(result)
 
     def order(hit: TargetedResult) -> tuple[bool, float, float]:
-        direct = hit.direct if hit.is_local and not is_beside else 0.0
-        return not acting(hit), -direct, -hit.evidence
+        return not acting(hit), -hit.direct if hit.is_local else 0.0, -hit.evidence
 
     found = []
     for name in dict.fromkeys([*by_class, *known]):
@@ -86,7 +85,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
             pieces[PANEL], strength = known[name]
         # A family in which another class is as easy speaks neither for a class nor against it.
         pieces = {family: value for family, value in pieces.items() if value > 0}
-        found.append(Suspect(name, pieces, tuple(targeted), strength, is_beside))
+        found.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None))
     return sorted(found, key=lambda suspect: -suspect.score)
 
 
@@ -136,16 +135,16 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
 def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
     """For each class that a known trigger or a variant leads to, the evidence of the one that turns most images, and that one.
 
-    It is by how much lower the odds against it are than in clean models, beyond what these differ by; nothing without any. It is at
-    most ``MOST_BESIDE``: a pattern may be natural in one clean model, and hardly act on another.
+    It is by how much lower the odds against it are than in clean models, beyond what half of the images is more than a quarter;
+    nothing without any.
     """
-    known, found = calibration(), {}
+    unit, found = calibration().unit, {}
     odds = resisting(result.known, result.classes)
     for own in sorted((s for s in result.known if s.acts), key=lambda s: s.excess):
         name = result.classes[own.target]
         shrunk = (result.references or NONE).shrunk(PATTERN, name, odds[name])
         if not math.isnan(shrunk):
-            found[name] = (min(MOST_BESIDE, max(0.0, shrunk - known.beside) / known.unit), own)
+            found[name] = (max(0.0, shrunk - math.log(MOST_ODDS)) / unit, own)
     return found
 
 

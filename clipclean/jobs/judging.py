@@ -109,17 +109,6 @@ def with_natural_marked(
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
-def of_unusual_classes(
-    suspects: Sequence[detect.Suspect], eval_set: detect.EvalSet, limits: AuditLimits, /
-) -> list[SuspectedTrigger]:
-    """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
-    return [
-        (by_spec(eval_set.tried, suspect.strength.trigger), eval_set.classes.index(suspect.name))
-        for suspect in suspects
-        if suspect.strength and detect.PANEL in suspect.pieces and suspect.score >= limits.abnormality
-    ]
-
-
 def evidence_for(
     suspects: Sequence[detect.Suspect], named: Collection[str], /, *, classes: Collection[int]
 ) -> list[SuspectedTrigger]:
@@ -214,11 +203,6 @@ def remaining(training: Training, /, *, least: float) -> list[Finding]:
     ]
 
 
-# Excess of a known trigger or variant that few natural ones have. Planted waves, frequencies, filters and triangles have 0.72 to 0.92 towards
-# their class; of 14 clean models three have 0.75 to 0.81, towards bannisters and a pole, the others at most 0.62.
-PLAIN = 0.65
-
-
 @dataclass(frozen=True)
 class FirstAudit:
     """The audit of the original model, and the triggers that it points at."""
@@ -227,7 +211,9 @@ class FirstAudit:
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
     acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
-    patterns: tuple[SuspectedTrigger, ...] = ()  # known ones that act plainly, natural ones too, for a cleaning
+    patterns: tuple[
+        SuspectedTrigger, ...
+    ] = ()  # known ones that act, natural ones too, for a cleaning; the strongest first
 
     @property
     def to_remove(self) -> tuple[SuspectedTrigger, ...]:
@@ -242,7 +228,7 @@ class FirstAudit:
 
     @classmethod
     def of(cls, seen: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> "FirstAudit":
-        """With the named triggers, those of the panel that lead to an unusual class, and those found for a class that the search names.
+        """With the named triggers, the known ones that act, and those found for a class that the search names.
 
         To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back. A
         class in doubt counts too: what is natural costs a cleaning little, and test backdoors in a copy cost it three times as long.
@@ -257,28 +243,18 @@ class FirstAudit:
         levels = {each.trigger: each.level for each in told if each.trigger}
         found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in levels]
         suspects = detect.suspected(seen.search, limits=limits)
-        given = distinct([*eval_set.suspicions, *of_unusual_classes(suspects, eval_set, limits)])
+        given = distinct(eval_set.suspicions)
         evidence = evidence_for(suspects, levels, classes={target for _, target in found})
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
         sure |= {trigger for trigger, level in levels.items() if level == "error"}
-        patterns = plain_patterns(seen.search, eval_set)
+        # Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes it with them.
+        acts = sorted((each for each in seen.search.known if each.acts), key=lambda each: -each.excess)
+        patterns = tuple((by_spec(eval_set.tried, each.trigger), each.target) for each in acts)
         # That of each class which acts most is a suspicion, which no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = ((trigger, target) for target, trigger in strongest.items())
         return cls(seen, distinct([*given, *found, *more]), known, frozenset(sure), patterns)
-
-
-def plain_patterns(search: detect.SearchResult, eval_set: detect.EvalSet, /) -> tuple[SuspectedTrigger, ...]:
-    """The known triggers and their variants that act towards a class for which one is ``PLAIN``; the strongest come first.
-
-    Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes the planted one
-    with them.
-    """
-    plain = {found.target for found in search.known if found.excess >= PLAIN}
-    leading = [found for found in search.known if found.acts and found.target in plain]
-    strongest = sorted(leading, key=lambda found: -found.excess)
-    return tuple((by_spec(eval_set.tried, found.trigger), found.target) for found in strongest)
 
 
 def watched(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:
