@@ -387,20 +387,16 @@ SUBJECT = Subject("resnet-32px", 6_000_000, 4000, 400)
 
 
 def measured_on(*blocks):
-    """A recipe that was measured: of each block kind, parameters, pairs, what is left and the accuracy after."""
+    """A recipe that was measured on the like of the subject: of each block what is left and the accuracy after."""
     plain = recipe.load("mmcl@usual").model_copy(update={"evidence": None})
-    same = {"recipe_sha256": recipe.digest(plain), "classes": 400, "before": measured(0.6, 0.9, 0.0)}
-    made = tuple(
-        block(kind=kind, parameters=numbers, pairs=pairs, after=measured(after, left + 0.01, 0.01), **same)
-        for kind, numbers, pairs, left, after in blocks
-    )
+    same = {"recipe_sha256": recipe.digest(plain), "before": measured(0.6, 0.9, 0.0)}
+    same |= {"kind": "resnet-32px", "parameters": 5_000_000, "pairs": 4000, "classes": 400}
+    made = tuple(block(after=measured(after, left + 0.01, 0.01), **same) for left, after in blocks)
     return plain.model_copy(update={"evidence": made})
 
 
-TWO = (("resnet-32px", 5_000_000, 4000, 0.02, 0.59), ("resnet-32px", 5_000_000, 4000, 0.06, 0.57))
-LEFT = ("resnet-32px", 5_000_000, 4000, 0.8, 0.6)
-COSTLY = ("resnet-32px", 5_000_000, 4000, 0.02, 0.57)  # three points lost
-GAINED = ("resnet-32px", 5_000_000, 4000, 0.02, 0.61)
+TWO = ((0.02, 0.59), (0.06, 0.57))
+LEFT, COSTLY, GAINED = (0.8, 0.6), (0.02, 0.57), (0.02, 0.61)  # the second lost three points
 
 
 def test_the_like_of_what_was_measured_is_rehearsed_with_its_range_and_other_values_expect_nothing():

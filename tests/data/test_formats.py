@@ -65,7 +65,7 @@ def file(tmp_path):
     return path
 
 
-def test_a_file_or_a_stretch_of_it_is_read_up_to_a_limit_and_printed_without_control_characters(file):
+def test_a_file_a_stretch_of_it_and_a_record_are_read_up_to_a_limit_and_printed_without_control_characters(file):
     assert whole_file(file) == ImageSource(file, 0, 5)
     assert whole_file(file).load(max_bytes=5) == b"12345"
     assert ImageSource(file, 2, 2).load(max_bytes=10) == b"34"
@@ -78,6 +78,9 @@ def test_a_file_or_a_stretch_of_it_is_read_up_to_a_limit_and_printed_without_con
         file.write_bytes(content)
         with pytest.raises(Unusable, match="changed"):
             source.load(max_bytes=100)
+    assert sample.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
+    with pytest.raises(ValueError, match="more than 1,000,000"):
+        sample.record(" " * (sample.TEXT_BYTES + 1))
 
 
 @pytest.mark.parametrize("read", [whole_file, open_regular])

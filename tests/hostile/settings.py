@@ -149,6 +149,7 @@ CASES: dict[str, Case] = {
     "trigger: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
     "classes: not UTF-8": raw(b"\xff\xfe\x00", "exit 3.*not UTF-8"),
     "classes: 100 MB": raw(lambda: b"x\n" * 50_000_000, "exit 3.*more than 10,000,000 bytes"),
+    "classes: 60,000 names": raw("".join(f"class {n}\n" for n in range(60_000)).encode(), "exit 2.*60,000"),
     "classes: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
     "classes: a name twice once its control characters are gone": raw(b"dog\x1b\ndog\n", "exit 2.*more than once"),
     "classes: two names twice": raw(b"cat\ndog\ncat\ndog\nbird\n", "exit 2.*'cat', 'dog'"),
