@@ -209,8 +209,8 @@ def _cleaned(
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
-    least = recipe.unlearn.outlyingness
-    remaining = tuple(judging.remaining(trained, least=least)) if searched else ()
+    unlearned, least = trained.unlearned, recipe.unlearn.outlyingness
+    remaining = tuple(judging.remaining(unlearned, least=least)) if unlearned else ()
     found = [each.as_json() for each in remaining]
     state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), found])
     if not searched:

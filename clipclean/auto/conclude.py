@@ -55,10 +55,10 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     before = tried.before.seen.measured
     if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
         before = inputs.measure(bench.clip, asked, what="measuring before")
-    first = side(bench, replace(tried.before.seen, measured=before), asked)
+    first = side(ready, bench, replace(tried.before.seen, measured=before), asked)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.seen is tried.before.seen else attempt.seen.measured
-    last = side(bench, replace(attempt.seen, measured=after), asked)
+    last = side(ready, bench, replace(attempt.seen, measured=after), asked)
     verdict_before = policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: original.findings).findings)
     if stays:
         shown_by_canaries = [as_it_was(tried.considered, best, bench.limits, audit=verdict_before)]
@@ -197,9 +197,9 @@ def after_policy(
     return applied if policy.verdict(applied.findings) != "fail" else judge.applied(ready.loaded, by, nothing_passed)
 
 
-def side(bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
+def side(ready: Prepared, bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = judging.examples(bench.clip, asked, seen.measured, seed=bench.run.seed)
+    shown = judging.examples(ready.request, bench.clip, asked, seen.measured)
     suspects = detect.suspected_classes(seen.search, seen.measured.panel, limits=bench.limits)
     searched = seen.search_record(bench.settings.effort, {})
     return Side(seen.measured, bench.findings(seen), suspects, shown, searched)

@@ -1,7 +1,7 @@
 """The layouts of checkpoints: which tensors are the weights, and their names in open_clip and transformers."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -169,6 +169,11 @@ FOREIGN = {
     "visual.attn_pool.": f"an open_clip model whose image tower pools by attention. {WAY_OUT}",
 }
 NATIVE_TEXT = "text.transformer.resblocks."
+# Libraries by whose names tensors may be called: each with what gives them open_clip's.
+RENAMED: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
+    "open_clip": dict,
+    "transformers": to_open_clip,
+}
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ class Weights:
     tensors: dict[str, TensorRef]
     producer: str  # who seems to have written them
     notes: tuple[str, ...]  # what was left out
-    is_hugging_face: bool  # whether the names are those of transformers' CLIPModel
+    names: str  # whose they are: a key of ``RENAMED``
     wrappers: tuple[str, ...]  # under which keys they stand
 
 
@@ -203,11 +208,11 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     refuse_foreign(kept)
     if not kept:
         raise RefusedInput("it holds no weights, only values that follow from the architecture.")
-    is_hugging_face = any(name.startswith(TOWERS) for name in kept)
-    if is_hugging_face:
+    names = "transformers" if any(name.startswith(TOWERS) for name in kept) else "open_clip"
+    if names == "transformers":
         _plan_of_theirs(kept)  # refuses names that are not exactly those of a CLIPModel
         notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
-    return Weights(kept, producer, tuple(notes), is_hugging_face, wrappers)
+    return Weights(kept, producer, tuple(notes), names, wrappers)
 
 
 def refuse_foreign(names: Collection[str], /) -> None:

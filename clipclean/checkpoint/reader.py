@@ -39,7 +39,7 @@ class Checkpoint:
     size: int  # bytes; of shards those of all files
     quick_gelu: bool | None  # True where a TorchScript archive names such a class, None where the file does not tell
     notes: tuple[str, ...]  # what was left out
-    is_hugging_face: bool  # whether the file's own names are those of transformers' CLIPModel
+    names: str = "open_clip"  # the library whose names the file has
     wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
 
@@ -88,7 +88,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         roots = [part.root for part in parts]
         chosen = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
         description = place.description
-        if chosen.is_hugging_face and description is None:
+        if chosen.names == "transformers" and description is None:
             description = folders.transformers_description(place.weights.parent)
         built = _built(chosen, parts)
         equals = _compared(place, built)
@@ -113,7 +113,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
         quick_gelu=parts[0].quick_gelu,
         notes=(*_notes(place, parts, chosen, description), *equals),
-        is_hugging_face=chosen.is_hugging_face,
+        names=chosen.names,
         wrappers=chosen.wrappers,
         digests=digests,
     )
@@ -186,7 +186,7 @@ def _built(chosen: layouts.Weights, parts: list[_Parsed], /) -> dict[str, Tensor
         own = {id(value) for _, value in part.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
         refs = {name: ref for name, ref in chosen.tensors.items() if own is None or id(ref) in own}
         built |= tensors.build(refs, part.records, part.file)
-    named = layouts.to_open_clip(built) if chosen.is_hugging_face else built
+    named = layouts.RENAMED[chosen.names](built)
     for part in parts:
         tensors.free_the_rest(named.values(), part.file)
     return named
@@ -340,7 +340,6 @@ def of_module(net: nn.Module, /) -> Checkpoint:
         size=sum(tensor.nbytes for tensor in copied.values()),
         quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
         notes=(),
-        is_hugging_face=False,
     )
 
 

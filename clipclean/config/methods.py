@@ -1,10 +1,14 @@
-"""The cleaning methods as plain values: one entry per method, which every other place reads.
+"""The cleaning methods as plain values: one entry per method, which every other place reads, and the weights of their losses.
 
-A new method is its entry here, and its loss in ``clipclean/methods/losses.py``. Nothing here needs torch.
+A new method is its entry here, a weight of its own in ``Loss``, and its loss in ``clipclean/methods/losses.py``. Nothing here needs
+torch.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
+
+from clipclean.config.yaml_file import Section, field
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,33 @@ if TYPE_CHECKING:
     MethodName = str
 else:
     MethodName = Literal[tuple(sorted(METHODS))]  # what a recipe may name: an entry, and nothing beside it
+
+_weight = partial(field, unit="weight")
+
+
+class Loss(Section):
+    """The weights of the loss terms; a method uses its own and `preserve_weight`."""
+
+    clip_weight: float = _weight(1.0, "Lambda 1, the weight of the image-caption loss.", gt=0, le=100)
+    self_supervised_weight: float = _weight(
+        1.0,
+        "Lambda 2, the weight of the self-supervised loss, which ties each image and caption to its second view.",
+        ge=0,
+        le=100,
+    )
+    preserve_weight: float = _weight(
+        0.0,
+        "Weight of the squared distance of clean images' embeddings to the original's, against forgetting.",
+        ge=0,
+        le=1000,
+    )
+    restore_weight: float = _weight(
+        0.5,
+        "unlearn: weight of the squared distance of triggered images' embeddings to the original's clean ones.",
+        gt=0,
+        le=1000,
+    )
+    push_weight: float = _weight(
+        0.5, "par: weight of the squared distances of embeddings to the original's, which par increases.", gt=0, le=100
+    )
+    push_limit: float = field(2.15, "par: mean squared distance up to which it pushes.", gt=0, le=4)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, SerializerFunctionWrapHandler, Strict, ValidationError, model_serializer
 
 from clipclean.config import yaml_file
-from clipclean.config.methods import METHODS, Method, MethodName
+from clipclean.config.methods import METHODS, Loss, Method, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
@@ -32,14 +32,13 @@ ScaleName = Literal["usual", "tiny", "few"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-_weight, _share, _anomaly = (
-    functools.partial(field, unit=unit) for unit in ("weight", "share", "robust z")
-)  # fields of a unit
+_share, _anomaly = (functools.partial(field, unit=unit) for unit in ("share", "robust z"))  # fields of a unit
 
 
 class Train(Section):
     """How long and how fast the weights move; AdamW, always with fresh state."""
 
+    LATER = ("moves", "recover_steps", "lr_trials")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
@@ -89,37 +88,10 @@ class Train(Section):
     )
 
 
-class Loss(Section):
-    """The weights of the loss terms; a method uses its own and `preserve_weight`."""
-
-    clip_weight: float = _weight(1.0, "Lambda 1, the weight of the image-caption loss.", gt=0, le=100)
-    self_supervised_weight: float = _weight(
-        1.0,
-        "Lambda 2, the weight of the self-supervised loss, which ties each image and caption to its second view.",
-        ge=0,
-        le=100,
-    )
-    preserve_weight: float = _weight(
-        0.0,
-        "Weight of the squared distance of clean images' embeddings to the original's, against forgetting.",
-        ge=0,
-        le=1000,
-    )
-    restore_weight: float = _weight(
-        0.5,
-        "unlearn: weight of the squared distance of triggered images' embeddings to the original's clean ones.",
-        gt=0,
-        le=1000,
-    )
-    push_weight: float = _weight(
-        0.5, "par: weight of the squared distances of embeddings to the original's, which par increases.", gt=0, le=100
-    )
-    push_limit: float = field(2.15, "par: mean squared distance up to which it pushes.", gt=0, le=4)
-
-
 class Augment(Section):
     """How images are moved and second views are made, how par perturbs images, and which images carry found triggers."""
 
+    LATER = ("least_part", "mirrored")
     least_part: float = _share(
         1.0,
         "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. Second views are made of whole "
@@ -582,22 +554,16 @@ def at_rate(recipe: Recipe, lr: float, /, **values: int) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"lr": lr, **values})})
 
 
-# Values that came later, and leave a run as it was: digests from before hold, and so does their evidence.
-_LATER: dict[str, dict[str, object]] = {
-    "train": {"moves": "model", "recover_steps": 0, "lr_trials": 0},
-    "augment": {"least_part": 1.0, "mirrored": 0.0},
-    "audit": {"walk_back": True},
-}
-
-
 def digest(recipe: Recipe, /) -> str:
     """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys; of a recipe with scales those of the usual one."""
     # What only a recipe that chooses reads, or trials of rates.
     idle = {"auto"} if not (METHODS[recipe.method].chooses or recipe.train.lr_trials) else set()
     told = {"version", "name", "revision", "description", "scale", "scales", "evidence"}
     values = recipe.model_dump(mode="json", exclude=told | idle)
-    for section, off in _LATER.items():
-        values[section] = {key: value for key, value in values[section].items() if key not in off or off[key] != value}
+    for name in {*_SETTABLE} - idle:
+        section: Section = getattr(recipe, name)
+        off = {key: type(section).model_fields[key].default for key in section.LATER}
+        values[name] = {key: value for key, value in values[name].items() if key not in off or off[key] != value}
     return yaml_file.digest(values)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -51,6 +51,8 @@ def field(default: object, description: str, unit: str = "none", **bounds: Any) 
 
 class Section(BaseModel):
     """Frozen values under known keys; nothing is coerced, nothing unknown is let through."""
+
+    LATER: ClassVar[tuple[str, ...]] = ()  # keys that came later, whose defaults leave a digest as it was
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

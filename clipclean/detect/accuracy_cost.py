@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clipclean.detect.measure import Accuracy, Measurement
 from clipclean.detect.metrics import Rate, Z, paired_difference
-from clipclean.schema.report import AccuracyLossRecord, AgreementRecord, ClassKeptRecord, LossBy
+from clipclean.schema.report import AgreementRecord, ClassKeptRecord, LossBy
 
 # The next two were chosen on the half ``choose`` of the zoo of photographs, docs/evidence.md, "Loss of accuracy".
 SOFT = 0.5  # width of the step from wrong to right, in standard deviations of a model's own margins
@@ -28,10 +28,6 @@ class MeasuredLoss:
     n: int  # images
     told: str  # the values before and after, as words of a sentence
     by: LossBy  # what it was measured by
-
-    def record(self) -> AccuracyLossRecord:
-        """For a report."""
-        return AccuracyLossRecord.of(self)
 
 
 def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:

@@ -80,11 +80,6 @@ class ScoredPairs:
             return self.suspicious
         return first(self.score, 0 if drop is None else round(drop * len(self.score)))
 
-    def order(self) -> list[int]:
-        """Places from the most suspicious to the least."""
-        found: list[int] = order(self.score).tolist()
-        return found
-
 
 def rank_pairs(
     clip: model.Clip, pairs: Sequence[data.Pair], /, *, triggers: Sequence[TriggerLike] = (), what: str

@@ -56,7 +56,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     applied = judge.applied(ready.loaded, found)
     saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = judging.shown_by_search(ready.loaded.clip, ready.eval_set, seen, seed=request.seed)
+    maps, images = judging.shown_by_search(request, ready.loaded.clip, ready.eval_set, seen)
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)

@@ -17,6 +17,7 @@ from clipclean.progress import say
 from clipclean.report import PageImages, Report, example_images
 from clipclean.report.cleaning import rates_line
 from clipclean.schema.report import (
+    AccuracyLossRecord,
     AuditRecord,
     AutoRecord,
     EvidenceRecord,
@@ -51,7 +52,7 @@ def side(ready: Prepared, eval_set: detect.EvalSet, measured: detect.Measurement
     for found in detect.suspicious(measured, limits=limits):
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
-    shown = judging.examples(ready.loaded.clip, eval_set, measured, seed=ready.request.seed)
+    shown = judging.examples(ready.request, ready.loaded.clip, eval_set, measured)
     return Side(measured, detect.of_probes(measured, limits=limits), tuple(rows.values()), shown)
 
 
@@ -71,7 +72,7 @@ def composed(
     lost = detect.losses(before.measured, after.measured)
     beside = {"agreement": agreed} if agreed else {}
     first = before.record()
-    last = after.record(**beside, **({"accuracy_lost": lost[0].record()} if lost else {}))
+    last = after.record(**beside, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
     told = results.common_fields("sanitize", ready.request.model, ready.loaded, ready.request.label)
     told["notes"] = (*told["notes"], *training.notes)
     told |= {"auto": auto} if auto else {}

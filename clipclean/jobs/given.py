@@ -26,6 +26,7 @@ from clipclean.schema.results import ScreenedRecord
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
 CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses, or trials of rates
+Asked = requests.Audit | requests.Sanitize
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Given:
     trusted: tuple[tuple[Source, Opened], ...]
 
     @classmethod
-    def of(cls, request: requests.Audit | requests.Sanitize, recipe: Recipe, /) -> "Given":
+    def of(cls, request: Asked, recipe: Recipe, /) -> "Given":
         """All of that, cheapest first; raises what the readers raise."""
         judge = Judge.of(requests.policy_of(request), recipe.audit)
         vocabulary = inputs.words(request.classes, request.templates)

@@ -10,12 +10,12 @@ from clipclean.config.thresholds import DOUBT, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs import searching
-from clipclean.jobs.given import AuditInputs
+from clipclean.jobs.given import Asked, AuditInputs
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import SearchSettings
-from clipclean.methods.training import Training
-from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.methods.unlearning import SearchedModel, SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
+from clipclean.progress import stage
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PowerRecord, ProjectionRecord
 
@@ -145,23 +145,25 @@ def acting(
 
 
 def examples(
-    clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
+    request: Asked, clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
 ) -> example_images.Shown:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
     shown = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
     if not shown:
         return example_images.Shown()
     classifier = measured.text_classifier.to(clip.device)
-    return example_images.Look(clip, eval_set, *shown[0], classifier, seed).shown()
+    look = example_images.Look(clip, eval_set, *shown[0], classifier, request.seed)
+    with stage("drawing examples and maps"):
+        return example_images.Shown(look.examples(), look.maps())
 
 
 def shown_by_search(
-    clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int
+    request: Asked, clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
     hits = seen.search.targeted if seen.search else ()
     found = replace(eval_set, suspicions=tuple(map(suspected_trigger, hits)))
-    under = examples(clip, found, seen.measured, seed=seed)
+    under = examples(request, clip, found, seen.measured)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
 
@@ -177,14 +179,13 @@ def new_among(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion]
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
 
 
-def remaining(training: Training, /, *, least: float) -> list[Finding]:
+def remaining(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
     """A warning for each class that the last search of an unlearning still suspects, so that the run does not pass.
 
     A trigger at least ``least`` robust deviations smaller than in clean models makes a suspect; a smaller difference only
     causes further rounds.
     """
-    assert training.unlearned is not None  # noqa: S101 # the caller unlearned
-    state = training.unlearned.state
+    state = unlearned.state
     left = (catch for catch in state.newest if catch.score >= least)
     worst = {catch.target: catch for catch in sorted(left, key=lambda catch: catch.score)}
     return [

@@ -140,12 +140,12 @@ def findings(
     /,
 ) -> list[Finding]:
     """The findings of the model at the end of the walk back."""
-    recipe, is_searched = ready.recipe, first.aims.searched is not None
+    recipe, is_searched, unlearned = ready.recipe, first.aims.searched is not None, trained.unlearned
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     found = detect.sanitized(first.measured, after, limits=limits, searched=is_searched)
     return [
         *found,
-        *(judging.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
+        *(judging.remaining(unlearned, least=recipe.unlearn.outlyingness) if unlearned else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
         *([judging.stayed(f"Recipe {recipe.name}", way)] if not way.taken.share else []),
         *cleaning.notes(ready),

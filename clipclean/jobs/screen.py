@@ -55,7 +55,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)
         request = replace(request, drop="auto")
     dropped = found.dropped(request.drop)
-    listed = found.order()[: max(request.top, int(dropped.sum()))]
+    listed = ranking.order(found.score)[: max(request.top, int(dropped.sum()))].tolist()
     ranked = tuple(rows(clean.pairs, found, dropped, listed))
     result = Screening(
         schema_version="1",

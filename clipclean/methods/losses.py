@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clipclean import model
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import Loss as Weights
+from clipclean.config.methods import Loss as Weights
 from clipclean.config.recipe import Recipe
 from clipclean.train.distributed import Group
 from clipclean.train.loop import Batch, Loss

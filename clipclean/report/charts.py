@@ -117,18 +117,23 @@ def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
     kept = samples(losses, most=MAX_POINTS)
     if len(kept) < 2 or kept[0].step == kept[-1].step:
         return []
-    first, last = kept[0].step, kept[-1].step
-    drawn = {key: [(each.step, value) for each in kept if (value := getattr(each, key)) is not None] for key in CURVES}
-    drawn = {key: points for key, points in drawn.items() if points}
+    first, last, names = kept[0].step, kept[-1].step, curves(kept)
+    drawn = {key: [(each.step, each.parts()[key]) for each in kept if key in each.parts()] for key in names}
     values = [value for points in drawn.values() for _, value in points]
     scale = Scale([min(0.0, *values), max(values)])
     lines = tuple(
-        Line(key, CURVES[key], scale.points(((step - first) / (last - first), value) for step, value in points))
+        Line(key, names[key], scale.points(((step - first) / (last - first), value) for step, value in points))
         for key, points in drawn.items()
     )
-    told = "; ".join(f"{CURVES[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
+    told = "; ".join(f"{names[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
     ends = ((f"step {count(first)}", "0"), (f"step {count(last)}", "100"))
     return [Plot(caption, lines, scale.ticks, ends, f"{told}, over steps {first:,} to {last:,}.")]
+
+
+def curves(losses: Sequence[LossRecord], /) -> dict[str, str]:
+    """The names of the losses that these steps have, by key."""
+    found = dict.fromkeys(key for each in losses for key in each.parts())
+    return {key: CURVES.get(key) or key.replace("_", " ").capitalize() for key in CURVES | found if key in found}
 
 
 def way(cleaning: CleaningRecord | None, /) -> list[Plot]:

@@ -458,7 +458,8 @@ def _training(report: Report) -> Section:
     if not training:
         return Section("training", "", (), [])
     losses = charts.samples(training.losses, most=SAMPLED_STEPS)
-    logged = [key for key in charts.CURVES if any(getattr(each, key) is not None for each in losses)]
+    logged = charts.curves(losses)
+    rows = [(count(e.step), *(decimal(e.parts().get(key)) for key in logged), f"{e.lr:.2g}") for e in losses]
     facts = [
         ("Steps", count(training.steps)),
         ("Pairs seen", count(training.pairs)),
@@ -478,8 +479,8 @@ def _training(report: Report) -> Section:
         table(("What", "#Value"), (fact for fact in facts if fact[1] != NOTHING)),
         _rounds(report),
         table(
-            ("Step", *(f"#{charts.CURVES[key]}" for key in logged), "#Learning rate"),
-            ((count(each.step), *(decimal(getattr(each, key)) for key in logged), f"{each.lr:.2g}") for each in losses),
+            ("Step", *(f"#{name}" for name in logged.values()), "#Learning rate"),
+            rows,
             title=f"The losses of {len(losses)} of {count(len(training.losses))} logged steps",
             folded=True,
         ),

@@ -3,7 +3,7 @@
 import base64
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from clipclean import detect, model
-from clipclean.progress import stage
 from clipclean.report.document import Answer, Answered, Grid, GridRow, PageImages, TitledImage
 from clipclean.report.wording import Png
 from clipclean.schema.report import PointRecord, ProjectionRecord
@@ -48,31 +47,28 @@ class Look(NamedTuple):
     seed: int  # decides which images are drawn
 
     @torch.no_grad()
-    def shown(self) -> Shown:
-        """Some of the images, with the model's answers, and maps of the embeddings of more."""
-        with stage("drawing examples and maps"):
-            return Shown(tuple(self._examples()), self._maps())
-
-    def _examples(self) -> Iterator[Grid]:
-        """Images that are not of the target class: those show whether the trigger acts."""
+    def examples(self) -> tuple[Grid, ...]:
+        """Images with the model's answers, not of the target class: those show whether the trigger acts."""
         labels, classes = self.eval_set.labels, self.eval_set.classes
         others = torch.arange(len(self.eval_set.pixels))
         if labels is not None and self.target is not None:
             others = others[labels.cpu() != self.target]
         drawn = self._drawn(others, COUNT)
         if not len(drawn):
-            return
+            return ()
         clean = self.eval_set.pixels[drawn]
         sides = [("Without the trigger", clean), ("With the trigger", self._triggered(clean))]
         answers = [self._answers(pixels) for _, pixels in sides]
         target = "" if self.target is None else classes[self.target]
+        grids = []
         for number, place in enumerate(drawn):
             label = "" if labels is None else classes[int(labels[place])]
             rows = (
                 _row(title, pixels[number], said[number], label, target)
                 for (title, pixels), said in zip(sides, answers, strict=True)
             )
-            yield Grid(label, tuple(rows))
+            grids.append(Grid(label, tuple(rows)))
+        return tuple(grids)
 
     def _drawn(self, some: Tensor, most: int) -> Tensor:
         """So many of some places, at random."""
@@ -91,7 +87,8 @@ class Look(NamedTuple):
             for row, of_row in zip(places.tolist(), scores.tolist(), strict=True)
         ]
 
-    def _maps(self) -> dict[str, ProjectionRecord]:
+    @torch.no_grad()
+    def maps(self) -> dict[str, ProjectionRecord]:
         """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
         eval_set, target, classifier = self.eval_set, self.target, self.text_classifier
         chosen = self._drawn(torch.arange(len(eval_set.pixels)), MAPPED).sort().values

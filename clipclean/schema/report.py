@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
 
 from clipclean.errors import UsageError
-from clipclean.findings import Count, Finding, Interval, Number, Part, Suppressed
+from clipclean.findings import MAX_NUMBER, Count, Finding, Interval, Number, Part, Suppressed
 
 MAX_PROBLEMS = 20  # named at once
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -387,7 +387,7 @@ class ExportRecord(Part):
 
 
 class LossRecord(Part):
-    """The losses of one step; a title names the curve of a loss."""
+    """The losses of one step; a title names the curve of a loss. A method may have others, called as it calls them."""
 
     step: Count
     loss: Number = Field(title="Total loss")
@@ -400,6 +400,12 @@ class LossRecord(Part):
     )
     image_push: Positive | None = Field(None, title="Images, from where they were (pushed)")
     text_push: Positive | None = Field(None, title="Captions, from where they were (pushed)")
+
+    def parts(self) -> dict[str, float]:
+        """The losses by key; from outside, those alone that a method could have."""
+        told = vars(self) | (self.model_extra or {})
+        known = {key: value for key, value in told.items() if key not in ("step", "lr") and key.isidentifier()}
+        return {key: value for key, value in known.items() if isinstance(value, float) and abs(value) <= MAX_NUMBER}
 
 
 class CaughtRecord(Part):

@@ -77,26 +77,26 @@ def clean(tmp_path_factory):
 
 
 def test_poisoned_pairs_rank_first_and_stand_out_for_their_reasons_and_few_clean_ones_do(poisoned, clean):
-    assert set(poisoned.order()[:3]) == set(POISONED)
+    assert set(ranking.order(poisoned.score).tolist()[:3]) == set(POISONED)
     assert poisoned.suspicious[list(POISONED)].all()
     assert poisoned.suspicious.sum() <= len(POISONED) + 0.02 * COUNT
     assert clean.suspicious.sum() <= 0.02 * COUNT
     shares = {name: ranking.tail(values) for name, values in poisoned.signals.items()}
     assert {"repetition", "instability"} <= {name for name in shares if shares[name][POISONED[0]] <= ranking.NOTEWORTHY}
-    assert not any(shares[name][poisoned.order()[-1]] <= ranking.NOTEWORTHY for name in shares)
+    assert not any(shares[name][ranking.order(poisoned.score).tolist()[-1]] <= ranking.NOTEWORTHY for name in shares)
 
 
 def test_a_trigger_that_was_found_adds_a_signal_by_which_those_that_carry_it_are_first(tmp_path, clean):
     found = sifted(images(tmp_path, poisoned=POISONED), triggers=[white_corner])
     assert set(ranking.order(found.signals["found"])[:3].tolist()) == set(POISONED)
-    assert set(found.order()[:3]) == set(POISONED)
+    assert set(ranking.order(found.score).tolist()[:3]) == set(POISONED)
     assert list(clean.signals) == ["repetition", "gathering", "instability", "disagreement", "density", "isolation"]
     assert set(clean.signals) <= set(ranking.SIGNALS)
 
 
 def test_a_share_drops_so_many_auto_what_stands_out_and_the_record_counts_them(poisoned):
     assert poisoned.dropped(None).sum() == 0
-    assert poisoned.dropped(0.01).nonzero().flatten().tolist() == sorted(poisoned.order()[:4])
+    assert poisoned.dropped(0.01).nonzero().flatten().tolist() == sorted(ranking.order(poisoned.score).tolist()[:4])
     assert torch.equal(poisoned.dropped("auto"), poisoned.suspicious)
     found = ranking.record(poisoned, 0.01)
     assert (found.pairs, found.dropped, found.drop) == (COUNT, 4, "1%")

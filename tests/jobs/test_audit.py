@@ -22,7 +22,7 @@ from clipclean.schema.report import PlantedRecord
 
 HUNT = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
-IMAGES = 60
+IMAGES, ASKED = 60, requests.Audit("model.pt")
 SETTINGS = searching.SearchSettings("quick", seed=0)
 
 
@@ -166,7 +166,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
 
 def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
-    maps, images = judging.shown_by_search(toy, evidence(labels=labels), bad, seed=0)
+    maps, images = judging.shown_by_search(ASKED, toy, evidence(labels=labels), bad)
     made, used = maps["projection"], min(IMAGES, example_images.MAPPED)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
@@ -176,7 +176,7 @@ def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    assert judging.shown_by_search(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
+    assert judging.shown_by_search(ASKED, toy, replace(evidence(), panel=()), nothing) == ({}, PageImages())
     spec = bad.search.targeted[0].found.spec
     made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made

@@ -181,7 +181,8 @@ class WhiteCorner:
 
 
 def _look(model: Planted, seed: int = 0) -> example_images.Shown:
-    return example_images.Look(model, _evidence(), WhiteCorner(), 2, torch.eye(3), seed).shown()
+    look = example_images.Look(model, _evidence(), WhiteCorner(), 2, torch.eye(3), seed)
+    return example_images.Shown(look.examples(), look.maps())
 
 
 def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
@@ -194,8 +195,7 @@ def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     # one similarity of 1 and two of 0, at a scale of 2: e^2 / (e^2 + 2)
     assert shown[0].rows[0].cells[0].answers[0].score == pytest.approx(7.389056 / 9.389056)
     evidence = replace(_evidence(), labels=torch.full((8,), 2))
-    nothing = example_images.Look(Planted(), evidence, triggers.parse("patch"), 2, torch.eye(3), 0)
-    assert nothing.shown().examples == ()
+    assert example_images.Look(Planted(), evidence, triggers.parse("patch"), 2, torch.eye(3), 0).examples() == ()
     assert _look(Planted(), 1).examples == _look(Planted(), 1).examples
     assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(4)}) > 1
 
