@@ -1,4 +1,4 @@
-"""Atomic file writes, and digests of paths."""
+"""Files with images in them by kind; atomic writes, and digests of paths."""
 
 import contextlib
 import errno
@@ -9,12 +9,31 @@ import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from clipclean import untrusted
 from clipclean.errors import ResourceError, UsageError
 
 PARTIAL = ".partial"  # how the name of a file ends that is being written
+
+
+class Container(NamedTuple):
+    """A kind of file that holds images. It stands here, without PyTorch, since the help and the reader of data tell them alike."""
+
+    words: str  # for users
+    module: str  # of ``clipclean.data``, whose ``read`` takes kind, paths, what is wanted, and a scratch folder
+    mark: bytes  # that tells it, ``at`` a byte
+    at: int = 0
+    is_told_by_name: bool = True  # whether its suffix is enough
+
+
+CONTAINERS = {  # by their suffixes; of several in one folder the first is read
+    "tar": Container("tar shards ('shards/*.tar')", "shards", b"ustar", at=257),
+    "arrow": Container("a folder saved by datasets", "arrow", b"ARROW1"),
+    "parquet": Container("Parquet", "arrow", b"PAR1", is_told_by_name=False),
+}
+_LAST, *_OTHERS = (each.words for each in CONTAINERS.values())
+READ = f"a folder, CSV, JSON, COCO captions, {', '.join(reversed(_OTHERS))}, or {_LAST}"  # every format of data
 
 
 def sha256(path: Path, /) -> str:

@@ -22,6 +22,7 @@ from click.types import convert_type
 from clipclean import untrusted
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
+from clipclean.files import READ
 from clipclean.progress import Progress
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # of options, in the order of the help
@@ -272,10 +273,7 @@ else:
 
 # Options of several commands; those of one stand above its request.
 
-SETS_HELP = (
-    "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). "
-    "Repeatable."
-)
+SETS_HELP = f"{READ[0].upper()}{READ[1:]}. Repeatable."
 
 
 def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipclean import untrusted
 from clipclean.data import sample, table
-from clipclean.data.sample import MOST, DataRequest, ImageSource, Listing, SampleEntry, Unusable
+from clipclean.data.sample import MOST, DataRequest, ImageSource, Listing, SampleEntry, Scratch, Unusable
 from clipclean.errors import RefusedInput, ResourceError
 from clipclean.untrusted import printable
 
@@ -28,12 +28,10 @@ _ROW = 64  # bytes that count for a row beside its captions: an entry takes more
 _HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
 
 
-def read_columns(
-    kind: Literal["parquet", "arrow"], paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path
-) -> Listing:
+def read(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch, /) -> Listing:
     """The rows of Parquet files, or of Arrow files as ``datasets`` saves them.
 
-    Images are read where they lie in an Arrow file that is not compressed; else they are copied to files below ``copies``, to be
+    Images are read where they lie in an Arrow file that is not compressed; else they are copied to files below ``scratch``, to be
     read in any order. A column of images holds encoded bytes, ``{bytes, path}`` as ``datasets`` writes them, or paths relative to
     the file. A column of captions holds texts, or lists of texts, each of which makes a pair. Labels are texts, or numbers that
     the metadata of ``datasets`` names.
@@ -42,7 +40,7 @@ def read_columns(
         UsageError: the columns are missing or ambiguous.
         RefusedInput: no sound file of this kind.
     """
-    found = Listing(kind)
+    found, copies = Listing(kind), scratch()
     for number, path in enumerate(paths):
         try:
             with sample.open_regular(path) as stream:

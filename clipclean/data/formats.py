@@ -2,6 +2,7 @@
 
 import functools
 import glob
+import importlib
 import itertools
 import math
 import os
@@ -9,23 +10,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
 
 from clipclean import untrusted
-from clipclean.data import folder, shards, table
-from clipclean.data.sample import DataRequest, Listing, reason
+from clipclean.data import folder, table
+from clipclean.data.sample import DataRequest, Listing, Scratch, reason
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.files import together
+from clipclean.files import CONTAINERS, READ, together
 from clipclean.untrusted import printable
 
-Scratch = Callable[[], Path]  # an empty folder for copies, which goes with the data
-
-Container = Literal["tar", "arrow", "parquet"]  # extensions of files that contain the images
-CONTAINERS: tuple[Container, ...] = get_args(Container)
 TABLES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
 SPLITS = ("train", "validation", "val", "valid", "dev", "test")  # by what is taken of several
-READ = "folders of images, CSV, TSV, JSON, COCO, Parquet, folders saved by datasets and WebDataset tar shards"
-_USTAR = slice(257, 262)  # where a tar header says "ustar"
 _PACKED = "a packed folder: unpack it, and name the folder"
 _FOREIGN = {
     b"PK\x03\x04": _PACKED,
@@ -67,7 +61,7 @@ def find(places: Sequence[Path], wanted: DataRequest, /, *, scratch: Scratch) ->
     for is_tar, group in itertools.groupby(paths, key=lambda path: path.suffix.lower() == ".tar" and path.is_file()):
         those = [*group]
         if is_tar and len(those) > 1:
-            founds.append((None, shards.read_shards(those, wanted)))
+            founds.append((None, _containers("tar", those, wanted, scratch)))
         else:
             founds += [(each, _one(each, wanted, scratch)) for each in those]
     if len(founds) == 1:
@@ -91,25 +85,22 @@ def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
         raise RefusedInput(
             f"{printable(path)} cannot be read: {reason(error)}. Give a folder of images, a table, or tar shards."
         ) from error
-    kind = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
-    if start[_USTAR] == b"ustar" or (path.suffix.lower() == ".tar" and kind != _PACKED):
-        return shards.read_shards([path], wanted)
-    if start.startswith(b"PAR1"):
-        return _containers("parquet", [path], wanted, scratch)
-    if start.startswith(b"ARROW1") or path.suffix.lower() == ".arrow":
-        return _containers("arrow", [path], wanted, scratch)
-    if kind:
-        raise RefusedInput(f"{printable(path)} is {kind}. clipclean reads {READ}: turn it into one of these.")
+    foreign = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
+    marked = (kind for kind, each in CONTAINERS.items() if start[each.at :].startswith(each.mark))
+    suffix = path.suffix.lower().removeprefix(".")
+    is_named = suffix in CONTAINERS and CONTAINERS[suffix].is_told_by_name and foreign != _PACKED
+    if kind := next(marked, suffix if is_named else ""):
+        return _containers(kind, [path], wanted, scratch)
+    if foreign:
+        raise RefusedInput(f"{printable(path)} is {foreign}. clipclean reads {READ}: turn it into one of these.")
     return table.read_table(path, wanted)
 
 
-def _containers(kind: Container, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch) -> Listing:
+def _containers(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch) -> Listing:
     """The samples of files that contain the images."""
-    if kind == "tar":
-        return shards.read_shards(paths, wanted)
-    from clipclean.data import arrow  # pyarrow takes a while to import
-
-    return arrow.read_columns(kind, paths, wanted, copies=scratch())
+    module = importlib.import_module(f"clipclean.data.{CONTAINERS[kind].module}")  # pyarrow takes a while to import
+    found: Listing = module.read(kind, paths, wanted, scratch)
+    return found
 
 
 def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:

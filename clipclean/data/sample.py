@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -55,6 +55,7 @@ def record(text: str, /) -> dict[str, object]:
 
 IMAGES = ("jpg", "png", "jpeg", "webp")  # by precedence, as in open_clip's "jpg;png;jpeg;webp"
 SIDECARS = ("txt", "json", "cls")
+Scratch = Callable[[], Path]  # makes an empty folder for copies, which goes with the data
 MOST = 10_000_000  # samples of a set; each takes some hundred bytes of memory
 OFFENDERS = 10  # of what cannot be used, that a message names
 EXAMPLES = 3  # names kept of the files that were ignored for one reason

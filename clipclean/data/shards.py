@@ -30,7 +30,7 @@ _EXTENDED = (
 _Member = tuple[str, str, ImageSource | bytes | None]
 
 
-def read_shards(shards: Sequence[Path], wanted: DataRequest, /) -> Listing:
+def read(_kind: str, shards: Sequence[Path], wanted: DataRequest, _scratch: object, /) -> Listing:
     """The samples of tar files, in order; members are read where they lie and never extracted.
 
     A sample is a run of members with the same name up to the first dot, which webdataset's own ``base_plus_ext`` finds. Its

@@ -35,9 +35,8 @@ class AuditResult:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
         if self.search is None:
             return None
-        compared = CalibrationRecord(kind="none", name="", models=0)
-        if references := self.search.references:
-            compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
+        none = CalibrationRecord(kind="none", name="", models=0)
+        compared = CalibrationRecord.of(self.search.references) if self.search.references else none
         return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
 
 
@@ -65,9 +64,8 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
 
 def _sound_rate(seen: AuditResult) -> Rate | None:
     """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
-    if seen.agreement is not None:
-        return seen.agreement
-    return seen.measured.accuracy.rate if seen.measured.accuracy.rate.n else None
+    rate = seen.agreement or seen.measured.accuracy.rate
+    return rate if rate.n else None
 
 
 def under_clip_normalisation(
@@ -80,7 +78,7 @@ def under_clip_normalisation(
         if rule(found.rule).tells == "sign"
     ]
     rate, better = _sound_rate(own), _sound_rate(normalised)
-    if rate and better and rate.n and better.value - rate.value > limits.max_accuracy_loss:
+    if rate and better and better.value - rate.value > limits.max_accuracy_loss:
         words = (
             f"With the mean and std that came with the weights {100 * rate.value:.1f} % of images are taken for their class, with CLIP's "
             f"own {100 * better.value:.1f} %: the configuration is not the one that the model was trained with."
@@ -335,7 +333,7 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
 def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     """A warning if a model is not clearly better than chance, or its accuracy is unknown."""
     floor, measure = max(LEAST_ACCURACY, 2 / classes), "clean accuracy"
-    if rate is None or not rate.n:
+    if rate is None:
         words = "The images have neither labels nor captions, so it is unknown whether the model knows these classes."
         return [finding("CC007", words, measure=measure)]
     if rate.interval[0] >= floor:
