@@ -23,12 +23,12 @@ def candidate(name):
     return Candidate((name,), (recipe.load("mmcl"),))
 
 
-def trial(left, lost=0.0, kept=1.0, reach=0.0, measured=None):
+def trial(left, lost=0.0, share=1.0, reach=0.0, measured=None):
     """A trial of one canary that acts on this share of images; the loss of accuracy is sure to ``reach``."""
     told = {"trigger": "patch", "target": "cat", "planted": 0.9, "accuracy": 0.5, "n": 100, "took": True}
     outcome = OutcomeRecord(left=left, interval=(left, left), **told)
     interval = (lost - reach, lost + reach)
-    return Trial("candidate", (outcome,), lost, interval, kept, 1.0, measured or UNMEASURED)
+    return Trial("candidate", (outcome,), lost, interval, share, 1.0, measured or UNMEASURED)
 
 
 def returning(made, *, share=0.3):

@@ -75,7 +75,7 @@ class Considered:
 
     def at(self, share: float, /) -> Trial | None:
         """The trial at a share of the way, else the first; None without any."""
-        return next((trial for trial in self.trials if trial.kept == share), self.trials[0] if self.trials else None)
+        return next((trial for trial in self.trials if trial.share == share), self.trials[0] if self.trials else None)
 
     def shortfall(self, limits: AuditLimits, /) -> tuple[bool, int, float]:
         """A sort key, the distance from passing on the copy: whether it costs too much, canaries that are left or return, and the loss."""
@@ -212,7 +212,7 @@ class CleanedCopy:
             asked, seconds = bench.with_canaries(self.copy.canaries), done.training.seconds
             found = bench.measure(asked, what="walking back")
             self.trials[share] = workbench.trial(
-                self.candidate.name, self.copy.planted, found, kept=share, seconds=seconds
+                self.candidate.name, self.copy.planted, found, share=share, seconds=seconds
             )
         return self.trials[share]
 
@@ -261,7 +261,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     suspected = judging.distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
-        made = {trial.kept: trial for trial in considered.trials}
+        made = {trial.share: trial for trial in considered.trials}
         tried = CleanedCopy(bench, candidate, copy, before.to_remove, made)
     way = _walked_model(bench, done, suspected, tried)
     if tried:
@@ -272,7 +272,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
             way = replace(way, taken=way.points[0])
             tried.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
-        considered = replace(considered, trials=tried.ordered(considered.trials[0].kept), seconds=seconds)
+        considered = replace(considered, trials=tried.ordered(considered.trials[0].share), seconds=seconds)
     attempt = Attempt(candidate, done, way, suspected, before.seen)
     if done.changed:
         bench.put_between(bench.original, done.weights, share=way.taken.share)
@@ -287,7 +287,7 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     asked = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
     bench.put(bench.original)
     original = bench.measure(asked, what="walking back")
-    watched = judging.watched(original, suspected)
+    watched = judging.to_watch(original, suspected)
 
     def measure(share: float) -> detect.Measurement:
         bench.put_between(bench.original, done.weights, share=share)
@@ -368,7 +368,7 @@ def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> li
     refinetuned, limits = attempt.refinetuned, bench.limits
     return [
         *bench.findings(attempt.seen),
-        *detect.accuracy(before.seen.measured, attempt.seen.measured, limits=limits),
+        *detect.of_accuracy(before.seen.measured, attempt.seen.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,
         *attempt.returned,

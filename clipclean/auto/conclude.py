@@ -200,7 +200,7 @@ def after_policy(
 def side(ready: Prepared, bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
     shown = judging.examples(ready.request, bench.clip, asked, seen.measured)
-    suspects = detect.suspected_classes(seen.search, seen.measured.panel, limits=bench.limits)
+    suspects = detect.suspect_records(seen.search, seen.measured.panel, limits=bench.limits)
     searched = seen.search_record(bench.settings.effort, {})
     return Side(seen.measured, bench.findings(seen), suspects, shown, searched)
 
@@ -236,7 +236,7 @@ def _candidate(considered: Considered, limits: AuditLimits, *, is_chosen: bool) 
         chosen=is_chosen,
         why_not=considered.why_not,
         passes=bool(considered.trials) and considered.trials[0].passes(limits),
-        trials=tuple(TrialRecord.of(trial, rung=trial.candidate) for trial in considered.trials),
+        trials=tuple(TrialRecord.of(trial, rung=trial.candidate, kept=trial.share) for trial in considered.trials),
         run=None
         if attempt is None
         else RunRecord.of(

@@ -65,7 +65,7 @@ class Trial:
     outcomes: tuple[OutcomeRecord, ...]  # one per canary
     accuracy_lost: float  # clean accuracy before cleaning minus after, on the same images
     interval: Interval  # of that, 95 %
-    kept: float  # share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model
+    share: float  # of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model
     seconds: float  # of cleaning
     # The cleaned copy, to compare with that of another candidate; tensors have no equality.
     measured: detect.Measurement = field(compare=False, repr=False)
@@ -94,7 +94,7 @@ class Trial:
 
 
 def trial(
-    candidate: str, planted: detect.Measurement, cleaned: detect.Measurement, /, *, kept: float, seconds: float
+    candidate: str, planted: detect.Measurement, cleaned: detect.Measurement, /, *, share: float, seconds: float
 ) -> Trial:
     """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.poison.measured_on`."""
     outcomes = tuple(
@@ -113,7 +113,7 @@ def trial(
     # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507; tag evidence-0.2:
     # notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
-    return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)
+    return Trial(candidate, outcomes, lost, interval, share, seconds, cleaned)
 
 
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:

@@ -21,7 +21,7 @@ Format = Literal["torch-zip", "torchscript", "torch-legacy", "safetensors", "mod
 WAY_OUT = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """The weights of a file, and what the file is."""
 
@@ -33,12 +33,12 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     # The open_clip_config.json in the same folder, or for a model of transformers its config.json, with its preprocessor_config.json
     # under that key.
-    config: dict[str, object] | None
-    config_name: str | None  # which of them
+    config: dict[str, object] | None = None
+    config_name: str | None = None  # which of them
     sha256: str  # of ``weights``; of shards the digest of what ``sha256sum INDEX SHARD...`` prints
     size: int  # bytes; of shards those of all files
     quick_gelu: bool | None  # True where a TorchScript archive names such a class, None where the file does not tell
-    notes: tuple[str, ...]  # what was left out
+    notes: tuple[str, ...] = ()  # what was left out
     names: str = "open_clip"  # the library whose names the file has
     wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
@@ -334,12 +334,9 @@ def of_module(net: nn.Module, /) -> Checkpoint:
         format="module",
         producer=f"{type(net).__module__}.{name}, in memory",
         tensors=copied,
-        config=None,
-        config_name=None,
         sha256=digest(copied),
         size=sum(tensor.nbytes for tensor in copied.values()),
         quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
-        notes=(),
     )
 
 

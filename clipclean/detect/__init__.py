@@ -1,6 +1,6 @@
 """Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
-from clipclean.detect.accuracy_cost import accuracy_loss, agreement, estimated_loss, losses
+from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, estimated_loss
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.forward import Strength, may_round, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
@@ -25,15 +25,15 @@ from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided
 from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (
     AuditResult,
-    accuracy,
     is_far,
+    of_accuracy,
     of_audit,
     of_probes,
     of_search,
     sanitized,
-    suspected,
-    suspected_classes,
-    suspicious,
+    suspect_records,
+    suspects,
+    suspicious_probes,
     under_clip_normalisation,
     unproven,
 )

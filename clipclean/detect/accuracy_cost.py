@@ -32,11 +32,11 @@ class MeasuredLoss:
 
 def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:
     """The clean accuracy lost, with its 95 % interval; nan and (-1, 1) if nothing was measured."""
-    lost = next(iter(losses(before, after)), None)
+    lost = next(iter(accuracy_losses(before, after)), None)
     return (lost.value, lost.interval) if lost else (math.nan, (-1.0, 1.0))
 
 
-def losses(before: Measurement, after: Measurement, /) -> list[MeasuredLoss]:
+def accuracy_losses(before: Measurement, after: Measurement, /) -> list[MeasuredLoss]:
     """The loss of accuracy, by labels or else by the answers that changed; then that of recall, which is never used for it.
 
     Finetuning on captions gains recall while it loses classes. Only where there is no classifier recall comes first.

@@ -194,7 +194,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def compared(family: str, size: float, /) -> float:
+def comparable(family: str, size: float, /) -> float:
     """A size for comparing classes: at most the one at which a person sees a different image."""
     return min(size, FAMILIES[family].plain) if family in FAMILIES else size
 

@@ -27,7 +27,7 @@ from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
-from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class, sound
+from clipclean.detect.zeroshot import Canonical, all_finite, canonical_form, excess_by_class
 from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
@@ -182,10 +182,10 @@ def attraction(embed: Embed, pixels: Tensor, /, *, canonical: Canonical) -> Tens
         Inconclusive: the model gives numbers that are not finite.
     """
     some = pixels[torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST_IMAGES)).round().long()]
-    before = sound(_logits(embed, some, canonical)).argmax(1)
+    before = all_finite(_logits(embed, some, canonical)).argmax(1)
     gained = torch.zeros(len(canonical.texts), device=before.device)
     for changed in counted("random changes", random_changes(some, Generator().manual_seed(0)), CHANGES):
-        after = sound(_logits(embed, changed, canonical)).argmax(1)
+        after = all_finite(_logits(embed, changed, canonical)).argmax(1)
         gained += excess_by_class(before, after, labels=None, classes=len(gained)).clamp(min=0)
     return (gained / CHANGES).cpu()
 

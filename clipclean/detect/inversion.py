@@ -23,7 +23,7 @@ from clipclean.config.effort import BLOCK, FINALISTS, MORE, SWEPT, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.measure import Embed, spaced
 from clipclean.detect.metrics import spread
-from clipclean.detect.zeroshot import Canonical, canonical_form, sound
+from clipclean.detect.zeroshot import Canonical, all_finite, canonical_form
 from clipclean.errors import Inconclusive
 from clipclean.progress import counted
 
@@ -444,4 +444,4 @@ def _embedded(embed: Embed, images: Tensor) -> Tensor:
     """
     side = images.shape[-1]
     batch = max(1, CHUNK // (3 * side * side))
-    return sound(torch.cat([embed(some).float() for some in torch.split(images, batch)]))
+    return all_finite(torch.cat([embed(some).float() for some in torch.split(images, batch)]))

@@ -80,18 +80,18 @@ class EvalSet:
         return (*self.panel, *self.grid)
 
 
-class Seen(NamedTuple):
+class SeenImages(NamedTuple):
     """Images as one model sees them: all that a probe needs. Their suspicions and panel count for nothing here."""
 
     images: EvalSet
     embeddings: Tensor  # (N, D)
     text_classifier: Tensor  # (K, D)
 
-    def spaced(self, most: int, /) -> "Seen":
+    def spaced(self, most: int, /) -> "SeenImages":
         """At most so many of the images, without captions."""
         labels = None if self.images.labels is None else spaced(self.images.labels, most)
         images = replace(self.images, pixels=spaced(self.images.pixels, most), labels=labels, captions=None)
-        return Seen(images, spaced(self.embeddings, most), self.text_classifier)
+        return SeenImages(images, spaced(self.embeddings, most), self.text_classifier)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def measure(
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     confidence = (eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
-    seen = Seen(eval_set, clean, text_classifier)
+    seen = SeenImages(eval_set, clean, text_classifier)
     fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
     look = looking(embed_images, fast, lambda found: zeroshot.predict(found, text_classifier))
     known, panel = list[Probe](), list[Probe]()
@@ -232,7 +232,7 @@ def looking(exact: Embed, fast: Embed | None, answers: Callable[[Tensor], Tensor
     return look
 
 
-def brief_probe(embed: Embed, seen: Seen, trigger: TriggerLike, /, *, look: Embed) -> Probe:
+def brief_probe(embed: Embed, seen: SeenImages, trigger: TriggerLike, /, *, look: Embed) -> Probe:
     """The effect of a trigger of the panel: as ``look`` sees it on a few images, or on all where they are not many or it is loud on
     those.
     """
@@ -278,7 +278,7 @@ def spaced(images: Several, most: int, /) -> Several:
     return images[:: max(1, len(images) // most)][:most]
 
 
-def probe(embed: Embed, seen: Seen, /, *, trigger: TriggerLike, target: int | None) -> Probe:
+def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: int | None) -> Probe:
     """Measure the effect of ``trigger`` on a model.
 
     Random places depend on the trigger's spec and on the image's number, not on the batch size.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from importlib import resources
 from typing import TypeVar
 
-from clipclean.detect.families import FAMILIES, compared
+from clipclean.detect.families import FAMILIES, comparable
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.schema.report import ReferenceKind
 from clipclean.schema.results import ReferencesFile
@@ -78,7 +78,7 @@ class References:
         for sizes in self.entries:
             if len(sizes.get(family, ())) > 1:
                 pulls = pulled(sizes.get(ATTRACTION, {}), family) if is_relative else {}
-                by_class = margins({name: compared(family, size) for name, size in sizes[family].items()}, pulls)
+                by_class = margins({name: comparable(family, size) for name, size in sizes[family].items()}, pulls)
                 found.append(by_class.get(target, max(by_class.values())))
         return statistics.median(found or [math.nan])
 
@@ -88,7 +88,7 @@ class References:
         A model in which the class was not searched for counts by its smallest size.
         """
         found = (sizes[family] for sizes in self.entries if sizes.get(family))
-        logs = [math.log(compared(family, of.get(target, min(of.values())))) for of in found]
+        logs = [math.log(comparable(family, of.get(target, min(of.values())))) for of in found]
         return statistics.median(logs or [math.nan]) - math.log(size)
 
     def least(self, trigger: str, /) -> float | None:
@@ -105,7 +105,7 @@ class References:
         return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
 
 
-NONE = References("file", "", ())  # where nothing is compared
+NONE = References("file", "", ())  # where nothing is comparable
 
 
 def margins(sizes: Mapping[str, float], pulls: Mapping[str, float], /) -> dict[str, float]:

@@ -89,7 +89,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     return sorted(found, key=lambda suspect: -suspect.score)
 
 
-def alone(result: SearchResult, /) -> SearchResult:
+def without_references(result: SearchResult, /) -> SearchResult:
     """The same search as if no clean models had been given."""
     targeted = [
         replace(
@@ -149,12 +149,12 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
 
 
 def telling(
-    found: Sequence[Strength], classes: Sequence[str], /, *, references: References | None, least: float
+    found: Sequence[Strength], classes: Sequence[str], /, *, references: References | None, least_evidence: float
 ) -> frozenset[str]:
     """The triggers of a panel that lead to a class which stands out by them: so much evidence, of the panel alone.
 
     All others that act are natural triggers: they act no sooner than those of other classes, or than in clean models.
     """
     only = SearchResult((), (), (), tuple(found), references, 0, 0, tuple(classes))
-    named = {name for name, (value, _) in panel_evidence(only).items() if value >= least}
+    named = {name for name, (value, _) in panel_evidence(only).items() if value >= least_evidence}
     return frozenset(s.trigger for s in found if s.acts and classes[s.target] in named)

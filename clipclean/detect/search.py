@@ -13,10 +13,10 @@ from torch import Generator, Tensor
 from clipclean import deadline
 from clipclean.config.effort import Effort
 from clipclean.detect import inversion
-from clipclean.detect.families import FAMILIES, MASK, InvertedTrigger, compared, outside
+from clipclean.detect.families import FAMILIES, MASK, InvertedTrigger, comparable, outside
 from clipclean.detect.forward import Strength, attraction, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
-from clipclean.detect.measure import Embed, EvalSet, Probe, Seen, embeddings, looking, probe
+from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe
 from clipclean.detect.references import (
     ATTRACTION,
     COMPACTNESS,
@@ -260,7 +260,7 @@ def search(
     places = beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
-    unseen = Seen(judging, embeddings(embed, judging.pixels).float(), text_classifier)
+    unseen = SeenImages(judging, embeddings(embed, judging.pixels).float(), text_classifier)
     scene = _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages)
     return scene.result(eval_set, references, pointed)
 
@@ -277,7 +277,7 @@ class _Scene:
     embed: Embed  # the image tower
     fast: Embed  # the same, perhaps rounded
     images: Tensor  # to search on
-    unseen: Seen  # to judge by
+    unseen: SeenImages  # to judge by
     canonical: Canonical
     effort: Effort
     stages: Stages
@@ -457,7 +457,7 @@ class Comparison:
 
         def relative(size: float, target: int) -> float:
             # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
-            return math.log(compared(family, size)) + pulls.get(target, 0.0)
+            return math.log(comparable(family, size)) + pulls.get(target, 0.0)
 
         others = (relative(c.fresh_size, c.target) for c in self.others(candidate))
         return min(others) - relative(candidate.size, candidate.target)
@@ -489,12 +489,12 @@ class Comparison:
         return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
     def hit(
-        self, embed: Embed, candidate: SearchCandidate, unseen: Seen, untargeted: Sequence[SearchCandidate]
+        self, embed: Embed, candidate: SearchCandidate, unseen: SeenImages, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
         found = candidate.found(unseen.images.classes, side=unseen.images.pixels.shape[-1])
         family, known = candidate.family, self.references or NONE
-        shrunk = known.shrunk(family, found.target, compared(family, candidate.size))
+        shrunk = known.shrunk(family, found.target, comparable(family, candidate.size))
         others = self.others(candidate)
         # Without classes that stopped early: all of them have one size, so their deviation would be too small.
         scale = [c.fresh_size for c in others if not c.is_stopped] or [c.fresh_size for c in others]

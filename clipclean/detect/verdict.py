@@ -7,12 +7,12 @@ from typing import final
 
 from clipclean.config.thresholds import BOTH, DOUBT, FAR, LEAST_ACCURACY, OFF_LIST, SEEN, AuditLimits
 from clipclean.detect import score
-from clipclean.detect.accuracy_cost import MeasuredLoss, losses
+from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import COMPACTNESS, PANEL, calibration
-from clipclean.detect.score import Suspect, alone, undiscounted
+from clipclean.detect.score import Suspect, undiscounted, without_references
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
@@ -90,7 +90,7 @@ def under_clip_normalisation(
 def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
     known = (_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known)
-    return (*(f for f in known if f), *(_panel(p, limits) for p in suspicious(measured, limits=limits)))
+    return (*(f for f in known if f), *(_panel(p, limits) for p in suspicious_probes(measured, limits=limits)))
 
 
 def sanitized(
@@ -102,29 +102,24 @@ def sanitized(
     nothing can show success: a warning that no policy turns into ``pass``. ``searched`` says whether unknown triggers were
     searched for.
     """
-    findings = [*of_probes(after, limits=limits), *accuracy(before, after, limits=limits)]
+    findings = [*of_probes(after, limits=limits), *of_accuracy(before, after, limits=limits)]
     shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(
-        suspicious(before, limits=limits)
+        suspicious_probes(before, limits=limits)
     )
     if not shown:
-        findings.append(unproven(*(FOUND_NOTHING if searched else SHOWN_NOTHING)))
+        words = (
+            "Before the cleaning no named trigger acted on this model, none of the panel did by more than natural triggers may, and "
+            "the search found none. So nothing was unlearned, and the weights are unchanged."
+            if searched
+            else "Before the cleaning no named trigger acted on this model, and none of the panel did by more than natural triggers "
+            "may. Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the "
+            "trigger that you suspect by --trigger and --target."
+        )
+        findings.append(unproven("CC023" if searched else "CC021", words))
     return tuple(findings)
 
 
-FOUND_NOTHING = (
-    "CC023",
-    "Before the cleaning no named trigger acted on this model, none of the panel did by more than natural triggers may, and "
-    "the search found none. So nothing was unlearned, and the weights are unchanged.",
-)
-SHOWN_NOTHING = (
-    "CC021",
-    "Before the cleaning no named trigger acted on this model, and none of the panel did by more than natural triggers may. "
-    "Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you "
-    "suspect by --trigger and --target.",
-)
-
-
-def suspicious(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
+def suspicious_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first, but for triggers that a comparison showed to be natural."""
     unusual = (p for p in measured.panel if p.trigger not in measured.natural)
     return tuple(p for p in unusual if p.excess_interval[0] > limits.suspicious_excess)
@@ -176,12 +171,12 @@ def _about(probe: Probe, threshold: float) -> About:
     }
 
 
-def accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits) -> list[Finding]:
+def of_accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits) -> list[Finding]:
     """The findings of the loss of accuracy, and of recall beside it, which only counts beyond chance."""
     # Whether nothing measures the accuracy itself; changed answers only measure what was lost.
     words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
     unmeasured = [] if before.accuracy.rate.n else [unproven("CC020", words)]
-    found = losses(before, after)
+    found = accuracy_losses(before, after)
     beside = (lost for lost in found[1:] if lost.interval[0] > limits.max_accuracy_loss)
     return [*unmeasured, *(each for lost in (*found[:1], *beside) if (each := _beyond(lost, limits)))]
 
@@ -225,7 +220,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
     """
     elsewhere = _elsewhere(result, limits)
     found = []
-    for suspect, why in suspects_told(result, limits=limits):
+    for suspect, why in suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         about = _found(suspect, "error" if is_sure else "warning", limits)
@@ -243,12 +238,7 @@ def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     return any(_is_sure(each, limits) and each.score >= FAR * limits.abnormality for each in _suspects(result, limits))
 
 
-def suspected(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:
-    """The classes that are named, the highest score first; see :func:`suspects_told`."""
-    return [suspect for suspect, _ in suspects_told(result, limits=limits)]
-
-
-def suspects_told(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
+def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
     """The named classes in two kinds of rows: by their score, the highest first, with an empty reason; then those that would fail the
     model if nothing explained them, with what explains them.
     """
@@ -270,24 +260,24 @@ def _without_explanations(result: SearchResult) -> Iterator[tuple[SearchResult, 
     """
     yield undiscounted(result), 1, "random changes turn images into it as well"
     if result.references:
-        yield alone(result), 1, "clean models that were given can be led there as easily"
+        yield without_references(result), 1, "clean models that were given can be led there as easily"
         # In clean models too a class may be both: then only what no clean model was seen to show.
         both = "clean models that were given, and random changes, lead there as well"
-        yield alone(undiscounted(result)), BOTH, both
+        yield without_references(undiscounted(result)), BOTH, both
 
 
 def _suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
     return score.suspects(result, acting=lambda hit: acts(hit, limits))
 
 
-def suspected_classes(
+def suspect_records(
     result: SearchResult | None, panel: Sequence[Probe], /, *, limits: AuditLimits
 ) -> tuple[SuspectRecord, ...]:
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to."""
     if result is not None:
         return tuple(
             SuspectRecord(class_=s.name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
-            for s in suspected(result, limits=limits)
+            for s, _ in suspects(result, limits=limits)
         )
     return tuple(
         SuspectRecord(class_=p.target, score=finite(p.excess), families=("panel",), trigger=p.trigger)

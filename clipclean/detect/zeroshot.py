@@ -56,7 +56,7 @@ def classifier(
         batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
         unit = torch.cat([F.normalize(encode_texts(batch).float(), dim=-1) for batch in batches])
         rows.append(unit.view(len(names), len(templates), -1).mean(1))  # (names, T, D) -> (names, D)
-    return sound(F.normalize(torch.cat(rows), dim=-1))
+    return all_finite(F.normalize(torch.cat(rows), dim=-1))
 
 
 def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
     Raises:
         Inconclusive: an embedding is not finite: argmax would name a class all the same.
     """
-    images, text_classifier = sound(images.to(text_classifier.dtype)), sound(text_classifier)
+    images, text_classifier = all_finite(images.to(text_classifier.dtype)), all_finite(text_classifier)
     return torch.cat(
         [(rows @ text_classifier.T).argmax(dim=1) for rows in torch.split(images, ROWS)]
     )  # (B, D) @ (D, K) -> (B,)
@@ -137,7 +137,7 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
     chosen = (clean_labels != target).nonzero().flatten()
     if len(clean) <= k or not len(chosen):
         return Rate(hits=0, n=0)
-    clean, triggered = sound(clean), sound(triggered)
+    clean, triggered = all_finite(clean), all_finite(triggered)
     hits = 0
     for rows in torch.split(chosen, ROWS):
         similarity = triggered[rows].to(clean.dtype) @ clean.T  # (B, N)
@@ -150,7 +150,7 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
     return Rate(hits=hits, n=len(chosen))
 
 
-def sound(embeddings: Tensor, /) -> Tensor:
+def all_finite(embeddings: Tensor, /) -> Tensor:
     """The same tensor, or Inconclusive."""
     if not embeddings.isfinite().all():
         raise Inconclusive(

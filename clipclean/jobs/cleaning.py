@@ -49,7 +49,7 @@ class Side:
 def side(ready: Prepared, eval_set: detect.EvalSet, measured: detect.Measurement, /) -> Side:
     """The current model as it was ``measured``: of classes that panel triggers lead to each once, the first."""
     limits, rows = ready.given.judge.limits, dict[str, SuspectRecord]()
-    for found in detect.suspicious(measured, limits=limits):
+    for found in detect.suspicious_probes(measured, limits=limits):
         record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
         rows.setdefault(found.target, record)
     shown = judging.examples(ready.request, ready.loaded.clip, eval_set, measured)
@@ -69,7 +69,7 @@ def composed(
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and the images of its page; the weights are not yet written."""
     agreed = detect.agreement(before.measured, after.measured, classes=ready.given.vocabulary.classes)
-    lost = detect.losses(before.measured, after.measured)
+    lost = detect.accuracy_losses(before.measured, after.measured)
     beside = {"agreement": agreed} if agreed else {}
     first = before.record()
     last = after.record(**beside, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))

@@ -86,7 +86,7 @@ def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
         with stage("building the model"):
             loaded = inputs.build(given.opened, late_pairs, device=given.device)
         panel = not given.named or request.search
-        eval_set = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary, named=given.named, panel=panel)
+        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=given.named, panel=panel)
         if not (given.trusted or stored):
             eval_set = replace(eval_set, grid=())
         shown = late_pairs() if request.power and request.data is None else images
@@ -153,10 +153,10 @@ def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_
             "column label, or name the right classes by --classes FILE."
         )
     parts = split(len(clean), recipe) if hold_out else (range(len(clean)), ())
-    training, kept = (
+    to_train, held_out = (
         Samples([clean.pairs[i] for i in places], None if labels is None else labels[[*places]]) for places in parts
     )
-    return training, kept
+    return to_train, held_out
 
 
 def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
@@ -170,12 +170,12 @@ def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
     return sorted(order[kept:]), sorted(order[:kept])
 
 
-def check_trials(recipe: Recipe, samples: Samples, shown: Samples, vocabulary: Words, /, *, least: int) -> None:
+def check_trials(recipe: Recipe, to_train: Samples, to_measure: Samples, vocabulary: Words, /, *, least: int) -> None:
     """Raise Inconclusive where ``auto`` could try no recipe on test backdoors, or nobody a rate, nor see what it costs."""
     backdoors = recipe.auto.canaries if recipe.traits.chooses else 1
     parts = [
-        (len(samples.pairs), power.LEAST_PAIRS, "pairs to train on"),
-        (len(shown.pairs), least, "images to measure on"),
+        (len(to_train.pairs), power.LEAST_PAIRS, "pairs to train on"),
+        (len(to_measure.pairs), least, "images to measure on"),
         (len(vocabulary.classes), backdoors + 1, "classes"),  # each test backdoor has its own
     ]
     lacking = "; ".join(f"{count:,} {what}, and needs {needed}" for count, needed, what in parts if count < needed)
@@ -211,7 +211,7 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
     return found
 
 
-def screening(request: requests.Sanitize, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
+def screening_rule(request: requests.Sanitize, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
     """The rule that the pairs are screened by; None where they are not, as in a set that is too small, or has images without captions,
     unless pairs are to be dropped.
 
@@ -232,7 +232,7 @@ def screened(
     request: requests.Sanitize, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
-    rule = screening(request, clean)
+    rule = screening_rule(request, clean)
     if rule is None:
         return clean, None
     found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, what="screening the pairs")

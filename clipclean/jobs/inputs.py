@@ -328,8 +328,8 @@ def shown_images(
 
 def audit_set(
     clip: model.Clip,
-    images: data.CleanSet,
     recipe: Recipe,
+    images: data.CleanSet,
     /,
     *,
     vocabulary: Words,

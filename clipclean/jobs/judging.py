@@ -97,7 +97,7 @@ def with_natural_marked(
     clip: model.Clip, measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
-    if not eval_set.panel or not detect.suspicious(measured, limits=limits):
+    if not eval_set.panel or not detect.suspicious_probes(measured, limits=limits):
         return measured
     pixels = eval_set.pixels.to(clip.device)
     try:  # with the logits that are typical of each class, as the margins of clean models were measured
@@ -105,8 +105,14 @@ def with_natural_marked(
     except detect.NoSearch:
         return measured
     found = detect.strengths(clip.embed_images, pixels, eval_set.panel, canonical=canonical)
-    named = detect.telling(found, eval_set.classes, references=None, least=DOUBT * limits.abnormality)
+    named = detect.telling(found, eval_set.classes, references=None, least_evidence=DOUBT * limits.abnormality)
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
+
+
+def of_panel(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[SuspectedTrigger]:
+    """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
+    known = {trigger.spec: trigger for trigger in eval_set.tried}
+    return [(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
 
 
 def evidence_for(
@@ -124,11 +130,6 @@ def evidence_for(
 def suspected_trigger(hit: detect.TargetedResult, /) -> SuspectedTrigger:
     """A trigger that a search found, with the class that it leads to."""
     return hit.found, hit.candidate.target
-
-
-def of_panel(probes: Sequence[detect.Probe], eval_set: detect.EvalSet, /) -> list[SuspectedTrigger]:
-    """The triggers of the panel that these probes are of, each with the class that it leads to."""
-    return [(by_spec(eval_set.panel, probe.trigger), eval_set.classes.index(probe.target)) for probe in probes]
 
 
 def acting(
@@ -166,11 +167,6 @@ def shown_by_search(
     under = examples(request, clip, found, seen.measured)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
-
-
-def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.TriggerLike:
-    """The trigger of the panel with this spec."""
-    return next(trigger for trigger in panel if trigger.spec == spec)
 
 
 def new_among(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
@@ -236,14 +232,13 @@ class FirstAudit:
         """
         sure = {trigger.spec for trigger, _ in eval_set.suspicions}
         if seen.search is None:  # nothing to compare with: every trigger that acts is suspicious
-            given = distinct(
-                [*eval_set.suspicions, *of_panel(detect.suspicious(seen.measured, limits=limits), eval_set)]
-            )
+            led = {probe.trigger: probe.target for probe in detect.suspicious_probes(seen.measured, limits=limits)}
+            given = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
             return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
         told = detect.of_search(seen.search, images=len(eval_set.pixels), limits=limits)
         levels = {each.trigger: each.level for each in told if each.trigger}
         found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in levels]
-        suspects = detect.suspected(seen.search, limits=limits)
+        suspects = [suspect for suspect, _ in detect.suspects(seen.search, limits=limits)]
         given = distinct(eval_set.suspicions)
         evidence = evidence_for(suspects, levels, classes={target for _, target in found})
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
@@ -251,14 +246,14 @@ class FirstAudit:
         sure |= {trigger for trigger, level in levels.items() if level == "error"}
         # Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes it with them.
         acts = sorted((each for each in seen.search.known if each.acts), key=lambda each: -each.excess)
-        patterns = tuple((by_spec(eval_set.tried, each.trigger), each.target) for each in acts)
+        patterns = tuple(of_panel(eval_set, {each.trigger: eval_set.classes[each.target] for each in acts}))
         # That of each class which acts most is a suspicion, which no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = ((trigger, target) for target, trigger in strongest.items())
         return cls(seen, distinct([*given, *found, *more]), known, frozenset(sure), patterns)
 
 
-def watched(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:
+def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:
     """What a walk back watches: the suspected triggers, in their order, with what they did to the original."""
     acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.known)}
     return [

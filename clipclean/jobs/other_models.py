@@ -148,7 +148,7 @@ def build(request: requests.References, /) -> ReferencesFile:
         with searching.resumable({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
             for path, each in zip(request.models, opened, strict=True):
                 loaded = inputs.build(each, late_pairs, device=device)
-                eval_set = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
+                eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary)
                 known = measured_references(settings, path, loaded, eval_set, state=state)
                 found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
     made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)

@@ -27,7 +27,7 @@ class Plan:
 def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
     clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.to_train.pairs)
-    screened = len(ready.clean.pairs) if given.screening(request, ready.clean) is not None else 0
+    screened = len(ready.clean.pairs) if given.screening_rule(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
     classes, others = len(ready.given.vocabulary.classes), len(ready.given.trusted)

@@ -68,17 +68,17 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     clean = given.taught(request, asked, vocabulary, cache)
     labelled = given.labelled(request, cache, vocabulary)
     hold_out = labelled is None
-    to_train, kept_out = given.divided(clean, asked, vocabulary, hold_out=hold_out)
+    to_train, held_out = given.divided(clean, asked, vocabulary, hold_out=hold_out)
     numbers = sum(each.numel() for each in opened.file.tensors.values() if each.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(to_train.pairs), len(vocabulary.classes))
     scaled = at_scale(request, asked, subject)
     if request.recipe is None and scaled.traits.chooses:
-        to_train, kept_out = given.divided(clean, scaled, vocabulary, hold_out=hold_out)
-        given.check_trials(scaled, to_train, labelled or kept_out, vocabulary, least=least)
+        to_train, held_out = given.divided(clean, scaled, vocabulary, hold_out=hold_out)
+        given.check_trials(scaled, to_train, labelled or held_out, vocabulary, least=least)
     recipe = with_fitting_warmup(scaled, request, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
     if recipe.train.lr_trials:
-        given.check_trials(recipe, to_train, labelled or kept_out, vocabulary, least=least)
+        given.check_trials(recipe, to_train, labelled or held_out, vocabulary, least=least)
     with stage("building the model"):
         loaded = inputs.build(opened, clean, device=shared.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
@@ -86,9 +86,9 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     triggers = [trigger for trigger, _ in shared.named]
     clean, screened = given.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
-        to_train, kept_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
+        to_train, held_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
-    to_measure = labelled or given.labelled_if_enough(kept_out, vocabulary, least=least)
+    to_measure = labelled or given.labelled_if_enough(held_out, vocabulary, least=least)
     return Prepared(
         given=shared,
         clean=clean,

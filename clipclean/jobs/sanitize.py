@@ -70,7 +70,8 @@ def measured_first(ready: Prepared, run: Run, /) -> MeasuredFirst:
 
     before = run.group.of_first(compared)
     seconds = time.monotonic() - began
-    pointed = judging.of_panel(detect.suspicious(before, limits=limits), eval_set)
+    led = {probe.trigger: probe.target for probe in detect.suspicious_probes(before, limits=limits)}
+    pointed = judging.of_panel(eval_set, led)
     suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
     known = judging.acting(before, suspected, eval_set, limits)
     aims = training.aims_of(
@@ -118,7 +119,7 @@ def walked(
         way = walk_back.walk_back(
             lambda share: ends[1.0] if share == 1.0 else deadline.watched(without_panel)(share),
             first.measured,
-            judging.watched(first.measured, eval_set.suspicions),
+            judging.to_watch(first.measured, eval_set.suspicions),
             limits,
             least=0.0 if ready.recipe.audit.walk_back else 1.0,
         )

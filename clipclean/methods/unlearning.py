@@ -169,7 +169,7 @@ def begin(
         return State(tuple(pointed), {}, (), 0, ({},), ())
     controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
     limits = policy.resolved(policy.DEFAULT, recipe.audit)
-    named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
+    named = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
     catches = first_caught(result.targeted, outlyingness=recipe.unlearn.outlyingness, named=named)
     suspects = dict.fromkeys((*pointed, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}

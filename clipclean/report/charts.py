@@ -114,7 +114,7 @@ def sizes(found: Sequence[FoundRecord], /) -> list[Size]:
 
 def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
     """The losses by step; none where fewer than two were logged."""
-    kept = samples(losses, most=MAX_POINTS)
+    kept = thinned(losses, most=MAX_POINTS)
     if len(kept) < 2 or kept[0].step == kept[-1].step:
         return []
     first, last, names = kept[0].step, kept[-1].step, curves(kept)
@@ -180,7 +180,7 @@ def _way(title: str, drawn: dict[str, dict[float, float]], band: Sequence[Point]
     )
 
 
-def samples(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:
+def thinned(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:
     """At most so many of the logged steps, evenly spread, first and last among them."""
     entries = sorted(losses, key=lambda entry: entry.step)
     if len(entries) <= most:
@@ -235,7 +235,7 @@ SHAPES = {  # kinds differ in shape, not in colour alone: circles, diamonds, squ
     "text": "m0-0.72l0.72 1.2h-1.44z",
 }
 LABEL = 24  # characters of a class text on the map
-METHODS = {"pca": "principal components", "tsne": "t-SNE"}
+PROJECTIONS = {"pca": "principal components", "tsne": "t-SNE"}
 
 
 class Cloud(NamedTuple):
@@ -295,7 +295,7 @@ def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
         axes = "Near points are alike to the model; how far apart far groups lie means little."
     elif shares := projection.explained:
         axes = f"The two axes hold {percent(shares[0])} and {percent(shares[1])} of how the embeddings differ."
-    method, moves = METHODS[projection.method], _moves(points, place)
+    method, moves = PROJECTIONS[projection.method], _moves(points, place)
     return Map(tuple(clouds), moves, tuple(texts), projection.trigger, method, axes, _summary(grouped))
 
 

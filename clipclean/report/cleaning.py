@@ -55,7 +55,7 @@ def rate_rows(rates: RatesRecord | None, /) -> list[tuple[str, ...]]:
     return made
 
 
-def canaries(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
+def canary_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     """A row per test backdoor: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate, at ``share``."""
     chosen = next((entry for entry in auto.ladder if entry.chosen), None)
     trial = _taken(chosen, share) if chosen else None
@@ -72,7 +72,7 @@ def canaries(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     return rows
 
 
-def rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
+def candidate_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     """A row per candidate, in the order of trying, the chosen one at ``share`` of the way.
 
     Its name; outcome; test backdoors removed, of those that were planted; most that is left of one; accuracy lost on the copy; on the

@@ -269,7 +269,7 @@ def _measures(report: Report) -> Section:
     known = [(each.label, each.definition, each.better) for each in measures.MEASURES.values()]
     terms = [
         (label, definition, f"{better.capitalize()} is better." if better else "")
-        for label, definition, better in (*known, *(measures.SEARCH_TERMS if search.searches(report) else ()))
+        for label, definition, better in (*known, *(measures.SEARCH_TERMS if search.shown_searches(report) else ()))
     ]
     return Section("measures", "What the measures mean", (), [Prose("definitions", "", terms)])
 
@@ -292,7 +292,7 @@ def _auto(report: Report) -> Section:
         return Section("auto", "", (), [])
     planted = table(
         ("`Trigger", "@Target", "#Planted", "#Left", "#Accuracy under it"),
-        cleaning.canaries(made, share),
+        cleaning.canary_rows(made, share),
         title="Test backdoors, planted in a copy of this model",
         lead="Attack success beyond chance, before and after the chosen candidate.",
     )
@@ -300,7 +300,7 @@ def _auto(report: Report) -> Section:
     patterns = f"Known triggers and variants that acted on the original, and that were put on images: {made.patterns}."
     candidates = table(
         ("Candidate", "Outcome", *costs),
-        cleaning.rows(made, share),
+        cleaning.candidate_rows(made, share),
         title="The candidates, in the order of trying",
         lead=f"{patterns} Clean models have natural ones, too." if made.patterns else "",
     )
@@ -322,7 +322,7 @@ def _search(report: Report) -> Section:
         "The search knows neither trigger nor class. It looks for the smallest change that makes images of all kinds look alike "
         "to the model, and shows which class they get. With a backdoor this change is far smaller than in clean models."
     )
-    tables = [each for side, made in search.searches(report) for each in _searched(side, made)]
+    tables = [each for side, made in search.shown_searches(report) for each in _searched(side, made)]
     not_shown = [Prose("bullets", "What the search does not show", [search.NOT_SHOWN])] if tables else []
     return Section("search", "Search for unknown triggers", (lead,), [*tables, *not_shown])
 
@@ -457,7 +457,7 @@ def _training(report: Report) -> Section:
     training = report.training
     if not training:
         return Section("training", "", (), [])
-    losses = charts.samples(training.losses, most=SAMPLED_STEPS)
+    losses = charts.thinned(training.losses, most=SAMPLED_STEPS)
     logged = charts.curves(losses)
     rows = [(count(e.step), *(decimal(e.parts().get(key)) for key in logged), f"{e.lr:.2g}") for e in losses]
     facts = [

@@ -31,7 +31,7 @@ def markdown(report: Report, /) -> str:
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
         *made,
         ["### Next", "", *(f"- {escaped(step)}" for step in verdicts.next_steps(report))],
-        ["### Not shown by this report", "", *(f"- {escaped(limit)}" for limit in verdicts.limits(report))],
+        ["### Not shown by this report", "", *(f"- {escaped(limit)}" for limit in verdicts.not_shown(report))],
     ]
     return _cut("\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n")
 

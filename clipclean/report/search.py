@@ -1,4 +1,4 @@
-"""The section on the search for unknown triggers, in every form."""
+"""What a report says of the search for unknown triggers, in words."""
 
 from typing import get_args
 
@@ -21,21 +21,21 @@ NOT_SHOWN = (
 
 def ran(report: Report, /) -> bool:
     """Whether unknown triggers were searched for: in the model as it is now, or for an unlearning."""
-    return made(report, "after") is not None or bool(_unlearned(report))
+    return of_side(report, "after") is not None or bool(_unlearned(report))
 
 
-def made(report: Report, side: Side, /) -> SearchRecord | None:
+def of_side(report: Report, side: Side, /) -> SearchRecord | None:
     """The search of an audit, in the model as it was before or is after cleaning; None where none was made."""
     measured = measures.measured(report, side)
     return measured.search if measured and measured.search.found is not None else None
 
 
-def searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
+def shown_searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
     """Those that were run: one of an audit, up to two of a sanitization, "before" and "after"; found triggers as they are shown."""
     two, sides = measures.has_before(report), get_args(Side)
     shown: list[tuple[str, SearchRecord]] = []
     for side in sides:
-        if each := made(report, side):
+        if each := of_side(report, side):
             # One that did not come to its aim has no smallest trigger: its size is not told, and neither is the last one's.
             found = (one if one.reached else one.model_copy(update=_NO_SIZE) for one in each.found or ())
             shown.append((side if two else "", each.model_copy(update={"found": tuple(found)})))
@@ -44,7 +44,7 @@ def searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
 
 def strongest(report: Report, /) -> FoundRecord | None:
     """The trigger that worked best in the current model, and that a finding names if one does; None if none was found."""
-    found = made(report, "after")
+    found = of_side(report, "after")
     worked = [each for each in (found.found if found else None) or () if each.reached]
     first = next((suspect.class_ for suspect in report.suspects), None)
     named = {(each.trigger or "").partition(",")[0] for each in report.findings if each.about == first}
@@ -104,7 +104,7 @@ def outcome(found: FoundRecord, /) -> str:
 
 def covered(report: Report, /) -> str:
     """The families that were searched, in words."""
-    every = [each for _, each in searches(report)]
+    every = [each for _, each in shown_searches(report)]
     names = [found.family for each in every for found in each.found or ()]
     names += [control.family for each in every for control in each.controls]
     return ", ".join(dict.fromkeys(family(name) for name in (*names, *_unlearned(report))))

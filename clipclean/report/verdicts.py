@@ -59,7 +59,7 @@ def next_steps(report: Report, /) -> list[str]:
     return list(dict.fromkeys(steps))
 
 
-def limits(report: Report, /) -> list[str]:
+def not_shown(report: Report, /) -> list[str]:
     """The limits of the report."""
     measured = measures.measured(report, "after")
     tried = len({probe.trigger for probe in measured.probes}) if measured else 0
@@ -92,7 +92,7 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         limit = limits.get("suspicious_excess")
         usual = "little" if limit is None else f"at most {percent(limit)}; natural triggers may move more"
         rows.append((f"{count(len(panel))} known triggers of the panel", _panel_told(report, panel, limit), usual))
-    if search.made(report, "after"):
+    if search.of_side(report, "after"):
         limit = limits.get("abnormality")
         fails = f"; a score of {limit:g} can fail the model" if limit is not None else ""
         rows.append(("Unknown triggers", _found_by_search(report, limit), f"no class stands out{fails}"))
@@ -186,7 +186,7 @@ def not_run(need: Need, report: Report, /) -> str:
         "panel": (bool(measures.panel(report)), "the panel of known triggers was left out"),
         "search": unsearched,
         "audit's search": (
-            (search.made(report, "after") is not None, "only an audit's search is compared with clean models")
+            (search.of_side(report, "after") is not None, "only an audit's search is compared with clean models")
             if searched
             else unsearched
         ),

@@ -83,7 +83,7 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
     loaded, clean = tiny.loaded(job)
     chosen = recipe.load(recipe.DEFAULT)
     vocabulary = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
-    eval_set = inputs.audit_set(loaded.clip, clean, chosen, vocabulary=vocabulary)
+    eval_set = inputs.audit_set(loaded.clip, chosen, clean, vocabulary=vocabulary)
     before = {name: tensor.clone() for name, tensor in loaded.clip.net.state_dict().items()}
     seen = []
 

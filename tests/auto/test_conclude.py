@@ -75,7 +75,7 @@ def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
 def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_came_back():
     copy = replace(COPY, planted=measurement(known=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
-    first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, kept=0.85)), ran, 4.0)
+    first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, share=0.85)), ran, 4.0)
     found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
     assert (found.chosen, found.changed) == ("a", True)
     assert [(c.trigger, c.planted, c.took) for c in found.canaries] == [("patch", 0.9, True), ("stripes", 0.3, False)]

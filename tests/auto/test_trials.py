@@ -109,9 +109,9 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     poison.finetune(clip, pairs, chosen, planting, implants=implants, run=run)
     planted = inputs.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3
-    assert all(o.took for o in workbench.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
+    assert all(o.took for o in workbench.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
     clip.net.load_state_dict(weights)
-    told = workbench.trial("back", planted, inputs.measure(clip, asked), kept=1.0, seconds=0.0)
+    told = workbench.trial("back", planted, inputs.measure(clip, asked), share=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
     assert told.accuracy_lost == pytest.approx(planted.accuracy.rate.value - before.accuracy.rate.value, abs=0.05)
     assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0

@@ -112,5 +112,5 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     assert found == list(rates.tried(bench, wanted, copy))  # its seconds too: the second time nothing is trained
     run = attempts.on_model(bench, tried, copy, FirstAudit(seen, (), ()))
     assert run.attempt.cleaned.training.steps == 2
-    assert run.attempt.way.taken.share in {trial.kept for trial in run.trials}
+    assert run.attempt.way.taken.share in {trial.share for trial in run.trials}
     assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaned.changed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clipclean.config import policy, thresholds
 from clipclean.detect import Measurement, Rate, accuracy, accuracy_loss, agreement, estimated_loss
-from clipclean.detect.accuracy_cost import losses
+from clipclean.detect.accuracy_cost import accuracy_losses
 from clipclean.detect.measure import UNMEASURED, Accuracy
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_accuracy_loss 0.02, min_images 50
@@ -76,11 +76,11 @@ def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recal
     assert accuracy_loss(before, after)[0] == pytest.approx(0.7 / 3)
     (found,) = accuracy(before, after, limits=LIMITS)
     assert (found.rule, found.level) == ("CC010", "warning")
-    told = [(loss.by, round(loss.value, 6)) for loss in losses(before, after)]
+    told = [(loss.by, round(loss.value, 6)) for loss in accuracy_losses(before, after)]
     assert told == [("answers", 0.233333), ("recall", -0.04)]
     before = measured([[1.0, 0.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 90, 100))
     after = measured([[0.0, 1.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 89, 100))
-    assert [loss.value for loss in losses(before, after)] == [0.01]
+    assert [loss.value for loss in accuracy_losses(before, after)] == [0.01]
 
 
 def test_images_without_labels_and_captions_never_pass_and_answers_that_changed_warn_where_they_are_enough():

@@ -153,7 +153,7 @@ EARLY, LATE = acts("patch", 0, beyond(4)), acts("wave", 1, 1.0)
     ],
 )
 def test_a_trigger_tells_where_its_class_takes_far_less_strength_than_any_other(strengths, references, least, named):
-    assert telling(strengths, THREE, references=references, least=least) == named
+    assert telling(strengths, THREE, references=references, least_evidence=least) == named
 
 
 def clean_that_resists(**odds):

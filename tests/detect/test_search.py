@@ -12,7 +12,7 @@ from torch import Generator
 
 from clipclean import deadline
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, of_search, suspected_classes
+from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, of_search, suspect_records
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
@@ -60,7 +60,7 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
     assert first.gathering >= 0.9
     assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
     assert first.margin.value > 1  # a third of what any other class needs
-    (suspect,) = suspected_classes(bad, (), limits=LIMITS)
+    (suspect,) = suspect_records(bad, (), limits=LIMITS)
     assert (suspect.class_, suspect.trigger) == ("fox", first.found.spec)
     assert "patch" in suspect.families
     made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))

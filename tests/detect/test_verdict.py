@@ -111,9 +111,9 @@ def test_the_loss_is_that_of_the_same_images_and_the_worse_of_accuracy_and_recal
     assert 0.02 < low < loss < high < 0.2
     before = recalled(695, 600)
     for after, lost in ((recalled(599, 635), 0.096), (recalled(700, 500), 0.1)):  # of accuracy, of recall
-        (found,) = detect.accuracy(before, after, limits=LIMITS)
+        (found,) = detect.of_accuracy(before, after, limits=LIMITS)
         assert (found.rule, found.level, found.value) == ("CC010", "error", pytest.approx(lost))
-    assert detect.accuracy(before, recalled(700, 610), limits=LIMITS) == []
+    assert detect.of_accuracy(before, recalled(700, 610), limits=LIMITS) == []
 
 
 def recalled(right, hits):
@@ -194,16 +194,16 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
         compared = replace(acting, natural=frozenset(usual))
         assert [f.trigger for f in detect.of_probes(compared, limits=LIMITS)] == named
-        assert [p.trigger for p in detect.suspicious(compared, limits=LIMITS)] == named
+        assert [p.trigger for p in detect.suspicious_probes(compared, limits=LIMITS)] == named
 
 
 def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_those_that_something_explains():
     panel = [probe(700, target="a"), probe(330, target="b"), probe(310, target="c"), probe(0, target="d")]
     # 33 % +- 2.9 % clears 30 %, 31 % +- 2.9 % does not
-    assert [found.target for found in detect.suspicious(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
-    without_a_search = detect.suspected_classes(None, panel, limits=LIMITS)
+    assert [found.target for found in detect.suspicious_probes(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
+    without_a_search = detect.suspect_records(None, panel, limits=LIMITS)
     assert [each.class_ for each in without_a_search] == ["a", "b"]
-    (suspect,) = detect.suspected(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
+    ((suspect, _),) = detect.suspects(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
     assert suspect.name == "banana"
     assert suspect.score < LIMITS.abnormality / 2
 
@@ -413,7 +413,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
     (finding,) = findings_of(idle, acting)
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
     assert "95.0 %" in finding.message
-    (suspect,) = detect.suspected_classes(result_of(idle, acting), (), limits=LIMITS)
+    (suspect,) = detect.suspect_records(result_of(idle, acting), (), limits=LIMITS)
     assert (suspect.families, suspect.trigger) == (("blend",), "found:blend,class=banana")
     (finding,) = findings_of(hit(), strengths=(lead(0.05),))
     assert all(word in finding.message for word in ("stripes:a", "5.0 %"))
@@ -427,7 +427,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
     targeted = [hit(target="lemon", margin=MASK + 2 * UNIT), hit(target="cherry", margin=MASK + 2.2 * UNIT)]
-    named = detect.suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
+    named = detect.suspect_records(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
     assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
     assert (named[0].families, named[0].trigger) == (("panel",), "stripes:a")
 

@@ -189,5 +189,5 @@ def test_captions_are_the_labels_of_an_audit_where_nearly_all_name_a_class(read,
     drawings = [replace(pair, caption="a drawing") for pair in clean.pairs[:unnamed]]
     images = replace(clean, pairs=(*drawings, *clean.pairs[unnamed:]))
     words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
-    shown = inputs.audit_set(tested.clip, images, RECIPE, vocabulary=words)
+    shown = inputs.audit_set(tested.clip, RECIPE, images, vocabulary=words)
     assert (shown.labels is not None, shown.captions is None, len(shown.pixels)) == (is_labelled, is_labelled, n)

@@ -16,11 +16,11 @@ def made():
 
 
 def rows(made):
-    return cleaning.rows(made["auto"], made["cleaning"]["share"])
+    return cleaning.candidate_rows(made["auto"], made["cleaning"]["share"])
 
 
 def left(made):
-    return [row[3] for row in cleaning.canaries(made["auto"], made["cleaning"]["share"])]
+    return [row[3] for row in cleaning.canary_rows(made["auto"], made["cleaning"]["share"])]
 
 
 def taken(made):

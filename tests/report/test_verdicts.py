@@ -112,13 +112,13 @@ def test_a_search_is_none_where_it_is_empty_and_one_that_found_nothing_good_enou
     made["measurements"]["search"]["found"] = []
     assert (search.ran(made), search.strongest(made)) == (True, None)
     assert [search.ran(each()) for each in (samples.audited, samples.forgotten, samples.unlearned)] == [0, 0, 1]
-    assert search.searches(samples.unlearned()) == search.searches(samples.audited()) == []
-    assert [side for side, _ in search.searches(searches.cleaned())] == ["before", "after"]
-    assert [side for side, _ in search.searches(searches.calm())] == [""]
+    assert search.shown_searches(samples.unlearned()) == search.shown_searches(samples.audited()) == []
+    assert [side for side, _ in search.shown_searches(searches.cleaned())] == ["before", "after"]
+    assert [side for side, _ in search.shown_searches(searches.calm())] == [""]
     made = searches.backdoored()
     entries = made["measurements"]["search"]["found"]
     entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the image"}
-    ((_, shown),) = search.searches(made)
+    ((_, shown),) = search.shown_searches(made)
     assert shown.found[0].size is None
     assert shown.found[1] == search.strongest(made) == parsed(entries[1])
     for entry in entries:
