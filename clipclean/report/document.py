@@ -1,17 +1,18 @@
 """The sections of a report as tables and drawings, each written once; page, Markdown and terminal render blocks and know no section.
 
-To add a section, write a function from the report to it and enter it in ``sections``; what a terminal shows stands in ``short``.
+To add a section, write a function from the report to it and enter it in ``sections``; what a terminal shows stands in ``short``. New
+measurements need none if the schema gives them a title, and columns.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from clipclean.findings import Finding
+from clipclean.findings import Finding, Part
 from clipclean.report import charts, cleaning, measures, search, verdicts
 from clipclean.report.measures import INTERVALS, MeasureRow
 from clipclean.report.wording import NOTHING, Png, count, decimal, duration, memory, percent, percent_interval
-from clipclean.schema.report import FoundRecord, ProbeRecord, RateRecord, Report, SearchRecord
+from clipclean.schema.report import Column, FoundRecord, ProbeRecord, RateRecord, Report, SearchRecord
 from clipclean.untrusted import plural
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
@@ -35,10 +36,10 @@ class Cell(NamedTuple):
 class Table(NamedTuple):
     """A table: the first cell of each row names it. A folded one is opened by the reader."""
 
-    title: str
-    lead: str
     head: tuple[str, ...]
     rows: Sequence[tuple[Cell, ...]]
+    title: str
+    lead: str
     is_folded: bool = False
 
 
@@ -53,7 +54,7 @@ class Prose(NamedTuple):
 
     kind: Literal["lines", "bullets", "definitions", "values"]
     title: str
-    items: Sequence[Sequence[str]]
+    items: Sequence[Sequence[str]]  # of definitions each is one; of the others the first holds all the words
 
 
 # Images.
@@ -141,7 +142,7 @@ class Section(NamedTuple):
     blocks: Sequence[Block]
 
 
-_KINDS: Mapping[str, Kind] = {"#": "number", "@": "name", "`": "code"}
+_KINDS: Mapping[str, Kind] = {"#": "number", "%": "number", "@": "name", "`": "code"}  # by the mark of a column
 _RATES = ("Rate", "#Steps", "#Excess before", "#After", "#Accuracy lost", "#Time")
 _WAY = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
 
@@ -149,6 +150,11 @@ _WAY = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
 def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
     """All sections that have something to show, in order."""
     tried = report.training.rates if report.training else None
+    own = [
+        Section(key, known.title, [known.description or ""], [listed(found)])
+        for key, known in type(report.measurements).model_fields.items()
+        if known.title and (found := getattr(report.measurements, key))
+    ]
     made = (
         _suspects(report),
         # On a pass the head of the page shows it.
@@ -171,6 +177,7 @@ def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
         _search(report),
         _map(report),
         _power(report),
+        *own,
         _numbers(report),
         _panel(report),
         _training(report),
@@ -229,11 +236,24 @@ def table(
         tuple(each if isinstance(each, Cell) else Cell(each, (), kind) for each, kind in zip(row, kinds, strict=True))
         for row in rows
     ]
-    return Table(title, lead if cells else nothing, tuple(name.lstrip("#@`") for name in head), cells, folded)
+    return Table(tuple(name.lstrip("".join(_KINDS)) for name in head), cells, title, lead if cells else nothing, folded)
 
 
-def _number(text: str, *below: str) -> Cell:
-    return Cell(text, below, "number")
+def listed(found: Sequence[Part], /, *, title: str = "", lead: str = "", folded: bool = False) -> Table:
+    """A table of records, with the columns that the schema names; of those with the mark ``%`` the numbers are shares."""
+    known = type(found[0]).model_fields if found else {}
+    columns = [(name, each) for name, of in known.items() for each in of.metadata if isinstance(each, Column)]
+    heads = {name: each.head for name, each in sorted(columns, key=lambda column: not column[1].is_first)}
+    rows = ([_worded(getattr(one, name), head) for name, head in heads.items()] for one in found)
+    return table([*heads.values()], rows, title=title, lead=lead, folded=folded)
+
+
+def _worded(value: object, head: str) -> str:
+    if isinstance(value, RateRecord):
+        return percent(value.value)
+    if isinstance(value, float):
+        return percent(value) if head[0] == "%" else decimal(value)
+    return count(value) if value is None or type(value) is int else str(value)
 
 
 def looked_for(report: Report, /) -> Table:
@@ -304,12 +324,8 @@ def _auto(report: Report) -> Section:
         title="The candidates, in the order of trying",
         lead=f"{patterns} Clean models have natural ones, too." if made.patterns else "",
     )
-    finetuned = table(
-        ("`Trigger", "@Leads to", "#Cleaned", "#Finetuned"),
-        (
-            (each.trigger, each.target, percent(each.before), percent(each.after))
-            for each in (made.rebound.probes if made.rebound else ())
-        ),
+    finetuned = listed(
+        made.rebound.probes if made.rebound else (),
         title="After a benign finetuning",
         lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
@@ -330,25 +346,11 @@ def _search(report: Report) -> Section:
 def _searched(side: str, made: SearchRecord) -> list[Table]:
     title, found, told = f"{side.capitalize()} cleaning" if side else "", made.found or (), search.effort(made)
     rows = [_found(*each) for each in zip(found, charts.sizes(found), strict=True)]
-    embeddings = (
-        (
-            each.class_,
-            each.family_words,
-            *(decimal(value) for value in (each.distance, each.spread, each.direction_agreement)),
-            percent(each.knn_asr.value) if each.knn_asr else NOTHING,
-        )
-        for each in found
-    )
     controls = ((each.class_, search.family(each.family), percent(each.size)) for each in made.controls)
     return [
         table(_FOUND, rows[:FIRST], title=title, lead=told, nothing=f"{told} Nothing was found."),
         table(_FOUND, rows[FIRST:], title=f"The other {count(len(rows) - FIRST)}", folded=True),
-        table(
-            ("@Leads to", "Family", "#Distance", "#Spread", "#Direction", "#By neighbours"),
-            embeddings,
-            title="Embeddings under the found triggers",
-            folded=True,
-        ),
+        listed(found, title="Embeddings under the found triggers", folded=True),
         table(("@Class", "Family", "#Size"), controls, title="Classes that were searched for comparison", folded=True),
     ]
 
@@ -360,13 +362,14 @@ def _found(found: FoundRecord, drawn: charts.Size) -> tuple[str | Cell, ...]:
     """A found trigger, beside what clean models need."""
     needed = (f"clean models need {search.needed(found)}",) if found.reference else ()
     words = f"Size {'; '.join((percent(found.size), *needed))}, on a scale to {drawn.top}"
+    without = f"without it {percent(found.base_rate.value)}"
     return (
         found.class_,
         Cell(words, (), "chart", drawn),
         Cell(f"{found.family_words}, {found.size_words}", (f"saved as {found.file}",) if found.file else ()),
-        _number(percent(found.size), *needed),
-        _number(percent(found.asr.value), *_sure(found.asr), f"without it {percent(found.base_rate.value)}"),
-        _number(decimal(found.collapse), f"without it {decimal(found.clean_collapse)}"),
+        Cell(percent(found.size), needed, "number"),
+        Cell(percent(found.asr.value), (*_sure(found.asr), without), "number"),
+        Cell(decimal(found.collapse), (f"without it {decimal(found.clean_collapse)}",), "number"),
         "; ".join(search.signs(found)) or NOTHING,
     )
 
@@ -419,11 +422,11 @@ def _measured(row: MeasureRow, two: bool, limits: Mapping[str, float], *, known:
     told = (f"limit {percent(limit)}",) if limit is not None else ()
     drawn = Cell(f"{row.measure.label}: {words}", told, "chart", charts.bars(row, limit))
     values = [
-        _number(measures.value(row, figure), *(_sure(figure) if figure else ()))
+        Cell(measures.value(row, figure), _sure(figure) if figure else (), "number")
         for figure in ((row.before, row.after) if two else (row.after,))
     ]
     better = (f"{row.measure.better} is better",) if row.measure.better else ()
-    changed = [_number(measures.change(row), *better)] if two else []
+    changed = [Cell(measures.change(row), better, "number")] if two else []
     return Cell(row.measure.label, (row.measure.words,)), drawn, *values, *changed
 
 
@@ -518,11 +521,11 @@ def _provenance(report: Report) -> Section:
         "repeated."
     )
     skipped = report.data.skipped if report.data else 0
-    samples = () if isinstance(skipped, int) else ((each.key, each.reason) for each in skipped[:SKIPPED])
+    samples = () if isinstance(skipped, int) else skipped[:SKIPPED]
     notes = ((str(number), note) for number, note in enumerate(report.notes, 1))
     blocks = [
         table(("Of", "What", "Which"), ((of, what, told) for of, what, told in _facts(report) if told.text)),
-        table(("`Sample", "Reason"), samples, title="Skipped samples", folded=True),
+        listed(samples, title="Skipped samples", folded=True),
         table(("Note", "Words"), notes, title="Notes on reading the model", folded=True),
     ]
     held = [
@@ -533,38 +536,34 @@ def _provenance(report: Report) -> Section:
     return Section("provenance", "Provenance", (lead,), [*blocks, *held])
 
 
-def _coded(text: str) -> Cell:
-    return Cell(text, (), "code")
-
-
 def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
     """Inputs, settings and outputs: of what, which fact, its value; empty where it is not known."""
     model, data = report.model, report.data
-    yield "Model", "File", _coded(model.name)
+    yield "Model", "File", Cell(model.name, kind="code")
     yield "Model", "Format", Cell(model.format)
     yield "Model", "Architecture", Cell(_with_reason(model.architecture, model.architecture_how))
     yield "Model", "Activation", Cell(_with_reason(model.activation, model.activation_how))
-    yield "Model", "SHA-256 of the file", _coded(model.sha256)
-    yield "Model", "SHA-256 of its tensors", _coded(model.tensor_sha256)
+    yield "Model", "SHA-256 of the file", Cell(model.sha256, kind="code")
+    yield "Model", "SHA-256 of its tensors", Cell(model.tensor_sha256, kind="code")
     if recipe := report.recipe:
         yield "Recipe", "Name", Cell(f"{recipe.name}, revision {recipe.revision}")
         yield "Recipe", "Validated", Cell("yes" if recipe.validated else "no: no measured evidence for these values")
-        yield "Recipe", "SHA-256", _coded(recipe.sha256)
+        yield "Recipe", "SHA-256", Cell(recipe.sha256, kind="code")
     if policy := report.policy:
-        yield "Policy", "Name", _coded(policy.name)
-        yield "Policy", "SHA-256", _coded(policy.sha256)
+        yield "Policy", "Name", Cell(policy.name, kind="code")
+        yield "Policy", "SHA-256", Cell(policy.sha256, kind="code")
     if data:
         of = "Images measured on" if report.is_audit else "Clean data"
-        yield of, "Name", _coded(data.name or data.path or "")
+        yield of, "Name", Cell(data.name or data.path or "", kind="code")
         yield of, "Format", Cell(data.format)
         yield of, "Images" if report.is_audit else "Pairs", Cell(count(data.pairs))
         yield of, "Skipped", Cell(count(data.skipped if isinstance(data.skipped, int) else len(data.skipped)))
-        yield of, "Digest", _coded(data.digest)
+        yield of, "Digest", Cell(data.digest, kind="code")
     for export in report.exports or ():
         of = f"Written: {export.format}"
-        yield of, "File", _coded(export.path)
-        yield of, "SHA-256 of the file", _coded(export.sha256)
-        yield of, "SHA-256 of its tensors", _coded(export.tensor_sha256)
+        yield of, "File", Cell(export.path, kind="code")
+        yield of, "SHA-256 of the file", Cell(export.sha256, kind="code")
+        yield of, "SHA-256 of its tensors", Cell(export.tensor_sha256, kind="code")
         parity = (f"{key.replace('_', ' ')} {_plain(value)}" for key, value in export.parity.items())
         yield of, "Read back", Cell(", ".join(parity))
     yield "Machine and versions", report.tool.name, Cell(report.tool.version)

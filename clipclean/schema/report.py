@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
 
@@ -25,6 +25,13 @@ Item = TypeVar("Item")
 Many = Annotated[tuple[Item, ...], Strict(False)]  # JSON has lists only
 VARIANTS = ("a number", "a list")  # of a field that is either; no key of a report
 Free = dict[str, Any]  # any JSON: values that no reader of a report computes with
+
+
+class Column(NamedTuple):
+    """What a table of the page calls a field, with a mark before it of ``report.document``; fields without one are left out."""
+
+    head: str
+    is_first: bool = False
 
 
 def _optional(description: str) -> Any:  # Any: as pydantic's own Field
@@ -126,8 +133,8 @@ class FoundRecord(Part):
     family: str = Field(
         description="mask, patch, blend, additive, wave, or another one of an earlier or later version."
     )
-    family_words: str
-    class_: str = Field(alias="class")
+    family_words: Annotated[str, Column("Family")]
+    class_: Annotated[str, Column("@Leads to", is_first=True)] = Field(alias="class")
     size: Share | None = Field(description="Share of the image, or strength.")
     size_words: str
     reached: bool = Field(description="Whether the attack came to the success that it aimed at.")
@@ -137,10 +144,10 @@ class FoundRecord(Part):
     collapse: Share | None = _optional("Squared norm of the mean unit embedding of triggered images.")
     clean_collapse: Share | None = None
     gathering: Share | None = _optional("Most images that a search without a target brought to the class.")
-    distance: Number | None = _optional("Mean squared, 0 to 4; 2 - 2cos.")
-    spread: Number | None = None
-    direction_agreement: Number | None = None
-    knn_asr: RateRecord | None = None
+    distance: Annotated[Number | None, Column("#Distance")] = _optional("Mean squared, 0 to 4; 2 - 2cos.")
+    spread: Annotated[Number | None, Column("#Spread")] = None
+    direction_agreement: Annotated[Number | None, Column("#Direction")] = None
+    knn_asr: Annotated[RateRecord | None, Column("#By neighbours")] = None
     reference: RangeRecord | None = _optional("The sizes that clean models need in this family.")
     gap: Number | None = _optional("Logarithm of how much smaller it is than the median of other classes'.")
     margin: Number | None = _optional("The same, to the smallest of the other classes'.")
@@ -290,6 +297,8 @@ class AgreementRecord(RateRecord):
 class MeasurementsRecord(Part):
     """The measurements of one model."""
 
+    # A field with a title is a section of the page: a table of its records, by their columns.
+
     clean_accuracy: RateRecord | None
     recall: RateRecord | None = _optional("Image-to-text recall@1, beside an accuracy by labels.")
     agreement: AgreementRecord | None = _optional(
@@ -357,8 +366,8 @@ class RecipeRecord(Part):
 class SkippedRecord(Part):
     """A sample that could not be used, and why."""
 
-    key: str
-    reason: str
+    key: Annotated[str, Column("`Sample")]
+    reason: Annotated[str, Column("Reason")]
 
 
 class DataRecord(Part):
@@ -602,10 +611,10 @@ class AccuraciesRecord(Part):
 class ReturnRecord(Part):
     """A trigger before and after a benign finetuning."""
 
-    trigger: str
-    target: str
-    before: Excess | None
-    after: Excess | None
+    trigger: Annotated[str, Column("`Trigger")]
+    target: Annotated[str, Column("@Leads to")]
+    before: Annotated[Excess | None, Column("%Cleaned")]
+    after: Annotated[Excess | None, Column("%Finetuned")]
     interval: Interval
     known: bool
 
