@@ -4,8 +4,7 @@ import pytest
 import short
 import tiny
 
-from clipclean import checkpoint, cli, deadline, progress
-from clipclean.detect import AuditResult
+from clipclean import checkpoint, cli, deadline, detect, progress
 from clipclean.jobs import inputs, searching
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
@@ -30,7 +29,7 @@ def unsearched(monkeypatch):
 
     def measured(settings, clip, evidence, references, /, *, what, **_):
         found = inputs.measure(clip, evidence, what=f"measuring {what}", in_time=True)
-        return AuditResult(found, None, ("CC004", "Nothing suspected."), 0.0)
+        return detect.AuditResult(found, None, ("CC004", "Nothing suspected."), 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)
 

@@ -15,7 +15,6 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.findings import finding
 from clipclean.jobs import inputs, judging, other_models, searching
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PlantedRecord
@@ -136,7 +135,7 @@ def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
 
 
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
-    found = [finding("CC004", "Nothing to compare with.")]
+    found = [detect.unproven("CC004", "Nothing to compare with.")]
     figures = {"class": "fox", "excess_asr": 0.9, "took": True, "seconds": 1.0}
     planted = (PlantedRecord(trigger="patch", level=level, **figures) for level in ("error", None))
     strong, weak = (power.record([each] * 4) for each in planted)

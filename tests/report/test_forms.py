@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pydantic import Field, create_model
 from report import samples, searches
 from report.page import Page
 from report.parsed import report
@@ -11,6 +12,7 @@ from rich.cells import cell_len
 from clipclean.report import RunPaths, document
 from clipclean.report.markdown_page import MAX_BYTES, code, escaped
 from clipclean.report.terminal_text import LINES
+from clipclean.schema.report import Many, MeasurementsRecord, SkippedRecord
 
 
 def powered():
@@ -97,6 +99,10 @@ def test_a_report_names_its_inputs_leaves_out_what_is_not_known_and_lists_skippe
     assert not {("Clean data", "Name"), ("Model", "Activation")} & facts(made).keys()
     made["data"]["skipped"] = [{"key": str(i), "reason": "r"} for i in range(30)]
     assert len(section(made, "provenance").blocks[1].rows) == document.SKIPPED == 20
+    gates = create_model("Gated", __base__=MeasurementsRecord, gates=(Many[SkippedRecord], Field((), title="Gates")))
+    own = gates.model_validate(made["measurements"] | {"gates": [{"key": "a", "reason": "b"}]})
+    titled = document.sections(report.parse(made).model_copy(update={"measurements": own}))
+    assert [each.blocks[0].head for each in titled if each.title == "Gates"] == [("Sample", "Reason")]
     assert facts(made)["Clean data", "Skipped"] == "30"
     made["data"]["skipped"] = 7
     assert facts(made)["Clean data", "Skipped"] == "7"
