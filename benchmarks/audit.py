@@ -206,7 +206,7 @@ def built(job: Job, model: Model) -> Path:
     place = job.out / "stored" / f"{model.name}-{job.seed}.json"
     if not place.exists():
         given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | model.options
-        other_models.build(requests.References((model.path,), out=place, **given))
+        other_models.build_references(requests.References((model.path,), out=place, **given))
     return place
 
 

@@ -94,7 +94,7 @@ def exported(job: tiny.Job, /) -> None:
         for module in (onnx_files, open_clip_directory):
             patches.enter_context(mock.patch.object(module, "check", short.alike))
         patches.enter_context(mock.patch.object(hf_directory, "can_check", return_value=False))
-        export_job.convert(request)
+        export_job.export(request)
 
 
 def demonstrated(job: tiny.Job, /) -> int:

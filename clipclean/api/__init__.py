@@ -98,7 +98,7 @@ def export(given: requests.Export) -> "Exported":
     """
     from clipclean.jobs import export as job
 
-    return job.convert(given)
+    return job.export(given)
 
 
 @_function_of(requests.Plant)
@@ -117,7 +117,7 @@ def references(given: requests.References) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
     from clipclean.jobs import other_models as job
 
-    return job.build(given)
+    return job.build_references(given)
 
 
 @_function_of(requests.Inspect)

@@ -188,6 +188,6 @@ def build(asked: requests.References, shell: Shell) -> None:
     from clipclean.jobs import other_models as job
 
     with progress.shown(quiet=shell.quiet):
-        found = job.build(asked)
+        found = job.build_references(asked)
     models = plural(len(found["models"]), "clean model")
     click.echo(f"{models} ({found['kind']}, {asked.effort} effort): {asked.out}")

@@ -95,7 +95,7 @@ def export(asked: requests.Export, shell: Shell) -> None:
     from clipclean.jobs import export as export_job
 
     with progress.shown(quiet=shell.quiet):
-        result = export_job.convert(asked)
+        result = export_job.export(asked)
     printing.show(shell.as_json, result.as_json(), exported(result, asked.out))
 
 

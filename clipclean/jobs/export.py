@@ -13,7 +13,7 @@ from clipclean.progress import stage
 from clipclean.schema.results import Exported
 
 
-def convert(request: requests.Export, /) -> Exported:
+def export(request: requests.Export, /) -> Exported:
     """Write the weights of one checkpoint in every requested format.
 
     The library of each format reads it back. If one result differs, nothing is written. Only pairs of the user's can decide the

@@ -123,7 +123,7 @@ def measured_references(
     return detect.References("reference", name, (seen.search.sizes(),))
 
 
-def build(request: requests.References, /) -> ReferencesFile:
+def build_references(request: requests.References, /) -> ReferencesFile:
     """Search clean models as an audit would, and write a references file; returns what it holds: numbers, no weights.
 
     All models must be of one kind.

@@ -126,7 +126,7 @@ INTERVALS = (
 )
 
 
-Side = Literal["before", "after"]
+When = Literal["before", "after"]
 
 
 class Figure(NamedTuple):
@@ -178,7 +178,7 @@ def has_before(report: Report, /) -> bool:
     return report.before is not None and report.after is not None
 
 
-def measured(report: Report, side: Side, /) -> MeasurementsRecord | None:
+def measured(report: Report, side: When, /) -> MeasurementsRecord | None:
     """The measurements of ``before`` or ``after``; those of an audit are its ``after``, and it has no ``before``."""
     if report.before is not None and report.after is not None:
         return report.before.measurements if side == "before" else report.after.measurements
@@ -286,7 +286,7 @@ def excess_of(probe: ProbeRecord | None, /) -> float:
     return -1.0 if value is None else value
 
 
-def _probes(report: Report, side: Side) -> tuple[ProbeRecord, ...]:
+def _probes(report: Report, side: When) -> tuple[ProbeRecord, ...]:
     found = measured(report, side)
     return found.probes if found else ()
 

@@ -4,7 +4,7 @@ from typing import get_args
 
 from clipclean.config.effort import FAMILIES
 from clipclean.report import measures
-from clipclean.report.measures import Side
+from clipclean.report.measures import When
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
 from clipclean.schema.report import CalibrationRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 from clipclean.untrusted import plural
@@ -24,7 +24,7 @@ def ran(report: Report, /) -> bool:
     return of_side(report, "after") is not None or bool(_unlearned(report))
 
 
-def of_side(report: Report, side: Side, /) -> SearchRecord | None:
+def of_side(report: Report, side: When, /) -> SearchRecord | None:
     """The search of an audit, in the model as it was before or is after cleaning; None where none was made."""
     measured = measures.measured(report, side)
     return measured.search if measured and measured.search.found is not None else None
@@ -32,7 +32,7 @@ def of_side(report: Report, side: Side, /) -> SearchRecord | None:
 
 def shown_searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
     """Those that were run: one of an audit, up to two of a sanitization, "before" and "after"; found triggers as they are shown."""
-    two, sides = measures.has_before(report), get_args(Side)
+    two, sides = measures.has_before(report), get_args(When)
     shown: list[tuple[str, SearchRecord]] = []
     for side in sides:
         if each := of_side(report, side):

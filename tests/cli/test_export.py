@@ -28,7 +28,7 @@ def job(tmp_path):
 def run(job, **changed):
     given = {"model": job.model, "data": (job.data,), "out": job.out, "arch": job.arch and str(job.arch)}
     asked = requests.Export(**given | {"format": ("open_clip",)} | changed)
-    return export_job.convert(asked)
+    return export_job.export(asked)
 
 
 def command(job, *more, data=True):

@@ -215,4 +215,4 @@ def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
         with pytest.raises(UsageError, match=f"{name}.pt"):
             read(name)
     with pytest.raises(UsageError, match="--out"):  # a folder, told before anything is searched
-        other_models.build(requests.References((tmp_path / "model.pt",), out=tmp_path))
+        other_models.build_references(requests.References((tmp_path / "model.pt",), out=tmp_path))

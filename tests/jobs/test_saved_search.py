@@ -235,9 +235,9 @@ def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted), heard(Listener(steps=progress)):
-        other_models.build(asked)
+        other_models.build_references(asked)
     with heard(Listener(words=said.append, steps=lambda what, done, _: stages.add((what, done)))):
-        found = other_models.build(asked)
+        found = other_models.build_references(asked)
     assert any("step 2" in words for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2
