@@ -396,7 +396,7 @@ class ExportRecord(Part):
 
 
 class LossRecord(Part):
-    """The losses of one step; a title names the curve of a loss. A method may have others, called as it calls them."""
+    """The losses of one step; a title names the curve of a loss."""
 
     step: Count
     loss: Number = Field(title="Total loss")
@@ -411,7 +411,7 @@ class LossRecord(Part):
     text_push: Positive | None = Field(None, title="Captions, from where they were (pushed)")
 
     def parts(self) -> dict[str, float]:
-        """The losses by key; from outside, those alone that a method could have."""
+        """The losses by key, those too that a method has alone; from outside, what no method could have is left out."""
         told = vars(self) | (self.model_extra or {})
         known = {key: value for key, value in told.items() if key not in ("step", "lr") and key.isidentifier()}
         return {key: value for key, value in known.items() if isinstance(value, float) and abs(value) <= MAX_NUMBER}
