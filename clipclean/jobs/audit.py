@@ -60,7 +60,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = seen.search_record(request.effort, saved)
-    more = {**maps, **({"search": searched} if searched else {})}
+    more: dict[str, object] = {**maps, **({"search": searched} if searched else {})}
     more |= {"power": known_power} if known_power else {}
     report = Report(
         schema_version="2",
