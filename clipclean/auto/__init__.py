@@ -44,7 +44,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
     to = outputs.destination(ready, present, group)
-    if group.any(group.is_first and to.present.run == to.run):  # it was killed after all its files had been moved in
+    if group.any(group.is_first and to.present.run == to.digest):  # it was killed after all its files had been moved in
         return outputs.finished(request, to.state) if group.is_first else None
     run = Run(request.seed, ready.precision, state=to.state, group=group)
     if group.size > 1:

@@ -68,7 +68,7 @@ def auto(
 
     def references() -> detect.References | None:
         return other_models.all_references(
-            settings, ready.given.trusted, (), bench.eval_set, ready.clean, device=device, state=bench.state
+            settings, ready.given.clean_models, (), bench.eval_set, ready.clean, device=device, state=bench.state
         )
 
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):

@@ -44,14 +44,14 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     plan.tell_audit(ready)
     made, judge, request = _searched(ready), ready.given.judge, ready.request
     seen, folder = made.seen, request.save_triggers
-    known_power, late = None, list[Finding]()
+    known_power, unproven = None, list[Finding]()
     try:
         known_power = judging.power_of(made)
     except deadline.OutOfTime:
-        late = [detect.unproven("CC024", "Time was over before the power of the audit was measured.")]
+        unproven = [detect.unproven("CC024", "Time was over before the power of the audit was measured.")]
 
     def found(limits: AuditLimits) -> list[Finding]:
-        return judging.with_power([*judging.all_findings(made, limits), *late], known_power)
+        return judging.with_power([*judging.all_findings(made, limits), *unproven], known_power)
 
     applied = judge.applied(ready.loaded, found)
     saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
@@ -83,7 +83,7 @@ def _searched(ready: AuditInputs, /) -> Audited:
     with searching.resumable(settings.fingerprint(clip, eval_set)) as state:
         device = str(clip.device)
         references = other_models.all_references(
-            settings, ready.given.trusted, ready.stored, eval_set, ready.late_pairs, device=device, state=state
+            settings, ready.given.clean_models, ready.stored, eval_set, ready.late_pairs, device=device, state=state
         )
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (ready.given.judge.limits, ready.given.judge.shipped)

@@ -37,8 +37,8 @@ class Given:
     vocabulary: Words
     named: tuple[Suspicion, ...]  # triggers, with the classes that they lead to
     device: str
-    opened: Opened  # the model, not yet built, like those to compare it with
-    trusted: tuple[tuple[Source, Opened], ...]
+    opened: Opened  # the model, not yet built, like the clean ones
+    clean_models: tuple[tuple[Source, Opened], ...]  # to compare with
 
     @classmethod
     def of(cls, request: Asked, recipe: Recipe, /) -> "Given":
@@ -49,10 +49,8 @@ class Given:
         device = inputs.device_of(request.device)
         with stage("reading the model"):
             opened = inputs.opened(request, named)
-            trusted = [
-                (path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference
-            ]
-        return cls(judge, vocabulary, named, device, opened, tuple(trusted))
+            clean = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
+        return cls(judge, vocabulary, named, device, opened, tuple(clean))
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
             loaded = inputs.build(given.opened, late_pairs, device=given.device)
         panel = not given.named or request.search
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=given.named, panel=panel)
-        if not (given.trusted or stored):
+        if not (given.clean_models or stored):
             eval_set = replace(eval_set, grid=())
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, classes, vocabulary.templates) if request.power else ()

@@ -22,7 +22,7 @@ class Destination:
     """Where a result goes."""
 
     present: placing.OutputState  # the present content of the folder
-    run: str  # digest of the request: an equal run has the same result
+    digest: str  # of the request: an equal run has the same result
     state: RunState  # of the run, removed once the result is in place
 
 
@@ -46,7 +46,8 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
-    beside = {"references": [opened.file.sha256 for _, opened in ready.given.trusted]} if ready.given.trusted else {}
+    others = [opened.file.sha256 for _, opened in ready.given.clean_models]
+    beside = {"references": others} if others else {}
     aims = {"vocabulary": asdict(ready.given.vocabulary), "named": unlearning.identities(ready.given.named)}
     return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside
 
@@ -116,7 +117,7 @@ def publish(
             records.write(new, result.as_json())
         else:
             records.write_checksums(new)
-        placing.place(new, request.out, earlier=to.present.earlier, run=to.run)
+        placing.place(new, request.out, earlier=to.present.earlier, run=to.digest)
     if exported and is_whole:
         to.state.discard()
     placing.close_run(request.out)

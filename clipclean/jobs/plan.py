@@ -30,7 +30,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     screened = len(ready.clean.pairs) if given.screening_rule(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
-    classes, others = len(ready.given.vocabulary.classes), len(ready.given.trusted)
+    classes, others = len(ready.given.vocabulary.classes), len(ready.given.clean_models)
     measured = f"{size.images} images, {size.panel} known and {size.named} suspected triggers, {classes} classes"
     has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
     return Plan(
@@ -57,7 +57,7 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
     recipe, size = ready.recipe, size_of(ready)
     if recipe.traits.chooses:
-        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.given.trusted))
+        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.given.clean_models))
         effort: str | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
@@ -92,7 +92,7 @@ def size_of(ready: Prepared, /) -> Size:
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
         named=len(ready.given.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.given.trusted else 0,
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.given.clean_models else 0,
         pairs=len(ready.to_train.pairs),
     )
 
@@ -127,7 +127,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
         (
             f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(shown.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            _compared(request, models=1 + len(ready.given.trusted)),
+            _compared(request, models=1 + len(ready.given.clean_models)),
             *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
@@ -142,7 +142,7 @@ def estimate_audit(ready: AuditInputs, /) -> Estimate:
     if ready.effort is not None:
         each += estimate.searching(efforts.EFFORTS[ready.effort], size)
     tested = 2 if clip_normalised(clip) else 1  # under CLIP's own mean and deviation of pixels as well
-    work = (tested + len(ready.given.trusted)) * each
+    work = (tested + len(ready.given.clean_models)) * each
     if ready.planting:
         how = power.planting_of(clip, pairs=len(ready.planting))
         work += judging.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
