@@ -32,8 +32,7 @@ CONTAINERS = {  # by their suffixes; of several in one folder the first is read
     "arrow": Container("a folder saved by datasets", "arrow", b"ARROW1"),
     "parquet": Container("Parquet", "arrow", b"PAR1", is_told_by_name=False),
 }
-_LAST, *_OTHERS = (each.words for each in CONTAINERS.values())
-READ = f"a folder, CSV, JSON, COCO captions, {', '.join(reversed(_OTHERS))}, or {_LAST}"  # every format of data
+READ = "a folder, CSV, JSON, COCO captions, {2}, {1}, or {0}".format(*(each.words for each in CONTAINERS.values()))
 
 
 def sha256(path: Path, /) -> str:

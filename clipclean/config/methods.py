@@ -1,7 +1,6 @@
 """The cleaning methods as plain values: one entry per method, which every other place reads, and the weights of their losses.
 
-A new method is its entry here, a weight of its own in ``Loss``, and its loss in ``clipclean/methods/losses.py``. Nothing here needs
-torch.
+A new method is its entry here, its weight in ``Loss``, and its loss in ``clipclean/methods/losses.py``. Nothing here needs torch.
 """
 
 from dataclasses import dataclass

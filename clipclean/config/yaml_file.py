@@ -53,7 +53,6 @@ class Section(BaseModel):
     """Frozen values under known keys; nothing is coerced, nothing unknown is let through."""
 
     LATER: ClassVar[tuple[str, ...]] = ()  # keys that came later, whose defaults leave a digest as it was
-
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 

@@ -1,7 +1,6 @@
 """The sections of a report as tables and drawings, each written once; page, Markdown and terminal render blocks and know no section.
 
-To add a section, write a function from the report to it and enter it in ``sections``; what a terminal shows stands in ``short``. New
-measurements need none if the schema gives them a title, and columns.
+To add a section, write a function from the report to it and enter it in ``sections``; what a terminal shows stands in ``short``.
 """
 
 import json
