@@ -1,9 +1,6 @@
 """The augmented view of an image: AutoAugment, as CleanCLIP uses it."""
 
 import functools
-import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +8,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 from torchvision.transforms import AutoAugment
-from torchvision.transforms import functional as TF
 
 
 def image_view(image: Tensor, /, *, seed: int) -> Tensor:
@@ -20,8 +16,7 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
     CleanCLIP augments the raw image, before resize and crop, so hand over the decoded image at its own size.
     The pixels equal ``AutoAugment()(pil_image)`` after ``torch.manual_seed(seed)``, but no global random state is
     read or changed, so threads may call it side by side. The work is done on a PIL image, as in the reference code:
-    one core takes 1.7 ms for 375 x 500 pixels, where torchvision's tensor path takes 2.9. Where torchvision builds its
-    policies for each image, they are built once here, and small images take half of its time.
+    one core takes 1.7 ms for 375 x 500 pixels, where torchvision's tensor path takes 2.9.
 
     Args:
         image: uint8 (3, H, W), RGB in [0, 255], on the CPU.
@@ -37,64 +32,31 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
         torch.Size([3, 40, 40])
     """
     pil = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (H, W, 3)
-    for name, magnitude in _drawn(seed):
-        pil = _OPERATIONS[name](pil, magnitude)
-    return torch.from_numpy(np.array(pil)).permute(2, 0, 1)
+    return torch.from_numpy(np.array(_Seeded(seed)(pil))).permute(2, 0, 1)
 
 
-def _drawn(seed: int, /) -> list[tuple[str, float]]:
-    """The operations and magnitudes that torchvision would draw from this seed, in its order."""
-    generator = torch.Generator().manual_seed(seed)
-    policies, magnitudes = _policies()
-    policy = policies[int(torch.randint(len(policies), (1,), generator=generator))]
-    probabilities = torch.rand(2, generator=generator).tolist()
-    signs = torch.randint(2, (2,), generator=generator).tolist()
-    drawn = []
-    for (name, probability, place), chance, sign in zip(policy, probabilities, signs, strict=True):
-        values, is_signed = magnitudes[name]
-        magnitude = 0.0 if place is None else values[place]
-        if chance <= probability:
-            drawn.append((name, -magnitude if is_signed and sign == 0 else magnitude))
-    return drawn
+class _Seeded(AutoAugment):  # type: ignore[misc]  # torchvision is untyped
+    """Torchvision's AutoAugment with the ImageNet policy; what it draws follows from the seed, not from global state."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def get_params(self, transform_num: int) -> tuple[int, Tensor, Tensor]:
+        """The policy, and the chance and sign of its two operations, in torchvision's order of drawing."""
+        draw = torch.Generator().manual_seed(self.seed)
+        policy = int(torch.randint(transform_num, (1,), generator=draw))
+        return policy, torch.rand(2, generator=draw), torch.randint(2, (2,), generator=draw)
+
+    def _augmentation_space(self, *_: object) -> dict[str, tuple[Tensor, bool]]:
+        return _magnitudes()
 
 
 @functools.cache
-def _policies() -> tuple[list[tuple[tuple[str, float, int | None], ...]], dict[str, tuple[list[float], bool]]]:
-    """Torchvision's policies for ImageNet, and its magnitudes by operation, with whether they have a sign.
-
-    None of these policies moves images sideways, so none of the magnitudes that are used depends on the size.
-    """
-    known = AutoAugment()
-    space = known._augmentation_space(10, (1, 1))
-    return known.policies, {name: (values.flatten().tolist(), signed) for name, (values, signed) in space.items()}
-
-
-def _equalized(pil: Image.Image, _: float) -> Image.Image:
-    """``PIL.ImageOps.equalize``, whose loop over 768 entries in Python takes longer than the pixels of a small image."""
-    histogram = np.array(pil.histogram()).reshape(3, 256)
-    tables = np.tile(np.arange(256), (3, 1))
-    for table, counts in zip(tables, histogram, strict=True):
-        filled = counts[counts > 0]
-        step = int(filled.sum() - filled[-1]) // 255
-        if step:
-            table[:] = (step // 2 + np.cumsum(counts) - counts) // step
-    return pil.point(tables.clip(max=255).ravel().tolist())
-
-
-_OPERATIONS: dict[str, Callable[[Any, float], Any]] = {  # Any: torchvision's functions take PIL images and tensors
-    "ShearX": lambda pil, magnitude: TF.affine(
-        pil, 0.0, [0, 0], 1.0, [math.degrees(math.atan(magnitude)), 0.0], center=[0, 0]
-    ),
-    "Rotate": lambda pil, magnitude: TF.rotate(pil, magnitude),
-    "Color": lambda pil, magnitude: TF.adjust_saturation(pil, 1.0 + magnitude),
-    "Contrast": lambda pil, magnitude: TF.adjust_contrast(pil, 1.0 + magnitude),
-    "Sharpness": lambda pil, magnitude: TF.adjust_sharpness(pil, 1.0 + magnitude),
-    "Posterize": lambda pil, magnitude: TF.posterize(pil, int(magnitude)),
-    "Solarize": lambda pil, magnitude: TF.solarize(pil, magnitude),
-    "AutoContrast": lambda pil, _: TF.autocontrast(pil),
-    "Equalize": _equalized,
-    "Invert": lambda pil, _: TF.invert(pil),
-}  # those of the policies for ImageNet
+def _magnitudes() -> dict[str, tuple[Tensor, bool]]:
+    """Torchvision's magnitudes by operation. No policy for ImageNet moves images sideways, so none that is used depends on the size."""
+    known: dict[str, tuple[Tensor, bool]] = AutoAugment()._augmentation_space(10, (1, 1))
+    return known
 
 
 def enlarged(images: Tensor, /, *, least: float, generator: Generator) -> Tensor:
