@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from clipclean import files
 from clipclean.errors import UnsupportedModel, UsageError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipclean import model
-    from clipclean.export.parity import Parity, ParitySamples
+    from clipclean.export.parity import ParitySamples
     from clipclean.model.architecture import Config
 
 
@@ -136,29 +137,17 @@ class ExportJob:
         return asdict(self.clip.architecture.preprocess)
 
 
-class FormatModule(Protocol):
-    """The module of a format."""
-
-    def check_architecture(self, architecture: "model.Architecture", /) -> None:
-        """Raise UnsupportedModel where the format has no place for the model."""
-
-    def export(self, job: ExportJob, /) -> "list[tuple[str, Parity]]":
-        """Write the files, let the format's own library read them back, and compare.
-
-        Returns:
-            The path in the folder of each file of weights, and how far its embeddings are from ours.
-
-        Raises:
-            ExportMismatch: what the library reads back is not what was written.
-        """
-
-
 SAMPLES = 63  # images and captions that each export is compared on: batches of 1, 2, 3 and 57
 
 
 @dataclass(frozen=True)
 class Format:
-    """One export format."""
+    """One export format.
+
+    Its module has two functions. ``check_architecture(architecture)`` raises UnsupportedModel where the format has no place for the
+    model. ``export(job)`` writes the files, lets the format's own library read them back, and compares: it returns the path of each
+    file of weights, with its ``Parity``, and raises ExportMismatch where the library reads something else.
+    """
 
     summary: str  # what it is, for --help
     library: str  # the name of the library that loads it, as model hubs spell it
@@ -168,9 +157,9 @@ class Format:
     files: tuple[str, ...]  # every file that it may write, relative to the folder
     module: str  # in this package; it imports torch
 
-    def layout(self) -> FormatModule:
+    def layout(self) -> ModuleType:
         """The module, imported."""
-        return cast("FormatModule", importlib.import_module(f"clipclean.export.{self.module}"))
+        return importlib.import_module(f"clipclean.export.{self.module}")
 
 
 FORMATS: dict[str, Format] = {
