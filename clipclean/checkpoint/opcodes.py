@@ -35,8 +35,8 @@ class Pickled:
     storages: tuple[Storage, ...]
 
 
-def interpret(data: bytes, /, *, start: int = 0, torchscript: bool = False) -> Pickled:
-    """The inert value of the pickle at ``start``.
+def interpret(data: bytes, /, *, torchscript: bool = False) -> Pickled:
+    """The inert value of the pickle that the bytes begin with.
 
     With ``torchscript``, classes below ``__torch__`` become ``Module`` values; otherwise they are foreign names too.
 
@@ -46,7 +46,6 @@ def interpret(data: bytes, /, *, start: int = 0, torchscript: bool = False) -> P
         RefusedInput: it is truncated, or no pickle.
     """
     machine, stream = _Machine(torchscript), io.BytesIO(data)
-    stream.seek(start)
     try:
         value = machine.run(data, stream)
     except RefusedInput as error:

@@ -55,18 +55,6 @@ def check_extent(file: contents.OpenFile, /) -> None:
     _refuse_size(max((_entry(name, entry)[2] for name, entry in header.items()), default=0), file.size - begin)
 
 
-def metadata(view: memoryview, /) -> dict[str, str]:
-    """The metadata that the writer put beside the tensors; empty if there are none.
-
-    Raises:
-        RefusedInput: it is malformed, or something else than texts by name.
-    """
-    _, told, _ = _header(view)
-    if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
-        raise RefusedInput("the metadata of its safetensors header are not texts by name.")
-    return dict(told)
-
-
 def write(path: Path, tensors: Mapping[str, Tensor], /, *, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file; equal input gives equal bytes.
 
@@ -163,6 +151,9 @@ def read_tensors(path: Path, /, *, most: int) -> TensorFile:
             file = contents.load(opened)
             pairs, records = read(file.view())
             refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
-            return TensorFile(tensors.build(refs, records, file), metadata(file.view()))
+            _, told, _ = _header(file.view())
+            if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+                raise RefusedInput("the metadata of its safetensors header are not texts by name.")
+            return TensorFile(tensors.build(refs, records, file), told)
     except RefusedInput as error:
         raise type(error)(f"{path}: {error}") from error

@@ -78,18 +78,12 @@ class ImageCache:
         self._views = views
         self._kept: dict[ImageSource, Decoded] = {}
         self._lock = Lock()
-        self._scratch: list[Path] = []
 
     def scratch(self) -> Path:
         """A new empty folder for copies of images; it is removed with the last image of the data."""
         folder = Path(tempfile.mkdtemp(prefix="clipclean-data-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._scratch.append(folder)
         return folder
-
-    def is_copy(self, path: Path, /) -> bool:
-        """Whether a file is a copy in a folder of ``scratch``."""
-        return any(path.is_relative_to(folder) for folder in self._scratch)
 
     def admit(self, source: ImageSource, data: bytes, /) -> None:
         """Check that encoded bytes decode, and keep the image if there is room.
@@ -146,7 +140,7 @@ class Image:
     @property
     def is_file(self) -> bool:
         """Whether a file of the user's is this image and nothing else."""
-        return self.source.offset == 0 and not self.cache.is_copy(self.source.path)
+        return self.source.offset == 0  # copies from tables begin behind a head
 
     def load(self) -> bytes:
         """The encoded bytes, read anew on each call; raises RefusedInput where they changed."""

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,6 +108,7 @@ def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> N
     for name in moves["new"]:
         with (new / name).open("rb+") as stream:
             os.fsync(stream.fileno())
+    _kept(new.parent / OLD, out, earlier)
     own_state.note(out, moves)
     try:
         _forward(new.parent, out, moves)
@@ -197,25 +198,21 @@ def _forward(scratch: Path, out: Path, told: own_state.Note) -> None:
             (scratch / NEW).replace(out)
     for name in sorted(told["new"], key=lambda name: name == records.SUMS):
         if (scratch / NEW / name).exists():
-            _keep(scratch, out, name, told["old"])
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / NEW / name).replace(out / name)
     for name in told["old"].keys() - told["new"].keys():
         if _digest(out, name) == told["old"][name]:
-            _keep(scratch, out, name, told["old"])
             files.remove(out, name)
 
 
-def _keep(scratch: Path, out: Path, name: str, old: Mapping[str, str]) -> None:
-    """A second name for an earlier file, under which it outlives its first."""
-    if name not in old or (scratch / OLD / name).exists():
-        return
-    (scratch / OLD / name).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        (scratch / OLD / name).hardlink_to(out / name)
-    except OSError:  # a file system without hard links
-        shutil.copy2(out / name, scratch / OLD / f"{name}{files.PARTIAL}")
-        (scratch / OLD / f"{name}{files.PARTIAL}").replace(scratch / OLD / name)
+def _kept(aside: Path, out: Path, names: Iterable[str]) -> None:
+    """A second name for each earlier file, under which it outlives its first."""
+    for name in names:
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (aside / name).hardlink_to(out / name)
+        except OSError:  # a file system without hard links
+            shutil.copy2(out / name, aside / name)
 
 
 def _back(scratch: Path, out: Path, told: own_state.Note) -> None:
@@ -226,9 +223,8 @@ def _back(scratch: Path, out: Path, told: own_state.Note) -> None:
         if not (scratch / NEW / name).exists() and name not in told["old"]:
             files.remove(out, name)
     for name in told["old"]:
-        if (scratch / OLD / name).exists():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / OLD / name).replace(out / name)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / OLD / name).replace(out / name)
     _remove(scratch)
     with contextlib.suppress(OSError):  # not ours, or not empty
         if not told["old"]:

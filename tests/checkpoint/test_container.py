@@ -151,7 +151,7 @@ def test_shared_values_stay_shared_sets_are_inert_and_a_second_pickle_begins_whe
     assert all(isinstance(value, DroppedObject) for value in found[1:])
     data = pickle.dumps("one") + pickle.dumps("two")
     first = opcodes.interpret(data)
-    assert opcodes.interpret(data, start=first.end).value == "two"
+    assert opcodes.interpret(data[first.end :]).value == "two"
 
 
 def test_foreign_names_are_listed_once_and_101_levels_are_too_many():
