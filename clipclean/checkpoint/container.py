@@ -125,7 +125,7 @@ def _directory(view: memoryview, /) -> tuple[range, int]:
     end = at = len(view) - END.size
     check_end(view[max(at, 0) :])
     _, disk, first_disk, here, count, size, offset, comment = END.unpack_from(view, at)
-    if at >= LOCATOR.size and _magic(view, at - LOCATOR.size) == b"PK\x06\x07":
+    if at >= LOCATOR.size and LOCATOR.unpack_from(view, at - LOCATOR.size)[0] == b"PK\x06\x07":
         wide = _zip64_end(view, at - LOCATOR.size)
         narrow = ((count, ABSENT16), (size, ABSENT32), (offset, ABSENT32))
         if any(low not in (absent, high) for (low, absent), high in zip(narrow, wide, strict=True)):
@@ -141,29 +141,25 @@ def _directory(view: memoryview, /) -> tuple[range, int]:
 def _zip64_end(view: memoryview, locator: int, /) -> tuple[int, int, int]:
     """Entry count, directory size and directory offset from the zip64 end record."""
     _, disk, where, disks = LOCATOR.unpack_from(view, locator)
-    if disk or disks > 1 or where != locator - END64.size or where < 0 or _magic(view, where) != b"PK\x06\x06":
+    is_there = not disk and disks <= 1 and where == locator - END64.size and where >= 0
+    if not is_there or (fields := END64.unpack_from(view, where))[0] != b"PK\x06\x06":
         raise UnsafeCheckpoint("the zip64 end of the archive is not where torch.save writes it.")
-    _, record, _, _, disk, first_disk, here, count, size, offset = END64.unpack_from(view, where)
+    _, record, _, _, disk, first_disk, here, count, size, offset = fields
     if record != END64.size - 12 or disk or first_disk or here != count:
         raise UnsafeCheckpoint("the zip64 end of the archive contradicts itself.")
     return count, size, offset
-
-
-def _magic(view: memoryview, at: int, /) -> bytes:
-    """The four bytes that name a record of the archive."""
-    return bytes(view[at : at + 4])
 
 
 def _central_entries(view: memoryview, directory: range, count: int, /) -> list[ZipMember]:
     """The central directory's entries; it must be filled by them exactly."""
     entries, at = [], directory.start
     for _ in range(count):
-        if at + CENTRAL.size > directory.stop or _magic(view, at) != b"PK\x01\x02":
+        if at + CENTRAL.size > directory.stop or (fields := CENTRAL.unpack_from(view, at))[0] != b"PK\x01\x02":
             raise UnsafeCheckpoint("the zip archive lists fewer entries than it states.")
-        fields = CENTRAL.unpack_from(view, at)
         (flags, method), (crc, stored, size) = fields[3:5], fields[7:10]
         name_length, extra_length, comment_length, disk, _, attributes, header = fields[10:]
-        raw, extra = _name_and_extra(view, at + CENTRAL.size, name_length, extra_length)
+        behind = view[at + CENTRAL.size :]  # the name, then the extra fields
+        raw, extra = bytes(behind[:name_length]), bytes(behind[name_length:][:extra_length])
         at += CENTRAL.size + name_length + extra_length + comment_length
         if at > directory.stop:
             raise UnsafeCheckpoint("an entry of the zip archive reaches beyond its directory.")
@@ -186,15 +182,20 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
     return entries
 
 
-def _name_and_extra(view: memoryview, at: int, name_length: int, extra_length: int, /) -> tuple[bytes, bytes]:
-    """The name and the extra fields, which lie behind a header in this order."""
-    extra = at + name_length
-    return bytes(view[at:extra]), bytes(view[extra : extra + extra_length])
-
-
 def _widened(extra: bytes, values: list[int], name: str, /) -> list[int]:
     """Size, stored size and offset, each taken from the zip64 field if and only if its 32-bit field says so."""
-    wide = _zip64_field(extra, name)
+    at, wide = 0, b""
+    while at < len(extra):
+        if at + 4 > len(extra):
+            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
+        kind, length = struct.unpack_from("<2H", extra, at)
+        at += 4 + length
+        if kind not in (ZIP64, PADDING):
+            raise UnsafeCheckpoint(f"{name!a} has an extra field 0x{kind:04x}, which torch.save never writes.")
+        if at > len(extra) or (kind == ZIP64 and wide):
+            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
+        if kind == ZIP64:
+            wide = extra[at - length : at]
     if len(wide) % 8 == 0:
         numbers = [number for (number,) in struct.iter_unpack("<Q", wide)]
         missing = values.count(ABSENT32)
@@ -205,40 +206,23 @@ def _widened(extra: bytes, values: list[int], name: str, /) -> list[int]:
     raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
 
 
-def _zip64_field(extra: bytes, name: str, /) -> bytes:
-    """The one extra field for large sizes, or nothing."""
-    at, found = 0, b""
-    while at < len(extra):
-        if at + 4 > len(extra):
-            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
-        kind, length = struct.unpack_from("<2H", extra, at)
-        at += 4 + length
-        if kind not in (ZIP64, PADDING):
-            raise UnsafeCheckpoint(f"{name!a} has an extra field 0x{kind:04x}, which torch.save never writes.")
-        if at > len(extra) or (kind == ZIP64 and found):
-            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
-        if kind == ZIP64:
-            found = extra[at - length : at]
-    return found
-
-
 def _located(view: memoryview, entry: ZipMember, limit: int, /) -> ZipMember:
     """The entry with the place of its data, once its local header agrees with the central one."""
     at, name = entry.header, entry.name
-    if at + LOCAL.size > limit or _magic(view, at) != b"PK\x03\x04":
+    if at + LOCAL.size > limit or (fields := LOCAL.unpack_from(view, at))[0] != b"PK\x03\x04":
         raise UnsafeCheckpoint(f"the archive points {name!a} at a place where no entry begins.")
-    _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = LOCAL.unpack_from(view, at)
-    raw, extra = _name_and_extra(view, at + LOCAL.size, name_length, extra_length)
-    start = at + LOCAL.size + name_length + extra_length
+    _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = fields
+    extra = at + LOCAL.size + name_length
+    start = extra + extra_length
     if start + entry.stored > limit:
         raise UnsafeCheckpoint(f"{name!a} reaches beyond the data of the archive: it is truncated or malformed.")
-    if raw != name.encode() or (flags, method) != (entry.flags, entry.method):
+    if bytes(view[at + LOCAL.size : extra]) != name.encode() or (flags, method) != (entry.flags, entry.method):
         raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other.")
     told, central = (crc, stored, size), (entry.crc, entry.stored, entry.size)
     if flags & SIZES_FOLLOW:
         agrees = all(local in (0, ABSENT32, other) for local, other in zip(told, central, strict=True))
     else:
-        size, stored = _widened(extra, [size, stored], name)
+        size, stored = _widened(bytes(view[extra:start]), [size, stored], name)
         agrees = (crc, stored, size) == central
     if not agrees:
         raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other in size or checksum.")

@@ -132,22 +132,22 @@ class _Machine:
             case "MARK":
                 self.marks.append(len(self.stack))
             case "NONE" | "NEWTRUE" | "NEWFALSE":
-                self.push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+                self.stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
             case "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_TUPLE":
-                self.push({"EMPTY_LIST": [], "EMPTY_DICT": Pairs(), "EMPTY_TUPLE": ()}[opcode])
+                self.stack.append({"EMPTY_LIST": [], "EMPTY_DICT": Pairs(), "EMPTY_TUPLE": ()}[opcode])
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
-                self.push(argument)
+                self.stack.append(argument)
             case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
                 self.text(argument)
             case "TUPLE":
-                self.push(tuple(self.pop_to_mark()))
+                self.stack.append(tuple(self.pop_to_mark()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                self.push(tuple([self.pop() for _ in range(int(opcode[-1]))][::-1]))
+                self.stack.append(tuple([self.pop() for _ in range(int(opcode[-1]))][::-1]))
             case "EMPTY_SET" | "FROZENSET":  # sets are dropped, with what is in them
                 if opcode == "FROZENSET":
                     self.pop_to_mark()
                 self.dropped["set"] = None
-                self.push(DroppedObject("set"))
+                self.stack.append(DroppedObject("set"))
             case "APPEND":
                 self.extend([self.pop()])
             case "APPENDS" | "ADDITEMS":  # the second to a set, which is dropped
@@ -169,7 +169,7 @@ class _Machine:
                 self.build()
             case "BINPERSID":
                 self.storages.append(storage(self.pop()))
-                self.push(self.storages[-1])
+                self.stack.append(self.storages[-1])
             case "BINPUT" | "LONG_BINPUT":
                 self.remember(argument)
             case "MEMOIZE":
@@ -177,7 +177,7 @@ class _Machine:
             case "BINGET" | "LONG_BINGET":
                 if argument not in self.memo:
                     raise UnsafeCheckpoint("its pickle refers to a value that was never noted: it is malformed.")
-                self.push(self.memo[argument])
+                self.stack.append(self.memo[argument])
             case _:
                 if opcode == "INST":  # the one of them that carries a name
                     self.foreign[argument.replace(" ", ".")] = None
@@ -190,10 +190,6 @@ class _Machine:
         # Lone surrogates are legal in pickles and in nothing that is printed later.
         if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
             raise UnsafeCheckpoint("its pickle holds a string that is not UTF-8.")
-        self.push(value)
-
-    def push(self, value: object, /) -> None:
-        """Put a value on the stack."""
         self.stack.append(value)
 
     def pop(self) -> object:
@@ -214,7 +210,7 @@ class _Machine:
     def top(self) -> object:
         """The top value, left in place."""
         value = self.pop()
-        self.push(value)
+        self.stack.append(value)
         return value
 
     def remember(self, index: int, /) -> None:
@@ -233,7 +229,7 @@ class _Machine:
             self.dropped[DROPPED[text]] = None
         elif text not in KNOWN or (text.startswith("torch.jit.") and not self.torchscript):
             self.foreign[text] = None
-        self.push(Name(text))
+        self.stack.append(Name(text))
 
     def extend(self, values: list[object], /) -> None:
         """Append values to the list on top of the stack."""
@@ -260,11 +256,13 @@ class _Machine:
             raise UnsafeCheckpoint("its pickle calls something other than a plain name.")
         text = called.text
         if text in self.classes:
-            self.push(Module(text))
+            self.stack.append(Module(text))
         elif text in CONSTRUCTORS:
-            self.push(CONSTRUCTORS[text](arguments))
+            self.stack.append(CONSTRUCTORS[text](arguments))
         else:
-            self.push(OddTensor(ODD_TENSORS[text]) if text in ODD_TENSORS else DroppedObject(DROPPED.get(text, text)))
+            self.stack.append(
+                OddTensor(ODD_TENSORS[text]) if text in ODD_TENSORS else DroppedObject(DROPPED.get(text, text))
+            )
 
     def build(self) -> None:
         """BUILD: a module of TorchScript takes its attributes; what else is built needs none of its state."""
