@@ -7,7 +7,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from clipclean.errors import RefusedInput
@@ -133,6 +134,21 @@ def without_commands(text: str, /, *, colon: str, hash_: str) -> str:
     return _HASHES.sub(lambda _: f"#{hash_}", _COLONS.sub(lambda found: found[1] + colon, text))
 
 
+def is_deeper(value: object, most: int, inside: Callable[[object], Iterable[object]], /) -> bool:
+    """Whether containers lie in each other deeper than so many levels; ``inside`` gives those in one.
+
+    Level by level and each once: depth costs no recursion, and what is shared is not walked again.
+    """
+    level, seen = [value], {id(value)}
+    for _ in range(most):
+        below = {id(inner): inner for outer in level for inner in inside(outer) if id(inner) not in seen}
+        if not below:
+            return False
+        seen |= below.keys()
+        level = [*below.values()]
+    return True
+
+
 def message(text: str, /) -> str:
     """A text of several lines, each of them printable."""
     return "\n".join(printable(line) for line in text.split("\n"))
@@ -176,8 +192,7 @@ def _unique(pairs: list[tuple[str, object]], /) -> dict[str, object]:
     """A dict of pairs that has no key twice."""
     unique = dict(pairs)
     if len(unique) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value] # None
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the key {repeated[:80]!a} appears twice")
     return unique
 

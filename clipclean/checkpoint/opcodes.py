@@ -8,13 +8,13 @@ arguments by pickletools, which executes nothing.
 import io
 import itertools
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from clipclean.checkpoint.values import UNUSUAL, DroppedObject, Module, Name, OddTensor, Pairs, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
-from clipclean.untrusted import printable, some
+from clipclean.untrusted import is_deeper, printable, some
 
 MAX_PICKLE = 64 * 2**20  # bytes; the largest CLIP with its optimizer needs 2 MB
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
@@ -52,7 +52,8 @@ def interpret(data: bytes, /, *, torchscript: bool = False) -> Pickled:
         raise (_foreign(machine.foreign) if machine.foreign else error) from error
     if machine.foreign:
         raise _foreign(machine.foreign)
-    _refuse_depth(value)
+    if is_deeper(value, MAX_DEPTH, _inside):
+        raise UnsafeCheckpoint(f"its values are nested more than {MAX_DEPTH} deep, which no checkpoint needs.")
     return Pickled(value, stream.tell(), tuple(machine.classes), tuple(machine.dropped), tuple(machine.storages))
 
 
@@ -67,30 +68,14 @@ def _foreign(found: dict[str, None], /) -> UnsafeCheckpoint:
     )
 
 
-def _refuse_depth(value: object, /) -> None:
-    """Refuse values nested deeper than in any checkpoint, level by level and each once: no recursion, no blow-up."""
-    level: list[object] = [value]
-    seen = {id(value)}
-    for _ in range(MAX_DEPTH):
-        below: list[object] = []
-        for container in level:
-            for child in _children(container):
-                if isinstance(child, list | tuple | Pairs | Module) and id(child) not in seen:
-                    seen.add(id(child))
-                    below.append(child)
-        if not below:
-            return
-        level = below
-    raise UnsafeCheckpoint(f"its values are nested more than {MAX_DEPTH} deep, which no checkpoint needs.")
-
-
-def _children(value: object, /) -> list[object]:
-    """The direct items of a container."""
+def _inside(value: object, /) -> list[object]:
+    """The containers in a container."""
+    inner: Iterable[object] = value if isinstance(value, list | tuple) else ()
     if isinstance(value, Pairs):
-        return [child for pair in value.items for child in pair]
-    if isinstance(value, Module):
-        return [value.state]
-    return list(value) if isinstance(value, list | tuple) else []
+        inner = itertools.chain.from_iterable(value.items)
+    elif isinstance(value, Module):
+        inner = (value.state,)
+    return [child for child in inner if isinstance(child, list | tuple | Pairs | Module)]
 
 
 class _Machine:

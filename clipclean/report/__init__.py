@@ -1,7 +1,7 @@
 """The report: its values, its schema, and its forms for people and programs."""
 
 import json as jsonlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clipclean import untrusted
@@ -72,17 +72,12 @@ def read(path: Path, /) -> Report:
         raise RefusedInput(f"Cannot read {path}: {error.strerror}. Name a report.json that clipclean wrote.") from error
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} is not JSON: {error}. Name a report.json that clipclean wrote.") from error
-    if _is_deeper(report, MAX_DEPTH):
+    if untrusted.is_deeper(report, MAX_DEPTH, _inside):
         raise RefusedInput(f"{path} nests values more than {MAX_DEPTH} deep; no report does. Name a report.json.")
     return parse(report)
 
 
-def _is_deeper(value: object, limit: int) -> bool:
-    """Level by level, so that depth costs no recursion."""
-    level = [value]
-    for _ in range(limit):
-        inside = (
-            outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, dict | list)
-        )
-        level = [inner for values in inside for inner in values]
-    return any(isinstance(inner, dict | list) for inner in level)
+def _inside(value: object) -> Iterator[object]:
+    """The lists and objects in a JSON value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (each for each in inner if isinstance(each, dict | list))

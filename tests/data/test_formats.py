@@ -1,6 +1,5 @@
 """Patterns of paths, lists of classes and templates, the parts of a sample, and shards."""
 
-import os
 import tarfile
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from webdataset.shardlists import expand_urls
 
 from clipclean import untrusted
 from clipclean.data import formats, read_classes, read_templates, sample
-from clipclean.data.sample import ImageSource, Unusable, open_regular, whole_file
+from clipclean.data.sample import ImageSource, Unusable, whole_file
 from clipclean.errors import RefusedInput
 
 
@@ -81,16 +80,6 @@ def test_a_file_a_stretch_of_it_and_a_record_are_read_up_to_a_limit_and_printed_
     assert sample.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
     with pytest.raises(ValueError, match="more than 1,000,000"):
         sample.record(" " * (sample.TEXT_BYTES + 1))
-
-
-@pytest.mark.parametrize("read", [whole_file, open_regular])
-@pytest.mark.parametrize("name", ["pipe", ".", "/dev/null", "missing.jpg", "nul\0.jpg", "x" * 300])
-def test_what_is_no_regular_file_is_refused_without_waiting_for_a_writer(tmp_path, read, name):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(Unusable) as caught:
-        read(tmp_path / name)
-    assert str(caught.value).isprintable()
-    assert str(caught.value)
 
 
 @pytest.mark.parametrize(
