@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, Strict, ValidationError, model_serializer
+from pydantic import Field, Strict, ValidationError, model_serializer
 
 from clipclean.config import yaml_file
 from clipclean.config.methods import METHODS, Loss, Method, MethodName
@@ -255,14 +255,10 @@ class Scale(Section):
     data: ScaleData = field(ScaleData(), "As data.")
     unlearn: Unlearn = field(Unlearn(), "As unlearn.")
 
-    @model_serializer(mode="wrap")
-    def written(self, values: SerializerFunctionWrapHandler) -> dict[str, dict[str, object]]:
+    @model_serializer
+    def written(self) -> dict[str, dict[str, object]]:
         """The values that differ alone."""
-        every = values(self)
-        return {
-            section: {key: every[section][key] for key in sorted(getattr(self, section).model_fields_set)}
-            for section in sorted(self.model_fields_set)
-        }
+        return {name: getattr(self, name).model_dump(exclude_unset=True) for name in sorted(self.model_fields_set)}
 
 
 class Scales(Section):
