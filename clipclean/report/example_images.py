@@ -201,11 +201,8 @@ def principal(embeddings: Tensor, /) -> Plane:
     points = F.pad(points, (0, max(2 - points.shape[1], 0)))  # a plane, even for one dimension
     if len(points) < 2 or _is_one_place(points):
         return Plane("pca", ((0.0, 0.0),) * len(points), (0.0, 0.0))
-    fitted = PCA(n_components=2, svd_solver="full")
+    fitted = PCA(n_components=2, svd_solver="full")  # it makes the largest coordinate of each axis positive
     plane = torch.from_numpy(fitted.fit_transform(points.numpy()))
-    # Signs of principal axes are arbitrary: the largest coordinate of each axis is made positive.
-    axes = torch.from_numpy(fitted.components_)
-    plane = plane * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True))).flatten()
     along, across = fitted.explained_variance_ratio_.tolist()
     return Plane("pca", _rounded(plane), (min(along, 1.0), min(across, 1.0)))
 
