@@ -101,11 +101,16 @@ class SuspectRecord(Part):
     trigger: str | None = _optional("The spec of a trigger that leads there.")
 
 
-class ProbeRecord(Part):
-    """The effect of one trigger on the model."""
+class AimedRecord(Part):
+    """A trigger, and the class that it leads to."""
 
     trigger: str
     target: str
+
+
+class ProbeRecord(AimedRecord):
+    """The effect of one trigger on the model."""
+
     asr: RateRecord
     base_rate: RateRecord
     excess_asr: DifferenceRecord
@@ -446,11 +451,9 @@ class UnlearningRecord(Part):
     rounds: Many[RoundRecord]
 
 
-class RateTrialRecord(Part):
+class RateTrialRecord(AimedRecord):
     """A short training at one learning rate of a copy with a test backdoor."""
 
-    trigger: str
-    target: str
     lr: Positive
     steps: Count
     planted: Excess = Field(description="Excess attack success before it.")
@@ -507,11 +510,9 @@ class BudgetRecord(Part):
     minutes: Positive | None
 
 
-class WayTriggerRecord(Part):
+class WayTriggerRecord(AimedRecord):
     """A trigger at one share of the way."""
 
-    trigger: str
-    target: str
     excess: Excess
 
 
@@ -536,21 +537,17 @@ class CleaningRecord(Part):
     budget: BudgetRecord | None = None
 
 
-class CanaryRecord(Part):
+class CanaryRecord(AimedRecord):
     """A backdoor that was planted in a copy of the model."""
 
-    trigger: str
-    target: str
     planted: Excess = Field(description="Excess attack success before cleaning.")
     took: bool = Field(description="Whether it was planted; one that was not does not count.")
     n: Count
 
 
-class OutcomeRecord(Part):
+class OutcomeRecord(AimedRecord):
     """The rest of one planted backdoor after a candidate."""
 
-    trigger: str
-    target: str
     planted: Excess
     left: Excess
     interval: Interval
