@@ -57,22 +57,16 @@ def find(places: Sequence[Path], wanted: DataRequest, /, *, scratch: Scratch) ->
         )
     if len(paths) == 1:
         return _one(paths[0], wanted, scratch)
-    founds: list[tuple[Path | None, Listing]] = []
-    for is_tar, group in itertools.groupby(paths, key=lambda path: path.suffix.lower() == ".tar" and path.is_file()):
-        those = [*group]
-        if is_tar and len(those) > 1:
-            founds.append((None, _containers("tar", those, wanted, scratch)))
-        else:
-            founds += [(each, _one(each, wanted, scratch)) for each in those]
-    if len(founds) == 1:
-        return founds[0][1]
-    formats = {found.format for _, found in founds}
-    whole = Listing(formats.pop() if len(formats) == 1 else "several")
-    for path, found in founds:
-        prefix = f"{printable(path.name)}/" if path else ""  # keys begin with the name of their set
-        whole.entries += [replace(entry, key=f"{prefix}{entry.key}") for entry in found.entries]
+    whole, formats = Listing("several"), set()
+    for path in paths:
+        found = _one(path, wanted, scratch)
+        formats.add(found.format)
+        name = printable(path.name)
+        whole.entries += [replace(entry, key=f"{name}/{entry.key}") for entry in found.entries]
         for each in found.ignored.values():
             whole.ignore(each.reason, *each.examples, count=each.count)
+    if len(formats) == 1:
+        whole.format = formats.pop()
     return whole
 
 
