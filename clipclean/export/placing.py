@@ -176,16 +176,12 @@ def _ended(out: Path) -> str | None:
         if told is None:
             return None
         scratch = Path(told["scratch"])
-        if "new" not in told:  # nothing was being moved
-            _remove(scratch)
-            own_state.note(out, None)
-            return None
-        if scratch.is_dir():
+        if "new" in told and scratch.is_dir():  # else nothing was being moved, or all had been
             _forward(scratch, out, told)
-            _remove(scratch)
-        if all(_digest(out, name) == digest for name, digest in told["new"].items()):
+        _remove(scratch)
+        if "new" in told and all(_digest(out, name) == digest for name, digest in told["new"].items()):
             return str(told["run"])
-        own_state.note(out, None)  # somebody has changed or removed the result since
+        own_state.note(out, None)  # somebody has changed or removed the result since, or there was none
         return None
 
 
