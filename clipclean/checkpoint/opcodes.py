@@ -8,7 +8,7 @@ arguments by pickletools, which executes nothing.
 import io
 import itertools
 import pickletools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -243,7 +243,7 @@ class _Machine:
         if text in self.classes:
             self.stack.append(Module(text))
         elif text in CONSTRUCTORS:
-            self.stack.append(CONSTRUCTORS[text](arguments))
+            self.stack.append(constructed(text, arguments))
         else:
             self.stack.append(
                 OddTensor(ODD_TENSORS[text]) if text in ODD_TENSORS else DroppedObject(DROPPED.get(text, text))
@@ -324,55 +324,37 @@ def storage(description: object, /) -> Storage:
     Raises:
         UnsafeCheckpoint: the id has another form than torch.save gives it.
     """
-    if isinstance(description, tuple) and len(description) in (5, 6) and description[0] == "storage":
-        kind, key, place, elements = description[1:5]
-        whole = len(description) == 5 or description[5] is None  # the sixth, in legacy files, is a view into another
-        if (
-            isinstance(kind, Name)
-            and kind.text in STORAGES
-            and isinstance(key, str)
-            and isinstance(place, str)
-            and place != "meta"
-            and _is_count(elements)
-            and whole
+    match description:  # the sixth, in legacy files, is a view into another storage
+        case tuple(("storage", Name(kind), str(key), str(place), elements, *view)) if (
+            kind in STORAGES and place != "meta" and _is_count(elements) and view in ([], [None])
         ):
-            return Storage(STORAGES[kind.text], key, elements)
+            return Storage(STORAGES[kind], key, elements)
     raise UnsafeCheckpoint("a tensor refers to its numbers in a way that torch.save never writes.")
 
 
-def _ordered_dict(arguments: tuple[object, ...], /) -> object:
-    if arguments:
-        raise UnsafeCheckpoint("an OrderedDict is built from arguments, which torch.save never writes.")
-    return Pairs()
+def constructed(name: str, arguments: tuple[object, ...], /) -> object:
+    """The inert value that one of ``CONSTRUCTORS`` makes of its arguments.
 
-
-def _tensor(arguments: tuple[object, ...], /) -> object:
-    """``(storage, offset, size, stride, requires_grad, hooks[, metadata])``; what follows the stride is dropped."""
-    if len(arguments) in (4, 6, 7):
-        place, offset, size, stride = arguments[:4]
-        if isinstance(place, Storage) and _is_count(offset) and _are_counts(size) and _are_counts(stride):
+    Raises:
+        UnsafeCheckpoint: the arguments are others than torch.save or torch.jit.save writes.
+    """
+    match name.rpartition("_rebuild_")[2], arguments:
+        case "collections.OrderedDict", ():
+            return Pairs()
+        case "tensor" | "tensor_v2", (Storage() as place, offset, size, stride, *rest) if (
+            # ``[requires_grad, hooks[, metadata]]``, which are dropped
+            len(rest) in (0, 2, 3) and _is_count(offset) and _are_counts(size) and _are_counts(stride)
+        ):
             return TensorRef(place, offset, size, stride)
-    raise UnsafeCheckpoint("a tensor is described by something else than a storage and whole, non-negative numbers.")
-
-
-def _parameter(arguments: tuple[object, ...], /) -> object:
-    """``(tensor, requires_grad, hooks[, state])``; a parameter is its tensor."""
-    if len(arguments) in (3, 4) and isinstance(arguments[0], TensorRef | OddTensor):
-        return arguments[0]
-    raise UnsafeCheckpoint("a parameter is built from something other than a tensor.")
-
-
-def _size(arguments: tuple[object, ...], /) -> object:
-    if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
-        return tuple(arguments[0])
-    raise UnsafeCheckpoint("a torch.Size is built from something other than a sequence.")
-
-
-def _first(arguments: tuple[object, ...], /) -> object:
-    """TorchScript wraps lists and dicts to note their static type: ``(value[, type])``."""
-    if len(arguments) in (1, 2):
-        return arguments[0]
-    raise UnsafeCheckpoint("a TorchScript value is wrapped in a way that torch.jit.save never writes.")
+        # ``(tensor, requires_grad, hooks[, state])``; a parameter is its tensor
+        case "parameter" | "parameter_with_state", (TensorRef() | OddTensor() as tensor, _, _, *rest) if len(rest) < 2:
+            return tensor
+        case "torch.Size", (list() | tuple() as lengths,):
+            return tuple(lengths)
+        # TorchScript wraps lists and dicts to note their static type: ``(value[, type])``
+        case str(wrap), ((value,) | (value, _)) if wrap.startswith("torch.jit."):
+            return value
+    raise UnsafeCheckpoint(CONSTRUCTORS[name])
 
 
 def _is_count(value: object, /) -> TypeGuard[int]:
@@ -384,16 +366,19 @@ def _are_counts(value: object, /) -> TypeGuard[tuple[int, ...]]:
     return isinstance(value, tuple) and len(value) <= 8 and all(map(_is_count, value))
 
 
-CONSTRUCTORS: dict[str, Callable[[tuple[object, ...]], object]] = {
-    "collections.OrderedDict": _ordered_dict,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch.Size": _size,
-    **{
-        f"torch.jit._pickle.{verb}": _first
-        for verb in ("restore_type_tag", "build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")
-    },
+_MALFORMED = {  # what is said of other arguments
+    "an OrderedDict is built from arguments, which torch.save never writes.": "collections.OrderedDict",
+    "a tensor is described by something else than a storage and whole, non-negative numbers.": (
+        "torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2"
+    ),
+    "a parameter is built from something other than a tensor.": (
+        "torch._utils._rebuild_parameter torch._utils._rebuild_parameter_with_state"
+    ),
+    "a torch.Size is built from something other than a sequence.": "torch.Size",
+    "a TorchScript value is wrapped in a way that torch.jit.save never writes.": (
+        "torch.jit._pickle.restore_type_tag torch.jit._pickle.build_intlist torch.jit._pickle.build_tensorlist "
+        "torch.jit._pickle.build_doublelist torch.jit._pickle.build_boollist"
+    ),
 }
+CONSTRUCTORS = {name: words for words, names in _MALFORMED.items() for name in names.split()}
 KNOWN = {*CONSTRUCTORS, *STORAGES, *ODD_TENSORS, *DROPPED}
