@@ -85,11 +85,6 @@ def appended(path: Path, /) -> TextIO:
     return os.fdopen(handle, "a", encoding="utf-8", newline="")
 
 
-def below(folder: Path, /) -> list[str]:
-    """The names of all files below a folder, relative to it and sorted."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
 def remove(folder: Path, name: str, /) -> None:
     """Remove a file below a folder, if it is there, with the folders between them that are empty then."""
     path = folder / name
@@ -102,15 +97,6 @@ def remove(folder: Path, name: str, /) -> None:
 def together(places: Sequence[Path], /) -> str:
     """Several places in one word, as an option takes them."""
     return "::".join(map(str, places))
-
-
-def is_text(path: Path, /) -> bool:
-    """Whether a path is text: a system may take any bytes for a name, and no JSON holds those that are not UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def nearest(path: Path, /) -> Path:

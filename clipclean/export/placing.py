@@ -48,11 +48,8 @@ def look(out: Path, /, *, force: bool, known: Collection[str]) -> OutputState:
             names that are not ours.
         ResourceError: ``out`` or its parent cannot be written.
     """
-    if not files.is_text(out):
-        raise UsageError(
-            f"--out {untrusted.printable(out)} is not UTF-8 text, but reports name the folder. Choose another name."
-        )
     try:
+        str(out).encode()  # a system may take any bytes for a name, and no JSON holds those that are not UTF-8
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             raise UsageError(f"--out {out} is a file or a link. Name a folder.")
         run = _ended(out)
@@ -62,6 +59,10 @@ def look(out: Path, /, *, force: bool, known: Collection[str]) -> OutputState:
         if run is None and not force:
             raise _not_empty(out)
         return OutputState(_earlier(out, known), run)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"--out {untrusted.printable(out)} is not UTF-8 text, but reports name the folder. Choose another name."
+        ) from error
     except OSError as error:
         raise files.cannot_write(out, error) from error
 

@@ -61,7 +61,8 @@ def write_checksums(folder: Path, /) -> None:
 
 def digests(folder: Path, /) -> dict[str, str]:
     """The SHA-256 of every file below the folder but ``SHA256SUMS``, by its name relative to it."""
-    return {name: files.sha256(folder / name) for name in files.below(folder) if name != SUMS}
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: files.sha256(folder / name) for name in names if name != SUMS}
 
 
 def sums(folder: Path, /) -> str:
@@ -83,7 +84,7 @@ def parse(listed: bytes, /) -> dict[str, str]:
         if match is None:
             raise RefusedInput(f"{SUMS}, line {number}, is no digest with a name: {line[:80]!a}.")
         name = match["name"]
-        if not is_inside(name):
+        if str(PurePosixPath(name)) != name or name.startswith("/") or ".." in name.split("/"):  # or another spelling
             raise RefusedInput(f"{SUMS}, line {number}, names a file outside its folder: {name[:80]!a}.")
         if name in found:
             raise RefusedInput(f"{SUMS}, line {number}, names a file for the second time: {name[:80]!a}.")
@@ -91,11 +92,6 @@ def parse(listed: bytes, /) -> dict[str, str]:
     if not found:
         raise RefusedInput(f"{SUMS} is empty, so it protects nothing.")
     return found
-
-
-def is_inside(name: str, /) -> bool:
-    """Whether a relative name, in the one spelling of it, stays in its folder."""
-    return str(PurePosixPath(name)) == name and not name.startswith("/") and ".." not in name.split("/")
 
 
 def statement(report: Json, /, *, digests: Mapping[str, str]) -> str:
