@@ -1,13 +1,14 @@
 """The augmented view of an image: AutoAugment, as CleanCLIP uses it."""
 
-import functools
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 from torchvision.transforms import AutoAugment
+
+# By operation. No policy for ImageNet moves images sideways, so none of those that are used depends on the size.
+_MAGNITUDES: dict[str, tuple[Tensor, bool]] = AutoAugment()._augmentation_space(10, (1, 1))
 
 
 def image_view(image: Tensor, /, *, seed: int) -> Tensor:
@@ -49,14 +50,7 @@ class _Seeded(AutoAugment):  # type: ignore[misc]  # torchvision is untyped
         return policy, torch.rand(2, generator=draw), torch.randint(2, (2,), generator=draw)
 
     def _augmentation_space(self, *_: object) -> dict[str, tuple[Tensor, bool]]:
-        return _magnitudes()
-
-
-@functools.cache
-def _magnitudes() -> dict[str, tuple[Tensor, bool]]:
-    """Torchvision's magnitudes by operation. No policy for ImageNet moves images sideways, so none that is used depends on the size."""
-    known: dict[str, tuple[Tensor, bool]] = AutoAugment()._augmentation_space(10, (1, 1))
-    return known
+        return _MAGNITUDES
 
 
 def enlarged(images: Tensor, /, *, least: float, generator: Generator) -> Tensor:
