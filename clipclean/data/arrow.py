@@ -46,7 +46,7 @@ def read(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch
             with sample.open_regular(path) as stream:
                 # Mapped before the bound holds: a large file takes addresses, and no memory.
                 mapped = pa.memory_map(str(path)).read_buffer() if kind == "arrow" else None
-                with bounded(), _Copies(copies / f"{number}.images", path, mapped=mapped) as kept:
+                with bounded(), contextlib.closing(_Copies(copies / f"{number}.images", path, mapped=mapped)) as kept:
                     layout, batches = _parquet(path, stream, wanted) if mapped is None else _arrow(path, mapped, wanted)
                     _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
         except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
@@ -97,10 +97,8 @@ class _Copies:
         self._stream: BinaryIO | None = None
         self._placed: dict[tuple[int, int], ImageSource] = {}  # of one batch, by where the values lie in memory
 
-    def __enter__(self) -> "_Copies":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the file, if one was begun."""
         if self._stream is not None:
             self._stream.close()
 
