@@ -35,7 +35,7 @@ class ZipMember:
     name: str
     flags: int
     method: int
-    crc: int
+    crc: int  # CRC-32 of the data; torch.serialization.set_crc32_options(False) writes zeros instead
     stored: int
     size: int
     header: int  # offset of the local header
@@ -45,11 +45,6 @@ class ZipMember:
     def stop(self) -> int:
         """Offset of the first byte behind the data."""
         return self.start + self.stored
-
-    @property
-    def stated_crc(self) -> int | None:
-        """The CRC-32 of the data; torch.serialization.set_crc32_options(False) writes zeros instead."""
-        return self.crc or None
 
 
 def members(view: memoryview, /) -> dict[str, ZipMember]:
@@ -93,7 +88,7 @@ def small_member(view: memoryview, entry: ZipMember, /, *, limit: int) -> bytes:
     data = bytes(view[entry.start : entry.stop])
     if entry.method == DEFLATED:
         data = _inflate(data, entry)
-    if len(data) != entry.size or entry.stated_crc not in (None, zlib.crc32(data)):
+    if len(data) != entry.size or entry.crc not in (0, zlib.crc32(data)):
         raise damaged(f"{entry.name} is damaged: its checksum does not match")
     return data
 

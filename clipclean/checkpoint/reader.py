@@ -205,7 +205,7 @@ def _zip(file: contents.Contents, /) -> _Parsed:
     storages = {name.removeprefix("data/"): entry for name, entry in found.items() if name.startswith("data/")}
     if any(entry.method != container.STORED for entry in storages.values()):
         raise RefusedInput("its numbers are compressed: it was repacked. Re-save the state_dict with torch.save.")
-    records = {key: Record(entry.start, entry.size, entry.stated_crc) for key, entry in storages.items()}
+    records = {key: Record(entry.start, entry.size, entry.crc or None) for key, entry in storages.items()}
     if not is_script:
         return _Parsed(file, pickled.value, records, "torch-zip", dropped=pickled.dropped)
     root, quick_gelu = container.flatten(pickled.value), container.names_quick_gelu(pickled.classes)
