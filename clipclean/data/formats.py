@@ -82,7 +82,7 @@ def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     foreign = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
     marked = (kind for kind, each in CONTAINERS.items() if start[each.at :].startswith(each.mark))
     suffix = path.suffix.lower().removeprefix(".")
-    is_named = suffix in CONTAINERS and CONTAINERS[suffix].is_told_by_name and foreign != _PACKED
+    is_named = suffix in CONTAINERS and CONTAINERS[suffix].is_told_by_name
     if kind := next(marked, suffix if is_named else ""):
         return _containers(kind, [path], wanted, scratch)
     if foreign:
