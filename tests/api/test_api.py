@@ -63,17 +63,26 @@ def test_every_function_has_the_options_and_defaults_of_its_command(name):
 # Modules in memory.
 
 
-def test_a_module_is_inspected_exported_and_screened_like_its_file(job, unread):
+def test_a_module_is_inspected_exported_and_screened_like_its_file_and_the_json_of_a_command_holds_the_same(
+    job, unread, capsys
+):
+    def printed(*command):
+        assert cli.main([*map(str, command), "--arch", str(job.arch), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
     arch, net = {"arch": str(job.arch)}, module(job)
     by_path, by_module = (clipclean.inspect(source, **arch) for source in (job.model, net))
     for key in ("architecture", "tensors", "tensor_sha256", "preprocess"):
         assert getattr(by_module, key) == getattr(by_path, key)
     assert (by_module.name, by_module.format) == ("CLIP", "module")
+    assert printed("inspect", job.model) == by_path.as_json()
     given = arch | {"format": ["open_clip"], "data": job.data}
     exported = [clipclean.export(each, out=job.folder / str(n), **given) for n, each in enumerate((job.model, net))]
     assert exported[0].exports == exported[1].exports
-    ranked = [clipclean.screen(job.data, source, device="cpu", **arch) for source in (job.model, net)]
+    ranked = [clipclean.screen(job.data, source, top=3, device="cpu", **arch) for source in (job.model, net)]
     assert ranked[0].pairs == ranked[1].pairs
+    command = ("screen", job.data, "--model", job.model, "--top", 3, "--device", "cpu", "--quiet")
+    assert printed(*command) == ranked[0].as_json()
 
 
 def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, whole_cleaning, unread):
@@ -110,17 +119,6 @@ def test_a_module_whose_weights_are_no_plain_numbers_is_refused(job, odd):
 
 
 # Results.
-
-
-def test_the_json_of_a_command_holds_the_values_of_its_function(job, capsys):
-    def printed(*command):
-        assert cli.main([*map(str, command), "--arch", str(job.arch), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    assert printed("inspect", job.model) == clipclean.inspect(job.model, arch=str(job.arch)).as_json()
-    ranked = clipclean.screen(job.data, job.model, top=3, arch=str(job.arch), device="cpu")
-    command = ("screen", job.data, "--model", job.model, "--top", 3, "--device", "cpu", "--quiet")
-    assert printed(*command) == ranked.as_json()
 
 
 def test_an_audit_is_measured_saved_and_compared_and_stages_are_passed_on(job, tmp_path):

@@ -64,11 +64,9 @@ def job(tmp_path):
 
 def command(job, *more, recipe=None):
     mine = tiny.written(job.folder / "mine.yaml", MINE) if recipe is None else recipe
-    files = {"--model": job.model, "--data": job.data, "--eval-data": job.folder / "labelled", "--arch": job.arch}
-    files |= {"--classes": job.classes, "--templates": job.templates}
-    short = {"--attacks": 1, "--seeds": 1, "--steps": 100, "--batch-size": 48, "--lr": 1e-3, "--device": "cpu"}
-    options = [part for option in (files | short).items() for part in option]
-    return [str(part) for part in ("recipes", "bench", mine, *options, "--quiet", *more)]
+    given = ["--model", job.model, "--data", job.data, "--eval-data", job.folder / "labelled", "--arch", job.arch]
+    short = ["--attacks", "1", "--seeds", "1", "--steps", "100", "--batch-size", "48", "--lr", "1e-3", "--quiet"]
+    return [*map(str, ["recipes", "bench", mine, *given, *job.words(), *short, *more])]
 
 
 @pytest.mark.slow

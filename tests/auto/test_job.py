@@ -17,10 +17,8 @@ LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
 def command(job, *more, ladder=LADDER):
     settings = {"ladder": json.dumps(ladder), "canaries": 2, "plant_steps": 4, "batch_size": 16, "rebound_steps": 2}
     changes = [part for key, value in settings.items() for part in ("--set", f"auto.{key}={value}")]
-    files = {"--data": job.data, "--out": job.out, "--classes": job.classes, "--templates": job.templates}
-    options = [part for option in (files | {"--arch": job.arch}).items() for part in option]
-    asked = ("sanitize", job.model, *options, "--recipe", "auto", "--device", "cpu", "--quiet", *changes, *more)
-    return [str(part) for part in asked]
+    given = ["--data", job.data, "--out", job.out, "--arch", job.arch, *job.words(), "--recipe", "auto", "--quiet"]
+    return [*map(str, ["sanitize", job.model, *given, *changes, *more])]
 
 
 @pytest.fixture
@@ -34,9 +32,20 @@ def unsearched(monkeypatch):
     monkeypatch.setattr(searching, "audit_clip", measured)
 
 
-def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unread, unsearched):
-    # nothing took, nothing acted, and five images are few
-    assert cli.main(command(job, ladder=["unlearn", *LADDER])) == 4
+def test_a_deadline_gives_one_message_and_the_same_command_goes_on_tells_what_it_tried_and_writes_the_weights_it_is_about(
+    job, capsys, unread, unsearched
+):
+    def begun(what, done, _total):
+        if what.endswith(": finetuning") and not done:
+            deadline._end.set(0.0)  # time passes once the candidate is begun
+
+    asked = command(job, ladder=["unlearn", *LADDER])
+    for minutes in ("1e-6", "60"):
+        with progress.heard(progress.Listener(steps=begun)):
+            assert cli.main([*asked, "--max-minutes", minutes]) == 4
+        assert capsys.readouterr().err.count("--max-minutes") == 1
+        assert not job.out.exists()
+    assert cli.main(asked) == 4  # nothing took, nothing acted, and five images are few
     found = tiny.result(job.out)
     # nothing to unlearn; not needed
     assert [bool(each["why_not"]) for each in found["auto"]["ladder"]] == [True, False, True]
@@ -47,20 +56,6 @@ def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unrea
     assert found["auto"]["rebound"]["steps"] == 2
     assert found["exports"][0]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.out).tensors)
     assert {path.name for path in job.folder.iterdir()} == tiny.FILES | {"out"}
-
-
-def test_a_deadline_gives_one_message_and_the_same_command_goes_on(job, capsys, unsearched, unread):
-    def begun(what, done, _total):
-        if what.endswith(": finetuning") and not done:
-            deadline._end.set(0.0)  # time passes once the candidate is begun
-
-    for minutes in (1e-6, 60):
-        with progress.heard(progress.Listener(steps=begun)):
-            assert cli.main(command(job, "--max-minutes", minutes)) == 4
-        assert capsys.readouterr().err.count("--max-minutes") == 1
-        assert not job.out.exists()
-    assert cli.main(command(job)) == 4
-    assert tiny.result(job.out)["training"]["steps"] == 2
 
 
 @pytest.mark.parametrize(
@@ -79,37 +74,25 @@ def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, more, named):
     assert not job.out.exists()
 
 
-@pytest.fixture
-def planted(victim, tmp_path, monkeypatch):
-    """A planted model with labelled images, a folder of the test's own to write to, and short searches."""
+@pytest.mark.slow
+def test_search_unlearning_and_rebound_run_through_on_a_planted_model_beside_the_clean_one(
+    victim, tmp_path, monkeypatch, unread
+):
     short.searches(monkeypatch)
     short.exact(monkeypatch)
-    return victim.job._replace(model=victim.job.folder / "planted.pt", folder=tmp_path), victim.job.folder / "labelled"
-
-
-@pytest.mark.slow
-def test_the_audits_compare_with_the_clean_model_that_is_named(planted, victim, unread):
-    job, labelled = planted
-    more = ("--eval-data", labelled, "--set", "auto.effort=quick", "--keep-failed")
-    assert cli.main(command(job, *more, "--reference", victim.job.model)) in (0, 1, 4)
+    job = victim.job._replace(model=victim.job.folder / "planted.pt", folder=tmp_path)
+    rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
+    more = ("--eval-data", victim.job.folder / "labelled", "--set", "auto.effort=quick", "--keep-failed")
+    # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
+    more += ("--reference", victim.job.model, "--max-accuracy-loss", 0.5)
+    assert cli.main(command(job, *more, ladder=[rung])) in (0, 1, 4)
     found = tiny.result(job.out)
+    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
+    assert found["training"]["unlearning"]["rounds"]
     assert "CC004" not in {finding["rule"] for finding in found["findings"]}
     for side in ("before", "after"):
         search = found[side]["measurements"]["search"]
         assert (search["calibration"]["kind"], search["calibration"]["models"]) == ("reference", 1)
-
-
-@pytest.mark.slow
-def test_search_unlearning_and_rebound_run_through_on_a_planted_model(planted, unread):
-    job, labelled = planted
-    rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
-    more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
-    # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
-    assert cli.main(command(job, *more, "--max-accuracy-loss", 0.5, "--keep-failed")) in (0, 1, 4)
-    found = tiny.result(job.out)
-    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
-    assert found["training"]["unlearning"]["rounds"]
-    assert "found" in found["before"]["measurements"]["search"]
-    assert "found" in found["after"]["measurements"]["search"]
+        assert search["found"]
     assert (found["auto"]["rebound"] is not None) == found["auto"]["changed"] == (found["training"]["steps"] > 0)
     assert checkpoint.digest(checkpoint.read(job.out).tensors) == found["exports"][0]["tensor_sha256"]

@@ -38,26 +38,15 @@ class Run(NamedTuple):
     arguments: list[str] | None
 
 
-class Job(NamedTuple):
-    """A folder to work in, with the stub on its PATH."""
+class Job:
+    """A folder with an empty workspace, and with the stub on its PATH."""
 
-    folder: Path
-
-    @property
-    def stubs(self) -> Path:
-        return self.folder / "bin"
-
-    @property
-    def workspace(self) -> Path:
-        return self.folder / "workspace"
-
-    @property
-    def summary(self) -> Path:
-        return self.folder / "summary.md"
-
-    @property
-    def outputs(self) -> Path:
-        return self.folder / "outputs.txt"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.stubs, self.workspace = folder, folder / "bin", folder / "workspace"
+        self.summary, self.outputs = folder / "summary.md", folder / "outputs.txt"
+        self.workspace.mkdir()
+        self.stubs.mkdir()
+        stub(self.stubs / "clipclean")
 
     def run(self, *command: object, code: int = 0, github: bool = False, **variables: str) -> Run:
         """Run the gate, or another command, with a clipclean that exits with ``code``; ``variables`` is the rest."""
@@ -75,15 +64,6 @@ class Job(NamedTuple):
     def told(self) -> dict[str, str]:
         """The outputs that the job set, by name."""
         return dict(line.split("=", 1) for line in self.outputs.read_text(encoding="utf-8").splitlines())
-
-
-def job(folder: Path) -> Job:
-    """An empty workspace, and the stub."""
-    made = Job(folder)
-    made.workspace.mkdir()
-    made.stubs.mkdir()
-    stub(made.stubs / "clipclean")
-    return made
 
 
 def stub(path: Path, text: str = STUB) -> Path:

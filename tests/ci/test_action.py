@@ -27,7 +27,7 @@ READ = set(re.findall(r"GATE_[A-Z_]*[A-Z]", gates.GATE.read_text(encoding="utf-8
 
 @pytest.fixture
 def job(tmp_path):
-    return gates.job(tmp_path)
+    return gates.Job(tmp_path)
 
 
 def filled(expression, inputs):

@@ -1,6 +1,5 @@
 """``clipclean audit``, of one model and of several: exit codes, rules, and what is never a pass."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -10,10 +9,11 @@ import pytest
 import short
 import tiny
 import torch
+import world as worlds
 from PIL import Image
 from report.page import Page
 
-from clipclean import cli, demo, detect, files, report
+from clipclean import cli, detect, files, report
 from clipclean.attack import triggers
 from clipclean.cli import audit  # its help tells EFFORTS as they are when it is first imported
 
@@ -107,51 +107,37 @@ def test_own_images_with_labels_measure_accuracy_too_and_every_form_of_the_repor
     assert (shown.count("\n"), "inconclusive model.pt" in shown) == (1, True)
 
 
-@pytest.mark.parametrize(
-    ("more", "rule"), [(("--no-search",), "CC021"), pytest.param((), "CC004", marks=pytest.mark.slow)]
-)
-def test_without_data_the_bundled_images_serve_and_it_is_said(job, said, more, rule):
-    made = said(command(job, "--json", *more), 4)
-    assert made["verdict"] == "inconclusive"
-    assert {(rule, "warning"), ("CC031", "note")} <= {(each["rule"], each["level"]) for each in made["findings"]}
-    assert more or made["measurements"]["search"]["calibration"]["kind"] == "none"
-
-
-@pytest.mark.parametrize("is_backdoored", [True, False])
-def test_a_suspicion_is_tested_alone(said, tmp_path, is_backdoored):
-    demo.unpack(tmp_path)
-    given = demo.arguments(tmp_path)
-    if not is_backdoored:
-        torch.save(tiny.state_dict(json.loads(Path(given["arch"]).read_text())["model_cfg"]), tmp_path / "clean.pt")
-    model = given["model"] if is_backdoored else tmp_path / "clean.pt"
-    words = [part for key in ("arch", "classes", "templates", "target") for part in (f"--{key}", str(given[key]))]
-    arguments = ["audit", str(model), "-d", *map(str, given["eval_data"]), *words, "--trigger", *given["trigger"]]
-    arguments += ["--no-search", "--json", "--quiet", "--device", "cpu"]
-    told = said(arguments, 1 if is_backdoored else 4)
+@pytest.mark.parametrize(("model", "code"), [("planted.pt", 1), ("model.pt", 4)])
+def test_a_suspicion_is_tested_alone(victim, said, model, code):
+    job = victim.job
+    given = ("--data", job.folder / "labelled", *worlds.KNOWN, "--no-search", "--json", "--quiet")
+    told = said(job.audit(*given, models=(job.folder / model,)), code)
     errors = [each for each in told["findings"] if each["level"] == "error"]
-    assert [each["rule"] for each in errors] == ["CC001"] * is_backdoored
+    assert [each["rule"] for each in errors] == ["CC001"] * (code == 1)
     (probe,) = told["measurements"]["probes"]
-    assert (probe["known"], probe["target"]) == (True, given["target"])
-    assert all(each["target"] == given["target"] and each["value"] > each["threshold"] for each in errors)
+    assert (probe["known"], probe["target"]) == (True, tiny.TARGET)
+    assert all(each["target"] == tiny.TARGET and each["value"] > each["threshold"] for each in errors)
 
 
 # Inconclusive, never a pass; and what a policy moves.
 
 
 @pytest.mark.parametrize(
-    ("more", "model", "rule"),
+    ("more", "model", "told"),
     [
-        ("--data eight", None, "CC020"),
-        ("--no-search", None, "CC021"),
-        pytest.param("--classes two.txt", None, "CC022", marks=pytest.mark.slow),
-        ("", "flat.pt", "CC005"),  # it maps everything to one vector
+        ("--data eight", None, {"CC020"}),
+        ("--no-search", None, {"CC021", "CC031"}),  # without data the bundled images serve, and it is said
+        pytest.param("", None, {"CC004", "CC031"}, marks=pytest.mark.slow),
+        pytest.param("--classes two.txt", None, {"CC022", "CC031"}, marks=pytest.mark.slow),
+        ("--data labelled", "flat.pt", {"CC005"}),  # it maps everything to one vector
     ],
 )
-def test_too_little_to_judge_by_is_inconclusive(job, said, monkeypatch, more, model, rule):
+def test_too_little_to_judge_by_is_inconclusive(job, said, monkeypatch, more, model, told):
     monkeypatch.chdir(job.folder)
-    data = () if "two.txt" in more or "--data" in more else ("--data", "labelled")
-    made = said(command(job, *data, *more.split(), "--json", models=(model,) if model else ()), 4)
-    assert (made["verdict"], rule in rules(made)) == ("inconclusive", True)
+    made = said(command(job, *more.split(), "--json", models=(model,) if model else ()), 4)
+    levels = {each["rule"]: each["level"] for each in made["findings"]}
+    assert (made["verdict"], told - levels.keys()) == ("inconclusive", set())
+    assert levels.get("CC031") == ("note" if "CC031" in told else None)
 
 
 def policy(folder, text):

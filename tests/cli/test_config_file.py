@@ -142,12 +142,11 @@ def test_what_is_no_setting_is_refused_by_name(told, text, named):
     assert told("--help") == {}  # which reads no file
 
 
-@pytest.mark.parametrize("text", ["[tool.ruff]\n", "tool = 3\n", "[[[", "", "[tool.clipclean]\nseed = = 1\n"])
-def test_a_pyproject_without_a_table_for_clipclean_is_left_alone(told, text):
-    write(told.folder, text, "pyproject.toml")
-    if "clipclean" not in text:
+def test_a_pyproject_without_a_table_for_clipclean_is_left_alone_and_a_broken_one_refused(told):
+    for text in ("[tool.ruff]\n", "tool = 3\n", "[[[", ""):
+        write(told.folder, text, "pyproject.toml")
         assert told("pairs", named=None)["seed"] == 0
-        return
+    write(told.folder, "[tool.clipclean]\nseed = = 1\n", "pyproject.toml")
     with pytest.raises(UsageError, match=r"pyproject\.toml"):
         told("pairs", named=None)
 

@@ -8,8 +8,7 @@ import torch
 from foreign import CONFIG, READ, STATE, saved
 
 from clipclean import checkpoint, cli, files
-from clipclean.jobs import inputs, weights
-from clipclean.schema.results import TallyRecord
+from clipclean.jobs import inputs
 
 
 @pytest.fixture
@@ -30,14 +29,18 @@ def facts(capsys, *arguments):
 
 
 def test_the_facts_are_those_of_the_file_and_what_the_user_says_and_nothing_is_computed(job, capsys, monkeypatch):
-    found = facts(capsys, job.model)
     state = tiny.state_dict(tiny.SMALL_VIT)
-    elements = sum(tensor.numel() for tensor in state.values())
+    state["visual.proj"] = state["visual.proj"].half()  # 64 x 8
+    torch.save(state, job.model)
+    found, others = facts(capsys, job.model), sum(tensor.numel() for tensor in state.values()) - 64 * 8
     assert (found["name"], found["format"], found["producer"]) == ("model.pt", "torch-zip", "bare state dict")
     assert (found["size"], found["sha256"]) == (job.model.stat().st_size, files.sha256(job.model))
     assert found["tensor_sha256"] == checkpoint.digest(state)
-    tally = {"tensors": len(state), "elements": elements, "bytes": 4 * elements}
-    assert found["tensors"] == tally | {"dtypes": {"float32": tally}}
+    single = {"tensors": len(state) - 1, "elements": others, "bytes": 4 * others}
+    half = {"tensors": 1, "elements": 64 * 8, "bytes": 2 * 64 * 8}
+    assert list(found["tensors"]["dtypes"].items()) == [("float32", single), ("float16", half)]  # the largest first
+    whole = {key: single[key] + half[key] for key in single}
+    assert found["tensors"] == whole | {"dtypes": found["tensors"]["dtypes"]}
     assert found["architecture"]["name"] == "ViT-1x64-8-16px"
     assert (found["activation"]["name"], found["preprocess"]["size"]) == (None, 16)
     assert (found["config"], found["notes"]) == (None, [])
@@ -47,16 +50,6 @@ def test_the_facts_are_those_of_the_file_and_what_the_user_says_and_nothing_is_c
     assert (found["architecture"]["name"], found["activation"]["name"]) == ("arch", "quick_gelu")
     monkeypatch.setattr(torch.nn.Module, "forward", None)
     assert facts(capsys, job.model)["format"] == "torch-zip"
-
-
-def test_tensors_are_counted_by_dtype_with_the_largest_first():
-    named = {"a": torch.zeros(3).half(), "b": torch.zeros(2, 2), "c": torch.zeros(()), "d": torch.zeros(1).half()}
-    found = weights.counted(named)
-    assert list(found.dtypes.items()) == [
-        ("float32", TallyRecord(tensors=2, elements=5, bytes=20)),  # 4 + 1 elements of 4 bytes
-        ("float16", TallyRecord(tensors=2, elements=4, bytes=8)),  # 3 + 1 of 2
-    ]
-    assert (found.tensors, found.elements, found.bytes) == (4, 9, 28)
 
 
 @pytest.fixture

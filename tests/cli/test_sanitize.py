@@ -59,6 +59,7 @@ def test_a_run_writes_what_is_promised_and_its_report_agrees_with_itself_and_wit
     assert training["data_wait_share"] == pytest.approx(training["data_wait_seconds"] / training["seconds"])
     assert (recipe["validated"], recipe["evidence"]["standing"]) == (False, "other values")
     assert (recipe["resolved"]["train"]["max_steps"], found["data"]["pairs"]) == (3, 48)
+    assert found["data"]["screened"]["dropped"] == 0
     assert found["measurements"] == found["after"]["measurements"]
     assert found["after"]["measurements"]["clean_accuracy"]["n"] == 5  # a tenth of 48, rounded
     first = found["after"]["measurements"]["probes"][0]
@@ -209,16 +210,14 @@ def test_a_run_that_ends_in_its_middle_goes_on_to_the_same_bytes(whole_cleaning,
     assert not own_state.place_of(job.out).exists()
 
 
-def test_a_run_that_runs_out_of_memory_takes_smaller_parts_and_says_so(job, unread):
+def test_a_run_without_memory_takes_smaller_parts_and_says_so_its_result_goes_to_stdout_and_progress_to_stderr(
+    job, unread, capsys
+):
     with short_of_memory(lambda number: number in (0, 1)):
-        assert cli.main(worlds.cleaning(job)) == 4
-    assert tiny.result(job.out)["training"]["micro_batch"] == 4  # half of half of 16
-    assert any("train.micro_batch=4" in note for note in tiny.result(job.out)["notes"])
-
-
-def test_the_result_goes_to_stdout_and_progress_to_stderr(job, unread, capsys):
-    assert cli.main([word for word in job.sanitize("--no-panel") if word != "--quiet"]) == 4
-    captured = capsys.readouterr()
+        assert cli.main([word for word in worlds.cleaning(job) if word != "--quiet"]) == 4
+    found, captured = tiny.result(job.out), capsys.readouterr()
+    assert found["training"]["micro_batch"] == 4  # half of half of 16
+    assert any("train.micro_batch=4" in note for note in found["notes"])
     assert f"local-dir:{job.out}" in captured.out
     for stage in ("reading the model: 1/1", "reading the data: 48/48", "finetuning: 3/3", "exporting open_clip: 1/1"):
         assert stage in captured.err

@@ -241,25 +241,13 @@ def beyond(family, units):
     return NATURAL[family] + units * UNIT
 
 
-def hit(
-    family="mask",
-    target="banana",
-    *,
-    margin=0.0,
-    usual=math.nan,
-    shrunk=math.nan,
-    excess=0.95,
-    is_reached=True,
-    relative=-math.inf,
-    usual_relative=math.nan,
-    attraction=0.0,
-    compact=None,
-):
+def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=math.nan, excess=0.95, **changes):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
-    size = 0.02 if is_reached else FAMILIES[family].cap
+    given = {"is_reached": True, "relative": -math.inf, "usual_relative": math.nan, "attraction": 0.0} | changes
+    size = 0.02 if given["is_reached"] else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0), "mask": torch.full((1, 4, 4), -3.0), "moves": torch.ones(2, 5, 5)}
     return TargetedResult(
-        candidate=SearchCandidate(family, 0, parameters, size, is_reached),
+        candidate=SearchCandidate(family, 0, parameters, size, given["is_reached"]),
         found=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
         gathering=0.0,
@@ -267,9 +255,9 @@ def hit(
         margin=Margin(margin, usual, shrunk),
         anomaly_index=0.0,
         reference=None,
-        relative=Margin(relative, usual_relative, shrunk),
-        attraction=attraction,
-        compact=compact,
+        relative=Margin(given["relative"], given["usual_relative"], shrunk),
+        attraction=given["attraction"],
+        compact=given.get("compact"),
     )
 
 

@@ -113,15 +113,12 @@ def test_a_state_belongs_to_one_set_of_decisions_in_any_order_and_to_one_output_
         ({"XDG_STATE_HOME": "relative/is/ignored", "HOME": "{}/home"}, "home/.local/state/clipclean"),
     ],
 )
-def test_states_lie_where_the_user_says_or_below_the_home(tmp_path, monkeypatch, told, home):
+def test_states_lie_where_the_user_says_or_below_the_home_and_nowhere_else(tmp_path, monkeypatch, told, home):
     monkeypatch.delenv("CLIPCLEAN_STATE")
     for name, value in told.items():
         monkeypatch.setenv(name, value.format(tmp_path))
     assert own_state.home() == tmp_path / home
     assert own_state.place_of(tmp_path / "out").is_relative_to(tmp_path / home)
-
-
-def test_relative_places_for_states_and_those_below_a_file_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_STATE", "state")
     with pytest.raises(UsageError, match="state"):
         own_state.home()
