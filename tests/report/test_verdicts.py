@@ -142,6 +142,8 @@ def test_the_trigger_that_is_told_first_is_of_the_first_suspect_or_of_the_findin
     if findings:
         made["findings"] = [samples.finding("CC003", "error", "Found.") | {"trigger": findings, "target": "banana"}]
     assert search.strongest(made) == parsed(made["measurements"]["search"]["found"][place])
+    made["suspects"] = [{"class": "banana", "score": 2.0, "families": ["panel"]}]  # a found trigger says nothing
+    assert search.strongest(made) is None
 
 
 def without_named(made, side):
