@@ -138,13 +138,12 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
     It is by how much lower the odds against it are than in clean models, beyond what half of the images is more than a quarter;
     nothing without any.
     """
-    unit, found = calibration().unit, {}
-    odds = resisting(result.known, result.classes)
+    odds, found = resisting(result.known, result.classes), {}
     for own in sorted((s for s in result.known if s.acts), key=lambda s: s.excess):
         name = result.classes[own.target]
         shrunk = (result.references or NONE).shrunk(PATTERN, name, odds[name])
         if not math.isnan(shrunk):
-            found[name] = (max(0.0, shrunk - math.log(MOST_ODDS)) / unit, own)
+            found[name] = (max(0.0, shrunk - math.log(MOST_ODDS)) / calibration().unit, own)
     return found
 
 

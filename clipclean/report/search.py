@@ -43,12 +43,9 @@ def shown_searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
 
 
 def strongest(report: Report, /) -> FoundRecord | None:
-    """The trigger that worked best in the current model, and that a finding names if one does; None if none was found, or known triggers
-    alone point at the first suspect.
-    """
-    found = of_side(report, "after")
-    if any(suspect.families == ("panel",) for suspect in report.suspects[:1]):
-        return None
+    """The trigger that worked best, and that a finding names if one does; None without one, or where known triggers alone speak."""
+    only_known = any(suspect.families == ("panel",) for suspect in report.suspects[:1])
+    found = None if only_known else of_side(report, "after")
     worked = [each for each in (found.found if found else None) or () if each.reached]
     first = next((suspect.class_ for suspect in report.suspects), None)
     named = {(each.trigger or "").partition(",")[0] for each in report.findings if each.about == first}
