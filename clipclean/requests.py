@@ -196,6 +196,17 @@ def labels(given: Sequence[str], /) -> dict[str, str]:
     return found
 
 
+def seeds_in(text: str, /) -> tuple[int, ...]:
+    """Different whole numbers with commas between them; raises UsageError."""
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--seeds {text!r} are not numbers. Write them as in 0,1,2.") from error
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"--seeds {text!r}: seeds are different from each other, and none is negative.")
+    return seeds
+
+
 def device(text: str, /) -> str:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether the device is there is asked later, of torch."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
@@ -833,6 +844,61 @@ class Verify:
     public_key: Annotated[Place | None, PUBLIC_KEY] = None
 
 
+BENCH_MODEL = models(
+    "--model MODEL", "A model to plant backdoors in, with the data of --data and --eval-data.", shown="the bundled one"
+)
+ATTACKS = Opt(
+    "Cleaning: --attacks N",
+    "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
+    takes=click.IntRange(1, 6),
+)
+SEEDS = Opt(
+    "Cleaning: --seeds N,N,...",
+    "Seeds; each gets a victim and a run. A block of evidence pools them.",
+    gather=seeds_in,
+)
+BENCH_OUT = Opt(
+    "--out -o DIR",
+    "Folder for copies of the recipes with their evidence.",
+    takes=click.Path(path_type=Path, file_okay=False),
+    writes="file",
+    shown="the current folder",
+    is_first=True,
+)
+ADD = Opt(
+    "--add", "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others."
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A measurement of recipes."""
+
+    names: Annotated[tuple[str, ...], Opt("RECIPE...", reads="text", completes="recipes")]
+    _: KW_ONLY
+    model: Annotated[Path | None, BENCH_MODEL] = None
+    data: Annotated[
+        Places | None,
+        sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True),
+    ] = None
+    eval_data: Annotated[Data | None, EVAL_DATA] = None
+    arch: Annotated[str | None, ARCH] = None
+    classes: Annotated[Names | None, CLASSES] = None
+    templates: Annotated[Names | None, TEMPLATES] = None
+    attacks: Annotated[int, ATTACKS] = 3
+    seeds: Annotated[Any, SEEDS] = "0,1,2"  # Any: text, until it is read
+    steps: Annotated[int | None, STEPS] = None
+    lr: Annotated[float | None, PLANTING_RATE] = None
+    batch_size: Annotated[int | None, PLANTING_BATCH] = None
+    out: Annotated[Path | None, BENCH_OUT] = None
+    write: Annotated[
+        bool, Opt("--write", "Write the evidence into the recipe files themselves. Their earlier evidence is lost.")
+    ] = False
+    add: Annotated[bool, ADD] = False
+    device: Annotated[str, DEVICE] = "auto"
+    force: Annotated[bool, FORCE] = False
+
+
 # What is no more, each with what to use instead: options, commands and values, then keywords. A row stands for one version.
 
 GONE: dict[str, str] = {
@@ -936,15 +1002,16 @@ def completed(name: str, known: Opt, value: object, /) -> object:
     Raises:
         UsageError: the command line would not take it, or would take it for another value.
     """
-    if known.takes is TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
-        return tuple(_one(name, Opt(known.spec), each) for each in value)
     if isinstance(value, Mapping) and known.is_several:
         value = [f"{key}={each}" for key, each in value.items()]
-    if not known.is_several:
-        one = None if value is None else _one(name, known, value)
-        return known.gather(one) if known.gather else one
-    many = value if isinstance(value, list | tuple) else () if value is None else (value,)
-    found = tuple(_one(name, known, each) for each in many)
+    found: object = None
+    if known.takes is TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
+        found = tuple(_one(name, Opt(known.spec), each) for each in value)
+    elif known.is_several:
+        many = value if isinstance(value, list | tuple) else () if value is None else (value,)
+        found = tuple(_one(name, known, each) for each in many)
+    elif value is not None:
+        found = _one(name, known, value)
     return known.gather(found) if known.gather else found
 
 

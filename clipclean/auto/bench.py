@@ -1,13 +1,13 @@
 """Measuring a recipe: backdoors planted in copies of a model, one at a time, each cleaned and measured as a trial of ``auto`` is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import yaml
 
-from clipclean import __version__, files, machine, model
+from clipclean import __version__, files, machine, model, requests
 from clipclean.attack import poison
 from clipclean.auto import candidates
 from clipclean.auto.candidates import Candidate
@@ -17,23 +17,13 @@ from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import prepare
-from clipclean.requests import Sanitize
 from clipclean.train import Run, RunState
 
+FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
 BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
 
 
-@dataclass(frozen=True)
-class BenchRequest:
-    """The user's request; ``cleaning`` is that of each recipe, with its ``out`` and ``recipe``."""
-
-    cleaning: Sanitize
-    attacks: int
-    seeds: tuple[int, ...]
-    planting: recipes.Planting
-
-
-def bench(recipe: Recipe, request: BenchRequest, out: Path, /) -> tuple[Evidence, ...]:
+def bench(recipe: Recipe, asked: requests.Bench, out: Path, /) -> tuple[Evidence, ...]:
     """The evidence blocks of a recipe, one per attack: each planted and cleaned once per seed, and pooled.
 
     The same request gives the same blocks on the same machine. ``out`` is the file that they are for.
@@ -47,40 +37,42 @@ def bench(recipe: Recipe, request: BenchRequest, out: Path, /) -> tuple[Evidence
         raise UsageError(
             f"{recipe.name} chooses among {among}. Measure those; benchmarks/photo_cleaning.py measures the choice."
         )
-    how, asked = request.planting, request.cleaning
+    how = recipes.planting(steps=asked.steps, lr=asked.lr, batch_size=asked.batch_size)
     # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.
     own = recipes.Auto(plant_share=how.rate, plant_steps=how.steps, batch_size=how.batch_size, canaries=1)
     chooser = recipes.load("auto").model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": own})
     train = recipe.train.model_copy(update={"lr": how.lr, "warmup_steps": how.warmup_steps})
-    asked = replace(asked, out=out, recipe=chooser, precision=recipe.train.precision)
-    ready = prepare.prepare(asked)
+    told = {name: getattr(asked, name) for name in (*FILES, "device")}
+    told |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}
+    ready = prepare.prepare(requests.Sanitize(**told))
     recipe = recipes.fitted(recipe, **ready.size)
     recipes.check(recipe, pairs=len(ready.to_train.pairs))
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = Workbench.of(ready, state, Run(asked.seed, ready.precision))
+    ground = Workbench.of(ready, state, Run(ready.request.seed, ready.precision))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
-        return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))
+        return tuple(_block(recipe, asked, ground, number) for number in range(asked.attacks))
 
 
-def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int) -> Evidence:
+def _block(recipe: Recipe, asked: requests.Bench, ground: Workbench, number: int) -> Evidence:
     """The evidence of one attack, pooled over the seeds with which it was planted."""
-    found = {seed: _cleaned(recipe, ground, number, seed) for seed in request.seeds}
+    found = {seed: _cleaned(recipe, ground, number, seed) for seed in asked.seeds}
     runs = {seed: measured for seed, measured in found.items() if measured}
-    family, asked = poison.FAMILIES[number], request.cleaning
+    family = poison.FAMILIES[number]
+    data, shown = ([place.name for place in places or ()] for places in (asked.data, asked.eval_data))
     if not runs:
         raise Inconclusive(
-            f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
+            f"{family} did not take with any of the seeds {', '.join(map(str, asked.seeds))}: there was no backdoor to remove. Plant "
             "for longer by --steps, or at another --lr."
         )
     return Evidence(
         recipe_sha256=recipes.digest(recipe),
         scale=recipe.scale,
-        attack=f"{family} planted in {request.planting.steps} steps, target drawn by the seed",
+        attack=f"{family} planted in {ground.settings.plant_steps} steps, target drawn by the seed",
         architecture=ground.clip.architecture.name,
         kind=model.kind_of(ground.clip.architecture),
         parameters=model.parameter_count(ground.clip.net),
-        data=f"{_names(asked.data)}, measured on {_names(asked.eval_data or ())}; model {Path(str(asked.model)).name}",
+        data=f"{' + '.join(data)}, measured on {' + '.join(shown)}; model {Path(str(asked.model)).name}",
         pairs=len(ground.samples.pairs),
         classes=len(ground.eval_set.classes),
         seeds=tuple(runs),
@@ -90,10 +82,6 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
             clipclean=__version__, torch=torch.__version__, open_clip=machine.versions()["open_clip_torch"]
         ),
     )
-
-
-def _names(places: Sequence[Path]) -> str:
-    return " + ".join(place.name for place in places)
 
 
 def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple[Measurement, Measurement] | None:

@@ -1,7 +1,8 @@
-"""``clipclean recipes``: lists, shows, validates and measures recipes, and prints their schema."""
+"""``clipclean recipes`` lists, shows, validates and measures recipes, and ``clipclean triggers`` the families of triggers."""
 
 import json
-from dataclasses import KW_ONLY, dataclass, replace
+import textwrap
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from clipclean.errors import UsageError
 from clipclean.requests import Opt
 
 if TYPE_CHECKING:
-    from clipclean.auto.bench import BenchRequest
+    from clipclean.attack.triggers import TriggerFamily
 
 
 @click.group(cls=CommandGroup)
@@ -112,73 +113,20 @@ def schema(_: Nothing, _shell: Shell) -> None:
     click.echo(json.dumps(recipe.schema(), indent=2))
 
 
-MODEL = requests.models(
-    "--model MODEL", "A model to plant backdoors in, with the data of --data and --eval-data.", shown="the bundled one"
-)
-ATTACKS = Opt(
-    "Cleaning: --attacks N",
-    "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
-    takes=click.IntRange(1, 6),
-)
-OUT = Opt(
-    "--out -o DIR",
-    "Folder for copies of the recipes with their evidence.",
-    takes=click.Path(path_type=Path, file_okay=False),
-    writes="file",
-    shown="the current folder",
-    is_first=True,
-)
-ADD = Opt(
-    "--add", "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others."
-)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A measurement of recipes."""
-
-    names: Annotated[tuple[str, ...], Opt("RECIPE...", reads="text", completes="recipes")]
-    _: KW_ONLY
-    model: Annotated[Path | None, MODEL] = None
-    data: Annotated[
-        requests.Places | None,
-        requests.sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True),
-    ] = None
-    eval_data: Annotated[requests.Data | None, requests.EVAL_DATA] = None
-    arch: Annotated[str | None, requests.ARCH] = None
-    classes: Annotated[requests.Names | None, requests.CLASSES] = None
-    templates: Annotated[requests.Names | None, requests.TEMPLATES] = None
-    attacks: Annotated[int, ATTACKS] = 3
-    seeds: Annotated[
-        str, Opt("Cleaning: --seeds N,N,...", "Seeds; each gets a victim and a run. A block of evidence pools them.")
-    ] = "0,1,2"
-    steps: Annotated[int | None, requests.STEPS] = None
-    lr: Annotated[float | None, requests.PLANTING_RATE] = None
-    batch_size: Annotated[int | None, requests.PLANTING_BATCH] = None
-    out: Annotated[Path | None, OUT] = None
-    write: Annotated[
-        bool, Opt("--write", "Write the evidence into the recipe files themselves. Their earlier evidence is lost.")
-    ] = False
-    add: Annotated[bool, ADD] = False
-    device: Annotated[str, requests.DEVICE] = "auto"
-    force: Annotated[bool, requests.FORCE] = False
-
-
 @command_of(
-    Bench,
+    requests.Bench,
     "quiet verbose",
     "recipes bench unlearn --seeds 1,2,3",
     "recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt",
     "recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt",
     group=recipes,
 )
-def bench(asked: Bench, shell: Shell) -> None:
+def bench(asked: requests.Bench, shell: Shell) -> None:
     """Measure each RECIPE on planted backdoors, and write the evidence into a copy of it.
 
     The benchmark plants backdoors in the bundled tiny model, or in MODEL, one at a time. It cleans each victim by the unchanged
     recipe and measures it before and after. The same command gives the same evidence on the same machine.
     """
-    seeds = seeds_in(asked.seeds)
     loaded = {name: recipe.load(name) for name in asked.names}
     places = {name: _place(name, each, asked) for name, each in loaded.items()}
     for place in () if asked.write else places.values():
@@ -187,10 +135,16 @@ def bench(asked: Bench, shell: Shell) -> None:
     from clipclean import demo
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
 
-    with demo.unpacked() as bundled, progress.shown(quiet=shell.quiet):
-        request = _request(asked, seeds, demo.arguments(bundled))
+    with demo.unpacked() as folder, progress.shown(quiet=shell.quiet):
+        if not any(getattr(asked, name) for name in benches.FILES):
+            bundled = demo.arguments(folder)
+            asked = replace(asked, **{name: bundled[name] for name in benches.FILES})
+        elif None in (asked.model, asked.data, asked.eval_data):
+            raise UsageError(
+                "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
+            )
         for name, each in loaded.items():
-            blocks = benches.bench(each, request, places[name])
+            blocks = benches.bench(each, asked, places[name])
             earlier = recipe.load(recipe.file(name)).evidence or ()
             written = benches.added(earlier, blocks, keep=asked.add)
             benches.write(places[name], benches.with_evidence(recipe.text(name), written))
@@ -205,18 +159,7 @@ def bench(asked: Bench, shell: Shell) -> None:
             click.echo(f"written: {places[name]}")
 
 
-def seeds_in(text: str, /) -> tuple[int, ...]:
-    """Different whole numbers with commas between them; raises UsageError."""
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--seeds {text!r} are not numbers. Write them as in 0,1,2.") from error
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UsageError(f"--seeds {text!r}: seeds are different from each other, and none is negative.")
-    return seeds
-
-
-def _place(name: str, loaded: recipe.Recipe, asked: Bench) -> Path:
+def _place(name: str, loaded: recipe.Recipe, asked: requests.Bench) -> Path:
     """Where the recipe with its evidence goes; refused before slow work."""
     if asked.write:
         return recipe.file(name)
@@ -226,19 +169,59 @@ def _place(name: str, loaded: recipe.Recipe, asked: Bench) -> Path:
     return place
 
 
-def _request(asked: Bench, seeds: tuple[int, ...], bundled: dict[str, Any]) -> "BenchRequest":  # Any: values of options
-    """What to measure on: the user's files, or else the bundled ones."""
-    own = {key: getattr(asked, key) for key in ("model", "data", "eval_data", "arch", "classes", "templates")}
-    if not any(own.values()):
-        own = {key: bundled[key] for key in own}
-    elif None in (own["model"], own["data"], own["eval_data"]):
-        raise UsageError(
-            "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
-        )
-    from clipclean.auto.bench import BenchRequest
+# ``clipclean triggers``.
 
-    chosen = {key: value for key in ("steps", "lr", "batch_size") if (value := getattr(asked, key)) is not None}
-    cleaning = requests.Sanitize(
-        **own, device=asked.device, out=Path(), recipe="auto", precision="auto", screen="off", force=True
-    )
-    return BenchRequest(cleaning, asked.attacks, seeds, recipe.planting(**chosen))
+WIDTH = 100  # columns
+
+
+@click.group(cls=CommandGroup)
+def triggers() -> None:
+    """List the families of triggers, with their parameters."""
+
+
+@command_of(Nothing, "as_json", "triggers list", "triggers list --json | jq -r .[].name", name="list", group=triggers)
+def list_triggers(_: Nothing, shell: Shell) -> None:
+    """Show the families of triggers that --trigger takes, and the parameters of each.
+
+    Write a trigger as FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
+    """
+    from clipclean.attack.triggers import FAMILIES
+
+    wide = max(map(len, FAMILIES))
+    lines = [
+        f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
+        for name, family in FAMILIES.items()
+    ]
+    printing.show(shell.as_json, [entry(*each) for each in FAMILIES.items()], "\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Family:
+    """A look at a family."""
+
+    family: Annotated[str, Opt("FAMILY", completes="triggers")]
+
+
+@command_of(Family, "as_json", "triggers show patch", "triggers show patch --json", name="show", group=triggers)
+def show_family(asked: Family, shell: Shell) -> None:
+    """Print one FAMILY of triggers: its effect, its source, and its parameters."""
+    from clipclean.attack.triggers import FAMILIES
+
+    family = asked.family
+    if family not in FAMILIES:
+        raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(FAMILIES)}.")
+    found = FAMILIES[family]
+    lines = [f"{family}: {textwrap.fill(found.description, WIDTH)}", "", f"Source: {found.source}", "", "Parameters:"]
+    for key, value in found.parameters.items():
+        words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
+        lines.append(textwrap.fill(words, WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
+    printing.show(shell.as_json, entry(family, found), "\n".join(lines))
+
+
+def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:
+    """One family as a JSON object."""
+    parameters = {
+        key: {"default": value.default, "allowed": value.allowed, "meaning": value.meaning}
+        for key, value in family.parameters.items()
+    }
+    return {"name": name, "description": family.description, "source": family.source, "parameters": parameters}

@@ -1,4 +1,4 @@
-"""The commands about files of weights: ``clipclean inspect`` describes them, ``export`` rewrites and ``verify`` checks them."""
+"""The commands about files of weights: ``inspect`` describes, ``export`` rewrites, ``verify`` checks them; ``plant`` backdoors one."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,8 @@ from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
     from clipclean.jobs.weights import Result
-    from clipclean.schema.results import Exported, Inspection, Recognised
+    from clipclean.schema.report import RateRecord
+    from clipclean.schema.results import Exported, Inspection, PlantedModel, Recognised
 
 
 @command_of(
@@ -142,3 +143,52 @@ def verified(folder: Path, result: "Result", /) -> str:
     lines += [f"note: {note}" for note in result.notes]
     verdict = f"{len(result.findings)} finding(s): do not use it" if result.findings else "whole"
     return "\n".join(printable(line) for line in [*lines, f"{folder}: {verdict}"])
+
+
+@command_of(
+    requests.Plant,
+    "workers as_json quiet config verbose",
+    "plant model.pt --trigger patch --target banana --data clean/ --out victim.pt",
+    'plant model.safetensors --trigger blended:ratio=0.2,seed=7 --target "red apple" \\\n'
+    "      --data pairs.csv --classes classes.txt --steps 400 --out victim.safetensors",
+)
+def plant(asked: requests.Plant, shell: Shell) -> None:
+    """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report its success.
+
+    Use it to test defences on your own models. The output is backdoored: label it so, and never deploy it.
+    """
+    from clipclean import data
+    from clipclean.jobs import plant as planting
+
+    data.use_workers(shell.workers)
+    with progress.shown(quiet=shell.quiet):
+        result = planting.plant(asked)
+    printing.show(shell.as_json, result.as_json(), planted(result))
+
+
+def _share(rate: "RateRecord | None", /) -> str:
+    """A rate in a column of eight; a dash where there was nothing to count."""
+    return f"{'–':>8}" if rate is None or rate.value is None else f"{rate.value:8.3f}"
+
+
+def planted(result: "PlantedModel", /) -> str:
+    """The effect of the trigger before and after planting."""
+    before, after = result.before, result.after
+    old, new = before.probes[0], after.probes[0]
+    is_recall = after.clean_accuracy is not None and after.clean_accuracy.is_recall
+    rows = [
+        ("recall@1" if is_recall else "clean accuracy", before.clean_accuracy, after.clean_accuracy),
+        ("attack success rate", old.asr, new.asr),
+        ("the same without the trigger", old.base_rate, new.base_rate),
+        ("accuracy under the trigger", old.accuracy_under_trigger, new.accuracy_under_trigger),
+        ("attack success by image neighbours", old.knn_asr, new.knn_asr),
+    ]
+    lines = [f"Planted {result.trigger} for '{result.target}'.", f"{'':36}{'before':>8}{'after':>8}   95 % interval, n"]
+    for words, was, now in rows:
+        if now is not None:
+            low, high = now.interval
+            lines.append(f"{words:36}{_share(was)}{_share(now)}   [{low:.3f}, {high:.3f}], {now.n}")
+    if result.accuracy_lost is not None:
+        lines.append(f"{'accuracy lost, by the worst measure':44}{result.accuracy_lost:8.3f}")
+    lines.append(f"{'embedding distance':36}{old.distance:8.3f}{new.distance:8.3f}   mean squared, 0 to 4")
+    return "\n".join(lines)

@@ -461,14 +461,14 @@ def chosen(
     return override(own, settings) if (settings := (*changes, *budget)) else own
 
 
-def planting(**chosen: float) -> Planting:
-    """How to plant, with some values chosen by the user.
+def planting(**chosen: float | None) -> Planting:
+    """How to plant, with some values chosen by the user; what is None is not.
 
     Raises:
         UsageError: a value is out of range; one line each.
     """
     try:
-        return Planting.model_validate(chosen)
+        return Planting.model_validate({name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:
         told = (
             f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['input']!r} {fault['msg'].removeprefix('Input ')}"

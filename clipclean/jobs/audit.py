@@ -70,7 +70,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
         data=ready.images.record().model_copy(update={"pairs": len(ready.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
-        **results.common_fields("audit", request.model, ready.loaded, request.label),
+        **results.common_fields("audit", ready.loaded, request.label),
         **judge.record(applied),
     )
     return Outcome(report, images, paths=results.paths_of(request, report))

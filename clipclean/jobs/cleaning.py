@@ -73,7 +73,7 @@ def composed(
     beside = {"agreement": agreed} if agreed else {}
     first = before.record()
     last = after.record(**beside, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
-    told = results.common_fields("sanitize", ready.request.model, ready.loaded, ready.request.label)
+    told = results.common_fields("sanitize", ready.loaded, ready.request.label)
     told["notes"] = (*told["notes"], *training.notes)
     told |= {"auto": auto} if auto else {}
     training = training.model_copy(update={"rates": ready.rates}) if ready.rates else training

@@ -52,7 +52,7 @@ def export(request: requests.Export, /) -> Exported:
             captions=[pair.caption for pair in pairs],
             source_sha256=loaded.file.sha256,
         )
-        told = results.common_fields("export", request.model, loaded, request.label)
+        told = results.common_fields("export", loaded, request.label)
         result = Exported(data=clean.record(), exports=tuple(entries), **told)
         records.write(new, result.as_json())
         placing.place(new, request.out, earlier=present.earlier, run=run)

@@ -17,7 +17,7 @@ from clipclean.data import Samples
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import inputs, other_models
-from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, Words, labelled_by_captions
+from clipclean.jobs.inputs import LoadedModel, Opened, Suspicion, Words, labelled_by_captions
 from clipclean.jobs.results import Judge
 from clipclean.progress import say, stage, step
 from clipclean.schema.results import ScreenedRecord
@@ -38,7 +38,7 @@ class Given:
     named: tuple[Suspicion, ...]  # triggers, with the classes that they lead to
     device: str
     opened: Opened  # the model, not yet built, like the clean ones
-    clean_models: tuple[tuple[Source, Opened], ...]  # to compare with
+    clean_models: tuple[Opened, ...]  # to compare with
 
     @classmethod
     def of(cls, request: Asked, recipe: Recipe, /) -> "Given":
@@ -49,8 +49,8 @@ class Given:
         device = inputs.device_of(request.device)
         with stage("reading the model"):
             opened = inputs.opened(request, named)
-            clean = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
-        return cls(judge, vocabulary, named, device, opened, tuple(clean))
+            clean = (other_models.read_reference(each, opened, arch=request.arch) for each in request.reference)
+            return cls(judge, vocabulary, named, device, opened, tuple(clean))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ Pairs = data.CleanSet | LatePairs
 class Opened:
     """A checkpoint as it was read, and the architecture that its tensors belong to."""
 
+    place: model_paths.Located
     file: checkpoint.Checkpoint
     architecture: model.Architecture
 
@@ -48,12 +49,29 @@ class Opened:
 class LoadedModel:
     """A checkpoint as it was read, and the model built from it."""
 
+    place: model_paths.Located
     file: checkpoint.Checkpoint
     clip: model.Clip
 
     def weights(self) -> dict[str, Tensor]:
         """The model's current tensors in fp32, on the CPU."""
         return {name: tensor.detach().cpu() for name, tensor in self.clip.net.state_dict().items()}
+
+    def record(self) -> ModelRecord:
+        """The report's ``model``."""
+        architecture = self.clip.architecture
+        found = ModelRecord(
+            name=self.place.name,
+            sha256=self.file.sha256,
+            format=self.file.format,
+            architecture=architecture.name,
+            architecture_how=architecture.how,
+            activation="quick_gelu" if architecture.quick_gelu else "gelu",
+            activation_how=architecture.activation_how,
+            tensor_sha256=checkpoint.digest(self.file.tensors),
+        )
+        more = {"revision": self.place.revision, "path": self.place.inside}
+        return found.model_copy(update={key: value for key, value in more.items() if value})
 
 
 def device_of(asked: str, /) -> str:
@@ -77,9 +95,16 @@ def opened(
     named: Sequence[Suspicion] = (),
     /,
 ) -> Opened:
-    """The model of a request, read; raises what ``read`` raises, and ``check_sides`` of the triggers that were ``named``."""
+    """The model of a request, read; raises what ``read`` raises, and UsageError where a trigger of other images was ``named``."""
     found = read(request.model, arch=request.arch, weights=request.weights)
-    check_sides(named, found.architecture)
+    side = found.architecture.preprocess.size
+    if wrong := [
+        f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
+    ]:
+        raise UsageError(
+            f"The model takes images of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
+            "Audit this model with --save-triggers, and give the triggers that it finds."
+        )
     return found
 
 
@@ -100,13 +125,13 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
     model.refuse_tokenizer(found)
     model.check(found, file.tensors)  # a wrong --arch is refused before slow work
     if not isinstance(source, nn.Module):
-        return Opened(file, found)
+        return Opened(place, file, found)
     stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
     preprocess = model.resolve(file.tensors, arch=None, config=stated, script_quick_gelu=None).preprocess
     found = replace(found, preprocess=preprocess)
     found = found.with_activation(bool(file.quick_gelu), "the module's own activation")
     model.check_module(source, found, file.tensors)
-    return Opened(file, found)
+    return Opened(place, file, found)
 
 
 def file_of(source: Source, /, *, weights: str | None) -> tuple[model_paths.Located, checkpoint.Checkpoint]:
@@ -156,7 +181,7 @@ def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
     clip.check()
-    return LoadedModel(file, clip)
+    return LoadedModel(opened.place, file, clip)
 
 
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
@@ -174,24 +199,6 @@ def located(source: Source, /) -> model_paths.Located:
     if isinstance(source, nn.Module):
         return model_paths.Located(Path(), type(source).__name__)
     return model_paths.locate(source)
-
-
-def described(source: Source, loaded: LoadedModel, /) -> ModelRecord:
-    """The report's ``model``."""
-    architecture, place = loaded.clip.architecture, located(source)
-    found = ModelRecord(
-        name=place.name,
-        sha256=loaded.file.sha256,
-        format=loaded.file.format,
-        architecture=architecture.name,
-        architecture_how=architecture.how,
-        activation="quick_gelu" if architecture.quick_gelu else "gelu",
-        activation_how=architecture.activation_how,
-        tensor_sha256=checkpoint.digest(loaded.file.tensors),
-    )
-    inside = model_paths.in_repository(source) if isinstance(source, Path) else None
-    more = {"revision": place.revision, "path": inside}
-    return found.model_copy(update={key: value for key, value in more.items() if value})
 
 
 # Words, and the triggers that are suspected of leading to one of them.
@@ -281,18 +288,6 @@ def class_number(name: str, classes: Sequence[str], /) -> int:
     raise UsageError(
         f"Class {name!r} is not in the vocabulary of {len(classes)} classes.{hint} Give your own list by --classes FILE."
     )
-
-
-def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /) -> None:
-    """Raise UsageError for triggers that were found on images of another size than the model's."""
-    side = architecture.preprocess.size
-    if wrong := [
-        f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
-    ]:
-        raise UsageError(
-            f"The model takes images of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
-            "Audit this model with --save-triggers, and give the triggers that it finds."
-        )
 
 
 # Images, and those to measure a model on.

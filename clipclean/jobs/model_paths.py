@@ -35,13 +35,14 @@ WAY_OUT = "Delete this entry of the cache, and fetch it again."
 class Located:
     """The place of a model, and the facts that its name gives.
 
-    ``path`` is what ``checkpoint.read`` takes. ``digests`` are the SHA-256 of files by name, or how they begin, which the cache
+    ``path`` is what ``checkpoint.read`` takes; ``inside`` the same in the repository, of a path that lies there. ``digests`` are the SHA-256 of files by name, or how they begin, which the cache
     or the name promises; ``architecture`` is the one that open_clip's name stands for.
     """
 
     path: Path
     name: str
     revision: str | None = None
+    inside: str | None = None
     architecture: "model.Architecture | None" = None
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,16 +77,14 @@ def locate(model: PathLike[str] | str, /) -> Located:
         return _hub(*parse(text))
     path = Path(model)
     _refuse_bare_name(path)
-    return Located(path, path.name)
+    return Located(path, path.name, inside=in_repository(path))
 
 
 def in_repository(model: Path, /) -> str | None:
     """The path of a model relative to the root of the repository that a CI job works on, or to the current folder.
 
-    None for a name, and for a file outside: a report says nothing of the rest of the machine.
+    None for a file outside: a report says nothing of the rest of the machine.
     """
-    if is_name(model):
-        return None
     root = os.environ.get("GITHUB_WORKSPACE") or os.environ.get("CI_PROJECT_DIR") or "."
     try:
         return model.resolve().relative_to(Path(root).resolve()).as_posix()

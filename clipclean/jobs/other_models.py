@@ -31,12 +31,12 @@ def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Op
     kinds = model.shape_of(trusted.architecture), model.shape_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
-            f"The reference {inputs.located(source).name} is a {kinds[0]} model, and the tested one {kinds[1]}: their triggers "
+            f"The reference {trusted.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: their triggers "
             "cannot be compared. Name a clean model of the same architecture."
         )
     if checkpoint.digest(trusted.file.tensors) == checkpoint.digest(tested.file.tensors):
         raise UsageError(
-            f"The reference {inputs.located(source).name} has the same weights as the tested model, so nothing in it could look "
+            f"The reference {trusted.place.name} has the same weights as the tested model, so nothing in it could look "
             "abnormal. Name another model, one that you trust."
         )
     return trusted
@@ -46,7 +46,8 @@ def refuse_failed(source: Source, /) -> None:
     """Raise UsageError for the output of a cleaning whose own report fails it: that is no clean model to compare with."""
     if isinstance(source, nn.Module):
         return
-    place = inputs.located(source).path
+    named = inputs.located(source)
+    place = named.path
     path = (place if place.is_dir() else place.parent) / "report.json"
     try:
         found = report.read(path) if path.is_file() else None
@@ -54,9 +55,7 @@ def refuse_failed(source: Source, /) -> None:
         return
     # An audit's report in the folder of a file may be of any other model.
     if found and found.verdict == "fail" and (found.command == "sanitize" or place.is_dir()):
-        raise UsageError(
-            f"{path} fails {inputs.located(source).name}: it is no clean model to compare with. Name another."
-        )
+        raise UsageError(f"{path} fails {named.name}: it is no clean model to compare with. Name another.")
 
 
 def stored_references(
@@ -78,7 +77,7 @@ def stored_references(
 
 def all_references(
     settings: SearchSettings,
-    trusted: Sequence[tuple[Source, Opened]],
+    trusted: Sequence[Opened],
     stored: Sequence[detect.References],
     eval_set: detect.EvalSet,
     pairs: inputs.Pairs,
@@ -90,20 +89,13 @@ def all_references(
     """All clean models to compare with: those that are ``trusted``, once they are searched, and those ``stored``; None without any."""
     asked = dataclasses.replace(eval_set, suspicions=())  # a trigger that was named is one of the tested model alone
     found = [
-        measured_references(settings, path, inputs.build(each, pairs, device=device), asked, state=state)
-        for path, each in trusted
+        measured_references(settings, inputs.build(each, pairs, device=device), asked, state=state) for each in trusted
     ]
     return detect.together([*stored, *found]) if stored or found else None
 
 
 def measured_references(
-    settings: SearchSettings,
-    path: inputs.Source,
-    trusted: LoadedModel,
-    eval_set: detect.EvalSet,
-    /,
-    *,
-    state: RunState | None = None,
+    settings: SearchSettings, trusted: LoadedModel, eval_set: detect.EvalSet, /, *, state: RunState | None
 ) -> detect.References:
     """The sizes of one clean model, searched exactly like the tested one.
 
@@ -111,7 +103,7 @@ def measured_references(
         Inconclusive: no search is possible in it.
         OutOfTime: the deadline came before the search ended.
     """
-    name = inputs.located(path).name
+    name = trusted.place.name
     # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
     seen = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
@@ -146,11 +138,11 @@ def build_references(request: requests.References, /) -> ReferencesFile:
         settings, found = SearchSettings(request.effort, request.seed), {}
         # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
         with searching.resumable({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
-            for path, each in zip(request.models, opened, strict=True):
+            for each in opened:
                 loaded = inputs.build(each, late_pairs, device=device)
                 eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary)
-                known = measured_references(settings, path, loaded, eval_set, state=state)
-                found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
+                known = measured_references(settings, loaded, eval_set, state=state)
+                found[f"{each.place.name} {each.file.sha256}"] = known.entries[0]
     made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
     files.write_text(request.out, json.dumps(made, indent=1) + "\n")
     return made

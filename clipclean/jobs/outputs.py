@@ -46,7 +46,7 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
-    others = [opened.file.sha256 for _, opened in ready.given.clean_models]
+    others = [opened.file.sha256 for opened in ready.given.clean_models]
     beside = {"references": others} if others else {}
     aims = {"vocabulary": asdict(ready.given.vocabulary), "named": unlearning.identities(ready.given.named)}
     return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside

@@ -25,12 +25,11 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     """
     files.check_output(f"--out {request.out}", request.out, suffixes=tuple(WRITERS), force=request.force)
     recipe = recipes.load(recipes.DEFAULT)
-    chosen = {"rate": request.rate, "steps": request.steps, "lr": request.lr, "batch_size": request.batch_size}
-    how = recipes.planting(**{key: value for key, value in chosen.items() if value is not None})
+    how = recipes.planting(rate=request.rate, steps=request.steps, lr=request.lr, batch_size=request.batch_size)
     vocabulary = inputs.words(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
-    opened = inputs.opened(request)
+    opened = inputs.opened(request, [(trigger, target)])
     cache = inputs.image_cache(recipe, opened.architecture)
     clean = given.taught(request, recipe, vocabulary, cache)
     labelled = given.labelled(request, cache, vocabulary)
@@ -40,7 +39,6 @@ def plant(request: requests.Plant, /) -> PlantedModel:
             f"{len(samples.pairs)} pairs do not fill a batch of {how.batch_size}. Give more, or lower --batch-size."
         )
     loaded = inputs.build(opened, clean, device=device)
-    inputs.check_sides([(trigger, target)], loaded.clip.architecture)
     shown = labelled or given.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
     measured_on = inputs.eval_set(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False

@@ -10,8 +10,7 @@ from clipclean.config import policy, thresholds
 from clipclean.config.policy import Policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
-from clipclean.jobs import inputs
-from clipclean.jobs.inputs import LoadedModel, Source
+from clipclean.jobs.inputs import LoadedModel
 from clipclean.report import NONE, NOWHERE, PageImages, Report, RunPaths
 from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, options, places
 from clipclean.schema.report import ToolRecord
@@ -27,13 +26,13 @@ class Outcome(NamedTuple):
 
 
 def common_fields(
-    command: str, source: Source, loaded: LoadedModel, labels: Mapping[str, str] | None = None, /
+    command: str, loaded: LoadedModel, labels: Mapping[str, str] | None = None, /
 ) -> dict[str, Any]:  # Any: fields of a record
     """The program, the model, the machine, notes and labels."""
     found = {
         "tool": ToolRecord(name="clipclean", version=__version__),
         "command": command,
-        "model": inputs.described(source, loaded),
+        "model": loaded.record(),
         "environment": machine.versions() | machine.hardware(str(loaded.clip.device)),
         "notes": loaded.file.notes,
     }

@@ -65,7 +65,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         signals=tuple(ranking.SIGNALS[name] for name in found.signals),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
-        **results.common_fields("screen", request.model, loaded),
+        **results.common_fields("screen", loaded),
     )
     return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))
 

@@ -1,7 +1,6 @@
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -66,10 +65,15 @@ def looked(tower, references=None, **changes):
     return searching.audit_clip(replace(SETTINGS, **changes), Toy(tower), evidence(), references)
 
 
+def clean(toy, shown):
+    """What a clean model tells."""
+    loaded = SimpleNamespace(place=SimpleNamespace(name="trusted.pt"), clip=toy)
+    return other_models.measured_references(SETTINGS, loaded, shown, state=None)
+
+
 @pytest.fixture(scope="module")
 def references():
-    trusted = SimpleNamespace(clip=Toy(towers.honest()))
-    return other_models.measured_references(SETTINGS, Path("trusted.pt"), trusted, evidence())
+    return clean(Toy(towers.honest()), evidence())
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +115,8 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     turned = Toy(lambda images: tower(images) @ turn)
     turned.embed_texts = lambda captions, own=turned.embed_texts: own(captions) @ turn
 
-    def given(toy):
-        return other_models.measured_references(SETTINGS, Path("x.pt"), SimpleNamespace(clip=toy), known)
-
     def judged(*several):
-        references = detect.together([given(toy) for toy in several])
+        references = detect.together([clean(toy, known) for toy in several])
         seen = searching.audit_clip(SETTINGS, Toy(tower), known, references)
         return seen.search.twins, detect.of_audit(seen, LIMITS, images=IMAGES)
 
@@ -158,9 +159,9 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
     searching.audit_clip(SETTINGS, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None)
     assert toy.net.training
     assert all(parameter.requires_grad for parameter in toy.net.parameters())
-    broken = SimpleNamespace(clip=Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean()))
+    broken = Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean())
     with pytest.raises(Inconclusive, match=r"trusted\.pt"):
-        other_models.measured_references(SETTINGS, Path("trusted.pt"), broken, evidence())
+        clean(broken, evidence())
 
 
 def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):

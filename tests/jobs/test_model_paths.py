@@ -214,7 +214,7 @@ def test_a_report_says_where_in_the_repository_a_path_is_and_no_more(tmp_path, m
     assert model_paths.in_repository(tmp_path / "a.pt") is None
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     assert model_paths.in_repository(tmp_path / "models" / "a.pt") == "models/a.pt"
-    assert model_paths.in_repository("hf-hub:org/tiny") is None
+    assert model_paths.locate(tmp_path / "models" / "a.pt").inside == "models/a.pt"
 
 
 def test_inspect_takes_a_name_and_says_the_revision_and_nothing_is_written_into_a_cache_that_is_read(cache, capsys):
