@@ -33,52 +33,33 @@ Kind: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
 
 @dataclass(frozen=True)
 class Opt:
-    """How a field is asked for, and which values it takes.
+    """How a field is asked for, and which values it takes."""
 
-    Attributes:
-        spec: the group of its help, the flags, and what they take, as in ``Data: --classes FILE``; without a group it is of the
-            output. Of an argument the name alone, as in ``MODEL``; empty where the command line has none. A flag that begins with
-            ``--no-`` says the contrary of the field.
-        help: of the option; what is slow to make is made when it is asked for.
-        words: of the argument of a function, where the first sentence of the help is not that.
-        takes: the type of a value, of each one where there may be several; by default a text, or a path.
-        is_several: whether there may be several.
-        gather: what becomes of the value, or of the several.
-        shown: the default in words.
-        is_first: whether ``--help`` of a command with many options shows it; ``--help-all`` shows all.
-        is_free: whether a variable may set it, or a file that no flag named: it moves no verdict, names no path, opens no network.
-        reads: whether it names a path that is read; a text may also be a name, and counts where a file is called so.
-        writes: whether it names a file or a folder that is written, or a folder of logs.
-        is_model: whether it names a model, which may be hostile, or fetched from a hub.
-        needs: the option without which it means nothing, and the words that say so.
-        decides: whether its value decides the weights of a cleaning, or nothing of what is written; else only what is told of them.
-        is_repeated: whether the commands that a report suggests repeat it.
-        is_package: whether its values are packages that have to be installed.
-        has: the attribute of what Python may give in place of a text.
-        completes: the names that a shell offers, by their name in ``cli.complete``.
-        before: the options before which one of the terminal stands, by preference.
-    """
-
+    # The group of its help, the flags, and what they take, as in ``Data: --classes FILE``; without a group it is of the output. Of an
+    # argument the name alone, as in ``MODEL``; empty where the command line has none. A flag ``--no-…`` says the contrary of the field.
     spec: str = ""
-    help: str | Callable[[], str] = ""
+    help: str | Callable[[], str] = ""  # of the option; what is slow to make is made when it is asked for
     _: KW_ONLY
-    words: str = ""
-    takes: "Kind | Callable[[], Kind] | None" = None
-    is_several: bool = False
-    gather: Callable[[Any], Any] | None = None  # Any: values of options
-    shown: str = ""
-    is_first: bool = False
+    words: str = ""  # of the argument of a function, where the first sentence of the help is not that
+    takes: "Kind | Callable[[], Kind] | None" = None  # the type of a value, or of each; by default a text, or a path
+    is_several: bool = False  # whether there may be several
+    gather: Callable[[Any], Any] | None = None  # what becomes of the value, or of the several. Any: values of options
+    shown: str = ""  # the default in words
+    is_first: bool = False  # whether --help of a command with many options shows it; --help-all shows all
+    # Whether a variable may set it, or a file that no flag named: it moves no verdict, names no path, opens no network.
     is_free: bool = False
+    # Whether it names a path that is read; a text may also be a name, and counts where a file is called so.
     reads: Literal["", "path", "text"] = ""
-    writes: Literal["", "file", "folder", "log"] = ""
-    is_model: bool = False
-    needs: tuple[str, str] = ("", "")
+    writes: Literal["", "file", "folder", "log"] = ""  # whether it names what is written, or a folder of logs
+    is_model: bool = False  # whether it names a model, which may be hostile, or fetched from a hub
+    needs: tuple[str, str] = ("", "")  # the option without which it means nothing, and the words that say so
+    # Whether its value decides the weights of a cleaning, or nothing of what is written; else only what is told of them.
     decides: Literal["weights", "report", "nothing"] = "report"
-    is_repeated: bool = False
-    is_package: bool = False
-    has: str = ""
-    completes: str = ""
-    before: tuple[str, ...] = ()
+    is_repeated: bool = False  # whether the commands that a report suggests repeat it
+    is_package: bool = False  # whether its values are packages that have to be installed
+    has: str = ""  # the attribute of what Python may give in place of a text
+    completes: str = ""  # the names that a shell offers, by their name in cli.command
+    before: tuple[str, ...] = ()  # the options before which one of the terminal stands, by preference
 
     @property
     def group(self) -> str:

@@ -87,7 +87,7 @@ def screen(given: requests.Screen) -> "Screening":
     """
     from clipclean.jobs import screen as job
 
-    return job.screen(given).report
+    return job.screen(given)[0]
 
 
 @_function_of(requests.Export)

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from clipclean import files, progress, requests, untrusted
 from clipclean.errors import UsageError
@@ -18,13 +18,6 @@ from clipclean.requests import Asked, Opt, called
 PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
 HEAD = 4096  # bytes; a report has no zero byte in them
 NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
-
-
-class Role(NamedTuple):
-    """A path and its purpose."""
-
-    name: str
-    path: Path
 
 
 def ready(asked: Asked, /) -> Asked:
@@ -51,28 +44,23 @@ def check(*asked: object) -> None:
         if idle := [called(name) for name, known, value in given if known.needs[0] == needed and value]:
             how = "with" if absent[needed].startswith("--no-") else "without"
             raise UsageError(f"{' and '.join(idle)} {how} {absent[needed]}: {why}")
-    outputs = [each for name, _, value in given if name == "outputs" for each in value if each.path is not None]
-    reports = [Role(f"--report {each.format}={each.path}", each.path) for each in outputs]
-    for report in reports:
-        check_report(report)
-    inputs = [*_roles(given, lambda known: known.reads != "")]
-    folders = [*_roles(given, lambda known: known.writes in ("folder", "log"))]
-    written = [*_roles(given, lambda known: known.writes == "file"), *reports]
-    for role, read in itertools.product(written, inputs):
-        if _same(role.path, read.path) or _holds(read.path, role.path) or _is_shard(role.path, read.path):
-            raise UsageError(f"{role.name} would write over {read.name} ({read.path}), or into it. {NAME_ANOTHER}")
-    for role, read in itertools.product(folders, inputs):
-        if (
-            _overlap(role.path, _split(read.path)[0])
-            or _holds(read.path, role.path)
-            or any(_is_shard(role.path, folder) for folder in read.path.parents)
-        ):
-            raise UsageError(
-                f"{role.name} {role.path} is {read.name} ({read.path}), lies in it, or has it inside. {NAME_ANOTHER}"
-            )
-    for one, other in itertools.combinations([*folders, *written], 2):
-        if _overlap(one.path, other.path) or _holds(other.path, one.path):
-            raise UsageError(f"{one.name} and {other.name} are one place, or one lies in the other. {NAME_ANOTHER}")
+    outputs = (each for name, _, value in given if name == "outputs" for each in value)
+    reports = [(f"--report {each.format}={each.path}", each.path) for each in outputs]
+    for name, path in reports:
+        check_report(name, path)
+    inputs = [*_places(given, lambda known: known.reads != "")]
+    folders = [*_places(given, lambda known: known.writes in ("folder", "log"))]
+    written = [*_places(given, lambda known: known.writes == "file"), *reports]
+    for (name, path), (what, read) in itertools.product(written, inputs):
+        if _same(path, read) or _holds(read, path) or _is_shard(path, read):
+            raise UsageError(f"{name} would write over {what} ({read}), or into it. {NAME_ANOTHER}")
+    for (name, path), (what, read) in itertools.product(folders, inputs):
+        is_inside = _holds(read, path) or any(_is_shard(path, folder) for folder in read.parents)
+        if is_inside or _overlap(path, _split(read)[0]):
+            raise UsageError(f"{name} {path} is {what} ({read}), lies in it, or has it inside. {NAME_ANOTHER}")
+    for (name, path), (what, other) in itertools.combinations([*folders, *written], 2):
+        if _overlap(path, other) or _holds(other, path):
+            raise UsageError(f"{name} and {what} are one place, or one lies in the other. {NAME_ANOTHER}")
     for name, known, value in given:
         if missing := [each for each in (value if known.is_package else ()) if importlib.util.find_spec(each) is None]:
             raise UsageError(
@@ -82,14 +70,13 @@ def check(*asked: object) -> None:
             progress.check_log(value)
 
 
-def check_report(role: Role, /) -> None:
+def check_report(name: str, path: Path, /) -> None:
     """Refuse to overwrite anything that cannot be an earlier report: links, pipes, devices, files that are no text.
 
     Raises:
         UsageError: that is so, or there is no such folder.
         ResourceError: nothing can be written there.
     """
-    path, name = role.path, role.name
     try:
         files.check_output(name, path)
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
@@ -102,14 +89,14 @@ def check_report(role: Role, /) -> None:
         raise files.cannot_write(path, error) from error
 
 
-def _roles(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> Iterator[Role]:
-    """The paths in the options of some kind."""
+def _places(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> Iterator[tuple[str, Path]]:
+    """The paths in the options of some kind, each with its purpose."""
     for name, known, value in given:
         for each in (value if isinstance(value, tuple) else (value,)) if is_of(known) else ():
             if isinstance(each, Path | str) and model_paths.is_name(each):
-                yield from (Role(f"the cache of {called(name)}", cache) for cache in model_paths.caches())
+                yield from ((f"the cache of {called(name)}", cache) for cache in model_paths.caches())
             elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
-                yield Role(called(name), Path(each))
+                yield called(name), Path(each)
 
 
 def _split(path: Path) -> tuple[Path, Path]:

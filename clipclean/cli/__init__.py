@@ -105,7 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     context: click.Context | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
-    process.know(given)
     command = own_state.COMMAND.set(shlex.join(["clipclean", *given]))
     if arguments is None:  # the process is ours
         process.be_a_good_neighbour()

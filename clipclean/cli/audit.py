@@ -42,45 +42,28 @@ def audit(asked: requests.Audit, shell: Shell) -> int:
 
     models = model_paths.expanded(shell.models)
     process.check_single("An audit")
-    outputs = printing.outputs_of(shell)
-    check(asked, shell, models)
+    roles.check(asked, replace(shell, models=(*shell.models, *models)))
     asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before slow work
     if len(models) > 1:
         return audit_all(asked, shell, models)
-    asked = replace(asked, model=models[0])
-    made = audited(asked, shell)
+    printing.check_baseline(shell)
+    made = audited(replace(asked, model=models[0]), shell)
     from clipclean.jobs.plan import Plan
 
     if isinstance(made, Plan):
-        return printing.show_plan(shell, made)
+        printing.show(shell.as_json, printing.as_json(made), printing.text(made))
+        return 0
     write_reports(shell.report_dir, labels(models)[0], made)
-    return printing.show_report(shell, made, outputs, page=shell.report_dir)
+    return printing.show_report(shell, made, page=shell.report_dir)
 
 
 SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir
 BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any verdict is worse than one that failed
 
 
-def check(asked: requests.Audit, shell: Shell, models: Sequence[Path], /) -> None:
-    """Refuse before slow work a wrong baseline, and what several models cannot share; raises UsageError."""
-    roles.check(asked, replace(shell, models=(*shell.models, *models)))
-    if len(models) == 1:
-        printing.check_baseline(shell)
-        return
-    alone = {"save_triggers": asked.save_triggers, "baseline": shell.baseline}  # options that are of one model
-    if single := [called(name) for name, value in alone.items() if value is not None]:
-        raise UsageError(f"{' and '.join(single)}: for one model, and these are {len(models)}. Audit them one by one.")
-    if shell.outputs:
-        raise UsageError(
-            f"--report {shell.outputs[0].format}={shell.outputs[0].path}: these are {len(models)} models. --report-dir DIR writes "
-            "the reports of each; --json prints all as one list."
-        )
-
-
 def audited(asked: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
-    if not process.is_silent(shell):
-        printing.first_line(asked.model, f"effort {asked.effort}")
+    printing.first_line(shell, asked.model, f"effort {asked.effort}")
     printing.check_there(asked)
     device, quiet = process.begun(asked.device, shell)
     from clipclean.jobs import audit as job
@@ -104,7 +87,18 @@ def audit_all(asked: requests.Audit, shell: Shell, models: Sequence[Path], /) ->
     """Audit each model and print the summary; returns the worst exit code.
 
     A model that is refused, and one whose audit has too little data, counts as itself; the others are audited all the same.
+
+    Raises:
+        UsageError: something is asked that several models cannot share.
     """
+    alone = {"save_triggers": asked.save_triggers, "baseline": shell.baseline}  # options that are of one model
+    if single := [called(name) for name, value in alone.items() if value is not None]:
+        raise UsageError(f"{' and '.join(single)}: for one model, and these are {len(models)}. Audit them one by one.")
+    if shell.outputs:
+        raise UsageError(
+            f"--report {shell.outputs[0].format}={shell.outputs[0].path}: these are {len(models)} models. --report-dir DIR writes "
+            "the reports of each; --json prints all as one list."
+        )
     lines = []
     for number, (model, label) in enumerate(zip(models, labels(models), strict=True), 1):
         printing.say(shell, f"model {number} of {len(models)}: {printable(model)}")
@@ -142,7 +136,7 @@ def write_reports(folder: Path | None, label: str, made: "Outcome", /) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for form, suffix in SUFFIXES.items():
         path = folder / f"{label}.{suffix}"
-        roles.check_report(roles.Role(f"--report-dir: {path.name}", path))
+        roles.check_report(f"--report-dir: {path.name}", path)
         report.write(made.report, form, path, made.images, made.paths)
 
 

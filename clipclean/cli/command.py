@@ -28,30 +28,7 @@ OTHERS = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables t
 class Option(click.Option):
     """An option of a request. Those that a variable may set are the same for all commands."""
 
-    def __init__(self, name: str, known: Opt, default: object = None, **settings: Any) -> None:  # Any: click's own
-        self.known = known
-        if metavar := known.metavar:
-            kind: Any = known.kind
-            if known.is_path and not kind:
-                kind = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
-            settings |= {"metavar": metavar, "type": kind, "multiple": known.is_several}
-        else:
-            settings["is_flag"] = True  # never False: click would take a value with a dash for another option
-        if default is not None and not isinstance(default, bool) and default != ():
-            settings["default"] = default
-        settings["callback"] = _gathering(known)
-        names = [*known.flags, f"no_{name}" if known.is_negated else name]
-        settings |= {"shell_complete": COMPLETERS[known.completes], "show_default": known.shown or None}
-        settings |= ACTS.get(name, {})
-        super().__init__(names, help=known.text, **settings)
-        if known.is_free:
-            self.envvar, self.show_envvar = variable(name), True
-
-
-def _gathering(known: Opt, /) -> Callable[[click.Context, click.Parameter, Any], Any] | None:
-    """The callback of an option whose value becomes another."""
-    gather = known.gather
-    return None if gather is None else lambda _context, _option, value: gather(value)
+    known: Opt
 
 
 def variable(name: str, /) -> str:
@@ -202,33 +179,40 @@ def command_of(
 
 def parameters(kind: object, shell: type[Shell], names: Sequence[str], /) -> list[click.Parameter]:
     """The arguments and options of a request, and those of the terminal at their places among them."""
-    made = _parameters(kind, requests.options(kind))
-    for name, each in zip(names, _parameters(shell, names), strict=True):
+    asked, beside = requests.options(kind), requests.options(shell)
+    own, fields_beside = fields(kind), {each.name: each for each in fields(shell)}  # type: ignore[arg-type] # a dataclass
+    made = [_parameter(asked[each.name], each) for each in own if asked[each.name].spec]
+    for name in names:
         there = [other.name for other in made]
-        places = [there.index(other) for other in requests.options(shell)[name].before if other in there]
-        made.insert(places[0] if places else len(made), each)
+        places = [there.index(other) for other in beside[name].before if other in there]
+        made.insert(places[0] if places else len(made), _parameter(beside[name], fields_beside[name]))
     return made
 
 
-def _parameters(kind: object, names: Iterable[str]) -> list[click.Parameter]:
-    known, defaults = requests.options(kind), {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
-    return [_parameter(name, known[name], defaults[name]) for name in names if known[name].spec]
-
-
-def _parameter(name: str, known: Opt, default: Field[object]) -> click.Parameter:
-    is_required = default.default is MISSING and default.default_factory is MISSING
+def _parameter(known: Opt, field: Field[object]) -> click.Parameter:
+    name, is_required = field.name, field.default is MISSING and field.default_factory is MISSING
+    gather, kind = known.gather, known.kind
+    settings: dict[str, Any] = {"shell_complete": COMPLETERS[known.completes]}  # Any: click's own
+    if gather is not None:
+        settings["callback"] = lambda _context, _parameter, value: gather(value)
+    if known.is_path and not kind:
+        kind = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
     if not known.flags:
         is_several = known.spec.endswith("...")
-        return click.Argument(
-            [name],
-            metavar=known.metavar,
-            nargs=-1 if is_several else 1,
-            type=click.Path(readable=False, path_type=Path) if known.is_path else None,
-            callback=_gathering(known),
-            required=is_required or is_several,
-            shell_complete=COMPLETERS[known.completes],
-        )
-    return Option(name, known, None if default.default is MISSING else default.default, required=is_required)
+        settings |= {"nargs": -1 if is_several else 1, "required": is_required or is_several}
+        return click.Argument([name], metavar=known.metavar, type=kind, **settings)
+    if known.metavar:
+        settings |= {"metavar": known.metavar, "type": kind, "multiple": known.is_several}
+    else:
+        settings["is_flag"] = True  # never False: click would take a value with a dash for another option
+    if field.default not in (MISSING, None, ()) and not isinstance(field.default, bool):
+        settings["default"] = field.default
+    if known.is_free:
+        settings |= {"envvar": variable(name), "show_envvar": True}
+    settings |= {"show_default": known.shown or None, "required": is_required} | ACTS.get(name, {})
+    made = Option([*known.flags, f"no_{name}" if known.is_negated else name], help=known.text, **settings)
+    made.known = known
+    return made
 
 
 def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:

@@ -47,7 +47,7 @@ def doctor(_: Nothing, shell: Shell) -> None:
     # It asks pip, and Python takes a module of that name from the current folder first: an empty one has none.
     with tempfile.TemporaryDirectory(prefix="clipclean-doctor-") as empty, contextlib.chdir(empty):
         environment = collect_env.get_env_info()  # type: ignore[no-untyped-call] # torch leaves it unannotated
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: next((found.version for found in metadata.distributions(name=name)), None) for name in PACKAGES}
     disk = {"here": here, "temporary": shutil.disk_usage(tempfile.gettempdir()).free}
     bundled = {"wordnet": wordnet(), "demo": demo()}
     told = {"clipclean": __version__, "versions": versions, "disk": disk, "bundled": bundled}
@@ -61,13 +61,6 @@ def doctor(_: Nothing, shell: Shell) -> None:
     pretty = collect_env.pretty_str(environment)  # type: ignore[no-untyped-call] # the same
     words = "\n".join(f"{name:17}{text}" for name, text in rows) + f"\n\n{pretty}"
     printing.show(shell.as_json, told | {"environment": environment._asdict()}, words)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def wordnet() -> str:

@@ -22,10 +22,10 @@ AT_VERDICT, AT_OUTPUT = ("max_accuracy_loss", "seed"), ("label",)  # before whic
 
 
 class Output(NamedTuple):
-    """One ``--report``; the path is None for stdout, where --json goes."""
+    """One ``--report``."""
 
     format: str
-    path: Path | None
+    path: Path
 
 
 def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:

@@ -6,15 +6,15 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from clipclean import __version__, files, requests
+from clipclean import __version__, requests, untrusted
 from clipclean.cli import process
-from clipclean.cli.options import Output, Shell
+from clipclean.cli.options import Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
 from clipclean.requests import Model
@@ -29,20 +29,7 @@ if TYPE_CHECKING:
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
-def outputs_of(asked: Shell, /) -> tuple[Output, ...]:
-    """The requested outputs; ``--json`` is one on stdout."""
-    return (*asked.outputs, Output("json", None)) if asked.as_json else asked.outputs
-
-
-def show_report(
-    asked: Shell,
-    made: "Outcome",
-    outputs: Sequence[Output],
-    /,
-    *,
-    page: Path | None = None,
-    closing: Sequence[str] = (),
-) -> int:
+def show_report(asked: Shell, made: "Outcome", /, *, page: Path | None, closing: Sequence[str] = ()) -> int:
     """Write the report in each form, and print it as text unless one of them went to stdout; returns the exit code.
 
     With --quiet the text is one line. ``page`` is where the run wrote all of it, if it did; ``closing`` are lines to end with.
@@ -50,21 +37,20 @@ def show_report(
     from clipclean import report
 
     result, where = made.report, made.paths
-    emit(
-        outputs,
-        lambda form: report.html(result, made.images, where) if form == "html" else report.FORMATS[form](result),
-    )
-    is_text = all(output.path is not None for output in outputs)
-    page = page or next((output.path for output in outputs if output.format == "html"), None)
-    if is_text and asked.quiet:
+    for output in asked.outputs:
+        report.write(result, output.format, output.path, made.images, where)
+    page = page or next((output.path for output in asked.outputs if output.format == "html"), None)
+    if asked.as_json:
+        echo(report.json(result), form="json")
+    elif asked.quiet:
         echo(report.line(result, page=printable(page or "")), form="line")
-    elif is_text:
+    else:
         details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
         is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         colour, told = sys.stdout.isatty() and not is_plain, [details, *closing]
         echo(report.text(result, width=terminal_width(), colour=colour, paths=where, closing=told) + "\n", form="text")
     code = exit_code(asked, result)
-    show_policy(result, on_stdout=is_text)
+    show_policy(result, on_stdout=not asked.as_json)
     return code
 
 
@@ -110,15 +96,6 @@ def exit_code(asked: Shell, result: "Report", /) -> int:
     return code if worse else 0
 
 
-def emit(outputs: Sequence[Output], made: Callable[[str], str], /) -> None:
-    """Write what is made of each format, whole or not at all, or print it."""
-    for output in outputs:
-        if output.path is None:
-            echo(made(output.format), form=output.format)
-        else:
-            files.write_text(output.path, made(output.format))
-
-
 # Another spelling of a colon and of a hash sign in each format, of the same meaning where the format has one.
 _SPELLINGS = dict.fromkeys(("json", "sarif"), (r"\u003a", r"\u0023")) | dict.fromkeys(
     ("html", "junit"), ("&#58;", "&#35;")
@@ -137,11 +114,14 @@ def echo_json(value: object, /) -> None:
     echo(json.dumps(value, indent=2) + "\n", form="json")
 
 
-def first_line(model: Model, /, what: str) -> None:
-    """Say at once what begins: importing torch takes seconds, and reading a large model more."""
+def first_line(asked: Shell, model: Model, /, what: str) -> None:
+    """Say at once what begins, where anything is said: importing torch takes seconds, and reading a large model more."""
+    if process.is_silent(asked):
+        return
     path = Path(str(model))
     name = str(model) if model_paths.is_name(str(model)) else path.name
-    words = f"{printable(name)}{_size(path)}, {what}; {plural(process.computing(), 'thread')}"
+    size = f" ({path.stat().st_size / 1e6:,.1f} MB)" if untrusted.asked(path.is_file) else ""
+    words = f"{printable(name)}{size}, {what}; {plural(process.computing(), 'thread')}"
     process.say(f"clipclean {__version__}: {words}")
 
 
@@ -167,15 +147,6 @@ def say(asked: Shell, words: str, /) -> None:
         process.say(f"clipclean: {words}")
 
 
-def _size(path: Path) -> str:
-    """The size of a file in brackets; nothing for a folder, or for what is not there."""
-    try:
-        size = path.stat().st_size if path.is_file() else 0
-    except (OSError, ValueError):
-        return ""
-    return f" ({size / 1e6:,.1f} MB)" if size else ""
-
-
 def terminal_width(most: int = 120) -> int:
     """Columns of the terminal, within what a table can use."""
     return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))
@@ -193,12 +164,6 @@ def refused(error: ClipcleanError, /) -> dict[str, str]:
     """Why there are no facts, and of which kind the reason is."""
     kinds = {UnsafeCheckpoint: "unsafe", UnsupportedModel: "unsupported", UsageError: "usage"}
     return {"error": str(error), "kind": kinds.get(type(error), "unreadable")}
-
-
-def show_plan(asked: Shell, plan: "Plan", /) -> int:
-    """Print a plan as text, or as JSON on request; returns the exit code."""
-    show(asked.as_json, as_json(plan), text(plan))
-    return 0
 
 
 def text(plan: "Plan", /) -> str:

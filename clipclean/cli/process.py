@@ -5,22 +5,19 @@ import ctypes
 import faulthandler
 import io
 import os
+import shlex
 import sys
-from collections.abc import Sequence
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from clipclean import machine, untrusted
+from clipclean import machine, own_state, untrusted
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Shell
     from clipclean.train import Launch
-
-_ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("arguments", default=())  # of the command that runs
 
 
 class Forgiving(io.TextIOWrapper):
@@ -82,17 +79,12 @@ def abandon_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def know(arguments: Sequence[str], /) -> None:
-    """Note the arguments of a command: names in them may stand in any message."""
-    _ARGUMENTS.set(tuple(arguments))
-
-
 def say(text: str, /) -> None:
     """A line or more on stderr, safe on a terminal and in a CI log, whatever names are in it.
 
-    A name among the arguments may break the line that it stands in, so its escapes take its place first.
+    A name among the arguments of the command may break the line that it stands in, so its escapes take its place first.
     """
-    given = _ARGUMENTS.get()
+    given = shlex.split(own_state.COMMAND.get())
     parts = {part for each in given for part in (each, each.partition("=")[2], Path(each).name, *Path(each).parts)}
     for part in sorted((part for part in parts if not part.isprintable()), key=len, reverse=True):
         text = text.replace(part, untrusted.printable(part))

@@ -1,4 +1,4 @@
-"""``clipclean recipes`` lists, shows, validates and measures recipes, and ``clipclean triggers`` the families of triggers."""
+"""``clipclean recipes`` lists, shows, validates and measures recipes; ``clipclean triggers`` shows their families."""
 
 import json
 import textwrap

@@ -67,7 +67,7 @@ def convert(asked: Convert, _shell: Shell) -> None:
     if not form:
         raise UsageError(f"Name the format by --to ({', '.join(FORMATS)}), or a file such as report.html by --out.")
     if out is not None:
-        roles.check_report(roles.Role(f"--out {out}", out))
+        roles.check_report(f"--out {out}", out)
     loaded = reports.read(asked.file)
     if out is None:
         printing.echo(reports.FORMATS[form](loaded), form=form)

@@ -40,14 +40,12 @@ def sanitize(asked: requests.Sanitize, shell: Shell) -> int:
 def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
     printing.check_there(asked)
-    outputs = printing.outputs_of(shell)
     printing.check_baseline(shell)
     asked = replace(asked, set=chosen(asked.set, shell))
     recipe = requests.recipe_of(asked)
     asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before torch comes
-    if not process.is_silent(shell):
-        by_size = "recipe by what was measured on the like"
-        printing.first_line(asked.model, by_size if asked.recipe is None else f"recipe {recipe.name}")
+    how = "recipe by what was measured on the like" if asked.recipe is None else f"recipe {recipe.name}"
+    printing.first_line(shell, asked.model, how)
     device, quiet = process.begun(asked.device, shell)
     from clipclean import auto, train
 
@@ -55,7 +53,8 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     if shell.dry_run:
         with progress.shown(quiet=quiet):
             planned = auto.planned(asked)
-        return printing.show_plan(shell, planned)
+        printing.show(shell.as_json, printing.as_json(planned), printing.text(planned))
+        return 0
     with train.joined(device) as group, progress.shown(quiet=quiet):
         outcome = auto.clean(asked, group=group)
     if outcome is None:  # another process has the result
@@ -65,7 +64,6 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     return printing.show_report(
         shell,
         outcome,
-        outputs,
         page=asked.out / "report.html",
         closing=[loading if outcome.exported else failed],
     )
@@ -111,21 +109,23 @@ def screen(asked: requests.Screen, shell: Shell) -> None:
     The ranking combines several independent signals from the model's embeddings. It is for your review and is no verdict: the
     exit code is 0 for every result.
     """
-    outputs = printing.outputs_of(shell)
     from clipclean import data, report
     from clipclean.jobs import screen as screening
 
     data.use_workers(shell.workers)
     with progress.shown(quiet=shell.quiet):
-        outcome = screening.screen(asked)
+        found, images = screening.screen(asked)
     forms = {
-        "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
-        "json": lambda: report.json_text(outcome.report.as_json()),
-        "html": lambda: report.screening_page(outcome.report, outcome.images),
+        "text": lambda: report.screening_text(found, width=100) + "\n",
+        "json": lambda: report.json_text(found.as_json()),
+        "html": lambda: report.screening_page(found, images),
     }
-    printing.emit(outputs, lambda form: forms[form]())
-    if not any(output.path is None for output in outputs):
-        text = report.screening_text(outcome.report, width=printing.terminal_width(most=140))
+    for output in shell.outputs:
+        report.write_text(output.path, forms[output.format]())
+    if shell.as_json:
+        printing.echo(forms["json"](), form="json")
+    else:
+        text = report.screening_text(found, width=printing.terminal_width(most=140))
         printing.echo(text + "\n", form="text")
 
 

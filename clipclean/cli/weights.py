@@ -1,4 +1,4 @@
-"""The commands about files of weights: ``inspect`` describes, ``export`` rewrites, ``verify`` checks them; ``plant`` backdoors one."""
+"""The commands about files of weights: inspect describes, export rewrites, verify checks them; plant backdoors one."""
 
 from dataclasses import asdict
 from pathlib import Path

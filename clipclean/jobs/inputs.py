@@ -95,7 +95,7 @@ def opened(
     named: Sequence[Suspicion] = (),
     /,
 ) -> Opened:
-    """The model of a request, read; raises what ``read`` raises, and UsageError where a trigger of other images was ``named``."""
+    """The model of a request, read; raises what ``read`` raises, and UsageError if a trigger for other images is named."""
     found = read(request.model, arch=request.arch, weights=request.weights)
     side = found.architecture.preprocess.size
     if wrong := [
@@ -248,23 +248,21 @@ def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -
             "suspect, or leave the target out: the panel is tried with every class as the target."
         )
     place = None if target is None else class_number(target, vocabulary.classes)
-    named = [_suspicion(spec, place, vocabulary) for spec in specs]
+    named: list[Suspicion] = []
+    for spec in specs:
+        trigger, target_place = named_trigger(spec), place
+        if place is None and isinstance(trigger, detect.InvertedTrigger):
+            try:
+                target_place = class_number(trigger.target, vocabulary.classes)
+            except UsageError as error:
+                raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
+        named.append((trigger, target_place))
     found = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.InvertedTrigger)]
     if twice := [spec for spec in dict.fromkeys(found) if found.count(spec) > 1]:
         raise UsageError(
             f"Several --trigger files are called {', '.join(twice)}: a report could not tell them apart. Give one of each."
         )
     return tuple(named)
-
-
-def _suspicion(spec: str, place: int | None, vocabulary: Words) -> Suspicion:
-    found = named_trigger(spec)
-    if place is not None or not isinstance(found, detect.InvertedTrigger):
-        return found, place
-    try:
-        return found, class_number(found.target, vocabulary.classes)
-    except UsageError as error:
-        raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
 
 
 def named_trigger(spec: str, /) -> detect.TriggerLike:
@@ -296,10 +294,7 @@ def class_number(name: str, classes: Sequence[str], /) -> int:
 def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: bool = False) -> data.ImageCache:
     """The image cache of a run, with images in the model's size, within the recipe's limits.
 
-    Args:
-        recipe: limits and room.
-        architecture: how an image becomes the model's input.
-        views: whether second views will be made of the images.
+    ``views`` is whether second views will be made of the images.
     """
     preprocess = architecture.preprocess
     fit = data.Fit(preprocess.size, lambda image: model.fit(image, preprocess).contiguous())

@@ -35,8 +35,9 @@ WAY_OUT = "Delete this entry of the cache, and fetch it again."
 class Located:
     """The place of a model, and the facts that its name gives.
 
-    ``path`` is what ``checkpoint.read`` takes; ``inside`` the same in the repository, of a path that lies there. ``digests`` are the SHA-256 of files by name, or how they begin, which the cache
-    or the name promises; ``architecture`` is the one that open_clip's name stands for.
+    ``path`` is what ``checkpoint.read`` takes; ``inside`` the same in the repository, of a path that lies there. ``digests``
+    are the SHA-256 of files by name, or how they begin, which the cache or the name promises; ``architecture`` is the one that
+    open_clip's name stands for.
     """
 
     path: Path
@@ -330,17 +331,14 @@ def expanded(given: Sequence[Path], /) -> list[Path]:
     Raises:
         UsageError: there are too many.
     """
-    found = [model for path in given for model in _models(path)]
+    found: list[Path] = []
+    for path in given:
+        is_one = is_name(path) or not untrusted.asked(path.is_dir) or _is_model(path)
+        found += [path] if is_one else sorted(itertools.islice(_inside(path), MOST + 1)) or [path]
     models = list(dict.fromkeys(found))
     if len(models) > MOST:
         raise UsageError(f"These are more than {MOST:,} models. Name fewer at once, or a folder with fewer.")
     return models
-
-
-def _models(path: Path) -> list[Path]:
-    if is_name(path) or not untrusted.asked(path.is_dir) or _is_model(path):
-        return [path]
-    return sorted(itertools.islice(_inside(path), MOST + 1)) or [path]
 
 
 def _inside(folder: Path) -> Iterator[Path]:

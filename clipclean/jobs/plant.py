@@ -23,7 +23,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
     """
-    files.check_output(f"--out {request.out}", request.out, suffixes=tuple(WRITERS), force=request.force)
+    files.check_output(f"--out {request.out}", request.out, suffixes=(".pt", ".safetensors"), force=request.force)
     recipe = recipes.load(recipes.DEFAULT)
     how = recipes.planting(rate=request.rate, steps=request.steps, lr=request.lr, batch_size=request.batch_size)
     vocabulary = inputs.words(request.classes, request.templates)
@@ -48,7 +48,17 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     run = Run(request.seed, recipe.train.precision)
     poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=implants, run=run)
     after = inputs.measure(loaded.clip, measured_on)
-    files.write_whole(request.out, lambda partial: WRITERS[request.out.suffix](partial, loaded))
+
+    def write(partial: Path) -> None:
+        if request.out.suffix == ".safetensors":
+            checkpoint.write_safetensors(partial, loaded.weights(), metadata={"format": "pt"})
+            return
+        # As open_clip's training loop writes it.
+        state = {"epoch": 1, "name": loaded.clip.architecture.name, "state_dict": loaded.weights()}
+        with partial.open("wb") as stream:  # given a path, torch tells a full disk by a RuntimeError
+            torch.save(state, stream)
+
+    files.write_whole(request.out, write)
     return PlantedModel(
         trigger=trigger.spec,
         target=vocabulary.classes[target],
@@ -59,17 +69,3 @@ def plant(request: requests.Plant, /) -> PlantedModel:
         accuracy_lost=finite(detect.accuracy_loss(before, after)[0]),
         sha256=files.sha256(request.out),
     )
-
-
-def _write_training_checkpoint(path: Path, loaded: inputs.LoadedModel) -> None:
-    """As open_clip's training loop writes it."""
-    state = {"epoch": 1, "name": loaded.clip.architecture.name, "state_dict": loaded.weights()}
-    with path.open("wb") as stream:  # given a path, torch tells a full disk by a RuntimeError
-        torch.save(state, stream)
-
-
-def _write_safetensors(path: Path, loaded: inputs.LoadedModel) -> None:
-    checkpoint.write_safetensors(path, loaded.weights(), metadata={"format": "pt"})
-
-
-WRITERS = {".pt": _write_training_checkpoint, ".safetensors": _write_safetensors}

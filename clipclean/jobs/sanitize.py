@@ -71,7 +71,7 @@ def measured_first(ready: Prepared, run: Run, /) -> MeasuredFirst:
     before = run.group.of_first(compared)
     seconds = time.monotonic() - began
     pointed = judging.of_panel(eval_set, {p.trigger: p.target for p in detect.suspicious_probes(before, limits=limits)})
-    suspected = tuple(dict.fromkeys((*ready.given.named, *pointed)))  # one that was named may be found as well
+    suspected = judging.distinct((*ready.given.named, *pointed))  # one that was named may be found as well
     known = judging.acting(before, suspected, eval_set, limits)
     aims = training.aims_of(
         clip,

@@ -1,9 +1,8 @@
 """The screening job, from top to bottom: read, embed, score, rank, show, write the pairs that stay."""
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -23,16 +22,8 @@ SHOWN = 48  # images on the page
 KEPT = (".csv", ".tar", ".txt")  # a table of images that are files, a shard with copies of them, a list of keys
 
 
-@dataclass(frozen=True)
-class ScreenOutcome:
-    """The ranking, and images of the first pairs for the page."""
-
-    report: Screening
-    images: list[TitledImage]
-
-
-def screen(request: requests.Screen, /) -> ScreenOutcome:
-    """Rank the pairs of a clean set by suspicion; on request, write the kept ones.
+def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
+    """The ranking of the pairs of a clean set by suspicion, and images of the first ones; on request, the kept ones are written.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
@@ -67,7 +58,7 @@ def screen(request: requests.Screen, /) -> ScreenOutcome:
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
         **results.common_fields("screen", loaded),
     )
-    return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))
+    return result, page_images(clean.pairs, ranked, listed)
 
 
 def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.ImageCache, /) -> tuple[data.Pair, ...]:
@@ -156,10 +147,7 @@ def check_table(out: Path, clean: data.CleanSet, /) -> None:
 
 def is_listable(name: str, /) -> bool:
     """Whether a table can hold exactly this name: text without outer blanks or line breaks, and unlike an address."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
+    # Lone surrogates, which UTF-8 lacks, are not printable.
     return name == name.strip() and name.isprintable() and not data.is_address(name)
 
 
@@ -176,7 +164,7 @@ def save(out: Path, kept: data.CleanSet, /) -> KeptRecord:
         if out.suffix == ".tar":
             write_shard(partial, kept.pairs)
         elif out.suffix == ".csv":
-            partial.write_text(table(kept.pairs, out), encoding="utf-8")
+            write_table(partial, kept.pairs, out)
         else:
             keys = "".join(f"{pair.key}\n" for pair in kept.pairs)
             partial.write_text(keys, encoding="utf-8", errors="backslashreplace")
@@ -185,15 +173,15 @@ def save(out: Path, kept: data.CleanSet, /) -> KeptRecord:
     return KeptRecord(name=out.name, sha256=files.sha256(out), pairs=len(kept.pairs))
 
 
-def table(pairs: Sequence[data.Pair], out: Path, /) -> str:
-    """CSV with the columns that open_clip knows, and labels where there are any."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    has_labels = any(pair.label is not None for pair in pairs)
-    writer.writerow(["filepath", "title", *(["label"] if has_labels else [])])
-    for pair in pairs:
-        writer.writerow([listed_path(pair, out), pair.caption, *([pair.label or ""] if has_labels else [])])
-    return text.getvalue()
+def write_table(path: Path, pairs: Sequence[data.Pair], out: Path, /) -> None:
+    """CSV with the columns that open_clip knows, and labels where there are any; it will be called ``out``."""
+    columns = 3 if any(pair.label is not None for pair in pairs) else 2
+    rows = [
+        ("filepath", "title", "label"),
+        *((listed_path(pair, out), pair.caption, pair.label or "") for pair in pairs),
+    ]
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(row[:columns] for row in rows)
 
 
 def write_shard(path: Path, pairs: Sequence[data.Pair], /) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -188,17 +187,12 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
         folder = own_state.home() / own_state.AUDITS / found[:32]
         own_state.mark(folder)
         folder.touch()
-        _bound(folder)
+        others = (each for each in folder.parent.iterdir() if each != folder)
+        for each in sorted(others, key=lambda each: -each.lstat().st_mtime)[MOST:]:
+            began = datetime.fromtimestamp(each.lstat().st_mtime, UTC)
+            RunState(each, "").discard()
+            say(f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST} are kept.")
     except (ClipcleanError, OSError) as error:
         say(f"{error} The audit continues; if it is interrupted, it starts again.")
         return None
     return RunState(folder, found)
-
-
-def _bound(own: Path) -> None:
-    """Remove the oldest states of other audits if there are too many, with a message."""
-    others = sorted((each for each in own.parent.iterdir() if each != own), key=lambda each: -each.lstat().st_mtime)
-    for each in others[MOST:]:
-        began = datetime.fromtimestamp(each.lstat().st_mtime, UTC)
-        RunState(each, "").discard()
-        say(f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST} are kept.")

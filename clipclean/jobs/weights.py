@@ -187,20 +187,18 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
 def _listed(folder: Path, /) -> dict[str, str]:
     """The entries of ``SHA256SUMS``."""
     try:
-        listed = untrusted.read(folder / records.SUMS, limit=records.MAX_SUMS) if folder.is_dir() else None
+        if folder.is_dir():
+            return records.parse(untrusted.read(folder / records.SUMS, limit=records.MAX_SUMS))
     except FileNotFoundError as error:
         raise RefusedInput(
             f"{folder} has no {records.SUMS}: nothing says what should be in it. Name a folder that sanitize or export wrote."
         ) from error
     except OSError as error:
         raise RefusedInput(f"Cannot read {folder / records.SUMS}: {error.strerror}.") from error
-    if listed is None:
-        kind = "is no folder" if os.path.lexists(folder) else "does not exist"
-        raise RefusedInput(f"{folder} {kind}. Name the folder that sanitize or export wrote.")
-    try:
-        return records.parse(listed)
     except RefusedInput as error:
         raise RefusedInput(f"{folder}: {error} {WAY_OUT}") from error
+    kind = "is no folder" if os.path.lexists(folder) else "does not exist"
+    raise RefusedInput(f"{folder} {kind}. Name the folder that sanitize or export wrote.")
 
 
 def _digests(folder: Path, result: Result, /) -> dict[str, str]:
@@ -347,26 +345,20 @@ def _differing(ours: object, theirs: object, /, at: str = "") -> Iterator[str]:
 
 
 def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None:
-    """The signature by model-signing, which covers every file of the folder, if the key is given."""
+    """The signature by model-signing, which covers every file of the folder, if the key is given.
+
+    Raises:
+        UsageError: the key is no public key.
+    """
     path = folder / SIGNATURE
     if public_key is None:
         unchecked = f"{SIGNATURE} was not checked: give the signer's key by --public-key"
         there = unchecked if path.is_file() else "not signed"
         result.notes.append(f"{there}; checksums show that a folder is whole, not who made it")
-    elif not path.is_file():
+        return
+    if not path.is_file():
         result.differs(SIGNATURE, "signature", "is missing, and a key was given to check it with")
-    elif problem := _signature_problem(folder, path, public_key):
-        result.differs(SIGNATURE, "signature", problem)
-    else:
-        result.checked["signature"] = f"by the key in {public_key.name}"
-
-
-def _signature_problem(folder: Path, path: Path, public_key: Path, /) -> str | None:
-    """Why the signature is invalid, in the library's words; None if it is valid.
-
-    Raises:
-        UsageError: the key is no public key.
-    """
+        return
     library: Any = importlib.import_module("model_signing.verifying")  # optional, and without types for its parts
     try:
         verifier = library.Config().use_elliptic_key_verifier(public_key=public_key)
@@ -378,5 +370,6 @@ def _signature_problem(folder: Path, path: Path, public_key: Path, /) -> str | N
         with contextlib.redirect_stdout(io.StringIO()):  # it prints warnings there
             verifier.verify(folder, path)
     except Exception as error:  # the library's own are of many kinds, and any of them means: not verified
-        return f"does not hold: {str(error)[:500] or type(error).__name__}"
-    return None
+        result.differs(SIGNATURE, "signature", f"does not hold: {str(error)[:500] or type(error).__name__}")
+    else:
+        result.checked["signature"] = f"by the key in {public_key.name}"

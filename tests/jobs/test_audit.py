@@ -66,7 +66,6 @@ def looked(tower, references=None, **changes):
 
 
 def clean(toy, shown):
-    """What a clean model tells."""
     loaded = SimpleNamespace(place=SimpleNamespace(name="trusted.pt"), clip=toy)
     return other_models.measured_references(SETTINGS, loaded, shown, state=None)
 
