@@ -212,7 +212,7 @@ def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecor
         chosen=attempt.candidate.name,
         changed=attempt.cleaned.changed,
         canaries=tuple(
-            CanaryRecord(trigger=probe.trigger, target=probe.target, planted=probe.excess, took=took, n=probe.asr.n)
+            CanaryRecord.of(probe, planted=finite(probe.excess) or 0.0, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
         patterns=len(tried.before.patterns),

@@ -101,8 +101,8 @@ def trial(
         OutcomeRecord(
             trigger=before.trigger,
             target=before.target,
-            planted=before.excess,
-            left=after.excess,
+            planted=finite(before.excess) or 0.0,  # of no image where all are of its class
+            left=finite(after.excess) or 0.0,
             interval=after.excess_interval,
             accuracy=finite(after.accuracy_under_trigger.value) if after.accuracy_under_trigger else None,
             n=after.asr.n,
@@ -122,7 +122,7 @@ def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
     return replace(
         trial,
         outcomes=tuple(
-            outcome.model_copy(update={"returned": probe.excess, "returned_interval": probe.excess_interval})
+            outcome.model_copy(update={"returned": finite(probe.excess), "returned_interval": probe.excess_interval})
             for outcome, probe in outcomes
         ),
     )

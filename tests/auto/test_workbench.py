@@ -146,9 +146,9 @@ def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up():
         return PlantedCopy((), {}, measurement(known=map(probe, excesses)), {}, 1.0)
 
     assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
-    assert copy(0.49, 0.5).took
-    assert not copy(0.49).took
-    assert not copy().took
+    assert [copy(*excesses).took for excesses in ((0.49, 0.5), (0.49,), ())] == [True, False, False]
+    nothing = replace(UNMEASURED, known=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
+    assert workbench.trial("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
 
 
 @pytest.mark.parametrize(
