@@ -69,7 +69,7 @@ class EvalSet:
     panel: tuple[TriggerLike, ...]
     knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
-    grid: tuple[TriggerLike, ...] = ()  # triggers that count only beside clean models
+    grid: tuple[TriggerLike, ...] = ()  # variants that count beside clean models, and that a cleaning is shown
     # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
     sure: frozenset[str] | None = None
     scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
