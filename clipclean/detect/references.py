@@ -105,7 +105,7 @@ class References:
         return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
 
 
-NONE = References("file", "", ())  # where nothing is comparable
+NONE = References("file", "", ())  # where nothing is compared
 
 
 def margins(sizes: Mapping[str, float], pulls: Mapping[str, float], /) -> dict[str, float]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean.detect.forward import Strength, resisting
-from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
+from clipclean.detect.references import MOST_ODDS, NEVER, PANEL, PATTERN, References, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 # Most units of indirect evidence: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
@@ -138,13 +138,12 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
     It is by how much lower the odds against it are than in clean models, beyond what half of the images is more than a quarter;
     nothing without any.
     """
-    odds, found = resisting(result.known, result.classes), {}
-    for own in sorted((s for s in result.known if s.acts), key=lambda s: s.excess):
-        name = result.classes[own.target]
-        shrunk = (result.references or NONE).shrunk(PATTERN, name, odds[name])
-        if not math.isnan(shrunk):
-            found[name] = (max(0.0, shrunk - math.log(MOST_ODDS)) / calibration().unit, own)
-    return found
+    if not result.references:
+        return {}
+    strongest = {result.classes[s.target]: s for s in sorted(result.known, key=lambda s: s.excess) if s.acts}
+    odds, unit = resisting(strongest.values(), result.classes), calibration().unit
+    lower = {name: result.references.shrunk(PATTERN, name, odds[name]) - math.log(MOST_ODDS) for name in strongest}
+    return {name: (max(0.0, lower[name]) / unit, own) for name, own in strongest.items()}
 
 
 def telling(

@@ -42,7 +42,7 @@ class AuditResult:
 
 def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
     """The findings of a result on this number of images."""
-    # With a search, triggers of the panel are compared with each other and with clean models, by their least strengths.
+    # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
     found = [*of_probes(measured, limits=limits)]
     if seen.why_not:
