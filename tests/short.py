@@ -1,5 +1,6 @@
 """Shorter runs, for tests of what is around what they leave out. A process of its own is made so by ``short.run``."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
@@ -60,6 +61,12 @@ def maps(patch: pytest.MonkeyPatch, /) -> None:
 def unread(patch: pytest.MonkeyPatch, /) -> None:
     """No process is started that lets open_clip read the export, which takes three seconds a run."""
     patch.setattr(open_clip_directory, "check", alike)
+
+
+def an_hour_passes(patch: pytest.MonkeyPatch, /) -> None:
+    """At once, so that an hour given is over."""
+    now = time.monotonic
+    patch.setattr(time, "monotonic", lambda: now() + 3601)
 
 
 def run(**search: Any) -> None:

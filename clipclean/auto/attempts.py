@@ -195,7 +195,7 @@ class CleanedCopy:
     def cleaned(self) -> Cleaned:
         """The second time it is read from the run's folder."""
         self.bench.put(self.copy.weights)
-        return candidates.clean(self.bench, self.candidate, self.known, where="canaries", origin=self.copy.origin)
+        return candidates.clean(self.bench, self.candidate, self.known, where="copy", origin=self.copy.origin)
 
     @property
     def watched(self) -> list[Watched]:
@@ -328,7 +328,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     # latter is measured.
     if not (pointed and bench.references):  # without references every model has classes that images gather at
         return attempt
-    later = bench.audit(attempt.suspicions, pointed=pointed, what="after the rebound")
+    later = bench.audit(attempt.suspicions, pointed=pointed, what="after the refinetune test")
     names = {bench.eval_set.classes[target] for target in pointed}
     found = (_by_target(bench, seen), _by_target(bench, later))
     return replace(attempt, returned=tuple(found_again(*found, names=names, steps=bench.settings.rebound_steps)))

@@ -300,7 +300,7 @@ class Workbench:
         if kept is None:
             implants = poison.implants(drawn, classes=classes, templates=self.eval_set.templates)
             try:
-                self._finetune(self.planting, implants, what="planting canaries in a copy")
+                self._finetune(self.planting, implants, what="planting test backdoors in a copy")
             except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
                 return None
             seconds = time.monotonic() - started
@@ -317,7 +317,7 @@ class Workbench:
         # A test of few steps would otherwise end before the rate is reached.
         warmup = min(self.planting.warmup_steps, steps // 4)
         benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
-        self._finetune(benign, (), what="finetuning for the rebound")
+        self._finetune(benign, (), what="finetuning for the refinetune test")
         seconds = time.monotonic() - started
         return Refinetuned(before, self.measure(eval_set, what="measuring what returned"), steps, seconds)
 

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
@@ -34,15 +34,14 @@ def shown(*, quiet: bool) -> Iterator[None]:
 class _Values:
     """The newest loss and rate, read now and then."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._due = 0.0
         self.text = ""
 
     def take(self, values: Values) -> None:
         """Note the numbers of a step, if the last note is old enough."""
-        if self._clock() >= self._due:
-            self._due = self._clock() + VALUE_SECONDS
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + VALUE_SECONDS
             self.text = " ".join(f"{name} {float(values[name]):.3g}" for name in SHOWN if name in values)
 
 
@@ -89,11 +88,10 @@ class _Bars:
 class _Lines:
     """A line when a stage begins and ends, and one every few seconds between, with rate, time left and loss, or what it is at."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._what, self._at, self._said = "", "", clock()
-        self._begun = {"": (clock(), 0)}  # when the stage and its parts began, and at what count
-        self.newest = _Values(clock)
+    def __init__(self) -> None:
+        self._what, self._at, self._said = "", "", time.monotonic()
+        self._begun = {"": (self._said, 0)}  # when the stage and its parts began, and at what count
+        self.newest = _Values()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if is_new := what != self._what:
@@ -110,7 +108,7 @@ class _Lines:
         click.echo(printable(words), err=True)
 
     def _tell(self, what: str, done: int, total: int, *, at_once: bool) -> None:
-        now = self._clock()
+        now = time.monotonic()
         if not done or what not in self._begun:
             self._begun[what] = (now, done)
         began, first = self._begun[what]

@@ -112,10 +112,10 @@ def write(
     )
     for name, (tower, example, ends, dynamic) in zip(wanted.graphs, towers, strict=True):
         graph = _exported(tower, example, dynamic)
-        _rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
+        rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
         _tidy(graph, Path(name).stem, {**metadata, "normalised": str(wanted.is_unit).lower()})
         if wanted.fp16:
-            _halve_weights(graph)
+            halve_weights(graph)
         _save(folder / name, graph, max_inline)
 
 
@@ -196,7 +196,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _rename(graph: "GraphProto", names: Mapping[str, str], /) -> None:
+def rename(graph: "GraphProto", names: Mapping[str, str], /) -> None:
     """Give the graph's ends their names; an inner value that has one already ("embedding", say) makes way."""
     renamed = {**{new: f"{new}.inner" for new in names.values()}, **names}
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -227,7 +227,7 @@ def _owners(graph: "GraphProto", /) -> Iterator["GraphProto | NodeProto | ValueI
             yield from (owner for inner in (attribute.g, *attribute.graphs) if inner.node for owner in _owners(inner))
 
 
-def _halve_weights(graph: "ModelProto", /) -> None:
+def halve_weights(graph: "ModelProto", /) -> None:
     """Store large fp32 weights in fp16, each with a cast to fp32 behind it, which runtimes fold when they load."""
     from onnx import TensorProto, helper, numpy_helper
 

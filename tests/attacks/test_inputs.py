@@ -85,7 +85,7 @@ def test_a_header_that_describes_less_than_the_file_is_refused_before_the_rest_i
     header = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
     (tmp_path / "model").write_bytes(struct.pack("<Q", len(header)) + header + bytes(9 * 2**20))
     monkeypatch.setattr(contents, "load", None)
-    with pytest.raises(RefusedInput, match="describes 16 bytes of data, the file holds 9,437,184"):
+    with pytest.raises(RefusedInput, match=r"\b16 bytes.*\b9,437,184\b"):
         checkpoint.read(tmp_path / "model")
 
 
@@ -111,7 +111,7 @@ def test_a_link_out_of_a_data_folder_is_refused_and_nothing_of_it_shown(tmp_path
     (folder / name).symlink_to(tmp_path / "secret")
     assert cli.main(job.audit("--data", folder, "--quiet")) == 3
     told = capsys.readouterr()
-    assert "links that lead out of it" in told.err
+    assert name in told.err
     assert "SECRET" not in told.err + told.out
 
 

@@ -67,7 +67,7 @@ def test_a_run_that_is_interrupted_once_in_each_of_its_stages_ends_as_one_that_i
             caught.append(stage)
         else:  # nothing of this stage was left to do
             break
-    assert {"searching before", "planting canaries in a copy"} <= set(caught), (caught, lengths)
+    assert {"searching before", "planting test backdoors in a copy"} <= set(caught), (caught, lengths)
     assert any(": finetuning" in stage for stage in caught), (caught, lengths)
     assert (after or cleaned(job, "disturbed")) == whole
 
@@ -100,7 +100,7 @@ def test_two_processes_plant_try_clean_and_choose_as_one_does(job):
         assert (out / "report.json").exists(), words
         assert [other for other, _ in others] == [0] * (size - 1), others
         if size == 2:
-            assert "2 processes share each batch" in words
+            assert "2 processes" in words
         told = steady(json.loads((out / "report.json").read_text()))
         told["auto"].pop("seconds", None)
         found[size] = (code, told, checkpoint.read(out / WEIGHTS).tensors)

@@ -10,14 +10,12 @@ from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, U
 ONE, NONE = torch.ones(1), torch.zeros(1)
 TWO = {"epoch": 3, "model": {"module.w": NONE}, "state_dict_ema": {"module.w": ONE}}
 BESIDE = {"state_dict": {"w": ONE}, "ema": {"w": NONE}, "model": {"layers": 12}, "optimizer": {"state": {}}}
-AVERAGE_NOTE = "skipped 'state_dict_ema': averaged weights, which --weights ema reads"
 DERIVED = ("attn_mask", "text.attn_mask", "a.position_ids", "vocab_size", "context_length")
 STEPPED = {"state_dict": {"w": ONE}, "step": 3}
 COUNTED = {"step": torch.tensor(3), "state_dict": {"w": ONE}}
 LIGHTNING = {"pytorch-lightning_version": "2.0", "state_dict": {"model.w": ONE}}
 NESTED = {"model": {"state_dict": {"w": NONE}, "ema": {"w": ONE}}}
 OWN = {"mine": {"state_dict": {"w": ONE}}, "state_dict": {"w": NONE}}
-DROPPED = "dropped values that follow from the architecture"
 UNDER, BARE = "state dict under ", "bare state dict"
 
 
@@ -27,17 +25,17 @@ UNDER, BARE = "state dict under ", "bare state dict"
         ({"text.transformer.resblocks.0.ln_1.weight": ONE}, None, None, BARE, None),  # a native tower
         ({"module.a": ONE, "b": NONE}, None, None, BARE, None),  # a prefix that one name lacks stays
         ({"model.": ONE}, None, None, BARE, None),  # and so does one that is all of a name
-        ({"w": ONE, "version": "1"}, None, {"w": 1}, BARE, "skipped 'version': a plain value"),
-        ({"w": ONE, "sizes": [1, 2]}, None, {"w": 1}, BARE, "skipped 'sizes': a list"),
-        *(({name: ONE * -torch.inf, "w": ONE}, None, {"w": 1}, BARE, f"{DROPPED}: {name!r}") for name in DERIVED),
-        ({"model": STEPPED}, None, {"w": 1}, f"{UNDER}model.state_dict", "skipped 'step': a plain value"),
-        (COUNTED, None, {"w": 1}, f"{UNDER}state_dict", "skipped 'step': a tensor"),
+        ({"w": ONE, "version": "1"}, None, {"w": 1}, BARE, "'version'"),
+        ({"w": ONE, "sizes": [1, 2]}, None, {"w": 1}, BARE, "'sizes'"),
+        *(({name: ONE * -torch.inf, "w": ONE}, None, {"w": 1}, BARE, repr(name)) for name in DERIVED),
+        ({"model": STEPPED}, None, {"w": 1}, f"{UNDER}model.state_dict", "'step'"),
+        (COUNTED, None, {"w": 1}, f"{UNDER}state_dict", "'step'"),
         (LIGHTNING, None, {"w": 1}, "PyTorch Lightning checkpoint", None),
-        (BESIDE, None, {"w": 1}, f"{UNDER}state_dict", "skipped 'model': a mapping"),
+        (BESIDE, None, {"w": 1}, f"{UNDER}state_dict", "'model'"),
         (BESIDE, "ema", {"w": 0}, f"{UNDER}ema", None),
-        (TWO, None, {"w": 0}, f"{UNDER}model", AVERAGE_NOTE),
-        (TWO, "ema", {"w": 1}, f"{UNDER}state_dict_ema", "skipped 'model': a mapping"),
-        (TWO, "state_dict_ema", {"w": 1}, f"{UNDER}state_dict_ema", "skipped 'epoch': epoch"),
+        (TWO, None, {"w": 0}, f"{UNDER}model", "--weights ema"),
+        (TWO, "ema", {"w": 1}, f"{UNDER}state_dict_ema", "'model'"),
+        (TWO, "state_dict_ema", {"w": 1}, f"{UNDER}state_dict_ema", "'epoch'"),
         (NESTED, "ema", {"w": 1}, f"{UNDER}model.ema", None),
         (OWN, "mine", {"w": 1}, f"{UNDER}mine.state_dict", None),
         ({"epoch": 3, "model_ema": {"w": ONE}}, "ema", {"w": 1}, f"{UNDER}model_ema", None),
@@ -49,7 +47,7 @@ def test_weights_are_found_below_wrappers_and_the_rest_is_noted(tmp_path, conten
     expected = {name: float(value) for name, value in content.items()} if found is None else found
     assert {name: tensor.item() for name, tensor in read.tensors.items()} == expected
     assert read.producer == producer
-    assert note is None or note in read.notes
+    assert note is None or note in "".join(read.notes)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +106,7 @@ CLEAN, OTHER = {"w": torch.ones(1), "v": torch.ones(1)}, {"w": torch.zeros(1), "
 )
 def test_several_sets_of_weights_are_refused_until_one_is_chosen(tmp_path, content, choice):
     torch.save(content, tmp_path / "m")
-    with pytest.raises(UnsafeCheckpoint, match=r"several sets of weights.*--weights NAME"):
+    with pytest.raises(UnsafeCheckpoint, match="--weights NAME"):
         checkpoint.read(tmp_path / "m")
     if choice:
         found = checkpoint.read(tmp_path / "m", weights=choice)
@@ -213,7 +211,7 @@ def test_a_state_dict_of_transformers_is_read_under_open_clip_names_whatever_is_
     assert checkpoint.digest(found.tensors) == checkpoint.digest(ours)
     assert (found.format, found.config, found.config_name) == ("torch-zip", None, None)
     assert any("position_ids" in note for note in found.notes)
-    assert any(note.startswith("renamed from transformers' CLIPModel") for note in found.notes)
+    assert any("CLIPModel" in note for note in found.notes)
     torch.save({"model": {f"module.clip.{name}": tensor for name, tensor in theirs.items()}}, tmp_path / "m")
     assert checkpoint.digest(checkpoint.read(tmp_path / "m").tensors) == checkpoint.digest(ours)
 

@@ -122,7 +122,7 @@ def test_archives_without_checksums_and_misaligned_safetensors_are_read(tmp_path
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64"])
 def test_numbers_of_a_format_that_is_not_read_are_unsupported_and_not_unsafe(tmp_path, dtype):
     torch.save({"w": torch.ones(2, 2).to(getattr(torch, dtype))}, tmp_path / "model.pt")
-    with pytest.raises(UnsupportedModel, match="'w' holds numbers of a format that clipclean does not read"):
+    with pytest.raises(UnsupportedModel, match="'w'"):
         checkpoint.read(tmp_path / "model.pt")
 
 
@@ -133,9 +133,8 @@ def test_training_checkpoints_give_their_weights_alone_though_cleanclips_hold_nu
     found = checkpoint.read(tmp_path / "epoch_5.pt")
     assert_same(found.tensors, expected)
     assert found.producer == "open_clip training checkpoint"
-    skipped = {"epoch": "epoch", "name": "a plain value", "optimizer": "optimizer state", "scaler": "loss-scaler state"}
-    told = tuple(f"skipped '{name}': {what}" for name, what in skipped.items())
-    assert found.notes == (*told, "removed the prefix 'module.' from every name")
+    skipped = ("epoch", "name", "optimizer", "scaler")
+    assert all(f"'{name}'" in note for name, note in zip([*skipped, "module."], found.notes, strict=True))
     saved |= {
         "epoch": np.int64(5),
         "best": np.float64(0.5),
@@ -143,7 +142,7 @@ def test_training_checkpoints_give_their_weights_alone_though_cleanclips_hold_nu
         "args": argparse.Namespace(lr=1e-5, logs=Path("logs"), steps=Counter([3, 4]), device=torch.device("cpu")),
     }
     torch.save(saved, tmp_path / "epoch_5.pt")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(Exception, match="Weights only"):
         loaded(tmp_path / "epoch_5.pt")
     found = checkpoint.read(tmp_path / "epoch_5.pt")
     assert_same(found.tensors, expected)
@@ -180,7 +179,7 @@ def test_an_open_clip_directory_gives_weights_and_configuration_and_so_does_a_fi
     torch.save(weights(), tmp_path / "model.pt")
     beside = checkpoint.read(tmp_path / "model.pt")
     assert (beside.config, beside.format) == (config, "torch-zip")
-    assert beside.notes == ("open_clip_config.json in the same folder describes it",)
+    assert ["open_clip_config.json" in note for note in beside.notes] == [True]
 
 
 OTHERS = ("open_clip_pytorch_model.bin", "pytorch_model.bin", "model.safetensors")
@@ -207,7 +206,7 @@ def test_equal_weights_beside_those_of_a_directory_are_noted_and_others_refused(
     if content is None:
         found = checkpoint.read(tmp_path)
         assert found.weights.name == "open_clip_model.safetensors"
-        assert any(note.startswith(f"{name} beside it: the same weights") for note in found.notes)
+        assert any(name in note for note in found.notes)
         return
     with pytest.raises(RefusedInput):
         checkpoint.read(tmp_path)
@@ -262,8 +261,8 @@ def test_shards_are_read_as_one_checkpoint_whose_digest_is_that_of_what_sha256su
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("", r"Name one of its files.*model\.safetensors\.index\.json"),
-        (SECOND, r"one of several shards.*index\.json"),
+        ("", r"model\.safetensors\.index\.json"),
+        (SECOND, r"index\.json"),
     ],
 )
 def test_a_directory_without_a_description_and_one_shard_alone_are_refused_with_what_to_name(tmp_path, name, words):
@@ -290,9 +289,9 @@ def test_shards_that_are_too_large_together_a_choice_of_weights_and_a_damaged_on
     with monkeypatch.context() as patch:
         patch.setattr("clipclean.checkpoint.contents.LARGEST", sum(sizes) - 1)  # more than each of them
         patch.setattr("clipclean.checkpoint.contents.load", None)
-        with pytest.raises(RefusedInput, match=r"its shards have [0-9]+ bytes"):
+        with pytest.raises(RefusedInput, match=f"{sum(sizes):,} bytes"):
             checkpoint.read(index)
     file = tmp_path / SECOND
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(RefusedInput, match=r"model-00002-of-00002\.safetensors: .*truncated"):
+    with pytest.raises(RefusedInput, match=r"model-00002-of-00002\.safetensors: "):
         checkpoint.read(index)

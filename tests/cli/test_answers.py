@@ -1,7 +1,8 @@
 """Commands that only tell: ``doctor``, ``explain``, ``recipes``, ``runs`` and ``triggers``."""
 
 import json
-import lzma
+import shutil
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,6 @@ from clipclean import cli, demo, own_state
 from clipclean.attack import triggers
 from clipclean.cli import machine, main, pages
 from clipclean.config import recipe
-from clipclean.data import dictionary
-from clipclean.errors import RefusedInput
 from clipclean.findings import RULES, page
 from clipclean.train import RunState
 
@@ -29,15 +28,11 @@ def test_the_facts_are_those_of_this_machine_and_nothing_of_the_folder_runs(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["pip.py"]
 
 
-def test_damaged_files_are_told_and_end_nothing(monkeypatch):
-    def broken(*_):
-        raise RefusedInput("the archive is broken.")
-
-    def cut(*_):
-        raise lzma.LZMAError("Corrupt input data.")
-
-    monkeypatch.setattr(dictionary, "read", broken)
-    monkeypatch.setattr(demo, "unpack", cut)
+def test_damaged_files_are_told_and_end_nothing(tmp_path, monkeypatch):
+    shutil.copytree(Path(demo.__file__).parent, tmp_path, dirs_exist_ok=True)
+    for packed in tmp_path.glob("*.xz"):
+        packed.write_bytes(packed.read_bytes()[:-9])
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
     assert "intact" not in (machine.wordnet(), machine.demo())
 
 
@@ -131,7 +126,7 @@ def test_a_wrong_command_line_is_refused(tmp_path, refused, arguments, named):
 def state(tmp_path, monkeypatch):
     """The state of an interrupted cleaning."""
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(own_state, "COMMAND", own_state.ContextVar("command", default="clipclean sanitize m.pt\x1b[2J"))
+    own_state.COMMAND.set("clipclean sanitize m.pt\x1b[2J")
     made = RunState.of(tmp_path / "out", {})
     with made.locked():
         made.part("candidate", {}).keep("done", torch.zeros(9))

@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -36,11 +37,24 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
     assert capsys.readouterr() == ("", "")
 
 
-TILES = [(second, "/ tiles", second, 4) for second in range(4)]
+@pytest.fixture
+def lines(monkeypatch, capsys):
+    """What is told of a stage, or of the next of its four tiles, at a second each."""
+    now, tiles = [0.0], progress.counted("tiles", range(4), 4)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def told(calls):
+        with shown.shown(quiet=False):
+            for at, *call in calls:
+                now[0] = float(at)
+                progress.step(*call) if call else next(tiles)
+        return capsys.readouterr().err.splitlines()
+
+    return told
 
 
 @pytest.mark.parametrize(
-    ("calls", "lines"),
+    ("calls", "expected"),
     [
         # a line when a stage begins and when it ends
         ([(0, "read", 0, 10), (1, "read", 5, 10), (1, "read", 10, 10)], ["read: 0/10", "read: 10/10, 1 s"]),
@@ -48,26 +62,16 @@ TILES = [(second, "/ tiles", second, 4) for second in range(4)]
         ([(100, "f", 40, 100), (110, "f", 60, 100)], ["f: 40/100", "f: 60/100, 2.0/s, 20 s left"]),
         ([(0, "a\x1b[2J", 0, 1)], ["a\\x1b[2J: 0/1"]),
         # what a stage is at has one where it takes long
-        ([(0, "f", 1, 3), *TILES], ["f: 1/3", "f 1/3 / tiles: 2/4, 1.0/s, 2 s left"]),
+        ([(0, "f", 1, 3), *((second,) for second in range(4))], ["f: 1/3", "f 1/3 / tiles: 2/4, 1.0/s, 2 s left"]),
     ],
 )
-def test_without_a_terminal_there_are_lines(calls, lines, capsys):
-    now = [0.0]
-    view = shown._Lines(lambda: now[0])
-    for at, what, *counts in calls:
-        now[0] = float(at)
-        (view.part if what[0] == "/" else view)(what.removeprefix("/ "), *counts)
-    assert capsys.readouterr().err.splitlines() == lines
+def test_without_a_terminal_there_are_lines(lines, calls, expected):
+    assert lines(calls) == expected
 
 
-def test_lines_come_every_two_seconds_at_first_and_every_ten_later(capsys):
-    now = [0.0]
-    view = shown._Lines(lambda: now[0])
-    for second in range(41):
-        now[0] = float(second)
-        view("searching", second, 1000)
-    counts = re.findall(r"(\d+)/1000", capsys.readouterr().err)
-    assert counts == [str(done) for done in (0, 2, 4, 6, 8, 10, 20, 30, 40)]
+def test_lines_come_every_two_seconds_at_first_and_every_ten_later(lines):
+    told = lines((second, "searching", second, 1000) for second in range(41))
+    assert [int(re.search(r"(\d+)/1000", line)[1]) for line in told] == [0, 2, 4, 6, 8, 10, 20, 30, 40]
 
 
 def test_bars_have_count_and_loss_and_messages_are_no_markup(monkeypatch):

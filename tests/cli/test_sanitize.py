@@ -11,12 +11,13 @@ from unittest import mock
 
 import processes
 import pytest
+import short
 import tiny
 import torch
 import world as worlds
 from tiny import names
 
-from clipclean import checkpoint, cli, deadline, files, own_state, progress
+from clipclean import checkpoint, cli, files, own_state, progress
 from clipclean.export import open_clip_directory, parity
 from clipclean.methods import losses
 from clipclean.train import resume
@@ -298,11 +299,11 @@ def test_a_mounted_output_holds_the_result_and_nothing_else_afterwards(job, unre
     assert names(job.out) == PROMISED
 
 
-def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_time(job, unread):
+def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_time(job, unread, monkeypatch):
     assert cli.main(worlds.cleaning(job, "--max-minutes", 1e-6)) == 4
     assert not job.out.exists()
     command = job.sanitize("--no-panel", steps=4)
-    with after_step(2, lambda: deadline._end.set(0.0)):  # time passes in the second step
+    with after_step(2, lambda: short.an_hour_passes(monkeypatch)):
         cli.main([*command, "--max-minutes", "60"])
     cut = tiny.result(job.out)
     assert "CC024" in {found["rule"] for found in cut["findings"]}
@@ -454,12 +455,11 @@ def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(j
     command = [each for each in job.sanitize("--dry-run", "--log-dir", job.folder / "logs") if each != "--quiet"]
     assert untouched(command) == 0
     told = capsys.readouterr()
-    assert re.search(r"\b3 steps of 16 pairs", told.out)  # 48, of which a tenth is kept out
+    assert re.search(r"\b3 steps\b", told.out)  # of 16; of 48 pairs, of which a tenth is kept out
     assert str(job.out) in told.out
     assert (told.out + told.err).count("about ") == 1
-    for recipe, panel in (("auto", ()), ("unlearn@tiny", ("--no-panel",))):
-        assert untouched(job.sanitize("--dry-run", *panel, "--recipe", recipe)) == 0
-        assert recipe.partition("@")[0] in capsys.readouterr().out
+    assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", "unlearn@tiny")) == 0
+    assert "unlearn" in capsys.readouterr().out
     assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", "auto")) == 2
     job.out.mkdir()
     (job.out / "mine.txt").write_text("precious")
@@ -479,7 +479,7 @@ def test_without_a_measured_recipe_auto_makes_the_evidence_or_the_run_ends(tmp_p
     assert untouched(bare(job, "--dry-run", "--eval-data", shown, "--set", "auto.canaries=2")) == 0
     told = capsys.readouterr()
     assert "auto: " in told.out
-    assert "plant 2 test backdoors" in told.out
+    assert "2 test backdoors" in told.out
     few = tiny.written(job.folder / "few.txt", "red circle\nblue circle\n")
     for more, code in (
         ((), 4),  # ten images kept out to measure on

@@ -147,7 +147,7 @@ def test_weights_beyond_one_file_stand_in_a_second(vit, tmp_path):
 def halved(weights):
     """The types of the weights, once those are halved that may be."""
     graph = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], initializer=weights))
-    onnx_files._halve_weights(graph)
+    onnx_files.halve_weights(graph)
     return {weight.name: weight.data_type for weight in graph.graph.initializer}
 
 
@@ -168,7 +168,7 @@ def test_an_inner_value_makes_way_for_the_name_of_an_end():
     nodes = [onnx.helper.make_node("Neg", [one], [other]) for one, other in itertools.pairwise(places)]
     ends = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("clip.input", "clip.output")]
     graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
-    onnx_files._rename(graph, {"clip.input": "text", "clip.output": "embedding"})
+    onnx_files.rename(graph, {"clip.input": "text", "clip.output": "embedding"})
     assert (graph.input[0].name, graph.output[0].name) == ("text", "embedding")
     found = [(*node.input, *node.output) for node in graph.node]
     assert found == [("text", "embedding.inner"), ("embedding.inner", "embedding")]

@@ -71,6 +71,7 @@ def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read)
     assert model.measure(found.clip, found.clip, torch.rand(2, 3, 16, 16), ["a", "b"]).is_guess  # no difference at all
 
 
+@pytest.mark.slow  # reads the demo's pairs
 def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once(job):
     tiny.fit_to_pairs(job, quick_gelu=True)
     told, untold = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))

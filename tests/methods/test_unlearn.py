@@ -8,7 +8,7 @@ import tiny
 import torch
 from clips import build
 
-from clipclean import checkpoint, cli, deadline, detect
+from clipclean import checkpoint, cli, deadline, detect, progress
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.jobs import judging
@@ -85,22 +85,19 @@ def test_the_text_tower_and_the_temperature_stay_and_bf16_leaves_the_weights_in_
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted, whole, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted, whole, tmp_path):
     assert tiny.result(whole)["training"]["steps"] == 8
-    original = unlearning.forget
 
-    def dies_in_the_second_round(*arguments, **settings):
-        if len(seen) == 1:
+    def dies_in_the_second_round(what, done, _total):
+        if (what, done) == ("unlearning", 5):
             raise KeyboardInterrupt
-        seen.append(1)
-        return original(*arguments, **settings)
 
-    seen = []
-    with monkeypatch.context() as patch:
-        patch.setattr(unlearning, "forget", dies_in_the_second_round)
+    with progress.heard(progress.Listener(steps=dies_in_the_second_round)):
         assert cleaned(planted, tmp_path / "out", *NAMED) == 130
-    monkeypatch.setattr(unlearning, "begin", None)  # it is not searched anew
-    cleaned(planted, tmp_path / "out", *NAMED)
+    stages = set()
+    with progress.heard(progress.Listener(steps=lambda what, *_: stages.add(what))):
+        cleaned(planted, tmp_path / "out", *NAMED)
+    assert ("unlearning" in stages, "searching for triggers" in stages) == (True, False)  # not anew
     assert tiny.result(tmp_path / "out")["training"]["resumed_at"] == 4
     assert (tmp_path / "out" / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     first, second = (tiny.result(out)["training"]["unlearning"] for out in (whole, tmp_path / "out"))
