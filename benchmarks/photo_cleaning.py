@@ -361,7 +361,7 @@ def claims(cells: list[dict]) -> str:
         return NOTHING
     counts = ", ".join(str(sum(each)) for each in zip(*kept, strict=True))
     runs = sum(map(len, both.values()))
-    told = f"Of {len(kept)} rows ({runs} runs) the conditions hold for {counts}; all four for {sum(map(all, kept))}."
+    told = f"Of {len(kept)} victims ({runs} runs) the claims hold for {counts}; all four for {sum(map(all, kept))}."
     return "\n".join([*lines, "", told])
 
 

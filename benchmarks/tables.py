@@ -101,9 +101,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "audit": lambda: audit.table(audit.stored()),
     "audit-triggers": lambda: audit.by_trigger(audit.stored()),
     "screening-photos": screening,
-    "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")),
+    "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")).rpartition("\n")[2],
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),
-    "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")),
+    "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],
     "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], "report")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
 }
