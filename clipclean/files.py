@@ -32,7 +32,8 @@ CONTAINERS = {  # by their suffixes; of several in one folder the first is read
     "arrow": Container("a folder saved by datasets", "arrow", b"ARROW1"),
     "parquet": Container("Parquet", "arrow", b"PAR1", is_told_by_name=False),
 }
-READ = "a folder, CSV, JSON, COCO captions, {2}, {1}, or {0}".format(*(each.words for each in CONTAINERS.values()))
+_LAST, *_OTHERS = (each.words for each in CONTAINERS.values())
+READ = f"a folder, CSV, JSON, COCO captions, {', '.join(reversed(_OTHERS))}, or {_LAST}"
 
 
 def sha256(path: Path, /) -> str:

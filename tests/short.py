@@ -25,7 +25,7 @@ def alike(folder: object, samples: parity.ParitySamples, /, *_: object) -> parit
 
 
 def known_triggers(patch: pytest.MonkeyPatch, /) -> None:
-    """An audit tries four known triggers instead of 31, and three instead of 262 beside a clean model."""
+    """An audit tries four known triggers, and three more beside a clean model."""
     patch.setattr(triggers, "PANEL", FEW)
     patch.setattr(triggers, "GRID", (GRID[0], GRID[180], GRID[-1]))  # one of each family
 

@@ -122,8 +122,6 @@ class Policy(Section):
 
 DEFAULT = Policy(version=1, name="default")  # of a run that names none: it changes nothing
 IGNORE = "--ignore"  # the name of the policy that this option makes
-# Limits that are looser the lower they stand; the others are looser the higher.
-_LOOSER_BELOW = frozenset({"collapse", "min_images", "gathering"})
 
 
 def ignoring(codes: Sequence[str], /) -> Policy:
@@ -279,7 +277,7 @@ def _loosened(policy: Policy) -> list[Finding]:
     looser = [
         f"{key} {value:g} instead of {shipped[key]:g}"
         for key, value in own.items()
-        if (value < shipped[key] if key in _LOOSER_BELOW else value > shipped[key])
+        if (value < shipped[key] if key in Thresholds.LOOSER_BELOW else value > shipped[key])
     ]
     if not looser:
         return []

@@ -1,11 +1,11 @@
 """Every threshold of a verdict: where a measurement becomes a finding.
 
-What each means and may be stands here once. A recipe's ``audit`` section sets most of them; a policy's ``thresholds`` override
-the recipe, and alone set those of the search. ``detect/verdict.py`` compares measurements with the ``AuditLimits`` that result.
-To add a threshold, add its field here, and compare there. The constants below hold for every model: nobody sets them.
+A recipe's ``audit`` section sets most of them; a policy's ``thresholds`` override the recipe, and alone set those of the search.
+``detect/verdict.py`` compares measurements with the ``AuditLimits`` that result. The constants below hold for every model.
 """
 
 from functools import partial
+from typing import ClassVar
 
 from clipclean.config.yaml_file import Section, field
 from clipclean.schema.report import BudgetRecord
@@ -59,6 +59,7 @@ class Audit(Section):
 class Thresholds(Section):
     """Where a measurement becomes a finding; null leaves the recipe's value."""
 
+    LOOSER_BELOW: ClassVar = ("collapse", "min_images", "gathering")  # all others are looser the higher they stand
     max_excess: float | None = _max_excess(None)
     suspicious_excess: float | None = _suspicious_excess(None)
     collapse: float | None = _collapse(None)

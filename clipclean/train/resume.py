@@ -143,7 +143,7 @@ class RunState:
                 return {KIND: type(one).__name__} | {field.name: getattr(one, field.name) for field in fields(one)}
             if isinstance(one, frozenset):
                 return {SET: sorted(one)}
-            raise TypeError(f"{type(one).__name__} cannot be kept.")
+            raise TypeError(f"{type(one).__name__} is not kept, only {', '.join(kind.__name__ for kind in kinds)}.")
 
         record = {"fingerprint": self.fingerprint, "run": self.run or self.fingerprint, "value": value}
         text = json.dumps(record, default=told).encode()

@@ -281,6 +281,7 @@ def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leave
         ({"min_images": 2}, True),
         ({"min_images": 500}, False),
         ({"gathering": 0.1}, True),
+        ({"collapse": 0.1}, True),
         ({"max_excess": 0.2, "suspicious_excess": 0.3}, True),
         ({}, False),
     ],

@@ -18,11 +18,8 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 
 
 def test_every_family_has_a_natural_margin_and_of_several_clean_models_the_median_counts():
-    assert set(calibration().natural) == {
-        *FAMILIES,
-        PANEL,
-        COMPACTNESS,
-    }  # a family without one would never count
+    # A family without one would never count.
+    assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}
     assert {name: family.known for name, family in FAMILIES.items()} == effort.FAMILIES
     assert margins(SIZES, {}) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
@@ -91,27 +88,13 @@ def test_references_of_another_kind_are_refused(changes, word):
         from_file(made(**changes), "clean.json", **OURS)
 
 
-@pytest.mark.parametrize(
-    "models",
-    [
-        [],
-        3,
-        [{}],
-        *(
-            [{"sizes": sizes}]
-            for sizes in (
-                {},
-                {"mask": {}},
-                *({"mask": {"ant": size}} for size in (math.nan, 0, True, "0.1", 1.5)),  # only the panel reaches two
-                {"patch": {"ant": 0.5}},  # a patch is never that large
-                {"pitch": {"ant": 0.1}},
-            )
-        ),
-        None,  # another format
-    ],
-)
+NO_SIZES = [{}, {"mask": {}}, {"patch": {"ant": 0.5}}, {"pitch": {"ant": 0.1}}]  # a patch is never that large
+NO_SIZES += [{"mask": {"ant": size}} for size in (math.nan, 0, True, "0.1", 1.5)]  # only the panel reaches two
+
+
+@pytest.mark.parametrize("models", [[], 3, [{}], *([{"sizes": sizes}] for sizes in NO_SIZES), None])
 def test_what_is_no_references_file_or_holds_what_is_no_size_is_refused(models):
-    changes = {"format": "a recipe"} if models is None else {"models": models}
+    changes = {"format": "a recipe"} if models is None else {"models": models}  # None: of another format
     with pytest.raises(RefusedInput, match=r"clean\.json"):
         from_file(made(**changes), "clean.json", **OURS)
 

@@ -9,6 +9,7 @@ import torch
 from open_clip.model import CLIP
 
 from clipclean import data, model, requests
+from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
@@ -157,7 +158,7 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
     found = evidence(read, panel=True)
     captions = tuple(pair.caption for pair in read[2].pairs)
     assert (found.labels, found.captions, found.pixels.shape) == (None, captions, (48, 3, 16, 16))
-    assert (found.knn, len(found.panel), len(found.grid)) == (RECIPE.audit.knn, 31, 262)
+    assert (found.knn, len(found.panel), len(found.grid)) == (RECIPE.audit.knn, len(triggers.PANEL), len(triggers.GRID))
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
     found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(read, found)

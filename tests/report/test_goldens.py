@@ -21,5 +21,7 @@ def test_a_report_is_written_as_it_was_approved_and_left_as_it_is(tmp_path, run,
     text = OURS.sub("", (tmp_path / "out").read_text(encoding="utf-8"))
     if os.environ.get("REWRITE_GOLDENS"):
         golden.write_text(text, encoding="utf-8")
-    assert text == golden.read_text(encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8"), (
+        "REWRITE_GOLDENS=1 pytest tests/report/test_goldens.py approves it"
+    )
     assert (made, [path.name for path in tmp_path.iterdir()]) == (report.read(source), ["out"])
