@@ -68,8 +68,10 @@ def test_a_page_installs_no_unrelated_package_and_names_and_links_to_what_is_the
     assert not UNRELATED.search("pip install ./clipclean/")
     assert not UNRELATED.search(text(name))
     prose = FENCE.sub("", text(name))
-    named = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+)`", prose)
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    named = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+|[\w/]+\.py)`", prose)
+    assert [path for path in named if not (ROOT / path).exists() and not (ROOT / "clipclean" / path).exists()] == []
+    for held, path in re.findall(r"`(?:\w+\.)?(\w+)`\s(?:of|in)\s`([\w/]+\.py)`", prose):
+        assert re.search(rf"\b{held}\b", (ROOT / "clipclean" / path).read_text(encoding="utf-8")), (held, path)
     for link in re.findall(r"\]\(([^)\s]+)\)", prose):
         if link.startswith(("https://", "http://")):
             continue
