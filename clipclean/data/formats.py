@@ -76,9 +76,7 @@ def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     try:
         start = untrusted.head(path, 512)
     except (OSError, ValueError) as error:
-        raise RefusedInput(
-            f"{printable(path)} cannot be read: {reason(error)}. Give a folder of images, a table, or tar shards."
-        ) from error
+        raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give {READ}.") from error
     foreign = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
     marked = (kind for kind, each in CONTAINERS.items() if start[each.at :].startswith(each.mark))
     suffix = path.suffix.lower().removeprefix(".")

@@ -14,6 +14,7 @@ from clipclean import untrusted
 from clipclean.data import sample
 from clipclean.data.sample import DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.files import READ
 from clipclean.untrusted import asked, leads_out, printable
 
 KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
@@ -160,7 +161,7 @@ def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise RefusedInput(
             f"{printable(path)} is not UTF-8 text (after line {number}: {error.reason}). Save it as UTF-8. "
-            "clipclean reads folders of images, tables, COCO files, Parquet and WebDataset tar shards."
+            f"clipclean reads {READ}."
         ) from error
 
 

@@ -30,6 +30,7 @@ from clipclean.data.sample import DataRequest, Unusable
 from clipclean.detect import references
 from clipclean.errors import ClipcleanError
 from clipclean.export import records
+from clipclean.files import CONTAINERS
 from clipclean.model import architecture
 
 Finish = Callable[[bytes, random.Random], bytes]
@@ -254,3 +255,4 @@ READERS = {
         lambda path: records.parse(path.read_bytes()), [b"0" * 64 + b"  a/b.json\n"], edits.TEXT, "SHA256SUMS", share=2
     ),
 }
+assert CONTAINERS.keys() <= {each.name.rpartition(".")[2] for each in READERS.values()}, "add the new data format here"
