@@ -156,7 +156,7 @@ class Mutants:
                 signal.alarm(6 * CPU_SECONDS)
                 put_in(mutant)
                 mine = [items[test] for test in tests]
-                pairs = zip(mine, [*mine[1:], None], strict=True)
+                pairs = itertools.zip_longest(mine, mine[1:])  # none, where no test runs the line
                 by = next((item.nodeid for item, then in pairs if fails(item, then)), "")
                 result.write_text(json.dumps({"noticed": bool(by), "by": by}))
                 os._exit(0)
