@@ -15,6 +15,7 @@ import argparse
 import itertools
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -385,8 +386,8 @@ def jobs(cells: list[dict]) -> str:
     if not own:
         return NOTHING
     lines = [
-        "| model | seeds | excess ASR before → after | returned (most) | CA lost, points | PA of CA | left as it was |",
-        "|---|--:|---|---|---|--:|--:|",
+        "| model | seeds | excess ASR before → after | returned (most) | CA lost, points | PA of CA |",
+        "|---|--:|---|---|---|--:|",
     ]
     names = dict.fromkeys(c["entry"]["name"] for c in own)
     rows = [job_row([c for c in own if c["entry"]["name"] == name]) for name in names]
@@ -432,9 +433,8 @@ def job_row(runs: list[dict]) -> str:
     entry, attack, under = runs[0]["entry"], "– | –", "–"
     if entry["trigger"]:
         attack, under = left_by(runs), f"{kept_by(runs):.2f}"
-    name = entry["name"].removeprefix("report-")
-    untouched = sum(" by nothing" in c["told"] for c in runs)
-    return f"| {name} | {len(runs)} | {attack} | {spread([lost(c) for c in runs], 1)} | {under} | {untouched} |"
+    name = re.sub("report-|resnet-10-|planted-|-1$", "", entry["name"])
+    return f"| {name} | {len(runs)} | {attack} | {spread([lost(c) for c in runs], 1)} | {under} |"
 
 
 def left_by(own: list[dict]) -> str:
@@ -464,7 +464,7 @@ def shown(method: str) -> str:
         return "CleanCLIP as released"
     if method in CONTROLS[CLEANCLIP]:
         return f"L_CLIP alone, values of `{CLEANCLIP}`"
-    return f"`{name}`" + (f" with {changes}" if changes else "")
+    return f"`{name}`" + (f" with {changes.replace('train.', '').replace(',', ', ')}" if changes else "")
 
 
 if __name__ == "__main__":
