@@ -44,7 +44,7 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     asked = replace(asked, set=chosen(asked.set, shell))
     recipe = requests.recipe_of(asked)
     asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before torch comes
-    how = "recipe by what was measured on the like" if asked.recipe is None else f"recipe {recipe.name}"
+    how = "a recipe measured on models like this, else auto" if asked.recipe is None else f"recipe {recipe.name}"
     printing.first_line(shell, asked.model, how)
     device, quiet = process.begun(asked.device, shell)
     from clipclean import auto, train

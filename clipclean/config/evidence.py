@@ -90,7 +90,7 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
 
 
 def works(recipe: Recipe, subject: Subject, /, *, budget: float) -> bool:
-    """Whether a recipe, at one scale, was measured on the like of a job, and removed each attack there within the accuracy budget."""
+    """Whether a recipe, at one scale, was measured on jobs like this, and removed each attack there within the accuracy budget."""
     near = [block for block in recipes.own_evidence(recipe) if subject.is_near(block)]
     return worst(near, budget) == OUTCOMES[-1]
 

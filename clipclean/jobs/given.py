@@ -179,7 +179,7 @@ def check_trials(recipe: Recipe, to_train: Samples, to_measure: Samples, vocabul
     lacking = "; ".join(f"{count:,} {what}, and needs {needed}" for count, needed, what in parts if count < needed)
     if lacking and recipe.traits.chooses:
         raise Inconclusive(
-            "No recipe was named, and none was measured on the like of this model and these data. auto, which would find one by test "
+            "No recipe was named, and none was measured on a model and data like these. auto, which would find one by test "
             f"backdoors, has {lacking}. Bring more clean pairs or classes, or name a recipe: --recipe {recipes.DEFAULT} has the "
             "published values."
         )

@@ -104,7 +104,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     )
 
 
-# The recipe: the one that was named, or by what was measured on the like of its model and pairs.
+# The recipe: the one that was named, or one that was measured on models and pairs like these.
 
 
 def check_reference(request: requests.Sanitize, recipe: Recipe, /) -> None:
