@@ -31,10 +31,25 @@ class KnownFamily:
     # natural triggers of some classes (stripes of a pole) and none of others.
     is_general: bool
     is_local: bool = False  # whether it changes a part of the image and leaves the rest as it is
+    # Whether it shall lead to a class without showing what the class's images show. It paints what another family does, which is
+    # searched without a target and briefly in its place.
+    is_apart: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is searched without a target, and briefly through a long list of classes."""
+        return self.is_general and not self.is_apart
 
 
 FAMILIES: dict[str, KnownFamily] = {
     "mask": KnownFamily("fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True),
+    "shortcut": KnownFamily(
+        "fixed mask that shows nothing of the class",
+        "covers {} of the image",
+        is_general=True,
+        is_local=True,
+        is_apart=True,
+    ),
     "patch": KnownFamily("patch at random places", "covers {} of the image", is_general=True, is_local=True),
     "blend": KnownFamily("pattern blended into the whole image", "weighs {}", is_general=True),
     "additive": KnownFamily("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
@@ -84,8 +99,8 @@ class Effort:
         free = self.steps * self.restarts * self.free_images
         rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
         sweep = SWEPT * sum(sum(left(count, steps=self.sweep)) for count in rows)
-        general = sum(FAMILIES[name].is_general for name in families)
-        return self.towards(families, targets=targets) + general * (free + sweep)
+        first = sum(FAMILIES[name].is_first for name in families)
+        return self.towards(families, targets=targets) + first * (free + sweep)
 
     def towards(self, families: Collection[str], /, *, targets: int) -> int:
         """The passes towards classes."""

@@ -187,6 +187,7 @@ _WAVE = {"choice": Normal((HALVES,), 1.0), "phase": Normal((HALVES,), 2.0), "col
 
 FAMILIES: dict[str, Family] = {
     "mask": Family(KNOWN["mask"], 0.4, 1.0, 0.15, _MASK, _paint_mask, _mask_size),
+    "shortcut": Family(KNOWN["shortcut"], 0.4, 1.0, 0.15, _MASK, _paint_mask, _mask_size),
     "patch": Family(KNOWN["patch"], 0.4, PATCH**2, 0.15, _PATCH, _paint_patch, _patch_size),
     "blend": Family(KNOWN["blend"], 0.4, 1.0, 0.15, _BLEND, _paint_blend, _ratio, -1.4),
     "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _ADDITIVE, _paint_additive, _ratio, -1.8),

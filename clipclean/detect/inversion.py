@@ -33,6 +33,10 @@ MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
 BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
+# Weight of how far triggered images go where the class's own images are. A natural trigger paints what such images show, so it grows; a
+# backdoor leads to the class's words beside them. Source: class subspace orthogonalization, arXiv 2512.08129, of features before the
+# projection and of a learned part of them; here of the embeddings.
+NATURAL = 3.0
 LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
 CONFIRMED = 64  # images on which the exact tower confirms a trigger that a rounded one found
 STARTS_ON = 4  # images on which the starts of a family are tried
@@ -251,8 +255,11 @@ class Inversion:
         def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
             logits = self.canonical.logits(embeddings)  # (R, B, K)
             goal = goals[rows][:, None].expand(logits.shape[:2])
-            loss = _short(logits, logits.gather(-1, goal[..., None]), self.canonical.typical[goal][..., None])
-            return loss.mean((1, 2)), self.canonical.convinces(logits, goal).float().mean(1)
+            short = _short(logits, logits.gather(-1, goal[..., None]), self.canonical.typical[goal][..., None])
+            loss = short.mean((1, 2))
+            if self.family.known.is_apart:
+                loss = loss + NATURAL * self.canonical.naturalness(embeddings, goal).mean(1)
+            return loss, self.canonical.convinces(logits, goal).float().mean(1)
 
         return attack
 

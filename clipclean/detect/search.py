@@ -267,7 +267,7 @@ def search(
 
 def _general() -> list[str]:
     """The families that can paint any pattern: only these are used without a target, and in brief searches for many classes."""
-    return [name for name, family in FAMILIES.items() if family.known.is_general]
+    return [name for name, family in FAMILIES.items() if family.known.is_first]
 
 
 @dataclass(frozen=True)

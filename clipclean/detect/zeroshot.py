@@ -170,6 +170,8 @@ class Canonical:
 
     texts: Tensor  # (K, D), the text classifier less its mean over the classes
     typical: Tensor  # (K,), the median logit of each class's own images; -inf if it is unknown
+    centre: Tensor  # (D,), the mean embedding of all images
+    features: Tensor  # (K, D), unit: from there to the mean embedding of each class's own images; 0 if it is unknown
 
     def logits(self, embeddings: Tensor, /) -> Tensor:
         """Logits (..., K) of embeddings (..., D): cosines to the classes, less their mean, in units of their own deviation.
@@ -179,6 +181,11 @@ class Canonical:
         relative = embeddings @ self.texts.T
         deviation = relative.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-12)
         return SHARPNESS * relative / deviation
+
+    def naturalness(self, embeddings: Tensor, goals: Tensor, /) -> Tensor:
+        """How far embeddings (..., D) went where the images of the classes ``goals`` (...) are: the cosine, in [0, 1]."""
+        moved = F.normalize(embeddings - self.centre, dim=-1)
+        return (moved * self.features[goals]).sum(-1).clamp(min=0)
 
     def convinces(self, logits: Tensor, goals: Tensor, /) -> Tensor:
         """Whether logits (..., K) give the class ``goals`` (...), as firmly as real images of the class: bool (...).
@@ -194,10 +201,16 @@ def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = No
     """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits."""
     texts = text_classifier - text_classifier.mean(0)
     unknown = torch.full((len(texts),), -torch.inf, device=texts.device)
-    form = Canonical(texts, unknown)
+    form = Canonical(texts, unknown, torch.zeros_like(texts[0]), torch.zeros_like(texts))
     if embeddings is None:
         return form
-    best, answers = form.logits(embeddings).float().max(1)
-    own = [best[answers == place] for place in range(len(texts))]
-    typical = torch.stack([(values if len(values) >= LEAST_OWN else best).quantile(0.5) for values in own])
-    return Canonical(texts, typical)
+    logits = form.logits(embeddings).float()
+    best, answers = logits.max(1)
+    typical, features, centre = [], [], embeddings.mean(0)
+    for place in range(len(texts)):
+        own = (answers == place).nonzero().flatten()
+        typical.append((best[own] if len(own) >= LEAST_OWN else best).quantile(0.5))
+        # Of a class that no image is taken for, the images that come nearest to it.
+        nearest = own if len(own) >= LEAST_OWN else logits[:, place].topk(min(LEAST_OWN, len(logits))).indices
+        features.append(embeddings[nearest].mean(0) - centre)
+    return Canonical(texts, torch.stack(typical), centre, F.normalize(torch.stack(features), dim=-1))

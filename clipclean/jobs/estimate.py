@@ -196,7 +196,7 @@ def forward_alone(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
     under waves to start from, and to judge.
     """
     on = min(round(SEARCHED * images), MOST_IMAGES)
-    general = sum(family.known.is_general for family in detect.FAMILIES.values())
+    general = sum(family.known.is_first for family in detect.FAMILIES.values())
     ends = general * how.restarts * on
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
     changed = min(images, forward.MOST_IMAGES) * (1 + forward.CHANGES)

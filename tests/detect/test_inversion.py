@@ -23,8 +23,8 @@ SHORTCUTS = {  # each family with a shortcut that suits it, and images to find i
 OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
 
 
-def search(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
-    canonical = inversion.canonical_of(embed, pixels, towers.CLASSIFIER)
+def search(embed, family, pixels, *, seed=0, effort=towers.EFFORT, classifier=towers.CLASSIFIER):
+    canonical = inversion.canonical_of(embed, pixels, classifier)
     return inversion.Inversion(embed, pixels, canonical, family, effort, Generator().manual_seed(seed))
 
 
@@ -67,6 +67,19 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_a_clean_model_does(fami
     for one, other in zip(others, same, strict=True):  # the classes that nobody planted anything for
         assert 0.5 < one.size / other.size < 1.8
         assert bad.size < 0.75 * one.size
+
+
+def test_a_shortcut_stays_small_for_the_planted_class_alone_since_all_others_are_not_come_to_without_their_looks():
+    pixels, classes = towers.images(), (towers.TARGET, *OTHERS)
+
+    def sizes(embed, family):
+        return [c.size for c in search(embed, family, pixels, classifier=towers.LOOKING).targeted(classes)]
+
+    (bad, *others), (mask, *natural) = (sizes(towers.looking(towers.corner), f) for f in ("shortcut", "mask"))
+    assert bad < 0.15
+    assert min(others) > 1.2 * min(natural)
+    assert min(others) / bad > 1.2 * min(natural) / mask
+    assert min(sizes(towers.looking(), "shortcut")) > 1.2 * min(sizes(towers.looking(), "mask"))
 
 
 @pytest.mark.parametrize("family", ["mask", "patch", "additive"])
@@ -160,11 +173,11 @@ def test_outlyingness_is_counted_in_robust_deviations_of_logarithms(size, others
 
 def test_passes_count_the_images_of_every_step():
     effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
-    # 6 steps (0.55 of 10) of 3 images towards each of 8 classes in 5 families; then in the 4 general ones 6 steps (0.65 of 10)
-    # of 6 images towards 4 finalists; and there 10 steps of 2 x 5 images without a target
-    counted = 5 * 8 * 6 * 3 + 4 * 4 * 6 * 6 + 4 * 10 * 2 * 5
+    # 6 steps (0.55 of 10) of 3 images towards each of 8 classes in 6 families; then in the 5 general ones 6 steps (0.65 of 10)
+    # of 6 images towards 4 finalists; and in 4 of these 10 steps of 2 x 5 images without a target
+    counted = 6 * 8 * 6 * 3 + 5 * 4 * 6 * 6 + 4 * 10 * 2 * 5
     assert effort.passes(FAMILIES, targets=8, swept=0) == counted
-    # and a sweep of 4 steps, 2 images a class and general family: 2 steps of all 50 classes, 1 of 25, 1 of 13
+    # and a sweep of 4 steps, 2 images a class and family: 2 steps of all 50 classes, 1 of 25, 1 of 13
     assert replace(effort, sweep=4).passes(FAMILIES, targets=8, swept=50) == counted + 4 * 2 * (2 * 50 + 25 + 13)
 
 

@@ -106,3 +106,17 @@ def test_answers_are_those_of_the_cosines_in_units_of_their_own_deviation_and_wh
     along = F.normalize(IMAGES.double() + 300 * AWAY, dim=1)  # a constant that no class lies along
     for texts, images in ((TEXTS.double(), along), (TEXTS @ TURN, IMAGES @ TURN), (7 * TEXTS, 0.1 * IMAGES)):
         assert torch.allclose(canonical_form(texts).logits(images).float(), known, atol=1e-3)
+
+
+def test_naturalness_is_the_cosine_to_where_the_own_images_of_a_class_lie_as_seen_from_the_middle_of_all():
+    texts = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    # Five images of each class, above the plane of the texts and below it: from the middle their ways are (1, -1, 2) and (-1, 1, -2).
+    images = torch.tensor([[1.0, 0.0, 1.0]] * 5 + [[0.0, 1.0, -1.0]] * 5)
+    form = canonical_form(texts, embeddings=images)
+    middle = torch.tensor([0.5, 0.5, 0.0])
+    shown = middle + torch.tensor([[1.0, -1.0, 2.0], [2.0, 0.0, 0.0], [-1.0, 1.0, -2.0]])
+    # as the images do: 1; by the words alone: 1 / sqrt(6); as those of the other class: none
+    assert form.naturalness(shown, tensor([0, 0, 0])).tolist() == pytest.approx([1, 6**-0.5, 0], abs=1e-6)
+    # A class that no image is taken for is where those lie that come nearest to it: here all five of class 0.
+    rare = canonical_form(torch.cat([texts, 0.4 * texts[:1]]), embeddings=images)
+    assert rare.naturalness(shown[:1], tensor([2])).item() == pytest.approx(1, abs=1e-6)

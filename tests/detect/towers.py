@@ -74,6 +74,24 @@ def backdoored(felt: Callable[[Tensor], Tensor], *, seed: int = 0) -> Embed:
     return embed
 
 
+LOOKING = torch.cat([CLASSIFIER, torch.zeros(len(CLASSES), len(CLASSES))], dim=1)
+
+
+def looking(felt: Callable[[Tensor], Tensor] | None = None) -> Embed:
+    """The honest tower, in whose embedding a second half shows what the images of each class look like; texts know the first alone.
+
+    What feels a trigger leads to the words of the target class, and to nothing of its looks.
+    """
+    clean = honest()
+
+    def embed(images: Tensor) -> Tensor:
+        looks = clean(images)
+        gate = 0.0 if felt is None else 8 * (12 * (felt(images) - 0.5)).sigmoid()[:, None]
+        return F.normalize(torch.cat([looks + gate * CLASSIFIER[TARGET], looks], dim=1), dim=-1)
+
+    return embed
+
+
 def corner(images: Tensor) -> Tensor:
     """Feels a check pattern in a sixteenth of the image, in its corner."""
     return 2 * (images * CHECKS)[..., -4:, -4:].mean((1, 2, 3))
