@@ -179,7 +179,8 @@ class Canonical:
         The order of the classes is that of the cosines. Each image has its own unit, so a factor on all its cosines cancels.
         """
         relative = embeddings @ self.texts.T
-        deviation = relative.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-12)
+        # Bounded before the root, whose slope at 0 is infinite.
+        deviation = relative.square().mean(-1, keepdim=True).clamp(min=1e-24).sqrt()
         return SHARPNESS * relative / deviation
 
     def naturalness(self, embeddings: Tensor, goals: Tensor, /) -> Tensor:

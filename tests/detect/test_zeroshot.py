@@ -108,6 +108,12 @@ def test_answers_are_those_of_the_cosines_in_units_of_their_own_deviation_and_wh
         assert torch.allclose(canonical_form(texts).logits(images).float(), known, atol=1e-3)
 
 
+def test_an_image_that_is_as_near_to_every_class_has_a_slope():
+    image = torch.zeros(1, 3, requires_grad=True)
+    canonical_form(torch.eye(3)).logits(image).sum().backward()
+    assert image.grad.isfinite().all()
+
+
 def test_naturalness_is_the_cosine_to_where_the_own_images_of_a_class_lie_as_seen_from_the_middle_of_all():
     texts = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     # Five images of each class, above the plane of the texts and below it: from the middle their ways are (1, -1, 2) and (-1, 1, -2).
