@@ -1,8 +1,7 @@
 """The audit on the zoo of photographs: natural triggers and scores of clean models from one half, figures from the other.
 
     python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half choose --columns none --store
-    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --keep photographs
-    python benchmarks/audit.py --photo-zoo build/drawn --out build/audit-drawn --half drawn --columns none --keep 'drawn classes'
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --keep
 
 Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to three columns: alone; beside a
 clean model of another training (``--reference``); beside all other clean models of its kind (files of ``clipclean references build``).
@@ -10,7 +9,7 @@ The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is se
 other columns and for other models that are compared with it. ``--numbers`` keeps what scores are made of, without models.
 ``--store`` writes into the package what clean models show without a reference: by family the margin of a natural trigger, from the half
 ``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--columns power`` plants four test backdoors
-in copies of each model, an audit each. ``--keep ZOO`` puts what was found into ``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
+in copies of each model, an audit each. ``--keep`` puts what was found into ``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
 """
 
 import argparse
@@ -33,16 +32,14 @@ import torch
 from clipclean import files, requests
 from clipclean.detect import FAMILIES, Rate, references
 from clipclean.detect.score import combined
-from clipclean.detect.search import MOST_COMPACT
 from clipclean.jobs import audit, other_models, searching
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
-USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
-LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
-COMPACTNESS = "compactness"
-LEAST_COMPACT = 0.15  # of the compactness of masks, which varies less
+GENERAL = [name for name, family in FAMILIES.items() if family.known.is_general]
+# Mean largest margins of clean models that count as one: the largest sum of 31 clean models was 9.9, and 3.5 fails a model.
+UNIT = 12 / 3.5
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {
     "none": "no reference",
@@ -50,6 +47,7 @@ COLUMNS = {
     "references": "stored ones",
     "power": "no reference, `--power`",
 }
+CHOSEN = "choose"  # the half that rules are chosen on; of class lists drawn at random those of odd numbers
 USUAL = ("none", "reference", "references")
 LEAST_STORED = 2  # clean models of a references file
 
@@ -71,14 +69,14 @@ class Model(NamedTuple):
 def main() -> None:
     parser = common.parser(__doc__, "out", "only")
     parser.add_argument("--photo-zoo", type=Path, nargs="+", default=[], help="of benchmarks/photo_zoo.py")
-    parser.add_argument("--half", choices=("choose", "report", "drawn"), help="this half only")
+    parser.add_argument("--half", choices=("choose", "report"), help="this half only")
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(USUAL))
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
-    parser.add_argument("--keep", metavar="ZOO", help="its name in benchmarks/results/audit.csv")
+    parser.add_argument("--keep", action="store_true", help="put what was found into benchmarks/results")
     parser.add_argument("--numbers", action="store_true", help="keep what scores are made of in benchmarks/results")
     o = parser.parse_args()
     if o.store and "none" not in o.columns:
@@ -96,10 +94,10 @@ def main() -> None:
     if o.store:
         found = reports(o.out, "none", models)
         clean = [(m.half, found[m.name]) for m in models if not m.is_backdoored and m.name in found]
-        store([report for half, report in clean if half == "choose"], [report for _, report in clean])
+        store([report for half, report in clean if half == CHOSEN], [report for _, report in clean])
     print(*(",".join(map(str, row)) for row in rows(o, models)), sep="\n")
     if o.keep:
-        keep(o.keep, rows(o, models))
+        keep(rows(o, models))
     if o.numbers:
         lines = (f"{json.dumps(name)}: {json.dumps(of)}" for name, of in numbers(o.out, models).items())
         NUMBERS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
@@ -119,7 +117,9 @@ def photo_models(folder: Path) -> Iterable[Model]:
             "classes": images / "classes.txt",
             "templates": images / "templates.txt",
         }
-        half, group = entry["half"].partition("-")[0], f"{entry['half']}-{entry['arch']}-{entry['classes']}"
+        group = f"{entry['half']}-{entry['arch']}-{entry['classes']}"
+        half, _, number = entry["half"].partition("-")
+        half = half if not number else CHOSEN if int(number) % 2 else "report"
         bad, weights = record["counts_as"] == "backdoored", path.with_suffix(".pt")
         rest = (group, entry["base"], entry["kind"] == "clean")
         yield Model(entry["name"], half, bad, entry["target"], weights, options, *rest)
@@ -218,19 +218,13 @@ def acts(found: dict, /) -> bool:
     return found["reached"] and (found["excess_asr"]["value"] or 0) >= MOVES
 
 
-def margins(report: dict, /, *, is_plain: bool = False) -> dict[str, dict[str, float]]:
-    """By class and family the margin of a trigger that acts; of the panel that of the trigger that acts at least strength.
-
-    It is the larger one of two, unless ``is_plain``: that to the next class, and that beyond what random changes let expect.
-    """
+def margins(report: dict, /) -> dict[str, dict[str, float]]:
+    """By class and family the margin of a trigger that acts to the next class; of the panel that of what acts at least strength."""
     search = report["measurements"]["search"]
     found: dict[str, dict[str, float]] = {}
     for each in search["found"]:
-        margin = each["margin"] if is_plain else max(each["margin"], each.get("relative_margin") or -math.inf)
-        if acts(each) and margin > 0:
-            found.setdefault(each["class"], {})[each["family"]] = margin
-        if acts(each) and (each.get("compact_margin") or 0) > 0:
-            found.setdefault(each["class"], {})[COMPACTNESS] = each["compact_margin"]
+        if acts(each) and each["margin"] > 0:
+            found.setdefault(each["class"], {})[each["family"]] = each["margin"]
     leads = [s for s in search.get("strengths", ()) if s["class"]]
     for name in {s["class"] for s in leads}:
         own = min(s["least"] for s in leads if s["class"] == name)
@@ -242,23 +236,12 @@ def margins(report: dict, /, *, is_plain: bool = False) -> dict[str, dict[str, f
 
 def scored(report: dict, known: Mapping[str, Any], /) -> float:
     """The largest score of a class without a reference, as ``clipclean.detect`` counts it, with the calibration ``known``."""
-
-    def beyond(family: str, margin: float | None) -> float:
-        unit = known["compact_unit" if family == COMPACTNESS else "unit"]
-        return max(0.0, (margin or 0.0) - known["natural"].get(family, math.inf)) / unit
-
-    direct: dict[str, list[float]] = defaultdict(list)  # by class: that of local triggers by their sizes as they are
-    indirect: dict[str, list[float]] = defaultdict(list)  # and all other
-    for each in filter(acts, report["measurements"]["search"]["found"]):
-        name, family, unexplained = each["class"], each["family"], 1 - (each.get("attraction") or 0.0)
-        plain, relative = unexplained * beyond(family, each["margin"]), beyond(family, each.get("relative_margin"))
-        if FAMILIES[family].known.is_local:
-            direct[name].append(plain)
-        indirect[name].append(max(0.0, relative - plain) if FAMILIES[family].known.is_local else max(plain, relative))
-        indirect[name].append(unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each.get("compact_margin"))))
-    for name, own in margins(report).items():
-        indirect[name].append(beyond("panel", own.get("panel")))
-    return max((combined(math.fsum(direct[name]), math.fsum(indirect[name])) for name in indirect), default=0.0)
+    scores = [0.0]
+    for own in margins(report).values():
+        units = {f: max(0.0, m - known["natural"].get(f, 0.0)) / known["units"][f] for f, m in own.items()}
+        direct = math.fsum(value for family, value in units.items() if family in GENERAL)
+        scores.append(combined(direct, math.fsum(units.values()) - direct))
+    return max(scores)
 
 
 def score(report: dict, /) -> float:
@@ -268,26 +251,22 @@ def score(report: dict, /) -> float:
         return max([scored(report, json.loads(CALIBRATION.read_text())), *named])
     totals = defaultdict[str, float](float)
     for each in filter(acts, search["found"]):
-        totals[each["class"]] += each["evidence"]
+        totals[each["class"]] += each["evidence"] if each["family"] in GENERAL else 0.0
     return max(named or totals.values(), default=0.0)  # what is not named is below what counts at most
 
 
 def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
-    """Into the package: what natural triggers reach in clean models ``chosen``, and the scores of all ``clean`` ones.
+    """Into the package: the units and natural triggers of clean models ``chosen``, and the scores of all ``clean`` ones.
 
-    A natural margin never falls: what clean models of an earlier zoo showed counts as well. With none ``chosen`` the margins stay.
+    With none ``chosen`` the units stay. A natural trigger never falls: what clean models of an earlier zoo showed counts as well.
     """
     known = json.loads(CALIBRATION.read_text())
+    found = [[{}, *margins(report).values()] for report in chosen]
+    largest = {family: [max(of.get(family, 0.0) for of in each) for each in found] for family in known["units"]}
+    for family in GENERAL if chosen else ():
+        known["units"][family] = round(UNIT * statistics.mean(largest[family]), 3)
     for family, earlier in known["natural"].items() if chosen else ():
-        found = [[of.get(family, 0.0) for of in margins(report).values()] for report in chosen]
-        largest = sorted(max(each, default=0.0) for each in found)
-        if family in FAMILIES and FAMILIES[family].known.is_general:
-            # Margins of several families add up: most of chance goes.
-            natural = max(LEAST_GENERAL, largest[int(USUALLY * (len(largest) - 1))])
-        else:
-            # A class either has a natural trigger or none.
-            natural = max(LEAST_COMPACT if family == COMPACTNESS else LEAST_NATURAL, largest[-1])
-        known["natural"][family] = max(earlier, round(natural, 3))
+        known["natural"][family] = max(earlier, round(max(largest[family]), 3))
     known["scores"] = sorted(round(scored(report, known), 3) for report in clean)
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
@@ -296,25 +275,26 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
 
 
 def numbers(out: Path, models: Sequence[Model], /) -> dict[str, dict]:
-    """Of each model: its sizes, as references hold them but for the grid; the margins of what acts; its verdicts, by column."""
+    """Of each model: the sizes that its search found, the margins of what acts, its verdicts, by column."""
     found = {}
     for m in models:
-        place, by_column = out / "stored" / f"{m.name}-0.json", {column: reports(out, column, [m]) for column in USUAL}
-        if not (by_column["none"] and place.exists()):
+        by_column = {column: reports(out, column, [m]) for column in USUAL}
+        if not by_column["none"]:
             continue
-        report, sizes = by_column["none"][m.name], json.loads(place.read_text())["models"][0]["sizes"]
-        panel = {s["trigger"]: s["class"] for s in report["measurements"]["search"]["strengths"]}
+        search = by_column["none"][m.name]["measurements"]["search"]
+        sizes: dict[str, dict[str, float]] = {"panel": {s["trigger"]: s["least"] for s in search["strengths"]}}
+        for each in (*search["found"], *search["controls"]):
+            sizes.setdefault(each["family"], {})[each["class"]] = each["size"]
         found[m.name] = {
             "half": m.half,
-            "group": m.group,
             "lineage": m.base or m.name,
             "target": m.target if m.is_backdoored else None,
-            "leads": {spec: name for spec, name in panel.items() if name},
-            "margins": margins(report, is_plain=True),
-            "sizes": sizes | {"panel": {spec: sizes["panel"][spec] for spec in panel}},
+            "leads": {s["trigger"]: s["class"] for s in search["strengths"] if s["class"]},
+            "margins": margins(by_column["none"][m.name]),
+            "sizes": sizes,
             "verdicts": {c: judged(of[m.name]) for c, of in by_column.items() if of},
         }
-    return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))
+    return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.3g}"))
 
 
 def judged(report: dict, /) -> tuple[str, str, float]:
@@ -335,13 +315,15 @@ def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]
         there = reports(o.out, column, models)
         for m in (m for m in models if m.name in there):
             *told, reached = judged(there[m.name])
-            found.append((o.keep, m.name, m.target if m.is_backdoored else "", column, *told, f"{reached:.2f}"))
+            zoo = "drawn classes" if m.group.startswith("drawn") else "photographs"
+            found.append((zoo, m.name, m.target if m.is_backdoored else "", column, *told, f"{reached:.2f}"))
     return found
 
 
-def keep(zoo: str, found: Sequence[tuple[Any, ...]]) -> None:
-    """Put the rows of a zoo in the place of its earlier ones."""
-    others = [tuple(row[key] for key in HEAD) for row in stored() if row["zoo"] != zoo]
+def keep(found: Sequence[tuple[Any, ...]]) -> None:
+    """Put rows in the place of the earlier ones of their zoos."""
+    zoos = {zoo for zoo, *_ in found}
+    others = [tuple(row[key] for key in HEAD) for row in stored() if row["zoo"] not in zoos]
     common.write(RESULTS, [HEAD, *others, *found])
 
 

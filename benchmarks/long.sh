@@ -17,8 +17,10 @@ bench-photos() {
 # The audit on them: alone, beside a clean model, beside a file of references, beside the base; some two hours on two cores.
 bench-audit() {
   bench-photos
-  $BIN/python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --keep photographs
-  $BIN/python benchmarks/audit.py --photo-zoo build/drawn --out build/audit-drawn --half drawn --columns none --keep 'drawn classes'
+  for plan in lineages longer; do
+    $BIN/python benchmarks/photo_zoo.py --photos build/photos --images $IMAGES --out build/$plan --plan $plan
+  done
+  $BIN/python benchmarks/audit.py --photo-zoo build/{lineages,longer,drawn} --out build/audit --half report --keep
   tables
 }
 

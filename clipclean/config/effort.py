@@ -44,7 +44,7 @@ class KnownFamily:
 FAMILIES: dict[str, KnownFamily] = {
     "mask": KnownFamily("fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True),
     "shortcut": KnownFamily(
-        "fixed mask that shows nothing of the class",
+        "shortcut (a mask without the looks of the class)",
         "covers {} of the image",
         is_general=True,
         is_local=True,

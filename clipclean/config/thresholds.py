@@ -11,7 +11,7 @@ from clipclean.config.yaml_file import Section, field
 from clipclean.schema.report import BudgetRecord
 
 DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
-BOTH = 2  # the same where clean models and random changes explain it together: more than clean models were seen to show
+QUIET = 1 / 7  # share of the failing score below which, without clean models, no further family is searched either
 FAR = 2  # times the failing score at which no further family is searched
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
 SEEN = 1.5  # half of an interval, in budgets, beyond which a loss over the budget is not told from none

@@ -26,6 +26,7 @@ from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (
     AuditResult,
     is_far,
+    is_quiet,
     of_accuracy,
     of_audit,
     of_probes,

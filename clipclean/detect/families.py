@@ -21,7 +21,6 @@ from clipclean.config.effort import KnownFamily
 Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 
 MASK = "mask"  # the family whose masks are looked at
-WINDOW = 0.22  # side of the square that a compact mask lies in, relative to that of the image
 PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
 WAVES_ACROSS = 0.375  # most periods of a wave a pixel: 12 across 32 px
 CHOOSE = 3.0  # sharpens the soft choice of a wave, so that few steps decide
@@ -241,16 +240,3 @@ class InvertedTrigger:
 
     def _row(self) -> Parameters:
         return {name: values[None] for name, values in self.parameters.items()}
-
-
-# Compactness: the smallest mask that leads to a class in a clean model is spread over the image, since it gathers whatever speaks for
-# the class. A planted patch, pattern or word is learned at one place, so the mask that is found for it lies there, even where it is no
-# smaller than natural ones.
-
-
-def outside(mask: Tensor, /) -> float:
-    """The share of a mask (1, S, S) in [0, 1] that lies outside of the small square with most of it, in (0, 1]."""
-    side = mask.shape[-1]
-    window = max(1, round(WINDOW * side))
-    inside = F.avg_pool2d(mask[None].double(), window, stride=1).max().item() * window**2
-    return max(1 - inside / max(mask.sum().item(), 1e-12), 1e-6)

@@ -1,11 +1,6 @@
-"""What forward passes alone show: known triggers below full strength, random changes, and tiles.
+"""What forward passes alone show: known triggers below full strength, and tiles.
 
 The panel: the least strength at which each known trigger acts. A planted one acts at far less than the others.
-
-Natural attraction: how often changes that nobody searched for turn images into each class. In a clean model some classes are easy to
-come to: noise and random patterns turn most images into a comic book, say. The same classes have the smallest natural triggers,
-also in a backdoored model, where they hide a planted one that is a little larger. Random changes do not lead to a planted class
-unless its trigger is one of them. So they tell how small a trigger is to be expected for each class: :func:`references.pulled`.
 
 Tiles: small squares pasted on images, a coarse sweep for triggers that no gradient leads to.
 
@@ -27,7 +22,7 @@ from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
-from clipclean.detect.zeroshot import Canonical, all_finite, canonical_form, excess_by_class
+from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class
 from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
@@ -164,30 +159,13 @@ def _crossing(curve: Sequence[tuple[float, float]]) -> float:
     return math.exp(math.log(above) + part * (math.log(below) - math.log(above)))
 
 
-# Natural attraction.
+# Random changes, to see whether rounding hides a trigger.
 
 NOISE = (0.1, 0.2, 0.3)  # up or down at each place of a fine grid; of the range of a pixel
 BLENDED = (0.3, 0.5)  # share of a random pattern
 ADDED = 0.25  # of a coarse pattern of two values
 COARSE, FINE = (4, 8), 32  # cells along a side of a random pattern
 CHANGES = len(NOISE) + len(BLENDED) * (len(COARSE) + 1) + len(COARSE)  # of each image
-
-
-def attraction(embed: Embed, pixels: Tensor, /, *, canonical: Canonical) -> Tensor:
-    """For each class the mean share (K,) of the images of other classes that a random change turns into it, in [0, 1].
-
-    The images are clean ones (N, 3, S, S); of more than 96 so many are taken, evenly spaced.
-
-    Raises:
-        Inconclusive: the model gives numbers that are not finite.
-    """
-    some = pixels[torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST_IMAGES)).round().long()]
-    before = all_finite(_logits(embed, some, canonical)).argmax(1)
-    gained = torch.zeros(len(canonical.texts), device=before.device)
-    for changed in counted("random changes", random_changes(some, Generator().manual_seed(0)), CHANGES):
-        after = all_finite(_logits(embed, changed, canonical)).argmax(1)
-        gained += excess_by_class(before, after, labels=None, classes=len(gained)).clamp(min=0)
-    return (gained / CHANGES).cpu()
 
 
 def random_changes(pixels: Tensor, generator: Generator, /) -> Iterator[Tensor]:

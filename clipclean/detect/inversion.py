@@ -175,7 +175,7 @@ class Inversion:
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}
         plan = Round(effort.second, MORE * effort.images, effort.success)
-        # No model fails without direct evidence, which is that of local families: exact sizes, so that no verdict depends on rounding.
+        # Local families decide most failures, and by their sizes alone a search may end: they are exact.
         exact = replace(self, embed=self.last or self.embed, last=None)
         deciding = exact if self.family.known.is_local else self
         again = deciding._decided(begin, [c.target for c in finalists], plan)

@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import resources
-from typing import TypeVar
 
 from clipclean.detect.families import FAMILIES, comparable
 from clipclean.errors import RefusedInput, UsageError
@@ -29,12 +28,7 @@ LEAST_TOLD = 8  # least number of them that say something
 CODE = 9  # counts up whenever a change of the search moves sizes: references of other code are no references
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 PATTERN = "pattern"  # likewise: the odds that an image resists the known trigger that turns most into a class
-ATTRACTION = "attraction"  # likewise: how often random changes turn images into each class
-COMPACTNESS = "compactness"  # likewise: the share of the smallest mask of each class outside of one small square
-LEAST_ATTRACTION = 1e-6  # in the place of none at all, which would be no size
-ALIKE = 0.01  # attraction below which classes are alike
 
-Name = TypeVar("Name", str, int)  # of a class, or its place
 Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> size
 
 
@@ -67,18 +61,15 @@ class References:
                 others.append(sizes)
         return replace(self, entries=tuple(others)) if others else None
 
-    def margin(self, family: str, target: str, /, *, is_relative: bool = False) -> float:
+    def margin(self, family: str, target: str, /) -> float:
         """The margin that clean models have for this class; nan where none was measured. See :func:`margins`.
 
         Of several clean models the median counts: the largest only grows with every model that is given, until it hides backdoors.
-
-        A relative one is that beyond what the attraction of its classes lets expect; where that was not measured, the plain one.
         """
         found = []
         for sizes in self.entries:
             if len(sizes.get(family, ())) > 1:
-                pulls = pulled(sizes.get(ATTRACTION, {}), family) if is_relative else {}
-                by_class = margins({name: comparable(family, size) for name, size in sizes[family].items()}, pulls)
+                by_class = margins({name: comparable(family, size) for name, size in sizes[family].items()})
                 found.append(by_class.get(target, max(by_class.values())))
         return statistics.median(found or [math.nan])
 
@@ -108,19 +99,10 @@ class References:
 NONE = References("file", "", ())  # where nothing is compared
 
 
-def margins(sizes: Mapping[str, float], pulls: Mapping[str, float], /) -> dict[str, float]:
-    """By how much each class's size is smaller than the smallest of the others, as a difference of logarithms.
-
-    ``pulls`` are what random changes let expect of each class, as :func:`pulled`: then by how much more than expected.
-    """
-    logs = {name: math.log(size) + pulls.get(name, 0.0) for name, size in sizes.items()}
+def margins(sizes: Mapping[str, float], /) -> dict[str, float]:
+    """By how much each class's size is smaller than the smallest of the others, as a difference of logarithms."""
+    logs = {name: math.log(size) for name, size in sizes.items()}
     return {name: min(log for other, log in logs.items() if other != name) - own for name, own in logs.items()}
-
-
-def pulled(attractions: Mapping[Name, float], family: str, /) -> dict[Name, float]:
-    """By how much a natural trigger of each class is smaller than for a class that nothing leads to, as a difference of logarithms."""
-    slope = calibration().slopes.get(family, 0.0)
-    return {name: slope * math.log((share + ALIKE) / ALIKE) for name, share in attractions.items()}
 
 
 def vocabulary(classes: Sequence[str], /) -> str:
@@ -173,7 +155,7 @@ def _sizes(model: object, name: str) -> Sizes:
     if not isinstance(sizes, dict) or not sizes:
         raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
     # The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown.
-    largest = {PANEL: NEVER, PATTERN: MOST_ODDS, ATTRACTION: 1.0, COMPACTNESS: ROUNDED}
+    largest = {PANEL: NEVER, PATTERN: MOST_ODDS}
     largest |= {family: ROUNDED * known.cap for family, known in FAMILIES.items()}
     for family, by_class in sizes.items():
         values = by_class.values() if isinstance(by_class, dict) else ()
@@ -198,10 +180,8 @@ def together(several: Sequence[References], /) -> References:
 class Calibration:
     """What clean models show; sizes are compared by the differences of their logarithms."""
 
-    unit: float  # how much evidence counts as one
-    compact_unit: float  # the same of the shares of masks that lie outside of one small square, which vary less
-    natural: Mapping[str, float]  # by family, and for the panel, the margin of natural triggers: only more counts
-    slopes: Mapping[str, float]  # by family, how much smaller triggers of classes are that random changes lead to
+    units: Mapping[str, float]  # by family, and for known triggers, the margin that counts as one
+    natural: Mapping[str, float]  # of waves and known triggers, the margin of natural ones: only more counts
     scores: Sequence[float]  # of clean models, each the largest score of any of its classes
 
 
@@ -213,13 +193,12 @@ def calibration() -> Calibration:
     return Calibration(**{field.name: known[field.name] for field in fields(Calibration)})
 
 
-def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float = math.inf) -> float:
-    """A margin beyond what natural triggers of this family have, in units; 0 where another class is as easy to come to.
+def evidence(margin: float, family: str, /, *, usual: float = -math.inf, shrunk: float = math.inf) -> float:
+    """A margin in units of the family, beyond what natural triggers have; 0 where another class is as easy to come to.
 
     Beside clean models it must also go beyond the margin ``usual`` that they have for this class, and counts only as far as the trigger
     is ``shrunk`` against theirs (logarithms): a class may be the easiest one in all models, and a model in which every class is easy
     to come to has no backdoor for it.
     """
     known = calibration()
-    unit = known.compact_unit if family == COMPACTNESS else known.unit
-    return max(0.0, min(margin - max(usual, known.natural.get(family, math.inf)), shrunk)) / unit
+    return max(0.0, min(margin - max(usual, known.natural.get(family, 0.0)), shrunk)) / known.units[family]

@@ -2,18 +2,12 @@
 
 In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much, and not
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
-class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
-few parameters (waves) hold natural triggers of some classes and none of others: what they usually show is the largest of any clean model.
+class, in units of what clean models show in the family on average, added up over the families that can paint any pattern. That is
+*direct* evidence. A class that is the easiest in every model of its images is no suspect beside clean models that are given.
 
-No model fails without *direct* evidence: that a trigger of a part of the image is smaller for one class than for any other, by its
-plain size, and smaller than in clean models that are given. All other evidence is *indirect*, and counts up to a bound that is less than
-what fails a model, for four reasons:
-
-- What changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many families at once, such as stripes
-  of a pole.
-- Some classes have small triggers though random changes do not lead to them.
-- Some classes are told by a small part of an image.
-- Trainings differ: of nine clean models of drawn classes four had more than fails a model beside another of the same images.
+Known triggers and waves are *indirect* evidence: families of few parameters hold natural triggers of some classes, such as stripes of a
+pole, and none of others. They count beyond the largest of any clean model, and up to a bound that names a class and fails no model. So does a
+class that is the easiest here and far from it in the given clean models: trainings differ, but that is no pass.
 """
 
 import math
@@ -24,15 +18,12 @@ from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.references import MOST_ODDS, NEVER, PANEL, PATTERN, References, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
-# Most units of indirect evidence: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
-# let expect and 2.8 of compactness, and 1.2 of direct evidence (tag evidence-0.2: notebook.md, "Clean models of classes drawn at random").
-# Both together stay below what fails a model: with 2.5 one of 52 clean models failed, with 3.61.
-MOST_INDIRECT = 2.25
+MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
 
 
 def combined(direct: float, indirect: float, /) -> float:
-    """The score of a class: the direct evidence of local triggers, and up to a bound all other evidence."""
-    return direct + min(MOST_INDIRECT, indirect)
+    """The score of a class: its direct evidence, or with all other evidence as much as makes a doubt."""
+    return max(direct, min(MOST_INDIRECT, direct + indirect))
 
 
 @dataclass(frozen=True)
@@ -44,17 +35,18 @@ class Suspect:
     targeted: tuple[TargetedResult, ...]  # found for it, the most telling first; none where only the panel points at it
     strength: Strength | None  # the trigger of the panel that acts at least strength; None where none leads there
     is_beside: bool  # whether the evidence is beside clean models that were given
+    unlike: float = 0.0  # further evidence from how it stands there
 
     @property
     def score(self) -> float:
         """All evidence together; comparable between models."""
         whole, direct = math.fsum(self.pieces.values()), math.fsum(self.direct().values())
-        return combined(direct, whole - direct)
+        return combined(direct, whole - direct + self.unlike)
 
     def direct(self) -> dict[str, float]:
-        """The direct evidence by local family, where there is any."""
-        local = (hit for hit in self.targeted if hit.is_local and hit.candidate.family in self.pieces)
-        return {hit.candidate.family: hit.direct for hit in local if hit.direct > 0}
+        """The direct evidence by family, where there is any."""
+        general = {hit.candidate.family for hit in self.targeted if hit.is_general}
+        return {family: value for family, value in self.pieces.items() if family in general}
 
     @property
     def family(self) -> str:
@@ -73,8 +65,8 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         by_class.setdefault(hit.found.target, []).append(hit)
     known = panel_evidence(result)
 
-    def order(hit: TargetedResult) -> tuple[bool, float, float]:
-        return not acting(hit), -hit.direct if hit.is_local else 0.0, -hit.evidence
+    def order(hit: TargetedResult) -> tuple[bool, bool, float]:
+        return not acting(hit), not (hit.is_general and hit.evidence), -hit.evidence
 
     found = []
     for name in dict.fromkeys([*by_class, *known]):
@@ -85,27 +77,15 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
             pieces[PANEL], strength = known[name]
         # A family in which another class is as easy speaks neither for a class nor against it.
         pieces = {family: value for family, value in pieces.items() if value > 0}
-        found.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None))
+        unlike = math.fsum(t.unlike - t.evidence for t in targeted if acting(t) and t.is_general)
+        found.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None, unlike))
     return sorted(found, key=lambda suspect: -suspect.score)
 
 
 def without_references(result: SearchResult, /) -> SearchResult:
     """The same search as if no clean models had been given."""
-    targeted = [
-        replace(
-            hit,
-            margin=Margin(hit.margin.value),
-            relative=Margin(hit.relative.value),
-            compact=hit.compact and Margin(hit.compact.value),
-        )
-        for hit in result.targeted
-    ]
-    return replace(result, targeted=tuple(targeted), references=None)
-
-
-def undiscounted(result: SearchResult, /) -> SearchResult:
-    """The same search as if random changes led to no class."""
-    return replace(result, targeted=tuple(replace(hit, attraction=0.0) for hit in result.targeted))
+    targeted = tuple(replace(hit, margin=Margin(hit.margin.value)) for hit in result.targeted)
+    return replace(result, targeted=targeted, references=None)
 
 
 def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
@@ -141,7 +121,7 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
     if not result.references:
         return {}
     strongest = {result.classes[s.target]: s for s in sorted(result.known, key=lambda s: s.excess) if s.acts}
-    odds, unit = resisting(strongest.values(), result.classes), calibration().unit
+    odds, unit = resisting(strongest.values(), result.classes), calibration().units[PATTERN]
     lower = {name: result.references.shrunk(PATTERN, name, odds[name]) - math.log(MOST_ODDS) for name in strongest}
     return {name: (max(0.0, lower[name]) / unit, own) for name, own in strongest.items()}
 

@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -13,26 +12,21 @@ from torch import Generator, Tensor
 from clipclean import deadline
 from clipclean.config.effort import Effort
 from clipclean.detect import inversion
-from clipclean.detect.families import FAMILIES, MASK, InvertedTrigger, comparable, outside
-from clipclean.detect.forward import Strength, attraction, glanced, pasted, resisting, strengths
+from clipclean.detect.families import FAMILIES, InvertedTrigger, comparable
+from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe
 from clipclean.detect.references import (
-    ATTRACTION,
-    COMPACTNESS,
-    LEAST_ATTRACTION,
     NONE,
     PANEL,
     PATTERN,
     References,
     Sizes,
     evidence,
-    pulled,
 )
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.schema.report import (
-    AttractionRecord,
     CalibrationRecord,
     ControlRecord,
     FoundRecord,
@@ -49,9 +43,6 @@ JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is the
 SEARCHED = 0.6  # share of the images to search on; the others judge
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
-MOST_COMPACT = 3.4  # units that the compactness of a mask counts, at most: by itself a doubt, no failure
-LEAST_MASKS = 2  # of other classes that a mask is compared with
-SHOWN = 5  # classes that random changes lead to most, in a report
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
@@ -64,7 +55,7 @@ class Margin:
     shrunk: float = math.nan  # how much smaller the measure is than in clean models; nan without any
 
     def evidence(self, measure: str, /) -> float:
-        """The margin beyond natural ones of a family or of compactness, or beyond that of the given clean models, in units."""
+        """The margin in units of a family, beyond natural ones or those of the given clean models."""
         if math.isnan(self.usual):
             return evidence(self.value, measure)
         return evidence(self.value, measure, usual=self.usual, shrunk=self.shrunk)
@@ -82,41 +73,24 @@ class TargetedResult:
     margin: Margin  # how much smaller its size is than the smallest of the other classes
     anomaly_index: float  # the gap in robust deviations of the other classes: that of Neural Cleanse, on logarithms
     reference: Mapping[str, float] | None  # sizes that clean models need; None without such models
-    relative: Margin  # that of sizes beyond what random changes let expect of each class
-    attraction: float = 0.0  # share of the images of other classes that random changes turn into this class
-    outside: float = 0.0  # share of a mask that lies outside of one small square
-    compact: Margin | None = None  # how much less that is than of the masks of other classes; None for what is no mask
 
     @property
-    def is_local(self) -> bool:
-        """Whether it changes a part of the image."""
-        return FAMILIES[self.candidate.family].known.is_local
+    def is_general(self) -> bool:
+        """Whether its family can paint any pattern: for every class, so that sizes compare."""
+        return FAMILIES[self.candidate.family].known.is_general
 
     @property
     def evidence(self) -> float:
-        """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger.
-
-        The larger of two: as it is, less the share that random changes explain; and beyond what they let expect. A natural trigger of
-        a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added.
-        """
-        return self.direct + self.indirect + self.compactness
+        """The margin in units, beyond that of given clean models; 0 if another class has a smaller trigger."""
+        return self.margin.evidence(self.candidate.family)
 
     @property
-    def direct(self) -> float:
-        """The evidence of its size as it is."""
-        return (1 - self.attraction) * self.margin.evidence(self.candidate.family)
-
-    @property
-    def indirect(self) -> float:
-        """The evidence that its size has more of where random changes are reckoned with."""
-        return max(0.0, self.relative.evidence(self.candidate.family) - self.direct)
-
-    @property
-    def compactness(self) -> float:
-        """The evidence of a mask's compactness; at most ``MOST_COMPACT`` units."""
-        if self.compact is None:
-            return 0.0
-        return (1 - self.attraction) * min(MOST_COMPACT, self.compact.evidence(COMPACTNESS))
+    def unlike(self) -> float:
+        """The same where it is counted, too, how far other classes come before this one in the given clean models."""
+        margin = self.margin
+        if math.isnan(margin.usual) or margin.value <= 0:
+            return self.evidence
+        return max(self.evidence, evidence(margin.value - margin.usual, self.candidate.family, shrunk=margin.shrunk))
 
     def record(self, *, file: str | None = None) -> FoundRecord:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
@@ -136,9 +110,6 @@ class TargetedResult:
             reference=None if self.reference is None else RangeRecord.model_validate(self.reference),
             gap=self.gap,
             margin=self.margin.value,
-            relative_margin=self.relative.value,
-            attraction=self.attraction,
-            compact_margin=self.compact.value if self.compact else None,
             evidence=self.evidence,
             outlyingness=self.anomaly_index,
             file=file,
@@ -159,7 +130,6 @@ class SearchResult:
     classes: tuple[str, ...]  # names of all
     cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
     grid: tuple[Strength, ...] = ()  # of triggers of few parameters, which count only beside clean models
-    attractions: tuple[float, ...] = ()  # how often random changes turn images into each class; empty if unmeasured
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
 
     @property
@@ -177,22 +147,15 @@ class SearchResult:
         by_family: dict[str, dict[str, float]] = {}
         for candidate in self.made:
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
-        if masks := Comparison(self.made).masks:
-            by_family[COMPACTNESS] = {self.classes[target]: share for target, share in masks.items()}
         if self.strengths or self.grid:
             by_family[PANEL] = {s.trigger: s.size for s in self.known}
             by_family[PATTERN] = resisting(self.known, self.classes)
-        if self.attractions:
-            shares = (max(share, LEAST_ATTRACTION) for share in self.attractions)
-            by_family[ATTRACTION] = dict(zip(self.classes, shares, strict=True))
         return by_family
 
     def record(
         self, *, effort: EffortName, seconds: float, calibration: CalibrationRecord, saved: Mapping[str, str]
     ) -> SearchRecord:
         """``measurements.search`` of a report, with the models it was compared with, and files of saved triggers by their specs."""
-        # Without a measured attraction there is nothing to pair classes with.
-        most = sorted(zip(self.classes, self.attractions, strict=False), key=lambda each: -each[1])
         return SearchRecord(
             effort=effort,
             seconds=seconds,
@@ -207,7 +170,6 @@ class SearchResult:
                 GatheringRecord.of(c, class_=self.classes[c.target], reached=c.is_reached) for c in self.untargeted
             ),
             strengths=tuple(strength.record(self.classes) for strength in self.strengths),
-            attractions=tuple(AttractionRecord(class_=name, share=share) for name, share in most[:SHOWN] if share > 0),
         )
 
 
@@ -313,7 +275,6 @@ class _Scene:
         untargeted = self.untargeted(_general())
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects)
-        attractions = self.forward("attraction", lambda: attraction(fast, pixels, canonical=canonical).tolist())
         begun = SearchResult(
             targeted=(),
             controls=(),
@@ -324,7 +285,6 @@ class _Scene:
             images=len(self.images),
             classes=tuple(eval_set.classes),
             grid=of_grid,
-            attractions=attractions,
             twins=twins,
         )
         is_enough = self.stages.course.is_enough
@@ -333,7 +293,7 @@ class _Scene:
 
     def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with what was made towards classes."""
-        hits, comparison = self.hits, Comparison(made, begun.attractions, begun.references)
+        hits, comparison = self.hits, Comparison(made, begun.references)
         close = comparison.leading(most=self.effort.suspects)
         for c in made:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
@@ -424,20 +384,10 @@ class _Scene:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a candidate is compared with: all that were made, what random changes lead to, and clean models."""
+    """What a candidate is compared with: all that were made, and clean models."""
 
     made: Sequence[SearchCandidate]
-    attractions: Sequence[float] = ()
     references: References | None = None
-
-    @cached_property
-    def masks(self) -> dict[int, float]:
-        """By class the share of its mask that lies outside of one small square; of classes that a mask leads to.
-
-        A mask that does not, or that stopped early, is near its random start, so where it lies says nothing.
-        """
-        masks = [c for c in self.made if c.family == MASK and c.is_reached and not c.is_stopped]
-        return {c.target: outside(c.parameters["mask"].detach().sigmoid()) for c in masks}
 
     def others(self, candidate: SearchCandidate, /) -> list[SearchCandidate]:
         """Those of the other classes in its family."""
@@ -447,32 +397,15 @@ class Comparison:
         """How much smaller a trigger is than the median of the other classes, as a difference of logarithms."""
         return statistics.median(math.log(c.fresh_size) for c in self.others(candidate)) - math.log(candidate.size)
 
-    def margin(self, candidate: SearchCandidate, /, *, is_relative: bool = False) -> float:
-        """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger.
-
-        A relative margin is how much smaller it is beyond what the attractions of all classes let expect.
-        """
+    def margin(self, candidate: SearchCandidate, /) -> float:
+        """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger."""
         family = candidate.family
-        pulls = pulled(dict(enumerate(self.attractions)), family) if is_relative else {}
-
-        def relative(size: float, target: int) -> float:
-            # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
-            return math.log(comparable(family, size)) + pulls.get(target, 0.0)
-
-        others = (relative(c.fresh_size, c.target) for c in self.others(candidate))
-        return min(others) - relative(candidate.size, candidate.target)
-
-    def compact_margin(self, target: int, /) -> float:
-        """How much less of a class's mask lies outside of one small square than of any other's, as a difference of logarithms.
-
-        0 beside fewer than ``LEAST_MASKS`` others, which show nothing of what is usual.
-        """
-        others = [share for other, share in self.masks.items() if other != target]
-        return math.log(min(others)) - math.log(self.masks[target]) if len(others) >= LEAST_MASKS else 0.0
+        # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
+        least = min(comparable(family, c.fresh_size) for c in self.others(candidate))
+        return math.log(least) - math.log(comparable(family, candidate.size))
 
     def leading(self, *, most: int) -> list[int]:
-        """The classes whose triggers are smaller than those of all others, or than the attractions of all classes let expect, or
-        whose masks are more compact, by the sum of the margins over families.
+        """The classes whose triggers are smaller than those of all others, by the sum of the margins over families.
 
         If there are none, those that are smallest compared with the median of the others.
         """
@@ -480,11 +413,8 @@ class Comparison:
         gaps: dict[int, float] = {}
         for candidate in self.made:
             target = candidate.target
-            larger = max(self.margin(candidate), self.margin(candidate, is_relative=True))
-            margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
+            margins[target] = margins.get(target, 0.0) + evidence(self.margin(candidate), candidate.family)
             gaps[target] = max(gaps.get(target, -math.inf), self.gap(candidate))
-        for target in self.masks:
-            margins[target] += evidence(self.compact_margin(target), COMPACTNESS)
         # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
         return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
@@ -498,33 +428,15 @@ class Comparison:
         others = self.others(candidate)
         # Without classes that stopped early: all of them have one size, so their deviation would be too small.
         scale = [c.fresh_size for c in others if not c.is_stopped] or [c.fresh_size for c in others]
-        usual, usual_relative = (known.margin(family, found.target, is_relative=kind) for kind in (False, True))
         return TargetedResult(
             candidate=candidate,
             found=found,
             probe=probe(lambda images: embed(images).float(), unseen, trigger=found, target=candidate.target),
             gathering=max((g.share for g in untargeted if g.target == candidate.target), default=0.0),
             gap=self.gap(candidate),
-            margin=Margin(self.margin(candidate), usual, shrunk),
+            margin=Margin(self.margin(candidate), known.margin(family, found.target), shrunk),
             anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
             reference=known.sizes(family),
-            relative=Margin(self.margin(candidate, is_relative=True), usual_relative, shrunk),
-            attraction=self.attractions[candidate.target] if self.attractions else 0.0,
-            outside=self.masks.get(candidate.target, 0.0),
-            compact=self.compactness(candidate, found.target),
-        )
-
-    def compactness(self, candidate: SearchCandidate, name: str) -> Margin | None:
-        """Of a mask; None for what is none, and beside clean models of which it was not measured."""
-        if candidate.family != MASK or candidate.target not in self.masks:
-            return None
-        known = self.references or NONE
-        usual = known.margin(COMPACTNESS, name)
-        shrunk = known.shrunk(COMPACTNESS, name, self.masks[candidate.target])
-        return (
-            None
-            if self.references and math.isnan(usual)
-            else Margin(self.compact_margin(candidate.target), usual, shrunk)
         )
 
 

@@ -1,18 +1,18 @@
 """The verdict: findings, from measurements compared with thresholds."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from clipclean.config.thresholds import BOTH, DOUBT, FAR, LEAST_ACCURACY, OFF_LIST, SEEN, AuditLimits
+from clipclean.config.thresholds import DOUBT, FAR, LEAST_ACCURACY, OFF_LIST, QUIET, SEEN, AuditLimits
 from clipclean.detect import score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
-from clipclean.detect.families import FAMILIES, MASK
+from clipclean.detect.families import FAMILIES
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import COMPACTNESS, PANEL, calibration
-from clipclean.detect.score import Suspect, undiscounted, without_references
+from clipclean.detect.references import PANEL, calibration
+from clipclean.detect.score import Suspect, without_references
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
@@ -215,8 +215,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
 
     An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone, where images gather off the
     list, on fewer ``images`` than ``limits.min_images`` (small triggers gather a few images anywhere), and where the score reaches the
-    limit only without the clean models that were given, one of which may carry the same backdoor, or without the share that random
-    changes explain, which whoever trained the model can raise.
+    limit only without the clean models that were given, which may carry the same backdoor.
     """
     elsewhere = _elsewhere(result, limits)
     found = []
@@ -229,8 +228,8 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
 
 
 def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
-    """Whether a score reaches the limit, and not by known triggers alone: clean models do not show how often those are natural."""
-    return suspect.score >= limits.abnormality and bool(suspect.pieces.keys() - {PANEL})
+    """Whether a score reaches the limit, and not by what clean models do not show how often it is natural."""
+    return suspect.score >= limits.abnormality and bool(suspect.direct())
 
 
 def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
@@ -238,32 +237,25 @@ def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     return any(_is_sure(each, limits) and each.score >= FAR * limits.abnormality for each in _suspects(result, limits))
 
 
+def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
+    """Whether no class comes near a doubt, where no clean model could make that a pass: further families changed no verdict."""
+    scores = [each.score for each in _suspects(result, limits)]
+    return not result.references and max(scores, default=0.0) < QUIET * limits.abnormality
+
+
 def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
     """The named classes in two kinds of rows: by their score, the highest first, with an empty reason; then those that would fail the
-    model if nothing explained them, with what explains them.
+    model without the clean models that were given, with the reason why they do not.
     """
     everything = {suspect.name: suspect for suspect in _suspects(result, limits)}
     reasons = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
-    for without, least_share, explanation in _without_explanations(result):
-        for suspect in _suspects(without, limits):
-            is_enough = suspect.score >= least_share * limits.abnormality
-            if _is_sure(suspect, limits) and is_enough and suspect.name in everything:
-                why = f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {explanation}."
-                reasons.setdefault(suspect.name, why)
+    for suspect in _suspects(without_references(result), limits):
+        if _is_sure(suspect, limits) and suspect.name in everything:
+            words = "clean models that were given can be led there as easily"
+            reasons.setdefault(
+                suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {words}."
+            )
     return [(everything[name], why) for name, why in reasons.items()]
-
-
-def _without_explanations(result: SearchResult) -> Iterator[tuple[SearchResult, float, str]]:
-    """The search as if something did not explain its triggers, from which share of the limit on that is a doubt, and what explains them.
-
-    Whoever trained the model can make noise lead to the class of a backdoor, and a clean model that is given may carry the same one.
-    """
-    yield undiscounted(result), 1, "random changes turn images into it as well"
-    if result.references:
-        yield without_references(result), 1, "clean models that were given can be led there as easily"
-        # In clean models too a class may be both: then only what no clean model was seen to show.
-        both = "clean models that were given, and random changes, lead there as well"
-        yield without_references(undiscounted(result)), BOTH, both
 
 
 def _suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
@@ -341,17 +333,11 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
     known = calibration().scores
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
-        margin = max(hit.margin.value, hit.relative.value)
-        measure = "beyond what random changes let expect, " if hit.relative.value > hit.margin.value else ""
-        next_class = f"; {measure}the next class needs {math.exp(margin):.1f} times as much" if margin > 0 else ""
+        margin = hit.margin.value
+        next_class = f"; the next class needs {math.exp(margin):.1f} times as much" if margin > 0 else ""
         told.append(
             f"A {FAMILIES[hit.candidate.family].known.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
-        )
-    compact = next((hit for hit in suspect.targeted if hit.compact and hit.compact.evidence(COMPACTNESS)), None)
-    if compact and MASK in suspect.pieces:
-        told.append(
-            f"Of the mask that leads there {_percent(1 - compact.outside)} lies in one small square, more than of other classes."
         )
     if suspect.strength:
         least = suspect.strength.least

@@ -192,18 +192,17 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
 
 
 def forward_alone(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
-    """Images that a search sends forward alone: as they are, under the panel and random changes, where searches without a target end,
+    """Images that a search sends forward alone: as they are, under the panel, where searches without a target end,
     under waves to start from, and to judge.
     """
     on = min(round(SEARCHED * images), MOST_IMAGES)
     general = sum(family.known.is_first for family in detect.FAMILIES.values())
     ends = general * how.restarts * on
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
-    changed = min(images, forward.MOST_IMAGES) * (1 + forward.CHANGES)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
     pasted = forward.TILES * min(on, forward.TILED)
     known = looks(min(images, forward.MOST_IMAGES) * panel)
-    return known + Work(images + pasted + judged, glanced=changed + ends + starts)
+    return known + Work(images + pasted + judged, glanced=ends + starts)
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:

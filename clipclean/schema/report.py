@@ -156,14 +156,9 @@ class FoundRecord(Part):
     reference: RangeRecord | None = _optional("The sizes that clean models need in this family.")
     gap: Number | None = _optional("Logarithm of how much smaller it is than the median of other classes'.")
     margin: Number | None = _optional("The same, to the smallest of the other classes'.")
-    relative_margin: Number | None = _optional("The same, beyond what random changes let expect of each class.")
-    attraction: Share | None = _optional(
-        "Mean share of the images of other classes that random changes turn into this class."
+    evidence: Number | None = _optional(
+        "The margin in units of the family, beyond that of clean models that were given."
     )
-    compact_margin: Number | None = _optional(
-        "Of a mask: logarithm of how much less of it lies outside of one small square than of any other class's."
-    )
-    evidence: Number | None = _optional("The margin beyond what natural triggers have.")
     abnormality: Number | None = _optional(
         "Of earlier versions: deviations by which the size is smaller than that of clean models."
     )
@@ -201,13 +196,6 @@ class StrengthRecord(Part):
     excess: Number | None
 
 
-class AttractionRecord(Part):
-    """How often random changes turn images into a class: its natural triggers are as small."""
-
-    class_: str = Field(alias="class")
-    share: Share = Field(description="Mean share of the images of other classes.")
-
-
 class CalibrationRecord(Part):
     """The clean models that sizes are compared with."""
 
@@ -235,7 +223,6 @@ class SearchRecord(Part):
     controls: Many[ControlRecord] = ()
     gatherings: Many[GatheringRecord] = Field((), description="Of the searches without a target.")
     strengths: Many[StrengthRecord] = Field((), description="Of the triggers of the panel.")
-    attractions: Many[AttractionRecord] = Field((), description="Of the classes that random changes lead to most.")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -23,7 +23,7 @@ def hit(family="mask", target="banana"):
     """What ``save`` looks at of a hit."""
     found = trigger(family, target)
     candidate = SearchCandidate(family, 0, found.parameters, found.size, True)
-    return detect.TargetedResult(candidate, found, None, 0.0, 0.0, Margin(0.0), 0.0, 0.0, None, Margin(0.0))
+    return detect.TargetedResult(candidate, found, None, 0.0, 0.0, Margin(0.0), 0.0, None)
 
 
 def spoiled(folder, **changes):

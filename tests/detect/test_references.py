@@ -9,7 +9,7 @@ import pytest
 from clipclean.config import effort
 from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
-from clipclean.detect.references import ALIKE, CODE, COMPACTNESS, NEVER, PANEL, calibration, margins, pulled
+from clipclean.detect.references import CODE, NEVER, PANEL, PATTERN, calibration, margins
 from clipclean.detect.score import MOST_INDIRECT, pattern_evidence, suspects
 from clipclean.detect.search import SearchResult
 from clipclean.errors import RefusedInput, UsageError
@@ -17,11 +17,13 @@ from clipclean.errors import RefusedInput, UsageError
 SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow", -1), ("dog", 0))}
 
 
-def test_every_family_has_a_natural_margin_and_of_several_clean_models_the_median_counts():
+def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts():
     # A family without one would never count.
-    assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}
+    assert set(calibration().units) == {*FAMILIES, PANEL, PATTERN}
+    few = {name for name, family in FAMILIES.items() if not family.known.is_general}
+    assert set(calibration().natural) == {*few, PANEL}
     assert {name: family.known for name, family in FAMILIES.items()} == effort.FAMILIES
-    assert margins(SIZES, {}) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
+    assert margins(SIZES) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
     alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))
     assert (alone.margin("mask", "ant"), known.margin("mask", "ant")) == pytest.approx((1, 0))
@@ -29,21 +31,6 @@ def test_every_family_has_a_natural_margin_and_of_several_clean_models_the_media
     assert shrunk == pytest.approx([math.log(100) - 4, math.log(10)])
     assert (alone.least("wave"), known.least("wave")) == (0.1, 0.8)
     assert math.isnan(known.margin("patch", "ant"))
-
-
-def test_the_attraction_of_a_clean_model_is_taken_from_its_margins_by_the_slope_on_the_logarithm():
-    sizes = {"mask": {"lion": 0.02, "goose": 0.04}, "attraction": {"lion": 0.09, "goose": 1e-6}}
-    clean = References("reference", "trusted.pt", (sizes,))
-    assert clean.margin("mask", "lion") == pytest.approx(math.log(2))
-    # ten times LEAST together with it, so as much smaller as expected is taken off
-    expected = math.log(2) - calibration().slopes["mask"] * math.log(10)
-    assert clean.margin("mask", "lion", is_relative=True) == pytest.approx(expected, abs=1e-3)
-    earlier = References("reference", "trusted.pt", ({"mask": sizes["mask"]},))
-    assert earlier.margin("mask", "lion", is_relative=True) == earlier.margin("mask", "lion")
-    slope = calibration().slopes["mask"]
-    expected = [0, slope * math.log(2), slope * math.log(100)]
-    assert [*pulled({0: 0.0, 1: ALIKE, 2: 0.99}, "mask").values()] == pytest.approx(expected)
-    assert pulled({"ant": 0.9}, "no family") == {"ant": 0}
 
 
 def test_how_much_smaller_a_trigger_is_is_counted_from_what_clean_models_need_for_its_class_and_a_report_gets_their_sizes():
@@ -101,7 +88,7 @@ def test_what_is_no_references_file_or_holds_what_is_no_size_is_refused(models):
 
 # Known triggers.
 
-UNIT, NATURAL = calibration().unit, calibration().natural["panel"]
+UNIT, NATURAL = calibration().units[PANEL], calibration().natural[PANEL]
 THREE = ("ant", "bee", "cow")
 
 

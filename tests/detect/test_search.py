@@ -12,13 +12,14 @@ from torch import Generator
 
 from clipclean import deadline
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, of_search, suspect_records
+from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, is_quiet, of_search, suspect_records
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
+LOW = LIMITS.model_copy(update={"abnormality": 1.5})
 TRIED = ("mask", "patch")  # the families that suit the shortcut, and another one
 IMAGES = 60
 EIGHT = towers.images(8)
@@ -76,22 +77,30 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
     assert bad.targeted[0].probe.n == 24
 
 
-def test_where_local_triggers_show_far_more_than_enough_no_other_family_is_searched(yard, monkeypatch):
+def test_where_local_triggers_show_far_more_than_enough_or_nothing_at_all_no_other_family_is_searched(
+    yard, monkeypatch
+):
     monkeypatch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in (*TRIED, "additive")})
-    asked = {}
-    for name, tower in {"bad": towers.backdoored(towers.spot), "clean": towers.honest()}.items():
+    planted, honest, made = towers.backdoored(towers.spot), towers.honest(), []
+    for tower, known, end in (
+        (planted, yard, is_far),
+        (honest, yard, is_far),
+        (honest, yard, is_quiet),
+        (honest, None, is_quiet),
+    ):
         told = []
 
-        def enough(found, told=told):
+        def enough(found, told=told, end=end):
             told.append({each.family for each in found.made})
-            return is_far(found, limits=LIMITS)
+            return end(found, limits=LOW if end is is_far else LIMITS)
 
         course = Course(0, lambda *_: None, None, enough)
-        asked[name] = towers.searched(tower, references=yard, effort=QUICK, course=course), told
-    (bad, told), (clean, also_told) = asked.values()
-    assert told == also_told == [set(TRIED)]  # asked once, of what is local
-    assert {each.family for each in bad.made} == set(TRIED)
-    assert {each.family for each in clean.made} == {*TRIED, "additive"}
+        made.append(towers.searched(tower, references=known, effort=QUICK, course=course))
+        assert told == [set(TRIED)]  # asked once, of what is local
+    bad, clean, beside, alone = made
+    assert [{each.family for each in found.made} for found in (bad, alone)] == [set(TRIED)] * 2
+    # nothing is no pass without clean models: beside one, it is looked for in all families
+    assert [{each.family for each in found.made} for found in (clean, beside)] == [{*TRIED, "additive"}] * 2
     assert judged(bad) == [("error", "fox")]
     assert bad.cut is None
     assert bad.passes < clean.passes
@@ -101,7 +110,7 @@ def test_the_same_model_without_a_backdoor_does_not_fail(clean):
     assert {level for level, _ in judged(clean)} <= {"warning"}
 
 
-def test_every_class_of_a_short_list_is_compared_with_all_others_and_attractions_are_kept_for_references(clean):
+def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
     assert all(set(clean.sizes()[family]) == set(towers.CLASSES) for family in TRIED)
     hit = clean.targeted[0]
     others = [math.log(v) for k, v in clean.sizes()[hit.candidate.family].items() if k != hit.found.target]
@@ -109,13 +118,6 @@ def test_every_class_of_a_short_list_is_compared_with_all_others_and_attractions
     assert all(entry["reference"] is None for entry in towers.recorded(clean)["found"])
     shown = [hit.evidence for hit in clean.targeted]
     assert shown == sorted(shown, reverse=True)
-    assert len(clean.attractions) == len(towers.CLASSES)
-    assert all(0 <= share <= 1 for share in clean.attractions)
-    assert set(clean.sizes()["attraction"]) == set(towers.CLASSES)
-    made = towers.recorded(clean)
-    assert [each["share"] for each in made["attractions"]] == sorted(filter(None, clean.attractions), reverse=True)[:5]
-    shares = dict(zip(towers.CLASSES, clean.attractions, strict=True))
-    assert all(entry["attraction"] == shares[entry["class"]] for entry in made["found"])
 
 
 @pytest.mark.parametrize("pointed", range(len(towers.CLASSES)))
@@ -126,16 +128,8 @@ def test_of_a_long_list_others_are_drawn_and_a_class_that_something_points_at_is
     assert towers.CLASSES[pointed] in made.sizes()["mask"]
 
 
-def mask_of(target, size, *, at=None, is_reached=True):
-    """The mask found for a class: everywhere, or in one corner."""
-    logits = torch.full((1, 16, 16), -3.0 if at is None else -12.0)
-    if at is not None:
-        logits[:, at : at + 3, :3] = 9.0
-    return SearchCandidate("mask", target, {"mask": logits}, size, is_reached)
-
-
 def masks(*sizes):
-    return [mask_of(target, size) for target, size in enumerate(sizes)]
+    return [SearchCandidate("mask", target, {}, size, True) for target, size in enumerate(sizes)]
 
 
 def test_the_classes_that_lead_have_the_largest_gap_in_any_family_and_a_tile_for_another_hides_none(bad):
@@ -148,10 +142,6 @@ def test_the_classes_that_lead_have_the_largest_gap_in_any_family_and_a_tile_for
     assert Comparison(plain).leading(most=1) == [3]
     assert set(Comparison(decoy).leading(most=2)) == {0, 3}
     assert usual(decoy) == usual(plain)
-    for is_reached, leads in ((True, 4), (False, 0)):  # a compact mask leads though others are smaller
-        made = [*masks(*[0.05] * 4), mask_of(4, 0.06, at=2, is_reached=is_reached)]
-        assert Comparison(made).leading(most=1) == [leads]
-        assert set(Comparison(made).masks) == {0, 1, 2, 3} | ({4} if is_reached else set())
 
 
 def usual(made):

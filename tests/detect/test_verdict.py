@@ -203,8 +203,9 @@ def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_tho
     assert [found.target for found in detect.suspicious_probes(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
     without_a_search = detect.suspect_records(None, panel, limits=LIMITS)
     assert [each.class_ for each in without_a_search] == ["a", "b"]
-    ((suspect, _),) = detect.suspects(result_of(hit(margin=FAILS, attraction=0.95)), limits=LIMITS)
-    assert suspect.name == "banana"
+    natural = result_of(hit(margin=FAILS, **SAME_FOR_CLEAN), references=CLEAN)
+    ((suspect, why),) = detect.suspects(natural, limits=LIMITS)
+    assert (suspect.name, bool(why)) == ("banana", True)
     assert suspect.score < LIMITS.abnormality / 2
 
 
@@ -230,24 +231,26 @@ def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is
 
 # What the search shows.
 
-UNIT, NATURAL = calibration().unit, calibration().natural  # the margin of one unit of evidence; what clean models show
-MASK = NATURAL["mask"]
-FAILS, DOUBTS, USUAL = (MASK + share * LIMITS.abnormality * UNIT for share in (1.1, 0.7, 0.4))
+UNITS, NATURAL = (
+    calibration().units,
+    calibration().natural,
+)  # the margin of one unit of evidence; what clean models show
+MASK = UNITS["mask"]
+FAILS, DOUBTS, USUAL = (share * LIMITS.abnormality * MASK for share in (1.1, 0.7, 0.4))
 CLEAN = References("reference", "trusted.pt", ({},))
 SIZED = References("reference", "clean", ({"mask": {"banana": 0.5}},))
 
 
 def beyond(family, units):
-    return NATURAL[family] + units * UNIT
+    return NATURAL.get(family, 0) + units * UNITS[family]
 
 
-def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=math.nan, excess=0.95, **changes):
+def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=math.nan, excess=0.95, is_reached=True):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
-    given = {"is_reached": True, "relative": -math.inf, "usual_relative": math.nan, "attraction": 0.0} | changes
-    size = 0.02 if given["is_reached"] else FAMILIES[family].cap
+    size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0), "mask": torch.full((1, 4, 4), -3.0), "moves": torch.ones(2, 5, 5)}
     return TargetedResult(
-        candidate=SearchCandidate(family, 0, parameters, size, given["is_reached"]),
+        candidate=SearchCandidate(family, 0, parameters, size, is_reached),
         found=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
         gathering=0.0,
@@ -255,15 +258,7 @@ def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=ma
         margin=Margin(margin, usual, shrunk),
         anomaly_index=0.0,
         reference=None,
-        relative=Margin(given["relative"], given["usual_relative"], shrunk),
-        attraction=given["attraction"],
-        compact=given.get("compact"),
     )
-
-
-def compact(units, *, natural=False):
-    margin = NATURAL["compactness"] + units * calibration().compact_unit
-    return Margin(margin, margin, margin) if natural else Margin(margin)
 
 
 def lead(least, target=0, spec="stripes:a"):
@@ -282,9 +277,8 @@ def shown(*targeted, **given):
     return [(finding.rule, finding.level, finding.target) for finding in findings_of(*targeted, **given)]
 
 
-SPREAD = [hit(family, margin=beyond(family, 5)) for family in ("blend", "additive", "wave")]
-SAME_FOR_CLEAN = {"usual": 9.0, "usual_relative": 9.0, "shrunk": 9.0}
-NEVER_FOR_CLEAN = {"usual": 0.0, "usual_relative": 0.0, "shrunk": 99.0}
+NATURALLY = [hit("wave", margin=beyond("wave", 9))]
+SAME_FOR_CLEAN = {"usual": 9.0, "shrunk": 9.0}
 
 
 @pytest.mark.parametrize(
@@ -300,30 +294,19 @@ NEVER_FOR_CLEAN = {"usual": 0.0, "usual_relative": 0.0, "shrunk": 99.0}
         ([hit(margin=FAILS, usual=-1.0, shrunk=FAILS)], {}, ERROR),  # there another class needs less
         ([hit(margin=FAILS, usual=FAILS, shrunk=FAILS)], {"references": CLEAN}, WARNING),
         ([hit(margin=FAILS, usual=0.0, shrunk=0.0)], {"references": CLEAN}, WARNING),
+        # The easiest class here that is far from it there is a doubt, however little it leads here.
+        ([hit(margin=0.1 * MASK, usual=-FAILS, shrunk=FAILS)], {"references": CLEAN}, WARNING),
+        ([hit(margin=-0.1 * MASK, usual=-FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         ([hit(margin=DOUBTS, usual=FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
-        # So do random changes that lead there too: a trainer can make noise lead to the class of the backdoor.
-        ([hit(margin=FAILS, attraction=0.95)], {}, WARNING),
-        ([hit(margin=DOUBTS, attraction=0.95)], {}, []),
-        ([hit(margin=FAILS, attraction=0.95, **SAME_FOR_CLEAN)], {"references": CLEAN}, []),
-        ([hit(margin=beyond("mask", 2.1 * LIMITS.abnormality), attraction=0.95, **SAME_FOR_CLEAN)], {"references": CLEAN}, WARNING),
-        # Smaller than random changes let expect: a doubt alone, an error with what is.
-        ([hit(margin=FAILS, relative=-FAILS)], {}, ERROR),
-        ([hit(margin=USUAL, relative=DOUBTS, usual=DOUBTS, usual_relative=0.0, shrunk=DOUBTS)], {}, WARNING),
-        ([hit(margin=DOUBTS, relative=DOUBTS, usual=DOUBTS, usual_relative=DOUBTS, shrunk=DOUBTS)], {}, []),
-        ([hit(f, margin=-0.1, relative=beyond(f, 9)) for f in ("mask", "patch")], {}, WARNING),
-        # Compactness, and changes of the whole image however many families see them, are a doubt alone.
-        ([hit(compact=Margin(3.0))], {}, WARNING),
-        ([hit(compact=Margin(3.0)), hit("patch", margin=beyond("patch", 2))], {}, ERROR),
-        (SPREAD, {"strengths": (lead(0.05),)}, WARNING),
-        ([hit("patch", margin=beyond("patch", 1.2)), *SPREAD], {}, WARNING),  # the most of either in clean models
-        ([hit("patch", margin=beyond("patch", 1.3)), *SPREAD], {}, ERROR),
-        ([hit(f, margin=beyond(f, 5), usual=0.0, shrunk=9.0) for f in ("blend", "additive")], {"references": SIZED}, WARNING),
-        ([hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), usual=9.0, shrunk=9.0)], {"references": CLEAN}, ERROR),
-        # The panel warns alone, and with a trigger that is natural; with one that is not it fails.
+        # Families that can paint any pattern add up; waves and known triggers are a doubt alone, and lift no doubt.
+        ([hit(f, margin=beyond(f, 1.2)) for f in ("mask", "blend", "additive")], {}, ERROR),
+        (NATURALLY, {"strengths": (lead(0.05),)}, WARNING),
+        ([hit("patch", margin=beyond("patch", 3)), *NATURALLY], {"strengths": (lead(0.05),)}, WARNING),
+        ([hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), **SAME_FOR_CLEAN)], {"references": CLEAN}, ERROR),
         ([], {"strengths": (lead(0.05),)}, WARNING),
         ([], {"strengths": (lead(0.9),)}, []),
         ([hit()], {"strengths": (lead(0.05),)}, WARNING),
-        ([hit(margin=DOUBTS)], {"strengths": (lead(0.05),)}, ERROR),
+        ([hit(margin=FAILS)], {"strengths": (lead(0.05),)}, ERROR),
         # A small trigger that does not act on other images is no sign.
         ([hit(margin=FAILS, excess=0.59)], {"controls": (SearchCandidate("mask", 1, {}, 0.3, True),)}, []),
         ([hit(margin=FAILS, is_reached=False)], {"controls": (SearchCandidate("mask", 1, {}, 0.3, True),)}, []),
@@ -353,30 +336,21 @@ def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_fa
         ([hit("mask", margin=beyond("mask", 3)), hit("mask", "lemon", margin=beyond("mask", 2))], {}, 3),
         # As far as it is smaller than in clean models.
         ([hit(margin=FAILS, usual=0.0, shrunk=0.0)], {}, 0),
-        ([hit(margin=beyond("mask", 3), usual=beyond("mask", 1), shrunk=9 * UNIT)], {}, 2),
-        ([hit(margin=beyond("mask", 3), usual=0.0, shrunk=UNIT)], {}, 1),
-        # By how much smaller it is than expected, where that is more.
-        ([hit(margin=-0.1, relative=beyond("mask", 1))], {}, 1),
-        ([hit(margin=beyond("mask", 2), relative=beyond("mask", 3))], {}, 3),
-        ([hit(f, margin=-0.1, relative=beyond(f, 9)) for f in ("mask", "patch")], {}, MOST_INDIRECT),
-        ([hit(f, margin=-0.1, relative=beyond(f, 9), **NEVER_FOR_CLEAN) for f in ("mask", "patch")], {"references": SIZED}, MOST_INDIRECT),
-        # Less where random changes lead to the class as well; in full beyond what they let expect.
-        ([hit("patch", margin=beyond("patch", 4), attraction=0.25)], {}, 3),
-        ([hit("patch", margin=beyond("patch", 4), relative=beyond("patch", 3.5), attraction=0.25)], {}, 3.5),
-        # A mask more compact than those of other classes.
-        ([hit(compact=compact(1.6))], {}, 1.6),
-        ([hit(compact=compact(1.6), attraction=0.5)], {}, 0.8),
-        ([hit(compact=compact(1.6, natural=True))], {}, 0),
-        ([hit(compact=Margin(3.0))], {}, MOST_INDIRECT),
-        # What changes the whole image.
-        (SPREAD, {}, MOST_INDIRECT),
-        ([hit("patch", margin=beyond("patch", 1.1)), *SPREAD], {}, MOST_INDIRECT + 1.1),
-        ([hit(f, margin=beyond(f, 5), usual=0.0, shrunk=9.0) for f in ("blend", "additive")], {"references": SIZED}, MOST_INDIRECT),
+        ([hit(margin=beyond("mask", 3), usual=beyond("mask", 1), shrunk=9 * MASK)], {}, 2),
+        ([hit(margin=beyond("mask", 3), usual=0.0, shrunk=MASK)], {}, 1),
+        ([hit(f, margin=beyond(f, 5), usual=0.0, shrunk=9.0) for f in ("blend", "additive")], {"references": SIZED}, 10),
+        ([hit(margin=MASK, usual=-0.5 * MASK, shrunk=9 * MASK)], {"references": SIZED}, 1.5),
+        ([hit(margin=MASK, usual=-9 * MASK, shrunk=9 * MASK)], {"references": SIZED}, MOST_INDIRECT),
+        # Waves lift a score to a doubt, and no further.
+        (NATURALLY, {}, MOST_INDIRECT),
+        ([hit("patch", margin=beyond("patch", 1.1)), hit("wave", margin=beyond("wave", 0.5))], {}, 1.6),
+        ([hit("patch", margin=beyond("patch", 1.1)), *NATURALLY], {}, MOST_INDIRECT),
+        ([hit("patch", margin=beyond("patch", 2.4)), *NATURALLY], {}, 2.4),
         # The panel, by how much less it needs than those that lead elsewhere (a relative is no rival), or than a clean model.
-        ([], {"strengths": (lead(0.5), lead(2.0, -1, "b"))}, (math.log(2.0 / 0.5) - NATURAL["panel"]) / UNIT),
-        ([], {"strengths": (lead(0.1), lead(0.4, 1, "b"))}, (math.log(0.4 / 0.1) - NATURAL["panel"]) / UNIT),
-        ([], {"strengths": (lead(0.5), lead(0.7, 0, "b"))}, (math.log(2.0 / 0.5) - NATURAL["panel"]) / UNIT),
-        ([], {"strengths": (lead(0.1),), "references": References("reference", "t.pt", ({"panel": {"stripes:a": 0.12}},))}, math.log(0.12 / 0.1) / UNIT),
+        ([], {"strengths": (lead(0.3), lead(2.0, -1, "b"))}, (math.log(2.0 / 0.3) - NATURAL["panel"]) / UNITS["panel"]),
+        ([], {"strengths": (lead(0.06), lead(0.4, 1, "b"))}, (math.log(0.4 / 0.06) - NATURAL["panel"]) / UNITS["panel"]),
+        ([], {"strengths": (lead(0.3), lead(0.7, 0, "b"))}, (math.log(2.0 / 0.3) - NATURAL["panel"]) / UNITS["panel"]),
+        ([], {"strengths": (lead(0.1),), "references": References("reference", "t.pt", ({"panel": {"stripes:a": 0.12}},))}, math.log(0.12 / 0.1) / UNITS["panel"]),
     ],
 )  # fmt: skip
 def test_the_score_is_the_evidence_in_units(targeted, changes, units):
@@ -385,14 +359,13 @@ def test_the_score_is_the_evidence_in_units(targeted, changes, units):
 
 
 def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how_many_clean_models_show_as_much():
-    for margin, times in ((0.0, "3.0 times"), (math.log(4), "4.0 times")):
-        (finding,) = findings_of(hit(margin=margin, relative=math.log(3)))
-        assert times in finding.message
-    direct, spread = hit("mask", margin=beyond("mask", 4)), hit("blend", margin=beyond("blend", 9))
-    (finding,) = findings_of(direct, spread, strengths=(lead(0.01),))
+    (finding,) = findings_of(hit("patch", margin=beyond("patch", 2)))
+    assert f"{math.exp(beyond('patch', 2)):.1f} times" in finding.message
+    direct = hit("mask", margin=beyond("mask", 4))
+    (finding,) = findings_of(direct, *NATURALLY, strengths=(lead(0.01),))
     assert (finding.level, finding.trigger) == ("error", direct.found.spec)
     # smaller, but turns few images
-    idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=FAILS))
+    idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=beyond("blend", 4)))
     (finding,) = findings_of(idle, acting)
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
     assert "95.0 %" in finding.message
@@ -409,7 +382,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
 
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
-    targeted = [hit(target="lemon", margin=MASK + 2 * UNIT), hit(target="cherry", margin=MASK + 2.2 * UNIT)]
+    targeted = [hit(target="lemon", margin=1.9 * MASK), hit(target="cherry", margin=2.0 * MASK)]
     named = detect.suspect_records(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
     assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
     assert (named[0].families, named[0].trigger) == (("panel",), "stripes:a")
@@ -428,7 +401,7 @@ def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next
 
 
 def test_a_cleaning_is_told_all_that_speaks_for_a_named_class_and_named_triggers_that_act():
-    targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 5)), hit("wave"), hit("blend", "lemon")
+    targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), hit("blend", "lemon")
     idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
     shown = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=((idle, 0), (active, 1)))
     known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
