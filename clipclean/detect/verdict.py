@@ -213,9 +213,9 @@ def _percent(share: float) -> str:
 def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the search, one per suspicious class, the strongest first.
 
-    An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone, where images gather off the
-    list, on fewer ``images`` than ``limits.min_images`` (small triggers gather a few images anywhere), and where the score reaches the
-    limit only without the clean models that were given, which may carry the same backdoor.
+    An error if the score reaches the limit; a warning from ``DOUBT`` of that on, where images gather off the list, on fewer ``images``
+    than ``limits.min_images`` (small triggers gather a few images anywhere), and where the score reaches the limit only without the
+    clean models that were given, which may carry the same backdoor.
     """
     elsewhere = _elsewhere(result, limits)
     found = []
