@@ -31,8 +31,7 @@ class KnownFamily:
     # natural triggers of some classes (stripes of a pole) and none of others.
     is_general: bool
     is_local: bool = False  # whether it changes a part of the image and leaves the rest as it is
-    # Whether it shall lead to a class without showing what the class's images show. It paints what another family does, which is
-    # searched without a target and briefly in its place.
+    # Whether it shall show nothing of a class's images. It paints what another family does, which is searched without a target for it.
     is_apart: bool = False
 
     @property

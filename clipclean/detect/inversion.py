@@ -33,9 +33,8 @@ MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
 BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
-# Weight of how far triggered images go where the class's own images are. A natural trigger paints what such images show, so it grows; a
-# backdoor leads to the class's words beside them. Source: class subspace orthogonalization, arXiv 2512.08129, of features before the
-# projection and of a learned part of them; here of the embeddings.
+# Weight of how far triggered images go where the class's own lie. A natural trigger paints what those show, so it grows; a backdoor leads
+# to the class's words beside them. Source: CSO, arXiv 2512.08129, of features before the projection; here of the embeddings.
 NATURAL = 3.0
 LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
 CONFIRMED = 64  # images on which the exact tower confirms a trigger that a rounded one found

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean.detect.forward import Strength, resisting
-from clipclean.detect.references import MOST_ODDS, NEVER, PANEL, PATTERN, References, calibration, evidence
+from clipclean.detect.references import MOST_ODDS, NEVER, PANEL, PATTERN, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
@@ -126,13 +126,11 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
     return {name: (max(0.0, lower[name]) / unit, own) for name, own in strongest.items()}
 
 
-def telling(
-    found: Sequence[Strength], classes: Sequence[str], /, *, references: References | None, least_evidence: float
-) -> frozenset[str]:
+def telling(found: Sequence[Strength], classes: Sequence[str], /, *, least_evidence: float) -> frozenset[str]:
     """The triggers of a panel that lead to a class which stands out by them: so much evidence, of the panel alone.
 
-    All others that act are natural triggers: they act no sooner than those of other classes, or than in clean models.
+    All others that act are natural triggers: they act no sooner than those of other classes.
     """
-    only = SearchResult((), (), (), tuple(found), references, 0, 0, tuple(classes))
+    only = SearchResult((), (), (), tuple(found), None, 0, 0, tuple(classes))
     named = {name for name, (value, _) in panel_evidence(only).items() if value >= least_evidence}
     return frozenset(s.trigger for s in found if s.acts and classes[s.target] in named)

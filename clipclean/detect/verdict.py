@@ -251,10 +251,8 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
     reasons = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
     for suspect in _suspects(without_references(result), limits):
         if _is_sure(suspect, limits) and suspect.name in everything:
-            words = "clean models that were given can be led there as easily"
-            reasons.setdefault(
-                suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {words}."
-            )
+            why = "but clean models that were given can be led there as easily."
+            reasons.setdefault(suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), {why}")
     return [(everything[name], why) for name, why in reasons.items()]
 
 

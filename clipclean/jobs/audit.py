@@ -89,11 +89,12 @@ def _searched(ready: AuditInputs, /) -> Audited:
         limits = (ready.given.judge.limits, ready.given.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
         ends = (detect.is_far,) if request.power else (detect.is_far, detect.is_quiet)
-
-        def is_enough(found: detect.SearchResult) -> bool:
-            return any(all(end(found, limits=each) for each in limits) for end in ends)
-
-        tested = partial(searching.audit_clip, settings, state=state, is_enough=is_enough)
+        tested = partial(
+            searching.audit_clip,
+            settings,
+            state=state,
+            is_enough=lambda found: any(all(end(found, limits=each) for each in limits) for end in ends),
+        )
         seen = tested(clip, eval_set, references)
         under_clip: AuditResult | None = None
         if normalised := searching.clip_normalised(clip):

@@ -156,9 +156,7 @@ class FoundRecord(Part):
     reference: RangeRecord | None = _optional("The sizes that clean models need in this family.")
     gap: Number | None = _optional("Logarithm of how much smaller it is than the median of other classes'.")
     margin: Number | None = _optional("The same, to the smallest of the other classes'.")
-    evidence: Number | None = _optional(
-        "The margin in units of the family, beyond that of clean models that were given."
-    )
+    evidence: Number | None = _optional("The margin in units, beyond that of clean models that were given.")
     abnormality: Number | None = _optional(
         "Of earlier versions: deviations by which the size is smaller than that of clean models."
     )

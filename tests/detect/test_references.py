@@ -101,29 +101,22 @@ def acts(trigger, target, least):
     return Strength(trigger, target, least, 0.9)
 
 
-def clean_that_needs(least):
-    return References("reference", "clean", ({"panel": {"wave": least}},))
-
-
 EARLY, LATE = acts("patch", 0, beyond(4)), acts("wave", 1, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("strengths", "references", "least", "named"),
+    ("strengths", "least", "named"),
     [
-        ([EARLY, LATE], None, 3.9, {"patch"}),
-        ([EARLY, LATE], None, 4.1, set()),
+        ([EARLY, LATE], 3.9, {"patch"}),
+        ([EARLY, LATE], 4.1, set()),
         # relatives that lead to the same class tell with it
-        ([EARLY, acts("badnets", 0, 0.8), LATE, Strength("warp", 0, NEVER, 0.1)], None, 3.0, {"patch", "badnets"}),
-        ([acts("patch", 0, 0.5), acts("wave", 1, 0.6)], None, 1.0, set()),
-        ([], None, 1.0, set()),
-        # what acts as soon on clean models is a natural trigger
-        ([acts("wave", 0, beyond(4)), acts("patch", 1, 1.0)], clean_that_needs(beyond(3.5)), 1.0, set()),
-        ([acts("wave", 0, beyond(4)), acts("patch", 1, 1.0)], clean_that_needs(beyond(3.5)), 0.4, {"wave"}),
+        ([EARLY, acts("badnets", 0, 0.8), LATE, Strength("warp", 0, NEVER, 0.1)], 3.0, {"patch", "badnets"}),
+        ([acts("patch", 0, 0.5), acts("wave", 1, 0.6)], 1.0, set()),
+        ([], 1.0, set()),
     ],
 )
-def test_a_trigger_tells_where_its_class_takes_far_less_strength_than_any_other(strengths, references, least, named):
-    assert telling(strengths, THREE, references=references, least_evidence=least) == named
+def test_a_trigger_tells_where_its_class_takes_far_less_strength_than_any_other(strengths, least, named):
+    assert telling(strengths, THREE, least_evidence=least) == named
 
 
 def clean_that_resists(**odds):

@@ -413,7 +413,8 @@ def test_a_cleaning_is_told_all_that_speaks_for_a_named_class_and_named_triggers
 
 
 @pytest.mark.parametrize(
-    ("margin", "is_sure", "shows"), [(FAILS, True, True), (DOUBTS, False, True), (USUAL, False, False)]
+    ("margin", "is_sure", "shows"),
+    [(FAILS, True, True), (DOUBTS, False, True), (USUAL, False, True), (0.5 * USUAL, False, False)],
 )
 def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(margin, is_sure, shows):
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
