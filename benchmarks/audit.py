@@ -119,7 +119,7 @@ def photo_models(folder: Path) -> Iterable[Model]:
         }
         group = f"{entry['half']}-{entry['arch']}-{entry['classes']}"
         half, _, number = entry["half"].partition("-")
-        half = half if not number else CHOSEN if int(number) % 2 else "report"
+        half = ("report", CHOSEN)[int(number) % 2] if number else half
         bad, weights = record["counts_as"] == "backdoored", path.with_suffix(".pt")
         rest = (group, entry["base"], entry["kind"] == "clean")
         yield Model(entry["name"], half, bad, entry["target"], weights, options, *rest)

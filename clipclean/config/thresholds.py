@@ -11,9 +11,8 @@ from clipclean.config.yaml_file import Section, field
 from clipclean.schema.report import BudgetRecord
 
 DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
-SHOWN = (
-    4 / 7
-)  # share of the failing score that names classes to a cleaning like a failing one: natural triggers cost it little
+# Factor on the failing score for what a cleaning is shown: a class too many costs it little.
+SHOWN = 4 / 7
 QUIET = 1 / 7  # share of the failing score below which, without clean models, no further family is searched either
 FAR = 2  # times the failing score at which no further family is searched
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes

@@ -228,7 +228,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
 
 
 def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
-    """Whether a score reaches the limit, and not by what clean models do not show how often it is natural."""
+    """Whether a score reaches the limit, and not by waves and known triggers alone, which a policy's limit may be below."""
     return suspect.score >= limits.abnormality and bool(suspect.direct())
 
 
@@ -249,7 +249,7 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
     """
     everything = {suspect.name: suspect for suspect in _suspects(result, limits)}
     reasons = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
-    for suspect in _suspects(without_references(result), limits):
+    for suspect in _suspects(without_references(result), limits) if result.references else ():
         if _is_sure(suspect, limits) and suspect.name in everything:
             why = "but clean models that were given can be led there as easily."
             reasons.setdefault(suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), {why}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from clipclean import detect, model
 from clipclean.attack import poison, power
@@ -237,17 +238,15 @@ class FirstAudit:
             given = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
             return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
         sooner = limits.model_copy(update={"abnormality": SHOWN * limits.abnormality})
-        told, levels = (
-            detect.of_search(seen.search, images=len(eval_set.pixels), limits=by) for by in (sooner, limits)
-        )
-        named = {each.trigger for each in told if each.trigger}
+        findings = partial(detect.of_search, seen.search, images=len(eval_set.pixels))
+        named = {each.trigger for each in findings(limits=sooner) if each.trigger}
         found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in named]
         suspects = [suspect for suspect, _ in detect.suspects(seen.search, limits=sooner)]
         given = distinct(eval_set.suspicions)
         evidence = evidence_for(suspects, named, classes={target for _, target in found})
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
-        sure |= {each.trigger for each in levels if each.trigger and each.level == "error"}
+        sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
         # Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes it with them.
         acts = sorted((each for each in seen.search.known if each.acts), key=lambda each: -each.excess)
         patterns = tuple(of_panel(eval_set, {each.trigger: eval_set.classes[each.target] for each in acts}))
