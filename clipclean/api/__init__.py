@@ -42,10 +42,13 @@ def _function_of(kind: Callable[Asked, Request], /) -> Callable[[Callable[[Reque
 
         @functools.wraps(function)
         def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
+            from torch import enable_grad, inference_mode
+
             from clipclean.api import roles
 
             asked = requests.called_with(kind, places, keywords)
-            with heard(Listener(steps=getattr(asked, "progress", None))):
+            # Whatever the caller does, or an interrupted call left behind: searches and trainings need gradients.
+            with heard(Listener(steps=getattr(asked, "progress", None))), inference_mode(False), enable_grad():
                 return function(roles.ready(asked))
 
         told = f"\nRaises:{errors}" if raises else RAISES

@@ -118,6 +118,14 @@ def test_a_module_whose_weights_are_no_plain_numbers_is_refused(job, odd):
         clipclean.inspect(net)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_backdoor_is_planted_by_a_caller_that_has_turned_gradients_off(job, mode):
+    given = {"trigger": "patch", "target": tiny.CLASSES[0], "steps": 1, "batch_size": 16, "force": True}
+    with mode():
+        clipclean.plant(job.model, job.data, out=job.folder / "planted.pt", **given, **words(job))
+        assert not torch.is_grad_enabled()
+
+
 # Results.
 
 

@@ -11,10 +11,10 @@ import short
 import tiny
 import torch
 
+import clipclean
 from clipclean import deadline, detect, own_state
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
-from clipclean.jobs import audit as job
 from clipclean.jobs import other_models, searching
 from clipclean.progress import Listener, heard
 from clipclean.requests import Audit, References
@@ -65,7 +65,8 @@ def whole_alone(request_):
 
 def audited(request, said=None, progress=None):
     with heard(Listener(words=None if said is None else said.append, steps=progress)):
-        return job.audit(request).report
+        given = dict(vars(request))
+        return clipclean.audit(given.pop("model"), **given)
 
 
 def numbers(report):
