@@ -134,7 +134,8 @@ def main() -> None:
     if wanted:
         entries = [e for e in entries if e.name in wanted | {each.base for each in entries if each.name in wanted}]
     torch.set_num_threads(1)
-    o.out.mkdir(parents=True, exist_ok=True)
+    for folder in (o.out, o.photos):
+        folder.mkdir(parents=True, exist_ok=True)
     for side in {entry.side for entry in entries}:
         arrays(o.images, o.photos, side=side)
     prepare(read(o.photos, entries[0].side), o.images, o.out, {(e.half, e.classes) for e in entries})

@@ -104,11 +104,8 @@ class Effort:
     def towards(self, families: Collection[str], /, *, targets: int) -> int:
         """The passes towards classes."""
         first = len(families) * sum(left(targets, steps=self.first, halves=self.halves)) * self.images
-        return first + sum(FAMILIES[name].is_general for name in families) * self.finalists(targets)
-
-    def finalists(self, targets: int, /) -> int:
-        """The passes of a second round, in one family; in a local one they are exact."""
-        return min(FINALISTS, targets) * self.second * MORE * self.images
+        second = min(FINALISTS, targets) * self.second * MORE * self.images
+        return first + sum(FAMILIES[name].is_general for name in families) * second
 
     def cost(self, classes: int, /) -> int:
         """The same for a list of so many classes."""

@@ -241,13 +241,18 @@ def _contents(width: int) -> Iterator[Tensor]:
     yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(NOISES))
 
 
-def pasted(embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: float) -> list[SearchCandidate]:
-    """The smallest tile of each class that turns the share ``success`` of images (N, 3, S, S) convincingly into it, if one does."""
+def pasted(
+    embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: float, look: Embed | None = None
+) -> list[SearchCandidate]:
+    """The smallest tile of each class that turns the share ``success`` of images (N, 3, S, S) convincingly into it, if one does.
+
+    Tiles that do not act by ``look``, see :func:`measure.looking`, are not measured by ``embed``.
+    """
     few, more = spaced(pixels, TILED), spaced(pixels, JUDGED)
     judged = _logits(embed, more, canonical).argmax(1)
     found: dict[int, SearchCandidate] = {}
     every = list(tiles(pixels.shape[-1]))
-    looks = _looks("tiles", embed, few, (tile.painted(few) for tile in every), len(every), canonical)
+    looks = _looks("tiles", look or embed, few, (tile.painted(few) for tile in every), len(every), canonical)
     for tile, shares in zip(every, looks, strict=True):
         target = int(shares.argmax())
         if target in found or shares[target] < ACTS:

@@ -174,10 +174,7 @@ class Inversion:
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}
         plan = Round(effort.second, MORE * effort.images, effort.success)
-        # Local families decide most failures, and by their sizes alone a search may end: they are exact.
-        exact = replace(self, embed=self.last or self.embed, last=None)
-        deciding = exact if self.family.known.is_local else self
-        again = deciding._decided(begin, [c.target for c in finalists], plan)
+        again = self._decided(begin, [c.target for c in finalists], plan)
         return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
 
     def _decided(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:

@@ -265,8 +265,9 @@ class _Scene:
         references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
         twins -= references.models if references else 0
         # Small tiles turn images into a class, which searches by gradients may not come to.
+        success = self.effort.success
         tiled = self.forward(
-            "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=self.effort.success)
+            "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=success, look=look)
         )
         led_to = [
             *(c.target for c in tiled),

@@ -13,7 +13,7 @@ from clipclean.attack import triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
 from clipclean.detect import families, forward, inversion, ranking
-from clipclean.detect.measure import EXACTLY, Embed
+from clipclean.detect.measure import EXACTLY
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
@@ -40,7 +40,6 @@ class Work:
     pairs: float = 0.0  # image and caption forward, and back to the weights
     shown: float = 0.0  # the image alone
     glanced: float = 0.0  # images forward, in bfloat16
-    decided: float = 0.0  # forward, and back to the pixels, exactly
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
@@ -126,10 +125,7 @@ def looks(images: float, /) -> Work:
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     variants = looks(size.grid * min(size.images, forward.GLANCED))
-    local = sum(family.known.is_local for family in detect.FAMILIES.values())
-    decided = local * how.finalists(min(size.classes, how.most))
-    passes = variants + Work(searched=how.cost(size.classes) - decided, decided=decided)
-    return passes + forward_alone(how, images=size.images, panel=size.panel)
+    return variants + Work(searched=how.cost(size.classes)) + forward_alone(how, images=size.images, panel=size.panel)
 
 
 def screening(pairs: int, /) -> Work:
@@ -201,8 +197,8 @@ def forward_alone(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
     pasted = forward.TILES * min(on, forward.TILED)
-    known = looks(min(images, forward.MOST_IMAGES) * panel)
-    return known + Work(images + pasted + judged, glanced=ends + starts)
+    known = looks(min(images, forward.MOST_IMAGES) * panel + pasted)
+    return known + Work(images + judged, glanced=ends + starts)
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:
@@ -233,10 +229,10 @@ def estimated(
     towers = clip.embed_images, clip.encode_images
     glance, rough = map(detect.rounded, towers) if is_reduced else towers
 
-    def back(encode: Embed, count: int) -> object:
+    def back(count: int) -> object:
         shown = pixels[:count].clone().requires_grad_()
         with model.frozen(clip.net):
-            return torch.autograd.grad(encode(shown).sum(), shown)
+            return torch.autograd.grad(rough(shown).sum(), shown)
 
     def taught(count: int, *, pairs: bool = True) -> object:
         with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
@@ -247,11 +243,10 @@ def estimated(
         rates = [
             _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
             _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
-            PAINTED * _seconds(partial(back, rough), clip.device) if work.searched else 0.0,
+            PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
             _seconds(taught, clip.device) if work.pairs else 0.0,
             _seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
             _seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
-            PAINTED * _seconds(partial(back, clip.encode_images), clip.device) if work.decided else 0.0,
         ]
         kept = [0]
         if effort is not None:

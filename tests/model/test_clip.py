@@ -1,10 +1,12 @@
 """A model beside open_clip's own, its activation, and its architecture from shapes, names and files."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -13,6 +15,7 @@ from tiny import TINY_RESNET, TINY_VIT
 from clipclean import model
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 from clipclean.model.architecture import Preprocess, config_signature, native_configs, signature
+from clipclean.model.clip import Attended
 
 
 def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
@@ -44,6 +47,18 @@ def test_embeddings_and_gradients_are_those_of_open_clip_with_the_same_weights(c
         return {"pixels": shown.grad} | {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
     torch.testing.assert_close(gradients(clip.net.double().train()), gradients(reference.double().train()))
+
+
+@pytest.mark.parametrize("mask", [None, torch.full((5, 5), -math.inf).triu(1)])
+def test_attention_in_bfloat16_has_the_gradients_of_the_exact_one_up_to_rounding(mask):
+    exact = [torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(n)) for n in range(4)]
+    found = []
+    for attend, kind in ((F.scaled_dot_product_attention, torch.float64), (Attended.apply, torch.bfloat16)):
+        *asked, along = (each.to(kind).requires_grad_() for each in exact)
+        seen = attend(*asked, None if mask is None else mask.to(kind))
+        found.append([each.double() for each in (seen, *torch.autograd.grad(seen, asked, along))])
+    for wanted, ours in zip(*found, strict=True):
+        assert (ours - wanted).norm() <= 0.02 * wanted.norm()
 
 
 def test_a_caption_keeps_its_end_of_text_token_and_embeddings_have_unit_length():
