@@ -7,7 +7,7 @@ code: originals and views through each tower together, fp32, captions padded to 
 the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
 with a GPU the step is timed there too, at several batch sizes, and by ``--gpu`` there alone; without one that part says so.
 ``--large JOB ...`` times whole jobs instead, by the clock, on random weights and 512 images of noise: what was told first, what
-each stage took, and what the main thread did, seen fifty times a second.
+each stage took, what the main thread did, seen fifty times a second, and how long the images alone take at the machine's peak.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import random
+import re
 import sys
 import threading
 import time
@@ -70,7 +71,9 @@ CAPTIONS = (
 
 def main() -> None:
     parser = common.parser(__doc__, "out")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks step and gpu")
+    parser.add_argument(
+        "--write", type=Path, help="a page with the markers of the blocks step and gpu, or large and profile"
+    )
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names")
     parser.add_argument("--batch", type=int, default=16, help="pairs in a step on the CPU")
     parser.add_argument("--gpu-batches", type=int, nargs="+", default=(64, 256, 1024), help="pairs in a step on a GPU")
@@ -87,7 +90,10 @@ def main() -> None:
         for name, job in itertools.product(o.models, o.large):
             timed(name, job, o.out)
         found = [json.loads(path.read_text()) for path in sorted(o.out.glob("large-*.json"))]
-        print(common.markdown(large_table(found)))
+        for block, rows in (("large", large_table(found)), ("profile", profile_table(found))):
+            print(f"{common.markdown(rows)}\n")
+            if o.write:
+                common.keep(o.write, block, rows)
         return
     for name in o.models:
         if not o.gpu:
@@ -213,14 +219,19 @@ def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
 
 
-def operations(name: str, batch: train.Batch, /) -> int:
+def operations(name: str, batch: train.Batch, /, *, shown_alone: bool = False) -> int:
     """Floating-point operations of our step's products and convolutions, forward and backward; two for each product.
+
+    Of an image that goes forward alone, where only its tower is asked for.
 
     Counted on shapes alone. The loss, 2 · B² · D for each product of embeddings, is left out: it is nothing beside this.
     """
     clip = built(name, "cpu")
     there = model.Clip(clip.net.to("meta").train(), clip.architecture, torch.device("meta"))
     with FlopCounterMode(display=False) as counter:
+        if shown_alone:
+            there.encode_images(batch.inputs["pixels"][:1])
+            return int(counter.get_total_flops())
         images = there.encode_images(torch.cat([batch.inputs["pixels"], batch.inputs["pixel_views"]]))
         texts = there.encode_tokens(torch.cat([batch.inputs["tokens"], batch.inputs["token_views"]]))
         (images.sum() + texts.sum()).backward()
@@ -277,7 +288,9 @@ def timed(name: str, job: str, out: Path, /) -> None:
     files = folder / "model.safetensors", folder / "pairs.csv"
     files[1].write_text("\n".join(rows) + "\n")
     names = [] if kind == "cleanclip" else quiet(clip, size)  # before the clock runs
-    words, stages, seen = list[str](), dict[str, float](), Counter[str]()
+    peaks = {key: peak("cpu", dtype) for key, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    one = operations(name, synthetic(1, clip), shown_alone=True)
+    words, stages, seen, work = list[str](), dict[str, float](), Counter[str](), Counter[str]()
     given: dict[str, Any] = {"arch": name, "device": "cpu"}
     began, busy = time.monotonic(), time.process_time()
     last = [began]
@@ -287,7 +300,7 @@ def timed(name: str, job: str, out: Path, /) -> None:
         stages[what] = stages.get(what, 0.0) + now - last[0]
         last[0] = now
 
-    with progress.heard(progress.Listener(words=words.append, steps=step)), sampled(seen):
+    with progress.heard(progress.Listener(words=words.append, steps=step)), sampled(seen), counted(work):
         if kind == "cleanclip":
             changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=0", "train.warmup_steps=0"]
             api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, **given)
@@ -295,7 +308,26 @@ def timed(name: str, job: str, out: Path, /) -> None:
             api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
     result = {"model": name, "job": job, "seconds": time.monotonic() - began, "busy": time.process_time() - busy}
     result |= {"memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words, "stages": stages}
-    place.write_text(json.dumps(result | {"seen": seen} | machine.hardware("cpu"), indent=2))
+    result |= {"seen": seen, "work": work, "image": one, "peaks": peaks, "torch": torch.__version__}
+    place.write_text(json.dumps(result | machine.hardware("cpu"), indent=2))
+
+
+@contextlib.contextmanager
+def counted(work: Counter[str], /) -> Iterator[None]:
+    """Count what goes through an image tower, by format: once an image, twice for one that goes back to its pixels, thrice to the weights."""
+    encode = model.Clip.encode_images
+
+    def counting(clip: model.Clip, pixels: Tensor, /) -> Tensor:
+        taught = any(each.requires_grad for each in clip.net.parameters())
+        ways = 1 + (taught or pixels.requires_grad) * (1 + taught) if torch.is_grad_enabled() else 1
+        work["bf16" if torch.is_autocast_enabled("cpu") else "fp32"] += ways * len(pixels)
+        return encode(clip, pixels)
+
+    model.Clip.encode_images = counting  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        model.Clip.encode_images = encode  # type: ignore[method-assign]
 
 
 def quiet(clip: model.Clip, size: int, /) -> list[str]:
@@ -333,20 +365,43 @@ def sampled(seen: Counter[str], /) -> Iterator[None]:
 
 
 def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
-    """One row a model and job: minutes, what was told, memory, the longest stages, and shares of the main thread."""
-    head = "model|job|minutes|processor minutes|told before|peak, GB|longest stages|main thread"
-    rows = [head.split("|")]
+    """One row a model and job: what was told, what it took, memory."""
+    rows = [["model", "run", "told before", "took", "processor", "memory"]]
     for one in found:
-        told_first = next((words for words in one["words"] if "estimated:" in words), "–")
+        words = next((words for words in one["words"] if "estimated:" in words), "")
+        before = re.search(r"estimated: about ([^,]+)", words)
+        took = [f"{one[key] / 60:.0f} min" for key in ("seconds", "busy")]
+        rows.append([short(one), named(one), before[1] if before else "–", *took, f"{one['memory'] / 1e9:.1f} GB"])
+    one = found[0]
+    loads = [each["load"] for each in found]
+    ending = f"{processor()}, {one['threads']} threads, torch {one['torch']}; load at the end {min(loads):.1f} to {max(loads):.1f}. Each once."
+    return [*rows, [], [ending]]
+
+
+def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
+    """One row a model and job: shares of the main thread, the longest stages, and processor time of the images alone at peak rates."""
+    rows = [["model", "run", "main thread", "longest stages, minutes", "images, bf16", "fp32", "at peak"]]
+    for one in found:
+        whole, work = sum(one["seen"].values()), Counter(one["work"])
+        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:5]
         stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:3]
-        whole = sum(one["seen"].values())
-        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:4]
-        minutes = [f"{one[key] / 60:.1f}" for key in ("seconds", "busy")]
-        longest_stages = "; ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages)
         shares = ", ".join(f"{part} {count / whole:.0%}" for part, count in parts)
-        cells = [*minutes, told_first, f"{one['memory'] / 1e9:.1f}", longest_stages, shares]
-        rows.append([short(one), one["job"], *cells])
-    return rows
+        longest_stages = ", ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages)
+        least = sum(work[key] * one["image"] / one["peaks"][key] for key in work)
+        passes = [f"{work[key]:,}" for key in ("bf16", "fp32")]
+        rows.append([short(one), named(one), shares, longest_stages, *passes, f"{least / one['busy']:.0%}"])
+    peaks = ", ".join(f"{max(one['peaks'][key] for one in found) / 1e9:,.0f} in {key}" for key in ("fp32", "bf16"))
+    ending = (
+        "An image counts once forward, once more back to its pixels, twice more back to the weights. The last column: the share of the "
+        f"processor's time that these alone take at the peak of a 2048 × 2048 product, at best {peaks} GFLOP a processor second."
+    )
+    return [*rows, [], [ending]]
+
+
+def named(one: dict[str, Any], /) -> str:
+    """A job in words."""
+    kind, size = JOBS[one["job"]]
+    return f"`cleanclip`, {size} steps of 64" if kind == "cleanclip" else f"`audit`, {kind}, {size:,} classes"
 
 
 def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
