@@ -49,16 +49,10 @@ def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
 # The pairs to plant with.
 
 
-@pytest.fixture
-def cache(tmp_path):
+def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_and_too_few_are_refused(tmp_path):
     job = tiny.job(tmp_path / "job", count=2)
     opened = inputs.read(job.model, arch=str(job.arch))
-    return inputs.image_cache(recipe.load(recipe.DEFAULT), opened.architecture)
-
-
-def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_and_too_few_are_refused(
-    tmp_path, cache
-):
+    cache = inputs.image_cache(recipe.load(recipe.DEFAULT), opened.architecture)
     images = data.read_images(tiny.labelled(tmp_path / "labelled", count=72), images=cache)
     found = power.pairs_of(images, tiny.CLASSES, tiny.TEMPLATES)
     assert len(found) == 72
