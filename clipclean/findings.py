@@ -30,7 +30,10 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _is_text(cls, value: object, /) -> object:
-        return mapped(value, decodable)
+        # Lone surrogates, which no string of a report can hold, become visible escapes like \udc80.
+        return mapped(
+            value, lambda one: one.encode(errors="backslashreplace").decode() if isinstance(one, str) else one
+        )
 
     @classmethod
     def of(cls, source: object, /, **more: object) -> Self:
@@ -55,11 +58,6 @@ def mapped(value: object, change: Callable[[object], object], /) -> object:
     if isinstance(value, list | tuple):
         return [mapped(inner, change) for inner in value]
     return change(value)
-
-
-def decodable(value: object, /) -> object:
-    r"""The same text with lone surrogates, which no string of a report can hold, as visible escapes like ``\udc80``."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def plain(value: object, /) -> object:

@@ -81,3 +81,7 @@ def workbench(clip, original, samples, evidence, folder, *, chosen=None, progres
     limits, control = policy.resolved(policy.DEFAULT, chosen.audit), control_of(chosen, clip)
     state = RunState(folder, "0" * 64)
     return Workbench(clip, original, samples, evidence, None, limits, chosen.auto, control, state, run)
+
+
+def are_equal(some, others):
+    return all(torch.equal(some[name], others[name]) for name in some)

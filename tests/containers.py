@@ -132,3 +132,7 @@ WRITERS = {
     "parquet": in_parquet,
     "arrow": in_arrow,
 }
+
+
+def contents(clean):
+    return [(pair.image.load(), pair.caption) for pair in clean.pairs]

@@ -122,14 +122,11 @@ def test_a_link_within_a_folder_stays_and_one_that_leaves_it_leads_out(tmp_path)
     assert not untrusted.leads_out(folder / "file", folder)
 
 
-def test_what_is_not_printable_appears_as_its_escape():
+def test_what_is_not_printable_appears_as_its_escape_and_no_line_is_a_command_of_a_ci_system():
     raw = ("\x1b]0;pwned\x07.pt", "a\nb", "invoice\u202egnp.pt", "half\udc80", "Bäume 木.pt")
     safe = [r"\x1b]0;pwned\x07.pt", r"a\nb", r"invoice\u202egnp.pt", r"half\udc80", "Bäume 木.pt"]
     assert [untrusted.printable(each) for each in raw] == safe
-
-
-def test_no_line_of_a_message_is_a_command_of_a_ci_system():
-    """GitHub's runner takes ``::`` behind blanks at the start of a line for one, and ``##[`` anywhere; Azure's ``##vso[`` too."""
+    # GitHub's runner takes ``::`` behind blanks at the start of a line for a command, and ``##[`` anywhere; Azure's ``##vso[`` too.
     told = untrusted.message(
         "error:\n::error title=x::pwned\n  a.pt##[set-output]x\r::warning::y\n\t ::a::\n###[x]##vso[y]\na::b ## [c]"
     )

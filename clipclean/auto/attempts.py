@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from clipclean import deadline, detect
+from clipclean.attack import poison
 from clipclean.auto import candidates, workbench
 from clipclean.auto.candidates import Candidate, Cleaned
 from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
@@ -24,7 +25,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import judging
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
-from clipclean.methods import walk_back
+from clipclean.methods import training, walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Point, Watched, Way
 from clipclean.train import NonFiniteLoss
@@ -173,7 +174,10 @@ def on_copy(
     started = time.monotonic()
     made = CleanedCopy(bench, candidate, copy, known)
     try:
-        way = walked(bench, lambda share: made.at(share).measured, copy.planted, made.watched, made.cleaned)
+        least = 0.0 if made.cleaned.changed else 1.0  # where nothing changed there is no way to go
+        way = walk_back.walk_back(
+            lambda share: made.at(share).measured, copy.planted, made.watched, bench.limits, least=least
+        )
         taken = way.taken.share
         made.refinetuned(taken)
     except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
@@ -209,7 +213,7 @@ class CleanedCopy:
         if share not in self.trials:
             done, bench = self.cleaned, self.bench
             bench.put_between(self.copy.weights, done.weights, share=share)
-            asked, seconds = bench.with_canaries(self.copy.canaries), done.training.seconds
+            asked, seconds = poison.measured_on(bench.eval_set, self.copy.canaries), done.training.seconds
             found = bench.measure(asked, what="walking back")
             self.trials[share] = workbench.trial(
                 self.candidate.name, self.copy.planted, found, share=share, seconds=seconds
@@ -223,25 +227,14 @@ class CleanedCopy:
         is_asked = bench.settings.rebound_steps and made.removes_all(bench.limits) and not made.is_refinetuned
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
-            later = bench.refinetune(self.copy.planted, bench.with_canaries(self.copy.canaries)).after
+            asked = poison.measured_on(bench.eval_set, self.copy.canaries)
+            later = bench.refinetune(self.copy.planted, asked).after
             made = self.trials[share] = workbench.with_returned(made, later)
         return made
 
     def ordered(self, first: float, /) -> tuple[Trial, ...]:
         """The trials, that of one share first."""
         return self.trials[first], *(trial for share, trial in self.trials.items() if share != first)
-
-
-def walked(
-    bench: Workbench,
-    measure: Callable[[float], detect.Measurement],
-    original: detect.Measurement,
-    watched: Sequence[Watched],
-    done: Cleaned,
-    /,
-) -> Way:
-    """The walk back within the budgets of the run; where nothing changed there is no way to go."""
-    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if done.changed else 1.0)
 
 
 def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
@@ -287,21 +280,21 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     asked = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
     bench.put(bench.original)
     original = bench.measure(asked, what="walking back")
-    watched = judging.to_watch(original, suspected)
+    watched = [*judging.to_watch(original, suspected), *(tried.watched if tried else ())]
 
     def measure(share: float) -> detect.Measurement:
         bench.put_between(bench.original, done.weights, share=share)
         found = bench.measure(asked, what="walking back")
         return replace(found, known=(*found.known, *tried.at(share).measured.known)) if tried else found
 
-    return walked(bench, measure, original, [*watched, *(tried.watched if tried else ())], done)
+    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if done.changed else 1.0)
 
 
 def unchanged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
     """The original in the place of an attempt, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED,), ()),
-        Cleaned.nothing(bench.original),
+        Cleaned(bench.original, training.recorded((), steps=0, pairs=0, seconds=0.0), (), ()),
         attempt.way.at_original(before.seen.measured),
         before.suspicions,
         before.seen,
@@ -330,17 +323,10 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
         return attempt
     later = bench.audit(attempt.suspicions, pointed=pointed, what="after the refinetune test")
     names = {bench.eval_set.classes[target] for target in pointed}
-    found = (_by_target(bench, seen), _by_target(bench, later))
-    return replace(attempt, returned=tuple(found_again(*found, names=names, steps=bench.settings.rebound_steps)))
-
-
-def _by_target(bench: Workbench, seen: AuditResult) -> dict[str | None, Finding]:
-    """The triggers that the search of an audit found, by their class."""
-    if seen.search is None:
-        return {}
-    images = len(bench.eval_set.pixels)
-    found = detect.of_search(seen.search, images=images, limits=bench.limits)
-    return {finding.target: finding for finding in found}
+    images, searches = len(bench.eval_set.pixels), (seen.search, later.search)
+    found = (detect.of_search(each, images=images, limits=bench.limits) if each else () for each in searches)
+    by_class = ({finding.target: finding for finding in each} for each in found)
+    return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.rebound_steps)))
 
 
 def found_again(

@@ -102,7 +102,7 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
         if copy is None or not copy.took:
             return None
         candidates.clean(ground, Candidate((recipe.name,), (recipe,)), (), where="copy", origin=copy.origin)
-        return copy.planted, ground.measure(ground.with_canaries(drawn), what="measuring after")
+        return copy.planted, ground.measure(poison.measured_on(ground.eval_set, drawn), what="measuring after")
     finally:
         ground.state.discard()  # nothing of one victim serves the next
 

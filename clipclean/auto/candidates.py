@@ -130,11 +130,6 @@ class Cleaned:
         """Whether any weight changed: an unlearning that finds nothing changes none."""
         return bool(self.training.steps)
 
-    @classmethod
-    def nothing(cls, weights: dict[str, Tensor], /) -> "Cleaned":
-        """No cleaning: the weights as they are."""
-        return cls(weights, training.recorded((), steps=0, pairs=0, seconds=0.0), (), ())
-
 
 def clean(
     bench: Workbench,

@@ -1,7 +1,7 @@
 """The end of an ``auto`` run: the report of the best attempt, with its findings and its record."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect
@@ -79,7 +79,8 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, tried.before)
         return [*own, *more]
 
-    applied = after_policy(ready, found, nothing_passed(tried.considered, attempt, bench.limits))
+    nothing = nothing_passed(tried.considered, attempt, bench.limits)
+    applied = ready.given.judge.applied(ready.loaded, found, if_failed=nothing)
     told = account(tried, attempt, bench.limits)
     return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=told)
 
@@ -186,15 +187,6 @@ def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
     if not (tried.is_late and untried):
         return []
     return [finding("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
-
-
-def after_policy(
-    ready: Prepared, by: Callable[[AuditLimits], Sequence[Finding]], nothing_passed: Finding, /
-) -> policy.Applied:
-    """The findings after the policy; if an error remains, with the finding that no candidate passes."""
-    judge = ready.given.judge
-    applied = judge.applied(ready.loaded, by)
-    return applied if policy.verdict(applied.findings) != "fail" else judge.applied(ready.loaded, by, nothing_passed)
 
 
 def side(ready: Prepared, bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:

@@ -257,10 +257,6 @@ class Workbench:
 
         return self.run.group.of_first(made)
 
-    def with_canaries(self, planted: Sequence[Canary], /) -> detect.EvalSet:
-        """The images to measure on, with the triggers of some canaries alone."""
-        return poison.measured_on(self.eval_set, planted)
-
     def measure(self, eval_set: detect.EvalSet, /, *, what: str) -> detect.Measurement:
         """Measure the current model under the triggers of ``eval_set``; the first of several processes measures. ``what`` names it.
 
@@ -308,7 +304,7 @@ class Workbench:
         else:
             weights, seconds = kept
             self.put(weights)
-        measured = self.measure(self.with_canaries(drawn), what="measuring the copy")
+        measured = self.measure(poison.measured_on(self.eval_set, drawn), what="measuring the copy")
         return PlantedCopy(drawn, model.taken(self.clip), measured, origin, seconds)
 
     def refinetune(self, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:

@@ -47,7 +47,11 @@ class Standing:
     expected: ExpectedRecord | None = None
 
     def __str__(self) -> str:
-        return f"{self.why} {told(self.expected)}." if self.expected else self.why
+        if (known := self.expected) is None:
+            return self.why
+        size = f", models of {millions(known.parameters)} parameters" if known.parameters else ""
+        pairs = " to ".join(f"{count:,}" for count in dict.fromkeys(known.pairs))
+        return f"{self.why} at {pairs} pairs{size}: {results(known)}."
 
     def reached(self, left: float | None, lost: float | None, /) -> str:
         """Where a run lies in the measured range; empty where nothing was measured, or the run shows nothing."""
@@ -138,13 +142,6 @@ def expected(blocks: Sequence[Evidence], /) -> ExpectedRecord:
         parameters=(min(sizes), max(sizes)) if sizes else None,
         pairs=(min(pairs), max(pairs)),
     )
-
-
-def told(known: ExpectedRecord, /) -> str:
-    """The measurements in words: of which models and pairs, what is left, and what it costs."""
-    size = f", models of {millions(known.parameters)} parameters" if known.parameters else ""
-    pairs = " to ".join(f"{count:,}" for count in dict.fromkeys(known.pairs))
-    return f"at {pairs} pairs{size}: {results(known)}"
 
 
 def results(known: ExpectedRecord, /) -> str:

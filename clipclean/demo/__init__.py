@@ -40,7 +40,7 @@ def unpack(folder: Path, /) -> None:
                 f"{folder} has files of its own under the names {', '.join(others)}. Name another folder, or move them away."
             )
         for name in contents.keys() - there:
-            files.write_whole(folder / name, functools.partial(_write, content=contents[name]))
+            files.write_whole(folder / name, functools.partial(Path.write_bytes, data=contents[name]))
     except OSError as error:
         raise files.cannot_write(folder, error) from error
 
@@ -58,10 +58,6 @@ def late() -> Iterator[Callable[[], Path]]:
     """What unpacks the bundled files at its first call, and tells their folder, for the span of a with-block."""
     with contextlib.ExitStack() as stack:
         yield functools.cache(lambda: stack.enter_context(unpacked()))
-
-
-def _write(path: Path, /, *, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _is_equal(path: Path, content: bytes, /) -> bool:

@@ -188,8 +188,7 @@ def _ended(out: Path) -> str | None:
 
 def _forward(scratch: Path, out: Path, told: own_state.Note) -> None:
     """Move in the remaining files, then remove those of the earlier run."""
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     if not out.exists() or not any(out.iterdir()):
         with contextlib.suppress(OSError):  # a mount, or a system that does not replace empty folders
             (scratch / NEW).replace(out)

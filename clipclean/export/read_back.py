@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -94,13 +94,8 @@ def run(session: "InferenceSession", batch: Array, /) -> Array:
 
 
 def batched(embed: Callable[[Array], Array], rows: Array, /) -> Array:
-    """Embed rows in batches of 1, 2, 3 and the rest."""
-    return np.concatenate([embed(part) for part in parts(rows)])
-
-
-def parts(rows: Array, /) -> Iterator[Array]:
-    """Rows cut into batches of 1, 2, 3 and the rest; none is empty."""
-    return (part for part in np.split(rows, np.cumsum(BATCHES)) if len(part))
+    """Embed rows in batches of 1, 2, 3 and the rest; none is empty."""
+    return np.concatenate([embed(part) for part in np.split(rows, np.cumsum(BATCHES)) if len(part)])
 
 
 READERS: dict[str, Callable[..., ReaderAnswer]] = {

@@ -1,6 +1,6 @@
 """What was seen of a model, judged: the findings of an audit, and the triggers that a cleaning has to remove."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -116,18 +116,6 @@ def of_panel(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[Suspec
     return [(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
 
 
-def evidence_for(
-    suspects: Sequence[detect.Suspect], named: Collection[str], /, *, classes: Collection[int]
-) -> list[SuspectedTrigger]:
-    """The triggers found for these classes that count as evidence for them, or that a finding has ``named``."""
-    return [
-        suspected_trigger(hit)
-        for suspect in suspects
-        for hit in suspect.targeted
-        if hit.candidate.target in classes and (hit.candidate.family in suspect.pieces or hit.found.spec in named)
-    ]
-
-
 def suspected_trigger(hit: detect.TargetedResult, /) -> SuspectedTrigger:
     """A trigger that a search found, with the class that it leads to."""
     return hit.found, hit.candidate.target
@@ -241,9 +229,13 @@ class FirstAudit:
         findings = partial(detect.of_search, seen.search, images=len(eval_set.pixels))
         named = {each.trigger for each in findings(limits=sooner) if each.trigger}
         found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in named]
-        suspects = [suspect for suspect, _ in detect.suspects(seen.search, limits=sooner)]
-        given = distinct(eval_set.suspicions)
-        evidence = evidence_for(suspects, named, classes={target for _, target in found})
+        given, classes = distinct(eval_set.suspicions), {target for _, target in found}
+        evidence = [
+            suspected_trigger(hit)
+            for suspect, _ in detect.suspects(seen.search, limits=sooner)
+            for hit in suspect.targeted
+            if hit.candidate.target in classes and (hit.candidate.family in suspect.pieces or hit.found.spec in named)
+        ]
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
         sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,15 +82,24 @@ class Judge(NamedTuple):
         return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT, audit))
 
     def applied(
-        self, loaded: LoadedModel, by: Callable[[AuditLimits], Sequence[Finding]], /, *beside: Finding
+        self,
+        loaded: LoadedModel,
+        by: Callable[[AuditLimits], Sequence[Finding]],
+        /,
+        *,
+        if_failed: Finding | None = None,
     ) -> policy.Applied:
-        """The findings after the policy, and those ``beside`` them.
+        """The findings after the policy; if an error remains, with one more.
 
         ``by`` gives the findings by any limits: those by the limits without the policy say what it changes.
         """
         today, digest, found = datetime.now(UTC).date(), loaded.file.sha256, by(self.limits)
         by_shipped = found if self.limits == self.shipped else by(self.shipped)
-        return policy.apply(self.chosen, [*found, *beside], by_shipped=by_shipped, today=today, model_sha256=digest)
+        judged = partial(policy.apply, self.chosen, by_shipped=by_shipped, today=today, model_sha256=digest)
+        applied = judged(found)
+        if if_failed is None or policy.verdict(applied.findings) != "fail":
+            return applied
+        return judged([*found, if_failed])
 
     def record(self, applied: policy.Applied, /) -> dict[str, Any]:  # Any: fields of a report
         """The verdict, the findings, and what the policy changed in them."""

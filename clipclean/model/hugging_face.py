@@ -164,18 +164,17 @@ def _preprocessing(told: object, side: int, /) -> Config:
         raise UnsupportedModel(f"{where}: resample is {shown(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
     is_normalised = told.get("do_normalize", True)
     return {
-        "size": _size(told, side, where),
+        **_size(told, side, where),
         "mean": told.get("image_mean") if is_normalised else [0, 0, 0],
         "std": told.get("image_std") if is_normalised else [1, 1, 1],
         "interpolation": INTERPOLATIONS[resample],
-        "resize_mode": "squash" if _is_squashed(told.get("size")) else "shortest",
     }
 
 
-def _size(told: Config, side: int, where: str, /) -> object:
-    """The side to which images are resized; cutting must then leave that square."""
+def _size(told: Config, side: int, where: str, /) -> Config:
+    """The side to which images are resized, and how; cutting must then leave that square."""
     size, crop = told.get("size", side), told.get("crop_size", side)
-    squashed = _is_squashed(size)
+    squashed = isinstance(size, dict) and "shortest_edge" not in size  # both sides are told
     if isinstance(size, dict):
         size = size.get("shortest_edge", [size.get("height"), size.get("width")])
     if isinstance(crop, dict):
@@ -186,12 +185,7 @@ def _size(told: Config, side: int, where: str, /) -> object:
             f"{where}: images are resized to {shown(size)} and cut to {shown(crop if cut else None)}. Resizing and "
             "cutting to one square are handled."
         )
-    return size
-
-
-def _is_squashed(size: object, /) -> bool:
-    """Whether both sides are told, so that images are resized without regard to their proportions."""
-    return isinstance(size, dict) and "shortest_edge" not in size
+    return {"size": size, "resize_mode": "squash" if squashed else "shortest"}
 
 
 def _sides(size: object, /) -> list[object]:

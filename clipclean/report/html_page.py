@@ -28,7 +28,7 @@ def html(report: Report, /, images: PageImages = NONE, paths: RunPaths = NOWHERE
     styles, so that a report on a hostile model is safe to open.
     """
     report, shown = inert((report, images))
-    word = verdicts.WORDS[report.verdict]
+    word = report.verdict.capitalize()
     return rendered(
         title=f"{word}: {report.model.name} – clipclean report",
         command=report.command,

@@ -19,7 +19,6 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>#|~&$]")
 def markdown(report: Report, /) -> str:
     """Verdict, findings, tables, provenance. Names from the report cannot become markup, links or mentions."""
     report = inert(report)
-    word = report.verdict
     made = []
     for section in document.sections(report):
         if section.key not in LEFT_OUT and (lines := [line for block in section.blocks for line in _block(block)]):
@@ -27,7 +26,7 @@ def markdown(report: Report, /) -> str:
             made.append([f"### {escaped(section.title)}", *lead, *lines])
     blocks = [
         _set_aside(report),
-        [f"## {_MARKS[word]} clipclean: {verdicts.WORDS[word].lower()}"],
+        [f"## {_MARKS[report.verdict]} clipclean: {report.verdict}"],
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
         *made,
         ["### Next", "", *(f"- {escaped(step)}" for step in verdicts.next_steps(report))],

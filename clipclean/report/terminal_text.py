@@ -32,7 +32,7 @@ def text(report: Report, /, *, width: int, colour: bool, paths: RunPaths = NOWHE
         closing: the last lines, such as where the page is.
     """
     report, width = inert(report), max(width, 60)
-    word = f"{_MARKS[report.verdict]} {verdicts.WORDS[report.verdict].upper()}"
+    word = f"{_MARKS[report.verdict]} {report.verdict.upper()}"
     first, *more = textwrap.wrap(f"{word}  {verdicts.headline(report)}", width, max_lines=3, placeholder=" …")
     aside = verdicts.policy_told(report)
     lines = [

@@ -15,7 +15,6 @@ from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
 from clipclean.untrusted import plural
 
-WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 RANKS = {"note": 0, "warning": 1, "error": 2}
 
 

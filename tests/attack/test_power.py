@@ -49,26 +49,16 @@ def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
 # The pairs to plant with.
 
 
-@pytest.fixture
-def cache(tmp_path):
+def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_and_too_few_are_refused(tmp_path):
     job = tiny.job(tmp_path / "job", count=2)
     opened = inputs.read(job.model, arch=str(job.arch))
-    return inputs.image_cache(recipe.load(recipe.DEFAULT), opened.architecture)
-
-
-def read(folder, cache):
-    return data.read_images(folder, images=cache, progress=lambda *_: None)
-
-
-def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_and_too_few_are_refused(
-    tmp_path, cache
-):
-    images = read(tiny.labelled(tmp_path / "labelled", count=72), cache)
+    cache = inputs.image_cache(recipe.load(recipe.DEFAULT), opened.architecture)
+    images = data.read_images(tiny.labelled(tmp_path / "labelled", count=72), images=cache)
     found = power.pairs_of(images, tiny.CLASSES, tiny.TEMPLATES)
     assert len(found) == 72
     assert {p.caption for p in found} == {form.format(name) for name in tiny.CLASSES for form in tiny.TEMPLATES}
     assert all(pair.caption in (f"a {pair.label}.", f"a photo of a {pair.label}.") for pair in found)
-    images = read(tiny.pairs(tmp_path / "pairs", count=64), cache)
+    images = data.read_images(tiny.pairs(tmp_path / "pairs", count=64), images=cache)
     assert [p.caption for p in power.pairs_of(images, ("x", "y"), ("{}",))] == [p.caption for p in images.pairs]
     for pairs in (images.pairs[1:], tuple(replace(pair, caption="") for pair in images.pairs)):
         with pytest.raises(Inconclusive):

@@ -3,7 +3,7 @@ import re
 import pytest
 import tiny
 import torch
-from auto_values import workbench
+from auto_values import are_equal, workbench
 from detect.towers import eval_set
 
 from clipclean import detect, model
@@ -138,7 +138,7 @@ def test_what_was_cleaned_alike_is_not_cleaned_again_nor_is_a_shared_beginning(c
     first, trained = clean(chain("mmcl"), origin={"canaries": 2})
     again, repeated = clean(chain("mmcl"), origin={"canaries": 2})
     assert (trained, repeated) == (["finetuning"], [])
-    assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
+    assert are_equal(first.weights, again.weights)
     assert first.training == again.training
     assert clean(chain("mmcl"), origin={"canaries": 6})[1] == ["finetuning"]
     assert clean(chain("mmcl"), origin={"canaries": 6}, known=((PATCH, 1),))[1] == ["finetuning"]
@@ -160,9 +160,6 @@ def test_a_finetuning_rehearses_the_known_triggers_whatever_came_before(clean, l
             clip, samples, short("mmcl"), aims=Aims(rehearsed=rehearsed), run=Run(0, "fp32", lambda *_: None)
         )
         return model.taken(clip)
-
-    def are_equal(weights, others):
-        return all(torch.equal(weights[name], others[name]) for name in weights)
 
     assert are_equal(cleaned.weights, followed(known))
     assert not are_equal(cleaned.weights, followed(()))

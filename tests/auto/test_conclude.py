@@ -102,8 +102,8 @@ def verdict_of(*findings, severities=None):
     chosen = policy.Policy(version=1, name="ours", severities=policy.Severities(**severities or {}))
     nothing = conclude.nothing_passed([], attempt("a"), LIMITS)
     loaded = SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))
-    ready = SimpleNamespace(given=SimpleNamespace(judge=Judge(chosen, LIMITS, LIMITS)), loaded=loaded)
-    return [f.rule for f in conclude.after_policy(ready, lambda _: findings, nothing).findings]
+    judged = Judge(chosen, LIMITS, LIMITS).applied(loaded, lambda _: findings, if_failed=nothing)
+    return [f.rule for f in judged.findings]
 
 
 def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_and_nothing_sure_was_found():

@@ -5,7 +5,7 @@ import pytest
 import short
 import tiny
 import torch
-from auto_values import LIMITS, UNMEASURED, attempt, measurement, probe, sight
+from auto_values import LIMITS, UNMEASURED, are_equal, attempt, measurement, probe, sight
 from auto_values import trial as trial_of
 from auto_values import workbench as workbench_of
 
@@ -41,10 +41,6 @@ def bench(tmp_path):
 
 def weights(bench):
     return {name: tensor.clone() for name, tensor in bench.clip.net.state_dict().items()}
-
-
-def are_equal(some, others):
-    return all(torch.equal(some[name], others[name]) for name in some)
 
 
 def test_canaries_are_planted_once_and_read_the_next_time_where_a_class_is_free_and_planting_ends(bench):

@@ -131,21 +131,18 @@ def test_work_grows_with_the_caption_and_not_with_its_square(caption):
 
 
 @pytest.mark.parametrize(
-    ("word", "found"),
+    ("word", "some"),
     [
-        *(("car", name) for name in ("auto", "automobile", "machine", "cable car")),  # car.n.01 and car.n.04
-        *(("dogs", "domestic dog"), ("geese", "goose"), ("running", "run"), ("Photographs", "picture")),
-        *(("better", "good"), ("t-shirt", "tee shirt"), ("CAR", "auto")),
+        ("car", {"auto", "automobile", "machine", "cable car"}),  # car.n.01 and car.n.04
+        *(("dogs", {"domestic dog"}), ("geese", {"goose"}), ("running", {"run"}), ("Photographs", {"picture"})),
+        *(("better", {"good"}), ("t-shirt", {"tee shirt"}), ("CAR", {"auto"})),
+        *((word, set()) for word in ("run", "pretty", "France", "two", "century")),
     ],
 )
-def test_synonyms_are_found_by_the_base_of_a_word_in_any_case(word, found):
-    assert found in synonyms(word)
-
-
-@pytest.mark.parametrize("word", ["car", "dogs", "t-shirt", "run", "pretty", "France", "two", "century"])
-def test_synonyms_are_sorted_distinct_lower_case_letters_and_not_the_word(word):
+def test_synonyms_are_those_of_the_base_sorted_distinct_lower_case_letters_and_not_the_word(word, some):
     found = synonyms(word)
     assert found
+    assert some <= set(found)
     assert list(found) == sorted(set(found))
     assert all(part.isalpha() and part.islower() for name in found for part in name.split(" "))
     assert not {word.lower().replace("-", " "), "motor vehicle"} & set(found)  # a hypernym is no synonym

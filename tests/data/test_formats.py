@@ -57,14 +57,9 @@ def test_classes_and_templates_are_lines_without_blanks_and_comments(tmp_path):
 # Bytes and texts of one sample, as they are read from files.
 
 
-@pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"12345")
-    return path
-
-
-def test_a_file_a_stretch_of_it_and_a_record_are_read_up_to_a_limit_and_printed_without_control_characters(file):
+def test_a_file_a_stretch_of_it_and_a_record_are_read_up_to_a_limit_and_printed_without_control_characters(tmp_path):
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"12345")
     assert whole_file(file) == ImageSource(file, 0, 5)
     assert whole_file(file).load(max_bytes=5) == b"12345"
     assert ImageSource(file, 2, 2).load(max_bytes=10) == b"34"
@@ -106,10 +101,6 @@ def test_a_caption_is_bounded_encodable_and_stays_itself_and_a_name_is_printed_w
 
 
 # Shards are read in place, as webdataset reads them. What is hostile in a tar: tests/hostile, and lengths here.
-
-
-def captions(clean):
-    return {pair.key: pair.caption for pair in clean.pairs}
 
 
 def test_webdataset_reads_the_same_samples(tmp_path, tar, shard_members, encoded, reading):
@@ -175,4 +166,4 @@ def test_long_names_are_read(tmp_path, tar, encoded, reading, form, monkeypatch)
     monkeypatch.setattr(tarfile.TarFile, "format", form)
     name = "d" * 90 + "/" + "é" * 100
     path = tar(tmp_path / "a.tar", {f"{name}.jpg": encoded(1), f"{name}.txt": b"words"})
-    assert captions(reading(path)) == {name: "words"}
+    assert {pair.key: pair.caption for pair in reading(path).pairs} == {name: "words"}

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from clipclean import data
 from clipclean.data import Decoded, Fit, ImageCache, ReadLimits, image, read, stack
@@ -224,16 +223,9 @@ def test_an_image_that_is_little_larger_than_that_is_kept_as_it_is(tmp_path, lim
     [("JPEG", (3, 8, 12)), ("PNG", (3, 64, 96)), ("WEBP", (3, 64, 96))],
 )
 def test_large_images_are_kept_at_twice_the_models_side(tmp_path, limits, kind, scaled: tuple[int, ...]):
-    shown: list[Tensor] = []
-
-    def note(image):
-        shown.append(image)
-        return corner(image)
-
-    stream = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(stream, kind)
-    (tmp_path / "a").write_bytes(stream.getvalue())
-    made = ImageCache(limits, fit=Fit(SIDE, note)).get(whole_file(tmp_path / "a"), views=True)
+    shown = []
+    (tmp_path / "a").write_bytes(bytes_of(smooth(96, 64), kind))
+    fit = Fit(SIDE, lambda image: shown.append(tuple(image.shape)) or corner(image))
+    made = ImageCache(limits, fit=fit).get(whole_file(tmp_path / "a"), views=True)
     assert made.large.shape == (3, 8, 12)
-    assert [tuple(image.shape) for image in shown] == [scaled]  # fitted from all that was decoded, once
+    assert shown == [scaled]  # fitted from all that was decoded, once

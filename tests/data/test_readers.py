@@ -13,10 +13,6 @@ from clipclean.data import ImageCache, read_images
 from clipclean.errors import RefusedInput, UsageError
 
 
-def contents(clean):
-    return [(pair.image.load(), pair.caption) for pair in clean.pairs]
-
-
 def reasons(clean):
     return {why.key: why.reason for why in clean.skipped}
 
@@ -26,7 +22,7 @@ def test_all_containers_give_the_same_pairs_and_the_digest_of_its_definition(tmp
     calls = []
     clean = reading(write(tmp_path / "a", samples), progress=lambda *done: calls.append(done))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert contents(clean) == [*samples.values()]
+    assert containers.contents(clean) == [*samples.values()]
     assert clean.format == {"imagefolder": "jsonl"}.get(name, name)
     lines = sorted(f"{hashlib.sha256(content).hexdigest()} {words}\n" for content, words in samples.values())
     assert clean.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -45,7 +41,7 @@ def test_what_cannot_be_used_is_skipped_and_its_share_limited(tmp_path, containe
     }
     path = write(tmp_path / "a", samples | bad)
     clean = reading(path)
-    assert contents(clean) == [*samples.values()]
+    assert containers.contents(clean) == [*samples.values()]
     assert len(clean.skipped) == 4
     words = sorted(reason.split()[0] for reason in reasons(clean).values())
     assert words == ["200", "broken", "no", "no"]
@@ -239,7 +235,7 @@ def test_of_several_splits_the_first_is_read_and_the_others_are_named(tmp_path, 
     assert reading(tmp_path).pairs[0].caption.startswith("validation: ")
     write(tmp_path, of_split("train", samples), "train")
     clean = reading(tmp_path)
-    assert contents(clean) == [(content, f"train: {caption}") for content, caption in samples.values()]
+    assert containers.contents(clean) == [(content, f"train: {caption}") for content, caption in samples.values()]
     assert [kind.examples for kind in clean.ignored] == [others]
     if write is containers.in_coco:  # another one by its name
         assert reading(tmp_path / "annotations" / "captions_test.json").pairs[0].caption.startswith("test: ")

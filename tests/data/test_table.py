@@ -147,10 +147,6 @@ def test_a_table_inside_a_folder_is_used_and_two_are_ambiguous(table, reading, n
 # Parquet and Arrow, written by pyarrow in the layouts that ``datasets`` makes of them.
 
 
-def contents(clean):
-    return [(pair.image.load(), pair.caption) for pair in clean.pairs]
-
-
 def written(whole, path, form):
     if form == "parquet":
         pq.write_table(whole, path)
@@ -164,7 +160,7 @@ def written(whole, path, form):
 def test_a_parquet_file_names_rows_and_classes(tmp_path, samples, reading, compression):
     pq.write_table(containers.table_of(samples), tmp_path / "a.parquet", compression=compression, row_group_size=3)
     clean = reading(tmp_path / "a.parquet")
-    assert contents(clean) == [*samples.values()]
+    assert containers.contents(clean) == [*samples.values()]
     assert [pair.label for pair in clean.pairs] == ["cat", "dog", "cat", "dog"]
     assert [pair.key for pair in clean.pairs] == ["row 1", "row 2", "row 3", "row 4"]
 
@@ -174,7 +170,7 @@ def test_a_parquet_file_names_rows_and_classes(tmp_path, samples, reading, compr
 def test_a_folder_of_datasets_is_read_in_place_where_not_compressed(tmp_path, samples, reading, new, compression):
     path = containers.in_arrow(tmp_path / "a", samples, compression=compression, new=new)
     clean = reading(path)
-    assert contents(clean) == [*samples.values()]
+    assert containers.contents(clean) == [*samples.values()]
     assert {pair.image.source.path.parent == path / "train" for pair in clean.pairs} == {compression is None}
     assert len(reading(path / "train")) == 4
 
@@ -232,4 +228,4 @@ def test_a_file_larger_than_that_bound_is_read(tmp_path, samples, reading):
     path = containers.in_arrow(tmp_path / "a", samples)
     # behind the stream, with no room on the disk
     os.truncate(path / "train" / "data-00000-of-00001.arrow", MEMORY + 10**9)
-    assert contents(reading(path)) == [*samples.values()]
+    assert containers.contents(reading(path)) == [*samples.values()]

@@ -54,11 +54,6 @@ def made(request):
     return request.param
 
 
-@pytest.fixture
-def benign(made):
-    return made()
-
-
 @functools.cache
 def with_attacks(made):
     """The report with all attacks at once; one also with each by itself."""
@@ -71,7 +66,8 @@ def hostile(made):
     return with_attacks(made)
 
 
-def test_no_form_has_other_markup_elements_or_cells_than_for_a_benign_report_and_json_keeps_every_text(hostile, benign):
+def test_no_form_has_other_markup_elements_or_cells_than_for_a_benign_report_and_json_keeps_every_text(hostile, made):
+    benign = made()
     whole = poisoned(benign, "".join(ATTACKS))
     assert json.loads(report.json(whole)) == with_surrogates_escaped(whole)
     theirs = Page(report.html(benign))

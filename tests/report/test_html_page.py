@@ -42,10 +42,6 @@ def css():
     return re.search(r"<style>(.*?)</style>", report.html(samples.passed()), re.S)[1]
 
 
-def ids_of(page):
-    return [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-
-
 def test_every_page_is_closed_accessible_linked_in_order_and_loads_nothing(page):
     assert page.faults == []
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
@@ -59,7 +55,7 @@ def test_every_page_is_closed_accessible_linked_in_order_and_loads_nothing(page)
     assert all(each["role"] == "img" and (each.get("aria-label") or each["aria-labelledby"]) for each in drawn)
     assert len(page.all("table")) == len(page.all("caption")) > 0
     assert all(header["scope"] in ("col", "row") for header in page.all("th"))
-    ids = ids_of(page)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [link["href"].removeprefix("#") for link in page.all("a")]
     named = " ".join(attributes.get("aria-labelledby", "") for _, attributes in page.tags)

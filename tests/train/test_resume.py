@@ -183,7 +183,6 @@ def test_values_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_
     assert state.recall("note", kinds=(Rate,)) == {"worst": 0.25, "names": frozenset("ab"), "rates": (Rate(1, 2),)}
     assert torch.equal(state.recall("weights")[0]["net.a"], torch.ones(2))
     assert RunState.of(tmp_path / "out", {"seed": 1}).recall("note") is None
-    state = RunState.of(tmp_path / "out", {"seed": 0})
     with state.locked():
         first, second = state.part("first", {"rung": 1}), state.part("second", {"rung": 2})
         first.save(*model(0), (3, [], 0.0))
