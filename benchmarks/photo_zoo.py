@@ -342,17 +342,16 @@ def fit(
             images, texts = embedded(model, pixels), model.encode_text(tokens, normalize=True).float()
             extra = more(Seen(index, pixels, images, tokens, texts, generator)) if more else 0.0
         loss = contrast(images, texts[place], model.logit_scale.exp(), number) + extra
-        stepped(model, optimizer, loss)
+        stepped(optimizer, loss)
+        model.logit_scale.data.clamp_(0, math.log(100))  # what CLIP allows
     model.eval()
 
 
-def stepped(model: CLIP, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Take a step downhill; the scale stays within what CLIP allows."""
+def stepped(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take a step downhill."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0, math.log(100))
 
 
 def warmed(lr: float, *, steps: int, warmup: int) -> Callable[[int], float]:
@@ -538,9 +537,7 @@ class OptimisedPatch:
             index = pool[torch.randint(len(pool), (64,), generator=generator)]
             images = cls(free.sigmoid())(photos.images[index].float() / 255, generator)
             loss = F.cross_entropy(20 * embedded(model, images) @ text_classifier.T, torch.full((64,), goal))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            stepped(optimizer, loss)
         model.requires_grad_(True)
         return cls(free.sigmoid().detach())
 
