@@ -79,13 +79,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[AUTO])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     o = parser.parse_args()
-    measure_all(o)
-    cells = common.cells(o.out, o.half)
-    print(claims(cells), table(cells), jobs(cells), sep="\n\n")
-
-
-def measure_all(o: argparse.Namespace) -> None:
-    """Every cell that is not there yet."""
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
@@ -96,13 +89,14 @@ def measure_all(o: argparse.Namespace) -> None:
         cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
         place.write_text(json.dumps(cell, indent=1) + "\n")
         print(place.stem, *(round(cell[side]["excess"] or 0, 3) for side in SIDES), cell["told"], flush=True)
+    cells = common.cells(o.out, o.half)
+    print(claims(cells), table(cells), jobs(cells), sep="\n\n")
 
 
 def victims(o: argparse.Namespace) -> list[dict]:
     """Entries of the zoo: those named, else every victim of the half."""
-    records = [json.loads(path.read_text()) for path in sorted(o.zoo.glob("*.json"))]
-    mine = [r for r in records if "entry" in r and r["entry"]["half"] == o.half]
-    entries = {r["entry"]["name"]: r["entry"] for r in mine if o.only or r["counts_as"] == "backdoored"}
+    mine = [r for r in common.cells(o.zoo, o.half) if o.only or r["counts_as"] == "backdoored"]
+    entries = {r["entry"]["name"]: r["entry"] for r in mine}
     return [entries[name] for name in o.only if name in entries] if o.only else list(entries.values())
 
 
@@ -191,7 +185,7 @@ def others_of(o: argparse.Namespace, photos, entry: dict):
     if entry["arch"] == USUAL:
         seen = [photos.among("train", classes)]
     else:
-        seen = [pool_of(Entry(**each), photos) for each in lineage(o, entry)]
+        seen = [pool_of(Entry(**each), photos) for each in common.lineage(o.zoo, entry)]
     free = torch.cat([photos.among(part, classes) for part in PARTS])
     free = free[~torch.isin(free, torch.cat([*seen, pairs_of(photos, entry)]))]
     drawn = torch.randperm(len(free), generator=torch.Generator().manual_seed(0))
@@ -202,10 +196,9 @@ def shown_to(o: argparse.Namespace, entry: dict):
     """Images that neither training nor cleaning saw, with labels, and the planted trigger."""
     photos = read(o.photos, entry["side"])
     classes, index = class_list(photos, entry["half"], entry["classes"]), others_of(o, photos, entry)
-    place = {number: k for k, number in enumerate(classes)}
-    labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
+    labels = (photos.label[index][:, None] == torch.tensor(classes)).nonzero()[:, 1]  # places among the classes
     words, named = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3]), []
-    for each in lineage(o, entry):  # its own trigger, and that of the model that it was planted into
+    for each in common.lineage(o.zoo, entry):  # its own trigger, and that of the model that it was planted into
         spec = each["trigger"]
         if spec is None:
             continue
@@ -215,12 +208,6 @@ def shown_to(o: argparse.Namespace, entry: dict):
     given = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
     nothing = {"captions": None, "panel": (), "knn": 10}
     return detect.EvalSet(pixels=photos.images[index].float() / 255, labels=labels, **given, **nothing)
-
-
-def lineage(o: argparse.Namespace, entry: dict) -> list[dict]:
-    """The entries of a model and of those that it was made from."""
-    base = entry["base"]
-    return [entry, *(lineage(o, json.loads((o.zoo / f"{base}.json").read_text())["entry"]) if base else [])]
 
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
