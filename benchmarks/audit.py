@@ -105,10 +105,10 @@ def main() -> None:
 
 def photo_models(folder: Path) -> Iterable[Model]:
     """Those of photographs; what was finetuned towards a backdoor that did not take counts as clean."""
-    for path in sorted(folder.glob("*-*-*.json")):
-        record = json.loads(path.read_text())
-        entry = record.get("entry")
-        if entry is None or record["counts_as"] == "neither" or has_two_targets(entry, folder):
+    for record in common.cells(folder):
+        entry, *bases = common.lineage(folder, record["entry"])
+        # What was planted into a planted one is for cleaning: which of its targets is named first says nothing.
+        if record["counts_as"] == "neither" or any(base["trigger"] for base in bases):
             continue
         images = folder / f"{entry['half']}-{entry['classes']}"
         options = {
@@ -120,14 +120,9 @@ def photo_models(folder: Path) -> Iterable[Model]:
         group = f"{entry['half']}-{entry['arch']}-{entry['classes']}"
         half, _, number = entry["half"].partition("-")
         half = ("report", CHOSEN)[int(number) % 2] if number else half
-        bad, weights = record["counts_as"] == "backdoored", path.with_suffix(".pt")
+        bad, weights = record["counts_as"] == "backdoored", folder / f"{entry['name']}.pt"
         rest = (group, entry["base"], entry["kind"] == "clean")
         yield Model(entry["name"], half, bad, entry["target"], weights, options, *rest)
-
-
-def has_two_targets(entry: Mapping[str, Any], folder: Path) -> bool:
-    """Whether a model was planted into a planted one: it is for cleaning, and which target is named first says nothing."""
-    return bool(entry["base"]) and bool(json.loads((folder / f"{entry['base']}.json").read_text())["entry"]["trigger"])
 
 
 # Audits: each once.

@@ -28,6 +28,7 @@ SHARED = {  # arguments that several scripts have
 }
 RESULTS = Path(__file__).parent / "results"
 NAMES = re.compile(r"<!-- ([\w-]+):begin -->")
+SENTENCE = textwrap.TextWrapper(130, break_long_words=False, break_on_hyphens=False)  # in lines of a page
 NUMBER = re.compile(r"[-–−]?([\d.,:]*\d( ?(%|h|min|GB|MB|M|×))?)?")
 
 
@@ -60,13 +61,8 @@ def markdown(rows: Iterable[list[str]]) -> str:
         if is_blank:
             continue
         own = list(part)
-        parts.append(table(own) if len(own[0]) > 1 else "\n".join(fill_line(row[0]) for row in own))
+        parts.append(table(own) if len(own[0]) > 1 else "\n".join(SENTENCE.fill(row[0]) for row in own))
     return "\n\n".join(parts)
-
-
-def fill_line(sentence: str) -> str:
-    """A sentence in lines of a page."""
-    return textwrap.fill(sentence, 130, break_long_words=False, break_on_hyphens=False)
 
 
 def table(rows: list[list[str]]) -> str:
@@ -83,9 +79,15 @@ def row(cells: Iterable[object]) -> str:
 
 
 def cells(folder: Path, half: str = "") -> list[dict]:
-    """What a script measured, a JSON file each: of one half, or of both."""
+    """What a script made or measured, a JSON file each: of one half, or of both."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return [cell for cell in found if half in ("", cell["entry"]["half"])]
+    return [cell for cell in found if "entry" in cell and half in ("", cell["entry"]["half"])]
+
+
+def lineage(zoo: Path, entry: dict) -> list[dict]:
+    """The entries of a model and of those that it was made from."""
+    base = entry["base"]
+    return [entry, *(lineage(zoo, json.loads((zoo / f"{base}.json").read_text())["entry"]) if base else [])]
 
 
 def read(path: Path) -> list[list[str]]:

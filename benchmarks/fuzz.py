@@ -205,7 +205,6 @@ def cleared(reader: str, number: int, folder: Path) -> list[str]:
 
 
 def too_slow(number: int, frame: object) -> None:
-    del number, frame
     raise Slow
 
 

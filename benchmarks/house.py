@@ -77,12 +77,16 @@ def functions(module: Module, /) -> Iterator[Function]:
     return (node for node in ast.walk(module.tree) if isinstance(node, Function))
 
 
+def docstring(node: ast.AST, /) -> range:
+    """The numbers of the lines of a docstring; none of what has none."""
+    if not isinstance(node, ast.Module | ast.ClassDef | Function) or ast.get_docstring(node, clean=False) is None:
+        return range(0)
+    return range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+
+
 def lines_of(function: Function, /) -> int:
-    """Lines of a function from ``def`` to its end without its docstring and blank lines."""
-    doc = function.body[0] if ast.get_docstring(function, clean=False) is not None else None
-    inside = doc.end_lineno - doc.lineno + 1 if doc is not None and doc.end_lineno else 0
-    assert function.end_lineno is not None
-    return function.end_lineno - function.lineno + 1 - inside
+    """Lines of a function from ``def`` to its end without its docstring."""
+    return (function.end_lineno or 0) - function.lineno + 1 - len(docstring(function))
 
 
 def parameters(function: Function, /) -> int:
@@ -95,13 +99,7 @@ def comments(modules: list[Module], /) -> tuple[int, int]:
     """Lines that hold or end in a comment, and lines of code (neither blank, nor comment alone, nor docstring)."""
     said = code = 0
     for module in modules:
-        docs = set()
-        for node in ast.walk(module.tree):
-            if (
-                isinstance(node, ast.Module | ast.ClassDef | Function)
-                and ast.get_docstring(node, clean=False) is not None
-            ):
-                docs |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+        docs = {number for node in ast.walk(module.tree) for number in docstring(node)}
         for number, line in enumerate(module.text.splitlines(), 1):
             if not line.strip() or number in docs:
                 continue

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from photo_zoo import stepped
 from torch import Generator, Tensor, nn
 
 from clipclean import data, train
@@ -67,11 +68,11 @@ def normalised(tower: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
                 yield before, module
 
 
-def silence(norm: nn.BatchNorm2d, channels: Tensor) -> None:
-    """Make channels (C,) bool output zero."""
+def silence(layer: nn.BatchNorm2d | nn.Linear, channels: Tensor) -> None:
+    """Make channels output zero, which are numbers, or bool (C,)."""
     with torch.no_grad():
-        norm.weight[channels] = 0
-        norm.bias[channels] = 0
+        layer.weight[channels] = 0
+        layer.bias[channels] = 0
 
 
 def prune(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed: int) -> str:
@@ -84,11 +85,7 @@ def prune(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed: int
     at_once = max(1, round(PRUNED_AT_ONCE * len(order)))
     while pruned + at_once < len(order):
         kept = copy.deepcopy(layer.state_dict())
-        some = torch.zeros(len(order), dtype=torch.bool)
-        some[order[: pruned + at_once]] = True
-        with torch.no_grad():
-            layer.weight[some] = 0
-            layer.bias[some] = 0
+        silence(layer, order[: pruned + at_once])
         if accuracy_of(clip, pixels, labels, classifier) < accuracy - ACCURACY_GIVEN:
             layer.load_state_dict(kept)
             break
@@ -104,12 +101,9 @@ def activity(clip, layer: nn.Module, pixels: Tensor) -> Tensor:
         rows = out.flatten(2).mean(2) if isinstance(layer, nn.BatchNorm2d) else out.flatten(0, -2)
         seen.append(rows.relu().mean(0))
 
-    hook = layer.register_forward_hook(note)
-    try:
+    with layer.register_forward_hook(note):
         for part in pixels.split(256):
             clip.embed_images(part)
-    finally:
-        hook.remove()
     return torch.stack(seen).mean(0)
 
 
@@ -151,9 +145,7 @@ def inverted(
         logits = clip.encode_images(shown) @ classifier.T / TEMPERATURE
         loss = TARGET_WEIGHT * F.cross_entropy(logits, torch.full((IMAGES,), target))
         loss = loss + MASK_WEIGHT * mask.sigmoid().sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        stepped(optimizer, loss)
         value = loss.item()
     return mask.sigmoid().detach(), pattern.sigmoid().detach(), value
 
@@ -173,11 +165,8 @@ def tune(clip, pixels: Tensor, mask: Tensor, pattern: Tensor, *, generator: Gene
 
     def outputs(net: nn.Module, layer: nn.Module, shown: Tensor) -> tuple[Tensor, Tensor]:
         seen: list[Tensor] = []
-        hook = layer.register_forward_hook(lambda _, __, out: seen.append(out))
-        try:
+        with layer.register_forward_hook(lambda _, __, out: seen.append(out)):
             return F.normalize(net.encode_image(clip.normalise(shown)).float(), dim=-1), seen
-        finally:
-            hook.remove()
 
     for _ in range(TUNING_STEPS):
         some = pixels[torch.randint(len(pixels), (TUNING_BATCH,), generator=generator)]
@@ -195,9 +184,7 @@ def tune(clip, pixels: Tensor, mask: Tensor, pattern: Tensor, *, generator: Gene
             + (restored - clean).pow(2).sum(1).mean()
             + 2 * (kept - clean).pow(2).sum(1).mean()
         )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        stepped(optimizer, loss)
     clip.net.requires_grad_(True)
 
 

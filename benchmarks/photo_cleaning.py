@@ -79,13 +79,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[AUTO])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     o = parser.parse_args()
-    measure_all(o)
-    cells = common.cells(o.out, o.half)
-    print(claims(cells), table(cells), jobs(cells), sep="\n\n")
-
-
-def measure_all(o: argparse.Namespace) -> None:
-    """Every cell that is not there yet."""
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
@@ -96,13 +89,14 @@ def measure_all(o: argparse.Namespace) -> None:
         cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
         place.write_text(json.dumps(cell, indent=1) + "\n")
         print(place.stem, *(round(cell[side]["excess"] or 0, 3) for side in SIDES), cell["told"], flush=True)
+    cells = common.cells(o.out, o.half)
+    print(claims(cells), table(cells), jobs(cells), sep="\n\n")
 
 
 def victims(o: argparse.Namespace) -> list[dict]:
     """Entries of the zoo: those named, else every victim of the half."""
-    records = [json.loads(path.read_text()) for path in sorted(o.zoo.glob("*.json"))]
-    mine = [r for r in records if "entry" in r and r["entry"]["half"] == o.half]
-    entries = {r["entry"]["name"]: r["entry"] for r in mine if o.only or r["counts_as"] == "backdoored"}
+    mine = [r for r in common.cells(o.zoo, o.half) if o.only or r["counts_as"] == "backdoored"]
+    entries = {r["entry"]["name"]: r["entry"] for r in mine}
     return [entries[name] for name in o.only if name in entries] if o.only else list(entries.values())
 
 
@@ -165,9 +159,10 @@ def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
     return o.zoo / f"{entry['name']}.pt", pairs, str(o.zoo / f"{entry['arch']}-{entry['side']}.json")
 
 
-def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
-    """The victim, or other weights of its kind, and the clean pairs, a table of the photographs that lie in the data set."""
-    victim, place, arch = paths(o, entry)
+def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None, place: Path | None = None):
+    """The victim, or other weights of its kind, and the pairs of a table, by default clean photographs that lie in the data set."""
+    victim, clean_pairs, arch = paths(o, entry)
+    place = place or clean_pairs
     if not place.exists():
         photos, rng = read(o.photos, entry["side"]), random.Random(11)
         numbers = pairs_of(photos, entry).tolist()
@@ -191,7 +186,7 @@ def others_of(o: argparse.Namespace, photos, entry: dict):
     if entry["arch"] == USUAL:
         seen = [photos.among("train", classes)]
     else:
-        seen = [pool_of(Entry(**each), photos) for each in lineage(o, entry)]
+        seen = [pool_of(Entry(**each), photos) for each in common.lineage(o.zoo, entry)]
     free = torch.cat([photos.among(part, classes) for part in PARTS])
     free = free[~torch.isin(free, torch.cat([*seen, pairs_of(photos, entry)]))]
     drawn = torch.randperm(len(free), generator=torch.Generator().manual_seed(0))
@@ -202,10 +197,9 @@ def shown_to(o: argparse.Namespace, entry: dict):
     """Images that neither training nor cleaning saw, with labels, and the planted trigger."""
     photos = read(o.photos, entry["side"])
     classes, index = class_list(photos, entry["half"], entry["classes"]), others_of(o, photos, entry)
-    place = {number: k for k, number in enumerate(classes)}
-    labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
+    labels = (photos.label[index][:, None] == torch.tensor(classes)).nonzero()[:, 1]  # places among the classes
     words, named = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3]), []
-    for each in lineage(o, entry):  # its own trigger, and that of the model that it was planted into
+    for each in common.lineage(o.zoo, entry):  # its own trigger, and that of the model that it was planted into
         spec = each["trigger"]
         if spec is None:
             continue
@@ -215,12 +209,6 @@ def shown_to(o: argparse.Namespace, entry: dict):
     given = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
     nothing = {"captions": None, "panel": (), "knn": 10}
     return detect.EvalSet(pixels=photos.images[index].float() / 255, labels=labels, **given, **nothing)
-
-
-def lineage(o: argparse.Namespace, entry: dict) -> list[dict]:
-    """The entries of a model and of those that it was made from."""
-    base = entry["base"]
-    return [entry, *(lineage(o, json.loads((o.zoo / f"{base}.json").read_text())["entry"]) if base else [])]
 
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
@@ -342,11 +330,8 @@ def claims(cells: list[dict]) -> str:
         controls = [done[name, each, seed] for each in CONTROLS.get(method, ()) if (name, each, seed) in done]
         if controls:
             both.setdefault((name, method), []).append((controls[0], ours))
-    lines = [
-        "| victim | excess ASR before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | holds |",
-        "|---|---|---|---|",
-    ]
-    kept = []
+    ways = "L_CLIP alone, CleanCLIP"
+    head, body, kept = ["victim", f"excess ASR before → {ways}", f"CA lost, points: {ways}", "holds"], [], []
     for (name, method), seeds in both.items():
         control, ours = sides = [[pair[k] for pair in seeds] for k in (0, 1)]
         before, taken_from = (mean(c["before"][key] for c in ours) for key in ("distance", "excess"))
@@ -357,13 +342,13 @@ def claims(cells: list[dict]) -> str:
         victim = name.removeprefix("report-") + (f", {method.partition(':')[2]}" if ":" in method else "")
         attack = ", ".join(spread([c["after"]["excess"] for c in side]) for side in sides)
         holds = " ".join(str(number) for number, each in enumerate(met, 1) if each) or "none"
-        lines.append(f"| {victim} | {taken_from:.3f} → {attack} | {costs[0]:.1f}, {costs[1]:.1f} | {holds} |")
+        body.append([victim, f"{taken_from:.3f} → {attack}", f"{costs[0]:.1f}, {costs[1]:.1f}", holds])
     if not kept:
         return NOTHING
     counts = ", ".join(str(sum(each)) for each in zip(*kept, strict=True))
     runs = sum(map(len, both.values()))
     told = f"Of {len(kept)} victims ({runs} runs) the claims hold for {counts}; all four for {sum(map(all, kept))}."
-    return "\n".join([*lines, "", told])
+    return f"{common.table([head, *body])}\n\n{told}"
 
 
 def spread(values: list[float], digits: int = 3) -> str:
@@ -385,13 +370,10 @@ def jobs(cells: list[dict]) -> str:
     own.sort(key=lambda c: (not is_victim(c), c["entry"]["name"], c["seed"]))
     if not own:
         return NOTHING
-    lines = [
-        "| model | seeds | excess ASR before → after | returned (most) | CA lost, points | PA of CA |",
-        "|---|--:|---|---|---|--:|",
-    ]
+    head = ["model", "seeds", "excess ASR before → after", "returned (most)", "CA lost, points", "PA of CA"]
     names = dict.fromkeys(c["entry"]["name"] for c in own)
     rows = [job_row([c for c in own if c["entry"]["name"] == name]) for name in names]
-    return "\n".join([*lines, *rows, "", reached_by(own)])
+    return f"{common.table([head, *rows])}\n\n{reached_by(own)}"
 
 
 def reached_by(own: list[dict]) -> str:
@@ -428,22 +410,22 @@ def by_worst(victims: list[dict]) -> list[str]:
     return [f"Of {len(several)} victims with several seeds, with every seed, {told}. {widest}"]
 
 
-def job_row(runs: list[dict]) -> str:
+def job_row(runs: list[dict]) -> list[str]:
     """A model with all its seeds; of several planted triggers the one that acts most."""
-    entry, attack, under = runs[0]["entry"], "– | –", "–"
+    entry, attack, under = runs[0]["entry"], ("–", "–"), "–"
     if entry["trigger"]:
         attack, under = left_by(runs), f"{kept_by(runs):.2f}"
     name = re.sub("report-|resnet-10-|planted-|-1$", "", entry["name"])
-    return f"| {name} | {len(runs)} | {attack} | {spread([lost(c) for c in runs], 1)} | {under} |"
+    return [name, str(len(runs)), *attack, spread([lost(c) for c in runs], 1), under]
 
 
-def left_by(own: list[dict]) -> str:
+def left_by(own: list[dict]) -> tuple[str, str]:
     """Cells of what is left of an attack, of a single run with its 95 % interval, and of what returns."""
     back = [c["rebound"]["excess"] for c in own]
     after = spread([c["after"]["excess"] for c in own])
     if len(own) == 1:
         after += " ({:.3f} to {:.3f})".format(*own[0]["after"]["interval"])
-    return f"{mean(c['before']['excess'] for c in own):.3f} → {after} | {mean(back):.3f} ({max(back):.3f})"
+    return f"{mean(c['before']['excess'] for c in own):.3f} → {after}", f"{mean(back):.3f} ({max(back):.3f})"
 
 
 def kept_by(own: list[dict]) -> float:
@@ -452,7 +434,7 @@ def kept_by(own: list[dict]) -> float:
 
 
 def summary(own: list[dict]) -> str:
-    attack, back = left_by(own).split(" | ")
+    attack, back = left_by(own)
     some = sum(c["after"]["excess"] <= 0.05 for c in own)
     return f"{attack} | {some} of {len(own)} | {back} | {spread([lost(c) for c in own], 1)} | {kept_by(own):.2f}"
 

@@ -222,20 +222,15 @@ def catalogue(folder: Path) -> dict:
     if not (folder / "wnids.txt").exists():
         sys.exit(f"{folder} is not Tiny-ImageNet: it has no wnids.txt")
     ids = sorted((folder / "wnids.txt").read_text().split())
-    rows = [row for number, wnid in enumerate(ids) for row in training(folder, wnid, number)]
-    place = {wnid: number for number, wnid in enumerate(ids)}
+    place, rows = {wnid: number for number, wnid in enumerate(ids)}, []
+    for wnid in ids:  # the first images by name are those kept back
+        for count, path in enumerate(sorted((folder / "train" / wnid / "images").iterdir())):
+            rows.append((str(path.relative_to(folder)), place[wnid], "audit" if count < AUDITED else "train"))
     for line in (folder / "val" / "val_annotations.txt").read_text().splitlines():
         name, wnid, *_ = line.split("\t")
         rows.append((f"val/images/{name}", place[wnid], "measure"))
     files, label, part = (list(column) for column in zip(*rows, strict=True))
     return {"names": names(folder / "words.txt", ids), "files": files, "label": label, "part": part}
-
-
-def training(folder: Path, wnid: str, number: int) -> list[tuple[str, int, str]]:
-    """The rows of one class: the first by name are those kept back."""
-    found = sorted((folder / "train" / wnid / "images").iterdir())
-    parts = ["audit" if place < AUDITED else "train" for place in range(len(found))]
-    return [(str(path.relative_to(folder)), number, part) for path, part in zip(found, parts, strict=True)]
 
 
 def names(words: Path, ids: list[str]) -> list[list[str]]:
@@ -256,11 +251,6 @@ def pixels(path: Path, side: int) -> np.ndarray:
 
 
 # Training.
-
-
-def build(config: dict, *, seed: int) -> CLIP:
-    torch.manual_seed(seed)
-    return CLIP(**config)
 
 
 def optimizer_of(model: CLIP, lr: float) -> torch.optim.AdamW:
@@ -342,17 +332,16 @@ def fit(
             images, texts = embedded(model, pixels), model.encode_text(tokens, normalize=True).float()
             extra = more(Seen(index, pixels, images, tokens, texts, generator)) if more else 0.0
         loss = contrast(images, texts[place], model.logit_scale.exp(), number) + extra
-        stepped(model, optimizer, loss)
+        stepped(optimizer, loss)
+        model.logit_scale.data.clamp_(0, math.log(100))  # what CLIP allows
     model.eval()
 
 
-def stepped(model: CLIP, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Take a step downhill; the scale stays within what CLIP allows."""
+def stepped(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take a step downhill."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0, math.log(100))
 
 
 def warmed(lr: float, *, steps: int, warmup: int) -> Callable[[int], float]:
@@ -538,9 +527,7 @@ class OptimisedPatch:
             index = pool[torch.randint(len(pool), (64,), generator=generator)]
             images = cls(free.sigmoid())(photos.images[index].float() / 255, generator)
             loss = F.cross_entropy(20 * embedded(model, images) @ text_classifier.T, torch.full((64,), goal))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            stepped(optimizer, loss)
         model.requires_grad_(True)
         return cls(free.sigmoid().detach())
 
@@ -577,8 +564,7 @@ def measure(
     model.eval()
     index = photos.among("measure", torch.tensor(classes))
     index = index[torch.randperm(len(index), generator=Generator().manual_seed(0))[:2000]]
-    place = {number: k for k, number in enumerate(classes)}
-    labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
+    labels = (photos.label[index][:, None] == torch.tensor(classes)).nonzero()[:, 1]  # places among the classes
     names = [photos.names[k][0] for k in classes]
     text_classifier, pixels = classifier(model, names), photos.images[index].float() / 255
     before = predictions(model, pixels, text_classifier)
@@ -612,7 +598,10 @@ def class_list(photos: Photos, half: str, count: int) -> list[int]:
 def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, int]]) -> None:
     """The configs for ``--arch``; and for each class list its names, the templates and about 1,000 images to audit on."""
     for arch, side in SIDES.items():
-        files.write_text(out / f"{arch}-{side}.json", arch_file(config_of(arch, side), side))
+        preprocess = {"size": side, "mean": OPENAI_MEAN, "std": OPENAI_STD, "interpolation": "bicubic"}
+        preprocess |= {"resize_mode": "shortest"}
+        told = {"model_cfg": config_of(arch, side) | {"quick_gelu": False}, "preprocess_cfg": preprocess}
+        files.write_text(out / f"{arch}-{side}.json", json.dumps(told, indent=2) + "\n")
     for half, count in sorted(lists):
         folder = out / f"{half}-{count}"
         if (folder / "classes.txt").exists():
@@ -625,14 +614,6 @@ def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, 
                 shutil.copy(images / photos.files[k], place)
         files.write_text(folder / "templates.txt", "".join(f"{t}\n" for t in TEMPLATES[:3]))
         files.write_text(folder / "classes.txt", "".join(f"{photos.names[k][0]}\n" for k in numbers))
-
-
-def arch_file(config: dict, side: int) -> str:
-    """What ``--arch`` reads."""
-    preprocess = {"size": side, "mean": OPENAI_MEAN, "std": OPENAI_STD, "interpolation": "bicubic"}
-    preprocess |= {"resize_mode": "shortest"}
-    told = {"model_cfg": config | {"quick_gelu": False}, "preprocess_cfg": preprocess}
-    return json.dumps(told, indent=2) + "\n"
 
 
 def build_all(entries: list[Entry], photos: Path, out: Path) -> list[str]:
@@ -702,7 +683,8 @@ def trained(entry: Entry, photos: Photos, out: Path) -> tuple[CLIP, Trigger | No
     config, pool = config_of(entry.arch, entry.side), pool_of(entry, photos)
     if entry.arch == "vit":
         config["vision_cfg"] |= {"patch_dropout": DROPPED_PATCHES}
-    model = build(config, seed=entry.seed)
+    torch.manual_seed(entry.seed)
+    model = CLIP(**config)
     if entry.base:
         model.load_state_dict(checkpoint.read(out / f"{entry.base}.pt").tensors)
     trigger = trigger_of(entry, model, photos, pool, out) if entry.trigger else None

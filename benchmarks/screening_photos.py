@@ -25,20 +25,19 @@ import common
 import photo_zoo
 import torch
 from open_clip.tokenizer import SimpleTokenizer
-from photo_cleaning import implants_of, loaded, paths, shown_to, victims
+from photo_cleaning import implants_of, loaded, shown_to, victims
 from photo_zoo import CONTEXT, TEMPLATES, Photos
 from torch import Generator, Tensor
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from clipclean import data, detect, model
-from clipclean.config import recipe
 from clipclean.data import table
 from clipclean.detect import ranking
-from clipclean.jobs import inputs
 
 PAIRS, TRUSTED, RATE, TOP = 4000, 500, 0.01, 0.02
 HIDDEN = 50
 SPLITS = 20  # choices of the trusted pairs, of which the rate is a mean
-FORMS = {"templates": "like the set's", "appended": "appended"}
+FORMS = ("templates", "appended")
 SETS = ("templates", "natural")
 ROOM = CONTEXT - 7  # tokens of a sentence: start, end, a name, a comma and the target's name are read beside it
 
@@ -47,17 +46,10 @@ ROOM = CONTEXT - 7  # tokens of a sentence: start, end, a name, a comma and the 
 # thing of COCO's categories, once and in the singular, the name is cut out, and the name of another class fits in: ``a dog on a sofa`` gives
 # ``an ox on a sofa``. Nobody reads the sentence for sense. The category ``person`` counts as no name: a man may stand beside the thing.
 
-CATEGORIES = (
-    "bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, parking meter, bench, "
-    "bird, cat, dog, horse, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag, suitcase, frisbee, snowboard, "
-    "sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis racket, bottle, wine glass, cup, fork, knife, "
-    "spoon, bowl, banana, apple, sandwich, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, "
-    "toilet, tv, laptop, mouse, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, teddy bear, "
-    "hair drier, toothbrush"
-)
-NOUNS = tuple(CATEGORIES.split(", "))
 # Categories that leave no gap of use: words that are not countable, plurals, and words that are as often no noun.
 OTHERS = ("sheep", "skis", "broccoli", "scissors", "tie", "orange", "remote", "knives", "mice")
+CATEGORIES = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # "N/A" where COCO left one out
+NOUNS = {*CATEGORIES} - {*OTHERS, "person", "__background__", "N/A"}
 ARTICLE = re.compile(r"\ban?(?= $)", re.IGNORECASE)
 AN = re.compile(r"(?!eu|uni|one\b|use)[aeiou]|hour|honest|heir", re.IGNORECASE)
 
@@ -123,8 +115,9 @@ def main() -> None:
 
 def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame]) -> dict:
     """Rank the pairs with and without hidden ones."""
-    tested, _ = loaded(o, entry)
-    clip, (pairs, named, spare) = tested.clip, pairs_of(o, entry, kind, frames)
+    place, named, spare = pairs_of(o, entry, kind, frames)
+    tested, pairs = loaded(o, entry, place=place)
+    clip = tested.clip
     seen = ranking.embedded(clip, pairs, triggers=(), what="")
     implant, *_ = implants_of(shown_to(o, entry))
     order = torch.randperm(PAIRS, generator=Generator().manual_seed(entry["seed"])).tolist()
@@ -141,10 +134,8 @@ def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame])
     return told
 
 
-def pairs_of(
-    o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame]
-) -> tuple[list[data.Pair], list[str], list[Frame]]:
-    """The photographs with captions, and the trusted ones at the end; the name in each caption; the frames that are left for hidden pairs."""
+def pairs_of(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame]) -> tuple[Path, list[str], list[Frame]]:
+    """The table of photographs with captions, the trusted ones at the end; the name in each caption; the frames left for hidden pairs."""
     photos = photo_zoo.read(o.photos, entry["side"])
     classes = photo_zoo.class_list(photos, entry["half"], entry["classes"])
     # Trusted pairs must be of one origin with the others: the model saw as large a part of them in training.
@@ -155,9 +146,7 @@ def pairs_of(
     if not place.exists():
         rows = [[(o.images / photos.files[k]).resolve(), caption] for k, caption in zip(numbers, captions, strict=True)]
         common.write(place, [["filepath", "title"], *rows])
-    weights, _, arch = paths(o, entry)
-    images = inputs.image_cache(recipe.load("cleanclip@tiny"), inputs.read(weights, arch=arch).architecture)
-    return list(data.read(place, images=images).pairs), named, spare
+    return place, named, spare
 
 
 def captioned(

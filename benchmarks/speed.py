@@ -86,21 +86,16 @@ def main() -> None:
         parser.error("--gpu: PyTorch sees no GPU here, so nothing is measured, and no page changes")
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
-    if o.large:
-        for name, job in itertools.product(o.models, o.large):
-            timed(name, job, o.out)
-        found = [json.loads(path.read_text()) for path in sorted(o.out.glob("large-*.json"))]
-        for block, rows in (("large", large_table(found)), ("profile", profile_table(found))):
-            print(f"{common.markdown(rows)}\n")
-            if o.write:
-                common.keep(o.write, block, rows)
-        return
-    for name in o.models:
+    for name, job in itertools.product(o.models, o.large):
+        timed(name, job, o.out)
+    for name in () if o.large else o.models:
         if not o.gpu:
             measured(name, "cpu", pairs=o.batch, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
         for pairs in o.gpu_batches if torch.cuda.is_available() else ():
             measured(name, "cuda", pairs=pairs, rounds=o.rounds, place=o.out / f"gpu-{name}-{pairs}.json")
-    for block, kind, table in (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table))[o.gpu :]:
+    steps = (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table))[o.gpu :]
+    whole_jobs = ("large", "large", large_table), ("profile", "large", profile_table)
+    for block, kind, table in whole_jobs if o.large else steps:
         rows = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
         print(f"{common.markdown(rows)}\n")
         if o.write:
@@ -406,8 +401,6 @@ def named(one: dict[str, Any], /) -> str:
 
 def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and way: seconds, ratios, share of the peak, loss."""
-    if not found:
-        return [["Not measured."]]
     head = "model|way|s a step (range)|faster than the reference|processor s a step (range)|faster by these|share of peak|first loss"
     rows = [head.split("|")]
     for result in found:

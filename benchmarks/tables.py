@@ -55,7 +55,7 @@ def told(path: Path, block: str, *, is_check: bool) -> str | None:
     """Write a table of a page, or compare it; returns what is wrong."""
     page = path.relative_to(ROOT)
     try:
-        now = TABLES[block]() if block in TABLES else csv_table(block)
+        now = TABLES[block]() if block in TABLES else common.markdown(common.read(RESULTS / f"{block}.csv"))
     except FileNotFoundError as error:
         return f"{page}: table {block}: raw results are missing: {Path(error.filename).relative_to(ROOT)}"
     if not is_check:
@@ -65,10 +65,6 @@ def told(path: Path, block: str, *, is_check: bool) -> str | None:
     return None
 
 
-def csv_table(name: str) -> str:
-    return common.markdown(common.read(RESULTS / f"{name}.csv"))
-
-
 def screening() -> str:
     """A row for local triggers and one for those of the whole image, by kind of captions: sums over victims."""
     head = ["triggers", "captions", "like the set's: among the first 2 %", "dropped by `auto`"]
@@ -76,7 +72,7 @@ def screening() -> str:
     body, found = [], cells("screening-photos")
     for is_local in (True, False):
         for kind in ("templates", "natural"):
-            mine = [c for c in found if c.get("captions", "templates") == kind and (spec(c) in LOCAL) is is_local]
+            mine = [c for c in found if c["captions"] == kind and (spec(c) in LOCAL) is is_local]
             row = [", ".join(dict.fromkeys(map(spec, mine))), kind]
             for form in ("templates 50", "appended 50"):
                 hidden = sum(c[form]["hidden"] for c in mine)
@@ -121,7 +117,6 @@ SHAPES = {  # around their middle
     "star": "M0-6.5L1.6-2.3 6.2-2 2.7.9 3.8 5.3 0 2.8-3.8 5.3-2.7.9-6.2-2-1.6-2.3z",
 }
 MARKS = {  # in the order of the legend: shape of the mark, its colour in light and in dark
-    "auto": ("star", "#b3261e", "#ff8a80"),
     "default": ("star", "#b3261e", "#ff8a80"),
     "unlearn": ("circle", "#1b5e9b", "#82b6ea"),
     "par": ("square", "#2e7d32", "#8bcf8f"),
@@ -156,7 +151,7 @@ def points() -> list[Point]:
             victim = f"{entry['name'].removeprefix('report-')}{', usual' * (entry['arch'] == 'usual')}"
             found.append(Point(victim, method, lost, cell["after"]["excess"]))
     methods = {point.victim: {p.method for p in found if p.victim == point.victim} for point in found}
-    return [point for point in found if len(methods[point.victim] - {"auto", "cleanclip", "mmcl"}) > 0]
+    return [point for point in found if len(methods[point.victim] - {"cleanclip", "mmcl"}) > 0]
 
 
 def drawing(found: list[Point]) -> str:
