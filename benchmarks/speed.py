@@ -18,6 +18,7 @@ import platform
 import random
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -273,6 +274,7 @@ def timed(name: str, job: str, out: Path, /) -> None:
     kind, size = JOBS[job]
     clip, folder = built(name, "cpu"), out / name
     folder.mkdir(exist_ok=True)
+    os.environ["CLIPCLEAN_STATE"] = tempfile.mkdtemp(dir=out)  # a run that was ended before would be gone on with
     safetensors.torch.save_file(clip.net.state_dict(), folder / "model.safetensors")
     side, rows = clip.architecture.preprocess.size, ["image,caption"]
     draw = torch.Generator().manual_seed(0)
@@ -297,7 +299,7 @@ def timed(name: str, job: str, out: Path, /) -> None:
 
     with progress.heard(progress.Listener(words=words.append, steps=step)), sampled(seen), counted(work):
         if kind == "cleanclip":
-            changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=0", "train.warmup_steps=0"]
+            changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=1e-12", "train.warmup_steps=0"]
             api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, **given)
         else:
             api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
