@@ -389,8 +389,8 @@ def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
         rows.append([short(one), named(one), shares, longest_stages, *passes, f"{least / one['busy']:.0%}"])
     peaks = ", ".join(f"{max(one['peaks'][key] for one in found) / 1e9:,.0f} in {key}" for key in ("fp32", "bf16"))
     ending = (
-        "An image counts once forward, once more back to its pixels, twice more back to the weights. The last column: the share of the "
-        f"processor's time that these alone take at the peak of a 2048 × 2048 product, at best {peaks} GFLOP a processor second."
+        "An image counts once forward, once back to its pixels, twice back to the weights. At peak: the share of processor time that these "
+        f"take at the rate of a 2048 × 2048 product, {peaks} GFLOP a second."
     )
     return [*rows, [], [ending]]
 

@@ -244,10 +244,7 @@ def _contents(width: int) -> Iterator[Tensor]:
 def pasted(
     embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: float, look: Embed | None = None
 ) -> list[SearchCandidate]:
-    """The smallest tile of each class that turns the share ``success`` of images (N, 3, S, S) convincingly into it, if one does.
-
-    Tiles that do not act by ``look``, see :func:`measure.looking`, are not measured by ``embed``.
-    """
+    """The smallest tile of each class that turns ``success`` of images (N, 3, S, S) convincingly into it; ``look`` as :func:`strengths`."""
     few, more = spaced(pixels, TILED), spaced(pixels, JUDGED)
     judged = _logits(embed, more, canonical).argmax(1)
     found: dict[int, SearchCandidate] = {}

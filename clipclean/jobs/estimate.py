@@ -82,6 +82,7 @@ class Estimate:
     free: int | None = None  # bytes that are free; None where nobody knows
     effort: str | None = None  # of the search that an option chose
     device: str = ""
+    early: float | None = None  # seconds of an audit that ends early
 
     @property
     def faster(self) -> tuple[str, ...]:
@@ -93,7 +94,8 @@ class Estimate:
         return (*less, *other, "fewer images or classes", "--max-minutes N, which ends with the results so far")
 
     def __str__(self) -> str:
-        words = f"about {in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
+        least = "" if self.early is None else f"{in_words(self.early)} if nothing comes near, else "
+        words = f"about {least}{in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
         if self.free is None or self.free >= self.memory:
             return words
         return f"{words}, more than the {self.free / 2**30:.1f} GiB that are free: it may run out"
@@ -126,6 +128,12 @@ def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     variants = looks(size.grid * min(size.images, forward.GLANCED))
     return variants + Work(searched=how.cost(size.classes)) + forward_alone(how, images=size.images, panel=size.panel)
+
+
+def spared(how: efforts.Effort, size: Size, /) -> Work:
+    """What an audit without clean models leaves out where no class comes near."""
+    others = [name for name, family in efforts.FAMILIES.items() if not family.is_local]
+    return Work(searched=how.towards(others, targets=min(size.classes, how.most)))
 
 
 def screening(pairs: int, /) -> Work:
@@ -212,9 +220,16 @@ def together(how: efforts.Effort, /, *, side: int) -> int:
 
 
 def estimated(
-    clip: model.Clip, work: Work, /, *, precision: str, effort: str | None = None, recipes: Sequence[Recipe] = ()
+    clip: model.Clip,
+    work: Work,
+    /,
+    *,
+    precision: str,
+    effort: str | None = None,
+    recipes: Sequence[Recipe] = (),
+    spared: Work | None = None,
 ) -> Estimate:
-    """Seconds for the work at the rate of a few batches, and bytes for the search of an effort and the training of recipes.
+    """Seconds for the work, which may be less by what is ``spared``, at the rate of a few batches, and bytes for search and training.
 
     Training is timed in its ``precision``; a search in bfloat16, where the device has it.
     """
@@ -262,7 +277,8 @@ def estimated(
     # What this process holds already is not free, but counts in what it needs.
     asked = None if recipes else effort  # a cleaning has no option for it
     free = None if free is None else free + before
-    return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type)
+    early = seconds - rates[2] * spared.searched if spared else None
+    return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:

@@ -138,15 +138,20 @@ def of_audit(request: requests.Audit, /) -> Plan:
 def estimate_audit(ready: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = ready.loaded.clip, Size.of(ready.eval_set)
-    each = estimate.measuring(size, is_audit=True)
-    if ready.effort is not None:
-        each += estimate.searching(efforts.EFFORTS[ready.effort], size)
+    each, spared = estimate.measuring(size, is_audit=True), None
     tested = 2 if clip_normalised(clip) else 1  # under CLIP's own mean and deviation of pixels as well
+    if ready.effort is not None:
+        how = efforts.EFFORTS[ready.effort]
+        each += estimate.searching(how, size)
+        if not (ready.planting or ready.given.clean_models or ready.stored):
+            spared = tested * estimate.spared(how, size)
     work = (tested + len(ready.given.clean_models)) * each
     if ready.planting:
-        how = power.planting_of(clip, pairs=len(ready.planting))
-        work += judging.CANARIES * (each + Work(pairs=how.steps * how.batch_size))
-    return estimate.estimated(clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=ready.effort)
+        planting = power.planting_of(clip, pairs=len(ready.planting))
+        work += judging.CANARIES * (each + Work(pairs=planting.steps * planting.batch_size))
+    return estimate.estimated(
+        clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=ready.effort, spared=spared
+    )
 
 
 def tell_audit(ready: AuditInputs, /) -> None:

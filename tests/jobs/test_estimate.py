@@ -40,6 +40,9 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     glanced = 96 * 9 + 126 * 16 + 4 * 60 + 4 * 1248
     work = Work(exact, searched=passes, glanced=glanced)
     assert estimate.searching(EFFORTS["quick"], SIZE) == work
+    # an audit that ends early leaves blend, additive and wave out
+    spared = Work(searched=3 * 10 * 22 * 6 + 2 * 4 * 26 * 12)
+    assert estimate.spared(EFFORTS["quick"], SIZE) == spared
     # screening: three looks at each of 20 images, and their captions
     assert estimate.screening(20) == Work(60, 20)
 
@@ -93,7 +96,9 @@ def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
     asked = {"precision": "bf16", "effort": "quick", "recipes": [recipe.load("mmcl@tiny")]}
     found = estimate.estimated(clip, Work(100, 10, 10, 10, 10), **asked)
-    assert found.seconds > 0
+    assert (found.seconds > 0, found.early) == (True, None)
+    half = estimate.estimated(clip, Work(searched=2000), precision="fp32", spared=Work(searched=1000))
+    assert half.early == pytest.approx(half.seconds / 2)
     assert found.memory > 4 * estimate.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clip.net.state_dict()["visual.proj"], weights)
