@@ -12,11 +12,13 @@ IMPORTED = 20  # modules: a test that is the first to import a library is not sl
 
 def pytest_configure(config):
     """Properties are tried on more examples where slow tests run; none has a time of its own, which a busy machine takes longer than."""
+    # Where slow tests run, a property is tried on six times as many examples, and may take as much longer.
+    config.times = 1 if "not slow" in config.option.markexpr else 6
     if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
         return
     from hypothesis import settings
 
-    settings.register_profile("tests", deadline=None, max_examples=50 if "not slow" in config.option.markexpr else 300)
+    settings.register_profile("tests", deadline=None, max_examples=50 * config.times)
     settings.load_profile("tests")
 
 
@@ -36,7 +38,7 @@ def pytest_runtest_call(item):
     result = yield
     took = sum(os.times()[:4]) - began
     is_quick = not item.get_closest_marker("slow") and sys.gettrace() is None
-    if is_quick and took > SECONDS and len(sys.modules) - modules < IMPORTED:
+    if is_quick and took > SECONDS * item.config.times and len(sys.modules) - modules < IMPORTED:
         pytest.fail(f"took {took:.1f} s of the processor: mark it as slow, or let it do less", pytrace=False)
     return result
 
