@@ -42,14 +42,14 @@ def _function_of(kind: Callable[Asked, Request], /) -> Callable[[Callable[[Reque
 
         @functools.wraps(function)
         def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
-            from torch import enable_grad, inference_mode
-
             from clipclean.api import roles
 
-            asked = requests.called_with(kind, places, keywords)
+            asked = roles.ready(requests.called_with(kind, places, keywords))
+            from torch import enable_grad, inference_mode  # here: a refusal needs none of it
+
             # Whatever the caller does, or an interrupted call left behind: searches and trainings need gradients.
             with heard(Listener(steps=getattr(asked, "progress", None))), inference_mode(False), enable_grad():
-                return function(roles.ready(asked))
+                return function(asked)
 
         told = f"\nRaises:{errors}" if raises else RAISES
         checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"

@@ -265,11 +265,11 @@ class Attended(torch.autograd.Function):
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """The gradients of queries, keys and values; the weights of the attention are computed again."""
         q, k, v, mask, seen = ctx.saved_tensors
-        q, scale = q * q.shape[-1] ** -0.5, q.shape[-1] ** -0.5
-        logits = q @ k.mT
+        scale = q.shape[-1] ** -0.5
+        logits = scale * (q @ k.mT)
         weights = (logits if mask is None else logits + mask.to(logits.dtype)).softmax(-1)
-        along = weights * (given @ v.mT - (given * seen).sum(-1, keepdim=True))
-        return along @ k * scale, along.mT @ q, weights.mT @ given, None
+        along = scale * weights * (given @ v.mT - (given * seen).sum(-1, keepdim=True))
+        return along @ k, along.mT @ q, weights.mT @ given, None
 
 
 class Sigmoid(nn.Module):
