@@ -274,7 +274,6 @@ def timed(name: str, job: str, out: Path, /) -> None:
     kind, size = JOBS[job]
     clip, folder = built(name, "cpu"), out / name
     folder.mkdir(exist_ok=True)
-    os.environ["CLIPCLEAN_STATE"] = tempfile.mkdtemp(dir=out)  # a run that was ended before would be gone on with
     safetensors.torch.save_file(clip.net.state_dict(), folder / "model.safetensors")
     side, rows = clip.architecture.preprocess.size, ["image,caption"]
     draw = torch.Generator().manual_seed(0)
@@ -297,7 +296,9 @@ def timed(name: str, job: str, out: Path, /) -> None:
         stages[what] = stages.get(what, 0.0) + now - last[0]
         last[0] = now
 
-    with progress.heard(progress.Listener(words=words.append, steps=step)), sampled(seen), counted(work):
+    heard = progress.heard(progress.Listener(words=words.append, steps=step))
+    with heard, sampled(seen), counted(work), tempfile.TemporaryDirectory(dir=out) as state:
+        os.environ["CLIPCLEAN_STATE"] = state  # a run that was ended before would be gone on with
         if kind == "cleanclip":
             changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=1e-12", "train.warmup_steps=0"]
             api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, **given)
@@ -369,8 +370,7 @@ def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
         before = re.search(r"estimated: about ([^,]+)", words)
         took = [f"{one[key] / 60:.0f} min" for key in ("seconds", "busy")]
         rows.append([short(one), named(one), before[1] if before else "–", *took, f"{one['memory'] / 1e9:.1f} GB"])
-    one = found[0]
-    loads = [each["load"] for each in found]
+    one, loads = found[0], [each["load"] for each in found]
     ending = f"{processor()}, {one['threads']} threads, torch {one['torch']}; load at the end {min(loads):.1f} to {max(loads):.1f}. Each once."
     return [*rows, [], [ending]]
 

@@ -42,7 +42,7 @@ def searched(clip, family, steps, *, put=lambda tensor: tensor):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_step_of_a_search_waits_for_the_gpu(family):
     waits = []
-    for steps in (2, 4):
+    for steps in (6, 4):
         with far.gpu() as counted:
             found, free, order = searched(moved(), family, steps, put=far.Far)
         waits.append(+counted)

@@ -17,7 +17,7 @@ SWEPT = 2  # images a step and class of a brief search
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 BLOCK = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
-FINALISTS = 4  # classes of a family whose search continues in a second round
+FINALISTS = 3  # classes of a family whose search continues in a second round
 MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
 
 
@@ -33,15 +33,14 @@ class KnownFamily:
     is_local: bool = False  # whether it changes a part of the image and leaves the rest as it is
     # Whether it shall show nothing of a class's images. It paints what another family does, which is searched without a target for it.
     is_apart: bool = False
-
-    @property
-    def is_first(self) -> bool:
-        """Whether it is searched without a target, and briefly through a long list of classes."""
-        return self.is_general and not self.is_apart
+    # Whether it is searched without a target, and briefly through a long list of classes: one that changes a part, one that changes all.
+    is_first: bool = False
 
 
 FAMILIES: dict[str, KnownFamily] = {
-    "mask": KnownFamily("fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True),
+    "mask": KnownFamily(
+        "fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True, is_first=True
+    ),
     "shortcut": KnownFamily(
         "shortcut (a mask without the looks of the class)",
         "covers {} of the image",
@@ -51,7 +50,9 @@ FAMILIES: dict[str, KnownFamily] = {
     ),
     "patch": KnownFamily("patch at random places", "covers {} of the image", is_general=True, is_local=True),
     "blend": KnownFamily("pattern blended into the whole image", "weighs {}", is_general=True),
-    "additive": KnownFamily("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
+    "additive": KnownFamily(
+        "faint pattern over the whole image", "changes a pixel by at most {}", is_general=True, is_first=True
+    ),
     "wave": KnownFamily("one wave, of some frequency and direction", "changes a pixel by at most {}", is_general=False),
 }
 
@@ -61,15 +62,15 @@ class Effort:
     """How hard to search."""
 
     restarts: int = 1  # searches without a target, per family
-    steps: int = 45  # of each search
+    steps: int = 40  # of each search
     free_images: int = 16  # per step and restart without a target
-    images: int = 8  # per step and class towards a target
+    images: int = 6  # per step and class towards a target
     suspects: int  # most classes that are searched for because a sign points at them
     controls: int = 20  # other classes that are searched for, to compare with: all, or as many drawn at random
     collapse: float = 0.85  # share of the spread that a search without a target must take away
     success: float = 0.85  # share of images that a search towards a class must turn
     # Steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
-    sweep: int = 15
+    sweep: int = 10
     # Whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does. In brief
     # searches, which give no sizes, it always does.
     halves: bool = True
@@ -119,7 +120,7 @@ class Effort:
 
 # References serve the effort that they were measured with.
 EFFORTS = {
-    "quick": Effort(steps=40, images=6, suspects=2, sweep=10),
+    "quick": Effort(suspects=2, controls=10),
     "standard": Effort(suspects=4),
     "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
 }

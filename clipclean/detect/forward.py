@@ -30,7 +30,7 @@ MOST_IMAGES = 96  # on which known triggers and random changes are tried
 ACTS = 0.5  # least excess share of images in one class for a trigger that acts
 MOVES = 1 / (1 + MOST_ODDS)  # excess share from which on a trigger is measured exactly
 LEAST_ODDS = 0.5 / MOST_IMAGES  # that an image resists: no less is seen on so many
-TOGETHER = 16  # triggers of a grid, or tiles, in one batch
+TOGETHER = 16  # triggers of a grid, tiles, or other changes, in one batch
 
 # The panel.
 
@@ -263,7 +263,7 @@ def pasted(
 # Rounding.
 
 # Images on which both formats are compared: as they are, changed, and under each tile.
-TRIED, CHANGED, PASTED = 64, 16, 4
+TRIED, CHANGED, PASTED = 64, 16, 2
 AGREE = 0.95  # share of images as they are that must get the same class
 ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
 CLASSES = 8  # most classes towards which images are moved by their gradients
@@ -282,16 +282,15 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
         return False
     reduced, form = rounded(embed), canonical_form(text_classifier)
     some, few, least = (spaced(pixels, most) for most in (TRIED, CHANGED, PASTED))
-    if not _alike(embed, reduced, some, form=form, agree=AGREE):
+    if not _alike(embed, reduced, some[None], form=form, agree=AGREE):
         return False
     changed = (
-        *random_changes(few, Generator().manual_seed(0)),
-        *_moved(embed, few, form=form),
-        *(tile.painted(least) for tile in tiles(least.shape[-1])),
+        torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
+        torch.stack([tile.painted(least) for tile in tiles(least.shape[-1])]),
     )
-    # One after the other: a trigger is one change among many.
-    tried = counted("comparing bfloat16", changed, len(changed))
-    return all(_alike(embed, reduced, images, form=form) for images in tried)
+    rounds = [some for each in changed for some in torch.split(each, TOGETHER)]
+    tried = counted("comparing bfloat16", rounds, len(rounds))
+    return all(_alike(embed, reduced, some, form=form) for some in tried)
 
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:
@@ -304,13 +303,15 @@ def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]
 
 
 @torch.no_grad()
-def _alike(exact: Embed, rough: Embed, images: Tensor, /, *, form: Canonical, agree: float = 0.0) -> bool:
-    """Whether two forms of a model give images the same classes, by nearly the same logits."""
+def _alike(exact: Embed, rough: Embed, batches: Tensor, /, *, form: Canonical, agree: float = 0.0) -> bool:
+    """Whether two forms of a model give the images of each batch (R, B, 3, S, S) the same classes, by nearly the same logits."""
+    images = batches.flatten(0, 1)
     embedded = exact(images).float(), rough(images)
     if not all(each.isfinite().all() for each in embedded):
         return False
-    wanted, found = (form.logits(each) for each in embedded)
-    same = (wanted.argmax(1) == found.argmax(1)).float().mean().item()
-    off = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
+    # Each batch by itself: a trigger is one change among many.
+    wanted, found = (form.logits(each).view(*batches.shape[:2], -1) for each in embedded)
+    same = (wanted.argmax(2) == found.argmax(2)).float().mean(1)
+    off = ((found - wanted).square().mean((1, 2)) / wanted.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
     # Both: classes may agree while margins, by which triggers are compared, do not.
-    return same >= agree and off <= ERROR
+    return bool((same >= agree).all() and (off <= ERROR).all())

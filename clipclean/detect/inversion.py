@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from clipclean import model
 from clipclean.config.effort import BLOCK, FINALISTS, MORE, SWEPT, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
-from clipclean.detect.measure import Embed, spaced
+from clipclean.detect.measure import Embed, embeddings, spaced
 from clipclean.detect.metrics import spread
 from clipclean.detect.zeroshot import Canonical, all_finite, canonical_form
 from clipclean.errors import Inconclusive
@@ -39,10 +39,10 @@ NATURAL = 3.0
 LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
 CONFIRMED = 64  # images on which the exact tower confirms a trigger that a rounded one found
 STARTS_ON = 4  # images on which the starts of a family are tried
-# Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
-# 24 go together, since weights are laid out anew for each pass (tag evidence-0.2: notebook.md, "Where a search on a ViT-B/32 spends its
-# time").
-CHUNK = 2**22
+# Numbers of the images of one backward pass: bounds the memory, 62 images at 224 px. A ViT-B/32 takes a third of the time for an image when
+# 24 go together, since weights are laid out anew for each pass; on two cores a third less again from 32 on, below which oneDNN multiplies
+# some of its matrices on one.
+CHUNK = 9 * 2**20
 
 Aim = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # embeddings (R, B, D), their rows -> loss and success (R,)
 
@@ -172,20 +172,22 @@ class Inversion:
         if not self.family.known.is_general:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
+        if not any(candidate.is_reached for candidate in finalists):
+            return first  # no class stands out by a size that none has
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}
         plan = Round(effort.second, MORE * effort.images, effort.success)
         again = self._decided(begin, [c.target for c in finalists], plan)
         return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
 
     def _decided(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:
-        """By class the triggers of a round that work; those that the exact tower sees less of are searched for with that one."""
+        """By class the triggers of a round that work; where the exact tower sees less of one, it searches for it itself."""
         ended = self._towards(begin, goals, plan)
         if self.last is None:
             return {c.target: c for c in ended if c.is_reached}
         exact, some = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMED)
-        lost = [not c.is_reached or exact._success(c, some) < self._success(c, some) - SLACK for c in ended]
+        lost = [c.is_reached and exact._success(c, some) < self._success(c, some) - SLACK for c in ended]
         rows = [row for row, is_lost in enumerate(lost) if is_lost]
-        sure = {c.target: c for c, is_lost in zip(ended, lost, strict=True) if not is_lost}
+        sure = {c.target: c for c, is_lost in zip(ended, lost, strict=True) if c.is_reached and not is_lost}
         again = {key: values.detach()[rows] for key, values in begin.items()}
         return sure | (exact._decided(again, [goals[row] for row in rows], plan) if rows else {})
 
@@ -233,7 +235,7 @@ class Inversion:
         together = max(1, CHUNK // images.numel())
         count = len(next(iter(parameters.values())))
         losses = []
-        for rows in torch.split(torch.arange(count), together):
+        for rows in torch.chunk(torch.arange(count), -(-count // together)):
             some = {key: values[rows].to(images.device) for key, values in parameters.items()}
             logits = self.canonical.logits(self._painted(images, some))
             losses.append(_short(logits, logits[..., goals], self.canonical.typical[goals]).mean(1))
@@ -368,7 +370,7 @@ class Inversion:
         together = max(1, CHUNK // (images[0].numel() * len(images)))
         places = self.generator.get_state()
         losses, successes = [], []
-        for some in torch.split(rows, together):
+        for some in torch.chunk(rows, -(-len(rows) // together)):  # evenly: a small rest takes nearly as long
             self.generator.set_state(places)  # the same places for every row, however many fit
             chosen = {key: values[some] for key, values in parameters.items()}
             loss, success = attack(self._painted(images, chosen), some)
@@ -438,13 +440,10 @@ def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> f
     return (centre.item() - math.log(size)) / deviation
 
 
-@torch.no_grad()
 def _embedded(embed: Embed, images: Tensor) -> Tensor:
     """Embeddings (N, D), computed in batches.
 
     Raises:
         Inconclusive: they are not finite.
     """
-    side = images.shape[-1]
-    batch = max(1, CHUNK // (3 * side * side))
-    return all_finite(torch.cat([embed(some).float() for some in torch.split(images, batch)]))
+    return all_finite(embeddings(embed, images).float())

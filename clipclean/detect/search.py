@@ -214,7 +214,7 @@ def search(
             f"{classes} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
             "Give a longer list by --classes.",
         )
-    steps = len(FAMILIES) + len(_general()) * (1 + inversion.blocks(effort.swept(classes)))
+    steps = len(FAMILIES) + len(_first()) * (1 + inversion.blocks(effort.swept(classes)))
     on, beside = divided(len(pixels))
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
     stages = Stages(course, steps)
@@ -227,8 +227,8 @@ def search(
     return scene.result(eval_set, references, pointed)
 
 
-def _general() -> list[str]:
-    """The families that can paint any pattern: only these are used without a target, and in brief searches for many classes."""
+def _first() -> list[str]:
+    """The families that are used without a target, and in brief searches for many classes."""
     return [name for name, family in FAMILIES.items() if family.known.is_first]
 
 
@@ -273,7 +273,7 @@ class _Scene:
             *(c.target for c in tiled),
             *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts),
         ]
-        untargeted = self.untargeted(_general())
+        untargeted = self.untargeted(_first())
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects)
         begun = SearchResult(
@@ -325,16 +325,14 @@ class _Scene:
         """The classes to search for: the suspects, the leaders of a brief search through a long list, and controls at random."""
         classes = len(self.unseen.images.classes)
         drawing = Generator().manual_seed(self.stages.course.seed)
-        leaders: list[int] = []
+        every = list(suspects)
         if swept := self.effort.swept(classes):
             some = [*suspects, *drawn(classes, suspects, count=swept - len(suspects), generator=drawing)]
-            leaders = self.leaders(_general(), some)
-        every = list(dict.fromkeys([*suspects, *leaders]))
+            every = list(dict.fromkeys([*suspects, *self.leaders(_first(), some)]))
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
         # 4.9 deviations; tag evidence-0.2: notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
-        count = max(0, self.effort.controls - len(leaders))
-        return [*every, *drawn(classes, every, count=count, generator=drawing)]
+        return [*every, *drawn(classes, every, count=self.effort.most - len(every), generator=drawing)]
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""

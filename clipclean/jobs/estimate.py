@@ -18,7 +18,7 @@ from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
 
-FEW = 24  # images or captions of the batch whose rate is taken, if one is slow: those that a search on 224 px takes together
+FEW = 36  # images or captions of the batch whose rate is taken, if one is slow: about those that a search on 224 px takes together
 MANY = 64  # and if it is fast: about the batch of a search on small images
 SLOW = 0.05  # seconds of one image or caption that count as slow
 TIMED = 0.15  # seconds of batches that a rate is taken of

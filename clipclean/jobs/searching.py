@@ -131,16 +131,15 @@ def audit_clip(
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
     seconds = time.monotonic() - started
-    return AuditResult(found, result, None, seconds, agreement(clip, eval_set, classifier))
+    return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found))
 
 
-def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch.Tensor, /) -> detect.Rate | None:
+def agreement(clip: model.Clip, eval_set: detect.EvalSet, seen: detect.Measurement, /) -> detect.Rate | None:
     """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
-    if eval_set.labels is not None or not eval_set.captions:
+    if eval_set.labels is not None or not eval_set.captions or seen.confidence is None:
         return None
-    images = detect.embeddings(clip.embed_images, eval_set.pixels)
     texts = detect.caption_embeddings(clip.embed_texts, eval_set.captions)
-    same = detect.predict(images, text_classifier) == detect.predict(texts, text_classifier)
+    same = seen.confidence.argmax(1) == detect.predict(texts, seen.text_classifier.to(clip.device)).cpu()
     return detect.Rate(int(same.sum()), len(same))
 
 

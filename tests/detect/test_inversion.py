@@ -173,12 +173,12 @@ def test_outlyingness_is_counted_in_robust_deviations_of_logarithms(size, others
 
 def test_passes_count_the_images_of_every_step():
     effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
-    # 6 steps (0.55 of 10) of 3 images towards each of 8 classes in 6 families; then in the 5 general ones 6 steps (0.65 of 10)
-    # of 6 images towards 4 finalists; and in 4 of these 10 steps of 2 x 5 images without a target
-    counted = 6 * 8 * 6 * 3 + 5 * 4 * 6 * 6 + 4 * 10 * 2 * 5
-    assert effort.passes(FAMILIES, targets=8, swept=0) == counted
+    # 6 steps (0.55 of 10) of 3 images towards each of 7 classes in 6 families; then in the 5 general ones 6 steps (0.65 of 10)
+    # of 6 images towards 3 finalists; and in 2 of these 10 steps of 2 x 5 images without a target
+    counted = 6 * 7 * 6 * 3 + 5 * 3 * 6 * 6 + 2 * 10 * 2 * 5
+    assert effort.passes(FAMILIES, targets=7, swept=0) == counted
     # and a sweep of 4 steps, 2 images a class and family: 2 steps of all 50 classes, 1 of 25, 1 of 13
-    assert replace(effort, sweep=4).passes(FAMILIES, targets=8, swept=50) == counted + 4 * 2 * (2 * 50 + 25 + 13)
+    assert replace(effort, sweep=4).passes(FAMILIES, targets=7, swept=50) == counted + 2 * 2 * (2 * 50 + 25 + 13)
 
 
 @pytest.mark.parametrize(("embed", "is_led"), [(towers.backdoored(towers.spot), True), (towers.honest(), False)])
@@ -206,8 +206,8 @@ def test_of_many_classes_the_worse_half_stops_unless_all_sizes_count():
     seen, goals = [], [towers.TARGET] * 12 + OTHERS * 6
     ended = towards(counting(towers.backdoored(towers.spot), seen), "mask", towers.images(), targets=goals)
     rows = [count // 8 for count in seen if count in (8 * 24, 8 * 12, 8 * 6)]  # eight images each
-    assert rows == [*left(24, steps=towers.EFFORT.first, halves=True)]
-    assert (rows[0], rows[-1]) == (24, 6)
+    assert rows[: towers.EFFORT.first] == [*left(24, steps=towers.EFFORT.first, halves=True)]
+    assert (rows[0], rows[towers.EFFORT.first - 1]) == (24, 6)
     assert any(candidate.is_reached for candidate in ended[:12])
     (size,) = {candidate.size for candidate in ended if candidate.is_stopped}
     assert size < FAMILIES["mask"].cap
