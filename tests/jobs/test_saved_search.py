@@ -146,10 +146,10 @@ def test_an_audit_goes_on_from_its_own_state_and_keeps_that_of_another_seed_besi
     stopped(alone, stage="searching", after=2)
     (first,) = states()
     other, said = replace(alone, seed=1), []
-    stopped(other, stage="searching", after=5)
+    stopped(other, stage="searching", after=3)
     assert len(states()) == 2
     found = numbers(audited(other, said))
-    assert any(f"step 6 of {STEPS}" in words for words in said)
+    assert any(f"step 4 of {STEPS}" in words for words in said)
     assert states() == [first]
     assert found["measurements"]["search"] != numbers(audited(alone))["measurements"]["search"]
 

@@ -167,7 +167,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
     with contextlib.ExitStack() as late:
 
         def told(done, total):
-            if done == 8:  # between two families
+            if done == 5:  # between two families
                 late.enter_context(deadline.within(0))
 
         state = unlearning.begin(clip, here, recipe.load("unlearn@tiny"), seed=0, progress=told)
