@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from clipclean import model
 from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
+from clipclean.detect.measure import Embed, Probe, TriggerLike, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
 from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class
 from clipclean.progress import counted
@@ -71,6 +71,15 @@ def resisting(found: Iterable[Strength], classes: Sequence[str], /) -> dict[str,
         name, share = classes[each.target], max(each.excess, MOVES)
         odds[name] = min(odds[name], max((1 - share) / share, LEAST_ODDS))
     return odds
+
+
+def apart(
+    panel: Sequence[TriggerLike], probes: Sequence[Probe], classes: Sequence[str], /
+) -> tuple[tuple[TriggerLike, ...], tuple[Strength, ...]]:
+    """The triggers of a panel that may act, and the strengths of those that move hardly any image by their ``probes``."""
+    still = {p.trigger: p for p in probes if p.excess < MOVES}
+    quiet = (Strength(p.trigger, classes.index(p.target), NEVER, max(0.0, p.excess)) for p in still.values())
+    return tuple(each for each in panel if each.spec not in still), tuple(quiet)
 
 
 def strengths(
@@ -196,7 +205,7 @@ SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3, 5 a
 PLACES = (0.0, 0.5, 1.0)  # along the diagonal, as shares of the free way
 NOISES = 4  # random tiles, each pixel and colour off or on
 TILES = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
-TILED, JUDGED = 16, 64  # images that each tile is tried on, and that those which act are judged on
+TILED, JUDGED = 8, 64  # images that each tile is tried on, and that those which act are judged on
 ON, OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
 
 

@@ -39,9 +39,8 @@ NATURAL = 3.0
 LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
 CONFIRMED = 64  # images on which the exact tower confirms a trigger that a rounded one found
 STARTS_ON = 4  # images on which the starts of a family are tried
-# Numbers of the images of one backward pass: bounds the memory, 62 images at 224 px. A ViT-B/32 takes a third of the time for an image when
-# 24 go together, since weights are laid out anew for each pass; on two cores a third less again from 32 on, below which oneDNN multiplies
-# some of its matrices on one.
+# Numbers of the images of one backward pass, 62 images at 224 px: bounds the memory. Weights are laid out anew for each pass, and of fewer
+# than 32 images oneDNN multiplies some matrices of a ViT-B/32 on one core.
 CHUNK = 9 * 2**20
 
 Aim = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # embeddings (R, B, D), their rows -> loss and success (R,)
@@ -441,9 +440,5 @@ def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> f
 
 
 def _embedded(embed: Embed, images: Tensor) -> Tensor:
-    """Embeddings (N, D), computed in batches.
-
-    Raises:
-        Inconclusive: they are not finite.
-    """
+    """Embeddings (N, D), or Inconclusive where they are not finite."""
     return all_finite(embeddings(embed, images).float())

@@ -20,7 +20,7 @@ from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeR
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...])
-BRIEF = 64  # images that each trigger of the panel is put on first; on the others as well if it is loud there
+BRIEF, LONGER = 64, 256  # images that each trigger of the panel is put on first; at most, if it is loud there
 LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
 EXACTLY = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
 
@@ -233,13 +233,12 @@ def looking(exact: Embed, fast: Embed | None, answers: Callable[[Tensor], Tensor
 
 
 def brief_probe(embed: Embed, seen: SeenImages, trigger: TriggerLike, /, *, look: Embed) -> Probe:
-    """The effect of a trigger of the panel: as ``look`` sees it on a few images, or on all where they are not many or it is loud on
-    those.
-    """
-    if len(seen.embeddings) < 2 * BRIEF:
-        return probe(embed, seen, trigger=trigger, target=None)
-    brief = probe(look, seen.spaced(BRIEF), trigger=trigger, target=None)
-    return brief if brief.excess < LOUD else probe(embed, seen, trigger=trigger, target=None)
+    """The effect of a trigger of the panel: as ``look`` sees it on a few images, or on more where it is loud on those."""
+    if len(seen.embeddings) >= 2 * BRIEF:
+        brief = probe(look, seen.spaced(BRIEF), trigger=trigger, target=None)
+        if brief.excess < LOUD:
+            return brief
+    return probe(embed, seen.spaced(LONGER), trigger=trigger, target=None)
 
 
 UNMEASURED = Accuracy(

@@ -127,7 +127,7 @@ def looks(images: float, /) -> Work:
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     variants = looks(size.grid * min(size.images, forward.GLANCED))
-    return variants + Work(searched=how.cost(size.classes)) + forward_alone(how, images=size.images, panel=size.panel)
+    return variants + Work(searched=how.cost(size.classes)) + forward_alone(how, images=size.images)
 
 
 def spared(how: efforts.Effort, size: Size, /) -> Work:
@@ -159,7 +159,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
         # Between rounds suspects alone are searched for, in half of the steps; most are none after the first search.
         again = replace(effort, steps=-(-effort.steps // 2), restarts=0)
         passes = effort.cost(size.classes) + how.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
-        work += Work(searched=passes) + forward_alone(effort, images=how.images, panel=0)
+        work += Work(searched=passes) + forward_alone(effort, images=how.images)
     return work
 
 
@@ -195,18 +195,13 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     return (models + 1 + (models > 1)) * audit + measuring(size) + patterns + copies + longest
 
 
-def forward_alone(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
-    """Images that a search sends forward alone: as they are, under the panel, where searches without a target end,
-    under waves to start from, and to judge.
-    """
+def forward_alone(how: efforts.Effort, /, *, images: int) -> Work:
+    """Images that a search sends forward alone; none under the panel, of which most were seen to move hardly any image."""
     on = min(round(SEARCHED * images), MOST_IMAGES)
-    general = sum(family.known.is_first for family in detect.FAMILIES.values())
-    ends = general * how.restarts * on
+    ends = sum(family.known.is_first for family in detect.FAMILIES.values()) * how.restarts * on
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
-    pasted = forward.TILES * min(on, forward.TILED)
-    known = looks(min(images, forward.MOST_IMAGES) * panel + pasted)
-    return known + Work(images + judged, glanced=ends + starts)
+    return looks(forward.TILES * min(on, forward.TILED)) + Work(images + judged, glanced=ends + starts)
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:
@@ -255,29 +250,31 @@ def estimated(
             return torch.autograd.grad(clip.encode_images(pixels[:count]).sum() + texts, learned, allow_unused=True)
 
     with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
-        rates = [
-            _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
-            _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
-            PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
-            _seconds(taught, clip.device) if work.pairs else 0.0,
-            _seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
-            _seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
-        ]
+        one = Work(  # seconds of each
+            images=_seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
+            captions=_seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
+            searched=PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
+            pairs=_seconds(taught, clip.device) if work.pairs else 0.0,
+            shown=_seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
+            glanced=_seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
+        )
         kept = [0]
         if effort is not None:
             work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2) if is_reduced else Work()
             with model.frozen(clip.net):
-                one = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
-            kept.append(together(efforts.EFFORTS[effort], side=side) * one)
+                each = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
+            kept.append(together(efforts.EFFORTS[effort], side=side) * each)
         if recipes:  # beside activations: the original, gradients, and two moments of AdamW
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
             most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
-    seconds = sum(rate * count for rate, count in zip(rates, astuple(work), strict=True)) + ENDING * bool(recipes)
+    seconds = sum(rate * count for rate, count in zip(astuple(one), astuple(work), strict=True)) + ENDING * bool(
+        recipes
+    )
     # What this process holds already is not free, but counts in what it needs.
     asked = None if recipes else effort  # a cleaning has no option for it
     free = None if free is None else free + before
-    early = seconds - rates[2] * spared.searched if spared else None
+    early = seconds - one.searched * spared.searched if spared else None
     return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early)
 
 

@@ -97,8 +97,8 @@ def test_a_named_trigger_is_measured_on_its_target_and_comes_first_and_the_panel
     assert [probe.trigger for probe in found.panel] == ["red paint", "half", "none"]
     assert [probe.excess for probe in found.panel] == pytest.approx([3 / 3, 1 / 3, 0])
     # of many images few tell that a trigger does nothing
-    many = measured(evidence(names=("red", "green", "blue") * 90, panel=(RED, Paint("none", "red", 0))))
-    assert [(probe.trigger, probe.n) for probe in many.panel] == [("red paint", 270), ("none", 64)]
+    many = measured(evidence(names=("red", "green", "blue") * 345, panel=(RED, Paint("none", "red", 0))))
+    assert [(probe.trigger, probe.n) for probe in many.panel] == [("red paint", 256), ("none", 64)]
 
 
 def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to_its_total():
