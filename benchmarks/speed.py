@@ -380,7 +380,7 @@ def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     rows = [["model", "run", "main thread", "longest stages, minutes", "images, bf16", "fp32", "at peak"]]
     for one in found:
         whole, work = sum(one["seen"].values()), Counter(one["work"])
-        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:5]
+        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:3]
         stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:3]
         shares = ", ".join(f"{part} {count / whole:.0%}" for part, count in parts)
         longest_stages = ", ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages)

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from clipclean import model
 from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.measure import Embed, Probe, TriggerLike, rounded, spaced
+from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
 from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class
 from clipclean.progress import counted
@@ -71,15 +71,6 @@ def resisting(found: Iterable[Strength], classes: Sequence[str], /) -> dict[str,
         name, share = classes[each.target], max(each.excess, MOVES)
         odds[name] = min(odds[name], max((1 - share) / share, LEAST_ODDS))
     return odds
-
-
-def apart(
-    panel: Sequence[TriggerLike], probes: Sequence[Probe], classes: Sequence[str], /
-) -> tuple[tuple[TriggerLike, ...], tuple[Strength, ...]]:
-    """The triggers of a panel that may act, and the strengths of those that move hardly any image by their ``probes``."""
-    still = {p.trigger: p for p in probes if p.excess < MOVES}
-    quiet = (Strength(p.trigger, classes.index(p.target), NEVER, max(0.0, p.excess)) for p in still.values())
-    return tuple(each for each in panel if each.spec not in still), tuple(quiet)
 
 
 def strengths(

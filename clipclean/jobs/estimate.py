@@ -127,7 +127,7 @@ def looks(images: float, /) -> Work:
 def searching(how: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     variants = looks(size.grid * min(size.images, forward.GLANCED))
-    return variants + Work(searched=how.cost(size.classes)) + forward_alone(how, images=size.images)
+    return variants + Work(searched=how.cost(size.classes)) + forward_alone(how, images=size.images, panel=size.panel)
 
 
 def spared(how: efforts.Effort, size: Size, /) -> Work:
@@ -159,7 +159,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
         # Between rounds suspects alone are searched for, in half of the steps; most are none after the first search.
         again = replace(effort, steps=-(-effort.steps // 2), restarts=0)
         passes = effort.cost(size.classes) + how.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
-        work += Work(searched=passes) + forward_alone(effort, images=how.images)
+        work += Work(searched=passes) + forward_alone(effort, images=how.images, panel=0)
     return work
 
 
@@ -195,13 +195,14 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     return (models + 1 + (models > 1)) * audit + measuring(size) + patterns + copies + longest
 
 
-def forward_alone(how: efforts.Effort, /, *, images: int) -> Work:
-    """Images that a search sends forward alone; none under the panel, of which most were seen to move hardly any image."""
+def forward_alone(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
+    """Images that a search sends forward alone."""
     on = min(round(SEARCHED * images), MOST_IMAGES)
     ends = sum(family.known.is_first for family in detect.FAMILIES.values()) * how.restarts * on
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
-    return looks(forward.TILES * min(on, forward.TILED)) + Work(images + judged, glanced=ends + starts)
+    pasted = forward.TILES * min(on, forward.TILED)
+    return looks(min(images, forward.MOST_IMAGES) * panel + pasted) + Work(images + judged, glanced=ends + starts)
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:
@@ -268,13 +269,11 @@ def estimated(
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
             most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
-    seconds = sum(rate * count for rate, count in zip(astuple(one), astuple(work), strict=True)) + ENDING * bool(
-        recipes
-    )
+    seconds = sum(a * b for a, b in zip(astuple(one), astuple(work), strict=True)) + ENDING * bool(recipes)
     # What this process holds already is not free, but counts in what it needs.
-    asked = None if recipes else effort  # a cleaning has no option for it
     free = None if free is None else free + before
     early = seconds - one.searched * spared.searched if spared else None
+    asked = None if recipes else effort  # a cleaning has no option for it
     return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early)
 
 

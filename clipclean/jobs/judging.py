@@ -105,7 +105,8 @@ def with_natural_marked(
         canonical = detect.canonical_of(clip.embed_images, pixels, measured.text_classifier.to(clip.device))
     except detect.NoSearch:
         return measured
-    tried, _ = detect.apart(eval_set.panel, measured.panel, eval_set.classes)
+    moving = {each.trigger for each in measured.panel if each.excess >= detect.MOVES}  # no other can act
+    tried = [trigger for trigger in eval_set.panel if trigger.spec in moving]
     found = detect.strengths(clip.embed_images, pixels, tried, canonical=canonical)
     named = detect.telling(found, eval_set.classes, least_evidence=DOUBT * limits.abnormality)
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)

@@ -116,12 +116,11 @@ def audit_clip(
     pixels, classifier = eval_set.pixels.to(clip.device), found.text_classifier.to(clip.device)
     course = detect.Course(settings.seed, partial(step, searching), memory, is_enough)
     course.progress(0, 0)
-    tried, quiet = detect.apart(eval_set.panel, found.panel, eval_set.classes)
     try:
         with model.frozen(clip.net):
             result = detect.search(
                 clip.encode_images,
-                replace(eval_set, pixels=pixels, panel=tried),
+                replace(eval_set, pixels=pixels),
                 classifier,
                 effort=EFFORTS[settings.effort],
                 references=references,
@@ -132,7 +131,6 @@ def audit_clip(
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
     seconds = time.monotonic() - started
-    result = replace(result, strengths=(*result.strengths, *quiet))
     return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found))
 
 

@@ -34,10 +34,10 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     assert estimate.measuring(replace(SIZE, images=600), is_audit=True) == looks
     # 22 steps of 6 images for ten classes in six families; 40 of 16 without a target in two; 26 of 12 for three classes in five
     passes = 6 * 10 * 22 * 6 + 2 * 40 * 16 + 5 * 3 * 26 * 12
-    # exactly: as they are, one in eight under tiles, under what was found
-    exact = 100 + 126 * 8 / 8 + 2 * 6 * 40
-    # under tiles, where searches without a target end, waves to start from
-    glanced = 126 * 8 + 2 * 60 + 4 * 1248
+    # exactly: as they are, one in eight under panel and tiles, under what was found
+    exact = 100 + (96 * 9 + 126 * 8) / 8 + 2 * 6 * 40
+    # under panel and tiles, where searches without a target end, waves to start from
+    glanced = 96 * 9 + 126 * 8 + 2 * 60 + 4 * 1248
     work = Work(exact, searched=passes, glanced=glanced)
     assert estimate.searching(EFFORTS["quick"], SIZE) == work
     # an audit that ends early leaves blend, additive and wave out
