@@ -367,7 +367,7 @@ def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     rows = [["model", "run", "told before", "took", "processor", "memory"]]
     for one in found:
         words = next((words for words in one["words"] if "estimated:" in words), "")
-        before = re.search(r"estimated: about ([^,]+)", words)
+        before = re.search(r"estimated: about (.+?), [\d.]+ GiB", words)
         took = [f"{one[key] / 60:.0f} min" for key in ("seconds", "busy")]
         rows.append([short(one), named(one), before[1] if before else "–", *took, f"{one['memory'] / 1e9:.1f} GB"])
     one, loads = found[0], [each["load"] for each in found]

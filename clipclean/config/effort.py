@@ -69,7 +69,7 @@ class Effort:
     controls: int = 20  # other classes that are searched for, to compare with: all, or as many drawn at random
     collapse: float = 0.85  # share of the spread that a search without a target must take away
     success: float = 0.85  # share of images that a search towards a class must turn
-    # Steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
+    # Steps of a brief search through a long list, in each family that is searched first, whose leaders are suspects too; 0 leaves it out.
     sweep: int = 10
     # Whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does. In brief
     # searches, which give no sizes, it always does.

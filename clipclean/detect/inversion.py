@@ -180,15 +180,16 @@ class Inversion:
 
     def _decided(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:
         """By class the triggers of a round that work; where the exact tower sees less of one, it searches for it itself."""
-        ended = self._towards(begin, goals, plan)
+        working = {c.target: c for c in self._towards(begin, goals, plan) if c.is_reached}
         if self.last is None:
-            return {c.target: c for c in ended if c.is_reached}
+            return working
         exact, some = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMED)
-        lost = [c.is_reached and exact._success(c, some) < self._success(c, some) - SLACK for c in ended]
-        rows = [row for row, is_lost in enumerate(lost) if is_lost]
-        sure = {c.target: c for c, is_lost in zip(ended, lost, strict=True) if c.is_reached and not is_lost}
-        again = {key: values.detach()[rows] for key, values in begin.items()}
-        return sure | (exact._decided(again, [goals[row] for row in rows], plan) if rows else {})
+        lost = [c.target for c in working.values() if exact._success(c, some) < self._success(c, some) - SLACK]
+        if not lost:
+            return working
+        again = {key: values.detach()[[goals.index(goal) for goal in lost]] for key, values in begin.items()}
+        sure = {goal: c for goal, c in working.items() if goal not in lost}
+        return sure | exact._decided(again, lost, plan)
 
     @torch.no_grad()
     def _success(self, candidate: SearchCandidate, images: Tensor, /) -> float:

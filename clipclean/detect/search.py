@@ -1,4 +1,4 @@
-"""The search: every family without a target, then towards classes; the leaders are tested on unseen images."""
+"""The search: two families without a target, then every one towards classes; the leaders are tested on unseen images."""
 
 import math
 import statistics
