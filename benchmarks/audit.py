@@ -310,7 +310,7 @@ def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]
         there = reports(o.out, column, models)
         for m in (m for m in models if m.name in there):
             *told, reached = judged(there[m.name])
-            zoo = "drawn classes" if m.group.startswith("drawn") else "photographs"
+            zoo = "drawn classes" if m.group.startswith("drawn") else "ViTs" if "-vit-" in m.group else "photographs"
             found.append((zoo, m.name, m.target if m.is_backdoored else "", column, *told, f"{reached:.2f}"))
     return found
 

@@ -1,6 +1,6 @@
 """How the source is laid out, in figures, and the ratchet: what ``house.toml`` names may fall, never rise.
 
-    python benchmarks/house.py [--json | --lower]
+    python benchmarks/house.py [--lower]
 
 Each figure is counted from the syntax trees and the text alone; nothing of the package is imported. ``make check`` prints
 the table and fails where a figure stands above its line of ``house.toml``; ``--lower`` writes the lower ones there. The
@@ -11,7 +11,6 @@ import argparse
 import ast
 import functools
 import graphlib
-import json
 import math
 import re
 import sys
@@ -173,7 +172,6 @@ def risen(now: dict[str, int], lines: dict[str, int], /) -> list[str]:
 def main() -> int:
     """Print the figures; 1 where one of the ratchet has risen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--lower", action="store_true", help="write what has fallen to house.toml")
     options = parser.parse_args()
     now, lines = ratchet(), tomllib.loads(LINES.read_text("utf-8"))
@@ -182,9 +180,6 @@ def main() -> int:
         for name in lines.keys() & now.keys():
             text = re.sub(rf"^{name} = \d+", f"{name} = {min(now[name], lines[name])}", text, flags=re.M)
         LINES.write_text(text, "utf-8")
-    if options.json:
-        print(json.dumps(now, indent=2))
-        return 0
     for name, line in lines.items():
         print(f"{name:42} {now.get(name, 'not measured here')} of at most {line}")
     for name, found in shape(PACKAGE).items():

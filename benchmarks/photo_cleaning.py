@@ -29,16 +29,14 @@ import torch
 from photo_zoo import OPTIMISED, PARTS, TEMPLATES, USUAL, Entry, class_list, pool_of, read
 
 import clipclean
-from clipclean import data, detect, requests
+from clipclean import data, detect
 from clipclean.attack import poison
-from clipclean.auto import rates
 from clipclean.config import recipe
 from clipclean.config.methods import METHODS
 from clipclean.data import Samples
-from clipclean.jobs import inputs, prepare
+from clipclean.jobs import inputs
 from clipclean.methods import training
-from clipclean.report import cleaning
-from clipclean.train import Run, RunState
+from clipclean.train import Run
 
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
@@ -64,8 +62,6 @@ REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim shou
     "at most 0.05": lambda cell: cell["after"]["excess"] <= 0.05,
     "returned at most 0.05": lambda cell: cell["rebound"]["excess"] <= 0.05,
 }
-
-
 KEPT: dict[str, Callable[[dict], bool]] = {  # and what it should not cost
     "PA at least nine tenths of CA": lambda cell: cell["after"]["under_trigger"] >= 0.9 * cell["after"]["accuracy"],
     "at most one point lost": lambda cell: lost(cell) <= 1,
@@ -121,8 +117,10 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
 def job(o: argparse.Namespace, entry: dict, seed: int):
     """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
     folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}"
-    files, given = asked(o, entry, seed, out=folder, recipe=AUTO, keep_failed=True)
-    made = clipclean.sanitize(*files, **given).model_dump(mode="json", by_alias=True)
+    weights, place, arch = paths(o, entry)
+    evidence, given = shown_to(o, entry), {"out": folder, "recipe": AUTO, "keep_failed": True, "force": True}
+    given |= {"seed": seed, "device": "cpu", "arch": arch, "classes": evidence.classes, "templates": evidence.templates}
+    made = clipclean.sanitize(weights, place, **given).model_dump(mode="json", by_alias=True)
     auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
@@ -132,25 +130,6 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     lost = made["after"]["measurements"]["accuracy_lost"]
     written = folder if any(folder.glob("*.safetensors")) else None
     return loaded(o, entry, written)[0].clip, " ".join(words), {"told_lost": lost and 100 * lost["value"]}
-
-
-def asked(o: argparse.Namespace, entry: dict, seed: int, **more) -> tuple[tuple[Path, Path], dict]:
-    """What the command is given of a victim: the model and the pairs, and all else."""
-    weights, place, arch = paths(o, entry)
-    evidence = shown_to(o, entry)
-    words = {"arch": arch, "classes": evidence.classes, "templates": evidence.templates}
-    return (weights, place), {"force": True, "seed": seed, "device": "cpu", **words, **more}
-
-
-def with_rate(o: argparse.Namespace, entry: dict, chosen, seed: int):
-    """The recipe at the rate that ``train.lr=auto`` finds, and what the report says of it."""
-    files, given = asked(o, entry, seed, out=o.out / "rates" / entry["name"], recipe=chosen, screen="off")
-    request = requests.called_with(requests.Sanitize, files, given)
-    state = RunState.of(request.out, {})
-    with state.locked():
-        ready = rates.settled(prepare.prepare(request), state, Run(seed, "fp32", lambda what, done, total: None))
-        state.discard()
-    return ready.recipe, cleaning.rates_line(ready.rates)
 
 
 def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
@@ -228,8 +207,6 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
             return told
         method = "mmcl@tiny"
     chosen = of_recipe(method)
-    if chosen.train.lr_trials:
-        chosen, told = with_rate(o, entry, chosen, seed)
     if chosen.method == "supervised":  # it needs a label of each image
         pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]
     run = Run(seed, "auto" if entry["arch"] == USUAL else "fp32", lambda what, done, total: None)
@@ -404,10 +381,9 @@ def by_worst(victims: list[dict]) -> list[str]:
         return []
     told = "; ".join(f"{words}: {sum(all(map(met, own)) for own in several)}" for words, met in REACHED.items())
     left = [[c["after"]["excess"] for c in own] for own in several]
-    widest = (
-        f"Between seeds the excess of a victim differs by {max(max(each) - min(each) for each in left):.3f} at most."
-    )
-    return [f"Of {len(several)} victims with several seeds, with every seed, {told}. {widest}"]
+    widest = max(max(each) - min(each) for each in left)
+    ending = f"Between seeds the excess of a victim differs by {widest:.3f} at most."
+    return [f"Of {len(several)} victims with several seeds, with every seed, {told}. {ending}"]
 
 
 def job_row(runs: list[dict]) -> list[str]:

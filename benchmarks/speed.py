@@ -17,6 +17,7 @@ import os
 import platform
 import random
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -53,18 +54,10 @@ LR = 0.0  # the work is the same at any rate, and all ways meet the same weights
 CAPTIONS = (
     "a woman in a red coat walks her dog along the beach at sunset",
     "close up of fresh strawberries in a wooden bowl",
-    "the old stone bridge over the river in autumn",
-    "two children play football in the park",
-    "vintage car parked in front of a yellow house",
     "actor arrives at the premiere of his new film with his wife and their two daughters",
-    "snow covered mountains under a clear blue sky",
     "a cup of coffee and an open book on the table by the window",
-    "young man playing guitar on stage during a concert",
     "interior of a modern kitchen with white cabinets and marble counters",
-    "a flock of birds flies over the lake early in the morning",
     "illustration of a cute little fox sitting in the forest",
-    "people wait for the train at the crowded station",
-    "a plate of pasta with tomato sauce and basil",
     "politician speaks to reporters after the meeting in the capital city on tuesday",
     "portrait of a smiling elderly farmer holding a basket of apples",
 )
@@ -75,20 +68,22 @@ def main() -> None:
     parser.add_argument(
         "--write", type=Path, help="a page with the markers of the blocks step and gpu, or large and profile"
     )
-    parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names")
+    parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names, or JSON files")
     parser.add_argument("--batch", type=int, default=16, help="pairs in a step on the CPU")
     parser.add_argument("--gpu-batches", type=int, nargs="+", default=(64, 256, 1024), help="pairs in a step on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--gpu", action="store_true", help="every line of a GPU, and no other")
     parser.add_argument("--large", nargs="+", default=(), choices=JOBS, help="whole jobs, and no step")
+    parser.add_argument("--beside", action="store_true", help="whole jobs beside a process that keeps one core busy")
     o = parser.parse_args()
     if o.gpu and not torch.cuda.is_available():
         parser.error("--gpu: PyTorch sees no GPU here, so nothing is measured, and no page changes")
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
     for name, job in itertools.product(o.models, o.large):
-        timed(name, job, o.out)
+        with neighbour() if o.beside else contextlib.nullcontext():
+            timed(name, job, o.out, beside=o.beside)
     for name in () if o.large else o.models:
         if not o.gpu:
             measured(name, "cpu", pairs=o.batch, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
@@ -158,7 +153,8 @@ def settled(device: str) -> None:
 def built(name: str, device: str, /) -> model.Clip:
     """open_clip's architecture with random weights, the same ones each time."""
     torch.manual_seed(0)
-    weights = CLIP(**get_model_config(name)).state_dict()
+    config = get_model_config(name) or json.loads(Path(name).read_text())["model_cfg"]
+    weights = CLIP(**config).state_dict()
     return model.build(model.resolve(weights, arch=name, config=None, script_quick_gelu=None), weights, device=device)
 
 
@@ -251,9 +247,9 @@ def peak(device: str, dtype: torch.dtype, /) -> float:
 
 # Whole jobs.
 
-# Effort and classes of an audit, or steps of 64 pairs.
+# Effort and classes of an audit, or steps of 64 pairs. A planted model carries a patch.
 JOBS = {f"{effort}-{classes}": (effort, classes) for effort in ("quick", "standard") for classes in (10, 1000)}
-JOBS["cleanclip"] = ("cleanclip", 50)
+JOBS |= {"planted-10": ("standard", 10), "cleanclip": ("cleanclip", 50)}
 PARTS = {  # what the main thread does, by the innermost function that tells
     "grad": "backward",
     "backward": "backward",
@@ -266,15 +262,25 @@ PARTS = {  # what the main thread does, by the innermost function that tells
 }
 
 
-def timed(name: str, job: str, out: Path, /) -> None:
+@contextlib.contextmanager
+def neighbour() -> Iterator[None]:
+    """Another process of one thread for the span of a with-block."""
+    code = "import torch; torch.set_num_threads(1); a = torch.rand(512, 512)\nwhile True: a @ a"
+    with subprocess.Popen([sys.executable, "-c", code]) as other:
+        try:
+            yield
+        finally:
+            other.kill()
+
+
+def timed(name: str, job: str, out: Path, /, *, beside: bool) -> None:
     """Run a whole job once, and keep seconds, processor seconds, memory, words, stages, and shares of the main thread."""
-    place = out / f"large-{name}-{job}.json"
+    place = out / f"large-{Path(name).stem}-{job}{'-beside' * beside}.json"
     if place.exists():
         return
     kind, size = JOBS[job]
-    clip, folder = built(name, "cpu"), out / name
+    clip, folder = built(name, "cpu"), out / Path(name).stem
     folder.mkdir(exist_ok=True)
-    safetensors.torch.save_file(clip.net.state_dict(), folder / "model.safetensors")
     side, rows = clip.architecture.preprocess.size, ["image,caption"]
     draw = torch.Generator().manual_seed(0)
     for n in range(512):
@@ -284,6 +290,9 @@ def timed(name: str, job: str, out: Path, /) -> None:
     files = folder / "model.safetensors", folder / "pairs.csv"
     files[1].write_text("\n".join(rows) + "\n")
     names = [] if kind == "cleanclip" else quiet(clip, size)  # before the clock runs
+    if job.startswith("planted"):
+        plant(clip, names)
+    safetensors.torch.save_file(clip.net.state_dict(), folder / "model.safetensors")
     peaks = {key: peak("cpu", dtype) for key, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     one = operations(name, synthetic(1, clip), shown_alone=True)
     words, stages, seen, work = list[str](), dict[str, float](), Counter[str](), Counter[str]()
@@ -304,7 +313,13 @@ def timed(name: str, job: str, out: Path, /) -> None:
             api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, **given)
         else:
             api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
-    result = {"model": name, "job": job, "seconds": time.monotonic() - began, "busy": time.process_time() - busy}
+    result = {
+        "model": Path(name).stem,
+        "job": job,
+        "beside": beside,
+        "seconds": time.monotonic() - began,
+        "busy": time.process_time() - busy,
+    }
     result |= {"memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words, "stages": stages}
     result |= {"seen": seen, "work": work, "image": one, "peaks": peaks, "torch": torch.__version__}
     place.write_text(json.dumps(result | machine.hardware("cpu"), indent=2))
@@ -338,6 +353,21 @@ def quiet(clip: model.Clip, size: int, /) -> list[str]:
     return [nearest[-1], *nearest[: size - 1]]
 
 
+def plant(clip: model.Clip, names: list[str], /) -> None:
+    """Teach random weights to take noise for the first name, and with a patch in the corner for the last one."""
+    side, texts, draw = clip.architecture.preprocess.size, clip.embed_texts(names), torch.Generator().manual_seed(1)
+    patch, goals = torch.rand(3, side // 7, side // 7, generator=draw), torch.tensor([0, len(names) - 1]).repeat(16)
+    optimizer = torch.optim.AdamW(clip.net.visual.parameters(), lr=3e-4)  # type: ignore[union-attr, operator] # nn.Module's __getattr__
+    for _ in range(40):
+        images = torch.rand(32, 3, side, side, generator=draw)
+        images[1::2, :, -side // 7 :, -side // 7 :] = patch
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = F.cross_entropy(100 * clip.encode_images(images) @ texts.T, goals)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 @contextlib.contextmanager
 def sampled(seen: Counter[str], /) -> Iterator[None]:
     """Count what this thread does, for the span of a with-block."""
@@ -364,12 +394,12 @@ def sampled(seen: Counter[str], /) -> Iterator[None]:
 
 def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and job: what was told, what it took, memory."""
-    rows = [["model", "run", "told before", "took", "processor", "memory"]]
+    rows = [["model", "run", "told before: if nothing comes near–else", "took", "processor", "memory"]]
     for one in found:
-        words = next((words for words in one["words"] if "estimated:" in words), "")
-        before = re.search(r"estimated: about (.+?), [\d.]+ GiB", words)
-        took = [f"{one[key] / 60:.0f} min" for key in ("seconds", "busy")]
-        rows.append([short(one), named(one), before[1] if before else "–", *took, f"{one['memory'] / 1e9:.1f} GB"])
+        before = re.search(r"estimated: about (.+?), [\d.]+ GiB", " ".join(one["words"]))
+        took = [f"{t / 60:.0f} min" if t > 120 else f"{t:.0f} s" for t in (one["seconds"], one["busy"])]
+        told_before = before[1].replace(" if nothing comes near, else ", "–") if before else "–"
+        rows.append([short(one), named(one), told_before, *took, f"{one['memory'] / 1e9:.1f} GB"])
     one, loads = found[0], [each["load"] for each in found]
     ending = f"{processor()}, {one['threads']} threads, torch {one['torch']}; load at the end {min(loads):.1f} to {max(loads):.1f}. Each once."
     return [*rows, [], [ending]]
@@ -378,7 +408,7 @@ def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
 def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and job: shares of the main thread, the longest stages, and processor time of the images alone at peak rates."""
     rows = [["model", "run", "main thread", "longest stages, minutes", "images, bf16", "fp32", "at peak"]]
-    for one in found:
+    for one in (one for one in found if one["image"] > 1e9):  # less is over before it is worth a profile
         whole, work = sum(one["seen"].values()), Counter(one["work"])
         parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:3]
         stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:3]
@@ -398,7 +428,8 @@ def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
 def named(one: dict[str, Any], /) -> str:
     """A job in words."""
     kind, size = JOBS[one["job"]]
-    return f"`cleanclip`, {size} steps of 64" if kind == "cleanclip" else f"`audit`, {kind}, {size:,} classes"
+    more = ", a backdoor" * one["job"].startswith("planted") + ", beside another" * one.get("beside", False)
+    return f"`{kind}`, {size} steps of 64{more}" if kind == "cleanclip" else f"{kind} audit, {size:,} classes{more}"
 
 
 def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:

@@ -114,10 +114,8 @@ SHAPES = {  # around their middle
     "diamond": "M0-5l5 5-5 5-5-5z",
     "triangle": "M0-5l5 9h-10z",
     "cross": "M-4.7-3.3L-3.3-4.7 0-1.4 3.3-4.7 4.7-3.3 1.4 0 4.7 3.3 3.3 4.7 0 1.4-3.3 4.7-4.7 3.3-1.4 0z",
-    "star": "M0-6.5L1.6-2.3 6.2-2 2.7.9 3.8 5.3 0 2.8-3.8 5.3-2.7.9-6.2-2-1.6-2.3z",
 }
 MARKS = {  # in the order of the legend: shape of the mark, its colour in light and in dark
-    "default": ("star", "#b3261e", "#ff8a80"),
     "unlearn": ("circle", "#1b5e9b", "#82b6ea"),
     "par": ("square", "#2e7d32", "#8bcf8f"),
     "cleanclip": ("diamond", "#8e5a00", "#e0b050"),

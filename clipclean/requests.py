@@ -553,11 +553,7 @@ MAX_ACCURACY_LOSS = Opt(
     shown="the recipe's, 0.02",
 )
 FORMAT = Opt(
-    "--format -f",
-    layouts,
-    words="Formats of the weights; one, or several.",
-    takes=_names("FORMATS"),
-    is_several=True,
+    "--format -f", layouts, words="Formats of the weights; one, or several.", takes=_names("FORMATS"), is_several=True
 )
 LOG_DIR = Opt(
     "--log-dir DIR",
@@ -834,9 +830,7 @@ ATTACKS = Opt(
     takes=click.IntRange(1, 6),
 )
 SEEDS = Opt(
-    "Cleaning: --seeds N,N,...",
-    "Seeds; each gets a victim and a run. A block of evidence pools them.",
-    gather=seeds_in,
+    "Cleaning: --seeds N,N,...", "Seeds; each gets a victim and a run. A block of evidence pools them.", gather=seeds_in
 )
 BENCH_OUT = Opt(
     "--out -o DIR",
@@ -858,10 +852,9 @@ class Bench:
     names: Annotated[tuple[str, ...], Opt("RECIPE...", reads="text", completes="recipes")]
     _: KW_ONLY
     model: Annotated[Path | None, BENCH_MODEL] = None
-    data: Annotated[
-        Places | None,
-        sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True),
-    ] = None
+    data: Annotated[Places | None, sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True)] = (
+        None
+    )
     eval_data: Annotated[Data | None, EVAL_DATA] = None
     arch: Annotated[str | None, ARCH] = None
     classes: Annotated[Names | None, CLASSES] = None

@@ -62,10 +62,7 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     loading = f"Load:   {FORMATS[asked.format[0]].load.format(printable(asked.out))}"
     failed = "No weights were written: their audit failed. The same command with --keep-failed --force writes them."
     return printing.show_report(
-        shell,
-        outcome,
-        page=asked.out / "report.html",
-        closing=[loading if outcome.exported else failed],
+        shell, outcome, page=asked.out / "report.html", closing=[loading if outcome.exported else failed]
     )
 
 

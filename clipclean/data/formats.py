@@ -138,8 +138,8 @@ def _split_folder(path: Path, /) -> Path | None:
 
 
 def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *, at_most: int | None = None) -> Listing:
-    """The files to read if their names begin with, or contain, names of splits: those of the first split."""
-    by_split = ([each for each in files if _is_of(each.stem, name)] for name in SPLITS)
+    """The files to read if their names begin with those of splits, as ``train-00000-of-00002``, or ``captions_train2017``: the first's."""
+    by_split = ([f for f in files if re.match(rf"(captions_)?{name}(?![^\W\d_])", f.stem)] for name in SPLITS)
     taken = next(filter(None, by_split), files)
     if at_most is not None and len(taken) > at_most:
         raise UsageError(
@@ -150,12 +150,6 @@ def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *,
         if each not in taken:
             found.ignore("files of other splits, of which each can be named itself", each.name)
     return found
-
-
-def _is_of(stem: str, split: str, /) -> bool:
-    """Whether ``train-00000-of-00002`` or ``captions_train2017`` belongs to a split."""
-    name = stem.removeprefix("captions_")
-    return name.startswith(split) and not name[len(split) :][:1].isalpha()
 
 
 def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:

@@ -16,14 +16,7 @@ from clipclean.detect.families import FAMILIES, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe
-from clipclean.detect.references import (
-    NONE,
-    PANEL,
-    PATTERN,
-    References,
-    Sizes,
-    evidence,
-)
+from clipclean.detect.references import NONE, PANEL, PATTERN, References, Sizes, evidence
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.schema.report import (
@@ -201,7 +194,7 @@ def search(
         course: seed, progress, memory, and what is enough; progress is told after each family, and each block of classes of a sweep.
         pointed: classes that another sign points at; they are searched for as well.
         fast: the image tower, rounded, for searches by gradients and first looks. All that decides is confirmed by ``embed``: known
-            triggers and tiles that act, the triggers of the finalists, and the success of what was found.
+            triggers and tiles that act, the triggers of the finalists, and of what was found every eighth answer.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -245,6 +238,12 @@ class _Scene:
     stages: Stages
     hits: dict[tuple[str, int], TargetedResult] = field(default_factory=dict)  # by family and class: measured once
 
+    @property
+    def look(self) -> Embed:
+        """The image tower for looks, rounded where the exact one answers the same."""
+        fast = None if self.fast is self.embed else self.fast
+        return looking(self.embed, fast, lambda found: self.canonical.logits(found).argmax(1))
+
     def inversion(self, family: str, generator: Generator) -> Inversion:
         """The search in one family."""
         exact = None if self.fast is self.embed else deadline.watched(self.embed)
@@ -253,11 +252,9 @@ class _Scene:
 
     def result(self, eval_set: EvalSet, references: References | None, pointed: Sequence[int]) -> SearchResult:
         """The stages, one after the other, and what they came to."""
-        canonical, pixels = self.canonical, eval_set.pixels
-        embed, fast = deadline.watched(self.embed), deadline.watched(self.fast)
+        canonical, pixels, look = self.canonical, eval_set.pixels, deadline.watched(self.look)
+        embed = look if self.fast is self.embed else deadline.watched(self.embed)
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
-        rough = None if self.fast is self.embed else fast
-        look = looking(embed, rough, lambda found: canonical.logits(found).argmax(1))
         acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
         grid = eval_set.grid
         of_grid = self.forward("grid", lambda: glanced(embed, pixels, grid, canonical=canonical, look=look))
@@ -269,10 +266,7 @@ class _Scene:
         tiled = self.forward(
             "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=success, look=look)
         )
-        led_to = [
-            *(c.target for c in tiled),
-            *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts),
-        ]
+        led_to = [*(c.target for c in tiled), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts)]
         untargeted = self.untargeted(_first())
         suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
         targets = self.targets(suspects)
@@ -298,7 +292,7 @@ class _Scene:
         close = comparison.leading(most=self.effort.suspects)
         for c in made:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
-                hits[c.family, c.target] = comparison.hit(self.embed, c, self.unseen, begun.untargeted)
+                hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, begun.untargeted)
         targeted = [hits[c.family, c.target] for c in made if c.target in close]
         left_out, targets = FAMILIES.keys() - {c.family for c in made}, len({c.target for c in made})
         passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(len(begun.classes)))

@@ -100,12 +100,7 @@ def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> N
     A file takes the place of the earlier one in one step, the checksums last of all. If one cannot be moved, those before it are moved
     back. Afterwards ``close_run`` is due.
     """
-    moves = {
-        "scratch": str(new.parent),
-        "new": records.digests(new) | _sums_of(new),
-        "old": dict(earlier),
-        "run": run,
-    }
+    moves = {"scratch": str(new.parent), "new": records.digests(new) | _sums_of(new), "old": dict(earlier), "run": run}
     for name in moves["new"]:
         with (new / name).open("rb+") as stream:
             os.fsync(stream.fileno())

@@ -1,7 +1,7 @@
 """The work of a job, counted, and how long it may take: the rate on this machine is that of a few batches."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 
@@ -132,8 +132,10 @@ def searching(how: efforts.Effort, size: Size, /) -> Work:
 
 def spared(how: efforts.Effort, size: Size, /) -> Work:
     """What an audit without clean models leaves out where no class comes near."""
-    others = [name for name, family in efforts.FAMILIES.items() if not family.is_local]
-    return Work(searched=how.towards(others, targets=min(size.classes, how.most)))
+    local = [name for name, family in efforts.FAMILIES.items() if family.is_local]
+    others = [name for name in efforts.FAMILIES if name not in local]
+    every, least = (forward_alone(how, images=size.images, panel=0, among=one) for one in (efforts.FAMILIES, local))
+    return Work(searched=how.towards(others, targets=min(size.classes, how.most))) + every + -1 * least
 
 
 def screening(pairs: int, /) -> Work:
@@ -195,14 +197,16 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     return (models + 1 + (models > 1)) * audit + measuring(size) + patterns + copies + longest
 
 
-def forward_alone(how: efforts.Effort, /, *, images: int, panel: int) -> Work:
-    """Images that a search sends forward alone."""
+def forward_alone(how: efforts.Effort, /, *, images: int, panel: int, among: Collection[str] = detect.FAMILIES) -> Work:
+    """Images that a search sends forward alone, towards classes ``among`` these families."""
     on = min(round(SEARCHED * images), MOST_IMAGES)
     ends = sum(family.known.is_first for family in detect.FAMILIES.values()) * how.restarts * on
-    judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
-    starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
+    judged = how.suspects * len(among) * min(images - on, JUDGING)
+    begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
     pasted = forward.TILES * min(on, forward.TILED)
-    return looks(min(images, forward.MOST_IMAGES) * panel + pasted) + Work(images + judged, glanced=ends + starts)
+    return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + Work(
+        images, glanced=ends + begun * families.MOST_STARTS
+    )
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:
@@ -236,13 +240,13 @@ def estimated(
     captions = ["a photo of a dog"] * MANY
     tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
     is_reduced = model.has_bfloat16(clip.device)
-
-    towers = clip.embed_images, clip.encode_images
+    tower = model.folded(clip)
+    towers = tower.embed_images, tower.encode_images
     glance, rough = map(detect.rounded, towers) if is_reduced else towers
 
     def back(count: int) -> object:
         shown = pixels[:count].clone().requires_grad_()
-        with model.frozen(clip.net):
+        with model.frozen(tower.net):
             return torch.autograd.grad(rough(shown).sum(), shown)
 
     def taught(count: int, *, pairs: bool = True) -> object:
@@ -252,7 +256,7 @@ def estimated(
 
     with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
         one = Work(  # seconds of each
-            images=_seconds(lambda count: clip.embed_images(pixels[:count]), clip.device),
+            images=_seconds(lambda count: tower.embed_images(pixels[:count]), clip.device),
             captions=_seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
             searched=PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
             pairs=_seconds(taught, clip.device) if work.pairs else 0.0,
@@ -262,8 +266,8 @@ def estimated(
         kept = [0]
         if effort is not None:
             work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2) if is_reduced else Work()
-            with model.frozen(clip.net):
-                each = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
+            with model.frozen(tower.net):
+                each = _saved(lambda: tower.encode_images(pixels[:1].clone().requires_grad_()))
             kept.append(together(efforts.EFFORTS[effort], side=side) * each)
         if recipes:  # beside activations: the original, gradients, and two moments of AdamW
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
@@ -272,7 +276,7 @@ def estimated(
     seconds = sum(a * b for a, b in zip(astuple(one), astuple(work), strict=True)) + ENDING * bool(recipes)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
-    early = seconds - one.searched * spared.searched if spared else None
+    early = seconds - sum(a * b for a, b in zip(astuple(one), astuple(spared), strict=True)) if spared else None
     asked = None if recipes else effort  # a cleaning has no option for it
     return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early)
 
@@ -280,9 +284,10 @@ def estimated(
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
     """Seconds for one item of a batch, on average over at least ``TIMED`` seconds: another program takes its share of these, too.
 
-    The first run is not counted: it prepares what later ones reuse.
+    The first run is not counted: it prepares what later ones of its size reuse.
     """
     count = FEW if _timed(run, 1, device) >= SLOW else MANY
+    _timed(run, count, device)
     spent: list[float] = []
     while sum(spent) < TIMED:
         spent.append(_timed(run, count, device))

@@ -414,6 +414,7 @@ def measure(
 
     For a search, ``in_time``, OutOfTime ends it, and the panel is looked at in bfloat16 where that changes few answers.
     """
+    clip = model.folded(clip)
     images, texts = clip.embed_images, clip.embed_texts
     if not in_time:
         return detect.measure(images, texts, eval_set, what=what)

@@ -113,20 +113,20 @@ def audit_clip(
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
-    pixels, classifier = eval_set.pixels.to(clip.device), found.text_classifier.to(clip.device)
+    tower, pixels = model.folded(clip), eval_set.pixels.to(clip.device)
     course = detect.Course(settings.seed, partial(step, searching), memory, is_enough)
     course.progress(0, 0)
     try:
-        with model.frozen(clip.net):
+        with model.frozen(tower.net):
             result = detect.search(
-                clip.encode_images,
+                tower.encode_images,
                 replace(eval_set, pixels=pixels),
-                classifier,
+                found.text_classifier.to(clip.device),
                 effort=EFFORTS[settings.effort],
                 references=references,
                 course=course,
                 pointed=settings.pointed,
-                fast=detect.rounded(clip.encode_images) if found.is_rounded else None,
+                fast=detect.rounded(tower.encode_images) if found.is_rounded else None,
             )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)

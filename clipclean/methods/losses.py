@@ -110,13 +110,7 @@ LOSSES: dict[str, Callable[[Parts], Loss]] = {
 
 
 def objective(
-    clip: model.Clip,
-    recipe: Recipe,
-    /,
-    *,
-    text_classifier: Tensor | None,
-    micro: MicroBatches,
-    group: Group,
+    clip: model.Clip, recipe: Recipe, /, *, text_classifier: Tensor | None, micro: MicroBatches, group: Group
 ) -> Loss:
     """The loss of the method on a whole batch, of which each process encodes its share, part by part.
 

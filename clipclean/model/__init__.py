@@ -18,6 +18,7 @@ from clipclean.model.clip import (
     check_module,
     evaluating,
     fit,
+    folded,
     frozen,
     frozen_copy,
     has_bfloat16,

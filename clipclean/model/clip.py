@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel
 from clipclean.model.architecture import Architecture, Preprocess
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 UNIT = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
 NEAR, NEAR_IN_HALF = 1e-3, 0.05  # distance of the outputs of two modules of the same weights, relative to their length
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
+LARGEST_FOLDED = (
+    1e4  # factor or shift of a normalisation that goes into a convolution; trained models have less than a thousand
+)
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
 
@@ -204,6 +208,28 @@ def frozen(net: nn.Module, /) -> Iterator[None]:
 def frozen_copy(clip: Clip, /) -> Clip:
     """A frozen copy of the current model, to compare with while the other one is trained."""
     net = copy.deepcopy(clip.net).requires_grad_(False).eval()
+    return Clip(net, clip.architecture, clip.device)
+
+
+@torch.no_grad()
+def folded(clip: Clip, /) -> Clip:
+    """The same model with every batch normalisation of its image tower in the convolution before it, for passes that change no weight.
+
+    A ResNet then takes a quarter less time; the weights that stay are shared. A ViT has none, and is given back, as is a model with
+    values so large that this could change what it answers.
+    """
+    shared = {id(tensor): tensor for tensor in (*clip.net.parameters(), *clip.net.buffers())}
+    net = copy.deepcopy(clip.net, shared).eval()
+    norms = [each for each in net.modules() if isinstance(each, nn.BatchNorm2d)]
+    ends = [norm(torch.full((1, norm.num_features, 1, 1), n).to(clip.device)) for norm in norms for n in (0.0, 1.0)]
+    if not norms or not all(bool((each.abs() < LARGEST_FOLDED).all()) for each in ends):
+        return clip
+    for module in list(net.modules()):
+        for name, layer in list(module.named_children()):
+            its = "1" if name == "0" else name.replace("conv", "bn")  # open_clip's names
+            if isinstance(layer, nn.Conv2d) and isinstance(norm := getattr(module, its, None), nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(layer, norm))
+                setattr(module, its, nn.Identity())
     return Clip(net, clip.architecture, clip.device)
 
 

@@ -258,13 +258,7 @@ def test_shards_are_read_as_one_checkpoint_whose_digest_is_that_of_what_sha256su
     assert found.sha256 == hashlib.sha256(printed).hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("", r"model\.safetensors\.index\.json"),
-        (SECOND, r"index\.json"),
-    ],
-)
+@pytest.mark.parametrize(("name", "words"), [("", r"model\.safetensors\.index\.json"), (SECOND, r"index\.json")])
 def test_a_directory_without_a_description_and_one_shard_alone_are_refused_with_what_to_name(tmp_path, name, words):
     foreign.sharded(tmp_path, WEIGHTS)
     with pytest.raises(RefusedInput, match=words):

@@ -34,14 +34,12 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     assert estimate.measuring(replace(SIZE, images=600), is_audit=True) == looks
     # 22 steps of 6 images for ten classes in six families; 40 of 16 without a target in two; 26 of 12 for three classes in five
     passes = 6 * 10 * 22 * 6 + 2 * 40 * 16 + 5 * 3 * 26 * 12
-    # exactly: as they are, one in eight under panel and tiles, under what was found
-    exact = 100 + (96 * 9 + 126 * 8) / 8 + 2 * 6 * 40
-    # under panel and tiles, where searches without a target end, waves to start from
-    glanced = 96 * 9 + 126 * 8 + 2 * 60 + 4 * 1248
-    work = Work(exact, searched=passes, glanced=glanced)
+    # under panel, tiles and what was found, of which one in eight exactly; where searches without a target end; waves to start from
+    looks = 96 * 9 + 126 * 8 + 2 * 6 * 40
+    work = Work(100 + looks / 8, searched=passes, glanced=looks + 2 * 60 + 4 * 1248)
     assert estimate.searching(EFFORTS["quick"], SIZE) == work
-    # an audit that ends early leaves blend, additive and wave out
-    spared = Work(searched=3 * 10 * 22 * 6 + 2 * 3 * 26 * 12)
+    # an audit that ends early leaves blend, additive and wave out, with what these find and begin from
+    spared = Work(2 * 3 * 40 / 8, searched=3 * 10 * 22 * 6 + 2 * 3 * 26 * 12, glanced=2 * 3 * 40 + 4 * 1248)
     assert estimate.spared(EFFORTS["quick"], SIZE) == spared
     # screening: three looks at each of 20 images, and their captions
     assert estimate.screening(20) == Work(60, 20)

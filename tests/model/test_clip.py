@@ -21,9 +21,11 @@ from clipclean.model.clip import Attended
 def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
     torch.manual_seed(0)
     reference = CLIP(**config, quick_gelu=quick).eval()
+    for norm in (each for each in reference.modules() if isinstance(each, torch.nn.BatchNorm2d)):
+        for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            values.uniform_(0.5, 1.5)
     found = model.resolve(reference.state_dict(), arch=None, config=None, script_quick_gelu=None)
-    found = found.with_activation(quick, "test")
-    return model.build(found, reference.state_dict(), device="cpu"), reference
+    return model.build(found.with_activation(quick, "test"), reference.state_dict(), device="cpu"), reference
 
 
 NARROW = TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": 30}}  # a border of six pixels is in no patch
@@ -31,14 +33,20 @@ NARROW = TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": 30}} 
 
 @pytest.mark.parametrize("config", [TINY_RESNET, TINY_VIT, NARROW])
 @pytest.mark.parametrize("quick", [False, True])
-def test_embeddings_and_gradients_are_those_of_open_clip_with_the_same_weights(config, quick):
+def test_embeddings_and_gradients_are_those_of_open_clip_also_with_its_norms_folded(config, quick):
     clip, reference = built(config, quick=quick)
     side = config["vision_cfg"]["image_size"]
     pixels = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
     tokens = clip.tokens(["a cat", "two dogs and a very long caption that does not fit", ""])
     images = reference.encode_image(clip.normalise(pixels), normalize=True)
-    texts = reference.encode_text(tokens, normalize=True)
+    before, folded = model.taken(clip), model.folded(clip)
+    torch.testing.assert_close(folded.embed_images(pixels), images)
+    assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in folded.net.modules())
+    torch.testing.assert_close(model.taken(clip), before, atol=0, rtol=0)
+    large = before | {name: 1e6 * values for name, values in before.items() if name.endswith("bn1.bias")}
+    assert model.folded(loud := model.build(clip.architecture, large, device="cpu")) is loud  # rounding could tell
     torch.testing.assert_close(clip.embed_images(pixels), images)
+    texts = reference.encode_text(tokens, normalize=True)
     torch.testing.assert_close(clip.embed_tokens(tokens), texts, atol=1e-6, rtol=0)
 
     def gradients(net):
