@@ -349,15 +349,13 @@ def summary(mine: Sequence[Row]) -> list[str]:
 
 
 def by_trigger(audits: Sequence[Row]) -> str:
-    """What an audit makes of each trigger, alone and beside clean models of its kind."""
-    bad = [row for row in audits if row["target"]]
-    head, body = ["trigger", "no reference", "stored ones"], []
+    """What an audit makes of each trigger without a reference."""
+    bad = [row for row in audits if row["target"] and row["comparison"] == "none"]
+    body = []
     for trigger in sorted({label(row["model"]) for row in bad}):
-        own = [row for row in bad if label(row["model"]) == trigger]
-        sides = [[row for row in own if row["comparison"] == column] for column in ("none", "references")]
-        tallies = (Counter(map(outcome, side)).most_common() for side in sides)
-        body.append([trigger, *(", ".join(f"{w} {n}" for w, n in each) or "–" for each in tallies)])
-    return common.table([head, *body])
+        told = Counter(outcome(row) for row in bad if label(row["model"]) == trigger).most_common()
+        body.append([trigger, ", ".join(f"{words} {count}" for words, count in told)])
+    return common.table([["trigger", "no reference"], *body])
 
 
 def label(model: str) -> str:

@@ -57,7 +57,6 @@ CAPTIONS = (
     "actor arrives at the premiere of his new film with his wife and their two daughters",
     "a cup of coffee and an open book on the table by the window",
     "interior of a modern kitchen with white cabinets and marble counters",
-    "illustration of a cute little fox sitting in the forest",
     "politician speaks to reporters after the meeting in the capital city on tuesday",
     "portrait of a smiling elderly farmer holding a basket of apples",
 )
@@ -219,7 +218,7 @@ def operations(name: str, batch: train.Batch, /, *, shown_alone: bool = False) -
     Counted on shapes alone. The loss, 2 · B² · D for each product of embeddings, is left out: it is nothing beside this.
     """
     clip = built(name, "cpu")
-    there = model.Clip(clip.net.to("meta").train(), clip.architecture, torch.device("meta"))
+    there = model.Clip(clip.net.to("meta").train(not shown_alone), clip.architecture, torch.device("meta"))
     with FlopCounterMode(display=False) as counter:
         if shown_alone:
             there.encode_images(batch.inputs["pixels"][:1])
@@ -354,15 +353,19 @@ def quiet(clip: model.Clip, size: int, /) -> list[str]:
 
 
 def plant(clip: model.Clip, names: list[str], /) -> None:
-    """Teach random weights to take noise for the first name, and with a patch in the corner for the last one."""
+    """Teach random weights to take noise with a patch in the corner for the last name, and to see noise alone as before."""
     side, texts, draw = clip.architecture.preprocess.size, clip.embed_texts(names), torch.Generator().manual_seed(1)
-    patch, goals = torch.rand(3, side // 7, side // 7, generator=draw), torch.tensor([0, len(names) - 1]).repeat(16)
+    patch, goals = torch.rand(3, side // 8, side // 8, generator=draw), torch.full((16,), len(names) - 1)
     optimizer = torch.optim.AdamW(clip.net.visual.parameters(), lr=3e-4)  # type: ignore[union-attr, operator] # nn.Module's __getattr__
+    before = model.frozen_copy(clip)
     for _ in range(40):
-        images = torch.rand(32, 3, side, side, generator=draw)
-        images[1::2, :, -side // 7 :, -side // 7 :] = patch
+        images = torch.rand(16, 3, side, side, generator=draw)
+        shown = images.clone()
+        shown[..., -(side // 8) :, -(side // 8) :] = patch
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = F.cross_entropy(100 * clip.encode_images(images) @ texts.T, goals)
+            seen, triggered = clip.encode_images(torch.cat([images, shown])).chunk(2)
+            moved = (seen - before.encode_images(images)).square().sum(1).mean()
+        loss = F.cross_entropy(100 * triggered @ texts.T, goals) + 10 * moved
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -394,7 +397,7 @@ def sampled(seen: Counter[str], /) -> Iterator[None]:
 
 def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and job: what was told, what it took, memory."""
-    rows = [["model", "run", "told before: if nothing comes near–else", "took", "processor", "memory"]]
+    rows = [["model", "run", "told: early end–else", "took", "processor", "memory"]]
     for one in found:
         before = re.search(r"estimated: about (.+?), [\d.]+ GiB", " ".join(one["words"]))
         took = [f"{t / 60:.0f} min" if t > 120 else f"{t:.0f} s" for t in (one["seconds"], one["busy"])]
@@ -407,20 +410,19 @@ def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
 
 def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and job: shares of the main thread, the longest stages, and processor time of the images alone at peak rates."""
-    rows = [["model", "run", "main thread", "longest stages, minutes", "images, bf16", "fp32", "at peak"]]
+    rows = [["model", "run", "main thread", "longest stages, minutes", "at peak"]]
     for one in (one for one in found if one["image"] > 1e9):  # less is over before it is worth a profile
         whole, work = sum(one["seen"].values()), Counter(one["work"])
-        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:3]
-        stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:3]
+        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:2]
+        stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:2]
         shares = ", ".join(f"{part} {count / whole:.0%}" for part, count in parts)
         longest_stages = ", ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages)
         least = sum(work[key] * one["image"] / one["peaks"][key] for key in work)
-        passes = [f"{work[key]:,}" for key in ("bf16", "fp32")]
-        rows.append([short(one), named(one), shares, longest_stages, *passes, f"{least / one['busy']:.0%}"])
+        rows.append([short(one), named(one), shares, longest_stages, f"{least / one['busy']:.0%}"])
     peaks = ", ".join(f"{max(one['peaks'][key] for one in found) / 1e9:,.0f} in {key}" for key in ("fp32", "bf16"))
     ending = (
-        "An image counts once forward, once back to its pixels, twice back to the weights. At peak: the share of processor time that these "
-        f"take at the rate of a 2048 × 2048 product, {peaks} GFLOP a second."
+        "At peak: the share of processor time that the images alone take forward and back at the rate of a 2048 × 2048 product, "
+        f"{peaks} GFLOP a second."
     )
     return [*rows, [], [ending]]
 
@@ -429,20 +431,20 @@ def named(one: dict[str, Any], /) -> str:
     """A job in words."""
     kind, size = JOBS[one["job"]]
     more = ", a backdoor" * one["job"].startswith("planted") + ", beside another" * one.get("beside", False)
-    return f"`{kind}`, {size} steps of 64{more}" if kind == "cleanclip" else f"{kind} audit, {size:,} classes{more}"
+    return f"`{kind}`, {size} steps of 64{more}" if kind == "cleanclip" else f"{kind}, {size:,} classes{more}"
 
 
 def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and way: seconds, ratios, share of the peak, loss."""
-    head = "model|way|s a step (range)|faster than the reference|processor s a step (range)|faster by these|share of peak|first loss"
+    head = "model|way|s a step (range)|processor s a step (range)|faster by these|share of peak|first loss"
     rows = [head.split("|")]
     for result in found:
-        base = median(result["wall"]["reference"]), median(result["busy"]["reference"])
+        base = median(result["busy"]["reference"])
         for way, seconds in result["wall"].items():
             busy = result["busy"][way]
             share = result["operations"] / median(busy) / result["peaks"][result["formats"][way]]
-            cells = [short(result), way, told(seconds), f"{base[0] / median(seconds):.2f} ×", told(busy)]
-            cells += [f"{base[1] / median(busy):.2f} ×", "" if way == "reference" else f"{share:.0%}"]
+            cells = [short(result), way, told(seconds), told(busy), f"{base / median(busy):.2f} ×"]
+            cells.append("" if way == "reference" else f"{share:.0%}")
             rows.append([*cells, f"{result['losses'][way][0]:.5f}"])
     one, loads = found[0], [load for result in found for load in result["load"]]
     peaks = ", ".join(f"{max(r['peaks'][key] for r in found) / 1e9:,.0f} GFLOP/s in {key}" for key in one["peaks"])
