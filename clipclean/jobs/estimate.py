@@ -204,9 +204,8 @@ def forward_alone(how: efforts.Effort, /, *, images: int, panel: int, among: Col
     judged = how.suspects * len(among) * min(images - on, JUDGING)
     begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
     pasted = forward.TILES * min(on, forward.TILED)
-    return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + Work(
-        images, glanced=ends + begun * families.MOST_STARTS
-    )
+    plain = Work(images, glanced=ends + begun * families.MOST_STARTS)
+    return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 
 
 def together(how: efforts.Effort, /, *, side: int) -> int:

@@ -27,6 +27,7 @@ LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 LARGEST_FOLDED = (
     1e4  # factor or shift of a normalisation that goes into a convolution; trained models have less than a thousand
 )
+LEAST_FOLDED = 20_000_000  # parameters: less is quick, and what is known of its searches was measured without folding
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
 
@@ -212,17 +213,17 @@ def frozen_copy(clip: Clip, /) -> Clip:
 
 
 @torch.no_grad()
-def folded(clip: Clip, /) -> Clip:
+def folded(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     """The same model with every batch normalisation of its image tower in the convolution before it, for passes that change no weight.
 
-    A ResNet then takes a quarter less time; the weights that stay are shared. A ViT has none, and is given back, as is a model with
-    values so large that this could change what it answers.
+    A ResNet then takes a quarter less time; the weights that stay are shared. A ViT has none, and is given back, as is a model of fewer
+    parameters than ``least``, or with values so large that this could change what it answers.
     """
     shared = {id(tensor): tensor for tensor in (*clip.net.parameters(), *clip.net.buffers())}
     net = copy.deepcopy(clip.net, shared).eval()
     norms = [each for each in net.modules() if isinstance(each, nn.BatchNorm2d)]
     ends = [norm(torch.full((1, norm.num_features, 1, 1), n).to(clip.device)) for norm in norms for n in (0.0, 1.0)]
-    if not norms or not all(bool((each.abs() < LARGEST_FOLDED).all()) for each in ends):
+    if parameter_count(net) < least or not norms or not all(bool((each.abs() < LARGEST_FOLDED).all()) for each in ends):
         return clip
     for module in list(net.modules()):
         for name, layer in list(module.named_children()):
