@@ -283,10 +283,9 @@ def estimated(
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
     """Seconds for one item of a batch, on average over at least ``TIMED`` seconds: another program takes its share of these, too.
 
-    The first run is not counted: it prepares what later ones of its size reuse.
+    The first run is not counted: it prepares what later ones reuse.
     """
     count = FEW if _timed(run, 1, device) >= SLOW else MANY
-    _timed(run, count, device)
     spent: list[float] = []
     while sum(spent) < TIMED:
         spent.append(_timed(run, count, device))
