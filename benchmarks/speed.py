@@ -39,6 +39,7 @@ import torch.nn.functional as F
 import torchvision
 from open_clip.factory import get_model_config
 from open_clip.model import CLIP
+from photo_zoo import stepped
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -274,11 +275,12 @@ def neighbour() -> Iterator[None]:
 
 def timed(name: str, job: str, out: Path, /, *, beside: bool) -> None:
     """Run a whole job once, and keep seconds, processor seconds, memory, words, stages, and shares of the main thread."""
-    place = out / f"large-{Path(name).stem}-{job}{'-beside' * beside}.json"
+    stem = Path(name).stem
+    place = out / f"large-{stem}-{job}{'-beside' * beside}.json"
     if place.exists():
         return
     kind, size = JOBS[job]
-    clip, folder = built(name, "cpu"), out / Path(name).stem
+    clip, folder = built(name, "cpu"), out / stem
     folder.mkdir(exist_ok=True)
     side, rows = clip.architecture.preprocess.size, ["image,caption"]
     draw = torch.Generator().manual_seed(0)
@@ -312,15 +314,9 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool) -> None:
             api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, **given)
         else:
             api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
-    result = {
-        "model": Path(name).stem,
-        "job": job,
-        "beside": beside,
-        "seconds": time.monotonic() - began,
-        "busy": time.process_time() - busy,
-    }
-    result |= {"memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words, "stages": stages}
-    result |= {"seen": seen, "work": work, "image": one, "peaks": peaks, "torch": torch.__version__}
+    result = {"seconds": time.monotonic() - began, "busy": time.process_time() - busy, "model": stem, "job": job}
+    result |= {"beside": beside, "memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words}
+    result |= {"stages": stages, "seen": seen, "work": work, "image": one, "peaks": peaks, "torch": torch.__version__}
     place.write_text(json.dumps(result | machine.hardware("cpu"), indent=2))
 
 
@@ -366,9 +362,7 @@ def plant(clip: model.Clip, names: list[str], /) -> None:
             seen, triggered = clip.encode_images(torch.cat([images, shown])).chunk(2)
             moved = (seen - before.encode_images(images)).square().sum(1).mean()
         loss = F.cross_entropy(100 * triggered @ texts.T, goals) + 10 * moved
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        stepped(optimizer, loss)
 
 
 @contextlib.contextmanager
@@ -411,7 +405,8 @@ def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
 def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and job: shares of the main thread, the longest stages, and processor time of the images alone at peak rates."""
     rows = [["model", "run", "main thread", "longest stages, minutes", "at peak"]]
-    for one in (one for one in found if one["image"] > 1e9):  # less is over before it is worth a profile
+    found = [one for one in found if one["image"] > 1e9] or found  # less is over before it is worth a profile
+    for one in found:
         whole, work = sum(one["seen"].values()), Counter(one["work"])
         parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:2]
         stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:2]
@@ -419,11 +414,9 @@ def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
         longest_stages = ", ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages)
         least = sum(work[key] * one["image"] / one["peaks"][key] for key in work)
         rows.append([short(one), named(one), shares, longest_stages, f"{least / one['busy']:.0%}"])
-    peaks = ", ".join(f"{max(one['peaks'][key] for one in found) / 1e9:,.0f} in {key}" for key in ("fp32", "bf16"))
-    ending = (
-        "At peak: the share of processor time that the images alone take forward and back at the rate of a 2048 × 2048 product, "
-        f"{peaks} GFLOP a second."
-    )
+    rates = {key: [one["peaks"][key] / 1e9 for one in found] for key in ("fp32", "bf16")}
+    peaks = ", ".join(f"{min(each):.0f} to {max(each):.0f} in {key}" for key, each in rates.items())
+    ending = f"At peak: the share of processor time that the images alone take at the rate of a 2048 × 2048 product, {peaks} GFLOP a second."
     return [*rows, [], [ending]]
 
 

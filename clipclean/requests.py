@@ -832,6 +832,7 @@ ATTACKS = Opt(
 SEEDS = Opt(
     "Cleaning: --seeds N,N,...", "Seeds; each gets a victim and a run. A block of evidence pools them.", gather=seeds_in
 )
+BENCH_DATA = sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True)
 BENCH_OUT = Opt(
     "--out -o DIR",
     "Folder for copies of the recipes with their evidence.",
@@ -852,9 +853,7 @@ class Bench:
     names: Annotated[tuple[str, ...], Opt("RECIPE...", reads="text", completes="recipes")]
     _: KW_ONLY
     model: Annotated[Path | None, BENCH_MODEL] = None
-    data: Annotated[Places | None, sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True)] = (
-        None
-    )
+    data: Annotated[Places | None, BENCH_DATA] = None
     eval_data: Annotated[Data | None, EVAL_DATA] = None
     arch: Annotated[str | None, ARCH] = None
     classes: Annotated[Names | None, CLASSES] = None

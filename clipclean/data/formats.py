@@ -138,8 +138,9 @@ def _split_folder(path: Path, /) -> Path | None:
 
 
 def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *, at_most: int | None = None) -> Listing:
-    """The files to read if their names begin with those of splits, as ``train-00000-of-00002``, or ``captions_train2017``: the first's."""
-    by_split = ([f for f in files if re.match(rf"(captions_)?{name}(?![^\W\d_])", f.stem)] for name in SPLITS)
+    """Those of the first split that files name, as ``train-00000-of-00002`` or ``captions_train2017`` do; all if none does."""
+    words = ["".join(itertools.takewhile(str.isalpha, each.stem.removeprefix("captions_"))) for each in files]
+    by_split = ([each for each, word in zip(files, words, strict=True) if word == name] for name in SPLITS)
     taken = next(filter(None, by_split), files)
     if at_most is not None and len(taken) > at_most:
         raise UsageError(

@@ -19,7 +19,7 @@ from clipclean.progress import step
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, SearchRecord
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)
-Several = TypeVar("Several", Tensor, tuple[data.Pair, ...])
+Several = TypeVar("Several", Tensor, tuple[data.Pair, ...], list[int])
 BRIEF, LONGER = 64, 256  # images that each trigger of the panel is put on first; at most, if it is loud there
 LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
 EXACTLY = 8  # of so many images one is embedded exactly as well, where a rounded tower looks

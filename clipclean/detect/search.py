@@ -15,7 +15,7 @@ from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
-from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe
+from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe, spaced
 from clipclean.detect.references import NONE, PANEL, PATTERN, References, Sizes, evidence
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
@@ -212,12 +212,11 @@ def search(
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
     stages = Stages(course, steps)
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
-    places = beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
+    places = spaced(beside, JUDGING)
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
     unseen = SeenImages(judging, embeddings(embed, judging.pixels).float(), text_classifier)
-    scene = _Scene(embed, fast or embed, pixels[on], unseen, canonical, effort, stages)
-    return scene.result(eval_set, references, pointed)
+    return _Scene(embed, fast, pixels[on], unseen, canonical, effort, stages).result(eval_set, references, pointed)
 
 
 def _first() -> list[str]:
@@ -230,7 +229,7 @@ class _Scene:
     """The inputs of every stage of one search."""
 
     embed: Embed  # the image tower
-    fast: Embed  # the same, perhaps rounded
+    fast: Embed | None  # the same, rounded; None if it is not
     images: Tensor  # to search on
     unseen: SeenImages  # to judge by
     canonical: Canonical
@@ -241,30 +240,27 @@ class _Scene:
     @property
     def look(self) -> Embed:
         """The image tower for looks, rounded where the exact one answers the same."""
-        fast = None if self.fast is self.embed else self.fast
-        return looking(self.embed, fast, lambda found: self.canonical.logits(found).argmax(1))
+        return looking(self.embed, self.fast, lambda found: self.canonical.logits(found).argmax(1))
 
     def inversion(self, family: str, generator: Generator) -> Inversion:
         """The search in one family."""
-        exact = None if self.fast is self.embed else deadline.watched(self.embed)
-        fast = deadline.watched(self.fast)
+        exact = deadline.watched(self.embed) if self.fast else None
+        fast = deadline.watched(self.fast or self.embed)
         return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
     def result(self, eval_set: EvalSet, references: References | None, pointed: Sequence[int]) -> SearchResult:
         """The stages, one after the other, and what they came to."""
         canonical, pixels, look = self.canonical, eval_set.pixels, deadline.watched(self.look)
-        embed = look if self.fast is self.embed else deadline.watched(self.embed)
+        embed = deadline.watched(self.embed) if self.fast else look
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
         acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
-        grid = eval_set.grid
-        of_grid = self.forward("grid", lambda: glanced(embed, pixels, grid, canonical=canonical, look=look))
+        of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical, look=look))
         twins = references.models if references else 0
         references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
         twins -= references.models if references else 0
         # Small tiles turn images into a class, which searches by gradients may not come to.
-        success = self.effort.success
         tiled = self.forward(
-            "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=success, look=look)
+            "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=self.effort.success, look=look)
         )
         led_to = [*(c.target for c in tiled), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts)]
         untargeted = self.untargeted(_first())
@@ -282,8 +278,7 @@ class _Scene:
             grid=of_grid,
             twins=twins,
         )
-        is_enough = self.stages.course.is_enough
-        made = self.towards(targets, tiled, lambda local: is_enough(self.compared(begun, local)))
+        made = self.towards(targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local)))
         return self.compared(begun, made)
 
     def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:

@@ -47,6 +47,10 @@ class Work:
     def __rmul__(self, times: float) -> "Work":
         return Work(*(times * own for own in astuple(self)))
 
+    def seconds(self, each: "Work", /) -> float:
+        """How long it takes at so many seconds for ``each`` of its items."""
+        return float(sum(count * own for count, own in zip(astuple(self), astuple(each), strict=True)))
+
 
 @dataclass(frozen=True)
 class Size:
@@ -272,10 +276,10 @@ def estimated(
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
             most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
-    seconds = sum(a * b for a, b in zip(astuple(one), astuple(work), strict=True)) + ENDING * bool(recipes)
+    seconds = work.seconds(one) + ENDING * bool(recipes)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
-    early = seconds - sum(a * b for a, b in zip(astuple(one), astuple(spared), strict=True)) if spared else None
+    early = seconds - spared.seconds(one) if spared else None
     asked = None if recipes else effort  # a cleaning has no option for it
     return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early)
 

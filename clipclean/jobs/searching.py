@@ -105,22 +105,22 @@ def audit_clip(
     """
     searching = f"searching {what}".strip()
     memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
+    tower = model.folded(clip)
     found: detect.Measurement | None = memory.recall("measured")
     if found is None:
-        found = inputs.measure(clip, eval_set, what=f"measuring {what}".strip(), in_time=True)
+        found = inputs.measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
         if not found.untried:
             memory.keep("measured", found)
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
-    tower, pixels = model.folded(clip), eval_set.pixels.to(clip.device)
     course = detect.Course(settings.seed, partial(step, searching), memory, is_enough)
     course.progress(0, 0)
     try:
         with model.frozen(tower.net):
             result = detect.search(
                 tower.encode_images,
-                replace(eval_set, pixels=pixels),
+                replace(eval_set, pixels=eval_set.pixels.to(clip.device)),
                 found.text_classifier.to(clip.device),
                 effort=EFFORTS[settings.effort],
                 references=references,

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 UNIT = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
 NEAR, NEAR_IN_HALF = 1e-3, 0.05  # distance of the outputs of two modules of the same weights, relative to their length
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
-LARGEST_FOLDED = (
-    1e4  # factor or shift of a normalisation that goes into a convolution; trained models have less than a thousand
-)
+LARGEST_FOLDED = 1e4  # that a normalisation which goes into a convolution makes of 0 or 1; our zoos' make less than 10
 LEAST_FOLDED = 20_000_000  # parameters: less is quick, and what is known of its searches was measured without folding
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
@@ -219,12 +217,15 @@ def folded(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     A ResNet then takes a quarter less time; the weights that stay are shared. A ViT has none, and is given back, as is a model of fewer
     parameters than ``least``, or with values so large that this could change what it answers.
     """
+    norms = [each for each in clip.net.modules() if isinstance(each, nn.BatchNorm2d)]
+    if not norms or parameter_count(clip.net) < least:
+        return clip
+    with evaluating(clip.net):
+        ends = [norm(torch.full((1, norm.num_features, 1, 1), n).to(clip.device)) for norm in norms for n in (0.0, 1.0)]
+    if not all(bool((each.abs() < LARGEST_FOLDED).all()) for each in ends):
+        return clip
     shared = {id(tensor): tensor for tensor in (*clip.net.parameters(), *clip.net.buffers())}
     net = copy.deepcopy(clip.net, shared).eval()
-    norms = [each for each in net.modules() if isinstance(each, nn.BatchNorm2d)]
-    ends = [norm(torch.full((1, norm.num_features, 1, 1), n).to(clip.device)) for norm in norms for n in (0.0, 1.0)]
-    if parameter_count(net) < least or not norms or not all(bool((each.abs() < LARGEST_FOLDED).all()) for each in ends):
-        return clip
     for module in list(net.modules()):
         for name, layer in list(module.named_children()):
             its = "1" if name == "0" else name.replace("conv", "bn")  # open_clip's names
