@@ -38,7 +38,7 @@ from clipclean.train import resume
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
 GENERAL = [name for name, family in FAMILIES.items() if family.known.is_general]
-# Mean largest margins of clean models that count as one: the largest sum of 31 clean models was 9.9, and 3.5 fails a model.
+# Mean largest margins of clean models that count as one: the largest sum of 31 clean models was 9.9, and 12 was to fail one.
 UNIT = 12 / 3.5
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {

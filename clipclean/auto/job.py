@@ -103,7 +103,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"
         # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
-        rows = detect.suspect_records(seen.search, seen.measured.panel, limits=bench.limits)
+        rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
         avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
         copy = None if before.shows else bench.plant(avoid=avoid)
 

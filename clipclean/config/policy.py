@@ -107,8 +107,8 @@ class Policy(Section):
     """A team's demands on a model.
 
     Examples:
-        >>> DEFAULT.thresholds.abnormality
-        3.5
+        >>> DEFAULT.thresholds.false_alarm_rate
+        0.02
     """
 
     version: Literal[1] = field(..., "Version of the policy format.", "version")

@@ -10,10 +10,9 @@ from typing import ClassVar
 from clipclean.config.yaml_file import Section, field
 from clipclean.schema.report import BudgetRecord
 
-DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
-# Factor on the failing score for what a cleaning is shown: a class too many costs it little.
-SHOWN = 4 / 7
-QUIET = 1 / 7  # share of the failing score below which, without clean models, no further family is searched either
+DOUBT = 10  # times as many clean models as may fail get a class named, so that the verdict is not pass
+SHOWN = 0.5  # share of clean models of which a class is shown to a cleaning: one too many costs it little
+QUIET = 0.5  # score below which, without clean models, no further family is searched either
 FAR = 2  # times the failing score at which no further family is searched
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
 SEEN = 1.5  # half of an interval, in budgets, beyond which a loss over the budget is not told from none
@@ -61,13 +60,15 @@ class Audit(Section):
 class Thresholds(Section):
     """Where a measurement becomes a finding; null leaves the recipe's value."""
 
-    LOOSER_BELOW: ClassVar = ("collapse", "min_images", "gathering")  # all others are looser the higher they stand
+    LOOSER_BELOW: ClassVar = ("collapse", "min_images", "gathering", "false_alarm_rate")  # others: if higher
     max_excess: float | None = _max_excess(None)
     suspicious_excess: float | None = _suspicious_excess(None)
     collapse: float | None = _collapse(None)
     max_accuracy_loss: float | None = _max_accuracy_loss(None)
     min_images: int | None = _min_images(None)
-    abnormality: float = field(3.5, "Search: a class with at least this score fails the model.", "score", gt=0, le=100)
+    false_alarm_rate: float = _share(
+        0.02, "Search: a score that so many clean models reach fails the model; ten times as many, a doubt.", le=0.05
+    )
     gathering: float = _share(
         0.6, "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006)."
     )

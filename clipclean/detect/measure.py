@@ -19,6 +19,7 @@ from clipclean.progress import step
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, SearchRecord
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)
+EmbedTexts = Callable[[list[str]], Tensor]  # captions -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...], list[int])
 BRIEF, LONGER = 64, 256  # images that each trigger of the panel is put on first; at most, if it is loud there
 LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
@@ -121,6 +122,7 @@ class Measurement:
     knn: int
     text_classifier: Tensor
     recall: Accuracy | None = None  # beside an accuracy by labels
+    agreement: Rate | None = None  # of the classes of images and of their captions, where there are no labels
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
     natural: frozenset[str] = frozenset()  # triggers of the panel, by a comparison; they cause no warning
     sure: frozenset[str] | None = None  # of the images' suspicions; None is all
@@ -146,7 +148,7 @@ class Measurement:
 
 def measure(
     embed_images: Embed,
-    embed_texts: Callable[[list[str]], Tensor],
+    embed_texts: EmbedTexts,
     eval_set: EvalSet,
     /,
     *,
@@ -178,7 +180,7 @@ def measure(
     clean = embeddings(embed_images, eval_set.pixels)
     told(1)
     accuracy = _accuracy(clean, text_classifier, eval_set)
-    recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
+    recall, agreement = _by_captions(clean, embed_texts, text_classifier, eval_set)
     confidence = (eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
     seen = SeenImages(eval_set, clean, text_classifier)
     fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
@@ -199,6 +201,7 @@ def measure(
         knn=eval_set.knn,
         text_classifier=text_classifier.cpu(),
         recall=recall if accuracy else None,
+        agreement=agreement,
         confidence=None if confidence is None else confidence.cpu(),
         untried=len(eval_set.panel) - len(panel),
         is_rounded=fast is not None,
@@ -257,14 +260,20 @@ def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accu
     return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition, margins)
 
 
-def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], eval_set: EvalSet) -> Accuracy:
-    """Image-to-text recall@1 among the captions."""
-    captions = eval_set.captions or ()
-    nearest = zeroshot.predict(clean, caption_embeddings(embed_texts, captions)).tolist()
+def _by_captions(clean: Tensor, embed: EmbedTexts, classes: Tensor, on: EvalSet) -> tuple[Accuracy | None, Rate | None]:
+    """Image-to-text recall@1 among the captions; without labels also how often an image and its caption are nearest to one class."""
+    if (captions := on.captions) is None:
+        return None, None
+    texts = torch.cat([embed(list(captions[i : i + EMBED_BATCH])) for i in range(0, len(captions), EMBED_BATCH)])
+    nearest = zeroshot.predict(clean, texts).tolist()
     # By words, not by place: of two images with one caption either is right.
     correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
     definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
-    return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
+    recall = Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
+    if on.labels is not None or not len(classes):
+        return recall, None
+    same = zeroshot.predict(clean, classes) == zeroshot.predict(texts, classes)
+    return recall, Rate(int(same.sum()), len(same))
 
 
 def stack(images: Sequence[data.Image], /) -> Tensor:
@@ -315,11 +324,6 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
         clean_spread=metrics.spread(clean),
         n=len(images.pixels),
     )
-
-
-def caption_embeddings(embed: Callable[[list[str]], Tensor], captions: Sequence[str], /) -> Tensor:
-    """Embeddings (N, D) of captions in batches."""
-    return torch.cat([embed(list(captions[i : i + EMBED_BATCH])) for i in range(0, len(captions), EMBED_BATCH)])
 
 
 @torch.no_grad()

@@ -184,6 +184,15 @@ class Calibration:
     natural: Mapping[str, float]  # of waves and known triggers, the margin of natural ones: only more counts
     scores: Sequence[float]  # of clean models, each the largest score of any of its classes
 
+    def score(self, rate: float, /) -> float:
+        """The score that this share of clean models, at most a half, reaches, by an exponential tail beyond their median."""
+        middle = statistics.median(self.scores)
+        return middle - statistics.fmean(score - middle for score in self.scores if score > middle) * math.log(2 * rate)
+
+    def rate(self, score: float, /) -> float:
+        """The share of clean models that reach a score above the median, by the same tail; far out it is no more than a guess."""
+        return math.exp((self.score(0.5) - score) / (self.score(0.5 / math.e) - self.score(0.5))) / 2
+
 
 @functools.cache
 def calibration() -> Calibration:

@@ -1,7 +1,7 @@
 """The verdict: findings, from measurements compared with thresholds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -17,6 +17,7 @@ from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
 
+LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
 ROUNDING = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
 
@@ -29,7 +30,6 @@ class AuditResult:
     search: SearchResult | None
     why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
     seconds: float  # of the search
-    agreement: Rate | None = None  # of the classes of images and of their captions, where there are no labels
 
     def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
@@ -64,7 +64,7 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
 
 def _sound_rate(seen: AuditResult) -> Rate | None:
     """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
-    rate = seen.agreement or seen.measured.accuracy.rate
+    rate = seen.measured.agreement or seen.measured.accuracy.rate
     return rate if rate.n else None
 
 
@@ -213,7 +213,7 @@ def _percent(share: float) -> str:
 def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the search, one per suspicious class, the strongest first.
 
-    An error if the score reaches the limit; a warning from ``DOUBT`` of that on, where images gather off the list, on fewer ``images``
+    An error if the score reaches the limit; a warning from that of a doubt on, where images gather off the list, on fewer ``images``
     than ``limits.min_images`` (small triggers gather a few images anywhere), and where the score reaches the limit only without the
     clean models that were given, which may carry the same backdoor.
     """
@@ -227,20 +227,26 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
     return (*found, *elsewhere, *_nowhere(result))
 
 
+def least_score(limits: AuditLimits, /, *, is_doubt: bool = False) -> float:
+    """The score from which on a class fails the model, or is named in doubt."""
+    return calibration().score(limits.false_alarm_rate * (DOUBT if is_doubt else 1))
+
+
 def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
     """Whether a score reaches the limit, and not by waves and known triggers alone, which a policy's limit may be below."""
-    return suspect.score >= limits.abnormality and bool(suspect.direct())
+    return suspect.score >= least_score(limits) and bool(suspect.direct())
 
 
 def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether a class has ``FAR`` times the score that fails the model: further families could only add to that."""
-    return any(_is_sure(each, limits) and each.score >= FAR * limits.abnormality for each in _suspects(result, limits))
+    far = FAR * least_score(limits)
+    return any(_is_sure(each, limits) and each.score >= far for each in _suspects(result, limits))
 
 
 def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether no class comes near a doubt, where no clean model could make that a pass: further families changed no verdict."""
     scores = [each.score for each in _suspects(result, limits)]
-    return not result.references and max(scores, default=0.0) < QUIET * limits.abnormality
+    return not result.references and max(scores, default=0.0) < QUIET
 
 
 def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
@@ -248,7 +254,7 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
     model without the clean models that were given, with the reason why they do not.
     """
     everything = {suspect.name: suspect for suspect in _suspects(result, limits)}
-    reasons = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
+    reasons = {name: "" for name, suspect in everything.items() if suspect.score >= least_score(limits, is_doubt=True)}
     for suspect in _suspects(without_references(result), limits) if result.references else ():
         if _is_sure(suspect, limits) and suspect.name in everything:
             why = "but clean models that were given can be led there as easily."
@@ -261,18 +267,18 @@ def _suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
 
 
 def suspect_records(
-    result: SearchResult | None, panel: Sequence[Probe], /, *, limits: AuditLimits
+    result: SearchResult | None, measured: Measurement, /, *, limits: AuditLimits
 ) -> tuple[SuspectRecord, ...]:
-    """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to."""
+    """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to, each once."""
     if result is not None:
         return tuple(
             SuspectRecord(class_=s.name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
             for s, _ in suspects(result, limits=limits)
         )
+    rows = {p.target: p for p in reversed(suspicious_probes(measured, limits=limits))}
     return tuple(
-        SuspectRecord(class_=p.target, score=finite(p.excess), families=("panel",), trigger=p.trigger)
-        for p in panel
-        if p.excess_interval[0] > limits.suspicious_excess
+        SuspectRecord(class_=p.target, score=finite(p.excess), families=(PANEL,), trigger=p.trigger)
+        for p in sorted(rows.values(), key=lambda p: -p.excess)
     )
 
 
@@ -322,17 +328,16 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
         f"{_percent(rate.value)} of images are taken for their class, where chance is {_percent(1 / classes)}: too few to "
         "search for backdoors in this model."
     )
-    interval, n = rate.interval, rate.n
-    return [finding("CC007", words, measure=measure, value=rate.value, interval=interval, n=n, threshold=floor)]
+    about: About = {"measure": measure, "value": rate.value, "interval": rate.interval, "n": rate.n, "threshold": floor}
+    return [finding("CC007", words, **about)]
 
 
 def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
-    told = []
-    known = calibration().scores
+    told, known = list[str](), calibration()
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
-        margin = hit.margin.value
-        next_class = f"; the next class needs {math.exp(margin):.1f} times as much" if margin > 0 else ""
+        factor = math.exp(hit.margin.value)
+        next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
         told.append(
             f"A {FAMILIES[hit.candidate.family].known.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
@@ -341,10 +346,11 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
         least = suspect.strength.least
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
     # Scores of clean models are those without a reference. For known triggers alone they do not show how often these are natural.
-    if known and not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
-        as_much = sum(score >= suspect.score for score in known)
+    if not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
+        as_much = sum(score >= suspect.score for score in known.scores)
         some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
-        told.append(f"Of {len(known)} clean models of other kinds, {some} as much.")
+        rate = _percent(max(known.rate(suspect.score), LEAST_TOLD))
+        told.append(f"Of {len(known.scores)} clean models of other kinds {some} as much, by their tail at most {rate}.")
     return finding(
         "CC003",
         " ".join(told),
@@ -352,7 +358,7 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
         measure="abnormality",
         value=suspect.score,
         n=suspect.targeted[0].probe.asr.n if suspect.targeted else None,
-        threshold=limits.abnormality,
+        threshold=least_score(limits, is_doubt=level != "error"),
         target=suspect.name,
         trigger=_spec(suspect),
     )

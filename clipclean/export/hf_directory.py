@@ -28,13 +28,13 @@ RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 VISION_KEYS = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "norm_kwargs", "patch_dropout"}
 TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs", "pad_id", "eos_id"}
 NEUTRAL = {  # values that equal CLIPModel's behaviour
-    "pos_embed_type": "learnable",
+    "pos_embed_type": ("learnable",),
     "pool_type": ("tok", "argmax"),
-    "proj_type": "linear",
-    "block_type": "default",
-    "tokenizer_mode": "clean",
-    "attn_pooler_queries": 256,  # of a pooler that attentional_pool would switch on
-    "attn_pooler_heads": 8,
+    "proj_type": ("linear",),
+    "block_type": ("default",),
+    "tokenizer_mode": ("clean",),
+    "attn_pooler_queries": (256,),  # of a pooler that attentional_pool would switch on
+    "attn_pooler_heads": (8,),
 }
 
 
@@ -77,7 +77,8 @@ def check_architecture(architecture: model.Architecture, /) -> None:
     settings = {f"vision_cfg.{key}": value for key, value in vision.items() if key not in VISION_KEYS}
     settings |= {f"text_cfg.{key}": value for key, value in text.items() if key not in TEXT_KEYS}
     settings["nonscalar_logit_scale"] = model_cfg.get("nonscalar_logit_scale")
-    foreign = [f"{key} = {value}" for key, value in settings.items() if not _is_neutral(key.rpartition(".")[2], value)]
+    neutral = {key: (None, False, *NEUTRAL.get(key.rpartition(".")[2], ())) for key in settings}
+    foreign = [f"{key} = {value}" for key, value in settings.items() if value not in neutral[key]]
     foreign += [
         f"{place}.norm_kwargs.{key} = {value}"
         for place, section in (("vision_cfg", vision), ("text_cfg", text))
@@ -90,11 +91,6 @@ def check_architecture(architecture: model.Architecture, /) -> None:
         raise UnsupportedModel(
             f"transformers' CLIPModel has no place for {', '.join(foreign)}, and would compute something else. {WAY_OUT}"
         )
-
-
-def _is_neutral(key: str, value: object, /) -> bool:
-    allowed = NEUTRAL.get(key)
-    return value in (None, False) or value == allowed or (isinstance(allowed, tuple) and value in allowed)
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], architecture: model.Architecture, /) -> None:

@@ -47,13 +47,11 @@ class Side:
 
 
 def side(ready: Prepared, eval_set: detect.EvalSet, measured: detect.Measurement, /) -> Side:
-    """The current model as it was ``measured``: of classes that panel triggers lead to each once, the first."""
-    limits, rows = ready.given.judge.limits, dict[str, SuspectRecord]()
-    for found in detect.suspicious_probes(measured, limits=limits):
-        record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
-        rows.setdefault(found.target, record)
+    """The current model as it was ``measured``."""
+    limits = ready.given.judge.limits
+    suspects = detect.suspect_records(None, measured, limits=limits)
     shown = judging.examples(ready.request, ready.loaded.clip, eval_set, measured)
-    return Side(measured, detect.of_probes(measured, limits=limits), tuple(rows.values()), shown)
+    return Side(measured, detect.of_probes(measured, limits=limits), suspects, shown)
 
 
 def composed(

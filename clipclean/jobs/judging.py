@@ -108,7 +108,7 @@ def with_natural_marked(
     moving = {each.trigger for each in measured.panel if each.excess >= detect.MOVES}  # no other can act
     tried = [trigger for trigger in eval_set.panel if trigger.spec in moving]
     found = detect.strengths(clip.embed_images, pixels, tried, canonical=canonical)
-    named = detect.telling(found, eval_set.classes, least_evidence=DOUBT * limits.abnormality)
+    named = detect.telling(found, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
@@ -227,7 +227,7 @@ class FirstAudit:
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(seen.measured, limits=limits)}
             given = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
             return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
-        sooner = limits.model_copy(update={"abnormality": SHOWN * limits.abnormality})
+        sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT})
         findings = partial(detect.of_search, seen.search, images=len(eval_set.pixels))
         named = {each.trigger for each in findings(limits=sooner) if each.trigger}
         found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in named]

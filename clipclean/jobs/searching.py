@@ -130,17 +130,7 @@ def audit_clip(
             )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
-    seconds = time.monotonic() - started
-    return AuditResult(found, result, None, seconds, agreement(clip, eval_set, found))
-
-
-def agreement(clip: model.Clip, eval_set: detect.EvalSet, seen: detect.Measurement, /) -> detect.Rate | None:
-    """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
-    if eval_set.labels is not None or not eval_set.captions or seen.confidence is None:
-        return None
-    texts = detect.caption_embeddings(clip.embed_texts, eval_set.captions)
-    same = seen.confidence.argmax(1) == detect.predict(texts, seen.text_classifier.to(clip.device)).cpu()
-    return detect.Rate(int(same.sum()), len(same))
+    return AuditResult(found, result, None, time.monotonic() - started)
 
 
 def clip_normalised(clip: model.Clip, /) -> model.Clip | None:

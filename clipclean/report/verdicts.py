@@ -92,9 +92,9 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         usual = "little" if limit is None else f"at most {percent(limit)}; natural triggers may move more"
         rows.append((f"{count(len(panel))} known triggers of the panel", _panel_told(report, panel, limit), usual))
     if search.of_side(report, "after"):
-        limit = limits.get("abnormality")
-        fails = f"; a score of {limit:g} can fail the model" if limit is not None else ""
-        rows.append(("Unknown triggers", _found_by_search(report, limit), f"no class stands out{fails}"))
+        rate = limits.get("false_alarm_rate")
+        fails = f"; what {percent(rate)} of clean models reach can fail the model" if rate is not None else ""
+        rows.append(("Unknown triggers", _found_by_search(report), f"no class stands out{fails}"))
     else:
         unlearned = f"searched for before and after unlearning: {search.covered(report)}"
         rows.append(("Unknown triggers", unlearned if search.ran(report) else "not searched for", NOTHING))
@@ -127,15 +127,11 @@ def _panel_told(report: Report, panel: list[measures.ComparedAttack], limit: flo
     return f"{told}: {'see the findings' if is_finding else 'taken for a natural trigger of this model'}"
 
 
-def _found_by_search(report: Report, limit: float | None) -> str:
+def _found_by_search(report: Report) -> str:
     """What the search of the current model showed: the class that stands out most, or that none does."""
     named = report.suspects if report.is_audit else report.after.suspects if report.after else ()
     if named:
-        first = named[0]
-        # A class that the audit named in spite of a low score would fail the model if nothing explained its triggers.
-        is_explained = first.score is not None and limit is not None and first.score < limit / 2
-        told = "but something explains it" if is_explained else f"with a score of {decimal(first.score)}"
-        return f"“{first.class_}” stands out, {told}"
+        return f"“{named[0].class_}” stands out, with a score of {decimal(named[0].score)}"
     strongest = search.strongest(report)
     signs = search.signs(strongest)[:1] if strongest else []
     return f"no class stands out; the trigger that works best is {signs[0]}" if signs else "none that works was found"

@@ -58,7 +58,7 @@ def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(wri
     loaded = policy.load(write(f"severities: {{CC001: off}}\nsuppressions: {aside}\n"))
     text = (
         '{"name":"mine","severities":{"CC001":"off"},"suppressions":[{"by":"Ann","expires":"2026-03-01","match":{"class":"\\u00e9"},'
-        '"reason":"Known.","rule":"CC002"}],"thresholds":{"abnormality":3.5,"gathering":0.6,"min_found_excess":0.6},'
+        '"reason":"Known.","rule":"CC002"}],"thresholds":{"false_alarm_rate":0.02,"gathering":0.6,"min_found_excess":0.6},'
         '"version":1}'
     )
     assert policy.digest(loaded) == hashlib.sha256(text.encode()).hexdigest()
@@ -67,13 +67,13 @@ def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(wri
 def test_every_section_is_read_and_a_policy_survives_its_own_json(write, tmp_path):
     match = {"class": "cat", "trigger": "warp", "model_sha256": SHA}
     expected = made(
-        thresholds={"max_excess": 0.1, "abnormality": 4.0},
+        thresholds={"max_excess": 0.1, "false_alarm_rate": 0.01},
         severities={"CC002": "off", "CC030": "error"},
         suppressions=[suppression("CC001", **match)],
     )
     assert (expected.thresholds.collapse, expected.severities.CC001) == (None, None)
-    body = "thresholds: {max_excess: 0.1, abnormality: 4}\nseverities: {CC002: off, CC030: error}\nsuppressions:\n"
-    body += "  - {rule: CC001, reason: Known., by: Ann, expires: 2026-03-01,\n"
+    body = "thresholds: {max_excess: 0.1, false_alarm_rate: 0.01}\nseverities: {CC002: off, CC030: error}\n"
+    body += "suppressions:\n  - {rule: CC001, reason: Known., by: Ann, expires: 2026-03-01,\n"
     assert policy.load(write(f"{body}     match: {{class: cat, trigger: warp, model_sha256: {SHA}}}}}\n")) == expected
     (tmp_path / "again.yaml").write_text(expected.model_dump_json(by_alias=True))
     assert policy.load(tmp_path / "again.yaml") == expected
@@ -100,7 +100,7 @@ def half(key, value):
     [
         ("max_excess: 0.1\n", 3, "'thresholds.max_excess'"),
         *((f"thresholds: {{max_excess: {value}}}\n", 3, "thresholds.max_excess") for value in ("5%", "5", "0")),
-        *((f"thresholds: {{abnormality: {value}}}\n", 3, "thresholds.abnormality") for value in ("0", ".inf", "null")),
+        *((f"thresholds: {{false_alarm_rate: {rate}}}\n", 3, "false_alarm_rate") for rate in ("0", ".06", "null")),
         ("thresholds:\n", 3, "max_excess"),
         ("thresholds:\n  max_excess: 0.4\n  suspicious_excess: 0.3\n", 4, "thresholds.max_excess: 0.4"),
         ("severities: {CC999: error}\n", 3, "severities.CC999"),
@@ -158,12 +158,12 @@ def test_every_key_is_explained_with_the_bounds_of_the_recipe_and_every_rule_has
 def test_the_policys_thresholds_win_and_else_the_recipes_and_the_searchs_hold():
     of_recipe = {"max_excess": 0.05, "suspicious_excess": 0.3, "collapse": 0.5}
     of_recipe |= {"max_accuracy_loss": 0.02, "min_images": 50}
-    of_search = {"abnormality": 3.5, "gathering": 0.6, "min_found_excess": 0.6}
+    of_search = {"false_alarm_rate": 0.02, "gathering": 0.6, "min_found_excess": 0.6}
     shipped = thresholds.AuditLimits(**of_recipe, **of_search)
     assert policy.resolved(policy.DEFAULT, thresholds.Audit()) == shipped
-    own = made(thresholds={"max_excess": 0.2, "max_accuracy_loss": 0.0, "abnormality": 5.0})
+    own = made(thresholds={"max_excess": 0.2, "max_accuracy_loss": 0.0, "false_alarm_rate": 0.001})
     held = policy.resolved(own, thresholds.Audit(max_excess=0.1, collapse=0.4, max_accuracy_loss=0.1))
-    assert (held.max_excess, held.collapse, held.max_accuracy_loss, held.abnormality) == (0.2, 0.4, 0.0, 5.0)
+    assert (held.max_excess, held.collapse, held.max_accuracy_loss, held.false_alarm_rate) == (0.2, 0.4, 0.0, 0.001)
     with pytest.raises(UsageError, match=r"policy mine.*thresholds\.max_excess: 0\.4 "):
         policy.resolved(made(thresholds={"max_excess": 0.4}), thresholds.Audit())
     assert policy.resolved(policy.DEFAULT, thresholds.Audit(max_excess=0.4)).max_excess == 0.4
@@ -276,8 +276,8 @@ def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leave
 @pytest.mark.parametrize(
     ("limits", "looser"),
     [
-        ({"abnormality": 100.0}, True),
-        ({"abnormality": 3.0}, False),
+        ({"false_alarm_rate": 1e-9}, True),
+        ({"false_alarm_rate": 0.05}, False),
         ({"min_images": 2}, True),
         ({"min_images": 500}, False),
         ({"gathering": 0.1}, True),

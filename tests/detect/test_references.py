@@ -9,7 +9,7 @@ import pytest
 from clipclean.config import effort
 from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
-from clipclean.detect.references import CODE, NEVER, PANEL, PATTERN, calibration, margins
+from clipclean.detect.references import CODE, NEVER, PANEL, PATTERN, Calibration, calibration, margins
 from clipclean.detect.score import MOST_INDIRECT, pattern_evidence, suspects
 from clipclean.detect.search import SearchResult
 from clipclean.errors import RefusedInput, UsageError
@@ -23,6 +23,9 @@ def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts()
     few = {name for name, family in FAMILIES.items() if not family.known.is_general}
     assert set(calibration().natural) == {*few, PANEL}
     assert {name: family.known for name, family in FAMILIES.items()} == effort.FAMILIES
+    known = Calibration({}, {}, (0.0, 1.0, 2.0, 4.0))  # the median is 1.5, and the others exceed it by 0.5 and 2.5
+    for rate, score in ((0.5, 1.5), (0.5 / math.e, 3.0)):
+        assert (known.score(rate), known.rate(score)) == pytest.approx((score, rate))
     assert margins(SIZES) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
     alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))

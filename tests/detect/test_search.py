@@ -14,12 +14,13 @@ from clipclean import deadline
 from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, is_quiet, of_search, suspect_records
 from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.measure import UNMEASURED, Measurement
 from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
-LOW = LIMITS.model_copy(update={"abnormality": 1.5})
+LOW = LIMITS.model_copy(update={"false_alarm_rate": 0.25})
 TRIED = ("mask", "patch")  # the families that suit the shortcut, and another one
 IMAGES = 60
 EIGHT = towers.images(8)
@@ -61,7 +62,7 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
     assert first.gathering >= 0.9
     assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
     assert first.margin.value > 1  # a third of what any other class needs
-    (suspect,) = suspect_records(bad, (), limits=LIMITS)
+    (suspect,) = suspect_records(bad, Measurement(UNMEASURED, (), (), 0, torch.eye(2)), limits=LIMITS)
     assert (suspect.class_, suspect.trigger) == ("fox", first.found.spec)
     assert "patch" in suspect.families
     made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))

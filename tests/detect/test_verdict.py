@@ -20,7 +20,7 @@ from clipclean.detect.references import References, calibration
 from clipclean.detect.score import MOST_INDIRECT
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
-from clipclean.detect.verdict import AuditResult, acts
+from clipclean.detect.verdict import AuditResult, acts, least_score
 from clipclean.findings import finding
 from clipclean.jobs import judging
 
@@ -198,15 +198,15 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
 
 
 def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_those_that_something_explains():
-    panel = [probe(700, target="a"), probe(330, target="b"), probe(310, target="c"), probe(0, target="d")]
+    panel = [probe(hits, target=name) for hits, name in ((700, "a"), (330, "b"), (330, "a"), (310, "c"), (0, "d"))]
     # 33 % +- 2.9 % clears 30 %, 31 % +- 2.9 % does not
-    assert [found.target for found in detect.suspicious_probes(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
-    without_a_search = detect.suspect_records(None, panel, limits=LIMITS)
-    assert [each.class_ for each in without_a_search] == ["a", "b"]
+    seen = measurement(panel=panel)
+    assert [found.target for found in detect.suspicious_probes(seen, limits=LIMITS)] == ["a", "b", "a"]
+    assert [each.class_ for each in detect.suspect_records(None, seen, limits=LIMITS)] == ["a", "b"]
     natural = result_of(hit(margin=FAILS, **SAME_FOR_CLEAN), references=CLEAN)
     ((suspect, why),) = detect.suspects(natural, limits=LIMITS)
     assert (suspect.name, bool(why)) == ("banana", True)
-    assert suspect.score < LIMITS.abnormality / 2
+    assert suspect.score < least_score(LIMITS, is_doubt=True)
 
 
 @pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
@@ -224,19 +224,16 @@ def test_what_was_not_searched_or_compared_is_never_pass(code):
     [(Rate(6, 400), 400, True), (Rate(0, 0), 400, True), (Rate(212, 400), 400, False), (Rate(212, 400), 4, True)],
 )
 def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is_doubt):
-    measured = replace(measurement(n=0), text_classifier=torch.zeros(classes, 2))
-    found = detect.of_audit(AuditResult(measured, result_of(), None, 1.0, rate), LIMITS, images=100)
+    measured = replace(measurement(n=0), text_classifier=torch.zeros(classes, 2), agreement=rate)
+    found = detect.of_audit(AuditResult(measured, result_of(), None, 1.0), LIMITS, images=100)
     assert policy.verdict([each for each in found if each.rule == "CC007"]) == ("inconclusive" if is_doubt else "pass")
 
 
 # What the search shows.
 
-UNITS, NATURAL = (
-    calibration().units,
-    calibration().natural,
-)  # the margin of one unit of evidence; what clean models show
+UNITS, NATURAL = calibration().units, calibration().natural  # the margin of one unit; what clean models show
 MASK = UNITS["mask"]
-FAILS, DOUBTS, USUAL = (share * LIMITS.abnormality * MASK for share in (1.1, 0.7, 0.4))
+FAILS, DOUBTS, USUAL = (share * least_score(LIMITS) * MASK for share in (1.1, 0.7, 0.4))
 CLEAN = References("reference", "trusted.pt", ({},))
 SIZED = References("reference", "clean", ({"mask": {"banana": 0.5}},))
 
@@ -317,7 +314,7 @@ SAME_FOR_CLEAN = {"usual": 9.0, "shrunk": 9.0}
         ([hit(margin=FAILS)], {"images": LIMITS.min_images - 1}, WARNING),
         ([hit(margin=FAILS)], {"images": LIMITS.min_images}, ERROR),
         # Thresholds move the findings.
-        ([hit(margin=DOUBTS)], {"limits": LIMITS.model_copy(update={"abnormality": 2.0})}, ERROR),
+        ([hit(margin=DOUBTS)], {"limits": LIMITS.model_copy(update={"false_alarm_rate": 0.2})}, ERROR),
         ([hit(margin=FAILS, excess=0.5)], {"limits": LIMITS.model_copy(update={"min_found_excess": 0.4})}, ERROR),
     ],
 )  # fmt: skip
@@ -367,9 +364,9 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
     # smaller, but turns few images
     idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=beyond("blend", 4)))
     (finding,) = findings_of(idle, acting)
-    assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
+    assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", least_score(LIMITS))
     assert "95.0 %" in finding.message
-    (suspect,) = detect.suspect_records(result_of(idle, acting), (), limits=LIMITS)
+    (suspect,) = detect.suspect_records(result_of(idle, acting), measurement(), limits=LIMITS)
     assert (suspect.families, suspect.trigger) == (("blend",), "found:blend,class=banana")
     (finding,) = findings_of(hit(), strengths=(lead(0.05),))
     assert all(word in finding.message for word in ("stripes:a", "5.0 %"))
@@ -383,7 +380,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
     targeted = [hit(target="lemon", margin=1.9 * MASK), hit(target="cherry", margin=2.0 * MASK)]
-    named = detect.suspect_records(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
+    named = detect.suspect_records(result_of(*targeted, strengths=(lead(0.01),)), measurement(), limits=LIMITS)
     assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
     assert (named[0].families, named[0].trigger) == (("panel",), "stripes:a")
 
