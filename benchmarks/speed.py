@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import common
 
@@ -69,25 +70,24 @@ def main() -> None:
         "--write", type=Path, help="a page with the markers of the blocks step and gpu, or large and profile"
     )
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names, or JSON files")
-    parser.add_argument("--batch", type=int, default=16, help="pairs in a step on the CPU")
-    parser.add_argument("--gpu-batches", type=int, nargs="+", default=(64, 256, 1024), help="pairs in a step on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--gpu", action="store_true", help="every line of a GPU, and no other")
     parser.add_argument("--large", nargs="+", default=(), choices=JOBS, help="whole jobs, and no step")
     parser.add_argument("--beside", action="store_true", help="whole jobs beside a process that keeps one core busy")
+    parser.add_argument("--turns", type=int, default=1, help="times that each whole job is timed")
     o = parser.parse_args()
     if o.gpu and not torch.cuda.is_available():
         parser.error("--gpu: PyTorch sees no GPU here, so nothing is measured, and no page changes")
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
-    for name, job in itertools.product(o.models, o.large):
+    for turn, name, job in itertools.product(range(o.turns), o.models, o.large):
         with neighbour() if o.beside else contextlib.nullcontext():
-            timed(name, job, o.out, beside=o.beside)
+            timed(name, job, o.out, beside=o.beside, turn=turn)
     for name in () if o.large else o.models:
         if not o.gpu:
-            measured(name, "cpu", pairs=o.batch, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
-        for pairs in o.gpu_batches if torch.cuda.is_available() else ():
+            measured(name, "cpu", pairs=16, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
+        for pairs in (64, 256, 1024) if torch.cuda.is_available() else ():
             measured(name, "cuda", pairs=pairs, rounds=o.rounds, place=o.out / f"gpu-{name}-{pairs}.json")
     steps = (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table))[o.gpu :]
     whole_jobs = ("large", "large", large_table), ("profile", "large", profile_table)
@@ -96,9 +96,6 @@ def main() -> None:
         print(f"{common.markdown(rows)}\n")
         if o.write:
             common.keep(o.write, block, rows)
-
-
-# One model, all ways.
 
 
 @dataclass
@@ -253,8 +250,8 @@ JOBS |= {"planted-10": ("standard", 10), "cleanclip": ("cleanclip", 50)}
 PARTS = {  # what the main thread does, by the innermost function that tells
     "grad": "backward",
     "backward": "backward",
-    "encode_images": "images forward",
-    "encode_tokens": "captions forward",
+    "encode_images": "forward",
+    "encode_tokens": "captions",
     "__call__": "painting",
     **{f"_paint_{family}": "painting" for family in FAMILIES},
     "step": "optimizer",
@@ -273,10 +270,10 @@ def neighbour() -> Iterator[None]:
             other.kill()
 
 
-def timed(name: str, job: str, out: Path, /, *, beside: bool) -> None:
+def timed(name: str, job: str, out: Path, /, *, beside: bool, turn: int) -> None:
     """Run a whole job once, and keep seconds, processor seconds, memory, words, stages, and shares of the main thread."""
     stem = Path(name).stem
-    place = out / f"large-{stem}-{job}{'-beside' * beside}.json"
+    place = out / f"large-{stem}-{job}{'-beside' * beside}{-turn or ''}.json"
     if place.exists():
         return
     kind, size = JOBS[job]
@@ -284,7 +281,7 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool) -> None:
     folder.mkdir(exist_ok=True)
     side, rows = clip.architecture.preprocess.size, ["image,caption"]
     draw = torch.Generator().manual_seed(0)
-    for n in range(1200 if kind == "cleanclip" and side == 32 else 512):  # fewer pairs are too few for a tiny model
+    for n in range(1500 if kind == "cleanclip" and side == 32 else 512):  # fewer pairs are too few for a tiny model
         noise = torch.randint(0, 256, (3, side, side), generator=draw, dtype=torch.uint8)
         torchvision.io.write_jpeg(noise, str(folder / f"{n}.jpg"))
         rows.append(f"{n}.jpg,{CAPTIONS[n % len(CAPTIONS)]}")
@@ -331,11 +328,8 @@ def counted(work: Counter[str], /) -> Iterator[None]:
         work["bf16" if torch.is_autocast_enabled("cpu") else "fp32"] += ways * len(pixels)
         return encode(clip, pixels)
 
-    model.Clip.encode_images = counting  # type: ignore[method-assign]
-    try:
+    with patch.object(model.Clip, "encode_images", counting):
         yield
-    finally:
-        model.Clip.encode_images = encode  # type: ignore[method-assign]
 
 
 def quiet(clip: model.Clip, size: int, /) -> list[str]:
@@ -386,45 +380,50 @@ def sampled(seen: Counter[str], /) -> Iterator[None]:
         watcher.join()
 
 
-# What is told.
-
-
 def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
-    """One row a model and job: what was told, what it took, memory."""
-    rows = [["model", "run", "told: early end–else", "took", "processor", "memory"]]
-    for one in found:
+    """One row a model and job: what was told first, the median that it took with the range of several, memory."""
+    rows = [["model", "run", "told: early end–else", "took", "memory"]]
+    for one, *others in alike(found):
         before = re.search(r"estimated: about (.+?), [\d.]+ GiB", " ".join(one["words"]))
-        took = [f"{t / 60:.0f} min" if t > 120 else f"{t:.0f} s" for t in (one["seconds"], one["busy"])]
-        told_before = before[1].replace(" if nothing comes near, else ", "–") if before else "–"
-        rows.append([short(one), named(one), told_before, *took, f"{one['memory'] / 1e9:.1f} GB"])
-    one, loads = found[0], [each["load"] for each in found]
-    ending = f"{processor()}, {one['threads']} threads, torch {one['torch']}; load at the end {min(loads):.1f} to {max(loads):.1f}. Each once."
+        spent = [each["seconds"] for each in (one, *others)]
+        took = f"{told([t / 60 for t in spent])} min" if median(spent) > 120 else f"{told(spent)} s"
+        both = before[1].replace(" if nothing comes near, else ", "–") if before else "–"
+        told_before = re.sub(r" (min|s)–(\d+ \1)", r"–\2", both)
+        rows.append([short(one), named(one), told_before, took, f"{one['memory'] / 1e9:.1f} GB"])
+    ending = f"{processor()}, {one['threads']} threads, torch {one['torch']}. Medians of three where a range stands, else once; steps of 64 pairs."
     return [*rows, [], [ending]]
 
 
+def alike(found: list[dict[str, Any]], /) -> list[list[dict[str, Any]]]:
+    """The turns of each job together."""
+    jobs = sorted({(short(one), named(one)) for one in found})
+    return [[one for one in found if (short(one), named(one)) == job] for job in jobs]
+
+
 def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
-    """One row a model and job: shares of the main thread, the longest stages, and processor time of the images alone at peak rates."""
-    rows = [["model", "run", "main thread", "longest stages, minutes", "at peak"]]
-    found = [one for one in found if one["image"] > 1e9] or found  # less is over before it is worth a profile
+    """One row a model and job: shares of the main thread, the longest stages, passes, and processor time of these alone at peak rates."""
+    rows = [["model", "run", "main thread", "longest stages, minutes", "fp32 + bf16", "at peak"]]
+    found = [one for one, *_ in alike(found) if one["image"] > 1e9] or found  # less is over too soon for a profile
     for one in found:
         whole, work = sum(one["seen"].values()), Counter(one["work"])
-        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:2]
+        parts = sorted(one["seen"].items(), key=lambda part: -part[1])[:3]
         stages = sorted(one["stages"].items(), key=lambda stage: -stage[1])[:2]
-        shares = ", ".join(f"{part} {count / whole:.0%}" for part, count in parts)
+        shares = ", ".join(f"{part} {count / whole:.0%}" for part, count in parts if count >= whole / 50)
         longest_stages = ", ".join(f"{what} {seconds / 60:.1f}" for what, seconds in stages)
         least = sum(work[key] * one["image"] / one["peaks"][key] for key in work)
-        rows.append([short(one), named(one), shares, longest_stages, f"{least / one['busy']:.0%}"])
+        passes = f"{work['fp32']:,} + {work['bf16']:,}"
+        rows.append([short(one), named(one), shares, longest_stages, passes, f"{least / one['busy']:.0%}"])
     rates = {key: [one["peaks"][key] / 1e9 for one in found] for key in ("fp32", "bf16")}
     peaks = ", ".join(f"{min(each):.0f} to {max(each):.0f} in {key}" for key, each in rates.items())
-    ending = f"At peak: the share of processor time that the images alone take at the rate of a 2048 × 2048 product, {peaks} GFLOP a second."
+    ending = f"The last but one counts images through their tower, forward and back. At peak: the share of processor time that these take at the rate of a 2048 × 2048 product, {peaks} GFLOP a second."
     return [*rows, [], [ending]]
 
 
 def named(one: dict[str, Any], /) -> str:
     """A job in words."""
     kind, size = JOBS[one["job"]]
-    more = ", a backdoor" * one["job"].startswith("planted") + ", beside another" * one.get("beside", False)
-    return f"`{kind}`, {size} steps of 64{more}" if kind == "cleanclip" else f"{kind}, {size:,} classes{more}"
+    more = ", a backdoor" * one["job"].startswith("planted") + ", shared" * one.get("beside", False)
+    return f"`{kind}`, {size} steps{more}" if kind == "cleanclip" else f"{kind}, {size:,} classes{more}"
 
 
 def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
@@ -444,8 +443,7 @@ def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     ending = (
         f"{processor()}, {one['threads']} threads, batch {one['pairs']}, {len(one['wall']['reference'])} rounds after one "
         f"uncounted, medians; captions end at token {one['tokens']}. torch {one['torch']}. Measured peak of one "
-        f"thread on a 2048 × 2048 product: {peaks}. The machine was shared: its load was {min(loads):.0f} to {max(loads):.0f} on "
-        f"{os.cpu_count()} processors, so seconds are long, and processor time is what counts."
+        f"thread on a 2048 × 2048 product: {peaks}; load {min(loads):.0f} to {max(loads):.0f} on {os.cpu_count()} processors."
     )
     return [*rows, [], [ending]]
 
@@ -453,7 +451,7 @@ def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
 def gpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and batch: pairs a second, utilisation, ratio."""
     if not found:
-        return [["No GPU was at hand when this page was written: nothing is measured here."]]
+        return [["Nothing is measured: no GPU was at hand."]]
     rows = [["model", "batch", "pairs a second", "model FLOP utilisation", "faster than the reference"]]
     for result in sorted(found, key=lambda each: (each["model"], each["pairs"])):
         way = "ours bf16" if "ours bf16" in result["wall"] else "ours fp32"
@@ -470,8 +468,8 @@ def short(result: dict[str, Any], /) -> str:
 
 
 def told(values: list[float], /) -> str:
-    """Median and range."""
-    return f"{median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+    """Median, and range of several."""
+    return f"{median(values):.1f}" + (f" ({min(values):.1f}–{max(values):.1f})" if values[1:] else "")
 
 
 def processor() -> str:

@@ -23,7 +23,7 @@ MANY = 64  # and if it is fast: about the batch of a search on small images
 SLOW = 0.05  # seconds of one image or caption that count as slow
 TIMED = 0.15  # seconds of batches that a rate is taken of
 PAINTED = 1.1  # factor on the passes of a search: an audit took 1.02 to 1.18 times as long as these alone
-ENDING = 15.0  # seconds at the end of a cleaning: maps of embeddings, and a process that reads the export back
+MAPS, ENDING = 8.0, 15.0  # seconds that an audit takes beside; a cleaning, where a process reads the export back
 HOUR = 3600.0
 
 
@@ -276,7 +276,7 @@ def estimated(
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
             most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
-    seconds = work.seconds(one) + ENDING * bool(recipes)
+    seconds = work.seconds(one) + (ENDING if recipes else MAPS)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
     early = seconds - spared.seconds(one) if spared else None
