@@ -293,14 +293,14 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, turn: int) -> None
     safetensors.torch.save_file(clip.net.state_dict(), folder / "model.safetensors")
     peaks = {key: peak("cpu", dtype) for key, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     one = operations(name, synthetic(1, clip), shown_alone=True)
-    words, stages, seen, work = list[str](), dict[str, float](), Counter[str](), Counter[str]()
+    words, stages, seen, work = list[str](), Counter[str](), Counter[str](), Counter[str]()
     given: dict[str, Any] = {"arch": name, "device": "cpu"}
     began, busy = time.monotonic(), time.process_time()
     last = {"starting": began}
 
     def step(what: str, done: int, total: int) -> None:
         (stage, at), now = last.popitem(), time.monotonic()  # what went before a stage is no part of it
-        stages[what if done else stage] = stages.get(what if done else stage, 0.0) + now - at
+        stages[what if done else stage] += now - at
         last[what] = now
 
     heard = progress.heard(progress.Listener(words=words.append, steps=step))
@@ -415,7 +415,7 @@ def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
         rows.append([short(one), named(one), shares, longest_stages, passes, f"{least / one['busy']:.0%}"])
     rates = {key: [one["peaks"][key] / 1e9 for one in found] for key in ("fp32", "bf16")}
     peaks = ", ".join(f"{min(each):.0f} to {max(each):.0f} in {key}" for key, each in rates.items())
-    ending = f"The last but one counts images through their tower, forward and back. At peak: the share of processor time that these take at the rate of a 2048 × 2048 product, {peaks} GFLOP a second."
+    ending = f"*fp32 + bf16* counts images through their tower, forward and back. At peak: the share of processor time that these take at the rate of a 2048 × 2048 product, {peaks} GFLOP a second."
     return [*rows, [], [ending]]
 
 

@@ -23,7 +23,7 @@ MANY = 64  # and if it is fast: about the batch of a search on small images
 SLOW = 0.05  # seconds of one image or caption that count as slow
 TIMED = 0.15  # seconds of batches that a rate is taken of
 PAINTED = 1.1  # factor on the passes of a search: an audit took 1.02 to 1.18 times as long as these alone
-MAPS, ENDING = 8.0, 15.0  # seconds that an audit takes beside; a cleaning, where a process reads the export back
+MAPS, ENDING = 8.0, 15.0  # seconds beside counted work: of an audit; of a cleaning, which reads its export back
 HOUR = 3600.0
 
 
