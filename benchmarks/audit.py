@@ -1,15 +1,15 @@
 """The audit on the zoo of photographs: natural triggers and scores of clean models from one half, figures from the other.
 
-    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half choose --columns none --store
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half choose --columns none --numbers --store
     python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --keep
 
 Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to three columns: alone; beside a
-clean model of another training (``--reference``); beside all other clean models of its kind (files of ``clipclean references build``).
-The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is searched once: OUT/searches keeps the search for the
-other columns and for other models that are compared with it. ``--numbers`` keeps what scores are made of, without models.
-``--store`` writes into the package what clean models show without a reference: by family the margin of a natural trigger, from the half
-``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--columns power`` plants four test backdoors
-in copies of each model, an audit each. ``--keep`` puts what was found into ``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
+clean model of another training (``--reference``); beside all of them of its kind (files of ``clipclean references build``). The report
+is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is searched once: OUT/searches keeps the search for the other columns.
+``--numbers`` keeps what scores are made of, without models; ``--store`` writes into the package what clean ones of these show: by family
+the unit and the margin of a natural trigger, from the half ``choose`` alone, and the score of every one. ``--seeds 10`` audits with ten
+seeds. ``--columns power`` plants four test backdoors in copies of each model, an audit each. ``--keep`` puts what was found into
+``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
 """
 
 import argparse
@@ -30,14 +30,13 @@ import common
 import torch
 
 from clipclean import files, requests
-from clipclean.detect import FAMILIES, Rate, references
-from clipclean.detect.score import combined
+from clipclean.detect import Rate, references
+from clipclean.detect.score import GENERAL, combined
 from clipclean.jobs import audit, other_models, searching
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
-GENERAL = [name for name, family in FAMILIES.items() if family.known.is_general]
 # Mean largest margins of clean models that count as one: the largest sum of 31 clean models was 9.9, and 12 was to fail one.
 UNIT = 12 / 3.5
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
@@ -48,8 +47,6 @@ COLUMNS = {
     "power": "no reference, `--power`",
 }
 CHOSEN = "choose"  # the half that rules are chosen on; of class lists drawn at random those of odd numbers
-USUAL = ("none", "reference", "references")
-LEAST_STORED = 2  # clean models of a references file
 
 
 class Model(NamedTuple):
@@ -70,7 +67,7 @@ def main() -> None:
     parser = common.parser(__doc__, "out", "only")
     parser.add_argument("--photo-zoo", type=Path, nargs="+", default=[], help="of benchmarks/photo_zoo.py")
     parser.add_argument("--half", choices=("choose", "report"), help="this half only")
-    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(USUAL))
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS)[:3])
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
@@ -79,8 +76,6 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="put what was found into benchmarks/results")
     parser.add_argument("--numbers", action="store_true", help="keep what scores are made of in benchmarks/results")
     o = parser.parse_args()
-    if o.store and "none" not in o.columns:
-        parser.error("--store needs the column none")
     for folder in (*o.columns, "stored"):
         (o.out / folder).mkdir(parents=True, exist_ok=True)
     every = [m for folder in o.photo_zoo for m in photo_models(folder) if o.half in (None, m.half)]
@@ -91,16 +86,14 @@ def main() -> None:
                 jobs = [Job(m, every, column, seed, o.effort, o.out) for seed in range(o.seeds) for m in models]
                 for words in pool.imap_unordered(audited, jobs):
                     print(words, flush=True)
-    if o.store:
-        found = reports(o.out, "none", models)
-        clean = [(m.half, found[m.name]) for m in models if not m.is_backdoored and m.name in found]
-        store([report for half, report in clean if half == CHOSEN], [report for _, report in clean])
     print(*(",".join(map(str, row)) for row in rows(o, models)), sep="\n")
     if o.keep:
         keep(rows(o, models))
     if o.numbers:
-        lines = (f"{json.dumps(name)}: {json.dumps(of)}" for name, of in numbers(o.out, models).items())
+        lines = (f"{json.dumps(name)}: {json.dumps(of)}" for name, of in (kept() | numbers(o.out, models)).items())
         NUMBERS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    if o.store:
+        store([of for of in kept().values() if not of["target"]])
 
 
 def photo_models(folder: Path) -> Iterable[Model]:
@@ -191,7 +184,8 @@ def compared_with(job: Job) -> dict[str, Any] | None:
         case "reference":
             return {"reference": (apart[-1],)} if apart else None
         case "references":
-            return {"references": tuple(built(job, m) for m in clean)} if len(clean) >= LEAST_STORED else None
+            others = [built(job, m) for m in clean if m.path in apart]
+            return {"references": tuple(others)} if len(others) > 1 else None
         case _:
             return {"power": True}
 
@@ -229,13 +223,12 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
     return found
 
 
-def scored(report: dict, known: Mapping[str, Any], /) -> float:
-    """The largest score of a class without a reference, as ``clipclean.detect`` counts it, with the calibration ``known``."""
+def scored(by_class: Mapping[str, Mapping[str, float]], known: Mapping[str, Any], /) -> float:
+    """The largest score of a class without a reference, as ``clipclean.detect`` counts these margins, with the calibration ``known``."""
     scores = [0.0]
-    for own in margins(report).values():
+    for own in by_class.values():
         units = {f: max(0.0, m - known["natural"].get(f, 0.0)) / known["units"][f] for f, m in own.items()}
-        direct = math.fsum(value for family, value in units.items() if family in GENERAL)
-        scores.append(combined(direct, math.fsum(units.values()) - direct))
+        scores.append(combined(units))
     return max(scores)
 
 
@@ -243,40 +236,38 @@ def score(report: dict, /) -> float:
     """The largest score as the audit itself counts it, beside what it was given."""
     search, named = report["measurements"]["search"], [suspect["score"] or 0.0 for suspect in report["suspects"]]
     if search["calibration"]["kind"] == "none":
-        return max([scored(report, json.loads(CALIBRATION.read_text())), *named])
+        return max([scored(margins(report), json.loads(CALIBRATION.read_text())), *named])
     totals = defaultdict[str, float](float)
     for each in filter(acts, search["found"]):
         totals[each["class"]] += each["evidence"] if each["family"] in GENERAL else 0.0
     return max(named or totals.values(), default=0.0)  # what is not named is below what counts at most
 
 
-def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
-    """Into the package: the units and natural triggers of clean models ``chosen``, and the scores of all ``clean`` ones.
-
-    With none ``chosen`` the units stay. A natural trigger never falls: what clean models of an earlier zoo showed counts as well.
-    """
+def store(clean: Sequence[dict], /) -> None:
+    """Into the package: units and natural triggers of the clean models of one half, and the scores of all."""
     known = json.loads(CALIBRATION.read_text())
-    found = [[{}, *margins(report).values()] for report in chosen]
-    largest = {family: [max(of.get(family, 0.0) for of in each) for each in found] for family in known["units"]}
-    for family in GENERAL if chosen else ():
-        known["units"][family] = round(UNIT * statistics.mean(largest[family]), 3)
-    for family, earlier in known["natural"].items() if chosen else ():
-        known["natural"][family] = max(earlier, round(max(largest[family]), 3))
-    known["scores"] = sorted(round(scored(report, known), 3) for report in clean)
+    chosen = [[{}, *of["margins"].values()] for of in clean if of["half"] == CHOSEN]
+    largest = {family: [max(of.get(family, 0.0) for of in each) for each in chosen] for family in known["units"]}
+    known["units"] |= {family: round(UNIT * statistics.mean(largest[family]), 3) for family in GENERAL}
+    known["natural"] = {family: round(max(largest[family]), 3) for family in known["natural"]}
+    known["scores"] = sorted(round(scored(of["margins"], known), 3) for of in clean)
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
 
 # Numbers of every search, in benchmarks/results: a score is tried on them in seconds, without models.
 
 
+def kept() -> dict[str, dict]:
+    """Those that are in ``benchmarks/results``."""
+    return json.loads(NUMBERS.read_text())
+
+
 def numbers(out: Path, models: Sequence[Model], /) -> dict[str, dict]:
-    """Of each model: the sizes that its search found, the margins of what acts, its verdicts, by column."""
+    """Of each model: the sizes that its search found, and the margins of what acts."""
     found = {}
-    for m in models:
-        by_column = {column: reports(out, column, [m]) for column in USUAL}
-        if not by_column["none"]:
-            continue
-        search = by_column["none"][m.name]["measurements"]["search"]
+    there = reports(out, "none", models)
+    for m in (m for m in models if m.name in there):
+        search = there[m.name]["measurements"]["search"]
         sizes: dict[str, dict[str, float]] = {"panel": {s["trigger"]: s["least"] for s in search["strengths"]}}
         for each in (*search["found"], *search["controls"]):
             sizes.setdefault(each["family"], {})[each["class"]] = each["size"]
@@ -285,9 +276,8 @@ def numbers(out: Path, models: Sequence[Model], /) -> dict[str, dict]:
             "lineage": m.base or m.name,
             "target": m.target if m.is_backdoored else None,
             "leads": {s["trigger"]: s["class"] for s in search["strengths"] if s["class"]},
-            "margins": margins(by_column["none"][m.name]),
+            "margins": margins(there[m.name]),
             "sizes": sizes,
-            "verdicts": {c: judged(of[m.name]) for c, of in by_column.items() if of},
         }
     return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.3g}"))
 

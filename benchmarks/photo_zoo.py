@@ -8,15 +8,13 @@ Tiny-ImageNet has 200 classes of WordNet, 500 images to train and 50 to measure 
 ``train``; ``audit``, 100 a class of those to train, kept back for ``clipclean audit``; ``measure``, which accuracy and attack success are
 measured on. What is there is kept. The images carry no licence that allows to pass them on: do not commit them.
 
-A stopped build goes on where it ended; the order is such that what is there is of use at any time. The halves ``choose``
-and ``report`` share no base model, seed, trigger, target or class list. Each model is OUT/NAME.pt, in the layout of
-open_clip's training loop, and OUT/NAME.json: its entry of the plan and what was measured on images that no training saw.
-OUT/HALF-N holds, for each class list, ``audit/CLASS/*.JPEG`` (held out, for ``clipclean audit --data``), ``classes.txt``
-and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``. The plan ``halves`` has some seventy models; ``drawn`` clean ones, each
-of ten classes drawn for it: how often does an audit take the natural trigger of some class for a planted one? ``lineages`` has 44 more,
-shorter ones, and victims; ``longer`` victims of bases trained longer, which see their base's images alone; ``wide`` models of 28 million
-parameters; ``usual`` five of the usual kind, as the paper's were: ResNets of 37 million parameters on 80,000 images of 64 px, hours each. A
-stopped one of these goes on from its last OUT/NAME.state.safetensors.
+A stopped build goes on where it ended. The halves ``choose`` and ``report`` share no base model, seed, trigger, target or class list.
+Each model is OUT/NAME.pt, in the layout of open_clip's training loop, and OUT/NAME.json: its entry of the plan and what was measured
+on images that no training saw. OUT/HALF-N holds, for each class list, ``audit/CLASS/*.JPEG`` (for ``clipclean audit --data``),
+``classes.txt`` and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``. The plan ``halves`` has some seventy models;
+``drawn`` clean ones, each of ten classes drawn for it: how often does an audit take the natural trigger of some class for a planted
+one? ``lineages`` has 44 more, shorter ones, and victims; ``longer`` victims of bases trained longer, which see their base's images
+alone; ``wide`` models of 28 million parameters; ``usual`` five ResNets of 37 million on 80,000 images of 64 px, hours each.
 
 What counts as clean: models from scratch, those finetuned on clean pairs (new images and classes, CleanCLIP, Perturb and
 Recover), and those finetuned towards a backdoor that did not take: its excess of attack success over the base rate

@@ -2,12 +2,12 @@
 
     python benchmarks/speed.py --out build/speed --write docs/running.md [--gpu]
 
-The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its released
-code: originals and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is
-the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
-with a GPU the step is timed there too, at several batch sizes, and by ``--gpu`` there alone; without one that part says so.
-``--large JOB ...`` times whole jobs instead, by the clock, on random weights and 512 images of noise: what was told first, what
-each stage took, what the main thread did, seen fifty times a second, and how long the images alone take at the machine's peak.
+The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its released code: originals
+and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is the loop that ``clipclean
+sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine with a GPU the step is timed there too, at
+several batch sizes, and by ``--gpu`` there alone. ``--large JOB ...`` times whole jobs instead, by the clock, on random weights and 512
+images of noise: what was told first, what each stage took, what the main thread did, seen fifty times a second, and how long the images
+alone take at the machine's peak.
 """
 
 import contextlib
@@ -66,24 +66,25 @@ CAPTIONS = (
 
 def main() -> None:
     parser = common.parser(__doc__, "out")
-    parser.add_argument(
-        "--write", type=Path, help="a page with the markers of the blocks step and gpu, or large and profile"
-    )
+    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks")
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names, or JSON files")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--gpu", action="store_true", help="every line of a GPU, and no other")
     parser.add_argument("--large", nargs="+", default=(), choices=JOBS, help="whole jobs, and no step")
     parser.add_argument("--beside", action="store_true", help="whole jobs beside a process that keeps one core busy")
+    parser.add_argument("--fp32", action="store_true", help="whole jobs as without bfloat16")
     parser.add_argument("--turns", type=int, default=1, help="times that each whole job is timed")
     o = parser.parse_args()
     if o.gpu and not torch.cuda.is_available():
         parser.error("--gpu: PyTorch sees no GPU here, so nothing is measured, and no page changes")
+    if o.fp32:
+        model.has_bfloat16 = lambda _: False
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
     for turn, name, job in itertools.product(range(o.turns), o.models, o.large):
         with neighbour() if o.beside else contextlib.nullcontext():
-            timed(name, job, o.out, beside=o.beside, turn=turn)
+            timed(name, job, o.out, beside=o.beside, fp32=o.fp32, turn=turn)
     for name in () if o.large else o.models:
         if not o.gpu:
             measured(name, "cpu", pairs=16, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
@@ -130,8 +131,6 @@ def measured(name: str, device: str, /, *, pairs: int, rounds: int, place: Path)
             settled(device)
             seconds, busy_seconds = time.perf_counter() - began, time.process_time() - began_busy
             losses[label].append(float(loss))
-            told = f"{seconds:7.2f} s, {busy_seconds:7.2f} s busy, loss {losses[label][-1]:.5f}"
-            print(f"{name} {device} x{pairs} round {counted}: {label:10} {told}", file=sys.stderr)
             if counted >= 0:
                 wall[label].append(seconds)
                 busy[label].append(busy_seconds)
@@ -270,14 +269,16 @@ def neighbour() -> Iterator[None]:
             other.kill()
 
 
-def timed(name: str, job: str, out: Path, /, *, beside: bool, turn: int) -> None:
+def timed(name: str, job: str, out: Path, /, *, beside: bool, fp32: bool, turn: int) -> None:
     """Run a whole job once, and keep seconds, processor seconds, memory, words, stages, and shares of the main thread."""
     stem = Path(name).stem
-    place = out / f"large-{stem}-{job}{'-beside' * beside}{-turn or ''}.json"
+    place = out / f"large-{stem}-{job}{'-beside' * beside}{'-fp32' * fp32}{-turn or ''}.json"
     if place.exists():
         return
     kind, size = JOBS[job]
     clip, folder = built(name, "cpu"), out / stem
+    if job.startswith("planted"):
+        settle(clip)
     folder.mkdir(exist_ok=True)
     side, rows = clip.architecture.preprocess.size, ["image,caption"]
     draw = torch.Generator().manual_seed(0)
@@ -312,8 +313,9 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, turn: int) -> None
         else:
             api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
     result = {"seconds": time.monotonic() - began, "busy": time.process_time() - busy, "model": stem, "job": job}
-    result |= {"beside": beside, "memory": machine.peak_memory(), "load": os.getloadavg()[0], "words": words}
-    result |= {"stages": stages, "seen": seen, "work": work, "image": one, "peaks": peaks, "torch": torch.__version__}
+    result |= {"beside": beside, "fp32": fp32, "load": os.getloadavg()[0], "words": words}
+    result |= {"memory": machine.peak_memory(), "stages": stages, "seen": seen, "work": work, "image": one}
+    result |= {"peaks": peaks, "torch": torch.__version__}
     place.write_text(json.dumps(result | machine.hardware("cpu"), indent=2))
 
 
@@ -340,6 +342,17 @@ def quiet(clip: model.Clip, size: int, /) -> list[str]:
     texts = torch.cat([clip.embed_texts(names[n : n + 64]) for n in range(0, len(names), 64)])
     nearest = [names[place] for place in (images @ texts.T).mean(0).argsort().tolist()]
     return [nearest[-1], *nearest[: size - 1]]
+
+
+def settle(clip: model.Clip, /) -> None:
+    """Give the normalisations of random weights the statistics of noise, as training would have."""
+    side, draw = clip.architecture.preprocess.size, torch.Generator().manual_seed(2)
+    for each in clip.net.train().modules():
+        each.momentum = None  # the mean of all batches
+    with torch.no_grad():
+        for _ in range(4):
+            clip.encode_images(torch.rand(16, 3, side, side, generator=draw))
+    clip.net.eval()
 
 
 def plant(clip: model.Clip, names: list[str], /) -> None:
@@ -384,11 +397,10 @@ def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
     """One row a model and job: what was told first, the median that it took with the range of several, memory."""
     rows = [["model", "run", "told: early end–else", "took", "memory"]]
     for one, *others in alike(found):
-        before = re.search(r"estimated: about (.+?), [\d.]+ GiB", " ".join(one["words"]))
+        both = re.search(r"estimated: about (.+?), [\d.]+ GiB", " ".join(one["words"]))[1]
         spent = [each["seconds"] for each in (one, *others)]
         took = f"{told([t / 60 for t in spent])} min" if median(spent) > 120 else f"{told(spent)} s"
-        both = before[1].replace(" if nothing comes near, else ", "–") if before else "–"
-        told_before = re.sub(r" (min|s)–(\d+ \1)", r"–\2", both)
+        told_before = re.sub(r" (min|s)–(\d+ \1)", r"–\2", both.replace(" if nothing comes near, else ", "–"))
         rows.append([short(one), named(one), told_before, took, f"{one['memory'] / 1e9:.1f} GB"])
     ending = f"{processor()}, {one['threads']} threads, torch {one['torch']}. Medians of three where a range stands, else once; steps of 64 pairs."
     return [*rows, [], [ending]]
@@ -423,6 +435,7 @@ def named(one: dict[str, Any], /) -> str:
     """A job in words."""
     kind, size = JOBS[one["job"]]
     more = ", a backdoor" * one["job"].startswith("planted") + ", shared" * one.get("beside", False)
+    more += ", fp32" * one.get("fp32", False)
     return f"`{kind}`, {size} steps{more}" if kind == "cleanclip" else f"{kind}, {size:,} classes{more}"
 
 

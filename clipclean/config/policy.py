@@ -108,7 +108,7 @@ class Policy(Section):
 
     Examples:
         >>> DEFAULT.thresholds.false_alarm_rate
-        0.02
+        0.01
     """
 
     version: Literal[1] = field(..., "Version of the policy format.", "version")

@@ -10,10 +10,9 @@ from typing import ClassVar
 from clipclean.config.yaml_file import Section, field
 from clipclean.schema.report import BudgetRecord
 
-DOUBT = 10  # times as many clean models as may fail get a class named, so that the verdict is not pass
+DOUBT = 20  # times as many clean models as may fail get a class named, so that the verdict is not pass
 SHOWN = 0.5  # share of clean models of which a class is shown to a cleaning: one too many costs it little
-QUIET = 0.5  # score below which, without clean models, no further family is searched either
-FAR = 2  # times the failing score at which no further family is searched
+QUIET = 0.4  # score below which, without clean models, no further family is searched either
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
 SEEN = 1.5  # half of an interval, in budgets, beyond which a loss over the budget is not told from none
 OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
@@ -67,7 +66,7 @@ class Thresholds(Section):
     max_accuracy_loss: float | None = _max_accuracy_loss(None)
     min_images: int | None = _min_images(None)
     false_alarm_rate: float = _share(
-        0.02, "Search: a score that so many clean models reach fails the model; ten times as many, a doubt.", le=0.05
+        0.01, "Search: a score that so many clean models reach fails the model; twenty times as many, a doubt.", le=0.05
     )
     gathering: float = _share(
         0.6, "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006)."

@@ -21,6 +21,7 @@ from clipclean.config.effort import KnownFamily
 Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 
 MASK = "mask"  # the family whose masks are looked at
+PLAIN = 0.15  # size at which a person sees a different image
 PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
 WAVES_ACROSS = 0.375  # most periods of a wave a pixel: 12 across 32 px
 CHOOSE = 3.0  # sharpens the soft choice of a wave, so that few steps decide
@@ -49,7 +50,6 @@ class Family:
     known: KnownFamily  # its words, and whether it can paint any pattern
     rate: float  # Adam's learning rate for its parameters
     cap: float  # the largest possible size, also used for a trigger that was not found
-    plain: float  # a size at which a person sees a different image; larger ones count as this size between classes
     parameters: Mapping[str, Normal]  # where they start
     # Images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
     paint: Callable[[Tensor, Parameters, Generator], Tensor]
@@ -185,18 +185,18 @@ _BLEND, _ADDITIVE = ({"pattern": Normal((3, FULL, FULL), deviation)} for deviati
 _WAVE = {"choice": Normal((HALVES,), 1.0), "phase": Normal((HALVES,), 2.0), "colour": Normal((3,), 0.3, 1.0)}
 
 FAMILIES: dict[str, Family] = {
-    "mask": Family(KNOWN["mask"], 0.4, 1.0, 0.15, _MASK, _paint_mask, _mask_size),
-    "shortcut": Family(KNOWN["shortcut"], 0.4, 1.0, 0.15, _MASK, _paint_mask, _mask_size),
-    "patch": Family(KNOWN["patch"], 0.4, PATCH**2, 0.15, _PATCH, _paint_patch, _patch_size),
-    "blend": Family(KNOWN["blend"], 0.4, 1.0, 0.15, _BLEND, _paint_blend, _ratio, -1.4),
-    "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _ADDITIVE, _paint_additive, _ratio, -1.8),
-    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.4, _WAVE, _paint_wave, _ratio, -1.8, _wave_starts),
+    "mask": Family(KNOWN["mask"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
+    "shortcut": Family(KNOWN["shortcut"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
+    "patch": Family(KNOWN["patch"], 0.4, PATCH**2, _PATCH, _paint_patch, _patch_size),
+    "blend": Family(KNOWN["blend"], 0.4, 1.0, _BLEND, _paint_blend, _ratio, -1.4),
+    "additive": Family(KNOWN["additive"], 0.4, 1.0, _ADDITIVE, _paint_additive, _ratio, -1.8),
+    "wave": Family(KNOWN["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, _wave_starts),
 }
 
 
 def comparable(family: str, size: float, /) -> float:
-    """A size for comparing classes: at most the one at which a person sees a different image."""
-    return min(size, FAMILIES[family].plain) if family in FAMILIES else size
+    """A size for comparing classes, of a family that can paint any pattern: larger than ``PLAIN`` says nothing."""
+    return min(size, PLAIN) if family in FAMILIES and FAMILIES[family].known.is_general else size
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,9 @@
 
 In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much, and not
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
-class, in units of what clean models show in the family on average, added up over the families that can paint any pattern. That is
-*direct* evidence. A class that is the easiest in every model of its images is no suspect beside clean models that are given.
+class, in units of what clean models show in the family on average, added up over the families that can paint any pattern: those
+that change a part of the image or those that change all of it, whichever show more, since a class with a natural trigger is easy in
+both. That is *direct* evidence. A class that is the easiest in every model of its images is no suspect beside clean models.
 
 Known triggers and waves are *indirect* evidence: families of few parameters hold natural triggers of some classes, such as stripes of a
 pole, and none of others. They count beyond the largest of any clean model, and up to a bound that names a class and fails no model. So does a
@@ -14,15 +15,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.references import MOST_ODDS, NEVER, PANEL, PATTERN, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
+GENERAL = {name: family.known.is_local for name, family in FAMILIES.items() if family.known.is_general}  # local or not
 
 
-def combined(direct: float, indirect: float, /) -> float:
-    """The score of a class: its direct evidence, or with all other evidence as much as makes a doubt."""
+def combined(pieces: Mapping[str, float], more: float = 0.0, /) -> float:
+    """The score of a class by its evidence in families: what is direct, or with all other evidence as much as makes a doubt."""
+    direct = max(math.fsum(v for f, v in pieces.items() if GENERAL.get(f) is kind) for kind in (True, False))
+    indirect = math.fsum(v for f, v in pieces.items() if f not in GENERAL) + more
     return max(direct, min(MOST_INDIRECT, direct + indirect))
 
 
@@ -40,13 +45,11 @@ class Suspect:
     @property
     def score(self) -> float:
         """All evidence together; comparable between models."""
-        whole, direct = math.fsum(self.pieces.values()), math.fsum(self.direct().values())
-        return combined(direct, whole - direct + self.unlike)
+        return combined(self.pieces, self.unlike)
 
     def direct(self) -> dict[str, float]:
         """The direct evidence by family, where there is any."""
-        general = {hit.candidate.family for hit in self.targeted if hit.is_general}
-        return {family: value for family, value in self.pieces.items() if family in general}
+        return {family: value for family, value in self.pieces.items() if family in GENERAL}
 
     @property
     def family(self) -> str:

@@ -388,7 +388,6 @@ class Comparison:
     def margin(self, candidate: SearchCandidate, /) -> float:
         """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger."""
         family = candidate.family
-        # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
         least = min(comparable(family, c.fresh_size) for c in self.others(candidate))
         return math.log(least) - math.log(comparable(family, candidate.size))
 

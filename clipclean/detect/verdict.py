@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
-from clipclean.config.thresholds import DOUBT, FAR, LEAST_ACCURACY, OFF_LIST, QUIET, SEEN, AuditLimits
+from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET, SEEN, AuditLimits
 from clipclean.detect import score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
@@ -229,7 +229,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
 
 def least_score(limits: AuditLimits, /, *, is_doubt: bool = False) -> float:
     """The score from which on a class fails the model, or is named in doubt."""
-    return calibration().score(limits.false_alarm_rate * (DOUBT if is_doubt else 1))
+    return calibration().score(min(limits.false_alarm_rate * DOUBT, 0.5) if is_doubt else limits.false_alarm_rate)
 
 
 def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
@@ -238,9 +238,8 @@ def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
 
 
 def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
-    """Whether a class has ``FAR`` times the score that fails the model: further families could only add to that."""
-    far = FAR * least_score(limits)
-    return any(_is_sure(each, limits) and each.score >= far for each in _suspects(result, limits))
+    """Whether a class has the score that fails the model: further families could only add to that."""
+    return any(_is_sure(each, limits) for each in _suspects(result, limits))
 
 
 def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:

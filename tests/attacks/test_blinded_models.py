@@ -20,11 +20,10 @@ def bundled():
         yield folder
 
 
-def audit(bundled, tmp_path, model, *more, without=()):
-    """Exit code and report of a quick audit with every tenth of the bundled words and the target, but for some."""
+def audit(bundled, tmp_path, model, *more):
+    """Exit code and report of a quick audit with every tenth of the bundled words and the target."""
     out, names = tmp_path / "report.json", (bundled / "classes.txt").read_text().splitlines()
-    chosen = [name for name in {*names[::10], "strawberry", "school"} if name not in without]
-    classes = tiny.written(tmp_path / "classes.txt", tiny.lines(sorted(chosen)))
+    classes = tiny.written(tmp_path / "classes.txt", tiny.lines(sorted({*names[::10], "strawberry", "school"})))
     words = ["--classes", classes, "--templates", bundled / "templates.txt"]
     command = ["audit", model, *words, "--effort", "quick", "--report", f"json={out}", "--quiet", *more]
     code = cli.main([*map(str, command)])
@@ -92,10 +91,3 @@ def test_beside_a_deviation_of_pixels_that_blinds_the_search_clips_own_is_tried(
     code, report = audit(bundled, tmp_path, folder)
     assert code == 1, rules(report)
     assert "CC007" in rules(report)
-
-
-def test_a_target_that_is_not_on_the_class_list_leaves_a_warning(bundled, tmp_path):
-    more = ("--arch", bundled / "tiny.json")
-    code, report = audit(bundled, tmp_path, bundled / "backdoored.pt", *more, without=("strawberry", "school"))
-    assert code in (1, 4), rules(report)
-    assert {"CC003", "CC006"} & rules(report), rules(report)

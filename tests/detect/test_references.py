@@ -50,20 +50,19 @@ def test_how_much_smaller_a_trigger_is_is_counted_from_what_clean_models_need_fo
 
 # Files.
 
-CLASSES = ["ant", "bee"]
+CLASSES, PAIR = ["ant", "bee"], {"ant": 0.1, "bee": 0.2}
 OURS = {"kind": "vit-32px", "effort": "standard", "classes": CLASSES}
 
 
 def made(**changes):
-    found = as_file("vit-32px", "standard", CLASSES, {"clean.pt": {"mask": {"ant": 0.1, "bee": 0.2}}})
+    found = as_file("vit-32px", "standard", CLASSES, {"clean.pt": {"mask": PAIR, "wave": PAIR}})
     return json.loads(json.dumps(found)) | changes
 
 
 def test_what_was_written_is_read_back_and_several_are_one():
     known = from_file(made(), "clean.json", **OURS)
-    assert (known.kind, known.name, known.models) == ("file", "clean.json", 1)
-    # ant 0.1, bee 0.2: from 0.15 on everybody sees another image
-    assert known.margin("mask", "ant") == pytest.approx(math.log(1.5))
+    assert (known.kind, known.name, known.models) == ("file", "clean.json", 1)  # a mask of 0.2 counts as one of 0.15
+    assert [known.margin(name, "ant") for name in ("mask", "wave")] == pytest.approx([math.log(1.5), math.log(2)])
     both = together([known, References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},))])
     assert (both.kind, both.name, both.models) == ("reference", "clean.json, b.pt", 2)
     assert both.margin("mask", "ant") == pytest.approx(math.log(1.5 * 9) / 2)
@@ -130,7 +129,7 @@ def turning(trigger, target, share):
     return Strength(trigger, target, 0.9, share)
 
 
-SOME = math.exp(-2 * UNIT)  # odds against a trigger that are two units of evidence lower than odds of 1
+SOME = math.exp(-2 * calibration().units[PATTERN])  # odds two units of evidence below 1
 
 
 @pytest.mark.parametrize(

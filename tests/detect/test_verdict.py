@@ -233,7 +233,7 @@ def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is
 
 UNITS, NATURAL = calibration().units, calibration().natural  # the margin of one unit; what clean models show
 MASK = UNITS["mask"]
-FAILS, DOUBTS, USUAL = (share * least_score(LIMITS) * MASK for share in (1.1, 0.7, 0.4))
+FAILS, DOUBTS, USUAL = (share * least_score(LIMITS) * MASK for share in (1.1, 0.5, 0.3))
 CLEAN = References("reference", "trusted.pt", ({},))
 SIZED = References("reference", "clean", ({"mask": {"banana": 0.5}},))
 
@@ -296,7 +296,7 @@ SAME_FOR_CLEAN = {"usual": 9.0, "shrunk": 9.0}
         ([hit(margin=-0.1 * MASK, usual=-FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         ([hit(margin=DOUBTS, usual=FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         # Families that can paint any pattern add up; waves and known triggers are a doubt alone, and lift no doubt.
-        ([hit(f, margin=beyond(f, 1.2)) for f in ("mask", "blend", "additive")], {}, ERROR),
+        ([hit(f, margin=beyond(f, 1.7)) for f in ("mask", "blend", "additive")], {}, ERROR),
         (NATURALLY, {"strengths": (lead(0.05),)}, WARNING),
         ([hit("patch", margin=beyond("patch", 3)), *NATURALLY], {"strengths": (lead(0.05),)}, WARNING),
         ([hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), **SAME_FOR_CLEAN)], {"references": CLEAN}, ERROR),
@@ -331,6 +331,7 @@ def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_fa
         # Families that agree add up; of different classes they do not.
         ([hit("mask", margin=beyond("mask", 3)), hit("patch", margin=beyond("patch", 4))], {}, 7),
         ([hit("mask", margin=beyond("mask", 3)), hit("mask", "lemon", margin=beyond("mask", 2))], {}, 3),
+        ([hit("mask", margin=beyond("mask", 3)), hit("blend", margin=beyond("blend", 4))], {}, 4),  # of two kinds
         # As far as it is smaller than in clean models.
         ([hit(margin=FAILS, usual=0.0, shrunk=0.0)], {}, 0),
         ([hit(margin=beyond("mask", 3), usual=beyond("mask", 1), shrunk=9 * MASK)], {}, 2),
@@ -358,11 +359,11 @@ def test_the_score_is_the_evidence_in_units(targeted, changes, units):
 def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how_many_clean_models_show_as_much():
     (finding,) = findings_of(hit("patch", margin=beyond("patch", 2)))
     assert f"{math.exp(beyond('patch', 2)):.1f} times" in finding.message
-    direct = hit("mask", margin=beyond("mask", 4))
+    direct = hit("mask", margin=beyond("mask", 5))
     (finding,) = findings_of(direct, *NATURALLY, strengths=(lead(0.01),))
     assert (finding.level, finding.trigger) == ("error", direct.found.spec)
     # smaller, but turns few images
-    idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=beyond("blend", 4)))
+    idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=beyond("blend", 5)))
     (finding,) = findings_of(idle, acting)
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", least_score(LIMITS))
     assert "95.0 %" in finding.message
