@@ -3,8 +3,8 @@
 A family has free parameters, one row of them for each trigger that is looked for at the same time, and two
 differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of an image the trigger
 takes. The wrong family finds nothing: a mask at a fixed place does not find a patch that moves, and a patch does not
-find a wave. So an audit runs all of them. Bands, distortions, colours and filters were families once. In audits of 11
-victims, a warp and a colour filter among them, and of 8 clean models none of them changed a verdict.
+find a wave. So an audit runs all of them. Bands, distortions, colours and filters were families once. In audits of 11 victims and 8 clean
+models none changed a verdict; to an unlearning only colours and filters bring something, against a colour filter, as known ones do.
 """
 
 import math
