@@ -113,7 +113,7 @@ with-ends() {
     used doctor 0 doctor
     used demo 0 demo --out demo
     used "demo's files" 0 demo --unpack files
-    used audit 4 audit files/backdoored.pt --effort quick --report report.sarif $files
+    used audit 1 audit files/backdoored.pt --effort quick --report report.sarif $files
     used 'sanitize, both exports' 4 sanitize files/backdoored.pt -d files/clean.tar -o cleaned -f open_clip -f onnx --recipe cleanclip \
       --epochs 1 --no-panel --max-accuracy-loss 0.5 $files
     used export 0 export cleaned -f onnx --fp16 -o halved
