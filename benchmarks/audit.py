@@ -31,7 +31,8 @@ import torch
 
 from clipclean import files, requests
 from clipclean.detect import Rate, references
-from clipclean.detect.score import GENERAL, combined
+from clipclean.detect.families import GENERAL
+from clipclean.detect.score import combined
 from clipclean.jobs import audit, other_models, searching
 from clipclean.train import resume
 
@@ -176,16 +177,15 @@ def searches_are_kept(out: Path) -> None:
 def compared_with(job: Job) -> dict[str, Any] | None:
     """The options of a column; None where the zoo holds no such model."""
     mine = job.model
-    clean = [m for m in job.models if m.group == mine.group and not m.is_backdoored and m.name != mine.name]
-    apart = [m.path for m in clean if m.is_scratch and m.name != mine.base]
+    clean = [m for m in job.models if m.group == mine.group and not m.is_backdoored and m.is_scratch]
+    apart = [m for m in clean if m.name not in (mine.name, mine.base)]
     match job.column:
         case "none":
             return {}
         case "reference":
-            return {"reference": (apart[-1],)} if apart else None
+            return {"reference": (apart[-1].path,)} if apart else None
         case "references":
-            others = [built(job, m) for m in clean if m.path in apart]
-            return {"references": tuple(others)} if len(others) > 1 else None
+            return {"references": tuple(built(job, m) for m in apart)} if len(apart) > 1 else None
         case _:
             return {"power": True}
 
@@ -237,10 +237,10 @@ def score(report: dict, /) -> float:
     search, named = report["measurements"]["search"], [suspect["score"] or 0.0 for suspect in report["suspects"]]
     if search["calibration"]["kind"] == "none":
         return max([scored(margins(report), json.loads(CALIBRATION.read_text())), *named])
-    totals = defaultdict[str, float](float)
+    pieces = defaultdict[str, dict[str, float]](dict)
     for each in filter(acts, search["found"]):
-        totals[each["class"]] += each["evidence"] if each["family"] in GENERAL else 0.0
-    return max(named or totals.values(), default=0.0)  # what is not named is below what counts at most
+        pieces[each["class"]][each["family"]] = each["evidence"]
+    return max(named or map(combined, pieces.values()), default=0.0)  # what is not named is below what counts at most
 
 
 def store(clean: Sequence[dict], /) -> None:

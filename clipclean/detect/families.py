@@ -192,11 +192,12 @@ FAMILIES: dict[str, Family] = {
     "additive": Family(KNOWN["additive"], 0.4, 1.0, _ADDITIVE, _paint_additive, _ratio, -1.8),
     "wave": Family(KNOWN["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, _wave_starts),
 }
+GENERAL = {name: family.known.is_local for name, family in FAMILIES.items() if family.known.is_general}  # local or not
 
 
 def comparable(family: str, size: float, /) -> float:
     """A size for comparing classes, of a family that can paint any pattern: larger than ``PLAIN`` says nothing."""
-    return min(size, PLAIN) if family in FAMILIES and FAMILIES[family].known.is_general else size
+    return min(size, PLAIN) if family in GENERAL else size
 
 
 @dataclass(frozen=True, eq=False)

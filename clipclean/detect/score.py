@@ -15,13 +15,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clipclean.detect.families import FAMILIES
+from clipclean.detect.families import GENERAL
 from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.references import MOST_ODDS, NEVER, PANEL, PATTERN, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
-GENERAL = {name: family.known.is_local for name, family in FAMILIES.items() if family.known.is_general}  # local or not
 
 
 def combined(pieces: Mapping[str, float], more: float = 0.0, /) -> float:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from clipclean import deadline
 from clipclean.config.effort import Effort
 from clipclean.detect import inversion
-from clipclean.detect.families import FAMILIES, InvertedTrigger, comparable
+from clipclean.detect.families import FAMILIES, GENERAL, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe, spaced
@@ -70,7 +70,7 @@ class TargetedResult:
     @property
     def is_general(self) -> bool:
         """Whether its family can paint any pattern: for every class, so that sizes compare."""
-        return FAMILIES[self.candidate.family].known.is_general
+        return self.candidate.family in GENERAL
 
     @property
     def evidence(self) -> float:

@@ -220,7 +220,7 @@ class FirstAudit:
 
         To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back. A
         class in doubt counts too, and sooner than in a verdict: what is natural costs a cleaning little, and test backdoors in a copy cost it
-        three times as long. A patch whose class scored 1.1 was left at 0.113 where it was not shown, at 0.011 where it was.
+        three times as long. A patch whose class was in no doubt was left at 0.113 where it was not shown, at 0.011 where it was.
         """
         sure = {trigger.spec for trigger, _ in eval_set.suspicions}
         if seen.search is None:  # nothing to compare with: every trigger that acts is suspicious
