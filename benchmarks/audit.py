@@ -38,8 +38,7 @@ from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
-# Mean largest margins of clean models that count as one: the largest sum of 31 clean models was 9.9, and 12 was to fail one.
-UNIT = 12 / 3.5
+UNIT = 12 / 3.5  # mean largest margins of clean models that make one: sums of 31 reached 9.9, and 12 was to fail
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {
     "none": "no reference",
@@ -301,6 +300,7 @@ def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]
         for m in (m for m in models if m.name in there):
             *told, reached = judged(there[m.name])
             zoo = "drawn classes" if m.group.startswith("drawn") else "ViTs" if "-vit-" in m.group else "photographs"
+            zoo = zoo if m.group.endswith("-10") else "50 to 400 classes"
             found.append((zoo, m.name, m.target if m.is_backdoored else "", column, *told, f"{reached:.2f}"))
     return found
 
