@@ -182,7 +182,7 @@ def remaining(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
             f"smaller than those of other classes: one that {catch.found.size_words}. Allow more rounds by --set "
             "unlearn.max_rounds=N, or clean the result further with another recipe.",
             level="warning",
-            measure="abnormality",
+            measure="anomaly index",
             value=catch.score,
             target=catch.found.target,
             trigger=catch.found.spec,
