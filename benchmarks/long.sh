@@ -32,7 +32,7 @@ bench-cleaning() {
   $BIN/python benchmarks/photo_cleaning.py $all --zoo build/photo-zoo-long --half report --out benchmarks/results/photo-cleaning \
     --methods cleanclip@few \
     'mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5' \
-    par@tiny unlearn@tiny released fine-pruning clp invertune default
+    par@tiny unlearn@tiny released fine-pruning clp invertune supervised:train.lr=1.2e-3,train.warmup_steps=20
   $BIN/python benchmarks/photo_zoo.py $all --out build/usual --plan usual --only planted planted-blended
   $BIN/python benchmarks/photo_cleaning.py $all --zoo build/usual --half report --out benchmarks/results/usual \
     --methods {cleanclip,mmcl}@usual:train.lr=4e-4,train.epochs=1,train.warmup_steps=10 \

@@ -283,10 +283,10 @@ def table(cells: list[dict]) -> str:
         "| method | victims, runs | excess ASR before → after | at most 0.05 | returned (most) | CA lost, points | PA of CA | processor s |",
         "|---|--:|---|--:|---|---|--:|--:|",
     ]
-    for method in dict.fromkeys(cell["method"] for cell in cells):
-        own = [cell for cell in cells if cell["method"] == method]
+    for name in dict.fromkeys(shown(cell["method"]) for cell in cells):
+        own = [cell for cell in cells if shown(cell["method"]) == name]
         count = f"{len({c['entry']['name'] for c in own})}, {len(own)}"
-        lines.append(f"| {shown(method)} | {count} | {summary(own)} | {mean(c['seconds'] for c in own):.0f} |")
+        lines.append(f"| {name} | {count} | {summary(own)} | {mean(c['seconds'] for c in own):.0f} |")
     return "\n".join(lines)
 
 
