@@ -13,7 +13,7 @@ MANY = 11  # fewest classes that are halved: of fewer, as in a short list, each 
 LEAST = 6  # fewest classes that get all steps: the finalists, and others to compare them with
 PROTECTED = 0.4  # share of the steps that every class gets
 AGAIN = 0.7  # share of the steps after which half of the rest stops
-SWEPT = 2  # images a step and class of a brief search
+SWEPT = 1  # images a step and class of a brief search: twice the steps tell more than twice the images
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 BLOCK = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
@@ -70,7 +70,7 @@ class Effort:
     collapse: float = 0.85  # share of the spread that a search without a target must take away
     success: float = 0.85  # share of images that a search towards a class must turn
     # Steps of a brief search through a long list, in each family that is searched first, whose leaders are suspects too; 0 leaves it out.
-    sweep: int = 10
+    sweep: int = 20
     # Whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does. In brief
     # searches, which give no sizes, it always does.
     halves: bool = True
@@ -122,7 +122,7 @@ class Effort:
 EFFORTS = {
     "quick": Effort(suspects=2, controls=10),
     "standard": Effort(suspects=4),
-    "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
+    "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=60),
 }
 SHORT, LONG = 10, MOST_SWEPT  # lists of classes whose cost is told
 
