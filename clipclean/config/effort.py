@@ -13,7 +13,6 @@ MANY = 11  # fewest classes that are halved: of fewer, as in a short list, each 
 LEAST = 6  # fewest classes that get all steps: the finalists, and others to compare them with
 PROTECTED = 0.4  # share of the steps that every class gets
 AGAIN = 0.7  # share of the steps after which half of the rest stops
-SWEPT = 1  # images a step and class of a brief search: twice the steps tell more than twice the images
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 BLOCK = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
@@ -70,6 +69,7 @@ class Effort:
     collapse: float = 0.85  # share of the spread that a search without a target must take away
     success: float = 0.85  # share of images that a search towards a class must turn
     # Steps of a brief search through a long list, in each family that is searched first, whose leaders are suspects too; 0 leaves it out.
+    # Each takes one image a class: twice the steps tell more than twice the images.
     sweep: int = 20
     # Whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does. In brief
     # searches, which give no sizes, it always does.
@@ -98,7 +98,7 @@ class Effort:
         """Images that go forward and back through the image tower, with that many classes searched for, and briefly searched for."""
         free = self.steps * self.restarts * self.free_images
         rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
-        sweep = SWEPT * sum(sum(left(count, steps=self.sweep)) for count in rows)
+        sweep = sum(sum(left(count, steps=self.sweep)) for count in rows)
         first = sum(FAMILIES[name].is_first for name in families)
         return self.towards(families, targets=targets) + first * (free + sweep)
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean import model
-from clipclean.config.effort import BLOCK, FINALISTS, MORE, SWEPT, Effort, left
+from clipclean.config.effort import BLOCK, FINALISTS, MORE, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.measure import Embed, embeddings, spaced
 from clipclean.detect.metrics import spread
@@ -202,8 +202,8 @@ class Inversion:
     def swept(self, classes: Sequence[int], /, progress: Callable[[], None]) -> list[int]:
         """The ``classes``, sorted by how near a brief search comes to a small trigger that works; those that stopped early come last.
 
-        A search without a target may end at an easy class and miss the backdoor's class. This one tries each class, with a few
-        images and steps, and only chooses suspects. ``progress`` is called after each of the :func:`blocks`.
+        A search without a target may end at an easy class and miss the backdoor's class. This one tries each class, in a few
+        steps of one image, and only chooses suspects. ``progress`` is called after each of the :func:`blocks`.
         """
         places = self.generator.get_state()
         scores = []
@@ -303,7 +303,7 @@ class Inversion:
         steps = left(count, steps=self.effort.sweep)
         for taking_part in counted(f"{self.family_name}, a glance at {count} classes", steps, len(steps)):
             rows = _best(rows, running, taking_part)
-            images = self._some(SWEPT)
+            images = self._some(1)
             size = self.family.size(parameters).detach()
             losses, _ = self._backward(images, parameters, rows, self._attack(goals), weight)
             # Loss and size together: of each of twelve victims with 50 to 400 classes this led to the target. Half the steps, of two

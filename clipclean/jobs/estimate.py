@@ -215,7 +215,7 @@ def forward_alone(how: efforts.Effort, /, *, images: int, panel: int, among: Col
 def together(how: efforts.Effort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
     row = max(efforts.MORE * how.images, how.free_images)  # the images of one trigger are never divided
-    every = max(how.most * how.images, efforts.FINALISTS * row, efforts.BLOCK * efforts.SWEPT)
+    every = max(how.most * how.images, efforts.FINALISTS * row, efforts.BLOCK)
     return max(row, min(inversion.CHUNK // (3 * side * side), every))
 
 

@@ -177,7 +177,7 @@ def test_passes_count_the_images_of_every_step():
     # of 6 images towards 3 finalists; and in 2 of these 10 steps of 2 x 5 images without a target
     counted = 6 * 7 * 6 * 3 + 5 * 3 * 6 * 6 + 2 * 10 * 2 * 5
     assert effort.passes(FAMILIES, targets=7, swept=0) == counted
-    # and a sweep of 4 steps, 2 images a class and family: 2 steps of all 50 classes, 1 of 25, 1 of 13
+    # and a sweep of 4 steps, an image a class, in two families: 2 steps of all 50 classes, 1 of 25, 1 of 13
     assert replace(effort, sweep=4).passes(FAMILIES, targets=7, swept=50) == counted + 2 * (2 * 50 + 25 + 13)
 
 
