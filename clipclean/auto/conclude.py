@@ -61,7 +61,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     last = side(ready, bench, replace(attempt.seen, measured=after), asked)
     verdict_before = policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: original.findings).findings)
     if stays:
-        shown_by_canaries = [as_it_was(tried.considered, best, bench.limits, audit=verdict_before)]
+        shown_by_canaries = [as_it_was(best, audit=verdict_before)]
     else:
         shown_by_canaries = canary_findings(
             tried.copy,
@@ -155,30 +155,25 @@ def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /, *, pla
     """
     if any(found.level == "error" for found in original):
         return False
-    return _is_over(attempt) or not (plain or judging.is_suspected(original) or attempt.way.is_within)
+    return bool(_over(attempt)) or not (plain or judging.is_suspected(original) or attempt.way.is_within)
 
 
-def _is_over(attempt: Attempt) -> bool:
-    """Whether its loss is over the budget beyond chance."""
-    return any(found.rule == "CC010" and found.level == "error" for found in attempt.findings)
+def _over(attempt: Attempt) -> list[Finding]:
+    """Losses over the budget beyond chance, of accuracy or of recall."""
+    return [found for found in attempt.findings if found.rule == "CC010" and found.level == "error"]
 
 
-def as_it_was(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /, *, audit: Verdict) -> Finding:
+def as_it_was(attempt: Attempt, /, *, audit: Verdict) -> Finding:
     """That the weights stay, since the best cleaning costs more than the budget.
 
     What the canaries show is no verdict on the original. That of its own audit stands: where it is a pass, which takes a clean model
     to compare with, nothing had to be cleaned, and this is a note.
     """
     level: Level = "note" if audit == "pass" else "warning"
-    if not _is_over(attempt):
-        return judging.stayed(f"The best candidate, {attempt.candidate.name},", attempt.way, level=level)
-    names = ", ".join(each.candidate.name for each in considered if not each.why_not)
-    found = "no backdoor" if audit == "pass" else "no sure backdoor"
-    words = (
-        f"No candidate removes the test backdoors within {100 * limits.max_accuracy_loss:.1f} points of accuracy: {names}. The audit found "
-        f"{found}, so the weights stay as they were."
-    )
-    return finding("CC063", words, level=level)
+    best = f"The best candidate, {attempt.candidate.name},"
+    if attempt.way.is_within:  # by accuracy, but not by recall
+        return finding("CC063", f"{best} costs too much, so the weights stay. {_over(attempt)[0].message}", level=level)
+    return judging.stayed(best, attempt.way, level=level)
 
 
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:

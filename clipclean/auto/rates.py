@@ -1,8 +1,9 @@
 """The learning rate of a finetuning, found by short trials on a test backdoor in a copy of the model.
 
 The first trial has the recipe's own rate, each further one four times the last, until one removes four fifths of the test backdoor within
-the accuracy budget, costs more than the budget, or diverges. Taken is the one that removes four fifths; else, of those within the budget,
-the one that removes most. Where none removes anything beyond chance, or no test backdoor could be planted, the recipe's own rate stays.
+the accuracy budget, costs more than the budget, or diverges. Where the first does, each has a quarter of the last rate, until one is within
+the budget. Taken is the one that removes four fifths; else, of those within the budget, the one that removes most. Where none removes
+anything beyond chance, or no test backdoor could be planted, the recipe's own rate stays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from clipclean.auto.candidates import Candidate
 from clipclean.auto.workbench import PlantedCopy, Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import REMOVED
-from clipclean.config.recipe import LR_TRIALS, Recipe
+from clipclean.config.recipe import LR_FACTOR, LR_TRIALS, MOST_LR, Recipe
 from clipclean.jobs import judging
 from clipclean.jobs.prepare import Prepared
 from clipclean.progress import say
@@ -60,19 +61,37 @@ def planted(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
 
 
 def tried(bench: Workbench, recipe: Recipe, copy: PlantedCopy, /) -> Iterator[RateTrialRecord]:
-    """The trials, from the recipe's own rate upwards, until one is enough, costs too much, or diverges."""
-    for short in recipes.rate_trials(recipe, pairs=len(bench.samples.pairs)):
-        lr, budget = short.train.lr, bench.limits.max_accuracy_loss
-        candidate = Candidate((f"{recipe.name}(train.lr={lr:g})",), (short,))
+    """The trials, from the recipe's own rate on, as long as one follows."""
+    short, budget = recipes.rate_trials(recipe, pairs=len(bench.samples.pairs))[0], bench.limits.max_accuracy_loss
+    made: list[RateTrialRecord] = []
+    lr: float | None = recipe.train.lr
+    for _ in range(recipe.train.lr_trials):
+        if lr is None:
+            return
+        candidate = Candidate((f"{recipe.name}(train.lr={lr:g})",), (recipes.at_rate(short, lr),))
         try:
-            made = CleanedCopy(bench, candidate, copy, ()).at(1.0)
+            found = CleanedCopy(bench, candidate, copy, ()).at(1.0)
         except NonFiniteLoss:  # and so does a higher one
-            return
-        told = {"lr": lr, "steps": short.train.max_steps, "accuracy_lost": made.accuracy_lost, "seconds": made.seconds}
-        trial = RateTrialRecord.of(made.outcomes[0], **told)
-        yield trial
-        if is_enough(trial, budget) or trial.accuracy_lost > budget:
-            return
+            lr = None if made else lr / LR_FACTOR
+            continue
+        told = {
+            "lr": lr,
+            "steps": short.train.max_steps,
+            "accuracy_lost": found.accuracy_lost,
+            "seconds": found.seconds,
+        }
+        made.append(RateTrialRecord.of(found.outcomes[0], **told))
+        yield made[-1]
+        lr = following(made, budget)
+
+
+def following(trials: Sequence[RateTrialRecord], budget: float, /) -> float | None:
+    """The rate to try next; None where the last is enough, and at the first within the budget or beyond it, by where they began."""
+    first, last = (trial.accuracy_lost > budget for trial in (trials[0], trials[-1]))
+    if is_enough(trials[-1], budget) or first != last:
+        return None
+    rate = trials[-1].lr / LR_FACTOR if first else trials[-1].lr * LR_FACTOR
+    return rate if rate <= MOST_LR else None
 
 
 def is_enough(trial: RateTrialRecord, budget: float, /) -> bool:

@@ -56,8 +56,8 @@ class Train(Section):
     lr: float = field(1e-5, "Peak learning rate, reached at the end of the warm-up.", "per step", gt=0, le=MOST_LR)
     lr_trials: int = field(
         0,
-        "Most rates that short trials on a test backdoor choose from: lr, and each four times the last. 0 takes lr. `--set "
-        "train.lr=auto` sets 4.",
+        "Most rates that short trials on a test backdoor choose from: lr, and each four times the last, or a quarter where lr "
+        "costs too much. 0 takes lr. `--set train.lr=auto` sets 4.",
         "rates",
         ge=0,
         le=LR_TRIALS,

@@ -24,6 +24,7 @@ from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided
 from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (
     AuditResult,
+    all_suspects,
     is_far,
     is_quiet,
     least_score,

@@ -239,12 +239,12 @@ def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
 
 def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether a class has the score that fails the model: further families could only add to that."""
-    return any(_is_sure(each, limits) for each in _suspects(result, limits))
+    return any(_is_sure(each, limits) for each in all_suspects(result, limits))
 
 
 def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether no class comes near a doubt, where no clean model could make that a pass: further families changed no verdict."""
-    scores = [each.score for each in _suspects(result, limits)]
+    scores = [each.score for each in all_suspects(result, limits)]
     return not result.references and max(scores, default=0.0) < QUIET
 
 
@@ -252,16 +252,17 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
     """The named classes in two kinds of rows: by their score, the highest first, with an empty reason; then those that would fail the
     model without the clean models that were given, with the reason why they do not.
     """
-    everything = {suspect.name: suspect for suspect in _suspects(result, limits)}
+    everything = {suspect.name: suspect for suspect in all_suspects(result, limits)}
     reasons = {name: "" for name, suspect in everything.items() if suspect.score >= least_score(limits, is_doubt=True)}
-    for suspect in _suspects(without_references(result), limits) if result.references else ():
+    for suspect in all_suspects(without_references(result), limits) if result.references else ():
         if _is_sure(suspect, limits) and suspect.name in everything:
             why = "but clean models that were given can be led there as easily."
             reasons.setdefault(suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), {why}")
     return [(everything[name], why) for name, why in reasons.items()]
 
 
-def _suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
+def all_suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
+    """The classes that anything points at, by their score, the highest first."""
     return score.suspects(result, acting=lambda hit: acts(hit, limits))
 
 

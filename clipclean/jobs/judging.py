@@ -7,7 +7,7 @@ from functools import partial
 from clipclean import detect, model
 from clipclean.attack import poison, power
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import DOUBT, SHOWN, AuditLimits
+from clipclean.config.thresholds import DOUBT, LED, SHOWN, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs import searching
@@ -199,15 +199,16 @@ class FirstAudit:
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
     acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
-    patterns: tuple[
-        SuspectedTrigger, ...
-    ] = ()  # known ones that act, natural ones too, for a cleaning; the strongest first
+    patterns: tuple[SuspectedTrigger, ...] = ()  # known ones that act, natural ones too, the strongest first
+    leading: tuple[SuspectedTrigger, ...] = ()  # those found for the classes with the highest scores
 
     @property
     def to_remove(self) -> tuple[SuspectedTrigger, ...]:
         """The triggers that a cleaning is told."""
-        # Patterns too where a class is named: it may be the wrong one, and a recovery brings back what it is not shown.
-        return (*self.acting, *new_among(self.patterns, self.acting))
+        # Patterns and leading classes too where a class is named: it may be the wrong one, and a recovery brings back what it is not
+        # shown. Of triangles, of which a wrong class was shown, 0.121 stayed and 0.413 returned; with the class next to it 0.059 and 0.313.
+        told = (*self.acting, *new_among(self.patterns, self.acting))
+        return (*told, *new_among(self.leading, told)) if told else ()
 
     @property
     def shows(self) -> bool:
@@ -232,14 +233,20 @@ class FirstAudit:
         named = {each.trigger for each in findings(limits=sooner) if each.trigger}
         found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in named]
         given, classes = distinct(eval_set.suspicions), {target for _, target in found}
-        evidence = [
+        first = detect.all_suspects(seen.search, limits)
+        telling = [
             suspected_trigger(hit)
-            for suspect, _ in detect.suspects(seen.search, limits=sooner)
+            for suspect in first
             for hit in suspect.targeted
-            if hit.candidate.target in classes and (hit.candidate.family in suspect.pieces or hit.found.spec in named)
+            if hit.candidate.family in suspect.pieces or hit.found.spec in named
         ]
+        names = {suspect.name for suspect in first[:LED]}
+        leading = tuple((t, target) for t, target in telling if eval_set.classes[target] in names)
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
+        known = (
+            *acting(seen.measured, given, eval_set, limits),
+            *new_among([each for each in telling if each[1] in classes], given),
+        )
         sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
         # Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes it with them.
         acts = sorted((each for each in seen.search.known if each.acts), key=lambda each: -each.excess)
@@ -247,7 +254,7 @@ class FirstAudit:
         # That of each class which acts most is a suspicion, which no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = ((trigger, target) for target, trigger in strongest.items())
-        return cls(seen, distinct([*given, *found, *more]), known, frozenset(sure), patterns)
+        return cls(seen, distinct([*given, *found, *more]), known, frozenset(sure), patterns, leading)
 
 
 def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:
@@ -268,14 +275,14 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
 
 
 def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:
-    """That the weights stay as they were, since what was tried costs too much and the audit suspected nothing."""
+    """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
     # Triggers returned at every point within the budget, so those are no offer.
     budget = way.limits.max_accuracy_loss
     best = min((p for p in way.points if p.accuracy_lost > budget), key=lambda p: p.accuracy_lost)
     low, high = (f"{100 * end:.1f}" for end in best.interval)
     words = (
         f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * budget:.1f} are "
-        "allowed, and the audit suspected nothing, so the weights stay as they were."
+        "allowed, and the audit found no sure backdoor, so the weights stay as they were."
     )
     return finding("CC063", words, level=level, measure="accuracy lost", value=best.accuracy_lost)
 

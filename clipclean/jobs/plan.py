@@ -107,7 +107,7 @@ def _cleaning(recipe: Recipe, pairs: int) -> str:
         return f"search and unlearn: {recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most, {rate}"
     steps = total_steps(recipe, pairs=pairs)
     if trials := rate_trials(recipe, pairs=pairs):
-        rate = f"one of {len(trials)} learning rates from {trials[0].train.lr:g} on, tried before on a test backdoor in a copy"
+        rate = f"one of {len(trials)} learning rates around {trials[0].train.lr:g}, tried before on a test backdoor in a copy"
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 

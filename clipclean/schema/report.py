@@ -701,12 +701,11 @@ def schema() -> dict[str, object]:
 
 
 def parse(value: object, /) -> Report:
-    """The report that a JSON value is; one of an earlier version is upgraded.
+    """The report that a JSON value is.
 
     Raises:
         UsageError: it is none; the message lists what is wrong and where.
     """
-    value = upgraded(value)
     try:
         return Report.model_validate(value)
     except ValidationError as error:
@@ -714,33 +713,9 @@ def parse(value: object, /) -> Report:
     told = [*found[:MAX_PROBLEMS], *(["…"] if len(found) > MAX_PROBLEMS else [])]
     listed = "\n".join(f"  {problem}" for problem in told)
     raise UsageError(
-        f"This is not a clipclean report of schema version 2 or 1:\n{listed}\n"
+        f"This is not a clipclean report of schema version 2:\n{listed}\n"
         "Take an unedited report.json, and the version of clipclean in its tool.version."
     )
-
-
-GONE = ("base", "witnesses", "examples_sha256")  # fields of version 1, of a report or of measurements
-
-
-def upgraded(value: object, /) -> object:
-    """A report of schema version 1 as one of version 2, without the fields that went; any other value as it is."""
-    if not isinstance(value, dict) or value.get("schema_version") != "1":
-        return value
-    made = _without_gone(value) | {"schema_version": "2"}
-    if isinstance(auto := made.get("auto"), dict) and "interpolation" in auto:
-        inside = {key: auto[key] for key in auto if key not in ("share", "interpolation")}
-        made |= {"auto": inside, "cleaning": {"share": auto.get("share"), "way": auto["interpolation"]}}
-    return made
-
-
-def _without_gone(section: dict[str, object]) -> dict[str, object]:
-    """A report, an audit or measurements without what went, nor in the sections inside."""
-    inside = ("before", "after", "measurements")
-    return {
-        key: _without_gone(inner) if key in inside and isinstance(inner, dict) else inner
-        for key, inner in section.items()
-        if key not in GONE
-    }
 
 
 def _problems(error: ValidationError, value: object) -> Iterator[str]:

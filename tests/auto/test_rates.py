@@ -1,9 +1,10 @@
 """Learning rates found by trials: the rule, worked by hand; a run that finds one, and one that cannot; what is refused."""
 
 import pytest
+import short
 import tiny
 
-from clipclean import cli, report
+from clipclean import cli, progress, report
 from clipclean.auto import rates
 from clipclean.schema.report import RateTrialRecord
 
@@ -15,20 +16,23 @@ def trial(lr, left, lost=0.0):
 
 
 @pytest.mark.parametrize(
-    ("trials", "chosen"),
+    ("trials", "chosen", "following"),
     [
-        ([trial(1e-5, 0.89), trial(4e-5, 0.5), trial(1.6e-4, 0.17)], 1.6e-4),  # 0.18 is a fifth
-        ([trial(1e-5, 0.1), trial(4e-5, 0.0)], 1e-5),  # the smallest that is enough
-        ([trial(1e-5, 0.7, 0.005), trial(4e-5, 0.4, 0.02), trial(1.6e-4, 0.0, 0.03)], 4e-5),  # within two points
-        ([trial(1e-5, 0.6), trial(4e-5, 0.6)], 1e-5),
-        ([trial(1e-5, 0.89), trial(4e-5, 0.885)], None),  # 0.9 is within its interval
-        ([trial(1e-5, 0.0, 0.03)], None),
-        ([], None),
+        ([trial(1e-5, 0.89), trial(4e-5, 0.5), trial(1.6e-4, 0.17)], 1.6e-4, None),  # 0.18 is a fifth
+        ([trial(1e-5, 0.1)], 1e-5, None),  # the smallest that is enough
+        ([trial(1e-5, 0.7, 0.005), trial(4e-5, 0.4, 0.02), trial(1.6e-4, 0.0, 0.03)], 4e-5, None),  # within two points
+        ([trial(1e-5, 0.6), trial(4e-5, 0.6)], 1e-5, 1.6e-4),
+        ([trial(1e-3, 0.89), trial(4e-3, 0.885)], None, None),  # 0.9 is within its interval; no rate may be 0.016
+        ([trial(1e-5, 0.0, 0.03)], None, 2.5e-6),  # its own costs too much, and so would a higher one
+        ([trial(1e-5, 0.0, 0.05), trial(2.5e-6, 0.0, 0.03)], None, 6.25e-7),
+        ([trial(1e-5, 0.0, 0.05), trial(2.5e-6, 0.3, 0.01)], 2.5e-6, None),  # a lower one removes less
     ],
 )
-def test_the_smallest_rate_is_taken_that_is_enough_or_else_removes_most_within_the_budget(trials, chosen):
+def test_the_smallest_rate_is_taken_that_is_enough_or_else_removes_most_within_the_budget(trials, chosen, following):
     found = rates.best(trials, 0.02)
     assert (found and found.lr) == chosen
+    assert rates.following(trials, 0.02) == (following and pytest.approx(following))
+    assert rates.best([], 0.02) is None
 
 
 def command(job, *more, plant_steps=2, shown=60):
@@ -38,8 +42,15 @@ def command(job, *more, plant_steps=2, shown=60):
     return job.sanitize(*shown, *given, "--keep-failed", *more)
 
 
-def test_where_no_test_backdoor_is_learned_the_recipes_own_rate_stays_and_the_verdict_is_open(tmp_path, unread):
+def test_where_no_test_backdoor_is_learned_the_recipes_own_rate_stays_and_the_verdict_is_open(
+    tmp_path, unread, monkeypatch, capsys
+):
     job = tiny.job(tmp_path / "job", count=64)
+    late = progress.Listener(steps=lambda what, *_: short.an_hour_passes(monkeypatch) if "planting" in what else None)
+    with progress.heard(late):  # time is over inside the trials
+        assert cli.main(command(job, "--max-minutes", 50)) == 4
+    assert capsys.readouterr().err.count("--max-minutes") == 1
+    assert not job.out.exists()
     assert cli.main(command(job)) == 4
     found = tiny.result(job.out)
     assert found["training"]["rates"] == {"chosen": 1e-4, "found": False, "trials": []}

@@ -469,6 +469,7 @@ def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(j
     nothing = {name: torch.zeros_like(weights[name]) for name in ("token_embedding.weight", "positional_embedding")}
     torch.save(weights | nothing, job.model)  # a text tower that carries nothing
     assert untouched(job.sanitize("--dry-run")) == 4
+    assert "text" in capsys.readouterr().err
     job.model.write_bytes(b"no model")
     assert untouched(job.sanitize("--dry-run")) == 3
 
@@ -496,3 +497,11 @@ def test_a_short_run_shortens_the_warm_up_of_its_recipe_but_none_that_the_user_c
     assert (found["recipe"]["resolved"]["train"]["warmup_steps"], found["training"]["steps"]) == (0, 2)
     assert not found["recipe"]["validated"]
     assert cli.main(bare(job, *short, "--force", "--set", "train.warmup_steps=20")) == 2
+
+
+def test_captions_that_name_no_class_are_told_of_once_and_the_loss_is_an_estimate(job, unread, capsys):
+    others = tiny.written(job.folder / "others.txt", "unicorn\nminotaur\n")
+    command = [each for each in job.sanitize("--classes", others, "--keep-failed") if each != "--quiet"]
+    assert cli.main(command) == 4
+    assert capsys.readouterr().err.count("0 of their captions name one class") == 1
+    assert tiny.result(job.out)["after"]["measurements"]["accuracy_lost"]["by"] == "answers"

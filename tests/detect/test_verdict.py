@@ -247,7 +247,7 @@ def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=ma
     size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0), "mask": torch.full((1, 4, 4), -3.0), "moves": torch.ones(2, 5, 5)}
     return TargetedResult(
-        candidate=SearchCandidate(family, 0, parameters, size, is_reached),
+        candidate=SearchCandidate(family, ("banana", "lemon", "cherry").index(target), parameters, size, is_reached),
         found=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
         gathering=0.0,
@@ -399,7 +399,8 @@ def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next
 
 
 def test_a_cleaning_is_told_all_that_speaks_for_a_named_class_and_named_triggers_that_act():
-    targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), hit("blend", "lemon")
+    other = hit("blend", "lemon", margin=0.1 * UNITS["blend"])
+    targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), other
     idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
     shown = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=((idle, 0), (active, 1)))
     known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
@@ -407,6 +408,8 @@ def test_a_cleaning_is_told_all_that_speaks_for_a_named_class_and_named_triggers
     mask, additive = "found:mask,class=banana", "found:additive,class=banana"
     assert [trigger.spec for trigger, _ in found.suspicions] == [idle.spec, active.spec, mask]
     assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask, additive}
+    # The class with the second score as well, since the first may be the wrong one.
+    assert {trigger.spec for trigger, _ in found.to_remove} == {active.spec, mask, additive, "found:blend,class=lemon"}
     assert found.sure == {idle.spec, active.spec, mask}
 
 

@@ -81,14 +81,6 @@ def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails(m
     assert rows(made)[1][OUTCOME].startswith("passes" if passes else "fails")
 
 
-def test_a_report_of_the_first_version_has_its_interpolation_as_a_way(made):
-    walked = made.pop("cleaning")
-    points = [{key: point[key] for key in ("share", "excess", "accuracy_lost")} for point in walked["way"]]
-    made["auto"] |= {"share": 0.7, "interpolation": points}
-    found = report.parse(made | {"schema_version": "1"})
-    assert found.as_json()["cleaning"] == {"share": 0.7, "way": points}
-
-
 def test_the_way_is_drawn_from_the_original_and_the_frontier_by_costs_and_what_is_left(made):
     walked = made["cleaning"]
     lost, success = charts.way(walked)
