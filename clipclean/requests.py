@@ -380,7 +380,7 @@ OVERRIDES = Opt(
 )
 KEEP_FAILED = Opt(
     "Verdict: --keep-failed",
-    "Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
+    "Write the weights even if their audit failed, or they cost more accuracy than allowed. They may hold the backdoor.",
 )
 OUT = Opt(
     "--out -o DIR",

@@ -60,7 +60,9 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     if outcome is None:  # another process has the result
         return 0
     loading = f"Load:   {FORMATS[asked.format[0]].load.format(printable(asked.out))}"
-    failed = "No weights were written: their audit failed. The same command with --keep-failed --force writes them."
+    failed = (
+        "No weights were written: they fail, or cost too much. The same command with --keep-failed --force writes them."
+    )
     return printing.show_report(
         shell, outcome, page=asked.out / "report.html", closing=[loading if outcome.exported else failed]
     )

@@ -243,10 +243,8 @@ class FirstAudit:
         names = {suspect.name for suspect in first[:LED]}
         leading = tuple((t, target) for t, target in telling if eval_set.classes[target] in names)
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        known = (
-            *acting(seen.measured, given, eval_set, limits),
-            *new_among([each for each in telling if each[1] in classes], given),
-        )
+        evidence = [(trigger, target) for trigger, target in telling if target in classes]
+        known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
         sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
         # Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes it with them.
         acts = sorted((each for each in seen.search.known if each.acts), key=lambda each: -each.excess)

@@ -89,14 +89,15 @@ def publish(
 ) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
-    If the verdict is fail, only the reports and their checksums are written, unless the user requests the weights. Weights and
-    report of different runs are never left side by side. A run that stopped at its deadline keeps its state, to resume from.
+    If the verdict is fail, or the loss over the budget, only the reports and their checksums are written, unless the user asks for the
+    weights. Those of one run never stand beside a report of another. A run that stopped at its deadline keeps its state, to resume from.
 
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
     request, loaded = ready.request, ready.loaded
-    exported = result.verdict != "fail" or request.keep_failed
+    is_over = any(found.rule == "CC010" and found.level != "note" for found in result.findings)
+    exported = request.keep_failed or not (is_over or result.verdict == "fail")
     with placing.written(request.out) as new:
         if exported:
             # Labelled images have no captions: the names of the classes are embedded instead.

@@ -32,7 +32,6 @@ def test_the_smallest_rate_is_taken_that_is_enough_or_else_removes_most_within_t
     found = rates.best(trials, 0.02)
     assert (found and found.lr) == chosen
     assert rates.following(trials, 0.02) == (following and pytest.approx(following))
-    assert rates.best([], 0.02) is None
 
 
 def command(job, *more, plant_steps=2, shown=60):

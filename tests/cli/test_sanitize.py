@@ -111,6 +111,13 @@ def test_a_failed_run_writes_reports_and_no_weights_until_they_are_asked_for(job
     assert (tiny.result(job.out)["verdict"], tiny.result(job.out)["seed"]) == ("fail", 1)
 
 
+def test_weights_that_cost_more_than_the_budget_are_not_written(job, unread):
+    shown = ("--eval-data", tiny.labelled(job.folder / "labelled"), "--set", "audit.walk_back=false", "--no-panel")
+    assert cli.main(job.sanitize(*shown, "--max-accuracy-loss", 0, "--set", "train.lr=1e-2")) == 4
+    assert "CC010" in {each["rule"] for each in tiny.result(job.out)["findings"]}
+    assert names(job.out) == REPORTS
+
+
 def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypatch):
     def differs(*_, **__):
         raise parity.ExportMismatch("told")
@@ -501,7 +508,6 @@ def test_a_short_run_shortens_the_warm_up_of_its_recipe_but_none_that_the_user_c
 
 def test_captions_that_name_no_class_are_told_of_once_and_the_loss_is_an_estimate(job, unread, capsys):
     others = tiny.written(job.folder / "others.txt", "unicorn\nminotaur\n")
-    command = [each for each in job.sanitize("--classes", others, "--keep-failed") if each != "--quiet"]
-    assert cli.main(command) == 4
+    assert cli.main([each for each in job.sanitize("--classes", others) if each != "--quiet"]) == 4
     assert capsys.readouterr().err.count("0 of their captions name one class") == 1
     assert tiny.result(job.out)["after"]["measurements"]["accuracy_lost"]["by"] == "answers"
