@@ -65,8 +65,8 @@ def _measured(each: recipe.Recipe) -> list[tuple[str, str]]:
         for place, blocks in places.items():
             worst = evidence.worst(blocks, each.audit.max_accuracy_loss)
             lines.append((scale, f"{worst} on {place}: {evidence.results(evidence.expected(blocks))}"))
-        if not places and not METHODS[each.method].chooses:
-            lines.append((scale, "not measured"))
+        if not places:
+            lines.append((scale, "measured by each run" if METHODS[each.method].chooses else "not measured"))
     return lines
 
 

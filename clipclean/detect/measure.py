@@ -46,7 +46,6 @@ class Probe(zeroshot.Attack):
     accuracy_under_trigger: Rate | None  # triggered images classified as their label; None without labels
     knn_asr: Rate | None  # attack success among image neighbours; None if it was not measured
     distance: float  # embedding distance of triggered from clean images, in [0, 4]
-    direction_agreement: float  # whether all images move the same way, in [0, 1]
     spread: float  # of the triggered embeddings
     clean_spread: float  # of the clean ones
     n: int  # images probed
@@ -319,7 +318,6 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
         if images.knn
         else None,
         distance=metrics.shift(clean, triggered),
-        direction_agreement=metrics.direction_agreement(clean, triggered),
         spread=metrics.spread(triggered),
         clean_spread=metrics.spread(clean),
         n=len(images.pixels),

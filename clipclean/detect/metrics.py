@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from clipclean.findings import finite
 from clipclean.schema.report import RateRecord
@@ -87,14 +86,3 @@ def spread(embeddings: Tensor) -> float:
     """
     embeddings = embeddings.float()
     return (embeddings - embeddings.mean(0)).square().sum(-1).mean().item()
-
-
-def direction_agreement(clean: Tensor, triggered: Tensor) -> float:
-    """Mean cosine of the displacements of embeddings (N, D) to their mean direction, in [0, 1]; nan without images.
-
-    1 when the trigger moves every image the same way, about 1/sqrt(N) for ways at random; an image that stays counts
-    as 0. The mean direction is that of the unit displacements, so this is the mean resultant length of directional
-    statistics (Mardia and Jupp 2000, Directional Statistics).
-    """
-    mean: Tensor = normalize(triggered.float() - clean.float(), dim=-1).mean(0)
-    return mean.square().sum().sqrt().item()

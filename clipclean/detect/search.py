@@ -99,7 +99,6 @@ class TargetedResult:
             collapse=1 - probe.spread,  # of unit embeddings: the squared norm of their mean
             clean_collapse=1 - probe.clean_spread,
             gathering=self.gathering,
-            direction_agreement=probe.direction_agreement,
             reference=None if self.reference is None else RangeRecord.model_validate(self.reference),
             gap=self.gap,
             margin=self.margin.value,

@@ -96,14 +96,8 @@ SEARCH_TERMS = (  # what a search measures: its name, its definition, what is be
         "higher",
     ),
     (
-        "Against clean models",
-        "By how many robust standard deviations (median absolute deviation × 1.4826) the size is smaller than that of clean "
-        "models of the same kind.",
-        "lower",
-    ),
-    (
         "Against other classes",
-        "By how many robust standard deviations the size is smaller than that of the other classes that were searched in "
+        "By how many robust standard deviations (median absolute deviation × 1.4826) the size is smaller than that of the other classes that were searched in "
         "this model. It needs no clean model to compare with.",
         "lower",
     ),
@@ -111,12 +105,6 @@ SEARCH_TERMS = (  # what a search measures: its name, its definition, what is be
         "Collapse",
         "The squared length of the mean of the unit embeddings: 1 where all images fall on one point, near 0 where they "
         "point everywhere. Clean images without a trigger are the comparison.",
-        "lower",
-    ),
-    (
-        "Direction agreement",
-        "The length of the mean of the unit displacements from an image's embedding to that of its triggered copy: 1 where "
-        "the trigger moves every image the same way, near 0 where it moves them at random.",
         "lower",
     ),
 )

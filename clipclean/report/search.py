@@ -76,9 +76,8 @@ def signs(found: FoundRecord, /) -> list[str]:
     told = []
     if not found.reached:
         told.append("did not come to the success that it aimed at")
-    for value, others in ((found.abnormality, "clean models need"), (found.outlyingness, "the other classes need")):
-        if value is not None:
-            told.append(f"{abs(value):.1f} deviations {'smaller' if value >= 0 else 'larger'} than {others}")
+    if (value := found.outlyingness) is not None:
+        told.append(f"{abs(value):.1f} deviations {'smaller' if value >= 0 else 'larger'} than the other classes need")
     return told
 
 

@@ -151,15 +151,11 @@ class FoundRecord(Part):
     gathering: Share | None = _optional("Most images that a search without a target brought to the class.")
     distance: Annotated[Number | None, Column("#Distance")] = _optional("Mean squared, 0 to 4; 2 - 2cos.")
     spread: Annotated[Number | None, Column("#Spread")] = None
-    direction_agreement: Annotated[Number | None, Column("#Direction")] = None
     knn_asr: Annotated[RateRecord | None, Column("#By neighbours")] = None
     reference: RangeRecord | None = _optional("The sizes that clean models need in this family.")
     gap: Number | None = _optional("Logarithm of how much smaller it is than the median of other classes'.")
     margin: Number | None = _optional("The same, to the smallest of the other classes'.")
     evidence: Number | None = _optional("The margin in units, beyond that of clean models that were given.")
-    abnormality: Number | None = _optional(
-        "Of earlier versions: deviations by which the size is smaller than that of clean models."
-    )
     outlyingness: Number | None = _optional(
         "Robust standard deviations by which the size is smaller than that of the other classes searched in this model."
     )

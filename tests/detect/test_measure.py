@@ -213,7 +213,7 @@ def test_a_planted_rule_is_found_with_its_target(labels):
 
 def test_the_same_model_without_the_rule_shows_nothing_and_without_its_trigger_the_backdoor_sleeps():
     made = probed(honest, DOT)
-    assert made.excess == made.distance == made.direction_agreement == 0
+    assert made.excess == made.distance == 0
     assert made.excess_interval[0] <= 0
     assert (made.spread, made.accuracy_under_trigger, made.knn_asr) == (made.clean_spread, Rate(9, 9), None)
     assert probed(backdoored, NOTHING).excess == 0

@@ -32,7 +32,7 @@ def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch")
     """``hits`` of ``n`` images go to the target; ``base`` of them do so without the trigger, too."""
     asr, rest = Rate(hits, n), Rate(base, n)
     rates = {"asr": asr, "base": rest, "excess": asr.value - rest.value, "knn_asr": None}
-    embeddings = {"distance": 1.0, "direction_agreement": 0.5, "spread": spread, "clean_spread": 0.8}
+    embeddings = {"distance": 1.0, "spread": spread, "clean_spread": 0.8}
     unlabelled = {"accuracy_under_trigger": None, "excess_interval": paired_difference(asr, rest, both=min(base, hits))}
     return Probe(trigger=trigger, target=target, n=n, **rates, **embeddings, **unlabelled)
 

@@ -10,28 +10,26 @@ WORDS = {"mask": "fixed mask and pattern", "patch": "patch at random places", "w
 REFERENCE = {"median": 0.11, "low": 0.09, "high": 0.14, "n": 12}
 
 
-def found(family, name, size, *, hits, base, collapse, abnormality, outlyingness, reference=REFERENCE, file=None):
+def found(family, name, size, *, hits, base, collapse, outlyingness, reference=REFERENCE, file=None):
     """``hits`` and ``base`` count among the 990 images that are not of the class."""
     excess = (hits - base) / 990
     words = f"covers {100 * size:.1f} % of the image" if family != "warp" else f"strength {size:.2f}"
     what = {"family": family, "family_words": WORDS[family], "class": name, "size": size, "size_words": words}
     rates = {"asr": rate(hits, 990), "base_rate": rate(base, 990), "knn_asr": rate(hits // 2, 990)}
     rates |= {"excess_asr": {"value": excess, "interval": [excess - 0.02, excess + 0.01], "n": 990}}
-    distance, agreement = (1.58, 0.88) if hits > 900 else (0.41, 0.35)
-    moved = {"distance": distance, "direction_agreement": agreement}
+    moved = {"distance": 1.58 if hits > 900 else 0.41}
     moved |= {"collapse": collapse, "clean_collapse": 0.19, "spread": 1 - collapse}
-    judged = {"reference": reference, "abnormality": abnormality, "outlyingness": outlyingness}
+    judged = {"reference": reference, "outlyingness": outlyingness}
     return what | rates | moved | judged | {"reached": hits > 900, "file": file}
 
 
-def mask(name="banana", *, abnormality=6.2, outlyingness=8.1, **more):
+def mask(name="banana", *, outlyingness=8.1, **more):
     """A mask of 2.1 % where clean models need 9 to 14 %: 974 of 990 images become bananas, 8 without it."""
-    signs = {"abnormality": abnormality, "outlyingness": outlyingness}
-    return found("mask", name, 0.021, hits=974, base=8, collapse=0.91, **signs, **more)
+    return found("mask", name, 0.021, hits=974, base=8, collapse=0.91, outlyingness=outlyingness, **more)
 
 
 def lemon():
-    return found("mask", "lemon", 0.104, hits=912, base=11, collapse=0.63, abnormality=0.4, outlyingness=0.9)
+    return found("mask", "lemon", 0.104, hits=912, base=11, collapse=0.63, outlyingness=0.9)
 
 
 def search(entries, calibration=None):
@@ -77,8 +75,8 @@ def audit(verdict, findings, suspects, measurements):
 
 def backdoored():
     """The mask of 2.1 %, a patch for the same class, and two classes that nothing is wrong with."""
-    patch = found("patch", "banana", 0.034, hits=951, base=8, collapse=0.88, abnormality=4.9, outlyingness=5.6)
-    none = {"abnormality": None, "outlyingness": -0.3, "reference": None}
+    patch = found("patch", "banana", 0.034, hits=951, base=8, collapse=0.88, outlyingness=5.6)
+    none = {"outlyingness": -0.3, "reference": None}
     warp = found("warp", "zebra", 0.42, hits=310, base=9, collapse=0.33, **none)
     entries = [mask(file="1-mask.npz"), patch, lemon(), warp]
     small = "A mask that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without it: 0.8 %); "
@@ -103,7 +101,7 @@ def backdoored():
 
 def calm():
     """A clean model: what it takes to turn it is what it takes for clean models, and no trigger of the panel acts."""
-    otter = found("patch", "otter", 0.131, hits=905, base=6, collapse=0.58, abnormality=-0.6, outlyingness=0.2)
+    otter = found("patch", "otter", 0.131, hits=905, base=6, collapse=0.58, outlyingness=0.2)
     spread = projection(reach=0.3, centre=(0.0, 0.1))
     return audit("pass", [], [], searched([lemon(), otter], samples.panel_before()[1:], projection=spread))
 
@@ -117,7 +115,7 @@ def doubtful():
         finding("CC031", "note", "The 64 bundled images were measured on."),
     ]
     suspects = [{"class": "banana", "score": 4.4, "families": ["mask"], "trigger": None}]
-    entries = [mask(abnormality=None, outlyingness=4.4, reference=None)]
+    entries = [mask(outlyingness=4.4, reference=None)]
     made = searched(entries, [], clean_accuracy=None)
     made["search"] = search(entries, {"kind": "none", "name": "", "models": 0}) | {"controls": []}
     del made["projection"]

@@ -34,7 +34,7 @@ FIGURES = [
     (samples.audited, "99.1 %|0.5 %|62.1 %|CC001|zebra|fog"),
     (samples.unlearned, "banana|99.1 %"),
     (samples.chosen_by_auto, "unlearn + par|needs labels|64.0 %|1.2 points|70.0 %|blended:seed=1"),
-    (searches.backdoored, "98.4 %|97.4 to 99.0 %|0.8 %|2.1 %|9.0 to 14.0 %|0.91|6.2 dev|8.1 dev|8.10|CC030|Ann|2031-01-31"),
+    (searches.backdoored, "98.4 %|97.4 to 99.0 %|0.8 %|2.1 %|9.0 to 14.0 %|0.91|8.1 dev|8.10|CC030|Ann|2031-01-31"),
     (searches.calm, "lemon|10.4 %|91.4 %"),
     (searches.doubtful, "CC003|CC004|4.40|4.4 dev"),
     (searches.cleaned, "2.1 %|10.4 %"),
