@@ -77,6 +77,12 @@ class Size:
         )
 
 
+EARLY = (
+    "nothing comes near",
+    "a trigger acts and the first candidate is enough",
+)  # when an audit, and when a cleaning ends early
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Seconds and bytes of a whole job."""
@@ -86,7 +92,8 @@ class Estimate:
     free: int | None = None  # bytes that are free; None where nobody knows
     effort: str | None = None  # of the search that an option chose
     device: str = ""
-    early: float | None = None  # seconds of an audit that ends early
+    early: float | None = None  # seconds of an audit that ends early, or of a cleaning by the first candidate alone
+    when: str = ""  # it does
 
     @property
     def faster(self) -> tuple[str, ...]:
@@ -98,7 +105,7 @@ class Estimate:
         return (*less, *other, "fewer images or classes", "--max-minutes N, which ends with the results so far")
 
     def __str__(self) -> str:
-        least = "" if self.early is None else f"{in_words(self.early)} if nothing comes near, else "
+        least = "" if self.early is None else f"{in_words(self.early)} if {self.when}, else "
         words = f"about {least}{in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
         if self.free is None or self.free >= self.memory:
             return words
@@ -182,10 +189,12 @@ def walking_back(size: Size, /, *, triggers: int) -> Work:
     return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=0, named=triggers))
 
 
-def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int) -> Work:
+def choosing(
+    recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int, is_least: bool = False
+) -> Work:
     """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run.
 
-    Candidates that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
+    With ``is_least`` a trigger shows, so that nothing is planted, and the first candidate is enough. Those that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
     """
     how = recipe.auto
     audit = measuring(size, is_audit=True) + searching(efforts.EFFORTS[how.effort], size)
@@ -195,6 +204,8 @@ def choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size,
     beginnings = [tuple(steps[:end]) for steps in candidates for end in range(1, len(steps) + 1)]
     parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]
     copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
+    if is_least:
+        candidates, copies = candidates[:1], Work()
     runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
     patterns = looks(forward.GLANCED * (len(triggers.GRID) - size.grid))  # which the first audit looks for
@@ -280,8 +291,8 @@ def estimated(
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
     early = seconds - spared.seconds(one) if spared else None
-    asked = None if recipes else effort  # a cleaning has no option for it
-    return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early)
+    when, asked = EARLY[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
+    return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early, when)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:

@@ -55,9 +55,13 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
 
 def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size = ready.recipe, size_of(ready)
+    recipe, size, spared = ready.recipe, size_of(ready), None
     if recipe.traits.chooses:
-        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.given.clean_models))
+        work, least = (
+            estimate.choosing(recipe, ladder, size, models=1 + len(ready.given.clean_models), is_least=is_least)
+            for is_least in (False, True)
+        )
+        spared = work + -1 * least
         effort: str | None = recipe.auto.effort
         trained = [each for recipes in ladder for each in recipes]
     else:
@@ -65,7 +69,7 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
         work += estimate.trying_rates(recipe, size)
         effort, trained = recipe.unlearn.effort if recipe.traits.searches else None, [recipe]
     work, how = work + estimate.screening(screened), _precision(ready)
-    return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained)
+    return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared)
 
 
 def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> None:

@@ -84,6 +84,8 @@ def test_auto_is_counted_by_all_that_it_may_try():
     assert two.pairs - one.pairs == 160 + 160 + 60 * 64
     # measured under three test backdoors at each share of its way, and once refinetuned
     assert two.images - one.images == (1 + len(walk_back.SHARES) + 1) * 400
+    least = estimate.choosing(auto, [[step], [step, other]], SIZE, models=1, is_least=True)
+    assert least.pairs == 160 + 60 * 64  # nothing is planted, and the first is enough
     # a clean model is searched too, and the result once more
     compared = estimate.choosing(auto, [[step]], SIZE, models=2)
     assert compared.searched == 2 * one.searched
