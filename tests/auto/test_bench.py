@@ -46,7 +46,7 @@ def test_evidence_replaces_the_old_or_keeps_what_is_still_true_and_a_text_that_i
 def measured(correct, hits):
     """Ten images; the trigger turns ``hits`` of nine."""
     attack = detect.Rate(hits, 9), detect.Rate(1, 9), (hits - 1) / 9, (0.0, 1.0)
-    probe = detect.Probe(*attack, "patch", "cat", detect.Rate(2, 10), None, 0.1, 0.1, 0.5, 0.6, 10)
+    probe = detect.Probe(*attack, "patch", "cat", detect.Rate(2, 10), None, 0.1, 0.5, 0.6, 10)
     return detect.Measurement(Accuracy(detect.Rate(correct, 10), None, ""), (probe,), (), 1, None)
 
 
