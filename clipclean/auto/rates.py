@@ -74,13 +74,8 @@ def tried(bench: Workbench, recipe: Recipe, copy: PlantedCopy, /) -> Iterator[Ra
         except NonFiniteLoss:  # and so does a higher one
             lr = None if made else lr / LR_FACTOR
             continue
-        told = {
-            "lr": lr,
-            "steps": short.train.max_steps,
-            "accuracy_lost": found.accuracy_lost,
-            "seconds": found.seconds,
-        }
-        made.append(RateTrialRecord.of(found.outcomes[0], **told))
+        told = {"steps": short.train.max_steps, "accuracy_lost": found.accuracy_lost, "seconds": found.seconds}
+        made.append(RateTrialRecord.of(found.outcomes[0], lr=lr, **told))
         yield made[-1]
         lr = following(made, budget)
 

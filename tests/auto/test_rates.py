@@ -19,7 +19,7 @@ def trial(lr, left, lost=0.0):
     ("trials", "chosen", "following"),
     [
         ([trial(1e-5, 0.89), trial(4e-5, 0.5), trial(1.6e-4, 0.17)], 1.6e-4, None),  # 0.18 is a fifth
-        ([trial(1e-5, 0.1)], 1e-5, None),  # the smallest that is enough
+        ([trial(1e-5, 0.1), trial(4e-5, 0.0)], 1e-5, None),  # the smallest that is enough
         ([trial(1e-5, 0.7, 0.005), trial(4e-5, 0.4, 0.02), trial(1.6e-4, 0.0, 0.03)], 4e-5, None),  # within two points
         ([trial(1e-5, 0.6), trial(4e-5, 0.6)], 1e-5, 1.6e-4),
         ([trial(1e-3, 0.89), trial(4e-3, 0.885)], None, None),  # 0.9 is within its interval; no rate may be 0.016
@@ -32,6 +32,7 @@ def test_the_smallest_rate_is_taken_that_is_enough_or_else_removes_most_within_t
     found = rates.best(trials, 0.02)
     assert (found and found.lr) == chosen
     assert rates.following(trials, 0.02) == (following and pytest.approx(following))
+    assert rates.best([], 0.02) is None
 
 
 def command(job, *more, plant_steps=2, shown=60):

@@ -55,7 +55,6 @@ NONE, CLEAN = torch.zeros(2, 2), tensor([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
         (metrics.spread, (AXES[:1].repeat(5, 1),), 0),
         (metrics.spread, (torch.cat([AXES, -AXES]),), 1),
         (metrics.spread, (AXES,), 0.75),  # four orthogonal ones: mean (1/4, ...), so 1 - 4 x 1/16
-        # unit moves (1, 0) and (0, 1): mean (1/2, 1/2), length 1 / sqrt 2; how far they move does not count
     ],
 )
 def test_distances_of_embeddings_are_those_worked_by_hand(measure, given, value):
