@@ -6,8 +6,8 @@
 Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to three columns: alone; beside a
 clean model of another training (``--reference``); beside all of them of its kind (files of ``clipclean references build``). The report
 is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is searched once: OUT/searches keeps the search for the other columns.
-``--numbers`` keeps what scores are made of, without models; ``--store`` writes into the package what clean ones of these show: by family
-the unit and the margin of a natural trigger, from the half ``choose`` alone, and the score of every one. ``--seeds 10`` audits with ten
+``--numbers`` keeps what scores are made of, without models; ``--store`` writes into the package what clean ones of the half ``choose``
+show: by family the unit and the margin of a natural trigger, and the score of each model, of which the limits of a verdict are made. ``--seeds 10`` audits with ten
 seeds. ``--columns power`` plants four test backdoors in copies of each model, an audit each. ``--keep`` puts what was found into
 ``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
 """
@@ -30,8 +30,10 @@ import common
 import torch
 
 from clipclean import files, requests
+from clipclean.config.thresholds import DOUBT, Thresholds
 from clipclean.detect import Rate, references
 from clipclean.detect.families import GENERAL
+from clipclean.detect.references import calibration
 from clipclean.detect.score import combined
 from clipclean.jobs import audit, other_models, searching
 from clipclean.train import resume
@@ -111,11 +113,17 @@ def photo_models(folder: Path) -> Iterable[Model]:
             "templates": images / "templates.txt",
         }
         group = f"{entry['half']}-{entry['arch']}-{entry['classes']}"
-        half, _, number = entry["half"].partition("-")
-        half = ("report", CHOSEN)[int(number) % 2] if number else half
+        half = half_of(entry["half"])
         bad, weights = record["counts_as"] == "backdoored", folder / f"{entry['name']}.pt"
         rest = (group, entry["base"], entry["kind"] == "clean")
         yield Model(entry["name"], half, bad, entry["target"], weights, options, *rest)
+
+
+def half_of(name: str, /) -> str:
+    """The half of a model or of a class list, by its name; drawings count with the half that is reported."""
+    drawn = re.match(r"drawn-(\d+)", name)
+    is_chosen = int(drawn[1]) % 2 if drawn else name.startswith(CHOSEN)
+    return CHOSEN if is_chosen else "report"
 
 
 # Audits: each once.
@@ -243,9 +251,13 @@ def score(report: dict, /) -> float:
 
 
 def store(clean: Sequence[dict], /) -> None:
-    """Into the package: units and natural triggers of the clean models of one half, and the scores of all."""
+    """Into the package: units, natural triggers and scores of the clean models of the half that rules are chosen on.
+
+    The other half has no part in it: how often its clean models fail is then a result.
+    """
     known = json.loads(CALIBRATION.read_text())
-    chosen = [[{}, *of["margins"].values()] for of in clean if of["half"] == CHOSEN]
+    clean = [of for of in clean if of["half"] == CHOSEN]
+    chosen = [[{}, *of["margins"].values()] for of in clean]
     largest = {family: [max(of.get(family, 0.0) for of in each) for each in chosen] for family in known["units"]}
     known["units"] |= {family: round(UNIT * statistics.mean(largest[family]), 3) for family in GENERAL}
     known["natural"] = {family: round(max(largest[family]), 3) for family in known["natural"]}
@@ -316,6 +328,25 @@ def stored() -> list[Row]:
     """What is in ``benchmarks/results``."""
     head, *body = common.read(RESULTS)
     return [dict(zip(head, row, strict=True)) for row in body]
+
+
+def reported(audits: Iterable[Row]) -> list[Row]:
+    """The rows of the half that rules were not chosen on, by the limits that the package has now."""
+    return [by_limits(row) for row in audits if half_of(row["model"]) != CHOSEN]
+
+
+def by_limits(row: Row) -> Row:
+    """A stored row by the limits of now, since the audit itself may have had lower ones.
+
+    What fails below the limit is a doubt, and a class below that of a doubt is not named. Beside clean models such a class stays named:
+    the row does not say whether something else spoke for it. No row gets worse by this, since a high score may be no failure.
+    """
+    known, rate, score = calibration(), Thresholds().false_alarm_rate, float(row["score"])
+    if row["verdict"] == "fail" and score < known.score(rate):
+        row = row | {"verdict": "inconclusive"}
+    if row["verdict"] == "inconclusive" and row["comparison"] == "none" and score < known.score(rate * DOUBT):
+        row = row | {"suspect": ""}
+    return row
 
 
 def table(audits: Sequence[Row]) -> str:

@@ -94,8 +94,8 @@ def spec(cell: dict) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "audit": lambda: audit.table(audit.stored()),
-    "audit-triggers": lambda: audit.by_trigger(audit.stored()),
+    "audit": lambda: audit.table(audit.reported(audit.stored())),
+    "audit-triggers": lambda: audit.by_trigger(audit.reported(audit.stored())),
     "screening-photos": screening,
     "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")).rpartition("\n")[2],
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import shutil
 from pathlib import Path
 
@@ -108,3 +109,67 @@ def test_every_figure_is_counted_on_a_small_package_and_one_above_its_line_is_na
     now = {"lines": 11, "words": 5, "make_test_seconds": 12}
     told = house.risen(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
     assert [sentence.split()[0] for sentence in told] == ["lines"]
+
+
+# The limits of a verdict, and rows that are judged by them.
+
+
+def test_the_stored_limit_is_of_the_half_that_rules_are_chosen_on_alone(tmp_path, monkeypatch, script):
+    """The other half's clean models, whatever they score, leave units, natural margins and scores as they are."""
+    audit = script("audit")
+    place = tmp_path / "calibration.json"
+    shipped = audit.CALIBRATION.read_text()
+    monkeypatch.setattr(audit, "CALIBRATION", place)
+
+    def stored(*others):
+        place.write_text(shipped)
+        chosen = [{"half": "choose", "margins": {"ant": {"mask": size, "wave": 0.1}}} for size in (0.2, 0.4)]
+        audit.store([*chosen, *others])
+        return json.loads(place.read_text())
+
+    alone = stored()
+    assert len(alone["scores"]) == 2
+    assert stored({"half": "report", "margins": {"bee": {"mask": 9.0, "wave": 3.0}}}) == alone
+
+
+def test_the_shipped_calibration_is_what_the_kept_numbers_of_that_half_give(tmp_path, monkeypatch, script):
+    audit = script("audit")
+    shipped = json.loads(audit.CALIBRATION.read_text())
+    place = tmp_path / "calibration.json"
+    place.write_text(json.dumps(shipped | {"scores": []}))
+    monkeypatch.setattr(audit, "CALIBRATION", place)
+    clean = [of for of in audit.kept().values() if not of["target"]]
+    audit.store(clean)
+    assert json.loads(place.read_text()) == shipped
+    assert len(shipped["scores"]) == sum(of["half"] == "choose" for of in clean)
+
+
+@pytest.mark.parametrize(
+    ("model", "half"),
+    [
+        ("drawn-3-resnet-10-clean-1", "choose"),
+        ("drawn-28", "report"),
+        ("choose-vit-10-clean-1", "choose"),
+        ("report-vit-10-clean-1", "report"),
+        ("draw-planted-patch", "report"),
+    ],
+)
+def test_a_model_is_of_the_half_that_its_name_tells(script, model, half):
+    assert script("audit").half_of(model) == half
+
+
+@pytest.mark.parametrize(
+    ("comparison", "verdict", "score", "told"),
+    [
+        ("none", "fail", 3.6, ("fail", "ant")),
+        ("none", "fail", 3.4, ("inconclusive", "ant")),  # the limit is 3.51, that of a doubt 1.34
+        ("none", "inconclusive", 1.3, ("inconclusive", "")),
+        ("reference", "inconclusive", 1.3, ("inconclusive", "ant")),
+        ("reference", "inconclusive", 3.6, ("inconclusive", "ant")),  # something else kept it from failing
+        ("reference", "pass", 0.1, ("pass", "ant")),
+    ],
+)
+def test_a_stored_audit_is_judged_by_the_limits_of_now(script, comparison, verdict, score, told):
+    row = {"comparison": comparison, "verdict": verdict, "suspect": "ant", "score": f"{score:.2f}"}
+    judged = script("audit").by_limits(row)
+    assert (judged["verdict"], judged["suspect"]) == told

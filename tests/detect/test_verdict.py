@@ -296,7 +296,7 @@ SAME_FOR_CLEAN = {"usual": 9.0, "shrunk": 9.0}
         ([hit(margin=-0.1 * MASK, usual=-FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         ([hit(margin=DOUBTS, usual=FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         # Families that can paint any pattern add up; waves and known triggers are a doubt alone, and lift no doubt.
-        ([hit(f, margin=beyond(f, 1.7)) for f in ("mask", "blend", "additive")], {}, ERROR),
+        ([hit(f, margin=beyond(f, 1.8)) for f in ("mask", "blend", "additive")], {}, ERROR),
         (NATURALLY, {"strengths": (lead(0.05),)}, WARNING),
         ([hit("patch", margin=beyond("patch", 3)), *NATURALLY], {"strengths": (lead(0.05),)}, WARNING),
         ([hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), **SAME_FOR_CLEAN)], {"references": CLEAN}, ERROR),
