@@ -184,7 +184,7 @@ def clean(
         done, remaining = _cleaned(clip, samples, recipe, aims, own, state)
         if done.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
-            # triggers found, it was 0.005 (tag evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
+            # triggers found, it was 0.005 (commit a95ae354: notebook.md, "What a finetuning after unlearning brings back").
             rehearsed = (*known, *unlearning.leads(done.unlearned.state.catches))
         parts.append(done)
     leads = tuple(lead for done in parts if done.unlearned for lead in done.unlearned.strongest())

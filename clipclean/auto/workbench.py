@@ -1,8 +1,8 @@
 """The model in memory with its training and test data: load weights, clean, measure, take weights out; and what trials of it show.
 
 The refinetune test asks whether a short benign finetuning of the cleaned model brings a removed backdoor back: it may be hidden rather
-than removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840 after 100 clean steps (tag
-evidence-0.2: notebook.md, "What a finetuning after unlearning brings back").
+than removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840 after 100 clean steps (commit
+a95ae354: notebook.md, "What a finetuning after unlearning brings back").
 """
 
 import time
@@ -110,7 +110,7 @@ def trial(
         )
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
-    # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507; tag evidence-0.2:
+    # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507; commit a95ae354:
     # notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, share, seconds, cleaned)
@@ -231,7 +231,7 @@ class Workbench:
     def planting(self) -> Planting:
         """The settings for planting canaries, at the rate of the control recipe."""
         # All canaries in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
-        # 1.00 in 17 processor seconds (tag evidence-0.2: notebook.md, "Several test backdoors in one planting").
+        # 1.00 in 17 processor seconds (commit a95ae354: notebook.md, "Several test backdoors in one planting").
         own, train = self.settings, self.control.train
         size = min(own.batch_size, len(self.samples.pairs))
         warmup = min(train.warmup_steps, own.plant_steps // 4)

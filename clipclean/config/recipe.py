@@ -22,7 +22,7 @@ from clipclean.schema.report import Effort
 from clipclean.untrusted import printable
 
 DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
-# With more pairs the larger batches of scale tiny make enough steps; with hundreds of classes smaller ones forget (tag evidence-0.2:
+# With more pairs the larger batches of scale tiny make enough steps; with hundreds of classes smaller ones forget (commit a95ae354:
 # notebook.md).
 TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, below which a scale is taken
 MOST_LR = 0.01

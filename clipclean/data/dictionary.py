@@ -11,7 +11,7 @@ from nltk.data import ZipFilePathPointer
 
 from clipclean.errors import RefusedInput
 
-# Of wordnet/wordnet.zip, which benchmarks/wordnet.py built (tag evidence-0.3).
+# Of wordnet/wordnet.zip, which benchmarks/wordnet.py built (commit 747562f1).
 SHA256 = "5c43b1a8b70595b45e04058f3faefac95908caa8e7a0987d55195620726beffb"
 
 

@@ -14,7 +14,7 @@ from clipclean.schema.report import AgreementRecord, ClassKeptRecord, LossBy
 # The next two were chosen on the half ``choose`` of the zoo of photographs, docs/evidence.md, "Loss of accuracy".
 SOFT = 0.5  # width of the step from wrong to right, in standard deviations of a model's own margins
 WIDER = 1.4  # factor on the interval, which covers that a softened accuracy is not quite the accuracy
-TRUST = 2 / 3  # in the original, without labels: tag evidence-0.2: notebook.md
+TRUST = 2 / 3  # in the original, without labels: commit a95ae354: notebook.md
 LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
 
 
@@ -113,7 +113,7 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss |
         return None
     old, new = (confidence.argmax(1) for confidence in both)
     # By the original's confidence alone, losses on ten classes came out as 2.2 to 4.0 points where labels showed 0.0 to 2.5; by the
-    # later model's alone, as gains (tag evidence-0.2: notebook.md, "Accuracy lost, without labels").
+    # later model's alone, as gains (commit a95ae354: notebook.md, "Accuracy lost, without labels").
     mean, places = TRUST * both[0] + (1 - TRUST) * both[1], torch.arange(len(old))  # (N, K), (N,)
     each = mean[places, old] - mean[places, new]
     value, interval = _mean(each)

@@ -318,7 +318,7 @@ class _Scene:
             some = [*suspects, *drawn(classes, suspects, count=swept - len(suspects), generator=drawing)]
             every = list(dict.fromkeys([*suspects, *self.leaders(_first(), some)]))
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
-        # 4.9 deviations; tag evidence-0.2: notebook.md, "What random control classes are worth"). They give the scale;
+        # 4.9 deviations; commit a95ae354: notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
         return [*every, *drawn(classes, every, count=self.effort.most - len(every), generator=drawing)]
 

@@ -21,11 +21,11 @@ from clipclean.findings import Interval
 from clipclean.schema.report import CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
-# measured was back (tag evidence-0.2: notebook.md, "Less loss at the source").
+# measured was back (commit a95ae354: notebook.md, "Less loss at the source").
 SHARES = (0.85, 0.7, 0.55, 0.4)
 # Where no trigger shows that it stays gone: whole-image ones acted no more there than in the cleaned weights (a warp 0.068 and 0.061, a
 # frequency pattern 0.301 and 0.279). After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
-# 0.14 from 0.7 (tag evidence-0.2: notebook.md, "What interpolation brings back").
+# 0.14 from 0.7 (commit a95ae354: notebook.md, "What interpolation brings back").
 UNWITNESSED = 0.85
 # Of the budget: what is measured on a few hundred images is often a point too little. At a quarter the walk went on to 0.7 of the way,
 # where 0.066 of a patch came back that a search had found, and 0.104 of a badnets pattern.
@@ -170,7 +170,7 @@ class _Watch:
             # images, the trigger that the search had found on 0.01; at 0.7 on 0.006 and 0.009.
             if ahead and each.is_found:
                 return max(end.excess, 0.0) + limit / 2
-            # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (tag evidence-0.2:
+            # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (commit a95ae354:
             # notebook.md, "What a finetuning after unlearning brings back").
             return max(end.excess, limit / 5, FEW / max(end.asr.n, 1))
 
