@@ -1,10 +1,10 @@
-"""Every measured table of the pages, and the figure, made of what lies in ``benchmarks/results``.
+"""Every measured table of the pages, the figure, and the numbers of traced sections, by what lies in ``benchmarks/results``.
 
     python benchmarks/tables.py            # write them
     python benchmarks/tables.py --check    # change nothing; 1 where raw results are missing, or a page has other figures
 
 A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there. The parts that are read off
-the code are made when a page is shown, by ``clipclean.cli.pages``.
+the code are made when a page is shown, by ``clipclean.cli.pages``. Numbers in sentences are compared, never written: ``claims.py`` has how.
 """
 
 import html
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import audit
+import claims
 import common
 import photo_cleaning
 from common import RESULTS
@@ -32,6 +33,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing")
     is_check = parser.parse_args().check
     wrong = [words for page, block in blocks() if (words := told(page, block, is_check=is_check))]
+    wrong += [
+        f"{path.relative_to(ROOT)}: {words}" for path in paths() for words in claims.wrong(path.read_text("utf-8"))
+    ]
     figure = drawing(points())
     if not is_check:
         FIGURE.write_text(figure, encoding="utf-8")
@@ -41,10 +45,13 @@ def main() -> int:
     return int(bool(wrong))
 
 
+def paths() -> list[Path]:
+    return [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+
+
 def blocks() -> list[tuple[Path, str]]:
     """The measured tables of every page; those that are read off the code are not in the repository."""
-    paths = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
-    found = [(path, block) for path in paths for block in common.NAMES.findall(path.read_text(encoding="utf-8"))]
+    found = [(path, block) for path in paths() for block in common.NAMES.findall(path.read_text(encoding="utf-8"))]
     return [(path, block) for path, block in found if block not in pages.PARTS]
 
 

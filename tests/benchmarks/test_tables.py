@@ -3,7 +3,9 @@
 import ast
 import importlib
 import json
+import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -173,3 +175,68 @@ def test_a_stored_audit_is_judged_by_the_limits_of_now(script, comparison, verdi
     row = {"comparison": comparison, "verdict": verdict, "suspect": "ant", "score": f"{score:.2f}"}
     judged = script("audit").by_limits(row)
     assert (judged["verdict"], judged["suspect"]) == told
+
+
+# Figures in sentences.
+
+
+@pytest.fixture
+def page(monkeypatch, script):
+    """A section of one sentence -> what the check finds in it, with two figures that are known."""
+    claims = script("claims")
+    monkeypatch.setattr(claims, "FIGURES", {"fails": lambda: "13 of 43", "share": lambda: "1,000 at 0.90"})
+    return lambda sentence, mark=claims.TRACED: claims.wrong(
+        f"# Page\n\n9 of 9.\n\n## Limits\n\n{mark}\n\n{sentence}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "No number in `--steps 5`, [a link](page.md#part-2) or a ViT-B/32.",
+        "13 of 43 fail. <!-- from: fails -->",
+        "- 13 of 43 fail,\n  of 1,000 images 0.90. <!-- from: fails,\n  share -->\n- Nothing.",
+        "<!-- step:begin -->\n\n| 7 |\n\n<!-- step:end -->",
+    ],
+)
+def test_a_traced_section_may_have_the_numbers_of_the_figures_that_it_names(page, sentence):
+    assert page(sentence) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "named"),
+    [
+        ("13 of 43 fail.", "names no figures"),
+        ("12 of 43 fail. <!-- from: fails -->", "13 of 43"),
+        ("Twelve of 43 fail. <!-- from: fails -->", "has 12, 43"),
+        ("13 of 43 fail, and 3 pass. <!-- from: fails -->", "has 13, 43, 3"),
+        ("43 of 13 fail. <!-- from: fails -->", "13 of 43"),
+        ("Of 1,000 images 0.9. <!-- from: share -->", "0.90"),
+        ("- 13 of 43 fail. <!-- from: fails -->\n- 13 of 43 fail.", "names no figures"),
+        ("13 of 43 fail. <!-- from: passes -->", "passes"),
+    ],
+)
+def test_a_number_without_its_figure_in_raw_results_is_named(page, sentence, named):
+    (told,) = page(sentence)
+    assert told.startswith("Limits: ")
+    assert named in told
+
+
+def test_a_section_that_asks_for_no_check_gets_none(page):
+    assert page("12 of 43 fail.", mark="") == []
+
+
+def test_every_number_of_the_limits_in_the_readme_is_noticed_when_it_changes(script, monkeypatch):
+    claims = script("claims")
+    monkeypatch.setattr(claims, "FIGURES", {name: cache(figure) for name, figure in claims.FIGURES.items()})
+    text = (claims.common.RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    (section,) = claims.traced(text)
+    assert section.head == "Limits"
+    assert claims.wrong(text) == []
+    items = [item for item in claims.items(section.body) if claims.numbers(item)]
+    places = [
+        (item, number) for item in items for number in re.finditer(r"(?<![\w/-])\d+", claims.SOURCE.sub("", item))
+    ]
+    changed = [f"{item[: at.start()]}{int(at[0]) + 1}{item[at.end() :]}" for item, at in places]
+    assert len(changed) > 40
+    assert [item for item in changed if not claims.differs(section.head, item)] == []

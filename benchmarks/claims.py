@@ -1,0 +1,290 @@
+"""Figures in sentences: of which raw results each is made, and whether a page has what these give.
+
+A section that has the line ``<!-- traced -->`` is checked whole. A paragraph or list item of it that has numbers ends with a comment that
+names where they come from, in their order: ``<!-- from: NAME, NAME -->``, keys of ``FIGURES``. Words from "none" to "twelve" are numbers.
+Code, links and names such as ViT-B/32 are left out, and so are tables between markers, which are checked by themselves.
+
+To trace a sentence of another page, mark its section, add to ``FIGURES`` what its numbers are made of, and name it there.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from statistics import mean
+from typing import NamedTuple
+
+import audit
+import common
+import photo_cleaning
+import photo_zoo
+import torch
+from common import RESULTS
+from open_clip.model import CLIP
+
+from clipclean.config import recipe
+from clipclean.detect import Rate
+
+TRACED = "<!-- traced -->"
+SOURCE = re.compile(r"<!-- from: (.+?) -->", re.DOTALL)
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+BLOCKS = re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL)
+LEFT_OUT = re.compile(r"<!--.*?-->|`[^`]*`|\]\([^)]*\)|\b[A-Za-z][\w./-]*\d[\w./-]*", re.DOTALL)
+NUMBER = re.compile(rf"\d+(?:,\d{{3}})*(?:\.\d+)?|\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
+
+# Runs of `auto` in photo-long by the newest version, or one that acts alike there: benchmarks/results/README.md says so.
+NEWEST = {
+    ("report-resnet-10-planted-badnets-1", 0),
+    ("report-resnet-10-planted-triangles-1", 0),
+    ("report-resnet-10-planted-triangles-1", 2),
+    ("report-resnet-10-planted-patch-1", 0),
+    ("report-resnet-10-planted-sinusoid-1", 0),
+}
+PAPER_PAIRS = 100_000  # that CleanCLIP finetunes on, arXiv 2303.03323
+
+
+class Section(NamedTuple):
+    """A traced section of a page."""
+
+    head: str
+    body: str
+
+
+def wrong(text: str) -> list[str]:
+    """What the traced sections of a page have other than raw results give, in a sentence each."""
+    return [words for section in traced(text) for item in items(section.body) if (words := differs(section.head, item))]
+
+
+def traced(text: str) -> Iterator[Section]:
+    """The sections with the line that asks for a check, from a heading to the next."""
+    for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE):
+        if re.search(rf"^{TRACED}$", part, re.MULTILINE):
+            head, _, body = part.partition("\n")
+            yield Section(head.lstrip("# "), body)
+
+
+def items(body: str) -> list[str]:
+    """The paragraphs and list items of a section that are no measured table."""
+    return [item for item in re.split(r"\n\s*\n|^(?=[-*] |\d+\. )", BLOCKS.sub("", body), flags=re.MULTILINE) if item]
+
+
+def differs(head: str, item: str) -> str | None:
+    """What is wrong with the numbers of a paragraph; None if they are those of the figures that it names."""
+    stated, names = numbers(item), [name.strip() for of in SOURCE.findall(item) for name in of.split(",")]
+    start = " ".join(item.split())[:50]
+    if unknown := [name for name in names if name not in FIGURES]:
+        return f"{head}: '{start}…' names figures that benchmarks/claims.py does not make: {', '.join(unknown)}"
+    computed = {name: FIGURES[name]() for name in names}
+    if stated == [number for name in names for number in numbers(computed[name])]:
+        return None
+    result = "; ".join(f"{name}: {words}" for name, words in computed.items()) or "it names no figures"
+    return f"{head}: '{start}…' has {', '.join(stated) or 'no numbers'}. benchmarks/results: {result}"
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of a text in their order, in digits without commas; of 0.90 the zero counts."""
+    found = [word.lower().replace(",", "") for word in NUMBER.findall(LEFT_OUT.sub(" ", text))]
+    return [str(WORDS.index(word)) if word in WORDS else word for word in found]
+
+
+# Audits.
+
+
+def audits(comparison: str, *, is_backdoored: bool, kind: str = "") -> list[audit.Row]:
+    """Rows of the reported half, by the limits of now: with one comparison, of one kind of models or of all."""
+    rows = [row for row in audit.reported(audit.stored()) if row["comparison"] == comparison]
+    return [row for row in rows if bool(row["target"]) is is_backdoored and kind in ("", row["zoo"])]
+
+
+def of_all(rows: list[audit.Row], outcome: str) -> str:
+    """How many end in a verdict, or in a doubt that names the target."""
+    return f"{count(rows, outcome)} of {len(rows)}"
+
+
+def count(rows: list[audit.Row], outcome: str) -> int:
+    return sum(outcome in (row["verdict"], audit.outcome(row)) for row in rows)
+
+
+def vit_scores() -> str:
+    """How well scores without a reference tell backdoored ViTs from clean ones."""
+    scores = [[float(row["score"]) for row in audits("none", is_backdoored=bad, kind="ViTs")] for bad in (True, False)]
+    return f"{audit.auroc(*scores):.2f}"
+
+
+def clean_failures() -> str:
+    """With the upper end of Wilson's interval."""
+    rows = audits("none", is_backdoored=False)
+    failed = count(rows, "fail")
+    return f"{failed} of {len(rows)} (95 %: at most {100 * Rate(failed, len(rows)).interval[1]:.1f} %)"
+
+
+# Cleanings.
+
+
+def of_auto(folder: str) -> list[dict]:
+    return [cell for cell in common.cells(RESULTS / folder) if cell["method"] == photo_cleaning.AUTO]
+
+
+def long_runs(*, on_victims: bool) -> list[dict]:
+    return [cell for cell in of_auto("photo-long") if photo_cleaning.is_victim(cell) is on_victims]
+
+
+def average_loss(cells: Iterable[dict]) -> str:
+    return f"{mean(map(photo_cleaning.lost, cells)):.1f}"
+
+
+def extent(values: Iterable[float], digits: int = 1) -> str:
+    """The least and the largest."""
+    ordered = sorted(values)
+    return f"{ordered[0]:.{digits}f} to {ordered[-1]:.{digits}f}"
+
+
+def newest() -> list[dict]:
+    return [c for c in long_runs(on_victims=True) if (c["entry"]["name"], c["seed"]) in NEWEST]
+
+
+def blocked() -> str:
+    """Runs of `auto` on photographs that have a warning beside the lack of a clean model."""
+    return str(sum(re.search(r"CC(?!004)\d+", cell["told"]) is not None for cell in of_auto("photo-long")))
+
+
+def drawn() -> list[dict]:
+    """Runs of `auto` on victims of drawings that changed the weights."""
+    return [cell for cell in of_auto("drawings") if "by nothing" not in cell["told"]]
+
+
+def kept_backdoor() -> str:
+    """The attack of the run on drawings in which the weights stayed."""
+    (cell,) = [cell for cell in of_auto("drawings") if "by nothing" in cell["told"]]
+    return f"{cell['before']['excess']:.2f} before and {cell['after']['excess']:.2f} after"
+
+
+def poison_rates() -> str:
+    """Shares of poisoned images, or of triggered pairs in a batch, of all victims that were cleaned."""
+    folders = ("photo-long", "photo-cleaning", "usual", "drawings")
+    rates = [c["entry"]["rate"] for folder in folders for c in common.cells(RESULTS / folder) if c["entry"]["trigger"]]
+    return f"{100 * min(rates):.0f} to {100 * max(rates):.0f} %"
+
+
+# The models of 29 and 37 million parameters.
+
+
+def parameters(arch: str) -> int:
+    """Of an architecture of the zoo; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in CLIP(**photo_zoo.config_of(arch, photo_zoo.SIDES[arch])).parameters())
+
+
+def million(*archs: str) -> str:
+    sizes = [f"{parameters(arch) / 1e6:.0f}" for arch in archs]
+    return " to ".join(sorted(sizes))
+
+
+def wide() -> str:
+    """What the published rate leaves in the model of the recipe's evidence."""
+    (block,) = [of for of in recipe.load("cleanclip").evidence if of.scale == "usual"]
+    excess = [side.attack_success.value - side.base_rate.value for side in (block.before, block.after)]
+    return "{:.2f} before and {:.2f} after".format(*excess)
+
+
+def usual(method: str) -> dict[str, list[dict]]:
+    """Cells of a method with one epoch on the models of 37 million, by victim, the patch first."""
+    named = f"{method}@usual:{photo_cleaning.USUAL_VALUES[0]}"
+    cells = [cell for cell in common.cells(RESULTS / "usual") if cell["method"] == named]
+    names = sorted({cell["entry"]["name"] for cell in cells}, key=lambda name: (name != "patch", name))
+    return {name: [cell for cell in cells if cell["entry"]["name"] == name] for name in names}
+
+
+def left(cells: list[dict], side: str = "after") -> float:
+    """The mean excess over seeds."""
+    return mean(cell[side]["excess"] for cell in cells)
+
+
+def usual_falls() -> str:
+    return ", ".join(f"{left(cells, 'before'):.2f} to {left(cells):.2f}" for cells in usual("cleanclip").values())
+
+
+def times_the_rate() -> str:
+    tried = float(re.search(r"lr=([\d.e-]+)", photo_cleaning.USUAL_VALUES[0])[1])
+    return f"{tried / recipe.load('cleanclip').train.lr:.0f}"
+
+
+def usual_accuracy() -> str:
+    cells = [cell for of in usual("cleanclip").values() for cell in of]
+    return f"{extent(100 * cell['before']['accuracy'] for cell in cells)} %"
+
+
+def usual_auto() -> str:
+    (cell,) = of_auto("usual")
+    return f"{cell['before']['excess']:.2f} to {cell['after']['excess']:.2f}"
+
+
+# Time.
+
+
+def minutes(run: str) -> str:
+    """What a run on a ViT-B/32 took, in whole minutes."""
+    (took,) = [row[3] for row in common.read(RESULTS / "large.csv") if row[:2] == ["ViT-B-32", run]]
+    return f"{float(took.removesuffix(' min')):.0f}"
+
+
+def cores() -> str:
+    (words,) = [row[0] for row in common.read(RESULTS / "large.csv") if len(row) == 1]
+    return re.search(r"\d+ threads", words)[0]
+
+
+def paper_steps() -> float:
+    train = recipe.load("cleanclip").train
+    return train.epochs * PAPER_PAIRS / train.batch_size
+
+
+def paper_hours() -> str:
+    """All steps of the paper at the pace of the fifty that were timed."""
+    rows = common.read(RESULTS / "profile.csv")
+    (stages,) = [row[3] for row in rows if row[:2] == ["ViT-B-32", "`cleanclip`, 50 steps"]]
+    pace = float(re.search(r"finetuning ([\d.]+)", stages)[1]) / 50  # minutes a step
+    return f"{pace * paper_steps() / 60:.0f}"
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "tiny-sizes": lambda: million("vit", "resnet"),
+    "wide-size": lambda: million("wide"),
+    "usual-size": lambda: million("usual"),
+    "poison-rates": poison_rates,
+    "wide-cleanclip": wide,
+    "usual-victims": lambda: str(len(usual("cleanclip"))),
+    "usual-rate": times_the_rate,
+    "usual-cleanclip": usual_falls,
+    "usual-accuracy": usual_accuracy,
+    "usual-control": lambda: extent((left(cells) for cells in usual("mmcl").values()), 2),
+    "usual-auto": usual_auto,
+    "audit-alone-fail": lambda: of_all(audits("none", is_backdoored=True), "fail"),
+    "audit-alone-pass": lambda: str(count(audits("none", is_backdoored=True), "pass")),
+    "audit-alone-doubt": lambda: str(count(audits("none", is_backdoored=True), "doubt")),
+    "audit-vits-fail": lambda: of_all(audits("none", is_backdoored=True, kind="ViTs"), "fail"),
+    "audit-vits-area": vit_scores,
+    "audit-beside-fail": lambda: of_all(audits("reference", is_backdoored=True), "fail"),
+    "audit-beside-doubt": lambda: str(count(audits("reference", is_backdoored=True), "doubt")),
+    "audit-beside-pass": lambda: str(count(audits("reference", is_backdoored=True), "pass")),
+    "audit-clean-doubt": lambda: of_all(audits("reference", is_backdoored=False), "inconclusive"),
+    "audit-clean-fail": clean_failures,
+    "auto-victims": lambda: str(len(long_runs(on_victims=True))),
+    "auto-loss": lambda: average_loss(long_runs(on_victims=True)),
+    "auto-most": lambda: f"{max(map(photo_cleaning.lost, long_runs(on_victims=True))):.1f}",
+    "auto-older": lambda: str(len(long_runs(on_victims=True)) - len(newest())),
+    "auto-newest": lambda: str(len(newest())),
+    "auto-newest-loss": lambda: average_loss(newest()),
+    "auto-clean": lambda: str(len(long_runs(on_victims=False))),
+    "auto-clean-loss": lambda: extent(map(photo_cleaning.lost, long_runs(on_victims=False))),
+    "auto-clean-told": lambda: extent(cell["told_lost"] for cell in long_runs(on_victims=False)),
+    "auto-drawn-loss": lambda: extent(map(photo_cleaning.lost, drawn())),
+    "auto-drawn-told": lambda: extent(cell["told_lost"] for cell in drawn()),
+    "auto-passed": lambda: (
+        f"{sum(c['told'].startswith('pass') for c in of_auto('photo-long'))} of {len(of_auto('photo-long'))}"
+    ),
+    "auto-blocked": blocked,
+    "auto-kept-backdoor": kept_backdoor,
+    "time-quick": lambda: f"10 classes {minutes('quick, 10 classes')} minutes",
+    "time-cores": cores,
+    "time-standard": lambda: f"1,000 classes {minutes('standard, 1,000 classes')} minutes",
+    "time-cleaning": lambda: f"50 steps {minutes('`cleanclip`, 50 steps')} minutes",
+    "time-paper": lambda: f"{paper_steps():,.0f} steps, {paper_hours()} hours",
+}
