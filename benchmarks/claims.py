@@ -7,6 +7,7 @@ Code, links and names such as ViT-B/32 are left out, and so are tables between m
 To trace a sentence of another page, mark its section, add to ``FIGURES`` what its numbers are made of, and name it there.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from statistics import mean
@@ -21,7 +22,9 @@ from common import RESULTS
 from open_clip.model import CLIP
 
 from clipclean.config import recipe
-from clipclean.detect import Rate
+from clipclean.config.thresholds import DOUBT, Thresholds
+from clipclean.detect import FAMILIES, Rate
+from clipclean.detect.references import calibration
 
 TRACED = "<!-- traced -->"
 SOURCE = re.compile(r"<!-- from: (.+?) -->", re.DOTALL)
@@ -103,10 +106,14 @@ def count(rows: list[audit.Row], outcome: str) -> int:
     return sum(outcome in (row["verdict"], audit.outcome(row)) for row in rows)
 
 
+def missed(rows: list[audit.Row]) -> str:
+    return f"{len(rows) - count(rows, 'fail')} of {len(rows)}"
+
+
 def vit_scores() -> str:
     """How well scores without a reference tell backdoored ViTs from clean ones."""
-    scores = [[float(row["score"]) for row in audits("none", is_backdoored=bad, kind="ViTs")] for bad in (True, False)]
-    return f"{audit.auroc(*scores):.2f}"
+    found = [scores(audits("none", is_backdoored=bad, kind="ViTs")) for bad in (True, False)]
+    return f"{audit.auroc(*found):.2f}"
 
 
 def clean_failures() -> str:
@@ -114,6 +121,118 @@ def clean_failures() -> str:
     rows = audits("none", is_backdoored=False)
     failed = count(rows, "fail")
     return f"{failed} of {len(rows)} (95 %: at most {100 * Rate(failed, len(rows)).interval[1]:.1f} %)"
+
+
+def scores(rows: list[audit.Row]) -> list[float]:
+    return [float(row["score"]) for row in rows]
+
+
+def limit(times: float = 1.0) -> str:
+    """The score that so many times the usual share of false alarms reaches."""
+    return f"{calibration().score(Thresholds().false_alarm_rate * times):.2f}"
+
+
+def rejudged_failures() -> str:
+    """Audits of the reported half without a reference that failed when they ran, and are doubts by the limits of now."""
+    ran = [row for row in audit.stored() if row["comparison"] == "none" and audit.half_of(row["model"]) != audit.CHOSEN]
+    return str(sum(row["verdict"] == "fail" and audit.by_limits(row)["verdict"] != "fail" for row in ran))
+
+
+def low_doubts() -> str:
+    """Clean models that are named in doubt beside a clean one, by a score below the limit of now."""
+    rows = [row for row in audits("reference", is_backdoored=False) if row["suspect"]]
+    return str(sum(score < calibration().score(Thresholds().false_alarm_rate * DOUBT) for score in scores(rows)))
+
+
+def longer_audits() -> str:
+    """Of drawn lists without a reference, those that made twice the passes: the lists before number 61."""
+    numbers_of_lists = [int(row["model"].split("-")[1]) for row in audit.reported(audit.stored()) if is_drawn(row)]
+    return f"{sum(number <= 60 for number in numbers_of_lists)} of the {len(numbers_of_lists)}"
+
+
+def is_drawn(row: audit.Row) -> bool:
+    return row["zoo"] == "drawn classes" and row["comparison"] == "none"
+
+
+def chosen_passes() -> str:
+    """Beside a clean model, on the half that rules were chosen on: backdoored models that pass, of ViTs, which alone have that column."""
+    rows = [audit.by_limits(row) for row in audit.stored() if audit.half_of(row["model"]) == audit.CHOSEN]
+    return of_all([row for row in rows if row["comparison"] == "reference" and row["target"]], "pass")
+
+
+def wrong_classes() -> str:
+    """Backdoored and clean models of drawings that got a doubt of a wrong class beside another clean model."""
+    head, *body = common.read(RESULTS / "drawings.csv")
+    rows = [dict(zip(head, row, strict=True)) for row in body]
+    named = [row for row in rows if row["compared with"] and row["suspect"] and row["suspect"] != row["target"]]
+    return f"{sum(bool(row['target']) for row in named)} and {sum(not row['target'] for row in named)}"
+
+
+def passed_before() -> str:
+    """Victims that passed before the brief search got more steps."""
+    (words,) = [row[5] for row in common.read(RESULTS / "passes.csv") if row[0].startswith("brief search: 20 steps")]
+    return re.search(r"(\w+) of which passed", words)[1]
+
+
+def kept_with_seeds() -> str:
+    """Audits with other seeds that have the verdict of the first, by the limits of now."""
+    found = []
+    for _, target, _, _, _, told in common.read(RESULTS / "audit-seeds.csv")[1:]:
+        verdicts = [in_words(float(score), target) for score in told.split(", ")]
+        found += [verdict == verdicts[0] for verdict in verdicts]
+    return f"{sum(found)} of {len(found)}"
+
+
+def kept_with_changes() -> str:
+    """Audits after a change that keeps answers, which have verdict and class of the unchanged model."""
+    _, plain, *changed = common.read(RESULTS / "invariance-verdicts.csv")
+    found = []
+    for row in changed:
+        for cell, own in zip(row[1:], plain[1:], strict=True):
+            pairs = [(name, in_words(float(score), name)) for _, name, score in (c.split(", ") for c in (cell, own))]
+            found.append(pairs[0] == pairs[1])
+    return f"{sum(found)} of {len(found)}"
+
+
+def in_words(score: float, name: str) -> str:
+    """What a score without a reference is by the limits of now; without a name there is nothing to doubt."""
+    known, rate = calibration(), Thresholds().false_alarm_rate
+    return "fail" if score >= known.score(rate) else "doubt" if name and score >= known.score(rate * DOUBT) else "nothing"
+
+
+def without(*families: str) -> dict[str, float]:
+    """The score of each model whose numbers are kept, without some families."""
+    known = json.loads(audit.CALIBRATION.read_text(encoding="utf-8"))
+    fewer = {
+        name: {c: {f: m for f, m in own.items() if f not in families} for c, own in of["margins"].items()}
+        for name, of in audit.kept().items()
+    }
+    return {name: audit.scored(margins, known) for name, margins in fewer.items()}
+
+
+def families_fail(*families: str) -> str:
+    """How many backdoored models of both halves fail without some families."""
+    found = [score for name, score in without(*families).items() if audit.kept()[name]["target"]]
+    return str(sum(score >= calibration().score(Thresholds().false_alarm_rate) for score in found))
+
+
+def families_all() -> str:
+    return f"{sum(bool(of['target']) for of in audit.kept().values())} backdoored {families_fail()}"
+
+
+def families_area() -> str:
+    """The most AUROC that is lost on the reported half without one family."""
+    kept = {name: of for name, of in audit.kept().items() if of["half"] != audit.CHOSEN}
+
+    def area(*families: str) -> float:
+        found = without(*families)
+        return audit.auroc(*([found[n] for n, of in kept.items() if bool(of["target"]) is bad] for bad in (True, False)))
+
+    return f"{area() - min(map(area, FAMILIES)):.3f}"
+
+
+def drawing_images() -> str:
+    return str(max(cell["images"] for cell in common.cells(RESULTS / "drawings")))
 
 
 # Cleanings.
@@ -266,6 +385,27 @@ FIGURES: dict[str, Callable[[], str]] = {
     "audit-beside-pass": lambda: str(count(audits("reference", is_backdoored=True), "pass")),
     "audit-clean-doubt": lambda: of_all(audits("reference", is_backdoored=False), "inconclusive"),
     "audit-clean-fail": clean_failures,
+    "audit-images": lambda: f"{10 * photo_zoo.AUDITED:,}",
+    "audit-drawings-images": drawing_images,
+    "audit-longer": longer_audits,
+    "limit-models": lambda: str(len(calibration().scores)),
+    "limit-fail": limit,
+    "limit-doubt": lambda: limit(DOUBT),
+    "rejudged-fail": rejudged_failures,
+    "rejudged-doubt": low_doubts,
+    "audit-alone-missed": lambda: missed(audits("none", is_backdoored=True)),
+    "audit-alone-nothing": lambda: str(count(audits("none", is_backdoored=True), "nothing")),
+    "audit-clean-most": lambda: f"{max(scores(audits('none', is_backdoored=False))):.2f}",
+    "audit-clean-pass": lambda: of_all(audits("reference", is_backdoored=False), "pass"),
+    "chosen-beside-pass": chosen_passes,
+    "brief-passed": passed_before,
+    "drawings-wrong": wrong_classes,
+    "seeds-kept": kept_with_seeds,
+    "changes-kept": kept_with_changes,
+    "families-all": families_all,
+    "families-shortcut": lambda: families_fail("shortcut"),
+    "families-patch": lambda: families_fail("patch"),
+    "families-area": families_area,
     "auto-victims": lambda: str(len(long_runs(on_victims=True))),
     "auto-loss": lambda: average_loss(long_runs(on_victims=True)),
     "auto-most": lambda: f"{max(map(photo_cleaning.lost, long_runs(on_victims=True))):.1f}",
