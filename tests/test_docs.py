@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("whole_panel")
 
 @cache
 def text(name: str) -> str:
-    """A page as the site and ``clipclean explain`` show it."""
+    """A page as ``make docs`` and ``clipclean explain`` show it."""
     return pages.filled(PAGES[name].read_text(encoding="utf-8"))
 
 
@@ -80,9 +80,22 @@ def test_a_page_installs_no_unrelated_package_and_names_and_links_to_what_is_the
         assert target.is_file(), link
         assert target.is_relative_to(ROOT), link
         if name not in AROUND:
-            assert target.parent == ROOT / "docs", f"{link}: the site has the pages in docs/ only"
+            assert target.parent == ROOT / "docs", f"{link}: built pages are those in docs/ only"
         if anchor:
             assert anchor in anchors(pages.filled(target.read_text(encoding="utf-8"))), link
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_link_leads_to_a_heading_that_the_repository_has_without_the_parts_that_are_read_off_the_code(name):
+    prose = FENCE.sub("", PAGES[name].read_text(encoding="utf-8"))
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)\s#]*)#([^)\s]+)\)", prose):
+        target = PAGES[name].parent / path if path else PAGES[name]
+        assert anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+
+
+def test_no_page_says_that_a_site_has_what_the_repository_lacks():
+    """The pages are built on demand; nobody publishes them."""
+    assert [name for name in PAGES if "the site" in PAGES[name].read_text(encoding="utf-8")] == []
 
 
 def anchors(page: str) -> set[str]:
