@@ -11,6 +11,7 @@
 #   GATE_TEMPLATES  caption templates, one a line     GATE_WEIGHTS    which of several sets in the file
 #   GATE_SEED       of every random choice            GATE_DEVICE     auto, cpu or cuda[:N]
 #   GATE_WORKERS    threads that decode images        GATE_NO_SEARCH  true tries known triggers only
+#   GATE_MAX_MINUTES end after so many minutes        GATE_POWER      true plants test backdoors, and says how many are found
 #   GATE_CONFIG     file with defaults of options     (none is looked for: a pull request could bring one)
 #   GATE_LABEL      labels for the reports, one KEY=VALUE a line
 #   GATE_FAIL_ON    inconclusive (default) or error, which means fail only: the least verdict that fails the job
@@ -63,12 +64,13 @@ refuse() {
 audit() {
   local -a arguments=(audit)
   local option name value
-  for option in data reference references policy effort classes arch templates weights seed device workers config; do
-    name=GATE_$(printf '%s' "$option" | tr '[:lower:]' '[:upper:]')
+  for option in data reference references policy effort classes arch templates weights seed device workers max-minutes config; do
+    name=GATE_$(printf '%s' "$option" | tr '[:lower:]-' '[:upper:]_')
     value=${!name:-}
     if [[ -n $value ]]; then arguments+=("--$option=$value"); fi
   done
   if [[ ${GATE_NO_SEARCH:-} == true ]]; then arguments+=(--no-search); fi
+  if [[ ${GATE_POWER:-} == true ]]; then arguments+=(--power); fi
   while IFS= read -r value; do
     if [[ -n $value ]]; then arguments+=("--label=$value"); fi
   done <<<"${GATE_LABEL:-}"

@@ -10,7 +10,7 @@ from ci import gates
 from clipclean import cli
 
 OPTIONS = ("data", "reference", "references", "policy", "effort", "classes", "arch", "templates", "weights")
-OPTIONS += ("seed", "device", "workers", "config")
+OPTIONS += ("seed", "device", "workers", "max-minutes", "config")
 REPORTS = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
 ERRORS = (2, 3, 5, 70, 127, 130, 137, 143)
 
@@ -18,6 +18,10 @@ ERRORS = (2, 3, 5, 70, 127, 130, 137, 143)
 @pytest.fixture
 def job(tmp_path):
     return gates.Job(tmp_path)
+
+
+def variable(option):
+    return f"GATE_{option.upper().replace('-', '_')}"
 
 
 def outputs(folder="clipclean-report"):
@@ -50,11 +54,11 @@ def test_the_verdict_decides_an_error_fails_and_every_output_says_so(job, given,
 
 
 def test_every_input_reaches_its_option_and_an_empty_one_is_not_given(job):
-    given = {f"GATE_{option.upper()}": f"my {option}" for option in OPTIONS}
+    given = {variable(option): f"my {option}" for option in OPTIONS}
     expected = ["audit", *(f"--{option}=my {option}" for option in OPTIONS), *outputs("my reports"), "--", "m.pt"]
     assert job.run(GATE_MODEL="m.pt", GATE_REPORT_DIR="my reports/", **given).arguments == expected
-    empty = {f"GATE_{option.upper()}": "" for option in (*OPTIONS, "fail_on", "report_dir")}
-    for given in ({}, empty, {"GATE_NO_SEARCH": "false"}):
+    empty = {variable(option): "" for option in (*OPTIONS, "power", "fail-on", "report-dir")}
+    for given in ({}, empty, {"GATE_NO_SEARCH": "false"}, {"GATE_POWER": "false"}):
         arguments = job.run(GATE_MODEL="m.pt", **given).arguments
         assert arguments == ["audit", *outputs(), "--config=off", "--", "m.pt"]
     run = job.run(GATE_MODEL="m.pt", GATE_NO_SEARCH="true", GATE_LABEL="commit=0a1b\n\nteam=a b\n")
@@ -62,9 +66,14 @@ def test_every_input_reaches_its_option_and_an_empty_one_is_not_given(job):
     assert run.arguments == ["audit", "--no-search", *labels, *outputs(), "--config=off", "--", "m.pt"]
 
 
+def test_the_gate_plants_test_backdoors_if_it_is_told_to(job):
+    run = job.run(GATE_MODEL="m.pt", GATE_POWER="true")
+    assert run.arguments == ["audit", "--power", *outputs(), "--config=off", "--", "m.pt"]
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_hostile_value_is_one_argument_and_nothing_runs_and_the_audit_takes_it_as_such(job, value, monkeypatch):
-    given = {f"GATE_{option.upper()}": value for option in ("model", *OPTIONS)}
+    given = {variable(option): value for option in ("model", *OPTIONS)}
     run = job.run(github=True, **given)
     assert run.arguments == ["audit", *(f"--{option}={value}" for option in OPTIONS), *outputs(), "--", value]
     monkeypatch.chdir(job.workspace)
