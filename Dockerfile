@@ -1,8 +1,9 @@
 # clipclean with all that it needs. No step after the build needs a network.
-# VARIANT=cpu takes PyTorch from TORCH_INDEX, where one is given: with an index of CPU builds the image is small.
-# VARIANT=gpu has PyTorch's build for NVIDIA GPUs, which runs on CPUs as well.
-ARG BASE=python:3.12-slim
-ARG VARIANT=cpu
+# VARIANT=gpu has the PyTorch that pip finds: on most machines the build for NVIDIA GPUs, which runs on CPUs as well.
+# VARIANT=cpu takes it from TORCH_INDEX, an index of CPU builds: the image is small. A build with CUDA ends it with an error.
+# BASE is one version, not a moving name; give one by its digest to fix every byte.
+ARG BASE=python:3.12.11-slim-bookworm
+ARG VARIANT=gpu
 
 FROM ${BASE} AS wheel
 WORKDIR /src
@@ -19,6 +20,7 @@ RUN python -m venv /opt/clipclean \
 FROM wheel AS cpu-build
 ARG TORCH_INDEX=
 RUN /opt/clipclean/bin/python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch torchvision
+RUN /opt/clipclean/bin/python -c "import sys, torch; sys.exit('This PyTorch has CUDA. For VARIANT=cpu give TORCH_INDEX, an index of CPU builds.' if torch.version.cuda else 0)"
 
 FROM wheel AS gpu-build
 
@@ -33,6 +35,11 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM ${VARIANT}
+ARG REVISION=
+LABEL org.opencontainers.image.title="clipclean" \
+    org.opencontainers.image.description="Audit and clean CLIP checkpoints that somebody else trained, without ever executing them." \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/clipclean /opt/clipclean
 # HOME is a place that any user may write to; open_clip is told not to ask for models.
 ENV PATH=/opt/clipclean/bin:$PATH \

@@ -197,7 +197,9 @@ def kept_with_changes() -> str:
 def in_words(score: float, name: str) -> str:
     """What a score without a reference is by the limits of now; without a name there is nothing to doubt."""
     known, rate = calibration(), Thresholds().false_alarm_rate
-    return "fail" if score >= known.score(rate) else "doubt" if name and score >= known.score(rate * DOUBT) else "nothing"
+    return (
+        "fail" if score >= known.score(rate) else "doubt" if name and score >= known.score(rate * DOUBT) else "nothing"
+    )
 
 
 def without(*families: str) -> dict[str, float]:
@@ -226,7 +228,9 @@ def families_area() -> str:
 
     def area(*families: str) -> float:
         found = without(*families)
-        return audit.auroc(*([found[n] for n, of in kept.items() if bool(of["target"]) is bad] for bad in (True, False)))
+        return audit.auroc(
+            *([found[n] for n, of in kept.items() if bool(of["target"]) is bad] for bad in (True, False))
+        )
 
     return f"{area() - min(map(area, FAMILIES)):.3f}"
 

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -206,11 +207,42 @@ def test_the_last_stage_fetches_nothing_and_its_user_is_not_root():
     ("index", "given"), [("", ""), ("https://mirror.example/cpu", "--index-url https://mirror.example/cpu ")]
 )
 def test_pip_is_given_one_index_at_a_time_and_the_users_own(index, given):
-    (line,) = [rest for word, rest in STAGES["cpu-build"] if word == "RUN"]
+    line, _ = [rest for word, rest in STAGES["cpu-build"] if word == "RUN"]
     command = ["bash", "-euc", line.replace("/opt/clipclean/bin/python", "echo")]
     said = subprocess.run(command, env={"TORCH_INDEX": index}, check=True, capture_output=True, text=True).stdout
     assert said == f"-m pip install --no-cache-dir {given}torch torchvision\n"
     assert "--extra-index-url" not in DOCKERFILE
+
+
+@pytest.mark.parametrize(("cuda", "result"), [("None", 0), ("'12.8'", 1)])
+def test_an_image_for_cpus_has_no_pytorch_with_cuda(tmp_path, cuda, result):
+    (tmp_path / "torch.py").write_text(f"class version:\n    cuda = {cuda}\n")
+    _, check = [rest for word, rest in STAGES["cpu-build"] if word == "RUN"]
+    command = ["bash", "-euc", check.replace("/opt/clipclean/bin/python", sys.executable)]
+    ended = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert ended.returncode == result
+    assert ("TORCH_INDEX" in ended.stderr) == bool(result)
+
+
+def test_the_base_image_is_one_version_and_the_image_says_what_it_is():
+    (base,) = re.findall(r"^ARG BASE=(.+)$", DOCKERFILE, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", base)
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', DOCKERFILE))
+    project = PROJECT["project"]
+    assert (labels["description"], labels["licenses"]) == (project["description"], project["license"])
+
+
+def test_a_source_archive_has_what_make_check_reads():
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    read = set(re.findall(r"(?:benchmarks|tests)(?=/)", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    assert read | {"house.toml", "mkdocs.yml", "action.yml", "ci"} <= set(included)
+    assert all((ROOT / name).exists() for name in included)
+
+
+def test_the_notice_holds_the_text_of_each_licence_that_asks_for_it():
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert "MIT License" in notice
+    assert "shall be included in all" in notice
 
 
 @pytest.mark.slow
