@@ -57,6 +57,14 @@ def test_a_generated_part_renders_in_one_page_where_the_repository_points_to_a_c
     assert "`clipclean " in kept
 
 
+def test_a_page_in_a_terminal_has_no_comments_on_where_its_numbers_come_from():
+    assert "<!-- from: " in PAGES["docs/evidence.md"].read_text(encoding="utf-8")
+    shown = pages.text("evidence")
+    assert "<!-- from: " not in shown
+    assert "<!-- traced" not in shown
+    assert "\n## Audit\n\nEach audit" in shown
+
+
 def test_the_exit_codes_are_those_of_the_program():
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", text("docs/cli.md"), re.MULTILINE)
     assert {int(code): meaning for code, meaning in rows} == cli.EXIT_CODES
