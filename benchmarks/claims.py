@@ -40,6 +40,7 @@ NEWEST = {
     ("report-resnet-10-planted-triangles-1", 2),
     ("report-resnet-10-planted-patch-1", 0),
     ("report-resnet-10-planted-sinusoid-1", 0),
+    ("report-resnet-10-clean-1", 0),
 }
 PAPER_PAIRS = 100_000  # that CleanCLIP finetunes on, arXiv 2303.03323
 
@@ -269,6 +270,45 @@ def blocked() -> str:
     return str(sum(re.search(r"CC(?!004)\d+", cell["told"]) is not None for cell in of_auto("photo-long")))
 
 
+def drawn_images() -> str:
+    """How many images measured the victims of drawn classes."""
+    return extent((c["images"] for c in long_runs(on_victims=True) if c["entry"]["half"].startswith("drawn")), 0)
+
+
+def clean_steps(start: str) -> str:
+    """Steps that trained the clean models of a class list."""
+    (steps,) = {c["entry"]["steps"] for c in long_runs(on_victims=False) if c["entry"]["name"].startswith(start)}
+    return f"{steps:,}"
+
+
+def longer_base() -> str:
+    """What more training of the base of the photographs brings."""
+    _, first, *_, last = common.read(RESULTS / "longer-base.csv")
+    return f"{int(last[0]):,} more, {100 * (float(last[1]) - float(first[1])):.1f} points"
+
+
+def returned() -> str:
+    """The most that returns of four triggers; the models' names have them."""
+    names = ("triangles", "sinusoid", "filter", "stripes")
+    cells = [[c for c in long_runs(on_victims=True) if name in c["entry"]["name"]] for name in names]
+    return ", ".join(f"{max(c['rebound']['excess'] for c in of):.3f}" for of in cells)
+
+
+def each_clean() -> str:
+    """What each clean model lost, the most first, and what its report told."""
+    cells = sorted(long_runs(on_victims=False), key=photo_cleaning.lost, reverse=True)
+    losses = [[photo_cleaning.lost(cell) for cell in cells], [cell["told_lost"] for cell in cells]]
+    return "; ".join(", ".join(f"{points:.1f}" for points in of) for of in losses)
+
+
+def passed_runs() -> str:
+    """Runs of unlearning on drawings, all of which passed: the most that was left, and what returned."""
+    rows = [row for row in common.read(RESULTS / "cleaning.csv") if len(row) > 9 and row[2] == "`unlearn@tiny`"]
+    rows = [row for row in rows if row[9] == "pass"]
+    most = max(float(re.search(r"→ ([-\d.]+)", row[4])[1]) for row in rows)
+    return f"{len(rows)}, {most:.3f}, {extent((float(row[5]) for row in rows), 3)}"
+
+
 def drawn() -> list[dict]:
     """Runs of `auto` on victims of drawings that changed the weights."""
     return [cell for cell in of_auto("drawings") if "by nothing" not in cell["told"]]
@@ -425,6 +465,20 @@ FIGURES: dict[str, Callable[[], str]] = {
         f"{sum(c['told'].startswith('pass') for c in of_auto('photo-long'))} of {len(of_auto('photo-long'))}"
     ),
     "auto-blocked": blocked,
+    "auto-runs": lambda: str(len(of_auto("photo-long"))),
+    "auto-all-older": lambda: f"{len(of_auto('photo-long')) - len(NEWEST)} of {len(of_auto('photo-long'))}",
+    "auto-pairs": lambda: f"{max(c['pairs'] for c in of_auto('photo-long')):,}",
+    "auto-images": lambda: f"{max(c['images'] for c in of_auto('photo-long')):,}",
+    "auto-drawn-images": drawn_images,
+    "auto-classes": lambda: str(max(c["entry"]["classes"] for c in of_auto("photo-long"))),
+    "auto-left": lambda: f"{max(c['after']['excess'] for c in long_runs(on_victims=True)):.3f}",
+    "auto-returned": returned,
+    "auto-clean-each": each_clean,
+    "auto-over": lambda: str(sum("CC010" in cell["told"] for cell in of_auto("photo-long"))),
+    "base-steps": lambda: clean_steps("report"),
+    "base-drawn-steps": lambda: clean_steps("drawn"),
+    "base-longer": longer_base,
+    "passed-runs": passed_runs,
     "auto-kept-backdoor": kept_backdoor,
     "time-quick": lambda: f"10 classes {minutes('quick, 10 classes')} minutes",
     "time-cores": cores,
