@@ -47,7 +47,7 @@ def names() -> list[str]:
 def text(name: str, /) -> str:
     """A page with all its parts, without the comments that say which raw results its numbers are made of."""
     raw = (folder() / f"{name}.md").read_text(encoding="utf-8")
-    return filled(re.sub(r"\s*<!-- (?:traced|from: .*?) -->", "", raw, flags=re.DOTALL))
+    return filled(re.sub(r"\s*<!-- (traced|from: [^>]+) -->", "", raw))
 
 
 def filled(raw: str, /) -> str:
