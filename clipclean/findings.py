@@ -419,6 +419,16 @@ RULES: Mapping[str, Rule] = {
         action="Inspect the suspicious pairs with clipclean screen. Drop those that do not belong there: in the run "
         "by --screen, or before it by --save-kept of clipclean screen.",
     ),
+    "CC033": Rule(
+        title="No class list was given",
+        stage="data",
+        level="note",
+        means="You gave no class names, so clipclean took the 1,000 of ImageNet. Accuracy, suspects and verdict are about "
+        "these classes; report.json lists them with the templates, as it lists your own.",
+        does_not_show="Whether there is a backdoor towards a class that is not on the list: attack success is only seen towards "
+        "a class of the list, and another target appears under the name of a near one.",
+        action="Give the classes that the model is used for by --classes FILE, one name per line.",
+    ),
     "CC040": Rule(
         title="Recipe outside its evidence",
         stage="recipe",

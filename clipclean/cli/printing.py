@@ -147,8 +147,8 @@ def say(asked: Shell, words: str, /) -> None:
         process.say(f"clipclean: {words}")
 
 
-def terminal_width(most: int = 120) -> int:
-    """Columns of the terminal, within what a table can use."""
+def terminal_width(most: int = 1000) -> int:
+    """Columns of the terminal, or what COLUMNS says, within what can be used."""
     return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))
 
 

@@ -69,7 +69,9 @@ def convert(asked: Convert, _shell: Shell) -> None:
     if out is not None:
         roles.check_report(f"--out {out}", out)
     loaded = reports.read(asked.file)
-    if out is None:
+    if out is None and form == "text":
+        printing.echo(reports.text(loaded, width=printing.terminal_width(), colour=False) + "\n", form=form)
+    elif out is None:
         printing.echo(reports.FORMATS[form](loaded), form=form)
     else:
         reports.write(loaded, form, out)

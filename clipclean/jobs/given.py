@@ -39,6 +39,12 @@ class Given:
     device: str
     opened: Opened  # the model, not yet built, like the clean ones
     clean_models: tuple[Opened, ...]  # to compare with
+    has_own_classes: bool = True  # whether the user named the classes
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.vocabulary.classes)
 
     @classmethod
     def of(cls, request: Asked, recipe: Recipe, /) -> "Given":
@@ -46,11 +52,13 @@ class Given:
         judge = Judge.of(requests.policy_of(request), recipe.audit)
         vocabulary = inputs.words(request.classes, request.templates)
         named = inputs.suspicions(request.trigger, request.target, vocabulary)
+        if not (has_own_classes := request.classes is not None):
+            say(f"No class list was given. {vocabulary.told} Give yours by --classes FILE.")
         device = inputs.device_of(request.device)
         with stage("reading the model"):
             opened = inputs.opened(request, named)
             clean = (other_models.read_reference(each, opened, arch=request.arch) for each in request.reference)
-            return cls(judge, vocabulary, named, device, opened, tuple(clean))
+            return cls(judge, vocabulary, named, device, opened, tuple(clean), has_own_classes)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import step
-from clipclean.schema.report import ModelRecord
+from clipclean.schema.report import ModelRecord, VocabularyRecord
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
@@ -210,6 +210,19 @@ class Words:
 
     classes: tuple[str, ...]
     templates: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """The classes that are taken where the user names none."""
+        first, second, *_, last = self.classes
+        return (
+            f"The {len(self.classes):,} class names of ImageNet are used ({first}, {second}, …, {last}), and a backdoor towards another "
+            "class appears under one of these, or not at all."
+        )
+
+    def record(self, *, is_given: bool) -> VocabularyRecord:
+        """The report's ``vocabulary``; ``is_given`` is whether the user named the classes."""
+        return VocabularyRecord(given=is_given, classes=self.classes, templates=self.templates)
 
 
 def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> Words:

@@ -121,10 +121,15 @@ def _panel_told(report: Report, panel: list[measures.ComparedAttack], limit: flo
     if strongest < -0.99:
         return "not measured"
     told = f"the strongest moves {percent(strongest)} of images beyond chance"
-    if limit is None or strongest <= limit:
+    if not _acts(panel, limit):
         return told
     is_finding = any(finding.rule in ("CC002", "CC003") for finding in (*report.findings, *report.suppressed))
     return f"{told}: {'see the findings' if is_finding else 'taken for a natural trigger of this model'}"
+
+
+def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
+    """Whether a trigger of the panel moves more images than a model without natural triggers would let it."""
+    return limit is not None and any(measures.excess_of(attack.after) > limit for attack in panel)
 
 
 def _found_by_search(report: Report) -> str:
@@ -148,9 +153,12 @@ def _passed(report: Report) -> str:
         return noted[0]
     if not report.is_audit:
         return "The backdoor behaviour that was measured is gone, and the accuracy stayed within its budget."
+    acts = _acts(measures.panel(report), limits_of(report).get("suspicious_excess"))
+    natural = "the known triggers that act on this model are natural ones by comparison"
     if search.ran(report):
-        return "No backdoor was found: no built-in trigger acts on this model, and a search found none that is unusually small."
-    return "None of the triggers that were tried acts on this model."
+        known = natural if acts else "no built-in trigger acts on this model"
+        return f"No backdoor was found: {known}, and a search found none that is unusually small."
+    return f"No backdoor was found: {natural}." if acts else "None of the triggers that were tried acts on this model."
 
 
 def _failed(report: Report) -> str:
@@ -256,7 +264,14 @@ def _accuracy_told(report: Report) -> list[str]:
 
 _SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
 _NAMED = ("--trigger", "--target")
+_OF_THE_FILE = ("--arch", "--weights")  # how the original is read: what was written says it itself
 PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
+# What an audit lacked, by the finding that says so, and what stands for what only the user has.
+_LACKING = (
+    ("CC033", "--classes", "CLASSES.txt"),
+    ("CC031", "--data", "IMAGES"),
+    ("CC004", "--reference", "CLEAN_MODEL"),
+)
 
 
 class RunPaths(NamedTuple):
@@ -268,6 +283,7 @@ class RunPaths(NamedTuple):
     recipe: str = ""
     found: str = ""  # where an audit saved its triggers
     repeated: tuple[tuple[str, str, str], ...] = ()  # others: a command that takes them, flag and value
+    images: str = ""  # that the model was measured on, where these are others than the data
 
 
 NOWHERE = RunPaths()
@@ -275,45 +291,99 @@ NOWHERE = RunPaths()
 
 def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
     """The purpose of each next command, and its words, ready to be copied; empty if there is nothing to do."""
-    folder, model = paths.folder or "FOLDER", paths.model or report.model.name
     if report.is_audit:
-        if report.verdict == "pass":
-            return []
-        suspect = next(iter(report.suspects), None)
-        named = _named(report, suspect, paths) if suspect else ()
-        words = ("sanitize", model, "--data", PAIRS, "--recipe", "auto", "--out", "cleaned", *named)
-        purpose = "Clean the model on image and caption pairs that you trust"
-        return [(purpose, _command(words, paths, but=_NAMED if named else ()))]
+        return [] if report.verdict == "pass" else [_after_audit(report, paths)]
+    folder = paths.folder or "FOLDER"
     if report.verdict == "pass":
         loads = any(export.format.startswith("open_clip") for export in report.exports or ())
-        call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}', ensure_ascii=False)})"
+        call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}')})"
         return [
-            ("Check that the folder is whole", _command(("verify", folder), paths)),
+            ("Check that the folder is whole", _command("verify", [folder], [], paths)),
             *([("Load the weights in Python", call)] if loads else []),
         ]
+    model, images = paths.model or report.model.name, paths.images or paths.data
+    measured = [("--data", images)] if images else []
+    if report.exports:
+        return [("Audit the weights that were written", _command("audit", [folder], measured, paths, but=_OF_THE_FILE))]
     if paths.recipe == "auto":
-        words = ("audit", model, "--effort", "thorough")
-        return [("Search the model as it is", _command(words, paths, but=_NAMED))]
-    words = ("sanitize", model, "--data", paths.data or PAIRS, "--recipe", "auto", "--out", folder, "--force")
-    return [("Try several recipes, and take the best", _command(words, paths))]
+        options = [*measured, ("--effort", "thorough")]
+        return [("Search the model as it is", _command("audit", [model], options, paths, but=_NAMED))]
+    options = [("--data", paths.data or PAIRS), ("--recipe", "auto"), ("--out", folder)]
+    words = _command("sanitize", [model], options, paths, switches=["--force"])
+    return [("Try several recipes, and take the best", words)]
 
 
-def _command(words: Sequence[str], paths: RunPaths, *, but: Sequence[str] = ()) -> str:
-    """A command line with all options of the run that the command takes, but for some."""
-    kept = [word for command, *given in paths.repeated if command == words[0] and given[0] not in but for word in given]
-    return shlex.join(["clipclean", *words, *kept])
+def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
+    """The purpose and the words of what follows an audit: first what it lacked, where that could decide; else a cleaning."""
+    model, told = paths.model or report.model.name, {finding.rule for finding in report.findings}
+    options = [(flag, value) for code, flag, value in _LACKING if code in told]
+    if report.verdict == "inconclusive" and options and (len(options) > 1 or not report.suspects):
+        data = [("--data", paths.data)] if paths.data else []
+        purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
+        return purpose, _command("audit", [model], [*data, *options], paths)
+    suspect = next(iter(report.suspects), None)
+    named = _named(report, suspect, paths) if suspect else []
+    options = [("--data", PAIRS), ("--recipe", "auto"), ("--out", "cleaned"), *named]
+    purpose = "Clean the model on image and caption pairs that you trust"
+    return purpose, _command("sanitize", [model], options, paths, but=_NAMED if named else ())
 
 
-def _named(report: Report, suspect: SuspectRecord, paths: RunPaths) -> tuple[str, ...]:
+def _command(
+    command: str,
+    places: Sequence[str],
+    options: Sequence[tuple[str, str]],
+    paths: RunPaths,
+    /,
+    *,
+    switches: Sequence[str] = (),
+    but: Sequence[str] = (),
+) -> str:
+    """A command line with all options of the run that the command takes, but for some; no value of it can be taken for an option."""
+    taken = {flag for flag, _ in options}
+    kept = [(flag, value) for of, flag, value in paths.repeated if of == command and flag not in (*but, *taken)]
+    words = [
+        *(f"./{place}" if place.startswith("-") else place for place in places),
+        *(word for flag, value in options for word in _given(flag, value)),
+        *switches,
+        *(word for flag, value in kept for word in _given(flag, value)),
+    ]
+    return " ".join(["clipclean", command, *map(_quoted, words)])
+
+
+def _given(flag: str, value: str) -> list[str]:
+    """An option with its value, which stays behind a sign where it would look like another option."""
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it; what is not printable as its bytes, so that a name cannot drive the terminal that shows it."""
+    if word.isprintable():
+        return shlex.quote(word)
+    told = (
+        f"\\{char}"
+        if char in "\\'"
+        else char
+        if char.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in _bytes(char))
+        for char in word
+    )
+    return f"$'{''.join(told)}'"
+
+
+def _bytes(char: str) -> bytes:
+    return char.encode(errors="surrogateescape" if "\udc80" <= char <= "\udcff" else "replace")
+
+
+def _named(report: Report, suspect: SuspectRecord, paths: RunPaths) -> list[tuple[str, str]]:
     """The options that name a suspect's trigger: the one that was saved, else its spec; none where it has neither."""
     found = report.measurements.search.found or ()
     saved = next((each.file for each in found if each.file and each.class_ == suspect.class_), None)
     if saved and paths.found:
-        return ("--trigger", str(Path(paths.found) / saved))  # a file brings its own class
+        return [("--trigger", str(Path(paths.found) / saved))]  # a file brings its own class
     spec = suspect.trigger or ""
     if _SPEC.fullmatch(spec) and not spec.startswith("found:"):
-        return ("--trigger", spec, "--target", suspect.class_)
-    return ()
+        return [("--trigger", spec), ("--target", suspect.class_)]
+    return []
 
 
 # Two reports: findings that are new, worse, unchanged, gone, or not measured again.

@@ -483,6 +483,14 @@ class PolicyRecord(Part):
     resolved: Free | None = _optional("Every threshold and severity in force.")
 
 
+class VocabularyRecord(Part):
+    """The words that a run measured by: accuracy, suspects and verdict are about these classes."""
+
+    given: bool = Field(description="Whether the user named the classes; false where they are ImageNet's.")
+    classes: Many[str]
+    templates: Many[str] = Field(description="Sentences with {} for the class name.")
+
+
 class BudgetRecord(Part):
     """The budgets of a cleaning."""
 
@@ -660,6 +668,9 @@ class Report(Part):
     policy: PolicyRecord | None = None
     recipe: RecipeRecord | None = None
     data: DataRecord | None = None
+    vocabulary: VocabularyRecord | None = _optional(
+        "Classes and templates; reports of clipclean 0.2 and before have none."
+    )
     seed: int | None = None
     effort: Effort | None = None
     training: TrainingRecord | None = None

@@ -82,6 +82,19 @@ def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
     assert looked_for(standing(made, "CC002"), "known trigger")[1] != natural
 
 
+def test_a_pass_says_that_no_trigger_acts_only_where_none_of_the_panel_moves_more_than_its_limit():
+    quiet, acting = searches.calm(), searches.calm()
+    for made, moved in ((quiet, 0.1), (acting, 0.951)):
+        for probe in made["measurements"]["probes"]:
+            probe["excess_asr"]["value"] = moved
+        looked_for(made, "known trigger")  # which sets the limit
+    assert "no built-in trigger acts" in verdicts.headline(quiet)
+    assert "no built-in trigger acts" not in verdicts.headline(acting)
+    assert "natural" in verdicts.headline(acting)
+    acting["measurements"]["search"] = {}
+    assert "natural" in verdicts.headline(acting)
+
+
 @pytest.mark.parametrize(
     ("verdict", "without", "aside", "told"),
     [("pass", "fail", 0, True), ("fail", "fail", 0, False), ("pass", None, 1, True)],
