@@ -40,7 +40,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
     chooses = ready.recipe.traits.chooses
-    plan.tell_cleaning(ready, [each.recipes for each in offered])
+    plan.tell_cleaning(ready, [each.recipes for each in offered], minutes=request.max_minutes)
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
     to = outputs.destination(ready, present, group)
@@ -62,7 +62,8 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
 
 
 def planned(request: Sanitize, /) -> Plan:
-    """The plan of a cleaning; raises what preparing one raises."""
+    """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
+    placing.look(request.out, force=request.force, known=outputs.OUTPUTS, is_dry=True)
     ready, offered = _prepared(replace(request, screen="off"))  # screening embeds every pair
     return plan.of_sanitize(request, ready, [each.recipes for each in offered])
 

@@ -198,6 +198,15 @@ def check_trials(recipe: Recipe, to_train: Samples, to_measure: Samples, vocabul
         )
 
 
+def warn_of_few(to_measure: Samples, /, *, least: int) -> None:
+    """Say before slow work that the images to measure on are too few for a verdict."""
+    if (count := len(to_measure.pairs)) < least:
+        say(
+            f"There are {count:,} images to measure on, and at least {least} are needed to see a loss of accuracy or what is left of a "
+            "trigger: the verdict will be inconclusive (CC020). Give labelled images by --eval-data, or more pairs."
+        )
+
+
 def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) -> Samples:
     """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
 

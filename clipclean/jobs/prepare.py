@@ -89,6 +89,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
         to_train, held_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
     to_measure = labelled or given.labelled_if_enough(held_out, vocabulary, least=least)
+    given.warn_of_few(to_measure, least=least)
     return Prepared(
         given=shared,
         clean=clean,
