@@ -39,6 +39,8 @@ def check(*asked: object) -> None:
         ResourceError: an output cannot be written.
     """
     given = [(name, known, getattr(each, name)) for each in asked for name, known in requests.options(each).items()]
+    for name, known, value in given:
+        _check_texts(name, known, value)
     absent = {name: known.flags[0] for name, known, value in given if known.flags and not value}
     for needed, why in dict.fromkeys(known.needs for _, known, _ in given if known.needs[0] in absent):
         if idle := [called(name) for name, known, value in given if known.needs[0] == needed and value]:
@@ -68,6 +70,14 @@ def check(*asked: object) -> None:
             )
         if known.writes == "log" and value is not None:
             progress.check_log(value)
+
+
+def _check_texts(name: str, known: Opt, value: Any, /) -> None:  # Any: values of options
+    """Refuse texts and paths that no system takes: the terminal has none, files of defaults and Python may."""
+    for each in value if isinstance(value, tuple) and not hasattr(value, "_fields") else (value,):
+        path = getattr(each, "path", each)  # of a report
+        if isinstance(path, Path | str) and (known.is_path or known.reads or isinstance(path, Path)):
+            requests.check_path(called(name), Path(path))
 
 
 def check_report(name: str, path: Path, /) -> None:

@@ -290,4 +290,6 @@ def _value(option: click.Option, key: str, value: object, path: Path) -> object:
     if any(isinstance(each, dict | list | bool) or each is None for each in several):
         raise UsageError(f"{path}: {key} takes {'values' if option.multiple else 'one value'}, not {value!r}.")
     words = [str(each) for each in several]
+    for each in words:
+        requests.check_text(f"{path}: {key}", each)
     return words if option.multiple else words[0]
