@@ -121,5 +121,7 @@ def publish(
         placing.place(new, request.out, earlier=to.present.earlier, run=to.digest)
     if exported and is_whole:
         to.state.discard()
+    elif is_whole:
+        to.state.finish()
     placing.close_run(request.out)
     return Outcome(result, images, exported, paths)

@@ -175,6 +175,11 @@ class RunState:
             own_state.mark(self.folder)
             return
 
+    def finish(self) -> None:
+        """Mark the state as that of a run that has ended: what is kept saves another cleaning."""
+        if self.group.is_first and self.folder.is_dir():
+            own_state.mark(self.folder, is_finished=True)
+
     def forget(self, name: str, /) -> None:
         """Remove the files under this name."""
         if self.group.is_first:

@@ -219,6 +219,24 @@ def test_a_run_that_ends_in_its_middle_goes_on_to_the_same_bytes(whole_cleaning,
     assert not own_state.place_of(job.out).exists()
 
 
+@pytest.mark.parametrize(("stage", "word"), [("measuring before", "begins again"), ("measuring after", "go on")])
+def test_a_run_that_is_interrupted_while_it_measures_says_how_it_goes_on_and_then_how_much_is_done(
+    job, unread, capsys, stage, word
+):
+    command, ended = [word for word in worlds.cleaning(job) if word != "--quiet"], []
+
+    def interrupt(what, *_):
+        if what == stage and not ended:
+            ended.append(what)
+            raise KeyboardInterrupt
+
+    with progress.heard(progress.Listener(steps=interrupt)):
+        assert cli.main(command) == 130
+    assert word in capsys.readouterr().err
+    assert cli.main(command) == 4
+    assert ("Going on" in capsys.readouterr().err) == (word == "go on")
+
+
 def test_a_run_without_memory_takes_smaller_parts_and_says_so_its_result_goes_to_stdout_and_progress_to_stderr(
     job, unread, capsys
 ):
