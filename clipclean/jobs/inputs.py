@@ -15,7 +15,7 @@ from clipclean import checkpoint, data, deadline, demo, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
-from clipclean.errors import Inconclusive, UsageError
+from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import step
 from clipclean.schema.report import ModelRecord, VocabularyRecord
@@ -123,7 +123,10 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
     place, file = file_of(source, weights=weights)
     found = recognised(file, place.architecture, arch=arch)
     model.refuse_tokenizer(found)
-    model.check(found, file.tensors)  # a wrong --arch is refused before slow work
+    try:
+        model.check(found, file.tensors)  # a wrong --arch is refused before slow work
+    except UnsupportedModel as error:  # there may be several models
+        raise UnsupportedModel(f"{place.name}: {error}") from error
     if not isinstance(source, nn.Module):
         return Opened(place, file, found)
     stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}

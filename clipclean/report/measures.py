@@ -188,7 +188,11 @@ def lost(report: Report, /) -> str:
         return ""
     sign, word = (-100, "gained") if found.value < 0 else (100, "lost")
     low, high = sorted(sign * end for end in found.interval)
-    by = {"labels": "by labels", "answers": "without labels, by changed answers", "recall": "by recall"}[found.by]
+    by = {
+        "labels": "by labels, a nearly right image counted in part",
+        "answers": "without labels, by changed answers",
+        "recall": "by recall",
+    }[found.by]
     return f"{sign * found.value:.1f} points {word} ({low:.1f} to {high:.1f}) on {count(found.n)} images {by}"
 
 

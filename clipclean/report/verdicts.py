@@ -103,7 +103,7 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         usual = (
             f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else NOTHING
         )
-        change = f"{percent(row.before.value)} before, {percent(row.after.value)} after"
+        change = f"{percent(row.before.value)} before and {percent(row.after.value)} after, each image right or wrong"
         rows.append((row.measure.label, "; ".join(filter(None, (measures.lost(report), change))), usual))
     return rows
 
@@ -257,7 +257,7 @@ def _accuracy_told(report: Report) -> list[str]:
         return [f"{images}, {after} {right}."]
     past = right.replace("get", "got").replace("find", "found")
     told = [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
-    return [*told, f"Measured image by image: {lost}."] if (lost := measures.lost(report)) else told
+    return [*told, f"Measured by how sure each answer is: {lost}."] if (lost := measures.lost(report)) else told
 
 
 # Commands that a report suggests: each runs as it is printed, with what its own run was given.
