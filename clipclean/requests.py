@@ -229,7 +229,7 @@ def layouts() -> str:
     """The formats of weights, each with what it is for."""
     formats = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow
     told = "; ".join(f"{name}, {form.summary}" for name, form in formats.items())
-    return f"Format of the weights: {told}. Repeatable: all of them go into one folder."
+    return f"Format of the weights. Formats: {told}. Repeatable: all of them go into one folder."
 
 
 def _names(table: str) -> Callable[[], Kind]:
@@ -299,10 +299,11 @@ CHECKPOINT = models("MODEL", words="A checkpoint, or an open_clip module.")
 ONE = dataclasses.replace(CHECKPOINT, spec="")  # of several, whose command asks the same of each
 ARCH = repeated(
     "Model: --arch NAME|FILE",
-    "Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
+    "Architecture of the model, by name or as a file. An open_clip name, or a JSON file with an open_clip config. Overrides the "
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
     reads="text",
     completes="architectures",
+    is_first=True,
 )
 DOWNLOAD = Opt(
     "Model: --download",
@@ -316,11 +317,12 @@ WEIGHTS = repeated(
 )
 EVAL_DATA = repeated(
     "Data: --eval-data LABELLED",
-    "Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
+    "Labelled images to measure on. One folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
     gather=places,
     reads="path",
+    is_first=True,
 )
 IMAGE_KEY = repeated(
     "Data: --image-key NAME",
@@ -349,7 +351,7 @@ TEMPLATES = repeated(
 )
 TRIGGER = triggers(
     "--trigger SPEC|FILE",
-    "A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
+    "A trigger that you suspect, by its spec or file. A spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
     "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
     words="Triggers that you suspect, as specs or files; one, or several.",
     is_several=True,
@@ -383,7 +385,8 @@ OVERRIDES = Opt(
 )
 KEEP_FAILED = Opt(
     "Verdict: --keep-failed",
-    "Write the weights even if their audit failed, or they cost more accuracy than allowed. They may hold the backdoor.",
+    "Write the weights even if they fail. Their audit failed, or they cost more accuracy than allowed; they may hold the backdoor.",
+    is_first=True,
 )
 OUT = Opt(
     "--out -o DIR",
@@ -511,19 +514,19 @@ class Audit:
 
 SANITIZE_DATA = sets(
     "--data -d CLEAN",
-    "Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
+    "Clean image-caption pairs. Unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
     f"cleaning. {SETS_HELP}",
     is_first=True,
 )
 SANITIZE_REFERENCE = models(
     "--reference MODEL",
-    "For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
+    "A clean model that you trust, to compare with. Of the same architecture, for the audits of --recipe auto. Without one "
     "the verdict is never pass. Repeatable.",
     is_several=True,
 )
 RECIPE = Opt(
     "Cleaning: --recipe -r NAME|FILE",
-    "Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
+    "Method and values, by name or as a file. 'clipclean recipes list' shows the shipped ones.",
     reads="text",
     has="method",
     shown="cleanclip where it was measured to work, else auto",
@@ -536,6 +539,7 @@ SCREEN = Opt(
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
     words="Pairs to leave out: a share, auto, report for none, off.",
     takes=share("auto", "off", "report"),
+    is_first=True,
 )
 PRECISION = Opt(
     "Cleaning: --precision",
@@ -556,7 +560,12 @@ MAX_ACCURACY_LOSS = Opt(
     shown="the recipe's, 0.02",
 )
 FORMAT = Opt(
-    "--format -f", layouts, words="Formats of the weights; one, or several.", takes=_names("FORMATS"), is_several=True
+    "--format -f",
+    layouts,
+    words="Formats of the weights; one, or several.",
+    takes=_names("FORMATS"),
+    is_several=True,
+    is_first=True,
 )
 LOG_DIR = Opt(
     "--log-dir DIR",

@@ -338,7 +338,8 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
         return attempt
     eval_set = replace(bench.eval_set, suspicions=attempt.suspicions)
     try:
-        refinetuned = replace(bench.refinetune(seen.measured, eval_set), original=original)
+        natural = frozenset(each.spec for each in eval_set.panel if detect.is_natural(bench.references, each.spec))
+        refinetuned = replace(bench.refinetune(seen.measured, eval_set), original=original, natural=natural)
     except deadline.OutOfTime:
         late = detect.unproven("CC024", "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))

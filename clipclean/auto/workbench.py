@@ -137,6 +137,7 @@ class Refinetuned:
     steps: int  # of it
     seconds: float  # of it
     original: detect.Measurement | None = None  # the model before cleaning; without it no trigger of the panel counts
+    natural: frozenset[str] = frozenset()  # triggers of the panel that act on the clean models that were given
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""
@@ -167,12 +168,15 @@ class Refinetuned:
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
             if new.excess_interval[0] > limit >= old.excess:
                 is_sure = is_known and self.after.is_sure(new.trigger)  # that it is no natural trigger
-                found.append(_returned(new, limit, self.steps, is_sure=is_sure))
+                is_natural = new.trigger in self.natural
+                found.append(_returned(new, limit, self.steps, is_sure=is_sure, is_natural=is_natural))
         return found
 
 
-def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool) -> Finding:
+def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool, is_natural: bool) -> Finding:
     what = "the backdoor was hidden, not removed." if is_sure else "a backdoor was hidden, or it is a natural trigger."
+    if is_natural and not is_sure:
+        what = "it acts on the clean models that were given as well, so most likely it is a natural trigger, not a backdoor."
     return finding(
         "CC062",
         f"After {steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of other images into "

@@ -64,7 +64,7 @@ BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any ver
 
 def audited(asked: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
-    printing.first_line(shell, asked.model, f"effort {asked.effort}")
+    printing.first_line(shell, asked.model, f"effort {asked.effort}{printing.in_force(asked)}")
     printing.check_there(asked)
     device, quiet = process.begun(asked.device, shell)
     from clipclean.jobs import audit as job

@@ -61,6 +61,12 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
     """
     from clipclean import report
 
+    if idle := result.policy.idle if result.policy else ():
+        words = (
+            f"Policy {result.policy.name if result.policy else ''}: no finding met {untrusted.some(idle, show=str)}."
+        )
+        line = printable(words)
+        click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
     if told := report.policy_told(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
         line = printable(f"{told} Set aside: {rules}." if rules else told)
@@ -123,6 +129,12 @@ def first_line(asked: Shell, model: Model, /, what: str) -> None:
     size = f" ({path.stat().st_size / 1e6:,.1f} MB)" if untrusted.asked(path.is_file) else ""
     words = f"{printable(name)}{size}, {what}; {plural(process.computing(), 'thread')}"
     process.say(f"clipclean {__version__}: {words}")
+
+
+def in_force(asked: requests.Audit | requests.Sanitize, /) -> str:
+    """The policy of a run, as words behind what begins; empty where there is none."""
+    name = getattr(asked.policy, "name", "default")
+    return "" if name == "default" else f", {'' if name.startswith('-') else 'policy '}{printable(name)} in force"
 
 
 def check_there(asked: requests.Audit | requests.Sanitize, /) -> None:

@@ -71,12 +71,25 @@ def _sound_rate(seen: AuditResult) -> Rate | None:
 def under_clip_normalisation(
     own: AuditResult, normalised: AuditResult, limits: AuditLimits, /, *, images: int
 ) -> list[Finding]:
-    """The findings under CLIP's own normalisation, and whether the model is better with it than under its ``own``."""
-    more = [
-        found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in of_audit(normalised, limits, images=images)
-        if rule(found.rule).tells == "sign"
-    ]
+    """All findings of a model that was looked at under its ``own`` normalisation of pixels and under CLIP's.
+
+    What shows under both is one finding, the worse of the two. One more says whether the model is better with CLIP's.
+    """
+    first = {_subject(found): found for found in of_audit(own, limits, images=images)}
+    more = []
+    for found in of_audit(normalised, limits, images=images):
+        if rule(found.rule).tells != "sign":
+            continue
+        under = "Under CLIP's own mean and deviation of pixels"
+        known = first.pop(_subject(found), None)
+        if known is None:
+            more.append(found.model_copy(update={"message": f"{under}: {found.message}"}))
+            continue
+        worst, other = (known, found) if _LEVELS[known.level] >= _LEVELS[found.level] else (found, known)
+        where = f"{under} as well" if worst is known else f"{under}; less under the model's own"
+        figure = "" if other.value is None else f" ({other.measure} {other.value:.2f})"
+        more.append(worst.model_copy(update={"message": f"{worst.message} {where}{figure}."}))
+    more = [*more, *first.values()]
     rate, better = _sound_rate(own), _sound_rate(normalised)
     if rate and better and better.value - rate.value > limits.max_accuracy_loss:
         words = (
@@ -85,6 +98,14 @@ def under_clip_normalisation(
         )
         more.append(unproven("CC007", words))
     return more
+
+
+_LEVELS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}
+
+
+def _subject(found: Finding) -> tuple[str, str, str | None, str | None]:
+    """What a finding is about; found triggers of one class are one subject, whatever family stands for them."""
+    return found.rule, found.measure, None if found.rule == "CC003" else found.trigger, found.about
 
 
 def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from clipclean import data, detect, model, requests
+from clipclean import data, detect, model, requests, untrusted
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
@@ -25,6 +25,7 @@ from clipclean.schema.results import ScreenedRecord
 # A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
+MISSED = 3  # captions in a message
 CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses, or trials of rates
 Asked = requests.Audit | requests.Sanitize
 
@@ -217,9 +218,17 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
     found = labelled_by_captions(samples, vocabulary)
     told = f"{len(samples.pairs)} pairs are held out to measure on; {len(found.pairs)} of their captions name one class"
     if len(found.pairs) < least:
+        named = {pair.key for pair in found.pairs}
+        missed = [pair.caption for pair in samples.pairs if pair.key not in named]
+        some = untrusted.some(missed, most=MISSED, show=lambda caption: repr(str(caption)[:60]))
+        others = (
+            f" Captions that name none of the {len(vocabulary.classes):,} classes, or several: {some}."
+            if missed
+            else ""
+        )
         say(
-            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels. Name the classes of your images by "
-            "--classes, or give labelled images by --eval-data."
+            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels.{others} Give labelled images by "
+            "--eval-data, or by --classes a list that has what the captions name."
         )
         return samples
     say(f"{told}, which is their label.")

@@ -36,9 +36,10 @@ class Audited:
 def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
     images = len(made.ready.eval_set.pixels)
-    found = [*detect.of_audit(made.seen, limits, images=images), *notes_on_images(made.ready)]
+    notes = notes_on_images(made.ready)
     if made.clip_normalised:
-        return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *found]
+        return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *notes]
+    found = [*detect.of_audit(made.seen, limits, images=images), *notes]
     if searching.clip_normalised(made.ready.loaded.clip):
         found.append(detect.unproven("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,8 +47,11 @@ def story(report: Report, /) -> list[str]:
 
 
 def next_steps(report: Report, /) -> list[str]:
-    """Recommended actions, most urgent first."""
-    steps = [rule(finding.rule).action for finding in by_severity(report.findings)]
+    """Recommended actions, most urgent first: where the verdict is no pass, those that can change it, and what was lacking."""
+    ranked = sorted(report.findings, key=lambda each: (-RANKS[each.level], -rule(each.rule).urgent))
+    if report.verdict != "pass":
+        ranked = [each for each in ranked if each.level != "note" or rule(each.rule).stage == "data"]
+    steps = [rule(finding.rule).action for finding in ranked]
     if report.verdict == "pass":
         use = {
             "sanitize": "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them.",
@@ -408,6 +411,7 @@ class Comparison:
 
     verdicts: tuple[str, str]
     differences: tuple[Difference, ...]
+    unlike: tuple[str, ...] = ()  # what the two runs were given that is not the same, in words
 
     def blocking(self, level: str, /) -> tuple[Difference, ...]:
         """What a gate fails by: errors, or with ``inconclusive`` warnings as well, that are new, worse, or not measured again."""
@@ -434,7 +438,27 @@ def compare(earlier: Report, later: Report, /) -> Comparison:
         for subject, finding in before.items()
         if subject not in after
     ]
-    return Comparison((earlier.verdict, later.verdict), (*found, *lacking))
+    return Comparison((earlier.verdict, later.verdict), (*found, *lacking), tuple(_unlike(earlier, later)))
+
+
+def _unlike(earlier: Report, later: Report) -> Iterator[str]:
+    """What differs in what two runs were given: a finding may be new or gone by that alone."""
+    both = (earlier, later)
+    if earlier.model.sha256 != later.model.sha256:
+        yield "models: " + ", ".join(f"{each.model.name} (sha256 {each.model.sha256[:12]}…)" for each in both)
+    if earlier.model.architecture != later.model.architecture:
+        yield "architectures: " + ", ".join(each.model.architecture for each in both)
+    words = [each.vocabulary for each in both]
+    for name in ("classes", "templates"):
+        lists = [getattr(each, name) for each in words if each]
+        if len(lists) == 2 and lists[0] != lists[1]:
+            yield f"{name}: {count(len(lists[0]))} and {count(len(lists[1]))}, not the same"
+    if earlier.data and later.data and earlier.data.digest != later.data.digest:
+        yield "data: " + ", ".join(each.data.name or each.data.format for each in both if each.data)
+    for name in ("command", "effort", "seed"):
+        values = [getattr(each, name) for each in both]
+        if values[0] != values[1] and None not in values:
+            yield f"{name}: {values[0]}, {values[1]}"
 
 
 def _by_subject(made: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:

@@ -481,6 +481,7 @@ class PolicyRecord(Part):
     sha256: Sha256
     verdict_without: Verdict | None = _optional("The verdict without the policy's suppressions and severities.")
     resolved: Free | None = _optional("Every threshold and severity in force.")
+    idle: Many[str] = Field((), description="Suppressions and severities that met no finding, in words.")
 
 
 class VocabularyRecord(Part):

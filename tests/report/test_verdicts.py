@@ -47,8 +47,10 @@ def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_
     assert verdicts.headline(made) != searched
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
-    assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC010", "CC001", "CC030")]
+    assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC001", "CC010", "CC030")]
     assert len(verdicts.next_steps(samples.passed())) == 1 + len(samples.passed()["findings"])  # how to use the weights
+    made["findings"].append(samples.finding("CC061", "note", ""))  # which can change nothing
+    assert RULES["CC061"].action not in verdicts.next_steps(made)
     (finding,) = searches.backdoored()["suppressed"]
     assert {"Ann", "2031-01-31"} <= set(verdicts.set_aside(finding).replace(":", "").split())
     assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""})
