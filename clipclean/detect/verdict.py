@@ -75,21 +75,12 @@ def under_clip_normalisation(
 
     What shows under both is one finding, the worse of the two. One more says whether the model is better with CLIP's.
     """
-    first = {_subject(found): found for found in of_audit(own, limits, images=images)}
-    more = []
-    for found in of_audit(normalised, limits, images=images):
-        if rule(found.rule).tells != "sign":
-            continue
-        under = "Under CLIP's own mean and deviation of pixels"
-        known = first.pop(_subject(found), None)
-        if known is None:
-            more.append(found.model_copy(update={"message": f"{under}: {found.message}"}))
-            continue
-        worst, other = (known, found) if _LEVELS[known.level] >= _LEVELS[found.level] else (found, known)
-        where = f"{under} as well" if worst is known else f"{under}; less under the model's own"
-        figure = "" if other.value is None else f" ({other.measure} {other.value:.2f})"
-        more.append(worst.model_copy(update={"message": f"{worst.message} {where}{figure}."}))
-    more = [*more, *first.values()]
+    under = "Under CLIP's own mean and deviation of pixels"
+    first = of_audit(own, limits, images=images)
+    signs = {_subject(found): found for found in of_audit(normalised, limits, images=images) if _is_sign(found)}
+    both = [_worse(found, signs.pop(_subject(found), None), under) for found in first]
+    only = [found.model_copy(update={"message": f"{under}: {found.message}"}) for found in signs.values()]
+    more = [*only, *both]
     rate, better = _sound_rate(own), _sound_rate(normalised)
     if rate and better and better.value - rate.value > limits.max_accuracy_loss:
         words = (
@@ -101,6 +92,21 @@ def under_clip_normalisation(
 
 
 _LEVELS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}
+
+
+def _is_sign(found: Finding) -> bool:
+    return rule(found.rule).tells == "sign"
+
+
+def _worse(found: Finding, other: Finding | None, under: str) -> Finding:
+    """A finding under the model's own normalisation and the same ``under`` another, as one."""
+    if other is None:
+        return found
+    is_own = _LEVELS[found.level] >= _LEVELS[other.level]
+    worst, less = (found, other) if is_own else (other, found)
+    figure = "" if less.value is None else f" ({less.measure} {less.value:.2f})"
+    where = f"{under} as well{figure}" if is_own else f"{under}, and less under the model's own{figure}"
+    return worst.model_copy(update={"message": f"{worst.message} {where}."})
 
 
 def _subject(found: Finding) -> tuple[str, str, str | None, str | None]:
