@@ -109,6 +109,17 @@ class Suppressed(Finding):
     expires: str | None = Field(description="The last day that it holds.")
 
 
+def trigger_words(name: str, /) -> str:
+    """A trigger as sentences name it: its spec, or what a search found, which has none.
+
+    Examples:
+        >>> trigger_words("found:patch,class=strawberry")
+        'the found patch'
+    """
+    kind, colon, more = name.partition(":")
+    return f"the found {more.partition(',')[0]}" if kind == "found" and colon else name
+
+
 class About(TypedDict, total=False):
     """Optional fields of a finding."""
 

@@ -18,10 +18,12 @@ from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
+from clipclean.progress import say
 from clipclean.train import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
 AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
+TOLD = 3  # classes in a message
 AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for candidates
 
 
@@ -104,6 +106,9 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
             needless = "the audit suspects nothing that it could unlearn"
         # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
         rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
+        # Whatever time is left: what was measured is told before anything is tried.
+        found = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:TOLD])
+        say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
         avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
         copy = None if before.shows else bench.plant(avoid=avoid)
 

@@ -20,7 +20,7 @@ from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult
-from clipclean.findings import Finding, Interval, finding, finite
+from clipclean.findings import Finding, Interval, finding, finite, trigger_words
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
@@ -179,7 +179,7 @@ def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool
         what = "it acts on the clean models that were given as well, so most likely it is a natural trigger, not a backdoor."
     return finding(
         "CC062",
-        f"After {steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of other images into "
+        f"After {steps} steps of finetuning on the clean pairs, {trigger_words(probe.trigger)} turns {100 * probe.asr.value:.1f} % of other images into "
         f"'{probe.target}' again: {what}",
         level="error" if is_sure else "warning",
         measure="excess ASR",

@@ -14,7 +14,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, without_references
 from clipclean.detect.search import SearchResult, TargetedResult
-from clipclean.findings import About, Finding, Level, finding, finite, rule
+from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
 
 LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
@@ -157,7 +157,9 @@ def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | Non
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
     with_it, without = _percent(probe.asr.value), _percent(probe.base.value)
-    what = f"{probe.trigger} turns {with_it} of other images into '{probe.target}' (without it: {without})"
+    what = (
+        f"{trigger_words(probe.trigger)} turns {with_it} of other images into '{probe.target}' (without it: {without})"
+    )
     if low > limits.max_excess:
         words = f"Backdoor behaviour: {what}." if is_sure else f"{what}. Clean models have natural triggers, too."
         return finding("CC001", words, level="error" if is_sure else "warning", **about)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from clipclean.findings import trigger_words
 from clipclean.report.wording import NOTHING, count, decimal, percent, signed
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
@@ -143,7 +144,7 @@ class ComparedAttack(NamedTuple):
     @property
     def family(self) -> str:
         """The trigger's kind, without its parameters."""
-        return self.trigger.partition(":")[0]
+        return trigger_words(self.trigger).partition(":")[0]
 
     @property
     def targets(self) -> tuple[str, ...]:
