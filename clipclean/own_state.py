@@ -92,20 +92,17 @@ class Kept(NamedTuple):
 def mark(folder: Path, /, *, is_finished: bool = False) -> None:
     """Make the folder of a state, marked as ours with the command that goes on with it; raises ResourceError."""
     private(folder)
-    told = {"command": COMMAND.get(), "began": time.time(), "spent": _spent(folder), "finished": is_finished}
+    last, written = _marked(folder), _kept_files(folder)
+    began, spent = _number(last, "began"), 0.0
+    if written and began:  # with the time of the last process, until it last kept something
+        spent = _number(last, "spent") + max(0.0, max(written) - began)
+    told = {"command": COMMAND.get(), "began": time.time(), "spent": spent, "finished": is_finished}
     files.write_text(folder / MARK, json.dumps(told))
 
 
 def spent(folder: Path, /) -> float:
     """Seconds that earlier processes of a run took for what is kept of it; 0 where nothing is."""
     return _number(_marked(folder), "spent") if _kept_files(folder) else 0.0
-
-
-def _spent(folder: Path) -> float:
-    """The same when another process begins: with those of the last one, until it last kept something."""
-    written, told = _kept_files(folder), _marked(folder)
-    began = _number(told, "began")
-    return _number(told, "spent") + max(0.0, max(written) - began) if written and began else 0.0
 
 
 def _kept_files(folder: Path) -> list[float]:

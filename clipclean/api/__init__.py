@@ -14,7 +14,6 @@ from clipclean import requests
 from clipclean.errors import UsageError
 from clipclean.progress import Listener, heard
 from clipclean.requests import Place
-from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
     from clipclean.jobs.weights import Result
@@ -175,7 +174,7 @@ def save(report: "Report", path: Place, /) -> None:
     place = requests.path_of("path", path)
     form = requests.format_of(str(place))
     if not form:
-        raise UsageError(f"{printable(place)}: the suffix names no format. End it in {', '.join(requests.SUFFIXES)}.")
+        raise UsageError(f"{str(place)!a}: the suffix names no format. End it in {', '.join(requests.SUFFIXES)}.")
     from clipclean import report as reports
 
     if not isinstance(report, reports.Report):

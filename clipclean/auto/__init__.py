@@ -9,7 +9,7 @@ from clipclean.auto.candidates import Candidate
 from clipclean.auto.job import auto
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
-from clipclean.jobs import outputs, plan, prepare, searching
+from clipclean.jobs import outputs, plan, prepare
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
@@ -52,7 +52,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     with to.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
         to.state.claim(force=request.force)
         if group.is_first:
-            searching.say_resumed(to.state.folder)
+            outputs.say_resumed(to)
         try:
             if chooses:
                 return auto(ready, offered, to, run, started=started)
@@ -60,7 +60,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
                 ready = rates.settled(ready, to.state, run)
             return sanitize(ready, to, run, started=started)
         except KeyboardInterrupt as error:
-            raise searching.interrupted(to.state.folder) from error
+            raise to.state.interrupted() from error
         except deadline.OutOfTime as error:
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
 

@@ -28,7 +28,6 @@ from clipclean.jobs.judging import FirstAudit
 from clipclean.methods import training, walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Point, Watched, Way
-from clipclean.progress import say
 from clipclean.train import NonFiniteLoss
 
 UNCHANGED = "nothing"  # the name of what was chosen where the original stays
@@ -121,6 +120,7 @@ def choose(
     is_late: Callable[[], bool],
     tried: Callable[[Candidate], Considered],
     run: Callable[[Considered], Considered],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Considered]:
     """Try candidates and run those that pass, until one leaves no error and no doubt, none is left, or the time is over.
 
@@ -131,6 +131,7 @@ def choose(
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
         tried: a candidate -> the same with its trials on the canaries.
         run: one that was tried -> the same with its attempt on the model.
+        tell: takes what is tried next, and how it went.
 
     Raises:
         Inconclusive: no candidate can be run at all.
@@ -141,12 +142,12 @@ def choose(
         for place, candidate in enumerate(candidates):
             if done and is_late():
                 break
-            say(f"{candidate.place}: {candidate.name}".removeprefix(": "))
+            tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
             done.append(tried(candidate))
             # Without a canary the model itself shows what a candidate leaves.
             if not done[-1].trials or done[-1].trials[0].passes(limits):
                 done[-1] = _ran(done[-1], run)
-            say(f"{candidate.name}: {done[-1].told(limits, is_sure=is_sure)}")
+            tell(f"{candidate.name}: {done[-1].told(limits, is_sure=is_sure)}")
             if (attempt := done[-1].attempt) and not attempt.is_open(is_sure=is_sure):
                 why = f"{candidate.name} leaves nothing open"
                 return [*done, *(Considered(each, why) for each in candidates[place + 1 :])]

@@ -18,7 +18,6 @@ from clipclean.jobs.outputs import Destination
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
-from clipclean.progress import say
 from clipclean.train import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
@@ -108,7 +107,7 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
         rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
         # Whatever time is left: what was measured is told before anything is tried.
         found = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:TOLD])
-        say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
+        bench.say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
         avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
         copy = None if before.shows else bench.plant(avoid=avoid)
 
@@ -130,5 +129,6 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
             is_late=is_late,
             tried=tried,
             run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
+            tell=bench.say,
         )
         return Tried(before, copy, considered, limit.minutes, is_late(), limit.started)

@@ -27,6 +27,7 @@ from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
 from clipclean.methods.walk_back import REMOVED
+from clipclean.progress import say
 from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss, Run, RunState
 
@@ -242,6 +243,10 @@ class Workbench:
         return recipes.planting(
             rate=own.plant_share, steps=own.plant_steps, batch_size=size, lr=train.lr, warmup_steps=warmup
         )
+
+    def say(self, words: str, /) -> None:
+        """Tell people how far the run is."""
+        say(words)
 
     def put(self, weights: dict[str, Tensor], /) -> None:
         """Put in other weights."""

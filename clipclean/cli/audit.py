@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from clipclean import files, requests
+from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
@@ -44,7 +44,9 @@ def audit(asked: requests.Audit, shell: Shell) -> int:
     process.check_single("An audit")
     roles.check(asked, replace(shell, models=(*shell.models, *models)))
     asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before slow work
-    check_reports(shell.report_dir, labels(models))
+    roles.check_reports(
+        shell.report_dir, [f"{name}.{suffix}" for name in labels(models) for suffix in SUFFIXES.values()]
+    )
     if len(models) > 1:
         return audit_all(asked, shell, models)
     printing.check_baseline(shell)
@@ -126,20 +128,6 @@ def line_of(asked: requests.Audit, shell: Shell, label: str, /) -> Line:
     write_reports(shell.report_dir, label, made)
     code = printing.exit_code(shell, made.report)
     return Line(made.report.verdict, report.headline(made.report), code, {"report": made.report.as_json()})
-
-
-def check_reports(folder: Path | None, names: Sequence[str], /) -> None:
-    """Refuse before slow work a folder of reports that could not be written after it, and make nothing.
-
-    Raises:
-        UsageError: something is in the way.
-        ResourceError: nothing can be written there.
-    """
-    if folder is None:
-        return
-    files.check_writable(files.nearest(folder), folder)
-    for path in (folder / f"{name}.{suffix}" for name in names for suffix in SUFFIXES.values() if folder.is_dir()):
-        roles.check_report(f"--report-dir: {path.name}", path)
 
 
 def write_reports(folder: Path | None, label: str, made: "Outcome", /) -> None:

@@ -77,7 +77,8 @@ def under_clip_normalisation(
     """
     under = "Under CLIP's own mean and deviation of pixels"
     first = of_audit(own, limits, images=images)
-    signs = {_subject(found): found for found in of_audit(normalised, limits, images=images) if _is_sign(found)}
+    second = of_audit(normalised, limits, images=images)
+    signs = {_subject(found): found for found in second if rule(found.rule).tells == "sign"}
     both = [_worse(found, signs.pop(_subject(found), None), under) for found in first]
     only = [found.model_copy(update={"message": f"{under}: {found.message}"}) for found in signs.values()]
     more = [*only, *both]
@@ -92,10 +93,6 @@ def under_clip_normalisation(
 
 
 _LEVELS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}
-
-
-def _is_sign(found: Finding) -> bool:
-    return rule(found.rule).tells == "sign"
 
 
 def _worse(found: Finding, other: Finding | None, under: str) -> Finding:

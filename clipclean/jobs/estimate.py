@@ -349,6 +349,13 @@ def tell(
     warn_of_time(found, minutes)
 
 
+def say_resumed(seconds: float, /) -> None:
+    """Say that a run goes on with what an interrupted one took so many seconds for, and how much of the estimate that is."""
+    if seconds:
+        done = f"about {in_words(seconds)} of the estimate are done, and are not done again"
+        progress.say(f"Going on with what an interrupted run kept: {done}.")
+
+
 def warn_of_time(found: Estimate, minutes: float | None, /) -> None:
     """Say before slow work that the minutes of a run are fewer than it needs by the estimate."""
     if minutes is None or 60 * minutes >= found.seconds:

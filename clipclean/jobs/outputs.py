@@ -3,10 +3,10 @@
 import hashlib
 from dataclasses import asdict, dataclass
 
-from clipclean import detect, report, train
+from clipclean import detect, own_state, report, train
 from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
-from clipclean.jobs import results
+from clipclean.jobs import estimate, results
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.methods import unlearning
@@ -65,6 +65,11 @@ def destination(ready: Prepared, present: placing.OutputState, group: train.Grou
     run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
     present.check(request.out, run, force=request.force)
     return Destination(present, run, state)
+
+
+def say_resumed(to: Destination, /) -> None:
+    """Say that a run goes on with what an interrupted one kept, if it does."""
+    estimate.say_resumed(own_state.spent(to.state.folder))
 
 
 def finished(request: Sanitize, state: RunState, /) -> Outcome:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ import torch
 from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import AuditResult
-from clipclean.errors import ClipcleanError, Interrupted, ResourceError
+from clipclean.errors import ClipcleanError, ResourceError
 from clipclean.jobs import estimate, inputs
 from clipclean.methods import unlearning
 from clipclean.progress import say, step
@@ -163,26 +162,10 @@ def resumable(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
     except KeyboardInterrupt as error:
         if state is None:
             raise
-        raise interrupted(state.folder) from error
+        raise state.interrupted() from error
     if state is not None and not deadline.is_over():
         with contextlib.suppress(OSError):
             state.discard()
-
-
-def interrupted(folder: Path, /) -> Interrupted:
-    """The exception for a run that is interrupted between the parts that it keeps in a folder."""
-    if any(folder.rglob("*.safetensors")):
-        return Interrupted("Interrupted. Give the same command again to go on after the last part that was finished.")
-    return Interrupted("Interrupted before a part was finished that could be kept: the same command begins again.")
-
-
-def say_resumed(folder: Path, /) -> None:
-    """Say that a run goes on with what an interrupted one kept, and how much of the estimate that is."""
-    if seconds := own_state.spent(folder):
-        say(
-            f"Going on with what an interrupted run kept: about {estimate.in_words(seconds)} of the estimate are done, and are not done "
-            "again."
-        )
 
 
 def _begun(decides: Mapping[str, object]) -> RunState | None:
@@ -190,7 +173,7 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
     try:
         folder = own_state.home() / own_state.AUDITS / found[:32]
         own_state.mark(folder)
-        say_resumed(folder)
+        estimate.say_resumed(own_state.spent(folder))
         folder.touch()
         others = (each for each in folder.parent.iterdir() if each != folder)
         for each in sorted(others, key=lambda each: -each.lstat().st_mtime)[MOST:]:

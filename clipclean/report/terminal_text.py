@@ -4,7 +4,7 @@ Of a report nothing is cut: what is wider than the terminal goes on in the next 
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
@@ -55,23 +55,16 @@ def text(report: Report, /, *, width: int, colour: bool, paths: RunPaths = NOWHE
 
 def wrapped(words: str, width: int, /) -> list[str]:
     """Words in lines of at most so many columns; all but the first are indented. None of an empty text."""
-    return list(_lines(words, width))
-
-
-def _lines(words: str, width: int) -> Iterator[str]:
-    line = ""
+    lines, line = list[str](), ""
     for word in words.split(" "):
         longer = f"{line} {word}" if line else word
         if cell_len(longer) <= width:
             line = longer
             continue
-        if line.strip():
-            yield line.rstrip()
-        *whole, line = chop_cells(word, width - len(HANGING)) or [""]
-        yield from (f"{HANGING}{part}" for part in whole)
-        line = f"{HANGING}{line}"
-    if line.strip():
-        yield line
+        *whole, last = chop_cells(word, width - len(HANGING)) or [""]
+        lines += [line.rstrip(), *(f"{HANGING}{part}" for part in whole)]
+        line = f"{HANGING}{last}"
+    return [each for each in [*lines, line] if each.strip()]
 
 
 def plain_text(report: Report, /) -> str:

@@ -362,19 +362,14 @@ def _quoted(word: str) -> str:
     """A word as a shell takes it; what is not printable as its bytes, so that a name cannot drive the terminal that shows it."""
     if word.isprintable():
         return shlex.quote(word)
-    told = (
-        f"\\{char}"
-        if char in "\\'"
-        else char
-        if char.isprintable()
-        else "".join(f"\\x{byte:02x}" for byte in _bytes(char))
-        for char in word
-    )
+    told = []
+    for char in word:
+        if char.isprintable():
+            told.append(f"\\{char}" if char in "\\'" else char)
+        else:
+            errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "replace"
+            told += [f"\\x{byte:02x}" for byte in char.encode(errors=errors)]
     return f"$'{''.join(told)}'"
-
-
-def _bytes(char: str) -> bytes:
-    return char.encode(errors="surrogateescape" if "\udc80" <= char <= "\udcff" else "replace")
 
 
 def _named(report: Report, suspect: SuspectRecord, paths: RunPaths) -> list[tuple[str, str]]:
