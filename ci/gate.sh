@@ -49,10 +49,21 @@ prepare() {
   [[ $folder != *[$'\n\r']* ]] || refuse "the output folder has a line break in its name." || return
   while [[ $folder == ?*/ ]]; do folder=${folder%/}; done
   [[ $folder != -* ]] || folder=./$folder # or programs would take it for an option
-  [[ ! -L $folder ]] || refuse "the output folder is a link. Name the folder that it leads to." || return
+  check_links || return
   mkdir -p -- "$folder" || return 5
   rm -f -- "$folder/report.json" "$folder/report.html" "$folder/report.sarif" "$folder/report.xml" \
     "$folder/report.md" || return 5
+}
+
+# A repository could bring a link in any part of the path, and reports would be written where it leads to.
+check_links() {
+  local part=$folder
+  while [[ -n $part && $part != . ]]; do
+    [[ ! -L $part ]] || refuse "the output folder is a link, or lies below one. Name the folder that it leads to." || return
+    [[ $part == */* ]] || return 0
+    part=${part%/*}
+    while [[ $part == ?*/ ]]; do part=${part%/}; done
+  done
 }
 
 refuse() {
@@ -121,7 +132,7 @@ judge() {
     error) ;;
     pass) meaning="pass" result=0 ;;
     fail) meaning="the policy failed: backdoor found, or too much accuracy lost" result=1 ;;
-    inconclusive) meaning="inconclusive: too little data or power to say pass" result=4 ;;
+    inconclusive) meaning="inconclusive: too little evidence to say pass or fail" result=4 ;;
     *)
       verdict=error meaning="clipclean wrote no report with a verdict, so its exit code $code is not believed" result=70
       if ((code == 4)); then meaning="clipclean could not look and wrote no report, so there is no verdict"; fi
@@ -135,9 +146,10 @@ judge() {
 summarise() {
   [[ -n ${GITHUB_STEP_SUMMARY:-} ]] || return 0
   local page=$folder/report.md
-  # GitHub takes 1 MiB a step, and drops a summary that is longer.
+  # Verdict, headline and findings, in fifteen lines: the reports have the rest. GitHub drops a summary of more than 1 MiB.
   if [[ $verdict != error && -s $page ]] && (($(wc -c <"$page") < 1000000)); then
-    cat <"$page"
+    awk '/^### / && $2 != "Findings" { exit } /^>/ && ++aside > 3 { next } ++shown > 13 { exit } { print }' <"$page"
+    printf '\nThe reports of this step have all of it.\n'
   else
     printf '## clipclean: %s\n\nExit code %s: %s. The log of this step says more.\n' "$verdict" "$code" "$meaning"
   fi >>"$GITHUB_STEP_SUMMARY"

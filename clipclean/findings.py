@@ -109,6 +109,17 @@ class Suppressed(Finding):
     expires: str | None = Field(description="The last day that it holds.")
 
 
+def trigger_words(name: str, /) -> str:
+    """A trigger as sentences name it: its spec, or what a search found, which has none.
+
+    Examples:
+        >>> trigger_words("found:patch,class=strawberry")
+        'the found patch'
+    """
+    kind, colon, more = name.partition(":")
+    return f"the found {more.partition(',')[0]}" if kind == "found" and colon else name
+
+
 class About(TypedDict, total=False):
     """Optional fields of a finding."""
 
@@ -184,7 +195,7 @@ RULES: Mapping[str, Rule] = {
         means="A trigger that you named, or that was found before cleaning, makes the model classify images of "
         "other things as its target class. The whole 95 % interval is above the limit.",
         does_not_show="Whether the behaviour was planted on purpose, or whether there are other backdoors.",
-        action="Do not deploy these weights. Clean again with a stronger recipe, such as cleanclip-strong, or "
+        action="Do not deploy these weights. Clean again with --recipe auto, which takes the gentlest recipe that is enough, or "
         "with more clean pairs. Screen the clean pairs too: a few poisoned ones undo the cleaning.",
         severity=8.1,
         fails_audit=_FAILS,
@@ -224,8 +235,9 @@ RULES: Mapping[str, Rule] = {
         "the panel and changes of the whole image alone it is a warning.",
         does_not_show="That an attacker planted it: clean models have natural triggers too. The found trigger "
         "acts like the planted one and may look different.",
-        action="Look at the images and the found pattern. Before you deploy the weights, clean them with the "
-        "found trigger named, or compare them with a clean model that you trust, by --reference.",
+        action="Look at the images and the found pattern. Before you deploy the weights, clean them by --recipe auto, which "
+        "searches for itself, or compare them with a clean model that you trust, by --reference. To name a found trigger to a "
+        "cleaning, audit with --save-triggers DIR, and give its file by --trigger.",
         severity=8.1,
         precision="medium",
         fails_audit=_FAILS,
@@ -419,6 +431,16 @@ RULES: Mapping[str, Rule] = {
         action="Inspect the suspicious pairs with clipclean screen. Drop those that do not belong there: in the run "
         "by --screen, or before it by --save-kept of clipclean screen.",
     ),
+    "CC033": Rule(
+        title="No class list was given",
+        stage="data",
+        level="note",
+        means="You gave no class names, so clipclean took the 1,000 of ImageNet. Accuracy, suspects and verdict are about "
+        "these classes; report.json lists them with the templates, as it lists your own.",
+        does_not_show="Whether there is a backdoor towards a class that is not on the list: attack success is only seen towards "
+        "a class of the list, and another target appears under the name of a near one.",
+        action="Give the classes that the model is used for by --classes FILE, one name per line.",
+    ),
     "CC040": Rule(
         title="Recipe outside its evidence",
         stage="recipe",
@@ -479,8 +501,8 @@ RULES: Mapping[str, Rule] = {
         "removes from this model. It is a note if a trigger acted on the model itself before cleaning, since "
         "the cleaning is then judged by that one.",
         does_not_show="That the recipe fails, or that it works.",
-        action="Plant for longer, by --set auto.plant_steps=N, or at another learning rate, by a control recipe "
-        "of your own.",
+        action="Where planting failed, plant for longer, by --set auto.plant_steps=N, or at another learning rate, by a control "
+        "recipe of your own. Where nothing was planted, nothing.",
         severity=4.0,
         doubt_sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
         urgent=40,

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from clipclean.errors import RefusedInput, ResourceError, UsageError
 PLACE = "CLIPCLEAN_STATE"  # names the folder instead of the user's own
 
 MOST_MARK = 2**20  # bytes
+MOST_SECONDS = 2.0**40
 MARK = "command.json"  # in each folder of a state: it is ours, and this goes on with it
 FOLDERS = RUNS, AUDITS = "runs", "audits"  # of states, below the home
 COMMAND: ContextVar[str] = ContextVar("command", default="the same call in Python")
@@ -75,33 +77,63 @@ def private(folder: Path, /) -> None:
 
 
 class Kept(NamedTuple):
-    """The state of an interrupted run: its folder, the command that goes on with it, and when bytes were last written to it."""
+    """The state of a run: its folder, the command that goes on with it, when bytes were last written to it, and whether the run ended.
+
+    One that ended without weights is kept for ``--keep-failed``, which then need not clean again.
+    """
 
     folder: Path
     command: str
     size: int
     written: datetime
+    finished: bool
 
 
-def mark(folder: Path, /) -> None:
+def mark(folder: Path, /, *, is_finished: bool = False) -> None:
     """Make the folder of a state, marked as ours with the command that goes on with it; raises ResourceError."""
     private(folder)
-    files.write_text(folder / MARK, json.dumps({"command": COMMAND.get()}))
+    last, written = _marked(folder), _kept_files(folder)
+    began, spent = _number(last, "began"), 0.0
+    if written and began:  # with the time of the last process, until it last kept something
+        spent = _number(last, "spent") + max(0.0, max(written) - began)
+    told = {"command": COMMAND.get(), "began": time.time(), "spent": spent, "finished": is_finished}
+    files.write_text(folder / MARK, json.dumps(told))
+
+
+def spent(folder: Path, /) -> float:
+    """Seconds that earlier processes of a run took for what is kept of it; 0 where nothing is."""
+    return _number(_marked(folder), "spent") if _kept_files(folder) else 0.0
+
+
+def _kept_files(folder: Path) -> list[float]:
+    """When each part that is kept was written."""
+    return [path.lstat().st_mtime for path in folder.rglob("*") if path.name != MARK and path.is_file()]
+
+
+def _number(told: Note, key: str) -> float:
+    value = told.get(key)
+    return float(value) if isinstance(value, int | float) and 0 <= value < MOST_SECONDS else 0.0
+
+
+def _marked(folder: Path) -> Note:
+    """What the mark of a state says; empty where there is none of ours."""
+    try:
+        return untrusted.loads(untrusted.read(folder / MARK, limit=MOST_MARK), MARK, limit=MOST_MARK)
+    except (OSError, ValueError, RefusedInput):
+        return {}
 
 
 def kept() -> list[Kept]:
-    """The states of interrupted runs, the newest first: folders that ``mark`` marked. Links and what else lies there are left out."""
+    """The states of runs, the newest first: folders that ``mark`` marked. Links and what else lies there are left out."""
     found = []
     for folder in (each for name in FOLDERS for each in (home() / name).glob("[0-9a-f]*")):
-        try:
-            told = untrusted.loads(untrusted.read(folder / MARK, limit=MOST_MARK), MARK, limit=MOST_MARK)
-        except (OSError, ValueError, RefusedInput):
-            continue
-        if folder.is_symlink() or folder.parent.is_symlink():
+        told = _marked(folder)
+        if not told or folder.is_symlink() or folder.parent.is_symlink():
             continue
         stats = [path.lstat() for path in folder.rglob("*")]
         written = datetime.fromtimestamp(max(each.st_mtime for each in stats), UTC)
-        found.append(Kept(folder, str(told.get("command")), sum(each.st_size for each in stats), written))
+        size = sum(each.st_size for each in stats)
+        found.append(Kept(folder, str(told.get("command")), size, written, told.get("finished") is True))
     return sorted(found, key=lambda each: each.written, reverse=True)
 
 

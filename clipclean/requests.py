@@ -24,6 +24,7 @@ from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
 from clipclean.files import READ
 from clipclean.progress import Progress
+from clipclean.untrusted import printable
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # of options, in the order of the help
 
@@ -151,8 +152,10 @@ class Finite(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
 
 
-def label(text: str, /) -> str:
+def label(text: Any, /) -> str:  # Any: what a user gives
     """The text, if it is a label; bounded, since labels stand in every form of the report."""
+    if not isinstance(text, str):
+        raise click.BadParameter(f"{repr(text)[:80]} is not a label. Write KEY=VALUE.")
     key, equals, words = text.partition("=")
     is_key = re.fullmatch(r"[A-Za-z][A-Za-z0-9._/-]{0,62}", key)
     if not equals or not is_key or len(words) > 200 or not words.isprintable():
@@ -226,7 +229,7 @@ def layouts() -> str:
     """The formats of weights, each with what it is for."""
     formats = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow
     told = "; ".join(f"{name}, {form.summary}" for name, form in formats.items())
-    return f"Format of the weights: {told}. Repeatable: all of them go into one folder."
+    return f"Format of the weights. Formats: {told}. Repeatable: all of them go into one folder."
 
 
 def _names(table: str) -> Callable[[], Kind]:
@@ -296,10 +299,11 @@ CHECKPOINT = models("MODEL", words="A checkpoint, or an open_clip module.")
 ONE = dataclasses.replace(CHECKPOINT, spec="")  # of several, whose command asks the same of each
 ARCH = repeated(
     "Model: --arch NAME|FILE",
-    "Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
+    "Architecture of the model, by name or as a file. An open_clip name, or a JSON file with an open_clip config. Overrides the "
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
     reads="text",
     completes="architectures",
+    is_first=True,
 )
 DOWNLOAD = Opt(
     "Model: --download",
@@ -313,11 +317,12 @@ WEIGHTS = repeated(
 )
 EVAL_DATA = repeated(
     "Data: --eval-data LABELLED",
-    "Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
+    "Labelled images to measure on. One folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
     gather=places,
     reads="path",
+    is_first=True,
 )
 IMAGE_KEY = repeated(
     "Data: --image-key NAME",
@@ -346,7 +351,7 @@ TEMPLATES = repeated(
 )
 TRIGGER = triggers(
     "--trigger SPEC|FILE",
-    "A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
+    "A trigger that you suspect, by its spec or file. A spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
     "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
     words="Triggers that you suspect, as specs or files; one, or several.",
     is_several=True,
@@ -380,7 +385,8 @@ OVERRIDES = Opt(
 )
 KEEP_FAILED = Opt(
     "Verdict: --keep-failed",
-    "Write the weights even if their audit failed, or they cost more accuracy than allowed. They may hold the backdoor.",
+    "Write the weights even if they fail. Their audit failed, or they cost more accuracy than allowed; they may hold the backdoor.",
+    is_first=True,
 )
 OUT = Opt(
     "--out -o DIR",
@@ -508,19 +514,19 @@ class Audit:
 
 SANITIZE_DATA = sets(
     "--data -d CLEAN",
-    "Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
+    "Clean image-caption pairs. Unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
     f"cleaning. {SETS_HELP}",
     is_first=True,
 )
 SANITIZE_REFERENCE = models(
     "--reference MODEL",
-    "For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
+    "A clean model that you trust, to compare with. Of the same architecture, for the audits of --recipe auto. Without one "
     "the verdict is never pass. Repeatable.",
     is_several=True,
 )
 RECIPE = Opt(
     "Cleaning: --recipe -r NAME|FILE",
-    "Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
+    "Method and values, by name or as a file. 'clipclean recipes list' shows the shipped ones.",
     reads="text",
     has="method",
     shown="cleanclip where it was measured to work, else auto",
@@ -533,6 +539,7 @@ SCREEN = Opt(
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
     words="Pairs to leave out: a share, auto, report for none, off.",
     takes=share("auto", "off", "report"),
+    is_first=True,
 )
 PRECISION = Opt(
     "Cleaning: --precision",
@@ -553,7 +560,12 @@ MAX_ACCURACY_LOSS = Opt(
     shown="the recipe's, 0.02",
 )
 FORMAT = Opt(
-    "--format -f", layouts, words="Formats of the weights; one, or several.", takes=_names("FORMATS"), is_several=True
+    "--format -f",
+    layouts,
+    words="Formats of the weights; one, or several.",
+    takes=_names("FORMATS"),
+    is_several=True,
+    is_first=True,
 )
 LOG_DIR = Opt(
     "--log-dir DIR",
@@ -965,6 +977,9 @@ def called_with(kind: Callable[..., Asked], places: Sequence[object], keywords: 
         if value is None and default not in (None, (), inspect.Parameter.empty):
             raise UsageError(f"{name}: None is no value. Leave it out for the default, {default!r}.")
     given = parameters.bind(*places, **keywords)
+    for name, value in given.arguments.items():
+        if value is None and parameters.parameters[name].default is inspect.Parameter.empty:
+            raise UsageError(f"{name}: None is no value, and there is no default. Give one.")
     given.apply_defaults()
     return kind(**{name: completed(name, known[name], value) for name, value in given.arguments.items()})
 
@@ -989,20 +1004,82 @@ def completed(name: str, known: Opt, value: object, /) -> object:
 
 
 def _one(name: str, known: Opt, value: object) -> object:
+    if isinstance(value, str):
+        value = str.__str__(value)  # of a class of the caller's own nothing but its text counts
     if (kind := known.kind) is not None and not isinstance(kind, click.Path):
         try:
             taken = kind.convert(value, None, None)
-        except (click.BadParameter, TypeError) as error:
-            raise UsageError(f"{name}: {getattr(error, 'message', error)}") from error
+        except (click.BadParameter, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UsageError(f"{name}: {printable(getattr(error, 'message', error))}") from error
         if taken != value or isinstance(value, bool) != isinstance(taken, bool):
-            raise UsageError(f"{name}: {value!r} is of type {type(value).__name__}. Give {taken!r}.")
+            raise UsageError(
+                f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {taken!r}."
+            )
         return taken
-    if isinstance(value, str | os.PathLike):
-        return Path(value) if known.is_path else os.fspath(value)
+    is_called = known.has == "__call__"
+    if isinstance(value, str | os.PathLike) and not is_called:
+        text = _text_of(name, value)
+        check_text(name, text)
+        if known.is_path:
+            check_path(name, Path(text))
+        return Path(text) if known.is_path else text
     if known.has and hasattr(value, known.has):
         return value
     what = "an open_clip module or a path" if known.is_model else "a path" if known.is_path else "a text"
-    raise UsageError(f"{name}: {repr(value)[:80]} is of type {type(value).__name__}. Give {what}.")
+    what = "a function" if is_called else what
+    raise UsageError(f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {what}.")
+
+
+def path_of(name: str, value: object, /) -> Path:
+    """A place that is given to a function; raises UsageError for what is none."""
+    return Path(str(_one(name, Opt(reads="path"), value)))
+
+
+def _text_of(name: str, value: str | os.PathLike[str]) -> str:
+    """A text or path as a plain text; raises UsageError for a path that is none, whatever its class raises."""
+    try:
+        text: object = os.fspath(value)
+    except Exception as error:
+        raise UsageError(
+            f"{name}: {type(value).__name__} gives no path ({type(error).__name__}). Give a text."
+        ) from error
+    if not isinstance(text, str):
+        raise UsageError(f"{name}: {type(value).__name__} gives {type(text).__name__} as its path. Give a text.")
+    return str.__str__(text)
+
+
+MOST_PATH, MOST_NAME = 4096, 255  # bytes of a path, and of a name in it, that systems take
+
+
+def check_text(name: str, text: str, /) -> None:
+    """Refuse a text that no system takes as a word of a command: not in its encoding, or with a NUL in it.
+
+    Raises:
+        UsageError: that is so.
+    """
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{name}: {printable(text[:80])} has characters that no system can encode. Give another text."
+        ) from error
+    if "\0" in text:
+        raise UsageError(
+            f"{name}: {printable(text[:80])} has a NUL in it, which no text or path can have. Leave it out."
+        )
+
+
+def check_path(name: str, path: Path, /) -> None:
+    """Refuse a path that no system takes, whatever is there.
+
+    Raises:
+        UsageError: it is no text that ``check_text`` takes, or too long.
+    """
+    text = str(path)
+    check_text(name, text)
+    size, longest = len(os.fsencode(text)), max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if size > MOST_PATH or longest > MOST_NAME:
+        raise UsageError(f"{name}: {printable(text[:80])}… is longer than any path. Give a shorter one.")
 
 
 def recipe_of(asked: Sanitize, /) -> "Recipe":

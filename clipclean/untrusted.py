@@ -134,6 +134,24 @@ def without_commands(text: str, /, *, colon: str, hash_: str) -> str:
     return _HASHES.sub(lambda _: f"#{hash_}", _COLONS.sub(lambda found: found[1] + colon, text))
 
 
+_BEYOND_ASCII = re.compile(r"[^\n\x20-\x7e]")
+
+
+def escaped_json(text: str, /) -> str:
+    r"""JSON of the same values, in which what is not printable is an escape of JSON.
+
+    Examples:
+        >>> escaped_json('"\x9b2J \u202eé"')
+        '"\\u009b2J \\u202eé"'
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        char = found[0]
+        return char if char.isprintable() else json.dumps(char)[1:-1]
+
+    return _BEYOND_ASCII.sub(escape, text)
+
+
 def is_deeper(value: object, most: int, inside: Callable[[object], Iterable[object]], /) -> bool:
     """Whether containers lie in each other deeper than so many levels; ``inside`` gives those in one.
 

@@ -7,8 +7,6 @@ of a command are.
 import functools
 import textwrap
 from collections.abc import Callable
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
@@ -159,7 +157,10 @@ def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Compariso
     from clipclean import report
     from clipclean.report import verdicts
 
-    made = [report.read(Path(each)) if isinstance(each, str | PathLike) else each for each in (earlier, later)]
+    made = [
+        each if isinstance(each, report.Report) else report.read(requests.path_of(name, each))
+        for name, each in (("earlier", earlier), ("later", later))
+    ]
     return verdicts.compare(made[0], made[1])
 
 
@@ -170,9 +171,12 @@ def save(report: "Report", path: Place, /) -> None:
         UsageError: the suffix names no format.
         ResourceError: the file cannot be written.
     """
-    form = requests.format_of(str(path))
+    place = requests.path_of("path", path)
+    form = requests.format_of(str(place))
     if not form:
-        raise UsageError(f"{path}: the suffix names no format. End it in {', '.join(requests.SUFFIXES)}.")
+        raise UsageError(f"{str(place)!a}: the suffix names no format. End it in {', '.join(requests.SUFFIXES)}.")
     from clipclean import report as reports
 
-    reports.write(report, form, Path(path))
+    if not isinstance(report, reports.Report):
+        raise UsageError(f"report: it is of type {type(report).__name__}. Give what audit() or sanitize() returns.")
+    reports.write(report, form, place)

@@ -39,6 +39,11 @@ def check(*asked: object) -> None:
         ResourceError: an output cannot be written.
     """
     given = [(name, known, getattr(each, name)) for each in asked for name, known in requests.options(each).items()]
+    for name, known, value in given:
+        several = value if isinstance(value, tuple) else (value,)
+        for path in (getattr(each, "path", each) for each in several):  # of a report
+            if isinstance(path, Path) or (isinstance(path, str) and (known.is_path or known.reads)):
+                requests.check_path(called(name), Path(path))
     absent = {name: known.flags[0] for name, known, value in given if known.flags and not value}
     for needed, why in dict.fromkeys(known.needs for _, known, _ in given if known.needs[0] in absent):
         if idle := [called(name) for name, known, value in given if known.needs[0] == needed and value]:
@@ -87,6 +92,20 @@ def check_report(name: str, path: Path, /) -> None:
             )
     except OSError as error:
         raise files.cannot_write(path, error) from error
+
+
+def check_reports(folder: Path | None, names: Sequence[str], /) -> None:
+    """Refuse before slow work a folder in which reports of these names could not be written after it, and make nothing.
+
+    Raises:
+        UsageError: something is in the way.
+        ResourceError: nothing can be written there.
+    """
+    if folder is None:
+        return
+    files.check_writable(files.nearest(folder), folder)
+    for name in names if folder.is_dir() else ():
+        check_report(f"--report-dir: {name}", folder / name)
 
 
 def _places(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> Iterator[tuple[str, Path]]:

@@ -40,7 +40,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
     chooses = ready.recipe.traits.chooses
-    plan.tell_cleaning(ready, [each.recipes for each in offered])
+    plan.tell_cleaning(ready, [each.recipes for each in offered], minutes=request.max_minutes)
     if not chooses:  # its candidates are checked instead
         group.check(ready.recipe.train.batch_size)
     to = outputs.destination(ready, present, group)
@@ -51,18 +51,23 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
     with to.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
         to.state.claim(force=request.force)
+        if group.is_first:
+            outputs.say_resumed(to)
         try:
             if chooses:
                 return auto(ready, offered, to, run, started=started)
             with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
                 ready = rates.settled(ready, to.state, run)
             return sanitize(ready, to, run, started=started)
+        except KeyboardInterrupt as error:
+            raise to.state.interrupted() from error
         except deadline.OutOfTime as error:
             raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
 
 
 def planned(request: Sanitize, /) -> Plan:
-    """The plan of a cleaning; raises what preparing one raises."""
+    """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
+    placing.look(request.out, force=request.force, known=outputs.OUTPUTS, is_dry=True)
     ready, offered = _prepared(replace(request, screen="off"))  # screening embeds every pair
     return plan.of_sanitize(request, ready, [each.recipes for each in offered])
 

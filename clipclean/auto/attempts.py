@@ -53,9 +53,17 @@ class Attempt:
 
     def is_open(self, *, is_sure: bool) -> bool:
         """Whether another candidate may do better: there is an error, or a doubt about a trigger where the audit was sure of one."""
+        return bool(self.open_findings(is_sure=is_sure))
+
+    def open_findings(self, *, is_sure: bool) -> list[Finding]:
+        """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
-        told = (found for found in self.findings if found.rule != "CC020")
-        return any(found.level == "error" or (is_sure and found.level == "warning" and found.trigger) for found in told)
+        counted = sorted(
+            (each for each in self.findings if each.rule != "CC020"), key=lambda each: each.level != "error"
+        )
+        return [
+            each for each in counted if each.level == "error" or (is_sure and each.level == "warning" and each.trigger)
+        ]
 
     def rank(self) -> tuple[int, float]:
         """A sort key, smaller is better: errors; then triggers in doubt and accuracy lost, a doubt as bad as a loss of the whole budget."""
@@ -78,6 +86,21 @@ class Considered:
         """The trial at a share of the way, else the first; None without any."""
         return next((trial for trial in self.trials if trial.share == share), self.trials[0] if self.trials else None)
 
+    def told(self, limits: AuditLimits, /, *, is_sure: bool) -> str:
+        """In one sentence how it went, and what is open where another has to follow."""
+        if self.why_not:
+            return f"not run: {self.why_not}"
+        if self.attempt is None:
+            trial = self.trials[0]
+            return (
+                f"not run on the model yet: on a copy it removes {trial.removed(limits)} of {len(trial.counted)} test backdoors for "
+                f"{100 * trial.accuracy_lost:.1f} points of accuracy, where {100 * limits.max_accuracy_loss:.1f} are allowed"
+            )
+        lost = f"costs {100 * self.attempt.point.accuracy_lost:.1f} points of accuracy"
+        if not (found := self.attempt.open_findings(is_sure=is_sure)):
+            return f"{lost}, and leaves nothing open"
+        return f"{lost}, and leaves open: {' '.join(f'{each.rule} {each.message}' for each in found[:1])}"
+
     def shortfall(self, limits: AuditLimits, /) -> tuple[bool, int, float]:
         """A sort key, the distance from passing on the copy: whether it costs too much, canaries that are left or return, and the loss."""
         if not self.trials:
@@ -97,6 +120,7 @@ def choose(
     is_late: Callable[[], bool],
     tried: Callable[[Candidate], Considered],
     run: Callable[[Considered], Considered],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Considered]:
     """Try candidates and run those that pass, until one leaves no error and no doubt, none is left, or the time is over.
 
@@ -107,6 +131,7 @@ def choose(
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
         tried: a candidate -> the same with its trials on the canaries.
         run: one that was tried -> the same with its attempt on the model.
+        tell: takes what is tried next, and how it went.
 
     Raises:
         Inconclusive: no candidate can be run at all.
@@ -117,10 +142,12 @@ def choose(
         for place, candidate in enumerate(candidates):
             if done and is_late():
                 break
+            tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
             done.append(tried(candidate))
             # Without a canary the model itself shows what a candidate leaves.
             if not done[-1].trials or done[-1].trials[0].passes(limits):
                 done[-1] = _ran(done[-1], run)
+            tell(f"{candidate.name}: {done[-1].told(limits, is_sure=is_sure)}")
             if (attempt := done[-1].attempt) and not attempt.is_open(is_sure=is_sure):
                 why = f"{candidate.name} leaves nothing open"
                 return [*done, *(Considered(each, why) for each in candidates[place + 1 :])]
@@ -312,7 +339,8 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
         return attempt
     eval_set = replace(bench.eval_set, suspicions=attempt.suspicions)
     try:
-        refinetuned = replace(bench.refinetune(seen.measured, eval_set), original=original)
+        natural = frozenset(each.spec for each in eval_set.panel if detect.is_natural(bench.references, each.spec))
+        refinetuned = replace(bench.refinetune(seen.measured, eval_set), original=original, natural=natural)
     except deadline.OutOfTime:
         late = detect.unproven("CC024", "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))

@@ -5,7 +5,7 @@ is saved, so that a resumed run repeats none.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -31,6 +31,7 @@ class Candidate:
 
     names: tuple[str, ...]
     recipes: tuple[Recipe, ...]
+    place: str = field(default="", compare=False)  # among those of the run, in words: ``candidate 1 of 3``
 
     @property
     def name(self) -> str:
@@ -61,7 +62,7 @@ class Candidate:
             # 1,200 pairs less a fifth make 18 steps of the last candidate that is shipped, and its warm-up has 20.
             has_own_warmup = "train.warmup_steps" in name
             found.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=pairs))
-        return Candidate(self.names, tuple(found))
+        return replace(self, recipes=tuple(found))
 
     def unfit(self, samples: Samples, /) -> str:
         """Why these data do not suffice for it; empty if they do."""
@@ -90,7 +91,8 @@ def listed(auto: Recipe, /, *, panel: bool = True) -> tuple[Candidate, ...]:
         return ()
     if not panel:
         raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
-    return tuple(_candidate(text, auto) for text in auto.auto.ladder)
+    found = [_candidate(text, auto) for text in auto.auto.ladder]
+    return tuple(replace(each, place=f"candidate {place} of {len(found)}") for place, each in enumerate(found, 1))
 
 
 def _candidate(text: str, auto: Recipe) -> Candidate:
@@ -157,7 +159,7 @@ def clean(
     """
 
     def progress(what: str, done: int, total: int) -> None:
-        bench.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
+        bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
 
     clip, samples, eval_set = bench.clip, bench.samples, bench.eval_set
     parts: list[training.Training] = []

@@ -22,6 +22,7 @@ from clipclean.train import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
 AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
+TOLD = 3  # classes in a message
 AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for candidates
 
 
@@ -104,6 +105,9 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
             needless = "the audit suspects nothing that it could unlearn"
         # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
         rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
+        # Whatever time is left: what was measured is told before anything is tried.
+        found = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:TOLD])
+        bench.say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
         avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
         copy = None if before.shows else bench.plant(avoid=avoid)
 
@@ -125,5 +129,6 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
             is_late=is_late,
             tried=tried,
             run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
+            tell=bench.say,
         )
         return Tried(before, copy, considered, limit.minutes, is_late(), limit.started)

@@ -20,13 +20,14 @@ from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult
-from clipclean.findings import Finding, Interval, finding, finite
+from clipclean.findings import Finding, Interval, finding, finite, trigger_words
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
 from clipclean.methods.walk_back import REMOVED
+from clipclean.progress import say
 from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss, Run, RunState
 
@@ -137,6 +138,7 @@ class Refinetuned:
     steps: int  # of it
     seconds: float  # of it
     original: detect.Measurement | None = None  # the model before cleaning; without it no trigger of the panel counts
+    natural: frozenset[str] = frozenset()  # triggers of the panel that act on the clean models that were given
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""
@@ -167,15 +169,18 @@ class Refinetuned:
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
             if new.excess_interval[0] > limit >= old.excess:
                 is_sure = is_known and self.after.is_sure(new.trigger)  # that it is no natural trigger
-                found.append(_returned(new, limit, self.steps, is_sure=is_sure))
+                is_natural = new.trigger in self.natural
+                found.append(_returned(new, limit, self.steps, is_sure=is_sure, is_natural=is_natural))
         return found
 
 
-def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool) -> Finding:
+def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool, is_natural: bool) -> Finding:
     what = "the backdoor was hidden, not removed." if is_sure else "a backdoor was hidden, or it is a natural trigger."
+    if is_natural and not is_sure:
+        what = "it acts on the clean models that were given as well, so most likely it is a natural trigger, not a backdoor."
     return finding(
         "CC062",
-        f"After {steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of other images into "
+        f"After {steps} steps of finetuning on the clean pairs, {trigger_words(probe.trigger)} turns {100 * probe.asr.value:.1f} % of other images into "
         f"'{probe.target}' again: {what}",
         level="error" if is_sure else "warning",
         measure="excess ASR",
@@ -238,6 +243,10 @@ class Workbench:
         return recipes.planting(
             rate=own.plant_share, steps=own.plant_steps, batch_size=size, lr=train.lr, warmup_steps=warmup
         )
+
+    def say(self, words: str, /) -> None:
+        """Tell people how far the run is."""
+        say(words)
 
     def put(self, weights: dict[str, Tensor], /) -> None:
         """Put in other weights."""

@@ -44,7 +44,7 @@ EXIT_CODES = {
     1: "the policy failed: backdoor found, or too much accuracy lost",
     2: "the command line, a recipe or a policy is invalid",
     3: "input unreadable, or refused as unsafe",
-    4: "inconclusive: too little data or power to say pass",
+    4: "inconclusive: too little evidence to say pass or fail",
     5: "out of memory, disk full, or another resource",
     70: "a bug in clipclean",
     130: "interrupted",

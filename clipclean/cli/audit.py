@@ -44,6 +44,9 @@ def audit(asked: requests.Audit, shell: Shell) -> int:
     process.check_single("An audit")
     roles.check(asked, replace(shell, models=(*shell.models, *models)))
     asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before slow work
+    roles.check_reports(
+        shell.report_dir, [f"{name}.{suffix}" for name in labels(models) for suffix in SUFFIXES.values()]
+    )
     if len(models) > 1:
         return audit_all(asked, shell, models)
     printing.check_baseline(shell)
@@ -63,7 +66,7 @@ BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any ver
 
 def audited(asked: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
-    printing.first_line(shell, asked.model, f"effort {asked.effort}")
+    printing.first_line(shell, asked.model, f"effort {asked.effort}{printing.in_force(asked)}")
     printing.check_there(asked)
     device, quiet = process.begun(asked.device, shell)
     from clipclean.jobs import audit as job

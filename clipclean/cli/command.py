@@ -44,6 +44,8 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does; what is gone is refused with what to use instead."""
         given = tuple(args)  # click empties the list
+        for each in given:
+            requests.check_text(each.partition("=")[0] if each.startswith("-") else "an argument", each)
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError as error:

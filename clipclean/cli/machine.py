@@ -97,16 +97,23 @@ def runs() -> None:
 
 @command_of(Nothing, "as_json", "runs list", "runs list --json", name="list", group=runs)
 def list_runs(_: Nothing, shell: Shell) -> None:
-    """Show the interrupted runs, the newest first: time, size, and the command that goes on in the same folder.
+    """Show what runs have kept, the newest first: time, size, and the command that goes on in the same folder.
+
+    An interrupted run goes on by its command. One that ended without weights is kept for --keep-failed --force, which then
+    need not clean again.
 
     They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
     """
     found = own_state.kept()
     rows = [each._asdict() | {"folder": str(each.folder), "written": each.written.isoformat()} for each in found]
+    kinds = {False: "interrupted", True: "finished"}
     lines = [
-        f"{each.written:%Y-%m-%d %H:%M}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}" for each in found
+        f"{each.written:%Y-%m-%d %H:%M}  {kinds[each.finished]:<11}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}"
+        for each in found
     ]
-    lines.append(f"{plural(len(found), 'interrupted run')} in {printable(own_state.home())}")
+    ended = sum(each.finished for each in found)
+    counts = f"{plural(len(found) - ended, 'interrupted run')}{f' and {ended} finished' if ended else ''}"
+    lines.append(f"{counts} in {printable(own_state.home())}")
     printing.show(shell.as_json, rows, "\n".join(lines))
 
 

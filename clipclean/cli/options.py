@@ -82,7 +82,7 @@ def _of_recipe(flags: str, key: str, kind: click.ParamType[float]) -> Opt:
 
 FAIL_ON = Opt(
     "Verdict: --fail-on",
-    "Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and inconclusive.",
+    "Verdicts that make the exit code other than 0. With error fail alone; with inconclusive fail and inconclusive.",
     takes=click.Choice(LEVELS),
     is_first=True,
     before=AT_VERDICT,
@@ -118,7 +118,7 @@ CONFIG = Opt(
 )
 DRY_RUN = Opt(
     "Running: --dry-run",
-    "Read and check everything, print the steps and an estimate of the time, and stop. Nothing is written.",
+    "Check everything, print steps and estimate, and stop. Nothing is written.",
     is_first=True,
 )
 
@@ -138,7 +138,9 @@ class Shell:
     report_dir: Annotated[Path | None, REPORT_DIR] = None
     outputs: Annotated[
         tuple[Output, ...],
-        reports("Also write the report: as {}, or by the suffix of PATH. Repeatable. Does not affect the exit code."),
+        reports(
+            "Also write the report to a file. As {}, or by the suffix of PATH. Repeatable. Does not affect the exit code."
+        ),
     ] = ()
     as_json: Annotated[bool, Opt("--json", "Print the result as JSON.", before=AT_OUTPUT)] = False
     quiet: Annotated[bool, QUIET] = False
@@ -290,4 +292,6 @@ def _value(option: click.Option, key: str, value: object, path: Path) -> object:
     if any(isinstance(each, dict | list | bool) or each is None for each in several):
         raise UsageError(f"{path}: {key} takes {'values' if option.multiple else 'one value'}, not {value!r}.")
     words = [str(each) for each in several]
+    for each in words:
+        requests.check_text(f"{path}: {key}", each)
     return words if option.multiple else words[0]

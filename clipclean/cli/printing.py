@@ -61,6 +61,12 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
     """
     from clipclean import report
 
+    if idle := result.policy.idle if result.policy else ():
+        words = (
+            f"Policy {result.policy.name if result.policy else ''}: no finding met {untrusted.some(idle, show=str)}."
+        )
+        line = printable(words)
+        click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
     if told := report.policy_told(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
         line = printable(f"{told} Set aside: {rules}." if rules else told)
@@ -125,6 +131,12 @@ def first_line(asked: Shell, model: Model, /, what: str) -> None:
     process.say(f"clipclean {__version__}: {words}")
 
 
+def in_force(asked: requests.Audit | requests.Sanitize, /) -> str:
+    """The policy of a run, as words behind what begins; empty where there is none."""
+    name = getattr(asked.policy, "name", "default")
+    return "" if name == "default" else f", {'' if name.startswith('-') else 'policy '}{printable(name)} in force"
+
+
 def check_there(asked: requests.Audit | requests.Sanitize, /) -> None:
     """Refuse paths that lead nowhere before torch comes, which takes seconds, and before a large model is read.
 
@@ -147,8 +159,8 @@ def say(asked: Shell, words: str, /) -> None:
         process.say(f"clipclean: {words}")
 
 
-def terminal_width(most: int = 120) -> int:
-    """Columns of the terminal, within what a table can use."""
+def terminal_width(most: int = 1000) -> int:
+    """Columns of the terminal, or what COLUMNS says, within what can be used."""
     return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))
 
 

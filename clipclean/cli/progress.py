@@ -29,6 +29,7 @@ def shown(*, quiet: bool) -> Iterator[None]:
     live = view.live if isinstance(view, _Bars) else contextlib.nullcontext()
     with live, progress.heard(Listener(lambda _done, values: view.newest.take(values), view.words, view, view.part)):
         yield
+        view.end()
 
 
 class _Values:
@@ -51,22 +52,28 @@ class _Bars:
     def __init__(self) -> None:
         from rich import progress as bars
         from rich.console import Console
+        from rich.table import Column
 
+        # What does not fit is cut from the name of a stage and from its rate: bar, count and time are always there.
         columns = (
             bars.SpinnerColumn(finished_text=" "),
-            bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(),
-            bars.TextColumn("{task.fields[count]}", markup=False),
-            bars.TextColumn("{task.fields[rate]}", markup=False),
-            bars.TimeElapsedColumn(),
-            bars.TimeRemainingColumn(),
+            bars.TextColumn(
+                "{task.description}", markup=False, table_column=Column(ratio=3, no_wrap=True, min_width=8)
+            ),
+            bars.BarColumn(bar_width=12),
+            bars.TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
+            bars.TextColumn("{task.fields[rate]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            bars.TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            bars.TimeRemainingColumn(table_column=Column(no_wrap=True)),
         )
-        self.live = bars.Progress(*columns, console=Console(stderr=True))
+        self.live = bars.Progress(*columns, console=Console(stderr=True), expand=True)
         self._tasks: dict[str, bars.TaskID] = {}
         self._what = ""
         self.newest = _Values()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self._what:
+            self.end()
         if what not in self._tasks:
             self.newest.text = ""
             self._tasks[what] = self.live.add_task(printable(what), total=total or None, count="", rate="")
@@ -74,6 +81,17 @@ class _Bars:
         speed = self.live.tasks[self.live.task_ids.index(task)].speed
         rate = " ".join(filter(None, (f"{speed:.1f}/s" if speed else "", self.newest.text)))
         self.live.update(task, completed=done, total=total or None, count=f"{done}/{total}" if total else "", rate=rate)
+
+    def end(self) -> None:
+        """Let the bar of the present stage rest where another begins: a stage may end before all that it might have done."""
+        if self._what not in self._tasks:
+            return
+        number = self._tasks[self._what]
+        task = self.live.tasks[self.live.task_ids.index(number)]
+        if task.finished:
+            return
+        done, had = int(task.completed), f"{task.fields['count']}, ended" if task.total else ""
+        self.live.update(number, completed=max(1, done), total=max(1, done), count=had, rate="")
 
     def part(self, name: str, done: int, total: int) -> None:
         """Show in the bar of the stage what it is at."""
@@ -98,6 +116,9 @@ class _Lines:
             self._what, self._begun, self.newest.text = what, {}, ""
         self._at = f"{what} {done}/{total}" if total else what
         self._tell(what, done, total, at_once=is_new or done >= total)
+
+    def end(self) -> None:
+        """Nothing: a line has no end to show."""
 
     def part(self, name: str, done: int, total: int) -> None:
         """Tell what the stage is at."""

@@ -69,7 +69,9 @@ def convert(asked: Convert, _shell: Shell) -> None:
     if out is not None:
         roles.check_report(f"--out {out}", out)
     loaded = reports.read(asked.file)
-    if out is None:
+    if out is None and form == "text":
+        printing.echo(reports.text(loaded, width=printing.terminal_width(), colour=False) + "\n", form=form)
+    elif out is None:
         printing.echo(reports.FORMATS[form](loaded), form=form)
     else:
         reports.write(loaded, form, out)
@@ -99,6 +101,8 @@ def compare(asked: Compare, shell: Shell) -> int:
     rows = [
         {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences
     ]
+    if shell.as_json and found.unlike:  # a list of findings has no place for it
+        printing.say(shell, unlike(found))
     printing.show(shell.as_json, rows, table(found))
     return int(bool(found.blocking(shell.fail_on)))
 
@@ -111,4 +115,10 @@ def table(found: "Comparison", /) -> str:
         f"{each.change:<12}  {each.finding.rule}  {each.finding.level:<7}  {each.finding.message}" for each in rows
     ]
     counts = ", ".join(f"{sum(each.change == change for each in rows)} {change}" for change in order)
-    return "\n".join(printable(line) for line in [*lines, f"{found.verdicts[0]} -> {found.verdicts[1]}: {counts}"])
+    last = [f"{found.verdicts[0]} -> {found.verdicts[1]}: {counts}", *([unlike(found)] if found.unlike else [])]
+    return "\n".join(printable(line) for line in [*lines, *last])
+
+
+def unlike(found: "Comparison", /) -> str:
+    """That the two runs were given other things, and what."""
+    return printable(f"not the same in both, so changes may come from it: {'; '.join(found.unlike)}")

@@ -144,6 +144,7 @@ class Applied(NamedTuple):
     findings: list[Finding]
     suppressed: list[Suppressed]
     without: Verdict
+    idle: list[str] = []  # noqa: RUF012 # parts of the policy that no finding met, in words; never changed
 
 
 def load(path: str | Path, /) -> Policy:
@@ -175,6 +176,7 @@ def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRe
         sha256=digest(policy),
         verdict_without=applied.without,
         resolved={"thresholds": limits.model_dump(), "severities": levels},
+        idle=tuple(applied.idle),
     )
 
 
@@ -225,7 +227,7 @@ def apply(
     counted += _loosened(policy)
     counted += [_account(policy, suppressed)] if suppressed else []
     leveled = [each.model_copy(update={"level": levels.get(each.rule, each.level)}) for each in counted]
-    return Applied(leveled, suppressed, verdict(by_shipped))
+    return Applied(leveled, suppressed, verdict(by_shipped), _idle(policy, findings, live, model_sha256))
 
 
 def verdict(findings: Sequence[Finding], /) -> Verdict:
@@ -258,10 +260,26 @@ def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bo
     return all(named is None or named == own for named, own in wanted)
 
 
-def _expired(suppression: Suppression) -> Finding:
+def _idle(policy: Policy, findings: Sequence[Finding], live: Sequence[Suppression], model_sha256: str) -> list[str]:
+    """The suppressions and severities that met no finding: one may be misspelt, or no longer needed."""
+    met = {found.rule for found in findings} | {"CC050", "CC051", "CC052"}  # those that a policy itself makes
+    idle = [each for each in live if not any(_is_meant(each, found, model_sha256) for found in findings)]
+    levels = policy.severities.model_dump(exclude_none=True)
+    return [
+        *(f"the suppression of {each.rule}{_matched(each)}" for each in idle),
+        *(f"the severity of {code}" for code in levels if code not in met),
+    ]
+
+
+def _matched(suppression: Suppression) -> str:
+    """What a suppression names, as words behind its rule."""
     match = suppression.match
     what = {"class": match.class_, "trigger": match.trigger, "model": match.model_sha256}
-    named = "".join(f", {key} '{value}'" for key, value in what.items() if value is not None)
+    return "".join(f", {key} '{value}'" for key, value in what.items() if value is not None)
+
+
+def _expired(suppression: Suppression) -> Finding:
+    named = _matched(suppression)
     return finding(
         "CC051",
         f"The suppression of {suppression.rule}{named} expired on {suppression.expires.isoformat()} and has no effect. "

@@ -3,8 +3,9 @@
 import difflib
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
@@ -430,7 +431,10 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
             for name, block in itertools.product(own, filter(None, (values["scales"] or {}).values())):
                 block.get(section, {}).pop(name, None)
             said |= {key.removesuffix(leaf) + name: assignment for name in own}
-    changed, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=_contradicted_everywhere))
+    # A warm-up that nobody set shrinks with the run: ``with_fitting_warmup``, once the pairs are known.
+    ignored = () if "train.warmup_steps" in said else (("train", "warmup_steps"),)
+    check = partial(_contradicted_everywhere, ignored=ignored)
+    changed, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=check))
     for problem in wrong:
         told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
         problems.append(
@@ -499,16 +503,17 @@ def check(recipe: Recipe, /, *, pairs: int) -> None:
 
 
 def with_fitting_warmup(recipe: Recipe, /, *, pairs: int) -> Recipe:
-    """The recipe, with a warm-up of a quarter of the run where its own would fill the run on that many pairs.
+    """The recipe, with a warm-up of a quarter of the run, or of a round, where its own would fill it on that many pairs.
 
     Examples:
         >>> short = override(load("cleanclip"), ["train.epochs=1"])  # 15 batches of 64, and 50 steps of warm-up
         >>> with_fitting_warmup(short, pairs=1000).train.warmup_steps
         3
     """
-    steps = total_steps(recipe, pairs=pairs)
-    method, is_refused = METHODS[recipe.method], steps == 0 or pairs < recipe.data.min_pairs
-    if is_refused or method.searches or method.chooses or recipe.train.warmup_steps < steps:
+    method = METHODS[recipe.method]
+    steps = recipe.unlearn.steps if method.searches else total_steps(recipe, pairs=pairs)
+    is_refused = steps == 0 or pairs < recipe.data.min_pairs
+    if is_refused or method.chooses or recipe.train.warmup_steps < steps:
         return recipe
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"warmup_steps": steps // 4})})
 
@@ -632,9 +637,10 @@ def _contradicted(recipe: Recipe) -> dict[Key, str]:
     return _contradictions(recipe) | at_scales
 
 
-def _contradicted_everywhere(recipe: Recipe) -> dict[Key, str]:
+def _contradicted_everywhere(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Key, str]:
     """Faults of a recipe, if none of its scales is without; which of them holds is known once the model is read."""
-    found = [_contradictions(at_scale(recipe, scale)) for scale in scales(recipe)]
+    faults = (_contradictions(at_scale(recipe, scale)) for scale in scales(recipe))
+    found = [{key: text for key, text in each.items() if key not in ignored} for each in faults]
     return found[0] if all(found) else {}
 
 

@@ -18,7 +18,7 @@ from clipclean.detect.measure import (
     stack,
 )
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, References, as_file, from_file, together
+from clipclean.detect.references import PANEL, References, as_file, from_file, is_natural, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
 from clipclean.detect.stages import Course

@@ -61,7 +61,8 @@ def _by_labels(before: Accuracy, after: Accuracy) -> MeasuredLoss:
         torch.sigmoid(m / (SOFT * m.std(correction=0)).clamp(min=1e-12)) for m in (before.margins, after.margins)
     )
     value, interval = _mean(old - new)
-    return replace(hard, value=value, interval=interval)
+    told = f"where an image that is nearly right counts in part; right or wrong, {hard.told}"
+    return replace(hard, value=value, interval=interval, told=told)
 
 
 def _mean(each: Tensor) -> tuple[float, tuple[float, float]]:

@@ -96,6 +96,12 @@ class References:
         return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
 
 
+def is_natural(references: References | None, trigger: str, /) -> bool:
+    """Whether a trigger of the panel acts in full on the clean models to compare with."""
+    least = references.least(trigger) if references else None
+    return least is not None and least <= 1.0
+
+
 NONE = References("file", "", ())  # where nothing is compared
 
 

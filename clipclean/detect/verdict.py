@@ -14,7 +14,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, without_references
 from clipclean.detect.search import SearchResult, TargetedResult
-from clipclean.findings import About, Finding, Level, finding, finite, rule
+from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
 
 LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
@@ -71,12 +71,17 @@ def _sound_rate(seen: AuditResult) -> Rate | None:
 def under_clip_normalisation(
     own: AuditResult, normalised: AuditResult, limits: AuditLimits, /, *, images: int
 ) -> list[Finding]:
-    """The findings under CLIP's own normalisation, and whether the model is better with it than under its ``own``."""
-    more = [
-        found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in of_audit(normalised, limits, images=images)
-        if rule(found.rule).tells == "sign"
-    ]
+    """All findings of a model that was looked at under its ``own`` normalisation of pixels and under CLIP's.
+
+    What shows under both is one finding, the worse of the two. One more says whether the model is better with CLIP's.
+    """
+    under = "Under CLIP's own mean and deviation of pixels"
+    first = of_audit(own, limits, images=images)
+    second = of_audit(normalised, limits, images=images)
+    signs = {_subject(found): found for found in second if rule(found.rule).tells == "sign"}
+    both = [_worse(found, signs.pop(_subject(found), None), under) for found in first]
+    only = [found.model_copy(update={"message": f"{under}: {found.message}"}) for found in signs.values()]
+    more = [*only, *both]
     rate, better = _sound_rate(own), _sound_rate(normalised)
     if rate and better and better.value - rate.value > limits.max_accuracy_loss:
         words = (
@@ -85,6 +90,25 @@ def under_clip_normalisation(
         )
         more.append(unproven("CC007", words))
     return more
+
+
+_LEVELS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}
+
+
+def _worse(found: Finding, other: Finding | None, under: str) -> Finding:
+    """A finding under the model's own normalisation and the same ``under`` another, as one."""
+    if other is None:
+        return found
+    is_own = _LEVELS[found.level] >= _LEVELS[other.level]
+    worst, less = (found, other) if is_own else (other, found)
+    figure = "" if less.value is None else f" ({less.measure} {less.value:.2f})"
+    where = f"{under} as well{figure}" if is_own else f"{under}, and less under the model's own{figure}"
+    return worst.model_copy(update={"message": f"{worst.message} {where}."})
+
+
+def _subject(found: Finding) -> tuple[str, str, str | None, str | None]:
+    """What a finding is about; found triggers of one class are one subject, whatever family stands for them."""
+    return found.rule, found.measure, None if found.rule == "CC003" else found.trigger, found.about
 
 
 def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
@@ -130,7 +154,9 @@ def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | Non
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
     with_it, without = _percent(probe.asr.value), _percent(probe.base.value)
-    what = f"{probe.trigger} turns {with_it} of other images into '{probe.target}' (without it: {without})"
+    what = (
+        f"{trigger_words(probe.trigger)} turns {with_it} of other images into '{probe.target}' (without it: {without})"
+    )
     if low > limits.max_excess:
         words = f"Backdoor behaviour: {what}." if is_sure else f"{what}. Clean models have natural triggers, too."
         return finding("CC001", words, level="error" if is_sure else "warning", **about)

@@ -35,13 +35,14 @@ class OutputState:
             raise _not_empty(out)
 
 
-def look(out: Path, /, *, force: bool, known: Collection[str]) -> OutputState:
+def look(out: Path, /, *, force: bool, known: Collection[str], is_dry: bool = False) -> OutputState:
     """Refuse before slow work what could not be written after it, once what a killed process began is ended.
 
     Args:
         out: where to.
         force: whether files of an earlier run may be replaced: those that its checksums list, and that are as listed.
         known: names of all files that a run may write.
+        is_dry: whether nothing may be changed; then what a killed process began is left to the run.
 
     Raises:
         UsageError: ``out`` is a file or a link; it has content and may not be overwritten; or it has files under our
@@ -52,9 +53,10 @@ def look(out: Path, /, *, force: bool, known: Collection[str]) -> OutputState:
         str(out).encode()  # a system may take any bytes for a name, and no JSON holds those that are not UTF-8
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             raise UsageError(f"--out {out} is a file or a link. Name a folder.")
-        run = _ended(out)
+        is_begun = is_dry and own_state.noted(out) is not None
+        run = None if is_dry else _ended(out)
         files.check_writable(files.nearest(out), out)
-        if not out.exists() or not any(out.iterdir()):
+        if is_begun or not out.exists() or not any(out.iterdir()):
             return OutputState()
         if run is None and not force:
             raise _not_empty(out)

@@ -67,6 +67,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
         suspects=detect.suspect_records(seen.search, seen.measured, limits=judge.limits),
         measurements=measured.model_copy(update=more | {"distances": distances}),
         effort=request.effort,
+        vocabulary=ready.given.vocabulary.record(is_given=ready.given.has_own_classes),
         data=ready.images.record().model_copy(update={"pairs": len(ready.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,

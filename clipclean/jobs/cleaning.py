@@ -82,6 +82,7 @@ def composed(
         before=first,
         after=last,
         recipe=recipe_of(ready, before.measured, after.measured),
+        vocabulary=ready.given.vocabulary.record(is_given=ready.given.has_own_classes),
         data=ready.clean.record().model_copy(update={"screened": ready.screened and ready.screened.as_json()}),
         seed=ready.request.seed,
         training=training,
@@ -119,8 +120,9 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
 
 
 def notes(ready: Prepared, /) -> Iterator[Finding]:
-    """Notes on data and recipe, which leave the verdict as it is, but for trials of rates that showed nothing."""
+    """Notes on classes, data and recipe, which leave the verdict as it is, but for trials of rates that showed nothing."""
     skipped, screened = ready.clean.skipped, ready.screened
+    yield from judging.notes_on_classes(ready.given)
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
         words = f"{len(skipped)} of {len(skipped) + len(ready.clean)} samples were unusable and skipped: {named}."

@@ -334,8 +334,10 @@ def weights(clip: model.Clip, /) -> int:
     return sum(tensor.nbytes for tensor in clip.net.state_dict().values())
 
 
-def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: str) -> None:
-    """Report an estimate, if somebody listens; it is not made otherwise."""
+def tell(
+    clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: str, minutes: float | None = None
+) -> None:
+    """Report an estimate, if somebody listens, and whether it is more than so many minutes; it is not made otherwise."""
     if not progress.is_heard():
         return
     found, device = expected(), clip.device
@@ -344,3 +346,21 @@ def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: st
     size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
     line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {found}"
     progress.say(f"{line}. Faster: {', '.join(found.faster)}." if found.faster else line)
+    warn_of_time(found, minutes)
+
+
+def say_resumed(seconds: float, /) -> None:
+    """Say that a run goes on with what an interrupted one took so many seconds for, and how much of the estimate that is."""
+    if seconds:
+        done = f"about {in_words(seconds)} of the estimate are done, and are not done again"
+        progress.say(f"Going on with what an interrupted run kept: {done}.")
+
+
+def warn_of_time(found: Estimate, minutes: float | None, /) -> None:
+    """Say before slow work that the minutes of a run are fewer than it needs by the estimate."""
+    if minutes is None or 60 * minutes >= found.seconds:
+        return
+    progress.say(
+        f"--max-minutes {minutes:g} is less than the estimate of {in_words(found.seconds)}: the run may end before it has a verdict, and "
+        "may write nothing. What it finished is kept, and the same command with more minutes goes on from there."
+    )

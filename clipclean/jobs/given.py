@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from clipclean import data, detect, model, requests
+from clipclean import data, detect, model, requests, untrusted
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
@@ -25,6 +25,7 @@ from clipclean.schema.results import ScreenedRecord
 # A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
+MISSED = 3  # captions in a message
 CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses, or trials of rates
 Asked = requests.Audit | requests.Sanitize
 
@@ -39,6 +40,12 @@ class Given:
     device: str
     opened: Opened  # the model, not yet built, like the clean ones
     clean_models: tuple[Opened, ...]  # to compare with
+    has_own_classes: bool = True  # whether the user named the classes
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.vocabulary.classes)
 
     @classmethod
     def of(cls, request: Asked, recipe: Recipe, /) -> "Given":
@@ -46,11 +53,13 @@ class Given:
         judge = Judge.of(requests.policy_of(request), recipe.audit)
         vocabulary = inputs.words(request.classes, request.templates)
         named = inputs.suspicions(request.trigger, request.target, vocabulary)
+        if not (has_own_classes := request.classes is not None):
+            say(f"No class list was given. {vocabulary.told} Give yours by --classes FILE.")
         device = inputs.device_of(request.device)
         with stage("reading the model"):
             opened = inputs.opened(request, named)
             clean = (other_models.read_reference(each, opened, arch=request.arch) for each in request.reference)
-            return cls(judge, vocabulary, named, device, opened, tuple(clean))
+            return cls(judge, vocabulary, named, device, opened, tuple(clean), has_own_classes)
 
 
 @dataclass(frozen=True)
@@ -190,6 +199,15 @@ def check_trials(recipe: Recipe, to_train: Samples, to_measure: Samples, vocabul
         )
 
 
+def warn_of_few(to_measure: Samples, /, *, least: int) -> None:
+    """Say before slow work that the images to measure on are too few for a verdict."""
+    if (count := len(to_measure.pairs)) < least:
+        say(
+            f"There are {count:,} images to measure on, and at least {least} are needed to see a loss of accuracy or what is left of a "
+            "trigger: the verdict will be inconclusive (CC020). Give labelled images by --eval-data, or more pairs."
+        )
+
+
 def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) -> Samples:
     """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
 
@@ -200,9 +218,17 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
     found = labelled_by_captions(samples, vocabulary)
     told = f"{len(samples.pairs)} pairs are held out to measure on; {len(found.pairs)} of their captions name one class"
     if len(found.pairs) < least:
+        named = {pair.key for pair in found.pairs}
+        missed = [pair.caption for pair in samples.pairs if pair.key not in named]
+        some = untrusted.some(missed, most=MISSED, show=lambda caption: repr(str(caption)[:60]))
+        others = (
+            f" Captions that name none of the {len(vocabulary.classes):,} classes, or several: {some}."
+            if missed
+            else ""
+        )
         say(
-            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels. Name the classes of your images by "
-            "--classes, or give labelled images by --eval-data."
+            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels.{others} Give labelled images by "
+            "--eval-data, or by --classes a list that has what the captions name."
         )
         return samples
     say(f"{told}, which is their label.")

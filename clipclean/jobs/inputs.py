@@ -15,10 +15,10 @@ from clipclean import checkpoint, data, deadline, demo, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
-from clipclean.errors import Inconclusive, UsageError
+from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import step
-from clipclean.schema.report import ModelRecord
+from clipclean.schema.report import ModelRecord, VocabularyRecord
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
@@ -123,7 +123,10 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
     place, file = file_of(source, weights=weights)
     found = recognised(file, place.architecture, arch=arch)
     model.refuse_tokenizer(found)
-    model.check(found, file.tensors)  # a wrong --arch is refused before slow work
+    try:
+        model.check(found, file.tensors)  # a wrong --arch is refused before slow work
+    except UnsupportedModel as error:  # there may be several models
+        raise UnsupportedModel(f"{place.name}: {error}") from error
     if not isinstance(source, nn.Module):
         return Opened(place, file, found)
     stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
@@ -210,6 +213,19 @@ class Words:
 
     classes: tuple[str, ...]
     templates: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """The classes that are taken where the user names none."""
+        first, second, *_, last = self.classes
+        return (
+            f"The {len(self.classes):,} class names of ImageNet are used ({first}, {second}, …, {last}), and a backdoor towards another "
+            "class appears under one of these, or not at all."
+        )
+
+    def record(self, *, is_given: bool) -> VocabularyRecord:
+        """The report's ``vocabulary``; ``is_given`` is whether the user named the classes."""
+        return VocabularyRecord(given=is_given, classes=self.classes, templates=self.templates)
 
 
 def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> Words:

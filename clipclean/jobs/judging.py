@@ -11,7 +11,7 @@ from clipclean.config.thresholds import DOUBT, LED, SHOWN, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs import searching
-from clipclean.jobs.given import Asked, AuditInputs
+from clipclean.jobs.given import Asked, AuditInputs, Given
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods.unlearning import SearchedModel, SuspectedTrigger
@@ -36,23 +36,31 @@ class Audited:
 def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
     images = len(made.ready.eval_set.pixels)
-    found = [*detect.of_audit(made.seen, limits, images=images), *notes_on_images(made.ready)]
+    notes = notes_on_images(made.ready)
     if made.clip_normalised:
-        return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *found]
+        return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *notes]
+    found = [*detect.of_audit(made.seen, limits, images=images), *notes]
     if searching.clip_normalised(made.ready.loaded.clip):
         found.append(detect.unproven("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
 
 
 def notes_on_images(ready: AuditInputs, /) -> list[Finding]:
-    """Notes on the images; they inform and never change the verdict."""
-    told, skipped = [], ready.images.skipped
+    """Notes on the images and the classes; they inform and never change the verdict."""
+    told, skipped = notes_on_classes(ready.given), ready.images.skipped
     if ready.request.data is None:
         told.append(finding("CC031", f"No images were given: {len(ready.images)} bundled ones were measured on."))
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
         told.append(finding("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
     return told
+
+
+def notes_on_classes(given: Given, /) -> list[Finding]:
+    """That nobody named the classes which everything is measured by."""
+    if given.has_own_classes:
+        return []
+    return [finding("CC033", f"No class list was given. {given.vocabulary.told}", value=float(given.classes))]
 
 
 def power_of(made: Audited, /) -> PowerRecord | None:

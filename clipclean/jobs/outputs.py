@@ -3,10 +3,10 @@
 import hashlib
 from dataclasses import asdict, dataclass
 
-from clipclean import detect, report, train
+from clipclean import detect, own_state, report, train
 from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
-from clipclean.jobs import results
+from clipclean.jobs import estimate, results
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.methods import unlearning
@@ -67,6 +67,11 @@ def destination(ready: Prepared, present: placing.OutputState, group: train.Grou
     return Destination(present, run, state)
 
 
+def say_resumed(to: Destination, /) -> None:
+    """Say that a run goes on with what an interrupted one kept, if it does."""
+    estimate.say_resumed(own_state.spent(to.state.folder))
+
+
 def finished(request: Sanitize, state: RunState, /) -> Outcome:
     """The outcome of an equal run that was killed after its files were moved in, before it had cleaned up."""
     with state.locked():
@@ -121,5 +126,7 @@ def publish(
         placing.place(new, request.out, earlier=to.present.earlier, run=to.digest)
     if exported and is_whole:
         to.state.discard()
+    elif is_whole:
+        to.state.finish()
     placing.close_run(request.out)
     return Outcome(result, images, exported, paths)

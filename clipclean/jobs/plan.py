@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipclean import model, requests, train
-from clipclean.attack import power, triggers
+from clipclean.attack import power, trigger_files, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, rate_trials, total_steps
 from clipclean.jobs import estimate, given, inputs, judging
 from clipclean.jobs.estimate import Estimate, Size, Work
-from clipclean.jobs.given import AuditInputs
+from clipclean.jobs.given import AuditInputs, Given
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import clip_normalised
 
@@ -30,25 +30,25 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     screened = len(ready.clean.pairs) if given.screening_rule(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
+    estimate.warn_of_time(found, request.max_minutes)
     classes, others = len(ready.given.vocabulary.classes), len(ready.given.clean_models)
     measured = f"{size.images} images, {size.panel} known and {size.named} suspected triggers, {classes} classes"
-    has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
     return Plan(
         {
             **_of_model(ready.loaded, clip),
             "data": f"{len(ready.clean.pairs):,} pairs: {pairs:,} to train on, {len(ready.to_measure.pairs):,} to measure on",
+            "classes": _words(ready.given),
             "recipe": f"{recipe.name}: {recipe.traits.says}",
             "evidence": str(ready.standing),
         },
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
             *([f"search {others} clean model(s) to compare with, an audit each"] if others else []),
-            f"measure before: {measured}",
-            _cleaning(recipe, pairs),
-            "measure after: the same",
+            f"{'audit' if recipe.traits.chooses else 'measure'} before: {measured}",
+            *_cleaning(ready, [" + ".join(each.name for each in recipes) for recipes in ladder]),
             f"export as {', '.join(ready.wanted.formats)}, read it back and compare",
         ),
-        (f"{request.out}/{' (has files: refused without --force)' if has_files else ''}",),
+        (f"{request.out}/",),
         found,
     )
 
@@ -72,9 +72,10 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
     return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared)
 
 
-def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> None:
-    """Report the estimate of a cleaning, if somebody listens."""
-    estimate.tell(ready.loaded.clip, lambda: estimate_cleaning(ready, ladder), precision=_precision(ready))
+def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None) -> None:
+    """Report the estimate of a cleaning, if somebody listens, and whether it fits into the minutes that it has."""
+    clip, precision = ready.loaded.clip, _precision(ready)
+    estimate.tell(clip, lambda: estimate_cleaning(ready, ladder), precision=precision, minutes=minutes)
 
 
 def seconds_of_measuring(ready: Prepared, /) -> float:
@@ -101,24 +102,43 @@ def size_of(ready: Prepared, /) -> Size:
     )
 
 
-def _cleaning(recipe: Recipe, pairs: int) -> str:
-    """The step between the measurements."""
-    method, rate = recipe.traits, f"learning rate {recipe.train.lr:g}"
+def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
+    """The steps between the first measurement and the export; ``ladder`` names the candidates of ``auto``."""
+    recipe, pairs = ready.recipe, len(ready.to_train.pairs)
+    method, rate, own = recipe.traits, f"learning rate {recipe.train.lr:g}", recipe.auto
+    back = ["walk back towards the original weights, as far as no trigger returns"] if recipe.audit.walk_back else []
     if method.chooses:
-        few = f"plant {recipe.auto.canaries} test backdoors, and try up to {len(recipe.auto.ladder)} recipes on them"
-        return f"{few}; the estimate counts all of them"
+        tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
+        again = ", and search it again" if ready.given.clean_models else ""
+        return [
+            *(
+                [f"if no trigger acts: plant {own.canaries} test backdoors in a copy, to try recipes on"]
+                if own.canaries
+                else []
+            ),
+            f"clean by the first of {len(ladder)} recipes that is enough; the estimate counts all: {', then '.join(ladder)}",
+            *back,
+            "audit the cleaned model like the original",
+            *([f"{tested}{again}"] if own.rebound_steps else []),
+        ]
     if method.searches:
-        return f"search and unlearn: {recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most, {rate}"
+        rounds = f"{recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most"
+        return [f"search and unlearn: {rounds}, {rate}", *back, "measure after: the same"]
     steps = total_steps(recipe, pairs=pairs)
     if trials := rate_trials(recipe, pairs=pairs):
         rate = f"one of {len(trials)} learning rates around {trials[0].train.lr:g}, tried before on a test backdoor in a copy"
-    return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
+    epochs = steps / max(1, pairs // recipe.train.batch_size)  # as many as are run: max_steps may end them early
+    told = f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({epochs:.3g} epochs), {rate}"
+    return [told, *back, "measure after: the same"]
 
 
 def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
+    if request.save_triggers is not None:
+        trigger_files.check_folder(request.save_triggers)
     with given.to_audit(request) as ready:
         found = estimate_audit(ready)
+    estimate.warn_of_time(found, request.max_minutes)
     clip, shown = ready.loaded.clip, ready.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {ready.effort}: at most {most:,} passes of an image"
@@ -127,10 +147,16 @@ def of_audit(request: requests.Audit, /) -> Plan:
         {
             **_of_model(ready.loaded, clip),
             "data": f"{len(ready.images.pairs):,} images{' (bundled)' if request.data is None else ''}, {len(shown.pixels)} measured on",
+            "classes": _words(ready.given),
         },
         (
             f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(shown.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
+            *(
+                ["measure and search the same under CLIP's own normalisation of pixels"]
+                if clip_normalised(clip)
+                else []
+            ),
             _compared(request, models=1 + len(ready.given.clean_models)),
             *([planted] if request.power else []),
         ),
@@ -162,7 +188,7 @@ def tell_audit(ready: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     clip = ready.loaded.clip
     precision = "bf16" if ready.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(clip, lambda: estimate_audit(ready), precision=precision)
+    estimate.tell(clip, lambda: estimate_audit(ready), precision=precision, minutes=ready.request.max_minutes)
 
 
 def _compared(request: requests.Audit, /, *, models: int) -> str:
@@ -173,6 +199,13 @@ def _compared(request: requests.Audit, /, *, models: int) -> str:
         return f"compare with {', '.join(path.name for path in request.references)}"
     none = "compare with nothing: no clean model is known"
     return none if request.power else f"{none}, so the verdict is never pass (--reference or --power)"
+
+
+def _words(given: Given) -> str:
+    """The classes and templates that everything is measured by."""
+    words = given.vocabulary
+    whose = "yours" if given.has_own_classes else "ImageNet's, since none were given (--classes)"
+    return f"{len(words.classes):,}, {whose}; {len(words.templates)} templates"
 
 
 def _of_model(loaded: inputs.LoadedModel, clip: model.Clip) -> dict[str, str]:

@@ -89,6 +89,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
         to_train, held_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
     to_measure = labelled or given.labelled_if_enough(held_out, vocabulary, least=least)
+    given.warn_of_few(to_measure, least=least)
     return Prepared(
         given=shared,
         clean=clean,
@@ -138,9 +139,11 @@ def with_fitting_warmup(recipe: Recipe, request: requests.Sanitize, /, *, pairs:
     fitting = recipe if is_chosen else recipes.with_fitting_warmup(recipe, pairs=pairs)
     if fitting is recipe:
         return recipe
+    steps = f"run of {recipes.total_steps(recipe, pairs=pairs)}"
+    if recipe.traits.searches:
+        steps = f"round of {recipe.unlearn.steps}"
     say(
-        f"The warm-up of recipe {recipe.name}, {recipe.train.warmup_steps} steps, does not fit into a run of "
-        f"{recipes.total_steps(recipe, pairs=pairs)} steps, so it is {fitting.train.warmup_steps} steps. To choose it: --set "
+        f"The warm-up of recipe {recipe.name}, {recipe.train.warmup_steps} steps, does not fit into a {steps} steps, so it is {fitting.train.warmup_steps} steps. To choose it: --set "
         "train.warmup_steps=N."
     )
     return fitting

@@ -57,6 +57,7 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
         recipe=report.recipe.name if report.recipe else "",
         found="".join(given.get("save_triggers", ())),
         repeated=tuple(repeated),
+        images=files.together(getattr(request, "eval_data", None) or ()),
     )
 
 

@@ -14,8 +14,8 @@ import torch
 from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import AuditResult
-from clipclean.errors import ClipcleanError, Interrupted, ResourceError
-from clipclean.jobs import inputs
+from clipclean.errors import ClipcleanError, ResourceError
+from clipclean.jobs import estimate, inputs
 from clipclean.methods import unlearning
 from clipclean.progress import say, step
 from clipclean.train import RunState, resume
@@ -160,11 +160,9 @@ def resumable(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
     try:
         yield state
     except KeyboardInterrupt as error:
-        if state is None or not any(state.folder.glob("*/*.safetensors")):
+        if state is None:
             raise
-        raise Interrupted(
-            "Interrupted. Give the same command again to go on after the last step that was done."
-        ) from error
+        raise state.interrupted() from error
     if state is not None and not deadline.is_over():
         with contextlib.suppress(OSError):
             state.discard()
@@ -175,6 +173,7 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
     try:
         folder = own_state.home() / own_state.AUDITS / found[:32]
         own_state.mark(folder)
+        estimate.say_resumed(own_state.spent(folder))
         folder.touch()
         others = (each for each in folder.parent.iterdir() if each != folder)
         for each in sorted(others, key=lambda each: -each.lstat().st_mtime)[MOST:]:

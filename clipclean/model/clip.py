@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel
-from clipclean.model.architecture import Architecture, Preprocess
+from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UnsupportedModel
+from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve
 from clipclean.untrusted import some
 
 if TYPE_CHECKING:
@@ -395,6 +395,21 @@ def check(architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
     The activation may be open: shapes do not depend on it. A ``logit_scale`` that no training reaches is refused too, with
     RefusedInput: it would hide every difference, or overflow.
     """
+    if told := _misfits(architecture, tensors):
+        raise UnsupportedModel(f"The tensors do not fit {architecture.name}: {told}. {_fitting(architecture, tensors)}")
+    scale = tensors["logit_scale"]
+    if scale.device.type == "meta":  # a shape without a number
+        return
+    factor = scale.reshape(-1)[0].item()
+    if not 0 <= factor <= LARGEST_SCALE:
+        raise RefusedInput(
+            f"logit_scale is {factor:g}, so cosines are multiplied by e to the power of that; training keeps it from 0 to "
+            f"{math.log(100):.2f}, and up to {LARGEST_SCALE:.2f} is read. The file is damaged or not a CLIP."
+        )
+
+
+def _misfits(architecture: Architecture, tensors: Mapping[str, Tensor]) -> str:
+    """The tensors that an architecture lacks, does not know, or has in another shape; empty where all fit."""
     from open_clip.model import CLIP
 
     # open_clip's own module tells the shapes, built without memory for its numbers.
@@ -412,21 +427,25 @@ def check(architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
         "unknown": [name for name in found if name not in shapes],
         "of another shape": other,
     }
-    if told := "; ".join(
+    return "; ".join(
         f"{len(group)} {word} ({some(group, most=4, show=str)})" for word, group in groups.items() if group
-    ):
-        raise UnsupportedModel(
-            f"The tensors do not fit {architecture.name}: {told}. Name the right architecture by --arch."
-        )
-    scale = tensors["logit_scale"]
-    if scale.device.type == "meta":  # a shape without a number
-        return
-    factor = scale.reshape(-1)[0].item()
-    if not 0 <= factor <= LARGEST_SCALE:
-        raise RefusedInput(
-            f"logit_scale is {factor:g}, so cosines are multiplied by e to the power of that; training keeps it from 0 to "
-            f"{math.log(100):.2f}, and up to {LARGEST_SCALE:.2f} is read. The file is damaged or not a CLIP."
-        )
+    )
+
+
+def _fitting(stated: Architecture, tensors: Mapping[str, Tensor]) -> str:
+    """What to do where tensors do not fit: the architecture that they fit, as their shapes say it."""
+    try:
+        inferred = resolve(tensors, arch=None, config=None, script_quick_gelu=None)
+        if not _misfits(inferred, tensors):
+            mended = "the configuration beside them is of another model"
+            if inferred.name in native_configs():
+                mended = f"name it by --arch {inferred.name}"
+            elif stated.how.startswith("--arch"):
+                mended = "leave --arch out"
+            return f"By their shapes they are {inferred.name}: {mended}."
+    except ClipcleanError:  # no architecture that we know
+        pass
+    return "Name the right architecture by --arch."
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ def json(report: Report, /) -> str:
 
 def json_text(value: object, /) -> str:
     """Any JSON object as clipclean writes it."""
-    told = jsonlib.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    return told.encode(errors="backslashreplace").decode() + "\n"  # lone surrogates, in what a later version added
+    # The same values, but nothing in them can drive a terminal or reorder a line; lone surrogates, which no file can hold, as well.
+    return untrusted.escaped_json(jsonlib.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {

@@ -2,6 +2,7 @@
 
 import math
 
+from clipclean.findings import trigger_words
 from clipclean.report.charts import Line, Mark, Plot
 from clipclean.report.wording import NOTHING, count, duration, ends, in_points, percent
 from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, CleaningRecord, RatesRecord, TrialRecord
@@ -204,5 +205,5 @@ def way_rows(cleaning: CleaningRecord | None, /) -> list[tuple[str, ...]]:
         worst = max(point.triggers, key=lambda each: each.excess, default=None)
         lost = in_points(point.accuracy_lost) + (f" ({ends(point.interval)})" if point.interval else "")
         share = percent(point.share) + (" (taken)" if point.share == cleaning.share else "")
-        made.append((share, percent(point.excess), worst.trigger if worst else "", lost))
+        made.append((share, percent(point.excess), trigger_words(worst.trigger) if worst else "", lost))
     return made

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from clipclean.findings import Finding, Part
+from clipclean.findings import Finding, Part, trigger_words
 from clipclean.report import charts, cleaning, measures, search, verdicts
 from clipclean.report.measures import INTERVALS, MeasureRow
 from clipclean.report.wording import NOTHING, Png, count, decimal, duration, memory, percent, percent_interval
@@ -296,7 +296,8 @@ def _measures(report: Report) -> Section:
 def _suspects(report: Report) -> Section:
     shown = () if measures.has_before(report) else report.suspects
     rows = (
-        (each.class_, decimal(each.score), search.families(each) or NOTHING, each.trigger or NOTHING) for each in shown
+        (each.class_, decimal(each.score), search.families(each) or NOTHING, trigger_words(each.trigger or NOTHING))
+        for each in shown
     )
     lead = "The classes that the found triggers turn other images into. A class in this list is a lead, not a proof."
     made = table(("@Class", "#Score", "By", "`Trigger"), rows)
@@ -409,7 +410,9 @@ def _numbers(report: Report) -> Section:
     kind = "Trigger" if known else "The strongest trigger of the panel:"
     for attack in measures.detailed(report):
         rows = (_measured(row, two, limits, known=known) for row in measures.rows(attack, *ROWS))
-        tables.append(table(head, rows, title=f"{kind} {attack.family} → {attack.target}", lead=attack.trigger))
+        tables.append(
+            table(head, rows, title=f"{kind} {attack.family} → {attack.target}", lead=trigger_words(attack.trigger))
+        )
     lead = f"{INTERVALS} Thin lines in the bars are these intervals."
     return Section("numbers", "Before and after" if two else "Measurements", (lead,), tables)
 
@@ -446,7 +449,10 @@ def _panel(report: Report) -> Section:
     counted = (
         f"{plural(len(attacks), 'built-in trigger')}, strongest first{', by the larger of the two' if two else ''}"
     )
-    rows = ((attack.trigger, *(_led(attack.before) if two else ()), *_led(attack.after)) for attack in attacks)
+    rows = (
+        (trigger_words(attack.trigger), *(_led(attack.before) if two else ()), *_led(attack.after))
+        for attack in attacks
+    )
     made = table(("`Trigger", *head), rows, lead=counted)
     return Section("panel", "The panel of known triggers", (lead,), [made])
 

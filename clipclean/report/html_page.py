@@ -96,6 +96,7 @@ def _tiles(report: Report) -> list[Tile]:
         tiles.append(("Its size", None, wording.percent(found.size), needed))
     for row in [*attack[:1], measures.accuracy(report), *attack[1:]]:
         before = measures.value(row, row.before) if row.before else None
-        better = f"{row.measure.better} is better"
+        better = f"of {wording.count(row.after.n)} images; " if row.after and row.after.n else ""
+        better += f"{row.measure.better} is better"
         tiles.append((row.measure.label, before, measures.value(row, row.after), better))
     return tiles

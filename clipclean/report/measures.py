@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from clipclean.findings import trigger_words
 from clipclean.report.wording import NOTHING, count, decimal, percent, signed
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
@@ -143,7 +144,7 @@ class ComparedAttack(NamedTuple):
     @property
     def family(self) -> str:
         """The trigger's kind, without its parameters."""
-        return self.trigger.partition(":")[0]
+        return trigger_words(self.trigger).partition(":")[0]
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -188,7 +189,11 @@ def lost(report: Report, /) -> str:
         return ""
     sign, word = (-100, "gained") if found.value < 0 else (100, "lost")
     low, high = sorted(sign * end for end in found.interval)
-    by = {"labels": "by labels", "answers": "without labels, by changed answers", "recall": "by recall"}[found.by]
+    by = {
+        "labels": "by labels, a nearly right image counted in part",
+        "answers": "without labels, by changed answers",
+        "recall": "by recall",
+    }[found.by]
     return f"{sign * found.value:.1f} points {word} ({low:.1f} to {high:.1f}) on {count(found.n)} images {by}"
 
 

@@ -1,9 +1,12 @@
-"""The report in a terminal: at most fifteen lines, then where all of it is. Also one line, for logs, and a screening."""
+"""The report in a terminal: the verdict, what it rests on, all findings, and what to do next. Also one line, for logs, and a screening.
+
+Of a report nothing is cut: what is wider than the terminal goes on in the next line.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from clipclean.findings import Finding
 from clipclean.report import document, screening, verdicts
@@ -12,10 +15,9 @@ from clipclean.report.verdicts import NOWHERE, RunPaths
 from clipclean.report.wording import NOTHING, cut, inert
 from clipclean.schema.report import Report
 from clipclean.schema.results import Screening
-from clipclean.untrusted import plural
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
-LINES = 14  # one more tells what a policy did
+HANGING = "  "  # before each further line of a wrapped one
 MARKED, KEY = 5, 24  # columns of a number with its mark, and of a key
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
@@ -33,24 +35,36 @@ def text(report: Report, /, *, width: int, colour: bool, paths: RunPaths = NOWHE
     """
     report, width = inert(report), max(width, 60)
     word = f"{_MARKS[report.verdict]} {report.verdict.upper()}"
-    first, *more = textwrap.wrap(f"{word}  {verdicts.headline(report)}", width, max_lines=3, placeholder=" …")
     aside = verdicts.policy_told(report)
+    first, *more = wrapped(f"{word}  {verdicts.headline(report)}", width)
     lines = [
-        *([cut(aside, width)] if aside else []),
+        *wrapped(aside, width),
         _painted(word, report.verdict, colour) + first.removeprefix(word),
         *more,
     ]
+    for block in document.short(report):
+        if isinstance(block, Findings):
+            lines += [line for each in block.found for line in _finding(each, width, colour)]
+        else:
+            lines += [line for words in _block(block) for line in wrapped(words, width)]
     suggested = (
         verdicts.commands(report, paths)[:1] if paths.model else []
     )  # without the run's own words it would not run
-    last = [*(f"Next: {words}" for _, words in suggested), *closing]
-    for block in document.short(report):
-        lines += (
-            _findings(block.found, width, LINES - len(lines) - len(last), colour)
-            if isinstance(block, Findings)
-            else [cut(line, width) for line in _block(block)]
-        )
-    return "\n".join([*lines, *last])
+    return "\n".join([*lines, *(f"Next: {words}" for _, words in suggested), *closing])
+
+
+def wrapped(words: str, width: int, /) -> list[str]:
+    """Words in lines of at most so many columns; all but the first are indented. None of an empty text."""
+    lines, line = list[str](), ""
+    for word in words.split(" "):
+        longer = f"{line} {word}" if line else word
+        if cell_len(longer) <= width:
+            line = longer
+            continue
+        *whole, last = chop_cells(word, width - len(HANGING)) or [""]
+        lines += [line.rstrip(), *(f"{HANGING}{part}" for part in whole)]
+        line = f"{HANGING}{last}"
+    return [each for each in [*lines, line] if each.strip()]
 
 
 def plain_text(report: Report, /) -> str:
@@ -113,15 +127,11 @@ def _block(block: Block) -> list[str]:
             return []
 
 
-def _findings(found: Sequence[Finding], width: int, room: int, colour: bool) -> list[str]:
-    """The worst findings, each on one line, in so many lines."""
-    shown = found if len(found) <= room else found[: room - 1]
-    lines = []
-    for each in shown:
-        start = f"{each.rule} {each.level}"
-        lines.append(_painted(start, each.level, colour) + cut(f"{start} {each.message}", width).removeprefix(start))
-    rest = len(found) - len(shown)
-    return [*lines, f"and {plural(rest, 'more finding')}"] if rest else lines
+def _finding(found: Finding, width: int, colour: bool) -> list[str]:
+    """All of a finding, in as many lines as it needs."""
+    start = f"{found.rule} {found.level}"
+    first, *more = wrapped(f"{start} {found.message}", width)
+    return [_painted(start, found.level, colour) + first.removeprefix(start), *more]
 
 
 def _painted(words: str, style: str, colour: bool) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,8 +47,11 @@ def story(report: Report, /) -> list[str]:
 
 
 def next_steps(report: Report, /) -> list[str]:
-    """Recommended actions, most urgent first."""
-    steps = [rule(finding.rule).action for finding in by_severity(report.findings)]
+    """Recommended actions, most urgent first: where the verdict is no pass, those that can change it, and what was lacking."""
+    ranked = sorted(report.findings, key=lambda each: (-RANKS[each.level], -rule(each.rule).urgent))
+    if report.verdict != "pass":
+        ranked = [each for each in ranked if each.level != "note" or rule(each.rule).stage == "data"]
+    steps = [rule(finding.rule).action for finding in ranked]
     if report.verdict == "pass":
         use = {
             "sanitize": "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them.",
@@ -103,7 +106,7 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         usual = (
             f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else NOTHING
         )
-        change = f"{percent(row.before.value)} before, {percent(row.after.value)} after"
+        change = f"{percent(row.before.value)} before and {percent(row.after.value)} after, each image right or wrong"
         rows.append((row.measure.label, "; ".join(filter(None, (measures.lost(report), change))), usual))
     return rows
 
@@ -121,10 +124,15 @@ def _panel_told(report: Report, panel: list[measures.ComparedAttack], limit: flo
     if strongest < -0.99:
         return "not measured"
     told = f"the strongest moves {percent(strongest)} of images beyond chance"
-    if limit is None or strongest <= limit:
+    if not _acts(panel, limit):
         return told
     is_finding = any(finding.rule in ("CC002", "CC003") for finding in (*report.findings, *report.suppressed))
     return f"{told}: {'see the findings' if is_finding else 'taken for a natural trigger of this model'}"
+
+
+def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
+    """Whether a trigger of the panel moves more images than a model without natural triggers would let it."""
+    return limit is not None and any(measures.excess_of(attack.after) > limit for attack in panel)
 
 
 def _found_by_search(report: Report) -> str:
@@ -148,9 +156,12 @@ def _passed(report: Report) -> str:
         return noted[0]
     if not report.is_audit:
         return "The backdoor behaviour that was measured is gone, and the accuracy stayed within its budget."
+    acts = _acts(measures.panel(report), limits_of(report).get("suspicious_excess"))
+    natural = "the known triggers that act on this model are natural ones by comparison"
     if search.ran(report):
-        return "No backdoor was found: no built-in trigger acts on this model, and a search found none that is unusually small."
-    return "None of the triggers that were tried acts on this model."
+        known = natural if acts else "no built-in trigger acts on this model"
+        return f"No backdoor was found: {known}, and a search found none that is unusually small."
+    return f"No backdoor was found: {natural}." if acts else "None of the triggers that were tried acts on this model."
 
 
 def _failed(report: Report) -> str:
@@ -249,14 +260,21 @@ def _accuracy_told(report: Report) -> list[str]:
         return [f"{images}, {after} {right}."]
     past = right.replace("get", "got").replace("find", "found")
     told = [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
-    return [*told, f"Measured image by image: {lost}."] if (lost := measures.lost(report)) else told
+    return [*told, f"Measured by how sure each answer is: {lost}."] if (lost := measures.lost(report)) else told
 
 
 # Commands that a report suggests: each runs as it is printed, with what its own run was given.
 
 _SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
 _NAMED = ("--trigger", "--target")
+_OF_THE_FILE = ("--arch", "--weights")  # how the original is read: what was written says it itself
 PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
+# What an audit lacked, by the finding that says so, and what stands for what only the user has.
+_LACKING = (
+    ("CC033", "--classes", "CLASSES.txt"),
+    ("CC031", "--data", "IMAGES"),
+    ("CC004", "--reference", "CLEAN_MODEL"),
+)
 
 
 class RunPaths(NamedTuple):
@@ -268,6 +286,7 @@ class RunPaths(NamedTuple):
     recipe: str = ""
     found: str = ""  # where an audit saved its triggers
     repeated: tuple[tuple[str, str, str], ...] = ()  # others: a command that takes them, flag and value
+    images: str = ""  # that the model was measured on, where these are others than the data
 
 
 NOWHERE = RunPaths()
@@ -275,45 +294,94 @@ NOWHERE = RunPaths()
 
 def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
     """The purpose of each next command, and its words, ready to be copied; empty if there is nothing to do."""
-    folder, model = paths.folder or "FOLDER", paths.model or report.model.name
     if report.is_audit:
-        if report.verdict == "pass":
-            return []
-        suspect = next(iter(report.suspects), None)
-        named = _named(report, suspect, paths) if suspect else ()
-        words = ("sanitize", model, "--data", PAIRS, "--recipe", "auto", "--out", "cleaned", *named)
-        purpose = "Clean the model on image and caption pairs that you trust"
-        return [(purpose, _command(words, paths, but=_NAMED if named else ()))]
+        return [] if report.verdict == "pass" else [_after_audit(report, paths)]
+    folder = paths.folder or "FOLDER"
     if report.verdict == "pass":
         loads = any(export.format.startswith("open_clip") for export in report.exports or ())
-        call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}', ensure_ascii=False)})"
+        call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}')})"
         return [
-            ("Check that the folder is whole", _command(("verify", folder), paths)),
+            ("Check that the folder is whole", _command("verify", [folder], [], paths)),
             *([("Load the weights in Python", call)] if loads else []),
         ]
+    model, images = paths.model or report.model.name, paths.images or paths.data
+    measured = [("--data", images)] if images else []
+    if report.exports:
+        return [("Audit the weights that were written", _command("audit", [folder], measured, paths, but=_OF_THE_FILE))]
     if paths.recipe == "auto":
-        words = ("audit", model, "--effort", "thorough")
-        return [("Search the model as it is", _command(words, paths, but=_NAMED))]
-    words = ("sanitize", model, "--data", paths.data or PAIRS, "--recipe", "auto", "--out", folder, "--force")
-    return [("Try several recipes, and take the best", _command(words, paths))]
+        options = [*measured, ("--effort", "thorough")]
+        return [("Search the model as it is", _command("audit", [model], options, paths, but=_NAMED))]
+    options = [("--data", paths.data or PAIRS), ("--recipe", "auto"), ("--out", folder)]
+    words = _command("sanitize", [model], options, paths, switches=["--force"])
+    return [("Try several recipes, and take the best", words)]
 
 
-def _command(words: Sequence[str], paths: RunPaths, *, but: Sequence[str] = ()) -> str:
-    """A command line with all options of the run that the command takes, but for some."""
-    kept = [word for command, *given in paths.repeated if command == words[0] and given[0] not in but for word in given]
-    return shlex.join(["clipclean", *words, *kept])
+def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
+    """The purpose and the words of what follows an audit: first what it lacked, where that could decide; else a cleaning."""
+    model, told = paths.model or report.model.name, {finding.rule for finding in report.findings}
+    options = [(flag, value) for code, flag, value in _LACKING if code in told]
+    if report.verdict == "inconclusive" and options and (len(options) > 1 or not report.suspects):
+        data = [("--data", paths.data)] if paths.data else []
+        purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
+        return purpose, _command("audit", [model], [*data, *options], paths)
+    suspect = next(iter(report.suspects), None)
+    named = _named(report, suspect, paths) if suspect else []
+    options = [("--data", PAIRS), ("--recipe", "auto"), ("--out", "cleaned"), *named]
+    purpose = "Clean the model on image and caption pairs that you trust"
+    return purpose, _command("sanitize", [model], options, paths, but=_NAMED if named else ())
 
 
-def _named(report: Report, suspect: SuspectRecord, paths: RunPaths) -> tuple[str, ...]:
+def _command(
+    command: str,
+    places: Sequence[str],
+    options: Sequence[tuple[str, str]],
+    paths: RunPaths,
+    /,
+    *,
+    switches: Sequence[str] = (),
+    but: Sequence[str] = (),
+) -> str:
+    """A command line with all options of the run that the command takes, but for some; no value of it can be taken for an option."""
+    taken = {flag for flag, _ in options}
+    kept = [(flag, value) for of, flag, value in paths.repeated if of == command and flag not in (*but, *taken)]
+    words = [
+        *(f"./{place}" if place.startswith("-") else place for place in places),
+        *(word for flag, value in options for word in _given(flag, value)),
+        *switches,
+        *(word for flag, value in kept for word in _given(flag, value)),
+    ]
+    return " ".join(["clipclean", command, *map(_quoted, words)])
+
+
+def _given(flag: str, value: str) -> list[str]:
+    """An option with its value, which stays behind a sign where it would look like another option."""
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it; what is not printable as its bytes, so that a name cannot drive the terminal that shows it."""
+    if word.isprintable():
+        return shlex.quote(word)
+    told = []
+    for char in word:
+        if char.isprintable():
+            told.append(f"\\{char}" if char in "\\'" else char)
+        else:
+            errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "replace"
+            told += [f"\\x{byte:02x}" for byte in char.encode(errors=errors)]
+    return f"$'{''.join(told)}'"
+
+
+def _named(report: Report, suspect: SuspectRecord, paths: RunPaths) -> list[tuple[str, str]]:
     """The options that name a suspect's trigger: the one that was saved, else its spec; none where it has neither."""
     found = report.measurements.search.found or ()
     saved = next((each.file for each in found if each.file and each.class_ == suspect.class_), None)
     if saved and paths.found:
-        return ("--trigger", str(Path(paths.found) / saved))  # a file brings its own class
+        return [("--trigger", str(Path(paths.found) / saved))]  # a file brings its own class
     spec = suspect.trigger or ""
     if _SPEC.fullmatch(spec) and not spec.startswith("found:"):
-        return ("--trigger", spec, "--target", suspect.class_)
-    return ()
+        return [("--trigger", spec), ("--target", suspect.class_)]
+    return []
 
 
 # Two reports: findings that are new, worse, unchanged, gone, or not measured again.
@@ -338,6 +406,7 @@ class Comparison:
 
     verdicts: tuple[str, str]
     differences: tuple[Difference, ...]
+    unlike: tuple[str, ...] = ()  # what the two runs were given that is not the same, in words
 
     def blocking(self, level: str, /) -> tuple[Difference, ...]:
         """What a gate fails by: errors, or with ``inconclusive`` warnings as well, that are new, worse, or not measured again."""
@@ -364,7 +433,27 @@ def compare(earlier: Report, later: Report, /) -> Comparison:
         for subject, finding in before.items()
         if subject not in after
     ]
-    return Comparison((earlier.verdict, later.verdict), (*found, *lacking))
+    return Comparison((earlier.verdict, later.verdict), (*found, *lacking), tuple(_unlike(earlier, later)))
+
+
+def _unlike(earlier: Report, later: Report) -> Iterator[str]:
+    """What differs in what two runs were given: a finding may be new or gone by that alone."""
+    both = (earlier, later)
+    if earlier.model.sha256 != later.model.sha256:
+        yield "models: " + ", ".join(f"{each.model.name} (sha256 {each.model.sha256[:12]}…)" for each in both)
+    if earlier.model.architecture != later.model.architecture:
+        yield "architectures: " + ", ".join(each.model.architecture for each in both)
+    words = [each.vocabulary for each in both]
+    for name in ("classes", "templates"):
+        lists = [getattr(each, name) for each in words if each]
+        if len(lists) == 2 and lists[0] != lists[1]:
+            yield f"{name}: {count(len(lists[0]))} and {count(len(lists[1]))}, not the same"
+    if earlier.data and later.data and earlier.data.digest != later.data.digest:
+        yield "data: " + ", ".join(each.data.name or each.data.format for each in both if each.data)
+    for name in ("command", "effort", "seed"):
+        values = [getattr(each, name) for each in both]
+        if values[0] != values[1] and None not in values:
+            yield f"{name}: {values[0]}, {values[1]}"
 
 
 def _by_subject(made: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:

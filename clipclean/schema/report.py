@@ -481,6 +481,15 @@ class PolicyRecord(Part):
     sha256: Sha256
     verdict_without: Verdict | None = _optional("The verdict without the policy's suppressions and severities.")
     resolved: Free | None = _optional("Every threshold and severity in force.")
+    idle: Many[str] = Field((), description="Suppressions and severities that met no finding, in words.")
+
+
+class VocabularyRecord(Part):
+    """The words that a run measured by: accuracy, suspects and verdict are about these classes."""
+
+    given: bool = Field(description="Whether the user named the classes; false where they are ImageNet's.")
+    classes: Many[str]
+    templates: Many[str] = Field(description="Sentences with {} for the class name.")
 
 
 class BudgetRecord(Part):
@@ -660,6 +669,9 @@ class Report(Part):
     policy: PolicyRecord | None = None
     recipe: RecipeRecord | None = None
     data: DataRecord | None = None
+    vocabulary: VocabularyRecord | None = _optional(
+        "Classes and templates; reports of clipclean 0.2 and before have none."
+    )
     seed: int | None = None
     effort: Effort | None = None
     training: TrainingRecord | None = None

@@ -175,6 +175,19 @@ class RunState:
             own_state.mark(self.folder)
             return
 
+    def interrupted(self) -> Interrupted:
+        """The exception for a run that is interrupted between the parts that it keeps."""
+        if any(self.folder.rglob(f"*{SUFFIX}")):
+            return Interrupted(
+                "Interrupted. Give the same command again to go on after the last part that was finished."
+            )
+        return Interrupted("Interrupted before a part was finished that could be kept: the same command begins again.")
+
+    def finish(self) -> None:
+        """Mark the state as that of a run that has ended: what is kept saves another cleaning."""
+        if self.group.is_first and self.folder.is_dir():
+            own_state.mark(self.folder, is_finished=True)
+
     def forget(self, name: str, /) -> None:
         """Remove the files under this name."""
         if self.group.is_first:

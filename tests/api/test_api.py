@@ -1,6 +1,7 @@
 """The Python functions: the options, defaults, refusals and results of their commands."""
 
 import inspect
+import itertools
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import clipclean
 from clipclean import checkpoint, cli, requests
 from clipclean.cli.options import Shell
 from clipclean.config import policy
-from clipclean.errors import UsageError
+from clipclean.errors import ClipcleanError, UsageError
 from clipclean.jobs import inputs
 
 ROOT = Path(__file__).parents[2]
@@ -231,3 +232,88 @@ def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_defau
     assert requests.policy_of(requests.Audit("m.pt")) is policy.DEFAULT
     own = policy.Policy(version=1, name="ours")
     assert requests.policy_of(requests.Audit("m.pt", policy=own)) is own
+
+
+class OwnText(str):
+    """A text that does not even compare."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        raise RuntimeError(other)
+
+    def __str__(self):
+        raise RuntimeError
+
+
+class OwnPath:
+    def __init__(self, made):
+        self.made = made
+
+    def __fspath__(self):
+        if isinstance(self.made, Exception):
+            raise self.made
+        return self.made
+
+
+NO_PATHS = ["a\0b", Path("a\0b"), OwnText("a\0b"), OwnText("a"), "\ud800", "x" * 5000, "y/" * 3000]
+NO_PATHS += [OwnPath(made) for made in (RuntimeError("x"), b"a\xff", 3, OwnText("a\0"))]
+NO_VALUES = [
+    None,
+    "",
+    b"a",
+    3,
+    10**400,
+    float("nan"),
+    True,
+    object(),
+    [None],
+    [[]],
+    ["a\0"],
+    {},
+    {"a\0": None},
+    {None: 1},
+    {1},
+]
+FUNCTIONS = ["audit", "sanitize", "screen", "export", "plant", "references", "inspect", "verify"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_whatever_any_argument_is_a_function_refuses_it_by_an_error_of_ours(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    function = getattr(clipclean, name)
+    arguments = inspect.signature(function).parameters.values()
+    whole = {each.name: "absent" for each in arguments if each.default is each.empty}
+    for each, value in itertools.product(arguments, [*NO_PATHS, *NO_VALUES]):
+        given = whole | {each.name: value}
+        places = [given.pop(one.name) for one in arguments if one.kind is one.POSITIONAL_ONLY and one.name in given]
+        with pytest.raises(ClipcleanError):  # of a value that can be used, the rest is absent
+            function(*places, **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [*NO_PATHS, *NO_VALUES])
+def test_what_is_no_place_is_neither_compared_nor_saved_to(value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for function, places in itertools.product(
+        (clipclean.compare, clipclean.save), ((value, "a.json"), ("a.json", value))
+    ):
+        with pytest.raises(ClipcleanError):
+            function(*places)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_option_of_any_command_takes_a_text_that_is_no_path(job, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in cli.COMMANDS:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        for inner in getattr(command, "commands", {"": command}).values():
+            words = [name, *([inner.name] if inner is not command else [])]
+            flags = [
+                max(each.opts, key=len) for each in inner.params if isinstance(each, click.Option) and not each.is_flag
+            ]
+            free = ["a"] * sum(isinstance(each, click.Argument) for each in inner.params)
+            for flag, value in itertools.product(flags, ("a\0b", "html=a\0b", "\ud800", "x" * 5000)):
+                assert cli.main([*words, *free, f"{flag}={value}"]) in (2, 3), (words, flag)
+            capsys.readouterr()

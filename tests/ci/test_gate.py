@@ -46,7 +46,7 @@ def test_the_verdict_decides_an_error_fails_and_every_output_says_so(job, given,
     means = cli.EXIT_CODES.get(code, str(code))
     before, _, said = job.summary.read_text().partition("\n")
     assert before == "what another program said"
-    assert said == "report of this run\n" if verdict != "error" else means in said
+    assert said.startswith("report of this run\n") if verdict != "error" else means in said
     annotated = re.findall(r"(?m)^::(\w+) file=m\.pt,title=clipclean::m\.pt: (.+) \(exit code \d+\)$", run.log)
     assert [level for level, _ in annotated] == (["error" if result else "warning"] if code else [])
     assert all(words == cli.EXIT_CODES.get(code, words) for _, words in annotated)
@@ -113,6 +113,40 @@ def test_what_the_gate_refuses_is_not_audited(job, given):
     run = job.run(github=True, **given)
     assert (run.result, run.arguments) == (2, None)
     assert job.told() == {"verdict": "error", "exit-code": "2"}
+
+
+@pytest.mark.parametrize("run", ["audit", "sanitize"])
+def test_the_summary_has_verdict_and_findings_in_fifteen_lines_whatever_the_report_holds(job, run):
+    page = (gates.ROOT / "tests" / "report" / "goldens" / f"{run}.markdown").read_text()
+    many = "\n".join(f"- **note CC0{number}** told" for number in range(40))
+    aside = "\n".join(["> **A policy**", ">", *["> - CC001"] * 40, "", ""])
+    for shown in (page, f"{aside}{page.replace('### Findings', f'### Findings{chr(10)}{chr(10)}{many}')}"):
+        (job.workspace / "page").write_text(shown)
+        gates.stub(job.stubs / "clipclean", gates.STUB.replace('echo "report of this run"', "cat page"))
+        job.summary.unlink(missing_ok=True)
+        job.run(code=4, github=True, GATE_MODEL="m.pt")
+        lines = job.summary.read_text().splitlines()
+        assert len(lines) <= 15
+        assert any("clipclean: inconclusive" in line for line in lines)
+        assert any(line.startswith("- **") for line in lines)
+        assert not [line for line in lines if line.startswith(("|", "<details", "### ")) and line != "### Findings"]
+
+
+@pytest.mark.parametrize(
+    "path", ["link/reports", "link/deep/er", "sub/link/reports", "./link/./reports/", "link//reports"]
+)
+def test_a_folder_below_a_link_is_refused_and_nothing_is_written_where_that_leads(job, path):
+    elsewhere = job.folder / "elsewhere"
+    for name in ("reports", "deep/er"):
+        (elsewhere / name).mkdir(parents=True)
+        (elsewhere / name / "report.json").write_text("not ours")
+    (job.workspace / "sub").mkdir()
+    for place in (job.workspace, job.workspace / "sub"):
+        (place / "link").symlink_to(elsewhere)
+    for given in (path, str(job.workspace / path)):
+        run = job.run(github=True, GATE_MODEL="m.pt", GATE_REPORT_DIR=given)
+        assert (run.result, run.arguments) == (2, None)
+        assert {each.read_text() for each in elsewhere.rglob("report.json")} == {"not ours"}
 
 
 @pytest.mark.parametrize("slash", ["", "/", "//"])

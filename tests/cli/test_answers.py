@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -144,6 +145,23 @@ def test_an_interrupted_run_is_listed_and_cleared_one_that_ends_is_not(state, sa
     with RunState.of(tmp_path / "out", {}).locked():
         pass
     assert said("runs list --json") == []
+
+
+def test_a_finished_run_is_not_listed_as_interrupted_and_the_time_of_each_process_counts(state, said):
+    assert own_state.spent(state.folder) < 60
+    began = time.time() - 3600
+    (state.folder / own_state.MARK).write_text(json.dumps({"command": "c", "began": began, "spent": 60.0}))
+    with state.locked():  # another process begins
+        assert 3590 < own_state.spent(state.folder) - 60 < 3700
+        state.finish()
+    (found,) = said("runs list --json")
+    assert found["finished"] is True
+    assert "finished" in said("runs list")
+    assert "0 interrupted runs and 1 finished" in said("runs list")
+    with state.locked():  # it goes on
+        assert [each.finished for each in own_state.kept()] == [False]
+    (state.folder / own_state.MARK).write_text('{"began": "x", "spent": -1, "command": 3}')
+    assert own_state.spent(state.folder) == 0.0
 
 
 def test_a_run_in_progress_and_what_is_not_ours_stay(state, tmp_path):

@@ -246,3 +246,14 @@ def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatc
     assert all(made["estimate"][key] > 0 for key in ("seconds", "memory_bytes"))
     assert list(tmp_path.iterdir()) == []
     assert cli.main(command(job, "--dry-run", models=(job.folder / "broken.pt",))) == 3
+
+
+def test_a_dry_run_refuses_what_the_run_could_not_write(job, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert cli.main(command(job, "--dry-run", "--save-triggers", tmp_path / "there")) == 0
+    assert cli.main(command(job, "--dry-run", "--save-triggers", tmp_path / "link")) == 2
+    (label,) = audit.labels([job.model])
+    (tmp_path / "there" / f"{label}.json").symlink_to(tmp_path / "elsewhere")
+    assert cli.main(command(job, "--dry-run", "--report-dir", tmp_path / "there")) == 2
+    assert not (tmp_path / "elsewhere").exists()

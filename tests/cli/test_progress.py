@@ -74,22 +74,62 @@ def test_lines_come_every_two_seconds_at_first_and_every_ten_later(lines):
     assert [int(re.search(r"(\d+)/1000", line)[1]) for line in told] == [0, 2, 4, 6, 8, 10, 20, 30, 40]
 
 
-def test_bars_have_count_and_loss_and_messages_are_no_markup(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
-    stream = Terminal()
-    monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setenv("COLUMNS", "120")
+
+@pytest.fixture
+def bars(monkeypatch):
+    """The last lines that a terminal of so many columns shows of what is told."""
     monkeypatch.setenv("TERM", "xterm")
-    with shown.shown(quiet=False):
+
+    def drawn(tell, columns):
+        stream = Terminal()
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with shown.shown(quiet=False):
+            tell()
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
+
+    return drawn
+
+
+def test_bars_have_count_and_loss_and_messages_are_no_markup(bars):
+    def tell():
         progress.step("finetuning", 0, 4)
         progress.record(2, {"loss": 0.25, "lr": 0.001})
         progress.step("finetuning", 4, 4)
         progress.say("[bold]a message[/bold]")
-    told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+
+    told = "\n".join(bars(tell, 140))
     assert all(word in told for word in ("finetuning", "4/4", "loss 0.25 lr 0.001", "[bold]a message[/bold]"))
+
+
+@pytest.mark.parametrize("columns", [70, 100])
+def test_a_long_name_leaves_bar_count_and_time_in_their_line(bars, columns):
+    name = (
+        "unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6) on the model: searching after the refinetune test"
+    )
+
+    def tell():
+        progress.step(name, 0, 2000)
+        progress.step(name, 1234, 2000)
+
+    lines = [line for line in bars(tell, columns) if "1234/2000" in line]
+    assert lines
+    assert all(re.search(r"━.*1234/2000.*\d:\d\d:\d\d", line) and len(line) <= columns for line in lines)
+
+
+def test_a_stage_that_ends_early_rests_when_the_next_begins(bars):
+    def tell():
+        progress.step("searching", 13, 16)
+        progress.step("judging", 0, 1)
+        progress.step("judging", 1, 1)
+
+    (line,) = [line for line in bars(tell, 100)[-3:] if "searching" in line]
+    assert "13/16, ended" in line
+    assert line.startswith("  searching")  # no spinner
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 import pytest
 from report import samples, searches
 
-from clipclean import report
+from clipclean import cli, report
 from clipclean.cli import printing
 from clipclean.cli.options import Shell
 from clipclean.report.verdicts import compare
+from clipclean.schema.report import VocabularyRecord
 
 FAILED = report.parse(samples.failed())
 
@@ -124,6 +125,27 @@ def made(*findings):
 )
 def test_findings_are_matched_by_what_they_are_about(before, after, change):
     assert [each.change for each in compare(made(*before), made(*after)).differences] == change
+
+
+def test_a_comparison_says_what_the_two_runs_were_given_that_is_not_the_same(tmp_path, capsys):
+    one, other = report.parse(samples.failed()), report.parse(samples.failed())
+    assert compare(one, other).unlike == ()
+    words = {"given": True, "templates": ["{}"]}
+    model = other.model.model_copy(update={"sha256": "9" * 64, "name": "b.pt"})
+    data = other.data.model_copy(update={"digest": "8" * 64, "name": "others"})
+    lists = [VocabularyRecord.model_validate(words | {"classes": each}) for each in (["cat"], ["cat", "dog"])]
+    other = other.model_copy(update={"model": model, "data": data, "vocabulary": lists[1], "seed": 5})
+    one = one.model_copy(update={"vocabulary": lists[0], "seed": 0})
+    assert [each.partition(":")[0] for each in compare(one, other).unlike] == ["models", "classes", "data", "seed"]
+    for name, each in (("a", one), ("b", other)):
+        report.write(each, "json", tmp_path / f"{name}.json")
+    places = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+    assert cli.main(["compare", *places]) == 0
+    assert "b.pt" in capsys.readouterr().out
+    assert cli.main(["compare", *places, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "b.pt" in told.err
+    assert isinstance(json.loads(told.out), list)
 
 
 def test_a_gate_fails_by_what_is_new_worse_or_unmeasured_at_its_level_or_above():

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 from unittest import mock
@@ -216,6 +217,24 @@ def test_a_run_that_ends_in_its_middle_goes_on_to_the_same_bytes(whole_cleaning,
     assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
     assert (job.out / WEIGHTS).read_bytes() == (whole_cleaning.out / WEIGHTS).read_bytes()
     assert not own_state.place_of(job.out).exists()
+
+
+@pytest.mark.parametrize(("stage", "word"), [("measuring before", "begins again"), ("measuring after", "go on")])
+def test_a_run_that_is_interrupted_while_it_measures_says_how_it_goes_on_and_then_how_much_is_done(
+    job, unread, capsys, stage, word
+):
+    command, ended = [word for word in worlds.cleaning(job) if word != "--quiet"], []
+
+    def interrupt(what, *_):
+        if what == stage and not ended:
+            ended.append(what)
+            raise KeyboardInterrupt
+
+    with progress.heard(progress.Listener(steps=interrupt)):
+        assert cli.main(command) == 130
+    assert word in capsys.readouterr().err
+    assert cli.main(command) == 4
+    assert ("Going on" in capsys.readouterr().err) == (word == "go on")
 
 
 def test_a_run_without_memory_takes_smaller_parts_and_says_so_its_result_goes_to_stdout_and_progress_to_stderr(
@@ -470,8 +489,12 @@ def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(j
     assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", "auto")) == 2
     job.out.mkdir()
     (job.out / "mine.txt").write_text("precious")
-    assert untouched(job.sanitize("--dry-run")) == 0
-    assert "--force" in capsys.readouterr().out
+    assert untouched(job.sanitize("--dry-run")) == 2
+    assert "--force" in capsys.readouterr().err
+    assert untouched(job.sanitize("--dry-run", "--force")) == 0
+    (job.out / "report.json").write_text("of another program")
+    assert untouched(job.sanitize("--dry-run", "--force")) == 2
+    shutil.rmtree(job.out)
     weights = checkpoint.read(job.model).tensors
     nothing = {name: torch.zeros_like(weights[name]) for name in ("token_embedding.weight", "positional_embedding")}
     torch.save(weights | nothing, job.model)  # a text tower that carries nothing
@@ -479,6 +502,21 @@ def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(j
     assert "text" in capsys.readouterr().err
     job.model.write_bytes(b"no model")
     assert untouched(job.sanitize("--dry-run")) == 3
+
+
+def test_a_dry_run_tells_what_will_be_too_little_and_how_much_is_trained(job, untouched, capsys):
+    command = [each for each in job.sanitize("--dry-run", "--max-minutes", "0.001") if each != "--quiet"]
+    assert untouched(command) == 0
+    told = capsys.readouterr()
+    assert re.search(r"5 images to measure on.*at least 50.*CC020", told.err)
+    assert "--max-minutes 0.001 is less than the estimate" in told.err
+    assert re.search(r"3 steps of 16 pairs \(1.5 epochs\)", told.out)  # of two batches an epoch
+    assert re.search(r"classes +\d+, yours; \d+ templates", told.out)
+    place = command.index("--classes")
+    assert untouched([*command[:place], *command[place + 2 :], "--no-panel"]) == 0
+    told = capsys.readouterr()
+    assert "1,000" in told.err
+    assert "tench" in told.err
 
 
 def test_without_a_measured_recipe_auto_makes_the_evidence_or_the_run_ends(tmp_path, untouched, capsys):

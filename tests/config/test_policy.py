@@ -175,7 +175,7 @@ def test_the_policys_thresholds_win_and_else_the_recipes_and_the_searchs_hold():
 def test_the_default_policy_changes_nothing_and_ignored_rules_are_set_aside_and_told():
     findings = [finding(code, level) for code in RULES for level in ("error", "warning", "note")]
     found = policy.apply(policy.DEFAULT, findings, by_shipped=findings, today=TODAY, model_sha256=SHA)
-    assert found == (findings, [], "fail")
+    assert found == (findings, [], "fail", [])
     assert policy.verdict([]) == "pass"
     assert policy.verdict([finding(code, "note") for code in RULES]) == "pass"
     found = policy.apply(policy.ignoring(["CC002"]), [finding()], by_shipped=[finding()], today=TODAY, model_sha256=SHA)
@@ -193,11 +193,11 @@ def test_a_severity_is_the_level_of_every_finding_of_its_rule_and_what_is_set_as
         assert [each.level for each in found.findings] == [level, level, "note"]
         assert (policy.verdict(found.findings), found.without) == ("fail" if level == "error" else "pass", "fail")
         assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
-    findings, (aside,), _ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
+    findings, (aside,), *_ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
     assert (aside.rule, "mine" in aside.reason, aside.expires) == ("CC010", True, None)
     given_ = [finding(), finding("CC001"), finding(level="warning")]
-    findings, suppressed, without = applied(given_, suppressions=[suppression()], severities={"CC002": "off"})
+    findings, suppressed, without, _ = applied(given_, suppressions=[suppression()], severities={"CC002": "off"})
     assert (codes(findings), without) == ([("CC001", "error"), ("CC050", "note")], "fail")
     told = {"reason": "Known.", "by": "Ann", "expires": "2026-03-01"}  # more than off says
     expected = [each.model_dump(exclude_unset=True) | told for each in (given_[0], given_[2])]
@@ -221,7 +221,7 @@ def test_a_severity_is_the_level_of_every_finding_of_its_rule_and_what_is_set_as
     ],
 )
 def test_a_suppression_takes_what_has_all_that_it_names(match, found, is_meant):
-    _, suppressed, _ = applied([finding(**found)], suppressions=[suppression(**match)])
+    _, suppressed, *_ = applied([finding(**found)], suppressions=[suppression(**match)])
     assert bool(suppressed) is is_meant
 
 
@@ -291,3 +291,15 @@ def test_a_limit_that_is_looser_than_the_shipped_one_is_told(limits, looser):
     told = applied([], thresholds=limits).findings
     assert codes(told) == ([("CC052", "note")] if looser else [])
     assert all(key in told[0].message for key in limits if looser and key != "suspicious_excess")
+
+
+def test_what_of_a_policy_met_no_finding_is_told():
+    found = applied(
+        [finding("CC001", **{"class": "cat"})],
+        severities={"CC001": "warning", "CC040": "off"},
+        suppressions=[suppression("CC001", **{"class": "cat"}), suppression("CC003", **{"class": "dog"})],
+    )
+    assert [("CC003" in each and "dog" in each) or "CC040" in each for each in found.idle] == [True, True]
+    assert policy.record(policy.DEFAULT, policy.resolved(policy.DEFAULT, thresholds.Audit()), found).idle == tuple(
+        found.idle
+    )

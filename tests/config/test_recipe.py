@@ -320,6 +320,24 @@ def test_a_warm_up_that_fills_the_run_is_shortened_to_a_quarter_of_it(epochs, wa
     recipe.check(found, pairs=1000)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "fitting"),
+    [
+        ("cleanclip", "train.max_steps=20", 5),
+        ("cleanclip", "train.max_steps=50", 12),  # as long as the warm-up of 50
+        ("cleanclip", "train.max_steps=51", 50),
+        ("unlearn", "unlearn.steps=4", 1),
+    ],
+)
+def test_a_warm_up_that_nobody_set_shrinks_with_a_run_that_somebody_shortens(name, change, fitting):
+    found = recipe.with_fitting_warmup(set_to(change, name=name), pairs=10_000)
+    assert found.train.warmup_steps == fitting
+    recipe.check(found, pairs=10_000)
+    own = recipe.load(name).train.warmup_steps
+    with pytest.raises(UsageError, match="warmup_steps"):
+        set_to(change.replace("51", "50"), f"train.warmup_steps={own}", name=name)
+
+
 def test_contradictions_of_a_hand_made_recipe_are_told_planting_has_bounds_and_no_warm_up_fits_a_run_without_a_step():
     with pytest.raises(UsageError, match=r"loss\.self_supervised_weight"):
         recipe.check(PLAIN.model_copy(update={"loss": recipe.Loss(self_supervised_weight=0.0)}), pairs=1000)

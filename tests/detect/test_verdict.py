@@ -424,3 +424,22 @@ def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(mar
     assert (mask in found.sure, found.shows) == (is_sure, shows)
     for named in (found.suspicions, found.acting):
         assert [trigger.spec for trigger, _ in named] == [mask] * shows
+
+
+def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse_of_the_two():
+    def seen(*hits, sure):
+        known = [probe(each, trigger=f"t{number}") for number, each in enumerate(hits)]
+        return AuditResult(replace(measurement(known=known), sure=frozenset(sure)), None, ("CC021", "Skipped."), 0.0)
+
+    own, normalised = seen(900, 900, 0, 60, sure={"t0"}), seen(800, 950, 700, 60, sure={"t0", "t1", "t2"})
+    found = detect.under_clip_normalisation(own, normalised, LIMITS, images=100)
+    assert sorted((each.rule, each.level, each.trigger or "") for each in found) == [
+        ("CC001", "error", "t0"),
+        ("CC001", "error", "t1"),
+        ("CC001", "error", "t2"),
+        ("CC020", "warning", "t3"),
+        ("CC021", "warning", ""),
+    ]
+    values = {each.trigger: each.value for each in found}
+    assert (values["t0"], values["t1"], values["t2"]) == (0.9, 0.95, 0.7)
+    assert ["CLIP" in each.message for each in found if each.trigger in ("t0", "t1", "t2")] == [True] * 3

@@ -13,7 +13,7 @@ from clipclean import detect, model, requests
 from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
-from clipclean.errors import Inconclusive, UsageError
+from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import inputs, judging, other_models, searching
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PlantedRecord
@@ -214,5 +214,10 @@ def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
     for name in ("copy", "large", "deeper"):
         with pytest.raises(UsageError, match=f"{name}.pt"):
             read(name)
+    # Of an architecture that was told for the tested model; what its tensors are is told with it.
+    with pytest.raises(
+        UnsupportedModel, match=r"large\.pt: .*do not fit model.*By their shapes they are .*leave --arch out"
+    ):
+        other_models.read_reference(tmp_path / "large.pt", tested, arch=str(tmp_path / "model.json"))
     with pytest.raises(UsageError, match="--out"):  # a folder, told before anything is searched
         other_models.build_references(requests.References((tmp_path / "model.pt",), out=tmp_path))

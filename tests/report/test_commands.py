@@ -37,6 +37,53 @@ def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_an
     assert "--classes classes.txt" in words
 
 
+def test_after_an_undecided_cleaning_the_weights_that_were_written_are_audited_on_what_the_run_measured_on():
+    given = {"out": Path("out"), "eval_data": (Path("a"), Path("b")), "classes": Path("c.txt"), "arch": "tiny.json"}
+    made = report.parse(samples.undecided() | {"exports": samples.passed()["exports"]})
+    ((_, words),) = commands(made, results.paths_of(requests.Sanitize("m.pt", (Path("clean"),), **given), made))
+    assert words == "clipclean audit out --data a::b --classes c.txt"
+    without = given | {"eval_data": None}
+    ((_, words),) = commands(made, results.paths_of(requests.Sanitize("m.pt", (Path("clean"),), **without), made))
+    assert words == "clipclean audit out --data clean --classes c.txt"
+
+
+def test_an_undecided_audit_is_first_repeated_with_what_it_lacked():
+    made = searches.doubtful()
+    made["findings"] = [samples.finding(code, "note", "") for code in ("CC031", "CC033")]
+    (words,) = suggested(made, model="m.pt", target="x")
+    assert words.startswith("clipclean audit m.pt --classes CLASSES.txt --data IMAGES")
+    made["findings"] = [samples.finding("CC004", "warning", "")]
+    assert suggested(made, model="m.pt")[0].startswith("clipclean sanitize ")  # a class is in doubt
+    made["suspects"] = []
+    (words,) = suggested(made, model="m.pt", data=(Path("mine"),))
+    assert words == "clipclean audit m.pt --data mine --reference CLEAN_MODEL"
+
+
+HOSTILE = ["--report=text=x", "-o", "a b;rm -rf $HOME", "a'b\\c\x1b[2J\u202e.pt", "\x9b\udce9"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("made", [searches.backdoored, samples.failed, samples.undecided, samples.passed])
+def test_no_value_of_a_suggested_command_becomes_an_option_or_drives_a_terminal(made, value):
+    made = made()
+    made["model"]["name"] = value
+    made["suspects"] = [{"class": value, "score": 1.0, "families": [], "trigger": samples.SPEC}]
+    options = tuple((of, flag, value) for of in ("audit", "sanitize") for flag in ("--classes", "--arch"))
+    for paths in (RunPaths(), RunPaths(value, value, value, "auto", value, options, value)):
+        for _, words in commands(report.parse(made), paths):
+            if words.startswith("open_clip."):
+                continue
+            assert words.isprintable()
+            told = subprocess.run(["bash", "-c", f'printf "%s\\0" {words}'], capture_output=True, check=True).stdout
+            _, command, *parts = told.decode(errors="surrogateescape").removesuffix("\0").split("\0")
+            value_of = {"--data", "--classes", "--arch", "--recipe", "--out", "--effort", "--trigger", "--target"}
+            free = [part for before, part in zip(["", *parts], parts, strict=False) if before not in value_of]
+            known = {*value_of, "--force", *(f"{flag}={value}" for flag in value_of), f"./{value}", "FOLDER"}
+            named = {value, value.encode(errors="backslashreplace").decode()}  # as a report holds it
+            assert set(free) <= known | {each for each in named if not each.startswith("-")}
+            assert command in {"audit", "sanitize", "verify"}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")

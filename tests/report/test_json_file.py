@@ -3,6 +3,7 @@
 import json
 import math
 
+import pytest
 from report import samples
 from report.parsed import report
 
@@ -24,3 +25,15 @@ def test_unknown_numbers_stay_valid_and_writable(tmp_path):
     report.write(report.parse(findings.plain(made)), "json", tmp_path / "report.json")
     loaded = report.read(tmp_path / "report.json")
     assert not [form for form in report.FORMATS if "nan" in report.FORMATS[form](loaded).lower().split()]
+
+
+@pytest.mark.parametrize("form", ["json", "sarif"])
+def test_nothing_in_json_drives_a_terminal_and_its_values_stay(form):
+    hostile = "a\x9b2J\u202e\U000e0041é\u2028b"
+    made = samples.audited()
+    made["model"]["name"] = hostile
+    made["labels"] = {"key": hostile}
+    text = report.FORMATS[form](made)
+    assert [char for char in text if not (char.isprintable() or char == "\n")] == []
+    if form == "json":
+        assert json.loads(text)["model"]["name"] == hostile

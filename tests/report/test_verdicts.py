@@ -47,8 +47,10 @@ def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_
     assert verdicts.headline(made) != searched
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
-    assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC010", "CC001", "CC030")]
+    assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC001", "CC010", "CC030")]
     assert len(verdicts.next_steps(samples.passed())) == 1 + len(samples.passed()["findings"])  # how to use the weights
+    made["findings"].append(samples.finding("CC061", "note", ""))  # which can change nothing
+    assert RULES["CC061"].action not in verdicts.next_steps(made)
     (finding,) = searches.backdoored()["suppressed"]
     assert {"Ann", "2031-01-31"} <= set(verdicts.set_aside(finding).replace(":", "").split())
     assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""})
@@ -80,6 +82,19 @@ def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
     _, natural, usual = looked_for(made, "known trigger")
     assert ("44.4 %" in natural, "30.0 %" in usual) == (True, True)
     assert looked_for(standing(made, "CC002"), "known trigger")[1] != natural
+
+
+def test_a_pass_says_that_no_trigger_acts_only_where_none_of_the_panel_moves_more_than_its_limit():
+    quiet, acting = searches.calm(), searches.calm()
+    for made, moved in ((quiet, 0.1), (acting, 0.951)):
+        for probe in made["measurements"]["probes"]:
+            probe["excess_asr"]["value"] = moved
+        looked_for(made, "known trigger")  # which sets the limit
+    assert "no built-in trigger acts" in verdicts.headline(quiet)
+    assert "no built-in trigger acts" not in verdicts.headline(acting)
+    assert "natural" in verdicts.headline(acting)
+    acting["measurements"]["search"] = {}
+    assert "natural" in verdicts.headline(acting)
 
 
 @pytest.mark.parametrize(
