@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,6 +203,10 @@ def _zip(file: contents.Contents, /) -> _Parsed:
         raise RefusedInput("it was written on a big-endian machine. Re-save it on a common one.")
     data = container.small_member(view, found["data.pkl"], limit=opcodes.MAX_PICKLE)
     pickled = opcodes.interpret(data, torchscript=is_script)
+    if pickled.end != len(data):
+        raise UnsafeCheckpoint(
+            f"{len(data) - pickled.end:,} bytes follow the end of its pickle, which torch.save never writes."
+        )
     storages = {name.removeprefix("data/"): entry for name, entry in found.items() if name.startswith("data/")}
     if any(entry.method != container.STORED for entry in storages.values()):
         raise RefusedInput("its numbers are compressed: it was repacked. Re-save the state_dict with torch.save.")
@@ -258,7 +263,7 @@ def tell(head: bytes, /) -> Kind:
     for magic, words in MISTAKEN.items():
         if head.startswith(magic):
             raise RefusedInput(f"it is {words}.")
-    if head[257:262] == b"ustar" or head.startswith(b"././@LongLink"):
+    if _is_tar(head):
         raise UnsupportedModel(
             "it is a tar archive. Checkpoints from before PyTorch 0.4 were tars, and their loader runs code; "
             "re-save the state_dict with a current torch.save, or as safetensors."
@@ -275,6 +280,17 @@ def tell(head: bytes, /) -> Kind:
         "it is neither a PyTorch checkpoint, nor a TorchScript archive, nor a safetensors file. "
         "Check the path, or whether the file is complete."
     )
+
+
+def _is_tar(head: bytes, /) -> bool:
+    """Whether torch's legacy loader, which tries tar before anything else, would take these for the first header of one."""
+    if head[257:262] == b"ustar" or head.startswith(b"././@LongLink"):
+        return True
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")  # parses one header: its checksum is all that counts
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _producer(place: folders.WeightsLocation, parts: list[_Parsed], chosen: layouts.Weights, /) -> str:
