@@ -16,7 +16,7 @@ import pyarrow as pa
 import safetensors.torch
 import tiny
 import torch
-from attacks import edits, rebuilt
+from attacks import edits, pictures, rebuilt
 from attacks import folders as made_folders
 from attacks.oracle import Oracle
 from hostile import checkpoints, data_sets, seeds
@@ -292,6 +292,7 @@ READERS = {
     "JSONL": Reader(_set, [JSONL], edits.TEXT, "a.jsonl"),
     "COCO": Reader(_set, [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
     "images": Reader(_pixels, _images(), edits.IMAGE, "a.img"),
+    "parts of images": Reader(_pixels, [*_images()], (), "a.img", make=pictures.drawn),
     "class list": Reader(data.read_classes, [b"dog\ncat\n# no\nred fox\n"], edits.TEXT, "classes.txt", share=2),
     "templates": Reader(data.read_templates, [b"a {}.\na photo of a {c}.\n"], edits.TEXT, "templates.txt", share=2),
     "recipe": Reader(lambda path: recipe.load(str(path)), [RECIPE], edits.TEXT, "recipe.yaml", share=0.25),
