@@ -42,6 +42,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()  # what was left out
     names: str = "open_clip"  # the library whose names the file has
     wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
+    others: tuple[str, ...] = ()  # the keys of further sets of weights, which were not read
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
 
 
@@ -116,6 +117,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         notes=(*_notes(place, parts, chosen, description), *equals),
         names=chosen.names,
         wrappers=chosen.wrappers,
+        others=chosen.others,
         digests=digests,
     )
 
