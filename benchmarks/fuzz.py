@@ -110,7 +110,7 @@ def main() -> int:
     whole = together([told, *others])
     print(common.markdown(table(whole)))
     if o.write:
-        common.write(o.write, table(whole))
+        common.write(o.write, joined(table(whole), common.read(o.write) if o.write.exists() else []))
     return 1 if whole["failures"] else 0
 
 
@@ -249,6 +249,17 @@ def together(results: Sequence[dict]) -> dict:
     sums = {key: sum(told[key] for told in results) for key in ("inputs", "failures", "processor_seconds")}
     seeds = ", ".join(str(told["seed"]) for told in results if told["inputs"])
     return results[0] | sums | {"seed": seeds, "readers": {reader: asdict(tally) for reader, tally in readers.items()}}
+
+
+def joined(rows: list[list[str]], earlier: list[list[str]]) -> list[list[str]]:
+    """The rows of a table, with those of readers that an earlier one has alone; of each run the sentence below them."""
+    head, *body = rows[: rows.index([])]
+    names = {row[0] for row in body}
+    older = [row for row in earlier if len(row) > 1 and row[0] not in {*names, head[0]}]
+    is_wide = len(earlier[0]) == len(head) if earlier else True
+    kept = [row if is_wide else [*row[:4], "", *row[4:]] for row in older]  # before files were read by two
+    endings = [row for row in earlier if len(row) == 1 and row != rows[-1]] if kept else []
+    return [head, *kept, *body, [], *endings, rows[-1]]
 
 
 def table(told: dict) -> list[list[str]]:

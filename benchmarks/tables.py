@@ -81,6 +81,23 @@ def screening() -> str:
     return common.table([head, *body])
 
 
+def mutated() -> str:
+    """How many changed files the readers got, and how many of those that they took another library read too."""
+    head, *rows = (row for row in common.read(RESULTS / "fuzz.csv") if len(row) > 1)
+    inputs, wrong, alike = (
+        sum(int(row[place].replace(",", "")) for row in rows if row[place])
+        for place in (head.index("inputs"), 5, head.index("read alike by another library"))
+    )
+    judged = [row for row in rows if row[4]]
+    built = sum(int(row[1].replace(",", "")) for row in judged)
+    differing = sum(int(row[5].replace(",", "")) for row in judged)
+    return common.SENTENCE.fill(
+        f"{inputs:,} changed files went through the readers; of {wrong:,} one failed, hung or took too much memory. {built:,} of them were "
+        f"built part by part, and what was accepted was given to torch, safetensors or transformers as well: they read {alike:,} of them, "
+        f"{differing:,} otherwise than clipclean did (`fuzz.csv`)."
+    )
+
+
 def cells(name: str, half: str = "") -> list[dict]:
     """What a script measured, of which there must be some."""
     if found := common.cells(RESULTS / name, half):
@@ -97,6 +114,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "audit": lambda: audit.table(audit.stored()),
     "audit-triggers": lambda: audit.by_trigger(audit.stored()),
     "screening-photos": screening,
+    "fuzz-total": mutated,
     "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")).rpartition("\n")[2],
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),
     "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],

@@ -252,7 +252,6 @@ def test_further_sets_of_weights_are_told_by_their_keys(tmp_path, content, choic
 
 
 def test_a_wrapper_that_is_no_plain_mapping_is_refused(tmp_path):
-    from collections import Counter
 
     torch.save({"state_dict": Counter({"w": 2}), "model": {"w": ONE}}, tmp_path / "m")
     with pytest.raises(UnsafeCheckpoint, match=r"'state_dict'.*no plain mapping"):
