@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -258,8 +259,15 @@ def joined(rows: list[list[str]], earlier: list[list[str]]) -> list[list[str]]:
     older = [row for row in earlier if len(row) > 1 and row[0] not in {*names, head[0]}]
     is_wide = len(earlier[0]) == len(head) if earlier else True
     kept = [row if is_wide else [*row[:4], "", *row[4:]] for row in older]  # before files were read by two
-    endings = [row for row in earlier if len(row) == 1 and row != rows[-1]] if kept else []
+    own = seeds_of(rows[-1][0])
+    endings = [row for row in earlier if len(row) == 1 and not own & seeds_of(row[0])] if kept else []
     return [head, *kept, *body, [], *endings, rows[-1]]
+
+
+def seeds_of(sentence: str) -> set[str]:
+    """The seeds that the sentence below a table names."""
+    found = re.search(r"seed ([\d, ]*\d)", sentence)
+    return set(found[1].split(", ")) if found else set()
 
 
 def table(told: dict) -> list[list[str]]:

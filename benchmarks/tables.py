@@ -83,18 +83,14 @@ def screening() -> str:
 
 def mutated() -> str:
     """How many changed files the readers got, and how many of those that they took another library read too."""
-    head, *rows = (row for row in common.read(RESULTS / "fuzz.csv") if len(row) > 1)
-    inputs, wrong, alike = (
-        sum(int(row[place].replace(",", "")) for row in rows if row[place])
-        for place in (head.index("inputs"), 5, head.index("read alike by another library"))
-    )
-    judged = [row for row in rows if row[4]]
-    built = sum(int(row[1].replace(",", "")) for row in judged)
-    differing = sum(int(row[5].replace(",", "")) for row in judged)
+    _, *rows = (row for row in common.read(RESULTS / "fuzz.csv") if len(row) > 1)
+    numbers = [[int(cell.replace(",", "") or 0) for cell in row[1:6]] for row in rows]
+    inputs, _, _, alike, wrong = map(sum, zip(*numbers, strict=True))
+    built, taken, _, _, differing = map(sum, zip(*(own for own in numbers if own[3]), strict=True))
     return common.SENTENCE.fill(
-        f"{inputs:,} changed files went through the readers; of {wrong:,} one failed, hung or took too much memory. {built:,} of them were "
-        f"built part by part, and what was accepted was given to torch, safetensors or transformers as well: they read {alike:,} of them, "
-        f"{differing:,} otherwise than clipclean did (`fuzz.csv`)."
+        f"{inputs:,} changed files went through the readers: {wrong:,} failed, hung or took too much memory. {built:,} of them were built part "
+        f"by part; the {taken:,} that were accepted went to torch, safetensors or transformers as well, which read {alike:,} of them and refused "
+        f"the rest: {differing:,} came out otherwise than here (`fuzz.csv`)."
     )
 
 
