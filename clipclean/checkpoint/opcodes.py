@@ -379,15 +379,15 @@ def constructed(name: str, arguments: tuple[object, ...], /) -> object:
     match name.rpartition("_rebuild_")[2], arguments:
         case "collections.OrderedDict", ():
             return Pairs()
-        case "tensor", (Storage() as place, offset, size, stride) if _are_places(offset, size, stride):
-            return TensorRef(place, offset, size, stride)
-        case "tensor_v2", (Storage() as place, offset, size, stride, bool(), hooks, *rest) if len(
-            rest
-        ) < 2 and _are_places(offset, size, stride):
+        case "tensor", (Storage() as place, offset, size, stride) if tensor := _shown(place, offset, size, stride):
+            return tensor
+        case "tensor_v2", (Storage() as place, offset, size, stride, bool(), hooks, *rest) if len(rest) < 2 and (
+            tensor := _shown(place, offset, size, stride)
+        ):
             _refuse_unless_empty(hooks, "has hooks on its gradient")
             for metadata in rest:
                 _refuse_unless_empty(metadata, "has metadata, by which torch.load negates or conjugates its numbers")
-            return TensorRef(place, offset, size, stride)
+            return tensor
         # a parameter is its tensor
         case "parameter", (TensorRef() | OddTensor() as tensor, bool(), hooks):
             _refuse_unless_empty(hooks, "has hooks on its gradient")
@@ -430,9 +430,11 @@ def _refuse_unless_empty(value: object, what: str, /) -> None:
         raise UnsafeCheckpoint(f"a tensor {what}. Save model.state_dict(): its tensors have none.")
 
 
-def _are_places(offset: object, size: object, stride: object, /) -> bool:
-    """Whether these say which numbers of a storage a tensor shows."""
-    return _is_count(offset) and _are_counts(size) and _are_counts(stride)
+def _shown(place: Storage, offset: object, size: object, stride: object, /) -> TensorRef | None:
+    """The tensor of these numbers of a storage; None where they are none."""
+    if _is_count(offset) and _are_counts(size) and _are_counts(stride):
+        return TensorRef(place, offset, size, stride)
+    return None
 
 
 def _is_count(value: object, /) -> TypeGuard[int]:

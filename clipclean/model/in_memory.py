@@ -59,10 +59,11 @@ def _unlike(net: nn.Module, own: nn.Module, /) -> Iterator[str]:
             if type(part).__module__ not in ("open_clip.transformer", "torch.nn.modules.linear"):
                 yield name
             continue
+        kind: type = type(part)
         other, where = expected.get(name), name or "the model"
-        if other is None or type(part) is not _plain_type(other):
-            yield f"{where} is a {type(part).__qualname__}"
-        elif methods := [key for key, value in vars(part).items() if callable(value) and hasattr(type(part), key)]:
+        if other is None or kind is not _plain_type(other):
+            yield f"{where} is a {kind.__qualname__}"
+        elif methods := [key for key, value in vars(part).items() if callable(value) and hasattr(kind, key)]:
             yield f"{where} has a {some(methods, show=str)} of its own"
         elif settings := [key for key, value in _settings(part).items() if _settings(other).get(key, value) != value]:
             yield f"{where} has another {some(settings, show=str)}"
