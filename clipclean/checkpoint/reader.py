@@ -216,6 +216,7 @@ def _zip(file: contents.Contents, /) -> _Parsed:
     if not is_script:
         return _Parsed(file, pickled.value, records, "torch-zip", dropped=pickled.dropped)
     root, quick_gelu = container.flatten(pickled.value), container.names_quick_gelu(pickled.classes)
+    container.refuse_own_loading(view, found)
     return _Parsed(file, root, records, "torchscript", "TorchScript archive", quick_gelu, pickled.dropped)
 
 

@@ -615,6 +615,10 @@ SCRIPTS: Table = {
     "no module": (script(EMPTY_DICT), "holds no module"),
     "a foreign name": (script(SYSTEM), r"os\.system"),
     "code in __setstate__": (script(SET_STATE, {"m/data/0": NUMBERS}), "sets the state"),
+    "code that sets the weights from a mapping": (
+        script(MODULE + mapping({"weight": GOOD}) + b"b", {"m/data/0": NUMBERS}),
+        "__setstate__",
+    ),
     "code that the pickle names": (
         script(call("torch.jit._pickle", "build_from_source", PAYLOAD)),
         "build_from_source",
