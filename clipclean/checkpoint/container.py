@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from clipclean.checkpoint.opcodes import MAX_PICKLE, Pickled, interpret
 from clipclean.checkpoint.values import BYTES, Module, Pairs, Record, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged, truncated
+from clipclean.untrusted import printable
 
 MAX_ENTRIES = 20_000  # a training checkpoint of the largest CLIP has about 5,000
 MAX_RATIO = 32  # a pickle of a state dict deflates to about a tenth; bombs reach 1:1000
@@ -288,6 +289,10 @@ def flatten(root: object, /) -> Pairs:
             visits += 1
             if visits > MAX_VISITS or not isinstance(name, str) or len(prefix) + len(name) > 500:
                 raise UnsafeCheckpoint("its tree of modules is larger or deeper than any CLIP.")
+            if isinstance(value, Storage):
+                raise UnsafeCheckpoint(
+                    f"{printable(name)[:80]!a} is a bare storage, of which torch.jit.load makes a tensor."
+                )
             if isinstance(value, Module):
                 pending.append((f"{prefix}{name}.", value))
             else:

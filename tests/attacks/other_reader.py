@@ -67,6 +67,11 @@ def of_torch(content: bytes, wrappers: Sequence[str], *, weights_only: bool = Tr
     return tensors(value)
 
 
+def of_torchscript(content: bytes, _wrappers: Sequence[str]) -> Tensors:
+    """What ``torch.jit.load`` makes of it, whose code it runs: that of an archive that this test has built."""
+    return tensors(torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict())  # noqa: TID251 # as above
+
+
 def of_safetensors(content: bytes, _wrappers: Sequence[str]) -> Tensors:
     """What the safetensors library makes of it."""
     return tensors(safetensors.torch.load(content))
@@ -103,6 +108,7 @@ def loaded_once() -> None:
 WAYS: dict[str, Callable[[bytes, Sequence[str]], Tensors]] = {
     "torch": of_torch,
     "torch, all of pickle": functools.partial(of_torch, weights_only=False),
+    "torchscript": of_torchscript,
     "safetensors": of_safetensors,
     "transformers": of_transformers,
 }

@@ -217,7 +217,7 @@ def _drawn(make: Callable[[random.Random], bytes]) -> list[bytes]:
     return [make(random.Random(HONEST_SEEDS[make.__name__]))]
 
 
-HONEST_SEEDS = {"arguments": 2, "storages": 4, "safetensors_file": 2, "folder": 4}
+HONEST_SEEDS = {"torchscript": 2, "arguments": 2, "storages": 4, "safetensors_file": 2, "folder": 4}
 
 
 def _table() -> pa.Table:
@@ -276,6 +276,7 @@ READERS = {
     # What is read there, other libraries must read alike.
     "rebuild arguments": Reader(_judged, _drawn(rebuilt.arguments), (), make=rebuilt.arguments, share=10),
     "storages": Reader(_judged, _drawn(rebuilt.storages), (), make=rebuilt.storages, share=2),
+    "TorchScript arguments": Reader(_judged, _drawn(rebuilt.torchscript), (), make=rebuilt.torchscript, share=2),
     "safetensors headers": Reader(
         _judged, _drawn(made_folders.safetensors_file), (), make=made_folders.safetensors_file, share=2
     ),

@@ -5,6 +5,7 @@ reader: another type, an odd container, a name, a tensor or storage in place of 
 """
 
 import itertools
+import pickletools
 import random
 import struct
 from collections.abc import Callable
@@ -348,3 +349,40 @@ def _legacy(pickle: Pickle, data: bytes, *, is_edited: bool) -> bytes:
             count = draw.choice((0, 1, 4, 8, -1))
         start += struct.pack("<q", count) + pickle.numbers(size)
     return start + (b"x" if is_edited and draw.random() < 0.05 else b"")
+
+
+CODE = b"""class M(Module):
+  __parameters__ = ["a", ]
+  __buffers__ = ["b", ]
+  a : Tensor
+  b : Tensor
+  training : bool
+  def forward(self: __torch__.M, x: Tensor) -> Tensor:
+    return x
+"""
+
+
+def torchscript(draw: random.Random, /) -> bytes:
+    """A TorchScript archive of one module with two tensors, with changed arguments."""
+    pickle = Pickle(draw, storages=0.02, parts=draw.choice((0.01, 0.05, 0.1)))
+    values = {"a": pickle.tensor(), "b": pickle.tensor(), "training": pickle.one(FALSE)}
+    if pickle.is_changed(pickle.parts):
+        values[draw.choice(("a", "c", "training", "b.c"))] = pickle.odd()
+    listed = [*values.items()]
+    draw.shuffle(listed)
+    state = EMPTY_DICT + MARK + b"".join(text(key) + value for key, value in listed) + b"u"
+    body = name("__torch__", "M") + EMPTY_TUPLE + b"\x81" + state + b"b"
+    members = {"m/data.pkl": _eight_bytes(checkpoints.pickled(body)), "m/version": b"3\n", "m/code/__torch__.py": CODE}
+    members["m/constants.pkl"] = checkpoints.pickled(EMPTY_TUPLE)
+    members |= {f"m/data/{key}": pickle.numbers(size) for key, size in pickle.records.items()}
+    return checkpoints.zipped(members)
+
+
+def _eight_bytes(data: bytes) -> bytes:
+    """The pickle with whole numbers as TorchScript reads them: of eight bytes."""
+    made = bytearray(data)
+    for opcode, value, place in reversed([*pickletools.genops(data)]):
+        if opcode.name == "LONG1" and value is not None and place is not None and -(2**63) <= value < 2**63:
+            end = place + 2 + data[place + 1]
+            made[place:end] = b"\x8a\x08" + value.to_bytes(8, "little", signed=True)
+    return bytes(made)

@@ -78,7 +78,7 @@ def test_the_other_reader_cannot_read_a_file_of_the_user(tmp_path):
     assert "PermissionError" in done.stderr
 
 
-@pytest.mark.parametrize("reader", ["rebuild arguments", "storages", "safetensors headers"])
+@pytest.mark.parametrize("reader", ["rebuild arguments", "storages", "safetensors headers", "TorchScript arguments"])
 def test_built_files_come_out_read_and_refused(tmp_path, reader):
     """An oracle that is never asked would find nothing."""
     before = readers.oracle().alike

@@ -619,6 +619,10 @@ SCRIPTS: Table = {
         script(MODULE + mapping({"weight": GOOD}) + b"b", {"m/data/0": NUMBERS}),
         "__setstate__",
     ),
+    "a bare storage": (
+        script(MODULE + mapping({"a": GOOD, "b": storage(4)}) + b"b", {"m/data/0": NUMBERS}),
+        "bare storage",
+    ),
     "code that the pickle names": (
         script(call("torch.jit._pickle", "build_from_source", PAYLOAD)),
         "build_from_source",
