@@ -1,5 +1,6 @@
 """The layouts of checkpoints: which tensors are the weights, and their names in open_clip and transformers."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -154,6 +155,7 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 MAX_WRAPPERS = 4  # inside each other
 PREFIXES = ("module.", "_orig_mod.", "model.", "clip.")  # DistributedDataParallel, torch.compile, wrapping modules
+WRAPPED = re.compile(f"^(?:{'|'.join(map(re.escape, PREFIXES))})+")
 # OpenAI's archives store settings and a mask beside the weights; the mask holds -inf and follows from the architecture.
 DERIVED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
 MAX_STRAYS = 8  # tensors beside a wrapper, such as a step or a temperature, that are no set of weights
@@ -227,20 +229,13 @@ def _other_sets(root: object, chosen: Pairs, kept: Mapping[str, TensorRef], /) -
             names = [
                 key for key, each in value.items if isinstance(key, str) and isinstance(each, TensorRef | OddTensor)
             ]
-            if len(names) > MAX_STRAYS or any(_plain(name) in kept for name in names):
+            if len(names) > MAX_STRAYS or any(WRAPPED.sub("", name) in kept for name in names):
                 found.append(path or "its top")
         if isinstance(value, Pairs | list | tuple) and (value is chosen or id(value) not in known):
             known.add(id(value))
             inner = value.items if isinstance(value, Pairs) else enumerate(value)
             pending += [(f"{path}.{key}".lstrip("."), each) for key, each in inner if isinstance(key, str | int)]
     return tuple(sorted(found))
-
-
-def _plain(name: str, /) -> str:
-    """A name without the prefixes that wrapping modules give."""
-    while prefix := next((each for each in PREFIXES if name.startswith(each)), ""):
-        name = name.removeprefix(prefix)
-    return name
 
 
 def refuse_foreign(names: Collection[str], /) -> None:

@@ -45,6 +45,20 @@ class Checkpoint:
     others: tuple[str, ...] = ()  # the keys of further sets of weights, which were not read
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
 
+    def unjudged(self) -> dict[str, str]:
+        """What lies in the file beside these tensors and may act, in words, by the rule that tells of it."""
+        told = {}
+        if self.format == "torchscript":
+            told["CC025"] = (
+                "The file is a TorchScript archive: its code was neither read nor run. Judged are its weights, in open_clip's module."
+            )
+        if self.others:
+            used = ".".join(self.wrappers) or "its top"
+            told["CC026"] = (
+                f"Judged are the weights at {used}; further ones lie in the same file, at {some(self.others)}."
+            )
+        return told
+
 
 @dataclass(frozen=True)
 class _Parsed:
@@ -89,9 +103,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         parts = _parts(place)
         roots = [part.root for part in parts]
         chosen = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
-        description = place.description
-        if chosen.names == "transformers" and description is None:
-            description = folders.transformers_description(place.weights.parent)
+        description = place.described(chosen.names)
         built = _built(chosen, parts)
         equals = _compared(place, built)
         digests = {place.weights.name: place.index.sha256} if place.index else {}

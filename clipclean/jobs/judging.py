@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from clipclean import checkpoint, detect, model
+from clipclean import detect, model
 from clipclean.attack import poison, power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import DOUBT, LED, SHOWN, AuditLimits
@@ -12,14 +12,13 @@ from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.given import Asked, AuditInputs
-from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.inputs import LoadedModel, Suspicion
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods.unlearning import SearchedModel, SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import stage
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PowerRecord, ProjectionRecord
-from clipclean.untrusted import some
 
 CANARIES = 4  # test backdoors by which the power is measured
 
@@ -38,7 +37,7 @@ def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
     images = len(made.ready.eval_set.pixels)
     found = [*detect.of_audit(made.seen, limits, images=images), *notes_on_images(made.ready)]
-    found += of_file(made.ready.loaded.file, is_chosen=made.ready.request.weights is not None)
+    found += of_file(made.ready.loaded, is_chosen=made.ready.request.weights is not None)
     if made.clip_normalised:
         return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *found]
     if searching.clip_normalised(made.ready.loaded.clip):
@@ -46,17 +45,13 @@ def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     return found
 
 
-def of_file(file: checkpoint.Checkpoint, /, *, is_chosen: bool) -> list[Finding]:
+def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
     """What else is in a file of weights and was not judged; ``is_chosen`` is whether the user named the set of weights."""
-    found = []
-    if file.format == "torchscript":
-        words = "The file is a TorchScript archive: its code was neither read nor run. Judged are its weights, in open_clip's module."
-        found.append(finding("CC025", words))
-    if file.others:
-        used = ".".join(file.wrappers) or "the top"
-        words = f"Judged are the weights at {used}; further ones lie in the same file, at {some(file.others)}."
-        found.append(finding("CC026", words, level="note" if is_chosen else "warning"))
-    return found
+    unjudged = loaded.file.unjudged()
+    return [
+        finding(code, words, level="note" if is_chosen and code == "CC026" else None)
+        for code, words in unjudged.items()
+    ]
 
 
 def notes_on_images(ready: AuditInputs, /) -> list[Finding]:

@@ -242,6 +242,7 @@ TRACELESS: dict[str, Config] = {
         "hf_tokenizer_name": None,
     },
 }
+NOTHING = (None, "", {}, {"eps": hugging_face.EPSILON})  # what says no more than leaving a setting out does
 HEAD = 64  # channels of an attention head, where no published config of the same sizes has others
 
 
@@ -253,7 +254,7 @@ def untold(config: Config, /) -> list[str]:
         words += [
             f"{tower}.{key} = {shown(own[key])} (usually {shown(value)})"
             for key, value in usual.items()
-            if key in own and own[key] != value and not _is_default(own[key])
+            if key in own and own[key] != value and own[key] not in NOTHING
         ]
     sizes, text, vision = config_signature(config), config["text_cfg"], config["vision_cfg"]
     alike = [other for other in native_configs().values() if config_signature(other) == sizes]
@@ -265,11 +266,6 @@ def untold(config: Config, /) -> list[str]:
     if vision.get("head_width", HEAD) not in widths:
         words.append(f"vision_cfg.head_width = {shown(vision['head_width'])} (usually {min(widths)})")
     return words
-
-
-def _is_default(value: object, /) -> bool:
-    """Whether a setting says no more than leaving it out does."""
-    return value is None or value == "" or (isinstance(value, dict) and value in ({}, {"eps": hugging_face.EPSILON}))
 
 
 def _preprocess(config: Config, told: object = None, *, how: str = "the architecture") -> Preprocess:

@@ -52,6 +52,10 @@ def check_module(net: nn.Module, architecture: Architecture, tensors: Mapping[st
 
 def _unlike(net: nn.Module, own: nn.Module, /) -> Iterator[str]:
     """The parts that open_clip's module with the same weights has not, or has in another way."""
+    from open_clip.transformer import QuickGELU
+
+    # What open_clip puts where the module that is built here computes the same in another way.
+    usual: dict[type, type] = {Attention: nn.MultiheadAttention, Patches: nn.Conv2d, Sigmoid: QuickGELU}
     expected = dict(own.named_modules())
     for name, part in net.named_modules():
         # It drops patches in training alone, and is left out of the module that is built here.
@@ -61,38 +65,24 @@ def _unlike(net: nn.Module, own: nn.Module, /) -> Iterator[str]:
             continue
         kind: type = type(part)
         other, where = expected.get(name), name or "the model"
-        if other is None or kind is not _plain_type(other):
+        if other is None or kind is not usual.get(type(other), type(other)):
             yield f"{where} is a {kind.__qualname__}"
         elif methods := [key for key, value in vars(part).items() if callable(value) and hasattr(kind, key)]:
             yield f"{where} has a {some(methods, show=str)} of its own"
         elif settings := [key for key, value in _settings(part).items() if _settings(other).get(key, value) != value]:
             yield f"{where} has another {some(settings, show=str)}"
-    kept = net.state_dict()
+    kept, buffers = net.state_dict(), dict(own.named_buffers())
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if type(tensor) not in (nn.Parameter, Tensor):
             yield f"{name} is a {type(tensor).__qualname__}"
-        elif name not in kept and not _is_same_buffer(name, tensor, own):
-            yield f"{name} has other values"
-
-
-def _plain_type(part: nn.Module, /) -> type:
-    """The class that open_clip puts where this part of a built module is, which may compute the same in another way."""
-    from open_clip.transformer import QuickGELU
-
-    faster: dict[type, type] = {Attention: nn.MultiheadAttention, Patches: nn.Conv2d, Sigmoid: QuickGELU}
-    return faster.get(type(part), type(part))
+        elif name not in kept and (name not in buffers or not torch.equal(tensor.float(), buffers[name].float())):
+            yield f"{name} has other values"  # such as a causal mask, which no state dict holds
 
 
 def _settings(part: nn.Module, /) -> dict[str, object]:
     """The plain values that a part keeps, such as the number of heads or an epsilon."""
     plain = (bool, int, float, str, tuple, type(None))
     return {key: value for key, value in vars(part).items() if isinstance(value, plain) and key not in FREE}
-
-
-def _is_same_buffer(name: str, tensor: Tensor, own: nn.Module, /) -> bool:
-    """Whether a buffer that no state dict holds, such as the causal mask, is as open_clip makes it."""
-    other = dict(own.named_buffers()).get(name)
-    return other is not None and torch.equal(tensor.float(), other.float())
 
 
 def _refuse_other_answers(net: nn.Module, rebuilt: Clip, /) -> None:

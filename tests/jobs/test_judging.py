@@ -6,19 +6,24 @@ from hostile.seeds import script_bytes
 
 from clipclean import checkpoint
 from clipclean.config import policy
-from clipclean.jobs import judging
+from clipclean.jobs import inputs, judging, model_paths
 
 PART = {"w": torch.ones(1)}
 
 
+def findings(path, *, is_chosen=False):
+    loaded = inputs.LoadedModel(model_paths.locate(path), checkpoint.read(path), clip=None)  # no model is built of it
+    return judging.of_file(loaded, is_chosen=is_chosen)
+
+
 def of_file(path, *, is_chosen=False):
-    return [(each.rule, each.level) for each in judging.of_file(checkpoint.read(path), is_chosen=is_chosen)]
+    return [(each.rule, each.level) for each in findings(path, is_chosen=is_chosen)]
 
 
 def test_code_beside_the_weights_is_told_and_does_not_keep_them_from_passing(tmp_path):
     (tmp_path / "m").write_bytes(script_bytes())
     assert of_file(tmp_path / "m") == [("CC025", "note")]
-    assert policy.verdict(judging.of_file(checkpoint.read(tmp_path / "m"), is_chosen=False)) == "pass"
+    assert policy.verdict(findings(tmp_path / "m")) == "pass"
 
 
 @pytest.mark.parametrize(("is_chosen", "level"), [(False, "warning"), (True, "note")])
