@@ -120,9 +120,7 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
 
 def notes(ready: Prepared, /) -> Iterator[Finding]:
     """Notes on data and recipe, which leave the verdict as it is, but for trials of rates that showed nothing."""
-    yield from judging.of_file(
-        ready.loaded.file, is_chosen=True
-    )  # what is written holds neither code nor other weights
+    yield from judging.of_file(ready.loaded, is_chosen=True)  # what is written holds neither code nor other weights
     skipped, screened = ready.clean.skipped, ready.screened
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])

@@ -242,7 +242,12 @@ TRACELESS: dict[str, Config] = {
         "hf_tokenizer_name": None,
     },
 }
-NOTHING = (None, "", {}, {"eps": hugging_face.EPSILON})  # what says no more than leaving a setting out does
+NOTHING: tuple[object, ...] = (
+    None,
+    "",
+    {},
+    {"eps": hugging_face.EPSILON},
+)  # what says no more than leaving a setting out does
 HEAD = 64  # channels of an attention head, where no published config of the same sizes has others
 
 
