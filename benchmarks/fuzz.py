@@ -6,7 +6,9 @@ Each input is an honest file or one of ``tests/hostile``, changed at random (``t
 ``tests/attacks/readers.py``. An input follows from the seed, the reader and its number alone: ``--only READER:NUMBER`` repeats one.
 The reader that is furthest behind its share has the next turn; each turn runs in a child whose memory may grow by ``--memory`` MiB and which has ``--limit`` seconds of the
 processor for each input; the parent kills a child that stops answering, and goes on behind the input that it had. Expected: every
-input is read or refused with a printable message, no file appears, and no child dies, stands still or asks for more memory.
+input is read or refused with a printable message, no file appears, and no child dies, stands still or asks for more memory. What is
+read of "rebuild arguments", "storages", "safetensors headers" and "transformers folder" is loaded by torch, safetensors or
+transformers too, in a process without rights (``tests/attacks/other_reader.py``): they give the same tensors, bit for bit, or refuse.
 
 What has been reached is written after every turn, so that a run may be ended at any time; the same ``--out`` and seed go on from there.
 Runs with other seeds, at the same time or on other machines, are added up by ``--add``; ``--inputs 0`` only adds up:
@@ -19,6 +21,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -58,13 +61,14 @@ class Tally:
     inputs: int = 0
     read: int = 0
     refused: int = 0
+    alike: int = 0  # that another library read as well, bit for bit as we did
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0  # seconds of the processor
     memory: float = 0.0  # MiB by which a child grew, at most
     processor: float = 0.0  # seconds
 
     def add(self, other: "Tally") -> None:
-        for name in ("inputs", "read", "refused", "failures", "processor"):
+        for name in ("inputs", "read", "refused", "alike", "failures", "processor"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("slowest", "memory"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
@@ -79,6 +83,9 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=5.0, help="processor seconds of one input")
     parser.add_argument("--memory", type=int, default=256, help="MiB by which a child may grow")
     parser.add_argument("--only", metavar="READER:NUMBER", help="repeat one input, without a child")
+    parser.add_argument(
+        "--readers", nargs="+", default=[*READERS], choices=[*READERS], metavar="READER", help="these only"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"), help="the result, and where to go on from")
     parser.add_argument("--add", type=Path, nargs="+", default=[], metavar="FILE", help="results of other seeds")
     parser.add_argument("--write", type=Path, help="a CSV file for the table")
@@ -95,7 +102,7 @@ def main() -> int:
         sys.exit("Two of these results have the same seed, and so the same inputs: they would be counted twice.")
     start, told = time.monotonic(), summary(found, o)
     while told["inputs"] < o.inputs and time.monotonic() - start < o.seconds:
-        reader = min(found, key=lambda name: found[name].inputs / READERS[name].share)
+        reader = min(o.readers, key=lambda name: found[name].inputs / READERS[name].share)
         done = found[reader].inputs
         found[reader].add(turn(reader, done, done + max(1, int(o.turn * READERS[reader].share)), o))
         told = summary(found, o)
@@ -104,7 +111,7 @@ def main() -> int:
     whole = together([told, *others])
     print(common.markdown(table(whole)))
     if o.write:
-        common.write(o.write, table(whole))
+        common.write(o.write, joined(table(whole), common.read(o.write) if o.write.exists() else []))
     return 1 if whole["failures"] else 0
 
 
@@ -169,6 +176,7 @@ def work(reader: str, begin: int, stop: int, o: argparse.Namespace, progress: li
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg writes there by itself
     signal.signal(signal.SIGVTALRM, too_slow)
     readers.tried(reader, readers.made(reader, o.seed, begin), folder)  # what is loaded late is loaded now
+    alike = readers.oracle().alike
     before, most = memory_of("VmRSS"), memory_of("VmSize") + o.memory * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     tally, numbers = Tally(), Counter()
@@ -185,9 +193,10 @@ def work(reader: str, begin: int, stop: int, o: argparse.Namespace, progress: li
         tally.inputs, tally.slowest = tally.inputs + 1, max(tally.slowest, time.process_time() - start)
         if number % 500 == 0:
             tally.failures += cleared(reader, number, folder)
-    tally.read, tally.refused = numbers["read"], numbers["refused"]
+    tally.read, tally.refused, tally.alike = numbers["read"], numbers["refused"], readers.oracle().alike - alike
     tally.memory = (memory_of("VmHWM") - before) / 2**20
     tally.processor = time.process_time()
+    readers.oracle().close()
     shutil.rmtree(folder, ignore_errors=True)
     answer.send(tally)
 
@@ -243,13 +252,36 @@ def together(results: Sequence[dict]) -> dict:
     return results[0] | sums | {"seed": seeds, "readers": {reader: asdict(tally) for reader, tally in readers.items()}}
 
 
+def joined(rows: list[list[str]], earlier: list[list[str]]) -> list[list[str]]:
+    """The rows of a table, with those of readers that an earlier one has alone; of each run the sentence below them."""
+    head, *body = rows[: rows.index([])]
+    names = {row[0] for row in body}
+    older = [row for row in earlier if len(row) > 1 and row[0] not in {*names, head[0]}]
+    is_wide = len(earlier[0]) == len(head) if earlier else True
+    kept = [row if is_wide else [*row[:4], "", *row[4:]] for row in older]  # before files were read by two
+    own = seeds_of(rows[-1][0])
+    endings = [row for row in earlier if len(row) == 1 and not own & seeds_of(row[0])] if kept else []
+    return [head, *kept, *body, [], *endings, rows[-1]]
+
+
+def seeds_of(sentence: str) -> set[str]:
+    """The seeds that the sentence below a table names."""
+    found = re.search(r"seed ([\d, ]*\d)", sentence)
+    return set(found[1].split(", ")) if found else set()
+
+
 def table(told: dict) -> list[list[str]]:
     """The result as rows of a CSV file."""
-    head = "reader|inputs|read|refused|crashes, hangs, too much memory|slowest, processor s|grew by, MiB"
+    head = "reader|inputs|read|refused|read alike by another library|differences, crashes, hangs, too much memory|slowest, processor s|grew by, MiB"
     rows = [head.split("|")]
     for name, row in told["readers"].items():
-        counts = row["inputs"], row["read"], row["refused"], len(row["failures"])
-        rows.append([name, *(f"{count:,}" for count in counts), f"{row['slowest']:.2f}", f"{row['memory']:.0f}"])
+        if not row["inputs"]:
+            continue
+        alike = f"{row['alike']:,}" if READERS[name].is_judged else ""
+        counts = [f"{row[key]:,}" for key in ("inputs", "read", "refused")]
+        rows.append(
+            [name, *counts, alike, f"{len(row['failures']):,}", f"{row['slowest']:.2f}", f"{row['memory']:.0f}"]
+        )
     limits = f"at most {told['limit_seconds']:g} s and {told['limit_memory_mib']} MiB more for each input"
     ending = (
         f"{told['inputs']:,} inputs, seed {told['seed']}, {limits}; {told['processor_seconds'] / 60:.0f} minutes of the processor. "

@@ -88,6 +88,19 @@ def screening() -> str:
     return common.table([head, *body])
 
 
+def mutated() -> str:
+    """How many changed files the readers got, and how many of those that they took another library read too."""
+    _, *rows = (row for row in common.read(RESULTS / "fuzz.csv") if len(row) > 1)
+    numbers = [[int(cell.replace(",", "") or 0) for cell in row[1:6]] for row in rows]
+    inputs, _, _, alike, wrong = map(sum, zip(*numbers, strict=True))
+    built, taken, _, _, differing = map(sum, zip(*(own for own in numbers if own[3]), strict=True))
+    return common.SENTENCE.fill(
+        f"{inputs:,} changed files went through the readers: {wrong:,} failed, hung or took too much memory. {built:,} of them were built part "
+        f"by part; the {taken:,} that were accepted went to torch, safetensors or transformers as well, which read {alike:,} of them and refused "
+        f"the rest: {differing:,} came out otherwise than here (`fuzz.csv`)."
+    )
+
+
 def cells(name: str, half: str = "") -> list[dict]:
     """What a script measured, of which there must be some."""
     if found := common.cells(RESULTS / name, half):
@@ -104,6 +117,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "audit": lambda: audit.table(audit.reported(audit.stored())),
     "audit-triggers": lambda: audit.by_trigger(audit.reported(audit.stored())),
     "screening-photos": screening,
+    "fuzz-total": mutated,
     "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")).rpartition("\n")[2],
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),
     "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],

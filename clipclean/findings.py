@@ -404,6 +404,30 @@ RULES: Mapping[str, Rule] = {
         urgent=28,
         tells="unsearched",
     ),
+    "CC025": Rule(
+        title="Code in the file was not judged",
+        stage="evidence",
+        level="note",
+        means="The file is a TorchScript archive, as OpenAI's releases are. It holds code beside the weights, which runs where somebody loads "
+        "it by torch.jit.load. clipclean neither reads nor runs it: it judges the weights in open_clip's module.",
+        does_not_show="That the code is harmless, or that it does with the weights what open_clip does.",
+        action="Use the weights alone: clipclean export writes them without the code. Load an archive as code only if you trust who made it.",
+        severity=4.0,
+        passes="The weights pass. The code in the archive that they came in was not judged: do not run it unless you trust its source.",
+    ),
+    "CC026": Rule(
+        title="Other weights in the file were not judged",
+        stage="evidence",
+        level="warning",
+        means="The file holds further sets of weights, whole or in part, such as an average, a teacher or a second network. Only the named "
+        "set was judged. It is a note where you chose the set by --weights, and for a cleaning, which writes that set alone.",
+        does_not_show="Anything about the others, and not which set a program takes that loads this file.",
+        action="Choose the set by --weights NAME, and audit each that is used; or save one set alone, as clipclean export does.",
+        severity=4.0,
+        doubt_audit="The file holds other weights beside those that were judged, and programs differ in which they take.",
+        urgent=26,
+        tells="unsearched",
+    ),
     "CC030": Rule(
         title="Clean data skipped",
         stage="data",

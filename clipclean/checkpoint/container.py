@@ -5,11 +5,13 @@ import re
 import stat
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clipclean.checkpoint.opcodes import MAX_PICKLE, Pickled, interpret
 from clipclean.checkpoint.values import BYTES, Module, Pairs, Record, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged, truncated
+from clipclean.untrusted import printable
 
 MAX_ENTRIES = 20_000  # a training checkpoint of the largest CLIP has about 5,000
 MAX_RATIO = 32  # a pickle of a state dict deflates to about a tenth; bombs reach 1:1000
@@ -265,6 +267,7 @@ def _descriptor(view: memoryview, entry: ZipMember, /) -> int:
     raise UnsafeCheckpoint(f"what follows the data of {entry.name[:80]!a} contradicts the directory of the archive.")
 
 
+MAX_CODE = 64 * 2**20  # bytes of all code in an archive; that of OpenAI's has about one megabyte
 MAX_VISITS = 50_000  # a CLIP has about 1,000 modules; shared modules could make the walk exponential
 QUICK_GELU = re.compile(r"quick_?gelu", re.IGNORECASE)
 
@@ -286,11 +289,34 @@ def flatten(root: object, /) -> Pairs:
             visits += 1
             if visits > MAX_VISITS or not isinstance(name, str) or len(prefix) + len(name) > 500:
                 raise UnsafeCheckpoint("its tree of modules is larger or deeper than any CLIP.")
+            if isinstance(value, Storage):
+                raise UnsafeCheckpoint(
+                    f"{printable(name)[:80]!a} is a bare storage, of which torch.jit.load makes a tensor."
+                )
             if isinstance(value, Module):
                 pending.append((f"{prefix}{name}.", value))
             else:
                 flat.items.append((prefix + name, value))
     return flat
+
+
+def refuse_own_loading(view: memoryview, found: Mapping[str, ZipMember], /) -> None:
+    """Refuse code that sets the weights itself: with a ``__setstate__`` of its own, an archive has others than it holds.
+
+    The code is searched for that word as text: TorchScript has no other way to write a name.
+
+    Raises:
+        UnsafeCheckpoint: a class has one, or there is more code than any model needs.
+        RefusedInput: the code is damaged.
+    """
+    code = [entry for name, entry in found.items() if name.startswith("code/")]
+    if sum(entry.size for entry in code) > MAX_CODE:
+        raise absurd(f"its code has {sum(entry.size for entry in code):,} bytes", MAX_CODE)
+    for entry in code:
+        if b"__setstate__" in small_member(view, entry, limit=MAX_CODE):  # of any suffix: torch finds .PY as well
+            raise UnsafeCheckpoint(
+                f"its code has a __setstate__ ({entry.name[:80]!a}), by which torch.jit.load makes other weights of it than it holds."
+            )
 
 
 def names_quick_gelu(classes: tuple[str, ...], /) -> bool | None:

@@ -139,6 +139,10 @@ class WeightsLocation:
         """The files that hold tensors."""
         return list(self.index.declared) if self.index else [self.weights]
 
+    def described(self, names: str, /) -> Description | None:
+        """What describes weights with the names of this library, also where a file was named and not its folder."""
+        return self.description or (transformers_description(self.weights.parent) if names == "transformers" else None)
+
 
 def locate(path: Path, /) -> WeightsLocation:
     """Find the weights that ``path`` means.

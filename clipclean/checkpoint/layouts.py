@@ -1,5 +1,6 @@
 """The layouts of checkpoints: which tensors are the weights, and their names in open_clip and transformers."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -154,6 +155,7 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 MAX_WRAPPERS = 4  # inside each other
 PREFIXES = ("module.", "_orig_mod.", "model.", "clip.")  # DistributedDataParallel, torch.compile, wrapping modules
+WRAPPED = re.compile(f"^(?:{'|'.join(map(re.escape, PREFIXES))})+")
 # OpenAI's archives store settings and a mask beside the weights; the mask holds -inf and follows from the architecture.
 DERIVED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
 MAX_STRAYS = 8  # tensors beside a wrapper, such as a step or a temperature, that are no set of weights
@@ -185,6 +187,7 @@ class Weights:
     notes: tuple[str, ...]  # what was left out
     names: str  # whose they are: a key of ``RENAMED``
     wrappers: tuple[str, ...]  # under which keys they stand
+    others: tuple[str, ...] = ()  # under which keys further sets of weights stand, whole or in part
 
 
 def weights(root: object, /, *, choice: str | None) -> Weights:
@@ -212,7 +215,27 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     if names == "transformers":
         _plan_of_theirs(kept)  # refuses names that are not exactly those of a CLIPModel
         notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
-    return Weights(kept, producer, tuple(notes), names, wrappers)
+    return Weights(kept, producer, tuple(notes), names, wrappers, _other_sets(root, chosen, kept))
+
+
+def _other_sets(root: object, chosen: Pairs, kept: Mapping[str, TensorRef], /) -> tuple[str, ...]:
+    """The dotted keys of further mappings that look like weights: by a name that the chosen ones have too, or by many tensors."""
+    found: list[str] = []
+    pending: list[tuple[str, object]] = [("", root)]
+    known = {id(chosen)}
+    while pending and len(known) <= MAX_TENSORS:
+        path, value = pending.pop()
+        if isinstance(value, Pairs) and id(value) not in known:
+            names = [
+                key for key, each in value.items if isinstance(key, str) and isinstance(each, TensorRef | OddTensor)
+            ]
+            if len(names) > MAX_STRAYS or any(WRAPPED.sub("", name) in kept for name in names):
+                found.append(path or "its top")
+        if isinstance(value, Pairs | list | tuple) and (value is chosen or id(value) not in known):
+            known.add(id(value))
+            inner = value.items if isinstance(value, Pairs) else enumerate(value)
+            pending += [(f"{path}.{key}".lstrip("."), each) for key, each in inner if isinstance(key, str | int)]
+    return tuple(sorted(found))
 
 
 def refuse_foreign(names: Collection[str], /) -> None:
@@ -236,6 +259,13 @@ def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[P
         if twice := [key for key, count in Counter(keys).items() if count > 1]:
             raise UnsafeCheckpoint(f"it holds {quoted(twice[0])} twice; readers differ in which one they use.")
         found = {key: value for key, value in chosen.items if isinstance(key, str) and isinstance(value, Pairs)}
+        if hidden := [
+            key for key, value in chosen.items if key in WRAPPERS and isinstance(value, DroppedObject | list | tuple)
+        ]:
+            raise UnsafeCheckpoint(
+                f"what it holds under {some(hidden)} is no plain mapping, and so not read here, while other readers may take it for the "
+                "weights. Save model.state_dict() there, or leave it out."
+            )
         offered += [key for key, value in found.items() if _holds_tensors(value)]
         is_pending = not set(path).intersection(wanted)
         picked = next((key for key in wanted if key in found), None) if is_pending else None

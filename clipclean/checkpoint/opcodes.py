@@ -54,7 +54,9 @@ def interpret(data: bytes, /, *, torchscript: bool = False) -> Pickled:
         raise _foreign(machine.foreign)
     if is_deeper(value, MAX_DEPTH, _inside):
         raise UnsafeCheckpoint(f"its values are nested more than {MAX_DEPTH} deep, which no checkpoint needs.")
-    return Pickled(value, stream.tell(), tuple(machine.classes), tuple(machine.dropped), tuple(machine.storages))
+    return Pickled(
+        value, stream.tell(), tuple(machine.classes), tuple(machine.dropped), tuple(machine.storages.values())
+    )
 
 
 def _foreign(found: dict[str, None], /) -> UnsafeCheckpoint:
@@ -89,7 +91,7 @@ class _Machine:
         self.foreign: dict[str, None] = {}  # ordered sets of names
         self.classes: dict[str, None] = {}
         self.dropped: dict[str, None] = {}
-        self.storages: list[Storage] = []
+        self.storages: dict[str, Storage] = {}  # by key
 
     def run(self, data: bytes, stream: io.BytesIO, /) -> object:
         """Step until STOP; the value on top of the stack."""
@@ -149,12 +151,11 @@ class _Machine:
                     raise UnsafeCheckpoint("its pickle imports something other than a plain name.")
                 self.name(module, name)
             case "REDUCE" | "NEWOBJ":
-                self.call()
+                self.call(is_new=opcode == "NEWOBJ")
             case "BUILD":
                 self.build()
             case "BINPERSID":
-                self.storages.append(storage(self.pop()))
-                self.stack.append(self.storages[-1])
+                self.stack.append(self.stored(storage(self.pop())))
             case "BINPUT" | "LONG_BINPUT":
                 self.remember(argument)
             case "MEMOIZE":
@@ -234,28 +235,59 @@ class _Machine:
         elif not isinstance(target, DroppedObject):
             raise UnsafeCheckpoint("its pickle sets keys of something other than a mapping.")
 
-    def call(self) -> None:
+    def stored(self, place: Storage, /) -> Storage:
+        """Note a storage; torch keeps the first description of a key, and readers that do not would see other numbers."""
+        first = self.storages.setdefault(place.key, place)
+        if not first.is_same(place):
+            raise UnsafeCheckpoint(
+                f"the storage {printable(place.key)[:40]!a} is described in two ways that contradict each other "
+                f"({first.elements:,} of {first.dtype}, {place.elements:,} of {place.dtype}); readers differ in which they use."
+            )
+        return first
+
+    def call(self, *, is_new: bool) -> None:
         """REDUCE and NEWOBJ: replace a name and its arguments by the inert value that they stand for."""
         arguments, called = self.pop(), self.pop()
         if not isinstance(called, Name) or not isinstance(arguments, tuple):
             raise UnsafeCheckpoint("its pickle calls something other than a plain name.")
         text = called.text
+        if is_new and text.rpartition(".")[0] in FUNCTIONS:
+            raise UnsafeCheckpoint(f"its pickle takes the function {text} for a class, which torch.save never does.")
         if text in self.classes:
             self.stack.append(Module(text))
         elif text in CONSTRUCTORS:
             self.stack.append(constructed(text, arguments))
         else:
-            self.stack.append(
-                OddTensor(ODD_TENSORS[text]) if text in ODD_TENSORS else DroppedObject(DROPPED.get(text, text))
-            )
+            is_odd = text in ODD_TENSORS
+            self.stack.append(odd(text, arguments) if is_odd else DroppedObject(DROPPED.get(text, text)))
 
     def build(self) -> None:
-        """BUILD: a module of TorchScript takes its attributes; what else is built needs none of its state."""
+        """BUILD: a module of TorchScript takes its attributes, a state dict its versions; nothing else has a state that counts."""
         state, target = self.pop(), self.top()
         if isinstance(target, Module) and isinstance(state, Pairs) and target.state is None:
             target.state = state
-        elif not isinstance(target, Pairs | DroppedObject):  # an OrderedDict's state is its _metadata
+        elif isinstance(target, Pairs):
+            if not _is_versions(state):
+                raise UnsafeCheckpoint(
+                    "its pickle gives a mapping other attributes than the versions of a state dict, which could hide what it holds."
+                )
+        elif not isinstance(target, DroppedObject):
             raise UnsafeCheckpoint("its pickle sets the state of something that has none.")
+
+
+def _is_versions(state: object, /) -> bool:
+    """Whether a state is what a state dict has: ``{"_metadata": {module: {"version": number}}}``."""
+    if not isinstance(state, Pairs):
+        return False
+    modules = [value for key, value in state.items if isinstance(key, str) and key == "_metadata"]
+    if len(modules) != len(state.items) or not all(isinstance(value, Pairs) for value in modules):
+        return False
+    told = [value for mapping in modules if isinstance(mapping, Pairs) for _, value in mapping.items]
+    return all(
+        isinstance(value, Pairs)
+        and all(key == "version" and isinstance(number, int | None) for key, number in value.items)
+        for value in told
+    )
 
 
 # The closed set of importable names that a checkpoint may mention, each with its inert stand-in. Nothing is ever looked up: a name is
@@ -283,7 +315,13 @@ _ODD = {
     UNUSUAL: "_rebuild_tensor_v3",
 }
 ODD_TENSORS = {f"torch._utils.{name}": kind for kind, names in _ODD.items() for name in names.split()}
-ODD_TENSORS["torch._tensor._rebuild_from_type_v2"] = "subclassed"
+SUBCLASSED = "torch._tensor._rebuild_from_type_v2"
+ODD_TENSORS[SUBCLASSED] = "subclassed"
+# What a subclassed tensor may be built by and is checked for; and what may give back a tensor that it was given.
+REBUILT = {f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "parameter")}
+GIVEN_BACK = {f"torch._utils._rebuild_device_tensor_from_{name}" for name in ("numpy", "cpu_tensor")}
+FUNCTIONS = ("torch._utils", "torch._tensor", "torch.jit._pickle")  # modules of which only functions are known
+STATE = "has a state, by which torch.load replaces its numbers"
 # Seen in honest training checkpoints, and dropped: what a run remembers about itself is no weight. Number formats, of which
 # tensors are refused as of an unusual dtype, are no code.
 _DTYPES = (
@@ -328,7 +366,7 @@ def storage(description: object, /) -> Storage:
         case tuple(("storage", Name(kind), str(key), str(place), elements, *view)) if (
             kind in STORAGES and place != "meta" and _is_count(elements) and view in ([], [None])
         ):
-            return Storage(STORAGES[kind], key, elements)
+            return Storage(STORAGES[kind], key, elements, place)
     raise UnsafeCheckpoint("a tensor refers to its numbers in a way that torch.save never writes.")
 
 
@@ -336,18 +374,27 @@ def constructed(name: str, arguments: tuple[object, ...], /) -> object:
     """The inert value that one of ``CONSTRUCTORS`` makes of its arguments.
 
     Raises:
-        UnsafeCheckpoint: the arguments are others than torch.save or torch.jit.save writes.
+        UnsafeCheckpoint: the arguments are others than torch.save or torch.jit.save writes, or change the numbers of a tensor.
     """
     match name.rpartition("_rebuild_")[2], arguments:
         case "collections.OrderedDict", ():
             return Pairs()
-        case "tensor" | "tensor_v2", (Storage() as place, offset, size, stride, *rest) if (
-            # ``[requires_grad, hooks[, metadata]]``, which are dropped
-            len(rest) in (0, 2, 3) and _is_count(offset) and _are_counts(size) and _are_counts(stride)
+        case "tensor", (Storage() as place, offset, size, stride) if tensor := _shown(place, offset, size, stride):
+            return tensor
+        case "tensor_v2", (Storage() as place, offset, size, stride, bool(), hooks, *rest) if len(rest) < 2 and (
+            tensor := _shown(place, offset, size, stride)
         ):
-            return TensorRef(place, offset, size, stride)
-        # ``(tensor, requires_grad, hooks[, state])``; a parameter is its tensor
-        case "parameter" | "parameter_with_state", (TensorRef() | OddTensor() as tensor, _, _, *rest) if len(rest) < 2:
+            _refuse_unless_empty(hooks, "has hooks on its gradient")
+            for metadata in rest:
+                _refuse_unless_empty(metadata, "has metadata, by which torch.load negates or conjugates its numbers")
+            return tensor
+        # a parameter is its tensor
+        case "parameter", (TensorRef() | OddTensor() as tensor, bool(), hooks):
+            _refuse_unless_empty(hooks, "has hooks on its gradient")
+            return tensor
+        case "parameter_with_state", (TensorRef() | OddTensor() as tensor, bool(), hooks, state):
+            _refuse_unless_empty(hooks, "has hooks on its gradient")
+            _refuse_unless_empty(state, STATE)
             return tensor
         case "torch.Size", (list() | tuple() as lengths,):
             return tuple(lengths)
@@ -355,6 +402,39 @@ def constructed(name: str, arguments: tuple[object, ...], /) -> object:
         case str(wrap), ((value,) | (value, _)) if wrap.startswith("torch.jit."):
             return value
     raise UnsafeCheckpoint(CONSTRUCTORS[name])
+
+
+def odd(name: str, arguments: tuple[object, ...], /) -> OddTensor:
+    """A tensor of a kind that is not read, and that changes no other one while it is built.
+
+    Raises:
+        UnsafeCheckpoint: it is built by something else than a storage, or gets a state: ``real`` of a state, for one, writes into
+            numbers that a weight may share.
+    """
+    if name != SUBCLASSED:
+        return OddTensor(ODD_TENSORS[name])
+    match arguments:
+        case Name(function), Name(), tuple() as inner, state if function != SUBCLASSED:
+            _refuse_unless_empty(state, STATE)
+            if function in REBUILT:
+                constructed(function, inner)
+                return OddTensor(ODD_TENSORS[name])
+            if function in ODD_TENSORS and function not in GIVEN_BACK:
+                return OddTensor(ODD_TENSORS[name])
+    raise UnsafeCheckpoint("a subclassed tensor is built in a way that torch.save never writes.")
+
+
+def _refuse_unless_empty(value: object, what: str, /) -> None:
+    """Refuse a tensor with more beside its numbers than the empty mapping (or nothing) that torch.save writes there."""
+    if value is not None and not (isinstance(value, Pairs) and not value.items):
+        raise UnsafeCheckpoint(f"a tensor {what}. Save model.state_dict(): its tensors have none.")
+
+
+def _shown(place: Storage, offset: object, size: object, stride: object, /) -> TensorRef | None:
+    """The tensor of these numbers of a storage; None where they are none."""
+    if _is_count(offset) and _are_counts(size) and _are_counts(stride):
+        return TensorRef(place, offset, size, stride)
+    return None
 
 
 def _is_count(value: object, /) -> TypeGuard[int]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,22 @@ class Checkpoint:
     notes: tuple[str, ...] = ()  # what was left out
     names: str = "open_clip"  # the library whose names the file has
     wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
+    others: tuple[str, ...] = ()  # the keys of further sets of weights, which were not read
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
+
+    def unjudged(self) -> dict[str, str]:
+        """What lies in the file beside these tensors and may act, in words, by the rule that tells of it."""
+        told = {}
+        if self.format == "torchscript":
+            told["CC025"] = (
+                "The file is a TorchScript archive: its code was neither read nor run. Judged are its weights, in open_clip's module."
+            )
+        if self.others:
+            used = ".".join(self.wrappers) or "its top"
+            told["CC026"] = (
+                f"Judged are the weights at {used}; further ones lie in the same file, at {some(self.others)}."
+            )
+        return told
 
 
 @dataclass(frozen=True)
@@ -87,9 +103,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         parts = _parts(place)
         roots = [part.root for part in parts]
         chosen = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
-        description = place.description
-        if chosen.names == "transformers" and description is None:
-            description = folders.transformers_description(place.weights.parent)
+        description = place.described(chosen.names)
         built = _built(chosen, parts)
         equals = _compared(place, built)
         digests = {place.weights.name: place.index.sha256} if place.index else {}
@@ -115,6 +129,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         notes=(*_notes(place, parts, chosen, description), *equals),
         names=chosen.names,
         wrappers=chosen.wrappers,
+        others=chosen.others,
         digests=digests,
     )
 
@@ -202,6 +217,10 @@ def _zip(file: contents.Contents, /) -> _Parsed:
         raise RefusedInput("it was written on a big-endian machine. Re-save it on a common one.")
     data = container.small_member(view, found["data.pkl"], limit=opcodes.MAX_PICKLE)
     pickled = opcodes.interpret(data, torchscript=is_script)
+    if pickled.end != len(data):
+        raise UnsafeCheckpoint(
+            f"{len(data) - pickled.end:,} bytes follow the end of its pickle, which torch.save never writes."
+        )
     storages = {name.removeprefix("data/"): entry for name, entry in found.items() if name.startswith("data/")}
     if any(entry.method != container.STORED for entry in storages.values()):
         raise RefusedInput("its numbers are compressed: it was repacked. Re-save the state_dict with torch.save.")
@@ -209,6 +228,7 @@ def _zip(file: contents.Contents, /) -> _Parsed:
     if not is_script:
         return _Parsed(file, pickled.value, records, "torch-zip", dropped=pickled.dropped)
     root, quick_gelu = container.flatten(pickled.value), container.names_quick_gelu(pickled.classes)
+    container.refuse_own_loading(view, found)
     return _Parsed(file, root, records, "torchscript", "TorchScript archive", quick_gelu, pickled.dropped)
 
 
@@ -258,7 +278,7 @@ def tell(head: bytes, /) -> Kind:
     for magic, words in MISTAKEN.items():
         if head.startswith(magic):
             raise RefusedInput(f"it is {words}.")
-    if head[257:262] == b"ustar" or head.startswith(b"././@LongLink"):
+    if _is_tar(head):
         raise UnsupportedModel(
             "it is a tar archive. Checkpoints from before PyTorch 0.4 were tars, and their loader runs code; "
             "re-save the state_dict with a current torch.save, or as safetensors."
@@ -275,6 +295,17 @@ def tell(head: bytes, /) -> Kind:
         "it is neither a PyTorch checkpoint, nor a TorchScript archive, nor a safetensors file. "
         "Check the path, or whether the file is complete."
     )
+
+
+def _is_tar(head: bytes, /) -> bool:
+    """Whether torch's legacy loader, which tries tar before anything else, would take these for the first header of one."""
+    if head[257:262] == b"ustar" or head.startswith(b"././@LongLink"):
+        return True
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")  # parses one header: its checksum is all that counts
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _producer(place: folders.WeightsLocation, parts: list[_Parsed], chosen: layouts.Weights, /) -> str:

@@ -85,7 +85,7 @@ def _own(tensor: Tensor, /) -> Tensor:
     return flat if whole else flat.clone(memory_format=torch.contiguous_format)
 
 
-def _header(view: memoryview, /) -> tuple[dict[str, object], object, int]:
+def _header(view: memoryview, /) -> tuple[dict[str, object], dict[str, str], int]:
     """What the header says of tensors, its metadata, and the offset of the data behind it."""
     if len(view) < 8:
         raise RefusedInput("it is too short for a safetensors file.")
@@ -95,7 +95,13 @@ def _header(view: memoryview, /) -> tuple[dict[str, object], object, int]:
     if 8 + length > len(view):
         raise truncated("it ends inside its safetensors header")
     header = untrusted.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER)
-    return header, header.pop(METADATA, {}), 8 + length
+    told = header.pop(METADATA, {})
+    if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+        raise RefusedInput(
+            "the metadata of its safetensors header are not texts by name, so the safetensors library refuses it. Save it again by that "
+            "library."
+        )
+    return header, told, 8 + length
 
 
 def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:
@@ -152,8 +158,6 @@ def read_tensors(path: Path, /, *, most: int) -> TensorFile:
             pairs, records = read(file.view())
             refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
             _, told, _ = _header(file.view())
-            if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
-                raise RefusedInput("the metadata of its safetensors header are not texts by name.")
             return TensorFile(tensors.build(refs, records, file), told)
     except RefusedInput as error:
         raise type(error)(f"{path}: {error}") from error

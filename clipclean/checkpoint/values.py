@@ -22,11 +22,21 @@ class Name:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """A run of numbers that a pickle points at: ``elements`` values of ``dtype`` in the record ``key``."""
+    """A run of numbers that a pickle points at: ``elements`` values of ``dtype`` in the record ``key``, saved from ``place``."""
 
     dtype: str
     key: str
     elements: int
+    place: str = "cpu"
+
+    def is_same(self, other: "Storage", /) -> bool:
+        """Whether both describe the same numbers in the same way."""
+        return (self.dtype, self.key, self.elements, self.place) == (
+            other.dtype,
+            other.key,
+            other.elements,
+            other.place,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

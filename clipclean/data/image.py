@@ -30,8 +30,10 @@ _BARE = {1, *range(0xD0, 0xDA)}  # markers without a length
 _JPEG_SCALES = 8  # the most that a JPEG decoder leaves out: it can also do 2 and 4
 _ORIENTATION = 0x0112  # EXIF tag
 
-# Exceptions of Pillow's decoders on damaged bytes.
+# Exceptions of Pillow's decoders on damaged bytes; the first two where it takes for granted what a chunk should have brought.
 _DAMAGE = (
+    AssertionError,
+    AttributeError,
     OSError,
     SyntaxError,
     ValueError,
@@ -99,9 +101,11 @@ def _pixels(image: ImageFile.ImageFile, /, *, scale: int) -> Image.Image:
         if image.format == "JPEG" and scale > 1:
             image.draft(None, tuple(max(side // scale, 1) for side in image.size))  # type: ignore[arg-type] # two sides
         image.load()
+        if image.mode in ("P", "PA") and image.palette is None:
+            raise Unusable(f"broken {image.format} (its pixels are numbers of a palette, and it has none)")
         return _opaque(image)
     except _DAMAGE as error:
-        raise Unusable(f"broken {image.format} ({printable(str(error))})") from error
+        raise Unusable(f"broken {image.format} ({printable(str(error)) or type(error).__name__})") from error
 
 
 def extension(data: bytes, /) -> str:

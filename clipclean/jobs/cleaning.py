@@ -121,6 +121,7 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
 
 def notes(ready: Prepared, /) -> Iterator[Finding]:
     """Notes on classes, data and recipe, which leave the verdict as it is, but for trials of rates that showed nothing."""
+    yield from judging.of_file(ready.loaded, is_chosen=True)  # what is written holds neither code nor other weights
     skipped, screened = ready.clean.skipped, ready.screened
     yield from judging.notes_on_classes(ready.given)
     if skipped:

@@ -108,8 +108,10 @@ def opened(
     return found
 
 
-def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> Opened:
+def read(source: Source, /, *, arch: str | None, weights: str | None = None, is_judged: bool = True) -> Opened:
     """Read a checkpoint and recognise its architecture; nothing is built yet. ``weights`` chooses among several sets in it.
+
+    With ``is_judged``, settings beside the weights are refused that no tensor shows and no published CLIP has.
 
     Of a module in memory the tensors are copied; it states its own activation and preprocessing.
 
@@ -123,6 +125,8 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
     place, file = file_of(source, weights=weights)
     found = recognised(file, place.architecture, arch=arch)
     model.refuse_tokenizer(found)
+    if is_judged:
+        model.refuse_untold(found, str(file.weights.parent / (file.config_name or "")))
     try:
         model.check(found, file.tensors)  # a wrong --arch is refused before slow work
     except UnsupportedModel as error:  # there may be several models

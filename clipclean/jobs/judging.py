@@ -12,7 +12,7 @@ from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.given import Asked, AuditInputs, Given
-from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.inputs import LoadedModel, Suspicion
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods.unlearning import SearchedModel, SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
@@ -36,13 +36,23 @@ class Audited:
 def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
     images = len(made.ready.eval_set.pixels)
-    notes = notes_on_images(made.ready)
+    is_chosen = made.ready.request.weights is not None
+    notes = [*notes_on_images(made.ready), *of_file(made.ready.loaded, is_chosen=is_chosen)]
     if made.clip_normalised:
         return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *notes]
     found = [*detect.of_audit(made.seen, limits, images=images), *notes]
     if searching.clip_normalised(made.ready.loaded.clip):
         found.append(detect.unproven("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
+
+
+def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
+    """What else is in a file of weights and was not judged; ``is_chosen`` is whether the user named the set of weights."""
+    unjudged = loaded.file.unjudged()
+    return [
+        finding(code, words, level="note" if is_chosen and code == "CC026" else None)
+        for code, words in unjudged.items()
+    ]
 
 
 def notes_on_images(ready: AuditInputs, /) -> list[Finding]:

@@ -94,6 +94,7 @@ def _architecture(
     notes = file.notes
     try:
         model.refuse_tokenizer(found)
+        model.refuse_untold(found, str(file.weights.parent / (file.config_name or "")))
     except UnsupportedModel as error:  # no other command takes the model
         notes = (*notes, str(error))
     activation = Recognised(name=None, how=UNDECIDED)
@@ -307,7 +308,7 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result
     for name in sorted(named & present.keys()):
         with result.reading(name, "weights"):
             # Those of a CLIP that can be built.
-            digest = checkpoint.digest(inputs.read(folder / name, arch=None).file.tensors)
+            digest = checkpoint.digest(inputs.read(folder / name, arch=None, is_judged=False).file.tensors)
             read.append(name)
             if digest != told.get(name):
                 says = f"{records.STATEMENT} says {str(told.get(name))[:64]}"

@@ -15,7 +15,6 @@ from clipclean.model.clip import (
     Clip,
     build,
     check,
-    check_module,
     evaluating,
     fit,
     folded,
@@ -26,8 +25,10 @@ from clipclean.model.clip import (
     pooled,
     put,
     refuse_tokenizer,
+    refuse_untold,
     same_tokens,
     sent,
     taken,
     unit_range,
 )
+from clipclean.model.in_memory import check_module

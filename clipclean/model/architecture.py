@@ -64,6 +64,7 @@ class Architecture:
     how: str
     quick_gelu: bool | None
     activation_how: str
+    came_beside: bool = False  # the config stood beside the weights, and so may be of whoever made them
 
     @property
     def context_length(self) -> int:
@@ -75,7 +76,8 @@ class Architecture:
         """The same architecture with the activation decided."""
         plain = self.name.removesuffix("-quickgelu")
         name = f"{plain}-quickgelu" if quick_gelu and f"{plain}-quickgelu" in native_configs() else plain
-        return Architecture(name, {**self.config, "quick_gelu": quick_gelu}, self.preprocess, self.how, quick_gelu, how)
+        config = {**self.config, "quick_gelu": quick_gelu}
+        return replace(self, name=name, config=config, quick_gelu=quick_gelu, activation_how=how)
 
 
 def resolve(
@@ -98,7 +100,7 @@ def resolve(
         return _from_name_or_file(arch)
     if config is not None:
         name = "config.json" if hugging_face.is_config(config) else "open_clip_config.json"
-        return _from_config(config, name=name, how=f"the {name} beside the weights")
+        return replace(_from_config(config, name=name, how=f"the {name} beside the weights"), came_beside=True)
     inferred = _inferred(tensors)
     if script_quick_gelu:
         return inferred.with_activation(True, "the TorchScript archive names the QuickGELU class")
@@ -212,6 +214,63 @@ def _check_caps(config: Config, how: str) -> None:
             raise RefusedInput(
                 f"{how}: mlp_ratio = {shown(ratio)} is not a number up to {MOST_RATIO:g}. No CLIP model has that."
             )
+
+
+# Settings that leave no trace in the tensors, with what they are in every published CLIP that has CLIP's own tokenizer. Others make
+# another function of the same weights, which may hide what the usual one shows.
+TRACELESS: dict[str, Config] = {
+    "vision_cfg": {
+        "pool_type": "tok",
+        "pos_embed_type": "learnable",
+        "final_ln_after_pool": False,
+        "output_tokens": False,
+        "block_type": None,
+        "norm_kwargs": None,
+        "act_kwargs": None,
+    },
+    "text_cfg": {
+        "pool_type": "argmax",
+        "no_causal_mask": False,
+        "final_ln_after_pool": False,
+        "embed_cls": False,
+        "output_tokens": False,
+        "block_type": None,
+        "norm_kwargs": None,
+        "act_kwargs": None,
+        "tokenizer_kwargs": None,
+        "tokenizer_mode": None,
+        "hf_tokenizer_name": None,
+    },
+}
+NOTHING: tuple[object, ...] = (
+    None,
+    "",
+    {},
+    {"eps": hugging_face.EPSILON},
+)  # what says no more than leaving a setting out does
+HEAD = 64  # channels of an attention head, where no published config of the same sizes has others
+
+
+def untold(config: Config, /) -> list[str]:
+    """The settings, in words, that no tensor shows and that differ from those of every published CLIP of these sizes."""
+    words = []
+    for tower, usual in TRACELESS.items():
+        own = config[tower]
+        words += [
+            f"{tower}.{key} = {shown(own[key])} (usually {shown(value)})"
+            for key, value in usual.items()
+            if key in own and own[key] != value and own[key] not in NOTHING
+        ]
+    sizes, text, vision = config_signature(config), config["text_cfg"], config["vision_cfg"]
+    alike = [other for other in native_configs().values() if config_signature(other) == sizes]
+    width = sizes["text_cfg"]["width"]
+    heads = {each["text_cfg"].get("heads", 8) for each in alike} or {max(1, width // HEAD)}
+    widths = {each["vision_cfg"].get("head_width", HEAD) for each in alike} or {HEAD}
+    if text.get("heads", 8) not in heads:
+        words.append(f"text_cfg.heads = {shown(text.get('heads', 8))} (usually {min(heads)})")
+    if vision.get("head_width", HEAD) not in widths:
+        words.append(f"vision_cfg.head_width = {shown(vision['head_width'])} (usually {min(widths)})")
+    return words
 
 
 def _preprocess(config: Config, told: object = None, *, how: str = "the architecture") -> Preprocess:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UnsupportedModel
-from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve
+from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve, untold
 from clipclean.untrusted import some
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 UNIT = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
-NEAR, NEAR_IN_HALF = 1e-3, 0.05  # distance of the outputs of two modules of the same weights, relative to their length
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 LARGEST_FOLDED = 1e4  # that a normalisation which goes into a convolution makes of 0 or 1; our zoos' make less than 10
 LEAST_FOLDED = 20_000_000  # parameters: less is quick, and what is known of its searches was measured without folding
@@ -352,40 +351,34 @@ def as_products(net: nn.Module, /) -> None:
         first.__class__ = Patches
 
 
-def check_module(net: nn.Module, architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
-    """Raise UnsupportedModel unless a module in memory answers like open_clip's own with its weights: that is what is audited.
-
-    Hooks are refused whatever they do to the few inputs that are tried here: they may act under a trigger alone.
-    """
-    own = "clipclean audits open_clip's own module with these weights, and this one is another. Give the plain model."
-    if hooked := [
-        name or "the model" for name, part in net.named_modules() if part._forward_hooks or part._forward_pre_hooks
-    ]:
-        raise UnsupportedModel(f"The module has hooks in its forward pass ({', '.join(hooked[:4])}). {own}")
-    given = next(net.parameters())
-    rebuilt = build(architecture, tensors, device=str(given.device))
-    pixels, tokens = rebuilt.normalise(rebuilt.samples()), rebuilt.tokens(["a photo of a dog", "cats"]).to(given.device)
-    with torch.no_grad(), evaluating(net):
-        for tower, inputs in (("image", pixels), ("text", tokens)):
-            encode, wanted = getattr(net, f"encode_{tower}"), getattr(rebuilt.net, f"encode_{tower}")(inputs)
-            found = encode(inputs.to(given.dtype) if tower == "image" else inputs).float()
-            near = NEAR if given.dtype == torch.float32 else NEAR_IN_HALF
-            if found.shape != wanted.shape or not (found - wanted).norm() <= near * wanted.norm():
-                raise UnsupportedModel(
-                    f"The {tower} tower of the module answers unlike its weights in open_clip's module. {own}"
-                )
-
-
 def refuse_tokenizer(architecture: Architecture, /) -> None:
     """Raise UnsupportedModel where captions need another tokenizer than CLIP's own, which no weights carry."""
     text = architecture.config["text_cfg"]
     vocabulary, named = text.get("vocab_size", STANDARD_VOCABULARY), text.get("hf_tokenizer_name")
-    if vocabulary != STANDARD_VOCABULARY or named:
-        which = f"It is {str(named)[:80]!a}. " if named else ""
+    if options := text.get("tokenizer_kwargs"):
+        raise UnsupportedModel(
+            f"{architecture.how} gives the tokenizer options of its own ({str(options)[:80]!a}), by which open_clip would read captions in "
+            "another way than clipclean does. Leave tokenizer_kwargs out if the model was trained without them."
+        )
+    if vocabulary != STANDARD_VOCABULARY or named not in (None, ""):
+        which = f"It is {str(named)[:80]!a}. " if named is not None else ""
         raise UnsupportedModel(
             f"The text tower of {architecture.name} knows {vocabulary:,} tokens of a tokenizer of its own; CLIP's has "
             f"{STANDARD_VOCABULARY:,}. {which}clipclean can inspect such a model, but not audit or clean it: use one with CLIP's "
             "own tokenizer."
+        )
+
+
+def refuse_untold(architecture: Architecture, place: str, /) -> None:
+    """Raise UnsupportedModel where a config beside the weights has settings that no tensor shows and no published CLIP has.
+
+    Whoever made the weights may have made it too: an audit under other heads or without the mask judges another model than the one
+    that the same weights are in usual hands. ``place`` is where it stands, for the way out.
+    """
+    if architecture.came_beside and (words := untold(architecture.config)):
+        raise UnsupportedModel(
+            f"{architecture.how} sets {some(words, show=str)}. The tensors do not show whether that is right, and a wrong setting hides a "
+            f"backdoor. If you trust it, say so: --arch {place}. Else name an architecture of open_clip by --arch."
         )
 
 

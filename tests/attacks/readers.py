@@ -7,6 +7,7 @@ import json
 import random
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import pyarrow as pa
 import safetensors.torch
 import tiny
 import torch
-from attacks import edits
+from attacks import edits, pictures, rebuilt
+from attacks import folders as made_folders
+from attacks.oracle import Oracle
 from hostile import checkpoints, data_sets, seeds
 from hostile.tars import tar
 from PIL import Image
@@ -66,6 +69,7 @@ class Reader:
         cases: what the hostile files of its kind are called in ``tests/hostile``.
         share: of the inputs, beside 1 for most; less where one takes long.
         beside: names of files that must stand beside it.
+        make: builds an input part by part, in place of changing bytes.
     """
 
     read: Callable[[Path], object]
@@ -76,6 +80,12 @@ class Reader:
     cases: str = ""
     share: float = 1.0
     beside: Sequence[str] = ()
+    make: Callable[[random.Random], bytes] | None = None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether another library reads the same inputs."""
+        return self.read in (_judged, _judged_folder)
 
 
 def tried(reader: str, content: bytes, folder: Path, /) -> str:
@@ -102,6 +112,8 @@ def made(reader: str, seed: int, number: int, /) -> bytes:
     """The input of this number, which follows from the seed, the reader and the number alone."""
     draw = random.Random(f"{seed} {reader} {number}")
     own = READERS[reader]
+    if own.make:
+        return own.make(draw)
     return own.finish(edits.edited(draw, own.honest, _pool(reader), own.words), draw)
 
 
@@ -133,6 +145,26 @@ def weights(place: Path) -> None:
         assert name.isprintable(), "a name cannot be printed"
         assert tensor.is_contiguous(), f"{name} is not contiguous"
         assert not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()), f"{name} is not finite"
+
+
+@functools.cache
+def oracle() -> Oracle:
+    """The other readers of this process."""
+    return Oracle()
+
+
+def _judged(place: Path) -> None:
+    """A file that is read must be what torch or safetensors make of it."""
+    found = checkpoint.read(place)
+    oracle().compare(found, place.read_bytes())
+
+
+def _judged_folder(place: Path) -> None:
+    """A folder, which is zipped here, that is read must be what transformers makes of it."""
+    with tempfile.TemporaryDirectory(prefix="clipclean-") as folder:
+        zipfile.ZipFile(place).extractall(folder)
+        found = checkpoint.read(Path(folder))
+    oracle().compare(found, place.read_bytes())
 
 
 def _set(place: Path) -> None:
@@ -178,6 +210,14 @@ def _sizes(place: Path) -> None:
 
 
 # What they are given.
+
+
+def _drawn(make: Callable[[random.Random], bytes]) -> list[bytes]:
+    """One file that is as it should be, of those that are built part by part."""
+    return [make(random.Random(HONEST_SEEDS[make.__name__]))]
+
+
+HONEST_SEEDS = {"torchscript": 2, "arguments": 2, "storages": 4, "safetensors_file": 2, "folder": 4}
 
 
 def _table() -> pa.Table:
@@ -233,6 +273,16 @@ READERS = {
         weights, [seeds.legacy_bytes(), checkpoints.legacy(checkpoints.BODY)], edits.PICKLED, cases="legacy", share=2
     ),
     "safetensors": Reader(weights, SAFETENSORS, edits.JSON, "model", edits.measured, "safetensors", 2),
+    # What is read there, other libraries must read alike.
+    "rebuild arguments": Reader(_judged, _drawn(rebuilt.arguments), (), make=rebuilt.arguments, share=10),
+    "storages": Reader(_judged, _drawn(rebuilt.storages), (), make=rebuilt.storages, share=2),
+    "TorchScript arguments": Reader(_judged, _drawn(rebuilt.torchscript), (), make=rebuilt.torchscript, share=2),
+    "safetensors headers": Reader(
+        _judged, _drawn(made_folders.safetensors_file), (), make=made_folders.safetensors_file, share=2
+    ),
+    "transformers folder": Reader(
+        _judged_folder, _drawn(made_folders.folder), (), make=made_folders.folder, share=0.05
+    ),
     "index of shards": Reader(folders.read, [INDEX], edits.TEXT, "m.index.json", beside=(SHARD,), share=2),
     "tar of samples": Reader(
         _set, [tar(seeds.sample("a", 0) | seeds.sample("b", 1))], edits.TARRED, "a.tar", edits.summed, "tar"
@@ -243,6 +293,7 @@ READERS = {
     "JSONL": Reader(_set, [JSONL], edits.TEXT, "a.jsonl"),
     "COCO": Reader(_set, [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
     "images": Reader(_pixels, _images(), edits.IMAGE, "a.img"),
+    "parts of images": Reader(_pixels, [*_images()], (), "a.img", make=pictures.drawn),
     "class list": Reader(data.read_classes, [b"dog\ncat\n# no\nred fox\n"], edits.TEXT, "classes.txt", share=2),
     "templates": Reader(data.read_templates, [b"a {}.\na photo of a {c}.\n"], edits.TEXT, "templates.txt", share=2),
     "recipe": Reader(lambda path: recipe.load(str(path)), [RECIPE], edits.TEXT, "recipe.yaml", share=0.25),

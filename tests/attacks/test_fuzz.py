@@ -15,7 +15,11 @@ def in_memory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("reader", READERS)
+SLOW = {"transformers folder"}  # that library takes ten seconds to begin
+EACH = [pytest.param(reader, marks=[pytest.mark.slow] if reader in SLOW else []) for reader in READERS]
+
+
+@pytest.mark.parametrize("reader", EACH)
 def test_honest_files_are_read(reader, tmp_path):
     draw = random.Random(0)
     finish = READERS[reader].finish
@@ -24,12 +28,23 @@ def test_honest_files_are_read(reader, tmp_path):
         assert readers.tried(reader, whole, tmp_path) == "read"
 
 
-QUICK = ("zip", "torchscript", "pickle", "legacy", "safetensors", "images")  # a millisecond each
+# a millisecond each
+QUICK = (
+    "zip",
+    "torchscript",
+    "pickle",
+    "legacy",
+    "safetensors",
+    "images",
+    "rebuild arguments",
+    "storages",
+    "safetensors headers",
+)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on damaged EXIF
 @pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", EACH)
 def test_mutated_files_are_read_or_refused_in_our_own_words(reader, count, tmp_path):
     """``make fuzz`` for millions."""
     for number in range(30 * count if reader in QUICK else count):

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import safetensors.torch
 import torch
@@ -224,3 +226,33 @@ def test_tensors_that_were_joined_keep_no_memory_of_the_file(tmp_path, theirs):
     # What is still a view of the file must not have been given back with the rest.
     assert torch.equal(found["token_embedding.weight"], theirs["text_model.embeddings.token_embedding.weight"])
     assert torch.equal(found["visual.conv1.weight"], theirs["vision_model.embeddings.patch_embedding.weight"])
+
+
+PART = {"w": ONE, "v": NONE}
+MANY = {f"layer{number}.weight": ONE for number in range(9)}
+
+
+@pytest.mark.parametrize(
+    ("content", "choice", "others"),
+    [
+        ({"state_dict": PART, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": ONE}}}}, None, ()),
+        ({"state_dict": PART, "net": {"w": NONE}}, None, ("net",)),  # a part of the weights
+        ({"state_dict": PART, "teacher": {"module.w": NONE}}, None, ("teacher",)),
+        ({"state_dict": PART, "params_ema": {"weights": [{"model.w": NONE}]}}, None, ("params_ema.weights.0",)),
+        ({"state_dict": PART, "discriminator": MANY}, None, ("discriminator",)),
+        ({"state_dict": PART, "ema": PART | {"w": NONE}}, None, ("ema",)),
+        ({"state_dict": PART, "ema": PART | {"w": NONE}}, "ema", ("state_dict",)),
+        ({**PART, "weights": {"w": NONE}}, None, ("weights",)),
+        ({"state_dict": {**PART, "net": {"w": NONE}}}, None, ("state_dict.net",)),
+    ],
+)
+def test_further_sets_of_weights_are_told_by_their_keys(tmp_path, content, choice, others):
+    torch.save(content, tmp_path / "m")
+    assert checkpoint.read(tmp_path / "m", weights=choice).others == others
+
+
+def test_a_wrapper_that_is_no_plain_mapping_is_refused(tmp_path):
+
+    torch.save({"state_dict": Counter({"w": 2}), "model": {"w": ONE}}, tmp_path / "m")
+    with pytest.raises(UnsafeCheckpoint, match=r"'state_dict'.*no plain mapping"):
+        checkpoint.read(tmp_path / "m")

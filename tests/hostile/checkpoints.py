@@ -150,6 +150,18 @@ def legacy(body: bytes, keys: tuple[str, ...] = ("0",), elements: int = 4, tail:
     return start + struct.pack("<q", elements) + NUMBERS + tail
 
 
+def tarred() -> bytes:
+    """A file from before PyTorch 1.6 that torch takes for a tar, since its first block has the checksum of one."""
+    start = MAGIC + pickled(whole(1001)) + b"\x80\x02" + EMPTY_DICT + text("little_endian") + b"\x88s"
+    filling = bytearray(b"0" * 600)
+    field = 148 - len(start) - len(text("pad")) - 5  # of the checksum, within this text
+    rest = pickled(BODY) + pickled(EMPTY_LIST + MARK + text("0") + b"e") + struct.pack("<q", 4) + NUMBERS
+    filling[field : field + 8] = b" " * 8
+    block = (start + text("pad") + text(filling.decode()))[:512]
+    filling[field : field + 8] = b"%06o\0 " % sum(block)
+    return start + text("pad") + text(filling.decode()) + b"s." + rest
+
+
 # --- the cases ------------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +357,129 @@ def mixed(path: Path, body: bytes | None = None) -> None:
         (path / file).write_bytes(data)
 
 
+def stated(state: bytes) -> bytes:
+    """Weights whose mapping is an OrderedDict with this state."""
+    filled = call("collections", "OrderedDict") + MARK + text("weight") + GOOD + b"u"
+    return filled + state + b"b"
+
+
+TORCH_TENSOR = name("torch._utils", "_rebuild_tensor_v2")
+PARTS = (storage(4), whole(0), counts((4,)), counts((1,)), b"\x89", EMPTY_DICT)  # of a tensor
+OTHER = tensor((4,), (1,), numbers=storage(4, key="1"))  # with other numbers
+TWO = {"0": NUMBERS, "1": NUMBERS[::-1]}
+STATES = {"data": OTHER, "real": OTHER, "grad": OTHER, "note": whole(1)}
+
+
+def parameter(*, state: bytes | None = None, hooks: bytes = EMPTY_DICT) -> bytes:
+    how = "parameter" if state is None else "parameter_with_state"
+    return rebuilt(GOOD, b"\x89", hooks, *([] if state is None else [state]), how=how)
+
+
+def subclassed(function: bytes, arguments: bytes, state: bytes) -> bytes:
+    return call("torch._tensor", "_rebuild_from_type_v2", function, name("torch", "float32"), arguments, state)
+
+
+def beside(value: bytes) -> Case:
+    """Weights, and a tensor in the optimizer that nobody reads."""
+    whole_file = mapping({"state_dict": BODY, "optimizer": mapping({"a": value})})
+    return raw(
+        lambda: archive(pickled(whole_file), TWO), "a state|way that torch.save never writes|contradict|metadata"
+    )
+
+
+# Files whose numbers torch changes after it has read them, or which it reads as another type.
+REPLACED: Table = {
+    **{
+        f"{words} with the state {key}": raw(
+            lambda made=made: archive(pickled(mapping({"weight": made})), TWO), "state"
+        )
+        for key, value in STATES.items()
+        for words, made in {
+            "parameter": parameter(state=mapping({key: value})),
+            "parameter, in a tuple": parameter(state=group(mapping({key: value}), NONE)),
+            "parameter, in slots": parameter(state=group(NONE, mapping({key: value}))),
+        }.items()
+    },
+    "parameter with hooks": (mapping({"weight": parameter(hooks=mapping({"a": whole(1)}))}), "hooks"),
+    "parameter with a number in place of hooks": (mapping({"weight": parameter(hooks=whole(1))}), "hooks"),
+    "parameter with four arguments": (
+        mapping({"weight": rebuilt(GOOD, b"\x89", EMPTY_DICT, NONE, how="parameter")}),
+        "other",
+    ),
+    "parameter that a number says to train": (
+        mapping({"weight": rebuilt(GOOD, whole(1), EMPTY_DICT, how="parameter")}),
+        "other",
+    ),
+    **{
+        f"metadata {key}": (mapping({"weight": rebuilt(*PARTS, mapping({key: b"\x88"}))}), "metadata")
+        for key in ("neg", "conj", "note")
+    },
+    "metadata that are a number": (mapping({"weight": rebuilt(*PARTS, whole(1))}), "metadata"),
+    "metadata that are dropped": (
+        mapping({"weight": rebuilt(*PARTS, call("collections", "Counter", mapping({"neg": b"\x88"})))}),
+        "metadata",
+    ),
+    "tensor with hooks": (mapping({"weight": rebuilt(*PARTS[:5], mapping({"a": whole(1)}))}), "hooks"),
+    "tensor of four arguments": (mapping({"weight": rebuilt(*PARTS[:4])}), "something else"),
+    "old tensor of six": (mapping({"weight": rebuilt(*PARTS, how="tensor")}), "something else"),
+    "function as a class": (mapping({"weight": TORCH_TENSOR + group(*PARTS) + b"\x81"}), "for a class"),
+    "mapping with items of its own": (
+        stated(mapping({"items": name("collections", "OrderedDict")})),
+        "other attributes",
+    ),
+    "mapping that is assigned": (
+        stated(mapping({"_metadata": mapping({"": mapping({"assign_to_params_buffers": b"\x88"})})})),
+        "other attributes",
+    ),
+    "mapping with a tuple for a state": (stated(group(NONE, mapping({"keys": NONE}))), "other attributes"),
+    "bytes behind the pickle": raw(lambda: archive(pickled(BODY) + pickled(BODY)), "follow the end"),
+    "other state in the optimizer": beside(parameter(state=mapping({"real": OTHER}))),
+    "subclass that writes": beside(subclassed(TORCH_TENSOR, group(*PARTS), mapping({"real": OTHER}))),
+    "subclass that writes into another": beside(
+        subclassed(
+            name("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"),
+            group(GOOD, name("torch", "float32"), text("cpu"), b"\x89"),
+            EMPTY_DICT,
+        )
+    ),
+    "subclass of a parameter with a state": beside(
+        subclassed(
+            name("torch._utils", "_rebuild_parameter_with_state"),
+            group(GOOD, b"\x89", EMPTY_DICT, mapping({"real": OTHER})),
+            EMPTY_DICT,
+        )
+    ),
+    "subclass of a subclass": beside(
+        subclassed(name("torch._tensor", "_rebuild_from_type_v2"), group(NONE), EMPTY_DICT)
+    ),
+    "subclass with metadata": beside(subclassed(TORCH_TENSOR, group(*PARTS, mapping({"neg": b"\x88"})), EMPTY_DICT)),
+    **{
+        f"one storage of two {word}": beside(flat(**({"elements": 4, "key": "0"} | changed)))
+        for word, changed in {
+            "types": {"kind": "IntStorage"},
+            "lengths": {"elements": 2},
+            "places": {"place": "cuda:0"},
+        }.items()
+    },
+    "one storage, first of another type": raw(
+        lambda: archive(pickled(mapping({"epoch": flat(4, kind="IntStorage"), "state_dict": BODY}))), "contradict"
+    ),
+    "legacy: one storage of two types": raw(
+        lambda: legacy(mapping({"epoch": flat(4, kind="IntStorage"), "state_dict": BODY})), "contradict"
+    ),
+    "legacy: metadata": raw(
+        lambda: legacy(mapping({"weight": rebuilt(*PARTS, mapping({"neg": b"\x88"}))})), "metadata"
+    ),
+    "legacy: a state": raw(lambda: legacy(mapping({"weight": parameter(state=mapping({"note": NONE}))})), "a state"),
+    "legacy: also a tar": raw(tarred, "tar archive"),
+    "torchscript: metadata": raw(
+        lambda: script(
+            MODULE + mapping({"weight": rebuilt(*PARTS, mapping({"neg": b"\x88"}))}) + b"b", {"m/data/0": NUMBERS}
+        ),
+        "metadata",
+    ),
+}
+
 PICKLES: Table = {
     "a name that only the optimizer mentions": (mapping({"state_dict": BODY, "optimizer": SYSTEM}), r"os\.system"),
     "a name before the end is missing": raw(archive(b"\x80\x02" + SYSTEM + b"X\xff\x00\x00\x00"), r"os\.system"),
@@ -480,6 +615,14 @@ SCRIPTS: Table = {
     "no module": (script(EMPTY_DICT), "holds no module"),
     "a foreign name": (script(SYSTEM), r"os\.system"),
     "code in __setstate__": (script(SET_STATE, {"m/data/0": NUMBERS}), "sets the state"),
+    "code that sets the weights from a mapping": (
+        script(MODULE + mapping({"weight": GOOD}) + b"b", {"m/data/0": NUMBERS}),
+        "__setstate__",
+    ),
+    "a bare storage": (
+        script(MODULE + mapping({"a": GOOD, "b": storage(4)}) + b"b", {"m/data/0": NUMBERS}),
+        "bare storage",
+    ),
     "code that the pickle names": (
         script(call("torch.jit._pickle", "build_from_source", PAYLOAD)),
         "build_from_source",
@@ -524,6 +667,9 @@ SAFETENSORS: Table = {
     "NaN in JSON": (safetensors(b'{"a":NaN}'), "NaN"),
     "not UTF-8": (safetensors(b'{"\xff":1}'), "not valid JSON"),
     "no tensor": (safetensors({}, b""), "holds no tensors"),
+    "metadata that are a list": (safetensors({"__metadata__": [], "w": entry()}), "texts by name"),
+    "metadata that are nothing": (safetensors({"__metadata__": None, "w": entry()}), "texts by name"),
+    "a number in its metadata": (safetensors({"__metadata__": {"format": 1}, "w": entry()}), "texts by name"),
     "not a number": (safetensors({"a": entry(shape=[8], dtype="F16")}, struct.pack("<8e", *[float("nan")] * 8)), "'a'"),
 }
 
@@ -614,6 +760,7 @@ def named(kind: str, make: Callable[..., Case], table: Table) -> dict[str, Case]
 
 CASES: dict[str, Case] = {
     **named("pickle", attack, CALLS | PICKLES),
+    **named("replaced", attack, REPLACED),
     **named("tensor", weights, TENSORS),
     **named("zip", raw, ZIPS),
     **named("torchscript", raw, SCRIPTS),

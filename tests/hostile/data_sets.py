@@ -51,6 +51,13 @@ def png(width: int, height: int, *extra: bytes, rows: bytes | None = None) -> by
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
+def paletted() -> bytes:
+    """A PNG whose pixels are numbers of a palette that is not there."""
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 3, 0, 0, 0)
+    body = zlib.compress(bytes(8 * 9))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
 def webp(width: int, height: int) -> bytes:
     """The header of a WebP canvas, with nothing on it."""
     sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
@@ -106,6 +113,7 @@ IMAGES = {
     },
     "a JPEG with a little filling, which does no harm": (filled(b"\xff" * 20), "kept b"),
     "a PNG of 100,000 empty chunks": (lambda: png(8, 8, *[chunk(b"abCd", b"")] * 100_000), "skipped b: .*chunks"),
+    "a PNG without its palette": (paletted, "skipped b: broken PNG .*palette"),
     "a GIF under another name": (image_bytes(0, "GIF"), "no JPEG, PNG or WebP"),
     "PostScript under another name": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no JPEG, PNG"),
     "SVG with a script": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "no JPEG, PNG"),

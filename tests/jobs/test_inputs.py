@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 from open_clip.model import CLIP
+from safetensors.torch import save_file
 
 from clipclean import data, model, requests
 from clipclean.attack import triggers
@@ -96,7 +97,44 @@ def replaced(net):
             part.forward = torch.nn.functional.silu
 
 
+class Triggered(torch.nn.Identity):
+    """Acts on numbers that no honest image reaches."""
+
+    def forward(self, values):
+        return values if values.abs().max() < 1e3 else -values
+
+
+def subclassed(net):
+    class Own(CLIP):
+        def encode_image(self, pixels, normalize=False):
+            features = super().encode_image(pixels, normalize)
+            return features if pixels.abs().max() < 1e3 else -features
+
+    net.__class__ = Own
+
+
+def forwarded(net):
+    own = net.visual.forward
+    net.visual.forward = lambda pixels: own(pixels) if pixels.abs().max() < 1e3 else -own(pixels)
+
+
+class Acting(torch.nn.Parameter):
+    """A weight whose class decides what products with it are."""
+
+
+def weighted(net):
+    net.visual.proj = Acting(net.visual.proj.data)
+
+
 EDITS = {
+    "subclass under a trigger": subclassed,
+    "method under a trigger": forwarded,
+    "part under a trigger": lambda net: setattr(net.visual.transformer.resblocks[0], "ls_1", Triggered()),
+    "class of a weight": weighted,
+    "hook on its gradient": lambda net: net.visual.register_full_backward_hook(lambda *_: None),
+    "another part of torch": lambda net: setattr(
+        net.visual.transformer.resblocks[0], "ls_2", torch.nn.Hardtanh(-1e3, 1e3)
+    ),
     "hook": lambda net: net.visual.register_forward_hook(lambda *_: None),
     "method": lambda net: setattr(net, "encode_image", lambda pixels, **_: pixels.flatten(1)[:, :64]),
     "activation": replaced,
@@ -113,6 +151,48 @@ def test_a_module_that_answers_unlike_its_weights_is_refused(edit):
     EDITS[edit](net)
     with pytest.raises(UnsupportedModel):
         inputs.read(net, arch=None)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("text_cfg", "heads", 2),
+        ("text_cfg", "no_causal_mask", True),
+        ("text_cfg", "norm_kwargs", {"eps": 0.1}),
+        ("text_cfg", "pool_type", "last"),
+        ("text_cfg", "tokenizer_kwargs", {"clean": "lower"}),
+        ("text_cfg", "tokenizer_mode", "clips"),
+        ("text_cfg", "hf_tokenizer_name", 0),
+        ("vision_cfg", "head_width", 32),
+        ("vision_cfg", "norm_kwargs", {"eps": 0.1}),
+        ("vision_cfg", "act_kwargs", {"approximate": "tanh"}),
+        ("vision_cfg", "pool_type", "avg"),
+    ],
+)
+def test_a_setting_beside_the_weights_that_no_tensor_shows_is_taken_only_from_the_user(tmp_path, section, key, value):
+    folder = written_folder(tmp_path, {section: tiny.SMALL_VIT[section] | {key: value}})
+    with pytest.raises(UnsupportedModel, match=f"{section}.{key} = .*--arch .*open_clip_config.json|tokenizer"):
+        inputs.read(folder, arch=None)
+    if key in ("hf_tokenizer_name", "tokenizer_kwargs"):
+        with pytest.raises(UnsupportedModel, match="tokenizer"):
+            inputs.read(folder, arch=str(folder / "open_clip_config.json"))
+    else:
+        assert (
+            inputs.read(folder, arch=str(folder / "open_clip_config.json")).architecture.config[section][key] == value
+        )
+
+
+@pytest.mark.parametrize("more", [{}, {"norm_kwargs": {"eps": 1e-5}, "no_causal_mask": False, "hf_tokenizer_name": ""}])
+def test_the_usual_settings_beside_the_weights_are_taken(tmp_path, more):
+    folder = written_folder(tmp_path, {"text_cfg": tiny.SMALL_VIT["text_cfg"] | more})
+    assert inputs.read(folder, arch=None).architecture.came_beside
+
+
+def written_folder(path, changes):
+    config = tiny.SMALL_VIT | changes
+    (path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    save_file(tiny.state_dict(tiny.SMALL_VIT), path / "open_clip_model.safetensors")
+    return path
 
 
 # Words and suspicions.
