@@ -109,7 +109,7 @@ def test_every_figure_is_counted_on_a_small_package_and_one_above_its_line_is_na
     (function,) = ast.parse('def f():\n    """Two\n    lines."""\n    return 1\n').body
     assert house.lines_of(function) == 2  # without its docstring
     now = {"lines": 11, "words": 5, "make_test_seconds": 12}
-    told = house.risen(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
+    told = house.beyond(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
     assert [sentence.split()[0] for sentence in told] == ["lines"]
 
 
