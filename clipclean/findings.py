@@ -392,6 +392,17 @@ RULES: Mapping[str, Rule] = {
         urgent=28,
         tells="unsearched",
     ),
+    "CC025": Rule(
+        title="Classes that the model cannot tell apart",
+        stage="evidence",
+        level="note",
+        means="Some names of the class list have nearly the same text embedding. Each would hide how easily images are led to the other, "
+        "so they count as one class, and a finding about the first of them is about all.",
+        does_not_show="Why they are alike: synonyms are, and words that the model never learned, and so is a name or a model that was "
+        "changed to hide a backdoor.",
+        action="Leave one of each in the list, if they mean the same. If they do not, the model does not know these words.",
+        needs="audit's search",
+    ),
     "CC030": Rule(
         title="Clean data skipped",
         stage="data",

@@ -295,8 +295,8 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:
     """Images (N, 3, S, S) moved towards each of some classes by the signs of the exact gradients."""
-    classes = len(form.texts)
-    for goal in range(0, classes, -(-classes // CLASSES)):
+    classes = form.distinct.tolist()
+    for goal in classes[:: -(-len(classes) // CLASSES)]:
         asked = pixels.detach().clone().requires_grad_()
         (along,) = torch.autograd.grad(form.logits(embed(asked).float())[:, goal].sum(), asked)
         yield (pixels + STEP * along.sign()).clamp(0, 1)
@@ -310,7 +310,7 @@ def _alike(exact: Embed, rough: Embed, batches: Tensor, /, *, form: Canonical, a
     if not all(each.isfinite().all() for each in embedded):
         return False
     # Each batch by itself: a trigger is one change among many.
-    wanted, found = (form.logits(each).view(*batches.shape[:2], -1) for each in embedded)
+    wanted, found = (form.known_logits(each).view(*batches.shape[:2], -1) for each in embedded)
     same = (wanted.argmax(2) == found.argmax(2)).float().mean(1)
     off = ((found - wanted).square().mean((1, 2)) / wanted.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
     # Both: classes may agree while margins, by which triggers are compared, do not.

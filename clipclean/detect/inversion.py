@@ -221,7 +221,7 @@ class Inversion:
         if self.family.starts is None:
             return begin
         few = pixels[torch.linspace(0, len(pixels) - 1, min(STARTS_ON, len(pixels))).round().long()]
-        goals = torch.tensor(targets, device=pixels.device)
+        goals = self.canonical.standing[torch.tensor(targets, device=pixels.device)]
         nearest = torch.full((len(targets),), math.inf, device=pixels.device)
         for block in self.family.starts(side, self.generator):
             loss, start = self._losses(few, goals, block).min(0)
@@ -248,7 +248,8 @@ class Inversion:
         return self.embed(painted.flatten(0, 1)).float().view(rows, len(images), -1)
 
     def _attack(self, goals: Tensor, /) -> Aim:
-        """The loss and the convincing share of each row, towards its class of ``goals`` (R,)."""
+        """The loss and the convincing share of each row, towards its class of ``goals`` (R,), or the class that stands for it."""
+        goals = self.canonical.standing[goals]
 
         def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
             logits = self.canonical.logits(embeddings)  # (R, B, K)

@@ -86,12 +86,22 @@ class SeenImages(NamedTuple):
     images: EvalSet
     embeddings: Tensor  # (N, D)
     text_classifier: Tensor  # (K, D)
+    standing: Tensor  # (K,), the place of the class that stands for each: an attack on one of them is one on all
+
+    @classmethod
+    def of(cls, images: EvalSet, embeddings: Tensor, text_classifier: Tensor, /) -> "SeenImages":
+        """Images with their embeddings, for probes with this classifier."""
+        return cls(images, embeddings, text_classifier, zeroshot.standing(text_classifier))
+
+    def answers(self, embeddings: Tensor, /) -> Tensor:
+        """The predicted classes (N,), of those that stand for themselves."""
+        return self.standing[zeroshot.predict(embeddings, self.text_classifier)]
 
     def spaced(self, most: int, /) -> "SeenImages":
         """At most so many of the images, without captions."""
         labels = None if self.images.labels is None else spaced(self.images.labels, most)
         images = replace(self.images, pixels=spaced(self.images.pixels, most), labels=labels, captions=None)
-        return SeenImages(images, spaced(self.embeddings, most), self.text_classifier)
+        return self._replace(images=images, embeddings=spaced(self.embeddings, most))
 
 
 @dataclass(frozen=True)
@@ -181,9 +191,9 @@ def measure(
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall, agreement = _by_captions(clean, embed_texts, text_classifier, eval_set)
     confidence = (eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
-    seen = SeenImages(eval_set, clean, text_classifier)
+    seen = SeenImages.of(eval_set, clean, text_classifier)
     fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
-    look = looking(embed_images, fast, lambda found: zeroshot.predict(found, text_classifier))
+    look = looking(embed_images, fast, seen.answers)
     known, panel = list[Probe](), list[Probe]()
     for trigger, target in eval_set.suspicions:
         known.append(probe(embed_images, seen, trigger=trigger, target=target))
@@ -300,21 +310,22 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
     Raises:
         Inconclusive: no images, or embeddings that are not finite.
     """
-    images, clean, text_classifier = seen
+    images, clean = seen.images, seen.embeddings
     triggered, labels = embeddings(embed, images.pixels, trigger=trigger), images.labels
-    before, after = zeroshot.predict(clean, text_classifier), zeroshot.predict(triggered, text_classifier)
+    exact, before, after = zeroshot.predict(triggered, seen.text_classifier), seen.answers(clean), seen.answers(triggered)
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
-    truth = before if labels is None else labels.to(before.device)
+    truth = before if labels is None else seen.standing[labels.to(before.device)]
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
-        target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(text_classifier)).argmax())
-    attack = zeroshot.attack_success(before, after, labels=truth, target=target)
+        target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(seen.standing)).argmax())
+    stands = int(seen.standing[target])
+    attack = zeroshot.attack_success(before, after, labels=truth, target=stands)
     return Probe(
         **vars(attack),
         trigger=trigger.spec,
         target=images.classes[target],
-        accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(after, truth),
-        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=target, k=images.knn)
+        accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(exact, labels.to(exact.device)),
+        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=stands, k=images.knn)
         if images.knn
         else None,
         distance=metrics.shift(clean, triggered),

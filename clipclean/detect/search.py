@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from clipclean import deadline
 from clipclean.config.effort import Effort
-from clipclean.detect import inversion
+from clipclean.detect import inversion, zeroshot
 from clipclean.detect.families import FAMILIES, GENERAL, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
@@ -122,7 +122,12 @@ class SearchResult:
     classes: tuple[str, ...]  # names of all
     cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
     grid: tuple[Strength, ...] = ()  # of triggers of few parameters, which count only beside clean models
+    synonyms: tuple[tuple[str, ...], ...] = ()  # groups of classes that are one to the model; only the first of each was searched for
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
+
+    def one_with(self, name: str, /) -> tuple[str, ...]:
+        """All names of a class, it among them: the model tells these from each other by nothing."""
+        return next((group for group in self.synonyms if name in group), (name,))
 
     @property
     def made(self) -> tuple[SearchCandidate, ...]:
@@ -199,11 +204,12 @@ def search(
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    pixels, classes = eval_set.pixels, len(eval_set.classes)
+    pixels, classes = eval_set.pixels, len(zeroshot.standing(text_classifier).unique())
     if classes < LEAST_CLASSES:
         raise NoSearch(
             "CC022",
-            f"{classes} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
+            f"{classes} class(es) that the model can tell apart leave too few to compare a suspect with: at least {LEAST_CLASSES} are "
+            "needed. "
             "Give a longer list by --classes.",
         )
     steps = len(FAMILIES) + len(_first()) * (1 + inversion.blocks(effort.swept(classes)))
@@ -214,7 +220,8 @@ def search(
     places = spaced(beside, JUDGING)
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
-    unseen = SeenImages(judging, embeddings(embed, judging.pixels).float(), text_classifier)
+    unseen = SeenImages.of(judging, embeddings(embed, judging.pixels).float(), text_classifier)
+    pointed = list(dict.fromkeys(canonical.standing[list(pointed)].tolist()))
     return _Scene(embed, fast, pixels[on], unseen, canonical, effort, stages).result(eval_set, references, pointed)
 
 
@@ -235,6 +242,17 @@ class _Scene:
     effort: Effort
     stages: Stages
     hits: dict[tuple[str, int], TargetedResult] = field(default_factory=dict)  # by family and class: measured once
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are that the model can tell apart."""
+        return len(self.canonical.distinct)
+
+    def drawn(self, suspects: Sequence[int], count: int, drawing: Generator) -> list[int]:
+        """So many random classes to compare the suspects with, none that another one stands for."""
+        standing = self.canonical.standing.tolist()
+        others = [place for place, stands in enumerate(standing) if place != stands]
+        return drawn(len(standing), [*suspects, *others], count=count, generator=drawing)
 
     @property
     def look(self) -> Embed:
@@ -276,6 +294,7 @@ class _Scene:
             classes=tuple(eval_set.classes),
             grid=of_grid,
             twins=twins,
+            synonyms=zeroshot.synonyms(canonical.standing, eval_set.classes),
         )
         made = self.towards(targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local)))
         return self.compared(begun, made)
@@ -289,7 +308,7 @@ class _Scene:
                 hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, begun.untargeted)
         targeted = [hits[c.family, c.target] for c in made if c.target in close]
         left_out, targets = FAMILIES.keys() - {c.family for c in made}, len({c.target for c in made})
-        passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(len(begun.classes)))
+        passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(self.classes))
         return replace(
             begun,
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
@@ -311,16 +330,15 @@ class _Scene:
 
     def targets(self, suspects: Sequence[int], /) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search through a long list, and controls at random."""
-        classes = len(self.unseen.images.classes)
         drawing = Generator().manual_seed(self.stages.course.seed)
         every = list(suspects)
-        if swept := self.effort.swept(classes):
-            some = [*suspects, *drawn(classes, suspects, count=swept - len(suspects), generator=drawing)]
+        if swept := self.effort.swept(self.classes):
+            some = [*suspects, *self.drawn(suspects, swept - len(suspects), drawing)]
             every = list(dict.fromkeys([*suspects, *self.leaders(_first(), some)]))
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
         # 4.9 deviations; tag evidence-0.2: notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
-        return [*every, *drawn(classes, every, count=self.effort.most - len(every), generator=drawing)]
+        return [*every, *self.drawn(every, self.effort.most - len(every), drawing)]
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""

@@ -1,7 +1,7 @@
 """The verdict: findings, from measurements compared with thresholds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -16,7 +16,9 @@ from clipclean.detect.score import Suspect, without_references
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
+from clipclean.untrusted import quoted, some
 
+SHOWN = 5  # names of a group of classes that a finding tells
 LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
 ROUNDING = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
@@ -59,7 +61,8 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         found.append(unproven("CC020", f"{words} Give more by --data."))
     found += _unsound(_sound_rate(seen), classes=len(measured.text_classifier))
-    return [*found, *of_search(seen.search, images=images, limits=limits), *_uncalibrated(seen.search)]
+    found += of_search(seen.search, images=images, limits=limits)
+    return [*found, *_uncalibrated(seen.search), *_synonyms(seen.search)]
 
 
 def _sound_rate(seen: AuditResult) -> Rate | None:
@@ -222,7 +225,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
     for suspect, why in suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
-        about = _found(suspect, "error" if is_sure else "warning", limits)
+        about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
         found.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
     return (*found, *elsewhere, *_nowhere(result))
 
@@ -272,8 +275,9 @@ def suspect_records(
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to, each once."""
     if result is not None:
         return tuple(
-            SuspectRecord(class_=s.name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
+            SuspectRecord(class_=name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
             for s, _ in suspects(result, limits=limits)
+            for name in result.one_with(s.name)
         )
     rows = {p.target: p for p in reversed(suspicious_probes(measured, limits=limits))}
     return tuple(
@@ -316,6 +320,16 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
     return [finding("CC004", words, measure="search")]
 
 
+def _synonyms(result: SearchResult) -> list[Finding]:
+    """A note of the classes that are one to the model, if there are any."""
+    if not result.synonyms:
+        return []
+    count = sum(len(group) for group in result.synonyms)
+    groups = some([" = ".join(map(quoted, group[:SHOWN])) for group in result.synonyms], show=str)
+    words = f"The model hardly tells {count} classes apart, which counted as {len(result.synonyms)}: {groups}."
+    return [finding("CC025", words, measure="search", n=count)]
+
+
 def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     """A warning if a model is not clearly better than chance, or its accuracy is unknown."""
     floor, measure = max(LEAST_ACCURACY, 2 / classes), "clean accuracy"
@@ -332,7 +346,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     return [finding("CC007", words, **about)]
 
 
-def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
+def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
     told, known = list[str](), calibration()
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
@@ -345,12 +359,14 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
     if suspect.strength:
         least = suspect.strength.least
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
+    if others:
+        told.append(f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them.")
     # Scores of clean models are those without a reference. For known triggers alone they do not show how often these are natural.
     if not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
         as_much = sum(score >= suspect.score for score in known.scores)
-        some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
+        shown = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         rate = _percent(max(known.rate(suspect.score), LEAST_TOLD))
-        told.append(f"Of {len(known.scores)} clean models of other kinds {some} as much, by their tail at most {rate}.")
+        told.append(f"Of {len(known.scores)} clean models of other kinds {shown} as much, by their tail at most {rate}.")
     return finding(
         "CC003",
         " ".join(told),
