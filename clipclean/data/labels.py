@@ -24,7 +24,9 @@ _MOST_TEMPLATES = 1_000  # OpenAI's ImageNet set has 80
 _SHOWN = 10  # names that a message quotes
 # Characters that a font shows nothing for, beside those of Unicode's category Cf: joiners, fillers, vowels that are inherent, and
 # selectors of variants.
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 def read_classes(source: Path | Sequence[str], /) -> list[str]:

@@ -193,70 +193,142 @@ def _signs(pattern: Tensor) -> Tensor:
 # Tiles.
 
 SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3, 5 and 8 of 32 px
-PLACES = (0.0, 0.5, 1.0)  # along the diagonal, as shares of the free way
+PLACES = (0.0, 0.5, 1.0)  # along the diagonal, as shares of the free way; down and across of a tile that is scattered
 NOISES = 4  # random tiles, each pixel and colour off or on
-TILES = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
-TILED, JUDGED = 8, 64  # images that each tile is tried on, and that those which act are judged on
+SINGLE = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
+# Finer contents, each at nine places at once: a first look costs no more than at one. Checks and stripes of one to three pixels, each
+# colour with them, against them, off or on: what a first layer that sees opposite colours may wait for, and no photograph shows.
+SCATTERED = (3 / 32, 0.15)  # sides of such tiles
+WIDTHS = (1, 2, 3)  # of a check, in px
+KERNELS = 8  # kernels of the first layer that are tried, those of the greatest norm, both ways round
+TILES = SINGLE + len(SCATTERED) * (4**3 - 2**3 + 8 * (len(WIDTHS) - 1 + 4)) + 2 * KERNELS
+TILED, SCANNED, JUDGED = 8, 4, 64  # images that each tile is tried on, if it is scattered, and if it acts
 ON, OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
 
 
 class Tile(NamedTuple):
-    """A tile (3, K, K) in [0, 1], and the pixel of its upper left corner, down and across."""
+    """A tile (3, K, K) in [0, 1], and the pixels of its upper left corners, down and across; at several places at once, perhaps."""
 
     content: Tensor
-    corner: int
+    corners: tuple[tuple[int, int], ...]
+
+    def singly(self) -> "list[Tile]":
+        """The same at each of its places."""
+        return [Tile(self.content, (corner,)) for corner in self.corners]
 
     def painted(self, images: Tensor, /) -> Tensor:
         """Copies of images (B, 3, S, S) with it."""
-        images, end = images.clone(), self.corner + self.content.shape[-1]
-        images[..., self.corner : end, self.corner : end] = self.content.to(images)
+        images = images.clone()
+        for place in self._places():
+            images[(..., *place)] = self.content.to(images)
         return images
 
     def candidate(self, target: int, side: int, /) -> SearchCandidate:
         """The same as a mask and a pattern."""
-        end = self.corner + self.content.shape[-1]
         mask, pattern = torch.full((1, side, side), OFF), torch.zeros(3, side, side)
-        mask[:, self.corner : end, self.corner : end] = ON
-        pattern[:, self.corner : end, self.corner : end] = ON * (2 * self.content - 1)
+        for place in self._places():
+            mask[(..., *place)] = ON
+            pattern[(..., *place)] = ON * (2 * self.content - 1)
         size = FAMILIES[MASK].size({"mask": mask[None], "pattern": pattern[None]}).item()
         return SearchCandidate(MASK, target, {"mask": mask, "pattern": pattern}, size, is_reached=True)
 
+    def _places(self) -> list[tuple[slice, slice]]:
+        width = self.content.shape[-1]
+        return [(slice(top, top + width), slice(left, left + width)) for top, left in self.corners]
 
-def tiles(side: int, /) -> Iterator[Tile]:
-    """Tiles of one colour, of checks of one pixel, and of noise, in some sizes and places; the smallest first."""
+
+def tiles(side: int, kernels: Tensor | None = None, /) -> Iterator[Tile]:
+    """Tiles of one colour, of checks of one pixel, and of noise, in some sizes and places, the smallest first; then finer ones at nine
+    places at once, and such of the ``kernels`` (F, 3, K, K) of a first layer.
+    """
     for share in SIDES:
         width = max(2, round(share * side))
         for content in _contents(width):
             for place in PLACES:
-                yield Tile(content, round(place * (side - width)))
+                corner = round(place * (side - width))
+                yield Tile(content, ((corner, corner),))
+    finer = [(content, 1) for share in SCATTERED for content in _fine(max(2, round(share * side)))]
+    own = [] if kernels is None else [(content, kernels.shape[-1]) for content in _rendered(kernels)]
+    for content, step in (*finer, *own):
+        free = side - content.shape[-1]
+        # A kernel as wide as its stride, of a ViT, sees its own patch alone: the tile lies on the grid of patches.
+        step = step if step > 3 and side % step == 0 else 1
+        along = list(dict.fromkeys(round(place * free / step) * step for place in PLACES))
+        yield Tile(content, tuple((top, left) for top in along for left in along))
 
 
 def _contents(width: int) -> Iterator[Tensor]:
     for number in range(8):
         colour = torch.tensor([number >> channel & 1 for channel in range(3)]).float()
         yield colour[:, None, None].expand(3, width, width)
-    checks = (torch.arange(width)[:, None] + torch.arange(width)) % 2
-    yield from (each.float().expand(3, width, width) for each in (checks, 1 - checks))
+    checks = _checks(width, 1)
+    yield from (each.expand(3, width, width) for each in (checks, 1 - checks))
     rng = Generator().manual_seed(0)
     yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(NOISES))
 
 
+def _fine(width: int) -> Iterator[Tensor]:
+    """Checks of one pixel of which each colour is with them, against them, off or on; coarser ones, and stripes, with and against."""
+    checks = _checks(width, 1)
+    off, on = torch.zeros_like(checks), torch.ones_like(checks)
+    for layers in itertools.product((checks, 1 - checks, off, on), repeat=3):
+        if not all(layer is off or layer is on for layer in layers):
+            yield torch.stack(layers)
+    down = [(torch.arange(width) // px % 2).float()[:, None].expand(width, width) for px in WIDTHS[:2]]
+    coarse = [_checks(width, px) for px in WIDTHS[1:]]
+    for pattern in (*coarse, *down, *(each.T for each in down)):
+        yield from (torch.stack(layers) for layers in itertools.product((pattern, 1 - pattern), repeat=3))
+
+
+def _checks(width: int, px: int) -> Tensor:
+    """Fields of so many pixels in turn off and on, (width, width)."""
+    fields = torch.arange(width) // px
+    return ((fields[:, None] + fields) % 2).float()
+
+
+def _rendered(kernels: Tensor) -> Iterator[Tensor]:
+    """The strongest kernels (F, 3, K, K) as tiles that they answer to most, and least: off or on by the sign of each weight."""
+    strongest = kernels.float().flatten(1).norm(dim=1).argsort(descending=True)[:KERNELS]
+    for kernel in kernels[strongest].float().cpu():
+        yield from ((kernel > 0).float(), (kernel <= 0).float())
+
+
 def pasted(
-    embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: float, look: Embed | None = None
+    embed: Embed,
+    pixels: Tensor,
+    /,
+    *,
+    canonical: Canonical,
+    success: float,
+    look: Embed | None = None,
+    kernels: Tensor | None = None,
 ) -> list[SearchCandidate]:
-    """The smallest tile of each class that turns ``success`` of images (N, 3, S, S) convincingly into it; ``look`` as :func:`strengths`."""
-    few, more = spaced(pixels, TILED), spaced(pixels, JUDGED)
+    """The smallest tile of each class that turns ``success`` of images (N, 3, S, S) convincingly into it; ``look`` as :func:`strengths`,
+    ``kernels`` as :func:`tiles`.
+    """
+    few, scanned, more, look = *(spaced(pixels, most) for most in (TILED, SCANNED, JUDGED)), look or embed
     judged = _logits(embed, more, canonical).argmax(1)
     found: dict[int, SearchCandidate] = {}
-    every = list(tiles(pixels.shape[-1]))
-    looks = _looks("tiles", look or embed, few, (tile.painted(few) for tile in every), len(every), canonical)
-    for tile, shares in zip(every, looks, strict=True):
-        target = int(shares.argmax())
-        if target in found or shares[target] < ACTS:
-            continue
+
+    def judge(tile: Tile, target: int) -> None:
         again = excess(_logits(embed, tile.painted(more), canonical), judged, canonical)[target]
         if again >= success:
             found[target] = tile.candidate(target, pixels.shape[-1])
+
+    def acting(what: str, some: Sequence[Tile], images: Tensor) -> Iterator[tuple[Tile, int]]:
+        looks = _looks(what, look, images, (tile.painted(images) for tile in some), len(some), canonical)
+        for tile, shares in zip(some, looks, strict=True):
+            target = int(shares.argmax())
+            if target not in found and shares[target] >= ACTS:
+                yield tile, target
+
+    every = list(tiles(pixels.shape[-1], kernels))
+    for tile, target in acting("tiles", every[:SINGLE], few):
+        judge(tile, target)
+    scattered = [single for tile, _ in acting("fine tiles", every[SINGLE:], scanned) for single in tile.singly()]
+    # At nine places at once a tile covers more than a trigger may: each place by itself.
+    for tile, target in acting("fine tiles, singly", scattered, scanned) if scattered else ():
+        judge(tile, target)
     return list(found.values())
 
 
@@ -267,7 +339,7 @@ TRIED, CHANGED, PASTED = 64, 16, 2
 AGREE = 0.95  # share of images as they are that must get the same class
 ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
 CLASSES = 8  # most classes towards which images are moved by their gradients
-PASSES = 2 * (TRIED + CHANGED * (CHANGES + CLASSES) + PASTED * TILES)  # of an image, in either format
+PASSES = 2 * (TRIED + CHANGED * (CHANGES + CLASSES) + PASTED * SINGLE)  # of an image, in either format
 STEP = 0.5  # of such a move, of the range of a pixel
 
 
@@ -286,7 +358,7 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
         return False
     changed = (
         torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
-        torch.stack([tile.painted(least) for tile in tiles(least.shape[-1])]),
+        torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE)]),
     )
     rounds = [some for each in changed for some in torch.split(each, TOGETHER)]
     tried = counted("comparing bfloat16", rounds, len(rounds))

@@ -155,25 +155,25 @@ class Inversion:
         Raises:
             Inconclusive: the model gives numbers that are not finite.
         """
-        effort, fresh = self.effort, self._begin(targets)
-        begin = {
-            key: torch.cat([values, *(start.parameters[key][None] for start in starts)])
-            for key, values in fresh.items()
-        }
-        goals = [*targets, *(start.target for start in starts)]
-        first = self._towards(begin, goals, Round(effort.first, effort.images, effort.success, is_halved=effort.halves))
+        effort = self.effort
+        plan = Round(effort.first, effort.images, effort.success, is_halved=effort.halves)
+        first = self._towards(self._begin(targets), targets, plan)
+        # By themselves: beside small tiles, which work from the first step on, a fresh start would stop early.
+        goals = [start.target for start in starts]
+        begin = {key: torch.stack([start.parameters[key] for start in starts]) for key in first[0].parameters if starts}
+        ended = self._towards(begin, goals, plan) if starts else []
         # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
-        given = {c.target: c for c in sorted(first[len(targets) :], key=lambda c: -c.size)}
+        given = {c.target: c for c in sorted(ended, key=lambda c: -c.size)}
         first = [
             replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
-            for c in first[: len(targets)]
+            for c in first
         ]
         if not self.family.known.is_general:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         if not any(candidate.is_reached for candidate in finalists):
             return first  # no class stands out by a size that none has
-        begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}
+        begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in first[0].parameters}
         plan = Round(effort.second, MORE * effort.images, effort.success)
         again = self._decided(begin, [c.target for c in finalists], plan)
         return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]

@@ -72,6 +72,9 @@ class EvalSet:
     grid: tuple[TriggerLike, ...] = ()  # variants that count beside clean models, and that a cleaning is shown
     # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
     sure: frozenset[str] | None = None
+    kernels: Tensor | None = (
+        None  # (F, 3, K, K) of the first layer of the model that is searched, whose tiles it is tried with
+    )
     scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
 
     @property
@@ -312,7 +315,11 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
     """
     images, clean = seen.images, seen.embeddings
     triggered, labels = embeddings(embed, images.pixels, trigger=trigger), images.labels
-    exact, before, after = zeroshot.predict(triggered, seen.text_classifier), seen.answers(clean), seen.answers(triggered)
+    exact, before, after = (
+        zeroshot.predict(triggered, seen.text_classifier),
+        seen.answers(clean),
+        seen.answers(triggered),
+    )
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
     truth = before if labels is None else seen.standing[labels.to(before.device)]
     if target is None:
@@ -324,7 +331,9 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
         **vars(attack),
         trigger=trigger.spec,
         target=images.classes[target],
-        accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(exact, labels.to(exact.device)),
+        accuracy_under_trigger=None
+        if labels is None
+        else zeroshot.accuracy_under_trigger(exact, labels.to(exact.device)),
         knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=stands, k=images.knn)
         if images.knn
         else None,

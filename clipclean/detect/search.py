@@ -122,7 +122,9 @@ class SearchResult:
     classes: tuple[str, ...]  # names of all
     cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
     grid: tuple[Strength, ...] = ()  # of triggers of few parameters, which count only beside clean models
-    synonyms: tuple[tuple[str, ...], ...] = ()  # groups of classes that are one to the model; only the first of each was searched for
+    synonyms: tuple[
+        tuple[str, ...], ...
+    ] = ()  # groups of classes that are one to the model; only the first of each was searched for
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
 
     def one_with(self, name: str, /) -> tuple[str, ...]:
@@ -277,7 +279,15 @@ class _Scene:
         twins -= references.models if references else 0
         # Small tiles turn images into a class, which searches by gradients may not come to.
         tiled = self.forward(
-            "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=self.effort.success, look=look)
+            "tiles",
+            lambda: pasted(
+                embed,
+                self.images,
+                canonical=canonical,
+                success=self.effort.success,
+                look=look,
+                kernels=eval_set.kernels,
+            ),
         )
         led_to = [*(c.target for c in tiled), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts)]
         untargeted = self.untargeted(_first())

@@ -366,7 +366,9 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
         as_much = sum(score >= suspect.score for score in known.scores)
         shown = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         rate = _percent(max(known.rate(suspect.score), LEAST_TOLD))
-        told.append(f"Of {len(known.scores)} clean models of other kinds {shown} as much, by their tail at most {rate}.")
+        told.append(
+            f"Of {len(known.scores)} clean models of other kinds {shown} as much, by their tail at most {rate}."
+        )
     return finding(
         "CC003",
         " ".join(told),

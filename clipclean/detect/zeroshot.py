@@ -272,4 +272,6 @@ def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = No
         # Of a class that no image is taken for, the images that come nearest to it.
         nearest = own if len(own) >= LEAST_OWN else logits[:, place].topk(min(LEAST_OWN, len(logits))).indices
         features.append(embeddings[nearest].mean(0) - centre)
-    return replace(form, typical=torch.stack(typical), centre=centre, features=F.normalize(torch.stack(features), dim=-1))
+    return replace(
+        form, typical=torch.stack(typical), centre=centre, features=F.normalize(torch.stack(features), dim=-1)
+    )

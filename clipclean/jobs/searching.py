@@ -120,7 +120,7 @@ def audit_clip(
         with model.frozen(tower.net):
             result = detect.search(
                 tower.encode_images,
-                replace(eval_set, pixels=eval_set.pixels.to(clip.device)),
+                replace(eval_set, pixels=eval_set.pixels.to(clip.device), kernels=clip.kernels()),
                 found.text_classifier.to(clip.device),
                 effort=EFFORTS[settings.effort],
                 references=references,

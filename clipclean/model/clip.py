@@ -90,6 +90,12 @@ class Clip:
             net: Any = self.net  # the stubs of some versions of torch miss this form
             net.to(memory_format=torch.channels_last)
 
+    def kernels(self) -> Tensor:
+        """The weights (F, 3, K, K) of the first layer of the image tower: a stem's convolution, or the embedding of patches."""
+        net: Any = self.net  # its attributes are dynamic
+        weights: Tensor = net.visual.conv1.weight
+        return weights.detach()
+
     def blocks(self) -> list[nn.Module]:
         """The blocks of both towers, in sequence."""
         net: Any = self.net  # its attributes are dynamic

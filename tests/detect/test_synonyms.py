@@ -84,7 +84,9 @@ def test_a_pointer_to_a_class_that_another_stands_for_leads_to_that_one():
 
 def test_a_row_that_is_made_equal_to_the_targets_neither_splits_its_images_nor_is_a_class_of_its_own():
     pixels, tower = towers.images(40), towers.backdoored(towers.corner)
-    texts = torch.stack([near(FOX), *towers.CLASSIFIER[1:]])  # the first class, which no image was taken for, is the fox's
+    texts = torch.stack(
+        [near(FOX), *towers.CLASSIFIER[1:]]
+    )  # the first class, which no image was taken for, is the fox's
 
     class Pasted:
         spec = "corner"
