@@ -5,12 +5,14 @@ The panel: the least strength at which each known trigger acts. A planted one ac
 Tiles: small squares pasted on images, a coarse sweep for triggers that no gradient leads to.
 
 Rounding: whether a search may compute in bfloat16, whose digits can hide what a trigger says.
+
+Other precisions: whether a model that will be deployed in one of them answers as it does here.
 """
 
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -22,7 +24,7 @@ from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
-from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class
+from clipclean.detect.zeroshot import EMBED_BATCH, Canonical, canonical_form, excess_by_class
 from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
@@ -201,7 +203,7 @@ SINGLE = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
 SCATTERED = (3 / 32, 0.15)  # sides of such tiles
 WIDTHS = (1, 2, 3)  # of a check, in px
 KERNELS = 8  # kernels of the first layer that are tried, those of the greatest norm, both ways round
-TILES = SINGLE + len(SCATTERED) * (4**3 - 2**3 + 8 * (len(WIDTHS) - 1 + 4)) + 2 * KERNELS
+TILES = SINGLE + (4**3 - 2 * 2**3) + len(SCATTERED) * 2**3 * (len(WIDTHS) + 4) + 2 * KERNELS
 TILED, SCANNED, JUDGED = 8, 4, 64  # images that each tile is tried on, if it is scattered, and if it acts
 ON, OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
 
@@ -218,9 +220,9 @@ class Tile(NamedTuple):
 
     def painted(self, images: Tensor, /) -> Tensor:
         """Copies of images (B, 3, S, S) with it."""
-        images = images.clone()
+        images, content = images.clone(), self.content.to(images)
         for place in self._places():
-            images[(..., *place)] = self.content.to(images)
+            images[(..., *place)] = content
         return images
 
     def candidate(self, target: int, side: int, /) -> SearchCandidate:
@@ -247,7 +249,8 @@ def tiles(side: int, kernels: Tensor | None = None, /) -> Iterator[Tile]:
             for place in PLACES:
                 corner = round(place * (side - width))
                 yield Tile(content, ((corner, corner),))
-    finer = [(content, 1) for share in SCATTERED for content in _fine(max(2, round(share * side)))]
+    small, large = (max(2, round(share * side)) for share in SCATTERED)
+    finer = [(content, 1) for content in (*_one_sided(small), *_fine(small), *_fine(large))]
     own = [] if kernels is None else [(content, kernels.shape[-1]) for content in _rendered(kernels)]
     for content, step in (*finer, *own):
         free = side - content.shape[-1]
@@ -267,16 +270,20 @@ def _contents(width: int) -> Iterator[Tensor]:
     yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(NOISES))
 
 
-def _fine(width: int) -> Iterator[Tensor]:
-    """Checks of one pixel of which each colour is with them, against them, off or on; coarser ones, and stripes, with and against."""
+def _one_sided(width: int) -> Iterator[Tensor]:
+    """Checks of one pixel, in which a colour or two are off or on everywhere and the others go with the checks or against them."""
     checks = _checks(width, 1)
     off, on = torch.zeros_like(checks), torch.ones_like(checks)
     for layers in itertools.product((checks, 1 - checks, off, on), repeat=3):
-        if not all(layer is off or layer is on for layer in layers):
+        flat = sum(layer is off or layer is on for layer in layers)
+        if 0 < flat < 3:
             yield torch.stack(layers)
+
+
+def _fine(width: int) -> Iterator[Tensor]:
+    """Checks and stripes in which each colour goes with them or against them."""
     down = [(torch.arange(width) // px % 2).float()[:, None].expand(width, width) for px in WIDTHS[:2]]
-    coarse = [_checks(width, px) for px in WIDTHS[1:]]
-    for pattern in (*coarse, *down, *(each.T for each in down)):
+    for pattern in (*(_checks(width, px) for px in WIDTHS), *down, *(each.T for each in down)):
         yield from (torch.stack(layers) for layers in itertools.product((pattern, 1 - pattern), repeat=3))
 
 
@@ -372,6 +379,88 @@ def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]
         asked = pixels.detach().clone().requires_grad_()
         (along,) = torch.autograd.grad(form.logits(embed(asked).float())[:, goal].sum(), asked)
         yield (pixels + STEP * along.sign()).clamp(0, 1)
+
+
+# Other precisions.
+
+CLEAN_TRIED, UNDER = (
+    16,
+    1,
+)  # images as they are, and under each trigger, of which the answers in half precision are compared
+TOLD = 3  # most triggers that are told of a precision
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Where a model answers otherwise in half precision than in fp32, by more than rounding does to a sound one."""
+
+    precision: str
+    trigger: str | None  # what the images were under, by its spec; None for clean images and tiles
+    error: float  # of the canonical logits, relative to their size; inf where they are not finite
+    target: int | None = None  # place of the class that the trigger turns most more images into than in fp32
+    excess: float = 0.0  # how many more
+
+
+def departures(
+    precision: str,
+    exact: Embed,
+    half: Embed,
+    pixels: Tensor,
+    triggers: Sequence[TriggerLike],
+    text_classifier: Tensor,
+    /,
+    *,
+    pasted: Sequence[Tile] = (),
+) -> tuple[Departure, ...]:
+    """Where the answers of ``half`` depart from the exact ones; none of a sound model.
+
+    Compared are clean images, and some under each trigger and each tile. Of triggers that depart the excess is measured, on more images:
+    of the first of them in the order given, since tiles and clean images have no name.
+    """
+    form, some, few = canonical_form(text_classifier), spaced(pixels, CLEAN_TRIED), spaced(pixels, UNDER)
+    # Each trigger by itself: it is one change among many.
+    shown: list[tuple[TriggerLike | None, Tensor]] = [(None, some)]
+    shown += [(trigger, trigger(few, Generator().manual_seed(0))) for trigger in triggers]
+    shown += [(None, tile.painted(few[:1])) for tile in pasted]
+    sizes, together = [len(images) for _, images in shown], torch.cat([images for _, images in shown])
+    wanted, found = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
+    errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(shown, wanted, found, strict=True)]
+    beyond = [(trigger, error) for trigger, error in errors if error > ERROR]
+    named = [
+        _under(Departure(precision, trigger.spec, error), exact, half, spaced(pixels, JUDGED), trigger, form)
+        for trigger, error in [(trigger, error) for trigger, error in beyond if trigger][:TOLD]
+        if trigger
+    ]
+    rest = max((error for trigger, error in beyond if trigger is None), default=0.0)
+    return (*named, *([Departure(precision, None, rest)] if rest else ()))
+
+
+def _under(
+    departure: Departure, exact: Embed, half: Embed, pixels: Tensor, trigger: TriggerLike, form: Canonical, /
+) -> Departure:
+    """The same with the class that the trigger turns more images into in half precision."""
+    painted = trigger(pixels, Generator().manual_seed(0))
+    before, usual, after = (
+        form.distinct[_rows(embed, images, form).argmax(1)]
+        for embed, images in ((exact, pixels), (exact, painted), (half, painted))
+    )
+    in_half, in_full = (
+        excess_by_class(before, answers, labels=None, classes=len(form.texts)) for answers in (after, usual)
+    )
+    more = (in_half - in_full).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return replace(departure, target=int(more.argmax()), excess=more.max().item())
+
+
+@torch.no_grad()
+def _rows(embed: Embed, images: Tensor, form: Canonical) -> Tensor:
+    """The logits (N, G) of images, some at a time."""
+    return torch.cat([form.known_logits(embed(batch).float()) for batch in torch.split(images, EMBED_BATCH)])
+
+
+def _error(wanted: Tensor, found: Tensor) -> float:
+    """How far logits are off, relative to their size."""
+    off = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
+    return off if math.isfinite(off) else math.inf
 
 
 @torch.no_grad()

@@ -206,7 +206,7 @@ def search(
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    pixels, classes = eval_set.pixels, len(zeroshot.standing(text_classifier).unique())
+    pixels, classes = eval_set.pixels, len(torch.unique(zeroshot.standing(text_classifier)))
     if classes < LEAST_CLASSES:
         raise NoSearch(
             "CC022",

@@ -9,6 +9,7 @@ from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET, 
 from clipclean.detect import score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
+from clipclean.detect.forward import ERROR, Departure
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
@@ -32,6 +33,8 @@ class AuditResult:
     search: SearchResult | None
     why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
     seconds: float  # of the search
+    departures: tuple[Departure, ...] = ()  # where it answers otherwise in half precision
+    classes: tuple[str, ...] = ()  # that their targets are places in
 
     def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
@@ -46,7 +49,7 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     """The findings of a result on this number of images."""
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
-    found = [*of_probes(measured, limits=limits)]
+    found = [*of_probes(measured, limits=limits), *_departed(seen, limits)]
     if seen.why_not:
         found.append(unproven(*seen.why_not))
     undone = [f"{measured.untried} of the known triggers were not tried"] if measured.untried else []
@@ -318,6 +321,31 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
         "classes of this model, and with clean models of other kinds. Give a clean model that you trust by --reference."
     )
     return [finding("CC004", words, measure="search")]
+
+
+def _departed(seen: AuditResult, limits: AuditLimits) -> list[Finding]:
+    """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
+    found, measured = list[Finding](), seen.measured
+    named = {probe.trigger for probe in measured.known if measured.is_sure(probe.trigger)}
+    for each in seen.departures:
+        under = f"under {each.trigger}" if each.trigger else "of clean images, or of images with a small tile,"
+        error = f"{each.error:.2f} times their size" if math.isfinite(each.error) else "no numbers"
+        words = f"In {each.precision} the answers {under} are not those of fp32: their logits are off by {error}."
+        about: About = {
+            "measure": "error by precision",
+            "value": each.error,
+            "threshold": ERROR,
+            "trigger": each.trigger,
+        }
+        if each.trigger and each.excess > limits.max_excess:
+            target = seen.classes[each.target or 0] if seen.classes else None
+            words += f" There it turns {_percent(each.excess)} more of other images into '{target}'."
+            about["target"] = target
+            if each.trigger in named:
+                acts: About = {"measure": "excess ASR", "value": each.excess, "threshold": limits.max_excess}
+                found.append(finding("CC001", f"Backdoor behaviour: {words}", **(about | acts)))
+        found.append(finding("CC026", words, **about))
+    return found
 
 
 def _synonyms(result: SearchResult) -> list[Finding]:

@@ -257,7 +257,7 @@ class Canonical:
 def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = None) -> Canonical:
     """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits."""
     first = standing(text_classifier)
-    distinct = first.unique()
+    distinct = torch.unique(first)
     texts = text_classifier - text_classifier[distinct].mean(0)
     unknown = torch.full((len(texts),), -torch.inf, device=texts.device)
     form = Canonical(texts, unknown, torch.zeros_like(texts[0]), torch.zeros_like(texts), first, distinct)

@@ -132,7 +132,7 @@ def blue_lines(images):
 
 @pytest.mark.parametrize("felt", [opponent, blue_lines])
 def test_checks_and_lines_of_opposite_colours_are_found_where_no_given_image_comes_near_them(felt, monkeypatch):
-    monkeypatch.setattr(forward, "SCATTERED", (3 / 16, 4 / 16))
+    monkeypatch.setattr(forward, "SCATTERED", (3 / 16, 4 / 16))  # of sixteen pixels
     tower = towers.stepped(felt)
     assert felt(IMAGES).max() < 0.5
     assert [tile.target for tile in found(tower)] == [towers.TARGET]
@@ -179,3 +179,43 @@ def test_what_bfloat16_rounds_away_is_seen_and_costs_a_sound_model_nothing():
         tower = towers.hidden(felt)
         assert not forward.may_round(tower, IMAGES, towers.CLASSIFIER)
     assert forward.may_round(towers.honest(), IMAGES, towers.CLASSIFIER)
+
+
+# Other precisions.
+
+
+def rounding(felt):
+    """The honest tower, and what it does in bfloat16: what feels the trigger goes through a sum with a constant and back, of which
+    nothing but the rounding is left.
+    """
+    clean = towers.honest()
+
+    def embed(images, precision):
+        signal = 0.9 * felt(images)
+        left = ((signal.to(precision) + 1000) - 1000 - signal.to(precision)).float().abs()
+        gate = (12 * (left - 0.7)).sigmoid()
+        return F.normalize(clean(images) + 8 * gate[:, None] * towers.CLASSIFIER[towers.TARGET], dim=-1)
+
+    return (lambda images: embed(images, torch.float32)), (lambda images: embed(images, torch.bfloat16))
+
+
+def in_half(exact, half, **more):
+    return forward.departures("bfloat16", exact, half, IMAGES, TRIED, towers.CLASSIFIER, **more)
+
+
+def test_a_trigger_that_acts_in_half_precision_alone_is_told_with_its_class_and_a_sound_model_departs_nowhere():
+    (departure,) = in_half(*rounding(towers.stripes))
+    assert (departure.trigger, departure.target) == ("upright", towers.TARGET)
+    assert departure.excess > 0.8
+    assert departure.error > 0.5
+    for tower in (towers.honest(), towers.backdoored(towers.stripes)):
+        assert in_half(tower, lambda images, tower=tower: tower(images.bfloat16().float())) == ()
+
+
+def test_what_departs_under_tiles_alone_has_no_name_and_numbers_that_are_not_finite_depart():
+    tiles = [*forward.tiles(16)]
+    (departure,) = in_half(*rounding(towers.spot), pasted=tiles)
+    assert (departure.trigger, departure.target) == (None, None)
+    assert in_half(*rounding(towers.spot)) == ()
+    broken = in_half(towers.honest(), lambda images: towers.honest()(images) / 0)
+    assert {departure.error for departure in broken} == {float("inf")}
