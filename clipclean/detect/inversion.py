@@ -383,8 +383,8 @@ class Inversion:
         return torch.cat(losses), torch.cat(successes)
 
 
-def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Canonical:
-    """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D).
+def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, one: Tensor | None = None) -> Canonical:
+    """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D); ``one`` as :func:`canonical_form`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -393,7 +393,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Ca
     embeddings = _embedded(embed, pixels)
     if spread(embeddings) < SAME:
         raise NoSearch("CC005", "The model maps all images to one place, so no trigger can be detected.")
-    return canonical_form(text_classifier, embeddings=embeddings)
+    return canonical_form(text_classifier, embeddings=embeddings, one=one)
 
 
 def blocks(classes: int, /) -> int:

@@ -2,8 +2,8 @@
 
 import contextlib
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -23,6 +23,7 @@ EmbedTexts = Callable[[list[str]], Tensor]  # captions -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...], list[int])
 BRIEF, LONGER = 64, 256  # images that each trigger of the panel is put on first; at most, if it is loud there
 LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
+BESIDE = 0.1  # excess of another class that a trigger leads to as well
 EXACTLY = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
 
 
@@ -49,6 +50,8 @@ class Probe(zeroshot.Attack):
     spread: float  # of the triggered embeddings
     clean_spread: float  # of the clean ones
     n: int  # images probed
+    # Other classes that the trigger turns at least ``BESIDE`` of the images into, by the excess of each.
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     def record(self, *, known: bool) -> ProbeRecord:
         """For a report; ``known`` says whether the trigger was named, and is not one of the panel."""
@@ -322,10 +325,13 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
     )
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
     truth = before if labels is None else seen.standing[labels.to(before.device)]
+    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(seen.standing))
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
-        target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(seen.standing)).argmax())
+        target = int(shares.argmax())
     stands = int(seen.standing[target])
+    beside = {images.classes[place]: shares[place].item() for place in (shares >= BESIDE).nonzero().flatten().tolist()}
+    beside.pop(images.classes[stands], None)
     attack = zeroshot.attack_success(before, after, labels=truth, target=stands)
     return Probe(
         **vars(attack),
@@ -341,6 +347,7 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
         spread=metrics.spread(triggered),
         clean_spread=metrics.spread(clean),
         n=len(images.pixels),
+        beside=beside,
     )
 
 

@@ -36,6 +36,10 @@ JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is the
 SEARCHED = 0.6  # share of the images to search on; the others judge
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
+TOGETHER, MOST_BESIDE = (
+    0.6,
+    5,
+)  # share of images that a trigger leads to several classes, and most of these beside its own
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
@@ -125,6 +129,9 @@ class SearchResult:
     synonyms: tuple[
         tuple[str, ...], ...
     ] = ()  # groups of classes that are one to the model; only the first of each was searched for
+    # The most suspicious class as if others, which the same trigger leads to, were not in the list: what was found for it, and these.
+    alone: tuple[TargetedResult, ...] = ()
+    left_out: tuple[str, ...] = ()
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
 
     def one_with(self, name: str, /) -> tuple[str, ...]:
@@ -307,7 +314,35 @@ class _Scene:
             synonyms=zeroshot.synonyms(canonical.standing, eval_set.classes),
         )
         made = self.towards(targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local)))
-        return self.compared(begun, made)
+        return self.shared(self.compared(begun, made), made)
+
+    def shared(self, result: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
+        """The same with the local triggers of a class among whose images another class shares, as if that one were not in the list.
+
+        Whoever writes a row of the token table can put a class where the images under a trigger are, so that these are divided, and
+        each of the two needs a far larger trigger.
+        """
+        names = result.classes
+        local = [hit for hit in result.targeted if GENERAL.get(hit.candidate.family)]
+        # A class with a trigger of its own, which leads nowhere else, is hidden by none.
+        whole = {hit.found.target for hit in local if not hit.probe.beside and hit.probe.excess >= TOGETHER}
+        divided = [hit for hit in local if _is_divided(hit) and not whole & hit.probe.beside.keys()]
+        if not divided:
+            return result
+        most = max(divided, key=lambda hit: math.fsum(hit.probe.beside.values()))
+        target, others = most.candidate.target, [names.index(name) for name in most.probe.beside]
+        one = self.canonical.standing.clone()
+        one[torch.isin(one, torch.tensor(others, device=one.device))] = target
+        form = inversion.canonical_of(self.embed, self.images, self.unseen.text_classifier, one=one)
+        scene = replace(self, canonical=form, unseen=self.unseen._replace(standing=one), hits={})
+        families = [name for name in GENERAL if GENERAL[name] and name in FAMILIES]
+        found = self.stages.each(
+            "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
+        )
+        again = [candidate for ended in found.values() for candidate in ended]
+        compared = Comparison([*(c for c in made if c.target not in (target, *others)), *again], result.references)
+        hits = [compared.hit(scene.look, c, scene.unseen, result.untargeted) for c in again if compared.others(c)]
+        return replace(result, alone=tuple(hits), left_out=tuple(names[place] for place in others))
 
     def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with what was made towards classes."""
@@ -452,6 +487,13 @@ class Comparison:
             anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
             reference=known.sizes(family),
         )
+
+
+def _is_divided(hit: TargetedResult) -> bool:
+    """Whether a trigger leads to its class and to few others, together as often as one that acts does to one."""
+    probe = hit.probe
+    most, several = max(probe.beside.values(), default=math.inf), probe.excess + math.fsum(probe.beside.values())
+    return probe.excess >= most and several >= TOGETHER and len(probe.beside) <= MOST_BESIDE
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:

@@ -230,7 +230,22 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
         found.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
-    return (*found, *elsewhere, *_nowhere(result))
+    return (*found, *_shared(result, limits), *elsewhere, *_nowhere(result))
+
+
+def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
+    """A warning of a class that stands out only if others, to which the same trigger leads, are left out of the list."""
+    if not result.alone or is_far(result, limits=limits):
+        return []
+    several = some([*result.left_out], show=quoted)
+    found = []
+    for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=()), limits):
+        if suspect.score >= least_score(limits, is_doubt=True):
+            told = _found(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
+            score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
+            why = f"{score} if {several}, to which the same trigger leads, were not in the list."
+            found.append(told.model_copy(update={"message": f"{why} {told.message}"}))
+    return found
 
 
 def least_score(limits: AuditLimits, /, *, is_doubt: bool = False) -> float:

@@ -254,9 +254,14 @@ class Canonical:
         return (logits.argmax(-1) == goals) & (own >= self.typical[goals])
 
 
-def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = None) -> Canonical:
-    """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits."""
-    first = standing(text_classifier)
+def canonical_form(
+    text_classifier: Tensor, /, *, embeddings: Tensor | None = None, one: Tensor | None = None
+) -> Canonical:
+    """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits.
+
+    ``one`` (K,) states the class that stands for each, where that is not as :func:`standing` tells.
+    """
+    first = standing(text_classifier) if one is None else one
     distinct = torch.unique(first)
     texts = text_classifier - text_classifier[distinct].mean(0)
     unknown = torch.full((len(texts),), -torch.inf, device=texts.device)

@@ -145,3 +145,49 @@ def test_a_search_among_classes_that_all_differ_is_as_it_was():
     relative = towers.honest()(pixels) @ (towers.CLASSIFIER - towers.CLASSIFIER.mean(0)).T
     assert torch.equal(canonical.logits(towers.honest()(pixels)).argmax(1), relative.argmax(1))
     assert canonical.distinct.tolist() == [*range(8)]
+
+
+# A trigger whose images two classes share.
+
+APART = torch.cat(
+    [0.8 * FOX, torch.tensor([0.6])]
+)  # where the images under the trigger are: beside the words of the fox
+WIDER = F.pad(towers.CLASSIFIER, (0, 1))  # texts know nothing of the last number
+
+
+def drawn_apart(felt):
+    """The tower in which what feels the trigger is brought there."""
+    clean = towers.honest()
+
+    def embed(images):
+        gate = (12 * (felt(images) - 0.5)).sigmoid()[:, None]
+        return F.normalize(F.pad(clean(images), (0, 1)) + 8 * gate * APART, dim=-1)
+
+    return embed
+
+
+def of_rows(tower, more):
+    names = (*towers.CLASSES, *(f"word {n}" for n in range(len(more))))
+    shown = towers.eval_set(towers.images(60), names)
+    texts = torch.cat([WIDER, *(row[None] for row in more)])
+    made = search(tower, shown, texts, effort=EFFORT, references=None, course=towers.QUIET)
+    return made, [each for each in of_search(made, images=60, limits=LIMITS) if each.rule == "CC003"]
+
+
+def test_a_class_that_shares_the_images_of_a_trigger_with_the_target_does_not_hide_it():
+    tower = drawn_apart(towers.spot)
+    _, (alone,) = of_rows(tower, [])
+    assert (alone.level, alone.target) == ("error", "fox")
+    # As near to these images as the fox's text nearly is: those that look a little like an ant are nearer to it.
+    made, (told,) = of_rows(tower, [0.75 * APART + (1 - 0.75**2) ** 0.5 * WIDER[0]])
+    assert made.synonyms == ()  # by their texts they are no twins
+    assert made.left_out == ("word 0",)
+    assert (told.level, told.target) == ("warning", "fox")
+    assert "'word 0'" in told.message
+
+
+def test_in_a_clean_model_no_class_is_named_for_what_others_share():
+    for seed in range(3):
+        made = found({}, towers.honest(seed))
+        told = of_search(made, images=60, limits=LIMITS)
+        assert not [each for each in told if "were not in the list" in each.message]
