@@ -392,7 +392,7 @@ RULES: Mapping[str, Rule] = {
         urgent=28,
         tells="unsearched",
     ),
-    "CC025": Rule(
+    "CC034": Rule(
         title="Classes that the model cannot tell apart",
         stage="evidence",
         level="note",
@@ -404,7 +404,7 @@ RULES: Mapping[str, Rule] = {
         severity=4.0,
         needs="audit's search",
     ),
-    "CC026": Rule(
+    "CC027": Rule(
         title="The model answers otherwise in half precision",
         stage="evidence",
         level="warning",

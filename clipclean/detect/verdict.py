@@ -359,7 +359,7 @@ def _departed(seen: AuditResult, limits: AuditLimits) -> list[Finding]:
             if each.trigger in named:
                 acts: About = {"measure": "excess ASR", "value": each.excess, "threshold": limits.max_excess}
                 found.append(finding("CC001", f"Backdoor behaviour: {words}", **(about | acts)))
-        found.append(finding("CC026", words, **about))
+        found.append(finding("CC027", words, **about))
     return found
 
 
@@ -370,7 +370,7 @@ def _synonyms(result: SearchResult) -> list[Finding]:
     count = sum(len(group) for group in result.synonyms)
     groups = some([" = ".join(map(quoted, group[:SHOWN])) for group in result.synonyms], show=str)
     words = f"The model hardly tells {count} classes apart, which counted as {len(result.synonyms)}: {groups}."
-    return [finding("CC025", words, measure="search", n=count)]
+    return [finding("CC034", words, measure="search", n=count)]
 
 
 def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:

@@ -106,7 +106,7 @@ def test_twins_of_the_target_in_the_class_list_hide_nothing(bundled, tmp_path, a
     code, report = audit(bundled, tmp_path, bundled / "backdoored.pt", *given, added=added)
     assert code == 1, rules(report)
     assert report["suspects"][0]["class"] == "strawberry"
-    assert "CC025" in rules(report)
+    assert "CC034" in rules(report)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.5, 2.0])
