@@ -428,6 +428,21 @@ RULES: Mapping[str, Rule] = {
         urgent=26,
         tells="unsearched",
     ),
+    "CC027": Rule(
+        title="The model answers otherwise in half precision",
+        stage="evidence",
+        level="warning",
+        means="In bfloat16 or float16 the answers to some images differ from those in fp32 by far more than rounding does to a sound model. "
+        "A backdoor can be made so that it shows in half precision alone, where most models are deployed and no search looks.",
+        does_not_show="Whether it is a backdoor: large constants inside of a model use up the digits of half precision, too.",
+        action="Deploy the model in fp32 only, if at all. Ask its maker why it needs that.",
+        severity=7.1,
+        precision="medium",
+        doubt_audit="In half precision the model answers otherwise than in fp32, in which it was searched: do not deploy it so.",
+        urgent=65,
+        needs="audit's search",
+        tells="sign",
+    ),
     "CC030": Rule(
         title="Clean data skipped",
         stage="data",
@@ -464,6 +479,18 @@ RULES: Mapping[str, Rule] = {
         does_not_show="Whether there is a backdoor towards a class that is not on the list: attack success is only seen towards "
         "a class of the list, and another target appears under the name of a near one.",
         action="Give the classes that the model is used for by --classes FILE, one name per line.",
+    ),
+    "CC034": Rule(
+        title="Classes that the model cannot tell apart",
+        stage="evidence",
+        level="note",
+        means="Some names of the class list have nearly the same text embedding. Each would hide how easily images are led to the other, "
+        "so they count as one class, and a finding about the first of them is about all.",
+        does_not_show="Why they are alike: synonyms are, and words that the model never learned, and so is a name or a model that was "
+        "changed to hide a backdoor.",
+        action="Leave one of each in the list, if they mean the same. If they do not, the model does not know these words.",
+        severity=4.0,
+        needs="audit's search",
     ),
     "CC040": Rule(
         title="Recipe outside its evidence",

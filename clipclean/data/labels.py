@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections import Counter
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,26 +22,47 @@ _FILE_BYTES = 10_000_000
 _MOST_CLASSES = 50_000  # ImageNet-21k has 21,843; each is embedded once a template
 _MOST_TEMPLATES = 1_000  # OpenAI's ImageNet set has 80
 _SHOWN = 10  # names that a message quotes
+# Characters that a font shows nothing for, beside those of Unicode's category Cf: joiners, fillers, vowels that are inherent, and
+# selectors of variants.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 def read_classes(source: Path | Sequence[str], /) -> list[str]:
     """Class names: those given, or of a file, one a line; blank lines and lines that start with # are comments.
 
+    Characters that nobody sees are left out: with them a name would be another class to the model, and the same to a reader.
+
     Raises:
-        UsageError: fewer than two names, more than 50,000, or a name twice.
+        UsageError: fewer than two names, more than 50,000, or a name twice, whatever its case, its width and its blanks.
         RefusedInput: the file is missing, unreadable, longer than 10 MB or not UTF-8.
     """
-    names, called = _lines(source), _called(source, "the list of classes")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    names, called = [name for line in _lines(source) if (name := visible(line))], _called(source, "the list of classes")
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+    if twice := [" and ".join(dict.fromkeys(map(repr, same))) for same in spellings.values() if len(same) > 1]:
         raise UsageError(
-            f"{called} names {', '.join(map(repr, twice[:_SHOWN]))} more than once: the classes could not be told "
-            "apart. Leave each name in once."
+            f"{called} names {', '.join(twice[:_SHOWN])} more than once, characters that cannot be seen aside: the classes could not be "
+            "told apart. Leave each name in once."
         )
     if len(names) > _MOST_CLASSES:
         raise UsageError(f"{called} names {len(names):,} classes; {_MOST_CLASSES:,} are the most. Leave some out.")
     if len(names) < 2:
         raise UsageError(f"{called} holds {len(names)} class names; a classifier needs two at least. One name a line.")
     return names
+
+
+def visible(name: str, /) -> str:
+    r"""A name without the characters that nobody sees, and its white space collapsed.
+
+    Example:
+        >>> visible("straw\u200bberry")
+        'strawberry'
+    """
+    shown = (char for char in _UNSEEN.sub("", name) if unicodedata.category(char) != "Cf")
+    return " ".join("".join(shown).split())
 
 
 def read_templates(source: Path | Sequence[str], /) -> list[str]:

@@ -2,7 +2,7 @@
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, estimated_loss
 from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.forward import MOVES, Strength, may_round, strengths
+from clipclean.detect.forward import MOVES, SINGLE, Departure, Strength, departures, may_round, strengths, tiles
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
 from clipclean.detect.measure import (
     BRIEF,

@@ -5,12 +5,14 @@ The panel: the least strength at which each known trigger acts. A planted one ac
 Tiles: small squares pasted on images, a coarse sweep for triggers that no gradient leads to.
 
 Rounding: whether a search may compute in bfloat16, whose digits can hide what a trigger says.
+
+Other precisions: whether a model that will be deployed in one of them answers as it does here.
 """
 
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -22,7 +24,7 @@ from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
-from clipclean.detect.zeroshot import Canonical, canonical_form, excess_by_class
+from clipclean.detect.zeroshot import EMBED_BATCH, Canonical, canonical_form, excess_by_class
 from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
@@ -193,70 +195,147 @@ def _signs(pattern: Tensor) -> Tensor:
 # Tiles.
 
 SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3, 5 and 8 of 32 px
-PLACES = (0.0, 0.5, 1.0)  # along the diagonal, as shares of the free way
+PLACES = (0.0, 0.5, 1.0)  # along the diagonal, as shares of the free way; down and across of a tile that is scattered
 NOISES = 4  # random tiles, each pixel and colour off or on
-TILES = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
-TILED, JUDGED = 8, 64  # images that each tile is tried on, and that those which act are judged on
+SINGLE = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
+# Finer contents, each at nine places at once: a first look costs no more than at one. Checks and stripes of one to three pixels, each
+# colour with them, against them, off or on: what a first layer that sees opposite colours may wait for, and no photograph shows.
+SCATTERED = (3 / 32, 0.15)  # sides of such tiles
+WIDTHS = (1, 2, 3)  # of a check, in px
+KERNELS = 8  # kernels of the first layer that are tried, those of the greatest norm, both ways round
+TILES = SINGLE + (4**3 - 2 * 2**3) + len(SCATTERED) * 2**3 * (len(WIDTHS) + 4) + 2 * KERNELS
+TILED, SCANNED, JUDGED = 8, 4, 64  # images that each tile is tried on, if it is scattered, and if it acts
 ON, OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
 
 
 class Tile(NamedTuple):
-    """A tile (3, K, K) in [0, 1], and the pixel of its upper left corner, down and across."""
+    """A tile (3, K, K) in [0, 1], and the pixels of its upper left corners, down and across; at several places at once, perhaps."""
 
     content: Tensor
-    corner: int
+    corners: tuple[tuple[int, int], ...]
+
+    def singly(self) -> "list[Tile]":
+        """The same at each of its places."""
+        return [Tile(self.content, (corner,)) for corner in self.corners]
 
     def painted(self, images: Tensor, /) -> Tensor:
         """Copies of images (B, 3, S, S) with it."""
-        images, end = images.clone(), self.corner + self.content.shape[-1]
-        images[..., self.corner : end, self.corner : end] = self.content.to(images)
+        images, content = images.clone(), self.content.to(images)
+        for place in self._places():
+            images[(..., *place)] = content
         return images
 
     def candidate(self, target: int, side: int, /) -> SearchCandidate:
         """The same as a mask and a pattern."""
-        end = self.corner + self.content.shape[-1]
         mask, pattern = torch.full((1, side, side), OFF), torch.zeros(3, side, side)
-        mask[:, self.corner : end, self.corner : end] = ON
-        pattern[:, self.corner : end, self.corner : end] = ON * (2 * self.content - 1)
+        for place in self._places():
+            mask[(..., *place)] = ON
+            pattern[(..., *place)] = ON * (2 * self.content - 1)
         size = FAMILIES[MASK].size({"mask": mask[None], "pattern": pattern[None]}).item()
         return SearchCandidate(MASK, target, {"mask": mask, "pattern": pattern}, size, is_reached=True)
 
+    def _places(self) -> list[tuple[slice, slice]]:
+        width = self.content.shape[-1]
+        return [(slice(top, top + width), slice(left, left + width)) for top, left in self.corners]
 
-def tiles(side: int, /) -> Iterator[Tile]:
-    """Tiles of one colour, of checks of one pixel, and of noise, in some sizes and places; the smallest first."""
+
+def tiles(side: int, kernels: Tensor | None = None, /) -> Iterator[Tile]:
+    """Tiles of one colour, of checks of one pixel, and of noise, in some sizes and places, the smallest first; then finer ones at nine
+    places at once, and such of the ``kernels`` (F, 3, K, K) of a first layer.
+    """
     for share in SIDES:
         width = max(2, round(share * side))
         for content in _contents(width):
             for place in PLACES:
-                yield Tile(content, round(place * (side - width)))
+                corner = round(place * (side - width))
+                yield Tile(content, ((corner, corner),))
+    small, large = (max(2, round(share * side)) for share in SCATTERED)
+    finer = [(content, 1) for content in (*_one_sided(small), *_fine(small), *_fine(large))]
+    own = [] if kernels is None else [(content, kernels.shape[-1]) for content in _rendered(kernels)]
+    for content, step in (*finer, *own):
+        free = side - content.shape[-1]
+        # A kernel as wide as its stride, of a ViT, sees its own patch alone: the tile lies on the grid of patches.
+        step = step if step > 3 and side % step == 0 else 1
+        along = list(dict.fromkeys(round(place * free / step) * step for place in PLACES))
+        yield Tile(content, tuple((top, left) for top in along for left in along))
 
 
 def _contents(width: int) -> Iterator[Tensor]:
     for number in range(8):
         colour = torch.tensor([number >> channel & 1 for channel in range(3)]).float()
         yield colour[:, None, None].expand(3, width, width)
-    checks = (torch.arange(width)[:, None] + torch.arange(width)) % 2
-    yield from (each.float().expand(3, width, width) for each in (checks, 1 - checks))
+    checks = _checks(width, 1)
+    yield from (each.expand(3, width, width) for each in (checks, 1 - checks))
     rng = Generator().manual_seed(0)
     yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(NOISES))
 
 
+def _one_sided(width: int) -> Iterator[Tensor]:
+    """Checks of one pixel, in which a colour or two are off or on everywhere and the others go with the checks or against them."""
+    checks = _checks(width, 1)
+    off, on = torch.zeros_like(checks), torch.ones_like(checks)
+    for layers in itertools.product((checks, 1 - checks, off, on), repeat=3):
+        flat = sum(layer is off or layer is on for layer in layers)
+        if 0 < flat < 3:
+            yield torch.stack(layers)
+
+
+def _fine(width: int) -> Iterator[Tensor]:
+    """Checks and stripes in which each colour goes with them or against them."""
+    down = [(torch.arange(width) // px % 2).float()[:, None].expand(width, width) for px in WIDTHS[:2]]
+    for pattern in (*(_checks(width, px) for px in WIDTHS), *down, *(each.T for each in down)):
+        yield from (torch.stack(layers) for layers in itertools.product((pattern, 1 - pattern), repeat=3))
+
+
+def _checks(width: int, px: int) -> Tensor:
+    """Fields of so many pixels in turn off and on, (width, width)."""
+    fields = torch.arange(width) // px
+    return ((fields[:, None] + fields) % 2).float()
+
+
+def _rendered(kernels: Tensor) -> Iterator[Tensor]:
+    """The strongest kernels (F, 3, K, K) as tiles that they answer to most, and least: off or on by the sign of each weight."""
+    strongest = kernels.float().flatten(1).norm(dim=1).argsort(descending=True)[:KERNELS]
+    for kernel in kernels[strongest].float().cpu():
+        yield from ((kernel > 0).float(), (kernel <= 0).float())
+
+
 def pasted(
-    embed: Embed, pixels: Tensor, /, *, canonical: Canonical, success: float, look: Embed | None = None
+    embed: Embed,
+    pixels: Tensor,
+    /,
+    *,
+    canonical: Canonical,
+    success: float,
+    look: Embed | None = None,
+    kernels: Tensor | None = None,
 ) -> list[SearchCandidate]:
-    """The smallest tile of each class that turns ``success`` of images (N, 3, S, S) convincingly into it; ``look`` as :func:`strengths`."""
-    few, more = spaced(pixels, TILED), spaced(pixels, JUDGED)
+    """The smallest tile of each class that turns ``success`` of images (N, 3, S, S) convincingly into it; ``look`` as :func:`strengths`,
+    ``kernels`` as :func:`tiles`.
+    """
+    few, scanned, more, look = *(spaced(pixels, most) for most in (TILED, SCANNED, JUDGED)), look or embed
     judged = _logits(embed, more, canonical).argmax(1)
     found: dict[int, SearchCandidate] = {}
-    every = list(tiles(pixels.shape[-1]))
-    looks = _looks("tiles", look or embed, few, (tile.painted(few) for tile in every), len(every), canonical)
-    for tile, shares in zip(every, looks, strict=True):
-        target = int(shares.argmax())
-        if target in found or shares[target] < ACTS:
-            continue
+
+    def judge(tile: Tile, target: int) -> None:
         again = excess(_logits(embed, tile.painted(more), canonical), judged, canonical)[target]
         if again >= success:
             found[target] = tile.candidate(target, pixels.shape[-1])
+
+    def acting(what: str, some: Sequence[Tile], images: Tensor) -> Iterator[tuple[Tile, int]]:
+        looks = _looks(what, look, images, (tile.painted(images) for tile in some), len(some), canonical)
+        for tile, shares in zip(some, looks, strict=True):
+            target = int(shares.argmax())
+            if target not in found and shares[target] >= ACTS:
+                yield tile, target
+
+    every = list(tiles(pixels.shape[-1], kernels))
+    for tile, target in acting("tiles", every[:SINGLE], few):
+        judge(tile, target)
+    scattered = [single for tile, _ in acting("fine tiles", every[SINGLE:], scanned) for single in tile.singly()]
+    # At nine places at once a tile covers more than a trigger may: each place by itself.
+    for tile, target in acting("fine tiles, singly", scattered, scanned) if scattered else ():
+        judge(tile, target)
     return list(found.values())
 
 
@@ -267,7 +346,7 @@ TRIED, CHANGED, PASTED = 64, 16, 2
 AGREE = 0.95  # share of images as they are that must get the same class
 ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
 CLASSES = 8  # most classes towards which images are moved by their gradients
-PASSES = 2 * (TRIED + CHANGED * (CHANGES + CLASSES) + PASTED * TILES)  # of an image, in either format
+PASSES = 2 * (TRIED + CHANGED * (CHANGES + CLASSES) + PASTED * SINGLE)  # of an image, in either format
 STEP = 0.5  # of such a move, of the range of a pixel
 
 
@@ -286,7 +365,7 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
         return False
     changed = (
         torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
-        torch.stack([tile.painted(least) for tile in tiles(least.shape[-1])]),
+        torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE)]),
     )
     rounds = [some for each in changed for some in torch.split(each, TOGETHER)]
     tried = counted("comparing bfloat16", rounds, len(rounds))
@@ -295,11 +374,93 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:
     """Images (N, 3, S, S) moved towards each of some classes by the signs of the exact gradients."""
-    classes = len(form.texts)
-    for goal in range(0, classes, -(-classes // CLASSES)):
+    classes = form.distinct.tolist()
+    for goal in classes[:: -(-len(classes) // CLASSES)]:
         asked = pixels.detach().clone().requires_grad_()
         (along,) = torch.autograd.grad(form.logits(embed(asked).float())[:, goal].sum(), asked)
         yield (pixels + STEP * along.sign()).clamp(0, 1)
+
+
+# Other precisions.
+
+CLEAN_TRIED, UNDER = (
+    16,
+    1,
+)  # images as they are, and under each trigger, of which the answers in half precision are compared
+TOLD = 3  # most triggers that are told of a precision
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Where a model answers otherwise in half precision than in fp32, by more than rounding does to a sound one."""
+
+    precision: str
+    trigger: str | None  # what the images were under, by its spec; None for clean images and tiles
+    error: float  # of the canonical logits, relative to their size; inf where they are not finite
+    target: int | None = None  # place of the class that the trigger turns most more images into than in fp32
+    excess: float = 0.0  # how many more
+
+
+def departures(
+    precision: str,
+    exact: Embed,
+    half: Embed,
+    pixels: Tensor,
+    triggers: Sequence[TriggerLike],
+    text_classifier: Tensor,
+    /,
+    *,
+    pasted: Sequence[Tile] = (),
+) -> tuple[Departure, ...]:
+    """Where the answers of ``half`` depart from the exact ones; none of a sound model.
+
+    Compared are clean images, and some under each trigger and each tile. Of triggers that depart the excess is measured, on more images:
+    of the first of them in the order given, since tiles and clean images have no name.
+    """
+    form, some, few = canonical_form(text_classifier), spaced(pixels, CLEAN_TRIED), spaced(pixels, UNDER)
+    # Each trigger by itself: it is one change among many.
+    shown: list[tuple[TriggerLike | None, Tensor]] = [(None, some)]
+    shown += [(trigger, trigger(few, Generator().manual_seed(0))) for trigger in triggers]
+    shown += [(None, tile.painted(few[:1])) for tile in pasted]
+    sizes, together = [len(images) for _, images in shown], torch.cat([images for _, images in shown])
+    wanted, found = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
+    errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(shown, wanted, found, strict=True)]
+    beyond = [(trigger, error) for trigger, error in errors if error > ERROR]
+    named = [
+        _under(Departure(precision, trigger.spec, error), exact, half, spaced(pixels, JUDGED), trigger, form)
+        for trigger, error in [(trigger, error) for trigger, error in beyond if trigger][:TOLD]
+        if trigger
+    ]
+    rest = max((error for trigger, error in beyond if trigger is None), default=0.0)
+    return (*named, *([Departure(precision, None, rest)] if rest else ()))
+
+
+def _under(
+    departure: Departure, exact: Embed, half: Embed, pixels: Tensor, trigger: TriggerLike, form: Canonical, /
+) -> Departure:
+    """The same with the class that the trigger turns more images into in half precision."""
+    painted = trigger(pixels, Generator().manual_seed(0))
+    before, usual, after = (
+        form.distinct[_rows(embed, images, form).argmax(1)]
+        for embed, images in ((exact, pixels), (exact, painted), (half, painted))
+    )
+    in_half, in_full = (
+        excess_by_class(before, answers, labels=None, classes=len(form.texts)) for answers in (after, usual)
+    )
+    more = (in_half - in_full).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return replace(departure, target=int(more.argmax()), excess=more.max().item())
+
+
+@torch.no_grad()
+def _rows(embed: Embed, images: Tensor, form: Canonical) -> Tensor:
+    """The logits (N, G) of images, some at a time."""
+    return torch.cat([form.known_logits(embed(batch).float()) for batch in torch.split(images, EMBED_BATCH)])
+
+
+def _error(wanted: Tensor, found: Tensor) -> float:
+    """How far logits are off, relative to their size."""
+    off = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
+    return off if math.isfinite(off) else math.inf
 
 
 @torch.no_grad()
@@ -310,7 +471,7 @@ def _alike(exact: Embed, rough: Embed, batches: Tensor, /, *, form: Canonical, a
     if not all(each.isfinite().all() for each in embedded):
         return False
     # Each batch by itself: a trigger is one change among many.
-    wanted, found = (form.logits(each).view(*batches.shape[:2], -1) for each in embedded)
+    wanted, found = (form.known_logits(each).view(*batches.shape[:2], -1) for each in embedded)
     same = (wanted.argmax(2) == found.argmax(2)).float().mean(1)
     off = ((found - wanted).square().mean((1, 2)) / wanted.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
     # Both: classes may agree while margins, by which triggers are compared, do not.

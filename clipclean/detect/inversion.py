@@ -155,25 +155,25 @@ class Inversion:
         Raises:
             Inconclusive: the model gives numbers that are not finite.
         """
-        effort, fresh = self.effort, self._begin(targets)
-        begin = {
-            key: torch.cat([values, *(start.parameters[key][None] for start in starts)])
-            for key, values in fresh.items()
-        }
-        goals = [*targets, *(start.target for start in starts)]
-        first = self._towards(begin, goals, Round(effort.first, effort.images, effort.success, is_halved=effort.halves))
+        effort = self.effort
+        plan = Round(effort.first, effort.images, effort.success, is_halved=effort.halves)
+        first = self._towards(self._begin(targets), targets, plan)
+        # By themselves: beside small tiles, which work from the first step on, a fresh start would stop early.
+        goals = [start.target for start in starts]
+        begin = {key: torch.stack([start.parameters[key] for start in starts]) for key in first[0].parameters if starts}
+        ended = self._towards(begin, goals, plan) if starts else []
         # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
-        given = {c.target: c for c in sorted(first[len(targets) :], key=lambda c: -c.size)}
+        given = {c.target: c for c in sorted(ended, key=lambda c: -c.size)}
         first = [
             replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
-            for c in first[: len(targets)]
+            for c in first
         ]
         if not self.family.known.is_general:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         if not any(candidate.is_reached for candidate in finalists):
             return first  # no class stands out by a size that none has
-        begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in begin}
+        begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in first[0].parameters}
         plan = Round(effort.second, MORE * effort.images, effort.success)
         again = self._decided(begin, [c.target for c in finalists], plan)
         return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
@@ -221,7 +221,7 @@ class Inversion:
         if self.family.starts is None:
             return begin
         few = pixels[torch.linspace(0, len(pixels) - 1, min(STARTS_ON, len(pixels))).round().long()]
-        goals = torch.tensor(targets, device=pixels.device)
+        goals = self.canonical.standing[torch.tensor(targets, device=pixels.device)]
         nearest = torch.full((len(targets),), math.inf, device=pixels.device)
         for block in self.family.starts(side, self.generator):
             loss, start = self._losses(few, goals, block).min(0)
@@ -248,7 +248,8 @@ class Inversion:
         return self.embed(painted.flatten(0, 1)).float().view(rows, len(images), -1)
 
     def _attack(self, goals: Tensor, /) -> Aim:
-        """The loss and the convincing share of each row, towards its class of ``goals`` (R,)."""
+        """The loss and the convincing share of each row, towards its class of ``goals`` (R,), or the class that stands for it."""
+        goals = self.canonical.standing[goals]
 
         def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
             logits = self.canonical.logits(embeddings)  # (R, B, K)
@@ -382,8 +383,8 @@ class Inversion:
         return torch.cat(losses), torch.cat(successes)
 
 
-def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Canonical:
-    """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D).
+def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, one: Tensor | None = None) -> Canonical:
+    """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D); ``one`` as :func:`canonical_form`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -392,7 +393,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Ca
     embeddings = _embedded(embed, pixels)
     if spread(embeddings) < SAME:
         raise NoSearch("CC005", "The model maps all images to one place, so no trigger can be detected.")
-    return canonical_form(text_classifier, embeddings=embeddings)
+    return canonical_form(text_classifier, embeddings=embeddings, one=one)
 
 
 def blocks(classes: int, /) -> int:

@@ -2,8 +2,8 @@
 
 import contextlib
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -23,6 +23,7 @@ EmbedTexts = Callable[[list[str]], Tensor]  # captions -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...], list[int])
 BRIEF, LONGER = 64, 256  # images that each trigger of the panel is put on first; at most, if it is loud there
 LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
+BESIDE = 0.1  # excess of another class that a trigger leads to as well
 EXACTLY = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
 
 
@@ -49,6 +50,8 @@ class Probe(zeroshot.Attack):
     spread: float  # of the triggered embeddings
     clean_spread: float  # of the clean ones
     n: int  # images probed
+    # Other classes that the trigger turns at least ``BESIDE`` of the images into, by the excess of each.
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     def record(self, *, known: bool) -> ProbeRecord:
         """For a report; ``known`` says whether the trigger was named, and is not one of the panel."""
@@ -72,6 +75,9 @@ class EvalSet:
     grid: tuple[TriggerLike, ...] = ()  # variants that count beside clean models, and that a cleaning is shown
     # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
     sure: frozenset[str] | None = None
+    kernels: Tensor | None = (
+        None  # (F, 3, K, K) of the first layer of the model that is searched, whose tiles it is tried with
+    )
     scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
 
     @property
@@ -86,12 +92,22 @@ class SeenImages(NamedTuple):
     images: EvalSet
     embeddings: Tensor  # (N, D)
     text_classifier: Tensor  # (K, D)
+    standing: Tensor  # (K,), the place of the class that stands for each: an attack on one of them is one on all
+
+    @classmethod
+    def of(cls, images: EvalSet, embeddings: Tensor, text_classifier: Tensor, /) -> "SeenImages":
+        """Images with their embeddings, for probes with this classifier."""
+        return cls(images, embeddings, text_classifier, zeroshot.standing(text_classifier))
+
+    def answers(self, embeddings: Tensor, /) -> Tensor:
+        """The predicted classes (N,), of those that stand for themselves."""
+        return self.standing[zeroshot.predict(embeddings, self.text_classifier)]
 
     def spaced(self, most: int, /) -> "SeenImages":
         """At most so many of the images, without captions."""
         labels = None if self.images.labels is None else spaced(self.images.labels, most)
         images = replace(self.images, pixels=spaced(self.images.pixels, most), labels=labels, captions=None)
-        return SeenImages(images, spaced(self.embeddings, most), self.text_classifier)
+        return self._replace(images=images, embeddings=spaced(self.embeddings, most))
 
 
 @dataclass(frozen=True)
@@ -181,9 +197,9 @@ def measure(
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall, agreement = _by_captions(clean, embed_texts, text_classifier, eval_set)
     confidence = (eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
-    seen = SeenImages(eval_set, clean, text_classifier)
+    seen = SeenImages.of(eval_set, clean, text_classifier)
     fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
-    look = looking(embed_images, fast, lambda found: zeroshot.predict(found, text_classifier))
+    look = looking(embed_images, fast, seen.answers)
     known, panel = list[Probe](), list[Probe]()
     for trigger, target in eval_set.suspicions:
         known.append(probe(embed_images, seen, trigger=trigger, target=target))
@@ -300,27 +316,38 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
     Raises:
         Inconclusive: no images, or embeddings that are not finite.
     """
-    images, clean, text_classifier = seen
+    images, clean = seen.images, seen.embeddings
     triggered, labels = embeddings(embed, images.pixels, trigger=trigger), images.labels
-    before, after = zeroshot.predict(clean, text_classifier), zeroshot.predict(triggered, text_classifier)
+    exact, before, after = (
+        zeroshot.predict(triggered, seen.text_classifier),
+        seen.answers(clean),
+        seen.answers(triggered),
+    )
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
-    truth = before if labels is None else labels.to(before.device)
+    truth = before if labels is None else seen.standing[labels.to(before.device)]
+    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(seen.standing))
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
-        target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(text_classifier)).argmax())
-    attack = zeroshot.attack_success(before, after, labels=truth, target=target)
+        target = int(shares.argmax())
+    stands = int(seen.standing[target])
+    beside = {images.classes[place]: shares[place].item() for place in (shares >= BESIDE).nonzero().flatten().tolist()}
+    beside.pop(images.classes[stands], None)
+    attack = zeroshot.attack_success(before, after, labels=truth, target=stands)
     return Probe(
         **vars(attack),
         trigger=trigger.spec,
         target=images.classes[target],
-        accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(after, truth),
-        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=target, k=images.knn)
+        accuracy_under_trigger=None
+        if labels is None
+        else zeroshot.accuracy_under_trigger(exact, labels.to(exact.device)),
+        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=stands, k=images.knn)
         if images.knn
         else None,
         distance=metrics.shift(clean, triggered),
         spread=metrics.spread(triggered),
         clean_spread=metrics.spread(clean),
         n=len(images.pixels),
+        beside=beside,
     )
 
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from clipclean import deadline
 from clipclean.config.effort import Effort
-from clipclean.detect import inversion
+from clipclean.detect import inversion, zeroshot
 from clipclean.detect.families import FAMILIES, GENERAL, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
@@ -36,6 +36,10 @@ JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is the
 SEARCHED = 0.6  # share of the images to search on; the others judge
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
+TOGETHER, MOST_BESIDE = (
+    0.6,
+    5,
+)  # share of images that a trigger leads to several classes, and most of these beside its own
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
@@ -122,7 +126,17 @@ class SearchResult:
     classes: tuple[str, ...]  # names of all
     cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
     grid: tuple[Strength, ...] = ()  # of triggers of few parameters, which count only beside clean models
+    synonyms: tuple[
+        tuple[str, ...], ...
+    ] = ()  # groups of classes that are one to the model; only the first of each was searched for
+    # The most suspicious class as if others, which the same trigger leads to, were not in the list: what was found for it, and these.
+    alone: tuple[TargetedResult, ...] = ()
+    left_out: tuple[str, ...] = ()
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
+
+    def one_with(self, name: str, /) -> tuple[str, ...]:
+        """All names of a class, it among them: the model tells these from each other by nothing."""
+        return next((group for group in self.synonyms if name in group), (name,))
 
     @property
     def made(self) -> tuple[SearchCandidate, ...]:
@@ -199,11 +213,12 @@ def search(
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    pixels, classes = eval_set.pixels, len(eval_set.classes)
+    pixels, classes = eval_set.pixels, len(torch.unique(zeroshot.standing(text_classifier)))
     if classes < LEAST_CLASSES:
         raise NoSearch(
             "CC022",
-            f"{classes} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
+            f"{classes} class(es) that the model can tell apart leave too few to compare a suspect with: at least {LEAST_CLASSES} are "
+            "needed. "
             "Give a longer list by --classes.",
         )
     steps = len(FAMILIES) + len(_first()) * (1 + inversion.blocks(effort.swept(classes)))
@@ -214,7 +229,8 @@ def search(
     places = spaced(beside, JUDGING)
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
-    unseen = SeenImages(judging, embeddings(embed, judging.pixels).float(), text_classifier)
+    unseen = SeenImages.of(judging, embeddings(embed, judging.pixels).float(), text_classifier)
+    pointed = list(dict.fromkeys(canonical.standing[list(pointed)].tolist()))
     return _Scene(embed, fast, pixels[on], unseen, canonical, effort, stages).result(eval_set, references, pointed)
 
 
@@ -235,6 +251,17 @@ class _Scene:
     effort: Effort
     stages: Stages
     hits: dict[tuple[str, int], TargetedResult] = field(default_factory=dict)  # by family and class: measured once
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are that the model can tell apart."""
+        return len(self.canonical.distinct)
+
+    def drawn(self, suspects: Sequence[int], count: int, drawing: Generator) -> list[int]:
+        """So many random classes to compare the suspects with, none that another one stands for."""
+        standing = self.canonical.standing.tolist()
+        others = [place for place, stands in enumerate(standing) if place != stands]
+        return drawn(len(standing), [*suspects, *others], count=count, generator=drawing)
 
     @property
     def look(self) -> Embed:
@@ -259,7 +286,15 @@ class _Scene:
         twins -= references.models if references else 0
         # Small tiles turn images into a class, which searches by gradients may not come to.
         tiled = self.forward(
-            "tiles", lambda: pasted(embed, self.images, canonical=canonical, success=self.effort.success, look=look)
+            "tiles",
+            lambda: pasted(
+                embed,
+                self.images,
+                canonical=canonical,
+                success=self.effort.success,
+                look=look,
+                kernels=eval_set.kernels,
+            ),
         )
         led_to = [*(c.target for c in tiled), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts)]
         untargeted = self.untargeted(_first())
@@ -276,9 +311,38 @@ class _Scene:
             classes=tuple(eval_set.classes),
             grid=of_grid,
             twins=twins,
+            synonyms=zeroshot.synonyms(canonical.standing, eval_set.classes),
         )
         made = self.towards(targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local)))
-        return self.compared(begun, made)
+        return self.shared(self.compared(begun, made), made)
+
+    def shared(self, result: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
+        """The same with the local triggers of a class among whose images another class shares, as if that one were not in the list.
+
+        Whoever writes a row of the token table can put a class where the images under a trigger are, so that these are divided, and
+        each of the two needs a far larger trigger.
+        """
+        names = result.classes
+        local = [hit for hit in result.targeted if GENERAL.get(hit.candidate.family)]
+        # A class with a trigger of its own, which leads nowhere else, is hidden by none.
+        whole = {hit.found.target for hit in local if not hit.probe.beside and hit.probe.excess >= TOGETHER}
+        divided = [hit for hit in local if _is_divided(hit) and not whole & hit.probe.beside.keys()]
+        if not divided:
+            return result
+        most = max(divided, key=lambda hit: math.fsum(hit.probe.beside.values()))
+        target, others = most.candidate.target, [names.index(name) for name in most.probe.beside]
+        one = self.canonical.standing.clone()
+        one[torch.isin(one, torch.tensor(others, device=one.device))] = target
+        form = inversion.canonical_of(self.embed, self.images, self.unseen.text_classifier, one=one)
+        scene = replace(self, canonical=form, unseen=self.unseen._replace(standing=one), hits={})
+        families = [name for name in GENERAL if GENERAL[name] and name in FAMILIES]
+        found = self.stages.each(
+            "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
+        )
+        again = [candidate for ended in found.values() for candidate in ended]
+        compared = Comparison([*(c for c in made if c.target not in (target, *others)), *again], result.references)
+        hits = [compared.hit(scene.look, c, scene.unseen, result.untargeted) for c in again if compared.others(c)]
+        return replace(result, alone=tuple(hits), left_out=tuple(names[place] for place in others))
 
     def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with what was made towards classes."""
@@ -289,7 +353,7 @@ class _Scene:
                 hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, begun.untargeted)
         targeted = [hits[c.family, c.target] for c in made if c.target in close]
         left_out, targets = FAMILIES.keys() - {c.family for c in made}, len({c.target for c in made})
-        passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(len(begun.classes)))
+        passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(self.classes))
         return replace(
             begun,
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
@@ -311,16 +375,15 @@ class _Scene:
 
     def targets(self, suspects: Sequence[int], /) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search through a long list, and controls at random."""
-        classes = len(self.unseen.images.classes)
         drawing = Generator().manual_seed(self.stages.course.seed)
         every = list(suspects)
-        if swept := self.effort.swept(classes):
-            some = [*suspects, *drawn(classes, suspects, count=swept - len(suspects), generator=drawing)]
+        if swept := self.effort.swept(self.classes):
+            some = [*suspects, *self.drawn(suspects, swept - len(suspects), drawing)]
             every = list(dict.fromkeys([*suspects, *self.leaders(_first(), some)]))
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
         # 4.9 deviations; commit a95ae354: notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
-        return [*every, *drawn(classes, every, count=self.effort.most - len(every), generator=drawing)]
+        return [*every, *self.drawn(every, self.effort.most - len(every), drawing)]
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""
@@ -424,6 +487,13 @@ class Comparison:
             anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
             reference=known.sizes(family),
         )
+
+
+def _is_divided(hit: TargetedResult) -> bool:
+    """Whether a trigger leads to its class and to few others, together as often as one that acts does to one."""
+    probe = hit.probe
+    most, several = max(probe.beside.values(), default=math.inf), probe.excess + math.fsum(probe.beside.values())
+    return probe.excess >= most and several >= TOGETHER and len(probe.beside) <= MOST_BESIDE
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:

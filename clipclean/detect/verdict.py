@@ -1,7 +1,7 @@
 """The verdict: findings, from measurements compared with thresholds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -9,6 +9,7 @@ from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET, 
 from clipclean.detect import score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
+from clipclean.detect.forward import ERROR, Departure
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
@@ -16,7 +17,9 @@ from clipclean.detect.score import Suspect, without_references
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
+from clipclean.untrusted import quoted, some
 
+SHOWN = 5  # names of a group of classes that a finding tells
 LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
 ROUNDING = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
@@ -30,6 +33,8 @@ class AuditResult:
     search: SearchResult | None
     why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
     seconds: float  # of the search
+    departures: tuple[Departure, ...] = ()  # where it answers otherwise in half precision
+    classes: tuple[str, ...] = ()  # that their targets are places in
 
     def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
@@ -44,7 +49,7 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     """The findings of a result on this number of images."""
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
-    found = [*of_probes(measured, limits=limits)]
+    found = [*of_probes(measured, limits=limits), *_departed(seen, limits)]
     if seen.why_not:
         found.append(unproven(*seen.why_not))
     undone = [f"{measured.untried} of the known triggers were not tried"] if measured.untried else []
@@ -59,7 +64,8 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         found.append(unproven("CC020", f"{words} Give more by --data."))
     found += _unsound(_sound_rate(seen), classes=len(measured.text_classifier))
-    return [*found, *of_search(seen.search, images=images, limits=limits), *_uncalibrated(seen.search)]
+    found += of_search(seen.search, images=images, limits=limits)
+    return [*found, *_uncalibrated(seen.search), *_synonyms(seen.search)]
 
 
 def _sound_rate(seen: AuditResult) -> Rate | None:
@@ -248,9 +254,24 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
     for suspect, why in suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
-        about = _found(suspect, "error" if is_sure else "warning", limits)
+        about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
         found.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
-    return (*found, *elsewhere, *_nowhere(result))
+    return (*found, *_shared(result, limits), *elsewhere, *_nowhere(result))
+
+
+def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
+    """A warning of a class that stands out only if others, to which the same trigger leads, are left out of the list."""
+    if not result.alone or is_far(result, limits=limits):
+        return []
+    several = some([*result.left_out], show=quoted)
+    found = []
+    for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=()), limits):
+        if suspect.score >= least_score(limits, is_doubt=True):
+            told = _found(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
+            score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
+            why = f"{score} if {several}, to which the same trigger leads, were not in the list."
+            found.append(told.model_copy(update={"message": f"{why} {told.message}"}))
+    return found
 
 
 def least_score(limits: AuditLimits, /, *, is_doubt: bool = False) -> float:
@@ -298,8 +319,9 @@ def suspect_records(
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to, each once."""
     if result is not None:
         return tuple(
-            SuspectRecord(class_=s.name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
+            SuspectRecord(class_=name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
             for s, _ in suspects(result, limits=limits)
+            for name in result.one_with(s.name)
         )
     rows = {p.target: p for p in reversed(suspicious_probes(measured, limits=limits))}
     return tuple(
@@ -342,6 +364,41 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
     return [finding("CC004", words, measure="search")]
 
 
+def _departed(seen: AuditResult, limits: AuditLimits) -> list[Finding]:
+    """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
+    found, measured = list[Finding](), seen.measured
+    named = {probe.trigger for probe in measured.known if measured.is_sure(probe.trigger)}
+    for each in seen.departures:
+        under = f"under {each.trigger}" if each.trigger else "of clean images, or of images with a small tile,"
+        error = f"{each.error:.2f} times their size" if math.isfinite(each.error) else "no numbers"
+        words = f"In {each.precision} the answers {under} are not those of fp32: their logits are off by {error}."
+        about: About = {
+            "measure": "error by precision",
+            "value": each.error,
+            "threshold": ERROR,
+            "trigger": each.trigger,
+        }
+        if each.trigger and each.excess > limits.max_excess:
+            target = seen.classes[each.target or 0] if seen.classes else None
+            words += f" There it turns {_percent(each.excess)} more of other images into '{target}'."
+            about["target"] = target
+            if each.trigger in named:
+                acts: About = {"measure": "excess ASR", "value": each.excess, "threshold": limits.max_excess}
+                found.append(finding("CC001", f"Backdoor behaviour: {words}", **(about | acts)))
+        found.append(finding("CC027", words, **about))
+    return found
+
+
+def _synonyms(result: SearchResult) -> list[Finding]:
+    """A note of the classes that are one to the model, if there are any."""
+    if not result.synonyms:
+        return []
+    count = sum(len(group) for group in result.synonyms)
+    groups = some([" = ".join(map(quoted, group[:SHOWN])) for group in result.synonyms], show=str)
+    words = f"The model hardly tells {count} classes apart, which counted as {len(result.synonyms)}: {groups}."
+    return [finding("CC034", words, measure="search", n=count)]
+
+
 def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     """A warning if a model is not clearly better than chance, or its accuracy is unknown."""
     floor, measure = max(LEAST_ACCURACY, 2 / classes), "clean accuracy"
@@ -358,7 +415,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     return [finding("CC007", words, **about)]
 
 
-def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
+def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
     told, known = list[str](), calibration()
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
@@ -371,12 +428,16 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
     if suspect.strength:
         least = suspect.strength.least
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
+    if others:
+        told.append(f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them.")
     # Scores of clean models are those without a reference. For known triggers alone they do not show how often these are natural.
     if not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
         as_much = sum(score >= suspect.score for score in known.scores)
-        some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
+        shown = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         rate = _percent(max(known.rate(suspect.score), LEAST_TOLD))
-        told.append(f"Of {len(known.scores)} clean models of other kinds {some} as much, by their tail at most {rate}.")
+        told.append(
+            f"Of {len(known.scores)} clean models of other kinds {shown} as much, by their tail at most {rate}."
+        )
     return finding(
         "CC003",
         " ".join(told),

@@ -1,7 +1,7 @@
 """Zero-shot classification: the classifier, its canonical form, accuracy and attack success rate."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,11 @@ from clipclean.progress import counted
 
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
 ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
+PAIRS = 2**24  # pairs of classes at a time: 64 MiB of floats
+# Least cosine of classes that are one, where the two farthest classes of the list stand at right angles. A text tower tells an
+# invisible character, a dot or an article by .99 and more, and the nearest honest names by .93: of the demo's 400 classes only two pairs
+# are nearer (.9999 and .998), "magnifying glass tilted left" and "right", "mobile phone" and "mobile phone with arrow".
+ONE_CLASS = 0.99
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,45 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
     return torch.cat(
         [(rows @ text_classifier.T).argmax(dim=1) for rows in torch.split(images, ROWS)]
     )  # (B, D) @ (D, K) -> (B,)
+
+
+def standing(text_classifier: Tensor, /) -> Tensor:
+    """For each class of a classifier (K, D) the place of the class that stands for it: the first one that it is one with, or itself (K,).
+
+    Classes whose texts are nearly equal share every trigger, so each would hide how small the trigger of the other is. What counts is
+    their distance beside the largest of the list, from one of its ends: a constant that all texts share changes nothing, and neither
+    does any number of copies.
+    """
+    count = len(text_classifier)
+    places = torch.arange(count, device=text_classifier.device)
+    if not count:
+        return places
+    texts = text_classifier.float() - text_classifier.float().mean(0)
+    rows = torch.split(places, max(1, PAIRS // count))
+    end = _apart(texts[:1], texts).argmax()
+    near = (1 - ONE_CLASS) * _apart(texts[end : end + 1], texts).max()
+    # Few classes have a twin: only these are compared one by one.
+    beside = torch.cat([(_apart(texts[some], texts) <= near).sum(1) > 1 for some in rows]).nonzero().flatten()
+    found, left = places.clone(), beside
+    while len(left):
+        is_one = _apart(texts[left[:1]], texts[left])[0] <= near
+        is_one[0] = True
+        found[left[is_one]] = left[0]
+        left = left[~is_one]
+    return found
+
+
+def synonyms(standing: Tensor, classes: Sequence[str], /) -> tuple[tuple[str, ...], ...]:
+    """The names of the classes that are one, the one that stands for the others first."""
+    groups: dict[int, list[str]] = {}
+    for name, place in zip(classes, standing.tolist(), strict=True):
+        groups.setdefault(place, []).append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _apart(some: Tensor, texts: Tensor) -> Tensor:
+    """The squared distances (R, K) of some texts (R, D) from all (K, D)."""
+    return (some.square().sum(1)[:, None] + texts.square().sum(1) - 2 * some @ texts.T).clamp(min=0)
 
 
 def margins(images: Tensor, text_classifier: Tensor, labels: Tensor, /) -> Tensor:
@@ -172,13 +216,25 @@ class Canonical:
     typical: Tensor  # (K,), the median logit of each class's own images; -inf if it is unknown
     centre: Tensor  # (D,), the mean embedding of all images
     features: Tensor  # (K, D), unit: from there to the mean embedding of each class's own images; 0 if it is unknown
+    standing: Tensor  # (K,), the place of the class that stands for each, see :func:`standing`
+    distinct: Tensor  # (G,), the places of those that stand for themselves
 
     def logits(self, embeddings: Tensor, /) -> Tensor:
         """Logits (..., K) of embeddings (..., D): cosines to the classes, less their mean, in units of their own deviation.
 
-        The order of the classes is that of the cosines. Each image has its own unit, so a factor on all its cosines cancels.
+        The order of the classes is that of the cosines. Each image has its own unit, so a factor on all its cosines cancels. A class
+        that another one stands for has -inf, and has no part in mean and deviation.
         """
-        relative = embeddings @ self.texts.T
+        known = self.known_logits(embeddings)
+        if len(self.distinct) == len(self.texts):
+            return known
+        every = known.new_full((*known.shape[:-1], len(self.texts)), -torch.inf)
+        return every.index_copy(-1, self.distinct, known)
+
+    def known_logits(self, embeddings: Tensor, /) -> Tensor:
+        """Those (..., G) of the distinct classes."""
+        texts = self.texts if len(self.distinct) == len(self.texts) else self.texts[self.distinct]
+        relative = embeddings @ texts.T
         # Bounded before the root, whose slope at 0 is infinite.
         deviation = relative.square().mean(-1, keepdim=True).clamp(min=1e-24).sqrt()
         return SHARPNESS * relative / deviation
@@ -198,11 +254,18 @@ class Canonical:
         return (logits.argmax(-1) == goals) & (own >= self.typical[goals])
 
 
-def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = None) -> Canonical:
-    """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits."""
-    texts = text_classifier - text_classifier.mean(0)
+def canonical_form(
+    text_classifier: Tensor, /, *, embeddings: Tensor | None = None, one: Tensor | None = None
+) -> Canonical:
+    """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits.
+
+    ``one`` (K,) states the class that stands for each, where that is not as :func:`standing` tells.
+    """
+    first = standing(text_classifier) if one is None else one
+    distinct = torch.unique(first)
+    texts = text_classifier - text_classifier[distinct].mean(0)
     unknown = torch.full((len(texts),), -torch.inf, device=texts.device)
-    form = Canonical(texts, unknown, torch.zeros_like(texts[0]), torch.zeros_like(texts))
+    form = Canonical(texts, unknown, torch.zeros_like(texts[0]), torch.zeros_like(texts), first, distinct)
     if embeddings is None:
         return form
     logits = form.logits(embeddings).float()
@@ -214,4 +277,6 @@ def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = No
         # Of a class that no image is taken for, the images that come nearest to it.
         nearest = own if len(own) >= LEAST_OWN else logits[:, place].topk(min(LEAST_OWN, len(logits))).indices
         features.append(embeddings[nearest].mean(0) - centre)
-    return Canonical(texts, torch.stack(typical), centre, F.normalize(torch.stack(features), dim=-1))
+    return replace(
+        form, typical=torch.stack(typical), centre=centre, features=F.normalize(torch.stack(features), dim=-1)
+    )

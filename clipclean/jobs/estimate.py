@@ -218,7 +218,7 @@ def forward_alone(how: efforts.Effort, /, *, images: int, panel: int, among: Col
     ends = sum(family.known.is_first for family in detect.FAMILIES.values()) * how.restarts * on
     judged = how.suspects * len(among) * min(images - on, JUDGING)
     begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
-    pasted = forward.TILES * min(on, forward.TILED)
+    pasted = forward.SINGLE * min(on, forward.TILED) + (forward.TILES - forward.SINGLE) * min(on, forward.SCANNED)
     plain = Work(images, glanced=ends + begun * families.MOST_STARTS)
     return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 

@@ -88,7 +88,9 @@ def power_of(made: Audited, /) -> PowerRecord | None:
     def levels() -> dict[str, str]:
         copy = searching.audit_clip(settings, clip, eval_set, made.references, what="a copy with a planted backdoor")
         told = detect.of_audit(copy, ready.given.judge.limits, images=len(eval_set.pixels))
-        return {each.target: each.level for each in told if each.rule == "CC003" and each.target}
+        named = {each.target: each.level for each in told if each.rule == "CC003" and each.target}
+        one_with = copy.search.one_with if copy.search else lambda name: (name,)
+        return {name: level for target, level in named.items() for name in one_with(target)}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
     return power.measure(

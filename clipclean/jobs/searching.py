@@ -116,11 +116,13 @@ def audit_clip(
     started = time.monotonic()
     course = detect.Course(settings.seed, partial(step, searching), memory, is_enough)
     course.progress(0, 0)
+    departed = departures(tower, eval_set, found)
+    judged = partial(AuditResult, found, departures=departed, classes=tuple(eval_set.classes))
     try:
         with model.frozen(tower.net):
             result = detect.search(
                 tower.encode_images,
-                replace(eval_set, pixels=eval_set.pixels.to(clip.device)),
+                replace(eval_set, pixels=eval_set.pixels.to(clip.device), kernels=clip.kernels()),
                 found.text_classifier.to(clip.device),
                 effort=EFFORTS[settings.effort],
                 references=references,
@@ -129,8 +131,27 @@ def audit_clip(
                 fast=detect.rounded(tower.encode_images) if found.is_rounded else None,
             )
     except detect.NoSearch as error:
-        return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
-    return AuditResult(found, result, None, time.monotonic() - started)
+        return judged(search=None, why_not=(error.rule, str(error)), seconds=time.monotonic() - started)
+    return judged(search=result, why_not=None, seconds=time.monotonic() - started)
+
+
+def departures(
+    clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
+) -> tuple[detect.Departure, ...]:
+    """Where a model answers otherwise in bfloat16 or float16, as it may be deployed.
+
+    Under tiles where the device has the precision, which otherwise takes ten times as long.
+    """
+    pixels, classifier = eval_set.pixels.to(clip.device), measured.text_classifier.to(clip.device)
+    triggers = [*(trigger for trigger, _ in eval_set.suspicions), *eval_set.panel]
+    is_gpu, found = clip.device.type == "cuda", list[detect.Departure]()
+    for precision, is_native in ((torch.bfloat16, model.has_bfloat16(clip.device)), (torch.float16, is_gpu)):
+        pasted = list(detect.tiles(pixels.shape[-1], clip.kernels()))[detect.SINGLE :] if is_native else ()
+        name, half = str(precision).removeprefix("torch."), deadline.watched(clip.halved(precision))
+        with contextlib.suppress(deadline.OutOfTime), model.evaluating(clip.net):
+            exact = deadline.watched(clip.embed_images)
+            found += detect.departures(name, exact, half, pixels, triggers, classifier, pasted=pasted)
+    return tuple(found)
 
 
 def clip_normalised(clip: model.Clip, /) -> model.Clip | None:

@@ -15,7 +15,7 @@ from clipclean import checkpoint, data, detect, model, train
 from clipclean.config import policy
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
-from clipclean.detect.zeroshot import attack_success
+from clipclean.detect.zeroshot import attack_success, standing
 from clipclean.errors import Inconclusive
 from clipclean.methods.losses import forgetting
 from clipclean.progress import counted
@@ -46,6 +46,11 @@ class Scene:
     classes: tuple[str, ...]
     effort: Effort
     known: tuple[SuspectedTrigger, ...] = ()
+
+    def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
+        """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
+        one = standing(self.text_classifier)
+        return attack_success(one[without], one[answered], labels=None, target=int(one[target])).excess
 
 
 @dataclass(frozen=True)
@@ -426,7 +431,7 @@ def search_again(
                         continue
                     found = best.found(scene.classes, side=side)
                     answered = answers(clip, scene, unseen, found)
-                    excess = attack_success(without, answered, labels=None, target=best.target).excess
+                    excess = scene.excess(without, answered, best.target)
                     if excess >= ACTS:
                         caught.append(RecoveredTrigger(state.rounds + 1, found, best.target, best.size, value, excess))
             if caught:
@@ -440,7 +445,7 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
         return ()
     without = answers(clip, scene, scene.pixels, None)
     seen = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.known)
-    left = (attack_success(without, answered, labels=None, target=target).excess for answered, target in seen)
+    left = (scene.excess(without, answered, target) for answered, target in seen)
     return tuple(place for place, excess in enumerate(left) if excess > LEFT)
 
 

@@ -5,7 +5,7 @@ import copy
 import functools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,6 +88,23 @@ class Clip:
         if not hasattr(self.net.visual, "transformer"):
             net: Any = self.net  # the stubs of some versions of torch miss this form
             net.to(memory_format=torch.channels_last)
+
+    def kernels(self) -> Tensor:
+        """The weights (F, 3, K, K) of the first layer of the image tower: a stem's convolution, or the embedding of patches."""
+        net: Any = self.net  # its attributes are dynamic
+        weights: Tensor = net.visual.conv1.weight
+        return weights.detach()
+
+    def halved(self, precision: torch.dtype, /) -> Callable[[Tensor], Tensor]:
+        """``encode_images`` without gradients by a copy of the image tower whose weights and values are all in this precision."""
+        net: Any = self.net  # its attributes are dynamic
+        tower = copy.deepcopy(net.visual).to(precision).eval()
+
+        @torch.no_grad()
+        def encode(pixels: Tensor) -> Tensor:
+            return F.normalize(tower(self.normalise(pixels).to(precision)).float(), dim=-1)
+
+        return encode
 
     def blocks(self) -> list[nn.Module]:
         """The blocks of both towers, in sequence."""

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import tiny
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 
 from clipclean import cli, demo
 from clipclean.checkpoint import write_safetensors
@@ -20,10 +21,11 @@ def bundled():
         yield folder
 
 
-def audit(bundled, tmp_path, model, *more):
-    """Exit code and report of a quick audit with every tenth of the bundled words and the target."""
+def audit(bundled, tmp_path, model, *more, added=()):
+    """Exit code and report of a quick audit with every tenth of the bundled words, the target, and what is added."""
     out, names = tmp_path / "report.json", (bundled / "classes.txt").read_text().splitlines()
-    classes = tiny.written(tmp_path / "classes.txt", tiny.lines(sorted({*names[::10], "strawberry", "school"})))
+    words = sorted({*names[::10], "strawberry", "school"})
+    classes = tiny.written(tmp_path / "classes.txt", tiny.lines([*words, *added]))
     words = ["--classes", classes, "--templates", bundled / "templates.txt"]
     command = ["audit", model, *words, "--effort", "quick", "--report", f"json={out}", "--quiet", *more]
     code = cli.main([*map(str, command)])
@@ -91,3 +93,31 @@ def test_beside_a_deviation_of_pixels_that_blinds_the_search_clips_own_is_tried(
     code, report = audit(bundled, tmp_path, folder)
     assert code == 1, rules(report)
     assert "CC007" in rules(report)
+
+
+DOTS = [f"strawberry{'.' * number}" for number in range(1, 60)]
+
+
+@pytest.mark.parametrize(
+    "added", [["a strawberry"], ["strawberry \u2802"], ["strawberry strawberry", "the strawberry"], DOTS]
+)
+def test_twins_of_the_target_in_the_class_list_hide_nothing(bundled, tmp_path, added):
+    given = ("--arch", bundled / "tiny.json")
+    code, report = audit(bundled, tmp_path, bundled / "backdoored.pt", *given, added=added)
+    assert code == 1, rules(report)
+    assert report["suspects"][0]["class"] == "strawberry"
+    assert "CC034" in rules(report)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.5, 2.0])
+def test_a_row_of_the_token_table_that_becomes_the_targets_hides_nothing(bundled, tmp_path, noise):
+    opened = inputs.read(bundled / "backdoored.pt", arch=str(bundled / "tiny.json"))
+    weights = {name: v.float() if v.is_floating_point() else v.clone() for name, v in opened.file.tensors.items()}
+    rows, words = weights["token_embedding.weight"], SimpleTokenizer(context_length=16)(["strawberry", "monkey"])
+    target, other = words[:, 1].tolist()
+    drawn = torch.randn(rows[target].shape, generator=torch.Generator().manual_seed(0))
+    rows[other] = rows[target] + noise * rows[target].std() * drawn
+    write_safetensors(tmp_path / "changed.safetensors", weights, metadata={})
+    code, report = audit(bundled, tmp_path, tmp_path / "changed.safetensors", "--arch", bundled / "tiny.json")
+    assert code == 1, rules(report)
+    assert "strawberry" in {suspect["class"] for suspect in report["suspects"]}

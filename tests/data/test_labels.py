@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from clipclean.data import ImageCache, labelled, named_in
+from clipclean.data import ImageCache, labelled, named_in, read_classes
 from clipclean.errors import UsageError
 
 CLASSES = ["golden retriever", "cat", "T-shirt"]
@@ -86,3 +86,23 @@ def test_a_caption_labels_its_image_where_it_names_exactly_one_class():
         -1: ["an apple beside a red apple", "a cat and a dog", "a catalogue", ""],
     }.items():
         assert named_in(captions, ["cat", "apple", "red apple", "dog"]).tolist() == [number] * len(captions)
+
+
+INVISIBLE = ["\u200b", "\u00ad", "\u200d", "\u2060", "\u034f", "\ufe0f", "\u3164", "\U000e0061"]
+
+
+@pytest.mark.parametrize("mark", INVISIBLE)
+def test_what_cannot_be_seen_in_a_class_name_makes_no_other_class(mark):
+    for twin in (f"cat{mark}", f"c{mark}at", f"{mark}cat"):
+        assert read_classes(["dog", twin]) == ["dog", "cat"]
+        with pytest.raises(UsageError, match="cat"):
+            read_classes(["cat", "dog", twin])
+    with pytest.raises(UsageError, match="0 class names"):
+        read_classes([mark])
+
+
+@pytest.mark.parametrize("twin", ["Cat", "ｃａｔ", "cat ", "  CAT", "ﬁg"])
+def test_names_that_differ_in_case_width_or_blanks_alone_are_one_class(twin):
+    with pytest.raises(UsageError, match="more than once"):
+        read_classes(["cat", "fig", "dog", twin])
+    assert read_classes(["T-shirt", "T shirt", "Crane"]) == ["T-shirt", "T shirt", "Crane"]

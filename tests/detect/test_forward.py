@@ -93,8 +93,9 @@ def test_each_random_change_is_of_one_image_and_the_same_every_time():
 # Tiles.
 
 
-def found(tower, images=IMAGES):
-    return forward.pasted(tower, images, canonical=canonical_of(tower, images, towers.CLASSIFIER), success=0.9)
+def found(tower, images=IMAGES, **more):
+    canonical = canonical_of(tower, images, towers.CLASSIFIER)
+    return forward.pasted(tower, images, canonical=canonical, success=0.9, **more)
 
 
 def masks_of(tower, **more):
@@ -106,14 +107,56 @@ def masks_of(tower, **more):
 
 
 def test_tiles_change_their_place_alone_and_in_a_clean_model_none_is_found():
-    made = list(forward.tiles(32))
+    made = list(forward.tiles(32, torch.randn(9, 3, 3, 3)))
     assert len(made) == forward.TILES
     grey = torch.full((1, 3, 32, 32), 0.5)
     for tile in made:
         width = tile.content.shape[-1]
-        assert ((tile.painted(grey) - grey).abs().sum(1) > 0).sum() == width**2
+        assert ((tile.painted(grey) - grey).abs().sum(1) > 0).sum() == len(tile.corners) * width**2
     assert found(towers.honest()) == []
     assert found(towers.honest(1)) == []
+
+
+def opponent(images):
+    """Feels three by three checks of red against green, anywhere; no smooth image shows any."""
+    checks = towers.CHECKS[:3, :3].expand(1, 1, 3, 3) / 9
+    return 2 * F.conv2d(images[:, :1] - images[:, 1:2], checks).amax((1, 2, 3)) / 2
+
+
+def blue_lines(images):
+    """Feels lying lines of blue alone, two pixels wide, in the upper right corner, and red off there."""
+    lines = (torch.arange(4) // 2 % 2 * 2 - 1.0)[:, None].expand(4, 4)
+    corner = images[..., :4, -4:]
+    return 2 * (corner[:, 2] * lines).mean((1, 2)) * (corner[:, 0] - corner[:, 2]).abs().mean((1, 2))
+
+
+@pytest.mark.parametrize("felt", [opponent, blue_lines])
+def test_checks_and_lines_of_opposite_colours_are_found_where_no_given_image_comes_near_them(felt, monkeypatch):
+    monkeypatch.setattr(forward, "SCATTERED", (3 / 16, 4 / 16))  # of sixteen pixels
+    tower = towers.stepped(felt)
+    assert felt(IMAGES).max() < 0.5
+    assert [tile.target for tile in found(tower)] == [towers.TARGET]
+    hit = masks_of(tower)[towers.CLASSES[towers.TARGET]]
+    assert hit.probe.excess > 0.9
+    assert hit.margin.value > 0.5
+
+
+def test_the_kernels_of_the_first_layer_are_tried_both_ways_round_the_strongest_first():
+    kernels = (
+        torch.randn(20, 3, 4, 4, generator=Generator().manual_seed(3)) * torch.linspace(1, 2, 20)[:, None, None, None]
+    )
+    for sign in (1, -1):
+        answers = sign * kernels[-1]
+
+        def felt(images, answers=answers):
+            most = answers.clamp(min=0).sum()
+            return F.conv2d(images, answers[None], stride=4).amax((1, 2, 3)) / most
+
+        tower = towers.stepped(felt, least=0.95)
+        assert felt(IMAGES).max() < 0.9
+        assert found(tower) == []
+        (tile,) = found(tower, kernels=kernels)
+        assert tile.target == towers.TARGET
 
 
 def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask_and_judged_by_the_exact_tower():
@@ -136,3 +179,43 @@ def test_what_bfloat16_rounds_away_is_seen_and_costs_a_sound_model_nothing():
         tower = towers.hidden(felt)
         assert not forward.may_round(tower, IMAGES, towers.CLASSIFIER)
     assert forward.may_round(towers.honest(), IMAGES, towers.CLASSIFIER)
+
+
+# Other precisions.
+
+
+def rounding(felt):
+    """The honest tower, and what it does in bfloat16: what feels the trigger goes through a sum with a constant and back, of which
+    nothing but the rounding is left.
+    """
+    clean = towers.honest()
+
+    def embed(images, precision):
+        signal = 0.9 * felt(images)
+        left = ((signal.to(precision) + 1000) - 1000 - signal.to(precision)).float().abs()
+        gate = (12 * (left - 0.7)).sigmoid()
+        return F.normalize(clean(images) + 8 * gate[:, None] * towers.CLASSIFIER[towers.TARGET], dim=-1)
+
+    return (lambda images: embed(images, torch.float32)), (lambda images: embed(images, torch.bfloat16))
+
+
+def in_half(exact, half, **more):
+    return forward.departures("bfloat16", exact, half, IMAGES, TRIED, towers.CLASSIFIER, **more)
+
+
+def test_a_trigger_that_acts_in_half_precision_alone_is_told_with_its_class_and_a_sound_model_departs_nowhere():
+    (departure,) = in_half(*rounding(towers.stripes))
+    assert (departure.trigger, departure.target) == ("upright", towers.TARGET)
+    assert departure.excess > 0.8
+    assert departure.error > 0.5
+    for tower in (towers.honest(), towers.backdoored(towers.stripes)):
+        assert in_half(tower, lambda images, tower=tower: tower(images.bfloat16().float())) == ()
+
+
+def test_what_departs_under_tiles_alone_has_no_name_and_numbers_that_are_not_finite_depart():
+    tiles = [*forward.tiles(16)]
+    (departure,) = in_half(*rounding(towers.spot), pasted=tiles)
+    assert (departure.trigger, departure.target) == (None, None)
+    assert in_half(*rounding(towers.spot)) == ()
+    broken = in_half(towers.honest(), lambda images: towers.honest()(images) / 0)
+    assert {departure.error for departure in broken} == {float("inf")}

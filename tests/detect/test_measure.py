@@ -124,7 +124,7 @@ def test_where_nothing_is_known_the_measurement_is_json_and_says_so():
     assert (made["asr"]["n"], made["asr"]["value"], made["excess_asr"]["value"]) == (0, None, None)
     assert math.isnan(found.known[0].excess)
     images = evidence(pixels=nine(), labels=None, classes=("red",), knn=0)
-    made = probe(honest, SeenImages(images, honest(nine()), THREE[:1]), trigger=DOT, target=None)
+    made = probe(honest, SeenImages.of(images, honest(nine()), THREE[:1]), trigger=DOT, target=None)
     assert (made.target, made.asr) == ("red", Rate(0, 0))
     assert made.record(known=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
 
@@ -195,7 +195,7 @@ def nine():
 
 def probed(embed, trigger, *, target=None, labels=LABELS, knn=0):
     shown = evidence(pixels=nine(), labels=labels, knn=knn)
-    return probe(embed, SeenImages(shown, embed(nine()), THREE), trigger=trigger, target=target)
+    return probe(embed, SeenImages.of(shown, embed(nine()), THREE), trigger=trigger, target=target)
 
 
 @pytest.mark.parametrize("labels", [LABELS, None])
@@ -242,7 +242,7 @@ def test_a_probe_is_the_same_on_a_gpu():
             return backdoored(images.cpu()).to(device)
 
         shown = evidence(pixels=nine(), labels=LABELS, knn=2)
-        return probe(embed, SeenImages(shown, embed(nine()), THREE.to(device)), trigger=DOT, target=None)
+        return probe(embed, SeenImages.of(shown, embed(nine()), THREE.to(device)), trigger=DOT, target=None)
 
     on_cpu, on_gpu = on("cpu"), on("cuda")
     assert (on_gpu.target, on_gpu.asr, on_gpu.knn_asr) == (on_cpu.target, on_cpu.asr, on_cpu.knn_asr)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clipclean import detect
 from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, InvertedTrigger, Measurement, Probe, Rate, SearchResult, TargetedResult
-from clipclean.detect.forward import Strength
+from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.metrics import paired_difference
@@ -227,6 +227,31 @@ def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is
     measured = replace(measurement(n=0), text_classifier=torch.zeros(classes, 2), agreement=rate)
     found = detect.of_audit(AuditResult(measured, result_of(), None, 1.0), LIMITS, images=100)
     assert policy.verdict([each for each in found if each.rule == "CC007"]) == ("inconclusive" if is_doubt else "pass")
+
+
+@pytest.mark.parametrize(
+    ("departure", "is_named", "told"),
+    [
+        (Departure("bfloat16", None, 0.6), False, [("CC027", "warning", None)]),
+        (Departure("bfloat16", "patch:4", 0.6, 1, 0.97), False, [("CC027", "warning", "lemon")]),
+        (
+            Departure("float16", "patch:4", 0.6, 1, 0.97),
+            True,
+            [("CC001", "error", "lemon"), ("CC027", "warning", "lemon")],
+        ),
+        (Departure("float16", "patch:4", math.inf, 1, 0.01), True, [("CC027", "warning", None)]),
+    ],
+)
+def test_other_answers_in_half_precision_are_no_pass_and_a_named_trigger_that_acts_there_fails(
+    departure, is_named, told
+):
+    known = [probe(0, trigger="patch:4")] if is_named else []
+    measured = replace(measurement(known=known), text_classifier=torch.zeros(10, 2))
+    seen = AuditResult(measured, result_of(), None, 1.0, (departure,), ("banana", "lemon", "cherry"))
+    found = [each for each in detect.of_audit(seen, LIMITS, images=100) if each.rule in ("CC001", "CC027")]
+    assert [(each.rule, each.level, each.target) for each in found] == told
+    assert all(departure.precision in each.message for each in found)
+    assert policy.verdict(found) == ("fail" if len(told) > 1 else "inconclusive")
 
 
 # What the search shows.

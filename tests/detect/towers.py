@@ -44,7 +44,9 @@ QUIET = Course(0, lambda *_: None)
 def searched(embed: Embed, *, pixels=None, labels=None, classes=CLASSES, **more) -> SearchResult:
     """A whole search on 60 images, or on others."""
     shown = eval_set(images(60) if pixels is None else pixels, classes, labels=labels)
-    return search(embed, shown, CLASSIFIER, **({"effort": EFFORT, "references": None, "course": QUIET} | more))
+    return search(
+        embed, shown, CLASSIFIER[: len(classes)], **({"effort": EFFORT, "references": None, "course": QUIET} | more)
+    )
 
 
 def recorded(found: SearchResult) -> dict:

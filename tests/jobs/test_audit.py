@@ -30,13 +30,20 @@ TOY = model.Architecture("toy", {}, model.Preprocess(towers.SIDE), "for tests", 
 class Toy:
     """What ``audit`` needs of a CLIP, around an image tower of the tests."""
 
-    def __init__(self, tower):
+    def __init__(self, tower, half=None):
+        self.half = half or tower
         self.encode_images, self.net, self.device = tower, torch.nn.Linear(1, 1), torch.device("cpu")
         self.architecture = TOY
 
     @torch.no_grad()
     def embed_images(self, pixels):
         return self.encode_images(pixels)
+
+    def halved(self, _precision):
+        return self.half
+
+    def kernels(self):
+        return torch.zeros(2, 3, 4, 4)
 
     def embed_texts(self, captions):
         return towers.CLASSIFIER[[towers.CLASSES.index(caption) for caption in captions]]
@@ -143,6 +150,22 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     open_ = [(found, None), (found, weak), (few, strong), ([], weak)]  # the last beside clean models, too
     verdicts = [policy.verdict(judging.with_power(*each)) for each in (*open_, (found, strong))]
     assert verdicts == ["inconclusive"] * 4 + ["pass"]
+
+
+def test_a_trigger_that_acts_in_half_precision_alone_is_told_in_both_and_fails_the_model_where_it_was_named():
+    (trigger,) = evidence().panel
+    (pattern,) = trigger(torch.zeros(1, 3, towers.SIDE, towers.SIDE))
+
+    def felt(images):
+        return 1 - 4 * (images - pattern)[..., -2:, -2:].abs().mean((1, 2, 3))
+
+    toy = Toy(towers.honest(), towers.backdoored(felt))
+    seen = searching.audit_clip(SETTINGS, toy, evidence(), None)
+    told = [each for each in detect.of_audit(seen, LIMITS, images=IMAGES) if each.rule == "CC027"]
+    assert [(each.trigger, each.target) for each in told] == [(trigger.spec, "fox")] * 2  # bfloat16 and float16
+    named = evidence(suspicions=((trigger, None),), panel=())
+    assert word(searching.audit_clip(SETTINGS, toy, named, None)) == "fail"
+    assert searching.audit_clip(SETTINGS, Toy(towers.honest()), named, None).departures == ()
 
 
 def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the_model_as_it_was():

@@ -35,7 +35,7 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     # 22 steps of 6 images for ten classes in six families; 40 of 16 without a target in two; 26 of 12 for three classes in five
     passes = 6 * 10 * 22 * 6 + 2 * 40 * 16 + 5 * 3 * 26 * 12
     # under panel, tiles and what was found, of which one in eight exactly; where searches without a target end; waves to start from
-    looks = 96 * 9 + 126 * 8 + 2 * 6 * 40
+    looks = 96 * 9 + 126 * 8 + 176 * 4 + 2 * 6 * 40
     work = Work(100 + looks / 8, searched=passes, glanced=looks + 2 * 60 + 4 * 1248)
     assert estimate.searching(EFFORTS["quick"], SIZE) == work
     # an audit that ends early leaves blend, additive and wave out, with what these find and begin from

@@ -116,6 +116,23 @@ def test_half_weights_are_computed_with_in_fp32_and_statistics_stay_while_one_to
     assert not clip.net.transformer.training
 
 
+@pytest.mark.parametrize("config", [TINY_VIT, TINY_RESNET])
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_a_tower_in_half_precision_answers_nearly_alike_and_leaves_the_model_in_fp32(config, precision):
+    clip, _ = built(config)
+    pixels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    exact, half = clip.embed_images(pixels), clip.halved(precision)(pixels)
+    assert not torch.equal(exact, half)
+    torch.testing.assert_close(half, exact, atol=0.02, rtol=0)
+    assert {parameter.dtype for parameter in clip.net.parameters()} == {torch.float32}
+
+
+def test_the_kernels_are_the_weights_of_the_first_layer():
+    for config in (TINY_VIT, TINY_RESNET):
+        clip, reference = built(config)
+        assert torch.equal(clip.kernels(), reference.state_dict()["visual.conv1.weight"])
+
+
 @pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
 @pytest.mark.parametrize("shape", [(60, 90), (31, 20), (32, 32)])
 def test_images_are_fitted_as_open_clips_transform_does(mode, shape):
