@@ -14,7 +14,8 @@ on images that no training saw. OUT/HALF-N holds, for each class list, ``audit/C
 ``classes.txt`` and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``. The plan ``halves`` has some seventy models;
 ``drawn`` clean ones, each of ten classes drawn for it: how often does an audit take the natural trigger of some class for a planted
 one? ``lineages`` has 44 more, shorter ones, and victims; ``longer`` victims of bases trained longer, which see their base's images
-alone; ``wide`` models of 28 million parameters; ``usual`` five ResNets of 37 million on 80,000 images of 64 px, hours each.
+alone; ``wide`` models of 28 million parameters; ``large`` ones of 51 and 58 million at 32 px, a quarter of an hour each; ``usual`` five
+ResNets of 37 million on 80,000 images of 64 px, hours each.
 
 What counts as clean: models from scratch, those finetuned on clean pairs (new images and classes, CleanCLIP, Perturb and
 Recover), and those finetuned towards a backdoor that did not take: its excess of attack success over the base rate
@@ -69,6 +70,8 @@ TEXT = {"context_length": CONTEXT, "vocab_size": 49408, "width": 64, "heads": 1,
 TEXTS = {
     "wide": TEXT | {"width": 320, "heads": 5, "layers": 4},
     "usual": TEXT | {"width": 256, "heads": 4, "layers": 4},
+    "large": TEXT | {"width": 512, "heads": 8},
+    "large-vit": TEXT | {"width": 512, "heads": 8},
 }
 VISION = {
     "resnet": {"layers": [1, 1, 1, 1], "width": 24, "patch_size": None},
@@ -76,10 +79,14 @@ VISION = {
     "wide": {"layers": [1, 1, 1, 1], "width": 40, "patch_size": None},
     # CLIP's modified ResNet, as the paper's: a ViT-S/8 takes three times as long a step and learns less of so few photographs.
     "usual": {"layers": [2, 2, 2, 2], "width": 56, "head_width": 64, "patch_size": None},
+    # Towers of 20 million parameters on images of 32 px: a size that trains in minutes.
+    "large": {"layers": [2, 2, 2, 2], "width": 64, "head_width": 64, "patch_size": None},
+    "large-vit": {"layers": 6, "width": 512, "head_width": 64, "patch_size": 8},
 }
-SIDES = {"resnet": 32, "vit": 32, "wide": 64, "usual": 64}
+SIDES = {"resnet": 32, "vit": 32, "wide": 64, "usual": 64, "large": 32, "large-vit": 32}
 DROPPED_PATCHES = 0.5  # of a ViT in training: twice as fast, and less overfitting
 BATCH, LR = 256, 2e-3  # from scratch
+LARGE_LR = 5e-4  # the same of towers of 20 million parameters
 TUNING_BATCH, TUNING_LR = 128, 8e-4
 SEEN = 0.8  # share of the images to train that a model from scratch sees: by its seed
 TEN = {
@@ -87,6 +94,7 @@ TEN = {
     "report": "monarch, jellyfish, lion, banana, suspension bridge, volleyball, barn, tractor, mushroom, koala",
 }
 LARGEST = {"choose": 100, "report": 200}
+LARGE = ("large", "large-vit")  # architectures
 USUAL = "usual"  # the architecture of the plan of that name
 USUAL_BATCH, USUAL_LR, USUAL_WARMUP, USUAL_ORDER = 128, 8e-4, 100, 7001  # the last: seed of the order of the images
 SHARED = 2 / 3  # of the steps of training that the usual models have in common; poison comes with the last third
@@ -123,7 +131,9 @@ PLAN = Path(__file__).with_suffix(".csv")  # the entries of each plan, bases bef
 
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
-    parser.add_argument("--plan", choices=("halves", "drawn", "lineages", "longer", "wide", "usual"), default="halves")
+    parser.add_argument(
+        "--plan", choices=("halves", "drawn", "lineages", "longer", "wide", "usual", "large"), default="halves"
+    )
     parser.add_argument("--keep", action="store_true", help="put what was measured into benchmarks/results")
     o = parser.parse_args()
     entries, wanted = plan(o.plan), set(o.only or ())
@@ -691,7 +701,7 @@ def trained(entry: Entry, photos: Photos, out: Path) -> tuple[CLIP, Trigger | No
         optimizer, rate = optimizer_of(model, USUAL_LR), warmed(USUAL_LR, steps=entry.steps, warmup=USUAL_WARMUP)
         draws = resumed(model, optimizer, pool, entry, out)
     else:
-        lr, batch = (TUNING_LR, TUNING_BATCH) if entry.base else (LR, BATCH)
+        lr, batch = (TUNING_LR, TUNING_BATCH) if entry.base else (LARGE_LR if entry.arch in LARGE else LR, BATCH)
         optimizer, rate = optimizer_of(model, lr), warmed(lr, steps=entry.steps, warmup=200)
         draws = drawn(pool, batch=batch, steps=entry.steps, seed=entry.seed)
     fit(model, photos, draws, optimizer, rate=rate, poison=poison, method=entry.method)
