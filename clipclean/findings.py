@@ -580,15 +580,15 @@ RULES: Mapping[str, Rule] = {
         level="error",
         means="Every candidate recipe either leaves a backdoor or costs more accuracy than the budget allows. Where the audit "
         "suspected nothing, a cost that most likely is over the budget is too much already. Where it found nothing sure, the weights "
-        "stay as they were, and this is a warning, or a note if that audit passes. The report shows all candidates, with the remaining "
+        "stay as they were: this is a warning, and none are written, or a note if that audit passes. The report shows all candidates, with the remaining "
         "attack success rate and the cost of each.",
         does_not_show="That no recipe could clean the model.",
         action="Where it is a note, nothing. Otherwise allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like "
         "the training data of the model, or use another model.",
         severity=7.1,
         precision="medium",
-        doubt_sanitize="No recipe cleans this model within the accuracy budget, so its weights are as they were. The audit is "
-        "not sure of a backdoor in it.",
+        doubt_sanitize="No recipe cleans this model within the accuracy budget, and the audit is not sure of a backdoor in it, so no "
+        "weights were written.",
         passes="The audit found no backdoor, and the weights are as they were, since every cleaning costs more accuracy than the budget "
         "allows.",
         urgent=95,
@@ -606,11 +606,11 @@ RULES: Mapping[str, Rule] = {
         stage="triggers",
         level="note",
         means="No trigger acted on the model before cleaning: no named one, none of the panel, and none that the "
-        "search found. In a copy of this model the search does find planted backdoors, and cleaning removes them.",
+        "search found. So nothing on the model itself shows what the cleaning removes; if test backdoors were planted in a copy of it, "
+        "CC060 says how many of them it does.",
         does_not_show="That the model is free of backdoors that neither the panel nor the search can see.",
         action="Nothing. If you suspect a trigger, name it by --trigger and --target.",
-        passes="No backdoor was found, although the search finds, and cleaning removes, those that were planted in a copy of "
-        "this model.",
+        passes="No backdoor was found, neither before the cleaning nor after it.",
     ),
 }
 UNKNOWN = Rule(

@@ -520,9 +520,10 @@ SANITIZE_DATA = sets(
 )
 SANITIZE_REFERENCE = models(
     "--reference MODEL",
-    "A clean model that you trust, to compare with. Of the same architecture, for the audits of --recipe auto. Without one "
-    "the verdict is never pass. Repeatable.",
+    "A clean model of the same architecture that you trust, for the audits before and after to compare with. Without one a "
+    "cleaning that searches is never pass. Repeatable.",
     is_several=True,
+    needs=A_SEARCH,
 )
 RECIPE = Opt(
     "Cleaning: --recipe -r NAME|FILE",
@@ -551,6 +552,12 @@ PANEL = Opt(
     "Search: --no-panel",
     "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
     words="Whether to try the panel of known triggers.",
+)
+SANITIZE_SEARCH = Opt(
+    "Search: --no-search",
+    "Measure known triggers only, before and after: those of the panel, and of --trigger. This is faster, but misses every backdoor "
+    "that neither has.",
+    words="Whether to search for unknown triggers, before and after.",
 )
 MAX_ACCURACY_LOSS = Opt(
     "Verdict: --max-accuracy-loss SHARE",
@@ -610,6 +617,7 @@ class Sanitize:
     trigger: Annotated[Texts, TRIGGER] = ()
     target: Annotated[str | None, TARGET] = None
     panel: Annotated[bool, PANEL] = True
+    search: Annotated[bool, SANITIZE_SEARCH] = True
     policy: Annotated["Place | Policy | None", POLICY_FILE] = None
     ignore: Annotated[Texts, IGNORE] = ()
     max_accuracy_loss: Annotated[float | None, MAX_ACCURACY_LOSS] = None

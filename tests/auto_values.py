@@ -65,14 +65,15 @@ def answering(*, right, of):
 UNMEASURED = measurement(accuracy=Rate(0, 0))
 
 
-def attempt(name, *findings, excess=0.0, lost=0.0):
-    """A run on the model that ends with findings of these rules and levels."""
-    found = tuple(finding(rule, "words", level=level, trigger="patch") for rule, level in findings)
-    point = Point(1.0, lost, (lost, lost), measurement(known=[probe(excess)]))
+def attempt(name, *findings, excess=0.0, lost=0.0, doubted="cat"):
+    """A run on the model that ends with findings of these rules and levels towards a class, where "cat" was suspected."""
+    found = tuple(finding(rule, "words", level=level, trigger="patch", target=doubted) for rule, level in findings)
+    after = measurement(known=[probe(excess)])
+    point = Point(1.0, lost, (lost, lost), after)
     way = Way((point,), point, 0, LIMITS)
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
     done = Cleaned({}, training, (), ())
-    return Attempt(candidate(name), done, way, (), sight(), findings=found)
+    return Attempt(candidate(name), done, way, (), sight(after), findings=found)
 
 
 def workbench(clip, original, samples, evidence, folder, *, chosen=None, progress=lambda *_: None):

@@ -93,10 +93,17 @@ class Job(NamedTuple):
         return self.folder / "out"
 
     def sanitize(
-        self, *more: object, recipe: str = "mmcl@tiny", steps: int = 3, batch: int = 16, arch: bool = True
+        self,
+        *more: object,
+        recipe: str = "mmcl@tiny",
+        steps: int = 3,
+        batch: int = 16,
+        arch: bool = True,
+        search: bool = False,
     ) -> list[str]:
-        """The command line of a run on it; ``more`` comes last and wins."""
+        """The command line of a run on it, without a search, which takes seconds; ``more`` comes last and wins."""
         given = ["--recipe", recipe, "--quiet", *(["--arch", self.arch] if arch else []), *self.words()]
+        given += [] if search else ["--no-search"]
         short = settings(steps=steps, batch=batch)
         return [*map(str, ["sanitize", self.model, *self.own_data(more), "--out", self.out, *given, *short, *more])]
 

@@ -1,4 +1,4 @@
-"""Where every cleaning begins: by one recipe (``jobs/sanitize.py``), or by ``auto``, which tries candidates and runs the best."""
+"""Where every cleaning begins: by one recipe that was named (``named``), or by ``auto`` (``job``), which tries candidates and runs the best."""
 
 import time
 from dataclasses import replace
@@ -7,13 +7,13 @@ from clipclean import deadline, requests, train
 from clipclean.auto import candidates, rates
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.job import auto
+from clipclean.auto.named import named
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.jobs import outputs, plan, prepare
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
-from clipclean.jobs.sanitize import sanitize
 from clipclean.progress import Listener, heard, logged, say
 from clipclean.requests import Sanitize
 from clipclean.train import Run
@@ -58,7 +58,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
                 return auto(ready, offered, to, run, started=started)
             with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
                 ready = rates.settled(ready, to.state, run)
-            return sanitize(ready, to, run, started=started)
+            return named(ready, to, run, started=started)
         except KeyboardInterrupt as error:
             raise to.state.interrupted() from error
         except deadline.OutOfTime as error:
@@ -75,10 +75,11 @@ def planned(request: Sanitize, /) -> Plan:
 def _prepared(request: Sanitize) -> tuple[Prepared, tuple[Candidate, ...]]:
     """Everything read and built, and the candidates for this model, its pairs and classes, in the order of trying."""
     # Before slow work: a misspelt candidate is refused at once.
-    listed = candidates.listed(requests.recipe_of(request), panel=request.panel)
+    asked = {"panel": request.panel, "search": request.search}
+    listed = candidates.listed(requests.recipe_of(request), **asked)
     ready = prepare.prepare(request)
     # Nobody may have named auto, and it was taken since the usual recipe may not work here.
-    listed = listed or candidates.listed(ready.recipe, panel=request.panel)
+    listed = listed or candidates.listed(ready.recipe, **asked)
     return ready, tuple(each.fitted(ready.recipe, **ready.size) for each in listed)
 
 
@@ -89,4 +90,4 @@ def _too_late(request: Sanitize, what: str) -> Inconclusive:
     )
 
 
-__all__ = ["auto", "clean", "planned"]
+__all__ = ["auto", "clean", "named", "planned"]

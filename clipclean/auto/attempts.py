@@ -21,7 +21,7 @@ from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
-from clipclean.findings import Finding
+from clipclean.findings import Finding, trigger_words
 from clipclean.jobs import judging
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
@@ -51,9 +51,14 @@ class Attempt:
         """Where it ended between the original and the cleaned weights."""
         return self.way.taken
 
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Names of the classes that the suspicions lead to."""
+        return frozenset(probe.target for probe in self.seen.measured.known)
+
     def is_open(self, *, is_sure: bool) -> bool:
-        """Whether another candidate may do better: there is an error, or a doubt about a trigger where the audit was sure of one."""
-        return bool(self.open_findings(is_sure=is_sure))
+        """Whether another candidate may do better: an error, a trigger that stays or returns, or a doubt where the audit was sure of one."""
+        return bool(self.open_findings(is_sure=is_sure)) or bool(self.left)
 
     def open_findings(self, *, is_sure: bool) -> list[Finding]:
         """The findings that another candidate may do better in, errors first."""
@@ -61,15 +66,26 @@ class Attempt:
         counted = sorted(
             (each for each in self.findings if each.rule != "CC020"), key=lambda each: each.level != "error"
         )
-        return [
-            each for each in counted if each.level == "error" or (is_sure and each.level == "warning" and each.trigger)
-        ]
+        return [each for each in counted if each.level == "error" or (is_sure and self.is_doubt(each))]
+
+    def is_doubt(self, found: Finding, /) -> bool:
+        """Whether a finding doubts a class that was suspected before: a natural trigger of another one is no fault of the cleaning."""
+        return found.level == "warning" and bool(found.trigger) and found.target in self.suspects
+
+    @property
+    def left(self) -> tuple[detect.Probe, ...]:
+        """What suspected triggers do that still act on more images than the limit allows, beyond chance; what returns is a finding."""
+        limit = self.way.limits.max_excess
+        return tuple(probe for probe in self.seen.measured.known if probe.excess_interval[0] > limit)
 
     def rank(self) -> tuple[int, float]:
-        """A sort key, smaller is better: errors; then triggers in doubt and accuracy lost, a doubt as bad as a loss of the whole budget."""
-        levels = [(found.level, bool(found.trigger)) for found in self.findings]
-        errors = sum(level == "error" for level, _ in levels)
-        return errors, levels.count(("warning", True)) * self.way.limits.max_accuracy_loss + self.point.accuracy_lost
+        """A sort key, smaller is better: errors; then the loss of accuracy, to which each doubt, and each trigger that is left, adds the
+        whole budget.
+        """
+        errors = sum(found.level == "error" for found in self.findings)
+        doubted = {found.trigger for found in self.findings if self.is_doubt(found)}
+        open_ends = len(doubted | {probe.trigger for probe in self.left})
+        return errors, open_ends * self.way.limits.max_accuracy_loss + self.point.accuracy_lost
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,10 @@ class Considered:
             )
         lost = f"costs {100 * self.attempt.point.accuracy_lost:.1f} points of accuracy"
         if not (found := self.attempt.open_findings(is_sure=is_sure)):
-            return f"{lost}, and leaves nothing open"
+            if not self.attempt.left:
+                return f"{lost}, and leaves nothing open"
+            worst = max(self.attempt.left, key=lambda probe: probe.excess)
+            return f"{lost}, and leaves {100 * worst.excess:.1f} % of {trigger_words(worst.trigger)} towards '{worst.target}'"
         return f"{lost}, and leaves open: {' '.join(f'{each.rule} {each.message}' for each in found[:1])}"
 
     def shortfall(self, limits: AuditLimits, /) -> tuple[bool, int, float]:
@@ -276,7 +295,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    done = candidates.clean(bench, candidate, before.to_remove, where="model", origin={})
+    known = before.acting if candidate.is_surgery else before.to_remove
+    done = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
     own = judging.new_among(done.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])
     tried = None

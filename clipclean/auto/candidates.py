@@ -5,6 +5,7 @@ is saved, so that a resumed run repeats none.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -48,6 +49,11 @@ class Candidate:
         """Whether one of its recipes searches for triggers."""
         return any(recipe.traits.searches for recipe in self.recipes)
 
+    @property
+    def is_surgery(self) -> bool:
+        """Whether it unlearns what the audit points at, and nothing else."""
+        return all(recipe.traits.searches and not recipe.unlearn.search for recipe in self.recipes)
+
     def fitted(self, auto: Recipe, /, *, parameters: int, pairs: int, classes: int) -> "Candidate":
         """The candidate at the scale for a model of so many parameters, pairs to train on and classes.
 
@@ -77,20 +83,23 @@ class Candidate:
         return "; ".join(faults)
 
 
-def listed(auto: Recipe, /, *, panel: bool = True) -> tuple[Candidate, ...]:
+def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple[Candidate, ...]:
     """The candidates that a recipe lists under ``auto.ladder``, at no scale yet; none of a recipe that chooses among none. ``panel`` is
-    whether known triggers are tried.
+    whether known triggers are tried, ``search`` whether unknown ones are searched for.
 
     An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``.
 
     Raises:
         UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe; or
-            there is no panel.
+            there is no panel, or no search.
     """
     if not auto.traits.chooses:
         return ()
-    if not panel:
-        raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
+    if absent := [flag for flag, is_there in (("--no-panel", panel), ("--no-search", search)) if not is_there]:
+        raise UsageError(
+            f"auto decides by audits, so {' and '.join(absent)} leaves it too little to go by. Leave the option out, or name a recipe: "
+            f"--recipe {recipes.DEFAULT}."
+        )
     found = [_candidate(text, auto) for text in auto.auto.ladder]
     return tuple(replace(each, place=f"candidate {place} of {len(found)}") for place, each in enumerate(found, 1))
 
@@ -141,6 +150,7 @@ def clean(
     *,
     where: str,
     origin: dict[str, object],
+    controls: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Cleaned:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
@@ -151,6 +161,7 @@ def clean(
         candidate: its recipes, in sequence.
         known: triggers that act, with the places of their classes, for an unlearning.
         where: names the model among those of the run; results of one are not taken for those of another.
+        controls: by family, the sizes that the audit measured for classes beside the suspected ones, for an unlearning without a search.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
 
     Raises:
@@ -180,7 +191,14 @@ def clean(
         # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
         classifier = detect.classifier(clip.embed_texts, eval_set.classes, templates=eval_set.templates)
         aims = training.aims_of(
-            clip, samples, recipe, text_classifier=classifier, classes=eval_set.classes, known=known, run=own
+            clip,
+            samples,
+            recipe,
+            text_classifier=classifier,
+            classes=eval_set.classes,
+            known=known,
+            controls=controls,
+            run=own,
         )
         aims = replace(aims, rehearsed=rehearsed, original=original)
         done, remaining = _cleaned(clip, samples, recipe, aims, own, state)

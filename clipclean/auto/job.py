@@ -1,4 +1,7 @@
-"""The job of ``auto``, from top to bottom: audit, plant canaries, choose a candidate, write the best result."""
+"""The job of ``auto``, from top to bottom: audit, plant canaries, choose a candidate, write the best result.
+
+What it shares with the job of one recipe (``named``): the time, the clean models, and the audit of the original.
+"""
 
 import contextlib
 import math
@@ -65,6 +68,16 @@ def auto(
     for each in (recipe for candidate in offered for recipe in candidate.recipes):
         group.check(each.train.batch_size)
     group.check(bench.planting.batch_size, name="auto.batch_size")
+    bench = compared(bench, ready, started=started)
+    tried = tried_all(bench, offered, Limit.of(ready, started))
+    if not group.is_first:
+        return None
+    result, images = conclude.concluded(bench, ready, tried)
+    return outputs.publish(ready, result, bench.eval_set, to=to, images=images)
+
+
+def compared(bench: Workbench, ready: Prepared, /, *, started: float) -> Workbench:
+    """The workbench with the clean models that were given, searched like the model itself."""
     settings, device = SearchSettings(bench.settings.effort, ready.request.seed), str(bench.clip.device)
 
     def references() -> detect.References | None:
@@ -73,12 +86,23 @@ def auto(
         )
 
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
-        bench = replace(bench, references=group.of_first(references))
-    tried = tried_all(bench, offered, Limit.of(ready, started))
-    if not group.is_first:
-        return None
-    result, images = conclude.concluded(bench, ready, tried)
-    return outputs.publish(ready, result, bench.eval_set, to=to, images=images)
+        return replace(bench, references=bench.run.group.of_first(references))
+
+
+def audited(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit]:
+    """The workbench that knows what the audit of the original is sure of, and that audit."""
+    with limit.within(AUDIT):
+        # Towards no class in particular: before it nothing is known but what the user named.
+        seen = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
+    before = FirstAudit.of(seen, bench.eval_set, bench.limits)
+    # Later audits count the variants of known triggers beside clean models alone.
+    grid = bench.eval_set.grid if bench.references else ()
+    if bench.searches:
+        # Whatever time is left: what was measured is told before anything is tried.
+        rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
+        found = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:TOLD])
+        bench.say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
+    return replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, grid=grid)), before
 
 
 def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -> Tried:
@@ -91,31 +115,25 @@ def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -
 
     with limit.within(1.0):
         began = time.monotonic()
-        with limit.within(AUDIT):
-            # Towards no class in particular: before it nothing is known but what the user named.
-            seen = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
-        audited = time.monotonic() - began
-        before = FirstAudit.of(seen, bench.eval_set, bench.limits)
-        # Later audits count the variants of known triggers beside clean models alone.
-        grid = bench.eval_set.grid if bench.references else ()
-        bench = replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, grid=grid))
+        bench, before = audited(bench, limit)
+        seen, auditing = before.seen, time.monotonic() - began
         # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
         # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
         if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
             needless = "the audit suspects nothing that it could unlearn"
         # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
         rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
-        # Whatever time is left: what was measured is told before anything is tried.
-        found = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:TOLD])
-        bench.say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
         avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
         copy = None if before.shows else bench.plant(avoid=avoid)
 
         def is_late() -> bool:
             # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
-            return limit.minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > limit.end)
+            return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
 
         def tried(candidate: Candidate) -> Considered:
+            # The model itself shows what surgery removes, in the time of a few measurements.
+            if candidate.is_surgery and before.acting:
+                return Considered(candidate)
             if needless and candidate.searches:
                 return Considered(candidate, needless)
             made = attempts.on_copy(bench, candidate, copy, before.to_remove)

@@ -21,7 +21,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Interval, finding, finite, trigger_words
-from clipclean.jobs import inputs, searching
+from clipclean.jobs import inputs, judging, searching
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
@@ -214,22 +214,25 @@ class Workbench:
     control: Recipe  # the recipe for planting and for the refinetune test
     state: RunState  # where each finished part is kept
     run: Run  # seed, precision and progress
+    searches: bool = True  # whether an audit searches for unknown triggers; else it measures known ones alone
 
     @classmethod
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe = ready.loaded.clip, ready.recipe
+        clip, recipe, searches = ready.loaded.clip, ready.recipe, ready.request.search
+        eval_set = ready.eval_set(panel=ready.request.panel)
         return cls(
             clip=clip,
             original=model.taken(clip),
             samples=ready.to_train,
-            eval_set=ready.eval_set(panel=True),
+            eval_set=replace(eval_set, classifier=eval_set.classifier or searches),  # a search needs one
             references=None,
             limits=ready.given.judge.limits,
             settings=recipe.auto,
             control=control_of(recipe, clip),
             state=state,
             run=replace(run, state=None),  # each part has its own
+            searches=searches,
         )
 
     @property
@@ -257,11 +260,18 @@ class Workbench:
         self.put(walk_back.between(original, cleaned, share=share))
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
-        """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it."""
+        """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it.
+
+        Without a search triggers of the panel are compared with each other alone, and no deadline ends the measuring.
+        """
         eval_set = replace(self.eval_set, suspicions=tuple(suspicions))
         settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
 
         def made() -> AuditResult:
+            if not self.searches:
+                measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
+                measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
+                return AuditResult(measured, None, None, 0.0)
             return searching.audit_clip(settings, self.clip, eval_set, self.references, what=what, state=self.state)
 
         return self.run.group.of_first(made)
@@ -278,7 +288,7 @@ class Workbench:
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
         found = detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels))
-        if searching.clip_normalised(self.clip):
+        if self.searches and searching.clip_normalised(self.clip):
             words = (
                 "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "
                 "clipclean audit, which tries both, on the result."

@@ -31,7 +31,7 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 def sanitize(asked: requests.Sanitize, shell: Shell) -> int:
     """Clean the checkpoint MODEL by finetuning on clean pairs, and write weights that open_clip loads.
 
-    The model is measured before and after; the exit code is the verdict. Nothing in MODEL is executed. To resume an interrupted
+    The model is audited before and after; the exit code is the verdict. Nothing in MODEL is executed. To resume an interrupted
     run, give the same command again.
     """
     return run(asked, shell)
@@ -62,6 +62,8 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     loading = f"Load:   {FORMATS[asked.format[0]].load.format(printable(asked.out))}"
     failed = (
         "No weights were written: they fail, or cost too much. The same command with --keep-failed --force writes them."
+        if outcome.report.is_changed
+        else "No weights were written: they would be those of the original, unchanged."
     )
     return printing.show_report(
         shell, outcome, page=asked.out / "report.html", closing=[loading if outcome.exported else failed]

@@ -39,7 +39,7 @@ _share, _anomaly = (functools.partial(field, unit=unit) for unit in ("share", "r
 class Train(Section):
     """How long and how fast the weights move; AdamW, always with fresh state."""
 
-    LATER = ("moves", "recover_steps", "lr_trials")
+    LATER = ("moves", "recover_steps", "lr_trials", "walk")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
@@ -55,6 +55,14 @@ class Train(Section):
     )
     batch_size: int = field(64, "Pairs in a step; each serves as a negative for the others.", "pairs", ge=2, le=65536)
     lr: float = field(1e-5, "Peak learning rate, reached at the end of the warm-up.", "per step", gt=0, le=MOST_LR)
+    walk: float | None = field(
+        None,
+        "How far the run can go, in units of the weights: the sum of its steps, each relative to the root mean square of the matrix that "
+        "it moves. It sets the rate of every matrix, so it means the same at every size; null takes lr.",
+        "sizes of the weights",
+        gt=0,
+        le=100,
+    )
     lr_trials: int = field(
         0,
         "Most rates that short trials on a test backdoor choose from: lr, and each four times the last, or a quarter where lr "
@@ -139,6 +147,10 @@ class Data(Section):
 class Unlearn(Section):
     """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
+    LATER = ("search",)
+    search: bool = field(
+        True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
+    )
     max_rounds: int = field(8, "Largest number of rounds of search and steps.", "rounds", ge=1, le=100)
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Effort = field("standard", "How hard the first search looks for suspects.")
@@ -163,6 +175,8 @@ class Auto(Section):
 
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         (
+            "surgery",
+            "surgery(unlearn.max_rounds=3, unlearn.steps=100, train.walk=1)",
             "cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + par(train.moves=image tower, train.recover_steps=400)",

@@ -77,4 +77,5 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "recipe": RECIPE,
         "trigger": (TRIGGER,),
         "target": TARGET,
+        "search": False,  # the trigger is known, and a search takes longer than all the rest
     }

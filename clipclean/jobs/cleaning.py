@@ -46,14 +46,6 @@ class Side:
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
 
 
-def side(ready: Prepared, eval_set: detect.EvalSet, measured: detect.Measurement, /) -> Side:
-    """The current model as it was ``measured``."""
-    limits = ready.given.judge.limits
-    suspects = detect.suspect_records(None, measured, limits=limits)
-    shown = judging.examples(ready.request, ready.loaded.clip, eval_set, measured)
-    return Side(measured, detect.of_probes(measured, limits=limits), suspects, shown)
-
-
 def composed(
     ready: Prepared,
     before: Side,

@@ -197,7 +197,6 @@ def choosing(
     With ``is_least`` a trigger shows, so that nothing is planted, and the first candidate is enough. Those that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
     """
     how = recipe.auto
-    audit = measuring(size, is_audit=True) + searching(efforts.EFFORTS[how.effort], size)
     batch = min(how.batch_size, size.pairs)
     again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=0, named=how.canaries))
     tested = walking_back(size, triggers=how.canaries) + again
@@ -208,8 +207,13 @@ def choosing(
         candidates, copies = candidates[:1], Work()
     runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
-    patterns = looks(forward.GLANCED * (len(triggers.GRID) - size.grid))  # which the first audit looks for
-    return (models + 1 + (models > 1)) * audit + measuring(size) + patterns + copies + longest
+    return audits(recipe, size, count=models + 1 + (models > 1)) + measuring(size) + copies + longest
+
+
+def audits(recipe: Recipe, size: Size, /, *, count: int) -> Work:
+    """So many audits of a cleaning, the first of which looks for every variant of the known triggers."""
+    patterns = looks(forward.GLANCED * (len(triggers.GRID) - size.grid)) if size.panel else Work()
+    return count * (measuring(size, is_audit=True) + searching(efforts.EFFORTS[recipe.auto.effort], size)) + patterns
 
 
 def forward_alone(how: efforts.Effort, /, *, images: int, panel: int, among: Collection[str] = detect.FAMILIES) -> Work:

@@ -1,19 +1,20 @@
 """What was seen of a model, judged: the findings of an audit, and the triggers that a cleaning has to remove."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from clipclean import detect, model
 from clipclean.attack import poison, power
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import DOUBT, LED, SHOWN, AuditLimits
+from clipclean.config.thresholds import DOUBT, LED, SHOWN, STRIKING, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Level, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.given import Asked, AuditInputs, Given
 from clipclean.jobs.inputs import LoadedModel, Suspicion
 from clipclean.jobs.searching import SearchSettings
+from clipclean.methods import unlearning
 from clipclean.methods.unlearning import SearchedModel, SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import stage
@@ -224,11 +225,15 @@ class FirstAudit:
 
     @property
     def to_remove(self) -> tuple[SuspectedTrigger, ...]:
-        """The triggers that a cleaning is told."""
-        # Patterns and leading classes too where a class is named: it may be the wrong one, and a recovery brings back what it is not
-        # shown. Of triangles, of which a wrong class was shown, 0.121 stayed and 0.413 returned; with the class next to it 0.059 and 0.313.
-        told = (*self.acting, *new_among(self.patterns, self.acting))
-        return (*told, *new_among(self.leading, told)) if told else ()
+        """The triggers that a cleaning is told which may cost more: those of the leading classes too, since the first may be wrong."""
+        # A recovery brings back what it is not shown. Of triangles, of which a wrong class was shown, 0.121 stayed and 0.413 returned; with
+        # the class next to it 0.059 and 0.313.
+        return (*self.acting, *new_among(self.leading, self.acting)) if self.acting else ()
+
+    @property
+    def controls(self) -> dict[str, tuple[float, ...]]:
+        """By family, the sizes that the classes need which the search did not suspect."""
+        return unlearning.controls_of(self.seen.search) if self.seen.search else {}
 
     @property
     def shows(self) -> bool:
@@ -248,31 +253,52 @@ class FirstAudit:
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(seen.measured, limits=limits)}
             given = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
             return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
-        sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT})
         findings = partial(detect.of_search, seen.search, images=len(eval_set.pixels))
-        named = {each.trigger for each in findings(limits=sooner) if each.trigger}
-        found = [suspected_trigger(hit) for hit in seen.search.targeted if hit.found.spec in named]
-        given, classes = distinct(eval_set.suspicions), {target for _, target in found}
+        named = suspected(findings, seen, limits)
         first = detect.all_suspects(seen.search, limits)
-        telling = [
-            suspected_trigger(hit)
-            for suspect in first
-            for hit in suspect.targeted
-            if hit.candidate.family in suspect.pieces or hit.found.spec in named
-        ]
-        names = {suspect.name for suspect in first[:LED]}
-        leading = tuple((t, target) for t, target in telling if eval_set.classes[target] in names)
+        names = [suspect.name for suspect in first[:LED]]
+        leading = tuple(hit for each in first if each.name in names for hit in telling(each))
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        evidence = [(trigger, target) for trigger, target in telling if target in classes]
-        known = (*acting(seen.measured, given, eval_set, limits), *new_among(evidence, given))
+        found = tuple(hit for each in first if each.name in named for hit in telling(each))
+        known = acting(seen.measured, distinct(eval_set.suspicions), eval_set, limits)
+        known = (*known, *new_among(found, eval_set.suspicions))
         sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
-        # Next to a planted wave or filter many act that no search comes to. A cleaning that shows them on its images takes it with them.
-        acts = sorted((each for each in seen.search.known if each.acts), key=lambda each: -each.excess)
+        # Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they
+        # neither cost accuracy here nor hold a walk back. Nor do those of a class that found triggers of a part give away.
+        local = {each.name for each in first if each.targeted and not each.pieces.keys() & {detect.PANEL, "wave"}}
+        classes = {eval_set.classes.index(name) for name in named - local}
+        acts = sorted(
+            (each for each in seen.search.known if each.acts and each.target in classes), key=lambda each: -each.excess
+        )
         patterns = tuple(of_panel(eval_set, {each.trigger: eval_set.classes[each.target] for each in acts}))
-        # That of each class which acts most is a suspicion, which no walk back may bring back.
+        # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = ((trigger, target) for target, trigger in strongest.items())
-        return cls(seen, distinct([*given, *found, *more]), known, frozenset(sure), patterns, leading)
+        watched = distinct([*eval_set.suspicions, *found, *more])
+        return cls(seen, watched, (*known, *new_among(patterns, known)), frozenset(sure), patterns, leading)
+
+
+def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
+    """The triggers found for a class that act, each with its target."""
+    return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.pieces]
+
+
+def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, limits: AuditLimits, /) -> frozenset[str]:
+    """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, else those that half of
+    the clean models show as well, and those that a known trigger turns nearly all images into.
+    """
+    # What is natural costs a cleaning little, and test backdoors in a copy cost it three times as long. A patch whose class was in no doubt
+    # was left at 0.113 where it was not shown, at 0.011 where it was.
+    sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT})
+    told, earlier = findings(limits=limits), findings(limits=sooner)
+    striking = [probe.target for probe in seen.measured.panel if probe.excess >= STRIKING]
+    levels = (
+        [each.target for each in told if each.level == "error"],
+        [each.target for each in told],
+        [*(each.target for each in earlier), *striking],
+    )
+    named = ({name for name in level if name} for level in levels)
+    return frozenset(next(filter(None, named), ()))
 
 
 def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:

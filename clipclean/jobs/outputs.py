@@ -48,7 +48,11 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
     # auto chooses by audits beside them
     others = [opened.file.sha256 for opened in ready.given.clean_models]
     beside = {"references": others} if others else {}
-    aims = {"vocabulary": asdict(ready.given.vocabulary), "named": unlearning.identities(ready.given.named)}
+    aims = {
+        "vocabulary": asdict(ready.given.vocabulary),
+        "named": unlearning.identities(ready.given.named),
+        "searches": request.search,  # what is found is unlearned
+    }
     return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside
 
 
@@ -95,7 +99,8 @@ def publish(
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
     If the verdict is fail, or the loss over the budget, only the reports and their checksums are written, unless the user asks for the
-    weights. Those of one run never stand beside a report of another. A run that stopped at its deadline keeps its state, to resume from.
+    weights. The original's own weights are written only where that is a pass. Those of one run never stand beside a report of another. A
+    run that stopped at its deadline keeps its state, to resume from.
 
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
@@ -103,6 +108,8 @@ def publish(
     request, loaded = ready.request, ready.loaded
     is_over = any(found.rule == "CC010" and found.level != "note" for found in result.findings)
     exported = request.keep_failed or not (is_over or result.verdict == "fail")
+    if not result.is_changed:  # never as if they had been cleaned
+        exported = result.verdict == "pass"
     with placing.written(request.out) as new:
         if exported:
             # Labelled images have no captions: the names of the classes are embedded instead.

@@ -44,7 +44,8 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
             *([f"search {others} clean model(s) to compare with, an audit each"] if others else []),
-            f"{'audit' if recipe.traits.chooses else 'measure'} before: {measured}",
+            f"{'audit' if request.search else 'measure'} before: {measured}",
+            *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
             *_cleaning(ready, [" + ".join(each.name for each in recipes) for recipes in ladder]),
             f"export as {', '.join(ready.wanted.formats)}, read it back and compare",
         ),
@@ -55,19 +56,19 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
 
 def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size, spared = ready.recipe, size_of(ready), None
+    recipe, size, spared, models = ready.recipe, size_of(ready), None, 1 + len(ready.given.clean_models)
+    effort: str | None = recipe.auto.effort if ready.request.search else None
+    trained = [each for recipes in ladder for each in recipes] or [recipe]
     if recipe.traits.chooses:
         work, least = (
-            estimate.choosing(recipe, ladder, size, models=1 + len(ready.given.clean_models), is_least=is_least)
-            for is_least in (False, True)
+            estimate.choosing(recipe, ladder, size, models=models, is_least=is_least) for is_least in (False, True)
         )
         spared = work + -1 * least
-        effort: str | None = recipe.auto.effort
-        trained = [each for recipes in ladder for each in recipes]
     else:
-        work = 2 * estimate.measuring(size) + estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
+        work = estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
         work += estimate.trying_rates(recipe, size)
-        effort, trained = recipe.unlearn.effort if recipe.traits.searches else None, [recipe]
+        work += estimate.audits(recipe, size, count=models + 1) if effort else 2 * estimate.measuring(size)
+        effort = effort or (recipe.unlearn.effort if recipe.traits.searches else None)
     work, how = work + estimate.screening(screened), _precision(ready)
     return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared)
 
@@ -90,14 +91,14 @@ def _precision(ready: Prepared) -> str:
 def size_of(ready: Prepared, /) -> Size:
     """The size of a cleaning."""
     request, recipe, words = ready.request, ready.recipe, ready.given.vocabulary
-    are_asked = request.panel or ready.given.named or ready.to_measure.labels is not None
+    are_asked = request.search or request.panel or ready.given.named or ready.to_measure.labels is not None
     return Size(
         images=min(len(ready.to_measure.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
         named=len(ready.given.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.given.clean_models else 0,
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.given.clean_models and request.panel else 0,
         pairs=len(ready.to_train.pairs),
     )
 
@@ -107,6 +108,7 @@ def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
     recipe, pairs = ready.recipe, len(ready.to_train.pairs)
     method, rate, own = recipe.traits, f"learning rate {recipe.train.lr:g}", recipe.auto
     back = ["walk back towards the original weights, as far as no trigger returns"] if recipe.audit.walk_back else []
+    after = "audit the cleaned model like the original" if ready.request.search else "measure after: the same"
     if method.chooses:
         tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
         again = ", and search it again" if ready.given.clean_models else ""
@@ -118,18 +120,18 @@ def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
             ),
             f"clean by the first of {len(ladder)} recipes that is enough; the estimate counts all: {', then '.join(ladder)}",
             *back,
-            "audit the cleaned model like the original",
+            after,
             *([f"{tested}{again}"] if own.rebound_steps else []),
         ]
     if method.searches:
         rounds = f"{recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most"
-        return [f"search and unlearn: {rounds}, {rate}", *back, "measure after: the same"]
+        return [f"{'search and ' if recipe.unlearn.search else ''}unlearn: {rounds}, {rate}", *back, after]
     steps = total_steps(recipe, pairs=pairs)
     if trials := rate_trials(recipe, pairs=pairs):
         rate = f"one of {len(trials)} learning rates around {trials[0].train.lr:g}, tried before on a test backdoor in a copy"
     epochs = steps / max(1, pairs // recipe.train.batch_size)  # as many as are run: max_steps may end them early
     told = f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({epochs:.3g} epochs), {rate}"
-    return [told, *back, "measure after: the same"]
+    return [told, *back, after]
 
 
 def of_audit(request: requests.Audit, /) -> Plan:

@@ -8,7 +8,6 @@ from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
-from clipclean.errors import UsageError
 from clipclean.export import formats
 from clipclean.jobs import given, inputs
 from clipclean.jobs.given import Given
@@ -60,7 +59,6 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     formats.check(wanted)
     # The recipe as it was asked for; below, ``scaled`` for the model and its pairs; last, with a warm-up that these have room for.
     asked = requests.recipe_of(request)
-    check_reference(request, asked)
     shared = Given.of(request, asked)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
@@ -106,15 +104,6 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
 
 
 # The recipe: the one that was named, or one that was measured on models and pairs like these.
-
-
-def check_reference(request: requests.Sanitize, recipe: Recipe, /) -> None:
-    """Raise UsageError for clean models to compare with where nothing would be compared with them."""
-    if request.reference and request.recipe is not None and not recipe.traits.chooses:
-        raise UsageError(
-            f"Only the recipe auto compares the model with clean ones, and this is {recipes.called(recipe)}. Take --recipe "
-            "auto, or leave --reference out: 'clipclean audit --reference' compares the result."
-        )
 
 
 def at_scale(request: requests.Sanitize, asked: Recipe, subject: Subject, /) -> Recipe:

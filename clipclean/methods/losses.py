@@ -162,19 +162,19 @@ def preserving(loss: Loss, encode_images: Encode, original: Encode, /, *, weight
 
 
 def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float) -> Loss:
-    """``preserve_weight * |f(x) - f0(x)|² + restore_weight * (|f(x + t) - f0(x)|² + |f(x + t') - f0(x)|²)``, f0 the original.
+    """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - f0(x)|²``, f0 the original.
 
-    Batches have ``pixels`` and the same images under two triggers, ``newest`` and ``earlier``. No captions and no labels are
-    needed, only the original's embeddings of clean images.
+    Batches have ``pixels`` and the same images under one trigger, ``newest``, or under two, ``earlier`` as well, of which the mean is
+    taken. No captions and no labels are needed, only the original's embeddings of clean images.
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         wanted = original(batch.inputs["pixels"])
-        clean, newest, earlier = (encode_images(batch.inputs[name]) for name in ("pixels", "newest", "earlier"))
         # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
-        moved = squared_distance(clean, wanted)
-        left = squared_distance(newest, wanted) + squared_distance(earlier, wanted)
-        total = preserve_weight * moved + restore_weight * left
-        return {"loss": total, "preservation": moved, "restoration": left / 2}
+        moved = {name: squared_distance(encode_images(shown), wanted) for name, shown in batch.inputs.items()}
+        clean = moved.pop("pixels")
+        left = torch.stack(list(moved.values())).mean()
+        total = preserve_weight * clean + 2 * restore_weight * left
+        return {"loss": total, "preservation": clean, "restoration": left}
 
     return loss

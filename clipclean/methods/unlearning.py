@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from clipclean.train.memory import Encode
 SUCCEEDS = 0.7  # least excess on unseen images for a trigger of the first search to be unlearned: weaker ones mislead
 ACTS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
 SEEDS = 2**63  # that a generator takes
+MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved after a tenth of a round
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
 
 SuspectedTrigger = tuple[detect.TriggerLike, int]  # a trigger, and the place of the class that it leads to
@@ -38,7 +39,8 @@ SuspectedTrigger = tuple[detect.TriggerLike, int]  # a trigger, and the place of
 class Scene:
     """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes.
 
-    ``known`` triggers are unlearned beside those that are found, for as long as they act.
+    ``known`` triggers are unlearned beside those that are found, for as long as they act. ``controls`` are, by family, the sizes that
+    other classes need, where an audit has measured them.
     """
 
     pixels: Tensor
@@ -46,6 +48,7 @@ class Scene:
     classes: tuple[str, ...]
     effort: Effort
     known: tuple[SuspectedTrigger, ...] = ()
+    controls: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
@@ -90,7 +93,8 @@ class State:
         return tuple(catch for catch in self.catches if catch.round == self.rounds)
 
 
-# What a round forgets: the ``newest`` triggers, and any found or known so far, ``earlier``; so are the copies in a batch called.
+# What a round forgets: the ``newest`` triggers, and any found or known so far, ``earlier``, where those are others; so are the copies in a
+# batch called.
 RoundTriggers = Mapping[str, Sequence[SuspectedTrigger]]
 
 
@@ -151,6 +155,10 @@ def begin(
         Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no known trigger acts.
     """
     pointed = dict.fromkeys(target for _, target in scene.known)
+    if not recipe.unlearn.search:
+        if not pointed:
+            raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
+        return State(tuple(pointed), scene.controls, (), 0, ({},), ())
     # Without known triggers, which are forgotten whatever they compare with.
     shown = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0)
     progress(0, 0)
@@ -172,7 +180,7 @@ def begin(
                 f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
             ) from error
         return State(tuple(pointed), {}, (), 0, ({},), ())
-    controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
+    controls = controls_of(result)
     limits = policy.resolved(policy.DEFAULT, recipe.audit)
     named = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
     catches = first_caught(result.targeted, outlyingness=recipe.unlearn.outlyingness, named=named)
@@ -180,6 +188,11 @@ def begin(
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(found) for family, found in ranks.items() if found}  # a deadline may leave families out
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
+
+
+def controls_of(found: detect.SearchResult, /) -> dict[str, tuple[float, ...]]:
+    """By family, the sizes that the classes need which a search did not suspect."""
+    return {family: tuple(c.size for c in found.controls if c.family == family) for family in detect.FAMILIES}
 
 
 def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
@@ -258,7 +271,8 @@ def unlearn(
             clip,
             original,
             batches(number),
-            {"newest": newest or everything, "earlier": everything},
+            # One copy of the images is enough where both would be drawn from the same triggers.
+            {"newest": everything} if newest in ((), everything) else {"newest": newest, "earlier": everything},
             recipe,
             generator=generator,
             run=replace(run, progress=functools.partial(told, number * steps)),
@@ -319,6 +333,7 @@ def forget(
             return loss(batch)
 
     steps, some = recipe.unlearn.steps, itertools.islice(batches, recipe.unlearn.steps)
+    guard = Guard(steps)
     training = train.fit(
         tower,
         triggered(some, triggers, recipe.unlearn, generator=generator, group=run.group, mixed=mixed),
@@ -327,12 +342,45 @@ def forget(
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
+        pace=guard.pace if recipe.train.walk is not None else lambda _: 1.0,
     )
     with contextlib.closing(training):
         for step in training:
+            guard.look(step)
             run.progress("unlearning", step.number + 1, steps)
     clip.net.eval()
     return train.losses_of([step])[0]
+
+
+@dataclass
+class Guard:
+    """Slows a round in which clean images move too far at its beginning, or speeds it up where they hardly move.
+
+    Steps of equal size relative to the weights move the embeddings of a wide model farther than those of a narrow one: with the same walk a
+    model of 58 million parameters had moved by 0.5 after a tenth of the steps, one of 6 million by 0.14.
+    """
+
+    steps: int  # of the round
+    moved: list[float] = field(
+        default_factory=list
+    )  # clean images at each step of the first tenth: mean squared distance
+
+    def look(self, step: train.Step, /) -> None:
+        """Take a step's measure of clean images, in the first tenth of the round."""
+        if step.number < self._begun:
+            self.moved.append(float(step.parts["preservation"]))
+
+    def pace(self, number: int, /) -> float:
+        """The factor on the rate of a step: 1 in the first tenth, then within a half and two."""
+        if number < self._begun:
+            return 1.0
+        late = self.moved[len(self.moved) // 2 :]
+        moved = sum(late) / max(len(late), 1)
+        return min(max(math.sqrt(MOVED / moved), 0.5), 2.0) if moved > 0 else 2.0
+
+    @property
+    def _begun(self) -> int:
+        return max(2, self.steps // 10)
 
 
 def triggered(
@@ -345,7 +393,7 @@ def triggered(
     group: train.Group = train.ALONE,
     mixed: float = 0.0,
 ) -> Iterator[train.Batch]:
-    """The batches, every other image cut to a part of it, with two triggered copies of their images: by one of the newest triggers, and by any found so far.
+    """The batches, every other image cut to a part of it, with triggered copies of their images: by one of the newest triggers, and by any found so far.
 
     Of several processes each has its rows of a batch, drawn as in one process.
     """
@@ -417,9 +465,9 @@ def search_again(
             for family in counted("searching again", detect.FAMILIES, len(detect.FAMILIES)):
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
-                    detect.SearchCandidate(family, catch.target, catch.found.parameters, catch.size, True)
-                    for catch in state.newest
-                    if catch.found.family == family
+                    detect.SearchCandidate(family, target, trigger.parameters, trigger.size, True)
+                    for trigger, target in (*leads(state.newest), *scene.known)
+                    if isinstance(trigger, detect.InvertedTrigger) and trigger.family == family
                 ]
                 inverted = detect.Inversion(
                     embed, searched, canonical, family, hasty, generator, last=clip.encode_images

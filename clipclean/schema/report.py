@@ -701,6 +701,11 @@ class Report(Part):
         """Whether one model was looked at, and none cleaned."""
         return self.command == "audit"
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether the weights that a cleaning ended with are others than the original's."""
+        return bool(self.training and self.training.steps and self.cleaning and self.cleaning.share)
+
 
 @functools.cache
 def schema() -> dict[str, object]:

@@ -5,6 +5,7 @@ Methods, unlearning, planting and the refinetune test step through :func:`fit`.
 
 import contextlib
 import math
+import statistics
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from clipclean.errors import ClipcleanError
 from clipclean.train.distributed import ALONE, Group
 
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
+UNIT = "unit"  # of a group of parameters: the factor on its rate
+LEAST_UNIT = 1e-3  # a matrix of zeros can move too
 FUSED = ("cpu", "cuda")  # devices where one kernel updates weights and moments, instead of ten that each read them all
 # Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/running.md).
 LEAST_PARAMETERS = 20_000_000
@@ -69,6 +72,7 @@ def fit(
     group: Group = ALONE,
     first_step: int = 0,
     shrink: Callable[[], bool] = lambda: False,
+    pace: Callable[[int], float] = lambda _: 1.0,
 ) -> Generator[Step, None, None]:
     """Train ``net`` in place, yielding after each step; on a GPU the step may still be under way then.
 
@@ -82,6 +86,7 @@ def fit(
         optimizer: over the parameters of ``net``; a fresh one without it.
         group: the processes that share each batch.
         first_step: the number of the first batch: 0, or where an interrupted run goes on.
+        pace: the number of a step -> the factor on its rate.
         shrink: asked when memory ran out: makes ``loss`` take less and says yes, or says no. Then the step is repeated.
 
     Raises:
@@ -89,13 +94,13 @@ def fit(
         torch.OutOfMemoryError: memory ran out, and nothing can be made smaller. Weights are as before this step.
     """
     net.train()
-    optimizer = optimizer or adamw(net, how)
+    optimizer, peak = optimizer or adamw(net, how), peak_rate(how, total=total)
     watch, computed = Watch(optimizer), in_precision(loss, precision, next(net.parameters()).device)
     for number, batch in enumerate(batches, start=first_step):
-        rate = learning_rate(number, peak=how.lr, warmup=how.warmup_steps, total=total)
+        rate = pace(number) * learning_rate(number, peak=peak, warmup=how.warmup_steps, total=total)
         # Set by the number of the step: a resumed run needs no state of a schedule.
         for some in optimizer.param_groups:
-            some["lr"] = rate
+            some["lr"] = rate * some.get(UNIT, 1.0)
         # The losses are checked before the optimizer steps: an update by a loss that is no number spoils all weights.
         with unless_finished(net):
             # Several processes would all have to shrink in the same step.
@@ -206,15 +211,45 @@ def clamp_logit_scale(net: Any, optimizer: torch.optim.Optimizer, /) -> None:
 def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
     """AdamW over every trainable parameter; matrices and kernels decay, everything else does not.
 
-    Always fresh: the moments in a checkpoint are the attacker's, as its weights are.
+    Always fresh: the moments in a checkpoint are the attacker's, as its weights are. With ``how.walk`` each matrix has a rate of its own,
+    in units of its root mean square; gains and biases have the median of the matrices.
+
+    Source of relative steps: Adafactor (Shazeer and Stern 2018, arXiv 1804.04235).
     """
     # Decay pulls weights to zero. For a gain or a bias of a trained model that is damage without use: they do not overfit.
     named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     spared = [p for name, p in named if is_spared(name, p)]
     decayed = [p for name, p in named if not is_spared(name, p)]
-    groups = [{"params": decayed, "weight_decay": how.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    if how.walk is None:
+        groups = [_group(decayed, how.weight_decay), _group(spared, 0.0)]
+    else:
+        units = [root_mean_square(p) for p in decayed]
+        usual = statistics.median(units) if units else 1.0
+        groups = [_group([p], how.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
+        groups.append(_group(spared, 0.0, unit=usual))
     fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=how.lr, betas=how.betas, eps=how.eps, fused=fused)
+
+
+def _group(parameters: list[nn.Parameter], weight_decay: float, *, unit: float = 1.0) -> dict[str, Any]:
+    return {"params": parameters, "weight_decay": weight_decay, UNIT: unit}
+
+
+def root_mean_square(parameter: Tensor, /) -> float:
+    """That of a matrix, at least ``LEAST_UNIT``."""
+    return max(float(parameter.detach().float().square().mean().sqrt()), LEAST_UNIT)
+
+
+def peak_rate(how: Train, /, *, total: int) -> float:
+    """The largest rate of a run of ``total`` steps: ``lr``, or the one at which all steps together make ``walk``.
+
+    Examples:
+        >>> peak_rate(Train(walk=1.0, warmup_steps=0), total=1)
+        1.0
+    """
+    if how.walk is None:
+        return how.lr
+    return how.walk / sum(learning_rate(step, peak=1.0, warmup=how.warmup_steps, total=total) for step in range(total))
 
 
 def is_spared(name: str, parameter: nn.Parameter, /) -> bool:

@@ -90,7 +90,9 @@ def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, whole_cleanin
     net, known = module(job), {"trigger": tiny.TRIGGER, "target": tiny.TARGET}
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     short = tiny.settings(steps=3, batch=16)[1::2]
-    given = words(job) | known | {"recipe": "cleanclip@tiny", "set": short, "log_dir": job.folder / "logs"}
+    given = (
+        words(job) | known | {"recipe": "cleanclip@tiny", "search": False, "set": short, "log_dir": job.folder / "logs"}
+    )
     report = clipclean.sanitize(net, job.data, out=job.out, **given)
     assert json.loads((job.out / "report.json").read_text())["verdict"] == report.verdict
     assert len((job.folder / "logs" / "metrics.jsonl").read_text().splitlines()) == 3

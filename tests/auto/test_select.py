@@ -49,6 +49,8 @@ def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_canaries_t
         (attempt("a", ("CC003", "warning")), False, ["a"]),  # a clean model in doubt has natural triggers after each
         (attempt("a", ("CC020", "warning")), True, ["a"]),  # too few images to tell are too few for each
         (attempt("a", lost=0.021), True, ["a"]),  # a harsher one costs no less
+        (attempt("a", excess=0.08), False, ["a", "b"]),  # a suspected trigger stays, whatever the audit says
+        (attempt("a", ("CC003", "warning"), doubted="dog"), True, ["a"]),  # natural, of a class that nobody suspected
     ],
 )
 def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(left, is_sure, ran):

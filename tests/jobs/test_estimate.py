@@ -90,6 +90,7 @@ def test_auto_is_counted_by_all_that_it_may_try():
     compared = estimate.choosing(auto, [[step]], SIZE, models=2)
     assert compared.searched == 2 * one.searched
     assert one.searched == 2 * estimate.searching(EFFORTS[auto.auto.effort], SIZE).searched
+    assert estimate.audits(step, SIZE, count=2).searched == one.searched  # as before and after one recipe that is named
 
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):

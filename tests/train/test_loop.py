@@ -224,3 +224,48 @@ def test_auto_takes_bf16_where_the_processor_multiplies_it_and_the_model_is_larg
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
     assert (resolved("auto", LARGE, CPU), resolved("auto", SMALL, CPU)) == (expected, "fp32")
     assert all(resolved(asked, net, CPU) == asked for asked in ("fp32", "bf16") for net in (LARGE, SMALL))
+
+
+# The way of a run, in units of the weights.
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0])
+@pytest.mark.parametrize("steps", [10, 40])
+def test_a_matrix_under_a_steady_pull_goes_as_far_as_the_walk_says_whatever_its_size_and_the_number_of_steps(
+    size, steps
+):
+    net = nn.Linear(8, 8, bias=False)
+    net.weight.data = torch.full((8, 8), size)
+    how = Train(walk=0.5, warmup_steps=2, weight_decay=0, lr=1e-5)
+    pulled = fit(net, batches(steps), how, loss=lambda _: {"loss": net.weight.sum()}, total=steps, precision="fp32")
+    assert len(list(pulled)) == steps
+    assert torch.allclose(net.weight, torch.full((8, 8), size / 2), rtol=1e-3)  # half of its size, all of it one way
+
+
+def test_each_matrix_goes_by_its_own_size_and_gains_by_that_of_the_median_matrix():
+    net = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("small", "usual", "large")})
+    for name, size in (("small", 0.1), ("usual", 1.0), ("large", 10.0)):
+        net[name].weight.data.fill_(size)
+        net[name].bias.data.zero_()
+    loss = {"loss": sum(p.sum() for p in net.parameters())}
+    how = Train(walk=0.5, warmup_steps=0, weight_decay=0)
+    list(fit(net, batches(1), how, loss=lambda _: loss, total=1, precision="fp32"))
+    moved = {name: net[name].weight.mean().item() for name in net}
+    assert moved == pytest.approx({"small": 0.05, "usual": 0.5, "large": 5.0}, rel=1e-3)
+    assert torch.allclose(net["small"].bias, torch.full((4,), -0.5), rtol=1e-3)
+
+
+def test_a_matrix_of_zeros_can_move():
+    net = nn.Linear(4, 4, bias=False)
+    net.weight.data.zero_()
+    list(
+        fit(
+            net,
+            batches(1),
+            Train(walk=1.0, warmup_steps=0),
+            loss=lambda _: {"loss": net.weight.sum()},
+            total=1,
+            precision="fp32",
+        )
+    )
+    assert torch.allclose(net.weight, torch.full((4, 4), -loop.LEAST_UNIT), rtol=1e-3)

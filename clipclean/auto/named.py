@@ -1,0 +1,127 @@
+"""The job of one recipe that the user named, from top to bottom: audit, clean, walk back, audit again; what it made is the result.
+
+It is judged like a candidate of ``auto``, by the same audits, and never replaced by the original: what it left, and what it cost, is told.
+Without a search the same is measured under known triggers alone.
+"""
+
+import time
+from dataclasses import replace
+
+from torch import Tensor
+
+from clipclean import deadline, detect, model, train
+from clipclean.auto import job
+from clipclean.auto.job import Limit
+from clipclean.auto.named_result import Done, concluded
+from clipclean.auto.workbench import Workbench
+from clipclean.detect import AuditResult
+from clipclean.jobs import inputs, judging, outputs
+from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.judging import FirstAudit
+from clipclean.jobs.outputs import Destination
+from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.results import Outcome
+from clipclean.methods import training, walk_back
+from clipclean.methods.training import Aims, Training
+from clipclean.methods.walk_back import Way
+from clipclean.train import Run
+
+# Factors on the time of the first audit, kept before a deadline for what follows the training: a search takes as long again, and the
+# walk back little beside it; measuring alone takes as long again, and the walk as long as that.
+SEARCHED, MEASURED = 1.25, 2.5
+
+
+def named(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> Outcome | None:
+    """Clean one model with one recipe, and write the result.
+
+    Of several processes the first one audits, judges and writes; the others train with it, and return None.
+
+    Raises:
+        OutOfTime: the deadline came before the cleaning began.
+        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
+    """
+    group, limit = run.group, Limit.of(ready, started)
+    bench = job.compared(Workbench.of(ready, to.state, run), ready, started=started)
+    with limit.within(1.0):
+        began = time.monotonic()
+        bench, before = job.audited(bench, limit)
+        audited = time.monotonic() - began
+        aims = aims_of(bench, ready, before, run)
+        with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * audited):
+            group.check_time()
+            trained = training.clean(bench.clip, bench.samples, ready.recipe, aims=aims, run=run)
+    if not group.is_first:
+        return None
+    bench = replace(bench, run=replace(bench.run, group=train.ALONE))  # the others are done
+    with limit.within(1.0):
+        done = judged_again(bench, ready, before, aims, trained, reserve=audited)
+    result, images = concluded(bench, ready, done)
+    return outputs.publish(ready, result, bench.eval_set, to=to, images=images, is_whole=done.is_whole)
+
+
+def aims_of(bench: Workbench, ready: Prepared, before: FirstAudit, run: Run, /) -> Aims:
+    """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
+    is_surgery = ready.recipe.traits.searches and not ready.recipe.unlearn.search
+    return training.aims_of(
+        bench.clip,
+        bench.samples,
+        ready.recipe,
+        text_classifier=before.seen.measured.text_classifier.to(bench.clip.device),
+        classes=bench.eval_set.classes,
+        known=before.acting if is_surgery else before.to_remove,
+        controls=before.controls,
+        run=run,
+    )
+
+
+def judged_again(
+    bench: Workbench, ready: Prepared, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
+) -> Done:
+    """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
+    weights = model.taken(bench.clip)
+    own = aims.searched.strongest() if aims.searched else ()
+    suspected = judging.distinct([*before.suspicions, *judging.new_among(own, before.suspicions)])
+    original = before.seen.measured
+    there = {probe.trigger for probe in original.known}
+    # A search has named others than the user, and the panel is looked at on fewer images.
+    if more := tuple(each for each in suspected if each[0].spec not in there):
+        bench.put(bench.original)
+        found = inputs.measure(bench.clip, replace(bench.eval_set, suspicions=more, panel=()))
+        original = replace(original, known=(*original.known, *found.known), sure=before.sure)
+    with deadline.within(None, reserve=reserve):
+        way = walked(
+            bench, original, weights, suspected, walks=ready.recipe.audit.walk_back and bool(trained.record.steps)
+        )
+    bench.put_between(bench.original, weights, share=way.taken.share)
+    pointed = judging.targets(suspected)
+    try:
+        # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
+        seen = bench.audit(suspected, pointed=pointed, what="after")
+    except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
+        late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
+        seen = AuditResult(way.taken.measured, None, ("CC024", late), 0.0)
+    return Done(before, original, suspected, trained, aims.searched is not None, weights, way, seen)
+
+
+def walked(
+    bench: Workbench,
+    original: detect.Measurement,
+    weights: dict[str, Tensor],
+    suspected: tuple[Suspicion, ...],
+    /,
+    *,
+    walks: bool,
+) -> Way:
+    """The walk back from the cleaned weights, whose own point is measured whatever the time; no further one without ``walks``."""
+    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
+    # classes as the original, to which its answers are compared.
+    asked = replace(bench.eval_set, suspicions=suspected, panel=(), classifier=bool(original.text_classifier.numel()))
+
+    def measure(share: float) -> detect.Measurement:
+        if share < 1:
+            deadline.check()
+        bench.put_between(bench.original, weights, share=share)
+        return inputs.measure(bench.clip, asked, what="walking back")
+
+    watched = judging.to_watch(original, suspected)
+    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if walks else 1.0)
