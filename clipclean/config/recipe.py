@@ -176,6 +176,7 @@ class Auto(Section):
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         (
             "surgery",
+            "surgery(train.walk=3, unlearn.steps=300, loss.restore_weight=1)",
             "surgery(unlearn.max_rounds=3, unlearn.steps=100, train.walk=1)",
             "cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
