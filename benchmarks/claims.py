@@ -436,6 +436,14 @@ def widened_cost() -> str:
     return f"{100 * mean(rose):.0f}"
 
 
+# The default of now, on victims that train briefly.
+
+
+def by_surgery() -> list[dict]:
+    """Its runs, a cell each."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / "surgery").glob("*.json"))]
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "tiny-sizes": lambda: million("vit", "resnet"),
     "wide-size": lambda: million("wide"),
@@ -488,6 +496,11 @@ FIGURES: dict[str, Callable[[], str]] = {
     "auto-older": lambda: str(len(long_runs(on_victims=True)) - len(newest())),
     "auto-newest": lambda: str(len(newest())),
     "auto-newest-loss": lambda: average_loss(newest()),
+    "surgery-runs": lambda: str(len(by_surgery())),
+    "surgery-loss": lambda: extent(map(photo_cleaning.lost, by_surgery())),
+    "surgery-told": lambda: extent(cell["told_lost"] for cell in by_surgery()),
+    "surgery-left": lambda: f"{max(cell['after']['excess'] for cell in by_surgery()):.2f}",
+    "surgery-returned": lambda: f"{max(cell['rebound']['excess'] for cell in by_surgery()):.2f}",
     "auto-clean": lambda: str(len(long_runs(on_victims=False))),
     "auto-clean-loss": lambda: extent(map(photo_cleaning.lost, long_runs(on_victims=False))),
     "auto-clean-told": lambda: extent(cell["told_lost"] for cell in long_runs(on_victims=False)),
