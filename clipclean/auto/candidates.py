@@ -52,7 +52,7 @@ class Candidate:
     @property
     def is_surgery(self) -> bool:
         """Whether it unlearns what the audit points at, and nothing else."""
-        return all(recipe.traits.searches and not recipe.unlearn.search for recipe in self.recipes)
+        return all(recipe.is_surgery for recipe in self.recipes)
 
     def fitted(self, auto: Recipe, /, *, parameters: int, pairs: int, classes: int) -> "Candidate":
         """The candidate at the scale for a model of so many parameters, pairs to train on and classes.

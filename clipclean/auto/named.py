@@ -61,14 +61,13 @@ def named(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> O
 
 def aims_of(bench: Workbench, ready: Prepared, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
-    is_surgery = ready.recipe.traits.searches and not ready.recipe.unlearn.search
     return training.aims_of(
         bench.clip,
         bench.samples,
         ready.recipe,
         text_classifier=before.seen.measured.text_classifier.to(bench.clip.device),
         classes=bench.eval_set.classes,
-        known=before.acting if is_surgery else before.to_remove,
+        known=before.acting if ready.recipe.is_surgery else before.to_remove,
         controls=before.controls,
         run=run,
     )

@@ -318,6 +318,11 @@ class Recipe(Section):
         """What its method does and needs."""
         return METHODS[self.method]
 
+    @property
+    def is_surgery(self) -> bool:
+        """Whether it unlearns what an audit points at, and searches for nothing first."""
+        return self.traits.searches and not self.unlearn.search
+
 
 def load(name_or_path: str | Path, /) -> Recipe:
     """The recipe of that name, or in that YAML file; of ``NAME@SCALE`` the one scale, whatever the model.

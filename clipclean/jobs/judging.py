@@ -257,11 +257,11 @@ class FirstAudit:
         named = suspected(findings, seen, limits)
         first = detect.all_suspects(seen.search, limits)
         names = [suspect.name for suspect in first[:LED]]
-        leading = tuple(hit for each in first if each.name in names for hit in telling(each))
+        leading = tuple(trigger for suspect in first if suspect.name in names for trigger in telling(suspect))
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        found = tuple(hit for each in first if each.name in named for hit in telling(each))
+        searched = tuple(trigger for suspect in first if suspect.name in named for trigger in telling(suspect))
         known = acting(seen.measured, distinct(eval_set.suspicions), eval_set, limits)
-        known = (*known, *new_among(found, eval_set.suspicions))
+        known = (*known, *new_among(searched, eval_set.suspicions))
         sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
         # Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they
         # neither cost accuracy here nor hold a walk back. Nor do those of a class that found triggers of a part give away.
@@ -274,7 +274,7 @@ class FirstAudit:
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = ((trigger, target) for target, trigger in strongest.items())
-        watched = distinct([*eval_set.suspicions, *found, *more])
+        watched = distinct([*eval_set.suspicions, *searched, *more])
         return cls(seen, watched, (*known, *new_among(patterns, known)), frozenset(sure), patterns, leading)
 
 
@@ -290,12 +290,12 @@ def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, lim
     # What is natural costs a cleaning little, and test backdoors in a copy cost it three times as long. A patch whose class was in no doubt
     # was left at 0.113 where it was not shown, at 0.011 where it was.
     sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT})
-    told, earlier = findings(limits=limits), findings(limits=sooner)
+    in_force, looser = findings(limits=limits), findings(limits=sooner)
     striking = [probe.target for probe in seen.measured.panel if probe.excess >= STRIKING]
     levels = (
-        [each.target for each in told if each.level == "error"],
-        [each.target for each in told],
-        [*(each.target for each in earlier), *striking],
+        [finding.target for finding in in_force if finding.level == "error"],
+        [finding.target for finding in in_force],
+        [*(finding.target for finding in looser), *striking],
     )
     named = ({name for name in level if name} for level in levels)
     return frozenset(next(filter(None, named), ()))
