@@ -107,6 +107,8 @@ def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
     """The steps between the first measurement and the export; ``ladder`` names the candidates of ``auto``."""
     recipe, pairs = ready.recipe, len(ready.to_train.pairs)
     method, rate, own = recipe.traits, f"learning rate {recipe.train.lr:g}", recipe.auto
+    if recipe.train.walk is not None:  # which then sets the rate
+        rate = f"as far as {recipe.train.walk:g} times the size of the weights"
     back = ["walk back towards the original weights, as far as no trigger returns"] if recipe.audit.walk_back else []
     after = "audit the cleaned model like the original" if ready.request.search else "measure after: the same"
     if method.chooses:

@@ -52,8 +52,13 @@ class Scene:
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
-        one = standing(self.text_classifier)
+        one = self.standing
         return attack_success(one[without], one[answered], labels=None, target=int(one[target])).excess
+
+    @functools.cached_property
+    def standing(self) -> Tensor:
+        """The place (K,) of the class that stands for each; thousands of classes take seconds, so it is made once."""
+        return standing(self.text_classifier)
 
 
 @dataclass(frozen=True)
@@ -356,14 +361,12 @@ def forget(
 class Guard:
     """Slows a round in which clean images move too far at its beginning, or speeds it up where they hardly move.
 
-    Steps of equal size relative to the weights move the embeddings of a wide model farther than those of a narrow one: with the same walk a
-    model of 58 million parameters had moved by 0.5 after a tenth of the steps, one of 6 million by 0.14.
+    Steps of equal size relative to the weights move the embeddings of a wide model farther than those of a narrow one.
     """
 
     steps: int  # of the round
-    moved: list[float] = field(
-        default_factory=list
-    )  # clean images at each step of the first tenth: mean squared distance
+    # Of clean images at each step of the first tenth: their mean squared distance to where the original has them.
+    moved: list[float] = field(default_factory=list)
 
     def look(self, step: train.Step, /) -> None:
         """Take a step's measure of clean images, in the first tenth of the round."""

@@ -13,7 +13,7 @@ from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.jobs import judging
 from clipclean.methods import unlearning
-from clipclean.train import Run, RunState
+from clipclean.train import Run, RunState, Step
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
 NAMED = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
@@ -300,6 +300,34 @@ def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
     assert unlearning.restored(saved, done.scene) == (done, {})
     assert unlearning.restored(saved, scene(pixels, [patch, stripes])) is None
     assert unlearning.restored(saved, scene(pixels)) is None
+
+
+# The pace of a round.
+
+
+def paced(moved, *, steps=40):
+    """The factor after a first tenth of the round, four steps, in which clean images had moved so far."""
+    guard = unlearning.Guard(steps)
+    for number, distance in enumerate(moved):
+        guard.look(Step(number, 0.0, {"preservation": torch.tensor(distance)}))
+    return guard.pace(3), guard.pace(4), guard.pace(steps - 1)
+
+
+@pytest.mark.parametrize(
+    ("moved", "factor"),
+    [
+        ([0.0, 0.0, 0.1, 0.1], 1.0),  # the later half of the tenth counts
+        ([9.0, 9.0, 0.16, 0.24], 0.5**0.5),  # 0.2 on average is twice 0.1
+        ([0.0, 0.0, 4.0, 4.0], 0.5),
+        ([0.0, 0.0, 1e-6, 1e-6], 2.0),
+        ([0.0, 0.0, 0.0, 0.0], 2.0),
+        ([0.0, 0.0, 0.1, 0.1, 4.0, 4.0], 1.0),  # what comes after the tenth changes nothing
+    ],
+)
+def test_a_round_goes_slower_where_clean_images_moved_far_in_its_first_tenth_and_faster_where_they_hardly_did(
+    moved, factor
+):
+    assert paced(moved) == (1.0, pytest.approx(factor), pytest.approx(factor))
 
 
 # Jitter.
