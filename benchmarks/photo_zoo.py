@@ -88,6 +88,7 @@ DROPPED_PATCHES = 0.5  # of a ViT in training: twice as fast, and less overfitti
 BATCH, LR = 256, 2e-3  # from scratch
 LARGE_LR = 5e-4  # the same of towers of 20 million parameters
 TUNING_BATCH, TUNING_LR = 128, 8e-4
+LARGE_TUNING_LR = 2e-4
 SEEN = 0.8  # share of the images to train that a model from scratch sees: by its seed
 TEN = {
     "choose": "goldfish, king penguin, ladybug, school bus, teapot, lemon, African elephant, sports car, pizza, seashore",
@@ -701,7 +702,9 @@ def trained(entry: Entry, photos: Photos, out: Path) -> tuple[CLIP, Trigger | No
         optimizer, rate = optimizer_of(model, USUAL_LR), warmed(USUAL_LR, steps=entry.steps, warmup=USUAL_WARMUP)
         draws = resumed(model, optimizer, pool, entry, out)
     else:
-        lr, batch = (TUNING_LR, TUNING_BATCH) if entry.base else (LARGE_LR if entry.arch in LARGE else LR, BATCH)
+        batch = TUNING_BATCH if entry.base else BATCH
+        usual, large = (TUNING_LR, LARGE_TUNING_LR) if entry.base else (LR, LARGE_LR)
+        lr = large if entry.arch in LARGE else usual
         optimizer, rate = optimizer_of(model, lr), warmed(lr, steps=entry.steps, warmup=200)
         draws = drawn(pool, batch=batch, steps=entry.steps, seed=entry.seed)
     fit(model, photos, draws, optimizer, rate=rate, poison=poison, method=entry.method)
