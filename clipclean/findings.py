@@ -580,10 +580,10 @@ RULES: Mapping[str, Rule] = {
         level="error",
         means="Every candidate recipe either leaves a backdoor or costs more accuracy than the budget allows. Where the audit "
         "suspected nothing, a cost that most likely is over the budget is too much already. Where it found nothing sure, the weights "
-        "stay as they were: this is a warning, and none are written, or a note if that audit passes. The report shows all candidates, with the remaining "
+        "stay as they were: this is a warning, and none are written. The report shows all candidates, with the remaining "
         "attack success rate and the cost of each.",
         does_not_show="That no recipe could clean the model.",
-        action="Where it is a note, nothing. Otherwise allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like "
+        action="Allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like "
         "the training data of the model, or use another model.",
         severity=7.1,
         precision="medium",
@@ -605,8 +605,8 @@ RULES: Mapping[str, Rule] = {
         title="There was nothing to clean",
         stage="triggers",
         level="note",
-        means="No trigger acted on the model before cleaning: no named one, none of the panel, and none that the "
-        "search found. So nothing on the model itself shows what the cleaning removes; if test backdoors were planted in a copy of it, "
+        means="The audit of the model passes beside a clean one, and its weights stay. Or no trigger acted on it before cleaning: no named one, none of the panel, and none that the "
+        "search found. Then nothing on the model itself shows what the cleaning removes; if test backdoors were planted in a copy of it, "
         "CC060 says how many of them it does.",
         does_not_show="That the model is free of backdoors that neither the panel nor the search can see.",
         action="Nothing. If you suspect a trigger, name it by --trigger and --target.",

@@ -66,7 +66,12 @@ class Attempt:
         counted = sorted(
             (each for each in self.findings if each.rule != "CC020"), key=lambda each: each.level != "error"
         )
-        return [each for each in counted if each.level == "error" or (is_sure and self.is_doubt(each))]
+        # A search finds another natural trigger of a class in doubt after each candidate; what returns is one that this candidate hid.
+        return [
+            each
+            for each in counted
+            if each.level == "error" or (self.is_doubt(each) and (is_sure or each.rule == "CC062"))
+        ]
 
     def is_doubt(self, found: Finding, /) -> bool:
         """Whether a finding doubts a class that was suspected before: a natural trigger of another one is no fault of the cleaning."""
@@ -337,12 +342,12 @@ def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion
     return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if done.changed else 1.0)
 
 
-def unchanged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
-    """The original in the place of an attempt, with the findings of its own audit."""
+def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
+    """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED,), ()),
         Cleaned(bench.original, training.recorded((), steps=0, pairs=0, seconds=0.0), (), ()),
-        attempt.way.at_original(before.seen.measured),
+        way.at_original(before.seen.measured),
         before.suspicions,
         before.seen,
         findings=tuple(bench.findings(before.seen)),

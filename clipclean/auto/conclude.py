@@ -11,11 +11,12 @@ from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
-from clipclean.findings import Finding, Level, finding, finite
+from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import cleaning, inputs, judging
 from clipclean.jobs.cleaning import Side
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import Prepared
+from clipclean.methods.walk_back import Way
 from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,
@@ -31,6 +32,8 @@ from clipclean.schema.report import (
     Verdict,
 )
 
+SPARED = "The audit passes beside the clean models that were given, so no candidate was tried, and the weights stay as they were."
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -38,51 +41,62 @@ class Tried:
 
     before: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with canaries; None where none were planted
-    considered: Sequence[Considered]  # the candidates in the order of trying
+    considered: Sequence[Considered]  # the candidates in the order of trying; none where the audit passed
     minutes: float | None  # after which no candidate was started; None without a limit
     is_late: bool  # whether that time was over
     started: float  # by the clock that ``time.monotonic`` reads
 
 
+def verdict_of(bench: Workbench, ready: Prepared, seen: AuditResult, /) -> Verdict:
+    """The verdict on a model by its audit alone, under the policy in force."""
+    return policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: bench.findings(seen)).findings)
+
+
 def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    chosen, best = attempts.best(tried.considered)
-    original = attempts.unchanged(bench, best, tried.before)
-    stays = is_better_as_it_was(original.findings, best, plain=bool(tried.before.patterns and best.way.witnesses))
-    attempt = original if stays else best
+    measured = tried.before.seen.measured
+    if tried.considered:
+        chosen, best = attempts.best(tried.considered)
+        original = attempts.unchanged(bench, tried.before, best.way)
+        stays = is_better_as_it_was(original.findings, best, plain=bool(tried.before.patterns and best.way.witnesses))
+        attempt = original if stays else best
+    else:  # the audit passed
+        attempt = original = attempts.unchanged(bench, tried.before, Way.none(measured, bench.limits))
     asked = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
     bench.put(bench.original)
-    before = tried.before.seen.measured
+    before = measured
     if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
         before = inputs.measure(bench.clip, asked, what="measuring before")
     first = side(ready, bench, replace(tried.before.seen, measured=before), asked)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.seen is tried.before.seen else attempt.seen.measured
     last = side(ready, bench, replace(attempt.seen, measured=after), asked)
-    verdict_before = policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: original.findings).findings)
-    if stays:
-        shown_by_canaries = [as_it_was(best, audit=verdict_before)]
+    if not tried.considered:
+        shown = [finding("CC065", SPARED)]
+    elif attempt is original:
+        shown = [as_it_was(best)]
     else:
-        shown_by_canaries = canary_findings(
+        shown = canary_findings(
             tried.copy,
             chosen.at(attempt.point.share),
             before,
             limits=bench.limits,
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
-            passed=verdict_before == "pass",
         )
-    more = [*shown_by_canaries, *cleaning.notes(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
+    more = [*shown, *cleaning.notes(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
 
     def found(limits: AuditLimits) -> list[Finding]:
         other = replace(bench, limits=limits)
+        if attempt is original:
+            return [*other.findings(attempt.seen), *more]
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, tried.before)
         return [*own, *more]
 
     nothing = nothing_passed(tried.considered, attempt, bench.limits)
     applied = ready.given.judge.applied(ready.loaded, found, if_failed=nothing)
-    told = account(tried, attempt, bench.limits)
-    return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=told)
+    account_of_run = account(tried, attempt, bench.limits)
+    return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run)
 
 
 def canary_findings(
@@ -94,7 +108,6 @@ def canary_findings(
     limits: AuditLimits,
     changed: bool,
     doubted: bool,
-    passed: bool,
 ) -> list[Finding]:
     """A finding from the canaries: that the candidate works on this model, that it does not, or that nothing is shown.
 
@@ -105,7 +118,6 @@ def canary_findings(
         limits: of the run.
         changed: whether the weights were changed.
         doubted: whether the findings have an error or a doubt already.
-        passed: whether the audit of the original is a pass: then there was nothing to remove, and canaries that are left are a note.
     """
     # Where something acted on the model itself, its removal is the evidence, and canaries only add to it.
     acted = doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.known)
@@ -127,7 +139,7 @@ def canary_findings(
     found = finding(
         "CC060",
         words,
-        level="note" if passed or removed == counted else "warning",
+        level="note" if removed == counted else "warning",
         measure="canaries removed",
         value=removed / counted,
         n=counted,
@@ -163,17 +175,13 @@ def _over(attempt: Attempt) -> list[Finding]:
     return [found for found in attempt.findings if found.rule == "CC010" and found.level == "error"]
 
 
-def as_it_was(attempt: Attempt, /, *, audit: Verdict) -> Finding:
-    """That the weights stay, since the best cleaning costs more than the budget.
-
-    What the canaries show is no verdict on the original. That of its own audit stands: where it is a pass, which takes a clean model
-    to compare with, nothing had to be cleaned, and this is a note.
-    """
-    level: Level = "note" if audit == "pass" else "warning"
+def as_it_was(attempt: Attempt, /) -> Finding:
+    """That the weights stay, since the best cleaning costs more than the budget; what the canaries show is no verdict on the original."""
     best = f"The best candidate, {attempt.candidate.name},"
     if attempt.way.is_within:  # by accuracy, but not by recall
-        return finding("CC063", f"{best} costs too much, so the weights stay. {_over(attempt)[0].message}", level=level)
-    return judging.stayed(best, attempt.way, level=level)
+        words = f"{best} costs too much, so the weights stay. {_over(attempt)[0].message}"
+        return finding("CC063", words, level="warning")
+    return judging.stayed(best, attempt.way)
 
 
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:

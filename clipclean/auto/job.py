@@ -68,8 +68,15 @@ def auto(
     for each in (recipe for candidate in offered for recipe in candidate.recipes):
         group.check(each.train.batch_size)
     group.check(bench.planting.batch_size, name="auto.batch_size")
-    bench = compared(bench, ready, started=started)
-    tried = tried_all(bench, offered, Limit.of(ready, started))
+    bench, limit = compared(bench, ready, started=started), Limit.of(ready, started)
+    with limit.within(1.0):
+        began = time.monotonic()
+        bench, before = audited(bench, limit)
+        if group.of_first(lambda: conclude.verdict_of(bench, ready, before.seen) == "pass"):
+            bench.say("The audit passes: there is nothing to clean.")
+            tried = Tried(before, None, (), limit.minutes, False, started)
+        else:
+            tried = tried_all(bench, before, offered, limit, auditing=time.monotonic() - began)
     if not group.is_first:
         return None
     result, images = conclude.concluded(bench, ready, tried)
@@ -105,48 +112,45 @@ def audited(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit]:
     return replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, grid=grid)), before
 
 
-def tried_all(bench: Workbench, offered: Sequence[Candidate], limit: Limit, /) -> Tried:
-    """Audit the original, plant canaries in a copy, and try and run the candidates that ``attempts.choose`` chooses.
+def tried_all(
+    bench: Workbench, before: FirstAudit, offered: Sequence[Candidate], limit: Limit, /, *, auditing: float
+) -> Tried:
+    """Plant canaries in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``auditing`` seconds an audit takes.
 
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    group, spent, needless = bench.run.group, [0.0], ""
+    group, spent, needless, seen = bench.run.group, [0.0], "", before.seen
+    # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
+    # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
+    if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
+        needless = "the audit suspects nothing that it could unlearn"
+    # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
+    rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
+    avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
+    copy = None if before.shows else bench.plant(avoid=avoid)
 
-    with limit.within(1.0):
-        began = time.monotonic()
-        bench, before = audited(bench, limit)
-        seen, auditing = before.seen, time.monotonic() - began
-        # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
-        # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-        if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
-            needless = "the audit suspects nothing that it could unlearn"
-        # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
-        rows = detect.suspect_records(seen.search, seen.measured, limits=bench.limits)
-        avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
-        copy = None if before.shows else bench.plant(avoid=avoid)
+    def is_late() -> bool:
+        # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
+        return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
 
-        def is_late() -> bool:
-            # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
-            return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
+    def tried(candidate: Candidate) -> Considered:
+        # The model itself shows what surgery removes, in the time of a few measurements.
+        if candidate.is_surgery and before.acting:
+            return Considered(candidate)
+        if needless and candidate.searches:
+            return Considered(candidate, needless)
+        made = attempts.on_copy(bench, candidate, copy, before.to_remove)
+        spent.append(made.seconds)
+        return made
 
-        def tried(candidate: Candidate) -> Considered:
-            # The model itself shows what surgery removes, in the time of a few measurements.
-            if candidate.is_surgery and before.acting:
-                return Considered(candidate)
-            if needless and candidate.searches:
-                return Considered(candidate, needless)
-            made = attempts.on_copy(bench, candidate, copy, before.to_remove)
-            spent.append(made.seconds)
-            return made
-
-        considered = attempts.choose(
-            offered,
-            limits=bench.limits,
-            is_sure=bool(before.sure),
-            is_late=is_late,
-            tried=tried,
-            run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
-            tell=bench.say,
-        )
-        return Tried(before, copy, considered, limit.minutes, is_late(), limit.started)
+    considered = attempts.choose(
+        offered,
+        limits=bench.limits,
+        is_sure=bool(before.sure),
+        is_late=is_late,
+        tried=tried,
+        run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
+        tell=bench.say,
+    )
+    return Tried(before, copy, considered, limit.minutes, is_late(), limit.started)

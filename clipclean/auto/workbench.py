@@ -272,7 +272,7 @@ class Workbench:
                 measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
                 measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
                 return AuditResult(measured, None, None, 0.0)
-            return searching.audit_clip(settings, self.clip, eval_set, self.references, what=what, state=self.state)
+            return searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
 
         return self.run.group.of_first(made)
 
@@ -287,14 +287,7 @@ class Workbench:
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
-        found = detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels))
-        if self.searches and searching.clip_normalised(self.clip):
-            words = (
-                "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "
-                "clipclean audit, which tries both, on the result."
-            )
-            found.append(detect.unproven("CC007", words))
-        return found
+        return detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels))
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""

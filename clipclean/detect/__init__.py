@@ -36,7 +36,6 @@ from clipclean.detect.verdict import (
     suspect_records,
     suspects,
     suspicious_probes,
-    under_clip_normalisation,
     unproven,
 )
 from clipclean.detect.zeroshot import EMBED_BATCH, classifier, predict

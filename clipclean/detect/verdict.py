@@ -35,6 +35,14 @@ class AuditResult:
     seconds: float  # of the search
     departures: tuple[Departure, ...] = ()  # where it answers otherwise in half precision
     classes: tuple[str, ...] = ()  # that their targets are places in
+    clip_normalised: "AuditResult | None" = None  # the same model under CLIP's own normalisation, where that is another
+    is_late: bool = False  # whether time was over before that
+
+    @property
+    def searches(self) -> tuple[SearchResult, ...]:
+        """The searches under either normalisation of pixels, the model's own first."""
+        both = (self.search, self.clip_normalised and self.clip_normalised.search)
+        return tuple(filter(None, both))
 
     def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
@@ -46,7 +54,14 @@ class AuditResult:
 
 
 def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
-    """The findings of a result on this number of images."""
+    """The findings of a result on this number of images, under either normalisation of pixels."""
+    if seen.clip_normalised:
+        return _under_both(seen, seen.clip_normalised, limits, images=images)
+    late = [unproven("CC024", "Time was over before the audit under CLIP's own normalisation.")] if seen.is_late else []
+    return [*_under_one(seen, limits, images=images), *late]
+
+
+def _under_one(seen: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
     found = [*of_probes(measured, limits=limits), *_departed(seen, limits)]
@@ -74,16 +89,14 @@ def _sound_rate(seen: AuditResult) -> Rate | None:
     return rate if rate.n else None
 
 
-def under_clip_normalisation(
-    own: AuditResult, normalised: AuditResult, limits: AuditLimits, /, *, images: int
-) -> list[Finding]:
+def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     """All findings of a model that was looked at under its ``own`` normalisation of pixels and under CLIP's.
 
     What shows under both is one finding, the worse of the two. One more says whether the model is better with CLIP's.
     """
     under = "Under CLIP's own mean and deviation of pixels"
-    first = of_audit(own, limits, images=images)
-    second = of_audit(normalised, limits, images=images)
+    first = _under_one(own, limits, images=images)
+    second = _under_one(normalised, limits, images=images)
     signs = {_subject(found): found for found in second if rule(found.rule).tells == "sign"}
     both = [_worse(found, signs.pop(_subject(found), None), under) for found in first]
     only = [found.model_copy(update={"message": f"{under}: {found.message}"}) for found in signs.values()]

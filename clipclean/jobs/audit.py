@@ -1,13 +1,10 @@
 """The audit of one checkpoint, from top to bottom: read, measure, search for unknown triggers, judge."""
 
-import contextlib
 import time
-from functools import partial
 
 from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, finite
 from clipclean.jobs import given, judging, other_models, plan, results, searching
@@ -90,15 +87,12 @@ def _searched(ready: AuditInputs, /) -> Audited:
         limits = (ready.given.judge.limits, ready.given.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
         ends = (detect.is_far,) if request.power else (detect.is_far, detect.is_quiet)
-        tested = partial(
-            searching.audit_clip,
+        seen = searching.audit_both(
             settings,
+            clip,
+            eval_set,
+            references,
             state=state,
-            is_enough=lambda found: any(all(end(found, limits=each) for each in limits) for end in ends),
+            is_enough=lambda result: any(all(end(result, limits=each) for each in limits) for end in ends),
         )
-        seen = tested(clip, eval_set, references)
-        under_clip: AuditResult | None = None
-        if normalised := searching.clip_normalised(clip):
-            with contextlib.suppress(deadline.OutOfTime):
-                under_clip = tested(normalised, eval_set, references, what="under CLIP's own normalisation")
-    return Audited(ready, references, seen, under_clip)
+    return Audited(ready, references, seen)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from clipclean import detect, model
 from clipclean.attack import poison, power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import DOUBT, LED, SHOWN, STRIKING, AuditLimits
 from clipclean.detect import AuditResult
-from clipclean.findings import Finding, Level, finding, rule
+from clipclean.findings import Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.given import Asked, AuditInputs, Given
 from clipclean.jobs.inputs import LoadedModel, Suspicion
@@ -22,6 +23,7 @@ from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PowerRecord, ProjectionRecord
 
 CANARIES = 4  # test backdoors by which the power is measured
+Place = TypeVar("Place", int, int | None)  # of a class; unknown for some triggers that were named
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,14 @@ class Audited:
     ready: AuditInputs
     references: detect.References | None  # clean models to compare with
     seen: AuditResult  # of the tested model
-    clip_normalised: AuditResult | None  # the same under CLIP's own normalisation, if that is another and time sufficed
 
 
 def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
-    """All findings except the power: on the model, on the images, and under CLIP's own normalisation."""
+    """All findings except the power: on the model and on the images."""
     images = len(made.ready.eval_set.pixels)
     is_chosen = made.ready.request.weights is not None
     notes = [*notes_on_images(made.ready), *of_file(made.ready.loaded, is_chosen=is_chosen)]
-    if made.clip_normalised:
-        return [*detect.under_clip_normalisation(made.seen, made.clip_normalised, limits, images=images), *notes]
-    found = [*detect.of_audit(made.seen, limits, images=images), *notes]
-    if searching.clip_normalised(made.ready.loaded.clip):
-        found.append(detect.unproven("CC024", "Time was over before the audit under CLIP's own normalisation."))
-    return found
+    return [*detect.of_audit(made.seen, limits, images=images), *notes]
 
 
 def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
@@ -253,13 +249,14 @@ class FirstAudit:
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(seen.measured, limits=limits)}
             given = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
             return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
-        findings = partial(detect.of_search, seen.search, images=len(eval_set.pixels))
+        findings = partial(search_findings, seen, images=len(eval_set.pixels))
         named = suspected(findings, seen, limits)
-        first = detect.all_suspects(seen.search, limits)
-        names = [suspect.name for suspect in first[:LED]]
-        leading = tuple(trigger for suspect in first if suspect.name in names for trigger in telling(suspect))
+        by_search = [detect.all_suspects(each, limits) for each in seen.searches]
+        first = sorted((suspect for each in by_search for suspect in each), key=lambda suspect: -suspect.score)
+        names = [*dict.fromkeys(suspect.name for suspect in first)][:LED]
+        leading = distinct([trigger for each in first if each.name in names for trigger in telling(each)])
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        searched = tuple(trigger for suspect in first if suspect.name in named for trigger in telling(suspect))
+        searched = distinct([trigger for each in first if each.name in named for trigger in telling(each)])
         known = acting(seen.measured, distinct(eval_set.suspicions), eval_set, limits)
         known = (*known, *new_among(searched, eval_set.suspicions))
         sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
@@ -268,7 +265,8 @@ class FirstAudit:
         local = {each.name for each in first if each.targeted and not each.pieces.keys() & {detect.PANEL, "wave"}}
         classes = {eval_set.classes.index(name) for name in named - local}
         acts = sorted(
-            (each for each in seen.search.known if each.acts and each.target in classes), key=lambda each: -each.excess
+            (each for search in seen.searches for each in search.known if each.acts and each.target in classes),
+            key=lambda each: -each.excess,
         )
         patterns = tuple(of_panel(eval_set, {each.trigger: eval_set.classes[each.target] for each in acts}))
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
@@ -281,6 +279,11 @@ class FirstAudit:
 def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
     """The triggers found for a class that act, each with its target."""
     return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.pieces]
+
+
+def search_findings(seen: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
+    """What the searches under either normalisation say."""
+    return [each for search in seen.searches for each in detect.of_search(search, images=images, limits=limits)]
 
 
 def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, limits: AuditLimits, /) -> frozenset[str]:
@@ -318,7 +321,7 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
     return any(rule(found.rule).tells or found.trigger is not None for found in original)
 
 
-def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:
+def stayed(what: str, way: Way, /) -> Finding:
     """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
     # Triggers returned at every point within the budget, so those are no offer.
     budget = way.limits.max_accuracy_loss
@@ -328,7 +331,7 @@ def stayed(what: str, way: Way, /, *, level: Level = "warning") -> Finding:
         f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * budget:.1f} are "
         "allowed, and the audit found no sure backdoor, so the weights stay as they were."
     )
-    return finding("CC063", words, level=level, measure="accuracy lost", value=best.accuracy_lost)
+    return finding("CC063", words, level="warning", measure="accuracy lost", value=best.accuracy_lost)
 
 
 def targets(suspected: Sequence[Suspicion], /) -> list[int]:
@@ -336,9 +339,9 @@ def targets(suspected: Sequence[Suspicion], /) -> list[int]:
     return [target for _, target in suspected if target is not None]
 
 
-def distinct(suspected: Sequence[Suspicion], /) -> tuple[Suspicion, ...]:
+def distinct(suspected: Sequence[tuple[detect.TriggerLike, Place]], /) -> tuple[tuple[detect.TriggerLike, Place], ...]:
     """Each trigger once: a report could not distinguish two with the same spec."""
-    first: dict[str, Suspicion] = {}
+    first: dict[str, tuple[detect.TriggerLike, Place]] = {}
     for suspicion in suspected:
         first.setdefault(suspicion[0].spec, suspicion)
     return tuple(first.values())

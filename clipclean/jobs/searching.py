@@ -135,6 +135,30 @@ def audit_clip(
     return judged(search=result, why_not=None, seconds=time.monotonic() - started)
 
 
+def audit_both(
+    settings: SearchSettings,
+    clip: model.Clip,
+    eval_set: detect.EvalSet,
+    references: detect.References | None,
+    /,
+    *,
+    what: str = "",
+    state: RunState | None = None,
+    is_enough: Callable[[detect.SearchResult], bool] = lambda _: False,
+) -> AuditResult:
+    """As ``audit_clip``, and the same under CLIP's own normalisation of pixels where that is another, as far as time allows."""
+    tested = partial(audit_clip, settings, state=state, is_enough=is_enough)
+    own = tested(clip, eval_set, references, what=what)
+    usual = clip_normalised(clip)
+    if usual is None:
+        return own
+    try:
+        under = f"{what} under CLIP's own normalisation".strip()
+        return replace(own, clip_normalised=tested(usual, eval_set, references, what=under))
+    except deadline.OutOfTime:
+        return replace(own, is_late=True)
+
+
 def departures(
     clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
 ) -> tuple[detect.Departure, ...]:

@@ -83,6 +83,11 @@ class Way:
         """Whether the loss is within the budget, by its value."""
         return self.taken.accuracy_lost <= self.limits.max_accuracy_loss
 
+    @classmethod
+    def none(cls, measured: detect.Measurement, limits: AuditLimits, /) -> "Way":
+        """Of an original that nothing has cleaned."""
+        return cls((), Point(0.0, 0.0, (0.0, 0.0), measured), 0, limits)
+
     def at_original(self, measured: detect.Measurement, /) -> "Way":
         """The same, with the original taken: no point is worth its price."""
         return replace(self, taken=Point(0.0, 0.0, (0.0, 0.0), measured))

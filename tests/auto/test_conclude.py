@@ -22,10 +22,10 @@ COPY = PlantedCopy((), {}, measurement(), {}, 2.0)
 COSTLY = attempt("a", ("CC010", "note"), lost=0.086)
 
 
-def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False, passed=False):
+def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False):
     """Rules and levels, and the first message, where a trigger ``acted`` on this share of images before."""
     before = measurement(known=[] if acted is None else [probe(acted, reach=0.0)])
-    told = {"changed": changed, "doubted": doubted, "passed": passed}
+    told = {"changed": changed, "doubted": doubted}
     found = conclude.canary_findings(copy, made, before, limits=LIMITS, **told)
     return [(f.rule, f.level) for f in found], found[0].message
 
@@ -36,7 +36,6 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False,
         (trial(0.01), {"acted": 0.9}, [("CC060", "note")]),
         (trial(0.2), {"acted": 0.9}, [("CC060", "warning")]),  # one is left
         (trial(0.2), {}, [("CC060", "warning")]),
-        (trial(0.2), {"passed": True}, [("CC060", "note"), ("CC065", "note")]),  # there was nothing to remove
         (trial(0.01), {"changed": False}, [("CC060", "note"), ("CC065", "note")]),  # nothing acted on the model
         (trial(0.01), {"doubted": True}, [("CC060", "note")]),  # the search found something
         (None, {"acted": 0.9}, [("CC061", "note")]),
@@ -119,17 +118,15 @@ def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_a
     assert not conclude.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
 
-def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_of_the_audit():
-    found = conclude.as_it_was(COSTLY, audit="pass")
-    assert (found.rule, found.level, policy.verdict([found])) == ("CC063", "note", "pass")
-    found = conclude.as_it_was(COSTLY, audit="inconclusive")
-    assert all(figure in found.message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
-    assert (found.level, policy.verdict([found])) == ("warning", "inconclusive")
+def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_open():
+    stayed = conclude.as_it_was(COSTLY)
+    assert all(figure in stayed.message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
+    assert (stayed.rule, stayed.level, policy.verdict([stayed])) == ("CC063", "warning", "inconclusive")
     returned = replace(COSTLY.point, share=0.85, accuracy_lost=0.01)
     costly = replace(COSTLY, way=replace(COSTLY.way, points=(COSTLY.point, returned)))
-    assert conclude.as_it_was(costly, audit="inconclusive").value == 0.086
+    assert conclude.as_it_was(costly).value == 0.086
     forgetful = attempt("a", ("CC010", "error"), lost=0.01)  # of recall: its accuracy is within the budget
-    assert conclude.as_it_was(forgetful, audit="inconclusive").level == "warning"
+    assert conclude.as_it_was(forgetful).level == "warning"
 
 
 def test_of_a_trigger_that_never_acted_nothing_is_left():

@@ -61,20 +61,27 @@ def test_a_deadline_gives_one_message_and_the_same_command_goes_on_tells_what_it
     assert {path.name for path in job.folder.iterdir()} == tiny.FILES | {"out"}
 
 
-@pytest.mark.parametrize(
-    ("unsearched", "code"), [(("CC004", "Nothing suspected."), 4), (None, 0)], indirect=["unsearched"]
-)
-def test_where_every_candidate_costs_too_much_the_original_is_written_only_where_it_passes(
-    job, unread, unsearched, code
-):
+def costly(job):
+    """One candidate, which costs more than nothing."""
     shown = ("--eval-data", tiny.labelled(job.folder / "labelled"), "--max-accuracy-loss", 0, "--keep-failed")
-    assert cli.main(command(job, *shown, ladder=[f"mmcl({SHORT}3, train.lr=1e-2)"])) == code
-    found = tiny.result(job.out)
-    assert (found["auto"]["changed"], bool(found["exports"])) == (False, code == 0)
-    (stays,) = [each for each in found["findings"] if each["rule"] == "CC063"]
-    assert stays["level"] == ("warning" if code else "note")
+    return command(job, *shown, ladder=[f"mmcl({SHORT}3, train.lr=1e-2)"])
+
+
+def test_where_every_candidate_costs_too_much_and_the_audit_is_open_no_weights_are_written(job, unread, unsearched):
+    assert cli.main(costly(job)) == 4
+    report = tiny.result(job.out)
+    assert (report["auto"]["changed"], report["exports"]) == (False, [])
+    assert [each["level"] for each in report["findings"] if each["rule"] == "CC063"] == ["warning"]
     assert tiny.names(job.out) >= {"report.json", "report.html", "SHA256SUMS"}
-    assert (job.out / "open_clip_model.safetensors").exists() == (code == 0)
+
+
+@pytest.mark.parametrize("unsearched", [None], indirect=True)
+def test_a_model_whose_audit_passes_is_written_as_it_was_and_no_candidate_is_tried(job, unread, unsearched):
+    assert cli.main(costly(job)) == 0
+    report = tiny.result(job.out)
+    assert (report["auto"]["chosen"], report["auto"]["ladder"], report["training"]["steps"]) == ("nothing", [], 0)
+    assert report["after"]["measurements"]["accuracy_lost"]["value"] == 0
+    assert report["exports"][0]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.model).tensors)
 
 
 @pytest.mark.parametrize(

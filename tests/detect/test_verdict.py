@@ -451,13 +451,23 @@ def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(mar
         assert [trigger.spec for trigger, _ in named] == [mask] * shows
 
 
+def test_a_class_that_shows_under_clips_own_normalisation_alone_is_told_to_a_cleaning():
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
+    own = AuditResult(measurement(), result_of(), None, 1.0)
+    usual = AuditResult(measurement(), result_of(hit(margin=FAILS), hit("blend", "lemon")), None, 1.0)
+    assert judging.FirstAudit.of(own, pictures, LIMITS).acting == ()
+    before = judging.FirstAudit.of(replace(own, clip_normalised=usual), pictures, LIMITS)
+    assert [trigger.spec for trigger, _ in before.acting] == ["found:mask,class=banana"]
+    assert before.sure == {"found:mask,class=banana"}
+
+
 def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse_of_the_two():
     def seen(*hits, sure):
         known = [probe(each, trigger=f"t{number}") for number, each in enumerate(hits)]
         return AuditResult(replace(measurement(known=known), sure=frozenset(sure)), None, ("CC021", "Skipped."), 0.0)
 
     own, normalised = seen(900, 900, 0, 60, sure={"t0"}), seen(800, 950, 700, 60, sure={"t0", "t1", "t2"})
-    found = detect.under_clip_normalisation(own, normalised, LIMITS, images=100)
+    found = detect.of_audit(replace(own, clip_normalised=normalised), LIMITS, images=100)
     assert sorted((each.rule, each.level, each.trigger or "") for each in found) == [
         ("CC001", "error", "t0"),
         ("CC001", "error", "t1"),
