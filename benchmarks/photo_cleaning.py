@@ -74,12 +74,13 @@ def main() -> None:
     parser.add_argument("--half", choices=("choose", "report"), default="choose")
     parser.add_argument("--methods", nargs="+", default=[AUTO])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--beside", help="clean model of the zoo that auto gets as a reference")
     o = parser.parse_args()
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
         words = (entry["name"], method.translate(str.maketrans(":/,= ", "_____")), str(seed))
-        place = o.out / f"{'-'.join(words)}.json"
+        place = o.out / f"{'-'.join(words)}{'-beside' if o.beside else ''}.json"
         if is_current(place, method):
             continue
         cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
@@ -104,6 +105,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     before, began = inputs.measure(clip, evidence), time.process_time()
     if method == AUTO:
         clip, told, more = job(o, entry, seed)
+        more["beside"] = o.beside
     else:
         told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
     seconds = time.process_time() - began
@@ -116,11 +118,12 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
 
 def job(o: argparse.Namespace, entry: dict, seed: int):
     """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
-    folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}"
+    folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}{'-beside' if o.beside else ''}"
     weights, place, arch = paths(o, entry)
+    more = {"reference": [o.zoo / f"{o.beside}.pt"]} if o.beside else {}
     evidence, given = shown_to(o, entry), {"out": folder, "recipe": AUTO, "keep_failed": True, "force": True}
     given |= {"seed": seed, "device": "cpu", "arch": arch, "classes": evidence.classes, "templates": evidence.templates}
-    made = clipclean.sanitize(weights, place, **given).model_dump(mode="json", by_alias=True)
+    made = clipclean.sanitize(weights, place, **given, **more).model_dump(mode="json", by_alias=True)
     auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
     errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
     doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})

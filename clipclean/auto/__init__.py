@@ -62,7 +62,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
         except KeyboardInterrupt as error:
             raise to.state.interrupted() from error
         except deadline.OutOfTime as error:
-            raise _too_late(request, "a candidate was tried and run" if chooses else "the model was cleaned") from error
+            raise _too_late(request, "the model was audited" if chooses else "the model was cleaned") from error
 
 
 def planned(request: Sanitize, /) -> Plan:

@@ -33,6 +33,10 @@ from clipclean.schema.report import (
 )
 
 SPARED = "The audit passes beside the clean models that were given, so no candidate was tried, and the weights stay as they were."
+CUT = (
+    "Time was over before a candidate was tried and run, so the weights stay as they were. The same command with more minutes and "
+    "--force resumes."
+)
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,17 @@ class Tried:
 
     before: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with canaries; None where none were planted
-    considered: Sequence[Considered]  # the candidates in the order of trying; none where the audit passed
+    considered: Sequence[
+        Considered
+    ]  # the candidates in the order of trying; none where the audit passed, or time was over before
     minutes: float | None  # after which no candidate was started; None without a limit
     is_late: bool  # whether that time was over
     started: float  # by the clock that ``time.monotonic`` reads
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether time was over before any candidate was run."""
+        return self.is_late and not self.considered
 
 
 def verdict_of(bench: Workbench, ready: Prepared, seen: AuditResult, /) -> Verdict:
@@ -60,7 +71,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
         original = attempts.unchanged(bench, tried.before, best.way)
         stays = is_better_as_it_was(original.findings, best, plain=bool(tried.before.patterns and best.way.witnesses))
         attempt = original if stays else best
-    else:  # the audit passed
+    else:
         attempt = original = attempts.unchanged(bench, tried.before, Way.none(measured, bench.limits))
     asked = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
     bench.put(bench.original)
@@ -71,7 +82,9 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.seen is tried.before.seen else attempt.seen.measured
     last = side(ready, bench, replace(attempt.seen, measured=after), asked)
-    if not tried.considered:
+    if tried.is_cut:
+        shown = [detect.unproven("CC024", CUT)]
+    elif not tried.considered:
         shown = [finding("CC065", SPARED)]
     elif attempt is original:
         shown = [as_it_was(best)]
@@ -187,7 +200,7 @@ def as_it_was(attempt: Attempt, /) -> Finding:
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
     """That the time was over before every one of the ``listed`` candidates was tried that might have done better."""
     untried = listed - len(tried.considered)
-    if not (tried.is_late and untried):
+    if tried.is_cut or not (tried.is_late and untried):
         return []
     return [finding("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
 

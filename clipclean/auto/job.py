@@ -60,7 +60,7 @@ def auto(
     """Clean one model with the candidate that works on it, and write the result; None in all processes but the first.
 
     Raises:
-        OutOfTime: the deadline came before a candidate was run.
+        OutOfTime: the deadline came before the model was audited.
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     group = run.group
@@ -76,11 +76,14 @@ def auto(
             bench.say("The audit passes: there is nothing to clean.")
             tried = Tried(before, None, (), limit.minutes, False, started)
         else:
-            tried = tried_all(bench, before, offered, limit, auditing=time.monotonic() - began)
+            try:
+                tried = tried_all(bench, before, offered, limit, auditing=time.monotonic() - began)
+            except deadline.OutOfTime:  # what the audit shows is told all the same
+                tried = Tried(before, None, (), limit.minutes, True, started)
     if not group.is_first:
         return None
     result, images = conclude.concluded(bench, ready, tried)
-    return outputs.publish(ready, result, bench.eval_set, to=to, images=images)
+    return outputs.publish(ready, result, bench.eval_set, to=to, images=images, is_whole=not tried.is_cut)
 
 
 def compared(bench: Workbench, ready: Prepared, /, *, started: float) -> Workbench:

@@ -61,7 +61,8 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
         return 0
     loading = f"Load:   {FORMATS[asked.format[0]].load.format(printable(asked.out))}"
     failed = (
-        "No weights were written: they fail, or cost too much. The same command with --keep-failed --force writes them."
+        "No weights were written: they fail, a suspected trigger still acts, or they cost too much. The same command with --keep-failed --force writes "
+        "them."
         if outcome.report.is_changed
         else "No weights were written: they would be those of the original, unchanged."
     )

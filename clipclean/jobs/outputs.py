@@ -86,6 +86,17 @@ def finished(request: Sanitize, state: RunState, /) -> Outcome:
     return Outcome(result, exported=exported, paths=results.paths_of(request, result))
 
 
+def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
+    """The found or named triggers that turn more than this share of the images, beyond chance, into a class that the audit of the original
+    had named.
+    """
+    if not (result.before and result.after):
+        return ()
+    named = {each.target for each in result.before.findings if each.rule in ("CC001", "CC003")}
+    probes = result.after.measurements.probes
+    return tuple(p.trigger for p in probes if p.known and p.target in named and p.excess_asr.interval[0] > limit)
+
+
 def publish(
     ready: Prepared,
     result: Report,
@@ -98,8 +109,8 @@ def publish(
 ) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
-    If the verdict is fail, or the loss over the budget, only the reports and their checksums are written, unless the user asks for the
-    weights. The original's own weights are written only where that is a pass. Those of one run never stand beside a report of another. A
+    If the verdict is fail, the loss over the budget, or a trigger still acts towards a class that the audit of the original named, only the
+    reports and their checksums are written, unless the user asks for the weights. The original's own weights are written only where that is a pass. Those of one run never stand beside a report of another. A
     run that stopped at its deadline keeps its state, to resume from.
 
     Raises:
@@ -107,7 +118,8 @@ def publish(
     """
     request, loaded = ready.request, ready.loaded
     is_over = any(found.rule == "CC010" and found.level != "note" for found in result.findings)
-    exported = request.keep_failed or not (is_over or result.verdict == "fail")
+    stays = still_acting(result, limit=ready.given.judge.limits.max_excess)
+    exported = request.keep_failed or not (is_over or stays or result.verdict == "fail")
     if not result.is_changed:  # never as if they had been cleaned
         exported = result.verdict == "pass"
     with placing.written(request.out) as new:

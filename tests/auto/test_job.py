@@ -35,7 +35,7 @@ def unsearched(monkeypatch, request):
     captions.names_of("dog")  # reads WordNet, in seconds that no test is charged for
 
 
-def test_a_deadline_gives_one_message_and_the_same_command_goes_on_tells_what_it_tried_and_writes_the_weights_it_is_about(
+def test_a_deadline_before_the_audit_writes_nothing_one_after_it_what_it_shows_and_the_same_command_goes_on(
     job, capsys, unread, unsearched, monkeypatch
 ):
     def begun(what, done, _total):
@@ -43,11 +43,15 @@ def test_a_deadline_gives_one_message_and_the_same_command_goes_on_tells_what_it
             short.an_hour_passes(monkeypatch)  # once the candidate is begun
 
     asked = command(job, ladder=["unlearn", *LADDER])
-    for minutes in ("1e-6", "60"):
-        with progress.heard(progress.Listener(steps=begun)):
-            assert cli.main([*asked, "--max-minutes", minutes]) == 4
-        assert capsys.readouterr().err.count("--max-minutes") == 1
-        assert not job.out.exists()
+    assert cli.main([*asked, "--max-minutes", "1e-6"]) == 4
+    assert capsys.readouterr().err.count("--max-minutes") == 1
+    assert not job.out.exists()
+    with progress.heard(progress.Listener(steps=begun)):
+        assert cli.main([*asked, "--max-minutes", "60"]) == 4
+    cut = tiny.result(job.out)
+    assert (cut["auto"]["chosen"], cut["exports"]) == ("nothing", [])
+    assert "CC024" in {each["rule"] for each in cut["findings"]}
+    asked.append("--force")
     assert cli.main(asked) == 4  # nothing took, nothing acted, and five images are few
     found = tiny.result(job.out)
     # nothing to unlearn; not needed
