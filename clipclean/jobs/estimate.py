@@ -190,9 +190,17 @@ def walking_back(size: Size, /, *, triggers: int) -> Work:
 
 
 def choosing(
-    recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /, *, models: int, is_least: bool = False
+    recipe: Recipe,
+    candidates: Sequence[Sequence[Recipe]],
+    size: Size,
+    /,
+    *,
+    references: int,
+    normalisations: int = 1,
+    is_least: bool = False,
 ) -> Work:
-    """All that ``auto`` may do, with ``models`` to audit at first: every candidate tried on the copy, and the longest one run.
+    """All that ``auto`` may do, beside so many ``references``: every candidate tried on the copy, and the longest one run. Each audit of the
+    model itself is made under so many ``normalisations`` of pixels.
 
     With ``is_least`` a trigger shows, so that nothing is planted, and the first candidate is enough. Those that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
     """
@@ -207,7 +215,8 @@ def choosing(
         candidates, copies = candidates[:1], Work()
     runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
-    return audits(recipe, size, count=models + 1 + (models > 1)) + measuring(size) + copies + longest
+    own = normalisations * (3 if references else 2)
+    return audits(recipe, size, count=references + own) + measuring(size) + copies + longest
 
 
 def audits(recipe: Recipe, size: Size, /, *, count: int) -> Work:

@@ -56,18 +56,26 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
 
 def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size, spared, models = ready.recipe, size_of(ready), None, 1 + len(ready.given.clean_models)
+    recipe, size, spared, references = ready.recipe, size_of(ready), None, len(ready.given.clean_models)
+    normalisations = _normalisations(ready.loaded.clip)
     effort: str | None = recipe.auto.effort if ready.request.search else None
     trained = [each for recipes in ladder for each in recipes] or [recipe]
     if recipe.traits.chooses:
         work, least = (
-            estimate.choosing(recipe, ladder, size, models=models, is_least=is_least) for is_least in (False, True)
+            estimate.choosing(
+                recipe, ladder, size, references=references, normalisations=normalisations, is_least=is_least
+            )
+            for is_least in (False, True)
         )
         spared = work + -1 * least
     else:
         work = estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
         work += estimate.trying_rates(recipe, size)
-        work += estimate.audits(recipe, size, count=models + 1) if effort else 2 * estimate.measuring(size)
+        work += (
+            estimate.audits(recipe, size, count=references + 2 * normalisations)
+            if effort
+            else 2 * estimate.measuring(size)
+        )
         effort = effort or (recipe.unlearn.effort if recipe.traits.searches else None)
     work, how = work + estimate.screening(screened), _precision(ready)
     return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared)
@@ -173,7 +181,7 @@ def estimate_audit(ready: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = ready.loaded.clip, Size.of(ready.eval_set)
     each, spared = estimate.measuring(size, is_audit=True), None
-    tested = 2 if clip_normalised(clip) else 1  # under CLIP's own mean and deviation of pixels as well
+    tested = _normalisations(clip)
     if ready.effort is not None:
         how = efforts.EFFORTS[ready.effort]
         each += estimate.searching(how, size)
@@ -186,6 +194,11 @@ def estimate_audit(ready: AuditInputs, /) -> Estimate:
     return estimate.estimated(
         clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=ready.effort, spared=spared
     )
+
+
+def _normalisations(clip: model.Clip) -> int:
+    """Under how many a model is audited: CLIP's own mean and deviation of pixels as well, where it has others."""
+    return 2 if clip_normalised(clip) else 1
 
 
 def tell_audit(ready: AuditInputs, /) -> None:

@@ -78,17 +78,19 @@ def test_auto_is_counted_by_all_that_it_may_try():
     auto = recipe.load("auto")
     step = recipe.override(recipe.load("mmcl@tiny"), SHORT)
     other = recipe.override(step, ["train.lr=1.0e-4"])
-    one = estimate.choosing(auto, [[step]], SIZE, models=1)
-    two = estimate.choosing(auto, [[step], [step, other]], SIZE, models=1)
+    one = estimate.choosing(auto, [[step]], SIZE, references=0)
+    two = estimate.choosing(auto, [[step], [step, other]], SIZE, references=0)
     # trained on the copy, beyond the part that both begin with, and on the model as the longer one; refinetuned for 60 steps of 64 pairs
     assert two.pairs - one.pairs == 160 + 160 + 60 * 64
     # measured under three test backdoors at each share of its way, and once refinetuned
     assert two.images - one.images == (1 + len(walk_back.SHARES) + 1) * 400
-    least = estimate.choosing(auto, [[step], [step, other]], SIZE, models=1, is_least=True)
+    least = estimate.choosing(auto, [[step], [step, other]], SIZE, references=0, is_least=True)
     assert least.pairs == 160 + 60 * 64  # nothing is planted, and the first is enough
     # a clean model is searched too, and the result once more
-    compared = estimate.choosing(auto, [[step]], SIZE, models=2)
+    compared = estimate.choosing(auto, [[step]], SIZE, references=1)
     assert compared.searched == 2 * one.searched
+    twice = estimate.choosing(auto, [[step]], SIZE, references=1, normalisations=2)  # the clean model is searched once
+    assert 4 * twice.searched == 7 * compared.searched
     assert one.searched == 2 * estimate.searching(EFFORTS[auto.auto.effort], SIZE).searched
     assert estimate.audits(step, SIZE, count=2).searched == one.searched  # as before and after one recipe that is named
 
