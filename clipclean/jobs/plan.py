@@ -12,6 +12,7 @@ from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.given import AuditInputs, Given
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import clip_normalised
+from clipclean.progress import say
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Plan:
 
 def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
-    clip, recipe, pairs = ready.loaded.clip, ready.recipe, len(ready.to_train.pairs)
+    clip, recipe, _pairs = ready.loaded.clip, ready.recipe, len(ready.to_train.pairs)
     screened = len(ready.clean.pairs) if given.screening_rule(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
@@ -34,13 +35,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     classes, others = len(ready.given.vocabulary.classes), len(ready.given.clean_models)
     measured = f"{size.images} images, {size.panel} known and {size.named} suspected triggers, {classes} classes"
     return Plan(
-        {
-            **_of_model(ready.loaded, clip),
-            "data": f"{len(ready.clean.pairs):,} pairs: {pairs:,} to train on, {len(ready.to_measure.pairs):,} to measure on",
-            "classes": _words(ready.given),
-            "recipe": f"{recipe.name}: {recipe.traits.says}",
-            "evidence": str(ready.standing),
-        },
+        {**_of_model(ready.loaded, clip), **_of_cleaning(ready), "evidence": str(ready.standing)},
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
             *([f"search {others} clean model(s) to compare with, an audit each"] if others else []),
@@ -82,8 +77,9 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
 
 
 def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None) -> None:
-    """Report the estimate of a cleaning, if somebody listens, and whether it fits into the minutes that it has."""
+    """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
     clip, precision = ready.loaded.clip, _precision(ready)
+    _tell(_of_cleaning(ready))
     estimate.tell(clip, lambda: estimate_cleaning(ready, ladder), precision=precision, minutes=minutes)
 
 
@@ -158,8 +154,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
     return Plan(
         {
             **_of_model(ready.loaded, clip),
-            "data": f"{len(ready.images.pairs):,} images{' (bundled)' if request.data is None else ''}, {len(shown.pixels)} measured on",
-            "classes": _words(ready.given),
+            **_of_audit(ready),
         },
         (
             f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(shown.classes)} classes",
@@ -202,8 +197,9 @@ def _normalisations(clip: model.Clip) -> int:
 
 
 def tell_audit(ready: AuditInputs, /) -> None:
-    """Report the estimate of an audit, if somebody listens."""
+    """Report what an audit works with, and its estimate, if somebody listens."""
     clip = ready.loaded.clip
+    _tell(_of_audit(ready))
     precision = "bf16" if ready.effort and model.has_bfloat16(clip.device) else "fp32"
     estimate.tell(clip, lambda: estimate_audit(ready), precision=precision, minutes=ready.request.max_minutes)
 
@@ -216,6 +212,60 @@ def _compared(request: requests.Audit, /, *, models: int) -> str:
         return f"compare with {', '.join(path.name for path in request.references)}"
     none = "compare with nothing: no clean model is known"
     return none if request.power else f"{none}, so the verdict is never pass (--reference or --power)"
+
+
+def _tell(facts: Mapping[str, str]) -> None:
+    for name, words in facts.items():
+        say(f"{name:9} {words}")
+
+
+def _of_cleaning(ready: Prepared) -> dict[str, str]:
+    """The data, the classes and the recipe of a cleaning, and how it can end."""
+    training, measured = len(ready.to_train.pairs), len(ready.to_measure.pairs)
+    references = [opened.place.name for opened in ready.given.clean_models]
+    return {
+        "data": f"{len(ready.clean.pairs):,} pairs: {training:,} to train on, {measured:,} to measure on",
+        "classes": _words(ready.given),
+        "recipe": f"{ready.recipe.name}: {ready.recipe.traits.says}",
+        **_of_verdict(
+            references,
+            images=min(measured, ready.recipe.audit.images),
+            least=ready.given.judge.limits.min_images,
+            searches=ready.request.search,
+            compares=bool(references),
+        ),
+    }
+
+
+def _of_audit(ready: AuditInputs) -> dict[str, str]:
+    """The images and the classes of an audit, and how it can end."""
+    request, images = ready.request, len(ready.eval_set.pixels)
+    references = [opened.place.name for opened in ready.given.clean_models] + [path.name for path in request.references]
+    bundled = " (bundled)" if request.data is None else ""
+    return {
+        "data": f"{len(ready.images.pairs):,} images{bundled}, {images} measured on",
+        "classes": _words(ready.given),
+        **_of_verdict(
+            references,
+            images=images,
+            least=ready.given.judge.limits.min_images,
+            searches=request.search,
+            compares=bool(references or request.power),
+        ),
+    }
+
+
+def _of_verdict(
+    references: Sequence[str], *, images: int, least: int, searches: bool, compares: bool
+) -> dict[str, str]:
+    """What is compared with, and which verdicts are still possible."""
+    doubts = [
+        *([f"{images} images, where {least} are needed"] if images < least else []),
+        *([] if searches else ["no search"]),
+        *([] if compares else ["no clean model to compare with (--reference)"]),
+    ]
+    verdict = f"fail or inconclusive, never pass: {'; '.join(doubts)}" if doubts else "pass, fail or inconclusive"
+    return {"reference": ", ".join(references) or "none", "verdict": verdict}
 
 
 def _words(given: Given) -> str:
