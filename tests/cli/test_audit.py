@@ -248,6 +248,15 @@ def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatc
     assert cli.main(command(job, "--dry-run", models=(job.folder / "broken.pt",))) == 3
 
 
+def test_a_dry_run_says_whether_a_pass_is_possible(job, said):
+    def verdict(*more):
+        lines = said(command(job, "--dry-run", *more)).splitlines()
+        (line,) = [line for line in lines if line.startswith("verdict")]
+        return line
+
+    assert ("never" in verdict(), "never" in verdict("--power")) == (True, False)  # test backdoors stand for a clean model
+
+
 def test_a_dry_run_refuses_what_the_run_could_not_write(job, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
