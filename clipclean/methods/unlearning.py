@@ -318,10 +318,12 @@ def forget(
     generator: Generator,
     run: Run,
     mixed: float = 0.0,
+    is_guarded: bool = True,
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step.
 
-    Above 0, ``mixed`` is the share of the images that are a mean with another one, and half of them are mirrored.
+    Above 0, ``mixed`` is the share of the images that are a mean with another one, and half of them are mirrored. A ``Guard`` keeps the
+    pace of a walk, unless ``is_guarded`` is false.
     """
     tower: Any = clip.net.visual  # nn.Module's __getattr__
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
@@ -347,7 +349,7 @@ def forget(
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
-        pace=guard.pace if recipe.train.walk is not None else lambda _: 1.0,
+        pace=guard.pace if is_guarded and recipe.train.walk is not None else lambda _: 1.0,
     )
     with contextlib.closing(training):
         for step in training:

@@ -42,7 +42,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """One finished step: its number from 0, its learning rate, and its losses where the device left them."""
+    """One finished step: its number from 0, its learning rate, and its losses where the device left them.
+
+    With ``walk`` the rate is in units of each matrix's root mean square.
+    """
 
     number: int
     lr: float
@@ -195,7 +198,7 @@ def refuse(number: int, keys: Sequence[str], losses: dict[str, float], /) -> Non
     if not math.isfinite(losses["loss"]):
         raise NonFiniteLoss(
             f"The loss at step {number} is {losses['loss']} (parts: {losses}). Weights are as before this step. "
-            f"Samples: {', '.join(keys)}. Lower train.lr, or look at these samples."
+            f"Samples: {', '.join(keys)}. Lower train.walk, or look at these samples."
         )
 
 
@@ -228,7 +231,8 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
         groups = [_group([p], how.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
         groups.append(_group(spared, 0.0, unit=usual))
     fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=how.lr, betas=how.betas, eps=how.eps, fused=fused)
+    # The loop sets the rate of each step.
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=how.betas, eps=how.eps, fused=fused)
 
 
 def _group(parameters: list[nn.Parameter], weight_decay: float, *, unit: float = 1.0) -> dict[str, Any]:
@@ -241,14 +245,16 @@ def root_mean_square(parameter: Tensor, /) -> float:
 
 
 def peak_rate(how: Train, /, *, total: int) -> float:
-    """The largest rate of a run of ``total`` steps: ``lr``, or the one at which all steps together make ``walk``.
+    """The largest rate of a run of ``total`` steps: ``lr``, or the one, in units of the weights, at which all steps together make ``walk``.
 
     Examples:
         >>> peak_rate(Train(walk=1.0, warmup_steps=0), total=1)
         1.0
     """
-    if how.walk is None:
+    if how.lr is not None:
         return how.lr
+    if how.walk is None:
+        raise ValueError("neither walk nor lr sets the rate")
     return how.walk / sum(learning_rate(step, peak=1.0, warmup=how.warmup_steps, total=total) for step in range(total))
 
 
