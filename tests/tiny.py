@@ -95,7 +95,7 @@ class Job(NamedTuple):
     def sanitize(
         self,
         *more: object,
-        recipe: str = "mmcl@tiny",
+        recipe: str = "mmcl",
         steps: int = 3,
         batch: int = 16,
         arch: bool = True,
@@ -105,6 +105,8 @@ class Job(NamedTuple):
         given = ["--recipe", recipe, "--quiet", *(["--arch", self.arch] if arch else []), *self.words()]
         given += [] if search else ["--no-search"]
         short = settings(steps=steps, batch=batch)
+        if "--lr" not in more and not any("train.lr" in str(each) for each in more):
+            short += ["--set", "train.walk=0.05"]  # three steps of a usual walk would leave nothing of the model
         return [*map(str, ["sanitize", self.model, *self.own_data(more), "--out", self.out, *given, *short, *more])]
 
     def audit(self, *more: object, models: Sequence[object] = ()) -> list[str]:
@@ -162,7 +164,7 @@ def loaded(job: Job, *, arch: bool = True) -> tuple[Any, Any]:
     from clipclean.jobs import inputs
 
     opened = inputs.read(job.model, arch=str(job.arch) if arch else None)
-    clean = data.read(job.data, images=inputs.image_cache(recipe.load("mmcl@tiny"), opened.architecture))
+    clean = data.read(job.data, images=inputs.image_cache(recipe.load("mmcl"), opened.architecture))
     return inputs.build(opened, clean, device="cpu"), clean
 
 

@@ -460,7 +460,7 @@ def with_fitting_warmup(recipe: Recipe, /, *, pairs: int) -> Recipe:
     """The recipe, with a warm-up of a quarter of the run, or of a round, where its own would fill it on that many pairs.
 
     Examples:
-        >>> short = override(load("cleanclip"), ["train.epochs=1"])  # 15 batches of 64, and 50 steps of warm-up
+        >>> short = override(load("cleanclip"), ["train.epochs=1"])  # 15 batches of 64, and 20 steps of warm-up
         >>> with_fitting_warmup(short, pairs=1000).train.warmup_steps
         3
     """
