@@ -107,5 +107,5 @@ def demonstrated(job: tiny.Job, /) -> int:
 
 def planted(job: tiny.Job, /) -> int:
     """A model with a patch for blue circles planted in it, and labelled images."""
-    given = ("--eval-data", tiny.labelled(job.folder / "labelled", count=96), "--rate", 0.15, "--walk", 6)
+    given = ("--eval-data", tiny.labelled(job.folder / "labelled", count=96), "--rate", 0.15, "--walk", 2)
     return cli.main(job.plant("--json", *given, steps=100, batch=48))

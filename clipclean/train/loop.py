@@ -233,7 +233,9 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
         groups.append(_group(spared, 0.0, unit=usual))
     fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
     # ``fit`` sets the rate of each step.
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=how.lr or 0.0, betas=how.betas, eps=how.eps, fused=fused)
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=how.lr or 0.0, betas=how.betas, eps=how.eps, fused=fused
+    )
 
 
 def _group(parameters: list[nn.Parameter], weight_decay: float, *, unit: float = 1.0) -> dict[str, Any]:

@@ -15,7 +15,13 @@ from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.methods import walk_back
 from clipclean.progress import Listener
 
-SHORT = ["loss.preserve_weight=0", "train.max_steps=10", "train.batch_size=16", "train.epochs=100", "train.warmup_steps=1"]
+SHORT = [
+    "loss.preserve_weight=0",
+    "train.max_steps=10",
+    "train.batch_size=16",
+    "train.epochs=100",
+    "train.warmup_steps=1",
+]
 SIZE = Size(images=100, classes=10, templates=7, panel=9, pairs=64)
 
 
