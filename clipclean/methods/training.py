@@ -35,7 +35,6 @@ RAN_OUT = (
 
 RECOVERS = 0.5  # of the walk of the finetuning
 RECOVERS_AT = 0.4  # of its learning rate, where it has one
-MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
 PERTURBED, REHEARSED, MOVED, RECOVERED = -1, -2, -3, -4  # replaces a pair's number in draws of a whole step or run
 
 
@@ -199,8 +198,7 @@ def recover(
             how,
             generator=torch.Generator().manual_seed(seed),
             run=replace(run, progress=told).stopping(stop),
-            mixed=MIXED,
-            is_guarded=False,  # clean images begin far from where they shall go
+            recovers=True,
         )
     last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
     pairs, seconds = steps * own.batch_size, time.monotonic() - started
