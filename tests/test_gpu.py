@@ -70,7 +70,9 @@ def forgotten(clip, samples, *, steps):
     batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=0, group=train.ALONE)
     asked = {"newest": [PATCH], "earlier": [PATCH]}
     drawing = Generator().manual_seed(0)
-    unlearning.forget(clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET, recovers=True)
+    unlearning.forget(
+        clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET, recovers=True
+    )
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ SMALL = ["train.batch_size=16", "train.max_steps=6", "train.warmup_steps=1", "tr
 HOW = ["train.moves=image tower", *SMALL]
 
 
-def how(steps):
-    return recipe.override(recipe.load("mmcl"), [*HOW, f"train.recover_steps={steps}"])
+def how(steps, *changes):
+    return recipe.override(recipe.override(recipe.load("mmcl"), [*HOW, f"train.recover_steps={steps}"]), changes)
 
 
 @pytest.fixture(scope="module")
@@ -152,10 +152,12 @@ def recovered(tmp_path_factory):
     clip, pairs, original = found.clip, list(read.pairs), model.taken(found.clip)
     pixels = detect.stack([pair.image for pair in pairs])
 
-    def done(steps, rehearsed=(PATCH,)):
+    def done(steps, rehearsed=(PATCH,), changes=()):
         model.put(clip, original)
         wanted, run = clip.embed_images(pixels), Run(0, "fp32", lambda *_: None)
-        made = training.clean(clip, Samples(pairs, None), how(steps), aims=training.Aims(rehearsed=rehearsed), run=run)
+        made = training.clean(
+            clip, Samples(pairs, None), how(steps, *changes), aims=training.Aims(rehearsed=rehearsed), run=run
+        )
         return made, train.squared_distance(clip.embed_images(pixels), wanted).item()
 
     return done
@@ -168,3 +170,16 @@ def test_a_recovery_brings_clean_images_back_counts_its_steps_and_needs_a_trigge
     assert made.record.steps == 9
     assert made.record.losses[-1].step == 8
     assert made.record.losses[-1].restoration is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "walk", "peak"),
+    [
+        ("train.walk=0.2", 0.3, 0.1 / 4.5),  # half as far again; half cosines of eight steps sum to 4.5
+        ("train.lr=0.005", None, 0.002),  # 0.4 of the rate
+    ],
+)
+def test_a_recovery_goes_half_as_far_as_the_walk_before_it_and_tells_its_own_rate(recovered, change, walk, peak):
+    record = recovered(8, changes=[change])[0].record
+    assert record.walk == (walk and pytest.approx(walk))
+    assert record.losses[-1].lr == pytest.approx(peak)
