@@ -31,13 +31,6 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 _share, _anomaly = (functools.partial(field, unit=unit) for unit in ("share", "robust z"))  # fields of a unit
 
 
-def one_rate(values: object, /) -> object:
-    """The values of a section with ``walk`` and ``lr``, where ``lr`` is written alone with ``walk`` as null."""
-    if isinstance(values, dict) and values.get("lr") is not None and "walk" not in values:
-        return values | {"walk": None}
-    return values
-
-
 class Train(Section):
     """How long and how fast the weights move; AdamW, always with fresh state.
 
@@ -106,8 +99,10 @@ class Train(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_one_rate(cls, values: object, /) -> object:
-        """A rate that stands alone takes the place of the default walk."""
-        return one_rate(values)
+        """A learning rate that is written alone takes the place of the default walk."""
+        if isinstance(values, dict) and values.get("lr") is not None and "walk" not in values:
+            return values | {"walk": None}
+        return values
 
 
 class Augment(Section):
