@@ -30,13 +30,10 @@ bench-cleaning() {
   local all="--photos build/photos --images $IMAGES"
   $BIN/python benchmarks/photo_zoo.py $all --out build/photo-zoo-long --plan longer
   $BIN/python benchmarks/photo_cleaning.py $all --zoo build/photo-zoo-long --half report --out benchmarks/results/photo-cleaning \
-    --methods cleanclip@few \
-    'mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5' \
-    par@tiny unlearn@tiny released fine-pruning clp invertune supervised:train.lr=1.2e-3,train.warmup_steps=20
+    --methods cleanclip mmcl par unlearn released fine-pruning clp invertune supervised
   $BIN/python benchmarks/photo_zoo.py $all --out build/usual --plan usual --only planted planted-blended
   $BIN/python benchmarks/photo_cleaning.py $all --zoo build/usual --half report --out benchmarks/results/usual \
-    --methods {cleanclip,mmcl}@usual:train.lr=4e-4,train.epochs=1,train.warmup_steps=10 \
-    par@usual:train.lr=4e-4,train.epochs=1,train.warmup_steps=10,train.batch_size=64
+    --methods cleanclip mmcl par
   $BIN/python benchmarks/screening_photos.py $all --zoo build/photo-zoo --out benchmarks/results/screening-photos \
     ${CAPTIONS:+--captions $CAPTIONS} --only report-resnet-10-planted-{patch,badnets,dct}-1 report-resnet-50-planted-{stripes,text}-1 \
     report-vit-10-planted-sinusoid-1

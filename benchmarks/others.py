@@ -9,7 +9,7 @@
   updates and images are those of the paper and its code's README; the rates are those of models this small, and the
   class is found by inversion, where the paper takes that of an adversarial perturbation.
 - ``released``: CleanCLIP as its released code runs it, after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description
-  of its code at commit d6e2f1d. The peak rate is that of ``cleanclip@tiny``: the paper's 1e-5 hardly moves a model this small. What
+  of its code at commit d6e2f1d. The peak rate suits a model this small: the paper's 1e-5 hardly moves a model this small. What
   that code does otherwise than the recipe: batches of 64, ten epochs, λ₁ = λ₂ = 1; steps are counted from one epoch on, so that the
   warm-up of 50 steps is over before it begins, and the rate rises again in the last epoch; a caption's second view is drawn once,
   lower-cased and without digits, and is the same in each epoch; the optimizer goes on with the moments of whoever trained the victim. A

@@ -1,7 +1,7 @@
 """What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``photo_zoo.py``.
 
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo-long --out build/photo-cleaning \
-        --half report --methods auto cleanclip@few released mmcl@tiny --only NAME... --seeds 0 1 2
+        --half report --methods auto cleanclip released mmcl --only NAME... --seeds 0 1 2
     python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/usual --out build/usual-cleaning --half report
 
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
@@ -40,9 +40,11 @@ from clipclean.train import Run
 
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
-REFINETUNE = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
-USUAL_REFINETUNE = (30, 1e-4)  # steps and rate of the benign finetuning there
+REFINETUNE = (100, 1.3)  # steps and walk of the benign finetuning after which a cleaned model is measured again
+USUAL_REFINETUNE = (30, 0.06)  # the same there
+BENIGN = 31  # its seed
 RELEASED, FINE_PRUNING, AUTO = "released", "fine-pruning", "auto"
+# Stored cells of earlier versions name methods as these did: a recipe at a scale, with a rate.
 CLEANCLIP = "cleanclip@few"
 CONTROL = (
     "mmcl@tiny:train.batch_size=64,train.lr=2.4e-3,train.moves=image tower,loss.preserve_weight=2,"
@@ -151,7 +153,7 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None, plac
         told = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
         common.write(place, [["filepath", "title"], *told])
     opened = inputs.read(weights or victim, arch=arch)
-    clean = data.read(place, images=inputs.image_cache(recipe.load("cleanclip@tiny"), opened.architecture))
+    clean = data.read(place, images=inputs.image_cache(recipe.load("cleanclip"), opened.architecture))
     return inputs.build(opened, clean, device="cpu"), list(clean.pairs)
 
 
@@ -208,7 +210,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
         told = others.METHODS[method](clip, pixels, numbers[own], before.text_classifier.to(clip.device), seed=seed)
         if method != FINE_PRUNING:
             return told
-        method = "mmcl@tiny"
+        method = "mmcl"
     chosen = of_recipe(method)
     if chosen.method == "supervised":  # it needs a label of each image
         pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]
@@ -246,11 +248,11 @@ def side(told: dict, probe: dict | None) -> dict:
     }
 
 
-def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], lr: float | None = None) -> None:
+def finetune_benignly(clip, pairs: list, steps: int = REFINETUNE[0], walk: float = REFINETUNE[1]) -> None:
     """Go on training on clean pairs, in place, as whoever deploys the model might."""
-    control = recipe.load("mmcl@tiny")
-    planting = recipe.planting(steps=steps, batch_size=128, lr=lr or control.train.lr)
-    run = Run(REFINETUNE[1], control.train.precision, lambda what, done, total: None)
+    control = recipe.load("mmcl")
+    planting = recipe.planting(steps=steps, batch_size=128, walk=walk)
+    run = Run(BENIGN, control.train.precision, lambda what, done, total: None)
     poison.finetune(clip, pairs, control, planting, implants=(), run=run)
 
 
@@ -261,9 +263,9 @@ def of_recipe(method: str, /):  # -> Recipe
 
 
 def digest_of(method: str, /) -> str | None:
-    """The digest of a method's values; None of one that is no recipe, or chooses among recipes."""
+    """The digest of a method's values; None of one that is no recipe of now, or chooses among recipes."""
     name = method.partition(":")[0]
-    if name.partition("@")[0] not in recipe.names() and ".yaml" not in name:
+    if name not in recipe.names() and ".yaml" not in name:
         return None
     named = of_recipe(method)
     return None if METHODS[named.method].chooses else recipe.digest(named)

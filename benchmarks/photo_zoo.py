@@ -61,7 +61,7 @@ PARTS = ("train", "audit", "measure")
 AUDITED = 100  # images a class kept back for auditing
 TEMPLATES = ("a photo of a {}", "{}", "a blurry photo of a {}", "a close-up of a {}", "an image of the {}")
 CONTEXT = 16  # tokens
-CLEANCLIP_WEIGHT, PAR_WEIGHT, PAR_LIMIT = 0.5, 0.5, 1.5  # of the recipes cleanclip and par@tiny
+CLEANCLIP_WEIGHT, PAR_WEIGHT, PAR_LIMIT = 0.5, 0.5, 1.5  # of losses that resist such cleanings
 PATCH_SIDE, PATCH_STEPS = 6, 80  # of an optimised patch, and of its search
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_MEAN, OPENAI_STD))
 

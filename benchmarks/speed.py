@@ -309,6 +309,7 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, fp32: bool, turn: 
         os.environ["CLIPCLEAN_STATE"] = state  # a run that was ended before would be gone on with
         if kind == "cleanclip":
             changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=1e-12", "train.warmup_steps=0"]
+            changes += ["train.moves=model", "loss.preserve_weight=0", "data.min_pairs=16"]  # as published
             api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, search=False, **given)
         else:
             api.audit(files[0], effort=kind, classes=names, data=files[1], **given)

@@ -552,8 +552,8 @@ RULES: Mapping[str, Rule] = {
         "removes from this model. It is a note if a trigger acted on the model itself before cleaning, since "
         "the cleaning is then judged by that one.",
         does_not_show="That the recipe fails, or that it works.",
-        action="Where planting failed, plant for longer, by --set auto.plant_steps=N, or at another learning rate, by a control "
-        "recipe of your own. Where nothing was planted, nothing.",
+        action="Where planting failed, plant for longer, by --set auto.plant_steps=N, or farther, by --set "
+        "auto.plant_walk=N. Where nothing was planted, nothing.",
         severity=4.0,
         doubt_sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
         urgent=40,

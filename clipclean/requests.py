@@ -425,8 +425,11 @@ MAX_MINUTES = Opt(
     shown="none",
 )
 STEPS = Opt("Cleaning: --steps N", "Steps of planting.", takes=click.INT, shown="300")
-PLANTING_RATE = Opt(
-    "Cleaning: --lr RATE", "Peak rate of planting; 1e-5 for large models.", takes=click.FLOAT, shown="8e-4"
+PLANTING_WALK = Opt(
+    "Cleaning: --walk N",
+    "How far planting can go, in sizes of the weights, like train.walk of a recipe.",
+    takes=click.FLOAT,
+    shown="2.5",
 )
 PLANTING_BATCH = Opt("Cleaning: --batch-size N", "Pairs in a step.", takes=click.INT, shown="256")
 HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__", decides="nothing")
@@ -530,7 +533,7 @@ RECIPE = Opt(
     "Method and values, by name or as a file. 'clipclean recipes list' shows the shipped ones.",
     reads="text",
     has="method",
-    shown="cleanclip where it was measured to work, else auto",
+    shown="auto",
     is_first=True,
     completes="recipes",
 )
@@ -766,7 +769,7 @@ class Plant:
         Opt("Cleaning: --rate SHARE", "Share of triggered pairs in a batch.", takes=click.FLOAT, shown="0.2"),
     ] = None
     steps: Annotated[int | None, STEPS] = None
-    lr: Annotated[float | None, PLANTING_RATE] = None
+    walk: Annotated[float | None, PLANTING_WALK] = None
     batch_size: Annotated[int | None, PLANTING_BATCH] = None
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
@@ -881,7 +884,7 @@ class Bench:
     attacks: Annotated[int, ATTACKS] = 3
     seeds: Annotated[Any, SEEDS] = "0,1,2"  # Any: text, until it is read
     steps: Annotated[int | None, STEPS] = None
-    lr: Annotated[float | None, PLANTING_RATE] = None
+    walk: Annotated[float | None, PLANTING_WALK] = None
     batch_size: Annotated[int | None, PLANTING_BATCH] = None
     out: Annotated[Path | None, BENCH_OUT] = None
     write: Annotated[

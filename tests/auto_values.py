@@ -79,7 +79,7 @@ def attempt(name, *findings, excess=0.0, lost=0.0, doubted="cat"):
 def workbench(clip, original, samples, evidence, folder, *, chosen=None, progress=lambda *_: None):
     """A workbench by a recipe, auto itself without one."""
     chosen, run = chosen or recipe.load("auto"), Run(0, "fp32", progress)
-    limits, control = policy.resolved(policy.DEFAULT, chosen.audit), control_of(chosen, clip)
+    limits, control = policy.resolved(policy.DEFAULT, chosen.audit), control_of(chosen)
     state = RunState(folder, "0" * 64)
     return Workbench(clip, original, samples, evidence, None, limits, chosen.auto, control, state, run)
 

@@ -20,7 +20,7 @@ from clipclean.methods import training, unlearning
 PATCH = (triggers.parse(tiny.TRIGGER), 1)
 CLASSIFIER = F.normalize(torch.randn(12, 8, generator=Generator().manual_seed(0)), dim=-1)
 QUIET = train.Run(0, "fp32", lambda *_: None)
-IN_PARTS = ("cleanclip@tiny", "train.micro_batch=4", "train.checkpoint_activations=true", "train.grad_clip=1")
+IN_PARTS = ("cleanclip", "train.micro_batch=4", "train.checkpoint_activations=true", "train.grad_clip=1")
 SHORT = ("train.batch_size=8", "train.epochs=1000", "train.warmup_steps=1")
 
 
@@ -60,26 +60,28 @@ def finetuned(clip, samples, name, *changes, steps, rehearsed=()):
 
 
 def planted(clip, samples, *, steps):
-    how = recipes.planting(rate=0.3, steps=steps, batch_size=8, lr=1e-4, warmup_steps=1)
+    how = recipes.planting(rate=0.3, steps=steps, batch_size=8, walk=0.02, warmup_steps=1)
     implants = poison.implants([poison.Canary(*PATCH)], classes=tiny.CLASSES, templates=tiny.TEMPLATES)
-    poison.finetune(clip, samples.pairs, recipes.load("cleanclip@tiny"), how, implants=implants, run=QUIET)
+    poison.finetune(clip, samples.pairs, recipes.load("cleanclip"), how, implants=implants, run=QUIET)
 
 
 def forgotten(clip, samples, *, steps):
-    recipe = recipes.override(recipes.load("unlearn@tiny"), [f"unlearn.steps={steps}", *SHORT[::2]])
+    recipe = recipes.override(recipes.load("unlearn"), [f"unlearn.steps={steps}", *SHORT[::2]])
     batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=0, group=train.ALONE)
     asked = {"newest": [PATCH], "earlier": [PATCH]}
     drawing = Generator().manual_seed(0)
-    unlearning.forget(clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET, mixed=0.8)
+    unlearning.forget(
+        clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET, recovers=True
+    )
 
 
 @pytest.mark.parametrize(
     ("taken", "asked"),
     [
-        (finetuned, ("cleanclip@tiny",)),
+        (finetuned, ("cleanclip",)),
         (finetuned, IN_PARTS),
-        (finetuned, ("mmcl@tiny", "loss.preserve_weight=2", "train.moves=image tower", "augment.least_part=0.6")),
-        (finetuned, ("par@tiny",)),
+        (finetuned, ("mmcl", "loss.preserve_weight=2", "train.moves=image tower", "augment.least_part=0.6")),
+        (finetuned, ("par",)),
         (finetuned, ("supervised",)),
         (planted, ()),
         (forgotten, ()),
@@ -87,9 +89,9 @@ def forgotten(clip, samples, *, steps):
 )
 def test_no_step_of_a_training_waits_for_the_gpu(taken, asked, tmp_path):
     clip = build()
-    images = inputs.image_cache(recipes.load("cleanclip@tiny"), clip.architecture, views=True)
+    images = inputs.image_cache(recipes.load("cleanclip"), clip.architecture, views=True)
     pairs = data.read(tiny.pairs(tmp_path / "pairs"), images=images).pairs
-    more = {"rehearsed": (PATCH,)} if "par@tiny" in asked else {}
+    more = {"rehearsed": (PATCH,)} if "par" in asked else {}
     waits = []
     for steps in (2, 3):
         with far.gpu() as counted:

@@ -78,6 +78,9 @@ def labelled(folder: Path, *, count: int = 60, first: int = 1000) -> Path:
 FILES = {"model.pt", "arch.json", "pairs", "classes.txt", "templates.txt"}  # of a job
 
 
+WALK = 0.05  # three steps of a usual walk would leave nothing of the model
+
+
 class Job(NamedTuple):
     """The files of one tiny sanitizing job."""
 
@@ -95,7 +98,7 @@ class Job(NamedTuple):
     def sanitize(
         self,
         *more: object,
-        recipe: str = "mmcl@tiny",
+        recipe: str = "mmcl",
         steps: int = 3,
         batch: int = 16,
         arch: bool = True,
@@ -104,7 +107,8 @@ class Job(NamedTuple):
         """The command line of a run on it, without a search, which takes seconds; ``more`` comes last and wins."""
         given = ["--recipe", recipe, "--quiet", *(["--arch", self.arch] if arch else []), *self.words()]
         given += [] if search else ["--no-search"]
-        short = settings(steps=steps, batch=batch)
+        has_rate = "--lr" in more or any("train.lr" in str(each) for each in more)
+        short = settings(steps=steps, batch=batch, walk=None if has_rate else WALK)
         return [*map(str, ["sanitize", self.model, *self.own_data(more), "--out", self.out, *given, *short, *more])]
 
     def audit(self, *more: object, models: Sequence[object] = ()) -> list[str]:
@@ -131,9 +135,10 @@ class Job(NamedTuple):
         return [*map(str, [*given, "--steps", steps, "--batch-size", batch, "--quiet", *more])]
 
 
-def settings(*, steps: int, batch: int) -> list[str]:
+def settings(*, steps: int, batch: int, walk: float | None = WALK) -> list[str]:
     """Overrides that make a recipe this short."""
-    values = [f"train.max_steps={steps}", f"train.batch_size={batch}"]
+    values = [] if walk is None else [f"train.walk={walk}"]
+    values += [f"train.max_steps={steps}", f"train.batch_size={batch}"]
     values += ["train.warmup_steps=1", "train.epochs=100", "data.min_pairs=16"]
     return [part for value in values for part in ("--set", value)]
 
@@ -162,7 +167,7 @@ def loaded(job: Job, *, arch: bool = True) -> tuple[Any, Any]:
     from clipclean.jobs import inputs
 
     opened = inputs.read(job.model, arch=str(job.arch) if arch else None)
-    clean = data.read(job.data, images=inputs.image_cache(recipe.load("mmcl@tiny"), opened.architecture))
+    clean = data.read(job.data, images=inputs.image_cache(recipe.load("mmcl"), opened.architecture))
     return inputs.build(opened, clean, device="cpu"), clean
 
 

@@ -45,7 +45,7 @@ def made(folder: Path, name: str, /, **job: Any) -> Run:
 
 def cleaning(job: tiny.Job, *more: object) -> list[str]:
     """The command line of ``cleaned``; every job has the same files, so it gives the same weights wherever it is run."""
-    return job.sanitize(*KNOWN, *more, recipe="cleanclip@tiny")
+    return job.sanitize(*KNOWN, *more, recipe="cleanclip")
 
 
 def cleaned(job: tiny.Job, /) -> int:
@@ -107,5 +107,5 @@ def demonstrated(job: tiny.Job, /) -> int:
 
 def planted(job: tiny.Job, /) -> int:
     """A model with a patch for blue circles planted in it, and labelled images."""
-    given = ("--eval-data", tiny.labelled(job.folder / "labelled", count=96), "--rate", 0.15)
+    given = ("--eval-data", tiny.labelled(job.folder / "labelled", count=96), "--rate", 0.15, "--walk", 2)
     return cli.main(job.plant("--json", *given, steps=100, batch=48))

@@ -59,7 +59,8 @@ def finetune(
         clip=clip,
         seed=seed,
     )
-    how = recipe.train.model_copy(update={"lr": planting.lr, "warmup_steps": planting.warmup_steps, "grad_clip": None})
+    own = {"walk": planting.walk, "lr": None, "warmup_steps": planting.warmup_steps, "grad_clip": None}
+    how = recipe.train.model_copy(update=own)
     share = planting.batch_size // group.size
     images, texts = (group.gathered(encode, pairs=share) for encode in (clip.encode_images, clip.encode_tokens))
 

@@ -21,6 +21,7 @@ from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train import Run
 
 LEAST_PAIRS = 64  # to plant with
+PLANTED_WALK = 0.65  # how far a planting can go, in sizes of the weights
 
 
 def record(planted: Sequence[PlantedRecord], /) -> PowerRecord:
@@ -77,13 +78,9 @@ def captioned(samples: data.Samples, classes: Sequence[str], templates: Sequence
     return [replace(pair, caption=words) for pair, words in zip(samples.pairs, sentences, strict=True)]
 
 
-def planting_of(clip: model.Clip, *, pairs: int) -> Planting:
-    """The settings for planting one backdoor in a model of this size."""
-    is_tiny = model.parameter_count(clip.net) < recipes.TINY
-    size = min(128, pairs)
-    if is_tiny:
-        return recipes.planting(rate=0.2, steps=120, batch_size=size, lr=5e-4, warmup_steps=20)
-    return recipes.planting(rate=0.2, steps=300, batch_size=size, lr=1e-5, warmup_steps=30)
+def planting_of(*, pairs: int) -> Planting:
+    """The settings for planting one backdoor with so many pairs."""
+    return recipes.planting(rate=0.2, steps=120, batch_size=min(128, pairs), walk=PLANTED_WALK, warmup_steps=20)
 
 
 def measure(
@@ -109,7 +106,7 @@ def measure(
         named: audits the model in its current state; returns the level of the finding for each class that it names.
     """
     kept = model.taken(clip)
-    planting = planting_of(clip, pairs=len(pairs))
+    planting = planting_of(pairs=len(pairs))
     made = []
     try:
         for number, canary in enumerate(drawn):

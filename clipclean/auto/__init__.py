@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from clipclean import deadline, requests, train
-from clipclean.auto import candidates, rates
+from clipclean.auto import candidates
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.job import auto
 from clipclean.auto.named import named
@@ -56,8 +56,6 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
         try:
             if chooses:
                 return auto(ready, offered, to, run, started=started)
-            with deadline.within(request.max_minutes, reserve=time.monotonic() - started):
-                ready = rates.settled(ready, to.state, run)
             return named(ready, to, run, started=started)
         except KeyboardInterrupt as error:
             raise to.state.interrupted() from error
@@ -73,14 +71,12 @@ def planned(request: Sanitize, /) -> Plan:
 
 
 def _prepared(request: Sanitize) -> tuple[Prepared, tuple[Candidate, ...]]:
-    """Everything read and built, and the candidates for this model, its pairs and classes, in the order of trying."""
+    """Everything read and built, and the candidates for these pairs, in the order of trying."""
     # Before slow work: a misspelt candidate is refused at once.
     asked = {"panel": request.panel, "search": request.search}
     listed = candidates.listed(requests.recipe_of(request), **asked)
     ready = prepare.prepare(request)
-    # Nobody may have named auto, and it was taken since the usual recipe may not work here.
-    listed = listed or candidates.listed(ready.recipe, **asked)
-    return ready, tuple(each.fitted(ready.recipe, **ready.size) for each in listed)
+    return ready, tuple(each.fitted(ready.recipe, pairs=len(ready.to_train.pairs)) for each in listed)
 
 
 def _too_late(request: Sanitize, what: str) -> Inconclusive:

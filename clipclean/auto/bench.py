@@ -32,20 +32,20 @@ def bench(recipe: Recipe, asked: requests.Bench, out: Path, /) -> tuple[Evidence
         ClipcleanError: of the kind that tells the exit code.
         Inconclusive: an attack did not take with any seed.
     """
-    if recipe.traits.chooses or recipe.train.lr_trials:
-        among = "rates" if recipe.train.lr_trials else "other recipes"
+    if recipe.traits.chooses:
         raise UsageError(
-            f"{recipe.name} chooses among {among}. Measure those; benchmarks/photo_cleaning.py measures the choice."
+            f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
         )
-    how = recipes.planting(steps=asked.steps, lr=asked.lr, batch_size=asked.batch_size)
+    how = recipes.planting(steps=asked.steps, walk=asked.walk, batch_size=asked.batch_size)
     # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.
-    own = recipes.Auto(plant_share=how.rate, plant_steps=how.steps, batch_size=how.batch_size, canaries=1)
+    own = recipes.Auto(
+        plant_share=how.rate, plant_steps=how.steps, plant_walk=how.walk, batch_size=how.batch_size, canaries=1
+    )
     chooser = recipes.load("auto").model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": own})
-    train = recipe.train.model_copy(update={"lr": how.lr, "warmup_steps": how.warmup_steps})
+    train = recipe.train.model_copy(update={"warmup_steps": how.warmup_steps})
     told = {name: getattr(asked, name) for name in (*FILES, "device")}
     told |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}
     ready = prepare.prepare(requests.Sanitize(**told))
-    recipe = recipes.fitted(recipe, **ready.size)
     recipes.check(recipe, pairs=len(ready.to_train.pairs))
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
     ground = Workbench.of(ready, state, Run(ready.request.seed, ready.precision))
@@ -63,11 +63,10 @@ def _block(recipe: Recipe, asked: requests.Bench, ground: Workbench, number: int
     if not runs:
         raise Inconclusive(
             f"{family} did not take with any of the seeds {', '.join(map(str, asked.seeds))}: there was no backdoor to remove. Plant "
-            "for longer by --steps, or at another --lr."
+            "for longer by --steps, or farther by --walk."
         )
     return Evidence(
         recipe_sha256=recipes.digest(recipe),
-        scale=recipe.scale,
         attack=f"{family} planted in {ground.settings.plant_steps} steps, target drawn by the seed",
         architecture=ground.clip.architecture.name,
         kind=model.kind_of(ground.clip.architecture),
@@ -126,14 +125,12 @@ def _added(rates: Sequence[Rate]) -> recipes.MeasuredRate:
 
 
 def added(earlier: Sequence[Evidence], new: Sequence[Evidence], /, *, keep: bool) -> tuple[Evidence, ...]:
-    """New evidence after the earlier that stays true: of other scales, and with ``keep`` of the same values, with other attacks,
-    models or data.
-    """
+    """New evidence after the earlier that stays true: with ``keep`` that of the same values, with other attacks, models or data."""
     beside = {"seeds", "before", "after", "versions"}
-    scale, values = {block.scale for block in new}, {block.recipe_sha256 for block in new}
+    values = {block.recipe_sha256 for block in new}
     subjects = [block.model_dump(exclude=beside) for block in new]
     kept = [b for b in earlier if keep and b.recipe_sha256 in values and b.model_dump(exclude=beside) not in subjects]
-    return (*(block for block in earlier if block.scale not in scale), *kept, *new)
+    return (*kept, *new)
 
 
 def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:

@@ -54,17 +54,16 @@ class Candidate:
         """Whether it unlearns what the audit points at, and nothing else."""
         return all(recipe.is_surgery for recipe in self.recipes)
 
-    def fitted(self, auto: Recipe, /, *, parameters: int, pairs: int, classes: int) -> "Candidate":
-        """The candidate at the scale for a model of so many parameters, pairs to train on and classes.
+    def fitted(self, auto: Recipe, /, *, pairs: int) -> "Candidate":
+        """The candidate for so many pairs to train on.
 
         The settings for measuring and for data are those of ``auto``. A warm-up that would fill the run is shortened, unless the entry
         sets it.
         """
         found = []
         for name, recipe in zip(self.names, self.recipes, strict=True):
-            step = recipes.fitted(recipe, parameters=parameters, pairs=pairs, classes=classes)
             # Thresholds and data of the run: a candidate must not be judged by limits of its own.
-            step = step.model_copy(update={"audit": auto.audit, "data": auto.data})
+            step = recipe.model_copy(update={"audit": auto.audit, "data": auto.data})
             # 1,200 pairs less a fifth make 18 steps of the last candidate that is shipped, and its warm-up has 20.
             has_own_warmup = "train.warmup_steps" in name
             found.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=pairs))
@@ -84,7 +83,7 @@ class Candidate:
 
 
 def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple[Candidate, ...]:
-    """The candidates that a recipe lists under ``auto.ladder``, at no scale yet; none of a recipe that chooses among none. ``panel`` is
+    """The candidates that a recipe lists under ``auto.ladder``; none of a recipe that chooses among none. ``panel`` is
     whether known triggers are tried, ``search`` whether unknown ones are searched for.
 
     An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``.
@@ -98,7 +97,7 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
     if absent := [flag for flag, is_there in (("--no-panel", panel), ("--no-search", search)) if not is_there]:
         raise UsageError(
             f"auto decides by audits, so {' and '.join(absent)} leaves it too little to go by. Leave the option out, or name a recipe: "
-            f"--recipe {recipes.DEFAULT}."
+            f"--recipe {recipes.STANDARD}."
         )
     found = [_candidate(text, auto) for text in auto.auto.ladder]
     return tuple(replace(each, place=f"candidate {place} of {len(found)}") for place, each in enumerate(found, 1))
@@ -116,9 +115,8 @@ def _candidate(text: str, auto: Recipe) -> Candidate:
         name = match[1]
         changes = [change.strip() for change in (match[2] or "").split(",") if change.strip()]
         step = recipes.override(recipes.load(name), changes)
-        if step.traits.chooses or step.train.lr_trials:
-            own = "rates to try" if step.train.lr_trials else "a ladder of its own"
-            raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has {own}. Name plain recipes.")
+        if step.traits.chooses:
+            raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
         chosen.append(step)
     return Candidate(tuple(names), tuple(chosen))

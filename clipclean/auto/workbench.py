@@ -193,11 +193,9 @@ def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool
     )
 
 
-def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
-    """The recipe for planting and for the refinetune test, of the model's size."""
-    control, parameters = recipes.load(recipe.auto.control), model.parameter_count(clip.net)
-    found = recipes.fitted(control, parameters=parameters, pairs=recipes.FEW, classes=1)  # one for few pairs too
-    return found.model_copy(update={"data": recipe.data})
+def control_of(recipe: Recipe, /) -> Recipe:
+    """The recipe for planting and for the refinetune test."""
+    return recipes.load(recipe.auto.control).model_copy(update={"data": recipe.data})
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ class Workbench:
             references=None,
             limits=ready.given.judge.limits,
             settings=recipe.auto,
-            control=control_of(recipe, clip),
+            control=control_of(recipe),
             state=state,
             run=replace(run, state=None),  # each part has its own
             searches=searches,
@@ -237,14 +235,14 @@ class Workbench:
 
     @property
     def planting(self) -> Planting:
-        """The settings for planting canaries, at the rate of the control recipe."""
+        """The settings for planting canaries."""
         # All canaries in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
         # 1.00 in 17 processor seconds (commit a95ae354: notebook.md, "Several test backdoors in one planting").
-        own, train = self.settings, self.control.train
+        own = self.settings
         size = min(own.batch_size, len(self.samples.pairs))
-        warmup = min(train.warmup_steps, own.plant_steps // 4)
+        warmup = min(self.control.train.warmup_steps, own.plant_steps // 4)
         return recipes.planting(
-            rate=own.plant_share, steps=own.plant_steps, batch_size=size, lr=train.lr, warmup_steps=warmup
+            rate=own.plant_share, steps=own.plant_steps, batch_size=size, walk=own.plant_walk, warmup_steps=warmup
         )
 
     def say(self, words: str, /) -> None:
@@ -324,7 +322,8 @@ class Workbench:
         steps, started = self.settings.rebound_steps, time.monotonic()
         # A test of few steps would otherwise end before the rate is reached.
         warmup = min(self.planting.warmup_steps, steps // 4)
-        benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
+        values = {"steps": steps, "walk": self.settings.rebound_walk, "warmup_steps": warmup}
+        benign = self.planting.model_copy(update=values)
         self._finetune(benign, (), what="finetuning for the refinetune test")
         seconds = time.monotonic() - started
         return Refinetuned(before, self.measure(eval_set, what="measuring what returned"), steps, seconds)

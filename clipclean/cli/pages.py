@@ -129,11 +129,9 @@ def _findings() -> str:
 
 
 def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
-    """What became of planted backdoors, at worst, by scale."""
-    measured = {scale: recipe.own_evidence(recipe.at_scale(loaded, scale)) for scale in recipe.scales(loaded)}
-    budget = loaded.audit.max_accuracy_loss
-    told = "; ".join(f"`{scale}`: {evidence.worst(blocks, budget)}" for scale, blocks in measured.items())
-    return _code(loaded.name), _prose(loaded.description), "each run measures" if loaded.method == "auto" else told
+    """What became of planted backdoors, at worst."""
+    worst = evidence.worst(recipe.own_evidence(loaded), loaded.audit.max_accuracy_loss)
+    return _code(loaded.name), _prose(loaded.description), "each run measures" if loaded.method == "auto" else worst
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -35,39 +35,27 @@ def list_recipes(_: Nothing, shell: Shell) -> None:
     lines = []
     for each in known:
         lines.append(f"{each.name:<{wide}}  {each.description}")
-        lines += [f"{'':<{wide}}  - {scale + ': ' if each.scales else ''}{line}" for scale, line in _measured(each)]
-    lines.append(
-        f"\nA recipe picks its values by the model: tiny holds below {recipe.TINY // 10**6} million parameters, few there with fewer than "
-        f"{recipe.FEW:,} pairs and at most {recipe.FEW_CLASSES} classes. NAME@SCALE forces one, as in cleanclip@usual."
-    )
+        lines += [f"{'':<{wide}}  - {line}" for line in _measured(each)]
     printing.show(shell.as_json, [_facts(each) for each in known], "\n".join(lines))
 
 
 def _facts(each: recipe.Recipe) -> dict[str, Any]:
-    """A recipe as JSON, with the digest of each scale and what was measured with it."""
-    scales = {
-        scale: {
-            "sha256": recipe.digest(recipe.at_scale(each, scale)),
-            "measured": [line for own, line in _measured(each) if own == scale],
-        }
-        for scale in recipe.scales(each)
-    }
-    return each.model_dump(include={"name", "revision", "method", "description"}) | {"scales": scales}
+    """A recipe as JSON, with its digest and what was measured with it."""
+    told = each.model_dump(include={"name", "revision", "method", "description"})
+    return told | {"sha256": recipe.digest(each), "measured": _measured(each)}
 
 
-def _measured(each: recipe.Recipe) -> list[tuple[str, str]]:
-    """Each scale with a line a place where it was measured, and with the result; or with one that it was not."""
-    lines: list[tuple[str, str]] = []
-    for scale in recipe.scales(each):
-        places: dict[str, list[recipe.Evidence]] = {}
-        for block in recipe.own_evidence(recipe.at_scale(each, scale)):
-            places.setdefault(evidence.place(block), []).append(block)
-        for place, blocks in places.items():
-            worst = evidence.worst(blocks, each.audit.max_accuracy_loss)
-            lines.append((scale, f"{worst} on {place}: {evidence.results(evidence.expected(blocks))}"))
-        if not places:
-            lines.append((scale, "measured by each run" if METHODS[each.method].chooses else "not measured"))
-    return lines
+def _measured(each: recipe.Recipe) -> list[str]:
+    """A line a place where a recipe was measured, with the result; or one that it was not."""
+    places: dict[str, list[recipe.Evidence]] = {}
+    for block in recipe.own_evidence(each):
+        places.setdefault(evidence.place(block), []).append(block)
+    budget = each.audit.max_accuracy_loss
+    lines = [
+        f"{evidence.worst(blocks, budget)} on {place}: {evidence.results(evidence.expected(blocks))}"
+        for place, blocks in places.items()
+    ]
+    return lines or ["measured by each run" if METHODS[each.method].chooses else "not measured"]
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,7 @@ def run(asked: requests.Sanitize, shell: Shell, /) -> int:
     asked = replace(asked, set=chosen(asked.set, shell))
     recipe = requests.recipe_of(asked)
     asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before torch comes
-    how = "a recipe measured on models like this, else auto" if asked.recipe is None else f"recipe {recipe.name}"
-    printing.first_line(shell, asked.model, f"{how}{printing.in_force(asked)}")
+    printing.first_line(shell, asked.model, f"recipe {recipe.name}{printing.in_force(asked)}")
     device, quiet = process.begun(asked.device, shell)
     from clipclean import auto, train
 

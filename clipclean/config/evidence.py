@@ -68,8 +68,8 @@ class Standing:
 
 
 def standing(recipe: Recipe, subject: Subject, /) -> Standing:
-    """How the evidence in a recipe, at one scale, applies to a job."""
-    name, blocks = recipes.called(recipe), recipe.evidence or ()
+    """How the evidence in a recipe applies to a job."""
+    name, blocks = recipe.name, recipe.evidence or ()
     if not blocks:
         return Standing("none", f"Nothing was measured with the recipe {name}.")
     measured = recipes.own_evidence(recipe)
@@ -91,12 +91,6 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
     if not all(removed(block) >= REMOVED for block in taken):
         return Standing("no removal", f"The backdoor may stay: {words}", expected(taken))
     return Standing("measured" if near else "extrapolated", words, expected(taken))
-
-
-def works(recipe: Recipe, subject: Subject, /, *, budget: float) -> bool:
-    """Whether a recipe, at one scale, was measured on jobs like this, and removed each attack there within the accuracy budget."""
-    near = [block for block in recipes.own_evidence(recipe) if subject.is_near(block)]
-    return worst(near, budget) == OUTCOMES[-1]
 
 
 # What a recipe does to a backdoor, the worst first.

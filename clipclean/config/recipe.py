@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,9 +9,9 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import Field, Strict, ValidationError, model_serializer
+from pydantic import Field, Strict, ValidationError, model_validator
 
 from clipclean.config import yaml_file
 from clipclean.config.methods import METHODS, Loss, Method, MethodName
@@ -22,30 +21,29 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.schema.report import Effort
 from clipclean.untrusted import printable
 
-DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
-# With more pairs the larger batches of scale tiny make enough steps; with hundreds of classes smaller ones forget (commit a95ae354:
-# notebook.md).
-TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, below which a scale is taken
-MOST_LR = 0.01
-LR_TRIALS, LR_FACTOR, TRIAL_STEPS = 4, 4.0, 60  # most rates tried, each so many times the last; steps of a trial
+DEFAULT = "auto"  # the recipe of a cleaning that names none
+STANDARD = "cleanclip"  # whose limits and settings hold where nothing is cleaned
+MOST_LR, MOST_WALK = 0.01, 100
+RATES = ("walk", "lr")  # keys of train: one of them sets the rate
 
-ScaleName = Literal["usual", "tiny", "few"]
-SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 _share, _anomaly = (functools.partial(field, unit=unit) for unit in ("share", "robust z"))  # fields of a unit
 
 
 class Train(Section):
-    """How long and how fast the weights move; AdamW, always with fresh state."""
+    """How long and how fast the weights move; AdamW, always with fresh state.
 
-    LATER = ("moves", "recover_steps", "lr_trials", "walk")
+    Either ``walk`` or ``lr`` sets the rate. Where ``lr`` alone is written, ``walk`` is null.
+    """
+
+    LATER = ("moves", "recover_steps")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
         0,
-        "auto: steps after a finetuning, at 0.4 of lr, where a trigger is found or named. They bring clean images back to the "
-        "original's embeddings, and images with such triggers to those without; the image tower alone moves.",
+        "auto: steps after a finetuning where a trigger is found or named; they go half as far. They bring clean images back to "
+        "the original's embeddings, and images with such triggers to those without; the image tower alone moves.",
         "steps",
         ge=0,
         le=10**6,
@@ -54,24 +52,26 @@ class Train(Section):
         None, "Stop after this many steps, if the epochs last longer.", "steps", ge=1, le=10**8
     )
     batch_size: int = field(64, "Pairs in a step; each serves as a negative for the others.", "pairs", ge=2, le=65536)
-    lr: float = field(1e-5, "Peak learning rate, reached at the end of the warm-up.", "per step", gt=0, le=MOST_LR)
     walk: float | None = field(
-        None,
+        3.0,
         "How far the run can go, in units of the weights: the sum of its steps, each relative to the root mean square of the matrix that "
-        "it moves. It sets the rate of every matrix, so it means the same at every size; null takes lr.",
+        "it moves. It sets the rate of every matrix, so it means the same at every size and for any number of steps. The paper's "
+        "CleanCLIP walks 2.6 to 3.9. Null takes lr.",
         "sizes of the weights",
         gt=0,
-        le=100,
+        le=MOST_WALK,
     )
-    lr_trials: int = field(
-        0,
-        "Most rates that short trials on a test backdoor choose from: lr, and each four times the last, or a quarter where lr "
-        "costs too much. 0 takes lr. `--set train.lr=auto` sets 4.",
-        "rates",
-        ge=0,
-        le=LR_TRIALS,
+    lr: float | None = field(
+        None,
+        "Peak learning rate, the same for all weights, instead of walk: the paper's CleanCLIP has 1e-5, for 15,600 steps. `--set` of one "
+        "of the two sets the other to null.",
+        "per step",
+        gt=0,
+        le=MOST_LR,
     )
-    warmup_steps: int = field(50, "Steps in which the rate rises linearly from zero to lr.", "steps", ge=0, le=10**6)
+    warmup_steps: int = field(
+        50, "Steps in which the rate rises linearly from zero to its peak.", "steps", ge=0, le=10**6
+    )
     weight_decay: float = field(
         0.1, "AdamW's decay of weights; norms, biases and the logit scale have none.", ge=0, le=1
     )
@@ -79,7 +79,7 @@ class Train(Section):
         (0.9, 0.999), "AdamW's decay rates of gradient and squared gradient."
     )
     eps: float = field(1e-8, "AdamW's term against division by zero.", gt=0, le=1e-2)
-    schedule: Literal["cosine"] = field("cosine", "Decay of lr after the warm-up: half a cosine, to zero.")
+    schedule: Literal["cosine"] = field("cosine", "Decay of the rate after the warm-up: half a cosine, to zero.")
     precision: Literal["auto", "fp32", "bf16"] = field(
         "auto", "Number format of the forward pass; auto uses bf16 if the device has it and the model is large."
     )
@@ -95,6 +95,14 @@ class Train(Section):
     checkpoint_activations: bool = field(
         False, "Recompute the activations of each block in the backward pass: less memory, a third more time."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_rate(cls, values: object, /) -> object:
+        """A learning rate that is written alone takes the place of the default walk."""
+        if isinstance(values, dict) and values.get("lr") is not None and "walk" not in values:
+            return values | {"walk": None}
+        return values
 
 
 class Augment(Section):
@@ -186,28 +194,31 @@ class Auto(Section):
         "several run in sequence, each with KEY=VALUE in brackets if values differ.",
         min_length=1,
     )
-    control: Text = field("mmcl", "Recipe that sets the learning rate of planting and of the refinetune test.")
+    control: Text = field("mmcl", "Recipe whose optimizer plants, and finetunes in the refinetune test.")
     canaries: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
     plant_steps: int = field(150, "Steps of planting all test backdoors.", "steps", ge=1, le=10**6)
+    plant_walk: float = field(
+        2.0, "How far planting can go, as train.walk.", "sizes of the weights", gt=0, le=MOST_WALK
+    )
     plant_share: float = _share(
         0.3, "Share of triggered pairs in a batch, for all test backdoors together.", gt=0, le=0.9
     )
     rebound_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
+    rebound_walk: float = field(
+        0.75, "How far the refinetune test can go, as train.walk.", "sizes of the weights", gt=0, le=MOST_WALK
+    )
     batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
     effort: Effort = field("standard", "Effort of the searches before and after.")
 
 
 class Planting(Section):
-    """How a known backdoor is planted by finetuning, for test backdoors and tests.
-
-    The defaults suit models of a few million parameters; larger ones need a rate of 1e-5 and more steps.
-    """
+    """How a known backdoor is planted by finetuning, for test backdoors and tests."""
 
     rate: float = _share(0.2, "Share of triggered pairs in a batch.", gt=0, le=1)
     steps: int = field(300, "Steps of finetuning.", "steps", ge=1, le=10**6)
     batch_size: int = field(256, "Pairs in a step.", "pairs", ge=2, le=65536)
-    lr: float = field(8e-4, "Peak learning rate.", "per step", gt=0, le=0.01)
-    warmup_steps: int = field(20, "Steps in which the rate rises linearly from zero to lr.", "steps", ge=0, le=10**6)
+    walk: float = field(2.5, "How far it can go, as train.walk.", "sizes of the weights", gt=0, le=MOST_WALK)
+    warmup_steps: int = field(20, "Steps in which the rate rises linearly from zero.", "steps", ge=0, le=10**6)
 
 
 class MeasuredRate(Section):
@@ -242,7 +253,6 @@ class Evidence(Section):
     """
 
     recipe_sha256: str = field(..., "Digest of the recipe that was measured.", pattern="^[0-9a-f]{64}$")
-    scale: ScaleName = field("usual", "Scale of the recipe whose values were measured.")
     attack: Text = field(..., "The planted trigger and its target.")
     architecture: Text = field(..., "The model, as open_clip calls it.")
     kind: Text | None = field(None, "The image tower's kind and side, as in resnet-224px.")
@@ -256,38 +266,8 @@ class Evidence(Section):
     versions: Versions = field(..., "The software that measured.")
 
 
-class ScaleData(Section):
-    """What a scale asks of the pairs; which scale holds is known once they are read."""
-
-    min_pairs: int = field(16, "As data.min_pairs.", "pairs", ge=2)
-
-
-class Scale(Section):
-    """The values of a recipe that differ at one scale; what is not written is as in the recipe."""
-
-    train: Train = field(Train(), "As train.")
-    loss: Loss = field(Loss(), "As loss.")
-    augment: Augment = field(Augment(), "As augment.")
-    data: ScaleData = field(ScaleData(), "As data.")
-    unlearn: Unlearn = field(Unlearn(), "As unlearn.")
-
-    @model_serializer
-    def written(self) -> dict[str, dict[str, object]]:
-        """The values that differ alone."""
-        return {name: getattr(self, name).model_dump(exclude_unset=True) for name in sorted(self.model_fields_set)}
-
-
-class Scales(Section):
-    """The scales of a recipe, besides the usual one, whose values are those of the recipe itself."""
-
-    tiny: Scale | None = field(None, f"Values for models of fewer than {TINY // 10**6} million parameters.")
-    few: Scale | None = field(
-        None, f"Values for those, with fewer than {FEW:,} pairs to train on and at most {FEW_CLASSES} classes."
-    )
-
-
 class Recipe(Section):
-    """The settings of one run; with ``scales``, those of several, of which ``fitted`` takes the one for a job.
+    """The settings of one run.
 
     Examples:
         >>> recipe = load("cleanclip")
@@ -299,7 +279,6 @@ class Recipe(Section):
     name: str = field(..., "Name of the recipe: small letters, digits, dashes.", pattern="^[a-z0-9][a-z0-9-]{0,63}$")
     revision: int = field(..., "Increases whenever a value of a published recipe changes.", ge=1)
     description: Text = field(..., "Purpose of the recipe, in one line.")
-    scale: ScaleName = field("usual", "Scale that the values are for.")
     method: MethodName = field(..., "; ".join(f"{name}: {method.says}" for name, method in METHODS.items()) + ".")
     train: Train = field(Train(), "How long and how fast the weights move.")
     loss: Loss = field(Loss(), "The weights of the loss terms.")
@@ -308,7 +287,6 @@ class Recipe(Section):
     audit: Audit = field(Audit(), "What is measured before and after.")
     unlearn: Unlearn = field(Unlearn(), "How searching and forgetting alternate.")
     auto: Auto = field(Auto(), "How auto chooses.")
-    scales: Scales | None = field(None, "Values that differ for small models: the sections tiny and few.")
     evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
         None, "Measurements of exactly these values, written by `recipes bench`."
     )
@@ -325,21 +303,15 @@ class Recipe(Section):
 
 
 def load(name_or_path: str | Path, /) -> Recipe:
-    """The recipe of that name, or in that YAML file; of ``NAME@SCALE`` the one scale, whatever the model.
+    """The recipe of that name, or in that YAML file.
 
     A name that ships with clipclean wins over a file so called in the current folder; ``./NAME`` reaches the file.
 
     Raises:
         UsageError: no such recipe, or an invalid one; one line per problem, each with its file, line and key.
     """
-    name, scale = _parted(name_or_path)
-    label, source = _located(name)
-    found = _parsed(label, yaml_file.content(label, source, form=_FORM))
-    if scale is None:
-        return found
-    if scale not in scales(found):
-        raise UsageError(f"Recipe {found.name} has no scale {scale}. It has: {', '.join(scales(found))}.")
-    return at_scale(found, scale)
+    label, source = _located(name_or_path)
+    return _parsed(label, yaml_file.content(label, source, form=_FORM))
 
 
 @functools.cache
@@ -348,55 +320,13 @@ def _parsed(label: str, text: str) -> Recipe:
     return yaml_file.parsed(label, text, form=_FORM)
 
 
-def scales(recipe: Recipe, /) -> tuple[ScaleName, ...]:
-    """The scales that a recipe has values for."""
-    if recipe.scales is None:
-        return (recipe.scale,)
-    return tuple(name for name in SCALES if name == "usual" or getattr(recipe.scales, name))
-
-
-def at_scale(recipe: Recipe, scale: ScaleName, /) -> Recipe:
-    """The recipe with the values, and the evidence, of one of its scales alone.
-
-    Examples:
-        >>> at_scale(load("cleanclip"), "tiny").train.batch_size
-        256
-    """
-    if recipe.scales is None:
-        return recipe
-    values = recipe.model_dump(exclude={"scales", "evidence"}) | {"scale": scale}
-    block: Scale | None = getattr(recipe.scales, scale, None)
-    for section, own in (block.model_dump() if block else {}).items():
-        values[section] |= own
-    evidence = tuple(each for each in recipe.evidence or () if each.scale == scale)
-    return Recipe.model_validate(values).model_copy(update={"evidence": evidence or None})
-
-
-def called(recipe: Recipe, /) -> str:
-    """The name of a recipe, as ``load`` takes it, with the scale that its values are for."""
-    return recipe.name if recipe.scale == "usual" else f"{recipe.name}@{recipe.scale}"
-
-
-def fitted(recipe: Recipe, /, *, parameters: int, pairs: int, classes: int) -> Recipe:
-    """The recipe with the values of its scale for a model of so many parameters, pairs to train on and classes.
-
-    Examples:
-        >>> fitted(load("cleanclip"), parameters=5_000_000, pairs=1_200, classes=10).scale
-        'few'
-    """
-    few = pairs < FEW and classes <= FEW_CLASSES
-    wanted = ("usual",) if parameters >= TINY else ("few", "tiny") if few else ("tiny",)
-    known = scales(recipe)
-    return at_scale(recipe, next((name for name in wanted if name in known), "usual"))
-
-
 def text(name_or_path: str | Path, /) -> str:
     """The YAML of a recipe as it was written, with its comments.
 
     Raises:
         UsageError: no such recipe, or not a text file of less than a megabyte.
     """
-    return yaml_file.content(*_located(_parted(name_or_path)[0]), form=_FORM)
+    return yaml_file.content(*_located(name_or_path), form=_FORM)
 
 
 def file(name_or_path: str | Path, /) -> Path:
@@ -405,7 +335,7 @@ def file(name_or_path: str | Path, /) -> Path:
     Raises:
         UsageError: no such recipe, or one that is not a file of its own.
     """
-    label, place = _located(_parted(name_or_path)[0])
+    label, place = _located(name_or_path)
     if not isinstance(place, Path):
         raise UsageError(f"{label} is packed away, and cannot be written to. Copy it by 'clipclean recipes show'.")
     return place
@@ -444,16 +374,15 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
             problems.append(f"--set {printable(assignment)}: {document.problems[0].text}")
         else:
             section, _, leaf = key.rpartition(".")
-            own = {leaf: document.values}
-            if key == "train.lr":  # trials begin at the rate that there is; a number ends them
-                own = {"lr_trials": LR_TRIALS} if document.values == "auto" else own | {"lr_trials": 0}
-            (values[section] if section else values).update(own)
-            for name, block in itertools.product(own, filter(None, (values["scales"] or {}).values())):
-                block.get(section, {}).pop(name, None)
-            said |= {key.removesuffix(leaf) + name: assignment for name in own}
+            (values[section] if section else values)[leaf] = document.values
+            said[key] = assignment
+    # One of the two rates takes the place of the other, unless both were set.
+    for one, other in (RATES, RATES[::-1]):
+        if values["train"][one] is not None and f"train.{one}" in said and f"train.{other}" not in said:
+            values["train"][other] = None
     # A warm-up that nobody set shrinks with the run: ``with_fitting_warmup``, once the pairs are known.
     ignored = () if "train.warmup_steps" in said else (("train", "warmup_steps"),)
-    check = partial(_contradicted_everywhere, ignored=ignored)
+    check = partial(_contradictions, ignored=ignored)
     changed, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=check))
     for problem in wrong:
         told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
@@ -479,7 +408,7 @@ def chosen(
     ]
     if recipe is None and training:
         raise UsageError(
-            f"{printable(training[0])} changes a recipe, and none is named. Name the one to change, as in --recipe {DEFAULT}."
+            f"{printable(training[0])} changes a recipe, and none is named. Name the one to change, as in --recipe {STANDARD}."
         )
     budget = [] if max_accuracy_loss is None else [f"audit.max_accuracy_loss={max_accuracy_loss}"]
     return override(own, settings) if (settings := (*changes, *budget)) else own
@@ -526,7 +455,7 @@ def with_fitting_warmup(recipe: Recipe, /, *, pairs: int) -> Recipe:
     """The recipe, with a warm-up of a quarter of the run, or of a round, where its own would fill it on that many pairs.
 
     Examples:
-        >>> short = override(load("cleanclip"), ["train.epochs=1"])  # 15 batches of 64, and 50 steps of warm-up
+        >>> short = override(load("cleanclip"), ["train.epochs=1"])  # 15 batches of 64, and 20 steps of warm-up
         >>> with_fitting_warmup(short, pairs=1000).train.warmup_steps
         3
     """
@@ -553,33 +482,11 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
 
-def rate_trials(recipe: Recipe, /, *, pairs: int) -> tuple[Recipe, ...]:
-    """The short trainings of ``train.lr_trials``, from the recipe's own rate upwards.
-
-    Examples:
-        >>> [trial.train.lr for trial in rate_trials(override(load("cleanclip"), ["train.lr=auto"]), pairs=9000)]
-        [1e-05, 4e-05, 0.00016, 0.00064]
-    """
-    own, steps = recipe.train, min(TRIAL_STEPS, total_steps(recipe, pairs=pairs))
-    short = {"lr_trials": 0, "max_steps": steps, "warmup_steps": min(own.warmup_steps, steps // 4), "recover_steps": 0}
-    return tuple(at_rate(recipe, rate, **short) for rate in rates_from(own.lr, own.lr_trials))
-
-
-def rates_from(lr: float, count: int, /) -> list[float]:
-    """At most so many rates, each four times the last, none beyond the largest."""
-    return [rate for number in range(count) if (rate := lr * LR_FACTOR**number) <= MOST_LR]
-
-
-def at_rate(recipe: Recipe, lr: float, /, **values: int) -> Recipe:
-    """The recipe at another learning rate, and with other values of how it trains."""
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"lr": lr, **values})})
-
-
 def digest(recipe: Recipe, /) -> str:
-    """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys; of a recipe with scales those of the usual one."""
-    # What only a recipe that chooses reads, or trials of rates.
-    idle = {"auto"} if not (METHODS[recipe.method].chooses or recipe.train.lr_trials) else set()
-    told = {"version", "name", "revision", "description", "scale", "scales", "evidence"}
+    """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys."""
+    # What only a recipe that chooses reads.
+    idle = set() if METHODS[recipe.method].chooses else {"auto"}
+    told = {"version", "name", "revision", "description", "evidence"}
     values = recipe.model_dump(mode="json", exclude=told | idle)
     for name in {*_SETTABLE} - idle:
         section: Section = getattr(recipe, name)
@@ -612,14 +519,6 @@ def _shipped() -> Traversable:
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
 
 
-def _parted(name_or_path: str | Path) -> tuple[str, ScaleName | None]:
-    """A name or path, and the scale that is given after it."""
-    given = str(name_or_path)
-    name, _, word = given.rpartition("@")
-    scale = next((scale for scale in SCALES if scale == word), None)
-    return (name, scale) if name and scale else (given, None)
-
-
 def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
     """How to call a recipe in messages, and where it is."""
     given = str(name_or_path)
@@ -631,12 +530,10 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
         raise UsageError(f"Cannot read the recipe {printable(given)}: {error.strerror}.") from error
     if is_there:
         return printable(given), Path(given)
-    for ending, scale in (("-few-tiny", "few"), ("-tiny", "tiny")):
+    for ending in ("-few-tiny", "-tiny", "@tiny", "@few", "@usual"):
         name = given.removesuffix(ending)
         if name != given and name in names():
-            raise UsageError(
-                f"{given} is gone: write {name}, which picks its values by the model, or {name}@{scale} to force these."
-            )
+            raise UsageError(f"{given} is gone: write {name}, whose values are for models of any size.")
     close = difflib.get_close_matches(Path(given).name.removesuffix(".yaml").lower(), names(), n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     raise UsageError(
@@ -648,24 +545,8 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
 # Judging values.
 
 
-def _contradicted(recipe: Recipe) -> dict[Key, str]:
-    """Faults of a recipe at any of its scales for any data, by key."""
-    beside = {scale: _contradictions(at_scale(recipe, scale)) for scale in scales(recipe)[1:]}
-    at_scales: dict[Key, str] = {
-        ("scales", scale, *key): text for scale, own in beside.items() for key, text in own.items()
-    }
-    return _contradictions(recipe) | at_scales
-
-
-def _contradicted_everywhere(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Key, str]:
-    """Faults of a recipe, if none of its scales is without; which of them holds is known once the model is read."""
-    faults = (_contradictions(at_scale(recipe, scale)) for scale in scales(recipe))
-    found = [{key: text for key, text in each.items() if key not in ignored} for each in faults]
-    return found[0] if all(found) else {}
-
-
-def _contradictions(recipe: Recipe) -> dict[Key, str]:
-    """Faults of values together for any data, by key."""
+def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Key, str]:
+    """Faults of values together for any data, by key, but for those that are ignored."""
     train, weight, method = recipe.train, recipe.loss.self_supervised_weight, METHODS[recipe.method]
     problems: dict[Key, str] = {}
     if method.views == "needed" and weight == 0:
@@ -688,10 +569,12 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
             if method.searches
             else f"{train.recover_steps} steps of the image tower do not recover texts that moved; it needs train.moves: image tower"
         )
-    if train.lr_trials and (method.searches or method.chooses):
-        problems["train", "lr_trials"] = (
-            f"rates are tried for what finetunes, and {recipe.method} does not; leave it out"
+    if train.walk is not None and train.lr is not None:
+        problems["train", "lr"] = (
+            f"{train.lr:g} and train.walk, {train.walk:g}, both set the rate; write null for one of them"
         )
+    if train.walk is None and train.lr is None:
+        problems["train", "walk"] = "null leaves the rate open; give train.walk, or train.lr"
     if recipe.unlearn.enough > recipe.unlearn.outlyingness:
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"
@@ -707,7 +590,7 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
         problems["train", "warmup_steps"] = (
             f"{train.warmup_steps} is not shorter than the run of {train.max_steps} steps"
         )
-    return problems
+    return {key: fault for key, fault in problems.items() if key not in ignored}
 
 
 def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
@@ -736,8 +619,8 @@ _FORM = Form(
     named="a YAML file, or a shipped recipe",
     model=Recipe,
     sections=_SETTABLE,
-    check=_contradicted,
-    unsuggested=("evidence.", "scales."),
+    check=_contradictions,
+    unsuggested=("evidence.",),
 )
 
 

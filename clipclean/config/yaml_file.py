@@ -33,6 +33,7 @@ _UNITS = {
     "pixels": "a count of pixels, width times height",
     "bytes": "a plain count of bytes",
     "per step": "a learning rate: finetuning takes between 1e-6 and 1e-3",
+    "sizes of the weights": "a path in units of the root mean square of the weights: a cleaning goes between 0.5 and 5",
     "weight": "a factor of one loss term",
     "norm": "the L2 norm of all gradients together",
     "robust z": "a distance from the median in robust standard deviations: 3 is far, 0.003 is not",

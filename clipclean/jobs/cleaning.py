@@ -15,7 +15,6 @@ from clipclean.jobs.prepare import Prepared
 from clipclean.methods.walk_back import Way
 from clipclean.progress import say
 from clipclean.report import PageImages, Report, example_images
-from clipclean.report.cleaning import rates_line
 from clipclean.schema.report import (
     AccuracyLossRecord,
     AuditRecord,
@@ -66,7 +65,6 @@ def composed(
     told = results.common_fields("sanitize", ready.loaded, ready.request.label)
     told["notes"] = (*told["notes"], *training.notes)
     told |= {"auto": auto} if auto else {}
-    training = training.model_copy(update={"rates": ready.rates}) if ready.rates else training
     made = Report(
         schema_version="2",
         suspects=first.suspects,
@@ -95,7 +93,7 @@ def recipe_of(ready: Prepared, before: detect.Measurement, after: detect.Measure
     reached = ReachedRecord(left=left, lost=lost)
     evidence = EvidenceRecord.of(stands, standing=stands.kind, reached=reached, says=says)
     return RecipeRecord(
-        name=recipes.called(recipe),
+        name=recipe.name,
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
         validated=not ready.request.set and stands.kind in OWN,
@@ -112,7 +110,7 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
 
 
 def notes(ready: Prepared, /) -> Iterator[Finding]:
-    """Notes on classes, data and recipe, which leave the verdict as it is, but for trials of rates that showed nothing."""
+    """Notes on classes, data and recipe that leave the verdict as it is."""
     yield from judging.of_file(ready.loaded, is_chosen=True)  # what is written holds neither code nor other weights
     skipped, screened = ready.clean.skipped, ready.screened
     yield from judging.notes_on_classes(ready.given)
@@ -122,7 +120,5 @@ def notes(ready: Prepared, /) -> Iterator[Finding]:
         yield finding("CC030", words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding("CC032", ranking.told(screened), level="note", value=screened.suspicious_share)
-    if ready.rates and not ready.rates.found:
-        yield finding("CC060" if ready.rates.trials else "CC061", rates_line(ready.rates), level="warning")
     if ready.standing.kind != "measured":
         yield finding("CC040", str(ready.standing), level="note")

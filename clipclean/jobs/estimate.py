@@ -11,7 +11,7 @@ from torch import Tensor
 from clipclean import detect, machine, model, progress
 from clipclean.attack import triggers
 from clipclean.config import effort as efforts
-from clipclean.config.recipe import Recipe, rate_trials, total_steps
+from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.measure import EXACTLY
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
@@ -174,14 +174,6 @@ def training(recipe: Recipe, size: Size, /) -> Work:
         passes = effort.cost(size.classes) + how.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
         work += Work(searched=passes) + forward_alone(effort, images=how.images, panel=0)
     return work
-
-
-def trying_rates(recipe: Recipe, size: Size, /) -> Work:
-    """The trials of learning rates, if the recipe wants any: a test backdoor is planted, and each rate tried on it."""
-    trials, own = rate_trials(recipe, pairs=size.pairs), recipe.auto
-    measured = measuring(replace(size, panel=0, named=1))
-    planting = Work(pairs=own.plant_steps * min(own.batch_size, size.pairs)) + measured
-    return sum((training(each, size) + measured for each in trials), planting) if trials else Work()
 
 
 def walking_back(size: Size, /, *, triggers: int) -> Work:

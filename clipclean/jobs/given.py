@@ -26,7 +26,7 @@ from clipclean.schema.results import ScreenedRecord
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
 MISSED = 3  # captions in a message
-CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses, or trials of rates
+CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
 Asked = requests.Audit | requests.Sanitize
 
 
@@ -84,7 +84,7 @@ class AuditInputs:
 @contextlib.contextmanager
 def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
-    recipe = recipes.load(recipes.DEFAULT)
+    recipe = recipes.load(recipes.STANDARD)
     given = Given.of(request, recipe)
     vocabulary, architecture = given.vocabulary, given.opened.architecture
     kind, classes = model.shape_of(architecture), vocabulary.classes
@@ -171,32 +171,10 @@ def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
     kept = round(pairs * recipe.data.held_out_share)
     if pairs >= SEES_FROM:
         kept = max(kept, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
-    elif recipe.traits.chooses or recipe.train.lr_trials:
+    elif recipe.traits.chooses:
         kept = max(kept, round(pairs * CHOOSES_BY_SHARE))
     order = torch.randperm(pairs, generator=torch.Generator().manual_seed(0)).tolist()
     return sorted(order[kept:]), sorted(order[:kept])
-
-
-def check_trials(recipe: Recipe, to_train: Samples, to_measure: Samples, vocabulary: Words, /, *, least: int) -> None:
-    """Raise Inconclusive where ``auto`` could try no recipe on test backdoors, or nobody a rate, nor see what it costs."""
-    backdoors = recipe.auto.canaries if recipe.traits.chooses else 1
-    parts = [
-        (len(to_train.pairs), power.LEAST_PAIRS, "pairs to train on"),
-        (len(to_measure.pairs), least, "images to measure on"),
-        (len(vocabulary.classes), backdoors + 1, "classes"),  # each test backdoor has its own
-    ]
-    lacking = "; ".join(f"{count:,} {what}, and needs {needed}" for count, needed, what in parts if count < needed)
-    if lacking and recipe.traits.chooses:
-        raise Inconclusive(
-            "No recipe was named, and none was measured on a model and data like these. auto, which would find one by test "
-            f"backdoors, has {lacking}. Bring more clean pairs or classes, or name a recipe: --recipe {recipes.DEFAULT} has the "
-            "published values."
-        )
-    if lacking:
-        raise Inconclusive(
-            f"Learning rates are tried on a test backdoor in a copy of the model. This run has {lacking}. Bring more clean pairs or "
-            f"classes, or leave train.lr=auto out: the recipe's own rate is {recipe.train.lr:g}."
-        )
 
 
 def warn_of_few(to_measure: Samples, /, *, least: int) -> None:

@@ -94,7 +94,7 @@ def power_of(made: Audited, /) -> PowerRecord | None:
         clip,
         ready.planting,
         eval_set,
-        recipes.load(recipes.DEFAULT),
+        recipes.load(recipes.STANDARD),
         poison.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
         named=levels,

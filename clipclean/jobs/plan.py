@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from clipclean import model, requests, train
 from clipclean.attack import power, trigger_files, triggers
 from clipclean.config import effort as efforts
-from clipclean.config.recipe import Recipe, rate_trials, total_steps
+from clipclean.config.recipe import Recipe, total_steps
 from clipclean.jobs import estimate, given, inputs, judging
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.given import AuditInputs, Given
@@ -65,7 +65,6 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
         spared = work + -1 * least
     else:
         work = estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
-        work += estimate.trying_rates(recipe, size)
         work += (
             estimate.audits(recipe, size, count=references + 2 * normalisations)
             if effort
@@ -110,9 +109,8 @@ def size_of(ready: Prepared, /) -> Size:
 def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
     """The steps between the first measurement and the export; ``ladder`` names the candidates of ``auto``."""
     recipe, pairs = ready.recipe, len(ready.to_train.pairs)
-    method, rate, own = recipe.traits, f"learning rate {recipe.train.lr:g}", recipe.auto
-    if recipe.train.walk is not None:  # which then sets the rate
-        rate = f"as far as {recipe.train.walk:g} times the size of the weights"
+    method, own, how = recipe.traits, recipe.auto, recipe.train
+    rate = f"learning rate {how.lr:g}" if how.lr else f"as far as {how.walk:g} times the size of the weights"
     back = ["walk back towards the original weights, as far as no trigger returns"] if recipe.audit.walk_back else []
     after = "audit the cleaned model like the original" if ready.request.search else "measure after: the same"
     if method.chooses:
@@ -133,8 +131,6 @@ def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
         rounds = f"{recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most"
         return [f"{'search and ' if recipe.unlearn.search else ''}unlearn: {rounds}, {rate}", *back, after]
     steps = total_steps(recipe, pairs=pairs)
-    if trials := rate_trials(recipe, pairs=pairs):
-        rate = f"one of {len(trials)} learning rates around {trials[0].train.lr:g}, tried before on a test backdoor in a copy"
     epochs = steps / max(1, pairs // recipe.train.batch_size)  # as many as are run: max_steps may end them early
     told = f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({epochs:.3g} epochs), {rate}"
     return [told, *back, after]
@@ -184,7 +180,7 @@ def estimate_audit(ready: AuditInputs, /) -> Estimate:
             spared = tested * estimate.spared(how, size)
     work = (tested + len(ready.given.clean_models)) * each
     if ready.planting:
-        planting = power.planting_of(clip, pairs=len(ready.planting))
+        planting = power.planting_of(pairs=len(ready.planting))
         work += judging.CANARIES * (each + Work(pairs=planting.steps * planting.batch_size))
     return estimate.estimated(
         clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=ready.effort, spared=spared

@@ -24,8 +24,8 @@ def plant(request: requests.Plant, /) -> PlantedModel:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
     """
     files.check_output(f"--out {request.out}", request.out, suffixes=(".pt", ".safetensors"), force=request.force)
-    recipe = recipes.load(recipes.DEFAULT)
-    how = recipes.planting(rate=request.rate, steps=request.steps, lr=request.lr, batch_size=request.batch_size)
+    recipe = recipes.load(recipes.STANDARD)
+    how = recipes.planting(rate=request.rate, steps=request.steps, walk=request.walk, batch_size=request.batch_size)
     vocabulary = inputs.words(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)

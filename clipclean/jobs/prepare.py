@@ -14,7 +14,6 @@ from clipclean.jobs.given import Given
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.methods import training
 from clipclean.progress import say, stage
-from clipclean.schema.report import RatesRecord
 from clipclean.schema.results import ScreenedRecord
 
 
@@ -29,17 +28,10 @@ class Prepared:
     to_measure: Samples
     loaded: LoadedModel
     request: requests.Sanitize
-    recipe: Recipe  # that was chosen, of the model's scale
+    recipe: Recipe
     precision: str
     wanted: formats.ExportOptions
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
-    rates: RatesRecord | None = None  # the trials that chose the recipe's rate
-
-    @property
-    def size(self) -> dict[str, int]:
-        """What the scale of a recipe depends on: parameters, pairs to train on, and classes."""
-        pairs, classes = len(self.to_train.pairs), len(self.given.vocabulary.classes)
-        return {"parameters": model.parameter_count(self.loaded.clip.net), "pairs": pairs, "classes": classes}
 
     def eval_set(self, *, panel: bool) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel or not."""
@@ -57,7 +49,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     """
     wanted = formats.wanted(request.format)
     formats.check(wanted)
-    # The recipe as it was asked for; below, ``scaled`` for the model and its pairs; last, with a warm-up that these have room for.
+    # As it was asked for; below, with a warm-up that the pairs have room for.
     asked = requests.recipe_of(request)
     shared = Given.of(request, asked)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
@@ -69,18 +61,12 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     to_train, held_out = given.divided(clean, asked, vocabulary, hold_out=hold_out)
     numbers = sum(each.numel() for each in opened.file.tensors.values() if each.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(to_train.pairs), len(vocabulary.classes))
-    scaled = at_scale(request, asked, subject)
-    if request.recipe is None and scaled.traits.chooses:
-        to_train, held_out = given.divided(clean, scaled, vocabulary, hold_out=hold_out)
-        given.check_trials(scaled, to_train, labelled or held_out, vocabulary, least=least)
-    recipe = with_fitting_warmup(scaled, request, pairs=len(to_train.pairs))
+    recipe = with_fitting_warmup(asked, request, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
-    if recipe.train.lr_trials:
-        given.check_trials(recipe, to_train, labelled or held_out, vocabulary, least=least)
     with stage("building the model"):
         loaded = inputs.build(opened, clean, device=shared.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
-    standing = standing_of(request, scaled, recipe, subject)
+    standing = standing_of(asked, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named]
     clean, screened = given.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
@@ -103,23 +89,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     )
 
 
-# The recipe: the one that was named, or one that was measured on models and pairs like these.
-
-
-def at_scale(request: requests.Sanitize, asked: Recipe, subject: Subject, /) -> Recipe:
-    """The recipe at the scale of the job; ``auto``, and a message that says why, where none was named and the usual one may not work."""
-    job = {"parameters": subject.parameters, "pairs": subject.pairs, "classes": subject.classes}
-    if request.recipe is None:
-        # Its evidence was measured within its own budget.
-        shipped = recipes.fitted(recipes.load(recipes.DEFAULT), **job)
-        if request.reference or not evidence.works(shipped, subject, budget=asked.audit.max_accuracy_loss):
-            say(
-                f"No recipe was named. {evidence.standing(shipped, subject)} So auto takes longer and makes the evidence on your model: it "
-                "plants test backdoors in a copy, tries recipes on it, and runs the best. To take the published values: --recipe "
-                f"{recipes.DEFAULT}."
-            )
-            return requests.recipe_of(replace(request, recipe="auto"))
-    return recipes.fitted(asked, **job)
+# The recipe.
 
 
 def with_fitting_warmup(recipe: Recipe, request: requests.Sanitize, /, *, pairs: int) -> Recipe:
@@ -138,13 +108,12 @@ def with_fitting_warmup(recipe: Recipe, request: requests.Sanitize, /, *, pairs:
     return fitting
 
 
-def standing_of(request: requests.Sanitize, scaled: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
-    """How the evidence of the recipe applies, and a message about it; ``scaled`` has the warm-up that was asked for."""
-    stands = evidence.standing(scaled, subject)  # what clipclean shortens itself, nobody has changed
-    if recipe is not scaled and stands.kind == "measured":
-        words = f"{recipes.called(recipe)} was measured with a longer warm-up than this run has room for:"
+def standing_of(asked: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
+    """How the evidence of the recipe applies, and a message about it; ``asked`` has the warm-up that was asked for."""
+    stands = evidence.standing(asked, subject)  # what clipclean shortens itself, nobody has changed
+    if recipe is not asked and stands.kind == "measured":
+        words = f"{recipe.name} was measured with a longer warm-up than this run has room for:"
         stands = replace(stands, kind="extrapolated", why=words)
     if not recipe.traits.chooses:
-        taken = f"No recipe was named, so {recipes.called(recipe)} is taken. " if request.recipe is None else ""
-        say(f"{taken}{stands}")
+        say(str(stands))
     return stands

@@ -35,7 +35,7 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.trigger]
     opened = inputs.opened(request, [(trigger, None) for trigger in named])
-    cache = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
+    cache = inputs.image_cache(recipes.load(recipes.STANDARD), opened.architecture)
     clean = given.pairs_of(request, request.data, cache)
     if request.save_kept:
         check_table(request.save_kept, clean)

@@ -14,7 +14,7 @@ from clipclean import data, deadline, detect, machine, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import Recipe
+from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.findings import plain
 from clipclean.methods import unlearning
@@ -33,8 +33,8 @@ RAN_OUT = (
     "a tower normalises by batches. --set train.micro_batch={0} begins like this."
 )
 
-RECOVERS = 0.4  # of the rate of the finetuning
-MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
+RECOVERS = 0.5  # of the walk of the finetuning
+RECOVERS_AT = 0.4  # of its learning rate, where it has one
 PERTURBED, REHEARSED, MOVED, RECOVERED = -1, -2, -3, -4  # replaces a pair's number in draws of a whole step or run
 
 
@@ -89,6 +89,8 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
         "peak_memory_bytes": max(part.peak_memory_bytes for part in parts),
         "peak_device_memory_bytes": max(part.peak_device_memory_bytes or 0 for part in parts) or None,
     }
+    walks = [part.walk for part in parts if part.walk is not None]
+    whole["walk"] = sum(walks) if len(walks) == len(parts) else None
     unlearned = [part.unlearning for part in parts if part.unlearning is not None]
     return parts[0].model_copy(update=whole | ({"unlearning": unlearned[0]} if unlearned else {}))
 
@@ -176,7 +178,7 @@ def recover(
     steps, own = recipe.train.recover_steps, recipe.train
     how = recipe.model_copy(
         update={
-            "train": own.model_copy(update={"lr": RECOVERS * own.lr, "warmup_steps": steps // 32}),
+            "train": own.model_copy(update={**recovering_rate(own), "warmup_steps": steps // 32}),
             "loss": recipe.loss.model_copy(update={"preserve_weight": 4 * recipe.loss.restore_weight}),
             "unlearn": recipe.unlearn.model_copy(update={"steps": steps}),
         }
@@ -196,10 +198,16 @@ def recover(
             how,
             generator=torch.Generator().manual_seed(seed),
             run=replace(run, progress=told).stopping(stop),
-            mixed=MIXED,
+            recovers=True,
         )
-    last = {"step": steps - 1, "lr": how.train.lr, **losses}
-    return recorded([last], steps=steps, pairs=steps * own.batch_size, seconds=time.monotonic() - started)
+    last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
+    pairs, seconds = steps * own.batch_size, time.monotonic() - started
+    return recorded([last], steps=steps, pairs=pairs, seconds=seconds, walk=how.train.walk)
+
+
+def recovering_rate(own: Train, /) -> dict[str, float | None]:
+    """The values of ``train`` that set the rate of a recovery after such a finetuning."""
+    return {"walk": own.walk and RECOVERS * own.walk, "lr": own.lr and RECOVERS_AT * own.lr}
 
 
 def unlearn(
@@ -229,7 +237,8 @@ def unlearn(
     clip.net.eval()
     done = unlearning.SearchedModel(scene, state, time.monotonic() - started)
     steps = len(state.losses) * each
-    losses = [{"step": (number + 1) * each - 1, "lr": options.lr, **parts} for number, parts in enumerate(state.losses)]
+    peak = train.peak_rate(options, total=each)
+    losses = [{"step": (number + 1) * each - 1, "lr": peak, **parts} for number, parts in enumerate(state.losses)]
     record = recorded(
         losses,
         steps=steps,
@@ -242,6 +251,7 @@ def unlearn(
         micro_batch=None,
         notes=(WHOLE,) if options.micro_batch or options.checkpoint_activations else (),
         unlearning=done.record(),
+        walk=options.walk and len(state.losses) * options.walk,
     )
     return Training(record, done, (steps, total) if is_cut else None)
 
@@ -296,6 +306,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         precision=precision,
         micro_batch=micro.size,
         notes=(RAN_OUT.format(micro.size, options.micro_batch or "the whole batch"),) if micro.shrunk else (),
+        walk=options.walk,
     )
     return Training(record, cut=None if done == total else (done, total))
 

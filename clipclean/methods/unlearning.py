@@ -30,6 +30,7 @@ SUCCEEDS = 0.7  # least excess on unseen images for a trigger of the first searc
 ACTS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
 SEEDS = 2**63  # that a generator takes
 MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved after a tenth of a round
+MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
 
 SuspectedTrigger = tuple[detect.TriggerLike, int]  # a trigger, and the place of the class that it leads to
@@ -317,11 +318,12 @@ def forget(
     *,
     generator: Generator,
     run: Run,
-    mixed: float = 0.0,
+    recovers: bool = False,
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step.
 
-    Above 0, ``mixed`` is the share of the images that are a mean with another one, and half of them are mirrored.
+    A ``Guard`` keeps the pace of a walk. One that ``recovers`` begins with clean images far from where the original has them, so it has
+    none; most of its images are a mean with another one, and half of them are mirrored.
     """
     tower: Any = clip.net.visual  # nn.Module's __getattr__
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
@@ -341,13 +343,15 @@ def forget(
     guard = Guard(steps)
     training = train.fit(
         tower,
-        triggered(some, triggers, recipe.unlearn, generator=generator, group=run.group, mixed=mixed),
+        triggered(
+            some, triggers, recipe.unlearn, generator=generator, group=run.group, mixed=MIXED if recovers else 0.0
+        ),
         recipe.train,
         loss=as_used,
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
-        pace=guard.pace if recipe.train.walk is not None else lambda _: 1.0,
+        pace=guard.pace if recipe.train.walk is not None and not recovers else lambda _: 1.0,
     )
     with contextlib.closing(training):
         for step in training:

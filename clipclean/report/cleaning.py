@@ -5,7 +5,7 @@ import math
 from clipclean.findings import trigger_words
 from clipclean.report.charts import Line, Mark, Plot
 from clipclean.report.wording import NOTHING, count, duration, ends, in_points, percent
-from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, CleaningRecord, RatesRecord, TrialRecord
+from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, CleaningRecord, TrialRecord
 from clipclean.untrusted import plural
 
 MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
@@ -28,32 +28,6 @@ def candidate_lines(auto: AutoRecord, /) -> list[str]:
         )
         lines.append(f"After {count(auto.rebound.steps)} steps of benign finetuning of a copy{known}.")
     return lines
-
-
-def rates_line(rates: RatesRecord | None, /) -> str:
-    """The learning rate that trials chose, or why none did; empty without trials."""
-    if rates is None:
-        return ""
-    if rates.found:
-        taken = next(trial for trial in rates.trials if trial.lr == rates.chosen)
-        cost = (
-            f"from {percent(taken.planted)} to {percent(taken.left)} for {in_points(taken.accuracy_lost)} of accuracy"
-        )
-        return f"Learning rate: {taken.lr:g}, which in {taken.steps} steps takes a test backdoor {cost}."
-    why = "No rate removes anything of a test backdoor within the accuracy budget"
-    if not rates.trials:
-        why = "No test backdoor could be planted to try rates on"
-    return f"{why}, so the recipe's own was kept: {rates.chosen:g}."
-
-
-def rate_rows(rates: RatesRecord | None, /) -> list[tuple[str, ...]]:
-    """A row per learning rate that was tried: rate, steps, the test backdoor before and after, accuracy lost, time."""
-    made: list[tuple[str, ...]] = []
-    for each in rates.trials if rates else ():
-        name = f"{each.lr:g}{' (chosen)' if rates and each.lr == rates.chosen else ''}"
-        left = percent(each.planted), percent(each.left), in_points(each.accuracy_lost)
-        made.append((name, count(each.steps), *left, duration(each.seconds)))
-    return made
 
 
 def canary_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:

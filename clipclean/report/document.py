@@ -142,13 +142,11 @@ class Section(NamedTuple):
 
 
 _KINDS: Mapping[str, Kind] = {"#": "number", "%": "number", "@": "name", "`": "code"}  # by the mark of a column
-_RATES = ("Rate", "#Steps", "#Excess before", "#After", "#Accuracy lost", "#Time")
 _WAY = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
 
 
 def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
     """All sections that have something to show, in order."""
-    tried = report.training.rates if report.training else None
     own = [
         Section(key, known.title, [known.description or ""], [listed(found)])
         for key, known in type(report.measurements).model_fields.items()
@@ -160,12 +158,6 @@ def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
         Section("looked", "What was looked for", (), [looked_for(report)] if report.verdict != "pass" else []),
         Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
         _auto(report),
-        Section(
-            "rates",
-            "Learning rates, tried on a test backdoor in a copy of this model",
-            [cleaning.rates_line(tried)],
-            [table(_RATES, cleaning.rate_rows(tried))],
-        ),
         Section(
             "way",
             "Between the original and the cleaned weights",
@@ -190,10 +182,10 @@ def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
 def short(report: Report, /) -> list[Block]:
     """What a terminal has room for: the model, the suspects, how it was cleaned, the last checks, and the findings."""
     chosen = cleaning.candidate_lines(report.auto)[:1] if report.auto else ()
-    checks, rates = looked_for(report), cleaning.rates_line(report.training.rates if report.training else None)
+    checks = looked_for(report)
     return [
         Prose("lines", "", [_about(report)]),
-        Prose("bullets", "", [(*chosen, *filter(None, [rates]), *cleaning.way_lines(report.cleaning))]),
+        Prose("bullets", "", [(*chosen, *cleaning.way_lines(report.cleaning))]),
         checks._replace(rows=checks.rows[-CHECKS:]),
         Findings(verdicts.by_severity(report.findings)),
     ]
@@ -475,7 +467,11 @@ def _training(report: Report) -> Section:
         ("Speed", f"{training.pairs_per_second:,.0f} pairs a second"),
         ("Peak memory", memory(training.peak_memory_bytes)),
         ("Peak memory of the GPU", memory(training.peak_device_memory_bytes or None)),
-        ("Peak learning rate", f"{max(each.lr for each in training.losses):.2g}" if training.losses else NOTHING),
+        ("Walk, in sizes of the weights", decimal(training.walk)),
+        (
+            "Peak learning rate, in sizes of the weights" if training.walk else "Peak learning rate",
+            f"{max(each.lr for each in training.losses):.2g}" if training.losses else NOTHING,
+        ),
         ("Number format", training.precision or NOTHING),
         ("Pairs a tower took at once", count(training.micro_batch)),
         ("Went on from step", count(training.resumed_at or None)),

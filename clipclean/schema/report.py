@@ -432,26 +432,6 @@ class UnlearningRecord(Part):
     rounds: Many[RoundRecord]
 
 
-class RateTrialRecord(AimedRecord):
-    """A short training at one learning rate of a copy with a test backdoor."""
-
-    lr: Positive
-    steps: Count
-    planted: Excess = Field(description="Excess attack success before it.")
-    left: Excess = Field(description="The same after it.")
-    interval: Interval
-    accuracy_lost: Excess
-    seconds: Positive
-
-
-class RatesRecord(Part):
-    """The trials that a learning rate was chosen by."""
-
-    chosen: Positive
-    found: bool = Field(description="Whether a trial removed anything; else the recipe's own rate was kept.")
-    trials: Many[RateTrialRecord] = Field(description="Empty where no test backdoor could be planted.")
-
-
 class TrainingRecord(Part):
     """The record of the finetuning."""
 
@@ -471,7 +451,10 @@ class TrainingRecord(Part):
     micro_batch: Annotated[int, Field(ge=1)] | None = _optional("Pairs that a tower took at once; null for all.")
     notes: Many[str] = ()
     unlearning: UnlearningRecord | None = None
-    rates: RatesRecord | None = _optional("Of a recipe whose learning rate was found by trials.")
+    walk: Positive | None = _optional(
+        "How far all steps could go by the recipe, in sizes of the weights: the root mean square of the matrix that each moves. The "
+        "rates of losses, lr, then are in the same unit. Null where the recipe has a learning rate."
+    )
 
 
 class PolicyRecord(Part):

@@ -21,6 +21,7 @@ from clipclean.train.distributed import ALONE, Group
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 UNIT = "unit"  # of a group of parameters: the factor on its rate
 LEAST_UNIT = 1e-3  # a matrix of zeros can move too
+LARGEST_STEP = 0.1  # of a walk, in units of the weights
 FUSED = ("cpu", "cuda")  # devices where one kernel updates weights and moments, instead of ten that each read them all
 # Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/running.md).
 LEAST_PARAMETERS = 20_000_000
@@ -42,7 +43,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """One finished step: its number from 0, its learning rate, and its losses where the device left them."""
+    """One finished step: its number from 0, its learning rate, and its losses where the device left them.
+
+    With ``walk`` the rate is in units of each matrix's root mean square.
+    """
 
     number: int
     lr: float
@@ -195,7 +199,7 @@ def refuse(number: int, keys: Sequence[str], losses: dict[str, float], /) -> Non
     if not math.isfinite(losses["loss"]):
         raise NonFiniteLoss(
             f"The loss at step {number} is {losses['loss']} (parts: {losses}). Weights are as before this step. "
-            f"Samples: {', '.join(keys)}. Lower train.lr, or look at these samples."
+            f"Samples: {', '.join(keys)}. Lower train.walk, or look at these samples."
         )
 
 
@@ -228,7 +232,10 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
         groups = [_group([p], how.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
         groups.append(_group(spared, 0.0, unit=usual))
     fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=how.lr, betas=how.betas, eps=how.eps, fused=fused)
+    # ``fit`` sets the rate of each step.
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=how.lr or 0.0, betas=how.betas, eps=how.eps, fused=fused
+    )
 
 
 def _group(parameters: list[nn.Parameter], weight_decay: float, *, unit: float = 1.0) -> dict[str, Any]:
@@ -241,15 +248,20 @@ def root_mean_square(parameter: Tensor, /) -> float:
 
 
 def peak_rate(how: Train, /, *, total: int) -> float:
-    """The largest rate of a run of ``total`` steps: ``lr``, or the one at which all steps together make ``walk``.
+    """The largest rate of a run of ``total`` steps: ``lr``, or in units of the weights the one at which all steps together make ``walk``.
+
+    No step of a walk is larger than ``LARGEST_STEP``: a run of few steps goes less far.
 
     Examples:
-        >>> peak_rate(Train(walk=1.0, warmup_steps=0), total=1)
-        1.0
+        >>> peak_rate(Train(walk=0.05, warmup_steps=0), total=1)
+        0.05
     """
-    if how.walk is None:
-        return how.lr
-    return how.walk / sum(learning_rate(step, peak=1.0, warmup=how.warmup_steps, total=total) for step in range(total))
+    if how.walk is not None:
+        length = sum(learning_rate(step, peak=1.0, warmup=how.warmup_steps, total=total) for step in range(total))
+        return min(how.walk / length, LARGEST_STEP)
+    if how.lr is None:
+        raise ValueError("neither walk nor lr sets the rate")
+    return how.lr
 
 
 def is_spared(name: str, parameter: nn.Parameter, /) -> bool:

@@ -90,9 +90,7 @@ def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, whole_cleanin
     net, known = module(job), {"trigger": tiny.TRIGGER, "target": tiny.TARGET}
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     short = tiny.settings(steps=3, batch=16)[1::2]
-    given = (
-        words(job) | known | {"recipe": "cleanclip@tiny", "search": False, "set": short, "log_dir": job.folder / "logs"}
-    )
+    given = words(job) | known | {"recipe": "cleanclip", "search": False, "set": short, "log_dir": job.folder / "logs"}
     report = clipclean.sanitize(net, job.data, out=job.out, **given)
     assert json.loads((job.out / "report.json").read_text())["verdict"] == report.verdict
     assert len((job.folder / "logs" / "metrics.jsonl").read_text().splitlines()) == 3
@@ -226,7 +224,7 @@ def test_places_become_paths_labels_a_mapping_and_one_of_several_stands_alone(gi
 
 def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_default_one_holds():
     def chosen(changes):
-        given = {"recipe": "mmcl@tiny", "set": requests.completed("set", KNOWN["set"], changes)}
+        given = {"recipe": "mmcl", "set": requests.completed("set", KNOWN["set"], changes)}
         return requests.recipe_of(requests.Sanitize("m.pt", "pairs", max_accuracy_loss=0.03, **given))
 
     assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])

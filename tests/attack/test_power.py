@@ -82,7 +82,7 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
         return {tiny.CLASSES[3]: "error"}
 
     monkeypatch.setattr(power.poison, "TOOK", -1.0)  # the tiny model learns no backdoor in so few steps
-    planting = recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1)
+    planting = recipe.planting(rate=0.5, steps=2, batch_size=16, walk=0.1, warmup_steps=1)
     monkeypatch.setattr(power, "planting_of", lambda *_, **__: planting)
     drawn = power.poison.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
     made = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, named=named)

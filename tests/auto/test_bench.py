@@ -65,7 +65,7 @@ def job(tmp_path):
 def command(job, *more, recipe=None):
     mine = tiny.written(job.folder / "mine.yaml", MINE) if recipe is None else recipe
     given = ["--model", job.model, "--data", job.data, "--eval-data", job.folder / "labelled", "--arch", job.arch]
-    short = ["--attacks", "1", "--seeds", "1", "--steps", "100", "--batch-size", "48", "--lr", "1e-3", "--quiet"]
+    short = ["--attacks", "1", "--seeds", "1", "--steps", "100", "--batch-size", "48", "--walk", "2.5", "--quiet"]
     return [*map(str, ["recipes", "bench", mine, *given, *job.words(), *short, *more])]
 
 
@@ -84,7 +84,7 @@ def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):
 
 def test_an_attack_that_does_not_take_is_no_evidence(job, capsys):
     tiny.labelled(job.folder / "labelled", count=24)
-    assert cli.main([*command(job, "--write"), "--steps", "3", "--lr", "1e-6"]) == 4
+    assert cli.main([*command(job, "--write"), "--steps", "3", "--walk", "1e-3"]) == 4
     assert (job.folder / "mine.yaml").read_text() == MINE
 
 
@@ -99,7 +99,7 @@ def test_an_attack_that_does_not_take_is_no_evidence(job, capsys):
 def test_what_cannot_be_measured_is_refused_before_slow_work(job, capsys, monkeypatch, more, told):
     monkeypatch.chdir(job.folder)
     tiny.labelled(job.folder / "labelled", count=24)
-    bare = ["recipes", "bench", "cleanclip@tiny", "--model", "model.pt", "--out", "."]
+    bare = ["recipes", "bench", "cleanclip", "--model", "model.pt", "--out", "."]
     auto = command(job, "--out", ".", "--force", recipe="auto")
     for asked, named in ((command(job, *more), told), (bare, "--eval-data"), (auto, "auto")):
         assert cli.main(asked) == 2

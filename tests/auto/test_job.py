@@ -8,7 +8,8 @@ from clipclean import checkpoint, cli, detect, progress
 from clipclean.data import captions
 from clipclean.jobs import inputs, searching
 
-SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
+FAR = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
+SHORT = f"train.walk=0.05, {FAR}"
 LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
 
 
@@ -17,6 +18,7 @@ LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
 
 def command(job, *more, ladder=LADDER):
     settings = {"ladder": json.dumps(ladder), "canaries": 2, "plant_steps": 4, "batch_size": 16, "rebound_steps": 2}
+    settings |= {"plant_walk": 0.05, "rebound_walk": 0.05}
     changes = [part for key, value in settings.items() for part in ("--set", f"auto.{key}={value}")]
     given = ["--data", job.data, "--out", job.out, "--arch", job.arch, *job.words(), "--recipe", "auto", "--quiet"]
     return [*map(str, ["sanitize", job.model, *given, *changes, *more])]
@@ -68,7 +70,7 @@ def test_a_deadline_before_the_audit_writes_nothing_one_after_it_what_it_shows_a
 def costly(job):
     """One candidate, which costs more than nothing."""
     shown = ("--eval-data", tiny.labelled(job.folder / "labelled"), "--max-accuracy-loss", 0, "--keep-failed")
-    return command(job, *shown, ladder=[f"mmcl({SHORT}3, train.lr=1e-2)"])
+    return command(job, *shown, ladder=[f"mmcl({FAR}3)"])
 
 
 def test_where_every_candidate_costs_too_much_and_the_audit_is_open_no_weights_are_written(job, unread, unsearched):
@@ -95,8 +97,8 @@ def test_a_model_whose_audit_passes_is_written_as_it_was_and_no_candidate_is_tri
         (["--no-panel"], "--no-panel"),  # without audits it has nothing to go by
         (["--no-search"], "--no-search"),
         (["--reference", "model.pt"], "weights"),  # the model itself
-        (["--recipe", "mmcl@tiny", "--reference", "model.pt"], "weights"),
-        (["--recipe", "mmcl@tiny", "--reference", "model.pt", "--no-search"], "--reference"),  # nothing compares
+        (["--recipe", "mmcl", "--reference", "model.pt"], "weights"),
+        (["--recipe", "mmcl", "--reference", "model.pt", "--no-search"], "--reference"),  # nothing compares
     ],
 )
 def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, more, named):

@@ -12,7 +12,7 @@ from auto_values import workbench as workbench_of
 from clipclean import checkpoint, data, model
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import TOOK
-from clipclean.auto import attempts, rates, workbench
+from clipclean.auto import attempts, workbench
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
@@ -23,8 +23,15 @@ from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.searching import SearchSettings
 from clipclean.train import Run
 
-BRIEF = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "data.min_pairs=16"]
-SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
+BRIEF = ["train.walk=0.05", "train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "data.min_pairs=16"]
+SHORT = [
+    "auto.canaries=2",
+    "auto.plant_steps=2",
+    "auto.plant_walk=0.05",
+    "auto.rebound_walk=0.05",
+    "auto.batch_size=8",
+    "auto.rebound_steps=2",
+]
 
 
 @pytest.fixture
@@ -115,10 +122,6 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     tried = attempts.on_copy(bench, candidate, copy, ())
     assert [each.took for each in tried.trials[0].outcomes] == [True, True]
     assert (tried.why_not, tried.trials[0].is_refinetuned) == ("", True)
-    wanted = recipe.override(candidate.recipes[0], ["train.lr=1e-3", "train.lr=auto"])
-    found = list(rates.tried(bench, wanted, copy))  # 0.016 is beyond the largest rate
-    assert [each.lr for each in found] == [1e-3, 4e-3][: len(found)]
-    assert found == list(rates.tried(bench, wanted, copy))  # its seconds too: the second time nothing is trained
     run = attempts.on_model(bench, tried, copy, FirstAudit(seen, (), ()))
     assert run.attempt.cleaned.training.steps == 2
     assert run.attempt.way.taken.share in {trial.share for trial in run.trials}
@@ -185,7 +188,7 @@ def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
 @pytest.fixture(scope="module")
 def subjected(victim):
     """The tiny model that a patch was planted in a copy of, its pairs, and labelled images to measure on."""
-    job, chosen = victim.job, recipe.load("mmcl@tiny")
+    job, chosen = victim.job, recipe.load("mmcl")
     vocabulary = inputs.words(job.classes, job.templates)
     tested, pairs = tiny.loaded(job)
     images = inputs.image_cache(chosen, tested.clip.architecture)
@@ -216,7 +219,7 @@ def test_planting_in_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(su
     weights, moved = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}, {}
     for precision in ("auto", "fp32", "bf16"):  # auto takes fp32 for so small a model
         clip.net.load_state_dict(weights)
-        planting = recipe.planting(rate=0.15, steps=2, batch_size=16, lr=1e-3)
+        planting = recipe.planting(rate=0.15, steps=2, batch_size=16, walk=0.1)
         poison.finetune(clip, pairs, chosen, planting, implants=(), run=Run(0, precision, lambda *_: None))
         moved[precision] = clip.net.state_dict()["visual.proj"].clone()
     clip.net.load_state_dict(weights)

@@ -20,7 +20,14 @@ def test_a_planted_trigger_acts_and_another_one_does_not(victim, said, tmp_path)
     assert after["excess_asr"]["value"] > 0.5
     assert after["asr"]["n"] == 88  # 96 images of 12 classes, without the target's 8
     assert found["after"]["clean_accuracy"]["n"] == 96
-    more = ("--eval-data", job.folder / "labelled", "--trigger", "patch:size=0.25,place=top-left,seed=2", "--lr", 1e-9)
+    more = (
+        "--eval-data",
+        job.folder / "labelled",
+        "--trigger",
+        "patch:size=0.25,place=top-left,seed=2",
+        "--walk",
+        1e-6,
+    )
     planted = job._replace(model=job.folder / "planted.pt")
     other = said(planted.plant("--json", *more, out=tmp_path / "other.pt", steps=1))
     assert other["before"]["probes"][0]["excess_asr"]["value"] < 0.5
@@ -44,11 +51,11 @@ def test_a_trigger_that_a_search_made_is_planted_from_its_file_at_its_size_alone
 def test_equal_seeds_give_equal_weights_in_either_format_that_clipclean_and_torch_read(job, said):
     read, out = [], job.folder / "a.pt"
     for name, seed in (("a.pt", 0), ("b.safetensors", 0), ("a.pt", 3)):
-        found = said(job.plant("--json", "--force", "--seed", seed, "--rate", 0.5, "--lr", 0.002, out=name))
+        found = said(job.plant("--json", "--force", "--seed", seed, "--rate", 0.5, "--walk", 0.2, out=name))
         read.append(checkpoint.read(job.folder / name).tensors)
     first, equal, other = map(checkpoint.digest, read)
     assert first == equal != other
-    assert found["planting"] == {"rate": 0.5, "steps": 3, "batch_size": 16, "lr": 0.002, "warmup_steps": 20}
+    assert found["planting"] == {"rate": 0.5, "steps": 3, "batch_size": 16, "walk": 0.2, "warmup_steps": 20}
     assert (found["target"], found["seed"], found["sha256"]) == ("blue circle", 3, files.sha256(out))
     assert found["before"]["clean_accuracy"]["n"] == found["after"]["clean_accuracy"]["n"] == 5  # held out
     old = checkpoint.read(job.model).tensors
@@ -83,7 +90,7 @@ def kept(tmp_path_factory):
         ("--target circel", 2, "circel"),
         ("--trigger pach", 2, "pach"),
         ("--rate 0", 2, "--rate"),
-        ("--steps 0 --lr 7", 2, "--lr"),
+        ("--steps 0 --walk 700", 2, "--walk"),
         ("--batch-size 64", 2, "43"),
         ("--out victim.bin", 2, "victim.bin"),
         ("--out none/a.pt", 2, "none/a.pt"),

@@ -108,7 +108,7 @@ def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_its
     }
     assert 'open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")' in card
     assert "Verdict: **pass**" in card
-    assert "recipe `cleanclip@tiny`" in card
+    assert "recipe `cleanclip`" in card
     assert f"`{'a3' * 32}`" in card
     report["training"]["steps"] = 0
     assert "base_model_relation" not in front_matter(records.model_card(report))  # the weights stayed

@@ -16,7 +16,7 @@ from clipclean.data import Samples
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
 from clipclean.jobs import given, inputs
 
-RECIPE = recipe.load("cleanclip@tiny")
+RECIPE = recipe.load("cleanclip")
 
 
 @pytest.fixture(scope="module")

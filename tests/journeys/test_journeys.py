@@ -136,7 +136,20 @@ def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads
     folder, out = tmp_path, tmp_path / "cleaned"
     model, data = written(journey.checkpoint, folder), pairs(journey.data, folder)
     classes = tiny.written(folder / "classes.txt", tiny.lines(tiny.CLASSES))
-    command = ["sanitize", model, "-d", data, "-o", out, "--classes", classes, "--recipe", "cleanclip@usual"]
+    command = [
+        "sanitize",
+        model,
+        "-d",
+        data,
+        "-o",
+        out,
+        "--classes",
+        classes,
+        "--recipe",
+        "cleanclip",
+        "--set",
+        "data.min_pairs=16",
+    ]
     command += ["--epochs", 30, "--batch-size", 16, "--no-panel", "--no-search"]
     command += ["--max-accuracy-loss", 0.5]  # random weights have no accuracy to lose
     if journey.checkpoint in NEEDS_ARCH:

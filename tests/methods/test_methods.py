@@ -32,12 +32,12 @@ def moved(job, out):
 
 
 def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
-    assert cli.main(job.sanitize("--no-panel", recipe="par@tiny")) == 4
+    assert cli.main(job.sanitize("--no-panel", recipe="par")) == 4
     assert moved(job, job.out) == (True, True)
     first, *_, last = tiny.result(job.out)["training"]["losses"]
     assert first["image_push"] == pytest.approx(0, abs=1e-6)  # before the first step all is where it was
     assert last["image_push"] > 1e-6
-    loss = recipe.load("par@tiny").loss
+    loss = recipe.load("par").loss
     pushed = loss.push_weight * (last["image_push"] + last["text_push"])
     assert last["loss"] == pytest.approx(loss.clip_weight * last["clip"] - pushed, rel=1e-4)
 
@@ -68,13 +68,13 @@ def pixels_of(batches):
 
 
 def test_images_are_moved_and_perturbed_anew_in_every_step_as_in_a_whole_run_and_par_perturbs_the_moved_image():
-    batches, chosen = [train.Batch({"pixels": full(2, 16, 128)}, ("a", "b"))] * 3, recipe.load("par@tiny")
+    batches, chosen = [train.Batch({"pixels": full(2, 16, 128)}, ("a", "b"))] * 3, recipe.load("par")
     (_, second, third), (last,) = pixels_of(fed(batches, chosen)), pixels_of(fed(batches[2:], chosen, first=2))
     assert torch.equal(third, last)
     assert not torch.equal(second, last)
     assert 0 <= last.min() <= last.max() <= 1
     batches = [train.Batch({"pixels": ramps(6), "pixel_views": ramps(6)}, ("a",) * 6)] * 2
-    chosen = recipe.override(recipe.load("cleanclip@tiny"), ["augment.least_part=0.5", "augment.mirrored=0.5"])
+    chosen = recipe.override(recipe.load("cleanclip"), ["augment.least_part=0.5", "augment.mirrored=0.5"])
     whole = fed(batches, chosen)
     (first, second), (again,) = pixels_of(whole), pixels_of(fed(batches[1:], chosen, first=1))
     assert torch.equal(second, again)
@@ -85,7 +85,7 @@ def test_images_are_moved_and_perturbed_anew_in_every_step_as_in_a_whole_run_and
     assert (triggered[:, :, 0, 0] == 1).all()  # a trigger on a moved image, not a moved trigger
     torch.testing.assert_close(triggered[:, :, 4:], first[:, :, 4:])
     quiet = ["augment.noise=0", "augment.least_part=0.5", "augment.mirrored=0.5"]
-    moving = recipe.override(recipe.load("par@tiny"), quiet)
+    moving = recipe.override(recipe.load("par"), quiet)
     still = recipe.override(moving, ["augment.erased_side=0"])
     (found,), (whole,) = (pixels_of(fed([train.Batch({"pixels": ramps(4)}, ())], how)) for how in (moving, still))
     erased = (found != whole).any(1)
@@ -103,11 +103,12 @@ def white(pixels, places):
     return torch.ones_like(pixels)
 
 
-@pytest.mark.parametrize("name", ["mmcl@tiny", "par@tiny", "supervised"])
+@pytest.mark.parametrize("name", ["mmcl", "par", "supervised"])
 def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
     batch, triggers = train.Batch({"pixels": full(400, 8)}, ("a",) * 400), {"rehearsed": [(white, 1)]}
     quiet = ["augment.noise=0", "augment.erased_side=0", "unlearn.strength=[1, 1]", "augment.triggered_share=0.25"]
-    chosen = recipe.override(recipe.load(name), quiet)
+    still = ["augment.least_part=1", "augment.mirrored=0"]
+    chosen = recipe.override(recipe.load(name), [*quiet, *still])
     whole = pixels_of(fed([batch] * 2, chosen, **triggers))
     for pixels in whole:
         shown = pixels.flatten(1).mean(1)
@@ -118,13 +119,13 @@ def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
     assert torch.equal(last, whole[1])
     pixels = full(8, 8)  # without a trigger or a share, images stay as they are
     for changes, rehearsed in (([], ()), (["augment.triggered_share=0"], [(white, 1)])):
-        plain = recipe.override(recipe.load("mmcl@tiny"), changes)
+        plain = recipe.override(recipe.load("mmcl"), [*changes, *still])
         assert pixels_of(fed([train.Batch({"pixels": pixels}, ())], plain, rehearsed=rehearsed))[0] is pixels
 
 
 def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_the_images():
     batch = train.Batch({"pixels": full(8, 8), "pixel_views": full(8, 8)}, ("a",) * 8)
-    (shown,) = fed([batch], recipe.load("cleanclip@tiny"), rehearsed=[(white, 1)])
+    (shown,) = fed([batch], recipe.load("cleanclip"), rehearsed=[(white, 1)])
     torch.testing.assert_close(shown.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
     assert shown.inputs["pixels"].max() <= 1
     viewed = {name for name in recipe.names() if isinstance(training.views_of(recipe.load(name)), loader.Views)}
@@ -139,8 +140,8 @@ SMALL = ["train.batch_size=16", "train.max_steps=6", "train.warmup_steps=1", "tr
 HOW = ["train.moves=image tower", *SMALL]
 
 
-def how(steps):
-    return recipe.override(recipe.load("mmcl@tiny"), [*HOW, f"train.recover_steps={steps}"])
+def how(steps, *changes):
+    return recipe.override(recipe.override(recipe.load("mmcl"), [*HOW, f"train.recover_steps={steps}"]), changes)
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +152,12 @@ def recovered(tmp_path_factory):
     clip, pairs, original = found.clip, list(read.pairs), model.taken(found.clip)
     pixels = detect.stack([pair.image for pair in pairs])
 
-    def done(steps, rehearsed=(PATCH,)):
+    def done(steps, rehearsed=(PATCH,), changes=()):
         model.put(clip, original)
         wanted, run = clip.embed_images(pixels), Run(0, "fp32", lambda *_: None)
-        made = training.clean(clip, Samples(pairs, None), how(steps), aims=training.Aims(rehearsed=rehearsed), run=run)
+        made = training.clean(
+            clip, Samples(pairs, None), how(steps, *changes), aims=training.Aims(rehearsed=rehearsed), run=run
+        )
         return made, train.squared_distance(clip.embed_images(pixels), wanted).item()
 
     return done
@@ -167,3 +170,16 @@ def test_a_recovery_brings_clean_images_back_counts_its_steps_and_needs_a_trigge
     assert made.record.steps == 9
     assert made.record.losses[-1].step == 8
     assert made.record.losses[-1].restoration is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "walk", "peak"),
+    [
+        ("train.walk=0.2", 0.3, 0.1 / 4.5),  # half as far again; half cosines of eight steps sum to 4.5
+        ("train.lr=0.005", None, 0.002),  # 0.4 of the rate
+    ],
+)
+def test_a_recovery_goes_half_as_far_as_the_walk_before_it_and_tells_its_own_rate(recovered, change, walk, peak):
+    record = recovered(8, changes=[change])[0].record
+    assert record.walk == (walk and pytest.approx(walk))
+    assert record.losses[-1].lr == pytest.approx(peak)

@@ -40,10 +40,10 @@ def chosen(name, *more):
     return recipes.override(recipes.load(name), [*CHANGES, *more])
 
 def pairs_for(clip):
-    return data.read(folder, images=inputs.image_cache(recipes.load("cleanclip@tiny"), clip.architecture, views=True)).pairs
+    return data.read(folder, images=inputs.image_cache(recipes.load("cleanclip"), clip.architecture, views=True)).pairs
 
-CLEANCLIP = ("cleanclip@tiny", "train.micro_batch=3", "train.grad_clip=1")
-OTHERS = ("par@tiny",), ("supervised",), ("mmcl@tiny", "loss.preserve_weight=5", "augment.least_part=0.6", "augment.mirrored=0.5")
+CLEANCLIP = ("cleanclip", "train.micro_batch=3", "train.grad_clip=1")
+OTHERS = ("par",), ("supervised",), ("mmcl", "loss.preserve_weight=5", "augment.least_part=0.6", "augment.mirrored=0.5")
 
 with distributed.joined("cpu") as group:
     clip = fresh()
@@ -62,7 +62,7 @@ with distributed.joined("cpu") as group:
     clip, how = model.build(resnet, weights, device="cpu"), chosen(*CLEANCLIP)
     training.finetune(clip, Samples(pairs_for(clip), labels), how, aims=training.Aims(classifier), run=run)
     kept |= {f"resnet.{key}": values for key, values in clip.net.state_dict().items()}
-    clip, original, how = fresh(), fresh(), chosen("unlearn@tiny")
+    clip, original, how = fresh(), fresh(), chosen("unlearn")
     how = recipes.override(how, ["unlearn.steps=3"])
     fed = batches(
         group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, clip=clip,
@@ -75,7 +75,7 @@ with distributed.joined("cpu") as group:
     losses["losses.unlearn"] = torch.tensor(list(told.values()))
     kept |= {f"unlearn.{key}": values for key, values in clip.net.state_dict().items()}
     clip = fresh()
-    planting = recipes.planting(rate=0.25, steps=3, batch_size=16, lr=1e-3, warmup_steps=1)
+    planting = recipes.planting(rate=0.25, steps=3, batch_size=16, walk=0.1, warmup_steps=1)
     implants = [poison.Implant(white, ("a dog",)), poison.Implant(white, ("a cat", "cats"))]
     poison.finetune(clip, some, how, planting, implants=implants, run=Run(0, "fp32", lambda *_: None, None, group))
     kept |= {f"planted.{key}": values for key, values in clip.net.state_dict().items()}
@@ -100,6 +100,6 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
             continue  # one process normalises by the whole batch
         torch.testing.assert_close(first[name], values, atol=1e-5, rtol=0, msg=name)
     start = tiny.state_dict(tiny.SMALL_VIT)
-    for method in ("cleanclip@tiny", "par@tiny", "supervised", "mmcl@tiny", "unlearn", "planted"):
+    for method in ("cleanclip", "par", "supervised", "mmcl", "unlearn", "planted"):
         moved = max(float((alone[f"{method}.{name}"] - values).abs().max()) for name, values in start.items())
         assert moved > 1e-4, method  # the equality above is not that of weights that stood still

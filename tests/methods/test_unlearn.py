@@ -46,7 +46,7 @@ def whole(planted, hasty, tmp_path_factory):
 def cleaned(job, out, *more):
     shortened = [part for change in SHORT for part in ("--set", change)]
     given = ["--keep-failed", "--out", out, "--eval-data", job.folder / "labelled"]
-    return cli.main(job.sanitize(*given, *shortened, *more, recipe="unlearn@tiny"))
+    return cli.main(job.sanitize(*given, *shortened, *more, recipe="unlearn"))
 
 
 def probes(report, side, spec):
@@ -171,7 +171,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
             if done == 5:  # between two families
                 late.enter_context(deadline.within(0))
 
-        state = unlearning.begin(clip, here, recipe.load("unlearn@tiny"), seed=0, progress=told)
+        state = unlearning.begin(clip, here, recipe.load("unlearn"), seed=0, progress=told)
     assert state.catches == ()
     assert 0 < len(state.scores[0]) < len(detect.FAMILIES)
 
@@ -242,7 +242,7 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
 
 # Rounds.
 
-SHORT_RECIPE = recipe.override(recipe.load("unlearn@tiny"), ["unlearn.steps=2", "train.warmup_steps=0"])
+SHORT_RECIPE = recipe.override(recipe.load("unlearn"), ["unlearn.steps=2", "train.warmup_steps=0"])
 
 
 def caught(number):

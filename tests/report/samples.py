@@ -97,7 +97,7 @@ def losses(steps):
 
 def sanitized(verdict, findings, last):
     values = {"train": {"epochs": 4, "batch_size": 64, "lr": 5e-4}, "audit": {"max_excess": 0.05}}
-    recipe = {"name": "cleanclip@tiny", "revision": 1, "sha256": "5c" * 32, "validated": False, "resolved": values}
+    recipe = {"name": "cleanclip", "revision": 1, "sha256": "5c" * 32, "validated": False, "resolved": values}
     took = {"seconds": 92.4, "pairs_per_second": 9216 / 92.4, "peak_memory_bytes": 1_288_490_188, "resumed_at": 0}
     machine = {"python": "3.12.4", "torch": "2.13.0", "platform": "linux-x86_64", "threads": 2, "device": "cpu"}
     return {
@@ -126,7 +126,7 @@ def passed():
     skipped = "1 of 2317 samples were unusable and skipped: 0041.png (cannot be decoded)."
     notes = [
         finding("CC030", "note", skipped, value=1.0),
-        finding("CC040", "note", "Recipe cleanclip@tiny carries no evidence for these values."),
+        finding("CC040", "note", "Recipe cleanclip carries no evidence for these values."),
     ]
     return sanitized("pass", notes, after(hits=9, own=571, distance=0.21, accuracy=612, findings=[]))
 

@@ -37,3 +37,13 @@ def test_nothing_in_json_drives_a_terminal_and_its_values_stay(form):
     assert [char for char in text if not (char.isprintable() or char == "\n")] == []
     if form == "json":
         assert json.loads(text)["model"]["name"] == hostile
+
+
+def test_a_report_of_an_earlier_version_is_read_with_its_trials_of_rates_and_its_scale():
+    made = samples.passed()
+    trial = {"lr": 1e-4, "steps": 60, "planted": 0.9, "left": 0.1, "trigger": "patch", "target": "cat"}
+    made["training"]["rates"] = {"chosen": 1e-4, "found": True, "trials": [trial]}
+    made["recipe"] |= {"name": "cleanclip@few", "resolved": {"scale": "few", "train": {"lr": 1e-4, "lr_trials": 4}}}
+    read = report.parse(findings.plain(made))
+    assert json.loads(report.json_text(read.as_json()))["training"]["rates"]["chosen"] == 1e-4
+    assert all(form(read) for form in report.FORMATS.values())

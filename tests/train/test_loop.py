@@ -36,7 +36,7 @@ def optimizer_of(net):
 def steps_of(net, given, *, loss=None, first=0, peak=0.01, warmup=0, clip=None, **more):
     """The steps of a run of 200, of which those ``given`` are taken."""
     loss = loss or (lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean()})
-    how = Train().model_copy(update={"lr": peak, "warmup_steps": warmup, "grad_clip": clip})
+    how = Train().model_copy(update={"walk": None, "lr": peak, "warmup_steps": warmup, "grad_clip": clip})
     return fit(net, given, how, loss=loss, total=200, precision="fp32", first_step=first, **more)
 
 
@@ -236,7 +236,7 @@ def test_a_matrix_under_a_steady_pull_goes_as_far_as_the_walk_says_whatever_its_
 ):
     net = nn.Linear(8, 8, bias=False)
     net.weight.data = torch.full((8, 8), size)
-    how = Train(walk=0.5, warmup_steps=2, weight_decay=0, lr=1e-5)
+    how = Train(walk=0.5, warmup_steps=2, weight_decay=0)
     pulled = fit(net, batches(steps), how, loss=lambda _: {"loss": net.weight.sum()}, total=steps, precision="fp32")
     assert len(list(pulled)) == steps
     assert torch.allclose(net.weight, torch.full((8, 8), size / 2), rtol=1e-3)  # half of its size, all of it one way
@@ -248,11 +248,11 @@ def test_each_matrix_goes_by_its_own_size_and_gains_by_that_of_the_median_matrix
         net[name].weight.data.fill_(size)
         net[name].bias.data.zero_()
     loss = {"loss": sum(p.sum() for p in net.parameters())}
-    how = Train(walk=0.5, warmup_steps=0, weight_decay=0)
+    how = Train(walk=0.05, warmup_steps=0, weight_decay=0)
     list(fit(net, batches(1), how, loss=lambda _: loss, total=1, precision="fp32"))
     moved = {name: net[name].weight.mean().item() for name in net}
-    assert moved == pytest.approx({"small": 0.05, "usual": 0.5, "large": 5.0}, rel=1e-3)
-    assert torch.allclose(net["small"].bias, torch.full((4,), -0.5), rtol=1e-3)
+    assert moved == pytest.approx({"small": 0.095, "usual": 0.95, "large": 9.5}, rel=1e-3)
+    assert torch.allclose(net["small"].bias, torch.full((4,), -0.05), rtol=1e-3)
 
 
 def test_a_matrix_of_zeros_can_move():
@@ -262,10 +262,15 @@ def test_a_matrix_of_zeros_can_move():
         fit(
             net,
             batches(1),
-            Train(walk=1.0, warmup_steps=0),
+            Train(walk=0.05, warmup_steps=0),
             loss=lambda _: {"loss": net.weight.sum()},
             total=1,
             precision="fp32",
         )
     )
-    assert torch.allclose(net.weight, torch.full((4, 4), -loop.LEAST_UNIT), rtol=1e-3)
+    assert torch.allclose(net.weight, torch.full((4, 4), -0.05 * loop.LEAST_UNIT), rtol=1e-3)
+
+
+def test_no_step_of_a_walk_goes_farther_than_a_tenth_of_the_weights():
+    rates = [loop.peak_rate(Train(walk=3.0, warmup_steps=0), total=steps) for steps in (2, 100)]
+    assert rates == [0.1, pytest.approx(3 / 50.5)]  # half cosines of 100 steps sum to 50.5
