@@ -37,7 +37,7 @@ class Train(Section):
     Either ``walk`` or ``lr`` sets the rate. Where ``lr`` alone is written, ``walk`` is null.
     """
 
-    LATER = ("moves", "recover_steps")
+    LATER = ("moves", "recover_steps", "damping")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
@@ -68,6 +68,14 @@ class Train(Section):
         "per step",
         gt=0,
         le=MOST_LR,
+    )
+    damping: float | None = field(
+        None,
+        "unlearn: weigh each layer's gradient by the inverse second moment of its clean inputs, plus this share of their mean, so that steps "
+        "go where triggers are and clean images are not; null takes AdamW.",
+        "share of the mean",
+        gt=0,
+        le=100,
     )
     warmup_steps: int = field(
         50, "Steps in which the rate rises linearly from zero to its peak.", "steps", ge=0, le=10**6

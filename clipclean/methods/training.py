@@ -227,7 +227,13 @@ def unlearn(
             clip.net.load_state_dict(kept[1], strict=True)
         started = time.monotonic() - searched.seconds
         batches = partial(unlearning.batches_of, clip, samples.pairs, recipe, seed=run.seed, group=run.group)
-        rounds = unlearning.unlearn(clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop))
+        moments = None
+        if options.damping is not None:  # of the same images in every process
+            whole = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=run.seed, group=train.ALONE)
+            moments = unlearning.clean_moments(original, whole)
+        rounds = unlearning.unlearn(
+            clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop), moments=moments
+        )
         try:
             for state in rounds:
                 done = unlearning.SearchedModel(scene, state, time.monotonic() - started)

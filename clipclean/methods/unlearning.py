@@ -29,6 +29,7 @@ from clipclean.train.memory import Encode
 SUCCEEDS = 0.7  # least excess on unseen images for a trigger of the first search to be unlearned: weaker ones mislead
 ACTS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
 SEEDS = 2**63  # that a generator takes
+MOMENTS = 8  # batches of clean images, by which steps are weighed
 MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved after a tenth of a round
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
@@ -242,6 +243,7 @@ def unlearn(
     *,
     batches: Callable[[int], Iterable[train.Batch]],
     run: Run,
+    moments: Mapping[str, train.Moment] | None = None,
 ) -> Iterator[State]:
     """Unlearn the found triggers in place and search again, until none is left; then unlearn all of them once more.
 
@@ -256,6 +258,7 @@ def unlearn(
         recipe: how; its ``train``, ``loss`` and ``unlearn``.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``unlearn.steps`` of them; the settling
             round has the number after the last.
+        moments: of what comes into each layer on clean images, for a recipe with ``train.damping``; None for others.
         run: its seed with the number of a round decides every draw. The searches between rounds are few: the first process makes them.
     """
     steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
@@ -282,6 +285,7 @@ def unlearn(
             recipe,
             generator=generator,
             run=replace(run, progress=functools.partial(told, number * steps)),
+            moments=moments,
         )
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
@@ -293,6 +297,14 @@ def unlearn(
             catches = (*state.catches, *caught)
             state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
         yield state
+
+
+def clean_moments(original: model.Clip, batches: Iterable[train.Batch], /) -> dict[str, train.Moment]:
+    """The second moments of what comes into each layer of the original's image tower, on clean images of the first batches."""
+    tower: Any = original.net.visual  # nn.Module's __getattr__
+    pixels = [model.unit_range(batch.inputs["pixels"]) for batch in itertools.islice(batches, MOMENTS)]
+    with model.evaluating(original.net):
+        return train.moments_of(tower, original.encode_images, pixels)
 
 
 def identities(led: Sequence[tuple[detect.TriggerLike, int | None]], /) -> list[list[str | int | None]]:
@@ -319,6 +331,7 @@ def forget(
     generator: Generator,
     run: Run,
     recovers: bool = False,
+    moments: Mapping[str, train.Moment] | None = None,
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step.
 
@@ -350,6 +363,7 @@ def forget(
         loss=as_used,
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
+        optimizer=train.sparing(tower, recipe.train, moments) if moments else None,
         group=run.group,
         pace=guard.pace if recipe.train.walk is not None and not recovers else lambda _: 1.0,
     )

@@ -5,3 +5,4 @@ from clipclean.train.loop import Batch, Loss, NonFiniteLoss, Step, adamw, fit, l
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
 from clipclean.train.resume import Run, RunState
+from clipclean.train.sparing import Moment, moments_of, sparing

@@ -1,0 +1,168 @@
+"""Steps that spare what clean inputs show: each layer's gradient, weighed by the inverse second moment of what comes into the layer.
+
+A layer ``y = W x`` that moves by ``D`` changes clean outputs by ``D K Dᵀ``, with ``K`` the second moment of its clean inputs. The gradient times
+``(K + damping)⁻¹`` goes where triggered inputs are and clean ones are not. AdamW instead moves every weight by about the rate, whether it matters
+to clean images or not.
+
+Sources: FOOF (Benzing 2022, arXiv 2201.12250), which is one side of K-FAC (Martens and Grosse 2015, arXiv 1503.05671); edits in the null space of
+other inputs are those of AlphaEdit (Fang et al. 2024, arXiv 2410.02355). Steps of equal size relative to the weights are those of LARS (You et
+al. 2017, arXiv 1708.03888).
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from clipclean.config.recipe import Train
+from clipclean.train.loop import UNIT, is_spared, root_mean_square
+
+MOST_INPUTS = (
+    6144  # numbers that come into a layer, beyond which it is left as it is: the square is kept, and inverted once
+)
+ROWS = 8  # inputs looked at in all, in numbers of one; more of them changed no result
+CALL_ROWS = 256  # least inputs looked at in a batch, for layers of few numbers
+LEAST_SIZE = 1e-12  # of a step before it is scaled: parameters without a gradient stay
+
+aten = torch.ops.aten
+
+
+@dataclass
+class Moment:
+    """The second moment of what comes into one layer."""
+
+    inputs: Tensor  # (d, d), summed
+    rows: int  # inputs summed
+    is_left: bool  # whether the parameter is (d, outputs), and multiplied from the left
+
+    def inverse(self, damping: float, /) -> Tensor:
+        """(d, d), the inverse of the moment, whose mean on the diagonal is made one, plus ``damping``."""
+        mean = self.inputs.diagonal().mean().clamp(min=torch.finfo(self.inputs.dtype).tiny)
+        damped = self.inputs / mean
+        damped.diagonal().add_(damping)
+        return torch.cholesky_inverse(torch.linalg.cholesky(damped))
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it unannotated
+    """Adds up the second moments of what comes into the matrices and kernels among some parameters."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, batches: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.moments: dict[nn.Parameter, Moment] = {}
+        self._batches = batches
+        self._of = {p.untyped_storage().data_ptr(): p for p in parameters if p.ndim >= 2}
+        self._generator = torch.Generator().manual_seed(0)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is aten.convolution.default:
+            pixels, weight, _, stride, padding, dilation, is_transposed, _, groups = args
+            if (p := self._known(weight)) is not None and groups == 1 and not is_transposed and pixels.ndim == 4:
+                self._add(p, lambda: _patches(pixels, weight, stride, padding, dilation), is_left=False)
+        elif func in (aten.addmm.default, aten.mm.default):
+            rows, weight = args[-2:]
+            if (p := self._known(weight)) is not None and p.ndim == 2:
+                self._add(p, lambda: rows, is_left=weight.stride() == p.stride())
+        return func(*args, **(kwargs or {}))
+
+    def _known(self, weight: Tensor) -> nn.Parameter | None:
+        return self._of.get(weight.untyped_storage().data_ptr())
+
+    def _add(self, parameter: nn.Parameter, rows_of: Callable[[], Tensor], *, is_left: bool) -> None:
+        size = parameter.shape[0] if is_left else parameter[0].numel()
+        if size > MOST_INPUTS:
+            return
+        rows = rows_of().detach().float()
+        wanted = max(CALL_ROWS, ROWS * size // self._batches)
+        if len(rows) > wanted:
+            places = torch.randint(len(rows), (wanted,), generator=self._generator)
+            rows = rows[places.to(rows.device)]
+        if parameter not in self.moments:
+            self.moments[parameter] = Moment(rows.new_zeros(size, size), 0, is_left)
+        moment = self.moments[parameter]
+        moment.inputs.addmm_(rows.T, rows)
+        moment.rows += len(rows)
+
+
+def _patches(pixels: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> Tensor:
+    """(N, C * k * k), what a kernel sees at each place."""
+    how = {"stride": stride, "padding": padding, "dilation": dilation}
+    return F.unfold(pixels.float(), tuple(weight.shape[2:]), **how).transpose(1, 2).flatten(0, 1)
+
+
+def moments_of(net: nn.Module, encode: Callable[[Tensor], Tensor], batches: Sequence[Tensor], /) -> dict[str, Moment]:
+    """The second moments of what comes into the matrices and kernels of ``net``, by name, when ``encode`` runs on these batches.
+
+    Args:
+        net: whose parameters are looked at; grouped and transposed kernels, and layers of more than ``MOST_INPUTS`` inputs, are left out.
+        encode: runs ``net``, as it will be used, on a batch.
+        batches: clean images, each (B, 3, S, S).
+    """
+    # Without gradients attention takes a short cut that shows no inputs.
+    with torch.enable_grad(), _Watch(net.parameters(), batches=len(batches)) as watch:
+        for batch in batches:
+            encode(batch.clone().requires_grad_())
+    return {name: watch.moments[p] for name, p in net.named_parameters() if p in watch.moments}
+
+
+def sparing(net: nn.Module, how: Train, moments: Mapping[str, Moment], /) -> "Sparing":
+    """The optimizer over the trainable parameters of ``net``, by the moments of ``moments_of``, by name, and the settings of a walk."""
+    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in named if not is_spared(name, p)]
+    usual = statistics.median(map(root_mean_square, matrices)) if matrices else 1.0
+    units = [(p, usual if is_spared(name, p) else root_mean_square(p)) for name, p in named]
+    assert how.damping is not None  # noqa: S101 # whoever asks for it has set one
+    inverses = {p: (moments[name].inverse(how.damping), moments[name].is_left) for name, p in named if name in moments}
+    groups = [{"params": [p], UNIT: unit} for p, unit in units]
+    return Sparing(groups, lr=0.0, momentum=how.betas[0], inverses=inverses)
+
+
+class Sparing(torch.optim.Optimizer):
+    """Momentum on spared gradients; each parameter's step is ``lr`` times the root mean square of its direction, made one.
+
+    Args:
+        groups: of parameters, each with the factor on its rate.
+        lr: size of a step of each number, in the root mean square.
+        momentum: share of the last direction that is kept.
+        inverses: parameter -> (inverse moment of its inputs (d, d), whether it stands to the left); others keep their gradient.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        /,
+        *,
+        lr: float,
+        momentum: float,
+        inverses: Mapping[nn.Parameter, tuple[Tensor, bool]],
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum})
+        self._inverses = inverses
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override] # no closure is ever given
+        """Move each parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                held = self.state[parameter]
+                if not held:
+                    held["direction"] = torch.zeros_like(parameter)
+                direction = held["direction"]
+                direction.lerp_(self._spared(parameter), 1 - group["momentum"])
+                size = direction.square().mean().sqrt().clamp(min=LEAST_SIZE)
+                parameter.sub_(direction * (group["lr"] / size))
+
+    def _spared(self, parameter: nn.Parameter) -> Tensor:
+        gradient: Tensor = parameter.grad  # type: ignore[assignment] # it has one
+        if parameter not in self._inverses:
+            return gradient
+        inverse, is_left = self._inverses[parameter]
+        return inverse @ gradient if is_left else (gradient.flatten(1) @ inverse).view_as(gradient)
