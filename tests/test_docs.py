@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -164,7 +165,7 @@ def test_commands_within_sentences_exist(name):
             command = found
 
 
-def parsed(words: list[str]) -> dict[str, object]:
+def parsed(words: list[str]) -> dict[str, Any]:
     """The parameters of the innermost command; a usage error where the line is wrong."""
     context = cli.cli.make_context("clipclean", list(words), resilient_parsing=words[:1] == ["--version"])
     command: click.Command = cli.cli
