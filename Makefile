@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow coverage check docs dist clean bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions
+.PHONY: setup demo test test-slow coverage check docs dist try-dist clean bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions
 
 setup: $(VENV)/.test
 
@@ -35,6 +35,13 @@ check: $(VENV)/.dev docs
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+# What a release publishes: docs/releasing.md.
+dist: $(VENV)/.dev
+	bash ci/dist.sh $(BIN)/python
+
+try-dist: setup
+	bash ci/wheel.sh $(BIN)/python dist/*.whl
 
 # Hours, but for tables: benchmarks/long.sh says what each measures and needs.
 bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions: setup
