@@ -24,7 +24,7 @@ test-slow:
 
 # Which lines and branches the quick tests run: a table, and pages in build/coverage/html. Takes twice the time of make test, which stays as it is.
 coverage: $(VENV)/.dev
-	$(MAKE) test PYTEST_ARGS="--ignore=tests/test_docs.py --ignore=tests/ci --cov --cov-report=term --cov-report=html $(COVERAGE_ARGS)"
+	$(MAKE) test PYTEST_ARGS="--ignore=tests/test_docs.py --ignore=tests/ci --cov --cov-report=term --cov-report=html"
 
 check: $(VENV)/.dev docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
