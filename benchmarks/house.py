@@ -1,10 +1,11 @@
 """How the source is laid out, in figures, and its tail: what is hard to read has a limit in ``house.toml``, sizes have none.
 
     python benchmarks/house.py
+    python benchmarks/house.py --vague
 
 Each figure is counted from the syntax trees and the text alone; nothing of the package is imported. ``make check`` prints
 the table and fails where a figure stands above its limit. The seconds of ``make test`` are those of its last run in this checkout; they
-may be a quarter above, since machines differ.
+may be a quarter above, since machines differ. ``--vague`` lists instead, by module, how often a name is bound that does not say what it holds.
 """
 
 import argparse
@@ -27,6 +28,8 @@ TESTED = ROOT / "build" / "tests.xml"  # JUnit, by make test
 MARGIN = 1.25  # of seconds
 SCIENCE = ("detect", "auto", "methods", "train")  # rooms whose comments must say why
 WHY = 0.08  # comment lines a line of code, there
+# Names that say how a value came here, not what it is. A value of the domain has a name of its own: finding, suspicion, request.
+VAGUE = ("found", "told", "given", "asked", "seen", "made", "ready", "each")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -94,6 +97,34 @@ def parameters(function: Function, /) -> int:
     return sum(one.arg not in {"self", "cls"} for one in (*given.posonlyargs, *given.args, *given.kwonlyargs))
 
 
+def vague(module: Module, /) -> Counter[str]:
+    """How often each vague name is bound: by an assignment, a loop, a comprehension, ``with``, ``except``, a pattern or a parameter.
+
+    Fields of a class and attributes are not counted: they belong to what they are read from.
+    """
+    fields = {id(part) for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef) for part in bound(node.body)}
+    bindings = (node for node in ast.walk(module.tree) if id(node) not in fields)
+    return Counter(name for node in bindings if (name := name_bound(node)) in VAGUE)
+
+
+def bound(statements: list[ast.stmt], /) -> Iterator[ast.AST]:
+    """The targets of plain assignments among statements."""
+    for statement in statements:
+        if isinstance(statement, ast.AnnAssign):
+            yield statement.target
+        elif isinstance(statement, ast.Assign):
+            yield from statement.targets
+
+
+def name_bound(node: ast.AST, /) -> str | None:
+    """The name that a node of a syntax tree binds; None if it binds none."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return node.id
+    if isinstance(node, ast.arg):
+        return node.arg
+    return node.name if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) else None
+
+
 def comments(modules: list[Module], /) -> tuple[int, int]:
     """Lines that hold or end in a comment, and lines of code (neither blank, nor comment alone, nor docstring)."""
     said = code = 0
@@ -131,6 +162,7 @@ def shape(package: Path, /) -> dict[str, dict[str, int]]:
         "functions_of_more_than_8_parameters": {at: 1 for at, one in every.items() if parameters(one) > 8},
         "longest_function": {at: lines_of(one) for at, one in every.items()},
         "small_private_functions_used_once": small,
+        "vague_names": {module.name: vague(module).total() for module in modules},
         "missing_comments": {room: max(0, math.ceil(WHY * b) - a) for room, (a, b) in said.items()},
     }
 
@@ -169,9 +201,23 @@ def beyond(now: dict[str, int], limits: dict[str, int], /) -> list[str]:
     return [f"{name} is {now[name]}, its limit {limits[name]}{slow.get(name, '')}" for name in above]
 
 
+def print_vague(modules: list[Module], /) -> int:
+    """A line a module, the worst first, and the sum; 0, since nothing is judged."""
+    counts = {module.name: vague(module) for module in modules}
+    for name, times in sorted(counts.items(), key=lambda item: -item[1].total()):
+        if times:
+            print(f"{times.total():4}  {name:42} {', '.join(f'{word} {n}' for word, n in times.most_common())}")
+    total = sum(counts.values(), Counter[str]())
+    print(f"{total.total():4}  {'all':42} {', '.join(f'{word} {n}' for word, n in total.most_common())}")
+    return 0
+
+
 def main() -> int:
     """Print the figures; 1 where one is beyond its limit."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vague", action="store_true", help="list vague names by module")
+    if parser.parse_args().vague:
+        return print_vague(read(PACKAGE))
     now, limits = figures(), tomllib.loads(LIMITS.read_text("utf-8"))
     for name, value in now.items():
         print(f"{name:42} {value}{f' of at most {limits[name]}' if name in limits else ''}")

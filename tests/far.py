@@ -21,6 +21,7 @@ INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 class Far(Tensor):
     """A tensor on the GPU; ``near`` holds its numbers."""
 
+    near: Tensor
     device, is_cuda = property(lambda _: GPU), property(lambda _: True)
     __torch_function__ = torch._C._disabled_torch_function_impl
 

@@ -2,9 +2,11 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -20,6 +22,7 @@ PAGES = {name: ROOT / name for name in (*AROUND, *(f"docs/{page.name}" for page 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.
 PLAIN = {"source", "eval", "sha256sum", "openssl", "model_signing"}
+ELSEWHERE = {"d6e2f1d"}  # a commit of another repository, which the text names
 # On the package index that name belongs to another program.
 UNRELATED = re.compile(r"\b(pip3?|pipx|uv|uvx)\b[^\n`|]*[\s'\"]clipclean\b(?!/)")
 
@@ -101,6 +104,32 @@ def test_a_link_leads_to_a_heading_that_the_repository_has_without_the_parts_tha
         assert anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
 
 
+def git(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def is_whole_history() -> bool:
+    """An sdist, an export or a shallow clone cannot say which commits there are."""
+    known = git("rev-parse", "--show-toplevel", "--is-shallow-repository") if shutil.which("git") else None
+    return known is not None and known.returncode == 0 and known.stdout.splitlines() == [str(ROOT.resolve()), "false"]
+
+
+def cited() -> list[tuple[str, str]]:
+    """Each commit that a page or a comment names as its evidence, with the first file that does."""
+    sources = [path for room in ("clipclean", "tests", "benchmarks", "recipes") for path in (ROOT / room).rglob("*.*")]
+    places = {}
+    for path in [*PAGES.values(), *(path for path in sorted(sources) if path.suffix in {".py", ".md", ".sh", ".yaml"})]:
+        for commit in re.findall(r"\bcommits?\s+`?([0-9a-f]{7,40})\b", path.read_text(encoding="utf-8")):
+            places.setdefault(commit, str(path.relative_to(ROOT)))
+    return sorted((commit, place) for commit, place in places.items() if commit not in ELSEWHERE)
+
+
+@pytest.mark.skipif(not is_whole_history(), reason="the history is not here")
+@pytest.mark.parametrize(("commit", "place"), cited())
+def test_a_commit_that_is_cited_as_evidence_is_in_the_history(commit, place):
+    assert git("merge-base", "--is-ancestor", commit, "HEAD").returncode == 0, place
+
+
 def test_no_page_says_that_a_site_has_what_the_repository_lacks():
     """The pages are built on demand; nobody publishes them."""
     assert [name for name in PAGES if "the site" in PAGES[name].read_text(encoding="utf-8")] == []
@@ -164,7 +193,7 @@ def test_commands_within_sentences_exist(name):
             command = found
 
 
-def parsed(words: list[str]) -> dict[str, object]:
+def parsed(words: list[str]) -> dict[str, Any]:
     """The parameters of the innermost command; a usage error where the line is wrong."""
     context = cli.cli.make_context("clipclean", list(words), resilient_parsing=words[:1] == ["--version"])
     command: click.Command = cli.cli

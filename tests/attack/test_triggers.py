@@ -32,6 +32,7 @@ def painted(spec: str, *, grey: float = 0.5, size: tuple[int, int] = (32, 32)) -
     return triggers.parse(spec)(torch.full((1, 3, *size), grey))
 
 
+RED = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
 EACH = pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
 
 
@@ -138,18 +139,24 @@ def test_dct_raises_one_coefficient_of_every_block_and_no_other():
     torch.testing.assert_close(brightness, torch.full((1, 32, 32), 0.5), atol=1e-3, rtol=0)
 
 
-def test_a_colour_filter_tints_lights_and_shadows_and_moves_colours_and_brightness():
-    trigger = triggers.parse("colour-filter:hue=0,tint=0.25,saturation=1,contrast=1")
-    lights = trigger(torch.ones(1, 3, 2, 2))[0, :, 0, 0]
-    shadows = trigger(torch.zeros(1, 3, 2, 2))[0, :, 0, 0]
-    assert lights.tolist() == [1, 0.75, 0.75]
-    assert shadows.tolist() == [0, 0.25, 0.25]
-    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
-    grey = triggers.parse("colour-filter:tint=0,saturation=0,contrast=1")(red).flatten()
+def test_a_colour_filter_moves_white_and_black_towards_its_hue_by_the_tint():
+    red = triggers.parse("colour-filter:hue=0,tint=0.25,saturation=1,contrast=1")
+    assert red(torch.ones(1, 3, 2, 2))[0, :, 0, 0].tolist() == [1, 0.75, 0.75]
+    assert red(torch.zeros(1, 3, 2, 2))[0, :, 0, 0].tolist() == [0, 0.25, 0.25]
+
+
+def test_a_colour_filter_without_saturation_leaves_the_brightness_alone():
+    grey = triggers.parse("colour-filter:tint=0,saturation=0,contrast=1")(RED).flatten()
     torch.testing.assert_close(grey, torch.full((3,), 0.299))  # the weight of red in brightness
+
+
+def test_a_colour_filters_contrast_multiplies_the_distance_to_half():
     contrast = triggers.parse("colour-filter:tint=0,saturation=1,contrast=2")(torch.full((1, 3, 1, 1), 0.6))
     torch.testing.assert_close(contrast.flatten(), torch.full((3,), 0.7))  # 0.5 + 2 (0.6 - 0.5)
-    half = triggers.parse("colour-filter:strength=0.5,tint=0,saturation=0,contrast=1")(red).flatten()
+
+
+def test_a_colour_filter_of_half_the_strength_goes_half_the_way():
+    half = triggers.parse("colour-filter:strength=0.5,tint=0,saturation=0,contrast=1")(RED).flatten()
     torch.testing.assert_close(half, torch.tensor([0.6495, 0.1495, 0.1495]))  # the mean of red and its grey
 
 

@@ -113,6 +113,27 @@ def test_every_figure_is_counted_on_a_small_package_and_one_above_its_line_is_na
     assert [sentence.split()[0] for sentence in told] == ["lines"]
 
 
+SOURCE = """
+class Audit:
+    found: int
+    told = 1
+    seen: tuple[str, ...] = tuple(each for each in "ab")
+
+def judge(asked, *, given=None):
+    '''A parameter and a keyword.'''
+    found, rate = asked, found.told
+    with given as (made, _):
+        return [each for each in (ready := found)]
+"""
+
+
+def test_a_vague_name_is_counted_where_it_is_bound_and_no_field_is(script):
+    house = script("house")
+    module = house.Module("audit", Path("audit.py"), SOURCE, ast.parse(SOURCE))
+    once = dict.fromkeys(("asked", "given", "found", "made", "ready"), 1)
+    assert house.vague(module) == once | {"each": 2}  # of two comprehensions
+
+
 # The limits of a verdict, and rows that are judged by them.
 
 

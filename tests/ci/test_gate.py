@@ -219,11 +219,14 @@ def test_the_verdict_is_that_of_the_report(job, code, verdict, told, result):
     assert job.told()["verdict"] == told
 
 
-def test_a_summary_that_github_would_drop_is_a_short_one_and_the_annotation_names_model_and_class(job):
+def test_a_summary_that_github_would_drop_is_a_short_one(job):
     long = gates.STUB.replace("exit ", "head -c 1000000 /dev/zero | tr '\\0' x >clipclean-report/report.md\nexit ")
     gates.stub(job.stubs / "clipclean", long)
     job.run(code=1, github=True, GATE_MODEL="m.pt")
     assert 0 < len(job.summary.read_text()) < 200
+
+
+def test_the_annotation_names_model_and_first_suspect_with_their_marks_escaped(job):
     suspects = [{"class": 'straw\n::error::"berry', "score": 0.9}, {"class": "candy", "score": 0.1}]
     report = json.dumps({"verdict": "fail", "suspects": suspects, "x": [{"class": "other"}]}, indent=2)
     (job.folder / "written").write_text(report)

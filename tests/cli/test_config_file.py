@@ -35,7 +35,7 @@ def told(tmp_path, monkeypatch):
         screen.main([*arguments], prog_name="screen", standalone_mode=False)
         return dict(heard)
 
-    run.folder = tmp_path / "project"
+    run.folder = tmp_path / "project"  # type: ignore[attr-defined] # where a test writes its files
     return run
 
 

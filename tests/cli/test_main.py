@@ -51,7 +51,7 @@ def raising(error):
 
 
 NO_MEMORY = RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: x")
-ERRORS = {
+ERRORS: dict[int, list[BaseException]] = {
     2: [errors.UsageError("x"), click.UsageError("x"), click.ClickException("x")],
     3: [errors.RefusedInput("x")],
     4: [errors.Inconclusive("x")],

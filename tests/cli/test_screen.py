@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tarfile
+from typing import Any
 
 import jsonschema
 import pytest
@@ -144,7 +145,7 @@ def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so_and_ends_where_too_
     assert cli.main(job.sanitize(*given, "--screen", "80%")) == 4
     assert not (tmp_path / "out").exists()
     assert cli.main(job.sanitize(*given, "--screen", "25%")) == 0
-    made = report.read(tmp_path / "out" / "report.json").as_json()
-    found = made["data"]["screened"]
-    assert (made["data"]["pairs"], found["dropped"], len(found["dropped_keys"])) == (36, 12, 12)
-    assert [each["level"] for each in made["findings"] if each["rule"] == "CC032"] == ["note"]
+    written: dict[str, Any] = report.read(tmp_path / "out" / "report.json").as_json()
+    screened = written["data"]["screened"]
+    assert (written["data"]["pairs"], screened["dropped"], len(screened["dropped_keys"])) == (36, 12, 12)
+    assert [each["level"] for each in written["findings"] if each["rule"] == "CC032"] == ["note"]

@@ -66,15 +66,30 @@ def test_insertion_adds_n_synonyms_and_keeps_the_rest_in_order(rng, n):
 
 
 @given(draws)
-def test_a_swap_exchanges_two_places_and_a_deletion_drops_by_its_probability_and_leaves_one(rng):
+def test_a_swap_exchanges_two_places(rng):
     after = swapped(list("abcdefgh"), 1, rng=rng)
     assert sum(old != new for old, new in zip("abcdefgh", after, strict=True)) == 2
     assert sorted(after) == list("abcdefgh")
+
+
+@given(draws)
+def test_several_swaps_keep_the_words(rng):
     assert Counter(swapped(WORDS, 5, rng=rng)) == Counter(WORDS)
     assert swapped(["alone"], 5, rng=rng) == ["alone"]
+
+
+def test_a_deletion_drops_the_words_whose_draw_is_below_its_probability():
     assert deleted(list("abcd"), 0.1, rng=Scripted()) == ["a", "c"]  # draws .05 and .099 are below .1
+
+
+@given(draws)
+def test_a_deletion_keeps_the_order_of_words(rng):
     rest = iter(WORDS)
     assert all(word in rest for word in deleted(WORDS, 0.5, rng=rng))  # a subsequence
+
+
+@given(draws)
+def test_a_deletion_leaves_one_word(rng):
     assert len(deleted(WORDS, 1.0, rng=rng)) == 1
 
 

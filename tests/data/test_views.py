@@ -28,23 +28,36 @@ def test_a_view_is_torchvisions_autoaugment_under_the_same_draws():
     assert torch.equal(image_view(turned, seed=11), image_view(turned.contiguous(), seed=11))
 
 
-def test_views_are_those_of_their_seeds_in_any_thread_and_leave_image_and_random_state_alone():
-    before, state = IMAGE.clone(), torch.get_rng_state()
+def test_a_view_is_that_of_its_seed_in_any_thread():
     serial = [image_view(IMAGE, seed=seed) for seed in SEEDS]
     torch.rand(1)
     with ThreadPoolExecutor(4) as pool:
         threaded = list(pool.map(lambda seed: image_view(IMAGE, seed=seed), [*SEEDS] * 4))
     assert all(torch.equal(view, serial[i % len(SEEDS)]) for i, view in enumerate(threaded))
-    assert all((view.shape, view.dtype) == (IMAGE.shape, torch.uint8) for view in serial)
-    assert all(view.data_ptr() != IMAGE.data_ptr() for view in serial)
-    assert len({view.numpy().tobytes() for view in serial}) > len(SEEDS) / 3
+
+
+def test_seeds_give_views_that_differ():
+    assert len({image_view(IMAGE, seed=seed).numpy().tobytes() for seed in SEEDS}) > len(SEEDS) / 3
+
+
+def test_a_view_is_a_copy_of_the_size_and_type_of_its_image():
+    before = IMAGE.clone()
+    views = [image_view(IMAGE, seed=seed) for seed in SEEDS]
+    assert all((view.shape, view.dtype) == (IMAGE.shape, torch.uint8) for view in views)
+    assert all(view.data_ptr() != IMAGE.data_ptr() for view in views)
     assert torch.equal(IMAGE, before)
-    torch.set_rng_state(state)
+
+
+def test_a_view_leaves_the_random_state_of_torch_alone():
+    state = torch.get_rng_state()
     image_view(IMAGE, seed=3)
     assert torch.equal(torch.get_rng_state(), state)
-    for shape in ((3, 1, 1), (3, 1, 9), (3, 9, 1), (3, 2, 2)):  # the smallest, and the largest seeds
-        image = torch.full(shape, 200, dtype=torch.uint8)
-        assert all(image_view(image, seed=seed).shape == shape for seed in (*SEEDS, -1, 2**63 - 1))
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 1, 9), (3, 9, 1), (3, 2, 2)])
+def test_the_smallest_images_have_views_by_the_largest_seeds_too(shape):
+    image = torch.full(shape, 200, dtype=torch.uint8)
+    assert all(image_view(image, seed=seed).shape == shape for seed in (*SEEDS, -1, 2**63 - 1))
 
 
 RAMP = torch.linspace(0, 1, 32).expand(6, 3, 32, 32)  # from left to right

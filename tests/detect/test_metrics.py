@@ -20,11 +20,17 @@ from clipclean.detect.metrics import Rate, paired_difference
         (1, 29, 0.0061, 0.1718),  # the same
     ],
 )
-def test_wilson_agrees_with_published_values_and_nothing_seen_is_nothing_known_and_is_json(hits, n, low, high):
+def test_wilson_intervals_are_the_published_ones(hits, n, low, high):
     assert Rate(hits, n).interval == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_rate_of_nothing_is_unknown():
     assert math.isnan(Rate(0, 0).value)
     unknown = json.loads(json.dumps(Rate(0, 0).record().as_json(), allow_nan=False))
     assert unknown == {"value": None, "interval": [0, 1], "n": 0}
+
+
+def test_a_known_rate_is_recorded_by_its_value():
     assert Rate(1, 4).record().as_json()["value"] == 0.25
 
 

@@ -87,7 +87,8 @@ def no_graphs(monkeypatch):
 def test_equal_weights_give_equal_files_and_all_that_the_format_names(tmp_path, form, unread, no_transformers):
     for place in "ab":
         (tmp_path / place).mkdir()
-        write(tmp_path / place, *build(tiny.SMALL_VIT), wanted(form))
+        clip, weights = build(tiny.SMALL_VIT)
+        write(tmp_path / place, clip, weights, wanted(form))
     assert names(tmp_path / "a") == names(tmp_path / "b") == set(formats.FORMATS[form].files)
     for file in names(tmp_path / "a"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
@@ -119,7 +120,8 @@ IMMICH = {"config.json", "visual/preprocess_cfg.json", "textual/tokenizer.json",
     ],
 )
 def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs, config, choice, has, has_not):
-    write(tmp_path, *build(config), choice)
+    clip, weights = build(config)
+    write(tmp_path, clip, weights, choice)
     assert (has - names(tmp_path), has_not & names(tmp_path)) == (set(), set())
     assert names(tmp_path) <= set(formats.NAMES)
     if choice.preset == "immich":

@@ -287,6 +287,7 @@ def hub(files):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         asked, claimed, told, served = [], {}, {}, dict(files)
+        address = ""
 
         def do_HEAD(self):
             self.do_GET()

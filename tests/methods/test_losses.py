@@ -38,7 +38,7 @@ def test_contrastive_losses_are_those_by_hand_in_any_order_and_of_the_papers_for
     rows = [unit(k) for k in range(4)]
     mixed, scale = [each[torch.tensor([3, 0, 4, 1, 2])] for each in rows], torch.tensor(5.0)
     torch.testing.assert_close(clip_loss(rows[0], rows[2], scale), clip_loss(mixed[2], mixed[0], scale))
-    torch.testing.assert_close(self_supervised_loss(*rows, scale), self_supervised_loss(*mixed, scale))
+    torch.testing.assert_close(self_supervised_loss(*(*rows, scale)), self_supervised_loss(*(*mixed, scale)))
     # Bansal et al. 2023, equations 1 and 2, as nested loops over exp and log: no softmax, no matrix product
     images, image_views, texts, text_views = (unit(k) for k in range(4))
     n, tau = len(images), 0.07

@@ -63,7 +63,7 @@ def test_attention_in_bfloat16_has_the_gradients_of_the_exact_one_up_to_rounding
     found = []
     for attend, kind in ((F.scaled_dot_product_attention, torch.float64), (Attended.apply, torch.bfloat16)):
         *asked, along = (each.to(kind).requires_grad_() for each in exact)
-        seen = attend(*asked, None if mask is None else mask.to(kind))
+        seen = attend(*(*asked, None if mask is None else mask.to(kind)))
         found.append([each.double() for each in (seen, *torch.autograd.grad(seen, asked, along))])
     for wanted, ours in zip(*found, strict=True):
         assert (ours - wanted).norm() <= 0.02 * wanted.norm()

@@ -1,10 +1,12 @@
 """Reports as JSON objects in tests: what takes a report, or a part of one, is given the parsed one."""
 
+from pydantic import BaseModel
+
 from clipclean import report as ours
 from clipclean.findings import Suppressed
 from clipclean.schema.report import AutoRecord, CleaningRecord, FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
 
-PARTS = {  # a key that tells what an object is
+PARTS: dict[str, type[BaseModel]] = {  # a key that tells what an object is
     "family_words": FoundRecord,
     "ladder": AutoRecord,
     "way": CleaningRecord,

@@ -50,29 +50,50 @@ def test_points_lie_where_the_numbers_say_and_always_inside_the_map(places, foun
     assert found in (shown, None)
 
 
-def test_points_of_a_map_have_shapes_counts_lines_to_their_copies_and_texts_and_many_are_thinned():
+def test_each_kind_of_point_has_its_count_and_a_shape_of_its_own():
     shown = drawn(("target", 0, 0), ("triggered", 1, 0), ("clean", 0, 1), ("clean", 1, 1))
     assert [(cloud.kind, cloud.n) for cloud in shown.clouds] == [("clean", 2), ("triggered", 1), ("target", 1)]
     assert len({re.sub(r"M[-\d.]+ [-\d.]+", "", cloud.path.split("z")[0]) for cloud in shown.clouds}) == 3
+
+
+def test_a_map_says_how_far_triggered_images_lie_apart_beside_clean_ones():
     # clean: both 2 from their centre; triggered: both 1
     shown = drawn(("clean", -2, 0), ("clean", 2, 0), ("triggered", 5, -1), ("triggered", 5, 1))
     assert "0.50 times" in shown.summary
     assert " times" not in drawn(("clean", 1, 1)).summary
+
+
+def test_of_many_points_a_map_draws_the_same_share_of_each_kind():
     shown = drawn(*[("clean", i % 50, i) for i in range(5000)], *[("triggered", i, 1) for i in range(100)])
     assert [cloud.n for cloud in shown.clouds] == [5000, 100]
     # 600 * 5000 / 5100 and 600 * 100 / 5100, rounded down
     assert [len(centres(cloud)) for cloud in shown.clouds] == [588, 11]
+
+
+def test_without_points_there_is_no_map():
     assert charts.embedding_map(None) is drawn() is None
-    made = searches.projection()
-    assert "41.0 % and 12.0 %" in charts.embedding_map(made).axes
-    assert "%" not in charts.embedding_map(made | {"method": "tsne", "explained": None}).axes
+
+
+def test_the_axes_say_what_principal_components_explain_and_nothing_of_it_for_tsne():
+    projection = searches.projection()
+    assert "41.0 % and 12.0 %" in charts.embedding_map(projection).axes
+    assert "%" not in charts.embedding_map(projection | {"method": "tsne", "explained": None}).axes
+
+
+def test_a_line_leads_from_each_image_to_its_triggered_copy():
     shown = drawn(("clean", 0, 0), ("target", 0, 1), ("triggered", 2, 0), ("triggered", 2, 1))
     # the scale is 47: from x = 3 to x = 97, the first pair below the second
     assert shown.moves == "M3.00 53.50L97.00 53.50M3.00 6.50L97.00 6.50"
+
+
+def test_no_line_is_drawn_where_copies_and_images_are_not_as_many():
     assert drawn(("clean", 0, 0), ("triggered", 1, 0), ("triggered", 2, 0)).moves == ""
-    made = points(("clean", 0, 0), ("text", 2, 1))
-    made[1]["label"] = "x" * 100
-    (label,) = drawn(method="tsne", points=made).texts
+
+
+def test_a_long_text_at_the_edge_of_a_map_is_cut_and_ends_at_its_point():
+    placed = points(("clean", 0, 0), ("text", 2, 1))
+    placed[1]["label"] = "x" * 100
+    (label,) = drawn(method="tsne", points=placed).texts
     assert (label.text, label.anchor, float(label.x) < 97) == ("x" * 24, "end", True)
 
 
@@ -201,13 +222,20 @@ def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(4)}) > 1
 
 
-def test_a_grid_has_both_copies_before_and_after_and_the_map_each_image_its_copy_and_the_texts():
+def test_a_grid_shows_an_image_and_its_triggered_copy_before_and_after():
     clean, triggered = example_images.grids(_look(Planted()), _look(Cured())).grids[0].rows
     assert [cell.when for cell in clean.cells] == ["before", "after"]
     assert [[cell.mark for cell in row.cells] for row in (clean, triggered)] == [["right"] * 2, ["target", "right"]]
+
+
+def test_the_triggered_copy_of_a_grid_is_a_small_picture_with_the_trigger():
+    _, triggered = example_images.grids(_look(Planted()), _look(Cured())).grids[0].rows
     image = Image.open(io.BytesIO(base64.b64decode(triggered.png_base64)))
     assert image.size == (example_images.SIDE, example_images.SIDE)
     assert image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_both_maps_have_each_image_its_triggered_copy_and_the_texts_of_the_classes():
     maps = _look(Planted()).maps
     kinds = [point.kind for point in maps["projection"].points]
     assert kinds == ["clean", "clean", "target", *["clean"] * 5, *["triggered"] * 8, *["text"] * 3]

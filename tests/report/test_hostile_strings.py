@@ -78,20 +78,20 @@ def test_no_form_has_other_markup_elements_or_cells_than_for_a_benign_report_and
         assert [a["href"] for a in page.all("a")] == [a["href"] for a in theirs.all("a")]
         assert "{{ 7 * 7 }}" not in str(made.as_json()) or "{{ 7 * 7 }}" in page.text  # no template is evaluated
 
-    def shape(made):
+    def elements(made):
         return [(element.tag, sorted(element.attrib)) for element in ElementTree.fromstring(report.junit(made)).iter()]
 
-    theirs = shape(benign)
+    theirs = elements(benign)
     for made in hostile:
-        assert shape(made) == theirs
+        assert elements(made) == theirs
 
-    def shape(text):
+    def rows(text):
         return [(line[:2], len(re.findall(r"(?<!\\)\|", line))) for line in text.splitlines()]
 
-    theirs = shape(report.markdown(benign))
+    theirs = rows(report.markdown(benign))
     for made in hostile:
         mine = report.markdown(made)
-        assert shape(mine) == theirs
+        assert rows(mine) == theirs
         assert not re.search(r"(?<!\\)<(?!/?(code|details|summary)>)", mine)
         assert not re.search(r"(?<!\\)\]\(|https?://|www\.e|@\w", mine)
     for made in hostile:

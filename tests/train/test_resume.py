@@ -185,7 +185,8 @@ def test_values_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_
     assert RunState.of(tmp_path / "out", {"seed": 1}).recall("note") is None
     with state.locked():
         first, second = state.part("first", {"rung": 1}), state.part("second", {"rung": 2})
-        first.save(*model(0), (3, [], 0.0))
+        net, optimizer = model(0)
+        first.save(net, optimizer, (3, [], 0.0))
         assert first.resume(*model(1))[0] == 3
         assert second.resume(*model(1))[0] == 0
         assert state.part("first", {"rung": 2}).resume(*model(1))[0] == 0
