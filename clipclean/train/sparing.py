@@ -67,8 +67,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
                 self._add(p, lambda: _patches(pixels, weight, stride, padding, dilation), is_left=False)
         elif func in (aten.addmm.default, aten.mm.default):
             rows, weight = args[-2:]
-            if (p := self._known(weight)) is not None and p.ndim == 2:
-                self._add(p, lambda: rows, is_left=weight.stride() == p.stride())
+            if (p := self._known(weight)) is not None:  # a kernel as wide as its stride may be multiplied as a matrix
+                self._add(p, lambda: rows, is_left=p.ndim == 2 and weight.stride() == p.stride())
         return func(*args, **(kwargs or {}))
 
     def _known(self, weight: Tensor) -> nn.Parameter | None:
