@@ -135,7 +135,7 @@ class Data(Section):
     held_out_share: float = _share(
         0.1,
         "Pairs kept out of training, to measure on when no labelled images are given. Of 400 pairs and more a "
-        "quarter is kept, at most 500, if that is more; of fewer, auto keeps a fifth.",
+        "quarter is kept, or for auto and surgery all but 500, at most 500, if that is more; of fewer, auto keeps a fifth.",
         ge=0,
         le=0.5,
     )
