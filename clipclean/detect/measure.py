@@ -117,7 +117,7 @@ class Accuracy:
     rate: Rate
     correct: Tensor  # (N,) bool, which pairs two measurements image by image; empty if accuracy was not measured
     definition: str
-    margins: Tensor | None = None  # (N,), by how much the cosine of the right class exceeds that of any other
+    labels: Tensor | None = None  # (N,), places of the right classes; None where accuracy is recall
 
     def record(self) -> RateRecord:
         """For a report."""
@@ -271,8 +271,7 @@ def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accu
     labels = eval_set.labels.cpu()
     correct = zeroshot.predict(clean, text_classifier).cpu() == labels
     definition = f"zero-shot top-1 over {len(eval_set.classes)} classes"
-    margins = zeroshot.margins(clean, text_classifier, labels)
-    return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition, margins)
+    return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition, labels)
 
 
 def _by_captions(clean: Tensor, embed: EmbedTexts, classes: Tensor, on: EvalSet) -> tuple[Accuracy | None, Rate | None]:

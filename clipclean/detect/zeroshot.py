@@ -115,17 +115,6 @@ def _apart(some: Tensor, texts: Tensor) -> Tensor:
     return (some.square().sum(1)[:, None] + texts.square().sum(1) - 2 * some @ texts.T).clamp(min=0)
 
 
-def margins(images: Tensor, text_classifier: Tensor, labels: Tensor, /) -> Tensor:
-    """By how much cosines of unit embeddings (N, D) to their own classes, ``labels`` (N,) of a classifier (K, D), exceed those to any
-    other: (N,), in [-2, 2], on the CPU.
-    """
-    found = []
-    for rows, own in zip(torch.split(images.to(text_classifier.dtype), ROWS), torch.split(labels, ROWS), strict=True):
-        cosines, place = (rows @ text_classifier.T).cpu(), own[:, None]  # (B, K), (B, 1)
-        found.append(cosines.gather(1, place)[:, 0] - cosines.scatter(1, place, -torch.inf).amax(1))
-    return torch.cat(found)
-
-
 def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, target: int) -> Attack:
     """Attack success and base rate over the images whose label is not the target.
 

@@ -27,7 +27,7 @@ SHARES = (0.85, 0.7, 0.55, 0.4)
 # frequency pattern 0.301 and 0.279). After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
 # 0.14 from 0.7 (commit a95ae354: notebook.md, "What interpolation brings back").
 UNWITNESSED = 0.85
-# Of the budget: what is measured on a few hundred images is often a point too little. At a quarter the walk went on to 0.7 of the way,
+# Of the budget: what is told by 250 images is half a point to a point off. At a quarter the walk went on to 0.7 of the way,
 # where 0.066 of a patch came back that a search had found, and 0.104 of a badnets pattern.
 AIM = 0.5
 REMOVED = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it

@@ -190,7 +190,7 @@ def lost(report: Report, /) -> str:
     sign, word = (-100, "gained") if found.value < 0 else (100, "lost")
     low, high = sorted(sign * end for end in found.interval)
     by = {
-        "labels": "by labels, a nearly right image counted in part",
+        "labels": "by labels, a changed answer counted by how likely it was right",
         "answers": "without labels, by changed answers",
         "recall": "by recall",
     }[found.by]

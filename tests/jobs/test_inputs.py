@@ -216,6 +216,7 @@ def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
     ("name", "changes", "pairs", "kept"),
     [
         ("cleanclip", [], 50, 5),
+        *(("cleanclip", [], pairs, kept) for pairs, kept in ((400, 100), (1000, 250), (2000, 500), (9000, 900))),
         *(("auto", [], pairs, kept) for pairs, kept in ((96, 19), (1200, 300), (2000, 500), (9000, 900))),
         ("auto", ["data.held_out_share=0.3"], 1000, 300),
     ],
