@@ -100,7 +100,7 @@ class Train(Section):
 class Augment(Section):
     """How images are moved and second views are made, how par perturbs images, and which images carry found triggers."""
 
-    LATER = ("least_part", "mirrored")
+    LATER = ("least_part", "mirrored", "mixed")
     least_part: float = _share(
         1.0,
         "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. Second views are made of whole "
@@ -109,6 +109,9 @@ class Augment(Section):
         le=1,
     )
     mirrored: float = _share(0.0, "Chance of an image to be mirrored, in each epoch.", ge=0, le=1)
+    mixed: float = _share(
+        0.0, "distill: chance of an image to be a mean with another one, which both models then see.", ge=0, le=1
+    )
     image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
     caption: Literal["eda"] = field(
         "eda", "Second view of a caption: one of synonyms, insertion, swap, deletion of words."

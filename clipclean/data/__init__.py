@@ -8,4 +8,5 @@ from clipclean.data.labels import Samples, labelled, labels_of, named_in, read_c
 from clipclean.data.loading import plan, prefetch, use_workers, workers
 from clipclean.data.sample import ImageSource, ReadLimits
 from clipclean.data.table import is_address
+from clipclean.data.disturbances import disturbed
 from clipclean.data.views import enlarged, image_view, mixed, moved, perturbed

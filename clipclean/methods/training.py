@@ -35,7 +35,7 @@ RAN_OUT = (
 
 RECOVERS = 0.4  # of the rate of the finetuning
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
-PERTURBED, REHEARSED, MOVED, RECOVERED = -1, -2, -3, -4  # replaces a pair's number in draws of a whole step or run
+PERTURBED, REHEARSED, MOVED, RECOVERED, MIXED_UP, DISTURBED = -1, -2, -3, -4, -5, -6  # replaces a pair's number in draws of a whole step or run
 
 
 @dataclass(frozen=True)
@@ -325,16 +325,20 @@ def fed(
 ) -> Iterator[train.Batch]:
     """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
 
-    Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several
-    processes each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
+    Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label; of a method
+    that shows images beside themselves, the copies alone: its teacher sees clean ones. Of several processes each has its rows of a batch,
+    drawn as in one process; the labels, and the plan, are those of all.
     """
     how, method = recipe.augment, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
+    beside: dict[int, Callable[..., Tensor]] = {DISTURBED: data.disturbed} if method.disturbs else {}
     if how.least_part < 1 or how.mirrored:
         changes[MOVED] = partial(data.moved, least=how.least_part, mirrored=how.mirrored)
+    if method.disturbs and how.mixed:
+        changes[MIXED_UP] = partial(data.mixed, share=how.mixed)
     if rehearsed and how.triggered_share:
-        changes[REHEARSED] = partial(
+        (beside if method.disturbs else changes)[REHEARSED] = partial(
             unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
         )
     if method.perturbs:
@@ -343,15 +347,24 @@ def fed(
         )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
-        for what, changed in changes.items():
-            # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
-            # the step: the draws are the same wherever the run began.
-            generator = torch.Generator().manual_seed(loader.sample_seed(seed, step, what))
-            whole = group.whole(model.unit_range(inputs["pixels"]))
-            inputs["pixels"] = group.own(changed(whole, generator=generator))
+        inputs["pixels"] = _changed(inputs["pixels"], changes, seed=seed, step=step, group=group)
+        if beside:
+            inputs["disturbed"] = _changed(inputs["pixels"], beside, seed=seed, step=step, group=group)
         # The tower takes both at once: one range for both.
         if "pixel_views" in inputs and inputs["pixels"].is_floating_point():
             inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
+
+
+def _changed(
+    pixels: Tensor, changes: Mapping[int, Callable[..., Tensor]], /, *, seed: int, step: int, group: train.Group
+) -> Tensor:
+    """This process's images of a step after each of the changes."""
+    for what, changed in changes.items():
+        # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
+        # the step: the draws are the same wherever the run began.
+        generator = torch.Generator().manual_seed(loader.sample_seed(seed, step, what))
+        pixels = group.own(changed(group.whole(model.unit_range(pixels)), generator=generator))
+    return pixels
