@@ -181,6 +181,7 @@ class Auto(Section):
             "surgery",
             "surgery(train.walk=3, unlearn.steps=300, loss.restore_weight=1)",
             "surgery(unlearn.max_rounds=3, unlearn.steps=100, train.walk=1)",
+            "distill",  # for whole-image triggers that no search finds: it searches for nothing, so it runs where surgery does not
             "cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + par(train.moves=image tower, train.recover_steps=400)",

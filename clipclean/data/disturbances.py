@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 MOST_WAVES = 16  # periods a side; finer ones are lost where images are made smaller
-WAVE = (0.02, 0.2)  # height of each of two waves, relative to full brightness
+WAVE = (0.05, 0.25)  # height of a wave, relative to full brightness
 BLEND = (0.05, 0.4)  # weight of what is blended in
 CELLS = (1, 2, 4, 8)  # sides of the cells of a blended pattern, in 32nds of the image's
 SHIFT = 0.25  # most that a control point of a warp moves along each axis, in [-1, 1] coordinates
 GRIDS = (3, 7)  # control points a side of a warp
-TINT = 0.5  # most by which a filter turns colours into others, or lifts and lowers them
+TINT = 0.45  # most by which black and white move, in each channel
 NOISE = 0.15  # standard deviation of noise, at most
 
 
@@ -47,19 +47,21 @@ def _uniform(count: int, low: float, high: float, generator: Generator) -> Tenso
 
 
 def _waved(images: Tensor, generator: Generator) -> Tensor:
-    """Two plane waves are added, of any direction, period and phase, each grey or of a colour."""
+    """A plane wave is added, or two, of any direction, period and phase, each grey or of a colour."""
     count, _, height, width = images.shape
     down, across = torch.arange(height)[:, None] / height, torch.arange(width) / width
     added = torch.zeros(count, 3, height, width)
-    for _ in range(2):
+    for chance in (1.0, 0.5):
         turn = _uniform(count, 0, torch.pi, generator)
         waves = _uniform(count, 1, MOST_WAVES, generator)
         phase = _uniform(count, 0, 1, generator)
         colour = torch.randn(count, 3, 1, 1, generator=generator)
         colour = colour / colour.abs().amax(1, keepdim=True)
         colour = torch.where(_uniform(count, 0, 1, generator) < 0.5, torch.ones(3, 1, 1), colour)
-        height_of = _uniform(count, *WAVE, generator)
-        added += height_of * colour * torch.sin(2 * torch.pi * (waves * (turn.cos() * across + turn.sin() * down) + phase))
+        height_of = _uniform(count, *WAVE, generator) * (_uniform(count, 0, 1, generator) < chance)
+        added += (
+            height_of * colour * torch.sin(2 * torch.pi * (waves * (turn.cos() * across + turn.sin() * down) + phase))
+        )
     return images + added.to(images)
 
 
@@ -80,14 +82,13 @@ def _overlaid(images: Tensor, generator: Generator) -> Tensor:
 
 
 def _coloured(images: Tensor, generator: Generator) -> Tensor:
-    """Each colour becomes a mean of all, lifted or lowered, with more contrast or less."""
+    """Colours become greyer or stronger, and black and white become two other colours, with all between them."""
     count = len(images)
-    mix = torch.eye(3) + TINT * (2 * torch.rand(count, 3, 3, generator=generator) - 1)
-    mix = mix / mix.sum(-1, keepdim=True).clamp(min=0.5)  # greys stay near grey before they are tinted
-    offset = TINT * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
-    contrast = _uniform(count, 0.5, 1.5, generator)
-    turned = torch.einsum("bij,bjhw->bihw", mix.to(images), images)
-    return 0.5 + (turned - 0.5) * contrast.to(images) + offset.to(images) / 2
+    grey = images.mean(1, keepdim=True)
+    turned = grey + _uniform(count, 0, 1.6, generator).to(images) * (images - grey)
+    turned = (0.5 + _uniform(count, 0.7, 1.5, generator).to(images) * (turned - 0.5)).clamp(0, 1)
+    black, white = (TINT * torch.rand(count, 3, 1, 1, generator=generator).to(images) for _ in range(2))
+    return black + turned * (1 - white - black)
 
 
 def _warped(images: Tensor, generator: Generator) -> Tensor:
@@ -114,13 +115,13 @@ def _noisy(images: Tensor, generator: Generator) -> Tensor:
     return images + noise.to(images)
 
 
+# Waves and colours have few parameters, so that random ones come near to any.
 WAYS: tuple[Callable[[Tensor, Generator], Tensor], ...] = (
-    _waved,
-    _waved,
+    *(_waved,) * 4,
+    *(_coloured,) * 3,
+    *(_warped,) * 2,
     _blended,
     _overlaid,
-    _coloured,
-    _warped,
     _blurred,
     _noisy,
 )

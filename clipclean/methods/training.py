@@ -35,7 +35,14 @@ RAN_OUT = (
 
 RECOVERS = 0.4  # of the rate of the finetuning
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
-PERTURBED, REHEARSED, MOVED, RECOVERED, MIXED_UP, DISTURBED = -1, -2, -3, -4, -5, -6  # replaces a pair's number in draws of a whole step or run
+PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = (
+    -1,
+    -2,
+    -3,
+    -4,
+    -5,
+    -6,
+)  # replaces a pair's number in draws of a whole step or run
 
 
 @dataclass(frozen=True)
@@ -336,7 +343,7 @@ def fed(
     if how.least_part < 1 or how.mirrored:
         changes[MOVED] = partial(data.moved, least=how.least_part, mirrored=how.mirrored)
     if method.disturbs and how.mixed:
-        changes[MIXED_UP] = partial(data.mixed, share=how.mixed)
+        changes[BLENDED] = partial(data.mixed, share=how.mixed)
     if rehearsed and how.triggered_share:
         (beside if method.disturbs else changes)[REHEARSED] = partial(
             unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn

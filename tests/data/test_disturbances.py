@@ -39,5 +39,3 @@ def test_an_image_is_changed_by_itself_alone(way):
 @pytest.mark.parametrize("side", [16, 32, 64])
 def test_images_of_any_side_are_changed(side):
     assert disturbed(images(32, side), generator=drawn(0)).shape == (32, 3, side, side)
-
-
