@@ -22,6 +22,7 @@ class Method:
     views: Literal["needed", "unused", "own"] = "unused"  # second views; own: each step of a sequence has its own loss
     keeps_original: bool = False  # whether its loss looks back at the model as it was
     perturbs: bool = False  # whether its images are perturbed
+    disturbs: bool = False  # whether each image is shown changed as a whole, beside the image itself
     searches: bool = False  # whether it searches for triggers, and then works in rounds instead of epochs
     chooses: bool = False  # whether it chooses among other recipes, and has no steps of its own
 
@@ -41,6 +42,13 @@ METHODS: dict[str, Method] = {
         perturbs=True,
     ),
     "supervised": Method("finetunes the image tower on labelled images", needs_labels=True, moves="image tower"),
+    "distill": Method(
+        "the model sees images through random waves, blends, colours and warps as the original sees them without",
+        uses_classes=False,
+        moves="image tower",
+        keeps_original=True,
+        disturbs=True,
+    ),
     "unlearn": Method("searches for triggers, and trains the model to ignore them", moves="image tower", searches=True),
     "auto": Method(
         "plants test backdoors in a copy, tries recipes from gentle to harsh, and runs the first that removes them within the accuracy "
@@ -77,7 +85,7 @@ class Loss(Section):
     )
     restore_weight: float = _weight(
         0.5,
-        "unlearn: weight of the squared distance of triggered images' embeddings to the original's clean ones.",
+        "unlearn, distill: weight of the squared distance of triggered, or changed, images' embeddings to the original's clean ones.",
         gt=0,
         le=1000,
     )

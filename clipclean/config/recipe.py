@@ -71,7 +71,7 @@ class Train(Section):
     )
     damping: float | None = field(
         None,
-        "unlearn: weigh each layer's gradient by the inverse second moment of its clean inputs, plus this share of their mean, so that steps "
+        "With a walk of the image tower alone: weigh each layer's gradient by the inverse second moment of its clean inputs, plus this share of their mean, so that steps "
         "go where triggers are and clean images are not; null takes AdamW.",
         "share of the mean",
         gt=0,
@@ -116,7 +116,7 @@ class Train(Section):
 class Augment(Section):
     """How images are moved and second views are made, how par perturbs images, and which images carry found triggers."""
 
-    LATER = ("least_part", "mirrored")
+    LATER = ("least_part", "mirrored", "mixed")
     least_part: float = _share(
         1.0,
         "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. Second views are made of whole "
@@ -125,6 +125,9 @@ class Augment(Section):
         le=1,
     )
     mirrored: float = _share(0.0, "Chance of an image to be mirrored, in each epoch.", ge=0, le=1)
+    mixed: float = _share(
+        0.0, "distill: chance of an image to be a mean with another one, which both models then see.", ge=0, le=1
+    )
     image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
     caption: Literal["eda"] = field(
         "eda", "Second view of a caption: one of synonyms, insertion, swap, deletion of words."
@@ -192,8 +195,9 @@ class Auto(Section):
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         (
             "surgery",
-            "surgery(train.walk=3, unlearn.steps=300, loss.restore_weight=1)",
-            "surgery(unlearn.max_rounds=3, unlearn.steps=100, train.walk=1)",
+            "surgery(train.walk=1, unlearn.steps=120, loss.restore_weight=1)",
+            "surgery(unlearn.max_rounds=3)",
+            "distill",  # for whole-image triggers that no search finds: it searches for nothing, so it runs where surgery does not
             "cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + par(train.moves=image tower, train.recover_steps=400)",

@@ -3,6 +3,7 @@
 from clipclean.data.cache import Decoded, Fit, Image, ImageCache, stack
 from clipclean.data.captions import caption_view, synonyms
 from clipclean.data.dataset import CleanSet, Pair, read, read_images
+from clipclean.data.disturbances import disturbed
 from clipclean.data.image import extension
 from clipclean.data.labels import Samples, labelled, labels_of, named_in, read_classes, read_templates
 from clipclean.data.loading import plan, prefetch, use_workers, workers

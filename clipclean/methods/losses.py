@@ -27,6 +27,7 @@ class Parts:
     weights: Weights  # of the loss terms
     original: tuple[Encode, Encode] | None = None  # the frozen towers of the original, for losses that compare with it
     text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier, for losses on labels
+    used: Encode | None = None  # the image tower as it will be used: in evaluation mode, with gradients
 
 
 def cleanclip(parts: Parts, /) -> Loss:
@@ -101,11 +102,30 @@ def supervised(parts: Parts, /) -> Loss:
     return loss
 
 
+def distill(parts: Parts, /) -> Loss:
+    """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * |f(x') - f0(x)|²``, x' the image x changed as a whole.
+
+    The batch has ``pixels`` and the same images ``disturbed``. The original sees clean images alone, where no trigger acts.
+    """
+    weights = parts.weights
+    assert parts.original is not None  # noqa: S101 # METHODS says that it is kept
+    assert parts.used is not None  # noqa: S101
+    own = forgetting(
+        parts.used, parts.original[0], preserve_weight=weights.preserve_weight, restore_weight=weights.restore_weight
+    )
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        return own(Batch({name: batch.inputs[name] for name in ("pixels", "disturbed")}, batch.keys))
+
+    return loss
+
+
 LOSSES: dict[str, Callable[[Parts], Loss]] = {
     "cleanclip": cleanclip,
     "mmcl": cleanclip,  # its second weight is zero
     "par": par,
     "supervised": supervised,
+    "distill": distill,
 }
 
 
@@ -136,7 +156,9 @@ def objective(
         group.gathered(micro.over(encode), pairs=share) for encode in (clip.encode_images, clip.encode_tokens, as_used)
     )
     seen, read = (group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens))
-    own = LOSSES[recipe.method](Parts(images, tokens, clip.logit_scale, weights, (seen, read), text_classifier))
+    own = LOSSES[recipe.method](Parts(images, tokens, clip.logit_scale, weights, (seen, read), text_classifier, used))
+    if METHODS[recipe.method].disturbs:  # its own loss preserves, by one pass of the original
+        return own
     return preserving(own, used, seen, weight=weights.preserve_weight)
 
 

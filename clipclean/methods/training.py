@@ -35,7 +35,9 @@ RAN_OUT = (
 
 RECOVERS = 0.5  # of the walk of the finetuning
 RECOVERS_AT = 0.4  # of its learning rate, where it has one
-PERTURBED, REHEARSED, MOVED, RECOVERED = -1, -2, -3, -4  # replaces a pair's number in draws of a whole step or run
+MOMENTS = 8  # batches of clean images, by which steps are weighed that spare them
+# Each replaces a pair's number in draws of a whole step or run.
+PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = range(-1, -7, -1)
 
 
 @dataclass(frozen=True)
@@ -227,10 +229,7 @@ def unlearn(
             clip.net.load_state_dict(kept[1], strict=True)
         started = time.monotonic() - searched.seconds
         batches = partial(unlearning.batches_of, clip, samples.pairs, recipe, seed=run.seed, group=run.group)
-        moments = None
-        if options.damping is not None:  # of the same images in every process
-            whole = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=run.seed, group=train.ALONE)
-            moments = unlearning.clean_moments(original, whole)
+        moments = None if options.damping is None else moments_of(original, samples, recipe, run=run)
         rounds = unlearning.unlearn(
             clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop), moments=moments
         )
@@ -271,7 +270,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
     is_tower = "image tower" in (METHODS[recipe.method].moves, options.moves)
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
-    optimizer = train.adamw(tower if is_tower else clip.net, options)
+    optimizer = optimizer_of(clip, samples, recipe, tower if is_tower else clip.net, run=run)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // group.size)
     # Before the state of an interrupted run is put back.
@@ -317,6 +316,25 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     return Training(record, cut=None if done == total else (done, total))
 
 
+def optimizer_of(
+    clip: model.Clip, samples: Samples, recipe: Recipe, net: nn.Module, /, *, run: Run
+) -> torch.optim.Optimizer:
+    """AdamW over ``net``, or steps that spare clean images, by the model as it is now: before a saved state is put back."""
+    if recipe.train.damping is None:
+        return train.adamw(net, recipe.train)
+    return train.sparing(net, recipe.train, moments_of(clip, samples, recipe, run=run))
+
+
+def moments_of(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, train.Moment]:
+    """The second moments of what comes into each layer of the image tower, on the same clean images in every process."""
+    plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENTS, seed=run.seed)
+    batches = loader.batches(plan, pairs=samples.pairs, clip=clip, seed=run.seed)
+    with contextlib.closing(batches), model.evaluating(clip.net):
+        pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
+        tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
+        return train.moments_of(tower, clip.encode_images, pixels)
+
+
 def views_of(recipe: Recipe, /) -> loader.Views | None:
     """The second views of a recipe; None if no loss term uses them."""
     if recipe.loss.self_supervised_weight == 0:
@@ -342,16 +360,20 @@ def fed(
 ) -> Iterator[train.Batch]:
     """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
 
-    Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several
-    processes each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
+    Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label; of a method
+    that shows images beside themselves, the copies alone: its teacher sees clean ones. Of several processes each has its rows of a batch,
+    drawn as in one process; the labels, and the plan, are those of all.
     """
     how, method = recipe.augment, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
+    beside: dict[int, Callable[..., Tensor]] = {DISTURBED: data.disturbed} if method.disturbs else {}
     if how.least_part < 1 or how.mirrored:
         changes[MOVED] = partial(data.moved, least=how.least_part, mirrored=how.mirrored)
+    if method.disturbs and how.mixed:
+        changes[BLENDED] = partial(data.mixed, share=how.mixed)
     if rehearsed and how.triggered_share:
-        changes[REHEARSED] = partial(
+        (beside if method.disturbs else changes)[REHEARSED] = partial(
             unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
         )
     if method.perturbs:
@@ -360,15 +382,24 @@ def fed(
         )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
-        for what, changed in changes.items():
-            # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
-            # the step: the draws are the same wherever the run began.
-            generator = torch.Generator().manual_seed(loader.sample_seed(seed, step, what))
-            whole = group.whole(model.unit_range(inputs["pixels"]))
-            inputs["pixels"] = group.own(changed(whole, generator=generator))
+        inputs["pixels"] = _changed(inputs["pixels"], changes, seed=seed, step=step, group=group)
+        if beside:
+            inputs["disturbed"] = _changed(inputs["pixels"], beside, seed=seed, step=step, group=group)
         # The tower takes both at once: one range for both.
         if "pixel_views" in inputs and inputs["pixels"].is_floating_point():
             inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
+
+
+def _changed(
+    pixels: Tensor, changes: Mapping[int, Callable[..., Tensor]], /, *, seed: int, step: int, group: train.Group
+) -> Tensor:
+    """This process's images of a step after each of the changes."""
+    for what, changed in changes.items():
+        # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
+        # the step: the draws are the same wherever the run began.
+        generator = torch.Generator().manual_seed(loader.sample_seed(seed, step, what))
+        pixels = group.own(changed(group.whole(model.unit_range(pixels)), generator=generator))
+    return pixels

@@ -29,7 +29,6 @@ from clipclean.train.memory import Encode
 SUCCEEDS = 0.7  # least excess on unseen images for a trigger of the first search to be unlearned: weaker ones mislead
 ACTS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
 SEEDS = 2**63  # that a generator takes
-MOMENTS = 8  # batches of clean images, by which steps are weighed
 MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved after a tenth of a round
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
@@ -299,14 +298,6 @@ def unlearn(
         yield state
 
 
-def clean_moments(original: model.Clip, batches: Iterable[train.Batch], /) -> dict[str, train.Moment]:
-    """The second moments of what comes into each layer of the original's image tower, on clean images of the first batches."""
-    tower: Any = original.net.visual  # nn.Module's __getattr__
-    pixels = [model.unit_range(batch.inputs["pixels"]) for batch in itertools.islice(batches, MOMENTS)]
-    with model.evaluating(original.net):
-        return train.moments_of(tower, original.encode_images, pixels)
-
-
 def identities(led: Sequence[tuple[detect.TriggerLike, int | None]], /) -> list[list[str | int | None]]:
     """Triggers and their classes in JSON: names, places, and the digest of a found one, whose name has no parameters."""
     return [
@@ -353,7 +344,8 @@ def forget(
             return loss(batch)
 
     steps, some = recipe.unlearn.steps, itertools.islice(batches, recipe.unlearn.steps)
-    guard = Guard(steps)
+    # Steps that spare clean images hardly move them at the beginning, and go far enough all the same.
+    guard = Guard(steps) if recipe.train.damping is None else Guard(steps, fastest=1.0)
     training = train.fit(
         tower,
         triggered(
@@ -383,6 +375,7 @@ class Guard:
     """
 
     steps: int  # of the round
+    fastest: float = 2.0  # the largest factor
     # Of clean images at each step of the first tenth: their mean squared distance to where the original has them.
     moved: list[float] = field(default_factory=list)
 
@@ -392,12 +385,12 @@ class Guard:
             self.moved.append(float(step.parts["preservation"]))
 
     def pace(self, number: int, /) -> float:
-        """The factor on the rate of a step: 1 in the first tenth, then within a half and two."""
+        """The factor on the rate of a step: 1 in the first tenth, then between a half and ``fastest``."""
         if number < self._begun:
             return 1.0
         late = self.moved[len(self.moved) // 2 :]
         moved = sum(late) / max(len(late), 1)
-        return min(max(math.sqrt(MOVED / moved), 0.5), 2.0) if moved > 0 else 2.0
+        return min(max(math.sqrt(MOVED / moved), 0.5), self.fastest) if moved > 0 else self.fastest
 
     @property
     def _begun(self) -> int:

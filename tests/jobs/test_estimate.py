@@ -67,6 +67,8 @@ def test_a_cleaning_is_counted_by_steps_and_views():
     assert estimate.training(twice, SIZE).pairs == 320
     kept = estimate.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE)
     assert (kept.pairs, kept.shown, kept.images) == (320, 160, 160)  # the clean images once more, and by the original
+    seen = estimate.training(recipe.override(recipe.load("distill"), SHORT), SIZE)
+    assert (seen.pairs, seen.shown, seen.images) == (0, 320, 160)  # clean and changed, and by the original
     few = ["unlearn.steps=10", "unlearn.max_rounds=1", "train.batch_size=16"]
     rounds = recipe.override(recipe.load("unlearn"), few)
     work = estimate.training(rounds, SIZE)

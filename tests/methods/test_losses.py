@@ -95,6 +95,14 @@ def test_forgetting_is_the_sum_of_three_distances():
     assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [6.5, 2, 2.5]
 
 
+def test_distilling_compares_clean_and_changed_images_with_the_originals_clean_ones():
+    weights = Weights(preserve_weight=2.0, restore_weight=0.5)
+    loss = losses.distill(Parts(same, same, lambda: LN_2, weights, (same, same), used=turned))
+    parts = loss(batch(pixels=(EAST, EAST), disturbed=(NORTH, EAST), tokens=(EAST, EAST)))
+    # as in forgetting, and captions have no part in it: 2 * 2 + 2 * 0.5 * (4 + 2) / 2
+    assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [7, 2, 3]
+
+
 def par(pushed_images, pushed_texts, *, limit=2.15):
     weights = Weights(clip_weight=1.0, push_weight=0.5, push_limit=limit)
     return losses.par(Parts(same, same, lambda: LN_2, weights, (pushed_images, pushed_texts)))

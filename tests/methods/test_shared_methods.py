@@ -44,6 +44,7 @@ def pairs_for(clip):
 
 CLEANCLIP = ("cleanclip", "train.micro_batch=3", "train.grad_clip=1")
 OTHERS = ("par",), ("supervised",), ("mmcl", "loss.preserve_weight=5", "augment.least_part=0.6", "augment.mirrored=0.5")
+OTHERS = (*OTHERS, ("distill", "augment.mixed=0"))  # a mean with an image of another process is one with nothing
 
 with distributed.joined("cpu") as group:
     clip = fresh()
@@ -100,6 +101,6 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
             continue  # one process normalises by the whole batch
         torch.testing.assert_close(first[name], values, atol=1e-5, rtol=0, msg=name)
     start = tiny.state_dict(tiny.SMALL_VIT)
-    for method in ("cleanclip", "par", "supervised", "mmcl", "unlearn", "planted"):
+    for method in ("cleanclip", "par", "supervised", "mmcl", "distill", "unlearn", "planted"):
         moved = max(float((alone[f"{method}.{name}"] - values).abs().max()) for name, values in start.items())
         assert moved > 1e-4, method  # the equality above is not that of weights that stood still

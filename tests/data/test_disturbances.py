@@ -1,0 +1,41 @@
+"""Random changes of whole images."""
+
+import pytest
+import torch
+
+from clipclean.data import disturbed
+from clipclean.data.disturbances import WAYS
+
+
+def drawn(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def images(count, side=32):
+    return torch.rand(count, 3, side, side, generator=drawn(5))
+
+
+def test_every_image_is_changed_stays_in_range_and_the_seed_decides():
+    shown = images(64)
+    before = shown.clone()
+    first, again, other = (disturbed(shown, generator=drawn(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(shown, before)
+    assert first.shape == shown.shape
+    assert 0 <= first.min() <= first.max() <= 1
+    assert ((first - shown).abs().flatten(1).amax(1) > 0.001).all()
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_an_image_is_changed_by_itself_alone(way):
+    # Of several processes each has other images beside it, and must show what one process shows.
+    shown, others = images(6), images(6)
+    others[3:] = 0
+    alike = [way(each, drawn(3))[:3] for each in (shown, others)]
+    assert torch.equal(*alike)
+
+
+@pytest.mark.parametrize("side", [16, 32, 64])
+def test_images_of_any_side_are_changed(side):
+    assert disturbed(images(32, side), generator=drawn(0)).shape == (32, 3, side, side)
