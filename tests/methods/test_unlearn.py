@@ -272,7 +272,7 @@ FIRST = (caught(0),)
 def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch, finds, given, forgotten, settled):
     seen, asked = [], {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0} | given
 
-    def forget(clip, original, batches, triggers, how, /, *, generator, run):
+    def forget(clip, original, batches, triggers, how, /, *, generator, run, **_):
         seen.append((batches, len(triggers["newest"]), len(triggers["earlier"]) if "earlier" in triggers else None))
         return {"loss": 0.0}
 
@@ -358,3 +358,10 @@ def test_jitter_scales_what_a_trigger_changes_and_moves_it_no_further_than_asked
         assert centre.max() <= 1 + 4
     places = {tuple((jittered(shift=0.25, seed=seed)[0, 0] != 0.5).nonzero()[0].tolist()) for seed in range(8)}
     assert len(places) > 1
+
+
+def test_a_round_whose_steps_spare_clean_images_goes_no_faster():
+    guard = unlearning.Guard(40, fastest=1.0)
+    for number in range(4):
+        guard.look(Step(number, 0.0, {"preservation": torch.tensor(1e-6)}))
+    assert guard.pace(4) == 1.0
