@@ -1,4 +1,4 @@
-"""Random changes of whole images that leave what they show: waves, blends, colours, warps, blur and noise."""
+"""Random changes of images that leave what they show: waves, blends, colours, warps, blur and noise, and squares that cover a part."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,11 @@ SHIFT = 0.25  # most that a control point of a warp moves along each axis, in [-
 GRIDS = (3, 7)  # control points a side of a warp
 TINT = 0.45  # most by which black and white move, in each channel
 NOISE = 0.15  # standard deviation of noise, at most
+COVERED = (0.08, 0.3)  # side of a square that covers a part, relative to the image's
 
 
 def disturbed(images: Tensor, /, *, generator: Generator) -> Tensor:
-    """A batch in which each image is changed as a whole in one way, or in two, drawn for it.
+    """A batch in which each image is changed in one way, or in two, drawn for it.
 
     Args:
         images: (B, 3, S, S) in [0, 1], on any device.
@@ -115,11 +116,28 @@ def _noisy(images: Tensor, generator: Generator) -> Tensor:
     return images + noise.to(images)
 
 
+def _covered(images: Tensor, generator: Generator) -> Tensor:
+    """A square of noise in cells, or of one colour, covers a part; in half of the images its values are 0 and 1 alone."""
+    count, _, height, width = images.shape
+    place = int(torch.randint(len(CELLS) + 1, (), generator=generator))
+    cells = max(1, 32 // CELLS[place]) if place < len(CELLS) else 1  # one: a colour
+    noise = torch.rand(count, 3, cells, cells, generator=generator)
+    noise = torch.where(_uniform(count, 0, 1, generator) < 0.5, noise.round(), noise)
+    pattern = F.interpolate(noise, size=(height, width), mode="nearest").to(images)
+    side = _uniform(count, *COVERED, generator)
+    top, left = ((1 - side) * _uniform(count, 0, 1, generator) for _ in range(2))
+    down, across = ((torch.arange(size) + 0.5) / size for size in (height, width))
+    is_down = (down[:, None] >= top) & (down[:, None] < top + side)
+    is_across = (across >= left) & (across < left + side)
+    return torch.where((is_down & is_across).to(images.device), pattern, images)
+
+
 # Waves and colours have few parameters, so that random ones come near to any.
 WAYS: tuple[Callable[[Tensor, Generator], Tensor], ...] = (
     *(_waved,) * 4,
     *(_coloured,) * 3,
     *(_warped,) * 2,
+    *(_covered,) * 4,
     _blended,
     _overlaid,
     _blurred,

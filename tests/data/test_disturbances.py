@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipclean.data import disturbed
+from clipclean.data import disturbances, disturbed
 from clipclean.data.disturbances import WAYS
 
 
@@ -39,3 +39,15 @@ def test_an_image_is_changed_by_itself_alone(way):
 @pytest.mark.parametrize("side", [16, 32, 64])
 def test_images_of_any_side_are_changed(side):
     assert disturbed(images(32, side), generator=drawn(0)).shape == (32, 3, side, side)
+
+
+def test_a_square_covers_at_most_a_tenth_and_leaves_the_rest():
+    shown = images(64)
+    changed = (disturbances._covered(shown, drawn(1)) != shown).any(1)  # one of the ways
+    area = changed.float().mean((1, 2))
+    assert 0 < area.min() <= area.max() <= 0.1
+    sides = [(rows.any(1).sum(), rows.any(0).sum()) for rows in changed]
+    assert all(
+        abs(int(down) - int(across)) <= 1 and rows.sum() == down * across
+        for rows, (down, across) in zip(changed, sides, strict=True)
+    )
