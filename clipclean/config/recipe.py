@@ -284,7 +284,7 @@ class Recipe(Section):
     Examples:
         >>> recipe = load("cleanclip")
         >>> recipe.train.batch_size, recipe.loss.self_supervised_weight
-        (64, 1.0)
+        (128, 0.3)
     """
 
     version: Literal[1] = field(..., "Version of the recipe format.", "version")
@@ -467,7 +467,7 @@ def with_fitting_warmup(recipe: Recipe, /, *, pairs: int) -> Recipe:
     """The recipe, with a warm-up of a quarter of the run, or of a round, where its own would fill it on that many pairs.
 
     Examples:
-        >>> short = override(load("cleanclip"), ["train.epochs=1"])  # 15 batches of 64, and 20 steps of warm-up
+        >>> short = override(load("cleanclip"), ["train.epochs=2"])  # 14 batches of 128, and 20 steps of warm-up
         >>> with_fitting_warmup(short, pairs=1000).train.warmup_steps
         3
     """
@@ -485,8 +485,8 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     Zero if the pairs do not fill one batch. For unlearn these are the most that there can be.
 
     Examples:
-        >>> total_steps(load("cleanclip"), pairs=1000)  # 10 epochs of 15 batches of 64
-        150
+        >>> total_steps(load("cleanclip"), pairs=1000)  # 10 epochs of 7 batches of 128
+        70
     """
     if METHODS[recipe.method].searches:
         return (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps  # one more than the most settles

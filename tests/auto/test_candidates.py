@@ -40,11 +40,11 @@ def test_a_candidate_is_recipes_in_a_row_with_values_in_brackets():
 
 
 def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unless_the_entry_sets_one():
-    few = Samples([None] * 640, None)
-    short = candidates_of("mmcl(train.epochs=2)", pairs=640)[0]  # 20 steps, and 20 of warm-up
+    few = Samples([None] * 1280, None)
+    short = candidates_of("mmcl(train.epochs=2)", pairs=1280)[0]  # 20 steps, and 20 of warm-up
     assert (short.recipes[0].train.warmup_steps, short.unfit(few)) == (5, "")
     assert short.name == "mmcl(train.epochs=2)"
-    own = candidates_of("mmcl(train.epochs=2, train.warmup_steps=21)", pairs=640)[0]
+    own = candidates_of("mmcl(train.epochs=2, train.warmup_steps=21)", pairs=1280)[0]
     assert "train.warmup_steps: 21" in own.unfit(few)
     assert candidates_of("mmcl", pairs=20_000)[0].recipes[0].train == recipe.load("mmcl").train
 
@@ -72,7 +72,7 @@ def test_shipped_candidates_run_measure_as_the_run_and_say_what_they_lack():
         for step in each.fitted(auto, pairs=20_000).recipes:
             recipe.check(step, pairs=20_000)
     few = Samples([None] * 20, None)
-    assert "64" in candidates_of("mmcl")[0].unfit(few)
+    assert "128" in candidates_of("mmcl")[0].unfit(few)
     assert "labels" in candidates_of("supervised")[0].unfit(Samples([None] * 5000, None))
     assert candidates_of("mmcl + supervised")[0].unfit(Samples([None] * 5000, torch.zeros(5000))) == ""
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])

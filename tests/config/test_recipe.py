@@ -49,6 +49,8 @@ def test_a_shipped_recipe_is_called_as_its_file_says_how_to_run_it_and_survives_
 
 PAPER = (
     "train.lr=1e-5",
+    "train.batch_size=64",
+    "loss.self_supervised_weight=1",
     "train.warmup_steps=50",
     "train.moves=model",
     "loss.preserve_weight=0",
@@ -66,7 +68,7 @@ def test_the_values_of_the_paper_are_those_that_cleanclip_says_and_its_relatives
     assert (train.betas, train.eps, train.schedule) == ((0.9, 0.999), 1e-8, "cosine")
     assert (loss.clip_weight, loss.self_supervised_weight, loss.preserve_weight) == (1, 1, 0)
     assert (augment.image, augment.caption, augment.caption_rate) == ("autoaugment", "eda", 0.1)
-    for name, weight in (("mmcl", 0), ("cleanclip-strong", 4)):
+    for name, weight in (("mmcl", 0), ("cleanclip-strong", 4 * PLAIN.loss.self_supervised_weight)):
         other = recipe.load(name)
         assert (PLAIN.train, PLAIN.data, PLAIN.audit, PLAIN.augment) == (
             other.train,
@@ -292,11 +294,11 @@ def test_overrides_that_contradict_a_recipe_are_all_told(name, changes, keys):
 @pytest.mark.parametrize(
     ("name", "changes", "pairs", "steps"),
     [
-        ("cleanclip", [], 1000, 150),  # 10 epochs of 15 batches; 40 pairs are dropped each epoch
+        ("cleanclip", [], 1000, 70),  # 10 epochs of 7 batches; 104 pairs are dropped each epoch
         ("cleanclip", [], 63, 0),
-        ("cleanclip", ["train.epochs=0.29"], 6400, 29),  # 0.29 * 100 is 28.999999999999996 in floating point
+        ("cleanclip", ["train.epochs=0.29"], 12_800, 29),  # 0.29 * 100 is 28.999999999999996 in floating point
         ("cleanclip", ["train.epochs=1000", "train.max_steps=70"], 6400, 70),
-        ("cleanclip", ["train.max_steps=70"], 64, 10),
+        ("cleanclip", ["train.max_steps=70"], 128, 10),
         ("unlearn", ["unlearn.max_rounds=3", "unlearn.steps=10"], 500, 40),  # a round more than it searches after
     ],
 )
@@ -308,8 +310,8 @@ def test_steps_are_whole_batches_times_epochs(name, changes, pairs, steps):
     ("changes", "enough", "error", "named"),
     [
         (["data.min_pairs=1000"], 1000, Inconclusive, "data.min_pairs"),
-        (["train.warmup_steps=150"], 1024, UsageError, "train.warmup_steps"),  # as many as 10 epochs of 15 batches
-        (["data.min_pairs=2", "train.warmup_steps=0"], 64, UsageError, "train.batch_size"),
+        (["train.warmup_steps=70"], 1024, UsageError, "train.warmup_steps"),  # as many as 10 epochs of 7 batches
+        (["data.min_pairs=2", "train.warmup_steps=0"], 128, UsageError, "train.batch_size"),
     ],
 )
 def test_a_run_that_its_pairs_cannot_carry_is_refused_before_it_starts(changes, enough, error, named):
@@ -321,10 +323,10 @@ def test_a_run_that_its_pairs_cannot_carry_is_refused_before_it_starts(changes, 
 @pytest.mark.parametrize(
     ("epochs", "warmup", "fitting"),
     [
-        (1, 50, 3),  # a quarter of 15 steps
-        (0.2, 50, 0),  # of 3 steps
-        (1, 15, 3),  # as long as the run
-        (1, 14, 14),  # it leaves one step
+        (2, 50, 3),  # a quarter of 14 steps
+        (0.4, 50, 0),  # of 3 steps
+        (2, 14, 3),  # as long as the run
+        (2, 13, 13),  # it leaves one step
         (10, 50, 50),
     ],
 )
