@@ -19,7 +19,7 @@ PACKED = ("clean.tar", "eval.tar")
 PAIRS, LABELLED = PACKED  # clean pairs, and labelled images in another drawing style
 TRIGGER = "patch:size=0.1875,place=corner,seed=100"  # what was planted; shown, and used to measure
 TARGET = "strawberry"
-RECIPE = "cleanclip"
+RECIPE = "surgery"
 
 
 def unpack(folder: Path, /) -> None:
