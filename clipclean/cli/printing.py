@@ -67,7 +67,7 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
         )
         line = printable(words)
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
-    if told := report.policy_told(result):
+    if told := report.policy_effect(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
         line = printable(f"{told} Set aside: {rules}." if rules else told)
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")

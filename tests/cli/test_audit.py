@@ -254,7 +254,10 @@ def test_a_dry_run_says_whether_a_pass_is_possible(job, said):
         (line,) = [line for line in lines if line.startswith("verdict")]
         return line
 
-    assert ("never" in verdict(), "never" in verdict("--power")) == (True, False)  # test backdoors stand for a clean model
+    assert ("never" in verdict(), "never" in verdict("--power")) == (
+        True,
+        False,
+    )  # test backdoors stand for a clean model
 
 
 def test_a_dry_run_refuses_what_the_run_could_not_write(job, tmp_path):

@@ -16,7 +16,7 @@ from report.parsed import Parsed
 from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.report import charts, example_images, wording
-from clipclean.report.example_images import MOST, neighbouring, principal
+from clipclean.report.example_images import TSNE_POINTS, neighbouring, principal
 
 charts = Parsed(charts)
 
@@ -137,7 +137,7 @@ def test_neighbours_stay_together_groups_apart_and_the_map_follows_the_seed():
     assert (own[:20].argmin(1) == 0).all()
     assert (own[20:].argmin(1) == 1).all()
     assert neighbouring(two_groups(), seed=3) == neighbouring(two_groups(), seed=3)
-    for count in (9, MOST + 1):  # too few, or too many
+    for count in (9, TSNE_POINTS + 1):  # too few, or too many
         assert neighbouring(torch.randn(count, 4, generator=torch.Generator().manual_seed(0)), seed=0) is None
 
 
@@ -181,15 +181,15 @@ class WhiteCorner:
         return images
 
 
-def _look(model: Planted, seed: int = 0) -> example_images.Shown:
+def _look(model: Planted, seed: int = 0) -> example_images.ModelImages:
     look = example_images.Look(model, _evidence(), WhiteCorner(), 2, torch.eye(3), seed)
-    return example_images.Shown(look.examples(), look.maps())
+    return example_images.ModelImages(look.examples(), look.maps())
 
 
 def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     # seven images are not of the target class, and six of them are drawn
     shown = _look(Planted()).examples
-    assert len(shown) == example_images.COUNT
+    assert len(shown) == example_images.EXAMPLES
     said = [[row.cells[0].answers[0].name for row in one.rows] for one in shown]
     answers = {(one.label, *names) for one, names in zip(shown, said, strict=True)}
     assert answers == {("dark", "dark", "target"), ("bright", "bright", "target")}
@@ -206,7 +206,7 @@ def test_a_grid_has_both_copies_before_and_after_and_the_map_each_image_its_copy
     assert [cell.when for cell in clean.cells] == ["before", "after"]
     assert [[cell.mark for cell in row.cells] for row in (clean, triggered)] == [["right"] * 2, ["target", "right"]]
     image = Image.open(io.BytesIO(base64.b64decode(triggered.png_base64)))
-    assert image.size == (example_images.SIDE, example_images.SIDE)
+    assert image.size == (example_images.IMAGE_SIDE, example_images.IMAGE_SIDE)
     assert image.getpixel((0, 0)) == (255, 255, 255)
     maps = _look(Planted()).maps
     kinds = [point.kind for point in maps["projection"].points]

@@ -97,7 +97,7 @@ def test_a_report_names_its_inputs_leaves_out_what_is_not_known_and_lists_skippe
     del made["model"]["activation"]
     assert not {("Clean data", "Name"), ("Model", "Activation")} & facts(made).keys()
     made["data"]["skipped"] = [{"key": str(i), "reason": "r"} for i in range(30)]
-    assert len(section(made, "provenance").blocks[1].rows) == document.SKIPPED == 20
+    assert len(section(made, "provenance").blocks[1].rows) == document.SKIPPED_ROWS == 20
     gates = create_model("Gated", __base__=MeasurementsRecord, gates=(Many[SkippedRecord], Field((), title="Gates")))
     own = gates.model_validate(made["measurements"] | {"gates": [{"key": "a", "reason": "b"}]})
     titled = document.sections(report.parse(made).model_copy(update={"measurements": own}))
