@@ -11,6 +11,7 @@ from clipclean.schema.report import CleaningRecord, FoundRecord, LossRecord, Poi
 Point = tuple[float, float]
 
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
+LEAST_POINTS = 3  # of a curve; a line between two is no curve
 WAY_CURVES = 4  # curves of a way back: those that act most at any point
 SIZE_SCALE_ENDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
 LOSS_NAMES = {name: field.title for name, field in LossRecord.model_fields.items() if field.title}
@@ -113,9 +114,9 @@ def sizes(triggers: Sequence[FoundRecord], /) -> list[Size]:
 
 
 def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
-    """The losses by step; none where fewer than two were logged."""
+    """The losses by step; none where fewer than three were logged, which a table shows as well."""
     steps = thinned(losses, most=MAX_POINTS)
-    if len(steps) < 2 or steps[0].step == steps[-1].step:
+    if len(steps) < LEAST_POINTS or steps[0].step == steps[-1].step:
         return []
     first, last, names = steps[0].step, steps[-1].step, curves(steps)
     series = {key: [(entry.step, entry.parts()[key]) for entry in steps if key in entry.parts()] for key in names}
@@ -141,8 +142,8 @@ def curves(losses: Sequence[LossRecord], /) -> dict[str, str]:
 
 
 def way(cleaning: CleaningRecord | None, /) -> list[Plot]:
-    """Accuracy lost, and the excess of the triggers that act most, over the share of the way; none for a single point."""
-    if cleaning is None or len(cleaning.way) < 2:
+    """Accuracy lost, and the excess of the triggers that act most, over the share of the way; none for one or two points."""
+    if cleaning is None or len(cleaning.way) < LEAST_POINTS:
         return []
     points = sorted(cleaning.way, key=lambda point: point.share)
     ends = [(point.share, point.interval) for point in points if point.interval]

@@ -17,6 +17,7 @@ from clipclean.untrusted import plural
 ATTACK_MEASURES = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 UNFOLDED_TRIGGERS = 8  # found triggers that are shown unfolded
 TRAINING_ROWS = 10  # of the training curve
+FEW_NAMES = 5  # of a list of classes or templates
 SKIPPED_ROWS = 20  # of the samples that could not be used
 SHORT_SUSPECTS, SHORT_CHECKS = 3, 4  # of the short form
 
@@ -159,6 +160,7 @@ def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[Section]
         # On a pass the head of the page shows it.
         Section("looked", "What was looked for", (), [checks_table(report)] if report.verdict != "pass" else []),
         Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
+        _examples(images),
         _auto(report),
         Section(
             "rates",
@@ -172,7 +174,6 @@ def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[Section]
             cleaning.way_lines(report.cleaning),
             [*charts.way(report.cleaning), table(_WAY_HEAD, cleaning.way_rows(report.cleaning))],
         ),
-        _examples(images),
         _search(report),
         _map(report),
         _power(report),
@@ -617,6 +618,11 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
         yield of, "Images" if report.is_audit else "Pairs", Cell(count(data.pairs))
         yield of, "Skipped", Cell(count(data.skipped if isinstance(data.skipped, int) else len(data.skipped)))
         yield of, "Digest", Cell(data.digest, kind="code")
+    if words := report.vocabulary:
+        source = "given" if words.given else "ImageNet's, as none were given"
+        yield "Classes", "Source", Cell(source)
+        yield "Classes", "Names", Cell(_few(words.classes))
+        yield "Classes", "Templates", Cell(_few(words.templates))
     for export in report.exports or ():
         of = f"Written: {export.format}"
         yield of, "File", Cell(export.path, kind="code")
@@ -629,6 +635,12 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
     yield "Machine and versions", "Time", Cell("" if report.seconds is None else duration(report.seconds))
     for key, value in (report.environment or {}).items():
         yield "Machine and versions", key.replace("_", " "), Cell(_plain(value))
+
+
+def _few(names: Sequence[str]) -> str:
+    """How many names there are, and the first of them; report.json has all."""
+    more = len(names) - FEW_NAMES
+    return f"{count(len(names))}: {', '.join(names[:FEW_NAMES])}{f' and {count(more)} more' if more > 0 else ''}"
 
 
 def _with_reason(property_: str | None, reason: str | None) -> str:

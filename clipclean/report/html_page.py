@@ -88,11 +88,7 @@ def _tiles(report: Report) -> list[Tile]:
     attack_rows = [row for attack_rows in attacks for row in measures.rows(attack_rows, *TILE_MEASURES)]
     tiles: list[Tile] = []
     if trigger:
-        clean_sizes = (
-            f"clean models need {search.clean_sizes(trigger)}"
-            if trigger.reference
-            else "of an image; clean models need more"
-        )
+        clean_sizes = f"clean models need {search.clean_sizes(trigger)}" if trigger.reference else "of an image"
         without = f"{wording.percent(trigger.base_rate.value)} without the trigger"
         tiles.append(("Success of the found trigger", None, wording.percent(trigger.asr.value), without))
         tiles.append(("Its size", None, wording.percent(trigger.size), clean_sizes))

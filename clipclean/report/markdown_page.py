@@ -8,31 +8,56 @@ from clipclean.report import document, verdicts
 from clipclean.report.document import Block, Cell, Findings, Table
 from clipclean.report.wording import NOTHING, count, inert
 from clipclean.schema.report import Report
+from clipclean.untrusted import plural
 
 MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
 MAX_ROWS = 100  # of one list or table
+SUMMARY_RULES, SUMMARY_ITEMS = 4, 4  # of the lines that are not folded, and the findings in one of them
 PAGE_SECTIONS = ("looked", "training")  # sections that the page alone shows
 _VERDICT_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 _MARKUP = re.compile(r"[\\`*_\[\]<>#|~&$]")
 
 
 def markdown(report: Report, /) -> str:
-    """Verdict, findings, tables, provenance. Names from the report cannot become markup, links or mentions."""
+    """A summary of at most 15 lines, and below it, folded, findings, tables and provenance.
+
+    Names from the report cannot become markup, links or mentions.
+    """
     report = inert(report)
     parts = []
     for section in document.sections(report):
         if section.key not in PAGE_SECTIONS and (lines := [line for block in section.blocks for line in _block(block)]):
             lead = [line for sentence in section.lead for line in ("", escaped(sentence))]
             parts.append([f"### {escaped(section.title)}", *lead, *lines])
+    effect, steps = verdicts.policy_effect(report), verdicts.next_steps(report)
     blocks = [
-        _set_aside(report),
+        [f"> **{escaped(effect)}**"] if effect else [],
         [f"## {_VERDICT_MARKS[report.verdict]} clipclean: {report.verdict}"],
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
+        _summary(report),
+        [f"**Next:** {escaped(step)}" for step in steps[:1]],
+        ["<details><summary>All findings, measurements and inputs</summary>"],
+        _set_aside(report),
         *parts,
-        ["### Next", "", *(f"- {escaped(step)}" for step in verdicts.next_steps(report))],
+        ["### Next", "", *(f"- {escaped(step)}" for step in steps)],
         ["### Not shown by this report", "", *(f"- {escaped(limit)}" for limit in verdicts.not_shown(report))],
+        ["</details>"],
     ]
     return _cut("\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n")
+
+
+def _summary(report: Report) -> list[str]:
+    """The findings in a line a rule, for a reader who opens nothing."""
+    groups = verdicts.grouped(report.findings)
+    lines = []
+    for group in groups[:SUMMARY_RULES]:
+        items = [item.rstrip(".") for item in group.items[:SUMMARY_ITEMS]]
+        if (more := len(group.items) - SUMMARY_ITEMS) > 0:
+            items.append(f"and {count(more)} more")
+        words = f"{group.lead} {'; '.join(items)}." if items else group.lead
+        lines.append(f"- **{group.level} {group.rule}** {escaped(words)}")
+    more = len(groups) - SUMMARY_RULES
+    return [*lines, *([f"- {plural(more, 'more rule')}, below."] if more > 0 else [])]
 
 
 def escaped(text: str, /) -> str:
@@ -95,13 +120,12 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
 
 
 def _set_aside(report: Report) -> list[str]:
-    """A quotation in front of everything: what the policy set aside."""
-    effect = verdicts.policy_effect(report)
+    """The findings that the policy set aside."""
     lines = [
-        f"> - {finding.rule} {escaped(finding.message)} {escaped(verdicts.acceptance(finding))}"
+        f"- {finding.rule} {escaped(finding.message)} {escaped(verdicts.acceptance(finding))}"
         for finding in report.suppressed[:MAX_ROWS]
     ]
-    return [f"> **{escaped(effect)}**", *([">"] if lines else []), *lines, *_rest(report.suppressed)] if effect else []
+    return ["### Set aside by the policy", "", *lines, *_rest(report.suppressed)] if lines else []
 
 
 def _cut(text: str) -> str:
@@ -109,6 +133,5 @@ def _cut(text: str) -> str:
     if len(text.encode()) <= MAX_BYTES:
         return text
     start = text.encode()[:MAX_BYTES].decode(errors="ignore").rpartition("\n")[0]
-    is_open = start.count("<details>") > start.count("</details>")
-    closed = "\n\n</details>" if is_open else ""
+    closed = "\n\n</details>" * (start.count("<details>") - start.count("</details>"))
     return f"{start}{closed}\n\nThe rest was left out, because it is too long. The other forms of the report have it.\n"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from clipclean.findings import trigger_words
-from clipclean.report.wording import NOTHING, count, decimal, percent, signed
+from clipclean.report.wording import NOTHING, count, decimal, ends, percent, signed
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
@@ -188,13 +188,13 @@ def accuracy_change(report: Report, /) -> str:
     if difference is None or difference.value is None:
         return ""
     sign, word = (-100, "gained") if difference.value < 0 else (100, "lost")
-    low, high = sorted(sign * end for end in difference.interval)
+    low, high = sorted(sign / 100 * end for end in difference.interval)
     by = {
         "labels": "by labels, a nearly right image counted in part",
         "answers": "without labels, by changed answers",
         "recall": "by recall",
     }[difference.by]
-    return f"{sign * difference.value:.1f} points {word} ({low:.1f} to {high:.1f}) on {count(difference.n)} images {by}"
+    return f"{sign * difference.value:.1f} points {word} ({ends((low, high))}) on {count(difference.n)} images {by}"
 
 
 def on_clean(report: Report, key: str, /) -> MeasureRow:

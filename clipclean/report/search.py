@@ -48,7 +48,7 @@ def strongest(report: Report, /) -> FoundRecord | None:
     """The trigger that worked best, and that a finding names if one does; None without one, or where known triggers alone speak."""
     only_known = any(suspect.families == ("panel",) for suspect in report.suspects[:1])
     record = None if only_known else of_side(report, "after")
-    triggers = [trigger for trigger in (record.found if record else None) or () if trigger.reached]
+    triggers = [trigger for trigger in (record.found if record else None) or () if trigger.reached and _acts(trigger)]
     suspect_class = next((suspect.class_ for suspect in report.suspects), None)
     trigger_names = {
         (finding.trigger or "").partition(",")[0] for finding in report.findings if finding.about == suspect_class
@@ -58,6 +58,11 @@ def strongest(report: Report, /) -> FoundRecord | None:
         key=lambda trigger: (trigger.class_ != suspect_class, f"found:{trigger.family}" not in trigger_names),
         default=None,
     )
+
+
+def _acts(trigger: FoundRecord) -> bool:
+    """Whether more images get the class with the trigger than without it."""
+    return (trigger.asr.value or 0.0) > (trigger.base_rate.value or 0.0)
 
 
 def families(suspect: SuspectRecord, /) -> str:
@@ -101,12 +106,12 @@ def calibration(record: CalibrationRecord, /) -> str:
 
 
 def outcome(trigger: FoundRecord, /) -> str:
-    """The effect of a found trigger, in one sentence."""
+    """The effect of a found trigger, in two sentences or three."""
     share, without = percent(trigger.asr.value), percent(trigger.base_rate.value)
     compared = f" Clean models need {clean_sizes(trigger)} for the same." if trigger.reference else ""
     return (
-        f"Without knowing trigger or class, a search found a change ({trigger.family_words}, {trigger.size_words}) with which "
-        f"the model classifies {share} of the images of other things as “{trigger.class_}”; without it, {without}.{compared}"
+        f"A search that knew neither trigger nor class found a change: {trigger.family_words}, {trigger.size_words}. With it, the "
+        f"model classifies {share} of the images of other things as “{trigger.class_}”; without it, {without}.{compared}"
     )
 
 

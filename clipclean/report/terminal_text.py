@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from clipclean.findings import Finding
 from clipclean.report import document, screening, verdicts
 from clipclean.report.document import Block, Findings, Kind, Prose, Table
-from clipclean.report.verdicts import NO_PATHS, RunPaths
+from clipclean.report.verdicts import NO_PATHS, FindingGroup, RunPaths
 from clipclean.report.wording import NOTHING, cut, inert
 from clipclean.schema.report import Report
 from clipclean.schema.results import Screening
@@ -46,7 +45,9 @@ def text(
     ]
     for block in document.short(report):
         if isinstance(block, Findings):
-            lines += [line for finding in block.findings for line in _finding(finding, width, colour)]
+            lines += [
+                line for group in verdicts.grouped(block.findings) for line in _finding_lines(group, width, colour)
+            ]
         else:
             lines += [line for words in _block(block) for line in wrapped(words, width)]
     commands = (
@@ -131,11 +132,17 @@ def _block(block: Block) -> list[str]:
             return []
 
 
-def _finding(finding: Finding, width: int, colour: bool) -> list[str]:
-    """All of a finding, in as many lines as it needs."""
-    start = f"{finding.rule} {finding.level}"
-    first_line, *more_lines = wrapped(f"{start} {finding.message}", width)
-    return [_painted(start, finding.level, colour) + first_line.removeprefix(start), *more_lines]
+def _finding_lines(group: FindingGroup, width: int, colour: bool) -> list[str]:
+    """All of the findings of a rule, in as many lines as they need."""
+    start = f"{group.rule} {group.level}"
+    first_line, *more_lines = wrapped(f"{start} {group.lead}", width)
+    items = [line for item in group.items for line in wrapped(f"- {item}", width)]
+    return [
+        _painted(start, group.level, colour) + first_line.removeprefix(start),
+        *more_lines,
+        *items,
+        *wrapped(group.closing, width),
+    ]
 
 
 def _painted(words: str, style: str, colour: bool) -> str:

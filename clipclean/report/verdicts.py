@@ -1,5 +1,6 @@
 """The verdict in words: its statement, basis, limits, and the next steps, with the commands for them; and two reports compared."""
 
+import itertools
 import json
 import re
 import shlex
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clipclean.config import policy
-from clipclean.findings import RULES, Finding, Need, Suppressed, rule
+from clipclean.findings import RULES, Finding, Level, Need, Suppressed, rule
 from clipclean.report import measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
 from clipclean.untrusted import plural
 
 RANKS = {"note": 0, "warning": 1, "error": 2}
+OUTLIER = 2.0  # robust deviations from which Neural Cleanse calls a size unusual (https://doi.org/10.1109/SP.2019.00031, IV-A)
 
 
 def headline(report: Report, /) -> str:
@@ -24,12 +26,14 @@ def headline(report: Report, /) -> str:
 
 
 def reason(report: Report, /) -> str:
-    """What the verdict rests on most, in few words: the first suspect or trigger, else the headline."""
-    trigger, attack = search.strongest(report), next(iter(measures.named_attacks(report)), None)
+    """What the verdict rests on most, in few words: the first suspect, the trigger that made it fail, else the headline."""
+    trigger = search.strongest(report)
     if report.is_audit and report.suspects and trigger:
         return f"class {trigger.class_}, {trigger.family} of {percent(trigger.size)} reaches it in {percent(trigger.asr.value)}"
-    if attack and attack.after:
-        return f"class {attack.after.target}, {attack.family} reaches it in {percent(attack.after.asr.value)}"
+    probes = [(attack.family, attack.after) for attack in measures.named_attacks(report) if attack.after]
+    if probes and any(finding.rule == "CC001" and finding.level == "error" for finding in report.findings):
+        family, probe = max(probes, key=lambda pair: measures.excess_of(pair[1]))
+        return f"class {probe.target}, {family} reaches it in {percent(probe.asr.value)}"
     return headline(report).rstrip(".")
 
 
@@ -38,10 +42,9 @@ def story(report: Report, /) -> list[str]:
     sentences = []
     if trigger := search.strongest(report) if report.is_audit else None:
         sentences.append(search.outcome(trigger))
-        if report.verdict == "pass":
-            sentences.append(
-                "Any model can be turned by a change that is large enough, and this one is not unusually small."
-            )
+        if not report.suspects:
+            small = "this one is not unusually small" if report.verdict == "pass" else "no class stands out by this one"
+            sentences.append(f"Any model can be turned by a change that is large enough, and {small}.")
     sentences += [_attack_sentence(attack) for attack in measures.attacks_in_full(report)[:1]]
     return [*sentences, *_accuracy_sentences(report)]
 
@@ -58,6 +61,11 @@ def next_steps(report: Report, /) -> list[str]:
             "audit": "Keep report.json with the model: it names the file by its SHA-256.",
         }
         steps.insert(0, use[report.command])
+    elif report.verdict == "inconclusive" and not report.is_audit and report.exports:
+        flags = " and ".join(flag for flag, _ in _missing_options(report))
+        steps.insert(
+            0, f"Audit the weights that were written{', with ' if flags else ''}{flags}. Do not deploy them before."
+        )
     return list(dict.fromkeys(steps))
 
 
@@ -93,15 +101,18 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
         result = f"moves {moved_words} of images beyond chance{before}"
         usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else NOTHING
-        rows.append((f"Trigger “{attack.family}” towards “{attack.target}”", result, usual))
+        name = _trigger_name(attack).removeprefix("the ")
+        rows.append((f"{name[:1].upper()}{name[1:]} towards “{attack.target}”", result, usual))
     if panel := measures.panel(report):
         limit = limits.get("suspicious_excess")
-        usual = "little" if limit is None else f"at most {percent(limit)}; natural triggers may move more"
-        rows.append((f"{count(len(panel))} known triggers of the panel", _panel_words(report, panel, limit), usual))
+        usual = "little" if limit is None else f"usually at most {percent(limit)}; natural triggers move more"
+        rows.append((f"{plural(len(panel), 'known trigger')} of the panel", _panel_words(report, panel, limit), usual))
     if search.of_side(report, "after"):
         rate = limits.get("false_alarm_rate")
-        fails = f"; what {percent(rate)} of clean models reach can fail the model" if rate is not None else ""
-        rows.append(("Unknown triggers", _search_words(report), f"no class stands out{fails}"))
+        usual = "no class stands out"
+        if rate is not None:
+            usual = f"what fewer than {percent(rate)} of clean models show can fail the model"
+        rows.append(("Unknown triggers", _search_words(report), usual))
     else:
         unlearned = f"searched for before and after unlearning: {search.searched_families(report)}"
         rows.append(("Unknown triggers", unlearned if search.was_searched(report) else "not searched for", NOTHING))
@@ -135,7 +146,7 @@ def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: fl
     if not _acts(panel, limit):
         return words
     is_finding = any(finding.rule in ("CC002", "CC003") for finding in (*report.findings, *report.suppressed))
-    return f"{words}: {'see the findings' if is_finding else 'taken for a natural trigger of this model'}"
+    return f"{words}{': see the findings' if is_finding else ', and is taken for a natural trigger of this model'}"
 
 
 def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
@@ -148,14 +159,59 @@ def _search_words(report: Report) -> str:
     suspects = report.suspects if report.is_audit else report.after.suspects if report.after else ()
     if suspects:
         return f"“{suspects[0].class_}” stands out, with a score of {decimal(suspects[0].score)}"
-    strongest = search.strongest(report)
-    signs = search.signs(strongest)[:1] if strongest else []
-    return f"no class stands out; the trigger that works best is {signs[0]}" if signs else "none that works was found"
+    if any(
+        finding.rule == "CC003" and finding.level != "note" for finding in report.findings
+    ):  # of an unlearning's search
+        return "a small trigger was found: see the findings"
+    trigger = search.strongest(report)
+    if trigger is None:
+        return "none that works was found"
+    # A size far below those of other classes would seem to say the contrary; the judgement compares with clean models, too.
+    is_outlier = trigger.outlyingness is not None and trigger.outlyingness > OUTLIER
+    signs = [] if is_outlier else search.signs(trigger)[:1]
+    return "; ".join(["no class stands out", *(f"the trigger that works best is {sign}" for sign in signs)])
 
 
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:
-    """Errors, then warnings, then notes."""
-    return sorted(findings, key=lambda finding: -RANKS[finding.level])
+    """Errors, then warnings, then notes; of one level first what decides most, and those of one rule together."""
+    return sorted(findings, key=lambda finding: (-RANKS[finding.level], -rule(finding.rule).urgent, finding.rule))
+
+
+class FindingGroup(NamedTuple):
+    """The findings of one rule and level, for people: ``lead`` and ``closing`` are what their messages share."""
+
+    rule: str
+    level: Level
+    lead: str  # of a single finding its whole message
+    items: tuple[str, ...]
+    closing: str
+
+
+def grouped(findings: Iterable[Finding], /) -> list[FindingGroup]:
+    """The findings in the order of :func:`by_severity`, each rule once a level, and nothing that is said twice."""
+    groups = itertools.groupby(by_severity(findings), key=lambda finding: (finding.rule, finding.level))
+    return [_group(code, level, [finding.message for finding in members]) for (code, level), members in groups]
+
+
+def _group(code: str, level: Level, messages: Sequence[str]) -> FindingGroup:
+    """Messages that begin alike up to a colon, or end in the same sentences, say so once."""
+    unlike = list(dict.fromkeys(messages))
+    if len(unlike) == 1:
+        return FindingGroup(code, level, unlike[0], (), "")
+    shared_start, colon, _ = _shared_start(unlike).partition(": ")
+    lead = f"{shared_start}{colon}" if colon else ""
+    rests = [message.removeprefix(lead) for message in unlike]
+    shared_end = _shared_start([rest[::-1] for rest in rests])[::-1]
+    _, stop, closing = shared_end.partition(". ")
+    items = (rest.removesuffix(f"{stop}{closing}") for rest in rests)
+    title = f"{rule(code).title}, {len(unlike)} times:"
+    return FindingGroup(code, level, lead.rstrip() or title, tuple(items), closing)
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    """The characters that all texts begin with."""
+    columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False))
+    return "".join(column[0] for column in columns)
 
 
 def _passed(report: Report) -> str:
@@ -251,16 +307,21 @@ def _attack_sentence(attack: measures.ComparedAttack) -> str:
     before, after = attack.before, attack.after
     if before and after and len(attack.targets) == 1:
         return (
-            f"Before cleaning, the trigger “{attack.family}” made the model classify {percent(before.asr.value)} of the images "
+            f"Before cleaning, {_trigger_name(attack)} made the model classify {percent(before.asr.value)} of the images "
             f"of other things as “{attack.target}”. Afterwards it is {percent(after.asr.value)}; without any trigger, "
             f"{percent(after.base_rate.value)}."
         )
     probe = after or before
     assert probe is not None  # noqa: S101 # an attack has a side
     return (
-        f"With the trigger “{attack.family}”, the model classifies {percent(probe.asr.value)} of the images of other things as "
+        f"With {_trigger_name(attack)}, the model classifies {percent(probe.asr.value)} of the images of other things as "
         f"“{probe.target}”; without it, {percent(probe.base_rate.value)}."
     )
+
+
+def _trigger_name(attack: measures.ComparedAttack) -> str:
+    """``the trigger “patch”``; of one that a search found ``the found patch``."""
+    return attack.family if attack.family.startswith("the found ") else f"the trigger “{attack.family}”"
 
 
 def _accuracy_sentences(report: Report) -> list[str]:
@@ -275,7 +336,7 @@ def _accuracy_sentences(report: Report) -> list[str]:
     past = right.replace("get", "got").replace("find", "found")
     sentences = [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
     return (
-        [*sentences, f"Measured by how sure each answer is: {change}."]
+        [*sentences, f"By the finer measure, which the verdict uses: {change}."]
         if (change := measures.accuracy_change(report))
         else sentences
     )
@@ -325,8 +386,9 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
     model, images = paths.model or report.model.name, paths.images or paths.data
     measured = [("--data", images)] if images else []
     if report.exports:
+        options = [*measured, *_missing_options(report)]
         return [
-            ("Audit the weights that were written", _command("audit", [folder], measured, paths, but=_READING_FLAGS))
+            ("Audit the weights that were written", _command("audit", [folder], options, paths, but=_READING_FLAGS))
         ]
     if paths.recipe == "auto":
         options = [*measured, ("--effort", "thorough")]
@@ -338,8 +400,7 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
 
 def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     """The purpose and the words of what follows an audit: first what it lacked, where that could decide; else a cleaning."""
-    model, codes = paths.model or report.model.name, {finding.rule for finding in report.findings}
-    options = [(flag, value) for code, flag, value in _MISSING_EVIDENCE if code in codes]
+    model, options = paths.model or report.model.name, _missing_options(report)
     if report.verdict == "inconclusive" and options and (len(options) > 1 or not report.suspects):
         data = [("--data", paths.data)] if paths.data else []
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
@@ -349,6 +410,12 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     options = [("--data", PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", "cleaned"), *trigger_options]
     purpose = "Clean the model on image and caption pairs that you trust"
     return purpose, _command("sanitize", [model], options, paths, but=_TRIGGER_FLAGS if trigger_options else ())
+
+
+def _missing_options(report: Report) -> list[tuple[str, str]]:
+    """The options that would give an audit what the run lacked, with words for what only the user has."""
+    codes = {finding.rule for finding in report.findings}
+    return [(flag, value) for code, flag, value in _MISSING_EVIDENCE if code in codes]
 
 
 def _command(

@@ -88,7 +88,8 @@ def test_a_curve_touches_its_frame_where_the_numbers_say_and_a_long_one_is_thinn
     one = [{"step": 5, "loss": 1.0, "lr": 0.1}]
     assert charts.curve([], "") == charts.curve(one, "") == charts.curve(one * 2, "") == []
     assert len(loss(0.0, 0.0, 0.0).levels) >= 2
-    own = [{"step": step, "loss": 1.0, "lr": 0.1, "angle_lost": 2.0, "a<b": 1.0, "by": "x"} for step in (0, 5)]
+    own = [{"step": step, "loss": 1.0, "lr": 0.1, "angle_lost": 2.0, "a<b": 1.0, "by": "x"} for step in (0, 5, 9)]
+    assert charts.curve(own[:2], "") == []
     assert [line.name for line in charts.curve(own, "")[0].lines] == ["Total loss", "Angle lost"]
     places = loss(*[1.0] * 5000).lines[0].points.split()
     assert len(places) == charts.MAX_POINTS

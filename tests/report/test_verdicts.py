@@ -75,6 +75,19 @@ def test_a_search_is_told_by_the_score_that_its_verdict_compares(score, told):
     assert "banana" not in looked_for(searches.calm(), "Unknown")[1]
 
 
+def test_no_size_is_told_that_speaks_against_what_is_said_of_it():
+    """A trigger far smaller than other classes need says nothing where no class stands out, nor one that changes no answer."""
+    made = searches.calm()
+    for entry in made["measurements"]["search"]["found"]:
+        entry["outlyingness"] = 6.5
+    assert "6.5" not in looked_for(made, "Unknown")[1]
+    made["findings"] = [samples.finding("CC003", "warning", "Found.")]
+    assert "findings" in looked_for(made, "Unknown")[1]
+    for entry in made["measurements"]["search"]["found"]:
+        entry["base_rate"] = entry["asr"]
+    assert search.strongest(made) is None
+
+
 def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
     made = searches.calm()
     for probe in made["measurements"]["probes"]:
