@@ -611,6 +611,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
     if policy := report.policy:
         yield "Policy", "Name", Cell(policy.name, kind="code")
         yield "Policy", "SHA-256", Cell(policy.sha256, kind="code")
+        yield "Policy", "Met no finding", Cell("; ".join(policy.idle))
     if data:
         of = "Images measured on" if report.is_audit else "Clean data"
         yield of, "Name", Cell(data.name or data.path or "", kind="code")

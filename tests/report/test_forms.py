@@ -91,6 +91,11 @@ def facts(made):
 def test_a_report_names_its_inputs_leaves_out_what_is_not_known_and_lists_skipped_samples_up_to_a_number():
     found = facts(searches.backdoored())
     assert (found["Policy", "SHA-256"], found["Images measured on", "Skipped"]) == ("9d" * 32, "1")
+    words = {"given": True, "classes": [f"class {i}" for i in range(7)], "templates": ["a photo of a {}."]}
+    policy = searches.backdoored()["policy"] | {"idle": ["CC010"]}
+    found = facts(searches.backdoored() | {"vocabulary": words, "policy": policy})
+    assert found["Classes", "Names"] == "7: class 0, class 1, class 2, class 3, class 4 and 2 more"
+    assert (found["Classes", "Templates"], found["Policy", "Met no finding"]) == ("1: a photo of a {}.", "CC010")
     made = samples.passed()
     assert facts(made)["Clean data", "Pairs"] == "2,316"
     made["data"]["name"] = ""
