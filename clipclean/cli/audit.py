@@ -74,7 +74,7 @@ def outcome_of(request: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
     from clipclean.jobs import plan
 
     request = replace(request, device=device)
-    with progress.shown(quiet=quiet):
+    with progress.display(quiet=quiet):
         return plan.of_audit(request) if shell.dry_run else job.audit(request)
 
 
@@ -187,7 +187,7 @@ def build(request: requests.References, shell: Shell) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
     from clipclean.jobs import other_models as job
 
-    with progress.shown(quiet=shell.quiet):
+    with progress.display(quiet=shell.quiet):
         references_file = job.build_references(request)
     models = plural(len(references_file["models"]), "clean model")
     click.echo(f"{models} ({references_file['kind']}, {request.effort} effort): {request.out}")

@@ -167,7 +167,7 @@ def command_of(
                 from clipclean.cli import progress
                 from clipclean.jobs import fetch
 
-                with progress.shown(quiet=shell_values.quiet):
+                with progress.display(quiet=shell_values.quiet):
                     shell_values, request = fetch.fetched(shell_values), fetch.fetched(request)
             return run(request, shell_values)
 

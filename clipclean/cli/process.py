@@ -142,9 +142,9 @@ def begun(device: str, shell: "Shell", /) -> tuple[str, bool]:
         UsageError: there is no such device, or several processes would share one.
     """
     from clipclean import progress
-    from clipclean.cli.progress import shown
+    from clipclean.cli.progress import display
 
-    with shown(quiet=is_silent(shell)), progress.stage("loading PyTorch"):
+    with display(quiet=is_silent(shell)), progress.stage("loading PyTorch"):
         from clipclean import data
         from clipclean.jobs import inputs
     launch = launched()

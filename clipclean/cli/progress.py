@@ -20,7 +20,7 @@ VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for
 
 
 @contextmanager
-def shown(*, quiet: bool) -> Iterator[None]:
+def display(*, quiet: bool) -> Iterator[None]:
     """Show what is told in a with-block: stages, messages and losses."""
     if quiet:
         yield

@@ -137,7 +137,7 @@ def bench(request: requests.Bench, shell: Shell) -> None:
     from clipclean import demo
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
 
-    with demo.unpacked() as folder, progress.shown(quiet=shell.quiet):
+    with demo.unpacked() as folder, progress.display(quiet=shell.quiet):
         if not any(getattr(request, name) for name in benches.FILES):
             bundled = demo.arguments(folder)
             request = replace(request, **{name: bundled[name] for name in benches.FILES})

@@ -55,11 +55,11 @@ def run(request: requests.Sanitize, shell: Shell, /) -> int:
 
     request = replace(request, device=device)
     if shell.dry_run:
-        with progress.shown(quiet=quiet):
+        with progress.display(quiet=quiet):
             planned = auto.planned(request)
         printing.show(shell.as_json, printing.as_json(planned), printing.text(planned))
         return 0
-    with train.joined(device) as group, progress.shown(quiet=quiet):
+    with train.joined(device) as group, progress.display(quiet=quiet):
         outcome = auto.clean(request, group=group)
     if outcome is None:  # another process has the result
         return 0
@@ -121,7 +121,7 @@ def screen(request: requests.Screen, shell: Shell) -> None:
     from clipclean.jobs import screen as screening
 
     data.use_workers(shell.workers)
-    with progress.shown(quiet=shell.quiet):
+    with progress.display(quiet=shell.quiet):
         screening_result, images = screening.screen(request)
     forms = {
         "text": lambda: report.screening_text(screening_result, width=100) + "\n",

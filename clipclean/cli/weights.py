@@ -99,7 +99,7 @@ def export(request: requests.Export, shell: Shell) -> None:
     """
     from clipclean.jobs import export as export_job
 
-    with progress.shown(quiet=shell.quiet):
+    with progress.display(quiet=shell.quiet):
         result = export_job.export(request)
     printing.show(shell.as_json, result.as_json(), export_text(result, request.out))
 
@@ -165,7 +165,7 @@ def plant(request: requests.Plant, shell: Shell) -> None:
     from clipclean.jobs import plant as planting
 
     data.use_workers(shell.workers)
-    with progress.shown(quiet=shell.quiet):
+    with progress.display(quiet=shell.quiet):
         result = planting.plant(request)
     printing.show(shell.as_json, result.as_json(), planting_text(result))
 

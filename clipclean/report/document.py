@@ -263,7 +263,8 @@ def _worded(value: object, head: str) -> str:
         return percent(value.value)
     if isinstance(value, float):
         return percent(value) if head[0] == "%" else decimal(value)
-    return count(value) if value is None or type(value) is int else str(value)
+    words = count(value) if value is None or type(value) is int else str(value)
+    return trigger_words(words) if head == "`Trigger" else words
 
 
 def checks_table(report: Report, /) -> Table:
@@ -344,14 +345,23 @@ def _auto(report: Report) -> Section:
         title="The candidates, in the order of trying",
         lead=f"{patterns} Clean models have natural ones, too." if auto.patterns else "",
     )
+    probes = auto.rebound.probes if auto.rebound else ()
     finetuned = record_table(
-        auto.rebound.probes if auto.rebound else (),
+        [probe for probe in probes if probe.known],
         title="After a benign finetuning",
         lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
+    finetuned_panel = record_table(
+        [probe for probe in probes if not probe.known],
+        title="Known triggers of the panel, after the same finetuning",
+        folded=True,
+    )
     frontier = cleaning.frontier(auto, share)
     return Section(
-        "auto", "What was tried", cleaning.candidate_lines(auto), [*frontier, canaries, candidates, finetuned]
+        "auto",
+        "What was tried",
+        cleaning.candidate_lines(auto),
+        [*frontier, canaries, candidates, finetuned, finetuned_panel],
     )
 
 

@@ -53,7 +53,7 @@ class Look(NamedTuple):
         places = torch.arange(len(self.eval_set.pixels))
         if labels is not None and self.target is not None:
             places = places[labels.cpu() != self.target]
-        sample = self._drawn(places, EXAMPLES)
+        sample = self._sample(places, EXAMPLES)
         if not len(sample):
             return ()
         clean = self.eval_set.pixels[sample]
@@ -70,7 +70,7 @@ class Look(NamedTuple):
             grids.append(Grid(label, tuple(rows)))
         return tuple(grids)
 
-    def _drawn(self, places: Tensor, count: int) -> Tensor:
+    def _sample(self, places: Tensor, count: int) -> Tensor:
         """So many of some places, at random."""
         return places[torch.randperm(len(places), generator=torch.Generator().manual_seed(self.seed))[:count]]
 
@@ -93,7 +93,7 @@ class Look(NamedTuple):
     def maps(self) -> dict[str, ProjectionRecord]:
         """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
         eval_set, target, classifier = self.eval_set, self.target, self.text_classifier
-        sample = self._drawn(torch.arange(len(eval_set.pixels)), MAPPED_IMAGES).sort().values
+        sample = self._sample(torch.arange(len(eval_set.pixels)), MAPPED_IMAGES).sort().values
         pixels = eval_set.pixels[sample]
         clean, triggered = (
             torch.cat([self.clip.embed_images(part) for part in torch.split(images, detect.EMBED_BATCH)])

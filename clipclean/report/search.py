@@ -45,7 +45,7 @@ def shown_searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
 
 
 def strongest(report: Report, /) -> FoundRecord | None:
-    """The trigger that worked best, and that a finding names if one does; None without one, or where known triggers alone speak."""
+    """The trigger that worked best, and that a finding names if one does; None where none changes answers, or known ones alone speak."""
     only_known = any(suspect.families == ("panel",) for suspect in report.suspects[:1])
     record = None if only_known else of_side(report, "after")
     triggers = [trigger for trigger in (record.found if record else None) or () if trigger.reached and _acts(trigger)]
