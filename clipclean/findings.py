@@ -547,7 +547,8 @@ RULES: Mapping[str, Rule] = {
         means="No test backdoor was planted in a copy of the model, so it is unknown what the recipe removes from this model. "
         "If a trigger acted on the model itself before cleaning, the cleaning is judged by that one, and this is a note.",
         does_not_show="That the recipe fails, or that it works.",
-        action="If planting failed, plant for longer, by --set auto.plant_steps=N. If nothing was to be planted, there is nothing to do.",
+        action="Where planting failed, plant for longer, by --set auto.plant_steps=N, or farther, by --set "
+        "auto.plant_walk=N. Where nothing was planted, nothing.",
         severity=4.0,
         doubt_sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
         urgent=40,

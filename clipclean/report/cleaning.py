@@ -35,9 +35,11 @@ def rates_line(rates: RatesRecord | None, /) -> str:
     if rates is None:
         return ""
     if rates.found:
-        chosen_trial = next(trial for trial in rates.trials if trial.lr == rates.chosen)
-        cost = f"from {percent(chosen_trial.planted)} to {percent(chosen_trial.left)} for {in_points(chosen_trial.accuracy_lost)} of accuracy"
-        return f"Learning rate: {chosen_trial.lr:g}, which in {chosen_trial.steps} steps takes a test backdoor {cost}."
+        taken = next(trial for trial in rates.trials if trial.lr == rates.chosen)
+        cost = (
+            f"from {percent(taken.planted)} to {percent(taken.left)} for {in_points(taken.accuracy_lost)} of accuracy"
+        )
+        return f"Learning rate: {taken.lr:g}, which in {taken.steps} steps takes a test backdoor {cost}."
     why = "No rate removes anything of a test backdoor within the accuracy budget"
     if not rates.trials:
         why = "No test backdoor could be planted to try rates on"
@@ -46,12 +48,12 @@ def rates_line(rates: RatesRecord | None, /) -> str:
 
 def rate_rows(rates: RatesRecord | None, /) -> list[tuple[str, ...]]:
     """A row per learning rate that was tried: rate, steps, the test backdoor before and after, accuracy lost, time."""
-    rows: list[tuple[str, ...]] = []
-    for trial in rates.trials if rates else ():
-        name = f"{trial.lr:g}{' (chosen)' if rates and trial.lr == rates.chosen else ''}"
-        results = percent(trial.planted), percent(trial.left), in_points(trial.accuracy_lost)
-        rows.append((name, count(trial.steps), *results, duration(trial.seconds)))
-    return rows
+    made: list[tuple[str, ...]] = []
+    for each in rates.trials if rates else ():
+        name = f"{each.lr:g}{' (chosen)' if rates and each.lr == rates.chosen else ''}"
+        left = percent(each.planted), percent(each.left), in_points(each.accuracy_lost)
+        made.append((name, count(each.steps), *left, duration(each.seconds)))
+    return made
 
 
 def canary_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
