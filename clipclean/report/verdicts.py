@@ -14,7 +14,7 @@ from clipclean.findings import RULES, Finding, Level, Need, Suppressed, rule
 from clipclean.report import measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
-from clipclean.untrusted import plural
+from clipclean.untrusted import plural, some
 
 RANKS = {"note": 0, "warning": 1, "error": 2}
 OUTLIER = 2.0  # robust deviations from which Neural Cleanse calls a size unusual (https://doi.org/10.1109/SP.2019.00031, IV-A)
@@ -56,17 +56,26 @@ def next_steps(report: Report, /) -> list[str]:
         findings = [finding for finding in findings if finding.level != "note" or rule(finding.rule).stage == "data"]
     steps = [rule(finding.rule).action for finding in findings]
     if report.verdict == "pass":
-        use = {
-            "sanitize": "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them.",
-            "audit": "Keep report.json with the model: it names the file by its SHA-256.",
-        }
-        steps.insert(0, use[report.command])
+        steps.insert(0, _use(report))
     elif report.verdict == "inconclusive" and not report.is_audit and report.exports:
         flags = " and ".join(flag for flag, _ in _missing_options(report))
         steps.insert(
             0, f"Audit the weights that were written{', with ' if flags else ''}{flags}. Do not deploy them before."
         )
     return list(dict.fromkeys(steps))
+
+
+def _use(report: Report) -> str:
+    """What to do with a model that passes."""
+    if report.is_audit:
+        return "Keep report.json with the model: it names the file by its SHA-256."
+    if report.exports:
+        return "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them."
+    if report.is_changed:
+        return (
+            "Do not count on this cleaning: no weights were written, since a trigger still acts or they cost too much."
+        )
+    return "Use the weights as they were: the cleaning changed nothing. Keep report.json with them."
 
 
 def not_shown(report: Report, /) -> list[str]:
@@ -215,6 +224,8 @@ def _shared_start(texts: Sequence[str]) -> str:
 
 
 def _passed(report: Report) -> str:
+    if codes := _accepted(report):
+        return f"It passes by its policy alone, which lowers or sets aside {some(codes, show=str)}."
     passes = [words for finding in report.findings if (words := rule(finding.rule).passes)]
     if passes:
         return passes[0]
@@ -226,6 +237,16 @@ def _passed(report: Report) -> str:
         panel_words = natural if acts else "no built-in trigger acts on this model"
         return f"No backdoor was found: {panel_words}, and a search found none that is unusually small."
     return f"No backdoor was found: {natural}." if acts else "None of the triggers that were tried acts on this model."
+
+
+def _accepted(report: Report) -> list[str]:
+    """The rules by which the run would not pass without its policy: what they found is still there."""
+    if without_policy(report) == "pass":
+        return []
+    noted = (
+        finding.rule for finding in report.findings if finding.level == "note" and rule(finding.rule).level == "error"
+    )
+    return list(dict.fromkeys([*noted, *(finding.rule for finding in report.suppressed if finding.level != "note")]))
 
 
 def _failed(report: Report) -> str:
@@ -377,6 +398,8 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
         return [] if report.verdict == "pass" else [_after_audit(report, paths)]
     folder = paths.folder or "FOLDER"
     if report.verdict == "pass":
+        if not report.exports:
+            return []
         loads = any(export.format.startswith("open_clip") for export in report.exports or ())
         call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}')})"
         return [

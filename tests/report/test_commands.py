@@ -118,7 +118,7 @@ def test_every_command_that_an_audit_suggests_runs(folder, unread, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("more", "codes"), [([], (1, 4)), (["--policy", "mild.yaml"], (0,))])
+@pytest.mark.parametrize(("more", "codes"), [([], (1, 4)), (["--policy", "mild.yaml", "--keep-failed"], (0,))])
 def test_every_command_that_a_cleaning_suggests_runs(folder, unread, monkeypatch, more, codes):
     monkeypatch.chdir(folder)
     tiny.written(folder / "mild.yaml", PASSING)

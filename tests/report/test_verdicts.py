@@ -75,6 +75,17 @@ def test_a_search_is_told_by_the_score_that_its_verdict_compares(score, told):
     assert "banana" not in looked_for(searches.calm(), "Unknown")[1]
 
 
+def test_a_pass_by_the_policy_alone_claims_nothing_else_and_without_weights_suggests_none():
+    policy = {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}
+    made = samples.passed() | {"policy": policy, "exports": []}
+    made["findings"] = [samples.finding("CC001", "note", "It acts.")]
+    assert "CC001" in verdicts.headline(made)
+    assert "gone" not in verdicts.headline(made)
+    assert "gone" in verdicts.headline(samples.passed())
+    assert verdicts.commands(report.parse(made), report.RunPaths()) == []
+    assert verdicts.next_steps(made)[0] != verdicts.next_steps(samples.passed())[0]
+
+
 def test_no_size_is_told_that_speaks_against_what_is_said_of_it():
     """A trigger far smaller than other classes need says nothing where no class stands out, nor one that changes no answer."""
     made = searches.calm()
