@@ -146,9 +146,9 @@ judge() {
 summarise() {
   [[ -n ${GITHUB_STEP_SUMMARY:-} ]] || return 0
   local page=$folder/report.md
-  # Verdict, headline and findings, in fifteen lines: the reports have the rest. GitHub drops a summary of more than 1 MiB.
+  # What the page does not fold: verdict, headline, findings, next step, in fifteen lines. GitHub drops a summary of more than 1 MiB.
   if [[ $verdict != error && -s $page ]] && (($(wc -c <"$page") < 1000000)); then
-    awk '/^### / && $2 != "Findings" { exit } /^>/ && ++aside > 3 { next } ++shown > 13 { exit } { print }' <"$page"
+    awk '/^<details>/ || /^### / { exit } /^>/ && ++aside > 3 { next } ++shown > 13 { exit } { print }' <"$page"
     printf '\nThe reports of this step have all of it.\n'
   else
     printf '## clipclean: %s\n\nExit code %s: %s. The log of this step says more.\n' "$verdict" "$code" "$meaning"

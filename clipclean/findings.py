@@ -195,8 +195,8 @@ RULES: Mapping[str, Rule] = {
         means="A trigger that you named, or that was found before cleaning, makes the model classify images of "
         "other things as its target class. The whole 95 % interval is above the limit.",
         does_not_show="Whether the behaviour was planted on purpose, or whether there are other backdoors.",
-        action="Do not deploy these weights. Clean again with --recipe auto, which takes the gentlest recipe that is enough, or "
-        "with more clean pairs. Screen the clean pairs too: a few poisoned ones undo the cleaning.",
+        action="Do not deploy these weights. Clean again by --recipe auto, which takes the gentlest recipe that is enough. Screen the "
+        "clean pairs: a few poisoned ones undo the cleaning.",
         severity=8.1,
         fails_audit=_FAILS,
         fails_sanitize=_STILL_FAILS,
@@ -213,8 +213,7 @@ RULES: Mapping[str, Rule] = {
         "Clean models have natural triggers as well, so this alone never fails a model.",
         does_not_show="That an attacker used exactly this trigger: a similar trigger may be the planted one, "
         "and some patterns act on clean models too.",
-        action="Clean the model with the trigger and the class named, by --trigger and --target, and read the "
-        "result. Do not deploy the weights before.",
+        action="Do not deploy the weights. Clean the model with this trigger and class named, by --trigger and --target.",
         severity=7.1,
         precision="medium",
         fails_audit=_FAILS,
@@ -230,14 +229,13 @@ RULES: Mapping[str, Rule] = {
         stage="triggers",
         level="error",
         means="A search that knew neither trigger nor class found a change that turns images of all kinds into "
-        "one class, and that is much smaller than the changes that any other class needs. It is an error if the "
-        "class stands out more than classes of clean models do; with less evidence, on few images, or by "
-        "the panel and changes of the whole image alone it is a warning.",
+        "one class. Any other class needs a much larger change. It is an error if the class stands out more than "
+        "classes of clean models do. With less evidence, on few images, or by the panel and changes of the whole "
+        "image alone, it is a warning.",
         does_not_show="That an attacker planted it: clean models have natural triggers too. The found trigger "
         "acts like the planted one and may look different.",
-        action="Look at the images and the found pattern. Before you deploy the weights, clean them by --recipe auto, which "
-        "searches for itself, or compare them with a clean model that you trust, by --reference. To name a found trigger to a "
-        "cleaning, audit with --save-triggers DIR, and give its file by --trigger.",
+        action="Do not deploy the weights. Look at the found pattern, then clean the model by --recipe auto, which searches for "
+        "itself. If you trust a clean model of this kind, compare with it first, by --reference.",
         severity=8.1,
         precision="medium",
         fails_audit=_FAILS,
@@ -253,8 +251,8 @@ RULES: Mapping[str, Rule] = {
         stage="evidence",
         level="warning",
         means="clipclean has no measurements of clean models of this architecture and these classes, and you "
-        "gave no clean model. So it compares a found trigger with the other classes of the same model and with clean models of "
-        "other kinds, and does not know how small a trigger clean models of this kind need.",
+        "gave no clean model. So it compares a found trigger with the other classes of this model, and with clean models of "
+        "other kinds. It does not know how small a trigger clean models of this kind need.",
         does_not_show="That the model is clean, or that it is not.",
         action="Give a clean model of the same architecture that you trust, by --reference. Without one, clipclean audit --power "
         "can say pass.",
@@ -288,7 +286,7 @@ RULES: Mapping[str, Rule] = {
         "that has a name.",
         action="Give a longer class list by --classes, with the classes that the model is used for.",
         severity=5.0,
-        doubt_audit="A small change brings images of all kinds to a place where no class of the list lies: the list may lack the target.",
+        doubt_audit="A small change brings images of all kinds to a place where no class of the list lies. The list may lack the target.",
         urgent=75,
         needs="audit's search",
         tells="sign",
@@ -297,14 +295,14 @@ RULES: Mapping[str, Rule] = {
         title="The model hardly knows the classes",
         stage="evidence",
         level="warning",
-        means="With these classes and images the model is hardly better than chance, or better with another "
-        "normalisation of the pixels than its own configuration states, or its accuracy is unknown. So a search "
-        "for backdoors shows little.",
+        means="A search for backdoors shows little here, for one of three reasons. With these classes and images the "
+        "model is hardly better than chance. Or it is better with another normalisation of the pixels than its own "
+        "configuration states. Or its accuracy is unknown.",
         does_not_show="Whether there is a backdoor: a model that is used in the wrong way hides one.",
         action="Check --arch, --classes, --templates, and the mean and std in the model's configuration. Give "
         "images with labels or captions.",
         severity=4.0,
-        doubt_audit="The model hardly knows these classes, or that is unknown, so a search shows little.",
+        doubt_audit="A search shows little: the model hardly knows these classes, or its accuracy is unknown.",
         urgent=90,
         needs="audit or search",
         tells="unsearched",
@@ -314,8 +312,8 @@ RULES: Mapping[str, Rule] = {
         stage="evidence",
         level="note",
         means="clipclean planted a backdoor of a known kind in each of several copies of the model, and ran the same "
-        "audit on the copies. The finding says how many it found. It is a note if nearly all were found, and the "
-        "model can then pass without a clean model to compare with; otherwise a warning.",
+        "audit on the copies. The finding says how many it found. It is a note if it found nearly all: then the "
+        "model can pass without a clean model to compare with. Otherwise it is a warning.",
         does_not_show="That the audit would find a backdoor of another kind, or one that was built to evade such a search.",
         action="Give clean models of the same architecture by --reference, search harder by --effort, or give more images by --data.",
         severity=4.0,
@@ -327,13 +325,13 @@ RULES: Mapping[str, Rule] = {
         title="Clean accuracy lost",
         stage="accuracy",
         level="error",
-        means="The model classifies fewer clean images correctly than before. A loss over the budget is a warning, and an error if "
-        "its whole interval is. Without labels the answers that changed tell the loss; image-to-text recall@1 counts beyond chance only.",
+        means="The model classifies fewer clean images correctly than before. A loss over the budget is a warning. It is an error if "
+        "its whole interval is over the budget. Without labels the loss is told by the answers that changed; image-to-text recall@1 "
+        "counts only beyond chance.",
         does_not_show="How well the model does on tasks or images unlike those that were measured. On images that it was trained on "
         "it also loses what it knew by heart, so the loss on new images may be far smaller.",
-        action="Use more clean pairs like the training data of the model, fewer steps, or a lower learning "
-        "rate. If the model was trained on these images, measure on labelled ones that it never saw, by --eval-data. If you accept "
-        "the loss, raise --max-accuracy-loss; the report will say so.",
+        action="Measure on labelled images that the model never saw, by --eval-data. If the loss stays, clean with more pairs like its "
+        "training data, or with fewer steps. If you accept the loss, raise --max-accuracy-loss; the report will say so.",
         fails_sanitize="The model lost more on clean images than the budget allows.",
         needs="before",
     ),
@@ -351,9 +349,9 @@ RULES: Mapping[str, Rule] = {
         title="No search for unknown triggers was run",
         stage="evidence",
         level="warning",
-        means="clipclean did not search for unknown triggers: the search was skipped or not possible, or it turned "
-        "images into no class at all, not even by its largest triggers. If you named no trigger and none of the panel "
-        "acts, there is also no backdoor that could show the success of a cleaning.",
+        means="clipclean did not search for unknown triggers. The search was skipped, was not possible, or turned images into no "
+        "class, not even by its largest triggers. If you named no trigger and none of the panel acts, no backdoor can show whether "
+        "a cleaning succeeded.",
         does_not_show="That the model is clean: an unknown trigger may still be there.",
         action="Run clipclean audit with its search, or name the trigger that you suspect, by --trigger and --target.",
         severity=4.0,
@@ -382,13 +380,12 @@ RULES: Mapping[str, Rule] = {
         title="The search found nothing to unlearn",
         stage="evidence",
         level="warning",
-        means="The search found no trigger that acts, no named trigger acts, and none of the panel does. So "
-        "unlearning left the weights unchanged.",
+        means="No trigger acts: none that the search found, none that you named, none of the panel. So unlearning left the "
+        "weights unchanged.",
         does_not_show="That the model is clean: the search misses weak triggers and triggers outside its families.",
-        action="Audit the model with more effort, name the trigger that you suspect by --trigger and --target, "
-        "or use a recipe that needs no search, such as cleanclip or par.",
+        action="Audit the model with more effort, or name the trigger that you suspect by --trigger and --target.",
         severity=4.0,
-        doubt_sanitize="The search found nothing to unlearn, so nothing shows that there was a backdoor, nor that one is gone.",
+        doubt_sanitize="The search found nothing to unlearn. So nothing shows that there was a backdoor, nor that one is gone.",
         urgent=30,
     ),
     "CC024": Rule(
@@ -399,8 +396,8 @@ RULES: Mapping[str, Rule] = {
         does_not_show="The results of the rest, such as triggers of a kind that was not reached.",
         action="Give the same command with more minutes, and --force if it has written: it resumes where it ended.",
         severity=4.0,
-        doubt_audit="Time was over before the audit was, and nothing that was tried until then acts.",
-        doubt_sanitize="Time was over before the cleaning was, so nothing shows that all of a backdoor is gone.",
+        doubt_audit="Time ran out before the audit ended. Nothing that was tried until then acts.",
+        doubt_sanitize="Time ran out before the cleaning ended, so nothing shows that all of a backdoor is gone.",
         urgent=28,
         tells="unsearched",
     ),
@@ -408,23 +405,23 @@ RULES: Mapping[str, Rule] = {
         title="Code in the file was not judged",
         stage="evidence",
         level="note",
-        means="The file is a TorchScript archive, as OpenAI's releases are. It holds code beside the weights, which runs where somebody loads "
-        "it by torch.jit.load. clipclean neither reads nor runs it: it judges the weights in open_clip's module.",
+        means="The file is a TorchScript archive, as OpenAI's releases are. It holds code beside the weights. torch.jit.load runs that "
+        "code; clipclean neither reads nor runs it. It judges the weights in open_clip's module.",
         does_not_show="That the code is harmless, or that it does with the weights what open_clip does.",
         action="Use the weights alone: clipclean export writes them without the code. Load an archive as code only if you trust who made it.",
         severity=4.0,
-        passes="The weights pass. The code in the archive that they came in was not judged: do not run it unless you trust its source.",
+        passes="The weights pass. The code in their archive was not judged: do not run it unless you trust its source.",
     ),
     "CC026": Rule(
         title="Other weights in the file were not judged",
         stage="evidence",
         level="warning",
-        means="The file holds further sets of weights, whole or in part, such as an average, a teacher or a second network. Only the named "
+        means="The file holds further sets of weights, such as an average, a teacher or a second network. Only the named "
         "set was judged. It is a note where you chose the set by --weights, and for a cleaning, which writes that set alone.",
-        does_not_show="Anything about the others, and not which set a program takes that loads this file.",
-        action="Choose the set by --weights NAME, and audit each that is used; or save one set alone, as clipclean export does.",
+        does_not_show="Anything about the others. Nor which set a program takes that loads this file.",
+        action="Audit each set that is used, by --weights NAME. Or save one set alone, as clipclean export does.",
         severity=4.0,
-        doubt_audit="The file holds other weights beside those that were judged, and programs differ in which they take.",
+        doubt_audit="The file holds other weights beside those that were judged. Programs differ in which they load.",
         urgent=26,
         tells="unsearched",
     ),
@@ -438,7 +435,7 @@ RULES: Mapping[str, Rule] = {
         action="Deploy the model in fp32 only, if at all. Ask its maker why it needs that.",
         severity=7.1,
         precision="medium",
-        doubt_audit="In half precision the model answers otherwise than in fp32, in which it was searched: do not deploy it so.",
+        doubt_audit="In half precision the model answers otherwise than in fp32, where it was searched. Do not deploy it in half precision.",
         urgent=65,
         needs="audit's search",
         tells="sign",
@@ -467,8 +464,8 @@ RULES: Mapping[str, Rule] = {
         means="Screening found pairs that stand out from the clean set by several signals, such as one caption "
         "on many different images.",
         does_not_show="That they are poisoned: some pairs of every set stand out. Nor that the others are clean.",
-        action="Inspect the suspicious pairs with clipclean screen. Drop those that do not belong there: in the run "
-        "by --screen, or before it by --save-kept of clipclean screen.",
+        action="Look at the suspicious pairs with clipclean screen. Drop those that do not belong there, by its --save-kept, or in "
+        "the run by --screen.",
     ),
     "CC033": Rule(
         title="No class list was given",
@@ -476,18 +473,18 @@ RULES: Mapping[str, Rule] = {
         level="note",
         means="You gave no class names, so clipclean took the 1,000 of ImageNet. Accuracy, suspects and verdict are about "
         "these classes; report.json lists them with the templates, as it lists your own.",
-        does_not_show="Whether there is a backdoor towards a class that is not on the list: attack success is only seen towards "
-        "a class of the list, and another target appears under the name of a near one.",
+        does_not_show="Whether there is a backdoor towards a class that is not on the list. Such a target appears under the name of a "
+        "near class, or not at all.",
         action="Give the classes that the model is used for by --classes FILE, one name per line.",
     ),
     "CC034": Rule(
         title="Classes that the model cannot tell apart",
         stage="evidence",
         level="note",
-        means="Some names of the class list have nearly the same text embedding. Each would hide how easily images are led to the other, "
-        "so they count as one class, and a finding about the first of them is about all.",
-        does_not_show="Why they are alike: synonyms are, and words that the model never learned, and so is a name or a model that was "
-        "changed to hide a backdoor.",
+        means="Some names of the class list have nearly the same text embedding. Each would hide how easily images are led to the other. "
+        "So they count as one class, and a finding about the first of them is about all.",
+        does_not_show="Why they are alike. They may be synonyms, or words that the model never learned. Or somebody changed a name or the "
+        "model to hide a backdoor.",
         action="Leave one of each in the list, if they mean the same. If they do not, the model does not know these words.",
         severity=4.0,
         needs="audit's search",
@@ -525,8 +522,8 @@ RULES: Mapping[str, Rule] = {
         title="Limits loosened by policy",
         stage="policy",
         level="note",
-        means="The policy file sets a limit that is looser than the one that ships, so a measurement that would be a finding "
-        "may be none. The report has the verdict by the shipped limits as well.",
+        means="The policy file sets a looser limit than the one that ships. A measurement that would be a finding may then be none. "
+        "The report has the verdict by the shipped limits as well.",
         does_not_show="That the limit is wrong for this model. Somebody chose it.",
         action="Check that the limit is meant, and compare the verdict with the one without the policy.",
         needs="policy",
@@ -535,22 +532,20 @@ RULES: Mapping[str, Rule] = {
         title="Backdoors planted in a copy of the model",
         stage="evidence",
         level="note",
-        means="clipclean planted known backdoors in a copy of this model, with these data, and cleaned the copy "
+        means="clipclean planted test backdoors in a copy of this model, with these data, and cleaned the copy "
         "like the model. The finding says how many of them the cleaning removes, and at what cost in accuracy. "
-        "If some are left it is a warning, and the verdict cannot be pass.",
+        "If some are left, it is a warning and the verdict cannot be pass.",
         does_not_show="That it removes a backdoor of another kind, or one that sits deeper.",
-        action="If some are left, allow more accuracy loss by --max-accuracy-loss, bring more clean pairs, or "
-        "name the trigger that you suspect by --trigger and --target.",
-        doubt_sanitize="The cleaning leaves some of the backdoors that were planted in a copy of this model.",
+        action="If some are left, bring more clean pairs, or allow more accuracy loss by --max-accuracy-loss.",
+        doubt_sanitize="The cleaning leaves some of the test backdoors that were planted in a copy of this model.",
         urgent=50,
     ),
     "CC061": Rule(
         title="No planted backdoor to judge by",
         stage="evidence",
         level="warning",
-        means="No test backdoor could be planted in a copy of the model, so it is unknown what the recipe "
-        "removes from this model. It is a note if a trigger acted on the model itself before cleaning, since "
-        "the cleaning is then judged by that one.",
+        means="No test backdoor was planted in a copy of the model, so it is unknown what the recipe removes from this model. "
+        "If a trigger acted on the model itself before cleaning, the cleaning is judged by that one, and this is a note.",
         does_not_show="That the recipe fails, or that it works.",
         action="Where planting failed, plant for longer, by --set auto.plant_steps=N, or farther, by --set "
         "auto.plant_walk=N. Where nothing was planted, nothing.",
@@ -564,13 +559,13 @@ RULES: Mapping[str, Rule] = {
         level="error",
         means="A copy was finetuned briefly on the clean pairs alone, which teaches no backdoor. A trigger that "
         "no longer acted after cleaning acts again: the backdoor was hidden, not removed.",
-        does_not_show="Whether longer finetuning, or finetuning on other data, brings more back. For a trigger of the panel, which is a "
-        "warning: whether it is a backdoor, since clean models have natural triggers too.",
+        does_not_show="Whether longer finetuning, or finetuning on other data, brings more back. A trigger of the panel makes it a "
+        "warning, since that may be a natural trigger.",
         action="Do not deploy or finetune the weights. Clean with a stronger recipe.",
         severity=8.1,
         precision="medium",
         fails_sanitize="A backdoor comes back after a little finetuning: it was hidden, not removed.",
-        doubt_sanitize="One sign of a backdoor came back after a little finetuning: it may be hidden, not removed. Look before "
+        doubt_sanitize="One sign of a backdoor came back after a little finetuning. It may be hidden, not removed: look before "
         "you deploy.",
         urgent=90,
     ),
@@ -578,18 +573,17 @@ RULES: Mapping[str, Rule] = {
         title="No candidate passes",
         stage="triggers",
         level="error",
-        means="Every candidate recipe either leaves a backdoor or costs more accuracy than the budget allows. Where the audit "
-        "suspected nothing, a cost that most likely is over the budget is too much already. Where it found nothing sure, the weights "
-        "stay as they were: this is a warning, and none are written. The report shows all candidates, with the remaining "
-        "attack success rate and the cost of each.",
+        means="Every candidate either leaves a backdoor or costs more accuracy than the budget allows. If the audit suspected "
+        "nothing, a cost that is most likely over the budget is too much already. If it found nothing sure, this is a warning: the "
+        "weights stay as they were, and none are written. The report shows what each candidate leaves and costs.",
         does_not_show="That no recipe could clean the model.",
-        action="Allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like "
-        "the training data of the model, or use another model.",
+        action="Bring more clean pairs like the training data of the model, or allow more accuracy loss by --max-accuracy-loss. Else "
+        "use another model.",
         severity=7.1,
         precision="medium",
-        doubt_sanitize="No recipe cleans this model within the accuracy budget, and the audit is not sure of a backdoor in it, so no "
+        doubt_sanitize="No recipe cleans this model within the accuracy budget. The audit is not sure of a backdoor in it, so no "
         "weights were written.",
-        passes="The audit found no backdoor, and the weights are as they were, since every cleaning costs more accuracy than the budget "
+        passes="The audit found no backdoor. The weights are as they were, since every cleaning costs more accuracy than the budget "
         "allows.",
         urgent=95,
     ),
@@ -605,11 +599,11 @@ RULES: Mapping[str, Rule] = {
         title="There was nothing to clean",
         stage="triggers",
         level="note",
-        means="The audit of the model passes beside a clean one, and its weights stay. Or no trigger acted on it before cleaning: no named one, none of the panel, and none that the "
-        "search found. Then nothing on the model itself shows what the cleaning removes; if test backdoors were planted in a copy of it, "
-        "CC060 says how many of them it does.",
+        means="The audit of the model passes beside a clean one, and its weights stay. Or no trigger acted on it before cleaning: no named "
+        "one, none of the panel, and none that the search found. Then nothing on the model itself shows what the cleaning removes. If "
+        "test backdoors were planted in a copy of it, CC060 says how many of them it removes.",
         does_not_show="That the model is free of backdoors that neither the panel nor the search can see.",
-        action="Nothing. If you suspect a trigger, name it by --trigger and --target.",
+        action="There is nothing to do. If you suspect a trigger, name it by --trigger and --target.",
         passes="No backdoor was found, neither before the cleaning nor after it.",
     ),
 }

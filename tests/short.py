@@ -53,7 +53,7 @@ def maps(patch: pytest.MonkeyPatch, /) -> None:
     def stand_in(method: Literal["pca", "tsne"], explained: tuple[float, float] | None) -> Callable[..., Plane]:
         return lambda embeddings, **_: Plane(method, tuple((x, y) for x, y, *_ in embeddings.tolist()), explained)
 
-    patch.setattr(example_images, "MAPPED", 12)
+    patch.setattr(example_images, "MAPPED_IMAGES", 12)
     patch.setattr(example_images, "principal", stand_in("pca", (0.5, 0.25)))
     patch.setattr(example_images, "neighbouring", stand_in("tsne", None))
 

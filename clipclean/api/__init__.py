@@ -32,42 +32,42 @@ Made = TypeVar("Made")
 
 def _function_of(kind: Callable[Asked, Request], /) -> Callable[[Callable[[Request], Made]], Callable[Asked, Made]]:
     """A function whose arguments are the fields of a request, checked as the command line checks its options, and told in its help."""
-    signature, known = requests.signature(kind), requests.options(kind)
+    signature, options = requests.signature(kind), requests.options(kind)
 
     def decorated(function: Callable[[Request], Made]) -> Callable[Asked, Made]:
-        shown = "\n".join(f"    {name}: {each.told}" for name, each in known.items())
+        arguments = "\n".join(f"    {name}: {opt.told}" for name, opt in options.items())
         head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
 
         @functools.wraps(function)
         def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
             from clipclean.api import roles
 
-            asked = roles.ready(requests.called_with(kind, places, keywords))
+            request = roles.checked_request(requests.called_with(kind, places, keywords))
             from torch import enable_grad, inference_mode  # here: a refusal needs none of it
 
             # Whatever the caller does, or an interrupted call left behind: searches and trainings need gradients.
-            with heard(Listener(steps=getattr(asked, "progress", None))), inference_mode(False), enable_grad():
-                return function(asked)
+            with heard(Listener(steps=getattr(request, "progress", None))), inference_mode(False), enable_grad():
+                return function(request)
 
-        told = f"\nRaises:{errors}" if raises else RAISES
-        checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{shown}\n{told}"
-        returned = signature.replace(return_annotation=function.__annotations__["return"])
-        checked.__signature__ = returned  # type: ignore[attr-defined] # what help() and inspect read
+        raises_text = f"\nRaises:{errors}" if raises else RAISES
+        checked.__doc__ = f"{head.rstrip()}\n\nArgs:\n{arguments}\n{raises_text}"
+        public_signature = signature.replace(return_annotation=function.__annotations__["return"])
+        checked.__signature__ = public_signature  # type: ignore[attr-defined] # what help() and inspect read
         return checked
 
     return decorated
 
 
 @_function_of(requests.Audit)
-def audit(given: requests.Audit) -> "Report":
+def audit(request: requests.Audit) -> "Report":
     """Look for an unknown backdoor in a model, and name the class that it leads to."""
     from clipclean.jobs import audit as job
 
-    return job.audit(given).report
+    return job.audit(request).report
 
 
 @_function_of(requests.Sanitize)
-def sanitize(given: requests.Sanitize) -> "Report":
+def sanitize(request: requests.Sanitize) -> "Report":
     """Clean a model by finetuning on clean pairs, and write weights and report into a folder; returns the report.
 
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
@@ -75,54 +75,54 @@ def sanitize(given: requests.Sanitize) -> "Report":
     """
     from clipclean import auto
 
-    outcome = auto.clean(given)
+    outcome = auto.clean(request)
     assert outcome is not None  # noqa: S101 # one process has the result
     return outcome.report
 
 
 @_function_of(requests.Screen)
-def screen(given: requests.Screen) -> "Screening":
+def screen(request: requests.Screen) -> "Screening":
     """Rank the pairs of a supposedly clean set by suspicion; returns the ranking.
 
     ``as_json()`` is what the command prints by ``--json``.
     """
     from clipclean.jobs import screen as job
 
-    return job.screen(given)[0]
+    return job.screen(request)[0]
 
 
 @_function_of(requests.Export)
-def export(given: requests.Export) -> "Exported":
+def export(request: requests.Export) -> "Exported":
     """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
 
     Nothing is audited: a backdoor is exported like everything else.
     """
     from clipclean.jobs import export as job
 
-    return job.export(given)
+    return job.export(request)
 
 
 @_function_of(requests.Plant)
-def plant(given: requests.Plant) -> "PlantedModel":
+def plant(request: requests.Plant) -> "PlantedModel":
     """Plant a backdoor in a copy of a model by finetuning on partly triggered pairs; returns its effect.
 
     The file that is written is backdoored: label it so, and never deploy it.
     """
     from clipclean.jobs import plant as job
 
-    return job.plant(given)
+    return job.plant(request)
 
 
 @_function_of(requests.References)
-def references(given: requests.References) -> "ReferencesFile":
+def references(request: requests.References) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
     from clipclean.jobs import other_models as job
 
-    return job.build_references(given)
+    return job.build_references(request)
 
 
 @_function_of(requests.Inspect)
-def inspect(given: requests.Inspect) -> "Inspection":
+def inspect(request: requests.Inspect) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
 
     Raises:
@@ -130,11 +130,11 @@ def inspect(given: requests.Inspect) -> "Inspection":
     """
     from clipclean.jobs import weights as job
 
-    return job.inspect(given.model, arch=given.arch, weights=given.weights)
+    return job.inspect(request.model, arch=request.arch, weights=request.weights)
 
 
 @_function_of(requests.Verify)
-def verify(given: requests.Verify) -> "Result":
+def verify(request: requests.Verify) -> "Result":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:
@@ -142,7 +142,7 @@ def verify(given: requests.Verify) -> "Result":
     """
     from clipclean.jobs import weights as job
 
-    return job.verify(given.folder, public_key=given.public_key)
+    return job.verify(request.folder, public_key=request.public_key)
 
 
 def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Comparison":
@@ -157,11 +157,11 @@ def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Compariso
     from clipclean import report
     from clipclean.report import verdicts
 
-    made = [
-        each if isinstance(each, report.Report) else report.read(requests.path_of(name, each))
-        for name, each in (("earlier", earlier), ("later", later))
+    reports = [
+        source if isinstance(source, report.Report) else report.read(requests.path_of(name, source))
+        for name, source in (("earlier", earlier), ("later", later))
     ]
-    return verdicts.compare(made[0], made[1])
+    return verdicts.compare(reports[0], reports[1])
 
 
 def save(report: "Report", path: Place, /) -> None:

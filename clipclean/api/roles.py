@@ -15,22 +15,22 @@ from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
 from clipclean.requests import Asked, Opt, called
 
-PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
-HEAD = 4096  # bytes; a report has no zero byte in them
+SHARD_PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
+HEAD_BYTES = 4096  # bytes; a report has no zero byte in them
 NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
 
 
-def ready(asked: Asked, /) -> Asked:
+def checked_request(request: Asked, /) -> Asked:
     """A request once it is checked, and the models that it names are in the cache if it lets them be fetched."""
-    check(asked)
-    if not getattr(asked, "download", False):
-        return asked
+    check(request)
+    if not getattr(request, "download", False):
+        return request
     from clipclean.jobs import fetch
 
-    return fetch.fetched(asked)
+    return fetch.fetched(request)
 
 
-def check(*asked: object) -> None:
+def check(*sources: object) -> None:
     """Refuse, before anything is read, what does not go together in a request, and in what the terminal asks beside it.
 
     Raises:
@@ -38,40 +38,44 @@ def check(*asked: object) -> None:
             option means nothing without another, or needs a package that is not there.
         ResourceError: an output cannot be written.
     """
-    given = [(name, known, getattr(each, name)) for each in asked for name, known in requests.options(each).items()]
-    for name, known, value in given:
-        several = value if isinstance(value, tuple) else (value,)
-        for path in (getattr(each, "path", each) for each in several):  # of a report
-            if isinstance(path, Path) or (isinstance(path, str) and (known.is_path or known.reads)):
+    options = [
+        (name, opt, getattr(source, name)) for source in sources for name, opt in requests.options(source).items()
+    ]
+    for name, opt, value in options:
+        values = value if isinstance(value, tuple) else (value,)
+        for path in (getattr(item, "path", item) for item in values):  # of a report
+            if isinstance(path, Path) or (isinstance(path, str) and (opt.is_path or opt.reads)):
                 requests.check_path(called(name), Path(path))
-    absent = {name: known.flags[0] for name, known, value in given if known.flags and not value}
-    for needed, why in dict.fromkeys(known.needs for _, known, _ in given if known.needs[0] in absent):
-        if idle := [called(name) for name, known, value in given if known.needs[0] == needed and value]:
-            how = "with" if absent[needed].startswith("--no-") else "without"
-            raise UsageError(f"{' and '.join(idle)} {how} {absent[needed]}: {why}")
-    outputs = (each for name, _, value in given if name == "outputs" for each in value)
-    reports = [(f"--report {each.format}={each.path}", each.path) for each in outputs]
+    absent = {name: opt.flags[0] for name, opt, value in options if opt.flags and not value}
+    for required, why in dict.fromkeys(opt.needs for _, opt, _ in options if opt.needs[0] in absent):
+        if idle_options := [called(name) for name, opt, value in options if opt.needs[0] == required and value]:
+            presence = "with" if absent[required].startswith("--no-") else "without"
+            raise UsageError(f"{' and '.join(idle_options)} {presence} {absent[required]}: {why}")
+    outputs = (output for name, _, value in options if name == "outputs" for output in value)
+    reports = [(f"--report {output.format}={output.path}", output.path) for output in outputs]
     for name, path in reports:
         check_report(name, path)
-    inputs = [*_places(given, lambda known: known.reads != "")]
-    folders = [*_places(given, lambda known: known.writes in ("folder", "log"))]
-    written = [*_places(given, lambda known: known.writes == "file"), *reports]
-    for (name, path), (what, read) in itertools.product(written, inputs):
-        if _same(path, read) or _holds(read, path) or _is_shard(path, read):
-            raise UsageError(f"{name} would write over {what} ({read}), or into it. {NAME_ANOTHER}")
-    for (name, path), (what, read) in itertools.product(folders, inputs):
-        is_inside = _holds(read, path) or any(_is_shard(path, folder) for folder in read.parents)
-        if is_inside or _overlap(path, _split(read)[0]):
-            raise UsageError(f"{name} {path} is {what} ({read}), lies in it, or has it inside. {NAME_ANOTHER}")
-    for (name, path), (what, other) in itertools.combinations([*folders, *written], 2):
-        if _overlap(path, other) or _holds(other, path):
+    inputs = [*_places(options, lambda opt: opt.reads != "")]
+    folders = [*_places(options, lambda opt: opt.writes in ("folder", "log"))]
+    outputs_written = [*_places(options, lambda opt: opt.writes == "file"), *reports]
+    for (name, path), (what, input_) in itertools.product(outputs_written, inputs):
+        if _same(path, input_) or _holds(input_, path) or _is_shard(path, input_):
+            raise UsageError(f"{name} would write over {what} ({input_}), or into it. {NAME_ANOTHER}")
+    for (name, path), (what, input_) in itertools.product(folders, inputs):
+        is_inside = _holds(input_, path) or any(_is_shard(path, folder) for folder in input_.parents)
+        if is_inside or _overlap(path, _split(input_)[0]):
+            raise UsageError(f"{name} {path} is {what} ({input_}), lies in it, or has it inside. {NAME_ANOTHER}")
+    for (name, path), (what, other_path) in itertools.combinations([*folders, *outputs_written], 2):
+        if _overlap(path, other_path) or _holds(other_path, path):
             raise UsageError(f"{name} and {what} are one place, or one lies in the other. {NAME_ANOTHER}")
-    for name, known, value in given:
-        if missing := [each for each in (value if known.is_package else ()) if importlib.util.find_spec(each) is None]:
+    for name, opt, value in options:
+        if missing_packages := [
+            package for package in (value if opt.is_package else ()) if importlib.util.find_spec(package) is None
+        ]:
             raise UsageError(
-                f"{called(name)} {missing[0]} needs a package that is not installed: pip install {missing[0]}."
+                f"{called(name)} {missing_packages[0]} needs a package that is not installed: pip install {missing_packages[0]}."
             )
-        if known.writes == "log" and value is not None:
+        if opt.writes == "log" and value is not None:
             progress.check_log(value)
 
 
@@ -86,7 +90,7 @@ def check_report(name: str, path: Path, /) -> None:
         files.check_output(name, path)
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise UsageError(f"{name} is a link, a pipe or a device, and would be replaced by a file. Name a file.")
-        if os.path.lexists(path) and b"\0" in untrusted.head(path, HEAD):
+        if os.path.lexists(path) and b"\0" in untrusted.head(path, HEAD_BYTES):
             raise UsageError(
                 f"{name} exists but is not a text file, so it is not an earlier report. Name another file."
             )
@@ -108,30 +112,30 @@ def check_reports(folder: Path | None, names: Sequence[str], /) -> None:
         check_report(f"--report-dir: {name}", folder / name)
 
 
-def _places(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> Iterator[tuple[str, Path]]:
+def _places(options: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> Iterator[tuple[str, Path]]:
     """The paths in the options of some kind, each with its purpose."""
-    for name, known, value in given:
-        for each in (value if isinstance(value, tuple) else (value,)) if is_of(known) else ():
-            if isinstance(each, Path | str) and model_paths.is_name(each):
+    for name, opt, value in options:
+        for item in (value if isinstance(value, tuple) else (value,)) if is_of(opt) else ():
+            if isinstance(item, Path | str) and model_paths.is_name(item):
                 yield from ((f"the cache of {called(name)}", cache) for cache in model_paths.caches())
-            elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
-                yield called(name), Path(each)
+            elif isinstance(item, Path) or (isinstance(item, str) and untrusted.asked(Path(item).exists)):
+                yield called(name), Path(item)
 
 
 def _split(path: Path) -> tuple[Path, Path]:
     """The folder that a pattern starts from, as the system finds it, and the rest; a path that is there has no rest."""
-    plain = (
+    plain_parts = (
         path.parts
         if untrusted.asked(path.exists)
-        else [*itertools.takewhile(lambda part: not PATTERN.search(part), path.parts)]
+        else [*itertools.takewhile(lambda part: not SHARD_PATTERN.search(part), path.parts)]
     )
-    return Path(*plain).resolve(), Path(*path.parts[len(plain) :])
+    return Path(*plain_parts).resolve(), Path(*path.parts[len(plain_parts) :])
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(first: Path, second: Path) -> bool:
     """Whether two paths are one, by spelling, by a link, or as two names of one file."""
-    return one.resolve() == other.resolve() or (
-        untrusted.asked(one.exists) and untrusted.asked(other.exists) and one.samefile(other)
+    return first.resolve() == second.resolve() or (
+        untrusted.asked(first.exists) and untrusted.asked(second.exists) and first.samefile(second)
     )
 
 
@@ -146,6 +150,6 @@ def _overlap(folder: Path, path: Path) -> bool:
 
 def _is_shard(path: Path, pattern: Path) -> bool:
     """Whether a path may be one of the shards that a pattern stands for."""
-    place, rest = _split(pattern)
-    whole = f"{glob.escape(str(place))}/{re.sub(r'{.*}', '*', str(rest))}"
-    return rest != Path() and fnmatch.fnmatchcase(str(path.resolve()), whole)
+    place, pattern_rest = _split(pattern)
+    whole = f"{glob.escape(str(place))}/{re.sub(r'{.*}', '*', str(pattern_rest))}"
+    return pattern_rest != Path() and fnmatch.fnmatchcase(str(path.resolve()), whole)

@@ -104,19 +104,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Only this place catches ``Exception``: any unforeseen error is reported as a bug.
     """
     context: click.Context | None = None
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    command = own_state.COMMAND.set(shlex.join(["clipclean", *given]))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = own_state.COMMAND.set(shlex.join(["clipclean", *words]))
     if arguments is None:  # the process is ours
         process.be_a_good_neighbour()
         process.keep_freed_memory()
         process.secure()
         _end_as_interrupted()
     try:
-        if not given and (asked := os.environ.get("_CLIPCLEAN_COMPLETE")):  # a shell asks without arguments
+        if not words and (shell_request := os.environ.get("_CLIPCLEAN_COMPLETE")):  # a shell asks without arguments
             from click.shell_completion import shell_complete
 
-            return shell_complete(cli, {}, "clipclean", "_CLIPCLEAN_COMPLETE", asked)
-        context = cli.make_context("clipclean", given)
+            return shell_complete(cli, {}, "clipclean", "_CLIPCLEAN_COMPLETE", shell_request)
+        context = cli.make_context("clipclean", words)
         with context:
             code = cli.invoke(context)
             sys.stdout.flush()
@@ -124,9 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(file=told)
-        process.say(told.getvalue().rstrip("\n"))
+        message = io.StringIO()
+        error.show(file=message)
+        process.say(message.getvalue().rstrip("\n"))
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
         process.say("clipclean: interrupted")
@@ -187,9 +187,9 @@ def _resource(error: Exception) -> ResourceError | None:
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     is_cpu_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in names or is_cpu_allocator:
-        told = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         return ResourceError(
-            f"Out of memory{f' ({told})' if told else ''}. Let the model take fewer pairs at once (--set "
+            f"Out of memory{f' ({reason})' if reason else ''}. Let the model take fewer pairs at once (--set "
             "train.micro_batch=8), end other programs, or use a machine with more memory."
         )
     if isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _LIMITS):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "audit model.pt -d images/ --trigger patch --target banana --no-search",
     "audit checkpoints/ other.pt --classes classes.txt --report-dir reports/",
 )
-def audit(asked: requests.Audit, shell: Shell) -> int:
+def audit(request: requests.Audit, shell: Shell) -> int:
     """Look for an unknown backdoor in MODEL, and name the class that it leads to.
 
     The audit tries known triggers, searches for unknown ones, and compares the results with those of clean models. Nothing in
@@ -42,39 +42,40 @@ def audit(asked: requests.Audit, shell: Shell) -> int:
 
     models = model_paths.expanded(shell.models)
     process.check_single("An audit")
-    roles.check(asked, replace(shell, models=(*shell.models, *models)))
-    asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before slow work
+    roles.check(request, replace(shell, models=(*shell.models, *models)))
+    request = replace(request, policy=requests.policy_of(request), ignore=())  # a wrong one is refused before slow work
     roles.check_reports(
-        shell.report_dir, [f"{name}.{suffix}" for name in labels(models) for suffix in SUFFIXES.values()]
+        shell.report_dir, [f"{name}.{suffix}" for name in labels(models) for suffix in REPORT_SUFFIXES.values()]
     )
     if len(models) > 1:
-        return audit_all(asked, shell, models)
+        return audit_all(request, shell, models)
     printing.check_baseline(shell)
-    made = audited(replace(asked, model=models[0]), shell)
+    outcome = outcome_of(replace(request, model=models[0]), shell)
     from clipclean.jobs.plan import Plan
 
-    if isinstance(made, Plan):
-        printing.show(shell.as_json, printing.as_json(made), printing.text(made))
+    if isinstance(outcome, Plan):
+        printing.show(shell.as_json, printing.as_json(outcome), printing.text(outcome))
         return 0
-    write_reports(shell.report_dir, labels(models)[0], made)
-    return printing.show_report(shell, made, page=shell.report_dir)
+    write_reports(shell.report_dir, labels(models)[0], outcome)
+    return printing.show_report(shell, outcome, page=shell.report_dir)
 
 
-SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir
-BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any verdict is worse than one that failed
+# Of --report-dir.
+REPORT_SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
+EXIT_CODES_BY_HARM = (0, 4, 1, 3, 2)  # the worst last: a model without any verdict is worse than one that failed
 
 
-def audited(asked: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
+def outcome_of(request: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
-    printing.first_line(shell, asked.model, f"effort {asked.effort}{printing.in_force(asked)}")
-    printing.check_there(asked)
-    device, quiet = process.begun(asked.device, shell)
+    printing.first_line(shell, request.model, f"effort {request.effort}{printing.in_force(request)}")
+    printing.check_there(request)
+    device, quiet = process.begun(request.device, shell)
     from clipclean.jobs import audit as job
     from clipclean.jobs import plan
 
-    asked = replace(asked, device=device)
-    with progress.shown(quiet=quiet):
-        return plan.of_audit(asked) if shell.dry_run else job.audit(asked)
+    request = replace(request, device=device)
+    with progress.display(quiet=quiet):
+        return plan.of_audit(request) if shell.dry_run else job.audit(request)
 
 
 class Line(NamedTuple):
@@ -86,7 +87,7 @@ class Line(NamedTuple):
     content: Mapping[str, object]  # for JSON
 
 
-def audit_all(asked: requests.Audit, shell: Shell, models: Sequence[Path], /) -> int:
+def audit_all(request: requests.Audit, shell: Shell, models: Sequence[Path], /) -> int:
     """Audit each model and print the summary; returns the worst exit code.
 
     A model that is refused, and one whose audit has too little data, counts as itself; the others are audited all the same.
@@ -94,9 +95,11 @@ def audit_all(asked: requests.Audit, shell: Shell, models: Sequence[Path], /) ->
     Raises:
         UsageError: something is asked that several models cannot share.
     """
-    alone = {"save_triggers": asked.save_triggers, "baseline": shell.baseline}  # options that are of one model
-    if single := [called(name) for name, value in alone.items() if value is not None]:
-        raise UsageError(f"{' and '.join(single)}: for one model, and these are {len(models)}. Audit them one by one.")
+    single_options = {"save_triggers": request.save_triggers, "baseline": shell.baseline}  # of one model
+    if refused_options := [called(name) for name, value in single_options.items() if value is not None]:
+        raise UsageError(
+            f"{' and '.join(refused_options)}: for one model, and these are {len(models)}. Audit them one by one."
+        )
     if shell.outputs:
         raise UsageError(
             f"--report {shell.outputs[0].format}={shell.outputs[0].path}: these are {len(models)} models. --report-dir DIR writes "
@@ -106,7 +109,7 @@ def audit_all(asked: requests.Audit, shell: Shell, models: Sequence[Path], /) ->
     for number, (model, label) in enumerate(zip(models, labels(models), strict=True), 1):
         printing.say(shell, f"model {number} of {len(models)}: {printable(model)}")
         try:
-            lines.append(line_of(replace(asked, model=model), shell, label))
+            lines.append(line_of(replace(request, model=model), shell, label))
         except (RefusedInput, UsageError, Inconclusive) as error:
             verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
             lines.append(Line(verdict, str(error), error.exit_code, printing.refused(error)))
@@ -114,44 +117,44 @@ def audit_all(asked: requests.Audit, shell: Shell, models: Sequence[Path], /) ->
         {"path": str(model), "exit_code": line.code, **line.content} for model, line in zip(models, lines, strict=True)
     ]
     printing.show(shell.as_json, rows, summary(models, lines, shell.report_dir))
-    return max((line.code for line in lines), key=BADNESS.index)
+    return max((line.code for line in lines), key=EXIT_CODES_BY_HARM.index)
 
 
-def line_of(asked: requests.Audit, shell: Shell, label: str, /) -> Line:
+def line_of(request: requests.Audit, shell: Shell, label: str, /) -> Line:
     """Audit one of several models, and write its reports."""
-    made = audited(asked, shell)
+    outcome = outcome_of(request, shell)
     from clipclean import report
     from clipclean.jobs.plan import Plan
 
-    if isinstance(made, Plan):
-        return Line("planned", str(made.estimate), 0, printing.as_json(made))
-    write_reports(shell.report_dir, label, made)
-    code = printing.exit_code(shell, made.report)
-    return Line(made.report.verdict, report.headline(made.report), code, {"report": made.report.as_json()})
+    if isinstance(outcome, Plan):
+        return Line("planned", str(outcome.estimate), 0, printing.as_json(outcome))
+    write_reports(shell.report_dir, label, outcome)
+    code = printing.exit_code(shell, outcome.report)
+    return Line(outcome.report.verdict, report.headline(outcome.report), code, {"report": outcome.report.as_json()})
 
 
-def write_reports(folder: Path | None, label: str, made: "Outcome", /) -> None:
+def write_reports(folder: Path | None, label: str, outcome: "Outcome", /) -> None:
     """Write a report in each form into a folder, if there is to be one, named after the model."""
     from clipclean import report
 
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for form, suffix in SUFFIXES.items():
+    for form, suffix in REPORT_SUFFIXES.items():
         path = folder / f"{label}.{suffix}"
         roles.check_report(f"--report-dir: {path.name}", path)
-        report.write(made.report, form, path, made.images, made.paths)
+        report.write(outcome.report, form, path, outcome.images, outcome.paths)
 
 
 def labels(models: Sequence[Path], /) -> list[str]:
     """A file name for each model: its path in letters that every system takes, and a number where two would be one."""
-    found: list[str] = []
+    names: list[str] = []
     for model in models:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(model)).strip("-.")[-100:] or "model"
-        taken = {label.casefold() for label in found}
+        used_names = {label.casefold() for label in names}
         free = (f"{plain}{f'-{number}' if number > 1 else ''}" for number in range(1, len(models) + 1))
-        found.append(next(name for name in free if name.casefold() not in taken))
-    return found
+        names.append(next(name for name in free if name.casefold() not in used_names))
+    return names
 
 
 def summary(models: Sequence[Path], lines: Sequence[Line], folder: Path | None, /) -> str:
@@ -180,11 +183,11 @@ def references() -> None:
     "audit model.pt -d images/ --classes classes.txt --references vit-b-32.json",
     group=references,
 )
-def build(asked: requests.References, shell: Shell) -> None:
+def build(request: requests.References, shell: Shell) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
     from clipclean.jobs import other_models as job
 
-    with progress.shown(quiet=shell.quiet):
-        found = job.build_references(asked)
-    models = plural(len(found["models"]), "clean model")
-    click.echo(f"{models} ({found['kind']}, {asked.effort} effort): {asked.out}")
+    with progress.display(quiet=shell.quiet):
+        references_file = job.build_references(request)
+    models = plural(len(references_file["models"]), "clean model")
+    click.echo(f"{models} ({references_file['kind']}, {request.effort} effort): {request.out}")

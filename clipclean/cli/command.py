@@ -16,19 +16,19 @@ from click.shell_completion import CompletionItem
 from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import process
-from clipclean.cli.options import FREE, Shell, configure
+from clipclean.cli.options import FREE_OPTIONS, Shell, configure
 from clipclean.requests import GROUPS, Opt
 
-Asked = TypeVar("Asked")  # a request
+Request = TypeVar("Request")  # a request
 
-FEW = 12  # options that --help shows without choosing
-OTHERS = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
+BRIEF_OPTIONS = 12  # options that --help shows without choosing
+OTHER_VARIABLES = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
 
 
 class Option(click.Option):
     """An option of a request. Those that a variable may set are the same for all commands."""
 
-    known: Opt
+    opt: Opt
 
 
 def variable(name: str, /) -> str:
@@ -43,19 +43,19 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does; what is gone is refused with what to use instead."""
-        given = tuple(args)  # click empties the list
-        for each in given:
-            requests.check_text(each.partition("=")[0] if each.startswith("-") else "an argument", each)
+        words = tuple(args)  # click empties the list
+        for word in words:
+            requests.check_text(word.partition("=")[0] if word.startswith("-") else "an argument", word)
         try:
-            rest = super().parse_args(ctx, args)
+            remaining = super().parse_args(ctx, args)
         except click.UsageError as error:
-            own = {name for each in self.params for name in each.opts}  # what is gone elsewhere
-            if instead := requests.instead([each for each in given if each not in own]):
+            flags = {name for parameter in self.params for name in parameter.opts}  # what is gone elsewhere
+            if instead := requests.instead([word for word in words if word not in flags]):
                 raise click.UsageError(f"{error.format_message()} {instead}", ctx) from None
             raise
         if not ctx.resilient_parsing:
             _say_variables(ctx)
-        return rest
+        return remaining
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The parameters, with ``--help-all`` before ``--help``."""
@@ -67,28 +67,28 @@ class Command(click.Command):
             callback=_show_all,
             help="Show all options.",
         )
-        *own, last = super().get_params(ctx)
-        return [*own, everything, last]
+        *parameters, help_option = super().get_params(ctx)
+        return [*parameters, everything, help_option]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A section for each group, in one order for all commands; or the options that most runs need, in a line or two each."""
-        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option) and not each.hidden]
+        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option) and not option.hidden]
         if not ctx.meta.get("clipclean.all"):
-            is_short = len(self.params) > FEW
-            shown = [  # without a group those of the help
-                each
-                for each in options
-                if not (is_short and isinstance(each, Option)) or each.required or each.known.is_first
+            is_short = len(self.params) > BRIEF_OPTIONS
+            visible = [  # without a group those of the help
+                option
+                for option in options
+                if not (is_short and isinstance(option, Option)) or option.required or option.opt.is_first
             ]
             with formatter.section("Options"):
-                brief = [(each.get_help_record(ctx) or ("", ""), each.help or "") for each in shown]
+                brief = [(option.get_help_record(ctx) or ("", ""), option.help or "") for option in visible]
                 formatter.write_dl([(names, requests.first_sentence(text)) for (names, _), text in brief])
             return
         for group in GROUPS:
             of_group = (
-                each for each in options if (each.known.group if isinstance(each, Option) else "Running") == group
+                option for option in options if (option.opt.group if isinstance(option, Option) else "Running") == group
             )
-            records = [each.get_help_record(ctx) for each in of_group]
+            records = [option.get_help_record(ctx) for option in of_group]
             if records:
                 with formatter.section(group):
                     formatter.write_dl([record for record in records if record])
@@ -96,12 +96,12 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples; the first one alone where the help is brief."""
         is_whole = ctx.meta.get("clipclean.all", False)
-        if not (shown := self.examples if is_whole else self.examples[:1]):
+        if not (examples := self.examples if is_whole else self.examples[:1]):
             return
         formatter.write_paragraph()
         with formatter.indentation() if is_whole else contextlib.nullcontext():
-            told = "".join(f"\n  clipclean {each}" for each in shown)
-            formatter.write_text(f"\b\nExample{'s' if len(shown) > 1 else ''}:{told}")
+            lines = "".join(f"\n  clipclean {example}" for example in examples)
+            formatter.write_text(f"\b\nExample{'s' if len(examples) > 1 else ''}:{lines}")
 
 
 def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
@@ -113,15 +113,15 @@ def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) 
 
 def _say_variables(context: click.Context) -> None:
     """Say which variables set an option, and which of ours set nothing: a setting that has no effect is not silent."""
-    names = [name for name in FREE if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
+    names = [name for name in FREE_OPTIONS if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
     if names:
         process.say(
             f"clipclean: from the environment: {', '.join(f'{variable(n)}={os.environ[variable(n)]}' for n in names)}"
         )
-    known = {*OTHERS, *map(variable, FREE)}
-    if idle := sorted(name for name in os.environ if name.startswith("CLIPCLEAN_") and name not in known):
+    variables = {*OTHER_VARIABLES, *map(variable, FREE_OPTIONS)}
+    if idle := sorted(name for name in os.environ if name.startswith("CLIPCLEAN_") and name not in variables):
         process.say(
-            f"clipclean: note: {', '.join(idle)} set nothing. Variables are {', '.join(sorted(known))}; all else is set by options, "
+            f"clipclean: note: {', '.join(idle)} set nothing. Variables are {', '.join(sorted(variables))}; all else is set by options, "
             "or by a file that --config names."
         )
 
@@ -138,83 +138,87 @@ class Nothing:
 
 
 def command_of(
-    kind: Callable[..., Asked],
-    named: str,
+    kind: Callable[..., Request],
+    shell_options: str,
     /,
     *examples: str,
     name: str = "",
     shell: type[Shell] = Shell,
     group: Any = click,
-) -> Callable[[Callable[[Asked, Shell], int | None]], click.Command]:
+) -> Callable[[Callable[[Request, Shell], int | None]], click.Command]:
     """Make a function of a request, and of options of the terminal that are named, a command; ``group`` has a decorator as click has.
 
     The function gets both once they are checked, and the models are in the cache if they may be fetched.
     """
-    names = named.split()
+    names = shell_options.split()
 
-    def decorated(run: Callable[[Asked, Shell], int | None]) -> click.Command:
-        known = requests.options(kind)
+    def decorated(run: Callable[[Request, Shell], int | None]) -> click.Command:
+        options = requests.options(kind)
 
-        def called(**given: Any) -> int | None:  # Any: values of options
-            beside = shell(**{each: given[each] for each in names if each in given})
-            values = {each: given[each] for each in known if each in given}
-            values |= {each: not given[f"no_{each}"] for each, opt in known.items() if opt.is_negated}
-            if beside.models:
-                values["model"] = beside.models[0]
-            asked = kind(**values)
-            roles.check(asked, beside)
-            if given.get("download"):
+        def called(**values: Any) -> int | None:  # Any: values of options
+            shell_values = shell(**{name: values[name] for name in names if name in values})
+            fields_of_request = {name: values[name] for name in options if name in values}
+            fields_of_request |= {name: not values[f"no_{name}"] for name, opt in options.items() if opt.is_negated}
+            if shell_values.models:
+                fields_of_request["model"] = shell_values.models[0]
+            request = kind(**fields_of_request)
+            roles.check(request, shell_values)
+            if values.get("download"):
                 from clipclean.cli import progress
                 from clipclean.jobs import fetch
 
-                with progress.shown(quiet=beside.quiet):
-                    beside, asked = fetch.fetched(beside), fetch.fetched(asked)
-            return run(asked, beside)
+                with progress.display(quiet=shell_values.quiet):
+                    shell_values, request = fetch.fetched(shell_values), fetch.fetched(request)
+            return run(request, shell_values)
 
         called.__name__, called.__doc__ = name or run.__name__, run.__doc__
-        made: Command = group.command(cls=Command, params=parameters(kind, shell, names))(called)
-        made.examples = examples
-        return made
+        command: Command = group.command(cls=Command, params=parameters(kind, shell, names))(called)
+        command.examples = examples
+        return command
 
     return decorated
 
 
 def parameters(kind: object, shell: type[Shell], names: Sequence[str], /) -> list[click.Parameter]:
     """The arguments and options of a request, and those of the terminal at their places among them."""
-    asked, beside = requests.options(kind), requests.options(shell)
-    own, fields_beside = fields(kind), {each.name: each for each in fields(shell)}  # type: ignore[arg-type] # a dataclass
-    made = [_parameter(asked[each.name], each) for each in own if asked[each.name].spec]
+    request_options, shell_options = requests.options(kind), requests.options(shell)
+    request_fields, shell_fields = fields(kind), {field.name: field for field in fields(shell)}  # type: ignore[arg-type] # a dataclass
+    click_parameters = [
+        _parameter(request_options[field.name], field) for field in request_fields if request_options[field.name].spec
+    ]
     for name in names:
-        there = [other.name for other in made]
-        places = [there.index(other) for other in beside[name].before if other in there]
-        made.insert(places[0] if places else len(made), _parameter(beside[name], fields_beside[name]))
-    return made
+        there = [parameter.name for parameter in click_parameters]
+        places = [there.index(parameter) for parameter in shell_options[name].before if parameter in there]
+        click_parameters.insert(
+            places[0] if places else len(click_parameters), _parameter(shell_options[name], shell_fields[name])
+        )
+    return click_parameters
 
 
-def _parameter(known: Opt, field: Field[object]) -> click.Parameter:
+def _parameter(opt: Opt, field: Field[object]) -> click.Parameter:
     name, is_required = field.name, field.default is MISSING and field.default_factory is MISSING
-    gather, kind = known.gather, known.kind
-    settings: dict[str, Any] = {"shell_complete": COMPLETERS[known.completes]}  # Any: click's own
+    gather, kind = opt.gather, opt.kind
+    settings: dict[str, Any] = {"shell_complete": COMPLETERS[opt.completes]}  # Any: click's own
     if gather is not None:
         settings["callback"] = lambda _context, _parameter, value: gather(value)
-    if known.is_path and not kind:
-        kind = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
-    if not known.flags:
-        is_several = known.spec.endswith("...")
+    if opt.is_path and not kind:
+        kind = click.Path(readable=False, path_type=Path, file_okay=opt.writes != "folder")
+    if not opt.flags:
+        is_several = opt.spec.endswith("...")
         settings |= {"nargs": -1 if is_several else 1, "required": is_required or is_several}
-        return click.Argument([name], metavar=known.metavar, type=kind, **settings)
-    if known.metavar:
-        settings |= {"metavar": known.metavar, "type": kind, "multiple": known.is_several}
+        return click.Argument([name], metavar=opt.metavar, type=kind, **settings)
+    if opt.metavar:
+        settings |= {"metavar": opt.metavar, "type": kind, "multiple": opt.is_several}
     else:
         settings["is_flag"] = True  # never False: click would take a value with a dash for another option
     if field.default not in (MISSING, None, ()) and not isinstance(field.default, bool):
         settings["default"] = field.default
-    if known.is_free:
+    if opt.is_free:
         settings |= {"envvar": variable(name), "show_envvar": True}
-    settings |= {"show_default": known.shown or None, "required": is_required} | ACTS.get(name, {})
-    made = Option([*known.flags, f"no_{name}" if known.is_negated else name], help=known.text, **settings)
-    made.known = known
-    return made
+    settings |= {"show_default": opt.shown or None, "required": is_required} | EAGER_SETTINGS.get(name, {})
+    option = Option([*opt.flags, f"no_{name}" if opt.is_negated else name], help=opt.text, **settings)
+    option.opt = opt
+    return option
 
 
 def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:
@@ -226,7 +230,7 @@ def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -
     return is_given
 
 
-ACTS: dict[str, dict[str, Any]] = {  # options that act at once: click's own settings
+EAGER_SETTINGS: dict[str, dict[str, Any]] = {  # options that act at once: click's own settings
     "config": {"expose_value": False, "is_eager": True, "callback": configure},
     "quiet": {"callback": _loudness},
     "verbose": {"callback": _loudness},
@@ -247,8 +251,8 @@ def _completer(
 
 def _architectures() -> Iterable[str]:
     """open_clip's model configurations, by the names of their files: importing it would import torch."""
-    found = find_spec("open_clip")
-    places = (found.submodule_search_locations if found else None) or []
+    package = find_spec("open_clip")
+    places = (package.submodule_search_locations if package else None) or []
     return sorted(path.stem for place in places for path in Path(place).glob("model_configs/*.json"))
 
 

@@ -47,10 +47,13 @@ def doctor(_: Nothing, shell: Shell) -> None:
     # It asks pip, and Python takes a module of that name from the current folder first: an empty one has none.
     with tempfile.TemporaryDirectory(prefix="clipclean-doctor-") as empty, contextlib.chdir(empty):
         environment = collect_env.get_env_info()  # type: ignore[no-untyped-call] # torch leaves it unannotated
-    versions = {name: next((found.version for found in metadata.distributions(name=name)), None) for name in PACKAGES}
+    versions = {
+        name: next((distribution.version for distribution in metadata.distributions(name=name)), None)
+        for name in PACKAGES
+    }
     disk = {"here": here, "temporary": shutil.disk_usage(tempfile.gettempdir()).free}
     bundled = {"wordnet": wordnet(), "demo": demo()}
-    told = {"clipclean": __version__, "versions": versions, "disk": disk, "bundled": bundled}
+    facts = {"clipclean": __version__, "versions": versions, "disk": disk, "bundled": bundled}
     rows = [
         ("clipclean", __version__),
         *((name, f"{version or 'not installed'} ({PACKAGES[name]})") for name, version in versions.items()),
@@ -60,7 +63,7 @@ def doctor(_: Nothing, shell: Shell) -> None:
     ]
     pretty = collect_env.pretty_str(environment)  # type: ignore[no-untyped-call] # the same
     words = "\n".join(f"{name:17}{text}" for name, text in rows) + f"\n\n{pretty}"
-    printing.show(shell.as_json, told | {"environment": environment._asdict()}, words)
+    printing.show(shell.as_json, facts | {"environment": environment._asdict()}, words)
 
 
 def wordnet() -> str:
@@ -104,15 +107,15 @@ def list_runs(_: Nothing, shell: Shell) -> None:
 
     They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
     """
-    found = own_state.kept()
-    rows = [each._asdict() | {"folder": str(each.folder), "written": each.written.isoformat()} for each in found]
+    kept_runs = own_state.kept()
+    rows = [run._asdict() | {"folder": str(run.folder), "written": run.written.isoformat()} for run in kept_runs]
     kinds = {False: "interrupted", True: "finished"}
     lines = [
-        f"{each.written:%Y-%m-%d %H:%M}  {kinds[each.finished]:<11}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}"
-        for each in found
+        f"{run.written:%Y-%m-%d %H:%M}  {kinds[run.finished]:<11}  {run.size / MIB:>8,.1f} MiB  {printable(run.command)}"
+        for run in kept_runs
     ]
-    ended = sum(each.finished for each in found)
-    counts = f"{plural(len(found) - ended, 'interrupted run')}{f' and {ended} finished' if ended else ''}"
+    ended = sum(run.finished for run in kept_runs)
+    counts = f"{plural(len(kept_runs) - ended, 'interrupted run')}{f' and {ended} finished' if ended else ''}"
     lines.append(f"{counts} in {printable(own_state.home())}")
     printing.show(shell.as_json, rows, "\n".join(lines))
 
@@ -123,12 +126,12 @@ def clear(_: Nothing, _shell: Shell) -> None:
     from clipclean.train import RunState
 
     removed = 0
-    for each in own_state.kept():
+    for run in own_state.kept():
         try:
-            is_cleaning = each.folder.parent.name == own_state.RUNS  # an audit goes on without its state
-            with own_state.locked(each.folder) if is_cleaning else contextlib.nullcontext():
-                RunState(each.folder, "").discard()
+            is_cleaning = run.folder.parent.name == own_state.RUNS  # an audit goes on without its state
+            with own_state.locked(run.folder) if is_cleaning else contextlib.nullcontext():
+                RunState(run.folder, "").discard()
         except UsageError:  # it is in progress
             continue
-        removed += not each.folder.exists()
+        removed += not run.folder.exists()
     click.echo(f"{plural(removed, 'interrupted run')} removed")

@@ -18,7 +18,7 @@ from clipclean.requests import Opt, format_of
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
 LEVELS = ("error", "inconclusive")  # of --fail-on
-AT_VERDICT, AT_OUTPUT = ("max_accuracy_loss", "seed"), ("label",)  # before which option of a run these stand
+BEFORE_VERDICT, BEFORE_OUTPUT = ("max_accuracy_loss", "seed"), ("label",)  # before which option of a run these stand
 
 
 class Output(NamedTuple):
@@ -52,7 +52,7 @@ def distinct(outputs: tuple[Output, ...], /) -> tuple[Output, ...]:
     return outputs
 
 
-def reports(text: str, formats: Sequence[str] = FORMATS, /, *, before: tuple[str, ...] = AT_OUTPUT) -> Opt:
+def reports(text: str, formats: Sequence[str] = FORMATS, /, *, before: tuple[str, ...] = BEFORE_OUTPUT) -> Opt:
     """``--report`` of a command that has these formats."""
     return Opt(
         "--report [FORMAT=]PATH",
@@ -85,24 +85,24 @@ FAIL_ON = Opt(
     "Verdicts that make the exit code other than 0. With error fail alone; with inconclusive fail and inconclusive.",
     takes=click.Choice(LEVELS),
     is_first=True,
-    before=AT_VERDICT,
+    before=BEFORE_VERDICT,
 )
 BASELINE = Opt(
     "Verdict: --baseline REPORT.JSON",
     "An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
     reads="path",
-    before=AT_VERDICT,
+    before=BEFORE_VERDICT,
 )
 EXIT_ZERO = Opt(
     "Verdict: --exit-zero",
     "Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.",
-    before=AT_VERDICT,
+    before=BEFORE_VERDICT,
 )
 REPORT_DIR = Opt(
     "--report-dir DIR",
     "Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.",
     writes="folder",
-    before=AT_OUTPUT,
+    before=BEFORE_OUTPUT,
 )
 QUIET = Opt(
     "Running: --quiet -q",
@@ -142,7 +142,7 @@ class Shell:
             "Also write the report to a file. As {}, or by the suffix of PATH. Repeatable. Does not affect the exit code."
         ),
     ] = ()
-    as_json: Annotated[bool, Opt("--json", "Print the result as JSON.", before=AT_OUTPUT)] = False
+    as_json: Annotated[bool, Opt("--json", "Print the result as JSON.", before=BEFORE_OUTPUT)] = False
     quiet: Annotated[bool, QUIET] = False
     config: Annotated[Path | None, CONFIG] = None
     verbose: Annotated[
@@ -155,49 +155,51 @@ class Shell:
 # variable over the file. A file of the working folder that no flag named may come with a cloned repository: like a variable it sets only
 # what is in ``FREE``.
 
-NAME, PROJECT, OFF = "clipclean.yaml", "pyproject.toml", "off"
-LIMIT = 1_000_000  # bytes
-FREE = tuple(n for kind in (requests.Sanitize, Shell) for n, known in requests.options(kind).items() if known.is_free)
-FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
+CONFIG_NAME, PROJECT_NAME, CONFIG_OFF = "clipclean.yaml", "pyproject.toml", "off"
+CONFIG_BYTES = 1_000_000  # bytes
+FREE_OPTIONS = tuple(
+    n for kind in (requests.Sanitize, Shell) for n, opt in requests.options(kind).items() if opt.is_free
+)
+FLAG_ONLY_OPTIONS = ("config", "download", "help")  # neither a variable nor a file sets them
 
 Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters
 
 
-def configure(context: click.Context, _option: click.Parameter, named: Path | None) -> None:
+def configure(context: click.Context, _option: click.Parameter, named_path: Path | None) -> None:
     """Let a configuration give the defaults of a command, and say so; the callback of ``--config``.
 
     Raises:
         UsageError: the file cannot be read, sets what is no option, or more than a file may that no flag named.
     """
-    path = named or configuration(Path.cwd())
-    if context.resilient_parsing or path is None or str(named) == OFF:
+    path = named_path or configuration(Path.cwd())
+    if context.resilient_parsing or path is None or str(named_path) == CONFIG_OFF:
         return
     command = context.command
     defaults = _defaults(command, context, configured(path), path)
     flags = {str(option.name): f"--{flag}" for flag, option in _flags(command).items()}
-    if not named and (held := [flags[name] for name in defaults if name not in FREE]):
+    if not named_path and (refused_flags := [flags[name] for name in defaults if name not in FREE_OPTIONS]):
         raise UsageError(
-            f"{path} sets {', '.join(held)}, but no flag named it. Such a file may set only "
-            f"{', '.join(f'--{name}' for name in FREE)}: it may have come with a repository. If it is yours, give "
-            f"--config {path.name}; --config {OFF} leaves it out."
+            f"{path} sets {', '.join(refused_flags)}, but no flag named it. Such a file may set only "
+            f"{', '.join(f'--{name}' for name in FREE_OPTIONS)}: it may have come with a repository. If it is yours, give "
+            f"--config {path.name}; --config {CONFIG_OFF} leaves it out."
         )
     context.default_map = {**(context.default_map or {}), **defaults}
-    told = ", ".join(_words(flags[name], value) for name, value in defaults.items())
-    process.say(f"clipclean: configuration {path} sets {told or 'nothing of this command'}")
+    settings = ", ".join(_words(flags[name], value) for name, value in defaults.items())
+    process.say(f"clipclean: configuration {path} sets {settings or 'nothing of this command'}")
 
 
 def _words(flag: str, value: object) -> str:
     """An option as one would write it."""
     several = value if isinstance(value, list) else [value]
-    return " ".join(flag if each is True else f"{flag}={each}" for each in several)
+    return " ".join(flag if item is True else f"{flag}={item}" for item in several)
 
 
 def configuration(folder: Path, /) -> Path | None:
     """The configuration of a folder: ``clipclean.yaml``, else a ``pyproject.toml`` with a table for clipclean."""
-    own, project = folder / NAME, folder / PROJECT
-    if os.path.lexists(own):
-        return own
-    return project if project.is_file() and _table(project) is not None else None
+    config_file, project_file = folder / CONFIG_NAME, folder / PROJECT_NAME
+    if os.path.lexists(config_file):
+        return config_file
+    return project_file if project_file.is_file() and _table(project_file) is not None else None
 
 
 def configured(path: Path, /) -> Values:
@@ -214,7 +216,7 @@ def configured(path: Path, /) -> Values:
         document = yaml_file.read(_text(path), noun="configuration")
         if document.problems:
             raise UsageError(
-                "\n".join(f"{path}:{each.line}: {yaml_file.problem_text(each)}" for each in document.problems)
+                "\n".join(f"{path}:{problem.line}: {yaml_file.problem_text(problem)}" for problem in document.problems)
             )
         values = {} if document.values is None else document.values
     if not isinstance(values, dict):
@@ -233,19 +235,21 @@ def _table(path: Path) -> object:
     except (ValueError, RecursionError) as error:
         if "clipclean" not in text:
             return None
-        raise UsageError(f"{path} is not valid TOML ({str(error)[:200]}). Mend it, or give --config {OFF}.") from error
+        raise UsageError(
+            f"{path} is not valid TOML ({str(error)[:200]}). Mend it, or give --config {CONFIG_OFF}."
+        ) from error
     return tool.get("clipclean") if isinstance(tool, dict) else None
 
 
 def _text(path: Path) -> str:
     try:
-        return untrusted.read(path, limit=LIMIT).decode("utf-8-sig")
+        return untrusted.read(path, limit=CONFIG_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text. Save it as UTF-8, or give --config {OFF}.") from error
+        raise UsageError(f"{path} is not UTF-8 text. Save it as UTF-8, or give --config {CONFIG_OFF}.") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"Cannot read the configuration {path}: {why}. Mend it, name another by --config, or give --config {OFF}."
+            f"Cannot read the configuration {path}: {why}. Mend it, name another by --config, or give --config {CONFIG_OFF}."
         ) from error
 
 
@@ -254,19 +258,19 @@ def _defaults(command: click.Command, context: click.Context, values: Values, pa
     from clipclean import cli
 
     commands = {name: cli.cli.get_command(context, name) for name in cli.COMMANDS}
-    known = {flag for each in commands.values() if each is not None for flag in _flags(each)}
+    all_flags = {flag for command_ in commands.values() if command_ is not None for flag in _flags(command_)}
     sections = {name: value for name, value in values.items() if name in commands and isinstance(value, dict)}
-    flags, own = _flags(command), sections.get(str(context.info_name), {})
+    flags, section = _flags(command), sections.get(str(context.info_name), {})
     shared = {name: value for name, value in values.items() if name not in sections}
-    _refuse_unknown(shared, known, path, "no option of any command")
-    _refuse_unknown(own, flags, path, f"no option of {context.info_name}")
-    merged = {name: value for name, value in shared.items() if name in flags} | own
-    return {str(flags[key].name): _value(flags[key], key, value, path) for key, value in merged.items()}
+    _refuse_unknown(shared, all_flags, path, "no option of any command")
+    _refuse_unknown(section, flags, path, f"no option of {context.info_name}")
+    options = {name: value for name, value in shared.items() if name in flags} | section
+    return {str(flags[key].name): _value(flags[key], key, value, path) for key, value in options.items()}
 
 
-def _refuse_unknown(values: Values, known: Iterable[str], path: Path, what: str) -> None:
+def _refuse_unknown(values: Values, options: Iterable[str], path: Path, what: str) -> None:
     """Refuse keys that are no option: a misspelt one would silently change nothing."""
-    names = set(known)
+    names = set(options)
     if unknown := [key for key in values if key not in names]:
         close = [near for key in unknown for near in difflib.get_close_matches(key, names, n=1)]
         raise UsageError(
@@ -278,8 +282,10 @@ def _refuse_unknown(values: Values, known: Iterable[str], path: Path, what: str)
 
 def _flags(command: click.Command) -> dict[str, click.Option]:
     """Options by the name of their long flag, those that a file may set."""
-    options = (each for each in command.params if isinstance(each, click.Option) and each.name not in FLAG_ALONE)
-    return {max(each.opts, key=len).removeprefix("--"): each for each in options}
+    options = (
+        option for option in command.params if isinstance(option, click.Option) and option.name not in FLAG_ONLY_OPTIONS
+    )
+    return {max(option.opts, key=len).removeprefix("--"): option for option in options}
 
 
 def _value(option: click.Option, key: str, value: object, path: Path) -> object:
@@ -289,9 +295,9 @@ def _value(option: click.Option, key: str, value: object, path: Path) -> object:
             raise UsageError(f"{path}: {key} is true or false, not {value!r}.")
         return value
     several = value if isinstance(value, list) and option.multiple else [value]
-    if any(isinstance(each, dict | list | bool) or each is None for each in several):
+    if any(isinstance(item, dict | list | bool) or item is None for item in several):
         raise UsageError(f"{path}: {key} takes {'values' if option.multiple else 'one value'}, not {value!r}.")
-    words = [str(each) for each in several]
-    for each in words:
-        requests.check_text(f"{path}: {key}", each)
+    words = [str(item) for item in several]
+    for item in words:
+        requests.check_text(f"{path}: {key}", item)
     return words if option.multiple else words[0]

@@ -30,7 +30,7 @@ from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule, page
 from clipclean.requests import SETS_HELP, Opt
 
-RECIPES = ("Name", "What it is for", "Measured")
+RECIPE_HEAD = ("Name", "What it is for", "Measured")
 
 
 def folder() -> Path:
@@ -53,9 +53,9 @@ def text(name: str, /) -> str:
 def filled(raw: str, /) -> str:
     """A page's text with all its parts; measured tables, which ``benchmarks/tables.py`` writes, stay as they are."""
 
-    def part(found: re.Match[str]) -> str:
-        begin, name, end = found.groups()
-        return f"{begin}\n\n{PARTS[name]()}\n\n{end}" if name in PARTS else found[0]
+    def part(match: re.Match[str]) -> str:
+        begin, name, end = match.groups()
+        return f"{begin}\n\n{PARTS[name]()}\n\n{end}" if name in PARTS else match[0]
 
     return re.sub(r"(<!-- ([\w-]+):begin -->)\n.*?\n(<!-- \2:end -->)", part, raw, flags=re.DOTALL)
 
@@ -67,10 +67,10 @@ def _commands() -> str:
     uses = Counter(row for context in contexts for row in _options(context))
     shared = [row for row in uses if uses[row] > 1]
     sections = [_section(context, shared) for context in contexts]
-    return "\n\n".join([*sections, f"## Shared options\n\n{_listed(shared)}"])
+    return "\n\n".join([*sections, f"## Shared options\n\n{_option_list(shared)}"])
 
 
-def _listed(options: list[tuple[str, str]]) -> str:
+def _option_list(options: list[tuple[str, str]]) -> str:
     return "\n".join(f"- {name}: {meaning}" for name, meaning in options)
 
 
@@ -87,13 +87,13 @@ def _contexts(context: click.Context) -> Iterator[click.Context]:
 
 def _section(context: click.Context, shared: list[tuple[str, str]]) -> str:
     command = context.command
-    cleaned = inspect.cleandoc(command.help or "").partition("\f")[0].replace("\b\n", "")
-    parts = [f"## {context.command_path}", *map(_prose, cleaned.split("\n\n"))]
+    help_text = inspect.cleandoc(command.help or "").partition("\f")[0].replace("\b\n", "")
+    parts = [f"## {context.command_path}", *map(_prose, help_text.split("\n\n"))]
     options = _options(context)
-    if own := [row for row in options if row not in shared]:
-        parts.append(_listed(own))
-    if others := [re.findall("--[a-z-]+", row[0])[0] for row in options if row in shared]:
-        parts.append(f"[Shared options](#shared-options): {', '.join(map(_code, others))}.")
+    if own_options := [row for row in options if row not in shared]:
+        parts.append(_option_list(own_options))
+    if shared_flags := [re.findall("--[a-z-]+", row[0])[0] for row in options if row in shared]:
+        parts.append(f"[Shared options](#shared-options): {', '.join(map(_code, shared_flags))}.")
     if isinstance(command, Command) and command.examples:  # --help-all has more
         parts.append(f"```bash\nclipclean {command.examples[0]}\n```")
     return "\n\n".join(parts)
@@ -101,7 +101,11 @@ def _section(context: click.Context, shared: list[tuple[str, str]]) -> str:
 
 def _options(context: click.Context) -> list[tuple[str, str]]:
     params = context.command.params
-    return [_option(each, context) for each in params if isinstance(each, click.Option) and not each.hidden]
+    return [
+        _option(parameter, context)
+        for parameter in params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+    ]
 
 
 def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
@@ -153,15 +157,17 @@ def _key(name: str, field: FieldInfo) -> str:
     default = _plain("..." if field.is_required() else field.default)
     extra = field.json_schema_extra
     unit = str(extra["unit"]) if isinstance(extra, dict) else "none"
-    told = ", ".join(part for part in ("" if unit == "none" else unit, _bounds(field)) if part)
-    return f"- `{name}: {default}`{f' ({told})' if told else ''}. {_prose(field.description or '')}"
+    notes = ", ".join(part for part in ("" if unit == "none" else unit, _bounds(field)) if part)
+    return f"- `{name}: {default}`{f' ({notes})' if notes else ''}. {_prose(field.description or '')}"
 
 
 def _policy_keys() -> str:
     """Thresholds that no recipe has, and the keys of a suppression."""
-    own = {name: field for name, field in Thresholds.model_fields.items() if name not in Audit.model_fields}
+    threshold_fields = {
+        name: field for name, field in Thresholds.model_fields.items() if name not in Audit.model_fields
+    }
     suppression, match = policy.Suppression.model_fields, policy.Match.model_fields
-    parts = {"thresholds.": own, "suppressions.": suppression, "suppressions.match.": match}
+    parts = {"thresholds.": threshold_fields, "suppressions.": suppression, "suppressions.match.": match}
     return "\n\n".join(_list_of_keys(fields, prefix) for prefix, fields in parts.items())
 
 
@@ -203,15 +209,15 @@ def _bounds(field: FieldInfo) -> str:
 def _families() -> str:
     from clipclean.attack import triggers  # late: it imports torch
 
-    told, known = [], dict[tuple[str, str, str], str]()  # what a parameter is: the first family that has it
+    sections, first_family = [], dict[tuple[str, str, str], str]()  # what a parameter is: the first family that has it
     for name, family in triggers.FAMILIES.items():
         rows = [f"### {name}\n\n{_prose(family.description)} *Source:* {_prose(family.source)}\n"]
-        for key, each in family.parameters.items():
-            first = known.setdefault((key, each.meaning, each.allowed), name)
-            words = f"{_prose(each.meaning)}; {_prose(each.allowed)}" if first == name else f"as of {first}"
-            rows.append(f"- {_code(key)}: {words}; default {_code(_plain(each.default))}")
-        told.append("\n".join(rows))
-    return "\n\n".join(told)
+        for key, parameter in family.parameters.items():
+            owner = first_family.setdefault((key, parameter.meaning, parameter.allowed), name)
+            words = f"{_prose(parameter.meaning)}; {_prose(parameter.allowed)}" if owner == name else f"as of {owner}"
+            rows.append(f"- {_code(key)}: {words}; default {_code(_plain(parameter.default))}")
+        sections.append("\n".join(rows))
+    return "\n\n".join(sections)
 
 
 def _panel() -> str:
@@ -240,9 +246,9 @@ def _prose(text: str) -> str:
     return re.sub(r"(?<![\w/.`-])(--[a-z][a-z-]*|[a-z]+\.[a-z_]+=\S+|[a-z-]+:[a-z]+=[^\s:;]+)", _coded, escaped)
 
 
-def _coded(found: re.Match[str]) -> str:
-    word = found[0].rstrip(".,")
-    return f"`{word}`{found[0][len(word) :]}"
+def _coded(match: re.Match[str]) -> str:
+    word = match[0].rstrip(".,")
+    return f"`{word}`{match[0][len(word) :]}"
 
 
 def _code(text: str) -> str:
@@ -259,10 +265,12 @@ def _number(value: float) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "exit-codes": lambda: _table(("Code", "Meaning"), [(str(code), told) for code, told in cli.EXIT_CODES.items()]),
+    "exit-codes": lambda: _table(
+        ("Code", "Meaning"), [(str(code), meaning) for code, meaning in cli.EXIT_CODES.items()]
+    ),
     "commands": _commands,
     "findings": _findings,
-    "shipped-recipes": lambda: _table(RECIPES, [_recipe(recipe.load(name)) for name in recipe.names()]),
+    "shipped-recipes": lambda: _table(RECIPE_HEAD, [_recipe(recipe.load(name)) for name in recipe.names()]),
     "recipe-keys": lambda: "\n\n".join(_keys(recipe.Recipe, "")),
     "policy-keys": _policy_keys,
     "families": _families,
@@ -273,7 +281,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 # The command.
 
-_WIDTH = 100  # columns
+EXPLAIN_WIDTH = 100  # columns
 
 
 @dataclass(frozen=True)
@@ -284,26 +292,28 @@ class Explain:
 
 
 @command_of(Explain, "as_json", "explain CC003", "explain methods")
-def explain(asked: Explain, shell: Shell) -> None:
+def explain(request: Explain, shell: Shell) -> None:
     """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
 
     With PAGE, such as methods or running, print that page of the documentation.
     """
-    code, as_json = asked.code, shell.as_json
+    code, as_json = request.code, shell.as_json
     if code is None:
         rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
         wide = max(len(level) for _, level, _ in rows)
         rules = "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
-        return printing.show(as_json, [_entry(each) for each in RULES], f"{rules}\n\nPages: {', '.join(names())}")
+        return printing.show(
+            as_json, [_entry(rule_code) for rule_code in RULES], f"{rules}\n\nPages: {', '.join(names())}"
+        )
     if code in names():
         page_text = text(code)
         return printing.show(as_json, {"page": code, "text": page_text}, page_text.removesuffix("\n"))
-    known = code.upper()
-    if known not in RULES:
-        close = [*difflib.get_close_matches(known, RULES, n=3), *difflib.get_close_matches(code, names(), n=3)]
+    rule_code = code.upper()
+    if rule_code not in RULES:
+        close = [*difflib.get_close_matches(rule_code, RULES, n=3), *difflib.get_close_matches(code, names(), n=3)]
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise UsageError(f"There is no rule and no page {code!r}. {hint}'clipclean explain' lists all.")
-    return printing.show(as_json, _entry(known), _rule_text(known, RULES[known]))
+    return printing.show(as_json, _entry(rule_code), _rule_text(rule_code, RULES[rule_code]))
 
 
 def _entry(code: str, /) -> dict[str, str]:
@@ -323,7 +333,12 @@ def _rule_text(code: str, rule: Rule, /) -> str:
     paragraphs = [f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}."]
     for title, words in parts:
         lines = textwrap.fill(
-            words, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            words,
+            EXPLAIN_WIDTH,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         paragraphs.append(f"{title}\n{lines}")
     return "\n\n".join(paragraphs)

@@ -29,28 +29,31 @@ if TYPE_CHECKING:
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
-def show_report(asked: Shell, made: "Outcome", /, *, page: Path | None, closing: Sequence[str] = ()) -> int:
+def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closing: Sequence[str] = ()) -> int:
     """Write the report in each form, and print it as text unless one of them went to stdout; returns the exit code.
 
     With --quiet the text is one line. ``page`` is where the run wrote all of it, if it did; ``closing`` are lines to end with.
     """
     from clipclean import report
 
-    result, where = made.report, made.paths
-    for output in asked.outputs:
-        report.write(result, output.format, output.path, made.images, where)
-    page = page or next((output.path for output in asked.outputs if output.format == "html"), None)
-    if asked.as_json:
+    result, paths = outcome.report, outcome.paths
+    for output in shell.outputs:
+        report.write(result, output.format, output.path, outcome.images, paths)
+    page = page or next((output.path for output in shell.outputs if output.format == "html"), None)
+    if shell.as_json:
         echo(report.json(result), form="json")
-    elif asked.quiet:
+    elif shell.quiet:
         echo(report.line(result, page=printable(page or "")), form="line")
     else:
         details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
         is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        colour, told = sys.stdout.isatty() and not is_plain, [details, *closing]
-        echo(report.text(result, width=terminal_width(), colour=colour, paths=where, closing=told) + "\n", form="text")
-    code = exit_code(asked, result)
-    show_policy(result, on_stdout=not asked.as_json)
+        colour, last_lines = sys.stdout.isatty() and not is_plain, [details, *closing]
+        echo(
+            report.text(result, width=terminal_width(), colour=colour, paths=paths, closing=last_lines) + "\n",
+            form="text",
+        )
+    code = exit_code(shell, result)
+    show_policy(result, on_stdout=not shell.as_json)
     return code
 
 
@@ -67,51 +70,51 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
         )
         line = printable(words)
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
-    if told := report.policy_told(result):
+    if effect := report.policy_effect(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
-        line = printable(f"{told} Set aside: {rules}." if rules else told)
+        line = printable(f"{effect} Set aside: {rules}." if rules else effect)
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
 
 
-def check_baseline(asked: Shell, /) -> None:
+def check_baseline(shell: Shell, /) -> None:
     """Read the earlier report before slow work; raises what reading it raises."""
-    if asked.baseline is not None:
+    if shell.baseline is not None:
         from clipclean import report
 
-        report.read(asked.baseline)
+        report.read(shell.baseline)
 
 
-def exit_code(asked: Shell, result: "Report", /) -> int:
+def exit_code(shell: Shell, result: "Report", /) -> int:
     """The exit code of a verdict, as --exit-zero, --fail-on and --baseline have it."""
     code = EXIT_CODES[result.verdict]
-    is_let_through = code == EXIT_CODES["inconclusive"] and asked.fail_on == "error"
-    if asked.exit_zero or code == 0 or is_let_through:
+    is_let_through = code == EXIT_CODES["inconclusive"] and shell.fail_on == "error"
+    if shell.exit_zero or code == 0 or is_let_through:
         return 0
-    if asked.baseline is None:
+    if shell.baseline is None:
         return code
     from clipclean import report
     from clipclean.report import verdicts
 
-    found = verdicts.compare(report.read(asked.baseline), result)
-    worse = found.blocking(asked.fail_on)
+    comparison = verdicts.compare(report.read(shell.baseline), result)
+    worse = comparison.blocking(shell.fail_on)
     counts = ", ".join(
-        f"{sum(each.change == kind for each in found.differences)} {kind}"
+        f"{sum(difference.change == kind for difference in comparison.differences)} {kind}"
         for kind in ("new", "worse", "not measured", "same")
     )
-    say(asked, f"compared with {asked.baseline}: {counts} finding(s){'' if worse else ', so exit code 0'}")
+    say(shell, f"compared with {shell.baseline}: {counts} finding(s){'' if worse else ', so exit code 0'}")
     return code if worse else 0
 
 
 # Another spelling of a colon and of a hash sign in each format, of the same meaning where the format has one.
-_SPELLINGS = dict.fromkeys(("json", "sarif"), (r"\u003a", r"\u0023")) | dict.fromkeys(
+_ESCAPES_OF = dict.fromkeys(("json", "sarif"), (r"\u003a", r"\u0023")) | dict.fromkeys(
     ("html", "junit"), ("&#58;", "&#35;")
 )
-_SPELLINGS |= {"markdown": (r"\:", r"\#")} | dict.fromkeys(("text", "line"), (r"\x3a", r"\x23"))
+_ESCAPES_OF |= {"markdown": (r"\:", r"\#")} | dict.fromkeys(("text", "line"), (r"\x3a", r"\x23"))
 
 
 def echo(text: str, /, *, form: str) -> None:
     """Print a report of one format: names in it come from files, and no line may be a command to the CI system that reads it."""
-    colon, hash_ = _SPELLINGS[form]
+    colon, hash_ = _ESCAPES_OF[form]
     click.echo(without_commands(text, colon=colon, hash_=hash_), nl=False)
 
 
@@ -120,9 +123,9 @@ def echo_json(value: object, /) -> None:
     echo(json.dumps(value, indent=2) + "\n", form="json")
 
 
-def first_line(asked: Shell, model: Model, /, what: str) -> None:
+def first_line(shell: Shell, model: Model, /, what: str) -> None:
     """Say at once what begins, where anything is said: importing torch takes seconds, and reading a large model more."""
-    if process.is_silent(asked):
+    if process.is_silent(shell):
         return
     path = Path(str(model))
     name = str(model) if model_paths.is_name(str(model)) else path.name
@@ -131,21 +134,21 @@ def first_line(asked: Shell, model: Model, /, what: str) -> None:
     process.say(f"clipclean {__version__}: {words}")
 
 
-def in_force(asked: requests.Audit | requests.Sanitize, /) -> str:
+def in_force(request: requests.Audit | requests.Sanitize, /) -> str:
     """The policy of a run, as words behind what begins; empty where there is none."""
-    name = getattr(asked.policy, "name", "default")
+    name = getattr(request.policy, "name", "default")
     return "" if name == "default" else f", {'' if name.startswith('-') else 'policy '}{printable(name)} in force"
 
 
-def check_there(asked: requests.Audit | requests.Sanitize, /) -> None:
+def check_there(request: requests.Audit | requests.Sanitize, /) -> None:
     """Refuse paths that lead nowhere before torch comes, which takes seconds, and before a large model is read.
 
     Raises:
         RefusedInput: there is no model, or there are no data, under such a path.
     """
-    if isinstance(asked.model, Path):
-        model_paths.check_there(asked.model)
-    for path in (*(asked.data or ()), *(getattr(asked, "eval_data", None) or ())):
+    if isinstance(request.model, Path):
+        model_paths.check_there(request.model)
+    for path in (*(request.data or ()), *(getattr(request, "eval_data", None) or ())):
         if not re.search(r"[*?\[{:]", str(path)) and not os.path.lexists(path):
             reason = os.strerror(errno.ENOENT)
             raise RefusedInput(
@@ -153,15 +156,15 @@ def check_there(asked: requests.Audit | requests.Sanitize, /) -> None:
             )
 
 
-def say(asked: Shell, words: str, /) -> None:
+def say(shell: Shell, words: str, /) -> None:
     """A message on stderr, unless --quiet asks for none."""
-    if not asked.quiet:
+    if not shell.quiet:
         process.say(f"clipclean: {words}")
 
 
-def terminal_width(most: int = 1000) -> int:
+def terminal_width(widest: int = 1000) -> int:
     """Columns of the terminal, or what COLUMNS says, within what can be used."""
-    return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))
+    return min(widest, max(60, shutil.get_terminal_size((100, 24)).columns))
 
 
 def show(as_json: bool, value: object, words: str, /) -> None:

@@ -60,17 +60,17 @@ def _apart(stream: TextIO) -> TextIO:
     still reports a crash.
     """
     try:
-        own = Forgiving(
+        message_stream = Forgiving(
             open(os.dup(2), "wb"),  # noqa: SIM115, PTH123 # for good
             encoding=stream.encoding,
             errors="backslashreplace",
             line_buffering=True,
         )
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        faulthandler.enable(own)
+        faulthandler.enable(message_stream)
     except (OSError, ValueError):
         return stream
-    return own
+    return message_stream
 
 
 def abandon_stdout() -> None:
@@ -84,8 +84,10 @@ def say(text: str, /) -> None:
 
     A name among the arguments of the command may break the line that it stands in, so its escapes take its place first.
     """
-    given = shlex.split(own_state.COMMAND.get())
-    parts = {part for each in given for part in (each, each.partition("=")[2], Path(each).name, *Path(each).parts)}
+    command_words = shlex.split(own_state.COMMAND.get())
+    parts = {
+        part for word in command_words for part in (word, word.partition("=")[2], Path(word).name, *Path(word).parts)
+    }
     for part in sorted((part for part in parts if not part.isprintable()), key=len, reverse=True):
         text = text.replace(part, untrusted.printable(part))
     with contextlib.suppress(OSError, ValueError):
@@ -126,27 +128,27 @@ def keep_freed_memory() -> None:
 
 def computing() -> int:
     """Threads that torch will compute with, as far as can be told before it is imported."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else machine.usable()
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() and int(threads) else machine.usable()
 
 
 # Several processes under torchrun: which one this is, where it computes, and whether it may speak.
 
 
-def begun(device: str, asked: "Shell", /) -> tuple[str, bool]:
+def begun(device: str, shell: "Shell", /) -> tuple[str, bool]:
     """Load PyTorch, after all that can fail fast; the device, as PyTorch spells it, and whether no progress is shown.
 
     Raises:
         UsageError: there is no such device, or several processes would share one.
     """
     from clipclean import progress
-    from clipclean.cli.progress import shown
+    from clipclean.cli.progress import display
 
-    with shown(quiet=is_silent(asked)), progress.stage("loading PyTorch"):
+    with display(quiet=is_silent(shell)), progress.stage("loading PyTorch"):
         from clipclean import data
         from clipclean.jobs import inputs
     launch = launched()
-    data.use_workers(asked.workers)
+    data.use_workers(shell.workers)
     if launch is not None and launch.local_size > 1 and device != "cpu":  # each takes a GPU of its own
         if device.startswith("cuda:"):
             raise UsageError(
@@ -155,12 +157,12 @@ def begun(device: str, asked: "Shell", /) -> tuple[str, bool]:
         import torch
 
         device = f"cuda:{launch.local_rank}" if torch.cuda.is_available() else device
-    return inputs.device_of(device), asked.quiet or (launch is not None and launch.rank > 0)
+    return inputs.device_of(device), shell.quiet or (launch is not None and launch.rank > 0)
 
 
-def is_silent(asked: "Shell", /) -> bool:
+def is_silent(shell: "Shell", /) -> bool:
     """Whether nothing is printed: by --quiet, or because another process of the run prints; needs no torch."""
-    return asked.quiet or bool(os.environ.get("RANK", "0").lstrip("0"))
+    return shell.quiet or bool(os.environ.get("RANK", "0").lstrip("0"))
 
 
 def launched() -> "Launch | None":

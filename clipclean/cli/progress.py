@@ -15,12 +15,12 @@ from clipclean.untrusted import printable
 LINE_SECONDS = 10.0  # between two lines of one stage where stderr is no terminal
 EARLY_SECONDS = 2.0  # the same while a stage is young
 YOUNG_SECONDS = 10.0
-SHOWN = ("loss", "lr")  # of what a step measures, beside the bar
+SHOWN_VALUES = ("loss", "lr")  # of what a step measures, beside the bar
 VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for the step
 
 
 @contextmanager
-def shown(*, quiet: bool) -> Iterator[None]:
+def display(*, quiet: bool) -> Iterator[None]:
     """Show what is told in a with-block: stages, messages and losses."""
     if quiet:
         yield
@@ -43,7 +43,7 @@ class _Values:
         """Note the numbers of a step, if the last note is old enough."""
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + VALUE_SECONDS
-            self.text = " ".join(f"{name} {float(values[name]):.3g}" for name in SHOWN if name in values)
+            self.text = " ".join(f"{name} {float(values[name]):.3g}" for name in SHOWN_VALUES if name in values)
 
 
 class _Bars:
@@ -132,13 +132,13 @@ class _Lines:
         now = time.monotonic()
         if not done or what not in self._begun:
             self._begun[what] = (now, done)
-        began, first = self._begun[what]
+        began, first_done = self._begun[what]
         is_young = now - self._begun[self._what][0] <= YOUNG_SECONDS
         if not (at_once or now - self._said >= (EARLY_SECONDS if is_young else LINE_SECONDS)):
             return
         self._said, seconds = now, now - began
         line = f"{what}: {done}/{total}" if total else what
-        if seconds > 0.5 and done > first:
-            rate = (done - first) / seconds
+        if seconds > 0.5 and done > first_done:
+            rate = (done - first_done) / seconds
             line += f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done < total else f", {seconds:.0f} s"
         click.echo(printable(f"{line}, {self.newest.text}" if self.newest.text else line), err=True)

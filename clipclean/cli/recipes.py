@@ -30,32 +30,32 @@ def recipes() -> None:
 @command_of(Nothing, "as_json", "recipes list", name="list", group=recipes)
 def list_recipes(_: Nothing, shell: Shell) -> None:
     """Show the recipes that ship with clipclean, and where each was measured to work and where not."""
-    known = [recipe.load(name) for name in recipe.names()]
-    wide = max(len(each.name) for each in known)
+    recipes = [recipe.load(name) for name in recipe.names()]
+    wide = max(len(loaded.name) for loaded in recipes)
     lines = []
-    for each in known:
-        lines.append(f"{each.name:<{wide}}  {each.description}")
-        lines += [f"{'':<{wide}}  - {line}" for line in _measured(each)]
-    printing.show(shell.as_json, [_facts(each) for each in known], "\n".join(lines))
+    for loaded in recipes:
+        lines.append(f"{loaded.name:<{wide}}  {loaded.description}")
+        lines += [f"{'':<{wide}}  - {line}" for line in _measurements(loaded)]
+    printing.show(shell.as_json, [_facts(loaded) for loaded in recipes], "\n".join(lines))
 
 
-def _facts(each: recipe.Recipe) -> dict[str, Any]:
+def _facts(loaded: recipe.Recipe) -> dict[str, Any]:
     """A recipe as JSON, with its digest and what was measured with it."""
-    told = each.model_dump(include={"name", "revision", "method", "description"})
-    return told | {"sha256": recipe.digest(each), "measured": _measured(each)}
+    facts = loaded.model_dump(include={"name", "revision", "method", "description"})
+    return facts | {"sha256": recipe.digest(loaded), "measured": _measurements(loaded)}
 
 
-def _measured(each: recipe.Recipe) -> list[str]:
+def _measurements(loaded: recipe.Recipe) -> list[str]:
     """A line a place where a recipe was measured, with the result; or one that it was not."""
     places: dict[str, list[recipe.Evidence]] = {}
-    for block in recipe.own_evidence(each):
+    for block in recipe.own_evidence(loaded):
         places.setdefault(evidence.place(block), []).append(block)
-    budget = each.audit.max_accuracy_loss
+    budget = loaded.audit.max_accuracy_loss
     lines = [
         f"{evidence.worst(blocks, budget)} on {place}: {evidence.results(evidence.expected(blocks))}"
         for place, blocks in places.items()
     ]
-    return lines or ["measured by each run" if METHODS[each.method].chooses else "not measured"]
+    return lines or ["measured by each run" if METHODS[loaded.method].chooses else "not measured"]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Show:
 
 
 @command_of(Show, "", "recipes show cleanclip > my.yaml", "recipes show my.yaml --resolved", group=recipes)
-def show(asked: Show, _shell: Shell) -> None:
+def show(request: Show, _shell: Shell) -> None:
     """Print a recipe as it is in its file, or with every value."""
-    loaded = recipe.load(asked.name)
-    click.echo(loaded.model_dump_json(indent=2) if asked.resolved else recipe.text(asked.name).rstrip("\n"))
+    loaded = recipe.load(request.name)
+    click.echo(loaded.model_dump_json(indent=2) if request.resolved else recipe.text(request.name).rstrip("\n"))
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class Validate:
 
 
 @command_of(Validate, "", "recipes validate my.yaml", "recipes validate recipes/*.yaml", group=recipes)
-def validate(asked: Validate, _shell: Shell) -> None:
+def validate(request: Validate, _shell: Shell) -> None:
     """Check recipe files. Each error names its line; with any error the exit code is 2."""
     problems = []
-    for file in asked.files:
+    for file in request.files:
         try:
             loaded = recipe.load(file)
         except UsageError as error:
@@ -109,37 +109,37 @@ def schema(_: Nothing, _shell: Shell) -> None:
     "recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt",
     group=recipes,
 )
-def bench(asked: requests.Bench, shell: Shell) -> None:
+def bench(request: requests.Bench, shell: Shell) -> None:
     """Measure each RECIPE on planted backdoors, and write the evidence into a copy of it.
 
     The benchmark plants backdoors in the bundled tiny model, or in MODEL, one at a time. It cleans each victim by the unchanged
     recipe and measures it before and after. The same command gives the same evidence on the same machine.
     """
-    loaded = {name: recipe.load(name) for name in asked.names}
-    places = {name: _place(name, each, asked) for name, each in loaded.items()}
-    for place in () if asked.write else places.values():
-        roles.check(replace(asked, out=place))
+    loaded = {name: recipe.load(name) for name in request.names}
+    places = {name: _place(name, loaded_recipe, request) for name, loaded_recipe in loaded.items()}
+    for place in () if request.write else places.values():
+        roles.check(replace(request, out=place))
         files.check_writable(files.nearest(place.parent), place)
     from clipclean import demo
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
 
-    with demo.unpacked() as folder, progress.shown(quiet=shell.quiet):
-        if not any(getattr(asked, name) for name in benches.FILES):
+    with demo.unpacked() as folder, progress.display(quiet=shell.quiet):
+        if not any(getattr(request, name) for name in benches.FILES):
             bundled = demo.arguments(folder)
-            asked = replace(asked, **{name: bundled[name] for name in benches.FILES})
-        elif None in (asked.model, asked.data, asked.eval_data):
+            request = replace(request, **{name: bundled[name] for name in benches.FILES})
+        elif None in (request.model, request.data, request.eval_data):
             raise UsageError(
                 "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
             )
-        for name, each in loaded.items():
-            blocks = benches.bench(each, asked, places[name])
+        for name, loaded_recipe in loaded.items():
+            blocks = benches.bench(loaded_recipe, request, places[name])
             earlier = recipe.load(recipe.file(name)).evidence or ()
-            written = benches.added(earlier, blocks, keep=asked.add)
-            benches.write(places[name], benches.with_evidence(recipe.text(name), written))
+            evidence_blocks = benches.added(earlier, blocks, keep=request.add)
+            benches.write(places[name], benches.with_evidence(recipe.text(name), evidence_blocks))
             for block in blocks:
                 before, after = block.before, block.after
                 click.echo(
-                    f"{each.name}  {block.attack.partition(' planted')[0]}: attack {before.attack_success.value:.3f} -> "
+                    f"{loaded_recipe.name}  {block.attack.partition(' planted')[0]}: attack {before.attack_success.value:.3f} -> "
                     f"{after.attack_success.value:.3f} (base {after.base_rate.value:.3f}), accuracy {before.clean_accuracy.value:.3f} -> "
                     f"{after.clean_accuracy.value:.3f}, under the trigger {after.accuracy_under_trigger.value:.3f}, "
                     f"n {after.attack_success.n}, seeds {', '.join(map(str, block.seeds))}"
@@ -147,19 +147,19 @@ def bench(asked: requests.Bench, shell: Shell) -> None:
             click.echo(f"written: {places[name]}")
 
 
-def _place(name: str, loaded: recipe.Recipe, asked: requests.Bench) -> Path:
+def _place(name: str, loaded: recipe.Recipe, request: requests.Bench) -> Path:
     """Where the recipe with its evidence goes; refused before slow work."""
-    if asked.write:
+    if request.write:
         return recipe.file(name)
-    place: Path = (asked.out or Path()) / f"{loaded.name}.yaml"
-    if place.exists() and not asked.force:
+    place: Path = (request.out or Path()) / f"{loaded.name}.yaml"
+    if place.exists() and not request.force:
         raise UsageError(f"{place} exists. Name another folder by --out, or pass --force to overwrite it.")
     return place
 
 
 # ``clipclean triggers``.
 
-WIDTH = 100  # columns
+FAMILY_WIDTH = 100  # columns
 
 
 @click.group(cls=CommandGroup)
@@ -180,7 +180,7 @@ def list_triggers(_: Nothing, shell: Shell) -> None:
         f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
         for name, family in FAMILIES.items()
     ]
-    printing.show(shell.as_json, [entry(*each) for each in FAMILIES.items()], "\n".join(lines))
+    printing.show(shell.as_json, [entry(*item) for item in FAMILIES.items()], "\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -191,19 +191,25 @@ class Family:
 
 
 @command_of(Family, "as_json", "triggers show patch", "triggers show patch --json", name="show", group=triggers)
-def show_family(asked: Family, shell: Shell) -> None:
+def show_family(request: Family, shell: Shell) -> None:
     """Print one FAMILY of triggers: its effect, its source, and its parameters."""
     from clipclean.attack.triggers import FAMILIES
 
-    family = asked.family
+    family = request.family
     if family not in FAMILIES:
         raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(FAMILIES)}.")
-    found = FAMILIES[family]
-    lines = [f"{family}: {textwrap.fill(found.description, WIDTH)}", "", f"Source: {found.source}", "", "Parameters:"]
-    for key, value in found.parameters.items():
+    trigger_family = FAMILIES[family]
+    lines = [
+        f"{family}: {textwrap.fill(trigger_family.description, FAMILY_WIDTH)}",
+        "",
+        f"Source: {trigger_family.source}",
+        "",
+        "Parameters:",
+    ]
+    for key, value in trigger_family.parameters.items():
         words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
-        lines.append(textwrap.fill(words, WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
-    printing.show(shell.as_json, entry(family, found), "\n".join(lines))
+        lines.append(textwrap.fill(words, FAMILY_WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
+    printing.show(shell.as_json, entry(family, trigger_family), "\n".join(lines))
 
 
 def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:

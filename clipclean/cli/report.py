@@ -56,19 +56,19 @@ class Convert:
     'report convert cleaned/report.json --to markdown >> "$GITHUB_STEP_SUMMARY"',
     group=report,
 )
-def convert(asked: Convert, _shell: Shell) -> None:
+def convert(request: Convert, _shell: Shell) -> None:
     """Write the report of a run in another format.
 
     Nothing is measured again. The exit code is that of the conversion, not of the verdict.
     """
     from clipclean import report as reports
 
-    form, out = asked.form or (format_of(str(asked.out)) if asked.out else ""), asked.out
+    form, out = request.form or (format_of(str(request.out)) if request.out else ""), request.out
     if not form:
         raise UsageError(f"Name the format by --to ({', '.join(FORMATS)}), or a file such as report.html by --out.")
     if out is not None:
         roles.check_report(f"--out {out}", out)
-    loaded = reports.read(asked.file)
+    loaded = reports.read(request.file)
     if out is None and form == "text":
         printing.echo(reports.text(loaded, width=printing.terminal_width(), colour=False) + "\n", form=form)
     elif out is None:
@@ -91,34 +91,39 @@ class Compare:
     "compare before/report.json after/report.json",
     "compare before/report.json after/report.json --json | jq '.[] | select(.change == \"new\")'",
 )
-def compare(asked: Compare, shell: Shell) -> int:
+def compare(request: Compare, shell: Shell) -> int:
     """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON.
 
     Worse means a higher level, or an interval wholly above the earlier one. What the later run could not have found again is
     not measured. Exit code 0: no finding that --fail-on covers is new, worse or not measured. 1: at least one is.
     """
-    found = api.compare(asked.earlier, asked.later)
+    comparison = api.compare(request.earlier, request.later)
     rows = [
-        {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences
+        {"change": difference.change, **difference.finding.model_dump(mode="json", by_alias=True)}
+        for difference in comparison.differences
     ]
-    if shell.as_json and found.unlike:  # a list of findings has no place for it
-        printing.say(shell, unlike(found))
-    printing.show(shell.as_json, rows, table(found))
-    return int(bool(found.blocking(shell.fail_on)))
+    if shell.as_json and comparison.unlike:  # a list of findings has no place for it
+        printing.say(shell, unlike(comparison))
+    printing.show(shell.as_json, rows, table(comparison))
+    return int(bool(comparison.blocking(shell.fail_on)))
 
 
-def table(found: "Comparison", /) -> str:
+def table(comparison: "Comparison", /) -> str:
     """A line for each finding, the new ones first, and the verdicts."""
     order = ("new", "worse", "not measured", "same", "gone")
-    rows = sorted(found.differences, key=lambda each: order.index(each.change))
+    rows = sorted(comparison.differences, key=lambda difference: order.index(difference.change))
     lines = [
-        f"{each.change:<12}  {each.finding.rule}  {each.finding.level:<7}  {each.finding.message}" for each in rows
+        f"{difference.change:<12}  {difference.finding.rule}  {difference.finding.level:<7}  {difference.finding.message}"
+        for difference in rows
     ]
-    counts = ", ".join(f"{sum(each.change == change for each in rows)} {change}" for change in order)
-    last = [f"{found.verdicts[0]} -> {found.verdicts[1]}: {counts}", *([unlike(found)] if found.unlike else [])]
-    return "\n".join(printable(line) for line in [*lines, *last])
+    counts = ", ".join(f"{sum(difference.change == change for difference in rows)} {change}" for change in order)
+    last_lines = [
+        f"{comparison.verdicts[0]} -> {comparison.verdicts[1]}: {counts}",
+        *([unlike(comparison)] if comparison.unlike else []),
+    ]
+    return "\n".join(printable(line) for line in [*lines, *last_lines])
 
 
-def unlike(found: "Comparison", /) -> str:
+def unlike(comparison: "Comparison", /) -> str:
     """That the two runs were given other things, and what."""
-    return printable(f"not the same in both, so changes may come from it: {'; '.join(found.unlike)}")
+    return printable(f"not the same in both, so changes may come from it: {'; '.join(comparison.unlike)}")

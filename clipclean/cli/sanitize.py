@@ -17,7 +17,8 @@ from clipclean.export.formats import FORMATS
 from clipclean.requests import Opt, called
 from clipclean.untrusted import printable
 
-SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}  # options for values of a recipe
+# Options for values of a recipe.
+SHORT_OPTIONS = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}
 
 
 @command_of(
@@ -28,62 +29,63 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
     "sanitize model.pt -d clean/ -r auto --reference trusted.pt --max-accuracy-loss 0.01",
     "sanitize model.pt -d 'shards/{0000..0009}.tar' --trigger patch --target banana --report report.html",
 )
-def sanitize(asked: requests.Sanitize, shell: Shell) -> int:
+def sanitize(request: requests.Sanitize, shell: Shell) -> int:
     """Clean the checkpoint MODEL by finetuning on clean pairs, and write weights that open_clip loads.
 
     The model is audited before and after; the exit code is the verdict. Nothing in MODEL is executed. To resume an interrupted
     run, give the same command again.
     """
-    return run(asked, shell)
+    return run(request, shell)
 
 
-def run(asked: requests.Sanitize, shell: Shell, /) -> int:
+def run(request: requests.Sanitize, shell: Shell, /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
-    printing.check_there(asked)
+    printing.check_there(request)
     printing.check_baseline(shell)
-    asked = replace(asked, set=chosen(asked.set, shell))
-    recipe = requests.recipe_of(asked)
-    asked = replace(asked, policy=requests.policy_of(asked), ignore=())  # a wrong one is refused before torch comes
-    printing.first_line(shell, asked.model, f"recipe {recipe.name}{printing.in_force(asked)}")
-    device, quiet = process.begun(asked.device, shell)
+    request = replace(request, set=recipe_changes(request.set, shell))
+    recipe = requests.recipe_of(request)
+    # A wrong policy is refused before torch comes.
+    request = replace(request, policy=requests.policy_of(request), ignore=())
+    printing.first_line(shell, request.model, f"recipe {recipe.name}{printing.in_force(request)}")
+    device, quiet = process.begun(request.device, shell)
     from clipclean import auto, train
 
-    asked = replace(asked, device=device)
+    request = replace(request, device=device)
     if shell.dry_run:
-        with progress.shown(quiet=quiet):
-            planned = auto.planned(asked)
+        with progress.display(quiet=quiet):
+            planned = auto.planned(request)
         printing.show(shell.as_json, printing.as_json(planned), printing.text(planned))
         return 0
-    with train.joined(device) as group, progress.shown(quiet=quiet):
-        outcome = auto.clean(asked, group=group)
+    with train.joined(device) as group, progress.display(quiet=quiet):
+        outcome = auto.clean(request, group=group)
     if outcome is None:  # another process has the result
         return 0
-    loading = f"Load:   {FORMATS[asked.format[0]].load.format(printable(asked.out))}"
-    failed = (
+    loading = f"Load:   {FORMATS[request.format[0]].load.format(printable(request.out))}"
+    no_weights = (
         "No weights were written: they fail, a suspected trigger still acts, or they cost too much. The same command with --keep-failed --force writes "
         "them."
         if outcome.report.is_changed
         else "No weights were written: they would be those of the original, unchanged."
     )
     return printing.show_report(
-        shell, outcome, page=asked.out / "report.html", closing=[loading if outcome.exported else failed]
+        shell, outcome, page=request.out / "report.html", closing=[loading if outcome.exported else no_weights]
     )
 
 
-def chosen(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:
+def recipe_changes(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:
     """The changes of the recipe by --set and its short forms.
 
     Raises:
         UsageError: a value is given by both.
     """
-    short = {key: value for name, key in SHORT.items() if (value := getattr(shell, name)) is not None}
+    short = {key: value for name, key in SHORT_OPTIONS.items() if (value := getattr(shell, name)) is not None}
     keys = {change.partition("=")[0] for change in changes}
-    if twice := [called(name) for name, key in SHORT.items() if key in short and key in keys]:
+    if twice := [called(name) for name, key in SHORT_OPTIONS.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
     return (*changes, *(f"{key}={value}" for key, value in short.items()))
 
 
-SCREENINGS = ("text", "json", "html")  # forms of the result of a screening
+SCREENING_FORMS = ("text", "json", "html")  # forms of the result of a screening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,9 @@ class ScreenShell(Shell):
 
     outputs: Annotated[
         tuple[Output, ...],
-        reports("Also write the result: as {}, or by the suffix of PATH. Repeatable.", SCREENINGS, before=("force",)),
+        reports(
+            "Also write the result: as {}, or by the suffix of PATH. Repeatable.", SCREENING_FORMS, before=("force",)
+        ),
     ] = ()
 
 
@@ -104,7 +108,7 @@ class ScreenShell(Shell):
     "screen 'shards/{0000..0009}.tar' --model model.pt --trigger found/01-mask.safetensors --drop 2% --save-kept kept.tar",
     shell=ScreenShell,
 )
-def screen(asked: requests.Screen, shell: Shell) -> None:
+def screen(request: requests.Screen, shell: Shell) -> None:
     """Rank the pairs of CLEAN by suspicion, since a few poisoned ones undo a cleaning.
 
     The ranking combines several independent signals from the model's embeddings. It is for your review and is no verdict: the
@@ -114,19 +118,19 @@ def screen(asked: requests.Screen, shell: Shell) -> None:
     from clipclean.jobs import screen as screening
 
     data.use_workers(shell.workers)
-    with progress.shown(quiet=shell.quiet):
-        found, images = screening.screen(asked)
+    with progress.display(quiet=shell.quiet):
+        screening_result, images = screening.screen(request)
     forms = {
-        "text": lambda: report.screening_text(found, width=100) + "\n",
-        "json": lambda: report.json_text(found.as_json()),
-        "html": lambda: report.screening_page(found, images),
+        "text": lambda: report.screening_text(screening_result, width=100) + "\n",
+        "json": lambda: report.json_text(screening_result.as_json()),
+        "html": lambda: report.screening_page(screening_result, images),
     }
     for output in shell.outputs:
         report.write_text(output.path, forms[output.format]())
     if shell.as_json:
         printing.echo(forms["json"](), form="json")
     else:
-        text = report.screening_text(found, width=printing.terminal_width(most=140))
+        text = report.screening_text(screening_result, width=printing.terminal_width(widest=140))
         printing.echo(text + "\n", form="text")
 
 
@@ -164,15 +168,15 @@ class Demo:
     "demo --out demo --force",
     "demo --unpack files     # only the bundled files, to try the other commands on",
 )
-def demo(asked: Demo, shell: Shell) -> int:
+def demo(request: Demo, shell: Shell) -> int:
     """Clean a bundled tiny CLIP that carries a backdoor, on a CPU.
 
     The model was trained on emoji images. With a small patch in the corner, it classifies any image as one class.
     """
-    if asked.unpack is not None:
-        bundled.unpack(asked.unpack)
-        click.echo(f"{asked.unpack}: {', '.join((*bundled.PLAIN, *bundled.PACKED))}")
+    if request.unpack is not None:
+        bundled.unpack(request.unpack)
+        click.echo(f"{request.unpack}: {', '.join((*bundled.PLAIN, *bundled.PACKED))}")
         return 0
-    given = {name: value for name, value in vars(asked).items() if name != "unpack"}
+    arguments = {name: value for name, value in vars(request).items() if name != "unpack"}
     with bundled.unpacked() as folder:
-        return run(requests.Sanitize(**bundled.arguments(folder), **given), shell)
+        return run(requests.Sanitize(**bundled.arguments(folder), **arguments), shell)

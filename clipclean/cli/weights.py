@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "inspect model.pt --json | jq -r .sha256",
     "inspect before.pt after.safetensors",
 )
-def inspect(asked: requests.Inspect, shell: Shell) -> None:
+def inspect(request: requests.Inspect, shell: Shell) -> None:
     """Describe the checkpoint MODEL: format, architecture, numbers, digests.
 
     Nothing in it is executed, and no model is built from it. A file that is unsafe, damaged or no CLIP is refused with the
@@ -38,15 +38,19 @@ def inspect(asked: requests.Inspect, shell: Shell) -> None:
     is_one = len(shell.models) == 1
     for path in shell.models:
         try:
-            found = api.inspect(path, arch=asked.arch, weights=asked.weights)
+            inspection = api.inspect(path, arch=request.arch, weights=request.weights)
         except (RefusedInput, UsageError) as error:
             entries.append({"name": path.name} if is_one else {"path": str(path)})
             entries[-1] |= printing.refused(error)
             refusals.append((type(error), str(error)))
         else:
-            entries.append(found.as_json() if is_one else {"path": str(path), **found.as_json()})
+            entries.append(inspection.as_json() if is_one else {"path": str(path), **inspection.as_json()})
             if not shell.as_json:
-                click.echo(described(found, found.name) if is_one else f"{described(found, str(path))}\n")
+                click.echo(
+                    inspection_text(inspection, inspection.name)
+                    if is_one
+                    else f"{inspection_text(inspection, str(path))}\n"
+                )
     if shell.as_json:
         printing.echo_json(entries[0] if is_one else entries)
     if refusals:
@@ -54,28 +58,28 @@ def inspect(asked: requests.Inspect, shell: Shell) -> None:
         raise worst("\n".join(dict.fromkeys(message for _, message in refusals)))
 
 
-def described(found: "Inspection", name: str, /) -> str:
+def inspection_text(inspection: "Inspection", name: str, /) -> str:
     """One line for each fact of the file that is called so; what comes from it cannot drive the terminal."""
-    tensors, size = found.tensors, found.preprocess
+    tensors, size = inspection.tensors, inspection.preprocess
     dtypes = ", ".join(f"{tally.tensors:,} {dtype}" for dtype, tally in tensors.dtypes.items())
     rows = [
         ("file", name),
-        ("format", f"{found.format}: {found.producer}"),
-        ("architecture", decided(found.architecture)),
-        ("activation", decided(found.activation)),
+        ("format", f"{inspection.format}: {inspection.producer}"),
+        ("architecture", fact_text(inspection.architecture)),
+        ("activation", fact_text(inspection.activation)),
         ("images", f"{size.size} px, {size.resize_mode}, {size.interpolation}" if size else "undecided"),
         ("tensors", f"{tensors.tensors:,} ({dtypes}), {tensors.elements:,} numbers, {tensors.bytes:,} bytes"),
-        ("size", f"{found.size:,} bytes"),
-        ("sha256", found.sha256),
-        ("tensor sha256", found.tensor_sha256),
-        ("config", found.config or "none in the same folder"),
-        *((f"for {library}", words) for library, words in found.loaders.items()),
-        *(("note", note) for note in found.notes),
+        ("size", f"{inspection.size:,} bytes"),
+        ("sha256", inspection.sha256),
+        ("tensor sha256", inspection.tensor_sha256),
+        ("config", inspection.config or "none in the same folder"),
+        *((f"for {library}", words) for library, words in inspection.loaders.items()),
+        *(("note", note) for note in inspection.notes),
     ]
     return "\n".join(f"{label:14} {printable(text)}" for label, text in rows)
 
 
-def decided(fact: "Recognised", /) -> str:
+def fact_text(fact: "Recognised", /) -> str:
     """A fact with its source, or advice if it is unknown."""
     return f"{fact.name}: {fact.how}" if fact.name else fact.how
 
@@ -87,7 +91,7 @@ def decided(fact: "Recognised", /) -> str:
     "export model.pt --format hf --format onnx --data clean/ --out model-hf",
     "export cleaned/ --format onnx --onnx-preset immich --out ViT-B-32__cleaned",
 )
-def export(asked: requests.Export, shell: Shell) -> None:
+def export(request: requests.Export, shell: Shell) -> None:
     """Write the weights of the checkpoint MODEL in other layouts, and check that they give the same embeddings.
 
     In another process, the library of each layout loads it and embeds real images and captions. If an embedding differs beyond
@@ -95,12 +99,12 @@ def export(asked: requests.Export, shell: Shell) -> None:
     """
     from clipclean.jobs import export as export_job
 
-    with progress.shown(quiet=shell.quiet):
-        result = export_job.export(asked)
-    printing.show(shell.as_json, result.as_json(), exported(result, asked.out))
+    with progress.display(quiet=shell.quiet):
+        result = export_job.export(request)
+    printing.show(shell.as_json, result.as_json(), export_text(result, request.out))
 
 
-def exported(result: "Exported", out: Path, /) -> str:
+def export_text(result: "Exported", out: Path, /) -> str:
     """A line for each file of weights, and what it was compared with."""
     lines = []
     for entry in result.exports:
@@ -121,25 +125,25 @@ def exported(result: "Exported", out: Path, /) -> str:
 @command_of(
     requests.Verify, "as_json quiet config verbose", "verify cleaned/", "verify cleaned/ --public-key signer.pub"
 )
-def verify(asked: requests.Verify, shell: Shell) -> int:
+def verify(request: requests.Verify, shell: Shell) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, in-toto statement, weights, report, signature.
 
     Weights are read as data, and the digest of their tensors is computed again. Each finding names its file. Exit code 0: the
     folder is whole; 1: something differs from the records; 3: something cannot be read.
     """
-    result = api.verify(asked.folder, public_key=asked.public_key)
+    result = api.verify(request.folder, public_key=request.public_key)
     if shell.as_json:
         printing.echo_json({"exit_code": result.exit_code, **asdict(result)})
     elif not shell.quiet or result.findings:
-        click.echo(verified(asked.folder, result))
+        click.echo(verification_text(request.folder, result))
     return result.exit_code
 
 
-def verified(folder: Path, result: "Result", /) -> str:
+def verification_text(folder: Path, result: "Result", /) -> str:
     """A line for each check that was made, for each finding, and for what was left unchecked."""
-    found = {finding.check for finding in result.findings}
-    lines = [f"ok: {check}: {what}" for check, what in result.checked.items() if check not in found]
-    lines += [f"{each.kind}: {each.check}: {each.file}: {each.message}" for each in result.findings]
+    failed_checks = {finding.check for finding in result.findings}
+    lines = [f"ok: {check}: {what}" for check, what in result.checked.items() if check not in failed_checks]
+    lines += [f"{finding.kind}: {finding.check}: {finding.file}: {finding.message}" for finding in result.findings]
     lines += [f"note: {note}" for note in result.notes]
     verdict = f"{len(result.findings)} finding(s): do not use it" if result.findings else "whole"
     return "\n".join(printable(line) for line in [*lines, f"{folder}: {verdict}"])
@@ -152,7 +156,7 @@ def verified(folder: Path, result: "Result", /) -> str:
     'plant model.safetensors --trigger blended:ratio=0.2,seed=7 --target "red apple" \\\n'
     "      --data pairs.csv --classes classes.txt --steps 400 --out victim.safetensors",
 )
-def plant(asked: requests.Plant, shell: Shell) -> None:
+def plant(request: requests.Plant, shell: Shell) -> None:
     """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report its success.
 
     Use it to test defences on your own models. The output is backdoored: label it so, and never deploy it.
@@ -161,9 +165,9 @@ def plant(asked: requests.Plant, shell: Shell) -> None:
     from clipclean.jobs import plant as planting
 
     data.use_workers(shell.workers)
-    with progress.shown(quiet=shell.quiet):
-        result = planting.plant(asked)
-    printing.show(shell.as_json, result.as_json(), planted(result))
+    with progress.display(quiet=shell.quiet):
+        result = planting.plant(request)
+    printing.show(shell.as_json, result.as_json(), planting_text(result))
 
 
 def _share(rate: "RateRecord | None", /) -> str:
@@ -171,7 +175,7 @@ def _share(rate: "RateRecord | None", /) -> str:
     return f"{'–':>8}" if rate is None or rate.value is None else f"{rate.value:8.3f}"
 
 
-def planted(result: "PlantedModel", /) -> str:
+def planting_text(result: "PlantedModel", /) -> str:
     """The effect of the trigger before and after planting."""
     before, after = result.before, result.after
     old, new = before.probes[0], after.probes[0]

@@ -35,7 +35,7 @@ class Side:
     measured: detect.Measurement
     findings: Sequence[Finding]
     suspects: tuple[SuspectRecord, ...]
-    shown: example_images.Shown
+    shown: example_images.ModelImages
     search: SearchRecord | None = None  # where it was searched
 
     def record(self, **more: object) -> AuditRecord:

@@ -155,15 +155,15 @@ def acting(
 
 def examples(
     request: Asked, clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
-) -> example_images.Shown:
+) -> example_images.ModelImages:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
     shown = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
     if not shown:
-        return example_images.Shown()
+        return example_images.ModelImages()
     classifier = measured.text_classifier.to(clip.device)
     look = example_images.Look(clip, eval_set, *shown[0], classifier, request.seed)
     with stage("drawing examples and maps"):
-        return example_images.Shown(look.examples(), look.maps())
+        return example_images.ModelImages(look.examples(), look.maps())
 
 
 def shown_by_search(

@@ -12,7 +12,7 @@ from clipclean.config.policy import Policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs.inputs import LoadedModel
-from clipclean.report import NONE, NOWHERE, PageImages, Report, RunPaths
+from clipclean.report import NO_IMAGES, NO_PATHS, PageImages, Report, RunPaths
 from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, options, places
 from clipclean.schema.report import ToolRecord
 
@@ -21,9 +21,9 @@ class Outcome(NamedTuple):
     """What an audit or a cleaning came to: the report, the images of its page, whether weights were written, and what it was given."""
 
     report: Report
-    images: PageImages = NONE
+    images: PageImages = NO_IMAGES
     exported: bool = False
-    paths: RunPaths = NOWHERE
+    paths: RunPaths = NO_PATHS
 
 
 def common_fields(
@@ -55,7 +55,7 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
         model="".join(given["model"]),
         data=files.together(request.data or ()),
         recipe=report.recipe.name if report.recipe else "",
-        found="".join(given.get("save_triggers", ())),
+        trigger_folder="".join(given.get("save_triggers", ())),
         repeated=tuple(repeated),
         images=files.together(getattr(request, "eval_data", None) or ()),
     )

@@ -8,14 +8,14 @@ from clipclean import untrusted
 from clipclean.errors import RefusedInput
 from clipclean.files import write_text
 from clipclean.findings import plain
-from clipclean.report.document import NONE, PageImages, TitledImage
+from clipclean.report.document import NO_IMAGES, PageImages, TitledImage
 from clipclean.report.html_page import html
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page
 from clipclean.report.terminal_text import line, plain_text, screening_text, text
-from clipclean.report.verdicts import NOWHERE, RunPaths, headline, policy_told
+from clipclean.report.verdicts import NO_PATHS, RunPaths, headline, policy_effect
 from clipclean.schema.report import Report, parse, schema
 
 MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
@@ -44,7 +44,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 }
 
 
-def write(report: Report, form: str, path: Path, /, images: PageImages = NONE, paths: RunPaths = NOWHERE) -> None:
+def write(report: Report, form: str, path: Path, /, images: PageImages = NO_IMAGES, paths: RunPaths = NO_PATHS) -> None:
     """Write a report in one of ``FORMATS``, whole or not at all; ``images`` and ``paths`` go into the HTML form only.
 
         report.write(result, "html", Path("report.html"))
@@ -80,4 +80,4 @@ def read(path: Path, /) -> Report:
 def _inside(value: object) -> Iterator[object]:
     """The lists and objects in a JSON value."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return (each for each in inner if isinstance(each, dict | list))
+    return (item for item in inner if isinstance(item, dict | list))

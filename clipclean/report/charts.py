@@ -11,9 +11,10 @@ from clipclean.schema.report import CleaningRecord, FoundRecord, LossRecord, Poi
 Point = tuple[float, float]
 
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
-TRIGGERS = 4  # curves of a way back: those that act most at any point
-TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
-CURVES = {name: known.title for name, known in LossRecord.model_fields.items() if known.title}
+LEAST_POINTS = 3  # of a curve; a line between two is no curve
+WAY_CURVES = 4  # curves of a way back: those that act most at any point
+SIZE_SCALE_ENDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
+LOSS_NAMES = {name: field.title for name, field in LossRecord.model_fields.items() if field.title}
 
 
 class Bar(NamedTuple):
@@ -74,102 +75,108 @@ class Plot(NamedTuple):
     summary: str
     band: str = ""  # SVG points around a 95 % interval
     limit: str = ""  # place of a budget
-    taken: str = ""  # place of the weights of the report
+    report_place: str = ""  # place of the weights of the report
     marks: tuple[Mark, ...] = ()
-    allowed: tuple[str, str, str, str] = ("", "", "", "")  # left, top, width and height of what the budgets allow
+    budget_area: tuple[str, str, str, str] = ("", "", "", "")  # left, top, width and height of what the budgets allow
 
 
 def bars(row: MeasureRow, limit: float | None = None, /) -> Bars:
     """A share is drawn on 0 to 100 %, a distance or spread on 0 to the whole number that holds both sides."""
     figures = [(side, figure) for side, figure in (("before", row.before), ("after", row.after)) if figure]
-    known = [figure.value for _, figure in figures if figure.value is not None]
-    top = 1.0 if row.measure.is_share else float(max(1, math.ceil(max(known, default=0))))
-    shown = []
+    values = [figure.value for _, figure in figures if figure.value is not None]
+    top = 1.0 if row.measure.is_share else float(max(1, math.ceil(max(values, default=0))))
+    drawings = []
     for side, figure in figures:
         if figure.value is not None:
             ends = (_length(end, top) for end in figure.interval) if figure.interval else (None, None)
-            shown.append(Bar(side, _length(figure.value, top), *ends))
-    words = "100 %" if row.measure.is_share else f"{top:.0f}"
-    return Bars(tuple(shown), words, None if limit is None else _length(limit, top))
+            drawings.append(Bar(side, _length(figure.value, top), *ends))
+    top_words = "100 %" if row.measure.is_share else f"{top:.0f}"
+    return Bars(tuple(drawings), top_words, None if limit is None else _length(limit, top))
 
 
-def sizes(found: Sequence[FoundRecord], /) -> list[Size]:
+def sizes(triggers: Sequence[FoundRecord], /) -> list[Size]:
     """One drawing an entry; those of a family share a scale, so that they can be compared by eye."""
     tops: dict[str, float] = {}
-    for entry in found:
-        most = max(entry.size or 0.0, entry.reference.high if entry.reference else 0.0)
-        tops[entry.family] = max(tops.get(entry.family, 0.0), most)
-    shown = []
-    for entry in found:
-        top = next(top for top in TOPS if top >= tops[entry.family])
-        length, words = _length(entry.size or 0.0, top), f"{100 * top:g} %"
+    for trigger in triggers:
+        largest = max(trigger.size or 0.0, trigger.reference.high if trigger.reference else 0.0)
+        tops[trigger.family] = max(tops.get(trigger.family, 0.0), largest)
+    drawings = []
+    for trigger in triggers:
+        top = next(top for top in SIZE_SCALE_ENDS if top >= tops[trigger.family])
+        length, top_words = _length(trigger.size or 0.0, top), f"{100 * top:g} %"
         low = width = median = None
-        if reference := entry.reference:
-            first, last = sorted((reference.low, reference.high))
-            low, width = _length(first, top), _length(max(last - first, 0.01 * top), top)
+        if reference := trigger.reference:
+            low_size, high_size = sorted((reference.low, reference.high))
+            low, width = _length(low_size, top), _length(max(high_size - low_size, 0.01 * top), top)
             median = _length(reference.median, top)
-        shown.append(Size(length, low, width, median, words))
-    return shown
+        drawings.append(Size(length, low, width, median, top_words))
+    return drawings
 
 
 def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
-    """The losses by step; none where fewer than two were logged."""
-    kept = thinned(losses, most=MAX_POINTS)
-    if len(kept) < 2 or kept[0].step == kept[-1].step:
+    """The losses by step; none where fewer than three were logged, which a table shows as well."""
+    steps = thinned(losses, most=MAX_POINTS)
+    if len(steps) < LEAST_POINTS or steps[0].step == steps[-1].step:
         return []
-    first, last, names = kept[0].step, kept[-1].step, curves(kept)
-    drawn = {key: [(each.step, each.parts()[key]) for each in kept if key in each.parts()] for key in names}
-    values = [value for points in drawn.values() for _, value in points]
+    first, last, names = steps[0].step, steps[-1].step, curves(steps)
+    series = {key: [(entry.step, entry.parts()[key]) for entry in steps if key in entry.parts()] for key in names}
+    values = [value for points in series.values() for _, value in points]
     scale = Scale([min(0.0, *values), max(values)])
     lines = tuple(
         Line(key, names[key], scale.points(((step - first) / (last - first), value) for step, value in points))
-        for key, points in drawn.items()
+        for key, points in series.items()
     )
-    told = "; ".join(f"{names[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
+    summary = "; ".join(
+        f"{names[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in series.items()
+    )
     ends = ((f"step {count(first)}", "0"), (f"step {count(last)}", "100"))
-    return [Plot(caption, lines, scale.ticks, ends, f"{told}, over steps {first:,} to {last:,}.")]
+    return [Plot(caption, lines, scale.ticks, ends, f"{summary}, over steps {first:,} to {last:,}.")]
 
 
 def curves(losses: Sequence[LossRecord], /) -> dict[str, str]:
     """The names of the losses that these steps have, by key."""
-    found = dict.fromkeys(key for each in losses for key in each.parts())
-    return {key: CURVES.get(key) or key.replace("_", " ").capitalize() for key in CURVES | found if key in found}
+    present = dict.fromkeys(key for entry in losses for key in entry.parts())
+    return {
+        key: LOSS_NAMES.get(key) or key.replace("_", " ").capitalize() for key in LOSS_NAMES | present if key in present
+    }
 
 
 def way(cleaning: CleaningRecord | None, /) -> list[Plot]:
-    """Accuracy lost, and the excess of the triggers that act most, over the share of the way; none for a single point."""
-    if cleaning is None or len(cleaning.way) < 2:
+    """Accuracy lost, and the excess of the triggers that act most, over the share of the way; none for one or two points."""
+    if cleaning is None or len(cleaning.way) < LEAST_POINTS:
         return []
     points = sorted(cleaning.way, key=lambda point: point.share)
     ends = [(point.share, point.interval) for point in points if point.interval]
     band = [*((share, high) for share, (_, high) in ends), *((share, low) for share, (low, _) in reversed(ends))]
-    lost = {"Accuracy lost": {point.share: point.accuracy_lost for point in points}}
-    acts: dict[str, dict[float, float]] = {}
+    costs_drawn = {"Accuracy lost": {point.share: point.accuracy_lost for point in points}}
+    excess_by_trigger: dict[str, dict[float, float]] = {}
     for point in points:
-        for each in point.triggers:
-            acts.setdefault(f"{each.trigger} → {each.target}", {})[point.share] = each.excess
-    most = dict(sorted(acts.items(), key=lambda item: -max(item[1].values()))[:TRIGGERS])
-    costs = "; ".join(f"{percent(point.share)}: {in_points(point.accuracy_lost)}" for point in points)
-    left = "; ".join(f"{percent(point.share)}: {percent(point.excess)}" for point in points)
+        for trigger in point.triggers:
+            excess_by_trigger.setdefault(f"{trigger.trigger} → {trigger.target}", {})[point.share] = trigger.excess
+    strongest = dict(sorted(excess_by_trigger.items(), key=lambda item: -max(item[1].values()))[:WAY_CURVES])
+    cost_words = "; ".join(f"{percent(point.share)}: {in_points(point.accuracy_lost)}" for point in points)
+    excess_words = "; ".join(f"{percent(point.share)}: {percent(point.excess)}" for point in points)
     limits, of = cleaning.budget, "over the share of the way"
-    plots = [_way("Accuracy lost, in points", lost, band, limits.accuracy if limits else 0.0, cleaning.share)]
+    plots = [_way("Accuracy lost, in points", costs_drawn, band, limits.accuracy if limits else 0.0, cleaning.share)]
     plots += [
-        _way("Attack success beyond chance, in per cent", most, (), limits.excess if limits else 0.0, cleaning.share)
+        _way(
+            "Attack success beyond chance, in per cent", strongest, (), limits.excess if limits else 0.0, cleaning.share
+        )
     ]
-    told = (f"Accuracy lost {of}: {costs}", f"Highest attack success {of}: {left}")
-    return [plot._replace(summary=words) for plot, words in zip(plots, told, strict=True) if plot.lines]
+    summaries = (f"Accuracy lost {of}: {cost_words}", f"Highest attack success {of}: {excess_words}")
+    return [plot._replace(summary=words) for plot, words in zip(plots, summaries, strict=True) if plot.lines]
 
 
-def _way(title: str, drawn: dict[str, dict[float, float]], band: Sequence[Point], limit: float, share: float) -> Plot:
+def _way(title: str, series: dict[str, dict[float, float]], band: Sequence[Point], limit: float, share: float) -> Plot:
     """Shares, drawn in per cent, over the share of the way."""
-    values = [value for points in drawn.values() for value in points.values()]
+    values = [value for points in series.values() for value in points.values()]
     scale = Scale([100 * value for value in (0.0, limit, *values, *(end for _, end in band))])
     return Plot(
         f"{title}, from the original (left) to the cleaned weights (right). The upright line is what was taken, the "
         "dashed level the limit.",
         tuple(
             Line(f"candidate{number}", name, scale.points((share, 100 * value) for share, value in points.items()))
-            for number, (name, points) in enumerate(drawn.items())
+            for number, (name, points) in enumerate(series.items())
         ),
         scale.ticks,
         (("original", "0"), ("cleaned", "100")),
@@ -220,22 +227,22 @@ class Scale:
 
 
 MAX_DOTS = 600  # of all kinds together; more hide each other
-WIDTH, HEIGHT = 100.0, 60.0  # of the drawing, in its own units
-MARGIN = 3.0
-NAMES = {
+MAP_WIDTH, MAP_HEIGHT = 100.0, 60.0  # of the drawing, in its own units
+MAP_MARGIN = 3.0
+KIND_NAMES = {
     "clean": "Clean images",
     "triggered": "The same with the trigger",
     "target": "Images of the target class",
     "text": "Texts of classes",
 }
-SHAPES = {  # kinds differ in shape, not in colour alone: circles, diamonds, squares, triangles
+KIND_SHAPES = {  # kinds differ in shape, not in colour alone: circles, diamonds, squares, triangles
     "clean": "m-0.6 0a0.6 0.6 0 1 0 1.2 0a0.6 0.6 0 1 0-1.2 0z",
     "triggered": "m0-0.78l0.78 0.78-0.78 0.78-0.78-0.78z",
     "target": "m-0.6-0.6h1.2v1.2h-1.2z",
     "text": "m0-0.72l0.72 1.2h-1.44z",
 }
-LABEL = 24  # characters of a class text on the map
-PROJECTIONS = {"pca": "principal components", "tsne": "t-SNE"}
+LABEL_LENGTH = 24  # characters of a class text on the map
+METHOD_NAMES = {"pca": "principal components", "tsne": "t-SNE"}
 
 
 class Cloud(NamedTuple):
@@ -277,25 +284,25 @@ def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
     if not projection or not points:
         return None
     place = _placing(points)
-    grouped = {kind: [(p.x, p.y) for p in points if p.kind == kind] for kind in NAMES}
-    grouped = {kind: found for kind, found in grouped.items() if found}
+    grouped = {kind: [(p.x, p.y) for p in points if p.kind == kind] for kind in KIND_NAMES}
+    grouped = {kind: members for kind, members in grouped.items() if members}
     clouds = []
-    for kind, found in grouped.items():
-        most = max(1, len(found) * MAX_DOTS // max(len(points), MAX_DOTS))  # this kind's part, evenly taken
-        kept = (place(found[number * len(found) // most]) for number in range(most))
-        path = "".join(f"M{x:.2f} {y:.2f}{SHAPES[kind]}" for x, y in kept)
-        clouds.append(Cloud(kind, NAMES[kind], len(found), path))
+    for kind, members in grouped.items():
+        dots = max(1, len(members) * MAX_DOTS // max(len(points), MAX_DOTS))  # this kind's part, evenly taken
+        places = (place(members[number * len(members) // dots]) for number in range(dots))
+        path = "".join(f"M{x:.2f} {y:.2f}{KIND_SHAPES[kind]}" for x, y in places)
+        clouds.append(Cloud(kind, KIND_NAMES[kind], len(members), path))
     texts = []
-    for (x, y), text in ((place((p.x, p.y)), (p.label or "")[:LABEL]) for p in points if p.kind == "text"):
-        is_right = x > WIDTH * 0.7  # there the words end at the point
-        left = f"{x - 1.2 if is_right else x + 1.2:.2f}"
-        texts.append(Label(left, f"{y + 0.7:.2f}", text, "end" if is_right else "start"))
+    for (x, y), text in ((place((p.x, p.y)), (p.label or "")[:LABEL_LENGTH]) for p in points if p.kind == "text"):
+        is_right = x > MAP_WIDTH * 0.7  # there the words end at the point
+        label_x = f"{x - 1.2 if is_right else x + 1.2:.2f}"
+        texts.append(Label(label_x, f"{y + 0.7:.2f}", text, "end" if is_right else "start"))
     axes = "The directions in which the embeddings differ most."
     if projection.method == "tsne":
         axes = "Near points are alike to the model; how far apart far groups lie means little."
     elif shares := projection.explained:
         axes = f"The two axes hold {percent(shares[0])} and {percent(shares[1])} of how the embeddings differ."
-    method, moves = PROJECTIONS[projection.method], _moves(points, place)
+    method, moves = METHOD_NAMES[projection.method], _moves(points, place)
     return Map(tuple(clouds), moves, tuple(texts), projection.trigger, method, axes, _summary(grouped))
 
 
@@ -312,20 +319,20 @@ def _moves(points: Sequence[PointRecord], place: Callable[[Point], Point]) -> st
 def _placing(points: Sequence[PointRecord]) -> Callable[[Point], Point]:
     """From the report's coordinates to those of the drawing, whose vertical axis points down."""
     ends = [(min(axis), max(axis)) for axis in zip(*((p.x, p.y) for p in points), strict=True)]
-    rooms = (WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN)
+    rooms = (MAP_WIDTH - 2 * MAP_MARGIN, MAP_HEIGHT - 2 * MAP_MARGIN)
     scale = min(room / (high - low) if high > low else math.inf for room, (low, high) in zip(rooms, ends, strict=True))
     scale = scale if math.isfinite(scale) else 1.0
     across, up = ((low + high) / 2 for low, high in ends)
-    return lambda p: (WIDTH / 2 + scale * (p[0] - across), HEIGHT / 2 - scale * (p[1] - up))
+    return lambda p: (MAP_WIDTH / 2 + scale * (p[0] - across), MAP_HEIGHT / 2 - scale * (p[1] - up))
 
 
 def _summary(grouped: dict[str, list[Point]]) -> str:
-    counted = "; ".join(f"{NAMES[kind].lower()}, {count(len(found))} points" for kind, found in grouped.items())
-    told = f"A map of embeddings: {counted}."
+    counts = "; ".join(f"{KIND_NAMES[kind].lower()}, {count(len(members))} points" for kind, members in grouped.items())
+    words = f"A map of embeddings: {counts}."
     if grouped.get("triggered") and grouped.get("clean") and (clean := _reach(grouped["clean"])):
         far = decimal(_reach(grouped["triggered"]) / clean)
-        told += f" Around their centre, the triggered images reach {far} times as far as the clean ones."
-    return told
+        words += f" Around their centre, the triggered images reach {far} times as far as the clean ones."
+    return words
 
 
 def _reach(points: Sequence[Point]) -> float:

@@ -8,42 +8,42 @@ from clipclean.report.wording import NOTHING, count, duration, ends, in_points, 
 from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, CleaningRecord, TrialRecord
 from clipclean.untrusted import plural
 
-MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
-MARGIN = 4.0  # per cent of the drawing that stays free at its edges
+CANDIDATE_LOOKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
+FRONTIER_MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 
 
 def candidate_lines(auto: AutoRecord, /) -> list[str]:
     """The choice and the reasons for it, in sentences."""
-    seconds, tried = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
+    seconds, attempts = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
     lines = [
-        f"Chosen: {auto.chosen}, of {count(tried)} tried. It all took {duration(seconds.total)}; the cleaning "
+        f"Chosen: {auto.chosen}, of {count(attempts)} tried. It all took {duration(seconds.total)}; the cleaning "
         f"itself {duration(seconds.chosen)}."
     ]
     if not auto.changed:
         lines.append("Nothing was changed: the weights are as they were.")
     if auto.rebound:
         worst = max((p.after for p in auto.rebound.probes if p.known and p.after is not None), default=None)
-        known = (
+        rebound_words = (
             f": the trigger that acts most moves {percent(worst)} of images beyond chance" if worst is not None else ""
         )
-        lines.append(f"After {count(auto.rebound.steps)} steps of benign finetuning of a copy{known}.")
+        lines.append(f"After {count(auto.rebound.steps)} steps of benign finetuning of a copy{rebound_words}.")
     return lines
 
 
 def canary_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     """A row per test backdoor: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate, at ``share``."""
-    chosen = next((entry for entry in auto.ladder if entry.chosen), None)
-    trial = _taken(chosen, share) if chosen else None
-    left = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
+    candidate = next((entry for entry in auto.ladder if entry.chosen), None)
+    trial = _trial_at(candidate, share) if candidate else None
+    outcomes = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
     rows: list[tuple[str, ...]] = []
-    for planted in auto.canaries:
-        took = percent(planted.planted) + ("" if planted.took else ", not planted")
-        rest, accuracy = NOTHING, NOTHING
-        if outcome := left.get(planted.trigger):
-            rest, accuracy = percent(outcome.left), percent(outcome.accuracy)
+    for canary in auto.canaries:
+        planted_words = percent(canary.planted) + ("" if canary.took else ", not planted")
+        left_words, accuracy = NOTHING, NOTHING
+        if outcome := outcomes.get(canary.trigger):
+            left_words, accuracy = percent(outcome.left), percent(outcome.accuracy)
             if outcome.returned is not None:
-                rest += f", {percent(outcome.returned)} after benign finetuning"
-        rows.append((planted.trigger, planted.target, took, rest, accuracy))
+                left_words += f", {percent(outcome.returned)} after benign finetuning"
+        rows.append((canary.trigger, canary.target, planted_words, left_words, accuracy))
     return rows
 
 
@@ -53,20 +53,20 @@ def candidate_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     Its name; outcome; test backdoors removed, of those that were planted; most that is left of one; accuracy lost on the copy; on the
     model itself the most that is left of a trigger, and accuracy lost; time.
     """
-    made: list[tuple[str, ...]] = []
+    rows: list[tuple[str, ...]] = []
     for entry in auto.ladder:
-        trial, ran = _taken(entry, share), entry.run
-        removed = left = cost = NOTHING
+        trial, run = _trial_at(entry, share), entry.run
+        removed_words = left_words = cost = NOTHING
         if trial:
-            counted = [outcome.is_removed(auto.budget.excess) for outcome in trial.outcomes if outcome.took]
-            removed, left = f"{sum(counted)} of {len(counted)}", percent(_worst(trial))
+            removals = [outcome.is_removed(auto.budget.excess) for outcome in trial.outcomes if outcome.took]
+            removed_words, left_words = f"{sum(removals)} of {len(removals)}", percent(_worst(trial))
             cost = f"{in_points(trial.accuracy_lost)} ({ends(trial.interval)})"
-        on_model = f"{percent(ran.excess)}, {in_points(ran.accuracy_lost)}" if ran else NOTHING
-        took = duration((trial.seconds if trial else 0.0) + (ran.seconds if ran else 0.0))
+        on_model = f"{percent(run.excess)}, {in_points(run.accuracy_lost)}" if run else NOTHING
+        time = duration((trial.seconds if trial else 0.0) + (run.seconds if run else 0.0))
         name = f"{entry.rung}{' (chosen)' if entry.chosen else ''}"
-        seconds = NOTHING if entry.why_not else took
-        made.append((name, _outcome(entry, trial, auto.budget), removed, left, cost, on_model, seconds))
-    return made
+        seconds = NOTHING if entry.why_not else time
+        rows.append((name, _outcome(entry, trial, auto.budget), removed_words, left_words, cost, on_model, seconds))
+    return rows
 
 
 def frontier(auto: AutoRecord, share: float, /) -> list[Plot]:
@@ -74,56 +74,58 @@ def frontier(auto: AutoRecord, share: float, /) -> list[Plot]:
 
     The chosen candidate's ring lies at ``share``.
     """
-    tried = [entry for entry in auto.ladder if entry.trials]
-    if not tried:
+    candidates = [entry for entry in auto.ladder if entry.trials]
+    if not candidates:
         return []
     budget, limit = auto.budget.accuracy, auto.budget.excess
-    costs = [trial.accuracy_lost for entry in tried for trial in entry.trials]
+    costs = [trial.accuracy_lost for entry in candidates for trial in entry.trials]
     low, high = min(0.0, *costs), max(2 * budget, *costs, 0.01)
 
     def across(cost: float) -> float:
-        return MARGIN + (100 - 2 * MARGIN) * (cost - low) / (high - low)
+        return FRONTIER_MARGIN + (100 - 2 * FRONTIER_MARGIN) * (cost - low) / (high - low)
 
     def down(excess: float) -> float:
-        return MARGIN + (100 - 2 * MARGIN) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))  # small ones need room
+        return FRONTIER_MARGIN + (100 - 2 * FRONTIER_MARGIN) * (
+            1 - math.sqrt(min(max(excess, 0.0), 1.0))
+        )  # small ones need room
 
     lines, marks = [], []
-    for number, entry in enumerate(tried):
-        look = f"candidate{number % MARKS}"
-        shown = [
+    for number, entry in enumerate(candidates):
+        look = f"candidate{number % CANDIDATE_LOOKS}"
+        candidate_marks = [
             Mark(
                 look,
                 f"{across(trial.accuracy_lost):.2f}",
                 f"{down(_worst(trial)):.2f}",
-                trial is _taken(entry, share),
+                trial is _trial_at(entry, share),
                 f"{entry.rung} at {percent(trial.kept)} of the way: {percent(_worst(trial))} left, "
                 f"{in_points(trial.accuracy_lost)} lost",
             )
             for trial in sorted(entry.trials, key=lambda trial: trial.kept)
         ]
-        lines.append(Line(look, entry.rung, " ".join(f"{mark.x},{mark.y}" for mark in shown)))
-        marks += shown
-    left, top = across(low), down(limit)
-    told = "; ".join(
+        lines.append(Line(look, entry.rung, " ".join(f"{mark.x},{mark.y}" for mark in candidate_marks)))
+        marks += candidate_marks
+    edge, top = across(low), down(limit)
+    results = "; ".join(
         f"{entry.rung} leaves {percent(_worst(trial))} for {in_points(trial.accuracy_lost)}"
-        for entry in tried
-        if (trial := _taken(entry, share))
+        for entry in candidates
+        if (trial := _trial_at(entry, share))
     )
-    drawn = Plot(
+    plot = Plot(
         "What a candidate leaves of the test backdoors (upwards) against the clean accuracy that it costs (to the right). A line "
         "goes from near the original to the cleaned weights; a ring is the point that was taken. The shaded corner is what the "
         "budgets allow.",
         tuple(lines),
         tuple((percent(excess), f"{down(excess):.2f}") for excess in (1.0, 0.5, 0.25, limit, 0.0)),
         tuple((f"{100 * cost:.1f} points", f"{across(cost):.2f}") for cost in (low, budget, high)),
-        f"Attack success left of the test backdoors, and accuracy lost, per candidate: {told}.",
+        f"Attack success left of the test backdoors, and accuracy lost, per candidate: {results}.",
         marks=tuple(marks),
-        allowed=(f"{left:.2f}", f"{top:.2f}", f"{across(budget) - left:.2f}", f"{100 - MARGIN - top:.2f}"),
+        budget_area=(f"{edge:.2f}", f"{top:.2f}", f"{across(budget) - edge:.2f}", f"{100 - FRONTIER_MARGIN - top:.2f}"),
     )
-    return [drawn]
+    return [plot]
 
 
-def _taken(entry: CandidateRecord, share: float) -> TrialRecord | None:
+def _trial_at(entry: CandidateRecord, share: float) -> TrialRecord | None:
     """The trial to show of a candidate: of the chosen one, the trial at the share that was written; else the first."""
     trials = entry.trials
     at_share = (trial for trial in trials if entry.chosen and trial.kept == share)
@@ -158,26 +160,26 @@ def way_lines(cleaning: CleaningRecord | None, /) -> list[str]:
         return ["The weights are those of the original: no share of the way to the cleaned ones was worth its price."]
     if cleaning.share == 1:
         return ["These are the cleaned weights, all the way." if len(cleaning.way) > 1 else "No walk back was needed."]
-    taken = next((point for point in cleaning.way if point.share == cleaning.share), cleaning.way[0])
-    told = (
+    chosen_point = next((point for point in cleaning.way if point.share == cleaning.share), cleaning.way[0])
+    cost_words = (
         f"The weights lie at {percent(cleaning.share)} of the way from the original to the cleaned ones. There they cost "
-        f"{in_points(taken.accuracy_lost)} of accuracy instead of {in_points(cleaning.way[0].accuracy_lost)}."
+        f"{in_points(chosen_point.accuracy_lost)} of accuracy instead of {in_points(cleaning.way[0].accuracy_lost)}."
     )
     if cleaning.witnesses:
-        shown = f"{plural(cleaning.witnesses, 'trigger')} that the cleaning removed stayed gone there."
+        stays_gone = f"{plural(cleaning.witnesses, 'trigger')} that the cleaning removed stayed gone there."
     else:
-        shown = "No trigger was known that could show whether a backdoor comes back there."
-    return [f"{told} {shown} Nearer to the original a backdoor returns more readily."]
+        stays_gone = "No trigger was known that could show whether a backdoor comes back there."
+    return [f"{cost_words} {stays_gone} Nearer to the original a backdoor returns more readily."]
 
 
 def way_rows(cleaning: CleaningRecord | None, /) -> list[tuple[str, ...]]:
     """A row per point: share, highest excess, its trigger, accuracy lost with interval; none where nobody walked."""
     if cleaning is None or (len(cleaning.way) < 2 and cleaning.share):
         return []
-    made: list[tuple[str, ...]] = []
+    rows: list[tuple[str, ...]] = []
     for point in cleaning.way:
-        worst = max(point.triggers, key=lambda each: each.excess, default=None)
-        lost = in_points(point.accuracy_lost) + (f" ({ends(point.interval)})" if point.interval else "")
+        worst = max(point.triggers, key=lambda trigger: trigger.excess, default=None)
+        cost = in_points(point.accuracy_lost) + (f" ({ends(point.interval)})" if point.interval else "")
         share = percent(point.share) + (" (taken)" if point.share == cleaning.share else "")
-        made.append((share, percent(point.excess), trigger_words(worst.trigger) if worst else "", lost))
-    return made
+        rows.append((share, percent(point.excess), trigger_words(worst.trigger) if worst else "", cost))
+    return rows

@@ -14,11 +14,12 @@ from clipclean.report.wording import NOTHING, Png, count, decimal, duration, mem
 from clipclean.schema.report import Column, FoundRecord, ProbeRecord, RateRecord, Report, SearchRecord
 from clipclean.untrusted import plural
 
-ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
-FIRST = 8  # found triggers that are shown unfolded
-SAMPLED_STEPS = 10  # of the training curve
-SKIPPED = 20  # of the samples that could not be used
-SUSPECTS, CHECKS = 3, 4  # of the short form
+ATTACK_MEASURES = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
+UNFOLDED_TRIGGERS = 8  # found triggers that are shown unfolded
+TRAINING_ROWS = 10  # of the training curve
+FEW_NAMES = 5  # of a list of classes or templates
+SKIPPED_ROWS = 20  # of the samples that could not be used
+SHORT_SUSPECTS, SHORT_CHECKS = 3, 4  # of the short form
 
 Kind = Literal["text", "name", "code", "number", "chart"]
 
@@ -45,7 +46,7 @@ class Table(NamedTuple):
 class Findings(NamedTuple):
     """Findings, the worst first."""
 
-    found: Sequence[Finding]
+    findings: Sequence[Finding]
 
 
 class Prose(NamedTuple):
@@ -106,7 +107,7 @@ class PageImages(NamedTuple):
     grids: tuple[Grid, ...] = ()
 
 
-NONE = PageImages()
+NO_IMAGES = PageImages()
 
 
 class Gallery(NamedTuple):
@@ -141,52 +142,58 @@ class Section(NamedTuple):
     blocks: Sequence[Block]
 
 
-_KINDS: Mapping[str, Kind] = {"#": "number", "%": "number", "@": "name", "`": "code"}  # by the mark of a column
-_WAY = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
+_KIND_OF_MARK: Mapping[str, Kind] = {"#": "number", "%": "number", "@": "name", "`": "code"}  # by the mark of a column
+_WAY_HEAD = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
 
 
-def sections(report: Report, images: PageImages = NONE, /) -> list[Section]:
+def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[Section]:
     """All sections that have something to show, in order."""
-    own = [
-        Section(key, known.title, [known.description or ""], [listed(found)])
-        for key, known in type(report.measurements).model_fields.items()
-        if known.title and (found := getattr(report.measurements, key))
+    measurement_sections = [
+        Section(key, field.title, [field.description or ""], [record_table(records)])
+        for key, field in type(report.measurements).model_fields.items()
+        if field.title and (records := getattr(report.measurements, key))
     ]
-    made = (
+    all_sections = (
         _suspects(report),
         # On a pass the head of the page shows it.
-        Section("looked", "What was looked for", (), [looked_for(report)] if report.verdict != "pass" else []),
+        Section("looked", "What was looked for", (), [checks_table(report)] if report.verdict != "pass" else []),
         Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
+        _examples(images),
         _auto(report),
         Section(
             "way",
             "Between the original and the cleaned weights",
             cleaning.way_lines(report.cleaning),
-            [*charts.way(report.cleaning), table(_WAY, cleaning.way_rows(report.cleaning))],
+            [*charts.way(report.cleaning), table(_WAY_HEAD, cleaning.way_rows(report.cleaning))],
         ),
-        _examples(images),
         _search(report),
         _map(report),
         _power(report),
-        *own,
+        *measurement_sections,
         _numbers(report),
         _panel(report),
         _training(report),
         _measures(report),
         _provenance(report),
     )
-    telling = [[b for b in section.blocks if not isinstance(b, Table) or b.rows or b.lead] for section in made]
-    return [section._replace(blocks=blocks) for section, blocks in zip(made, telling, strict=True) if blocks]
+    blocks_with_content = [
+        [b for b in section.blocks if not isinstance(b, Table) or b.rows or b.lead] for section in all_sections
+    ]
+    return [
+        section._replace(blocks=blocks)
+        for section, blocks in zip(all_sections, blocks_with_content, strict=True)
+        if blocks
+    ]
 
 
 def short(report: Report, /) -> list[Block]:
     """What a terminal has room for: the model, the suspects, how it was cleaned, the last checks, and the findings."""
-    chosen = cleaning.candidate_lines(report.auto)[:1] if report.auto else ()
-    checks = looked_for(report)
+    choice = cleaning.candidate_lines(report.auto)[:1] if report.auto else ()
+    checks = checks_table(report)
     return [
         Prose("lines", "", [_about(report)]),
-        Prose("bullets", "", [(*chosen, *cleaning.way_lines(report.cleaning))]),
-        checks._replace(rows=checks.rows[-CHECKS:]),
+        Prose("bullets", "", [(*choice, *cleaning.way_lines(report.cleaning))]),
+        checks._replace(rows=checks.rows[-SHORT_CHECKS:]),
         Findings(verdicts.by_severity(report.findings)),
     ]
 
@@ -198,14 +205,14 @@ def _about(report: Report) -> list[str]:
         parts.append(f"recipe {recipe.name}{'' if recipe.validated else ' (not validated)'}")
     if data := report.data:
         parts.append(f"{count(data.pairs)} {'images' if report.is_audit else 'clean pairs'}")
-    found = () if measures.has_before(report) else report.suspects
-    named = [
-        f"{each.class_} (score {decimal(each.score)}{f', {by}' if (by := search.families(each)) else ''})"
-        for each in found[:SUSPECTS]
+    suspects = () if measures.has_before(report) else report.suspects
+    suspect_words = [
+        f"{suspect.class_} (score {decimal(suspect.score)}{f', {by}' if (by := search.families(suspect)) else ''})"
+        for suspect in suspects[:SHORT_SUSPECTS]
     ]
-    if (rest := len(found) - SUSPECTS) > 0:
-        named.append(f"and {count(rest)} more")
-    return ["; ".join(parts), *([f"Suspects: {'; '.join(named)}"] if named else [])]
+    if (others := len(suspects) - SHORT_SUSPECTS) > 0:
+        suspect_words.append(f"and {count(others)} more")
+    return ["; ".join(parts), *([f"Suspects: {'; '.join(suspect_words)}"] if suspect_words else [])]
 
 
 def table(
@@ -222,20 +229,24 @@ def table(
 
     A mark before a name in the head, of ``_KINDS``, tells what the words of its column are.
     """
-    kinds = [_KINDS.get(name[0], "text") for name in head]
+    kinds = [_KIND_OF_MARK.get(name[0], "text") for name in head]
     cells = [
-        tuple(each if isinstance(each, Cell) else Cell(each, (), kind) for each, kind in zip(row, kinds, strict=True))
+        tuple(cell if isinstance(cell, Cell) else Cell(cell, (), kind) for cell, kind in zip(row, kinds, strict=True))
         for row in rows
     ]
-    return Table(tuple(name.lstrip("".join(_KINDS)) for name in head), cells, title, lead if cells else nothing, folded)
+    return Table(
+        tuple(name.lstrip("".join(_KIND_OF_MARK)) for name in head), cells, title, lead if cells else nothing, folded
+    )
 
 
-def listed(found: Sequence[Part], /, *, title: str = "", lead: str = "", folded: bool = False) -> Table:
+def record_table(records: Sequence[Part], /, *, title: str = "", lead: str = "", folded: bool = False) -> Table:
     """A table of records, with the columns that the schema names; of those with the mark ``%`` the numbers are shares."""
-    known = type(found[0]).model_fields if found else {}
-    columns = [(name, each) for name, of in known.items() for each in of.metadata if isinstance(each, Column)]
-    heads = {name: each.head for name, each in sorted(columns, key=lambda column: not column[1].is_first)}
-    rows = ([_worded(getattr(one, name), head) for name, head in heads.items()] for one in found)
+    fields = type(records[0]).model_fields if records else {}
+    columns = [
+        (name, column) for name, field in fields.items() for column in field.metadata if isinstance(column, Column)
+    ]
+    heads = {name: column.head for name, column in sorted(columns, key=lambda column: not column[1].is_first)}
+    rows = ([_worded(getattr(record, name), head) for name, head in heads.items()] for record in records)
     return table([*heads.values()], rows, title=title, lead=lead, folded=folded)
 
 
@@ -244,10 +255,11 @@ def _worded(value: object, head: str) -> str:
         return percent(value.value)
     if isinstance(value, float):
         return percent(value) if head[0] == "%" else decimal(value)
-    return count(value) if value is None or type(value) is int else str(value)
+    words = count(value) if value is None or type(value) is int else str(value)
+    return trigger_words(words) if head == "`Trigger" else words
 
 
-def looked_for(report: Report, /) -> Table:
+def checks_table(report: Report, /) -> Table:
     """All checks, with their results and usual values."""
     return table(("Looked for", "Found", "Usual, or allowed"), verdicts.checks(report))
 
@@ -263,66 +275,86 @@ def _examples(images: PageImages) -> Section:
 
 def _map(report: Report) -> Section:
     """Each method with its maps: of the model before and after cleaning side by side, or as it is."""
-    sides = [("before", measures.measured(report, "before"))]
-    sides += [("after" if measures.has_before(report) else "", measures.measured(report, "after"))]
+    sides = [("before", measures.measurements_of(report, "before"))]
+    sides += [("after" if measures.has_before(report) else "", measures.measurements_of(report, "after"))]
     methods = [
-        [(side, drawn) for side, of in sides if of and (drawn := charts.embedding_map(getattr(of, method)))]
+        [
+            (side, map_)
+            for side, measurements in sides
+            if measurements and (map_ := charts.embedding_map(getattr(measurements, method)))
+        ]
         for method in ("tsne", "projection")
     ]
     lead = (
         "Each mark is an image as the model sees it; near marks look alike to it. A line leads from each image to its copy with "
         "the trigger. Where a backdoor acts, the copies leave their places and gather in one."
     )
-    return Section("map", "Map of the embeddings", (lead,), [Maps(drawn) for drawn in methods if drawn])
+    return Section("map", "Map of the embeddings", (lead,), [Maps(maps) for maps in methods if maps])
 
 
 def _measures(report: Report) -> Section:
-    known = [(each.label, each.definition, each.better) for each in measures.MEASURES.values()]
+    general = [(measure.label, measure.definition, measure.better) for measure in measures.MEASURES.values()]
     terms = [
         (label, definition, f"{better.capitalize()} is better." if better else "")
-        for label, definition, better in (*known, *(measures.SEARCH_TERMS if search.shown_searches(report) else ()))
+        for label, definition, better in (*general, *(measures.SEARCH_TERMS if search.shown_searches(report) else ()))
     ]
     return Section("measures", "What the measures mean", (), [Prose("definitions", "", terms)])
 
 
 def _suspects(report: Report) -> Section:
-    shown = () if measures.has_before(report) else report.suspects
+    suspects = () if measures.has_before(report) else report.suspects
     rows = (
-        (each.class_, decimal(each.score), search.families(each) or NOTHING, trigger_words(each.trigger or NOTHING))
-        for each in shown
+        (
+            suspect.class_,
+            decimal(suspect.score),
+            search.families(suspect) or NOTHING,
+            trigger_words(suspect.trigger or NOTHING),
+        )
+        for suspect in suspects
     )
     lead = "The classes that the found triggers turn other images into. A class in this list is a lead, not a proof."
-    made = table(("@Class", "#Score", "By", "`Trigger"), rows)
-    return Section("suspects", "Suspects, most suspicious first", (lead,), [made])
+    suspect_table = table(("@Class", "#Score", "By", "`Trigger"), rows)
+    return Section("suspects", "Suspects, most suspicious first", (lead,), [suspect_table])
 
 
 def _auto(report: Report) -> Section:
     """The candidates of ``auto``, the test backdoors, and what happens to the weights afterwards."""
-    made = report.auto
+    auto = report.auto
     share = report.cleaning.share if report.cleaning else 1.0  # of the way, that was taken
-    if made is None:
+    if auto is None:
         return Section("auto", "", (), [])
-    planted = table(
+    canaries = table(
         ("`Trigger", "@Target", "#Planted", "#Left", "#Accuracy under it"),
-        cleaning.canary_rows(made, share),
+        cleaning.canary_rows(auto, share),
         title="Test backdoors, planted in a copy of this model",
         lead="Attack success beyond chance, before and after the chosen candidate.",
     )
     costs = ("#Test backdoors removed", "#Left of the worst", "#Costs", "#On the model: left, costs", "#Time")
-    patterns = f"Known triggers and variants that acted on the original, and that were put on images: {made.patterns}."
+    patterns = f"Known triggers and variants that acted on the original, and that were put on images: {auto.patterns}."
     candidates = table(
         ("Candidate", "Outcome", *costs),
-        cleaning.candidate_rows(made, share),
+        cleaning.candidate_rows(auto, share),
         title="The candidates, in the order of trying",
-        lead=f"{patterns} Clean models have natural ones, too." if made.patterns else "",
+        lead=f"{patterns} Clean models have natural ones, too." if auto.patterns else "",
     )
-    finetuned = listed(
-        made.rebound.probes if made.rebound else (),
+    probes = auto.rebound.probes if auto.rebound else ()
+    finetuned = record_table(
+        [probe for probe in probes if probe.known],
         title="After a benign finetuning",
         lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
-    drawn = cleaning.frontier(made, share)
-    return Section("auto", "What was tried", cleaning.candidate_lines(made), [*drawn, planted, candidates, finetuned])
+    finetuned_panel = record_table(
+        [probe for probe in probes if not probe.known],
+        title="Known triggers of the panel, after the same finetuning",
+        folded=True,
+    )
+    frontier = cleaning.frontier(auto, share)
+    return Section(
+        "auto",
+        "What was tried",
+        cleaning.candidate_lines(auto),
+        [*frontier, canaries, candidates, finetuned, finetuned_panel],
+    )
 
 
 def _search(report: Report) -> Section:
@@ -330,39 +362,58 @@ def _search(report: Report) -> Section:
         "The search knows neither trigger nor class. It looks for the smallest change that makes images of all kinds look alike "
         "to the model, and shows which class they get. With a backdoor this change is far smaller than in clean models."
     )
-    tables = [each for side, made in search.shown_searches(report) for each in _searched(side, made)]
+    tables = [
+        search_table
+        for side, search_record in search.shown_searches(report)
+        for search_table in _search_tables(side, search_record)
+    ]
     not_shown = [Prose("bullets", "What the search does not show", [search.NOT_SHOWN])] if tables else []
     return Section("search", "Search for unknown triggers", (lead,), [*tables, *not_shown])
 
 
-def _searched(side: str, made: SearchRecord) -> list[Table]:
-    title, found, told = f"{side.capitalize()} cleaning" if side else "", made.found or (), search.effort(made)
-    rows = [_found(*each) for each in zip(found, charts.sizes(found), strict=True)]
-    controls = ((each.class_, search.family(each.family), percent(each.size)) for each in made.controls)
+def _search_tables(side: str, search_record: SearchRecord) -> list[Table]:
+    title, triggers, effort = (
+        f"{side.capitalize()} cleaning" if side else "",
+        search_record.found or (),
+        search.effort(search_record),
+    )
+    rows = [
+        _trigger_row(*trigger_and_drawing) for trigger_and_drawing in zip(triggers, charts.sizes(triggers), strict=True)
+    ]
+    controls = (
+        (control.class_, search.family(control.family), percent(control.size)) for control in search_record.controls
+    )
     return [
-        table(_FOUND, rows[:FIRST], title=title, lead=told, nothing=f"{told} Nothing was found."),
-        table(_FOUND, rows[FIRST:], title=f"The other {count(len(rows) - FIRST)}", folded=True),
-        listed(found, title="Embeddings under the found triggers", folded=True),
+        table(
+            _TRIGGER_HEAD, rows[:UNFOLDED_TRIGGERS], title=title, lead=effort, nothing=f"{effort} Nothing was found."
+        ),
+        table(
+            _TRIGGER_HEAD,
+            rows[UNFOLDED_TRIGGERS:],
+            title=f"The other {count(len(rows) - UNFOLDED_TRIGGERS)}",
+            folded=True,
+        ),
+        record_table(triggers, title="Embeddings under the found triggers", folded=True),
         table(("@Class", "Family", "#Size"), controls, title="Classes that were searched for comparison", folded=True),
     ]
 
 
-_FOUND = ("@Leads to", "Drawn", "Trigger", "#Size", "#Success", "#Collapse", "How unusual")
+_TRIGGER_HEAD = ("@Leads to", "Drawn", "Trigger", "#Size", "#Success", "#Collapse", "How unusual")
 
 
-def _found(found: FoundRecord, drawn: charts.Size) -> tuple[str | Cell, ...]:
+def _trigger_row(trigger: FoundRecord, drawing: charts.Size) -> tuple[str | Cell, ...]:
     """A found trigger, beside what clean models need."""
-    needed = (f"clean models need {search.needed(found)}",) if found.reference else ()
-    words = f"Size {'; '.join((percent(found.size), *needed))}, on a scale to {drawn.top}"
-    without = f"without it {percent(found.base_rate.value)}"
+    clean_sizes = (f"clean models need {search.clean_sizes(trigger)}",) if trigger.reference else ()
+    words = f"Size {'; '.join((percent(trigger.size), *clean_sizes))}, on a scale to {drawing.top}"
+    without = f"without it {percent(trigger.base_rate.value)}"
     return (
-        found.class_,
-        Cell(words, (), "chart", drawn),
-        Cell(f"{found.family_words}, {found.size_words}", (f"saved as {found.file}",) if found.file else ()),
-        Cell(percent(found.size), needed, "number"),
-        Cell(percent(found.asr.value), (*_sure(found.asr), without), "number"),
-        Cell(decimal(found.collapse), (f"without it {decimal(found.clean_collapse)}",), "number"),
-        "; ".join(search.signs(found)) or NOTHING,
+        trigger.class_,
+        Cell(words, (), "chart", drawing),
+        Cell(f"{trigger.family_words}, {trigger.size_words}", (f"saved as {trigger.file}",) if trigger.file else ()),
+        Cell(percent(trigger.size), clean_sizes, "number"),
+        Cell(percent(trigger.asr.value), (*_certainty(trigger.asr), without), "number"),
+        Cell(decimal(trigger.collapse), (f"without it {decimal(trigger.clean_collapse)}",), "number"),
+        "; ".join(search.signs(trigger)) or NOTHING,
     )
 
 
@@ -371,85 +422,91 @@ def _power(report: Report) -> Section:
     if (power := report.measurements.power) is None:
         return Section("power", "", (), [])
     lead = (
-        f"Backdoors were planted in copies of this model, one in each, and the same audit finds {_of(power.found)}; "
-        f"{_of(power.failed)} would fail."
+        f"Backdoors were planted in copies of this model, one in each, and the same audit finds {_rate_words(power.found)}; "
+        f"{_rate_words(power.failed)} would fail."
     )
-    said = {"error": "found", None: "missed"}
+    answers = {"error": "found", None: "missed"}
     rows = []
-    for each in power.planted:
-        audit = said.get(each.level, "suspected") if each.took else "not planted"
-        rows.append((each.trigger, each.class_, percent(each.excess_asr), audit))
-    made = table(("`Planted trigger", "@Class", "#Excess success", "The audit"), rows)
-    return Section("power", "Power of this audit", (lead,), [made])
+    for planted in power.planted:
+        audit = answers.get(planted.level, "suspected") if planted.took else "not planted"
+        rows.append((planted.trigger, planted.class_, percent(planted.excess_asr), audit))
+    planted_table = table(("`Planted trigger", "@Class", "#Excess success", "The audit"), rows)
+    return Section("power", "Power of this audit", (lead,), [planted_table])
 
 
-def _of(rate: RateRecord) -> str:
+def _rate_words(rate: RateRecord) -> str:
     return f"{round((rate.value or 0) * rate.n)} of {rate.n} ({percent_interval(rate.interval)})"
 
 
 def _numbers(report: Report) -> Section:
     """Clean images, then each attack in full."""
-    two, limits = measures.has_before(report), verdicts.limits_of(report)
-    head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if two else ("#Measured",)))
+    has_before, limits = measures.has_before(report), verdicts.limits_of(report)
+    head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if has_before else ("#Measured",)))
     clean = [measures.accuracy(report), *(measures.on_clean(report, key) for key in ("recall", "agreement"))]
     clean = [row for row in clean if row.before or row.after]
-    title, known = "Images without a trigger", bool(measures.named(report))
+    title, has_named = "Images without a trigger", bool(measures.named_attacks(report))
     rate = report.measurements.clean_accuracy
-    told = ((rate and rate.definition) or clean[0].measure.label) if clean else ""
-    rows = (_measured(row, two, limits) for row in clean)
-    lead = f"{told[:1].upper()}{told[1:]}."
+    definition = ((rate and rate.definition) or clean[0].measure.label) if clean else ""
+    rows = (_measure_row(row, has_before, limits) for row in clean)
+    lead = f"{definition[:1].upper()}{definition[1:]}."
     tables = [table(head, rows, title=title, lead=lead, nothing="Clean accuracy was not measured.")]
-    kind = "Trigger" if known else "The strongest trigger of the panel:"
-    for attack in measures.detailed(report):
-        rows = (_measured(row, two, limits, known=known) for row in measures.rows(attack, *ROWS))
+    kind = "Trigger" if has_named else "The strongest trigger of the panel:"
+    for attack in measures.attacks_in_full(report):
+        rows = (
+            _measure_row(row, has_before, limits, is_named=has_named) for row in measures.rows(attack, *ATTACK_MEASURES)
+        )
         tables.append(
             table(head, rows, title=f"{kind} {attack.family} → {attack.target}", lead=trigger_words(attack.trigger))
         )
     lead = f"{INTERVALS} Thin lines in the bars are these intervals."
-    return Section("numbers", "Before and after" if two else "Measurements", (lead,), tables)
+    return Section("numbers", "Before and after" if has_before else "Measurements", (lead,), tables)
 
 
-def _measured(row: MeasureRow, two: bool, limits: Mapping[str, float], *, known: bool = True) -> tuple[Cell, ...]:
-    limit = measures.limit_of(row, limits, known=known)
+def _measure_row(
+    row: MeasureRow, has_before: bool, limits: Mapping[str, float], *, is_named: bool = True
+) -> tuple[Cell, ...]:
+    limit = measures.limit_of(row, limits, is_named=is_named)
     sides = [("before", row.before), ("after" if row.before else "measured", row.after)]
     words = ", ".join(f"{measures.value(row, figure)} {side}" for side, figure in sides if figure)
-    told = (f"limit {percent(limit)}",) if limit is not None else ()
-    drawn = Cell(f"{row.measure.label}: {words}", told, "chart", charts.bars(row, limit))
+    limit_words = (f"limit {percent(limit)}",) if limit is not None else ()
+    chart = Cell(f"{row.measure.label}: {words}", limit_words, "chart", charts.bars(row, limit))
     values = [
-        Cell(measures.value(row, figure), _sure(figure) if figure else (), "number")
-        for figure in ((row.before, row.after) if two else (row.after,))
+        Cell(measures.value(row, figure), _certainty(figure) if figure else (), "number")
+        for figure in ((row.before, row.after) if has_before else (row.after,))
     ]
     better = (f"{row.measure.better} is better",) if row.measure.better else ()
-    changed = [Cell(measures.change(row), better, "number")] if two else []
-    return Cell(row.measure.label, (row.measure.words,)), drawn, *values, *changed
+    change = [Cell(measures.change(row), better, "number")] if has_before else []
+    return Cell(row.measure.label, (row.measure.words,)), chart, *values, *change
 
 
-def _sure(rate: RateRecord | measures.Figure) -> tuple[str, ...]:
+def _certainty(rate: RateRecord | measures.Figure) -> tuple[str, ...]:
     """The interval and the number of images, where there are some."""
     interval = (percent_interval(rate.interval),) if rate.interval else ()
     return (*interval, f"n = {count(rate.n)}") if rate.n is not None else interval
 
 
 def _panel(report: Report) -> Section:
-    attacks, two = measures.panel(report), measures.has_before(report)
+    attacks, has_before = measures.panel(report), measures.has_before(report)
     compared = ("@Before, leads to", "#Excess before", "@After, leads to", "#Excess after")
-    head = compared if two else ("@Leads to", "#Excess")
+    head = compared if has_before else ("@Leads to", "#Excess")
     lead = (
         "Published attacks, tried without knowing the target: each row names the class that the trigger leads to most often, and "
         "the share of images that it moves there beyond chance."
     )
-    counted = (
-        f"{plural(len(attacks), 'built-in trigger')}, strongest first{', by the larger of the two' if two else ''}"
-    )
+    panel_words = f"{plural(len(attacks), 'built-in trigger')}, strongest first{', by the larger of the two' if has_before else ''}"
     rows = (
-        (trigger_words(attack.trigger), *(_led(attack.before) if two else ()), *_led(attack.after))
+        (
+            trigger_words(attack.trigger),
+            *(_probe_cells(attack.before) if has_before else ()),
+            *_probe_cells(attack.after),
+        )
         for attack in attacks
     )
-    made = table(("`Trigger", *head), rows, lead=counted)
-    return Section("panel", "The panel of known triggers", (lead,), [made])
+    panel_table = table(("`Trigger", *head), rows, lead=panel_words)
+    return Section("panel", "The panel of known triggers", (lead,), [panel_table])
 
 
-def _led(probe: ProbeRecord | None) -> tuple[str, str]:
+def _probe_cells(probe: ProbeRecord | None) -> tuple[str, str]:
     return (probe.target, percent(probe.excess_asr.value)) if probe else (NOTHING, NOTHING)
 
 
@@ -457,7 +514,7 @@ def _training(report: Report) -> Section:
     training = report.training
     if not training:
         return Section("training", "", (), [])
-    losses = charts.thinned(training.losses, most=SAMPLED_STEPS)
+    losses = charts.thinned(training.losses, most=TRAINING_ROWS)
     logged = charts.curves(losses)
     rows = [(count(e.step), *(decimal(e.parts().get(key)) for key in logged), f"{e.lr:.2g}") for e in losses]
     facts = [
@@ -470,7 +527,7 @@ def _training(report: Report) -> Section:
         ("Walk, in sizes of the weights", decimal(training.walk)),
         (
             "Peak learning rate, in sizes of the weights" if training.walk else "Peak learning rate",
-            f"{max(each.lr for each in training.losses):.2g}" if training.losses else NOTHING,
+            f"{max(entry.lr for entry in training.losses):.2g}" if training.losses else NOTHING,
         ),
         ("Number format", training.precision or NOTHING),
         ("Pairs a tower took at once", count(training.micro_batch)),
@@ -498,20 +555,27 @@ def _loss_sum(report: Report) -> str:
     loss = resolved.get("loss")
     if resolved.get("method") != "cleanclip" or not isinstance(loss, Mapping):
         return ""
-    clip, own = loss.get("clip_weight"), loss.get("self_supervised_weight")
-    if loss.get("preserve_weight") or not isinstance(clip, int | float) or not isinstance(own, int | float):
+    contrastive, self_supervised = loss.get("clip_weight"), loss.get("self_supervised_weight")
+    if (
+        loss.get("preserve_weight")
+        or not isinstance(contrastive, int | float)
+        or not isinstance(self_supervised, int | float)
+    ):
         return ""
-    return f"Total loss = {clip:g} × L_CLIP + {own:g} × L_SS."
+    return f"Total loss = {contrastive:g} × L_CLIP + {self_supervised:g} × L_SS."
 
 
 def _rounds(report: Report) -> Table:
     """The result of each search of an unlearning."""
     unlearning = report.training.unlearning if report.training else None
     rows = []
-    for number, made in enumerate(unlearning.rounds if unlearning else ()):
+    for number, round_ in enumerate(unlearning.rounds if unlearning else ()):
         when = f"after {plural(number, 'round')}" if number else "before"
-        found = [(each.class_, f"{each.family}, {each.size_words}", percent(each.excess_asr)) for each in made.found]
-        rows += [(when, *each) for each in found or [("nothing", NOTHING, NOTHING)]]
+        triggers = [
+            (trigger.class_, f"{trigger.family}, {trigger.size_words}", percent(trigger.excess_asr))
+            for trigger in round_.found
+        ]
+        rows += [(when, *row) for row in triggers or [("nothing", NOTHING, NOTHING)]]
     lead = "Triggers that act, smaller than those of other classes. Unlearning ends when there is none."
     return table(("Search", "@Class", "Trigger", "#Beyond chance"), rows, title="What each search found", lead=lead)
 
@@ -522,19 +586,19 @@ def _provenance(report: Report) -> Section:
         "repeated."
     )
     skipped = report.data.skipped if report.data else 0
-    samples = () if isinstance(skipped, int) else skipped[:SKIPPED]
+    samples = () if isinstance(skipped, int) else skipped[:SKIPPED_ROWS]
     notes = ((str(number), note) for number, note in enumerate(report.notes, 1))
     blocks = [
-        table(("Of", "What", "Which"), ((of, what, told) for of, what, told in _facts(report) if told.text)),
-        listed(samples, title="Skipped samples", folded=True),
+        table(("Of", "What", "Which"), ((of, what, value) for of, what, value in _facts(report) if value.text)),
+        record_table(samples, title="Skipped samples", folded=True),
         table(("Note", "Words"), notes, title="Notes on reading the model", folded=True),
     ]
-    held = [
+    resolved_values = [
         Prose("values", f"Every value of the {name}", [(json.dumps(of.resolved, indent=2, ensure_ascii=False),)])
         for name, of in (("recipe", report.recipe), ("policy", report.policy))
         if of and of.resolved
     ]
-    return Section("provenance", "Provenance", (lead,), [*blocks, *held])
+    return Section("provenance", "Provenance", (lead,), [*blocks, *resolved_values])
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
@@ -553,6 +617,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
     if policy := report.policy:
         yield "Policy", "Name", Cell(policy.name, kind="code")
         yield "Policy", "SHA-256", Cell(policy.sha256, kind="code")
+        yield "Policy", "Met no finding", Cell("; ".join(policy.idle))
     if data:
         of = "Images measured on" if report.is_audit else "Clean data"
         yield of, "Name", Cell(data.name or data.path or "", kind="code")
@@ -560,6 +625,11 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
         yield of, "Images" if report.is_audit else "Pairs", Cell(count(data.pairs))
         yield of, "Skipped", Cell(count(data.skipped if isinstance(data.skipped, int) else len(data.skipped)))
         yield of, "Digest", Cell(data.digest, kind="code")
+    if words := report.vocabulary:
+        source = "given" if words.given else "ImageNet's, as none were given"
+        yield "Classes", "Source", Cell(source)
+        yield "Classes", "Names", Cell(_few(words.classes))
+        yield "Classes", "Templates", Cell(_few(words.templates))
     for export in report.exports or ():
         of = f"Written: {export.format}"
         yield of, "File", Cell(export.path, kind="code")
@@ -574,8 +644,14 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
         yield "Machine and versions", key.replace("_", " "), Cell(_plain(value))
 
 
-def _with_reason(known: str | None, reason: str | None) -> str:
-    return f"{known} ({reason})" if known and reason else known or ""
+def _few(names: Sequence[str]) -> str:
+    """How many names there are, and the first of them; report.json has all."""
+    more = len(names) - FEW_NAMES
+    return f"{count(len(names))}: {', '.join(names[:FEW_NAMES])}{f' and {count(more)} more' if more > 0 else ''}"
+
+
+def _with_reason(property_: str | None, reason: str | None) -> str:
+    return f"{property_} ({reason})" if property_ and reason else property_ or ""
 
 
 def _plain(value: object) -> str:

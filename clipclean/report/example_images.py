@@ -17,19 +17,19 @@ from clipclean.report.document import Answer, Answered, Grid, GridRow, PageImage
 from clipclean.report.wording import Png
 from clipclean.schema.report import PointRecord, ProjectionRecord
 
-COUNT = 6  # example images
-TOP = 3  # answers of the model that are shown of each
-AVERAGED = 64  # images that the map of changes is an average over
-SIDE = 144  # px on the page; smaller images are enlarged without smoothing, so that the trigger can be seen
-MAPPED = 150  # clean images on a map, and as many triggered ones
-TEXTS = 10  # class texts on a map
-MOST = 400  # embeddings that t-SNE places: its exact form takes about 2 s for so many on one core
-PERPLEXITY = 30.0  # neighbours that each point keeps near; fewer where there are few points
-ITERATIONS = 500
+EXAMPLES = 6  # example images
+SHOWN_ANSWERS = 3  # answers of the model that are shown of each
+AVERAGED_IMAGES = 64  # images that the map of changes is an average over
+IMAGE_SIDE = 144  # px on the page; smaller images are enlarged without smoothing, so that the trigger can be seen
+MAPPED_IMAGES = 150  # clean images on a map, and as many triggered ones
+MAPPED_TEXTS = 10  # class texts on a map
+TSNE_POINTS = 400  # embeddings that t-SNE places: its exact form takes about 2 s for so many on one core
+TSNE_PERPLEXITY = 30.0  # neighbours that each point keeps near; fewer where there are few points
+TSNE_ITERATIONS = 500
 
 
 @dataclass(frozen=True)
-class Shown:
+class ModelImages:
     """Example images and maps of one model; ``maps`` are entries of the report's ``measurements``."""
 
     examples: tuple[Grid, ...] = ()
@@ -50,29 +50,29 @@ class Look(NamedTuple):
     def examples(self) -> tuple[Grid, ...]:
         """Images with the model's answers, not of the target class: those show whether the trigger acts."""
         labels, classes = self.eval_set.labels, self.eval_set.classes
-        others = torch.arange(len(self.eval_set.pixels))
+        places = torch.arange(len(self.eval_set.pixels))
         if labels is not None and self.target is not None:
-            others = others[labels.cpu() != self.target]
-        drawn = self._drawn(others, COUNT)
-        if not len(drawn):
+            places = places[labels.cpu() != self.target]
+        sample = self._sample(places, EXAMPLES)
+        if not len(sample):
             return ()
-        clean = self.eval_set.pixels[drawn]
+        clean = self.eval_set.pixels[sample]
         sides = [("Without the trigger", clean), ("With the trigger", self._triggered(clean))]
         answers = [self._answers(pixels) for _, pixels in sides]
         target = "" if self.target is None else classes[self.target]
         grids = []
-        for number, place in enumerate(drawn):
+        for number, place in enumerate(sample):
             label = "" if labels is None else classes[int(labels[place])]
             rows = (
-                _row(title, pixels[number], said[number], label, target)
-                for (title, pixels), said in zip(sides, answers, strict=True)
+                _row(title, pixels[number], side_answers[number], label, target)
+                for (title, pixels), side_answers in zip(sides, answers, strict=True)
             )
             grids.append(Grid(label, tuple(rows)))
         return tuple(grids)
 
-    def _drawn(self, some: Tensor, most: int) -> Tensor:
+    def _sample(self, places: Tensor, count: int) -> Tensor:
         """So many of some places, at random."""
-        return some[torch.randperm(len(some), generator=torch.Generator().manual_seed(self.seed))[:most]]
+        return places[torch.randperm(len(places), generator=torch.Generator().manual_seed(self.seed))[:count]]
 
     def _triggered(self, pixels: Tensor) -> Tensor:
         return self.trigger(pixels, torch.Generator().manual_seed(0))
@@ -81,7 +81,9 @@ class Look(NamedTuple):
         """The model's classes for each image, most probable first, by the softmax over all classes at its own scale."""
         similarity = self.clip.embed_images(pixels).float() @ self.text_classifier.float().T  # (B, K)
         classes = self.eval_set.classes
-        scores, places = (similarity * self.clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
+        scores, places = (
+            (similarity * self.clip.logit_scale().item()).softmax(1).topk(min(SHOWN_ANSWERS, len(classes)), dim=1)
+        )
         return [
             tuple(Answer(classes[place], score) for place, score in zip(row, of_row, strict=True))
             for row, of_row in zip(places.tolist(), scores.tolist(), strict=True)
@@ -91,80 +93,82 @@ class Look(NamedTuple):
     def maps(self) -> dict[str, ProjectionRecord]:
         """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
         eval_set, target, classifier = self.eval_set, self.target, self.text_classifier
-        chosen = self._drawn(torch.arange(len(eval_set.pixels)), MAPPED).sort().values
-        pixels = eval_set.pixels[chosen]
+        sample = self._sample(torch.arange(len(eval_set.pixels)), MAPPED_IMAGES).sort().values
+        pixels = eval_set.pixels[sample]
         clean, triggered = (
-            torch.cat([self.clip.embed_images(part) for part in torch.split(some, detect.EMBED_BATCH)])
-            for some in (pixels, self._triggered(pixels))
+            torch.cat([self.clip.embed_images(part) for part in torch.split(images, detect.EMBED_BATCH)])
+            for images in (pixels, self._triggered(pixels))
         )
-        own = torch.zeros(len(pixels), dtype=torch.bool)
+        are_targets = torch.zeros(len(pixels), dtype=torch.bool)
         if eval_set.labels is not None and target is not None:
-            own = eval_set.labels[chosen].cpu() == target
+            are_targets = eval_set.labels[sample].cpu() == target
         predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(eval_set.classes))
-        known = [] if target is None else [target]
-        places = list(dict.fromkeys([*known, *predicted.argsort(descending=True).tolist()]))[:TEXTS]
+        target_places = [] if target is None else [target]
+        places = list(dict.fromkeys([*target_places, *predicted.argsort(descending=True).tolist()]))[:MAPPED_TEXTS]
         together = torch.cat([clean.float(), triggered.float(), classifier[places].to(clean.device).float()])
-        kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
+        kinds = ["target" if is_own else "clean" for is_own in are_targets.tolist()]
         marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
         marks += [{"kind": "text", "label": eval_set.classes[place]} for place in places]
-        made = {}
+        maps = {}
         for key, plane in (("projection", principal(together)), ("tsne", neighbouring(together, seed=self.seed))):
             if plane is not None:
                 points = ({"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True))
-                shown = tuple(PointRecord.model_validate(point) for point in points)
+                records = tuple(PointRecord.model_validate(point) for point in points)
                 explained = {"explained": plane.explained} if plane.explained else {}
-                made[key] = ProjectionRecord(method=plane.method, trigger=self.trigger.spec, points=shown, **explained)
-        return made
+                maps[key] = ProjectionRecord(
+                    method=plane.method, trigger=self.trigger.spec, points=records, **explained
+                )
+        return maps
 
 
 def _row(title: str, image: Tensor, answers: tuple[Answer, ...], label: str, target: str) -> GridRow:
     """The model's answer; its mark says whether it is correct, or the class that the trigger leads to."""
-    first = answers[0].name
+    answer = answers[0].name
     mark: Literal["right", "wrong", "target", ""] = "wrong" if label else ""
-    if first == target:
+    if answer == target:
         mark = "target"
-    elif label and first == label:
+    elif label and answer == label:
         mark = "right"
     alt = f"An image of {label}, {title.lower()}." if label else f"The image {title.lower()}."
     return GridRow(title, _png(image), alt, (Answered("", answers, mark),))
 
 
-def grids(before: Shown, after: Shown, /) -> PageImages:
+def grids(before: ModelImages, after: ModelImages, /) -> PageImages:
     """The example images of a cleaning: each clean and triggered, with the answers before and after."""
-    made = []
-    for first, last in zip(before.examples, after.examples, strict=True):
+    compared = []
+    for grid, grid_after in zip(before.examples, after.examples, strict=True):
         rows = (
-            row._replace(cells=(row.cells[0]._replace(when="before"), other.cells[0]._replace(when="after")))
-            for row, other in zip(first.rows, last.rows, strict=True)
+            row._replace(cells=(row.cells[0]._replace(when="before"), row_after.cells[0]._replace(when="after")))
+            for row, row_after in zip(grid.rows, grid_after.rows, strict=True)
         )
-        made.append(first._replace(rows=tuple(rows)))
-    return PageImages(grids=tuple(made))
+        compared.append(grid._replace(rows=tuple(rows)))
+    return PageImages(grids=tuple(compared))
 
 
-def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> tuple[TitledImage, ...]:
+def trigger_alone(trigger: detect.InvertedTrigger, pixels: Tensor, /) -> tuple[TitledImage, ...]:
     """The effect of a found trigger on a black and a white image, and on images on average."""
     side = pixels.shape[-1]
     black, white = torch.zeros(1, 3, side, side), torch.ones(1, 3, side, side)
-    some = pixels[:AVERAGED]
-    change = (found(some) - some).abs().mean((0, 1))  # (S, S)
+    images = pixels[:AVERAGED_IMAGES]
+    change = (trigger(images) - images).abs().mean((0, 1))  # (S, S)
     change = (change / change.max().clamp(min=1e-6)).expand(3, -1, -1)
     on_plain = "What the trigger paints on a black and on a white image."
     where = "An image, and beside it the mean change of each pixel over images: white is the largest."
     return (
-        TitledImage("On black and on white", on_plain, _png(found(black)[0], found(white)[0]), on_plain),
+        TitledImage("On black and on white", on_plain, _png(trigger(black)[0], trigger(white)[0]), on_plain),
         TitledImage("Where it changes images", where, _png(pixels[0], change), where),
     )
 
 
 def _png(*images: Tensor) -> Png:
     """Images (3, S, S) side by side."""
-    return _encoded((torch.cat(images, dim=2) * 255).round().byte(), (SIDE * len(images), SIDE))
+    return _encoded((torch.cat(images, dim=2) * 255).round().byte(), (IMAGE_SIDE * len(images), IMAGE_SIDE))
 
 
 def thumbnail(image: Tensor, /) -> Png:
     """A decoded image, uint8 (3, H, W), as a base64-encoded PNG with a longer side of ``SIDE`` px."""
     height, width = image.shape[1:]
-    scale = SIDE / max(height, width)
+    scale = IMAGE_SIDE / max(height, width)
     return _encoded(image, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
@@ -201,9 +205,9 @@ def principal(embeddings: Tensor, /) -> Plane:
     points = F.pad(points, (0, max(2 - points.shape[1], 0)))  # a plane, even for one dimension
     if len(points) < 2 or _is_one_place(points):
         return Plane("pca", ((0.0, 0.0),) * len(points), (0.0, 0.0))
-    fitted = PCA(n_components=2, svd_solver="full")  # it makes the largest coordinate of each axis positive
-    plane = torch.from_numpy(fitted.fit_transform(points.numpy()))
-    along, across = fitted.explained_variance_ratio_.tolist()
+    projection = PCA(n_components=2, svd_solver="full")  # it makes the largest coordinate of each axis positive
+    plane = torch.from_numpy(projection.fit_transform(points.numpy()))
+    along, across = projection.explained_variance_ratio_.tolist()
     return Plane("pca", _rounded(plane), (min(along, 1.0), min(across, 1.0)))
 
 
@@ -216,12 +220,12 @@ def neighbouring(embeddings: Tensor, /, *, seed: int) -> Plane | None:
     from sklearn.manifold import TSNE  # takes a second to import
 
     points = embeddings.double().cpu()
-    if not 10 <= len(points) <= MOST or points.shape[1] < 2 or _is_one_place(points):
+    if not 10 <= len(points) <= TSNE_POINTS or points.shape[1] < 2 or _is_one_place(points):
         return None
-    fitted = TSNE(
+    projection = TSNE(
         # As the authors' code demands: three times the perplexity is no more than the number of other points.
-        perplexity=min(PERPLEXITY, (len(points) - 1) / 3),
-        max_iter=ITERATIONS,
+        perplexity=min(TSNE_PERPLEXITY, (len(points) - 1) / 3),
+        max_iter=TSNE_ITERATIONS,
         # A start by principal components: where groups come to lie does not hang on chance.
         init="pca",
         learning_rate="auto",
@@ -231,7 +235,7 @@ def neighbouring(embeddings: Tensor, /, *, seed: int) -> Plane | None:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # equal points have distances of zero, which is fine
-        plane = torch.from_numpy(fitted.fit_transform(points.numpy()))
+        plane = torch.from_numpy(projection.fit_transform(points.numpy()))
     return Plane("tsne", _rounded(plane), None) if bool(plane.isfinite().all()) else None
 
 

@@ -11,23 +11,23 @@ from markupsafe import Markup, escape
 
 from clipclean.findings import rule
 from clipclean.report import document, measures, search, verdicts, wording
-from clipclean.report.document import NONE, PageImages
-from clipclean.report.verdicts import NOWHERE, RunPaths
+from clipclean.report.document import NO_IMAGES, PageImages
+from clipclean.report.verdicts import NO_PATHS, RunPaths
 from clipclean.report.wording import inert
 from clipclean.schema.report import Report
 
-TILES = ("asr", "accuracy_under_trigger", "distance")
-MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
+TILE_MEASURES = ("asr", "accuracy_under_trigger", "distance")
+VERDICT_MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 Tile = tuple[str, str | None, str, str]  # a key figure: label, value before, where there are two, value now, note
 
 
-def html(report: Report, /, images: PageImages = NONE, paths: RunPaths = NOWHERE) -> str:
+def html(report: Report, /, images: PageImages = NO_IMAGES, paths: RunPaths = NO_PATHS) -> str:
     """The whole page: verdict first, then what to do, the evidence, how it came about, and what it means.
 
     Everything that comes from the report is escaped, and the page's own policy forbids scripts, requests and foreign
     styles, so that a report on a hostile model is safe to open.
     """
-    report, shown = inert((report, images))
+    report, page_images = inert((report, images))
     word = report.verdict.capitalize()
     return rendered(
         title=f"{word}: {report.model.name} – clipclean report",
@@ -36,22 +36,22 @@ def html(report: Report, /, images: PageImages = NONE, paths: RunPaths = NOWHERE
         word=word,
         headline=verdicts.headline(report),
         story=verdicts.story(report),
-        sections=document.sections(report, shown),
+        sections=document.sections(report, page_images),
         tool=report.tool,
         tone=report.verdict,
-        mark=MARKS[report.verdict],
-        looked_for=document.looked_for(report) if report.verdict == "pass" else None,
+        mark=VERDICT_MARKS[report.verdict],
+        checks=document.checks_table(report) if report.verdict == "pass" else None,
         tiles=_tiles(report),
         report=report,
         commands=verdicts.commands(report, paths),
     )
 
 
-def rendered(**shown: object) -> str:
+def rendered(**values: object) -> str:
     """A page of what the template names, of which everything is escaped but the style sheet."""
     style = _resource("report.css")
     safe = Markup(style)  # noqa: S704 - our own file, not the report's
-    return _template().render(style=safe, policy=policy(style), **shown)
+    return _template().render(style=safe, policy=policy(style), **values)
 
 
 def policy(style: str, /) -> str:
@@ -83,18 +83,16 @@ def _with_flags(text: str) -> Markup:
 
 def _tiles(report: Report) -> list[Tile]:
     """Clean accuracy and the effect of the first trigger; in an audit with a search, the one that was found."""
-    found = search.strongest(report) if report.is_audit else None
-    first = [] if found else measures.detailed(report)[:1]
-    attack = [row for attack in first for row in measures.rows(attack, *TILES)]
+    trigger = search.strongest(report) if report.is_audit else None
+    attacks = [] if trigger else measures.attacks_in_full(report)[:1]
+    attack_rows = [row for attack_rows in attacks for row in measures.rows(attack_rows, *TILE_MEASURES)]
     tiles: list[Tile] = []
-    if found:
-        needed = (
-            f"clean models need {search.needed(found)}" if found.reference else "of an image; clean models need more"
-        )
-        without = f"{wording.percent(found.base_rate.value)} without the trigger"
-        tiles.append(("Success of the found trigger", None, wording.percent(found.asr.value), without))
-        tiles.append(("Its size", None, wording.percent(found.size), needed))
-    for row in [*attack[:1], measures.accuracy(report), *attack[1:]]:
+    if trigger:
+        clean_sizes = f"clean models need {search.clean_sizes(trigger)}" if trigger.reference else "of an image"
+        without = f"{wording.percent(trigger.base_rate.value)} without the trigger"
+        tiles.append(("Success of the found trigger", None, wording.percent(trigger.asr.value), without))
+        tiles.append(("Its size", None, wording.percent(trigger.size), clean_sizes))
+    for row in [*attack_rows[:1], measures.accuracy(report), *attack_rows[1:]]:
         before = measures.value(row, row.before) if row.before else None
         better = f"of {wording.count(row.after.n)} images; " if row.after and row.after.n else ""
         better += f"{row.measure.better} is better"

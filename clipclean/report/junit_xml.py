@@ -20,13 +20,15 @@ def junit(report: Report, /) -> str:
     root = ElementTree.Element("testsuites", name="clipclean")
     suite = _suite(root, "verdict")
     _properties(suite, report)
-    if policy := verdicts.policy_told(report):  # the first case of all; it is skipped, so that every viewer shows it
-        listed = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
-        _case(suite, "policy", "set aside by policy", "skipped", policy, "\n".join(listed))
+    if policy := verdicts.policy_effect(report):  # the first case of all; it is skipped, so that every viewer shows it
+        suppressed = [
+            f"{finding.rule} {finding.message} {verdicts.acceptance(finding)}" for finding in report.suppressed
+        ]
+        _case(suite, "policy", "set aside by policy", "skipped", policy, "\n".join(suppressed))
     kind = {"pass": "system-out", "fail": "failure", "inconclusive": "error"}[report.verdict]
     headline = verdicts.headline(report)
-    told = " ".join([headline, *verdicts.story(report)])
-    _case(suite, "verdict", "verdict", kind, headline, told, report.verdict)
+    body = " ".join([headline, *verdicts.story(report)])
+    _case(suite, "verdict", "verdict", kind, headline, body, report.verdict)
     codes = dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)])
     for stage in STAGES:
         suite = _suite(root, stage)
@@ -68,25 +70,25 @@ def _properties(suite: ElementTree.Element, report: Report) -> None:
 
 def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     """The cases of one rule: one a finding, or one that says that there is none."""
-    known = rule(code)
-    found = [finding for finding in report.findings if finding.rule == code]
-    aside = [finding for finding in report.suppressed if finding.rule == code]
-    if not found and not aside:
-        reason = verdicts.not_run(known.needs, report)
-        _case(suite, code, f"{code} {known.title}", "skipped" if reason else "", reason)
-    for number, finding in enumerate(found, start=1):
-        name = f"{code} {known.title}" + (f" ({number})" if len(found) > 1 else "")
+    known_rule = rule(code)
+    findings = [finding for finding in report.findings if finding.rule == code]
+    suppressed = [finding for finding in report.suppressed if finding.rule == code]
+    if not findings and not suppressed:
+        reason = verdicts.not_run(known_rule.needs, report)
+        _case(suite, code, f"{code} {known_rule.title}", "skipped" if reason else "", reason)
+    for number, finding in enumerate(findings, start=1):
+        name = f"{code} {known_rule.title}" + (f" ({number})" if len(findings) > 1 else "")
         kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding.level]
-        told = [finding.message]
+        lines = [finding.message]
         if finding.value is not None and finding.interval is not None and finding.n is not None:
             low, high = map(percent, finding.interval)
             limit = "" if finding.threshold is None else f"; limit {percent(finding.threshold)}"
-            told.append(f"{finding.measure}: {percent(finding.value)} [{low}, {high}], n = {finding.n}{limit}")
-        body = "\n".join([*told, known.means, f"To do: {known.action}"])
+            lines.append(f"{finding.measure}: {percent(finding.value)} [{low}, {high}], n = {finding.n}{limit}")
+        body = "\n".join([*lines, known_rule.means, f"To do: {known_rule.action}"])
         _case(suite, code, name, kind, finding.message, body, code)
-    for number, finding in enumerate(aside, start=1):
-        name = f"{code} {known.title} (set aside by policy, {number})"
-        _case(suite, code, name, "skipped", f"{verdicts.set_aside(finding)}: {finding.message}")
+    for number, finding in enumerate(suppressed, start=1):
+        name = f"{code} {known_rule.title} (set aside by policy, {number})"
+        _case(suite, code, name, "skipped", f"{verdicts.acceptance(finding)}: {finding.message}")
 
 
 def _case(

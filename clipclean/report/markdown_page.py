@@ -8,36 +8,61 @@ from clipclean.report import document, verdicts
 from clipclean.report.document import Block, Cell, Findings, Table
 from clipclean.report.wording import NOTHING, count, inert
 from clipclean.schema.report import Report
+from clipclean.untrusted import plural
 
 MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
 MAX_ROWS = 100  # of one list or table
-LEFT_OUT = ("looked", "training")  # sections that the page alone shows
-_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
-_SPECIAL = re.compile(r"[\\`*_\[\]<>#|~&$]")
+SUMMARY_RULES, SUMMARY_ITEMS = 4, 4  # of the lines that are not folded, and the findings in one of them
+PAGE_SECTIONS = ("looked", "training")  # sections that the page alone shows
+_VERDICT_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
+_MARKUP = re.compile(r"[\\`*_\[\]<>#|~&$]")
 
 
 def markdown(report: Report, /) -> str:
-    """Verdict, findings, tables, provenance. Names from the report cannot become markup, links or mentions."""
+    """A summary of at most 15 lines, and below it, folded, findings, tables and provenance.
+
+    Names from the report cannot become markup, links or mentions.
+    """
     report = inert(report)
-    made = []
+    parts = []
     for section in document.sections(report):
-        if section.key not in LEFT_OUT and (lines := [line for block in section.blocks for line in _block(block)]):
+        if section.key not in PAGE_SECTIONS and (lines := [line for block in section.blocks for line in _block(block)]):
             lead = [line for sentence in section.lead for line in ("", escaped(sentence))]
-            made.append([f"### {escaped(section.title)}", *lead, *lines])
+            parts.append([f"### {escaped(section.title)}", *lead, *lines])
+    effect, steps = verdicts.policy_effect(report), verdicts.next_steps(report)
     blocks = [
-        _set_aside(report),
-        [f"## {_MARKS[report.verdict]} clipclean: {report.verdict}"],
+        [f"> **{escaped(effect)}**"] if effect else [],
+        [f"## {_VERDICT_MARKS[report.verdict]} clipclean: {report.verdict}"],
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
-        *made,
-        ["### Next", "", *(f"- {escaped(step)}" for step in verdicts.next_steps(report))],
+        _summary(report),
+        [f"**Next:** {escaped(step)}" for step in steps[:1]],
+        ["<details><summary>All findings, measurements and inputs</summary>"],
+        _set_aside(report),
+        *parts,
+        ["### Next", "", *(f"- {escaped(step)}" for step in steps)],
         ["### Not shown by this report", "", *(f"- {escaped(limit)}" for limit in verdicts.not_shown(report))],
+        ["</details>"],
     ]
     return _cut("\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n")
 
 
+def _summary(report: Report) -> list[str]:
+    """The findings in a line a rule, for a reader who opens nothing."""
+    groups = verdicts.grouped(report.findings)
+    lines = []
+    for group in groups[:SUMMARY_RULES]:
+        items = [item.rstrip(".") for item in group.items[:SUMMARY_ITEMS]]
+        if (more := len(group.items) - SUMMARY_ITEMS) > 0:
+            items.append(f"and {count(more)} more")
+        words = f"{group.lead} {'; '.join(items)}." if items else group.lead
+        lines.append(f"- **{group.level} {group.rule}** {escaped(words)}")
+    more = len(groups) - SUMMARY_RULES
+    return [*lines, *([f"- {plural(more, 'more rule')}, below."] if more > 0 else [])]
+
+
 def escaped(text: str, /) -> str:
     """Text that Markdown shows as it is: no markup, no HTML, no link, and nobody is mentioned."""
-    plain = _SPECIAL.sub(lambda found: f"\\{found[0]}", text)
+    plain = _MARKUP.sub(lambda match: f"\\{match[0]}", text)
     return plain.replace("://", ":\\//").replace("www.", "www\\.").replace("@", "@\u2060")
 
 
@@ -49,7 +74,7 @@ def code(text: str, /) -> str:
 def _block(block: Block) -> list[str]:
     """A block as lines; none of a drawing."""
     if isinstance(block, Findings):
-        return _findings(block.found)
+        return _findings(block.findings)
     if not isinstance(block, Table):
         return []
     if not block.is_folded:
@@ -63,10 +88,10 @@ def _table(table: Table) -> list[str]:
     lines += ["", escaped(table.lead)] if table.lead else []
     if not table.rows:
         return lines
-    kept = [place for place, cell in enumerate(table.rows[0]) if cell.kind != "chart"]
-    ends = ["--:" if table.rows[0][place].kind == "number" else "---" for place in kept]
-    lines += ["", _row(table.head[place] for place in kept), f"|{'|'.join(ends)}|"]
-    lines += [_row(_cell(row[place]) for place in kept) for row in table.rows[:MAX_ROWS]]
+    columns = [place for place, cell in enumerate(table.rows[0]) if cell.kind != "chart"]
+    ends = ["--:" if table.rows[0][place].kind == "number" else "---" for place in columns]
+    lines += ["", _row(table.head[place] for place in columns), f"|{'|'.join(ends)}|"]
+    lines += [_row(_cell(row[place]) for place in columns) for row in table.rows[:MAX_ROWS]]
     return [*lines, *_rest(table.rows)]
 
 
@@ -82,33 +107,31 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _rest(rows: Sequence[object]) -> list[str]:
-    more = len(rows) - MAX_ROWS
-    return ["", f"And {count(more)} more."] if more > 0 else []
+    hidden = len(rows) - MAX_ROWS
+    return ["", f"And {count(hidden)} more."] if hidden > 0 else []
 
 
-def _findings(found: Sequence[Finding]) -> list[str]:
+def _findings(findings: Sequence[Finding]) -> list[str]:
     lines = [
-        f"- **{each.level} {each.rule}** {escaped(rule(each.rule).title)}: {escaped(each.message)}"
-        for each in found[:MAX_ROWS]
+        f"- **{finding.level} {finding.rule}** {escaped(rule(finding.rule).title)}: {escaped(finding.message)}"
+        for finding in findings[:MAX_ROWS]
     ]
-    return ["", *lines, *_rest(found)] if found else []
+    return ["", *lines, *_rest(findings)] if findings else []
 
 
 def _set_aside(report: Report) -> list[str]:
-    """A quotation in front of everything: what the policy set aside."""
-    told = verdicts.policy_told(report)
+    """The findings that the policy set aside."""
     lines = [
-        f"> - {each.rule} {escaped(each.message)} {escaped(verdicts.set_aside(each))}"
-        for each in report.suppressed[:MAX_ROWS]
+        f"- {finding.rule} {escaped(finding.message)} {escaped(verdicts.acceptance(finding))}"
+        for finding in report.suppressed[:MAX_ROWS]
     ]
-    return [f"> **{escaped(told)}**", *([">"] if lines else []), *lines, *_rest(report.suppressed)] if told else []
+    return ["### Set aside by the policy", "", *lines, *_rest(report.suppressed)] if lines else []
 
 
 def _cut(text: str) -> str:
     """Whole lines that fit into ``MAX_BYTES``; a part that is folded away is closed."""
     if len(text.encode()) <= MAX_BYTES:
         return text
-    kept = text.encode()[:MAX_BYTES].decode(errors="ignore").rpartition("\n")[0]
-    is_open = kept.count("<details>") > kept.count("</details>")
-    closed = "\n\n</details>" if is_open else ""
-    return f"{kept}{closed}\n\nThe rest was left out, because it is too long. The other forms of the report have it.\n"
+    start = text.encode()[:MAX_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    closed = "\n\n</details>" * (start.count("<details>") - start.count("</details>"))
+    return f"{start}{closed}\n\nThe rest was left out, because it is too long. The other forms of the report have it.\n"

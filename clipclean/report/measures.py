@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from clipclean.findings import trigger_words
-from clipclean.report.wording import NOTHING, count, decimal, percent, signed
+from clipclean.report.wording import NOTHING, count, decimal, ends, percent, signed
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
@@ -167,7 +167,7 @@ def has_before(report: Report, /) -> bool:
     return report.before is not None and report.after is not None
 
 
-def measured(report: Report, side: When, /) -> MeasurementsRecord | None:
+def measurements_of(report: Report, side: When, /) -> MeasurementsRecord | None:
     """The measurements of ``before`` or ``after``; those of an audit are its ``after``, and it has no ``before``."""
     if report.before is not None and report.after is not None:
         return report.before.measurements if side == "before" else report.after.measurements
@@ -176,45 +176,45 @@ def measured(report: Report, side: When, /) -> MeasurementsRecord | None:
 
 def accuracy(report: Report, /) -> MeasureRow:
     """Clean accuracy, or, where there are captions and no labels, how often an image finds its own caption."""
-    shown = report.measurements.clean_accuracy
-    measure = MEASURES["recall" if shown and shown.is_recall else "clean_accuracy"]
+    accuracy_rate = report.measurements.clean_accuracy
+    measure = MEASURES["recall" if accuracy_rate and accuracy_rate.is_recall else "clean_accuracy"]
     return on_clean(report, "clean_accuracy")._replace(measure=measure)
 
 
-def lost(report: Report, /) -> str:
+def accuracy_change(report: Report, /) -> str:
     """The clean accuracy lost or gained, with its interval, n, and what it was measured by; empty where it was not measured."""
-    side = measured(report, "after")
-    found = side.accuracy_lost if side else None
-    if found is None or found.value is None:
+    side = measurements_of(report, "after")
+    difference = side.accuracy_lost if side else None
+    if difference is None or difference.value is None:
         return ""
-    sign, word = (-100, "gained") if found.value < 0 else (100, "lost")
-    low, high = sorted(sign * end for end in found.interval)
+    sign, word = (-100, "gained") if difference.value < 0 else (100, "lost")
+    low, high = sorted(sign / 100 * end for end in difference.interval)
     by = {
         "labels": "by labels, a changed answer counted by how likely it was right",
         "answers": "without labels, by changed answers",
         "recall": "by recall",
-    }[found.by]
-    return f"{sign * found.value:.1f} points {word} ({low:.1f} to {high:.1f}) on {count(found.n)} images {by}"
+    }[difference.by]
+    return f"{sign * difference.value:.1f} points {word} ({ends((low, high))}) on {count(difference.n)} images {by}"
 
 
 def on_clean(report: Report, key: str, /) -> MeasureRow:
     """A measure on clean images."""
-    sides = (measured(report, "before"), measured(report, "after"))
+    sides = (measurements_of(report, "before"), measurements_of(report, "after"))
     return MeasureRow(MEASURES[key], *(_figure(getattr(side, key)) if side else None for side in sides))
 
 
-def named(report: Report, /) -> list[ComparedAttack]:
+def named_attacks(report: Report, /) -> list[ComparedAttack]:
     """Triggers that were named or found, in the report's order.
 
     A trigger that the panel found before cleaning is compared with its panel probe.
     """
     before, after = _probes(report, "before"), _probes(report, "after")
-    first: dict[tuple[str, str], ProbeRecord] = {}
+    earlier: dict[tuple[str, str], ProbeRecord] = {}
     for probe in sorted(before, key=lambda probe: not probe.known):
-        first.setdefault((probe.trigger, probe.target), probe)
-    last = {(probe.trigger, probe.target): probe for probe in after if probe.known}
-    keys = dict.fromkeys([*last, *(key for key, probe in first.items() if probe.known)])
-    return [ComparedAttack(key[0], first.get(key), last.get(key)) for key in keys]
+        earlier.setdefault((probe.trigger, probe.target), probe)
+    later = {(probe.trigger, probe.target): probe for probe in after if probe.known}
+    keys = dict.fromkeys([*later, *(key for key, probe in earlier.items() if probe.known)])
+    return [ComparedAttack(key[0], earlier.get(key), later.get(key)) for key in keys]
 
 
 def panel(report: Report, /) -> list[ComparedAttack]:
@@ -227,26 +227,26 @@ def panel(report: Report, /) -> list[ComparedAttack]:
     return sorted(attacks, key=lambda attack: -attack.excess)
 
 
-def detailed(report: Report, /) -> list[ComparedAttack]:
+def attacks_in_full(report: Report, /) -> list[ComparedAttack]:
     """The attacks to show in full: the named ones, or else the strongest of the panel.
 
     Where a search compared the panel with other classes or with clean models, only the trigger that shows the first suspect is one:
     a strong wave or tint that is natural moves most images and shows nothing.
     """
-    if chosen := named(report):
-        return chosen
-    made = measured(report, "after")
-    if not report.is_audit or made is None or made.search is None or made.search.found is None:
+    if attacks := named_attacks(report):
+        return attacks
+    measurements = measurements_of(report, "after")
+    if not report.is_audit or measurements is None or measurements.search is None or measurements.search.found is None:
         return panel(report)[:1]
-    first = next(iter(report.suspects), None)
-    return [attack for attack in panel(report) if first and attack.trigger == first.trigger]
+    suspect = next(iter(report.suspects), None)
+    return [attack for attack in panel(report) if suspect and attack.trigger == suspect.trigger]
 
 
 def rows(attack: ComparedAttack, /, *keys: str) -> list[MeasureRow]:
     """The given measures of an attack, without those that neither side has."""
     sides = (attack.before, attack.after)
-    found = [MeasureRow(MEASURES[key], *(_figure(getattr(side, key, None)) for side in sides)) for key in keys]
-    return [row for row in found if row.before or row.after]
+    measure_rows = [MeasureRow(MEASURES[key], *(_figure(getattr(side, key, None)) for side in sides)) for key in keys]
+    return [row for row in measure_rows if row.before or row.after]
 
 
 def value(row: MeasureRow, figure: Figure | None, /) -> str:
@@ -264,10 +264,10 @@ def change(row: MeasureRow, /) -> str:
     return f"{signed(100 * (after - before), 1)} points" if row.measure.is_share else signed(after - before, 2)
 
 
-def limit_of(row: MeasureRow, limits: Mapping[str, float], /, *, known: bool) -> float | None:
+def limit_of(row: MeasureRow, limits: Mapping[str, float], /, *, is_named: bool) -> float | None:
     """The threshold that a row is compared with: excess of a trigger, or what is left of the accuracy before."""
     if row.measure is MEASURES["excess_asr"]:
-        return limits.get("max_excess" if known else "suspicious_excess")
+        return limits.get("max_excess" if is_named else "suspicious_excess")
     loss, before = limits.get("max_accuracy_loss"), row.before.value if row.before else None
     is_accuracy = row.measure in (MEASURES["clean_accuracy"], MEASURES["recall"])
     return None if loss is None or before is None or not is_accuracy else max(before - loss, 0.0)
@@ -280,11 +280,11 @@ def excess_of(probe: ProbeRecord | None, /) -> float:
 
 
 def _probes(report: Report, side: When) -> tuple[ProbeRecord, ...]:
-    found = measured(report, side)
-    return found.probes if found else ()
+    measurements = measurements_of(report, side)
+    return measurements.probes if measurements else ()
 
 
-def _figure(found: RateRecord | DifferenceRecord | float | None) -> Figure | None:
-    if isinstance(found, float):
-        return Figure(found, None, None)
-    return Figure(found.value, found.interval, found.n) if found else None
+def _figure(measurement: RateRecord | DifferenceRecord | float | None) -> Figure | None:
+    if isinstance(measurement, float):
+        return Figure(measurement, None, None)
+    return Figure(measurement.value, measurement.interval, measurement.n) if measurement else None

@@ -26,9 +26,9 @@ def sarif(report: Report, /) -> str:
     (https://github.com/github/codeql-action/issues/1316).
     """
     report = inert(report)
-    told: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
+    findings: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
     model, exports = report.model, report.exports or ()
-    codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in told)]))
+    codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in findings)]))
     driver = {"name": report.tool.name, "version": report.tool.version, "semanticVersion": report.tool.version}
     run = {
         "tool": {"driver": driver | {"rules": [_rule(code) for code in codes]}},
@@ -44,9 +44,9 @@ def sarif(report: Report, /) -> str:
             },
             *({"location": {"uri": relative_uri(e.path)}, "hashes": {"sha-256": e.sha256}} for e in exports),
         ],
-        "results": _results(report, told, codes),
+        "results": _results(report, findings, codes),
         "properties": {
-            **({"setAside": told_of_policy} if (told_of_policy := verdicts.policy_told(report)) else {}),
+            **({"setAside": effect} if (effect := verdicts.policy_effect(report)) else {}),
             "verdict": report.verdict,
             "verdictWithoutPolicy": verdicts.without_policy(report),
             "verdictMessage": verdicts.headline(report),
@@ -58,31 +58,31 @@ def sarif(report: Report, /) -> str:
 
 
 def _rule(code: str) -> Json:
-    known, docs = rule(code), os.environ.get("CLIPCLEAN_DOCS", "").rstrip("/")
+    known_rule, docs = rule(code), os.environ.get("CLIPCLEAN_DOCS", "").rstrip("/")
     # From the running CI job, as no release has an address of its own.
     is_address = re.fullmatch(r"https://(?!.*//)[\w.:@/~+-]{1,300}", docs)
-    help_ = [known.means, f"Not shown by it: {known.does_not_show}", f"What to do: {known.action}"]
+    help_ = [known_rule.means, f"Not shown by it: {known_rule.does_not_show}", f"What to do: {known_rule.action}"]
     help_.append(f"In a terminal: clipclean explain {code}")
-    kind = "quality" if known.severity is None else "security"
-    properties: Json = {"precision": known.precision, "tags": [kind, known.stage]}
-    if known.severity is not None:
-        properties["security-severity"] = f"{known.severity:.1f}"
+    kind = "quality" if known_rule.severity is None else "security"
+    properties: Json = {"precision": known_rule.precision, "tags": [kind, known_rule.stage]}
+    if known_rule.severity is not None:
+        properties["security-severity"] = f"{known_rule.severity:.1f}"
     return {
         "id": code,
         # The repository's page has this heading and none for a rule, so that help says all.
         **({"helpUri": f"{docs}/measures.md#findings"} if is_address else {}),
-        "shortDescription": {"text": f"{known.title}."},
-        "fullDescription": {"text": known.means},
+        "shortDescription": {"text": f"{known_rule.title}."},
+        "fullDescription": {"text": known_rule.means},
         "help": {"text": "\n".join(help_), "markdown": "\n\n".join(help_)},
-        "defaultConfiguration": {"level": known.level},
+        "defaultConfiguration": {"level": known_rule.level},
         "properties": properties,
     }
 
 
 def relative_uri(name: str, /) -> str:
     """A file name as a relative URI: its last part, percent-encoded, so that it has no scheme, root or way up."""
-    last = PurePosixPath(name.replace("\\", "/")).name
-    return quote(last if last not in ("", ".", "..") else "model", safe="")
+    file_name = PurePosixPath(name.replace("\\", "/")).name
+    return quote(file_name if file_name not in ("", ".", "..") else "model", safe="")
 
 
 def model_uri(model: ModelRecord, /) -> str:
@@ -93,16 +93,16 @@ def model_uri(model: ModelRecord, /) -> str:
     return "/".join(quote(part, safe="") for part in parts)
 
 
-def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json]:
+def _results(report: Report, findings: list[Finding], codes: list[str]) -> list[Json]:
     uri = model_uri(report.model)
-    seen, results = Counter[str](), list[Json]()
-    for finding in told:
+    occurrences, results = Counter[str](), list[Json]()
+    for finding in findings:
         target = finding.target or finding.class_ or ""
         parts = (finding.measure or "", finding.trigger or "", target)
         about = "\n".join([finding.rule, uri, *parts])
-        seen[about] += 1
+        occurrences[about] += 1
         # Equal for the same finding of another run: from its subject, not from measured values.
-        print_ = hashlib.sha256(f"{about}\n{seen[about]}".encode()).hexdigest()
+        print_ = hashlib.sha256(f"{about}\n{occurrences[about]}".encode()).hexdigest()
         results.append(
             {
                 "ruleId": finding.rule,
@@ -124,7 +124,7 @@ def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json
             }
         )
         if isinstance(finding, Suppressed):  # the level is lowered too, for viewers that do not look at suppressions
-            justification = _unlinked(verdicts.set_aside(finding))
+            justification = _unlinked(verdicts.acceptance(finding))
             accepted = {"kind": "external", "status": "accepted", "justification": justification}
             results[-1] |= {"level": "note", "suppressions": [accepted]}
     return results

@@ -7,8 +7,8 @@ from clipclean.report.document import Block, Cell, Gallery, Prose, Section, Titl
 from clipclean.report.wording import inert
 from clipclean.schema.results import Screening
 
-SHOWN = 20  # rows of the table in a terminal
-LIMITS = (
+SHOWN_PAIRS = 20  # rows of the table in a terminal
+NOT_SHOWN = (
     "That these pairs are poisoned, or that the others are not. It is a ranking, not a verdict: some pairs stand out in every set.",
     "Poison whose captions are all different, on images that the model does not gather: several signals see none of it.",
 )
@@ -18,11 +18,15 @@ def short(result: Screening, /) -> list[Block]:
     """What a terminal has room for: the most suspicious pairs, and the dropped ones; how many stand out; what that does not show."""
     titles = {signal.name: signal.title for signal in result.signals}
     rows = []
-    for row in result.pairs[:SHOWN]:
+    for row in result.pairs[:SHOWN_PAIRS]:
         why = ", ".join(titles[name].lower() for name in row.reasons) or "several weak signs"
         mark = "−" if row.dropped else "!" if row.suspicious else " "
         rows.append((f"{row.rank:4}{mark}", row.key, row.caption, why))
-    words = [f"{_summary(result)} ! stands out, − left out.", f"Not shown by this: {LIMITS[0]}", *_kept(result)]
+    words = [
+        f"{_summary(result)} ! stands out, − left out.",
+        f"Not shown by this: {NOT_SHOWN[0]}",
+        *_kept_words(result),
+    ]
     return [table(("#", "`pair", "@caption", "why"), rows), Prose("lines", "", [words])]
 
 
@@ -38,7 +42,7 @@ def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
         about=(result.data.name, f"seen by {result.model.name}"),
         word="Screening",
         headline=_summary(result),
-        story=[*_kept(result), "Pairs ranked by suspicion, for a person to check. This is no verdict."],
+        story=[*_kept_words(result), "Pairs ranked by suspicion, for a person to check. This is no verdict."],
         sections=list(_sections(result, images)),
         tool=result.tool,
         tone="inconclusive",
@@ -47,7 +51,7 @@ def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
 
 
 def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[Section]:
-    yield Section("limits", "What this does not show", (), [Prose("bullets", "", [LIMITS])])
+    yield Section("limits", "What this does not show", (), [Prose("bullets", "", [NOT_SHOWN])])
     if images:
         yield Section("images", "The most suspicious pairs", (), [Gallery("", "example", images)])
     lead = "Under each signal the share of all pairs that score at least as high: the smaller, the more unusual."
@@ -65,7 +69,9 @@ def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[Sect
         lead=f"The first {wording.count(len(result.pairs))} of {wording.count(result.screened.pairs)} pairs",
     )
     yield Section("list", "List", (lead,), [pairs])
-    terms = [(f"{each.title}, weight {each.weight}", f"{each.says.capitalize()}.", "") for each in result.signals]
+    terms = [
+        (f"{signal.title}, weight {signal.weight}", f"{signal.says.capitalize()}.", "") for signal in result.signals
+    ]
     yield Section("signals", "Signals", (), [Prose("definitions", "", terms)])
     skipped = result.data.skipped
     facts = (
@@ -82,13 +88,13 @@ def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[Sect
 
 def _summary(result: Screening, /) -> str:
     """How many pairs stand out, and how many were left out, in a sentence or two."""
-    found = result.screened
-    share = wording.percent(found.suspicious_share)
-    words = f"{wording.count(found.suspicious)} of {wording.count(found.pairs)} pairs stand out ({share})."
-    rule = "the trusted pairs" if found.rule.startswith("conformal") else found.drop
-    return words + (f" {wording.count(found.dropped)} are left out, by {rule}." if found.dropped else "")
+    screened = result.screened
+    share = wording.percent(screened.suspicious_share)
+    words = f"{wording.count(screened.suspicious)} of {wording.count(screened.pairs)} pairs stand out ({share})."
+    rule = "the trusted pairs" if screened.rule.startswith("conformal") else screened.drop
+    return words + (f" {wording.count(screened.dropped)} are left out, by {rule}." if screened.dropped else "")
 
 
-def _kept(result: Screening) -> list[str]:
+def _kept_words(result: Screening) -> list[str]:
     """Where the pairs that are kept were written."""
     return [f"{wording.count(result.kept.pairs)} pairs are kept: {result.kept.name}."] if result.kept else []

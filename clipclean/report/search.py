@@ -9,7 +9,7 @@ from clipclean.report.wording import NOTHING, count, duration, percent, percent_
 from clipclean.schema.report import CalibrationRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 from clipclean.untrusted import plural
 
-WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
+FAMILY_WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
 _NO_SIZE = {"size": None, "size_words": "none that is good enough"}
 NOT_SHOWN = (
     "Triggers outside the families that were searched, such as those that change with every image or act on texts.",
@@ -19,37 +19,50 @@ NOT_SHOWN = (
 )
 
 
-def ran(report: Report, /) -> bool:
+def was_searched(report: Report, /) -> bool:
     """Whether unknown triggers were searched for: in the model as it is now, or for an unlearning."""
-    return of_side(report, "after") is not None or bool(_unlearned(report))
+    return of_side(report, "after") is not None or bool(_unlearning_families(report))
 
 
 def of_side(report: Report, side: When, /) -> SearchRecord | None:
     """The search of an audit, in the model as it was before or is after cleaning; None where none was made."""
-    measured = measures.measured(report, side)
+    measured = measures.measurements_of(report, side)
     return measured.search if measured and measured.search.found is not None else None
 
 
 def shown_searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
     """Those that were run: one of an audit, up to two of a sanitization, "before" and "after"; found triggers as they are shown."""
-    two, sides = measures.has_before(report), get_args(When)
-    shown: list[tuple[str, SearchRecord]] = []
+    has_before, sides = measures.has_before(report), get_args(When)
+    searches: list[tuple[str, SearchRecord]] = []
     for side in sides:
-        if each := of_side(report, side):
+        if record := of_side(report, side):
             # One that did not come to its aim has no smallest trigger: its size is not told, and neither is the last one's.
-            found = (one if one.reached else one.model_copy(update=_NO_SIZE) for one in each.found or ())
-            shown.append((side if two else "", each.model_copy(update={"found": tuple(found)})))
-    return shown
+            triggers = (
+                trigger if trigger.reached else trigger.model_copy(update=_NO_SIZE) for trigger in record.found or ()
+            )
+            searches.append((side if has_before else "", record.model_copy(update={"found": tuple(triggers)})))
+    return searches
 
 
 def strongest(report: Report, /) -> FoundRecord | None:
-    """The trigger that worked best, and that a finding names if one does; None without one, or where known triggers alone speak."""
+    """The trigger that worked best, and that a finding names if one does; None where none changes answers, or known ones alone speak."""
     only_known = any(suspect.families == ("panel",) for suspect in report.suspects[:1])
-    found = None if only_known else of_side(report, "after")
-    worked = [each for each in (found.found if found else None) or () if each.reached]
-    first = next((suspect.class_ for suspect in report.suspects), None)
-    named = {(each.trigger or "").partition(",")[0] for each in report.findings if each.about == first}
-    return min(worked, key=lambda each: (each.class_ != first, f"found:{each.family}" not in named), default=None)
+    record = None if only_known else of_side(report, "after")
+    triggers = [trigger for trigger in (record.found if record else None) or () if trigger.reached and _acts(trigger)]
+    suspect_class = next((suspect.class_ for suspect in report.suspects), None)
+    trigger_names = {
+        (finding.trigger or "").partition(",")[0] for finding in report.findings if finding.about == suspect_class
+    }
+    return min(
+        triggers,
+        key=lambda trigger: (trigger.class_ != suspect_class, f"found:{trigger.family}" not in trigger_names),
+        default=None,
+    )
+
+
+def _acts(trigger: FoundRecord) -> bool:
+    """Whether more images get the class with the trigger than without it."""
+    return (trigger.asr.value or 0.0) > (trigger.base_rate.value or 0.0)
 
 
 def families(suspect: SuspectRecord, /) -> str:
@@ -59,66 +72,66 @@ def families(suspect: SuspectRecord, /) -> str:
 
 def family(name: str, /) -> str:
     """A family in words; its name where this version does not know it."""
-    return WORDS.get(name, name)
+    return FAMILY_WORDS.get(name, name)
 
 
-def needed(found: FoundRecord, /) -> str:
+def clean_sizes(trigger: FoundRecord, /) -> str:
     """The sizes that clean models need for the same, as ``9.0 to 14.0 %``; of one clean model ``9.0 %``."""
-    reference = found.reference
+    reference = trigger.reference
     if not reference:
         return NOTHING
     low, high = percent(reference.low), percent(reference.high)
     return low if low == high else percent_interval((reference.low, reference.high))
 
 
-def signs(found: FoundRecord, /) -> list[str]:
+def signs(trigger: FoundRecord, /) -> list[str]:
     """How unusual a found trigger is, in words; empty where it could not be compared."""
-    told = []
-    if not found.reached:
-        told.append("did not come to the success that it aimed at")
-    if (value := found.outlyingness) is not None:
-        told.append(f"{abs(value):.1f} deviations {'smaller' if value >= 0 else 'larger'} than the other classes need")
-    return told
+    words = []
+    if not trigger.reached:
+        words.append("did not come to the success that it aimed at")
+    if (value := trigger.outlyingness) is not None:
+        words.append(f"{abs(value):.1f} deviations {'smaller' if value >= 0 else 'larger'} than the other classes need")
+    return words
 
 
-def calibration(known: CalibrationRecord, /) -> str:
+def calibration(record: CalibrationRecord, /) -> str:
     """The models that the sizes were compared with."""
-    models = plural(known.models, "clean model")
+    models = plural(record.models, "clean model")
     return {
-        "stored": f"stored statistics of {models} ({known.name})",
-        "file": f"stored searches of {models} that were given ({known.name})",
-        "reference": f"a search of {models} that was given ({known.name})",
+        "stored": f"stored statistics of {models} ({record.name})",
+        "file": f"stored searches of {models} that were given ({record.name})",
+        "reference": f"a search of {models} that was given ({record.name})",
         "none": "the other classes of this model alone, as there was no clean model",
-    }[known.kind]
+    }[record.kind]
 
 
-def outcome(found: FoundRecord, /) -> str:
-    """The effect of a found trigger, in one sentence."""
-    share, without = percent(found.asr.value), percent(found.base_rate.value)
-    compared = f" Clean models need {needed(found)} for the same." if found.reference else ""
+def outcome(trigger: FoundRecord, /) -> str:
+    """The effect of a found trigger, in two sentences or three."""
+    share, without = percent(trigger.asr.value), percent(trigger.base_rate.value)
+    compared = f" Clean models need {clean_sizes(trigger)} for the same." if trigger.reference else ""
     return (
-        f"Without knowing trigger or class, a search found a change ({found.family_words}, {found.size_words}) with which "
-        f"the model classifies {share} of the images of other things as “{found.class_}”; without it, {without}.{compared}"
+        f"A search that knew neither trigger nor class found a change: {trigger.family_words}, {trigger.size_words}. With it, the "
+        f"model classifies {share} of the images of other things as “{trigger.class_}”; without it, {without}.{compared}"
     )
 
 
-def covered(report: Report, /) -> str:
+def searched_families(report: Report, /) -> str:
     """The families that were searched, in words."""
-    every = [each for _, each in shown_searches(report)]
-    names = [found.family for each in every for found in each.found or ()]
-    names += [control.family for each in every for control in each.controls]
-    return ", ".join(dict.fromkeys(family(name) for name in (*names, *_unlearned(report))))
+    records = [record for _, record in shown_searches(report)]
+    names = [trigger.family for record in records for trigger in record.found or ()]
+    names += [control.family for record in records for control in record.controls]
+    return ", ".join(dict.fromkeys(family(name) for name in (*names, *_unlearning_families(report))))
 
 
-def _unlearned(report: Report) -> list[str]:
+def _unlearning_families(report: Report) -> list[str]:
     """The families that the searches of an unlearning scored; none where it only forgot what was named."""
     unlearning = report.training.unlearning if report.training else None
-    return [name for each in (unlearning.rounds if unlearning else ()) for name in each.scores]
+    return [name for round_ in (unlearning.rounds if unlearning else ()) for name in round_.scores]
 
 
-def effort(made: SearchRecord) -> str:
+def effort(record: SearchRecord) -> str:
     """How hard it was searched: ``Standard effort, 48.2 s, 18,432 forward passes over 64 images``."""
-    passes, images = count(made.forward_passes), count(made.images)
-    words = f"{made.effort} effort, {duration(made.seconds)}, {passes} forward passes over {images} images"
-    compared = f" Sizes are compared with {calibration(made.calibration)}." if made.calibration else ""
+    passes, images = count(record.forward_passes), count(record.images)
+    words = f"{record.effort} effort, {duration(record.seconds)}, {passes} forward passes over {images} images"
+    compared = f" Sizes are compared with {calibration(record.calibration)}." if record.calibration else ""
     return f"{words[:1].upper()}{words[1:]}.{compared}"

@@ -8,22 +8,23 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from clipclean.findings import Finding
 from clipclean.report import document, screening, verdicts
 from clipclean.report.document import Block, Findings, Kind, Prose, Table
-from clipclean.report.verdicts import NOWHERE, RunPaths
+from clipclean.report.verdicts import NO_PATHS, FindingGroup, RunPaths
 from clipclean.report.wording import NOTHING, cut, inert
 from clipclean.schema.report import Report
 from clipclean.schema.results import Screening
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
-HANGING = "  "  # before each further line of a wrapped one
-MARKED, KEY = 5, 24  # columns of a number with its mark, and of a key
-_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+CONTINUATION = "  "  # before each further line of a wrapped one
+NUMBER_COLUMNS, KEY_COLUMNS = 5, 24  # columns of a number with its mark, and of a key
+_VERDICT_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
 
-def text(report: Report, /, *, width: int, colour: bool, paths: RunPaths = NOWHERE, closing: Sequence[str] = ()) -> str:
+def text(
+    report: Report, /, *, width: int, colour: bool, paths: RunPaths = NO_PATHS, closing: Sequence[str] = ()
+) -> str:
     """The output of ``clipclean audit`` and ``clipclean sanitize``: what a policy did, the verdict, and what it rests on.
 
     Args:
@@ -34,23 +35,25 @@ def text(report: Report, /, *, width: int, colour: bool, paths: RunPaths = NOWHE
         closing: the last lines, such as where the page is.
     """
     report, width = inert(report), max(width, 60)
-    word = f"{_MARKS[report.verdict]} {report.verdict.upper()}"
-    aside = verdicts.policy_told(report)
-    first, *more = wrapped(f"{word}  {verdicts.headline(report)}", width)
+    word = f"{_VERDICT_MARKS[report.verdict]} {report.verdict.upper()}"
+    policy_effect = verdicts.policy_effect(report)
+    first_line, *more_lines = wrapped(f"{word}  {verdicts.headline(report)}", width)
     lines = [
-        *wrapped(aside, width),
-        _painted(word, report.verdict, colour) + first.removeprefix(word),
-        *more,
+        *wrapped(policy_effect, width),
+        _painted(word, report.verdict, colour) + first_line.removeprefix(word),
+        *more_lines,
     ]
     for block in document.short(report):
         if isinstance(block, Findings):
-            lines += [line for each in block.found for line in _finding(each, width, colour)]
+            lines += [
+                line for group in verdicts.grouped(block.findings) for line in _finding_lines(group, width, colour)
+            ]
         else:
             lines += [line for words in _block(block) for line in wrapped(words, width)]
-    suggested = (
+    commands = (
         verdicts.commands(report, paths)[:1] if paths.model else []
     )  # without the run's own words it would not run
-    return "\n".join([*lines, *(f"Next: {words}" for _, words in suggested), *closing])
+    return "\n".join([*lines, *(f"Next: {words}" for _, words in commands), *closing])
 
 
 def wrapped(words: str, width: int, /) -> list[str]:
@@ -61,10 +64,10 @@ def wrapped(words: str, width: int, /) -> list[str]:
         if cell_len(longer) <= width:
             line = longer
             continue
-        *whole, last = chop_cells(word, width - len(HANGING)) or [""]
-        lines += [line.rstrip(), *(f"{HANGING}{part}" for part in whole)]
-        line = f"{HANGING}{last}"
-    return [each for each in [*lines, line] if each.strip()]
+        *whole, rest = chop_cells(word, width - len(CONTINUATION)) or [""]
+        lines += [line.rstrip(), *(f"{CONTINUATION}{part}" for part in whole)]
+        line = f"{CONTINUATION}{rest}"
+    return [finished for finished in [*lines, line] if finished.strip()]
 
 
 def plain_text(report: Report, /) -> str:
@@ -75,8 +78,8 @@ def plain_text(report: Report, /) -> str:
 def line(report: Report, /, *, page: str = "") -> str:
     """One line for logs: the verdict, what it rests on most, and where the page is."""
     report = inert(report)
-    told = [f"clipclean: {report.verdict} {report.model.name}", verdicts.reason(report), *([page] if page else [])]
-    return ": ".join(told) + "\n"
+    parts = [f"clipclean: {report.verdict} {report.model.name}", verdicts.reason(report), *([page] if page else [])]
+    return ": ".join(parts) + "\n"
 
 
 def screening_text(result: Screening, /, *, width: int) -> str:
@@ -88,7 +91,7 @@ def screening_text(result: Screening, /, *, width: int) -> str:
     """
     result, width = inert(result), max(width, 60)
     # Words have what is left of the line.
-    room = {"number": MARKED, "code": KEY, "name": max(12, (width - KEY - 14) // 2)}
+    room = {"number": NUMBER_COLUMNS, "code": KEY_COLUMNS, "name": max(12, (width - KEY_COLUMNS - 14) // 2)}
     lines: list[str] = []
     for block in screening.short(result):
         if isinstance(block, Table):
@@ -100,11 +103,11 @@ def screening_text(result: Screening, /, *, width: int) -> str:
     return "\n".join(lines)
 
 
-def _fitted(words: str, kind: Kind, room: Mapping[str, int]) -> str:
+def _fitted(words: str, kind: Kind, columns_of: Mapping[str, int]) -> str:
     """Words in the columns of their kind, cut with an ellipsis; of a code it leaves the end: of paths, the part that differs."""
-    if kind not in room:
+    if kind not in columns_of:
         return words
-    columns = room[kind]
+    columns = columns_of[kind]
     if kind == "code" and cell_len(words) > columns:
         words = words[-columns:]
         while cell_len(words) > columns - 1:
@@ -121,17 +124,25 @@ def _block(block: Block) -> list[str]:
         case Prose("bullets", _, [lines]):
             return [f"- {line}" for line in lines]
         case Table(rows=rows):
-            shown = [[cell.text for cell in row if cell.text != NOTHING] for row in rows]
-            return [f"- {name}: {' '.join([value, *(f'({each})' for each in more)])}" for name, value, *more in shown]
+            table_rows = [[cell.text for cell in row if cell.text != NOTHING] for row in rows]
+            return [
+                f"- {name}: {' '.join([value, *(f'({note})' for note in notes)])}" for name, value, *notes in table_rows
+            ]
         case _:
             return []
 
 
-def _finding(found: Finding, width: int, colour: bool) -> list[str]:
-    """All of a finding, in as many lines as it needs."""
-    start = f"{found.rule} {found.level}"
-    first, *more = wrapped(f"{start} {found.message}", width)
-    return [_painted(start, found.level, colour) + first.removeprefix(start), *more]
+def _finding_lines(group: FindingGroup, width: int, colour: bool) -> list[str]:
+    """All of the findings of a rule, in as many lines as they need."""
+    start = f"{group.rule} {group.level}"
+    first_line, *more_lines = wrapped(f"{start} {group.lead}", width)
+    items = [line for item in group.items for line in wrapped(f"- {item}", width)]
+    return [
+        _painted(start, group.level, colour) + first_line.removeprefix(start),
+        *more_lines,
+        *items,
+        *wrapped(group.closing, width),
+    ]
 
 
 def _painted(words: str, style: str, colour: bool) -> str:

@@ -1,5 +1,6 @@
 """The verdict in words: its statement, basis, limits, and the next steps, with the commands for them; and two reports compared."""
 
+import itertools
 import json
 import re
 import shlex
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clipclean.config import policy
-from clipclean.findings import RULES, Finding, Need, Suppressed, rule
+from clipclean.findings import RULES, Finding, Level, Need, Suppressed, rule
 from clipclean.report import measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
-from clipclean.untrusted import plural
+from clipclean.untrusted import plural, some
 
 RANKS = {"note": 0, "warning": 1, "error": 2}
+OUTLIER = 2.0  # robust deviations from which Neural Cleanse calls a size unusual (https://doi.org/10.1109/SP.2019.00031, IV-A)
 
 
 def headline(report: Report, /) -> str:
@@ -24,58 +26,77 @@ def headline(report: Report, /) -> str:
 
 
 def reason(report: Report, /) -> str:
-    """What the verdict rests on most, in few words: the first suspect or trigger, else the headline."""
-    found, attack = search.strongest(report), next(iter(measures.named(report)), None)
-    if report.is_audit and report.suspects and found:
-        return f"class {found.class_}, {found.family} of {percent(found.size)} reaches it in {percent(found.asr.value)}"
-    if attack and attack.after:
-        return f"class {attack.after.target}, {attack.family} reaches it in {percent(attack.after.asr.value)}"
+    """What the verdict rests on most, in few words: the first suspect, the trigger that made it fail, else the headline."""
+    trigger = search.strongest(report)
+    if report.is_audit and report.suspects and trigger:
+        return f"class {trigger.class_}, {trigger.family} of {percent(trigger.size)} reaches it in {percent(trigger.asr.value)}"
+    probes = [(attack.family, attack.after) for attack in measures.named_attacks(report) if attack.after]
+    if probes and any(finding.rule == "CC001" and finding.level == "error" for finding in report.findings):
+        family, probe = max(probes, key=lambda pair: measures.excess_of(pair[1]))
+        return f"class {probe.target}, {family} reaches it in {percent(probe.asr.value)}"
     return headline(report).rstrip(".")
 
 
 def story(report: Report, /) -> list[str]:
     """The measurements, in sentences for readers who never heard of a backdoor."""
-    told = []
-    if found := search.strongest(report) if report.is_audit else None:
-        told.append(search.outcome(found))
-        if report.verdict == "pass":
-            told.append(
-                "Any model can be turned by a change that is large enough, and this one is not unusually small."
-            )
-    told += [_attack_told(attack) for attack in measures.detailed(report)[:1]]
-    return [*told, *_accuracy_told(report)]
+    sentences = []
+    if trigger := search.strongest(report) if report.is_audit else None:
+        sentences.append(search.outcome(trigger))
+        if not report.suspects:
+            small = "this one is not unusually small" if report.verdict == "pass" else "no class stands out by this one"
+            sentences.append(f"Any model can be turned by a change that is large enough, and {small}.")
+    sentences += [_attack_sentence(attack) for attack in measures.attacks_in_full(report)[:1]]
+    return [*sentences, *_accuracy_sentences(report)]
 
 
 def next_steps(report: Report, /) -> list[str]:
     """Recommended actions, most urgent first: where the verdict is no pass, those that can change it, and what was lacking."""
-    ranked = sorted(report.findings, key=lambda each: (-RANKS[each.level], -rule(each.rule).urgent))
+    findings = sorted(report.findings, key=lambda finding: (-RANKS[finding.level], -rule(finding.rule).urgent))
     if report.verdict != "pass":
-        ranked = [each for each in ranked if each.level != "note" or rule(each.rule).stage == "data"]
-    steps = [rule(finding.rule).action for finding in ranked]
+        findings = [finding for finding in findings if finding.level != "note" or rule(finding.rule).stage == "data"]
+    steps = [rule(finding.rule).action for finding in findings]
     if report.verdict == "pass":
-        use = {
-            "sanitize": "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them.",
-            "audit": "Keep report.json with the model: it names the file by its SHA-256.",
-        }
-        steps.insert(0, use[report.command])
+        steps.insert(0, _use(report))
+    elif report.verdict == "inconclusive" and not report.is_audit and report.exports:
+        flags = " and ".join(flag for flag, _ in _missing_options(report))
+        steps.insert(
+            0, f"Audit the weights that were written{', with ' if flags else ''}{flags}. Do not deploy them before."
+        )
     return list(dict.fromkeys(steps))
+
+
+def _use(report: Report) -> str:
+    """What to do with a model that passes."""
+    if report.is_audit:
+        return "Keep report.json with the model: it names the file by its SHA-256."
+    if report.exports:
+        return "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them."
+    if report.is_changed:
+        return (
+            "Do not count on this cleaning: no weights were written, since a trigger still acts or they cost too much."
+        )
+    return "Use the weights as they were: the cleaning changed nothing. Keep report.json with them."
 
 
 def not_shown(report: Report, /) -> list[str]:
     """The limits of the report."""
-    measured = measures.measured(report, "after")
-    tried = len({probe.trigger for probe in measured.probes}) if measured else 0
-    triggers = "Any trigger: none was tried" if not tried else f"Triggers other than the {count(tried)} that were tried"
-    searched = "" if search.ran(report) else " Unknown ones were not searched for."
-    if families := search.covered(report) if search.ran(report) else "":
-        searched = f" Unknown ones were searched for as {families} alone."
+    measured = measures.measurements_of(report, "after")
+    triggers_tried = len({probe.trigger for probe in measured.probes}) if measured else 0
+    triggers_words = (
+        "Any trigger: none was tried"
+        if not triggers_tried
+        else f"Triggers other than the {count(triggers_tried)} that were tried"
+    )
+    search_words = "" if search.was_searched(report) else " Unknown ones were not searched for."
+    if families := search.searched_families(report) if search.was_searched(report) else "":
+        search_words = f" Unknown ones were searched for as {families} alone."
     return [
-        f"{triggers}.{searched} An attacker can think of another, and no list of triggers is complete.",
+        f"{triggers_words}.{search_words} An attacker can think of another, and no list of triggers is complete.",
         "What the model does with images and classes other than those that were measured on.",
         *dict.fromkeys(
-            known.does_not_show
+            known_rule.does_not_show
             for finding in by_severity(report.findings)
-            if (known := rule(finding.rule)).stage == "triggers"
+            if (known_rule := rule(finding.rule)).stage == "triggers"
         ),
     ]
 
@@ -84,50 +105,57 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
     """All checks: what was looked for, what was found, and what is usual or allowed."""
     limits = limits_of(report)
     rows = []
-    for attack in measures.named(report):
-        moved = percent(attack.after.excess_asr.value) if attack.after else "not measured again"
+    for attack in measures.named_attacks(report):
+        moved_words = percent(attack.after.excess_asr.value) if attack.after else "not measured again"
         before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
-        told = f"moves {moved} of images beyond chance{before}"
+        result = f"moves {moved_words} of images beyond chance{before}"
         usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else NOTHING
-        rows.append((f"Trigger “{attack.family}” towards “{attack.target}”", told, usual))
+        name = _trigger_name(attack).removeprefix("the ")
+        rows.append((f"{name[:1].upper()}{name[1:]} towards “{attack.target}”", result, usual))
     if panel := measures.panel(report):
         limit = limits.get("suspicious_excess")
-        usual = "little" if limit is None else f"at most {percent(limit)}; natural triggers may move more"
-        rows.append((f"{count(len(panel))} known triggers of the panel", _panel_told(report, panel, limit), usual))
+        usual = "little" if limit is None else f"usually at most {percent(limit)}; natural triggers move more"
+        rows.append((f"{plural(len(panel), 'known trigger')} of the panel", _panel_words(report, panel, limit), usual))
     if search.of_side(report, "after"):
         rate = limits.get("false_alarm_rate")
-        fails = f"; what {percent(rate)} of clean models reach can fail the model" if rate is not None else ""
-        rows.append(("Unknown triggers", _found_by_search(report), f"no class stands out{fails}"))
+        usual = "no class stands out"
+        if rate is not None:
+            usual = f"what fewer than {percent(rate)} of clean models show can fail the model"
+        rows.append(("Unknown triggers", _search_words(report), usual))
     else:
-        unlearned = f"searched for before and after unlearning: {search.covered(report)}"
-        rows.append(("Unknown triggers", unlearned if search.ran(report) else "not searched for", NOTHING))
+        unlearned = f"searched for before and after unlearning: {search.searched_families(report)}"
+        rows.append(("Unknown triggers", unlearned if search.was_searched(report) else "not searched for", NOTHING))
     row = measures.accuracy(report)
     if row.before and row.after:
         usual = (
             f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else NOTHING
         )
         change = f"{percent(row.before.value)} before and {percent(row.after.value)} after, each image right or wrong"
-        rows.append((row.measure.label, "; ".join(filter(None, (measures.lost(report), change))), usual))
+        rows.append((row.measure.label, "; ".join(filter(None, (measures.accuracy_change(report), change))), usual))
     return rows
 
 
 def limits_of(report: Report, /) -> dict[str, float]:
     """The thresholds that held in the run, by their names; empty where the report does not have them."""
     resolved = (report.policy.resolved if report.policy else None) or {}
-    held = resolved.get("thresholds")
-    return {key: value for key, value in held.items() if isinstance(value, float)} if isinstance(held, dict) else {}
+    thresholds = resolved.get("thresholds")
+    return (
+        {key: value for key, value in thresholds.items() if isinstance(value, float)}
+        if isinstance(thresholds, dict)
+        else {}
+    )
 
 
-def _panel_told(report: Report, panel: list[measures.ComparedAttack], limit: float | None) -> str:
+def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: float | None) -> str:
     """What the strongest trigger of the panel does, and why it is no finding where it is none."""
     strongest = max(measures.excess_of(attack.after) for attack in panel)
     if strongest < -0.99:
         return "not measured"
-    told = f"the strongest moves {percent(strongest)} of images beyond chance"
+    words = f"the strongest moves {percent(strongest)} of images beyond chance"
     if not _acts(panel, limit):
-        return told
+        return words
     is_finding = any(finding.rule in ("CC002", "CC003") for finding in (*report.findings, *report.suppressed))
-    return f"{told}: {'see the findings' if is_finding else 'taken for a natural trigger of this model'}"
+    return f"{words}{': see the findings' if is_finding else ', and is taken for a natural trigger of this model'}"
 
 
 def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
@@ -135,41 +163,98 @@ def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
     return limit is not None and any(measures.excess_of(attack.after) > limit for attack in panel)
 
 
-def _found_by_search(report: Report) -> str:
+def _search_words(report: Report) -> str:
     """What the search of the current model showed: the class that stands out most, or that none does."""
-    named = report.suspects if report.is_audit else report.after.suspects if report.after else ()
-    if named:
-        return f"“{named[0].class_}” stands out, with a score of {decimal(named[0].score)}"
-    strongest = search.strongest(report)
-    signs = search.signs(strongest)[:1] if strongest else []
-    return f"no class stands out; the trigger that works best is {signs[0]}" if signs else "none that works was found"
+    suspects = report.suspects if report.is_audit else report.after.suspects if report.after else ()
+    if suspects:
+        return f"“{suspects[0].class_}” stands out, with a score of {decimal(suspects[0].score)}"
+    if any(
+        finding.rule == "CC003" and finding.level != "note" for finding in report.findings
+    ):  # of an unlearning's search
+        return "a small trigger was found: see the findings"
+    trigger = search.strongest(report)
+    if trigger is None:
+        return "none that works was found"
+    # A size far below those of other classes would seem to say the contrary; the judgement compares with clean models, too.
+    is_outlier = trigger.outlyingness is not None and trigger.outlyingness > OUTLIER
+    signs = [] if is_outlier else search.signs(trigger)[:1]
+    return "; ".join(["no class stands out", *(f"the trigger that works best is {sign}" for sign in signs)])
 
 
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:
-    """Errors, then warnings, then notes."""
-    return sorted(findings, key=lambda finding: -RANKS[finding.level])
+    """Errors, then warnings, then notes; of one level first what decides most, and those of one rule together."""
+    return sorted(findings, key=lambda finding: (-RANKS[finding.level], -rule(finding.rule).urgent, finding.rule))
+
+
+class FindingGroup(NamedTuple):
+    """The findings of one rule and level, for people: ``lead`` and ``closing`` are what their messages share."""
+
+    rule: str
+    level: Level
+    lead: str  # of a single finding its whole message
+    items: tuple[str, ...]
+    closing: str
+
+
+def grouped(findings: Iterable[Finding], /) -> list[FindingGroup]:
+    """The findings in the order of :func:`by_severity`, each rule once a level, and nothing that is said twice."""
+    groups = itertools.groupby(by_severity(findings), key=lambda finding: (finding.rule, finding.level))
+    return [_group(code, level, [finding.message for finding in members]) for (code, level), members in groups]
+
+
+def _group(code: str, level: Level, messages: Sequence[str]) -> FindingGroup:
+    """Messages that begin alike up to a colon, or end in the same sentences, say so once."""
+    unlike = list(dict.fromkeys(messages))
+    if len(unlike) == 1:
+        return FindingGroup(code, level, unlike[0], (), "")
+    shared_start, colon, _ = _shared_start(unlike).partition(": ")
+    lead = f"{shared_start}{colon}" if colon else ""
+    rests = [message.removeprefix(lead) for message in unlike]
+    shared_end = _shared_start([rest[::-1] for rest in rests])[::-1]
+    _, stop, closing = shared_end.partition(". ")
+    items = (rest.removesuffix(f"{stop}{closing}") for rest in rests)
+    title = f"{rule(code).title}, {len(unlike)} times:"
+    return FindingGroup(code, level, lead.rstrip() or title, tuple(items), closing)
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    """The characters that all texts begin with."""
+    columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False))
+    return "".join(column[0] for column in columns)
 
 
 def _passed(report: Report) -> str:
-    noted = [words for finding in report.findings if (words := rule(finding.rule).passes)]
-    if noted:
-        return noted[0]
+    if codes := _accepted(report):
+        return f"It passes by its policy alone, which lowers or sets aside {some(codes, show=str)}."
+    passes = [words for finding in report.findings if (words := rule(finding.rule).passes)]
+    if passes:
+        return passes[0]
     if not report.is_audit:
         return "The backdoor behaviour that was measured is gone, and the accuracy stayed within its budget."
     acts = _acts(measures.panel(report), limits_of(report).get("suspicious_excess"))
     natural = "the known triggers that act on this model are natural ones by comparison"
-    if search.ran(report):
-        known = natural if acts else "no built-in trigger acts on this model"
-        return f"No backdoor was found: {known}, and a search found none that is unusually small."
+    if search.was_searched(report):
+        panel_words = natural if acts else "no built-in trigger acts on this model"
+        return f"No backdoor was found: {panel_words}, and a search found none that is unusually small."
     return f"No backdoor was found: {natural}." if acts else "None of the triggers that were tried acts on this model."
+
+
+def _accepted(report: Report) -> list[str]:
+    """The rules by which the run would not pass without its policy: what they found is still there."""
+    if without_policy(report) == "pass":
+        return []
+    noted = (
+        finding.rule for finding in report.findings if finding.level == "note" and rule(finding.rule).level == "error"
+    )
+    return list(dict.fromkeys([*noted, *(finding.rule for finding in report.suppressed if finding.level != "note")]))
 
 
 def _failed(report: Report) -> str:
     codes = {finding.rule for finding in report.findings if finding.level == "error"}
     sentences = []
-    for code, known in RULES.items():
+    for code, known_rule in RULES.items():
         if code in codes:
-            sentences.append(getattr(known, f"fails_{report.command}"))
+            sentences.append(getattr(known_rule, f"fails_{report.command}"))
         if code == "CC003" and code in codes and report.is_audit and report.suspects:
             sentences.append(f"It is turned towards “{report.suspects[0].class_}”.")
     return " ".join(dict.fromkeys(filter(None, sentences))) or "The model does not meet the limits of this run."
@@ -177,53 +262,59 @@ def _failed(report: Report) -> str:
 
 def _undecided(report: Report) -> str:
     """The most urgent reason of those that stood in the way."""
-    standing = [rule(finding.rule) for finding in report.findings if finding.level != "note"]
-    doubts = (getattr(known, f"doubt_{report.command}") for known in sorted(standing, key=lambda known: -known.urgent))
+    rules = [rule(finding.rule) for finding in report.findings if finding.level != "note"]
+    doubts = (
+        getattr(known_rule, f"doubt_{report.command}")
+        for known_rule in sorted(rules, key=lambda known_rule: -known_rule.urgent)
+    )
     return next(filter(None, doubts), "There is too little evidence to say pass or fail.")
 
 
 def not_run(need: Need, report: Report, /) -> str:
     """Why a rule with this need could not have found anything; empty where it could."""
-    searched = search.ran(report)
-    unsearched = (searched, "unknown triggers were not searched for")
-    told = {
+    was_searched = search.was_searched(report)
+    unsearched = (was_searched, "unknown triggers were not searched for")
+    reasons = {
         "": (True, ""),
-        "named trigger": (bool(measures.named(report)), "no trigger was named, and none was found before cleaning"),
+        "named trigger": (
+            bool(measures.named_attacks(report)),
+            "no trigger was named, and none was found before cleaning",
+        ),
         "panel": (bool(measures.panel(report)), "the panel of known triggers was left out"),
         "search": unsearched,
         "audit's search": (
             (search.of_side(report, "after") is not None, "only an audit's search is compared with clean models")
-            if searched
+            if was_searched
             else unsearched
         ),
-        "audit or search": (searched or report.is_audit, "a part of the audit"),
+        "audit or search": (was_searched or report.is_audit, "a part of the audit"),
         "before": (measures.has_before(report), "an audit has no accuracy to compare with"),
         "data": (bool(report.data), "no clean data was read"),
         "recipe": (bool(report.recipe), "no recipe was used"),
         "policy": (bool(report.policy), "no policy file was given"),
     }
-    was_run, reason = told[need]
+    was_run, reason = reasons[need]
     return "" if was_run else f"not run: {reason}"
 
 
-def set_aside(finding: Suppressed, /) -> str:
+def acceptance(finding: Suppressed, /) -> str:
     """Who decided that a finding does not count, until when, and why."""
     until = f"until {finding.expires}" if finding.expires else "without an end"
     by = finding.by or "a person whom the policy does not name"
     return f"Set aside {until} by {by}: {finding.reason or 'no reason is given'}"
 
 
-def policy_told(report: Report, /) -> str:
+def policy_effect(report: Report, /) -> str:
     """The effect of the policy on the verdict, for the first and the last line; empty if it changed nothing."""
     without, number = without_policy(report), len(report.suppressed)
     if not number and without == report.verdict:
         return ""
     name = report.policy.name if report.policy else ""
     name = name if name == policy.IGNORE else f"Policy {name}" if name else "A policy"
-    did = f"sets {plural(number, 'finding')} aside" if number else "changes limits, or levels of findings"
+    effect = f"sets {plural(number, 'finding')} aside" if number else "changes limits, or levels of findings"
     if without == report.verdict:
-        return f"{name} {did}. The verdict would be {without} without it as well."
-    return f"{name} {did}. Without it the verdict would be {without}, and it is {report.verdict} now."
+        return f"{name} {effect}. The verdict would be {without} without it as well."
+    return f"{name} {effect}. Without it the verdict would be {without}, and it is {report.verdict} now."
 
 
 def without_policy(report: Report, /) -> str:
@@ -233,23 +324,28 @@ def without_policy(report: Report, /) -> str:
     return policy.verdict([*report.findings, *report.suppressed]) if report.suppressed else report.verdict
 
 
-def _attack_told(attack: measures.ComparedAttack) -> str:
+def _attack_sentence(attack: measures.ComparedAttack) -> str:
     before, after = attack.before, attack.after
     if before and after and len(attack.targets) == 1:
         return (
-            f"Before cleaning, the trigger “{attack.family}” made the model classify {percent(before.asr.value)} of the images "
+            f"Before cleaning, {_trigger_name(attack)} made the model classify {percent(before.asr.value)} of the images "
             f"of other things as “{attack.target}”. Afterwards it is {percent(after.asr.value)}; without any trigger, "
             f"{percent(after.base_rate.value)}."
         )
-    shown = after or before
-    assert shown is not None  # noqa: S101 # an attack has a side
+    probe = after or before
+    assert probe is not None  # noqa: S101 # an attack has a side
     return (
-        f"With the trigger “{attack.family}”, the model classifies {percent(shown.asr.value)} of the images of other things as "
-        f"“{shown.target}”; without it, {percent(shown.base_rate.value)}."
+        f"With {_trigger_name(attack)}, the model classifies {percent(probe.asr.value)} of the images of other things as "
+        f"“{probe.target}”; without it, {percent(probe.base_rate.value)}."
     )
 
 
-def _accuracy_told(report: Report) -> list[str]:
+def _trigger_name(attack: measures.ComparedAttack) -> str:
+    """``the trigger “patch”``; of one that a search found ``the found patch``."""
+    return attack.family if attack.family.startswith("the found ") else f"the trigger “{attack.family}”"
+
+
+def _accuracy_sentences(report: Report) -> list[str]:
     row = measures.accuracy(report)
     if not row.after:
         return []
@@ -259,18 +355,22 @@ def _accuracy_told(report: Report) -> list[str]:
     if not row.before:
         return [f"{images}, {after} {right}."]
     past = right.replace("get", "got").replace("find", "found")
-    told = [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
-    return [*told, f"Measured by how sure each answer is: {lost}."] if (lost := measures.lost(report)) else told
+    sentences = [f"{images}, {percent(row.before.value)} {past} before, and {after} do now."]
+    return (
+        [*sentences, f"By the finer measure, which the verdict uses: {change}."]
+        if (change := measures.accuracy_change(report))
+        else sentences
+    )
 
 
 # Commands that a report suggests: each runs as it is printed, with what its own run was given.
 
-_SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
-_NAMED = ("--trigger", "--target")
-_OF_THE_FILE = ("--arch", "--weights")  # how the original is read: what was written says it itself
-PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
+_PLAIN_SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
+_TRIGGER_FLAGS = ("--trigger", "--target")
+_READING_FLAGS = ("--arch", "--weights")  # how the original is read: what was written says it itself
+PAIRS_PLACEHOLDER = "CLEAN_PAIRS"  # stands for what only the user has
 # What an audit lacked, by the finding that says so, and what stands for what only the user has.
-_LACKING = (
+_MISSING_EVIDENCE = (
     ("CC033", "--classes", "CLASSES.txt"),
     ("CC031", "--data", "IMAGES"),
     ("CC004", "--reference", "CLEAN_MODEL"),
@@ -284,12 +384,12 @@ class RunPaths(NamedTuple):
     model: str = ""
     data: str = ""
     recipe: str = ""
-    found: str = ""  # where an audit saved its triggers
+    trigger_folder: str = ""  # where an audit saved its triggers
     repeated: tuple[tuple[str, str, str], ...] = ()  # others: a command that takes them, flag and value
     images: str = ""  # that the model was measured on, where these are others than the data
 
 
-NOWHERE = RunPaths()
+NO_PATHS = RunPaths()
 
 
 def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
@@ -298,6 +398,8 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
         return [] if report.verdict == "pass" else [_after_audit(report, paths)]
     folder = paths.folder or "FOLDER"
     if report.verdict == "pass":
+        if not report.exports:
+            return []
         loads = any(export.format.startswith("open_clip") for export in report.exports or ())
         call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}')})"
         return [
@@ -307,28 +409,36 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
     model, images = paths.model or report.model.name, paths.images or paths.data
     measured = [("--data", images)] if images else []
     if report.exports:
-        return [("Audit the weights that were written", _command("audit", [folder], measured, paths, but=_OF_THE_FILE))]
+        options = [*measured, *_missing_options(report)]
+        return [
+            ("Audit the weights that were written", _command("audit", [folder], options, paths, but=_READING_FLAGS))
+        ]
     if paths.recipe == "auto":
         options = [*measured, ("--effort", "thorough")]
-        return [("Search the model as it is", _command("audit", [model], options, paths, but=_NAMED))]
-    options = [("--data", paths.data or PAIRS), ("--recipe", "auto"), ("--out", folder)]
+        return [("Search the model as it is", _command("audit", [model], options, paths, but=_TRIGGER_FLAGS))]
+    options = [("--data", paths.data or PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", folder)]
     words = _command("sanitize", [model], options, paths, switches=["--force"])
     return [("Try several recipes, and take the best", words)]
 
 
 def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     """The purpose and the words of what follows an audit: first what it lacked, where that could decide; else a cleaning."""
-    model, told = paths.model or report.model.name, {finding.rule for finding in report.findings}
-    options = [(flag, value) for code, flag, value in _LACKING if code in told]
+    model, options = paths.model or report.model.name, _missing_options(report)
     if report.verdict == "inconclusive" and options and (len(options) > 1 or not report.suspects):
         data = [("--data", paths.data)] if paths.data else []
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
         return purpose, _command("audit", [model], [*data, *options], paths)
     suspect = next(iter(report.suspects), None)
-    named = _named(report, suspect, paths) if suspect else []
-    options = [("--data", PAIRS), ("--recipe", "auto"), ("--out", "cleaned"), *named]
+    trigger_options = _trigger_options(report, suspect, paths) if suspect else []
+    options = [("--data", PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", "cleaned"), *trigger_options]
     purpose = "Clean the model on image and caption pairs that you trust"
-    return purpose, _command("sanitize", [model], options, paths, but=_NAMED if named else ())
+    return purpose, _command("sanitize", [model], options, paths, but=_TRIGGER_FLAGS if trigger_options else ())
+
+
+def _missing_options(report: Report) -> list[tuple[str, str]]:
+    """The options that would give an audit what the run lacked, with words for what only the user has."""
+    codes = {finding.rule for finding in report.findings}
+    return [(flag, value) for code, flag, value in _MISSING_EVIDENCE if code in codes]
 
 
 def _command(
@@ -342,51 +452,51 @@ def _command(
     but: Sequence[str] = (),
 ) -> str:
     """A command line with all options of the run that the command takes, but for some; no value of it can be taken for an option."""
-    taken = {flag for flag, _ in options}
-    kept = [(flag, value) for of, flag, value in paths.repeated if of == command and flag not in (*but, *taken)]
+    flags = {flag for flag, _ in options}
+    repeated = [(flag, value) for of, flag, value in paths.repeated if of == command and flag not in (*but, *flags)]
     words = [
         *(f"./{place}" if place.startswith("-") else place for place in places),
-        *(word for flag, value in options for word in _given(flag, value)),
+        *(word for flag, value in options for word in _option_words(flag, value)),
         *switches,
-        *(word for flag, value in kept for word in _given(flag, value)),
+        *(word for flag, value in repeated for word in _option_words(flag, value)),
     ]
-    return " ".join(["clipclean", command, *map(_quoted, words)])
+    return " ".join(["clipclean", command, *map(_shell_word, words)])
 
 
-def _given(flag: str, value: str) -> list[str]:
+def _option_words(flag: str, value: str) -> list[str]:
     """An option with its value, which stays behind a sign where it would look like another option."""
     return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
 
 
-def _quoted(word: str) -> str:
+def _shell_word(word: str) -> str:
     """A word as a shell takes it; what is not printable as its bytes, so that a name cannot drive the terminal that shows it."""
     if word.isprintable():
         return shlex.quote(word)
-    told = []
+    characters = []
     for char in word:
         if char.isprintable():
-            told.append(f"\\{char}" if char in "\\'" else char)
+            characters.append(f"\\{char}" if char in "\\'" else char)
         else:
             errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "replace"
-            told += [f"\\x{byte:02x}" for byte in char.encode(errors=errors)]
-    return f"$'{''.join(told)}'"
+            characters += [f"\\x{byte:02x}" for byte in char.encode(errors=errors)]
+    return f"$'{''.join(characters)}'"
 
 
-def _named(report: Report, suspect: SuspectRecord, paths: RunPaths) -> list[tuple[str, str]]:
+def _trigger_options(report: Report, suspect: SuspectRecord, paths: RunPaths) -> list[tuple[str, str]]:
     """The options that name a suspect's trigger: the one that was saved, else its spec; none where it has neither."""
-    found = report.measurements.search.found or ()
-    saved = next((each.file for each in found if each.file and each.class_ == suspect.class_), None)
-    if saved and paths.found:
-        return [("--trigger", str(Path(paths.found) / saved))]  # a file brings its own class
+    triggers = report.measurements.search.found or ()
+    saved = next((trigger.file for trigger in triggers if trigger.file and trigger.class_ == suspect.class_), None)
+    if saved and paths.trigger_folder:
+        return [("--trigger", str(Path(paths.trigger_folder) / saved))]  # a file brings its own class
     spec = suspect.trigger or ""
-    if _SPEC.fullmatch(spec) and not spec.startswith("found:"):
+    if _PLAIN_SPEC.fullmatch(spec) and not spec.startswith("found:"):
         return [("--trigger", spec), ("--target", suspect.class_)]
     return []
 
 
 # Two reports: findings that are new, worse, unchanged, gone, or not measured again.
 
-BLOCKING = {"error": RANKS["error"], "inconclusive": RANKS["warning"]}  # the least level that matters to a gate
+LEAST_RANK = {"error": RANKS["error"], "inconclusive": RANKS["warning"]}  # the least level that matters to a gate
 
 Change = Literal["new", "worse", "same", "gone", "not measured"]
 
@@ -410,11 +520,11 @@ class Comparison:
 
     def blocking(self, level: str, /) -> tuple[Difference, ...]:
         """What a gate fails by: errors, or with ``inconclusive`` warnings as well, that are new, worse, or not measured again."""
-        least = BLOCKING[level]
+        least = LEAST_RANK[level]
         return tuple(
-            each
-            for each in self.differences
-            if each.change in ("new", "worse", "not measured") and RANKS[each.finding.level] >= least
+            difference
+            for difference in self.differences
+            if difference.change in ("new", "worse", "not measured") and RANKS[difference.finding.level] >= least
         )
 
 
@@ -424,42 +534,42 @@ def compare(earlier: Report, later: Report, /) -> Comparison:
     What the later report lacks is gone only if it could have been found again.
     """
     before, after = _by_subject(earlier), _by_subject(later)
-    found = [
+    present = [
         Difference(_change(before.get(subject), finding), finding, before.get(subject))
         for subject, finding in after.items()
     ]
-    lacking = [
+    absent = [
         Difference("not measured" if not_run(rule(finding.rule).needs, later) else "gone", finding, finding)
         for subject, finding in before.items()
         if subject not in after
     ]
-    return Comparison((earlier.verdict, later.verdict), (*found, *lacking), tuple(_unlike(earlier, later)))
+    return Comparison((earlier.verdict, later.verdict), (*present, *absent), tuple(_unlike(earlier, later)))
 
 
 def _unlike(earlier: Report, later: Report) -> Iterator[str]:
     """What differs in what two runs were given: a finding may be new or gone by that alone."""
-    both = (earlier, later)
+    reports = (earlier, later)
     if earlier.model.sha256 != later.model.sha256:
-        yield "models: " + ", ".join(f"{each.model.name} (sha256 {each.model.sha256[:12]}…)" for each in both)
+        yield "models: " + ", ".join(f"{report.model.name} (sha256 {report.model.sha256[:12]}…)" for report in reports)
     if earlier.model.architecture != later.model.architecture:
-        yield "architectures: " + ", ".join(each.model.architecture for each in both)
-    words = [each.vocabulary for each in both]
+        yield "architectures: " + ", ".join(report.model.architecture for report in reports)
+    words = [report.vocabulary for report in reports]
     for name in ("classes", "templates"):
-        lists = [getattr(each, name) for each in words if each]
+        lists = [getattr(vocabulary, name) for vocabulary in words if vocabulary]
         if len(lists) == 2 and lists[0] != lists[1]:
             yield f"{name}: {count(len(lists[0]))} and {count(len(lists[1]))}, not the same"
     if earlier.data and later.data and earlier.data.digest != later.data.digest:
-        yield "data: " + ", ".join(each.data.name or each.data.format for each in both if each.data)
+        yield "data: " + ", ".join(report.data.name or report.data.format for report in reports if report.data)
     for name in ("command", "effort", "seed"):
-        values = [getattr(each, name) for each in both]
+        values = [getattr(report, name) for report in reports]
         if values[0] != values[1] and None not in values:
             yield f"{name}: {values[0]}, {values[1]}"
 
 
-def _by_subject(made: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:
+def _by_subject(report: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:
     """The findings by subject; of several about one subject the worst."""
-    ranked = sorted(made.findings, key=lambda finding: RANKS[finding.level])
-    return {(each.rule, each.measure, each.trigger, each.about): each for each in ranked}
+    findings = sorted(report.findings, key=lambda finding: RANKS[finding.level])
+    return {(finding.rule, finding.measure, finding.trigger, finding.about): finding for finding in findings}
 
 
 def _change(before: Finding | None, after: Finding) -> Change:

@@ -116,8 +116,8 @@ def inert(value: Any, /) -> Any:  # Any: JSON or a record in, the same shape out
 
 def printable(text: str, /) -> str:
     """One text, escaped and cut to ``MAX_TEXT`` characters."""
-    shown = "".join(
+    escaped = "".join(
         char if char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs" else ascii(char)[1:-1]
         for char in text[: MAX_TEXT + 1]
     )
-    return shown if len(shown) <= MAX_TEXT else f"{shown[: MAX_TEXT - 1]}…"
+    return escaped if len(escaped) <= MAX_TEXT else f"{escaped[: MAX_TEXT - 1]}…"

@@ -10,7 +10,7 @@ from clipclean.errors import UsageError
 from clipclean.findings import MAX_NUMBER, Count, Finding, Interval, Number, Part, Suppressed
 
 MAX_PROBLEMS = 20  # named at once
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Command = Literal["audit", "sanitize"]
@@ -23,7 +23,7 @@ Shares = Annotated[tuple[Share, Share], Strict(False)]
 Positive = Annotated[float, Field(ge=0, le=2.0**63, allow_inf_nan=False)]
 Item = TypeVar("Item")
 Many = Annotated[tuple[Item, ...], Strict(False)]  # JSON has lists only
-VARIANTS = ("a number", "a list")  # of a field that is either; no key of a report
+SKIPPED_VARIANTS = ("a number", "a list")  # of a field that is either; no key of a report
 Free = dict[str, Any]  # any JSON: values that no reader of a report computes with
 
 
@@ -220,9 +220,11 @@ class SearchRecord(Part):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        needed = ("effort", "seconds", "forward_passes", "images", "calibration")
-        if self.found is not None and (missing := [key for key in needed if key not in self.model_fields_set]):
-            raise ValueError(f"{', '.join(missing)} missing")
+        required_keys = ("effort", "seconds", "forward_passes", "images", "calibration")
+        if self.found is not None and (
+            missing_keys := [key for key in required_keys if key not in self.model_fields_set]
+        ):
+            raise ValueError(f"{', '.join(missing_keys)} missing")
         return self
 
 
@@ -364,8 +366,8 @@ class DataRecord(Part):
     format: str
     pairs: Count
     skipped: Annotated[
-        Annotated[Count, Tag(VARIANTS[0])] | Annotated[Many[SkippedRecord], Tag(VARIANTS[1])],
-        Discriminator(lambda skipped: VARIANTS[isinstance(skipped, list | tuple)]),
+        Annotated[Count, Tag(SKIPPED_VARIANTS[0])] | Annotated[Many[SkippedRecord], Tag(SKIPPED_VARIANTS[1])],
+        Discriminator(lambda skipped: SKIPPED_VARIANTS[isinstance(skipped, list | tuple)]),
     ] = Field(description="How many samples were unusable, or which, and why.")
     digest: Sha256
     screened: Free | None = None
@@ -398,9 +400,9 @@ class LossRecord(Part):
 
     def parts(self) -> dict[str, float]:
         """The losses by key, those too that a method has alone; from outside, what no method could have is left out."""
-        told = vars(self) | (self.model_extra or {})
-        known = {key: value for key, value in told.items() if key not in ("step", "lr") and key.isidentifier()}
-        return {key: value for key, value in known.items() if isinstance(value, float) and abs(value) <= MAX_NUMBER}
+        fields = vars(self) | (self.model_extra or {})
+        numbers = {key: value for key, value in fields.items() if key not in ("step", "lr") and key.isidentifier()}
+        return {key: value for key, value in numbers.items() if isinstance(value, float) and abs(value) <= MAX_NUMBER}
 
 
 class CaughtRecord(Part):
@@ -624,7 +626,7 @@ class AutoRecord(Part):
     seconds: SpentRecord
 
 
-SANITIZED = ("before", "after", "recipe", "exports", "training")  # sections of a sanitization alone
+SANITIZE_SECTIONS = ("before", "after", "recipe", "exports", "training")  # sections of a sanitization alone
 
 
 class Report(Part):
@@ -634,7 +636,10 @@ class Report(Part):
         title="A clipclean report",
         json_schema_extra={
             "if": {"required": ["command"], "properties": {"command": {"const": "sanitize"}}},
-            "then": {"required": list(SANITIZED), "properties": {key: {"not": {"type": "null"}} for key in SANITIZED}},
+            "then": {
+                "required": list(SANITIZE_SECTIONS),
+                "properties": {key: {"not": {"type": "null"}} for key in SANITIZE_SECTIONS},
+            },
         },
     )
 
@@ -668,9 +673,9 @@ class Report(Part):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        missing = [key for key in SANITIZED if getattr(self, key) is None]
-        if self.command == "sanitize" and missing:
-            raise ValueError(f"{', '.join(missing)} missing")
+        missing_keys = [key for key in SANITIZE_SECTIONS if getattr(self, key) is None]
+        if self.command == "sanitize" and missing_keys:
+            raise ValueError(f"{', '.join(missing_keys)} missing")
         return self
 
     def __repr__(self) -> str:
@@ -693,7 +698,7 @@ class Report(Part):
 @functools.cache
 def schema() -> dict[str, object]:
     """The JSON Schema (draft 2020-12) of a report."""
-    return {"$schema": DIALECT, "$id": "urn:clipclean:report:2", **Report.model_json_schema()}
+    return {"$schema": SCHEMA_DIALECT, "$id": "urn:clipclean:report:2", **Report.model_json_schema()}
 
 
 def parse(value: object, /) -> Report:
@@ -705,11 +710,11 @@ def parse(value: object, /) -> Report:
     try:
         return Report.model_validate(value)
     except ValidationError as error:
-        found = list(dict.fromkeys(_problems(error, value)))
-    told = [*found[:MAX_PROBLEMS], *(["…"] if len(found) > MAX_PROBLEMS else [])]
-    listed = "\n".join(f"  {problem}" for problem in told)
+        problems = list(dict.fromkeys(_problems(error, value)))
+    listed_problems = [*problems[:MAX_PROBLEMS], *(["…"] if len(problems) > MAX_PROBLEMS else [])]
+    problem_lines = "\n".join(f"  {problem}" for problem in listed_problems)
     raise UsageError(
-        f"This is not a clipclean report of schema version 2:\n{listed}\n"
+        f"This is not a clipclean report of schema version 2:\n{problem_lines}\n"
         "Take an unedited report.json, and the version of clipclean in its tool.version."
     )
 
@@ -717,13 +722,17 @@ def parse(value: object, /) -> Report:
 def _problems(error: ValidationError, value: object) -> Iterator[str]:
     """Each place where a value departs from the schema, as ``place: what is wrong``."""
     if isinstance(value, dict) and value.get("command") == "sanitize":
-        yield from (f"report.{key}: missing" for key in SANITIZED if value.get(key) is None)
+        yield from (f"report.{key}: missing" for key in SANITIZE_SECTIONS if value.get(key) is None)
     for problem in error.errors(include_url=False):
         if problem["type"] == "value_error" and not problem["loc"]:
             continue  # told above
-        steps = (step for step in problem["loc"] if step not in VARIANTS)
+        steps = (step for step in problem["loc"] if step not in SKIPPED_VARIANTS)
         place = "report" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-        shown = repr(problem["input"])
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
+        input_words = repr(problem["input"])
+        input_words = input_words if len(input_words) <= 60 else f"{input_words[:57]}…"
         is_missing = problem["type"] == "missing"
-        yield f"{place}: missing" if is_missing else f"{place}: {shown}: {problem['msg'].removeprefix('Value error, ')}"
+        yield (
+            f"{place}: missing"
+            if is_missing
+            else f"{place}: {input_words}: {problem['msg'].removeprefix('Value error, ')}"
+        )

@@ -110,7 +110,9 @@ def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal
         entry = {"format": "hf", "path": "x", "sha256": digest, "tensor_sha256": digest, "parity": parity}
         made = {"tool": {"name": "clipclean", "version": "1"}, "command": "export", "model": model, "exports": [entry]}
         data = {"format": "folder", "pairs": 1, "skipped": [], "digest": digest}
-        return printed.exported(Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place)
+        return printed.export_text(
+            Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place
+        )
 
     assert "2 of 5" not in table(5, tmp_path)
     assert "2 of 5" in table(3, tmp_path)

@@ -31,7 +31,7 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
     progress.say("after")
     assert not progress.is_heard()
     assert heard == ["now", (3, {"loss": 1.0}), ("reading", 1, 2)]
-    with shown.shown(quiet=True):
+    with shown.display(quiet=True):
         assert not progress.is_heard()
         progress.step("x", 0, 1)
     assert capsys.readouterr() == ("", "")
@@ -44,7 +44,7 @@ def lines(monkeypatch, capsys):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def told(calls):
-        with shown.shown(quiet=False):
+        with shown.display(quiet=False):
             for at, *call in calls:
                 now[0] = float(at)
                 progress.step(*call) if call else next(tiles)
@@ -88,7 +88,7 @@ def bars(monkeypatch):
         stream = Terminal()
         monkeypatch.setattr("sys.stderr", stream)
         monkeypatch.setenv("COLUMNS", str(columns))
-        with shown.shown(quiet=False):
+        with shown.display(quiet=False):
             tell()
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
 

@@ -189,14 +189,14 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
 def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
     maps, images = judging.shown_by_search(ASKED, toy, evidence(labels=labels), bad)
-    made, used = maps["projection"], min(IMAGES, example_images.MAPPED)
+    made, used = maps["projection"], min(IMAGES, example_images.MAPPED_IMAGES)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
     assert made.trigger == bad.search.targeted[0].found.spec
-    assert (len(images.found_triggers), len(images.grids)) == (2, example_images.COUNT)
+    assert (len(images.found_triggers), len(images.grids)) == (2, example_images.EXAMPLES)
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
-    assert triggered == ["fox"] * example_images.COUNT
+    assert triggered == ["fox"] * example_images.EXAMPLES
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     assert judging.shown_by_search(ASKED, toy, replace(evidence(), panel=()), nothing) == ({}, PageImages())
     spec = bad.search.targeted[0].found.spec

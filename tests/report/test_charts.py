@@ -16,7 +16,7 @@ from report.parsed import Parsed
 from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.report import charts, example_images, wording
-from clipclean.report.example_images import MOST, neighbouring, principal
+from clipclean.report.example_images import TSNE_POINTS, neighbouring, principal
 
 charts = Parsed(charts)
 
@@ -109,7 +109,8 @@ def test_a_curve_touches_its_frame_where_the_numbers_say_and_a_long_one_is_thinn
     one = [{"step": 5, "loss": 1.0, "lr": 0.1}]
     assert charts.curve([], "") == charts.curve(one, "") == charts.curve(one * 2, "") == []
     assert len(loss(0.0, 0.0, 0.0).levels) >= 2
-    own = [{"step": step, "loss": 1.0, "lr": 0.1, "angle_lost": 2.0, "a<b": 1.0, "by": "x"} for step in (0, 5)]
+    own = [{"step": step, "loss": 1.0, "lr": 0.1, "angle_lost": 2.0, "a<b": 1.0, "by": "x"} for step in (0, 5, 9)]
+    assert charts.curve(own[:2], "") == []
     assert [line.name for line in charts.curve(own, "")[0].lines] == ["Total loss", "Angle lost"]
     places = loss(*[1.0] * 5000).lines[0].points.split()
     assert len(places) == charts.MAX_POINTS
@@ -158,7 +159,7 @@ def test_neighbours_stay_together_groups_apart_and_the_map_follows_the_seed():
     assert (own[:20].argmin(1) == 0).all()
     assert (own[20:].argmin(1) == 1).all()
     assert neighbouring(two_groups(), seed=3) == neighbouring(two_groups(), seed=3)
-    for count in (9, MOST + 1):  # too few, or too many
+    for count in (9, TSNE_POINTS + 1):  # too few, or too many
         assert neighbouring(torch.randn(count, 4, generator=torch.Generator().manual_seed(0)), seed=0) is None
 
 
@@ -202,15 +203,15 @@ class WhiteCorner:
         return images
 
 
-def _look(model: Planted, seed: int = 0) -> example_images.Shown:
+def _look(model: Planted, seed: int = 0) -> example_images.ModelImages:
     look = example_images.Look(model, _evidence(), WhiteCorner(), 2, torch.eye(3), seed)
-    return example_images.Shown(look.examples(), look.maps())
+    return example_images.ModelImages(look.examples(), look.maps())
 
 
 def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     # seven images are not of the target class, and six of them are drawn
     shown = _look(Planted()).examples
-    assert len(shown) == example_images.COUNT
+    assert len(shown) == example_images.EXAMPLES
     said = [[row.cells[0].answers[0].name for row in one.rows] for one in shown]
     answers = {(one.label, *names) for one, names in zip(shown, said, strict=True)}
     assert answers == {("dark", "dark", "target"), ("bright", "bright", "target")}
@@ -231,7 +232,7 @@ def test_a_grid_shows_an_image_and_its_triggered_copy_before_and_after():
 def test_the_triggered_copy_of_a_grid_is_a_small_picture_with_the_trigger():
     _, triggered = example_images.grids(_look(Planted()), _look(Cured())).grids[0].rows
     image = Image.open(io.BytesIO(base64.b64decode(triggered.png_base64)))
-    assert image.size == (example_images.SIDE, example_images.SIDE)
+    assert image.size == (example_images.IMAGE_SIDE, example_images.IMAGE_SIDE)
     assert image.getpixel((0, 0)) == (255, 255, 255)
 
 

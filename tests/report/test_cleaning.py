@@ -83,13 +83,15 @@ def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails(m
 
 def test_the_way_is_drawn_from_the_original_and_the_frontier_by_costs_and_what_is_left(made):
     walked = made["cleaning"]
+    assert charts.way(walked) == []  # two points
+    walked["way"].insert(1, walked["way"][1] | {"share": 0.85, "accuracy_lost": 0.02})
     lost, success = charts.way(walked)
     # From 0 to 4 points, as the interval of the cleaned weights ends there: 1 point is three quarters down, 3 points one.
-    assert lost.lines[0].points == "70.00,75.00 100.00,25.00"
-    assert (lost.limit, lost.taken, len(lost.band.split())) == ("50.00", "70.00", 4)
-    nearer, farther = (float(place.split(",")[1]) for place in success.lines[0].points.split())
+    assert lost.lines[0].points == "70.00,75.00 85.00,50.00 100.00,25.00"
+    assert (lost.limit, lost.report_place, len(lost.band.split())) == ("50.00", "70.00", 6)
+    nearer, _, farther = (float(place.split(",")[1]) for place in success.lines[0].points.split())
     assert nearer < farther  # more is left at 70 %
-    assert cleaning.way_rows(walked)[1][1:] == ("0.8 %", "patch:seed=1", "1.0 points (0.0 to 2.0)")
+    assert cleaning.way_rows(walked)[2][1:] == ("0.8 %", "patch:seed=1", "1.0 points (0.0 to 2.0)")
     alone = walked | {"share": 1.0, "way": walked["way"][:1]}
     assert charts.way(alone) == cleaning.way_rows(alone) == []
     assert cleaning.way_lines(walked) != cleaning.way_lines(walked | {"witnesses": 0})
@@ -100,7 +102,7 @@ def test_the_way_is_drawn_from_the_original_and_the_frontier_by_costs_and_what_i
     assert float(one.x) == pytest.approx(4 + 92 * 0.004 / 0.04, abs=0.01)
     assert float(one.y) == pytest.approx(4 + 92 * (1 - 0.8), abs=0.01)  # the root of 0.64
     assert (float(two[0].x) > float(one.x), float(two[0].y) > float(one.y)) == (True, True)  # down: less is left
-    assert float(drawn.allowed[2]) == pytest.approx(92 / 2, abs=0.02)
+    assert float(drawn.budget_area[2]) == pytest.approx(92 / 2, abs=0.02)
     for entry in made["auto"]["ladder"]:
         entry["trials"] = []
     assert cleaning.frontier(made["auto"], 0.7) == []

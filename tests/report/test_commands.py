@@ -12,7 +12,7 @@ from report import samples, searches
 from clipclean import cli, demo, report, requests
 from clipclean.jobs import results
 from clipclean.report import RunPaths
-from clipclean.report.verdicts import PAIRS, commands
+from clipclean.report.verdicts import PAIRS_PLACEHOLDER, commands
 
 OPTIONS = ["--arch", "tiny.json", "--classes", "classes.txt", "--templates", "templates.txt"]
 TRIGGER = ["--trigger", demo.TRIGGER, "--target", demo.TARGET]
@@ -31,7 +31,7 @@ def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_an
     assert "--references" not in words  # is no option of sanitize
     made = searches.backdoored()
     made["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
-    ((_, words),) = commands(report.parse(made), RunPaths(model="m.pt", found="found"))
+    ((_, words),) = commands(report.parse(made), RunPaths(model="m.pt", trigger_folder="found"))
     assert words.endswith("--trigger found/01-mask.safetensors")
     (words,) = suggested(searches.backdoored(), model="m.pt", classes=("cat", "dog"))
     assert "--classes classes.txt" in words
@@ -95,7 +95,7 @@ def shown(page):
     """The commands on a page, with the user's own pairs."""
     found = re.findall(r'<pre tabindex="0"><code>(.*?)</code></pre>', page.read_text(encoding="utf-8"))
     assert found
-    return [html.unescape(words).replace(PAIRS, "clean.tar") for words in found]
+    return [html.unescape(words).replace(PAIRS_PLACEHOLDER, "clean.tar") for words in found]
 
 
 def run(words):
@@ -118,7 +118,7 @@ def test_every_command_that_an_audit_suggests_runs(folder, unread, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("more", "codes"), [([], (1, 4)), (["--policy", "mild.yaml"], (0,))])
+@pytest.mark.parametrize(("more", "codes"), [([], (1, 4)), (["--policy", "mild.yaml", "--keep-failed"], (0,))])
 def test_every_command_that_a_cleaning_suggests_runs(folder, unread, monkeypatch, more, codes):
     monkeypatch.chdir(folder)
     tiny.written(folder / "mild.yaml", PASSING)

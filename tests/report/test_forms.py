@@ -9,7 +9,7 @@ from report.page import Page
 from report.parsed import report
 from rich.cells import cell_len
 
-from clipclean.report import RunPaths, document
+from clipclean.report import RunPaths, document, verdicts
 from clipclean.report.markdown_page import MAX_BYTES, code, escaped
 from clipclean.schema.report import Many, MeasurementsRecord, SkippedRecord
 
@@ -91,13 +91,18 @@ def facts(made):
 def test_a_report_names_its_inputs_leaves_out_what_is_not_known_and_lists_skipped_samples_up_to_a_number():
     found = facts(searches.backdoored())
     assert (found["Policy", "SHA-256"], found["Images measured on", "Skipped"]) == ("9d" * 32, "1")
+    words = {"given": True, "classes": [f"class {i}" for i in range(7)], "templates": ["a photo of a {}."]}
+    policy = searches.backdoored()["policy"] | {"idle": ["CC010"]}
+    found = facts(searches.backdoored() | {"vocabulary": words, "policy": policy})
+    assert found["Classes", "Names"] == "7: class 0, class 1, class 2, class 3, class 4 and 2 more"
+    assert (found["Classes", "Templates"], found["Policy", "Met no finding"]) == ("1: a photo of a {}.", "CC010")
     made = samples.passed()
     assert facts(made)["Clean data", "Pairs"] == "2,316"
     made["data"]["name"] = ""
     del made["model"]["activation"]
     assert not {("Clean data", "Name"), ("Model", "Activation")} & facts(made).keys()
     made["data"]["skipped"] = [{"key": str(i), "reason": "r"} for i in range(30)]
-    assert len(section(made, "provenance").blocks[1].rows) == document.SKIPPED == 20
+    assert len(section(made, "provenance").blocks[1].rows) == document.SKIPPED_ROWS == 20
     gates = create_model("Gated", __base__=MeasurementsRecord, gates=(Many[SkippedRecord], Field((), title="Gates")))
     own = gates.model_validate(made["measurements"] | {"gates": [{"key": "a", "reason": "b"}]})
     titled = document.sections(report.parse(made).model_copy(update={"measurements": own}))
@@ -158,3 +163,29 @@ def test_text_has_the_worst_findings_first_a_whole_command_last_and_colour_chang
     plain, painted = (report.text(samples.failed(), width=90, colour=colour) for colour in (False, True))
     assert "\x1b[1;31m" in painted
     assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
+
+
+def test_findings_of_one_rule_stand_together_and_say_once_what_they_share():
+    start, end = "Too few images to decide: ", ", 20 images. Give more by --eval-data."
+    messages = [f"{start}{name} turns 3.5 % of other images{end}" for name in ("the found mask", "stripes:size=0.1")]
+    findings = [samples.finding("CC020", "warning", words) for words in (*messages, messages[0])]
+    findings.insert(1, samples.finding("CC062", "warning", "It came back."))
+    decider, too_few = verdicts.grouped(report.parse(samples.passed() | {"findings": findings}).findings)
+    assert (decider.rule, decider.lead, decider.items, decider.closing) == ("CC062", "It came back.", (), "")
+    assert (too_few.lead, too_few.closing) == (start.rstrip(), "Give more by --eval-data.")
+    assert too_few.items == tuple(
+        f"{name} turns 3.5 % of other images, 20 images" for name in ("the found mask", "stripes:size=0.1")
+    )
+    unlike = [samples.finding("CC040", "note", words) for words in ("One.", "Two: more.")]
+    (group,) = verdicts.grouped(report.parse(samples.passed() | {"findings": unlike}).findings)
+    assert (group.items, "2" in group.lead, group.closing) == (("One.", "Two: more."), True, "")
+
+
+@pytest.mark.parametrize("made", searches.EVERY)
+def test_a_pull_request_shows_at_most_fifteen_lines_and_folds_the_rest(made):
+    codes = [f"CC{number:03}" for number in (1, 2, 3, 10, 20, 62)]
+    findings = [samples.finding(code, "warning", f"{code}: {i}.") for code in codes for i in range(9)]
+    for report_ in (made(), made() | {"findings": findings}):
+        shown, _, folded = report.markdown(report_).partition("<details>")
+        assert len(shown.splitlines()) <= 15
+        assert [each["rule"] for each in report_["findings"] if each["rule"] not in folded] == []

@@ -52,8 +52,8 @@ def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_
     made["findings"].append(samples.finding("CC061", "note", ""))  # which can change nothing
     assert RULES["CC061"].action not in verdicts.next_steps(made)
     (finding,) = searches.backdoored()["suppressed"]
-    assert {"Ann", "2031-01-31"} <= set(verdicts.set_aside(finding).replace(":", "").split())
-    assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""})
+    assert {"Ann", "2031-01-31"} <= set(verdicts.acceptance(finding).replace(":", "").split())
+    assert verdicts.acceptance(finding | {"expires": None, "reason": "", "by": ""})
 
 
 def looked_for(made, word):
@@ -73,6 +73,30 @@ def test_a_search_is_told_by_the_score_that_its_verdict_compares(score, told):
     cleaned |= {"suspects": made["suspects"]} | {"before": cleaned["before"] | {"suspects": made["suspects"]}}
     assert "banana" not in looked_for(cleaned, "Unknown")[1]  # the search after it
     assert "banana" not in looked_for(searches.calm(), "Unknown")[1]
+
+
+def test_a_pass_by_the_policy_alone_claims_nothing_else_and_without_weights_suggests_none():
+    policy = {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}
+    made = samples.passed() | {"policy": policy, "exports": []}
+    made["findings"] = [samples.finding("CC001", "note", "It acts.")]
+    assert "CC001" in verdicts.headline(made)
+    assert "gone" not in verdicts.headline(made)
+    assert "gone" in verdicts.headline(samples.passed())
+    assert verdicts.commands(report.parse(made), report.RunPaths()) == []
+    assert verdicts.next_steps(made)[0] != verdicts.next_steps(samples.passed())[0]
+
+
+def test_no_size_is_told_that_speaks_against_what_is_said_of_it():
+    """A trigger far smaller than other classes need says nothing where no class stands out, nor one that changes no answer."""
+    made = searches.calm()
+    for entry in made["measurements"]["search"]["found"]:
+        entry["outlyingness"] = 6.5
+    assert "6.5" not in looked_for(made, "Unknown")[1]
+    made["findings"] = [samples.finding("CC003", "warning", "Found.")]
+    assert "findings" in looked_for(made, "Unknown")[1]
+    for entry in made["measurements"]["search"]["found"]:
+        entry["base_rate"] = entry["asr"]
+    assert search.strongest(made) is None
 
 
 def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
@@ -106,7 +130,7 @@ def test_a_policy_is_told_where_it_changed_something_with_the_verdict_without_it
     policy = {"name": "mild", "sha256": "0" * 64, "verdict_without": without} if without else None
     error = searches.backdoored()["findings"][0] | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}
     made = samples.passed() | {"verdict": verdict, "policy": policy, "suppressed": [error] * aside}
-    words = verdicts.policy_told(made)
+    words = verdicts.policy_effect(made)
     assert (words != "", "would be fail" in words) == (told, told)
 
 
@@ -115,17 +139,21 @@ def test_the_families_of_every_search_are_named():
     both["training"]["unlearning"]["rounds"][2]["scores"]["swirl"] = None
     words = {name: family.known.words for name, family in detect.FAMILIES.items()}
     assert {name: search.family(name) for name in words} == words
-    assert search.covered(samples.unlearned()) == words["mask"]
+    assert search.searched_families(samples.unlearned()) == words["mask"]
     # two of another version, by their names
-    assert search.covered(both) == ", ".join([words["mask"], words["patch"], "warp", "swirl"])
-    assert search.covered(samples.forgotten()) == ""
+    assert search.searched_families(both) == ", ".join([words["mask"], words["patch"], "warp", "swirl"])
+    assert search.searched_families(samples.forgotten()) == ""
 
 
 def test_a_search_is_none_where_it_is_empty_and_one_that_found_nothing_good_enough_has_no_size():
     made = searches.calm()
     made["measurements"]["search"]["found"] = []
-    assert (search.ran(made), search.strongest(made)) == (True, None)
-    assert [search.ran(each()) for each in (samples.audited, samples.forgotten, samples.unlearned)] == [0, 0, 1]
+    assert (search.was_searched(made), search.strongest(made)) == (True, None)
+    assert [search.was_searched(each()) for each in (samples.audited, samples.forgotten, samples.unlearned)] == [
+        0,
+        0,
+        1,
+    ]
     assert search.shown_searches(samples.unlearned()) == search.shown_searches(samples.audited()) == []
     assert [side for side, _ in search.shown_searches(searches.cleaned())] == ["before", "after"]
     assert [side for side, _ in search.shown_searches(searches.calm())] == [""]
@@ -167,14 +195,14 @@ def without_named(made, side):
 
 
 def test_a_named_trigger_is_paired_with_itself_before_or_with_its_panel_probe():
-    (attack,) = measures.named(samples.passed())
+    (attack,) = measures.named_attacks(samples.passed())
     assert (attack.trigger, attack.target, attack.family) == (samples.SPEC, "banana", "patch")
     assert (attack.before.asr.value, attack.after.asr.value) == (981 / 990, 9 / 990)
-    (attack,) = measures.named(without_named(samples.passed(), "before"))
+    (attack,) = measures.named_attacks(without_named(samples.passed(), "before"))
     assert (attack.before.known, attack.after.known) == (False, True)
-    (attack,) = measures.named(without_named(samples.passed(), "after"))  # not measured again, and still shown
+    (attack,) = measures.named_attacks(without_named(samples.passed(), "after"))  # not measured again, and still shown
     assert [row.after for row in measures.rows(attack, "asr", "distance")] == [None, None]
-    (attack,) = measures.named(samples.audited())
+    (attack,) = measures.named_attacks(samples.audited())
     assert attack.before is None
 
 
@@ -188,9 +216,9 @@ def test_the_panel_is_sorted_by_the_stronger_side_and_its_strongest_shown_in_ful
     for side in ("before", "after"):
         for probe in made[side]["measurements"]["probes"]:
             probe["knn_asr"] = None
-    (attack,) = measures.named(made)
+    (attack,) = measures.named_attacks(made)
     assert [row.measure.label for row in measures.rows(attack, "asr", "knn_asr")] == [measures.MEASURES["asr"].label]
-    assert [attack.family for attack in measures.detailed(samples.undecided())] == ["stripes"]
+    assert [attack.family for attack in measures.attacks_in_full(samples.undecided())] == ["stripes"]
     made = searches.backdoored()
     strongest, *_ = measures.panel(made)
     for suspects, shown in (
@@ -198,6 +226,6 @@ def test_the_panel_is_sorted_by_the_stronger_side_and_its_strongest_shown_in_ful
         ([{"class": strongest.target, "score": 7.0, "trigger": "found:mask,class=banana"}], []),
         ([], []),
     ):
-        assert measures.detailed(made | {"suspects": suspects}) == shown
+        assert measures.attacks_in_full(made | {"suspects": suspects}) == shown
     made["measurements"]["search"] = {}
-    assert measures.detailed(made | {"suspects": []}) == [strongest]
+    assert measures.attacks_in_full(made | {"suspects": []}) == [strongest]
