@@ -51,7 +51,7 @@ def load(path: Path, /) -> detect.InvertedTrigger:
         RefusedInput: it is missing, too large, damaged, or something else than a trigger that an audit saved.
     """
     try:
-        file = checkpoint.read_tensors(path, most=MOST_BYTES)
+        file = checkpoint.read_tensors(path, limit=MOST_BYTES)
     except RefusedInput as error:
         raise type(error)(f"{error} {WAY_OUT}") from error
     words = _words(path, file.metadata)

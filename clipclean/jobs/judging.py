@@ -45,7 +45,7 @@ def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
 
 def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
     """What else is in a file of weights and was not judged; ``is_chosen`` is whether the user named the set of weights."""
-    unjudged = loaded.file.unjudged()
+    unjudged = loaded.file.unjudged_parts()
     return [
         finding(code, words, level="note" if is_chosen and code == "CC026" else None)
         for code, words in unjudged.items()
