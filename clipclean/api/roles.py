@@ -114,7 +114,7 @@ def _places(given: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool],
         for each in (value if isinstance(value, tuple) else (value,)) if is_of(known) else ():
             if isinstance(each, Path | str) and model_paths.is_name(each):
                 yield from ((f"the cache of {called(name)}", cache) for cache in model_paths.caches())
-            elif isinstance(each, Path) or (isinstance(each, str) and untrusted.asked(Path(each).exists)):
+            elif isinstance(each, Path) or (isinstance(each, str) and untrusted.answers_yes(Path(each).exists)):
                 yield called(name), Path(each)
 
 
@@ -122,7 +122,7 @@ def _split(path: Path) -> tuple[Path, Path]:
     """The folder that a pattern starts from, as the system finds it, and the rest; a path that is there has no rest."""
     plain = (
         path.parts
-        if untrusted.asked(path.exists)
+        if untrusted.answers_yes(path.exists)
         else [*itertools.takewhile(lambda part: not PATTERN.search(part), path.parts)]
     )
     return Path(*plain).resolve(), Path(*path.parts[len(plain) :])
@@ -131,7 +131,7 @@ def _split(path: Path) -> tuple[Path, Path]:
 def _same(one: Path, other: Path) -> bool:
     """Whether two paths are one, by spelling, by a link, or as two names of one file."""
     return one.resolve() == other.resolve() or (
-        untrusted.asked(one.exists) and untrusted.asked(other.exists) and one.samefile(other)
+        untrusted.answers_yes(one.exists) and untrusted.answers_yes(other.exists) and one.samefile(other)
     )
 
 

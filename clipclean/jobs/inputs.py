@@ -366,7 +366,7 @@ def audit_set(
 def labelled_by_captions(samples: Samples, vocabulary: Words, /) -> Samples:
     """The samples whose captions name exactly one class, with it as the label."""
     captions = [pair.caption for pair in samples.pairs]
-    numbers = data.named_in(captions, vocabulary.classes, templates=vocabulary.templates)
+    numbers = data.classes_in(captions, vocabulary.classes, templates=vocabulary.templates)
     places = (numbers >= 0).nonzero().flatten().tolist()
     return Samples([samples.pairs[place] for place in places], numbers[places])
 

@@ -332,14 +332,14 @@ def fed(
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
     if how.least_part < 1 or how.mirrored:
-        changes[MOVED] = partial(data.moved, least=how.least_part, mirrored=how.mirrored)
+        changes[MOVED] = partial(data.move, least=how.least_part, mirror_share=how.mirrored)
     if rehearsed and how.triggered_share:
         changes[REHEARSED] = partial(
             unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
         )
     if method.perturbs:
         changes[PERTURBED] = partial(
-            data.perturbed, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
+            data.perturb, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
         )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)

@@ -404,9 +404,9 @@ def triggered(
         whole = group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
         # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
         # clean set.
-        pixels = data.enlarged(whole, least=how.least_part, generator=generator)
+        pixels = data.enlarge_parts(whole, least=how.least_part, generator=generator)
         if mixed:
-            pixels = data.mixed(pixels, share=mixed, generator=generator)
+            pixels = data.mix(pixels, share=mixed, generator=generator)
         copies = {
             name: jittered(some[_draw(len(some), generator)][0], pixels, how, generator=generator)
             for name, some in triggers.items()

@@ -132,7 +132,7 @@ def _from_name_or_file(arch: str) -> Architecture:
     # A known name is never a file: one of that name in the working folder may have come with the model.
     if arch not in native_configs():
         path = Path(arch)
-        if path.suffix == ".json" or untrusted.asked(path.is_file):
+        if path.suffix == ".json" or untrusted.answers_yes(path.is_file):
             return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
         near = difflib.get_close_matches(arch, native_configs(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""

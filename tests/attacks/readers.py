@@ -187,10 +187,10 @@ def _pixels(place: Path) -> None:
         image.check(content, max_pixels=LIMITS.max_pixels)
     except Unusable:
         with contextlib.suppress(Unusable):
-            image.decoded(content, max_pixels=LIMITS.max_pixels, enough=None)
+            image.decode(content, max_pixels=LIMITS.max_pixels, min_side=None)
             raise AssertionError("refused, and then decoded") from None
         raise
-    image.decoded(content, max_pixels=LIMITS.max_pixels, enough=None)
+    image.decode(content, max_pixels=LIMITS.max_pixels, min_side=None)
 
 
 def _report(place: Path) -> None:

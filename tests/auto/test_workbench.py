@@ -189,7 +189,7 @@ def subjected(victim):
     vocabulary = inputs.words(job.classes, job.templates)
     tested, pairs = tiny.loaded(job)
     images = inputs.image_cache(chosen, tested.clip.architecture)
-    images = data.labelled(job.folder / "labelled", images=images, classes=vocabulary.classes)
+    images = data.read_labelled(job.folder / "labelled", images=images, classes=vocabulary.classes)
     evidence = inputs.eval_set(tested.clip, chosen, images, vocabulary=vocabulary, named=(), panel=True)
     return tested.clip, list(pairs.pairs), chosen, evidence
 

@@ -240,7 +240,7 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
     assert (found.labels, found.captions, found.pixels.shape) == (None, captions, (48, 3, 16, 16))
     assert (found.knn, len(found.panel), len(found.grid)) == (RECIPE.audit.knn, len(triggers.PANEL), len(triggers.GRID))
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
-    found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
+    found = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(read, found)
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)

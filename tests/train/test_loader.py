@@ -10,7 +10,7 @@ from hostile.tars import tar
 from PIL import Image
 
 from clipclean import data
-from clipclean.data import Decoded, Pair
+from clipclean.data import DecodedImage, Pair
 from clipclean.errors import RefusedInput
 from clipclean.train import loader
 
@@ -24,7 +24,7 @@ class Drawn:
     def decoded(self, *, views):
         self.before(self.number)
         pixel = torch.full((3, 1, 1), self.number, dtype=torch.uint8)
-        return Decoded(pixel, pixel + 10 if views else None)
+        return DecodedImage(pixel, pixel + 10 if views else None)
 
 
 def drawn(before=lambda number: None):
