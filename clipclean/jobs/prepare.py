@@ -55,7 +55,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     Raises:
         ClipcleanError: of the kind that tells the exit code.
     """
-    wanted = formats.wanted(request.format)
+    wanted = formats.options_of(request.format)
     formats.check(wanted)
     # The recipe as it was asked for; below, ``scaled`` for the model and its pairs; last, with a warm-up that these have room for.
     asked = requests.recipe_of(request)
