@@ -199,7 +199,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     """Clean in place; returns what the method says of itself."""
     evidence = shown_to(o, entry)
     classes = evidence.classes
-    numbers = data.named_in([pair.caption for pair in pairs], classes)
+    numbers = data.classes_in([pair.caption for pair in pairs], classes)
     if method == RELEASED:
         others.released(tested, pairs, implants_of(evidence), rate=entry["rate"] or 0.0, seed=seed)
         return ""

@@ -202,7 +202,9 @@ def places(given: Path | Sequence[Path] | None, /) -> tuple[Path, ...] | None:
     """Sets of data by their paths; one with ``::`` in it stands for several, unless something is called so."""
     several = (given,) if isinstance(given, Path) else given or ()
     found = [
-        Path(part) for path in several for part in ([path] if untrusted.asked(path.exists) else str(path).split("::"))
+        Path(part)
+        for path in several
+        for part in ([path] if untrusted.answers_yes(path.exists) else str(path).split("::"))
     ]
     return tuple(found) or None
 

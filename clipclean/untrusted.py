@@ -104,7 +104,7 @@ def some(names: Collection[object], /, *, most: int = 5, show: Callable[[object]
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
-def asked(question: Callable[[], bool], /) -> bool:
+def answers_yes(question: Callable[[], bool], /) -> bool:
     """What the system says of a path, such as ``path.is_file``: no where no path can have this name."""
     try:
         return question()

@@ -118,7 +118,7 @@ def _places(options: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool
         for item in (value if isinstance(value, tuple) else (value,)) if is_of(opt) else ():
             if isinstance(item, Path | str) and model_paths.is_name(item):
                 yield from ((f"the cache of {called(name)}", cache) for cache in model_paths.caches())
-            elif isinstance(item, Path) or (isinstance(item, str) and untrusted.asked(Path(item).exists)):
+            elif isinstance(item, Path) or (isinstance(item, str) and untrusted.answers_yes(Path(item).exists)):
                 yield called(name), Path(item)
 
 
@@ -126,7 +126,7 @@ def _split(path: Path) -> tuple[Path, Path]:
     """The folder that a pattern starts from, as the system finds it, and the rest; a path that is there has no rest."""
     plain_parts = (
         path.parts
-        if untrusted.asked(path.exists)
+        if untrusted.answers_yes(path.exists)
         else [*itertools.takewhile(lambda part: not SHARD_PATTERN.search(part), path.parts)]
     )
     return Path(*plain_parts).resolve(), Path(*path.parts[len(plain_parts) :])
@@ -135,7 +135,7 @@ def _split(path: Path) -> tuple[Path, Path]:
 def _same(first: Path, second: Path) -> bool:
     """Whether two paths are one, by spelling, by a link, or as two names of one file."""
     return first.resolve() == second.resolve() or (
-        untrusted.asked(first.exists) and untrusted.asked(second.exists) and first.samefile(second)
+        untrusted.answers_yes(first.exists) and untrusted.answers_yes(second.exists) and first.samefile(second)
     )
 
 

@@ -32,7 +32,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     # Before slow work: an output that may not be replaced is refused at once.
     present = placing.OutputState()
     if group.is_first:
-        present = placing.look(request.out, force=request.force, known=outputs.OUTPUTS)
+        present = placing.look(request.out, force=request.force, names=outputs.OUTPUTS)
     timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     try:
         with deadline.within(request.max_minutes), heard(timed):
@@ -65,7 +65,7 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
 
 def planned(request: Sanitize, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
-    placing.look(request.out, force=request.force, known=outputs.OUTPUTS, is_dry=True)
+    placing.look(request.out, force=request.force, names=outputs.OUTPUTS, is_dry=True)
     ready, offered = _prepared(replace(request, screen="off"))  # screening embeds every pair
     return plan.of_sanitize(request, ready, [each.recipes for each in offered])
 

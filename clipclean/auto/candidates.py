@@ -206,7 +206,7 @@ def clean(
             rehearsed = (*known, *unlearning.leads(done.unlearned.state.catches))
         parts.append(done)
     leads = tuple(lead for done in parts if done.unlearned for lead in done.unlearned.strongest())
-    return Cleaned(model.taken(clip), training.merged([done.record for done in parts]), leads, remaining)
+    return Cleaned(model.copy_weights(clip), training.merged([done.record for done in parts]), leads, remaining)
 
 
 def _cleaned(
@@ -216,7 +216,7 @@ def _cleaned(
     searched, kept = aims.searched, state.recall(DONE)
     if kept is not None:
         weights, record, found = kept
-        model.put(clip, weights)
+        model.put_weights(clip, weights)
         remaining = tuple(Finding.model_validate(each) for each in found)
         return training.Training(TrainingRecord.model_validate(record), searched), remaining
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
@@ -227,5 +227,5 @@ def _cleaned(
     found = [each.as_json() for each in remaining]
     state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), found])
     if not searched:
-        state.forget(resume.STATE)  # three times the weights, and of no more use
+        state.forget(resume.STATE_NAME)  # three times the weights, and of no more use
     return trained, remaining

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clipclean.checkpoint.opcodes import MAX_PICKLE, Pickled, interpret
-from clipclean.checkpoint.values import BYTES, Module, Pairs, Record, Storage
+from clipclean.checkpoint.opcodes import MAX_PICKLE, PickleContent, interpret
+from clipclean.checkpoint.values import DTYPE_BYTES, Module, Pairs, Record, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged, truncated
 from clipclean.untrusted import printable
 
@@ -32,13 +32,13 @@ ABSENT32, ABSENT16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """One member: its data lies at ``start`` and takes ``stored`` bytes there, ``size`` bytes once inflated."""
+    """One member: its data lies at ``start`` and takes ``stored_size`` bytes there, ``size`` bytes once inflated."""
 
     name: str
     flags: int
     method: int
     crc: int  # CRC-32 of the data; torch.serialization.set_crc32_options(False) writes zeros instead
-    stored: int
+    stored_size: int
     size: int
     header: int  # offset of the local header
     start: int = 0
@@ -46,7 +46,7 @@ class ZipMember:
     @property
     def stop(self) -> int:
         """Offset of the first byte behind the data."""
-        return self.start + self.stored
+        return self.start + self.stored_size
 
 
 def members(view: memoryview, /) -> dict[str, ZipMember]:
@@ -58,24 +58,24 @@ def members(view: memoryview, /) -> dict[str, ZipMember]:
         RefusedInput: it is truncated or no PyTorch archive.
     """
     directory, count = _directory(view)
-    entries = [_located(view, entry, directory.start) for entry in _central_entries(view, directory, count)]
+    entries = [_with_start(view, entry, directory.start) for entry in _central_entries(view, directory, count)]
     _refuse_foreign_archive([entry.name for entry in entries])
     _refuse_gaps(view, entries, directory.start)
-    found: dict[str, ZipMember] = {}
+    by_name: dict[str, ZipMember] = {}
     folders: set[str] = set()
     for entry in entries:
         match = FOLDER_AND_MEMBER.fullmatch(entry.name)
         if match is None or ".." in entry.name.split("/") or not entry.name.isprintable():
             raise UnsafeCheckpoint(f"the archive holds {entry.name[:80]!a}, which torch.save never writes.")
-        if match["member"] in found:
+        if match["member"] in by_name:
             raise UnsafeCheckpoint(f"the archive holds {entry.name[:80]!a} twice; readers differ in which they use.")
         folders.add(match["folder"])
-        found[match["member"]] = entry
-    if "data.pkl" not in found:
+        by_name[match["member"]] = entry
+    if "data.pkl" not in by_name:
         raise UnsafeCheckpoint("the archive has its data.pkl in another place than torch.save puts it.")
     if len(folders) != 1:
         raise UnsafeCheckpoint(f"the archive has {len(folders)} top folders where torch.save writes one.")
-    return found
+    return by_name
 
 
 def small_member(view: memoryview, entry: ZipMember, /, *, limit: int) -> bytes:
@@ -103,32 +103,32 @@ def check_end(end: bytes | memoryview, /) -> None:
 
 def _inflate(data: bytes, entry: ZipMember, /) -> bytes:
     """Deflated bytes made whole, never more than the entry states."""
-    if entry.size > MAX_RATIO * max(entry.stored, 1):
+    if entry.size > MAX_RATIO * max(entry.stored_size, 1):
         raise UnsafeCheckpoint(
-            f"{entry.name} is a decompression bomb: {entry.stored:,} bytes inflate to {entry.size:,}."
+            f"{entry.name} is a decompression bomb: {entry.stored_size:,} bytes inflate to {entry.size:,}."
         )
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = inflater.decompress(data, entry.size + 1)
+        content = inflater.decompress(data, entry.size + 1)
     except zlib.error as error:
         raise damaged(f"{entry.name} is damaged: {error}") from error
-    if len(whole) > entry.size or not inflater.eof or inflater.unused_data:
+    if len(content) > entry.size or not inflater.eof or inflater.unused_data:
         raise UnsafeCheckpoint(f"{entry.name} does not inflate to the {entry.size:,} bytes that the archive states.")
-    return whole
+    return content
 
 
 def _directory(view: memoryview, /) -> tuple[range, int]:
     """Where the central directory lies, and how many entries it lists."""
     end = at = len(view) - END.size
     check_end(view[max(at, 0) :])
-    _, disk, first_disk, here, count, size, offset, comment = END.unpack_from(view, at)
+    _, disk, first_disk, entries_here, count, size, offset, comment = END.unpack_from(view, at)
     if at >= LOCATOR.size and LOCATOR.unpack_from(view, at - LOCATOR.size)[0] == b"PK\x06\x07":
         wide = _zip64_end(view, at - LOCATOR.size)
         narrow = ((count, ABSENT16), (size, ABSENT32), (offset, ABSENT32))
         if any(low not in (absent, high) for (low, absent), high in zip(narrow, wide, strict=True)):
             raise UnsafeCheckpoint("the two ends of the zip archive contradict each other.")
-        here, (count, size, offset), end = wide[0], wide, at - LOCATOR.size - END64.size
-    if disk or first_disk or comment or here not in (count, ABSENT16) or offset + size != end:
+        entries_here, (count, size, offset), end = wide[0], wide, at - LOCATOR.size - END64.size
+    if disk or first_disk or comment or entries_here not in (count, ABSENT16) or offset + size != end:
         raise UnsafeCheckpoint("the end of the zip archive does not describe this file: it is spliced or damaged.")
     if count > MAX_ENTRIES:
         raise absurd(f"the archive lists {count:,} entries", MAX_ENTRIES)
@@ -141,8 +141,8 @@ def _zip64_end(view: memoryview, locator: int, /) -> tuple[int, int, int]:
     is_there = not disk and disks <= 1 and where == locator - END64.size and where >= 0
     if not is_there or (fields := END64.unpack_from(view, where))[0] != b"PK\x06\x06":
         raise UnsafeCheckpoint("the zip64 end of the archive is not where torch.save writes it.")
-    _, record, _, _, disk, first_disk, here, count, size, offset = fields
-    if record != END64.size - 12 or disk or first_disk or here != count:
+    _, record, _, _, disk, first_disk, entries_here, count, size, offset = fields
+    if record != END64.size - 12 or disk or first_disk or entries_here != count:
         raise UnsafeCheckpoint("the zip64 end of the archive contradicts itself.")
     return count, size, offset
 
@@ -153,7 +153,7 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
     for _ in range(count):
         if at + CENTRAL.size > directory.stop or (fields := CENTRAL.unpack_from(view, at))[0] != b"PK\x01\x02":
             raise UnsafeCheckpoint("the zip archive lists fewer entries than it states.")
-        (flags, method), (crc, stored, size) = fields[3:5], fields[7:10]
+        (flags, method), (crc, stored_size, size) = fields[3:5], fields[7:10]
         name_length, extra_length, comment_length, disk, _, attributes, header = fields[10:]
         behind = view[at + CENTRAL.size :]  # the name, then the extra fields
         raw, extra = bytes(behind[:name_length]), bytes(behind[name_length:][:extra_length])
@@ -166,20 +166,20 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
             raise UnsafeCheckpoint(f"an entry of the archive has the undecodable name {raw[:80]!r}.") from error
         if comment_length:
             raise UnsafeCheckpoint(f"{name!a} has a comment, which torch.save never writes.")
-        size, stored, header = _widened(extra, [size, stored, header], name)
+        size, stored_size, header = _zip64_sizes(extra, [size, stored_size, header], name)
         if flags & ENCRYPTED_FLAGS:
             raise UnsafeCheckpoint(f"{name!a} is encrypted; a checkpoint of weights never is.")
         if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG):
             raise UnsafeCheckpoint(f"{name!a} is marked as a symbolic link or a device, which torch.save never writes.")
-        if disk or method not in (STORED, DEFLATED) or (method == STORED and stored != size):
+        if disk or method not in (STORED, DEFLATED) or (method == STORED and stored_size != size):
             raise UnsafeCheckpoint(f"{name!a} is stored in a way that torch.save never uses (method {method}).")
-        entries.append(ZipMember(name, flags, method, crc, stored, size, header))
+        entries.append(ZipMember(name, flags, method, crc, stored_size, size, header))
     if at != directory.stop:
         raise UnsafeCheckpoint("the zip archive lists more entries than it states.")
     return entries
 
 
-def _widened(extra: bytes, values: list[int], name: str, /) -> list[int]:
+def _zip64_sizes(extra: bytes, values: list[int], name: str, /) -> list[int]:
     """Size, stored size and offset, each taken from the zip64 field if and only if its 32-bit field says so."""
     at, wide = 0, b""
     while at < len(extra):
@@ -203,24 +203,24 @@ def _widened(extra: bytes, values: list[int], name: str, /) -> list[int]:
     raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
 
 
-def _located(view: memoryview, entry: ZipMember, limit: int, /) -> ZipMember:
+def _with_start(view: memoryview, entry: ZipMember, limit: int, /) -> ZipMember:
     """The entry with the place of its data, once its local header agrees with the central one."""
     at, name = entry.header, entry.name
     if at + LOCAL.size > limit or (fields := LOCAL.unpack_from(view, at))[0] != b"PK\x03\x04":
         raise UnsafeCheckpoint(f"the archive points {name!a} at a place where no entry begins.")
-    _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = fields
+    _, _, flags, method, _, _, crc, stored_size, size, name_length, extra_length = fields
     extra = at + LOCAL.size + name_length
     start = extra + extra_length
-    if start + entry.stored > limit:
+    if start + entry.stored_size > limit:
         raise UnsafeCheckpoint(f"{name!a} reaches beyond the data of the archive: it is truncated or malformed.")
     if bytes(view[at + LOCAL.size : extra]) != name.encode() or (flags, method) != (entry.flags, entry.method):
         raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other.")
-    told, central = (crc, stored, size), (entry.crc, entry.stored, entry.size)
+    local_sizes, central_sizes = (crc, stored_size, size), (entry.crc, entry.stored_size, entry.size)
     if flags & SIZES_FOLLOW:
-        agrees = all(local in (0, ABSENT32, other) for local, other in zip(told, central, strict=True))
+        agrees = all(value in (0, ABSENT32, stated) for value, stated in zip(local_sizes, central_sizes, strict=True))
     else:
-        size, stored = _widened(bytes(view[extra:start]), [size, stored], name)
-        agrees = (crc, stored, size) == central
+        size, stored_size = _zip64_sizes(bytes(view[extra:start]), [size, stored_size], name)
+        agrees = (crc, stored_size, size) == central_sizes
     if not agrees:
         raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other in size or checksum.")
     return replace(entry, start=start)
@@ -259,9 +259,9 @@ def _descriptor(view: memoryview, entry: ZipMember, /) -> int:
     """The length of the record behind an entry's data, where its flags tell of one; it repeats what the directory states."""
     if not entry.flags & SIZES_FOLLOW:
         return 0
-    for layout in DESCRIPTORS if entry.stored <= ABSENT32 else DESCRIPTORS[1:]:
+    for layout in DESCRIPTORS if entry.stored_size <= ABSENT32 else DESCRIPTORS[1:]:
         with contextlib.suppress(struct.error):  # the size has more than 32 bits
-            record = struct.pack(layout, b"PK\x07\x08", entry.crc, entry.stored, entry.size)
+            record = struct.pack(layout, b"PK\x07\x08", entry.crc, entry.stored_size, entry.size)
             if view[entry.stop : entry.stop + len(record)] == record:
                 return len(record)
     raise UnsafeCheckpoint(f"what follows the data of {entry.name[:80]!a} contradicts the directory of the archive.")
@@ -300,7 +300,7 @@ def flatten(root: object, /) -> Pairs:
     return flat
 
 
-def refuse_own_loading(view: memoryview, found: Mapping[str, ZipMember], /) -> None:
+def refuse_own_loading(view: memoryview, entries: Mapping[str, ZipMember], /) -> None:
     """Refuse code that sets the weights itself: with a ``__setstate__`` of its own, an archive has others than it holds.
 
     The code is searched for that word as text: TorchScript has no other way to write a name.
@@ -309,7 +309,7 @@ def refuse_own_loading(view: memoryview, found: Mapping[str, ZipMember], /) -> N
         UnsafeCheckpoint: a class has one, or there is more code than any model needs.
         RefusedInput: the code is damaged.
     """
-    code = [entry for name, entry in found.items() if name.startswith("code/")]
+    code = [entry for name, entry in entries.items() if name.startswith("code/")]
     if sum(entry.size for entry in code) > MAX_CODE:
         raise absurd(f"its code has {sum(entry.size for entry in code):,} bytes", MAX_CODE)
     for entry in code:
@@ -326,11 +326,11 @@ def names_quick_gelu(classes: tuple[str, ...], /) -> bool | None:
 
 # Files from before PyTorch 1.6: five pickles, then the storages in sequence.
 
-MAGIC = 0x1950A86A20F9469CFC6C
-PROTOCOL = 1001
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
 
 
-def series(view: memoryview, /) -> tuple[Pickled, dict[str, Record]]:
+def series(view: memoryview, /) -> tuple[PickleContent, dict[str, Record]]:
     """The value of the main pickle, and where each storage lies.
 
     Raises:
@@ -338,27 +338,29 @@ def series(view: memoryview, /) -> tuple[Pickled, dict[str, Record]]:
         RefusedInput: torch.save did not write this, or it is truncated.
     """
     magic = _pickle(view, 0)
-    if magic.value != MAGIC:
+    if magic.value != LEGACY_MAGIC:
         raise RefusedInput(
             "it is a Python pickle that torch.save did not write. Save model.state_dict() by torch.save."
         )
     protocol = _pickle(view, magic.end)
     system = _pickle(view, protocol.end)
-    told = system.value.items if isinstance(system.value, Pairs) else []
-    if protocol.value != PROTOCOL or not any(key == "little_endian" and value is True for key, value in told):
+    system_items = system.value.items if isinstance(system.value, Pairs) else []
+    if protocol.value != LEGACY_PROTOCOL or not any(
+        key == "little_endian" and value is True for key, value in system_items
+    ):
         raise RefusedInput("it was written by an unknown version of torch.save. Re-save it with a current one.")
     main = _pickle(view, system.end)
     keys = _pickle(view, main.end)
     return main, _records(view, keys, {storage.key: storage for storage in main.storages})
 
 
-def _pickle(view: memoryview, start: int, /) -> Pickled:
+def _pickle(view: memoryview, start: int, /) -> PickleContent:
     """One pickle of the series; its end counts from the start of the file."""
-    found = interpret(bytes(view[start : start + MAX_PICKLE]))
-    return replace(found, end=start + found.end)
+    content = interpret(bytes(view[start : start + MAX_PICKLE]))
+    return replace(content, end=start + content.end)
 
 
-def _records(view: memoryview, keys: Pickled, storages: dict[str, Storage], /) -> dict[str, Record]:
+def _records(view: memoryview, keys: PickleContent, storages: dict[str, Storage], /) -> dict[str, Record]:
     """Walk the storages in the order of their keys: each is a count of elements, then its bytes."""
     if not isinstance(keys.value, list) or not all(isinstance(key, str) for key in keys.value):
         raise UnsafeCheckpoint("its list of storages is malformed.")
@@ -366,15 +368,15 @@ def _records(view: memoryview, keys: Pickled, storages: dict[str, Storage], /) -
     at = keys.end
     for key in keys.value:
         storage = storages.get(key)
-        if storage is None or storage.dtype not in BYTES or key in records:
+        if storage is None or storage.dtype not in DTYPE_BYTES or key in records:
             raise UnsafeCheckpoint(f"its list of storages names {key[:40]!a}, which no tensor uses, or names it twice.")
         if at + 8 > len(view):
             raise truncated("it ends before its last storage")
         elements = struct.unpack_from("<q", view, at)[0]
-        size = elements * BYTES[storage.dtype]
+        size = elements * DTYPE_BYTES[storage.dtype]
         if elements != storage.elements:
-            told = f"storage {key[:40]!a} has {elements:,} elements"
-            raise UnsafeCheckpoint(f"{told}, and not {storage.elements:,} as stated.")
+            mismatch = f"storage {key[:40]!a} has {elements:,} elements"
+            raise UnsafeCheckpoint(f"{mismatch}, and not {storage.elements:,} as stated.")
         if at + 8 + size > len(view):
             raise truncated("it ends inside a storage")
         records[key] = Record(at + 8, size)

@@ -80,7 +80,7 @@ class OpenFile(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path, /) -> Iterator[OpenFile]:
+def open_file(path: Path, /) -> Iterator[OpenFile]:
     """Open a file, to tell its format before the rest is read: one and the same file, whatever stands at the path later.
 
     Raises:
@@ -94,10 +94,10 @@ def opened(path: Path, /) -> Iterator[OpenFile]:
         raise cannot_read(error) from error
     with stream:
         try:
-            status, start = os.fstat(stream.fileno()), stream.read(HEAD)
+            status, head = os.fstat(stream.fileno()), stream.read(HEAD)
         except OSError as error:
             raise cannot_read(error) from error
-        if not start:
+        if not head:
             raise damaged("the file is empty")
         if status.st_size > LARGEST:
             raise RefusedInput(f"the file has {status.st_size:,} bytes, more than any CLIP checkpoint ({LARGEST:,}).")
@@ -107,7 +107,7 @@ def opened(path: Path, /) -> Iterator[OpenFile]:
                 f"the file has {status.st_size:,} bytes, and {on_disk:,} of them are on disk: it is nearly all holes, as a "
                 "download that was not finished is. Download or copy it again."
             )
-        yield OpenFile(stream, start, status.st_size)
+        yield OpenFile(stream, head, status.st_size)
 
 
 def load(file: OpenFile, /) -> Contents:

@@ -12,7 +12,7 @@ from clipclean.checkpoint.contents import cannot_read
 from clipclean.checkpoint.values import OddTensor, Pairs, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged
 
-SUFFIX = ".index.json"
+INDEX_SUFFIX = ".index.json"
 MAX_INDEX = 4 * 2**20  # bytes; a CLIP of 1,000 tensors needs 0.1 MB
 MAX_SHARDS = 1000
 
@@ -22,7 +22,7 @@ class Index:
     """Which tensors each shard must hold, shards by their names; ``size`` and ``sha256`` are those of the index."""
 
     path: Path
-    declared: dict[Path, frozenset[str]]
+    shards: dict[Path, frozenset[str]]
     size: int
     sha256: str
 
@@ -35,15 +35,19 @@ def read(path: Path, /) -> Index:
         RefusedInput: it is malformed, or shards are missing or too large together.
     """
     data = untrusted.read(path, limit=MAX_INDEX)
-    placed = untrusted.loads(data, path.name, limit=MAX_INDEX).get("weight_map")
-    if not isinstance(placed, dict) or not placed or not all(isinstance(name, str) for name in placed.values()):
+    weight_map = untrusted.loads(data, path.name, limit=MAX_INDEX).get("weight_map")
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(name, str) for name in weight_map.values())
+    ):
         raise RefusedInput(f"{path.name} has no 'weight_map' from names of tensors to names of files.")
-    declared: dict[str, set[str]] = {}
-    for tensor, file in placed.items():
-        declared.setdefault(file, set()).add(tensor)
-    _refuse_places(path, sorted(declared))
-    found = {path.parent / file: frozenset(declared[file]) for file in sorted(declared)}
-    return Index(path, found, len(data), hashlib.sha256(data).hexdigest())
+    names_by_file: dict[str, set[str]] = {}
+    for tensor, file in weight_map.items():
+        names_by_file.setdefault(file, set()).add(tensor)
+    _refuse_places(path, sorted(names_by_file))
+    shards = {path.parent / file: frozenset(names_by_file[file]) for file in sorted(names_by_file)}
+    return Index(path, shards, len(data), hashlib.sha256(data).hexdigest())
 
 
 def merge(index: Index, roots: list[object], /) -> Pairs:
@@ -53,27 +57,27 @@ def merge(index: Index, roots: list[object], /) -> Pairs:
         UnsafeCheckpoint: a shard holds a tensor that the index does not place there.
         RefusedInput: a shard holds no plain mapping, or lacks a tensor.
     """
-    merged = Pairs()
-    for (file, declared), root in zip(index.declared.items(), roots, strict=True):
+    values = Pairs()
+    for (file, names_in_index), root in zip(index.shards.items(), roots, strict=True):
         if not isinstance(root, Pairs):
             raise RefusedInput(f"{file.name} is not a mapping of names to tensors, as the shards of a checkpoint are.")
-        held = {str(name) for name, value in root.items if isinstance(value, TensorRef | OddTensor)}
-        if surplus := sorted(held - declared):
-            told = f"{file.name} holds {untrusted.some(surplus)}, which {index.path.name} does not place there"
-            raise UnsafeCheckpoint(f"{told}; readers differ in what they make of it.")
-        if missing := sorted(declared - held):
-            told = f"{file.name} lacks {untrusted.some(missing)}, which {index.path.name} places there"
-            raise damaged(f"{told}: the files do not belong together")
-        merged.items.extend(root.items)
-    return merged
+        names_in_file = {str(name) for name, value in root.items if isinstance(value, TensorRef | OddTensor)}
+        if surplus := sorted(names_in_file - names_in_index):
+            problem = f"{file.name} holds {untrusted.some(surplus)}, which {index.path.name} does not place there"
+            raise UnsafeCheckpoint(f"{problem}; readers differ in what they make of it.")
+        if missing := sorted(names_in_index - names_in_file):
+            problem = f"{file.name} lacks {untrusted.some(missing)}, which {index.path.name} places there"
+            raise damaged(f"{problem}: the files do not belong together")
+        values.items.extend(root.items)
+    return values
 
 
-def belongs_to(path: Path, /) -> Path | None:
+def index_of(path: Path, /) -> Path | None:
     """The index in the same folder that lists this file as one of its shards, or None."""
     stem, dash, _ = path.stem.rpartition("-of-")
     if not dash:
         return None
-    index = path.with_name(f"{stem.rpartition('-')[0]}{path.suffix}{SUFFIX}")
+    index = path.with_name(f"{stem.rpartition('-')[0]}{path.suffix}{INDEX_SUFFIX}")
     return index if index.is_file() else None
 
 
@@ -102,7 +106,9 @@ _STEMS = ("open_clip_model", "open_clip_pytorch_model")
 WEIGHTS = tuple(f"{stem}.{suffix}" for suffix in ("safetensors", "bin", "pth", "pt") for stem in _STEMS)
 HF_CONFIG = "config.json"
 # transformers' own order
-HF_WEIGHTS = tuple(f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", SUFFIX))
+HF_WEIGHTS = tuple(
+    f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", INDEX_SUFFIX)
+)
 # The files for images of transformers 4 and 5; in the second they are a section of this name.
 HF_PREPROCESSOR, HF_PROCESSOR, HF_SECTION = "preprocessor_config.json", "processor_config.json", "image_processor"
 PREPROCESSOR = "preprocessor_config"  # the key that it gets beside those of config.json
@@ -137,9 +143,9 @@ class WeightsLocation:
     @property
     def files(self) -> list[Path]:
         """The files that hold tensors."""
-        return list(self.index.declared) if self.index else [self.weights]
+        return list(self.index.shards) if self.index else [self.weights]
 
-    def described(self, names: str, /) -> Description | None:
+    def description_for(self, names: str, /) -> Description | None:
         """What describes weights with the names of this library, also where a file was named and not its folder."""
         return self.description or (transformers_description(self.weights.parent) if names == "transformers" else None)
 
@@ -154,21 +160,21 @@ def locate(path: Path, /) -> WeightsLocation:
     try:
         if path.is_dir():
             return _in_directory(path)
-        is_index = path.name.endswith(SUFFIX)  # it stands for the shards
-        if not is_index and (index := belongs_to(path)):
+        is_index = path.name.endswith(INDEX_SUFFIX)  # it stands for the shards
+        if not is_index and (index := index_of(path)):
             raise RefusedInput(f"it is one of several shards. Name their index, {index.name}, or the directory.")
         return WeightsLocation(path, read(path) if is_index else None, _open_clip_description(path.parent), None)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise cannot_read(error) from error
 
 
-def others(place: WeightsLocation, /) -> list[Path]:
+def further_weights(place: WeightsLocation, /) -> list[Path]:
     """Further files in a named directory that open_clip or transformers would take for its weights."""
     if place.layout is None:
         return []
     folder = place.weights.parent
-    known = (folder / name for name in (*WEIGHTS, *HF_WEIGHTS))
-    return [path for path in known if os.path.lexists(path) and path not in (place.weights, *place.files)]
+    candidates = (folder / name for name in (*WEIGHTS, *HF_WEIGHTS))
+    return [path for path in candidates if os.path.lexists(path) and path not in (place.weights, *place.files)]
 
 
 def transformers_description(folder: Path, /) -> Description | None:
@@ -197,12 +203,12 @@ def _in_directory(path: Path, /) -> WeightsLocation:
         return WeightsLocation(weights, None, ours, "open_clip-directory")
     theirs, weights = transformers_description(path), _first(path, HF_WEIGHTS)
     if theirs is not None and weights is not None:
-        index = read(weights) if weights.name.endswith(SUFFIX) else None
+        index = read(weights) if weights.name.endswith(INDEX_SUFFIX) else None
         return WeightsLocation(weights, index, theirs, "transformers-directory")
     if ours is not None or theirs is not None:
-        name, known = (CONFIG, WEIGHTS) if theirs is None else (HF_CONFIG, HF_WEIGHTS)
-        raise RefusedInput(f"the directory has {name} but no weights beside it: none of {', '.join(known)}.")
-    raise _undescribed(path)
+        name, weight_names = (CONFIG, WEIGHTS) if theirs is None else (HF_CONFIG, HF_WEIGHTS)
+        raise RefusedInput(f"the directory has {name} but no weights beside it: none of {', '.join(weight_names)}.")
+    raise _refusal(path)
 
 
 def _open_clip_description(folder: Path, /) -> Description | None:
@@ -222,7 +228,7 @@ def _json(path: Path, /) -> dict[str, object] | None:
     return untrusted.loads(untrusted.read(path, limit=MAX_CONFIG), path.name, limit=MAX_CONFIG)
 
 
-def _undescribed(path: Path, /) -> RefusedInput:
+def _refusal(path: Path, /) -> RefusedInput:
     """Why a directory that describes no CLIP is refused."""
     theirs = _json(path / HF_CONFIG)
     if theirs is not None:
@@ -232,7 +238,7 @@ def _undescribed(path: Path, /) -> RefusedInput:
     files = sorted(
         entry.name
         for entry in path.iterdir()
-        if entry.suffix in {".pt", ".pth", ".bin", ".safetensors"} or entry.name.endswith(SUFFIX)
+        if entry.suffix in {".pt", ".pth", ".bin", ".safetensors"} or entry.name.endswith(INDEX_SUFFIX)
     )
     hint = f" Name one of its files instead: {untrusted.some(files)}." if files else " It holds no weights."
     return RefusedInput(f"the directory has no {CONFIG} and no {HF_CONFIG}.{hint}")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clipclean.checkpoint.values import UNUSUAL, DroppedObject, Module, OddTensor, Pairs, TensorRef
+from clipclean.checkpoint.values import UNUSUAL_DTYPE, DroppedObject, Module, OddTensor, Pairs, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.untrusted import quoted, some
 
 # open_clip's name: transformers' name. "pre_layrnorm" is their spelling.
-SAME = {
+DIRECT_NAMES = {
     "logit_scale": "logit_scale",
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -28,21 +28,21 @@ SAME = {
     "visual.ln_post.bias": "vision_model.post_layernorm.bias",
 }
 # A parameter (width, embedding) there, the weight of a Linear (embedding, width) here.
-TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-BLOCKS = {
+PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+BLOCK_PREFIXES = {
     "visual.transformer.resblocks.": "vision_model.encoder.layers.",
     "transformer.resblocks.": "text_model.encoder.layers.",
 }
-LAYERS = {
+LAYER_NAMES = {
     "attn.out_proj": "self_attn.out_proj",
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
-KINDS = ("weight", "bias")
-TOWERS = ("vision_model.", "text_model.")
-LARGEST_DEPTH = 1000  # blocks of one tower; no CLIP has a tenth
+PARAMETER_KINDS = ("weight", "bias")
+TOWER_PREFIXES = ("vision_model.", "text_model.")
+MAX_DEPTH = 1000  # blocks of one tower; no CLIP has a tenth
 
 
 def to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ def to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
         torch.Size([768, 512])
     """
     plan = _plan_of_theirs(tensors)
-    return {ours: _joined(ours, {name: tensors[name] for name in sources}) for ours, sources in plan.items()}
+    return {ours: _join(ours, {name: tensors[name] for name in sources}) for ours, sources in plan.items()}
 
 
 def from_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
@@ -76,17 +76,17 @@ def from_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
         raise UnsupportedModel(
             "The image tower is a ResNet, and transformers' CLIPModel has ViT towers alone. Use open_clip's layout."
         )
-    plan = _plan({ours: _depth(tensors, ours) for ours in BLOCKS})
+    plan = _plan({ours: _depth(tensors, ours) for ours in BLOCK_PREFIXES})
     _refuse_others(tensors, list(plan), "The tensors are not those of an open_clip ViT that transformers can express")
-    renamed: dict[str, Tensor] = {}
+    state_dict: dict[str, Tensor] = {}
     for ours, sources in plan.items():
-        renamed |= zip(sources, _parted(ours, tensors[ours], len(sources)), strict=True)
-    return renamed
+        state_dict |= zip(sources, _split(ours, tensors[ours], len(sources)), strict=True)
+    return state_dict
 
 
 def _plan_of_theirs(names: Collection[str], /) -> dict[str, tuple[str, ...]]:
     """``_plan`` for a CLIPModel with exactly these names; raises UnsupportedModel."""
-    plan = _plan({ours: _depth(names, theirs) for ours, theirs in BLOCKS.items()})
+    plan = _plan({ours: _depth(names, theirs) for ours, theirs in BLOCK_PREFIXES.items()})
     expected = [name for sources in plan.values() for name in sources]
     _refuse_others(names, expected, "its tensors are not those of transformers' CLIPModel")
     return plan
@@ -94,20 +94,25 @@ def _plan_of_theirs(names: Collection[str], /) -> dict[str, tuple[str, ...]]:
 
 def _plan(depths: Mapping[str, int], /) -> dict[str, tuple[str, ...]]:
     """For each of open_clip's names, the one name or the three names that transformers has in its place."""
-    plan: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in (SAME | TRANSPOSED).items()}
+    plan: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in (DIRECT_NAMES | PROJECTIONS).items()}
     for ours, depth in depths.items():
         for block in range(depth):
-            here, there = f"{ours}{block}.", f"{BLOCKS[ours]}{block}."
-            for kind in KINDS:
-                plan[f"{here}attn.in_proj_{kind}"] = tuple(f"{there}self_attn.{part}_proj.{kind}" for part in "qkv")
-                plan |= {f"{here}{one}.{kind}": (f"{there}{other}.{kind}",) for one, other in LAYERS.items()}
+            our_block, their_block = f"{ours}{block}.", f"{BLOCK_PREFIXES[ours]}{block}."
+            for kind in PARAMETER_KINDS:
+                plan[f"{our_block}attn.in_proj_{kind}"] = tuple(
+                    f"{their_block}self_attn.{part}_proj.{kind}" for part in "qkv"
+                )
+                plan |= {
+                    f"{our_block}{our_layer}.{kind}": (f"{their_block}{their_layer}.{kind}",)
+                    for our_layer, their_layer in LAYER_NAMES.items()
+                }
     return plan
 
 
 def _depth(names: Collection[str], prefix: str, /) -> int:
     """How many numbered blocks stand behind a prefix; at least one, so that a missing tower is noticed."""
     numbers = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
-    return min(max(len({number for number in numbers if number.isdecimal()}), 1), LARGEST_DEPTH)
+    return min(max(len({number for number in numbers if number.isdecimal()}), 1), MAX_DEPTH)
 
 
 def _refuse_others(names: Collection[str], expected: Collection[str], finding: str, /) -> None:
@@ -123,28 +128,28 @@ def _refuse_others(names: Collection[str], expected: Collection[str], finding: s
         )
 
 
-def _joined(ours: str, parts: Mapping[str, Tensor], /) -> Tensor:
+def _join(ours: str, parts: Mapping[str, Tensor], /) -> Tensor:
     """One tensor of open_clip from its parts."""
     first, *rest = parts.values()
     if rest:
         if first.ndim == 0 or any((part.shape, part.dtype) != (first.shape, first.dtype) for part in rest):
             raise UnsupportedModel(f"the shapes or dtypes of {some(parts)} differ, as in no CLIPModel.")
         return torch.cat([first, *rest])  # 3 x (W, W) -> (3 W, W)
-    return _transposed(next(iter(parts)), first) if ours in TRANSPOSED else first.contiguous()
+    return _transpose(next(iter(parts)), first) if ours in PROJECTIONS else first.contiguous()
 
 
-def _parted(ours: str, tensor: Tensor, count: int, /) -> list[Tensor]:
+def _split(ours: str, tensor: Tensor, count: int, /) -> list[Tensor]:
     """The parts of one tensor of open_clip."""
-    if ours in TRANSPOSED:
-        return [_transposed(ours, tensor)]
-    if ours in SAME or count == 1:
+    if ours in PROJECTIONS:
+        return [_transpose(ours, tensor)]
+    if ours in DIRECT_NAMES or count == 1:
         return [tensor.contiguous()]
     if tensor.ndim == 0 or len(tensor) % count:
         raise UnsupportedModel(f"{ours} of shape {tuple(tensor.shape)} does not hold query, key and value.")
     return list(tensor.contiguous().chunk(count))
 
 
-def _transposed(name: str, tensor: Tensor, /) -> Tensor:
+def _transpose(name: str, tensor: Tensor, /) -> Tensor:
     if tensor.ndim != 2:
         raise UnsupportedModel(f"{name!a} has the shape {tuple(tensor.shape)}, and a projection has two axes.")
     return tensor.T.contiguous()
@@ -155,24 +160,24 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 MAX_WRAPPERS = 4  # inside each other
 PREFIXES = ("module.", "_orig_mod.", "model.", "clip.")  # DistributedDataParallel, torch.compile, wrapping modules
-WRAPPED = re.compile(f"^(?:{'|'.join(map(re.escape, PREFIXES))})+")
+PREFIX_PATTERN = re.compile(f"^(?:{'|'.join(map(re.escape, PREFIXES))})+")
 # OpenAI's archives store settings and a mask beside the weights; the mask holds -inf and follows from the architecture.
-DERIVED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
+DERIVED_NAMES = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
 MAX_STRAYS = 8  # tensors beside a wrapper, such as a step or a temperature, that are no set of weights
 MAX_TENSORS = 20_000
 MAX_NAME = 512
-NOTED_OBJECTS = {"optimizer": "optimizer state", "scaler": "loss-scaler state", "args": "settings", "epoch": "epoch"}
-WAY_OUT = "Convert it with its own library to a native open_clip CLIP first, if its architecture has one."
-FOREIGN = {
-    "logit_bias": f"a SigLIP model: it is trained with a sigmoid loss, not as CLIP is. {WAY_OUT}",
-    "visual.trunk.": f"an open_clip model with a timm image tower, not a native ViT or ResNet. {WAY_OUT}",
-    "text_decoder.": f"a CoCa model, which has a text decoder beside the two towers. {WAY_OUT}",
-    "text.transformer.": f"an open_clip model with a Hugging Face text tower. {WAY_OUT}",
-    "visual.attn_pool.": f"an open_clip model whose image tower pools by attention. {WAY_OUT}",
+OBJECT_WORDS = {"optimizer": "optimizer state", "scaler": "loss-scaler state", "args": "settings", "epoch": "epoch"}
+CONVERSION_ADVICE = "Convert it with its own library to a native open_clip CLIP first, if its architecture has one."
+FOREIGN_MODELS = {
+    "logit_bias": f"a SigLIP model: it is trained with a sigmoid loss, not as CLIP is. {CONVERSION_ADVICE}",
+    "visual.trunk.": f"an open_clip model with a timm image tower, not a native ViT or ResNet. {CONVERSION_ADVICE}",
+    "text_decoder.": f"a CoCa model, which has a text decoder beside the two towers. {CONVERSION_ADVICE}",
+    "text.transformer.": f"an open_clip model with a Hugging Face text tower. {CONVERSION_ADVICE}",
+    "visual.attn_pool.": f"an open_clip model whose image tower pools by attention. {CONVERSION_ADVICE}",
 }
 NATIVE_TEXT = "text.transformer.resblocks."
 # Libraries by whose names tensors may be called: each with what gives them open_clip's.
-RENAMED: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
+LIBRARIES: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
     "open_clip": dict,
     "transformers": to_open_clip,
 }
@@ -202,99 +207,99 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
         UnsupportedModel: the names are those of another kind of model than a native CLIP.
     """
     notes: list[str] = []
-    chosen, wrappers, producer = _unwrapped(root, notes, choice)
-    tensors = _without_prefixes(_tensors(chosen, notes), notes)
-    derived = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED}
-    if derived:
-        notes.append(f"dropped values that follow from the architecture: {some(derived)}")
-    kept = {name: ref for name, ref in tensors.items() if name not in derived}
-    refuse_foreign(kept)
-    if not kept:
+    mapping, wrappers, producer = _unwrap(root, notes, choice)
+    tensors = _without_prefixes(_tensors(mapping, notes), notes)
+    derived_values = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED_NAMES}
+    if derived_values:
+        notes.append(f"dropped values that follow from the architecture: {some(derived_values)}")
+    parameters = {name: ref for name, ref in tensors.items() if name not in derived_values}
+    refuse_foreign(parameters)
+    if not parameters:
         raise RefusedInput("it holds no weights, only values that follow from the architecture.")
-    names = "transformers" if any(name.startswith(TOWERS) for name in kept) else "open_clip"
+    names = "transformers" if any(name.startswith(TOWER_PREFIXES) for name in parameters) else "open_clip"
     if names == "transformers":
-        _plan_of_theirs(kept)  # refuses names that are not exactly those of a CLIPModel
+        _plan_of_theirs(parameters)  # refuses names that are not exactly those of a CLIPModel
         notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
-    return Weights(kept, producer, tuple(notes), names, wrappers, _other_sets(root, chosen, kept))
+    return Weights(parameters, producer, tuple(notes), names, wrappers, _other_sets(root, mapping, parameters))
 
 
-def _other_sets(root: object, chosen: Pairs, kept: Mapping[str, TensorRef], /) -> tuple[str, ...]:
+def _other_sets(root: object, mapping: Pairs, parameters: Mapping[str, TensorRef], /) -> tuple[str, ...]:
     """The dotted keys of further mappings that look like weights: by a name that the chosen ones have too, or by many tensors."""
-    found: list[str] = []
+    paths: list[str] = []
     pending: list[tuple[str, object]] = [("", root)]
-    known = {id(chosen)}
-    while pending and len(known) <= MAX_TENSORS:
+    visited_ids = {id(mapping)}
+    while pending and len(visited_ids) <= MAX_TENSORS:
         path, value = pending.pop()
-        if isinstance(value, Pairs) and id(value) not in known:
+        if isinstance(value, Pairs) and id(value) not in visited_ids:
             names = [
-                key for key, each in value.items if isinstance(key, str) and isinstance(each, TensorRef | OddTensor)
+                key for key, item in value.items if isinstance(key, str) and isinstance(item, TensorRef | OddTensor)
             ]
-            if len(names) > MAX_STRAYS or any(WRAPPED.sub("", name) in kept for name in names):
-                found.append(path or "its top")
-        if isinstance(value, Pairs | list | tuple) and (value is chosen or id(value) not in known):
-            known.add(id(value))
+            if len(names) > MAX_STRAYS or any(PREFIX_PATTERN.sub("", name) in parameters for name in names):
+                paths.append(path or "its top")
+        if isinstance(value, Pairs | list | tuple) and (value is mapping or id(value) not in visited_ids):
+            visited_ids.add(id(value))
             inner = value.items if isinstance(value, Pairs) else enumerate(value)
-            pending += [(f"{path}.{key}".lstrip("."), each) for key, each in inner if isinstance(key, str | int)]
-    return tuple(sorted(found))
+            pending += [(f"{path}.{key}".lstrip("."), item) for key, item in inner if isinstance(key, str | int)]
+    return tuple(sorted(paths))
 
 
 def refuse_foreign(names: Collection[str], /) -> None:
     """Raise UnsupportedModel, by name, for tensors of other towers than open_clip's own."""
-    for prefix, words in FOREIGN.items():
+    for prefix, words in FOREIGN_MODELS.items():
         if any(name.startswith(prefix) and not name.startswith(NATIVE_TEXT) for name in names):
             raise UnsupportedModel(f"it is {words}")
 
 
-def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[Pairs, tuple[str, ...], str]:
+def _unwrap(root: object, notes: list[str], choice: str | None, /) -> tuple[Pairs, tuple[str, ...], str]:
     """The mapping that holds the weights, from below its wrappers."""
     if not isinstance(root, Pairs):
         raise RefusedInput("its top value is not a mapping of names to tensors. Save model.state_dict() and try again.")
-    chosen = root
-    wanted = AVERAGES if choice == "ema" else (choice,) if choice is not None else ()
+    mapping = root
+    choices = AVERAGES if choice == "ema" else (choice,) if choice is not None else ()
     path: list[str] = []
-    offered: list[str] = []
-    first_keys = {key for key, _ in chosen.items if isinstance(key, str)}
+    holders: list[str] = []
+    first_keys = {key for key, _ in mapping.items if isinstance(key, str)}
     while True:
-        keys = [key for key, _ in chosen.items if isinstance(key, str)]
-        if twice := [key for key, count in Counter(keys).items() if count > 1]:
-            raise UnsafeCheckpoint(f"it holds {quoted(twice[0])} twice; readers differ in which one they use.")
-        found = {key: value for key, value in chosen.items if isinstance(key, str) and isinstance(value, Pairs)}
-        if hidden := [
-            key for key, value in chosen.items if key in WRAPPERS and isinstance(value, DroppedObject | list | tuple)
+        keys = [key for key, _ in mapping.items if isinstance(key, str)]
+        if duplicates := [key for key, count in Counter(keys).items() if count > 1]:
+            raise UnsafeCheckpoint(f"it holds {quoted(duplicates[0])} twice; readers differ in which one they use.")
+        mappings = {key: value for key, value in mapping.items if isinstance(key, str) and isinstance(value, Pairs)}
+        if unreadable := [
+            key for key, value in mapping.items if key in WRAPPERS and isinstance(value, DroppedObject | list | tuple)
         ]:
             raise UnsafeCheckpoint(
-                f"what it holds under {some(hidden)} is no plain mapping, and so not read here, while other readers may take it for the "
+                f"what it holds under {some(unreadable)} is no plain mapping, and so not read here, while other readers may take it for the "
                 "weights. Save model.state_dict() there, or leave it out."
             )
-        offered += [key for key, value in found.items() if _holds_tensors(value)]
-        is_pending = not set(path).intersection(wanted)
-        picked = next((key for key in wanted if key in found), None) if is_pending else None
-        if picked is None:
-            _refuse_several(chosen, found)
-        wrapper = picked or next((key for key in WRAPPERS if key in found), None)
+        holders += [key for key, value in mappings.items() if _holds_tensors(value)]
+        is_pending = not set(path).intersection(choices)
+        chosen_key = next((key for key in choices if key in mappings), None) if is_pending else None
+        if chosen_key is None:
+            _refuse_several(mapping, mappings)
+        wrapper = chosen_key or next((key for key in WRAPPERS if key in mappings), None)
         if wrapper is None or len(path) == MAX_WRAPPERS:
             break
-        _note_skipped([(key, value) for key, value in chosen.items if key != wrapper], notes)
+        _note_skipped([(key, value) for key, value in mapping.items if key != wrapper], notes)
         path.append(wrapper)
-        chosen = found[wrapper]
-    if wanted and not set(path).intersection(wanted):
+        mapping = mappings[wrapper]
+    if choices and not set(path).intersection(choices):
         raise UsageError(
-            f"--weights {choice}: it has no such weights; what holds tensors is {some(offered) or 'none of its keys'}."
+            f"--weights {choice}: it has no such weights; what holds tensors is {some(holders) or 'none of its keys'}."
         )
-    averages = [key for key, value in chosen.items if key in AVERAGES and isinstance(value, Pairs)]
-    if averages and not _holds_tensors(chosen):
+    averages = [key for key, value in mapping.items if key in AVERAGES and isinstance(value, Pairs)]
+    if averages and not _holds_tensors(mapping):
         raise RefusedInput(
             f"it holds averaged weights alone, under {some(averages)}. If you mean those: --weights ema."
         )
-    return chosen, tuple(path), _producer(path, first_keys)
+    return mapping, tuple(path), _producer(path, first_keys)
 
 
-def _refuse_several(chosen: Pairs, found: dict[str, Pairs], /) -> None:
+def _refuse_several(mapping: Pairs, mappings: dict[str, Pairs], /) -> None:
     """Refuse several sets of weights at one place, none of which was chosen: libraries differ in which one they use."""
-    sets = [key for key in WRAPPERS if key in found and _holds_tensors_within(found[key])]
-    at_top = [key for key, value in chosen.items if isinstance(value, TensorRef | OddTensor)]
+    sets = [key for key in WRAPPERS if key in mappings and _holds_tensors_within(mappings[key])]
+    at_top = [key for key, value in mapping.items if isinstance(value, TensorRef | OddTensor)]
     # A pickle may hold any key, also one that cannot be hashed.
-    within = {name for key in sets for name, _ in found[key].items if isinstance(name, str)}
+    within = {name for key in sets for name, _ in mappings[key].items if isinstance(name, str)}
     is_set = bool(sets) and (len(at_top) > MAX_STRAYS or any(key in within for key in at_top if isinstance(key, str)))
     if len(sets) + is_set > 1:
         beside = f", and {len(at_top):,} tensors beside" if is_set else ""
@@ -333,16 +338,16 @@ def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> No
     """One note for each kind of what is left out."""
     kinds: dict[str, list[object]] = {}
     for key, value in items:
-        kinds.setdefault(_described(key, value), []).append(key)
+        kinds.setdefault(_kind_words(key, value), []).append(key)
     notes.extend(f"skipped {some(keys)}: {kind}" for kind, keys in kinds.items())
 
 
-def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
+def _tensors(mapping: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
     """The tensors of a mapping, with names that can be printed."""
     tensors: dict[str, TensorRef] = {}
-    left_out: list[tuple[object, object]] = []
-    for name, value in chosen.items:
-        if isinstance(value, OddTensor) and value.kind == UNUSUAL:
+    skipped_items: list[tuple[object, object]] = []
+    for name, value in mapping.items:
+        if isinstance(value, OddTensor) and value.kind == UNUSUAL_DTYPE:
             raise UnsupportedModel(
                 f"{quoted(name)} holds numbers of a format that clipclean does not read, such as 8-bit floats or unsigned "
                 "integers of 16 bits and more. Convert the weights to float16, bfloat16 or float32 first."
@@ -351,7 +356,7 @@ def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
             raise UnsafeCheckpoint(f"{quoted(name)} is a {value.kind} tensor; clipclean reads dense tensors alone.")
         if not isinstance(value, TensorRef):
             if not isinstance(value, bool | None):  # each TorchScript module has such flags
-                left_out.append((name, value))
+                skipped_items.append((name, value))
             continue
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise UnsafeCheckpoint(f"a tensor has the name {quoted(name)}, which no model gives.")
@@ -359,29 +364,29 @@ def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
     if not tensors:
         raise RefusedInput(
             f"it holds no tensors at its top or under {', '.join(WRAPPERS)}; its keys are "
-            f"{some([key for key, _ in chosen.items]) or 'none'}. Save model.state_dict() and try again."
+            f"{some([key for key, _ in mapping.items]) or 'none'}. Save model.state_dict() and try again."
         )
     if len(tensors) > MAX_TENSORS:
         raise RefusedInput(f"it holds {len(tensors):,} tensors, more than any CLIP ({MAX_TENSORS:,}).")
-    _note_skipped(left_out, notes)
+    _note_skipped(skipped_items, notes)
     return tensors
 
 
 def _without_prefixes(tensors: dict[str, TensorRef], notes: list[str], /) -> dict[str, TensorRef]:
     """Strip the prefixes that every name shares, outermost first."""
-    removed = ""
+    full_prefix = ""
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) and name != p for name in tensors)), ""):
         tensors = {name.removeprefix(prefix): ref for name, ref in tensors.items()}
-        removed += prefix
-    if removed:
-        notes.append(f"removed the prefix {removed!r} from every name")
+        full_prefix += prefix
+    if full_prefix:
+        notes.append(f"removed the prefix {full_prefix!r} from every name")
     return tensors
 
 
-def _described(key: object, value: object, /) -> str:
+def _kind_words(key: object, value: object, /) -> str:
     """The kind of a skipped value, in a few words."""
-    if isinstance(key, str) and key in NOTED_OBJECTS:
-        return NOTED_OBJECTS[key]
+    if isinstance(key, str) and key in OBJECT_WORDS:
+        return OBJECT_WORDS[key]
     if isinstance(key, str) and key in AVERAGES and isinstance(value, Pairs):
         return "averaged weights, which --weights ema reads"
     if isinstance(value, DroppedObject):

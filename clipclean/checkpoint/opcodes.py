@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from clipclean.checkpoint.values import UNUSUAL, DroppedObject, Module, Name, OddTensor, Pairs, Storage, TensorRef
+from clipclean.checkpoint.values import UNUSUAL_DTYPE, DroppedObject, Module, Name, OddTensor, Pairs, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
 from clipclean.untrusted import is_deeper, printable, some
 
@@ -25,17 +25,17 @@ TORCHSCRIPT_ROOT = "__torch__"
 
 
 @dataclass(frozen=True, slots=True)
-class Pickled:
+class PickleContent:
     """The content of one pickle: its value, its end, and the TorchScript classes, dropped kinds and storages that it names."""
 
     value: object
     end: int
     classes: tuple[str, ...]
-    dropped: tuple[str, ...]
+    dropped_kinds: tuple[str, ...]
     storages: tuple[Storage, ...]
 
 
-def interpret(data: bytes, /, *, torchscript: bool = False) -> Pickled:
+def interpret(data: bytes, /, *, torchscript: bool = False) -> PickleContent:
     """The inert value of the pickle that the bytes begin with.
 
     With ``torchscript``, classes below ``__torch__`` become ``Module`` values; otherwise they are foreign names too.
@@ -49,23 +49,23 @@ def interpret(data: bytes, /, *, torchscript: bool = False) -> Pickled:
     try:
         value = machine.run(data, stream)
     except RefusedInput as error:
-        raise (_foreign(machine.foreign) if machine.foreign else error) from error
+        raise (_foreign_refusal(machine.foreign) if machine.foreign else error) from error
     if machine.foreign:
-        raise _foreign(machine.foreign)
+        raise _foreign_refusal(machine.foreign)
     if is_deeper(value, MAX_DEPTH, _inside):
         raise UnsafeCheckpoint(f"its values are nested more than {MAX_DEPTH} deep, which no checkpoint needs.")
-    return Pickled(
-        value, stream.tell(), tuple(machine.classes), tuple(machine.dropped), tuple(machine.storages.values())
+    return PickleContent(
+        value, stream.tell(), tuple(machine.classes), tuple(machine.dropped_kinds), tuple(machine.storages.values())
     )
 
 
-def _foreign(found: dict[str, None], /) -> UnsafeCheckpoint:
+def _foreign_refusal(names: dict[str, None], /) -> UnsafeCheckpoint:
     """The refusal that names what a pickle wanted to import."""
-    shown = some(found, most=MAX_NAMES_SHOWN, show=lambda name: ascii(name)[1:-1])
-    whole_model = any(name.startswith(("torch.nn.", "open_clip.", "clip.model.", "transformers.")) for name in found)
+    words = some(names, most=MAX_NAMES_SHOWN, show=lambda name: ascii(name)[1:-1])
+    whole_model = any(name.startswith(("torch.nn.", "open_clip.", "clip.model.", "transformers.")) for name in names)
     hint = " It looks like a whole pickled model instead of its state_dict()." if whole_model else ""
     return UnsafeCheckpoint(
-        f"it asks Python to import {shown} while loading.{hint} clipclean never runs code from a "
+        f"it asks Python to import {words} while loading.{hint} clipclean never runs code from a "
         "model file, so nothing happened; other loaders may run it."
     )
 
@@ -90,7 +90,7 @@ class _Machine:
         self.memo: dict[int, object] = {}
         self.foreign: dict[str, None] = {}  # ordered sets of names
         self.classes: dict[str, None] = {}
-        self.dropped: dict[str, None] = {}
+        self.dropped_kinds: dict[str, None] = {}
         self.storages: dict[str, Storage] = {}  # by key
 
     def run(self, data: bytes, stream: io.BytesIO, /) -> object:
@@ -105,8 +105,8 @@ class _Machine:
                     )
                 self.step(opcode.name, argument)
         except ValueError as error:
-            told = printable(str(error))[:200]
-            raise damaged(f"its pickle is truncated or damaged: {told}") from error
+            reason = printable(str(error))[:200]
+            raise damaged(f"its pickle is truncated or damaged: {reason}") from error
         raise UnsafeCheckpoint(f"its pickle has more than {MAX_OPCODES:,} steps, which no checkpoint needs.")
 
     def step(self, opcode: str, argument: Any, /) -> None:  # Any: by the opcode
@@ -133,7 +133,7 @@ class _Machine:
             case "EMPTY_SET" | "FROZENSET":  # sets are dropped, with what is in them
                 if opcode == "FROZENSET":
                     self.pop_to_mark()
-                self.dropped["set"] = None
+                self.dropped_kinds["set"] = None
                 self.stack.append(DroppedObject("set"))
             case "APPEND":
                 self.extend([self.pop()])
@@ -155,7 +155,7 @@ class _Machine:
             case "BUILD":
                 self.build()
             case "BINPERSID":
-                self.stack.append(self.stored(storage(self.pop())))
+                self.stack.append(self.note_storage(storage_of(self.pop())))
             case "BINPUT" | "LONG_BINPUT":
                 self.remember(argument)
             case "MEMOIZE":
@@ -189,9 +189,9 @@ class _Machine:
         if not self.marks:
             raise UnsafeCheckpoint("its pickle refers to a mark that is not there: it is malformed.")
         height = self.marks.pop()
-        taken = self.stack[height:]
+        values = self.stack[height:]
         del self.stack[height:]
-        return taken
+        return values
 
     def top(self) -> object:
         """The top value, left in place."""
@@ -211,9 +211,9 @@ class _Machine:
         text = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if self.torchscript and module.split(".")[0] == TORCHSCRIPT_ROOT:
             self.classes[text] = None
-        elif text in DROPPED:
-            self.dropped[DROPPED[text]] = None
-        elif text not in KNOWN or (text.startswith("torch.jit.") and not self.torchscript):
+        elif text in DROPPED_KINDS:
+            self.dropped_kinds[DROPPED_KINDS[text]] = None
+        elif text not in KNOWN_NAMES or (text.startswith("torch.jit.") and not self.torchscript):
             self.foreign[text] = None
         self.stack.append(Name(text))
 
@@ -235,31 +235,31 @@ class _Machine:
         elif not isinstance(target, DroppedObject):
             raise UnsafeCheckpoint("its pickle sets keys of something other than a mapping.")
 
-    def stored(self, place: Storage, /) -> Storage:
+    def note_storage(self, storage: Storage, /) -> Storage:
         """Note a storage; torch keeps the first description of a key, and readers that do not would see other numbers."""
-        first = self.storages.setdefault(place.key, place)
-        if not first.is_same(place):
+        first = self.storages.setdefault(storage.key, storage)
+        if not first.is_same(storage):
             raise UnsafeCheckpoint(
-                f"the storage {printable(place.key)[:40]!a} is described in two ways that contradict each other "
-                f"({first.elements:,} of {first.dtype}, {place.elements:,} of {place.dtype}); readers differ in which they use."
+                f"the storage {printable(storage.key)[:40]!a} is described in two ways that contradict each other "
+                f"({first.elements:,} of {first.dtype}, {storage.elements:,} of {storage.dtype}); readers differ in which they use."
             )
         return first
 
     def call(self, *, is_new: bool) -> None:
         """REDUCE and NEWOBJ: replace a name and its arguments by the inert value that they stand for."""
-        arguments, called = self.pop(), self.pop()
-        if not isinstance(called, Name) or not isinstance(arguments, tuple):
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise UnsafeCheckpoint("its pickle calls something other than a plain name.")
-        text = called.text
-        if is_new and text.rpartition(".")[0] in FUNCTIONS:
+        text = function.text
+        if is_new and text.rpartition(".")[0] in FUNCTION_MODULES:
             raise UnsafeCheckpoint(f"its pickle takes the function {text} for a class, which torch.save never does.")
         if text in self.classes:
             self.stack.append(Module(text))
         elif text in CONSTRUCTORS:
-            self.stack.append(constructed(text, arguments))
+            self.stack.append(construct(text, arguments))
         else:
             is_odd = text in ODD_TENSORS
-            self.stack.append(odd(text, arguments) if is_odd else DroppedObject(DROPPED.get(text, text)))
+            self.stack.append(odd_tensor(text, arguments) if is_odd else DroppedObject(DROPPED_KINDS.get(text, text)))
 
     def build(self) -> None:
         """BUILD: a module of TorchScript takes its attributes, a state dict its versions; nothing else has a state that counts."""
@@ -282,18 +282,18 @@ def _is_versions(state: object, /) -> bool:
     modules = [value for key, value in state.items if isinstance(key, str) and key == "_metadata"]
     if len(modules) != len(state.items) or not all(isinstance(value, Pairs) for value in modules):
         return False
-    told = [value for mapping in modules if isinstance(mapping, Pairs) for _, value in mapping.items]
+    versions = [value for mapping in modules if isinstance(mapping, Pairs) for _, value in mapping.items]
     return all(
         isinstance(value, Pairs)
         and all(key == "version" and isinstance(number, int | None) for key, number in value.items)
-        for value in told
+        for value in versions
     )
 
 
 # The closed set of importable names that a checkpoint may mention, each with its inert stand-in. Nothing is ever looked up: a name is
 # text, and "calling" it picks a row of these tables.
 
-STORAGES = {
+STORAGE_DTYPES = {
     f"torch.{name}": dtype
     for dtype, name in (
         ("float32", "FloatStorage"), ("float16", "HalfStorage"), ("bfloat16", "BFloat16Storage"),
@@ -305,30 +305,30 @@ STORAGES = {
         ("qint32", "QInt32Storage"), ("untyped", "storage.UntypedStorage"),
     )
 }  # fmt: skip
-_ODD = {
+_ODD_BUILDERS = {
     "sparse": "_rebuild_sparse_tensor _rebuild_sparse_csr_tensor",
     "nested": "_rebuild_nested_tensor",
     "quantised": "_rebuild_qtensor",
     "meta (a shape without numbers)": "_rebuild_meta_tensor_no_storage",
     "wrapped": "_rebuild_wrapper_subclass",
     "device-specific": "_rebuild_device_tensor_from_numpy _rebuild_device_tensor_from_cpu_tensor",
-    UNUSUAL: "_rebuild_tensor_v3",
+    UNUSUAL_DTYPE: "_rebuild_tensor_v3",
 }
-ODD_TENSORS = {f"torch._utils.{name}": kind for kind, names in _ODD.items() for name in names.split()}
-SUBCLASSED = "torch._tensor._rebuild_from_type_v2"
-ODD_TENSORS[SUBCLASSED] = "subclassed"
+ODD_TENSORS = {f"torch._utils.{name}": kind for kind, names in _ODD_BUILDERS.items() for name in names.split()}
+SUBCLASS_BUILDER = "torch._tensor._rebuild_from_type_v2"
+ODD_TENSORS[SUBCLASS_BUILDER] = "subclassed"
 # What a subclassed tensor may be built by and is checked for; and what may give back a tensor that it was given.
-REBUILT = {f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "parameter")}
-GIVEN_BACK = {f"torch._utils._rebuild_device_tensor_from_{name}" for name in ("numpy", "cpu_tensor")}
-FUNCTIONS = ("torch._utils", "torch._tensor", "torch.jit._pickle")  # modules of which only functions are known
-STATE = "has a state, by which torch.load replaces its numbers"
+CHECKED_BUILDERS = {f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "parameter")}
+RETURNING_BUILDERS = {f"torch._utils._rebuild_device_tensor_from_{name}" for name in ("numpy", "cpu_tensor")}
+FUNCTION_MODULES = ("torch._utils", "torch._tensor", "torch.jit._pickle")  # modules of which only functions are known
+STATE_OBJECTION = "has a state, by which torch.load replaces its numbers"
 # Seen in honest training checkpoints, and dropped: what a run remembers about itself is no weight. Number formats, of which
 # tensors are refused as of an unusual dtype, are no code.
-_DTYPES = (
+_DTYPE_NAMES = (
     "float32 float16 bfloat16 float64 int64 int32 int16 int8 uint8 bool float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz "
     "float8_e8m0fnu float4_e2m1fn_x2 uint16 uint32 uint64 complex32 complex64 complex128"
 )
-_LEFT_OUT = {
+_DROPPED_NAMES = {
     "numpy scalar": "numpy.core.multiarray.scalar numpy._core.multiarray.scalar",
     "numpy array": "numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct numpy.ndarray",
     "numpy dtype": "numpy.dtype",
@@ -346,17 +346,17 @@ _LEFT_OUT = {
     "torch layout": "torch.serialization._get_layout",
     "torch quantisation scheme": "torch.per_tensor_affine torch.per_channel_affine",
 }
-DROPPED = {
-    **{name: kind for kind, names in _LEFT_OUT.items() for name in names.split()},
+DROPPED_KINDS = {
+    **{name: kind for kind, names in _DROPPED_NAMES.items() for name in names.split()},
     **{
         f"builtins.{kind}": f"the type {kind}"
         for kind in ("int", "float", "str", "bool", "list", "dict", "tuple", "bytes")
     },
-    **{f"torch.{kind}": "torch dtype" for kind in _DTYPES.split()},
+    **{f"torch.{kind}": "torch dtype" for kind in _DTYPE_NAMES.split()},
 }
 
 
-def storage(description: object, /) -> Storage:
+def storage_of(description: object, /) -> Storage:
     """The storage that a persistent id names.
 
     Raises:
@@ -364,13 +364,13 @@ def storage(description: object, /) -> Storage:
     """
     match description:  # the sixth, in legacy files, is a view into another storage
         case tuple(("storage", Name(kind), str(key), str(place), elements, *view)) if (
-            kind in STORAGES and place != "meta" and _is_count(elements) and view in ([], [None])
+            kind in STORAGE_DTYPES and place != "meta" and _is_count(elements) and view in ([], [None])
         ):
-            return Storage(STORAGES[kind], key, elements, place)
+            return Storage(STORAGE_DTYPES[kind], key, elements, place)
     raise UnsafeCheckpoint("a tensor refers to its numbers in a way that torch.save never writes.")
 
 
-def constructed(name: str, arguments: tuple[object, ...], /) -> object:
+def construct(name: str, arguments: tuple[object, ...], /) -> object:
     """The inert value that one of ``CONSTRUCTORS`` makes of its arguments.
 
     Raises:
@@ -379,10 +379,12 @@ def constructed(name: str, arguments: tuple[object, ...], /) -> object:
     match name.rpartition("_rebuild_")[2], arguments:
         case "collections.OrderedDict", ():
             return Pairs()
-        case "tensor", (Storage() as place, offset, size, stride) if tensor := _shown(place, offset, size, stride):
+        case "tensor", (Storage() as storage, offset, size, stride) if tensor := _tensor_ref(
+            storage, offset, size, stride
+        ):
             return tensor
-        case "tensor_v2", (Storage() as place, offset, size, stride, bool(), hooks, *rest) if len(rest) < 2 and (
-            tensor := _shown(place, offset, size, stride)
+        case "tensor_v2", (Storage() as storage, offset, size, stride, bool(), hooks, *rest) if len(rest) < 2 and (
+            tensor := _tensor_ref(storage, offset, size, stride)
         ):
             _refuse_unless_empty(hooks, "has hooks on its gradient")
             for metadata in rest:
@@ -394,7 +396,7 @@ def constructed(name: str, arguments: tuple[object, ...], /) -> object:
             return tensor
         case "parameter_with_state", (TensorRef() | OddTensor() as tensor, bool(), hooks, state):
             _refuse_unless_empty(hooks, "has hooks on its gradient")
-            _refuse_unless_empty(state, STATE)
+            _refuse_unless_empty(state, STATE_OBJECTION)
             return tensor
         case "torch.Size", (list() | tuple() as lengths,):
             return tuple(lengths)
@@ -404,36 +406,36 @@ def constructed(name: str, arguments: tuple[object, ...], /) -> object:
     raise UnsafeCheckpoint(CONSTRUCTORS[name])
 
 
-def odd(name: str, arguments: tuple[object, ...], /) -> OddTensor:
+def odd_tensor(name: str, arguments: tuple[object, ...], /) -> OddTensor:
     """A tensor of a kind that is not read, and that changes no other one while it is built.
 
     Raises:
         UnsafeCheckpoint: it is built by something else than a storage, or gets a state: ``real`` of a state, for one, writes into
             numbers that a weight may share.
     """
-    if name != SUBCLASSED:
+    if name != SUBCLASS_BUILDER:
         return OddTensor(ODD_TENSORS[name])
     match arguments:
-        case Name(function), Name(), tuple() as inner, state if function != SUBCLASSED:
-            _refuse_unless_empty(state, STATE)
-            if function in REBUILT:
-                constructed(function, inner)
+        case Name(function), Name(), tuple() as inner, state if function != SUBCLASS_BUILDER:
+            _refuse_unless_empty(state, STATE_OBJECTION)
+            if function in CHECKED_BUILDERS:
+                construct(function, inner)
                 return OddTensor(ODD_TENSORS[name])
-            if function in ODD_TENSORS and function not in GIVEN_BACK:
+            if function in ODD_TENSORS and function not in RETURNING_BUILDERS:
                 return OddTensor(ODD_TENSORS[name])
     raise UnsafeCheckpoint("a subclassed tensor is built in a way that torch.save never writes.")
 
 
-def _refuse_unless_empty(value: object, what: str, /) -> None:
+def _refuse_unless_empty(value: object, objection: str, /) -> None:
     """Refuse a tensor with more beside its numbers than the empty mapping (or nothing) that torch.save writes there."""
     if value is not None and not (isinstance(value, Pairs) and not value.items):
-        raise UnsafeCheckpoint(f"a tensor {what}. Save model.state_dict(): its tensors have none.")
+        raise UnsafeCheckpoint(f"a tensor {objection}. Save model.state_dict(): its tensors have none.")
 
 
-def _shown(place: Storage, offset: object, size: object, stride: object, /) -> TensorRef | None:
+def _tensor_ref(storage: Storage, offset: object, size: object, stride: object, /) -> TensorRef | None:
     """The tensor of these numbers of a storage; None where they are none."""
     if _is_count(offset) and _are_counts(size) and _are_counts(stride):
-        return TensorRef(place, offset, size, stride)
+        return TensorRef(storage, offset, size, stride)
     return None
 
 
@@ -446,7 +448,7 @@ def _are_counts(value: object, /) -> TypeGuard[tuple[int, ...]]:
     return isinstance(value, tuple) and len(value) <= 8 and all(map(_is_count, value))
 
 
-_MALFORMED = {  # what is said of other arguments
+_CONSTRUCTOR_REFUSALS = {  # what is said of other arguments
     "an OrderedDict is built from arguments, which torch.save never writes.": "collections.OrderedDict",
     "a tensor is described by something else than a storage and whole, non-negative numbers.": (
         "torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2"
@@ -460,5 +462,5 @@ _MALFORMED = {  # what is said of other arguments
         "torch.jit._pickle.build_doublelist torch.jit._pickle.build_boollist"
     ),
 }
-CONSTRUCTORS = {name: words for words, names in _MALFORMED.items() for name in names.split()}
-KNOWN = {*CONSTRUCTORS, *STORAGES, *ODD_TENSORS, *DROPPED}
+CONSTRUCTORS = {name: words for words, names in _CONSTRUCTOR_REFUSALS.items() for name in names.split()}
+KNOWN_NAMES = {*CONSTRUCTORS, *STORAGE_DTYPES, *ODD_TENSORS, *DROPPED_KINDS}

@@ -19,7 +19,7 @@ from clipclean.untrusted import some
 
 Kind = Literal["zip", "pickle", "safetensors"]  # of a file: what ``tell`` knows, and ``READERS`` read
 Format = Literal["torch-zip", "torchscript", "torch-legacy", "safetensors", "module"] | folders.Layout
-WAY_OUT = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
+SAFER_FORMATS = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +45,23 @@ class Checkpoint:
     others: tuple[str, ...] = ()  # the keys of further sets of weights, which were not read
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
 
-    def unjudged(self) -> dict[str, str]:
+    def unjudged_parts(self) -> dict[str, str]:
         """What lies in the file beside these tensors and may act, in words, by the rule that tells of it."""
-        told = {}
+        statements = {}
         if self.format == "torchscript":
-            told["CC025"] = (
+            statements["CC025"] = (
                 "The file is a TorchScript archive: its code was neither read nor run. Judged are its weights, in open_clip's module."
             )
         if self.others:
-            used = ".".join(self.wrappers) or "its top"
-            told["CC026"] = (
-                f"Judged are the weights at {used}; further ones lie in the same file, at {some(self.others)}."
+            place = ".".join(self.wrappers) or "its top"
+            statements["CC026"] = (
+                f"Judged are the weights at {place}; further ones lie in the same file, at {some(self.others)}."
             )
-        return told
+        return statements
 
 
 @dataclass(frozen=True)
-class _Parsed:
+class _FileContent:
     """The value that a file holds, before its tensors are chosen."""
 
     file: contents.Contents
@@ -70,7 +70,7 @@ class _Parsed:
     format: Format
     producer: str | None = None
     quick_gelu: bool | None = None
-    dropped: tuple[str, ...] = ()
+    dropped_kinds: tuple[str, ...] = ()
 
 
 def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
@@ -94,59 +94,59 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
     Example:
         >>> from pathlib import Path
         >>> from clipclean import checkpoint
-        >>> found = checkpoint.read(Path("model.pt"))  # doctest: +SKIP
-        >>> found.format, len(found.tensors)  # doctest: +SKIP
+        >>> model = checkpoint.read(Path("model.pt"))  # doctest: +SKIP
+        >>> model.format, len(model.tensors)  # doctest: +SKIP
         ('torch-zip', 302)
     """
     try:
         place = folders.locate(path)
         parts = _parts(place)
         roots = [part.root for part in parts]
-        chosen = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
-        description = place.described(chosen.names)
-        built = _built(chosen, parts)
-        equals = _compared(place, built)
+        selection = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
+        description = place.description_for(selection.names)
+        tensors_by_name = _build(selection, parts)
+        twin_notes = _compare(place, tensors_by_name)
         digests = {place.weights.name: place.index.sha256} if place.index else {}
         digests |= {file.name: part.file.sha256 for file, part in zip(place.files, parts, strict=True)}
         # Of one file, or of the output of sha256sum INDEX SHARD...
-        listed = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
-        sha256 = parts[0].file.sha256 if len(digests) == 1 else hashlib.sha256(listed.encode()).hexdigest()
+        listing = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+        sha256 = parts[0].file.sha256 if len(digests) == 1 else hashlib.sha256(listing.encode()).hexdigest()
     except UnsafeCheckpoint as error:
-        raise UnsafeCheckpoint(f"{path}: {error} {WAY_OUT}") from error
+        raise UnsafeCheckpoint(f"{path}: {error} {SAFER_FORMATS}") from error
     except (RefusedInput, UsageError) as error:
         raise type(error)(f"{path}: {error}") from error
     return Checkpoint(
         path=path,
         weights=place.weights,
         format=place.layout or parts[0].format,
-        producer=_producer(place, parts, chosen),
-        tensors=built,
+        producer=_producer(place, parts, selection),
+        tensors=tensors_by_name,
         config=description.config if description else None,
         config_name=description.name if description else None,
         sha256=sha256,
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
         quick_gelu=parts[0].quick_gelu,
-        notes=(*_notes(place, parts, chosen, description), *equals),
-        names=chosen.names,
-        wrappers=chosen.wrappers,
-        others=chosen.others,
+        notes=(*_notes(place, parts, selection, description), *twin_notes),
+        names=selection.names,
+        wrappers=selection.wrappers,
+        others=selection.others,
         digests=digests,
     )
 
 
-def _compared(place: folders.WeightsLocation, built: dict[str, Tensor], /) -> list[str]:
+def _compare(place: folders.WeightsLocation, weights: dict[str, Tensor], /) -> list[str]:
     """A note on further weights in a directory, which must be the same: which ones are used depends on who reads it.
 
     Raises:
         UnsafeCheckpoint: they differ, or ask for more than weights.
         RefusedInput: they cannot be read.
     """
-    further = folders.others(place)
+    further = folders.further_weights(place)
     if not further:
         return []
-    own = digest(built)
+    expected = digest(weights)
     for path in further:
-        if digest(read(path).tensors) != own:
+        if digest(read(path).tensors) != expected:
             raise UnsafeCheckpoint(
                 f"it holds other weights in {path.name} than in {place.weights.name}, and libraries differ in which they use. "
                 "Name the file that you mean, or remove the others."
@@ -154,35 +154,35 @@ def _compared(place: folders.WeightsLocation, built: dict[str, Tensor], /) -> li
     return [f"{', '.join(path.name for path in further)} beside it: the same weights, whichever a library takes"]
 
 
-def digest(named: Mapping[str, Tensor], /) -> str:
+def digest(weights: Mapping[str, Tensor], /) -> str:
     """Hex SHA-256 of tensors, the same for every container: over names, dtypes, shapes and little-endian bytes.
 
     Tensors count in the order of their names. Before the bytes of each comes one line of JSON,
     ``["name","float32",[2,3]]``.
     """
-    found = hashlib.sha256()
-    for name in sorted(named):
-        tensor = named[name].detach().cpu().contiguous()
+    hasher = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
         header = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
-        found.update(json.dumps(header, separators=(",", ":")).encode() + b"\n")
+        hasher.update(json.dumps(header, separators=(",", ":")).encode() + b"\n")
         # A flat view first: a scalar has no axis to split into bytes.
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
 
 
-def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
+def _parts(place: folders.WeightsLocation, /) -> list[_FileContent]:
     """Every file that holds tensors, read and parsed."""
-    parts: list[_Parsed] = []
+    parts: list[_FileContent] = []
     for path in place.files:
         try:
-            with contents.opened(path) as opened:
-                kind = tell(opened.head)
+            with contents.open_file(path) as source:
+                kind = tell(source.head)
                 # Of another length than it states; less is sooner read than judged, and a pickle does not say it in one place.
-                if opened.size > contents.BLOCK and kind == "safetensors":
-                    safetensors_file.check_extent(opened)
-                elif opened.size > contents.BLOCK and kind == "zip":
-                    container.check_end(opened.at(opened.size - container.END.size, container.END.size))
-                file = contents.load(opened)
+                if source.size > contents.BLOCK and kind == "safetensors":
+                    safetensors_file.check_extent(source)
+                elif source.size > contents.BLOCK and kind == "zip":
+                    container.check_end(source.at(source.size - container.END.size, container.END.size))
+                file = contents.load(source)
             parts.append(READERS[kind](file))
         except RefusedInput as error:
             if place.index is None:
@@ -193,64 +193,64 @@ def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
     return parts
 
 
-def _built(chosen: layouts.Weights, parts: list[_Parsed], /) -> dict[str, Tensor]:
+def _build(selection: layouts.Weights, parts: list[_FileContent], /) -> dict[str, Tensor]:
     """The chosen tensors of all parts, under open_clip's names."""
-    built: dict[str, Tensor] = {}
+    file_tensors: dict[str, Tensor] = {}
     for part in parts:
         # Keys of records repeat from file to file, so each file builds what it described itself.
-        own = {id(value) for _, value in part.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
-        refs = {name: ref for name, ref in chosen.tensors.items() if own is None or id(ref) in own}
-        built |= tensors.build(refs, part.records, part.file)
-    named = layouts.RENAMED[chosen.names](built)
+        own_ids = {id(value) for _, value in part.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
+        refs = {name: ref for name, ref in selection.tensors.items() if own_ids is None or id(ref) in own_ids}
+        file_tensors |= tensors.build(refs, part.records, part.file)
+    model_tensors = layouts.LIBRARIES[selection.names](file_tensors)
     for part in parts:
-        tensors.free_the_rest(named.values(), part.file)
-    return named
+        tensors.free_the_rest(model_tensors.values(), part.file)
+    return model_tensors
 
 
-def _zip(file: contents.Contents, /) -> _Parsed:
+def _zip(file: contents.Contents, /) -> _FileContent:
     """torch.save since 1.6, or a TorchScript archive."""
     view = file.view()
-    found = container.members(view)
-    is_script = "constants.pkl" in found or any(name.startswith("code/") for name in found)
-    order = found.get("byteorder")
+    members = container.members(view)
+    is_script = "constants.pkl" in members or any(name.startswith("code/") for name in members)
+    order = members.get("byteorder")
     if order is not None and container.small_member(view, order, limit=16) != b"little":
         raise RefusedInput("it was written on a big-endian machine. Re-save it on a common one.")
-    data = container.small_member(view, found["data.pkl"], limit=opcodes.MAX_PICKLE)
-    pickled = opcodes.interpret(data, torchscript=is_script)
-    if pickled.end != len(data):
+    data = container.small_member(view, members["data.pkl"], limit=opcodes.MAX_PICKLE)
+    content = opcodes.interpret(data, torchscript=is_script)
+    if content.end != len(data):
         raise UnsafeCheckpoint(
-            f"{len(data) - pickled.end:,} bytes follow the end of its pickle, which torch.save never writes."
+            f"{len(data) - content.end:,} bytes follow the end of its pickle, which torch.save never writes."
         )
-    storages = {name.removeprefix("data/"): entry for name, entry in found.items() if name.startswith("data/")}
+    storages = {name.removeprefix("data/"): entry for name, entry in members.items() if name.startswith("data/")}
     if any(entry.method != container.STORED for entry in storages.values()):
         raise RefusedInput("its numbers are compressed: it was repacked. Re-save the state_dict with torch.save.")
     records = {key: Record(entry.start, entry.size, entry.crc or None) for key, entry in storages.items()}
     if not is_script:
-        return _Parsed(file, pickled.value, records, "torch-zip", dropped=pickled.dropped)
-    root, quick_gelu = container.flatten(pickled.value), container.names_quick_gelu(pickled.classes)
-    container.refuse_own_loading(view, found)
-    return _Parsed(file, root, records, "torchscript", "TorchScript archive", quick_gelu, pickled.dropped)
+        return _FileContent(file, content.value, records, "torch-zip", dropped_kinds=content.dropped_kinds)
+    root, quick_gelu = container.flatten(content.value), container.names_quick_gelu(content.classes)
+    container.refuse_own_loading(view, members)
+    return _FileContent(file, root, records, "torchscript", "TorchScript archive", quick_gelu, content.dropped_kinds)
 
 
-def _pickle(file: contents.Contents, /) -> _Parsed:
+def _pickle(file: contents.Contents, /) -> _FileContent:
     """torch.save before 1.6."""
-    pickled, records = container.series(file.view())
-    return _Parsed(file, pickled.value, records, "torch-legacy", dropped=pickled.dropped)
+    content, records = container.series(file.view())
+    return _FileContent(file, content.value, records, "torch-legacy", dropped_kinds=content.dropped_kinds)
 
 
-def _safetensors(file: contents.Contents, /) -> _Parsed:
+def _safetensors(file: contents.Contents, /) -> _FileContent:
     root, records = safetensors_file.read(file.view())
-    return _Parsed(file, root, records, "safetensors", "safetensors file")
+    return _FileContent(file, root, records, "safetensors", "safetensors file")
 
 
-READERS: dict[Kind, Callable[[contents.Contents], _Parsed]] = {
+READERS: dict[Kind, Callable[[contents.Contents], _FileContent]] = {
     "zip": _zip,
     "pickle": _pickle,
     "safetensors": _safetensors,
 }
 
 # First bytes of files that people pass by mistake, each with the way out.
-MISTAKEN = {
+MISTAKEN_FILES = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights themselves. Run `git lfs pull` and try again",
     b"\x93NUMPY": "a NumPy array. Save a state_dict as safetensors instead",
     b"\x89HDF": "an HDF5 file (Keras). Only PyTorch and safetensors weights of CLIP are read",
@@ -263,7 +263,7 @@ MISTAKEN = {
     b"Rar!": "a RAR archive. Unpack it first",
     b"PK\x05\x06": "an empty zip archive. Download or copy it again",
 }
-TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
+TEXT_BYTES = re.compile(rb"[\t\n\r\x20-\x7e]+")
 
 
 def tell(head: bytes, /) -> Kind:
@@ -275,7 +275,7 @@ def tell(head: bytes, /) -> Kind:
     """
     if head.startswith(b"PK\x03\x04"):
         return "zip"
-    for magic, words in MISTAKEN.items():
+    for magic, words in MISTAKEN_FILES.items():
         if head.startswith(magic):
             raise RefusedInput(f"it is {words}.")
     if _is_tar(head):
@@ -289,7 +289,7 @@ def tell(head: bytes, /) -> Kind:
         return "safetensors"
     if head[0] == 0x80:
         return "pickle"
-    if TEXT.fullmatch(head):
+    if TEXT_BYTES.fullmatch(head):
         raise RefusedInput("it is a text file, not a checkpoint. Check the path, or whether a download failed.")
     raise RefusedInput(
         "it is neither a PyTorch checkpoint, nor a TorchScript archive, nor a safetensors file. "
@@ -308,23 +308,23 @@ def _is_tar(head: bytes, /) -> bool:
     return True
 
 
-def _producer(place: folders.WeightsLocation, parts: list[_Parsed], chosen: layouts.Weights, /) -> str:
+def _producer(place: folders.WeightsLocation, parts: list[_FileContent], selection: layouts.Weights, /) -> str:
     if place.layout:
         return f"{place.layout.replace('-', ' ')}, weights in {place.weights.name} ({parts[0].format})"
-    return f"{len(parts)} shards ({parts[0].format})" if place.index else parts[0].producer or chosen.producer
+    return f"{len(parts)} shards ({parts[0].format})" if place.index else parts[0].producer or selection.producer
 
 
 def _notes(
     place: folders.WeightsLocation,
-    parts: list[_Parsed],
-    chosen: layouts.Weights,
+    parts: list[_FileContent],
+    selection: layouts.Weights,
     description: folders.Description | None,
     /,
 ) -> tuple[str, ...]:
     """Notes on skipped, dropped and added values."""
-    notes = list(chosen.notes)
-    if dropped := dict.fromkeys(kind for part in parts for kind in part.dropped):
-        notes.append(f"contains {', '.join(dropped)}: read as inert data and dropped")
+    notes = list(selection.notes)
+    if dropped_kinds := dict.fromkeys(kind for part in parts for kind in part.dropped_kinds):
+        notes.append(f"contains {', '.join(dropped_kinds)}: read as inert data and dropped")
     if place.index:
         notes.append(f"{len(parts)} shards, as {place.weights.name} lists them; sha256 is that of their sha256sum")
     if description and not place.layout:
@@ -344,34 +344,34 @@ def of_module(net: nn.Module, /) -> Checkpoint:
         layouts.refuse_foreign(net.state_dict())
     except UnsupportedModel as error:
         raise UnsupportedModel(f"{name}: {error}") from error
-    if any(each.startswith(layouts.TOWERS) for each in net.state_dict()):
+    if any(tensor_name.startswith(layouts.TOWER_PREFIXES) for tensor_name in net.state_dict()):
         raise UnsupportedModel(f"{name} is a model of transformers. Save it by save_pretrained, and name the folder.")
     odd = [
         key
-        for key, each in net.state_dict().items()
-        if not (isinstance(each, Tensor) and each.layout is torch.strided)
-        or (each.is_meta or each.is_complex() or each.is_quantized)
+        for key, tensor in net.state_dict().items()
+        if not (isinstance(tensor, Tensor) and tensor.layout is torch.strided)
+        or (tensor.is_meta or tensor.is_complex() or tensor.is_quantized)
     ]
     if odd:
         raise RefusedInput(
             f"{name} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
             "with plain weights in fp32, fp16 or bf16."
         )
-    copied = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in net.state_dict().items()}
-    tensors.refuse_non_finite(copied)
+    weights = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in net.state_dict().items()}
+    tensors.refuse_non_finite(weights)
     return Checkpoint(
         path=Path(name),
         weights=Path(name),
         format="module",
         producer=f"{type(net).__module__}.{name}, in memory",
-        tensors=copied,
-        sha256=digest(copied),
-        size=sum(tensor.nbytes for tensor in copied.values()),
+        tensors=weights,
+        sha256=digest(weights),
+        size=sum(tensor.nbytes for tensor in weights.values()),
         quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
     )
 
 
 def preprocess_of(net: nn.Module, /) -> dict[str, object]:  # Any: open_clip's preprocess_cfg
     """How the module takes its images, as open_clip notes it on the image tower; empty where it is not noted."""
-    stated = getattr(getattr(net, "visual", None), "preprocess_cfg", None)
-    return dict(stated) if isinstance(stated, dict) else {}
+    config = getattr(getattr(net, "visual", None), "preprocess_cfg", None)
+    return dict(config) if isinstance(config, dict) else {}

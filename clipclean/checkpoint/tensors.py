@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from clipclean.checkpoint.contents import Contents
-from clipclean.checkpoint.values import CODES, Record, Storage, TensorRef
+from clipclean.checkpoint.values import DTYPE_CODES, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
 from clipclean.untrusted import some
 
-DTYPES = {name: getattr(torch, name) for name in CODES.values()}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_CODES.values()}
 MAX_ELEMENTS = 5_000_000_000  # of one tensor; the largest public CLIP has 5e9 parameters in all
-SLACK = 2**20  # bytes
+SIZE_SLACK = 2**20  # bytes
 
 
 def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents: Contents, /) -> dict[str, Tensor]:
@@ -28,24 +28,24 @@ def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents
     """
     _refuse_amplification(refs, contents.size)
     storages: dict[str, Tensor] = {}
-    described: dict[str, Storage] = {}
+    descriptions: dict[str, Storage] = {}
     for name, ref in refs.items():
         key = ref.storage.key
         if key not in storages:
-            storages[key], described[key] = _storage(name, ref.storage, records, contents), ref.storage
-        if (ref.storage.dtype, ref.storage.elements) != (described[key].dtype, described[key].elements):
+            storages[key], descriptions[key] = _storage(name, ref.storage, records, contents), ref.storage
+        if (ref.storage.dtype, ref.storage.elements) != (descriptions[key].dtype, descriptions[key].elements):
             raise UnsafeCheckpoint(f"the storage of {name!a} is described in two ways that contradict each other.")
         _refuse_outside(name, ref)
     tensors: dict[str, Tensor] = {}
-    viewed: set[str] = set()
+    viewed_keys: set[str] = set()
     for name, ref in refs.items():
         flat = storages[ref.storage.key]
-        shown = flat.as_strided(ref.size, ref.stride, ref.offset)
-        if shown.is_contiguous() and shown.numel() == flat.numel() and ref.storage.key not in viewed:
-            viewed.add(ref.storage.key)
+        view = flat.as_strided(ref.size, ref.stride, ref.offset)
+        if view.is_contiguous() and view.numel() == flat.numel() and ref.storage.key not in viewed_keys:
+            viewed_keys.add(ref.storage.key)
             tensors[name] = flat.view(ref.size)
         else:
-            tensors[name] = shown.clone(memory_format=torch.contiguous_format)
+            tensors[name] = view.clone(memory_format=torch.contiguous_format)
     refuse_non_finite(tensors)
     return tensors
 
@@ -66,7 +66,7 @@ def _refuse_amplification(refs: Mapping[str, TensorRef], size: int, /) -> None:
         if math.prod(max(length, 1) for length in ref.size) > MAX_ELEMENTS:
             raise UnsafeCheckpoint(f"{name!a} claims the shape {_shape(ref)}, larger than any layer of a CLIP.")
         total += math.prod(ref.size) * DTYPES[ref.storage.dtype].itemsize
-    if total > 2 * size + SLACK:
+    if total > 2 * size + SIZE_SLACK:
         raise UnsafeCheckpoint(f"its tensors claim {total:,} bytes of a file of {size:,}: it repeats the same numbers.")
 
 
@@ -114,16 +114,16 @@ def _refuse_outside(name: str, ref: TensorRef, /) -> None:
 def refuse_non_finite(tensors: Mapping[str, Tensor], /) -> None:
     """Name every tensor that holds NaN or an infinity."""
     # aminmax carries NaN and infinities through one pass without a copy; isfinite().all() takes 50 times as long.
-    wrong = [
+    offenders = [
         name
         for name, tensor in tensors.items()
         if tensor.is_floating_point()
         and tensor.numel()
         and not all(torch.isfinite(end) for end in torch.aminmax(tensor))
     ]
-    if wrong:
+    if offenders:
         raise RefusedInput(
-            f"these tensors hold NaN or infinite values: {some(wrong)}. The training run "
+            f"these tensors hold NaN or infinite values: {some(offenders)}. The training run "
             "diverged, or the file is damaged; use an earlier checkpoint."
         )
 

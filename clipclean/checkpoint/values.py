@@ -6,11 +6,11 @@ None of them can be called, imported or hashed by content, so nothing in a file 
 from dataclasses import dataclass, field
 
 # The dtypes of weights that are read, by their codes in safetensors files.
-CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-CODES |= {"I64": "int64", "I32": "int32", "U8": "uint8", "BOOL": "bool"}
-BYTES = {"float64": 8, "int64": 8, "complex64": 8, "complex128": 16, "float32": 4, "int32": 4, "qint32": 4}
-BYTES |= {"float16": 2, "bfloat16": 2, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "qint8": 1, "quint8": 1}
-UNUSUAL = "unusual-dtype"  # kind of a tensor that is honest, of numbers that are not read
+DTYPE_CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+DTYPE_CODES |= {"I64": "int64", "I32": "int32", "U8": "uint8", "BOOL": "bool"}
+DTYPE_BYTES = {"float64": 8, "int64": 8, "complex64": 8, "complex128": 16, "float32": 4, "int32": 4, "qint32": 4}
+DTYPE_BYTES |= {"float16": 2, "bfloat16": 2, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "qint8": 1, "quint8": 1}
+UNUSUAL_DTYPE = "unusual-dtype"  # kind of a tensor that is honest, of numbers that are not read
 
 
 @dataclass(frozen=True, slots=True, eq=False)

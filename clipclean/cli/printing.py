@@ -129,7 +129,7 @@ def first_line(shell: Shell, model: Model, /, what: str) -> None:
         return
     path = Path(str(model))
     name = str(model) if model_paths.is_name(str(model)) else path.name
-    size = f" ({path.stat().st_size / 1e6:,.1f} MB)" if untrusted.asked(path.is_file) else ""
+    size = f" ({path.stat().st_size / 1e6:,.1f} MB)" if untrusted.answers_yes(path.is_file) else ""
     words = f"{printable(name)}{size}, {what}; {plural(process.computing(), 'thread')}"
     process.say(f"clipclean {__version__}: {words}")
 

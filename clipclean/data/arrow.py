@@ -13,22 +13,22 @@ import pyarrow.parquet as pq
 
 from clipclean import untrusted
 from clipclean.data import sample, table
-from clipclean.data.sample import MOST, DataRequest, ImageSource, Listing, SampleEntry, Scratch, Unusable
+from clipclean.data.sample import MAX_SAMPLES, DataRequest, ImageSource, Listing, SampleEntry, Scratch, Unusable
 from clipclean.errors import RefusedInput, ResourceError
 from clipclean.untrusted import printable
 
-ROWS = 64  # most rows read at a time
-MEMORY = 4_000_000_000  # bytes of addresses that reading a file may take: a row that claims billions of empty captions takes more
+BATCH_ROWS = 64  # most rows read at a time
+MEMORY_LIMIT = 4_000_000_000  # bytes of addresses that reading a file may take: a row that claims billions of empty captions takes more
 BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
 GROUP_BYTES = 20_000_000_000  # of one row group, uncompressed; writers make some hundred megabytes
-CAPTIONS = 1000  # of one image
-RATIO = 100  # bytes that a file may spell for each of its own: images do not compress
-SPARE = 100_000_000  # bytes that it may spell beside that
-_ROW = 64  # bytes that count for a row beside its captions: an entry takes more
-_HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
+MAX_CAPTIONS = 1000  # of one image
+MAX_RATIO = 100  # bytes that a file may spell for each of its own: images do not compress
+SPARE_BYTES = 100_000_000  # bytes that it may spell beside that
+_ROW_BYTES = 64  # bytes that count for a row beside its captions: an entry takes more
+_HEAD_BYTES = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
 
 
-def read(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch, /) -> Listing:
+def read(kind: str, paths: Sequence[Path], request: DataRequest, scratch: Scratch, /) -> Listing:
     """The rows of Parquet files, or of Arrow files as ``datasets`` saves them.
 
     Images are read where they lie in an Arrow file that is not compressed; else they are copied to files below ``scratch``, to be
@@ -40,39 +40,44 @@ def read(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch
         UsageError: the columns are missing or ambiguous.
         RefusedInput: no sound file of this kind.
     """
-    found, copies = Listing(kind), scratch()
+    listing, folder = Listing(kind), scratch()
     for number, path in enumerate(paths):
         try:
             with sample.open_regular(path) as stream:
                 # Mapped before the bound holds: a large file takes addresses, and no memory.
-                mapped = pa.memory_map(str(path)).read_buffer() if kind == "arrow" else None
-                with bounded(), contextlib.closing(_Copies(copies / f"{number}.images", path, mapped=mapped)) as kept:
-                    layout, batches = _parquet(path, stream, wanted) if mapped is None else _arrow(path, mapped, wanted)
-                    _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
+                memory_map = pa.memory_map(str(path)).read_buffer() if kind == "arrow" else None
+                with (
+                    bounded_memory(),
+                    contextlib.closing(_Copies(folder / f"{number}.images", path, memory_map=memory_map)) as copies,
+                ):
+                    layout, batches = (
+                        _parquet(path, stream, request) if memory_map is None else _arrow(path, memory_map, request)
+                    )
+                    _take(listing, batches, layout, copies, prefix=f"{path.name} " if len(paths) > 1 else "")
         except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
-            told = printable(str(error).split("\n")[0][:200])
+            reason = printable(str(error).split("\n")[0][:200])
             raise RefusedInput(
-                f"{printable(path)} is not a valid {kind.capitalize()} file: {told}. Copy it again from its source."
+                f"{printable(path)} is not a valid {kind.capitalize()} file: {reason}. Copy it again from its source."
             ) from error
-    return found
+    return listing
 
 
 @contextlib.contextmanager
-def bounded() -> Iterator[None]:
-    """Within, what asks for more than ``MEMORY`` beside what there is gets a MemoryError. Linux alone has such a limit."""
+def bounded_memory() -> Iterator[None]:
+    """Within, what asks for more than ``MEMORY_LIMIT`` beside what there is gets a MemoryError. Linux alone has such a limit."""
     if sys.platform != "linux":
         yield
         return
     import resource
 
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    if before[0] == resource.RLIM_INFINITY or before[0] > held + MEMORY:
-        resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, before[1]))
+    address_space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    if limits[0] == resource.RLIM_INFINITY or limits[0] > address_space + MEMORY_LIMIT:
+        resource.setrlimit(resource.RLIMIT_AS, (address_space + MEMORY_LIMIT, limits[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @dataclass(frozen=True)
@@ -85,17 +90,17 @@ class _Layout:
     folder: Path
 
 
-_Opened = tuple[_Layout, "Iterator[pa.RecordBatch]"]
+_Table = tuple[_Layout, "Iterator[pa.RecordBatch]"]
 
 
 class _Copies:
     """A file of images, one behind the other; nothing is copied that a mapped file holds as it is."""
 
-    def __init__(self, path: Path, origin: Path, /, *, mapped: "pa.Buffer | None" = None) -> None:
-        self._path, self._mapped, self._origin = path, mapped, origin
-        self._room = RATIO * origin.stat().st_size + SPARE
+    def __init__(self, path: Path, origin: Path, /, *, memory_map: "pa.Buffer | None" = None) -> None:
+        self._path, self._memory_map, self._origin = path, memory_map, origin
+        self._room = MAX_RATIO * origin.stat().st_size + SPARE_BYTES
         self._stream: BinaryIO | None = None
-        self._placed: dict[tuple[int, int], ImageSource] = {}  # of one batch, by where the values lie in memory
+        self._sources: dict[tuple[int, int], ImageSource] = {}  # of one batch, by where the values lie in memory
 
     def close(self) -> None:
         """End the file, if one was begun."""
@@ -106,36 +111,36 @@ class _Copies:
         """Count bytes that the file spells; a value that is written once may be repeated in every row."""
         self._room -= size
         if self._room < 0:
-            raise ValueError(f"it unpacks to more than {RATIO} times its size")
+            raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size")
 
     def place(self, values: "pa.Array", number: int, /) -> ImageSource:
         """Where the bytes of one value of a column lie from now on; rows with the same value share it."""
         if pa.types.is_dictionary(values.type):
             values, number = values.dictionary, values.indices[number].as_py()
         # Where it lies: a scalar of pyarrow would be a copy.
-        _, offsets, whole = values.buffers()
+        _, offsets, data = values.buffers()
         form = "<2q" if pa.types.is_large_binary(values.type) else "<2i"
         first, last = struct.unpack_from(form, offsets, (values.offset + number) * struct.calcsize(form) // 2)
-        content = whole.slice(first, last - first) if whole is not None else pa.py_buffer(b"")
+        content = data.slice(first, last - first) if data is not None else pa.py_buffer(b"")
         place = (content.address, content.size)
-        if place not in self._placed:
-            self._placed[place] = self._place(content)
-        return self._placed[place]
+        if place not in self._sources:
+            self._sources[place] = self._place(content)
+        return self._sources[place]
 
     def forget(self) -> None:
         """The values of another batch come, perhaps to the same addresses."""
-        self._placed.clear()
+        self._sources.clear()
 
     def _place(self, content: "pa.Buffer", /) -> ImageSource:
-        if self._mapped is not None:
-            offset = content.address - self._mapped.address
-            if 0 < offset <= self._mapped.size - content.size:
+        if self._memory_map is not None:
+            offset = content.address - self._memory_map.address
+            if 0 < offset <= self._memory_map.size - content.size:
                 return ImageSource(self._origin, offset, content.size)
         self.take(content.size)
         try:
             if self._stream is None:
                 self._stream = self._path.open("xb")
-                self._stream.write(bytes(_HEAD))
+                self._stream.write(bytes(_HEAD_BYTES))
             offset = self._stream.tell()
             self._stream.write(content)
         except OSError as error:
@@ -146,98 +151,98 @@ class _Copies:
         return ImageSource(self._path, offset, content.size)
 
 
-def _parquet(path: Path, stream: BinaryIO, wanted: DataRequest, /) -> _Opened:
+def _parquet(path: Path, stream: BinaryIO, request: DataRequest, /) -> _Table:
     file = pq.ParquetFile(stream, pre_buffer=False)
     rows = _rows(path, file.metadata)
-    layout = _layout(path, file.schema_arrow, wanted)
-    needed = [name for name in (*layout.columns, table.LABEL if layout.has_label else None) if name]
-    return layout, file.iter_batches(batch_size=rows, columns=needed, use_threads=False)
+    layout = _layout(path, file.schema_arrow, request)
+    columns = [name for name in (*layout.columns, table.LABEL_COLUMN if layout.has_label else None) if name]
+    return layout, file.iter_batches(batch_size=rows, columns=columns, use_threads=False)
 
 
-def _arrow(path: Path, whole: pa.Buffer, wanted: DataRequest, /) -> _Opened:
+def _arrow(path: Path, memory_map: pa.Buffer, request: DataRequest, /) -> _Table:
     """A file or stream of record batches."""
-    if whole[:6].to_pybytes() == b"ARROW1":
-        file = pa.ipc.open_file(whole)
-        layout = _layout(path, file.schema, wanted)
+    if memory_map[:6].to_pybytes() == b"ARROW1":
+        file = pa.ipc.open_file(memory_map)
+        layout = _layout(path, file.schema, request)
         return layout, (file.get_batch(number) for number in range(file.num_record_batches))
-    stream = pa.ipc.open_stream(whole)
-    return _layout(path, stream.schema, wanted), iter(stream)
+    stream = pa.ipc.open_stream(memory_map)
+    return _layout(path, stream.schema, request), iter(stream)
 
 
-def _layout(path: Path, schema: "pa.Schema", wanted: DataRequest, /) -> _Layout:
-    columns = table.columns_of(schema.names, wanted, table=str(path))
+def _layout(path: Path, schema: "pa.Schema", request: DataRequest, /) -> _Layout:
+    columns = table.columns_of(schema.names, request, table=str(path))
     kinds = {name: schema.field(name).type for name in columns if name is not None}
     if not _holds_images(kinds[columns.image]):
         raise _foreign(path, columns.image, kinds[columns.image], "encoded images, or names of files")
     words = kinds[columns.caption] if columns.caption else pa.string()
     if columns.caption and not _is_text(words.value_type if _is_list(words) else words):
         raise _foreign(path, columns.caption, words, "texts, or lists of texts")
-    label = schema.field(table.LABEL).type if table.LABEL in schema.names else pa.float64()
+    label = schema.field(table.LABEL_COLUMN).type if table.LABEL_COLUMN in schema.names else pa.float64()
     has_label = _is_text(label) or pa.types.is_integer(_plain(label)) or pa.types.is_boolean(label)
     return _Layout(columns, has_label, _label_names(schema.metadata or {}), path.parent)
 
 
-def _foreign(path: Path, column: str, kind: "pa.DataType", wanted: str, /) -> RefusedInput:
+def _foreign(path: Path, column: str, kind: "pa.DataType", request: str, /) -> RefusedInput:
     return RefusedInput(
-        f"{printable(path)}: the column {printable(column)} holds {printable(str(kind)[:80])}, and not {wanted}. Name another column."
+        f"{printable(path)}: the column {printable(column)} holds {printable(str(kind)[:80])}, and not {request}. Name another column."
     )
 
 
 def _label_names(metadata: Mapping[bytes, bytes], /) -> tuple[str, ...]:
     """The names of the classes, in what ``datasets`` writes beside a schema."""
     try:
-        told: object = untrusted.value(metadata.get(b"huggingface", b"{}")[: sample.TEXT_BYTES])
-        for key in ("info", "features", table.LABEL, "names"):
-            told = told.get(key) if isinstance(told, dict) else None
+        value: object = untrusted.value(metadata.get(b"huggingface", b"{}")[: sample.TEXT_BYTES])
+        for key in ("info", "features", table.LABEL_COLUMN, "names"):
+            value = value.get(key) if isinstance(value, dict) else None
     except (ValueError, RecursionError):
         return ()
-    return tuple(told) if isinstance(told, list) and all(isinstance(name, str) for name in told) else ()
+    return tuple(value) if isinstance(value, list) and all(isinstance(name, str) for name in value) else ()
 
 
 def _take(
-    found: Listing, batches: "Iterator[pa.RecordBatch]", layout: _Layout, kept: _Copies, /, *, prefix: str
+    listing: Listing, batches: "Iterator[pa.RecordBatch]", layout: _Layout, copies: _Copies, /, *, prefix: str
 ) -> None:
     row = 0
     for batch in batches:
-        kept.forget()
+        copies.forget()
         batch.validate(full=True)  # offsets of a hostile file may point anywhere
         images = batch.column(batch.schema.get_field_index(layout.columns.image))
         captions = batch.column(layout.columns.caption) if layout.columns.caption else None
-        labels = batch.column(table.LABEL) if layout.has_label else None
+        labels = batch.column(table.LABEL_COLUMN) if layout.has_label else None
         for number in range(batch.num_rows):
             row += 1
-            if len(found.entries) >= MOST:
-                raise ValueError(f"more than {MOST:,} rows")
-            told = None if labels is None else labels[number].as_py()
-            if isinstance(told, int) and not isinstance(told, bool) and 0 <= told < len(layout.labels):
-                told = layout.labels[told]
-            label = sample.as_label(told)
+            if len(listing.entries) >= MAX_SAMPLES:
+                raise ValueError(f"more than {MAX_SAMPLES:,} rows")
+            value = None if labels is None else labels[number].as_py()
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(layout.labels):
+                value = layout.labels[value]
+            label = sample.as_label(value)
             key = printable(f"{prefix}row {row}")
-            kept.take(_ROW)
+            copies.take(_ROW_BYTES)
             try:
                 words = [""] if captions is None else _captions(captions, number)
-                kept.take(sum(map(len, words)))
-                source = _image(images, number, layout, kept)
-                found.entries += [SampleEntry(key, source, sample.caption(each), label) for each in words]
+                copies.take(sum(map(len, words)))
+                source = _image(images, number, layout, copies)
+                listing.entries += [SampleEntry(key, source, sample.caption(text), label) for text in words]
             except Unusable as error:
-                found.entries.append(SampleEntry(key, label=label, problem=str(error)))
+                listing.entries.append(SampleEntry(key, label=label, problem=str(error)))
 
 
-def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -> ImageSource:
+def _image(images: "pa.Array", number: int, layout: _Layout, copies: _Copies, /) -> ImageSource:
     if pa.types.is_struct(images.type):
         fields = {field.name for field in images.type}
         if "bytes" in fields and images.is_valid()[number].as_py() and images.field("bytes")[number].is_valid:
-            return kept.place(images.field("bytes"), number)
-        named = images.field("path")[number].as_py() if "path" in fields else None
+            return copies.place(images.field("bytes"), number)
+        name = images.field("path")[number].as_py() if "path" in fields else None
     elif _holds_bytes(images.type):
         if images[number].is_valid:
-            return kept.place(images, number)
-        named = None
+            return copies.place(images, number)
+        name = None
     else:
-        named = images[number].as_py()
-    if not isinstance(named, str) or not named.strip():
+        name = images[number].as_py()
+    if not isinstance(name, str) or not name.strip():
         raise Unusable("no image")
-    return table.located(named.strip(), layout.folder)
+    return table.image_source(name.strip(), layout.folder)
 
 
 def _plain(kind: "pa.DataType", /) -> "pa.DataType":
@@ -269,16 +274,16 @@ def _holds_images(kind: "pa.DataType", /) -> bool:
 def _captions(values: "pa.Array", number: int, /) -> list[str]:
     """One caption a pair: a text, or each of a list of texts, empty ones left out. A list is counted before it is made."""
     scalar = values[number]
-    if _is_list(values.type) and scalar.is_valid and len(scalar.values) > CAPTIONS:
-        raise Unusable(f"{len(scalar.values):,} captions, and {CAPTIONS:,} are allowed")
-    found = scalar.as_py()
-    return [each for each in (found if isinstance(found, list) else [found]) if each] or [""]
+    if _is_list(values.type) and scalar.is_valid and len(scalar.values) > MAX_CAPTIONS:
+        raise Unusable(f"{len(scalar.values):,} captions, and {MAX_CAPTIONS:,} are allowed")
+    value = scalar.as_py()
+    return [text for text in (value if isinstance(value, list) else [value]) if text] or [""]
 
 
 def _rows(path: Path, metadata: "pq.FileMetaData", /) -> int:
     """How many rows fit into ``BATCH_BYTES`` if each has a value as large as the largest row group, none of which is absurd."""
-    if metadata.num_rows > MOST:
-        raise RefusedInput(f"{printable(path)} claims {metadata.num_rows:,} rows; {MOST:,} are the most.")
+    if metadata.num_rows > MAX_SAMPLES:
+        raise RefusedInput(f"{printable(path)} claims {metadata.num_rows:,} rows; {MAX_SAMPLES:,} are the most.")
     # Those of columns are not read: pyarrow crashes if their statistics are damaged.
     sizes: list[int] = [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
     if absurd := [size for size in sizes if not 0 <= size <= GROUP_BYTES]:
@@ -286,4 +291,4 @@ def _rows(path: Path, metadata: "pq.FileMetaData", /) -> int:
             f"{printable(path)} claims {absurd[0]:,} bytes in one row group; {GROUP_BYTES:,} are the most. Write it in smaller "
             "row groups."
         )
-    return max(1, min(ROWS, BATCH_BYTES // max([1, *sizes])))
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max([1, *sizes])))

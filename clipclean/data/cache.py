@@ -17,11 +17,11 @@ from clipclean.data import image as codec
 from clipclean.data.sample import ImageSource, ReadLimits, Unusable
 from clipclean.errors import RefusedInput
 
-DETAIL = 2  # short side of the images for second views, in sides of the model's input
-SPARE = 1.25  # times that: below it making an image smaller takes longer than it is worth
+VIEW_SCALE = 2  # short side of the images for second views, in sides of the model's input
+SPARE_SCALE = 1.25  # times that: below it making an image smaller takes longer than it is worth
 
 
-class Decoded(NamedTuple):
+class DecodedImage(NamedTuple):
     """One image as a run needs it; all of it uint8 in [0, 255], from one decode."""
 
     fitted: Tensor  # (3, S, S), the model's input
@@ -76,7 +76,7 @@ class ImageCache:
         self._fit = fit
         self._room = max_bytes if fit else 0
         self._views = views
-        self._kept: dict[ImageSource, Decoded] = {}
+        self._images: dict[ImageSource, DecodedImage] = {}
         self._lock = Lock()
 
     def scratch(self) -> Path:
@@ -94,40 +94,40 @@ class ImageCache:
         if self._fit is None or self._room < 3 * self._fit.side**2:
             codec.check(data, max_pixels=self.limits.max_pixels)
         else:
-            self._keep(source, self._made(data, self._fit, views=self._views))
+            self._keep(source, self._decode(data, self._fit, views=self._views))
 
-    def get(self, source: ImageSource, /, *, views: bool) -> Decoded:
+    def get(self, source: ImageSource, /, *, views: bool) -> DecodedImage:
         """The image; shared, so it is not to be written to.
 
         Raises:
             RefusedInput: the file has changed since it was read, or never was usable.
         """
-        kept = self._kept.get(source)
-        if kept is not None and (kept.large is not None or not views):
-            return kept
+        image = self._images.get(source)
+        if image is not None and (image.large is not None or not views):
+            return image
         assert self._fit is not None  # noqa: S101 # data that no model sees are never fitted
         with _as_refused(source):
             data = source.load(max_bytes=self.limits.max_bytes)
-            return self._keep(source, self._made(data, self._fit, views=views or self._views))
+            return self._keep(source, self._decode(data, self._fit, views=views or self._views))
 
-    def _made(self, data: bytes, fit: Fit, /, *, views: bool) -> Decoded:
-        enough = DETAIL * fit.side
-        whole = codec.decoded(data, max_pixels=self.limits.max_pixels, enough=enough)
-        is_near = min(whole.shape[-2:]) <= SPARE * enough
-        large = (whole if is_near else codec.reduced(whole, short_side=enough)) if views else None
-        return Decoded(fit.apply(whole), large)
+    def _decode(self, data: bytes, fit: Fit, /, *, views: bool) -> DecodedImage:
+        min_side = VIEW_SCALE * fit.side
+        image = codec.decode(data, max_pixels=self.limits.max_pixels, min_side=min_side)
+        is_near = min(image.shape[-2:]) <= SPARE_SCALE * min_side
+        large = (image if is_near else codec.shrink(image, short_side=min_side)) if views else None
+        return DecodedImage(fit.apply(image), large)
 
-    def _keep(self, source: ImageSource, made: Decoded, /) -> Decoded:
+    def _keep(self, source: ImageSource, image: DecodedImage, /) -> DecodedImage:
         """Keep the image of a source and return the kept one; two threads may have decoded the same image."""
         with self._lock:
-            kept = self._kept.get(source)
-            if kept is not None and (kept.large is not None or made.large is None):
-                return kept
-            more = made.nbytes - (kept.nbytes if kept else 0)
-            if more <= self._room:
-                self._kept[source] = made
-                self._room -= more
-        return made
+            present = self._images.get(source)
+            if present is not None and (present.large is not None or image.large is None):
+                return present
+            extra_bytes = image.nbytes - (present.nbytes if present else 0)
+            if extra_bytes <= self._room:
+                self._images[source] = image
+                self._room -= extra_bytes
+        return image
 
 
 @dataclass(frozen=True)
@@ -150,13 +150,13 @@ class Image:
     def decode(self) -> Tensor:
         """Uint8 (3, H, W) in full detail, decoded anew; raises RefusedInput."""
         with _as_refused(self.source):
-            return codec.decoded(self.load(), max_pixels=self.cache.limits.max_pixels, enough=None)
+            return codec.decode(self.load(), max_pixels=self.cache.limits.max_pixels, min_side=None)
 
     def fitted(self) -> Tensor:
         """The model's input, uint8 (3, S, S); raises RefusedInput."""
         return self.cache.get(self.source, views=False).fitted
 
-    def decoded(self, *, views: bool) -> Decoded:
+    def decoded(self, *, views: bool) -> DecodedImage:
         """The same, and the source of second views; raises RefusedInput."""
         return self.cache.get(self.source, views=views)
 

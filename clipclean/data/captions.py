@@ -43,24 +43,28 @@ def caption_view(caption: str, /, *, rng: random.Random, synonyms: Callable[[str
         return caption
     n = max(1, int(rate * len(words)))
     operations: tuple[Callable[[], list[str]], ...] = (
-        lambda: replaced(words, n, rng=rng, synonyms=synonyms),
-        lambda: inserted(words, n, rng=rng, synonyms=synonyms),
-        lambda: swapped(words, n, rng=rng),
-        lambda: deleted(words, rate, rng=rng),
+        lambda: replace_words(words, n, rng=rng, synonyms=synonyms),
+        lambda: insert_synonyms(words, n, rng=rng, synonyms=synonyms),
+        lambda: swap_words(words, n, rng=rng),
+        lambda: delete_words(words, rate, rng=rng),
     )
     return " ".join(rng.choice(operations)())
 
 
-def replaced(words: list[str], n: int, /, *, rng: random.Random, synonyms: Callable[[str], Sequence[str]]) -> list[str]:
+def replace_words(
+    words: list[str], n: int, /, *, rng: random.Random, synonyms: Callable[[str], Sequence[str]]
+) -> list[str]:
     """The words with up to ``n`` distinct ones, wherever they occur, replaced by a random synonym."""
-    chosen = {core: rng.choice(found) for core, found in islice(_replaceable(words, rng, synonyms), n)}
+    replacements = {core: rng.choice(names) for core, names in islice(_replaceable(words, rng, synonyms), n)}
     parts = [_parts(word) for word in words]
-    return [before + chosen.get(core.lower(), core) + after for before, core, after in parts]
+    return [before + replacements.get(core.lower(), core) + after for before, core, after in parts]
 
 
-def inserted(words: list[str], n: int, /, *, rng: random.Random, synonyms: Callable[[str], Sequence[str]]) -> list[str]:
+def insert_synonyms(
+    words: list[str], n: int, /, *, rng: random.Random, synonyms: Callable[[str], Sequence[str]]
+) -> list[str]:
     """The words with ``n`` synonyms of random words among them put in at random places; none if no word has any."""
-    sources = [found for _, found in islice(_replaceable(words, rng, synonyms), n)]
+    sources = [names for _, names in islice(_replaceable(words, rng, synonyms), n)]
     if not sources:
         return words
     # Places are drawn beforehand: inserting one by one is quadratic in the length of the caption.
@@ -70,7 +74,7 @@ def inserted(words: list[str], n: int, /, *, rng: random.Random, synonyms: Calla
     return [word for place in range(len(words) + 1) for word in (*additions[place], *words[place : place + 1])]
 
 
-def swapped(words: list[str], n: int, /, *, rng: random.Random) -> list[str]:
+def swap_words(words: list[str], n: int, /, *, rng: random.Random) -> list[str]:
     """The words after ``n`` times two at random places changed places."""
     if len(words) < 2:
         return words
@@ -81,7 +85,7 @@ def swapped(words: list[str], n: int, /, *, rng: random.Random) -> list[str]:
     return result
 
 
-def deleted(words: list[str], probability: float, /, *, rng: random.Random) -> list[str]:
+def delete_words(words: list[str], probability: float, /, *, rng: random.Random) -> list[str]:
     """The words that are left when each is deleted with ``probability``; a random one if none would be left."""
     return [word for word in words if rng.random() >= probability] or [rng.choice(words)]
 
@@ -93,8 +97,8 @@ def _replaceable(
     distinct = list(dict.fromkeys(core.lower() for _, core, _ in map(_parts, words) if core))
     rng.shuffle(distinct)
     for core in distinct:
-        if found := synonyms(core):
-            yield core, found
+        if names := synonyms(core):
+            yield core, names
 
 
 def _parts(word: str) -> tuple[str, str, str]:
@@ -105,8 +109,8 @@ def _parts(word: str) -> tuple[str, str, str]:
     return word[:start], word[start:stop], word[stop:]
 
 
-LONGEST = 64  # letters; longer than any single word of a caption, and it bounds the cache's memory
-CACHED = 65_536  # words
+LONGEST_WORD = 64  # letters; longer than any single word of a caption, and it bounds the cache's memory
+CACHE_SIZE = 65_536  # words
 
 # EDA's list: Wei and Zou, 2019, code/eda.py of jasonwei20/eda_nlp.
 STOP_WORDS = frozenset(
@@ -141,16 +145,16 @@ def synonyms(word: str, /) -> tuple[str, ...]:
         ('auto', 'automobile', 'cable car', 'elevator car', 'gondola', 'machine', 'motorcar', 'railcar', ...)
     """
     word = word.lower()
-    is_word = 1 < len(word) <= LONGEST and word.isascii() and word.replace("-", "").isalpha()
-    return _looked_up(word) if is_word and word not in STOP_WORDS else ()
+    is_word = 1 < len(word) <= LONGEST_WORD and word.isascii() and word.replace("-", "").isalpha()
+    return _lookup(word) if is_word and word not in STOP_WORDS else ()
 
 
-@functools.lru_cache(CACHED)
-def _looked_up(word: str) -> tuple[str, ...]:
+@functools.lru_cache(CACHE_SIZE)
+def _lookup(word: str) -> tuple[str, ...]:
     with _LOCK:
         names = {name for synset in _dictionary().synsets(word) for name in synset.lemma_names()}
-    spoken = {name.replace("_", " ").replace("-", " ").lower() for name in names} - {word.replace("-", " ")}
-    return tuple(sorted(name for name in spoken if name.replace(" ", "").isalpha()))
+    phrases = {name.replace("_", " ").replace("-", " ").lower() for name in names} - {word.replace("-", " ")}
+    return tuple(sorted(name for name in phrases if name.replace(" ", "").isalpha()))
 
 
 def names_of(name: str, /) -> tuple[str, ...]:
@@ -166,11 +170,11 @@ def names_of(name: str, /) -> tuple[str, ...]:
         thing = _meaning(name)
         names = thing.lemma_names() if thing else ()
         return tuple(
-            sorted(other.replace("_", " ").replace("-", " ").lower() for other in names if _meaning(other) == thing)
+            sorted(lemma.replace("_", " ").replace("-", " ").lower() for lemma in names if _meaning(lemma) == thing)
         )
 
 
-@functools.lru_cache(CACHED)
+@functools.lru_cache(CACHE_SIZE)
 def singular(word: str, /) -> str:
     """The base of an English noun in the plural ("wolves" is "wolf"); the word itself where there is none."""
     with _LOCK:

@@ -10,7 +10,7 @@ from clipclean import files
 from clipclean.data import formats, sample
 from clipclean.data.cache import Image, ImageCache
 from clipclean.data.loading import prefetch
-from clipclean.data.sample import DataRequest, Ignored, ImageSource, Listing, SampleEntry, Unusable
+from clipclean.data.sample import DataRequest, IgnoredFiles, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput
 from clipclean.schema.report import DataRecord, SkippedRecord
 from clipclean.untrusted import printable
@@ -41,7 +41,7 @@ class CleanSet:
     digest: str
     format: str  # "folder", "csv", "tsv", "jsonl", "json", "coco", "parquet", "arrow", "webdataset", or "several"
     places: tuple[Path, ...]  # as they were given
-    ignored: tuple[Ignored, ...]  # files that belong to no sample or are never read
+    ignored: tuple[IgnoredFiles, ...]  # files that belong to no sample or are never read
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -89,68 +89,68 @@ def read(
         >>> clean.pairs[0].caption
         'a red square'
     """
-    wanted = DataRequest(image_key, caption_key, labels_serve=bool(templates))
-    found = formats.find(places, wanted, scratch=images.scratch)
-    found.entries = [_captioned(entry, templates) for entry in found.entries] if templates else found.entries
-    return _checked(places, found, images=images, captions=True, progress=progress)
+    request = DataRequest(image_key, caption_key, labels_serve=bool(templates))
+    listing = formats.find(places, request, scratch=images.scratch)
+    listing.entries = [_with_caption(entry, templates) for entry in listing.entries] if templates else listing.entries
+    return _clean_set(places, listing, images=images, captions=True, progress=progress)
 
 
 def read_images(*places: Path, images: ImageCache, progress: Progress | None = None) -> CleanSet:
     """Like ``read``, for images that need no captions; a caption that is there is kept."""
-    found = formats.find(places, DataRequest(captions=False), scratch=images.scratch)
-    return _checked(places, found, images=images, captions=False, progress=progress)
+    listing = formats.find(places, DataRequest(captions=False), scratch=images.scratch)
+    return _clean_set(places, listing, images=images, captions=False, progress=progress)
 
 
-def _captioned(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
+def _with_caption(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
     """The sample with a caption about its class, by a template drawn by its key, if it has none of its own."""
     if entry.caption or not entry.label or entry.label.isdecimal():
         return entry
-    drawn = hashlib.sha256(entry.key.encode()).digest()
-    form = templates[int.from_bytes(drawn[:8], "big") % len(templates)]
+    digest = hashlib.sha256(entry.key.encode()).digest()
+    form = templates[int.from_bytes(digest[:8], "big") % len(templates)]
     return replace(entry, caption=sample.caption(form.replace("{}", re.sub(r"[\s_]+", " ", entry.label))))
 
 
-def _checked(
-    places: tuple[Path, ...], found: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
+def _clean_set(
+    places: tuple[Path, ...], listing: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
 ) -> CleanSet:
-    entries = found.entries
-    most = images.limits.max_pairs or len(entries)
-    total = min(most, len(entries))
+    entries = listing.entries
+    limit = images.limits.max_pairs or len(entries)
+    total = min(limit, len(entries))
     digests: dict[int, str] = {}  # of the encoded images, by the place of what can be used
     problems: dict[int, str] = {}  # by the place of what cannot
 
     def look(places: Sequence[int]) -> tuple[str, dict[int, str]]:
         return _look([(place, entries[place]) for place in places], images=images, captions=captions)
 
-    for digest, faults in prefetch(_by_image(entries, spread=most < len(entries)), look):
+    for digest, faults in prefetch(_by_image(entries, is_spread=limit < len(entries)), look):
         digests |= {place: digest for place, fault in faults.items() if not fault}
         problems |= {place: fault for place, fault in faults.items() if fault}
         if progress is not None:
             progress(min(len(digests) + len(problems), total), total)
-        if len(digests) >= most:
+        if len(digests) >= limit:
             break
-    taken = sorted(digests)[:most]
+    used_places = sorted(digests)[:limit]
     pairs = tuple(
         Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
-        for entry in (entries[place] for place in taken)
+        for entry in (entries[place] for place in used_places)
         if entry.image is not None  # an entry without one is never usable
     )
     skipped = tuple(SkippedRecord(key=entries[place].key, reason=problems[place]) for place in sorted(problems))
-    named = printable(files.together(places))
-    _refuse_if_poor(named, found, len(pairs), skipped, most=images.limits.max_skipped_share)
-    whole = hashlib.sha256()
-    for image, caption in sorted((digests[place], entries[place].caption) for place in taken):
-        whole.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
-    return CleanSet(pairs, skipped, whole.hexdigest(), found.format, places, tuple(found.ignored.values()))
+    name = printable(files.together(places))
+    _refuse_if_poor(name, listing, len(pairs), skipped, max_share=images.limits.max_skipped_share)
+    hasher = hashlib.sha256()
+    for image, caption in sorted((digests[place], entries[place].caption) for place in used_places):
+        hasher.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
+    return CleanSet(pairs, skipped, hasher.hexdigest(), listing.format, places, tuple(listing.ignored.values()))
 
 
-def _by_image(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[int]]:
+def _by_image(entries: Sequence[SampleEntry], /, *, is_spread: bool) -> list[list[int]]:
     """Places of the samples, those of one image together, in the order of the set or of a hash of the keys."""
     together: dict[ImageSource | int, list[int]] = {}
     for place, entry in enumerate(entries):
         together.setdefault(place if entry.image is None else entry.image, []).append(place)
     groups = list(together.values())
-    if spread:
+    if is_spread:
         groups.sort(key=lambda places: hashlib.sha256(entries[places[0]].key.encode()).digest())
     return groups
 
@@ -175,24 +175,28 @@ def _look(
 
 
 def _refuse_if_poor(
-    name: str, found: Listing, usable: int, skipped: Sequence[SkippedRecord], /, *, most: float
+    name: str, listing: Listing, usable: int, skipped: Sequence[SkippedRecord], /, *, max_share: float
 ) -> None:
     total = usable + len(skipped)
-    if usable and len(skipped) <= most * total:
+    if usable and len(skipped) <= max_share * total:
         return
-    ignored = "".join(f"\n  ignored: {kind}" for kind in found.ignored.values())
+    ignored = "".join(f"\n  ignored: {kind}" for kind in listing.ignored.values())
     if not total:
         raise RefusedInput(
-            f"{name} ({found.format}) holds no samples. Give images (JPEG, PNG, WebP) with captions.{ignored}"
+            f"{name} ({listing.format}) holds no samples. Give images (JPEG, PNG, WebP) with captions.{ignored}"
         )
-    if not usable and any(entry.label for entry in found.entries) and all(why.reason == NO_CAPTION for why in skipped):
+    if (
+        not usable
+        and any(entry.label for entry in listing.entries)
+        and all(record.reason == NO_CAPTION for record in skipped)
+    ):
         raise RefusedInput(
-            f"{name} ({found.format}) has {len(skipped):,} images without a caption, and labels. To make captions of the "
+            f"{name} ({listing.format}) has {len(skipped):,} images without a caption, and labels. To make captions of the "
             "labels, give caption templates by --templates FILE, one a line, such as 'a photo of a {}.'. The method supervised "
             f"needs no captions.{ignored}"
         )
-    named = sample.listed([f"{why.key}: {why.reason}" for why in skipped])
+    reasons = sample.some_lines([f"{record.key}: {record.reason}" for record in skipped])
     raise RefusedInput(
-        f"{len(skipped):,} of {total:,} samples of {name} ({found.format}) cannot be used, and a share of "
-        f"{most:g} is allowed (max_skipped_share). Mend or remove them:{named}{ignored}"
+        f"{len(skipped):,} of {total:,} samples of {name} ({listing.format}) cannot be used, and a share of "
+        f"{max_share:g} is allowed (max_skipped_share). Mend or remove them:{reasons}{ignored}"
     )

@@ -48,10 +48,10 @@ def read() -> Dictionary:
             "The bundled WordNet (clipclean/data/wordnet/wordnet.zip) cannot be read, so captions cannot be "
             f"augmented: {error.strerror}. Install clipclean again from your checkout."
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SHA256:
         raise RefusedInput(
             "The bundled WordNet (clipclean/data/wordnet/wordnet.zip) differs from the one that this version ships: its "
-            f"SHA-256 is {found}, expected {SHA256}. Install clipclean again from your checkout."
+            f"SHA-256 is {digest}, expected {SHA256}. Install clipclean again from your checkout."
         )
     return Dictionary(zipfile.ZipFile(io.BytesIO(content)))

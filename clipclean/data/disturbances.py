@@ -17,7 +17,7 @@ NOISE = 0.15  # standard deviation of noise, at most
 COVERED = (0.08, 0.3)  # side of a square that covers a part, relative to the image's
 
 
-def disturbed(images: Tensor, /, *, generator: Generator) -> Tensor:
+def disturb(images: Tensor, /, *, generator: Generator) -> Tensor:
     """A batch in which each image is changed in one way, or in two, drawn for it.
 
     Args:

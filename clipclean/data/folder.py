@@ -5,12 +5,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from clipclean.data import sample
-from clipclean.data.sample import IMAGES, SIDECARS, TEXT_BYTES, DataRequest, ImageSource, Listing, SampleEntry, Unusable
+from clipclean.data.sample import (
+    IMAGE_KINDS,
+    SIDECAR_KINDS,
+    TEXT_BYTES,
+    DataRequest,
+    ImageSource,
+    Listing,
+    SampleEntry,
+    Unusable,
+)
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import leads_out, printable
 
 
-def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
+def read_folder(root: Path, request: DataRequest, /) -> Listing:
     """Every JPEG, PNG and WebP file below ``root``, by path, with ``.txt``, ``.json`` and ``.cls`` of the same stem.
 
     An image in a subfolder carries the subfolder's name as label. Hidden files, links that lead out of the folder,
@@ -19,26 +28,26 @@ def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
     Raises:
         RefusedInput: a folder cannot be listed.
     """
-    found = Listing("folder")
+    listing = Listing("folder")
     files: dict[str, ImageSource | str] = {}  # by path below root, with slashes; of what is not read the reason
-    for item, name in _walk(root, found):
+    for item, name in _walk(root, listing):
         try:
             files[name] = sample.whole_file(Path(item.path))
             if item.is_symlink() and leads_out(Path(item.path), root):
                 files[name] = "a symbolic link that leads out of the folder"
         except Unusable as error:
             files[name] = str(error)
-    stems = {_stem(name) for name in files if _kind(name) in IMAGES}
+    stems = {_stem(name) for name in files if _kind(name) in IMAGE_KINDS}
     for name, source in sorted(files.items()):
-        if _kind(name) in IMAGES:
-            found.entries.append(_entry(PurePosixPath(name), source, files, wanted))
+        if _kind(name) in IMAGE_KINDS:
+            listing.entries.append(_entry(PurePosixPath(name), source, files, request))
         elif isinstance(source, str):
-            found.ignore(f"files: {source}", name)
-        elif _kind(name) not in SIDECARS:
-            found.ignore(sample.ignored_kind(name), name)
+            listing.ignore(f"files: {source}", name)
+        elif _kind(name) not in SIDECAR_KINDS:
+            listing.ignore(sample.ignored_kind(name), name)
         elif _stem(name) not in stems:
-            found.ignore("text files without an image of the same name", name)
-    return found
+            listing.ignore("text files without an image of the same name", name)
+    return listing
 
 
 def _kind(name: str, /) -> str:
@@ -49,14 +58,14 @@ def _stem(name: str, /) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _walk(root: Path, found: Listing, /) -> Iterator[tuple[os.DirEntry[str], str]]:
+def _walk(root: Path, listing: Listing, /) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Files below ``root`` with their names relative to it; a stack, since a hostile tree is deep."""
     folders = [""]
     while folders:
         below = folders.pop()
         try:
-            with os.scandir(root / below) as listing:
-                items = list(listing)
+            with os.scandir(root / below) as scan:
+                items = list(scan)
         except OSError as error:
             raise RefusedInput(
                 f"The folder {printable(root / below)} cannot be listed: {sample.reason(error)}. Mend its permissions, or "
@@ -65,23 +74,23 @@ def _walk(root: Path, found: Listing, /) -> Iterator[tuple[os.DirEntry[str], str
         for item in items:
             name = f"{below}/{item.name}" if below else item.name
             if item.name.startswith("."):
-                found.ignore("hidden files or folders", name)
+                listing.ignore("hidden files or folders", name)
             elif item.is_dir(follow_symlinks=False):
                 folders.append(name)
             elif item.is_symlink() and Path(item.path).is_dir():  # the entry itself raises on a loop
-                found.ignore("symbolic links to folders", name)
+                listing.ignore("symbolic links to folders", name)
             else:
                 yield item, name
 
 
 def _entry(
-    path: PurePosixPath, source: ImageSource | str, files: Mapping[str, ImageSource | str], wanted: DataRequest, /
+    path: PurePosixPath, source: ImageSource | str, files: Mapping[str, ImageSource | str], request: DataRequest, /
 ) -> SampleEntry:
     if isinstance(source, str):
         return SampleEntry(printable(path), problem=source)
     sidecars: dict[str, bytes] = {}
     problem = ""
-    for kind in SIDECARS:
+    for kind in SIDECAR_KINDS:
         beside = files.get(str(path.with_suffix(f".{kind}")))
         try:
             if isinstance(beside, ImageSource):
@@ -89,4 +98,4 @@ def _entry(
         except Unusable as error:
             problem = f"its .{kind} cannot be read: {error}"
     label = printable(path.parent.name) or None
-    return sample.with_sidecars(str(path), source, sidecars, wanted, label=label, problem=problem)
+    return sample.with_sidecars(str(path), source, sidecars, request, label=label, problem=problem)

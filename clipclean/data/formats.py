@@ -18,14 +18,14 @@ from clipclean.errors import RefusedInput, UsageError
 from clipclean.files import CONTAINERS, READ, together
 from clipclean.untrusted import printable
 
-TABLES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
-SPLITS = ("train", "validation", "val", "valid", "dev", "test")  # by what is taken of several
-_PACKED = "a packed folder: unpack it, and name the folder"
-_FOREIGN = {
-    b"PK\x03\x04": _PACKED,
-    b"\x1f\x8b": _PACKED,
-    b"BZh": _PACKED,
-    b"\xfd7zXZ": _PACKED,
+TABLE_NAMES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
+SPLIT_NAMES = ("train", "validation", "val", "valid", "dev", "test")  # by what is taken of several
+_ARCHIVE_WORDS = "a packed folder: unpack it, and name the folder"
+_FOREIGN_FORMATS = {
+    b"PK\x03\x04": _ARCHIVE_WORDS,
+    b"\x1f\x8b": _ARCHIVE_WORDS,
+    b"BZh": _ARCHIVE_WORDS,
+    b"\xfd7zXZ": _ARCHIVE_WORDS,
     b"\x28\xb5\x2f\xfd": "zstd-compressed",
     b"\x89HDF": "an HDF5 file",
     b"\xff\xd8\xff": "a single image",
@@ -34,100 +34,100 @@ _FOREIGN = {
 }
 
 
-def find(places: Sequence[Path], wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
+def find(places: Sequence[Path], request: DataRequest, /, *, scratch: Scratch) -> Listing:
     """The samples of a clean set, in the order of the set; images are not opened yet.
 
     Args:
         places: each a file or folder, or a pattern.
-        wanted: columns that were named; whether captions are needed.
+        request: columns that were named; whether captions are needed.
         scratch: where images are copied out of Parquet.
 
     Raises:
         RefusedInput: missing, remote, unreadable, or of no known format.
         UsageError: columns are missing or ambiguous.
     """
-    named = printable(together(places))
+    source = printable(together(places))
     if any(table.URL.match(str(place)) for place in places):
-        raise RefusedInput(f"{named} is not on this machine. Download it first and give the copy's path.")
+        raise RefusedInput(f"{source} is not on this machine. Download it first and give the copy's path.")
     paths = [path for place in places for path in expand(place)]
-    if missing := [each.name for each in paths if not os.path.lexists(each)] if "{" in named else []:
+    if missing := [path.name for path in paths if not os.path.lexists(path)] if "{" in source else []:
         raise RefusedInput(
-            f"{len(missing)} of the {len(paths)} shards of {named} are missing: {untrusted.some(missing)}. Complete them, "
+            f"{len(missing)} of the {len(paths)} shards of {source} are missing: {untrusted.some(missing)}. Complete them, "
             "or narrow the range."
         )
     if len(paths) == 1:
-        return _one(paths[0], wanted, scratch)
-    whole, formats = Listing("several"), set()
+        return _read_path(paths[0], request, scratch)
+    union, formats = Listing("several"), set()
     for path in paths:
-        found = _one(path, wanted, scratch)
-        formats.add(found.format)
+        listing = _read_path(path, request, scratch)
+        formats.add(listing.format)
         name = printable(path.name)
-        whole.entries += [replace(entry, key=f"{name}/{entry.key}") for entry in found.entries]
-        for each in found.ignored.values():
-            whole.ignore(each.reason, *each.examples, count=each.count)
+        union.entries += [replace(entry, key=f"{name}/{entry.key}") for entry in listing.entries]
+        for ignored in listing.ignored.values():
+            union.ignore(ignored.reason, *ignored.examples, count=ignored.count)
     if len(formats) == 1:
-        whole.format = formats.pop()
-    return whole
+        union.format = formats.pop()
+    return union
 
 
-def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
+def _read_path(path: Path, request: DataRequest, scratch: Scratch, /) -> Listing:
     if path.is_dir():
-        return _in_folder(path, wanted, scratch)
+        return _in_folder(path, request, scratch)
     try:
-        start = untrusted.head(path, 512)
+        head = untrusted.head(path, 512)
     except (OSError, ValueError) as error:
         raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give {READ}.") from error
-    foreign = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
-    marked = (kind for kind, each in CONTAINERS.items() if start[each.at :].startswith(each.mark))
+    foreign = next((kind for mark, kind in _FOREIGN_FORMATS.items() if head.startswith(mark)), None)
+    kinds = (kind for kind, container in CONTAINERS.items() if head[container.at :].startswith(container.mark))
     suffix = path.suffix.lower().removeprefix(".")
     is_named = suffix in CONTAINERS and CONTAINERS[suffix].is_told_by_name
-    if kind := next(marked, suffix if is_named else ""):
-        return _containers(kind, [path], wanted, scratch)
+    if kind := next(kinds, suffix if is_named else ""):
+        return _containers(kind, [path], request, scratch)
     if foreign:
         raise RefusedInput(f"{printable(path)} is {foreign}. clipclean reads {READ}: turn it into one of these.")
-    return table.read_table(path, wanted)
+    return table.read_table(path, request)
 
 
-def _containers(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch) -> Listing:
+def _containers(kind: str, paths: Sequence[Path], request: DataRequest, scratch: Scratch) -> Listing:
     """The samples of files that contain the images."""
     module = importlib.import_module(f"clipclean.data.{CONTAINERS[kind].module}")  # pyarrow takes a while to import
-    found: Listing = module.read(kind, paths, wanted, scratch)
-    return found
+    listing: Listing = module.read(kind, paths, request, scratch)
+    return listing
 
 
-def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
-    tables = [name for name in TABLES if os.path.lexists(path / name)]
+def _in_folder(path: Path, request: DataRequest, scratch: Scratch, /) -> Listing:
+    tables = [name for name in TABLE_NAMES if os.path.lexists(path / name)]
     if len(tables) > 1:
         raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one you mean.")
     if tables:
-        return table.read_table(_inside(path, [path / tables[0]])[0], wanted)
+        return table.read_table(_inside(path, [path / tables[0]])[0], request)
     for kind in CONTAINERS:
         files = sorted([*path.glob(f"*.{kind}"), *(path / "data").glob(f"*.{kind}")])
         # Beside each folder of images img2dataset leaves a Parquet file of what it did.
-        if files := [each for each in files if not each.with_suffix("").is_dir()]:
+        if files := [file for file in files if not file.with_suffix("").is_dir()]:
             return _first_split(
-                _inside(path, files), functools.partial(_containers, kind, wanted=wanted, scratch=scratch)
+                _inside(path, files), functools.partial(_containers, kind, request=request, scratch=scratch)
             )
     if files := sorted([*path.glob("captions_*.json"), *(path / "annotations").glob("captions_*.json")]):
-        return _first_split(_inside(path, files), lambda found: table.read_table(found[0], wanted), at_most=1)
+        return _first_split(_inside(path, files), lambda paths: table.read_table(paths[0], request), at_most=1)
     if split := _split_folder(path):
-        found = _in_folder(split, wanted, scratch)
-        for name in SPLITS:
+        listing = _in_folder(split, request, scratch)
+        for name in SPLIT_NAMES:
             if split.name != name and (path / name).is_dir():
-                found.ignore(f"splits beside {split.name}, of which each can be named itself", name)
-        return found
-    if wanted.image_key is not None:
+                listing.ignore(f"splits beside {split.name}, of which each can be named itself", name)
+        return listing
+    if request.image_key is not None:
         raise UsageError(
-            f"--image-key {printable(wanted.image_key)} names a column, and {printable(path)} is a folder of images "
+            f"--image-key {printable(request.image_key)} names a column, and {printable(path)} is a folder of images "
             "without a table. Leave it out, or name the table."
         )
-    return folder.read_folder(path, wanted)
+    return folder.read_folder(path, request)
 
 
 def _split_folder(path: Path, /) -> Path | None:
     """The first split of a folder whose splits have tables or containers of their own; a folder of class folders has none."""
-    marks = (*TABLES, "state.json")
-    for name in SPLITS:
+    marks = (*TABLE_NAMES, "state.json")
+    for name in SPLIT_NAMES:
         split = path / name
         if split.is_dir() and not untrusted.leads_out(split, path):
             if any(os.path.lexists(split / mark) for mark in marks):
@@ -139,23 +139,23 @@ def _split_folder(path: Path, /) -> Path | None:
 
 def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *, at_most: int | None = None) -> Listing:
     """Those of the first split that files name, as ``train-00000-of-00002`` or ``captions_train2017`` do; all if none does."""
-    words = ["".join(itertools.takewhile(str.isalpha, each.stem.removeprefix("captions_"))) for each in files]
-    by_split = ([each for each, word in zip(files, words, strict=True) if word == name] for name in SPLITS)
-    taken = next(filter(None, by_split), files)
-    if at_most is not None and len(taken) > at_most:
+    words = ["".join(itertools.takewhile(str.isalpha, file.stem.removeprefix("captions_"))) for file in files]
+    by_split = ([file for file, word in zip(files, words, strict=True) if word == name] for name in SPLIT_NAMES)
+    selection = next(filter(None, by_split), files)
+    if at_most is not None and len(selection) > at_most:
         raise UsageError(
-            f"{printable(files[0].parent)} holds {untrusted.some([each.name for each in taken])}. Name the one you mean."
+            f"{printable(files[0].parent)} holds {untrusted.some([file.name for file in selection])}. Name the one you mean."
         )
-    found = read(taken)
-    for each in files:
-        if each not in taken:
-            found.ignore("files of other splits, of which each can be named itself", each.name)
-    return found
+    listing = read(selection)
+    for file in files:
+        if file not in selection:
+            listing.ignore("files of other splits, of which each can be named itself", file.name)
+    return listing
 
 
 def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
     """Files of a folder, none of which is a link that leads out of it."""
-    if outside := [each.name for each in files if untrusted.leads_out(each, folder)]:
+    if outside := [file.name for file in files if untrusted.leads_out(file, folder)]:
         raise RefusedInput(
             f"{printable(folder)} holds links that lead out of it: {untrusted.some(outside)}. Nothing is read through "
             "them; name the intended file or folder."
@@ -163,10 +163,10 @@ def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
     return [*files]
 
 
-MOST = 100_000  # paths of one pattern
-_LONGEST = 4096  # characters of a pattern
-_RANGE = re.compile(r"\{(-?\d{1,9})\.\.(-?\d{1,9})(\.\.-?\d+)?\}")
-_WILD = re.compile(r"[*?\[]")
+MAX_PATHS = 100_000  # paths of one pattern
+_LONGEST_PATTERN = 4096  # characters of a pattern
+_RANGE_PATTERN = re.compile(r"\{(-?\d{1,9})\.\.(-?\d{1,9})(\.\.-?\d+)?\}")
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def expand(pattern: Path, /) -> list[Path]:
@@ -178,16 +178,16 @@ def expand(pattern: Path, /) -> list[Path]:
     Raises:
         RefusedInput: more than 100,000 paths, unbalanced braces, or a wildcard that nothing matches.
     """
-    if untrusted.asked(pattern.exists):
+    if untrusted.answers_yes(pattern.exists):
         return [pattern]
     text = str(pattern)
-    found = [Path(each) for each in _braces(text)]
-    if len(found) == 1 and _WILD.search(text):
-        found = sorted(Path(name) for name in itertools.islice(glob.iglob(text), MOST + 1))  # noqa: PTH207 # absolute patterns
-        if not found:
+    paths = [Path(name) for name in _braces(text)]
+    if len(paths) == 1 and _WILDCARD.search(text):
+        paths = sorted(Path(name) for name in itertools.islice(glob.iglob(text), MAX_PATHS + 1))  # noqa: PTH207 # absolute patterns
+        if not paths:
             raise RefusedInput(f"Nothing matches {printable(pattern)}. Check the pattern, and where it starts from.")
-        _refuse_many(pattern, len(found))
-    return found
+        _refuse_many(pattern, len(paths))
+    return paths
 
 
 def _braces(pattern: str, /) -> list[str]:
@@ -196,9 +196,9 @@ def _braces(pattern: str, /) -> list[str]:
     from braceexpand import braceexpand
 
     # Counted before anything is expanded, and rather too high for nested braces: the library makes lists of them.
-    ranges = [abs(int(last) - int(first)) + 1 for first, last, _ in _RANGE.findall(pattern)]
+    ranges = [abs(int(last) - int(first)) + 1 for first, last, _ in _RANGE_PATTERN.findall(pattern)]
     _refuse_many(pattern, math.prod(ranges) * 2 ** min(pattern.count(","), 64))
-    if len(pattern) > _LONGEST:
+    if len(pattern) > _LONGEST_PATTERN:
         raise RefusedInput(f"The pattern {printable(pattern[:80])}… is too long. Give fewer paths.")
     try:
         return list(braceexpand(pattern, escape=False))
@@ -207,5 +207,7 @@ def _braces(pattern: str, /) -> list[str]:
 
 
 def _refuse_many(pattern: str | Path, count: int, /) -> None:
-    if count > MOST:
-        raise RefusedInput(f"{printable(pattern)} stands for {count:,} shards; {MOST:,} are the most. Check the range.")
+    if count > MAX_PATHS:
+        raise RefusedInput(
+            f"{printable(pattern)} stands for {count:,} shards; {MAX_PATHS:,} are the most. Check the range."
+        )

@@ -26,12 +26,12 @@ MAX_CHUNKS = 100_000  # of a PNG; libpng's pixels come in chunks of 8 kB
 MAX_SCANS = 100  # libjpeg writes 10 for a progressive image, mozjpeg up to 64
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
-_BARE = {1, *range(0xD0, 0xDA)}  # markers without a length
+_BARE_MARKERS = {1, *range(0xD0, 0xDA)}  # markers without a length
 _JPEG_SCALES = 8  # the most that a JPEG decoder leaves out: it can also do 2 and 4
 _ORIENTATION = 0x0112  # EXIF tag
 
 # Exceptions of Pillow's decoders on damaged bytes; the first two where it takes for granted what a chunk should have brought.
-_DAMAGE = (
+_DAMAGE_ERRORS = (
     AssertionError,
     AttributeError,
     OSError,
@@ -52,10 +52,10 @@ def check(data: bytes, /, *, max_pixels: int) -> None:
     Raises:
         Unusable: with the reason.
     """
-    _pixels(_opened(data, max_pixels=max_pixels), scale=_JPEG_SCALES)
+    _pixels(_open(data, max_pixels=max_pixels), scale=_JPEG_SCALES)
 
 
-def reduced(image: Tensor, /, *, short_side: int) -> Tensor:
+def shrink(image: Tensor, /, *, short_side: int) -> Tensor:
     """The image (3, H, W) with this short side, antialiased; a smaller image as it is."""
     if min(image.shape[-2:]) <= short_side:
         return image
@@ -63,7 +63,7 @@ def reduced(image: Tensor, /, *, short_side: int) -> Tensor:
     return smaller
 
 
-def decoded(data: bytes, /, *, max_pixels: int, enough: int | None) -> Tensor:
+def decode(data: bytes, /, *, max_pixels: int, min_side: int | None) -> Tensor:
     """The image as a model takes it: upright, opaque on white, RGB.
 
     Of an animation the first frame counts. Sizes are checked in the header before any pixel is decoded. A JPEG comes from
@@ -73,7 +73,7 @@ def decoded(data: bytes, /, *, max_pixels: int, enough: int | None) -> Tensor:
     Args:
         data: encoded.
         max_pixels: more are refused.
-        enough: px; a JPEG whose short side is at least twice that is scaled down while it is decoded, by 2, 4 or 8, and
+        min_side: px; a JPEG whose short side is at least twice that is scaled down while it is decoded, by 2, 4 or 8, and
             keeps a short side of no less than that. None keeps all detail.
 
     Returns:
@@ -83,16 +83,16 @@ def decoded(data: bytes, /, *, max_pixels: int, enough: int | None) -> Tensor:
     Raises:
         Unusable: with the reason.
     """
-    image = _opened(data, max_pixels=max_pixels)
-    scale = 1 if enough is None else min(image.size) // enough
+    image = _open(data, max_pixels=max_pixels)
+    scale = 1 if min_side is None else min(image.size) // min_side
     if image.format == "JPEG" and image.mode in ("L", "RGB") and scale < 2:
         try:
-            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            return _turned(decode_jpeg(encoded, ImageReadMode.RGB), _orientation(image))
+            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            return _upright(decode_jpeg(buffer, ImageReadMode.RGB), _orientation(image))
         except RuntimeError:  # some damage that Pillow forgives
             pass
     pixels = torch.from_numpy(np.array(_pixels(image, scale=scale))).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
-    return _turned(pixels, _orientation(image))
+    return _upright(pixels, _orientation(image))
 
 
 def _pixels(image: ImageFile.ImageFile, /, *, scale: int) -> Image.Image:
@@ -104,7 +104,7 @@ def _pixels(image: ImageFile.ImageFile, /, *, scale: int) -> Image.Image:
         if image.mode in ("P", "PA") and image.palette is None:
             raise Unusable(f"broken {image.format} (its pixels are numbers of a palette, and it has none)")
         return _opaque(image)
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
         raise Unusable(f"broken {image.format} ({printable(str(error)) or type(error).__name__})") from error
 
 
@@ -113,7 +113,7 @@ def extension(data: bytes, /) -> str:
     return "jpg" if data.startswith(b"\xff\xd8\xff") else "png" if data.startswith(b"\x89PNG") else "webp"
 
 
-def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
+def _open(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
     # The plugins are called by name: Image.open would try whatever else is registered, and warns of large images.
     try:
         if data.startswith(b"\xff\xd8\xff"):
@@ -132,7 +132,7 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
         else:
             raise Unusable("empty file" if not data else "no JPEG, PNG or WebP image")
         _check_size(image.size, max_pixels=max_pixels)
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
         raise Unusable(f"broken header ({printable(str(error))})") from error
     image.decodermaxblock = max(image.decodermaxblock, len(data))  # by pieces, filling takes quadratic time
     return image
@@ -142,13 +142,15 @@ def _check_segments(data: bytes, /) -> None:
     """Refuse a JPEG whose header is filling, or crumbs: Pillow reads what belongs to no segment byte by byte."""
     place, filling = 2, 0
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, place, place + MAX_FILLING + 2)
-        filling += (found.start() if found else len(data)) - place
+        marker = _MARKER.search(data, place, place + MAX_FILLING + 2)
+        filling += (marker.start() if marker else len(data)) - place
         if filling > MAX_FILLING or place > MAX_HEADER:
             raise Unusable(f"a header of more than {MAX_HEADER:,} bytes, or of {MAX_FILLING:,} between its segments")
-        if found is None or found[0] == b"\xff\xda":  # the first scan
+        if marker is None or marker[0] == b"\xff\xda":  # the first scan
             return
-        place = found.end() + (0 if found[0][1] in _BARE else int.from_bytes(data[found.end() : found.end() + 2]))
+        place = marker.end() + (
+            0 if marker[0][1] in _BARE_MARKERS else int.from_bytes(data[marker.end() : marker.end() + 2])
+        )
     raise Unusable(f"more than {MAX_SEGMENTS:,} segments before its pixels")
 
 
@@ -199,13 +201,13 @@ def _orientation(image: Image.Image, /) -> int:
     """EXIF orientation 1 to 8; 1, upright, where the tag is missing or unreadable."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except _DAMAGE:
+    except _DAMAGE_ERRORS:
         return 1
 
 
-def _turned(image: Tensor, orientation: int, /) -> Tensor:
+def _upright(image: Tensor, orientation: int, /) -> Tensor:
     """Upright, a tensor (3, H, W)."""
     if orientation in (5, 6, 7, 8):
         image = image.transpose(1, 2)
-    flipped = [axis for axis, those in ((1, (3, 4, 7, 8)), (2, (2, 3, 6, 7))) if orientation in those]
-    return image.flip(flipped) if flipped else image
+    axes = [axis for axis, orientations in ((1, (3, 4, 7, 8)), (2, (2, 3, 6, 7))) if orientation in orientations]
+    return image.flip(axes) if axes else image

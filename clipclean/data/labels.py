@@ -14,14 +14,14 @@ from clipclean import untrusted
 from clipclean.data.cache import ImageCache
 from clipclean.data.captions import names_of, singular
 from clipclean.data.dataset import CleanSet, Pair, read_images
-from clipclean.data.sample import UTF8, caption, listed, reason
+from clipclean.data.sample import UTF8, caption, reason, some_lines
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 _FILE_BYTES = 10_000_000
 _MOST_CLASSES = 50_000  # ImageNet-21k has 21,843; each is embedded once a template
 _MOST_TEMPLATES = 1_000  # OpenAI's ImageNet set has 80
-_SHOWN = 10  # names that a message quotes
+_NAMES_SHOWN = 10  # names that a message quotes
 # Characters that a font shows nothing for, beside those of Unicode's category Cf: joiners, fillers, vowels that are inherent, and
 # selectors of variants.
 _UNSEEN = re.compile(
@@ -38,19 +38,24 @@ def read_classes(source: Path | Sequence[str], /) -> list[str]:
         UsageError: fewer than two names, more than 50,000, or a name twice, whatever its case, its width and its blanks.
         RefusedInput: the file is missing, unreadable, longer than 10 MB or not UTF-8.
     """
-    names, called = [name for line in _lines(source) if (name := visible(line))], _called(source, "the list of classes")
+    names, source_name = (
+        [name for line in _lines(source) if (name := visible(line))],
+        _source_name(source, "the list of classes"),
+    )
     spellings: dict[str, list[str]] = {}
     for name in names:
         spellings.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
-    if twice := [" and ".join(dict.fromkeys(map(repr, same))) for same in spellings.values() if len(same) > 1]:
+    if duplicates := [" and ".join(dict.fromkeys(map(repr, group))) for group in spellings.values() if len(group) > 1]:
         raise UsageError(
-            f"{called} names {', '.join(twice[:_SHOWN])} more than once, characters that cannot be seen aside: the classes could not be "
+            f"{source_name} names {', '.join(duplicates[:_NAMES_SHOWN])} more than once, characters that cannot be seen aside: the classes could not be "
             "told apart. Leave each name in once."
         )
     if len(names) > _MOST_CLASSES:
-        raise UsageError(f"{called} names {len(names):,} classes; {_MOST_CLASSES:,} are the most. Leave some out.")
+        raise UsageError(f"{source_name} names {len(names):,} classes; {_MOST_CLASSES:,} are the most. Leave some out.")
     if len(names) < 2:
-        raise UsageError(f"{called} holds {len(names)} class names; a classifier needs two at least. One name a line.")
+        raise UsageError(
+            f"{source_name} holds {len(names)} class names; a classifier needs two at least. One name a line."
+        )
     return names
 
 
@@ -61,8 +66,8 @@ def visible(name: str, /) -> str:
         >>> visible("straw\u200bberry")
         'strawberry'
     """
-    shown = (char for char in _UNSEEN.sub("", name) if unicodedata.category(char) != "Cf")
-    return " ".join("".join(shown).split())
+    characters = (char for char in _UNSEEN.sub("", name) if unicodedata.category(char) != "Cf")
+    return " ".join("".join(characters).split())
 
 
 def read_templates(source: Path | Sequence[str], /) -> list[str]:
@@ -78,27 +83,27 @@ def read_templates(source: Path | Sequence[str], /) -> list[str]:
         >>> read_templates(path)  # a file with the line "a photo of a {c}."
         ['a photo of a {}.']
     """
-    called = _called(source, "the list of templates")
+    source_name = _source_name(source, "the list of templates")
     templates = [line.replace("{c}", "{}") for line in _lines(source)]
     faulty = [line for line in templates if line.count("{}") != 1 or {"{", "}"} & set(line.replace("{}", ""))]
     if faulty or not templates:
-        shown = listed([printable(line[:80]) for line in faulty]) or " It holds none."
+        problems = some_lines([printable(line[:80]) for line in faulty]) or " It holds none."
         raise UsageError(
-            f"{called}: a template is a line with one {{}} where the class name goes, such as "
-            f"'a photo of a {{}}.'{shown}"
+            f"{source_name}: a template is a line with one {{}} where the class name goes, such as "
+            f"'a photo of a {{}}.'{problems}"
         )
     if len(templates) > _MOST_TEMPLATES:
-        raise UsageError(f"{called} holds {len(templates):,} templates; {_MOST_TEMPLATES:,} are the most.")
+        raise UsageError(f"{source_name} holds {len(templates):,} templates; {_MOST_TEMPLATES:,} are the most.")
     return templates
 
 
-def _called(source: Path | Sequence[str], name: str) -> str:
+def _source_name(source: Path | Sequence[str], name: str) -> str:
     return printable(source) if isinstance(source, Path) else name
 
 
 def _lines(path: Path | Sequence[str]) -> list[str]:
     if not isinstance(path, Path):
-        return [line for each in path if (line := caption(each))]
+        return [line for text in path if (line := caption(text))]
     try:
         lines = [caption(line) for line in untrusted.read(path, limit=_FILE_BYTES).decode(UTF8).splitlines()]
     except UnicodeDecodeError as error:
@@ -116,7 +121,7 @@ class Samples:
     labels: Tensor | None
 
 
-def labelled(*places: Path, images: ImageCache, classes: Sequence[str]) -> Samples:
+def read_labelled(*places: Path, images: ImageCache, classes: Sequence[str]) -> Samples:
     """Read images with labels, in any format that ``read`` knows; captions are not needed.
 
     A label is the subfolder that an image lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
@@ -127,22 +132,22 @@ def labelled(*places: Path, images: ImageCache, classes: Sequence[str]) -> Sampl
         UsageError: labels that are no class, with the nearest names; a label that may mean several classes.
         RefusedInput: as in ``read``.
     """
-    found = read_images(*places, images=images)
-    labels = labels_of(found, classes)
+    clean_set = read_images(*places, images=images)
+    labels = labels_of(clean_set, classes)
     if labels is None:
-        raise UsageError(_complaint(found, classes))
-    return Samples(found.pairs, labels)
+        raise UsageError(_complaint(clean_set, classes))
+    return Samples(clean_set.pairs, labels)
 
 
 def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:
-    """The classes of images that were read, as ``labelled`` tells them; None where some have no single one."""
+    """The classes of images that were read, as ``read_labelled`` tells them; None where some have no single one."""
     meanings = _meanings(images, classes)
     if any(len(numbers) != 1 for numbers in meanings):
         return None
     return torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64)
 
 
-def named_in(captions: Sequence[str], classes: Sequence[str], /, *, templates: Sequence[str] = ()) -> Tensor:
+def classes_in(captions: Sequence[str], classes: Sequence[str], /, *, templates: Sequence[str] = ()) -> Tensor:
     """The class that each caption names, int64 (N,); -1 where it names none, or several.
 
     A class is named by its name or by a synonym that means nothing else more often (:func:`names_of`), in the plural too. A name
@@ -157,38 +162,38 @@ def named_in(captions: Sequence[str], classes: Sequence[str], /, *, templates: S
     numbers = _numbers(classes)
     longest = max((name.count(" ") + 1 for name in numbers), default=0)
     forms = [re.compile(re.escape(_plain(form)).replace(r"\{\}", "(.+)")) for form in templates if _plain(form) != "{}"]
-    found: list[set[int]] = []
-    for each in map(_plain, captions):
-        inside = next((match[1] for form in forms if (match := form.fullmatch(each))), each)
-        found.append(_named(re.findall(r"\w+", inside), numbers, longest))
-    return torch.tensor([number.pop() if len(number) == 1 else -1 for number in found], dtype=torch.int64)
+    class_sets: list[set[int]] = []
+    for text in map(_plain, captions):
+        inside = next((match[1] for form in forms if (match := form.fullmatch(text))), text)
+        class_sets.append(_classes_at(re.findall(r"\w+", inside), numbers, longest))
+    return torch.tensor([number.pop() if len(number) == 1 else -1 for number in class_sets], dtype=torch.int64)
 
 
 def _numbers(classes: Sequence[str]) -> dict[str, int]:
     """The number of the class by each name that no other class has: its own, as words and as one word, before any synonym."""
-    found = {_plain(name): number for number, name in enumerate(classes)}
-    others = [(other, number) for number, name in enumerate(classes) for other in names_of(_plain(name))]
-    others += [(name.replace(" ", ""), number) for name, number in (*found.items(), *others) if " " in name]
-    meant: dict[str, set[int]] = {}
-    for other, number in others:
-        meant.setdefault(other, set()).add(number)
-    return {name: number for name, (number, *rest) in meant.items() if not rest} | found
+    own_names = {_plain(name): number for number, name in enumerate(classes)}
+    synonyms = [(synonym, number) for number, name in enumerate(classes) for synonym in names_of(_plain(name))]
+    synonyms += [(name.replace(" ", ""), number) for name, number in (*own_names.items(), *synonyms) if " " in name]
+    meanings: dict[str, set[int]] = {}
+    for synonym, number in synonyms:
+        meanings.setdefault(synonym, set()).add(number)
+    return {name: number for name, (number, *ambiguous) in meanings.items() if not ambiguous} | own_names
 
 
-def _named(words: list[str], numbers: Mapping[str, int], longest: int) -> set[int]:
+def _classes_at(words: list[str], numbers: Mapping[str, int], longest: int) -> set[int]:
     """The classes whose names stand in a text, from its beginning, at each place the longest."""
-    found: set[int] = set()
+    numbers_found: set[int] = set()
     place = 0
     while place < len(words):
         for length in range(min(longest, len(words) - place), 0, -1):
             *first, last = words[place : place + length]
-            spelled = (" ".join([*first, word]) for word in (last, singular(last)))
-            if (number := next((numbers[name] for name in spelled if name in numbers), None)) is not None:
-                found.add(number)
+            spellings = (" ".join([*first, word]) for word in (last, singular(last)))
+            if (number := next((numbers[name] for name in spellings if name in numbers), None)) is not None:
+                numbers_found.add(number)
                 place += length - 1
                 break
         place += 1
-    return found
+    return numbers_found
 
 
 def _meanings(images: CleanSet, classes: Sequence[str]) -> list[set[int]]:
@@ -199,15 +204,15 @@ def _meanings(images: CleanSet, classes: Sequence[str]) -> list[set[int]]:
         exact.setdefault(name, set()).add(number)
         plain.setdefault(_plain(name), set()).add(number)
 
-    def named(word: str) -> set[int]:
+    def by_name(word: str) -> set[int]:
         return exact.get(word) or plain.get(_plain(word)) or set()
 
-    def labelled(word: str) -> set[int]:
+    def by_label(word: str) -> set[int]:
         # A folder called 00012 is a shard of img2dataset, not class 12.
         is_number = images.format != "folder" and word.isascii() and word.isdecimal() and len(word) < 10
-        return named(word) | ({int(word)} if is_number and int(word) < len(classes) else set())
+        return by_name(word) | ({int(word)} if is_number and int(word) < len(classes) else set())
 
-    return [labelled(pair.label or "") or named(pair.caption) for pair in images.pairs]
+    return [by_label(pair.label or "") or by_name(pair.caption) for pair in images.pairs]
 
 
 def _plain(name: str, /) -> str:
@@ -220,19 +225,19 @@ def _complaint(images: CleanSet, classes: Sequence[str], /) -> str:
     first: dict[str, tuple[Pair, set[int]]] = {}  # a pair for each word, the earliest
     for pair, numbers in offenders:
         first.setdefault(pair.label or pair.caption, (pair, numbers))
-    named = [f"{pair.key}: {_fault(word, numbers, classes)}" for word, (pair, numbers) in first.items()]
+    faults = [f"{pair.key}: {_fault(word, numbers, classes)}" for word, (pair, numbers) in first.items()]
     return (
         f"{len(offenders):,} of {len(images):,} images of {printable(images.name)} have no single label among the "
         f"{len(classes):,} classes. Put them into folders named like the classes, give the table a column "
-        f"label, or name the right classes with --classes FILE:{listed(named, of=' labels')}"
+        f"label, or name the right classes with --classes FILE:{some_lines(faults, of=' labels')}"
     )
 
 
-def _fault(word: str, meant: set[int], classes: Sequence[str], /) -> str:
+def _fault(word: str, meanings: set[int], classes: Sequence[str], /) -> str:
     if not word:
         return "no label"
-    shown = repr(word[:60])
-    if meant:
-        return f"{shown} may mean " + " or ".join(f"{n} ({classes[n]!r})" for n in sorted(meant))
+    quoted_word = repr(word[:60])
+    if meanings:
+        return f"{quoted_word} may mean " + " or ".join(f"{n} ({classes[n]!r})" for n in sorted(meanings))
     near = difflib.get_close_matches(word, classes, n=1)
-    return f"{shown} is no class" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"{quoted_word} is no class" + (f"; did you mean {near[0]!r}?" if near else "")

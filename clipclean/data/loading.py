@@ -14,9 +14,9 @@ from clipclean.errors import UsageError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-AHEAD = 2  # jobs per thread that are begun or done, and not yet consumed
-_MOST = 16  # threads; more wait for Python's lock
-_chosen: list[int] = []  # the number that somebody asked for; empty for our own
+JOBS_AHEAD = 2  # jobs per thread that are begun or done, and not yet consumed
+_MAX_THREADS = 16  # threads; more wait for Python's lock
+_worker_count: list[int] = []  # the number that somebody asked for; empty for our own
 
 
 def plan(n_pairs: int, /, *, batch_size: int, steps: int, seed: int) -> list[tuple[int, tuple[int, ...]]]:
@@ -38,25 +38,25 @@ def plan(n_pairs: int, /, *, batch_size: int, steps: int, seed: int) -> list[tup
             f"{n_pairs:,} pairs do not fill a batch of {batch_size:,}. Lower the batch size, or bring more clean data."
         )
     per_epoch = n_pairs // batch_size
-    planned: list[tuple[int, tuple[int, ...]]] = []
+    batches: list[tuple[int, tuple[int, ...]]] = []
     for epoch in range(-(-steps // per_epoch)):
         digest = hashlib.sha256(f"order:{seed}:{epoch}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         order = torch.randperm(n_pairs, generator=generator).tolist()
-        planned += [(epoch, tuple(order[k * batch_size : (k + 1) * batch_size])) for k in range(per_epoch)]
-    return planned[:steps]
+        batches += [(epoch, tuple(order[k * batch_size : (k + 1) * batch_size])) for k in range(per_epoch)]
+    return batches[:steps]
 
 
 def use_workers(count: int | None, /) -> None:
     """Let so many threads decode side by side in this process, as ``torch.set_num_threads`` does for its own; None for ours."""
-    _chosen[:] = [] if count is None else [count]
+    _worker_count[:] = [] if count is None else [count]
 
 
 def workers() -> int:
     """The number of threads that decode: the requested one, else one per processor that this process may use, at most 16."""
-    if _chosen:
-        return _chosen[0]
-    return min(machine.usable(), _MOST)
+    if _worker_count:
+        return _worker_count[0]
+    return min(machine.usable(), _MAX_THREADS)
 
 
 def prefetch(
@@ -82,11 +82,11 @@ def prefetch(
         threads, thread_name_prefix="clipclean-data", initializer=torch.set_num_threads, initargs=(1,)
     )
     under_way: deque[Future[Result]] = deque()
-    most = max(ahead, AHEAD * threads)
+    limit = max(ahead, JOBS_AHEAD * threads)
     try:
         for job in jobs:
             under_way.append(pool.submit(worker, job))
-            if len(under_way) >= most:
+            if len(under_way) >= limit:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()

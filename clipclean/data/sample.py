@@ -16,7 +16,7 @@ CAPTION_BYTES = 10_000  # UTF-8; a tokenizer reads the first few hundred
 TEXT_BYTES = 1_000_000  # one sidecar file, one line of a table
 
 # Controls that are not white space, bidirectional overrides, byte-order marks, halves of surrogate pairs.
-_UNWANTED = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNWANTED_CHARACTERS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def caption(text: str, /) -> str:
@@ -26,7 +26,7 @@ def caption(text: str, /) -> str:
         >>> caption(" a\tdog\x1b[2J\n runs ")
         'a dog[2J runs'
     """
-    line = " ".join(_UNWANTED.sub("", text).split())
+    line = " ".join(_UNWANTED_CHARACTERS.sub("", text).split())
     return line.encode()[:CAPTION_BYTES].decode(errors="ignore").rstrip()
 
 
@@ -45,20 +45,20 @@ def record(text: str, /) -> dict[str, object]:
     if len(text) > TEXT_BYTES:
         raise ValueError(f"a JSON record of more than {TEXT_BYTES:,} characters")
     try:
-        found = untrusted.value(text)
+        value = untrusted.value(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError("JSON, but not an object")
-    return found
+    return value
 
 
-IMAGES = ("jpg", "png", "jpeg", "webp")  # by precedence, as in open_clip's "jpg;png;jpeg;webp"
-SIDECARS = ("txt", "json", "cls")
+IMAGE_KINDS = ("jpg", "png", "jpeg", "webp")  # by precedence, as in open_clip's "jpg;png;jpeg;webp"
+SIDECAR_KINDS = ("txt", "json", "cls")
 Scratch = Callable[[], Path]  # makes an empty folder for copies, which goes with the data
-MOST = 10_000_000  # samples of a set; each takes some hundred bytes of memory
-OFFENDERS = 10  # of what cannot be used, that a message names
-EXAMPLES = 3  # names kept of the files that were ignored for one reason
+MAX_SAMPLES = 10_000_000  # samples of a set; each takes some hundred bytes of memory
+LINES_SHOWN = 10  # of what cannot be used, that a message names
+MAX_EXAMPLES = 3  # names kept of the files that were ignored for one reason
 
 
 class Unusable(RefusedInput):
@@ -143,7 +143,7 @@ class SampleEntry:
 
 
 @dataclass
-class Ignored:
+class IgnoredFiles:
     """Files that no sample needs, or none may use, and why."""
 
     reason: str
@@ -151,8 +151,8 @@ class Ignored:
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        more = ", …" if self.count > len(self.examples) else ""
-        return f"{self.count:,} {self.reason} ({', '.join(self.examples)}{more})"
+        ellipsis = ", …" if self.count > len(self.examples) else ""
+        return f"{self.count:,} {self.reason} ({', '.join(self.examples)}{ellipsis})"
 
 
 @dataclass
@@ -161,19 +161,19 @@ class Listing:
 
     format: str
     entries: list[SampleEntry] = field(default_factory=list)
-    ignored: dict[str, Ignored] = field(default_factory=dict)  # by reason
+    ignored: dict[str, IgnoredFiles] = field(default_factory=dict)  # by reason
 
     def ignore(self, reason: str, *names: str, count: int = 1) -> None:
         """Count files that are not read, and keep some of their names."""
-        known = self.ignored.setdefault(reason, Ignored(reason))
-        known.count += count
-        known.examples += tuple(printable(name) for name in names[: EXAMPLES - len(known.examples)])
+        files = self.ignored.setdefault(reason, IgnoredFiles(reason))
+        files.count += count
+        files.examples += tuple(printable(name) for name in names[: MAX_EXAMPLES - len(files.examples)])
 
 
-def listed(lines: Sequence[str], /, *, of: str = "") -> str:
+def some_lines(lines: Sequence[str], /, *, of: str = "") -> str:
     """The first of some lines for a message, each on a line of its own, and how many more there are."""
-    more = f"\n  … and {len(lines) - OFFENDERS:,} more{of}" if len(lines) > OFFENDERS else ""
-    return "".join(f"\n  {line}" for line in lines[:OFFENDERS]) + more
+    remainder = f"\n  … and {len(lines) - LINES_SHOWN:,} more{of}" if len(lines) > LINES_SHOWN else ""
+    return "".join(f"\n  {line}" for line in lines[:LINES_SHOWN]) + remainder
 
 
 def ignored_kind(name: str, /) -> str:
@@ -186,7 +186,7 @@ def with_sidecars(
     key: str,
     image: ImageSource | None,
     sidecars: Mapping[str, bytes],
-    wanted: DataRequest,
+    request: DataRequest,
     /,
     *,
     label: str | None = None,
@@ -201,14 +201,14 @@ def with_sidecars(
     words: object = ""
     try:
         values = record(sidecars["json"].decode(UTF8)) if "json" in sidecars else {}
-        named = sidecars["cls"].decode(UTF8) if "cls" in sidecars else as_label(values.get("label"))
-        if wanted.caption_key not in (None, "txt"):
-            words = values.get(wanted.caption_key or "")
+        label_text = sidecars["cls"].decode(UTF8) if "cls" in sidecars else as_label(values.get("label"))
+        if request.caption_key not in (None, "txt"):
+            words = values.get(request.caption_key or "")
         elif "txt" in sidecars:
             words = sidecars["txt"].decode(UTF8)
         else:
             words = values.get("caption", values.get("text"))
-        label = label if named is None else caption(named)
+        label = label if label_text is None else caption(label_text)
     except UnicodeDecodeError:
         problem = problem or "a text beside the image is not UTF-8"
     except ValueError as error:

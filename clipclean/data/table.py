@@ -15,22 +15,26 @@ from clipclean.data import sample
 from clipclean.data.sample import DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.files import READ
-from clipclean.untrusted import asked, leads_out, printable
+from clipclean.untrusted import answers_yes, leads_out, printable
 
-KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
+COLUMN_PAIRS = {
+    "open_clip": ("filepath", "title"),
+    "CleanCLIP": ("image", "caption"),
+    "Hugging Face": ("file_name", "text"),
+}
 # Common names of these columns, in any case of letters; used if no pair of ``KNOWN`` is complete.
-IMAGE_NAMES = {image for image, _ in KNOWN.values()}
+IMAGE_NAMES = {image for image, _ in COLUMN_PAIRS.values()}
 IMAGE_NAMES |= {"image_path", "img_path", "image_file", "filename", "path", "img", "jpg", "png"}
 CAPTION_NAMES = ("title", "caption", "text", "captions", "sentence", "sentences", "description")
 ADDRESS_NAMES = ("url", "image_url")  # of images elsewhere: known, so that a message can say what to do
-LABEL = "label"
+LABEL_COLUMN = "label"
 URL = re.compile(r"(pipe:|[A-Za-z][A-Za-z0-9+.-]+:/)")  # two letters at least: C:/ is a drive
 _SEPARATORS = "\t,;"  # open_clip's default first
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]{0,39}")  # as people call columns
-_SHOWN = 30  # columns that a message names
+_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]{0,39}")  # as people call columns
+_COLUMNS_SHOWN = 30  # columns that a message names
 JSON_BYTES = 500_000_000  # of one JSON file; COCO's largest has 92 MB
-_FIELD = 131_072  # characters of one CSV field
-_COCO = re.compile(r"captions_(\w+)")  # captions_train2017.json points to the folder train2017
+_MAX_FIELD = 131_072  # characters of one CSV field
+_COCO_NAME = re.compile(r"captions_(\w+)")  # captions_train2017.json points to the folder train2017
 
 
 class Columns(NamedTuple):
@@ -48,14 +52,14 @@ class _Row(NamedTuple):
     problem: str = ""
 
 
-def read_table(path: Path, wanted: DataRequest, /) -> Listing:
+def read_table(path: Path, request: DataRequest, /) -> Listing:
     """The rows of a table; images are files named relative to it, or by absolute paths.
 
     A file whose name ends in ``.json`` holds one array of objects, COCO's captions, or JSON lines after all.
 
     Args:
         path: JSON lines where the first character is a brace, or else CSV with a header; tab, comma or semicolon.
-        wanted: columns that were named; whether the table must have captions.
+        request: columns that were named; whether the table must have captions.
 
     Raises:
         UsageError: the columns are missing or ambiguous; names what was found, what is known and what to pass.
@@ -65,54 +69,56 @@ def read_table(path: Path, wanted: DataRequest, /) -> Listing:
         with io.TextIOWrapper(sample.open_regular(path), encoding="utf-8-sig", newline="") as stream:
             lines = _lines(stream, path)
             if path.suffix.lower() == ".json" and not _is_json_lines(stream):
-                return _json(path, wanted)
+                return _json(path, request)
             first = next(lines, "")
             if first.lstrip().startswith("{"):
-                return _records(first, lines, path, wanted)
+                return _records(first, lines, path, request)
             if first.lstrip().startswith("["):
-                return _json(path, wanted)
-            return _csv(first, lines, path, wanted)
+                return _json(path, request)
+            return _csv(first, lines, path, request)
     except (Unusable, OSError) as error:
         raise RefusedInput(f"{printable(path)} cannot be read: {sample.reason(error)}.") from error
 
 
-def columns_of(names: Sequence[str], wanted: DataRequest, /, *, table: str) -> Columns:
+def columns_of(names: Sequence[str], request: DataRequest, /, *, table: str) -> Columns:
     """The columns of images and captions among ``names``.
 
-    An explicit key wins; else the one complete pair of ``KNOWN``; else the only known name of each sort.
+    An explicit key wins; else the one complete pair of ``COLUMN_PAIRS``; else the only known name of each sort.
 
     Raises:
         UsageError: none, or more than one choice.
         RefusedInput: several columns have one name.
     """
-    pairs = {(wanted.image_key or image, wanted.caption_key or caption) for image, caption in KNOWN.values()}
-    whole = [pair for pair in sorted(pairs) if set(pair) <= set(names)]
-    images = _among(names, wanted.image_key, IMAGE_NAMES) or _among(names, wanted.image_key, ADDRESS_NAMES)
-    words = _among(names, wanted.caption_key, CAPTION_NAMES)
-    if repeated := [name for name in names if name in {*images, *words, LABEL} and names.count(name) > 1]:
+    pairs = {(request.image_key or image, request.caption_key or caption) for image, caption in COLUMN_PAIRS.values()}
+    complete_pairs = [pair for pair in sorted(pairs) if set(pair) <= set(names)]
+    images = _among(names, request.image_key, IMAGE_NAMES) or _among(names, request.image_key, ADDRESS_NAMES)
+    words = _among(names, request.caption_key, CAPTION_NAMES)
+    if duplicates := [name for name in names if name in {*images, *words, LABEL_COLUMN} and names.count(name) > 1]:
         raise RefusedInput(
-            f"{printable(table)} has {names.count(repeated[0])} columns called {printable(repeated[0])}. Rename all but one of them."
+            f"{printable(table)} has {names.count(duplicates[0])} columns called {printable(duplicates[0])}. Rename all but one of them."
         )
-    if len(whole) == 1:
-        return Columns(*whole[0])
-    can_lack = not wanted.captions or (wanted.labels_serve and LABEL in names)
-    if len(images) == 1 and (len(words) == 1 or (can_lack and wanted.caption_key is None)):
+    if len(complete_pairs) == 1:
+        return Columns(*complete_pairs[0])
+    can_lack = not request.captions or (request.labels_serve and LABEL_COLUMN in names)
+    if len(images) == 1 and (len(words) == 1 or (can_lack and request.caption_key is None)):
         return Columns(images[0], words[0] if len(words) == 1 else None)
-    asked = "images and captions" if wanted.captions else "images"
+    contents = "images and captions" if request.captions else "images"
     # A file that is no table may hold anything, and its first line is not ours to print.
-    is_table = all(_COLUMN.fullmatch(name) for name in names) and len(names) != 1
-    shown = ", ".join(map(repr, names[:_SHOWN])) if is_table else f"{len(names)} that are not called like columns"
-    known = ", ".join(f"{image} and {caption} ({who})" for who, (image, caption) in KNOWN.items())
+    is_table = all(_COLUMN_NAME.fullmatch(name) for name in names) and len(names) != 1
+    column_words = (
+        ", ".join(map(repr, names[:_COLUMNS_SHOWN])) if is_table else f"{len(names)} that are not called like columns"
+    )
+    known_pairs = ", ".join(f"{image} and {caption} ({who})" for who, (image, caption) in COLUMN_PAIRS.items())
     raise UsageError(
-        f"{printable(table)} does not tell which columns hold {asked}. Columns found: {shown or 'none'}."
-        f" Known are {known}, and other usual names where there is one of each. "
+        f"{printable(table)} does not tell which columns hold {contents}. Columns found: {column_words or 'none'}."
+        f" Known are {known_pairs}, and other usual names where there is one of each. "
         "Rename the columns, or name yours with --image-key NAME and --caption-key NAME."
     )
 
 
-def _among(names: Sequence[str], key: str | None, known: Collection[str], /) -> list[str]:
+def _among(names: Sequence[str], key: str | None, known_names: Collection[str], /) -> list[str]:
     """The column that was named, or those with a known name."""
-    return [name for name in names if (name == key if key else name.strip().lower() in known)]
+    return [name for name in names if (name == key if key else name.strip().lower() in known_names)]
 
 
 def _is_json_lines(stream: io.TextIOWrapper, /) -> bool:
@@ -126,24 +132,24 @@ def _is_json_lines(stream: io.TextIOWrapper, /) -> bool:
     return second.lstrip().startswith("{")
 
 
-def _json(path: Path, wanted: DataRequest, /) -> Listing:
+def _json(path: Path, request: DataRequest, /) -> Listing:
     """One JSON value: an array of objects, or COCO's captions."""
     try:
-        told = untrusted.value(untrusted.read(path, limit=JSON_BYTES).decode(sample.UTF8))
+        value = untrusted.value(untrusted.read(path, limit=JSON_BYTES).decode(sample.UTF8))
     except (ValueError, RecursionError) as error:
         raise RefusedInput(
             f"{printable(path)} is not JSON ({printable(str(error)[:200])}). Mend it, or write one object in each line."
         ) from error
-    if isinstance(told, dict):
-        if is_coco(told):
-            return _coco(path, told)
-        told = [told]
-    if not isinstance(told, list) or not all(isinstance(row, dict) for row in told):
+    if isinstance(value, dict):
+        if is_coco(value):
+            return _coco(path, value)
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise RefusedInput(
             f"{printable(path)} is JSON, and neither an array of objects, one for each image, nor a COCO file of captions."
         )
-    columns = columns_of([*told[0]] if told else [], wanted, table=str(path))
-    rows = (_Row(f"entry {number}", row) for number, row in enumerate(told, start=1))
+    columns = columns_of([*value[0]] if value else [], request, table=str(path))
+    rows = (_Row(f"entry {number}", row) for number, row in enumerate(value, start=1))
     return Listing("json", [*_entries(rows, columns, path)])
 
 
@@ -165,11 +171,11 @@ def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
         ) from error
 
 
-def _records(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, /) -> Listing:
+def _records(first: str, lines: Iterator[str], path: Path, request: DataRequest, /) -> Listing:
     head = _record(1, first)
     if head.problem:
         raise RefusedInput(f"{printable(path)}, line 1: {head.problem}. JSON lines hold one object in each line.")
-    columns = columns_of([*head.values], wanted, table=str(path))
+    columns = columns_of([*head.values], request, table=str(path))
     rows = (_record(number, line) for number, line in enumerate(lines, start=2) if line.strip())
     return Listing("jsonl", [*_entries(itertools.chain([head], rows), columns, path)])
 
@@ -181,15 +187,15 @@ def _record(number: int, line: str, /) -> _Row:
         return _Row(f"line {number}", {}, printable(str(error)))
 
 
-def _csv(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, /) -> Listing:
-    known = {*IMAGE_NAMES, *CAPTION_NAMES, wanted.image_key, wanted.caption_key}
+def _csv(first: str, lines: Iterator[str], path: Path, request: DataRequest, /) -> Listing:
+    known_names = {*IMAGE_NAMES, *CAPTION_NAMES, request.image_key, request.caption_key}
     headers = {separator: _header(first, separator) for separator in _SEPARATORS}
     # The separator that shows most known columns; then the one that shows most columns.
-    separator = max(headers, key=lambda mark: (len(known & set(headers[mark])), len(headers[mark])))
+    separator = max(headers, key=lambda mark: (len(known_names & set(headers[mark])), len(headers[mark])))
     names = headers[separator]
-    columns = columns_of(names, wanted, table=str(path))
+    columns = columns_of(names, request, table=str(path))
     reader = csv.reader(lines, delimiter=separator)
-    before = csv.field_size_limit(_FIELD)  # one for the process, so it is put back
+    before = csv.field_size_limit(_MAX_FIELD)  # one for the process, so it is put back
     try:
         rows = (_row(f"line {reader.line_num + 1}", row, names) for row in reader if row)
         return Listing("tsv" if separator == "\t" else "csv", [*_entries(rows, columns, path)])
@@ -217,18 +223,18 @@ def _row(place: str, row: list[str], names: list[str], /) -> _Row:
 def _entries(rows: Iterable[_Row], columns: Columns, table: Path, /) -> Iterator[SampleEntry]:
     """The pairs of rows: one each, or one for each of a list of captions."""
     for row in rows:
-        listed, words = row.values.get(columns.image), row.values.get(columns.caption or "")
-        if row.problem or not isinstance(listed, str) or not listed.strip():
+        file_name, words = row.values.get(columns.image), row.values.get(columns.caption or "")
+        if row.problem or not isinstance(file_name, str) or not file_name.strip():
             yield SampleEntry(row.place, problem=row.problem or f"no text under {printable(columns.image)}")
             continue
-        key, label = printable(listed.strip()), sample.as_label(row.values.get(LABEL))
+        key, label = printable(file_name.strip()), sample.as_label(row.values.get(LABEL_COLUMN))
         try:
-            source = located(listed.strip(), table.parent)
+            source = image_source(file_name.strip(), table.parent)
         except Unusable as error:
             yield SampleEntry(key, label=label, problem=str(error))
             continue
-        for each in words if isinstance(words, list) and words else [words]:
-            yield SampleEntry(key, source, sample.caption(each) if isinstance(each, str) else "", label)
+        for text in words if isinstance(words, list) and words else [words]:
+            yield SampleEntry(key, source, sample.caption(text) if isinstance(text, str) else "", label)
 
 
 def is_address(name: str, /) -> bool:
@@ -236,19 +242,19 @@ def is_address(name: str, /) -> bool:
     return URL.match(name) is not None
 
 
-def located(listed: str, folder: Path, /) -> ImageSource:
+def image_source(file_name: str, folder: Path, /) -> ImageSource:
     """The image that a table in ``folder`` names; raises Unusable."""
-    if is_address(listed):
+    if is_address(file_name):
         raise Unusable("an address; clipclean reads local files only")
-    return sample.whole_file(folder / listed)
+    return sample.whole_file(folder / file_name)
 
 
-def is_coco(told: Mapping[str, object], /) -> bool:
+def is_coco(value: Mapping[str, object], /) -> bool:
     """Whether a JSON object has the two lists of a COCO file."""
-    return isinstance(told.get("images"), list) and isinstance(told.get("annotations"), list)
+    return isinstance(value.get("images"), list) and isinstance(value.get("annotations"), list)
 
 
-def _coco(path: Path, told: Mapping[str, object], /) -> Listing:
+def _coco(path: Path, value: Mapping[str, object], /) -> Listing:
     """The captions of a COCO file, which has two lists: each with its image; images of several captions give several pairs.
 
     Images are looked for where COCO's archives put them: beside the file, beside its folder, and in ``train2017`` or
@@ -257,21 +263,23 @@ def _coco(path: Path, told: Mapping[str, object], /) -> Listing:
     Raises:
         RefusedInput: no such folder has the images; names those that were looked into.
     """
-    found = Listing("coco")
-    named = ((_number(row.get("id")), row.get("file_name")) for row in _rows(told["images"]))
-    names = {number: name for number, name in named if number and isinstance(name, str) and name}
+    listing = Listing("coco")
+    numbered_names = ((_number(row.get("id")), row.get("file_name")) for row in _rows(value["images"]))
+    names = {number: name for number, name in numbered_names if number and isinstance(name, str) and name}
     folder = _coco_folder(path, list(names.values()))
     image = functools.cache(functools.partial(_coco_image, folder))
-    captioned: set[str] = set()
-    for place, row in enumerate(_rows(told["annotations"])):
+    captioned_names: set[str] = set()
+    for place, row in enumerate(_rows(value["annotations"])):
         name, words = names.get(_number(row.get("image_id"))), row.get("caption")
         if name is None:
-            found.entries.append(SampleEntry(f"annotation {place}", problem="it belongs to no image of the file"))
+            listing.entries.append(SampleEntry(f"annotation {place}", problem="it belongs to no image of the file"))
         else:
-            captioned.add(name)
-            found.entries.append(replace(image(name), caption=sample.caption(words) if isinstance(words, str) else ""))
-    found.entries += [image(name) for name in names.values() if name not in captioned]
-    return found
+            captioned_names.add(name)
+            listing.entries.append(
+                replace(image(name), caption=sample.caption(words) if isinstance(words, str) else "")
+            )
+    listing.entries += [image(name) for name in names.values() if name not in captioned_names]
+    return listing
 
 
 def _coco_image(folder: Path, name: str, /) -> SampleEntry:
@@ -288,20 +296,20 @@ def _coco_image(folder: Path, name: str, /) -> SampleEntry:
 
 def _coco_folder(path: Path, names: Sequence[str], /) -> Path:
     """The folder in which most of the first images are."""
-    here = path.absolute().parent
-    part = _COCO.fullmatch(path.stem)
-    below = [part[1]] if part else []
+    folder = path.absolute().parent
+    match = _COCO_NAME.fullmatch(path.stem)
+    below = [match[1]] if match else []
     places = [
         place / inside
-        for place in (here, here.parent)
+        for place in (folder, folder.parent)
         for inside in ("", "images", *below, *(f"images/{name}" for name in below))
     ]
-    some = [name for name in names[:20] if not PurePosixPath(name).is_absolute()]
-    best = max(places, key=lambda place: sum(asked((place / name).is_file) for name in some))
-    if some and not any(asked((best / name).is_file) for name in some):
-        looked = ", ".join(printable(place) for place in places)
+    examples = [name for name in names[:20] if not PurePosixPath(name).is_absolute()]
+    best = max(places, key=lambda place: sum(answers_yes((place / name).is_file) for name in examples))
+    if examples and not any(answers_yes((best / name).is_file) for name in examples):
+        place_words = ", ".join(printable(place) for place in places)
         raise RefusedInput(
-            f"{printable(path)} is a COCO file, and its images ({printable(some[0])}, …) are in none of {looked}. Put the "
+            f"{printable(path)} is a COCO file, and its images ({printable(examples[0])}, …) are in none of {place_words}. Put the "
             "folder of images beside the file or beside its folder."
         )
     return best

@@ -33,10 +33,10 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
         torch.Size([3, 40, 40])
     """
     pil = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (H, W, 3)
-    return torch.from_numpy(np.array(_Seeded(seed)(pil))).permute(2, 0, 1)
+    return torch.from_numpy(np.array(_SeededAugment(seed)(pil))).permute(2, 0, 1)
 
 
-class _Seeded(AutoAugment):  # type: ignore[misc]  # torchvision is untyped
+class _SeededAugment(AutoAugment):  # type: ignore[misc]  # torchvision is untyped
     """Torchvision's AutoAugment with the ImageNet policy; what it draws follows from the seed, not from global state."""
 
     def __init__(self, seed: int) -> None:
@@ -53,7 +53,7 @@ class _Seeded(AutoAugment):  # type: ignore[misc]  # torchvision is untyped
         return _MAGNITUDES
 
 
-def enlarged(images: Tensor, /, *, least: float, generator: Generator) -> Tensor:
+def enlarge_parts(images: Tensor, /, *, least: float, generator: Generator) -> Tensor:
     """A batch in which every other image, the second and fourth and so on, is a random square part of it, enlarged.
 
     Args:
@@ -64,13 +64,13 @@ def enlarged(images: Tensor, /, *, least: float, generator: Generator) -> Tensor
     Returns:
         (B, 3, S, S), a new tensor; sampled bilinearly.
     """
-    result, cut = images.clone(), images[1::2]
-    if len(cut):
-        result[1::2] = _parts(cut, least, generator, mirrored=torch.zeros(len(cut), dtype=torch.bool))
+    result, sources = images.clone(), images[1::2]
+    if len(sources):
+        result[1::2] = _parts(sources, least, generator, is_mirrored=torch.zeros(len(sources), dtype=torch.bool))
     return result
 
 
-def mixed(images: Tensor, /, *, share: float, generator: Generator) -> Tensor:
+def mix(images: Tensor, /, *, share: float, generator: Generator) -> Tensor:
     """A batch in which half of the images are mirrored, and a share of them are a mean with the one before.
 
     Args:
@@ -81,46 +81,44 @@ def mixed(images: Tensor, /, *, share: float, generator: Generator) -> Tensor:
     Source: mixup (Zhang et al. 2018, arXiv 1710.09412), here for distillation, which needs no labels to mix.
     """
     count = len(images)
-    mirrored = (torch.rand(count, 1, 1, 1, generator=generator) < 0.5).to(images.device)
-    turned = torch.where(mirrored, images.flip(-1), images)
+    is_mirrored = (torch.rand(count, 1, 1, 1, generator=generator) < 0.5).to(images.device)
+    flips = torch.where(is_mirrored, images.flip(-1), images)
     part = torch.empty(count, 1, 1, 1).uniform_(0.3, 0.7, generator=generator)
-    whole = torch.rand(count, 1, 1, 1, generator=generator) >= share
-    return torch.lerp(turned.roll(1, dims=0), turned, part.masked_fill(whole, 1.0).to(images))
+    is_pure = torch.rand(count, 1, 1, 1, generator=generator) >= share
+    return torch.lerp(flips.roll(1, dims=0), flips, part.masked_fill(is_pure, 1.0).to(images))
 
 
-def moved(images: Tensor, /, *, least: float, mirrored: float, generator: Generator) -> Tensor:
+def move(images: Tensor, /, *, least: float, mirror_share: float, generator: Generator) -> Tensor:
     """A batch in which each image is a random square part of it, enlarged, and some are mirrored left to right.
 
     Args:
         images: (B, 3, S, S), on any device; any range of values, which is kept.
         least: shortest side of a part, as for :func:`enlarged`; 1 cuts none.
-        mirrored: chance of an image to be mirrored, in [0, 1].
+        mirror_share: chance of an image to be mirrored, in [0, 1].
         generator: draws sides, places and which are mirrored; on the CPU.
 
     Returns:
         (B, 3, S, S), a new tensor; sampled bilinearly.
     """
-    return _parts(images, least, generator, mirrored=torch.rand(len(images), generator=generator) < mirrored)
+    return _parts(images, least, generator, is_mirrored=torch.rand(len(images), generator=generator) < mirror_share)
 
 
-def _parts(images: Tensor, least: float, generator: Generator, /, *, mirrored: Tensor) -> Tensor:
-    """A random square part of each image (B, 3, S, S), enlarged; those of ``mirrored`` (B,) left to right."""
+def _parts(images: Tensor, least: float, generator: Generator, /, *, is_mirrored: Tensor) -> Tensor:
+    """A random square part of each image (B, 3, S, S), enlarged; those of ``is_mirrored`` (B,) left to right."""
     sides = torch.empty(len(images)).uniform_(least, 1, generator=generator)
     places = (1 - sides)[:, None] * (2 * torch.rand(len(images), 2, generator=generator) - 1)  # centres, in [-1, 1]
     theta = torch.zeros(len(images), 2, 3)
-    theta[:, 0, 0] = torch.where(mirrored, -sides, sides)
+    theta[:, 0, 0] = torch.where(is_mirrored, -sides, sides)
     theta[:, 1, 1] = sides
     theta[:, :, 2] = places
     grid = F.affine_grid(theta.to(images), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-LEAST = 0.7  # of the largest side: 16 of 22 px at 224, arXiv 2412.00727
+LEAST_ERASED_SIDE = 0.7  # of the largest side: 16 of 22 px at 224, arXiv 2412.00727
 
 
-def perturbed(
-    pixels: Tensor, /, *, noise: float, noise_share: float, erased_side: float, generator: Generator
-) -> Tensor:
+def perturb(pixels: Tensor, /, *, noise: float, noise_share: float, erased_side: float, generator: Generator) -> Tensor:
     """Copies of images (B, 3, S, S) in [0, 1]: some with Gaussian noise, each with one square erased to grey noise.
 
     Args:
@@ -132,16 +130,18 @@ def perturbed(
     """
     count, _, height, width = pixels.shape
     noisy = (torch.rand(count, 1, 1, 1, generator=generator) < noise_share) * noise
-    changed = (pixels + (noisy * torch.randn(pixels.shape, generator=generator)).to(pixels)).clamp(0, 1)
+    result = (pixels + (noisy * torch.randn(pixels.shape, generator=generator)).to(pixels)).clamp(0, 1)
     if erased_side == 0:
-        return changed
+        return result
     sides = (
-        (erased_side * min(height, width) * torch.empty(count).uniform_(LEAST, 1, generator=generator)).ceil().long()
+        (erased_side * min(height, width) * torch.empty(count).uniform_(LEAST_ERASED_SIDE, 1, generator=generator))
+        .ceil()
+        .long()
     )
     places = torch.rand(count, 2, generator=generator)
     fill = torch.rand(pixels.shape, generator=generator).to(pixels)
     for number, (side, (y, x)) in enumerate(zip(sides.tolist(), places.tolist(), strict=True)):
         top, left = int(y * (height - side + 1)), int(x * (width - side + 1))
         square = (number, slice(None), slice(top, top + side), slice(left, left + side))
-        changed[square] = fill[square]
-    return changed
+        result[square] = fill[square]
+    return result

@@ -3,20 +3,20 @@
 import json
 from pathlib import Path
 
-FILES = ("merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json")
+TOKENIZER_FILES = ("merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json")
 START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407
-ADDED = ((START_ID, START), (END_ID, END))
-FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+SPECIAL_TOKENS = ((START_ID, START), (END_ID, END))
+TOKEN_FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 OPEN_CLIP_NAMES = {"<start_of_text>": START, "<end_of_text>": END}  # kept, they would be added as ids beyond the table
-WORDS = (  # open_clip's pattern of what is a word, with the other names of the special tokens
+WORD_PATTERN = (  # open_clip's pattern of what is a word, with the other names of the special tokens
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
 # open_clip cleans captions by ftfy and html.unescape, which transformers does not. These steps do what captions of the
 # web need of it: entities, controls, typographic quotes and ligatures (ftfy/chardata.py).
 ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}
 LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬆ": "st", "ĳ": "ij", "Ĳ": "IJ"}
-CLASSES = {"[\u2018-\u201b\u02bc]": "'", "[\u201c-\u201f]": '"', "&nbsp;|\\s+": " "}
+CHARACTER_CLASSES = {"[\u2018-\u201b\u02bc]": "'", "[\u201c-\u201f]": '"', "&nbsp;|\\s+": " "}
 CONTROLS = "[\\x00-\\x08\\x0b\\x0e-\\x1f\\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
 
 
@@ -24,15 +24,15 @@ def write(folder: Path, /, *, context_length: int) -> None:
     """Write the tokenizer's files into an existing folder; every one is the same for every CLIP of this context."""
     from open_clip.tokenizer import SimpleTokenizer
 
-    known = SimpleTokenizer()
-    vocabulary = {OPEN_CLIP_NAMES.get(token, token): number for token, number in known.encoder.items()}
+    open_clip_tokenizer = SimpleTokenizer()
+    vocabulary = {OPEN_CLIP_NAMES.get(token, token): number for token, number in open_clip_tokenizer.encoder.items()}
     assert (vocabulary[START], vocabulary[END]) == (START_ID, END_ID)  # noqa: S101 # or open_clip ships another vocabulary
-    merges = [" ".join(pair) for pair in known.bpe_ranks]  # in the order of their ranks
+    merges = [" ".join(pair) for pair in open_clip_tokenizer.bpe_ranks]  # in the order of their ranks
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     settings = {
         **special,
         "add_prefix_space": False,
-        "added_tokens_decoder": {str(number): {"content": token, **FLAGS} for number, token in ADDED},
+        "added_tokens_decoder": {str(number): {"content": token, **TOKEN_FLAGS} for number, token in SPECIAL_TOKENS},
         "clean_up_tokenization_spaces": False,
         "do_lower_case": True,
         "errors": "replace",
@@ -59,12 +59,12 @@ def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, obj
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": number, "content": token, **FLAGS} for number, token in ADDED],
+        "added_tokens": [{"id": number, "content": token, **TOKEN_FLAGS} for number, token in SPECIAL_TOKENS],
         "normalizer": {"type": "Sequence", "normalizers": _cleaning()},
         "pre_tokenizer": {
             "type": "Sequence",
             "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Removed", "invert": True},
+                {"type": "Split", "pattern": {"Regex": WORD_PATTERN}, "behavior": "Removed", "invert": True},
                 {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
             ],
         },
@@ -96,7 +96,7 @@ def _cleaning() -> list[dict[str, object]]:
         {"type": "Replace", "pattern": {"String": old}, "content": new} for old, new in (ENTITIES | LIGATURES).items()
     ]
     classes: list[dict[str, object]] = [
-        {"type": "Replace", "pattern": {"Regex": old}, "content": new} for old, new in CLASSES.items()
+        {"type": "Replace", "pattern": {"Regex": old}, "content": new} for old, new in CHARACTER_CLASSES.items()
     ]
     controls: dict[str, object] = {"type": "Replace", "pattern": {"Regex": CONTROLS}, "content": ""}
     return [*texts, controls, {"type": "NFC"}, *classes, {"type": "Lowercase"}]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # ONNX consumers: the file and tensor names that each expects.
 
 IMMICH = "immich"
-DEFAULT = "transformers.js"
-DATA = "_data"  # the file of weights beside a graph, by transformers.js's name
+DEFAULT_PRESET = "transformers.js"
+DATA_SUFFIX = "_data"  # the file of weights beside a graph, by transformers.js's name
 TOKENIZER_FOLDER, PREPROCESS_CFG = "textual", "visual/preprocess_cfg.json"  # where Immich looks
 
 
@@ -76,7 +76,7 @@ class ExportOptions:
     """Which formats; for ONNX whose names, whether embeddings have unit length, whether weights are halved."""
 
     formats: tuple[str, ...]
-    preset: str = DEFAULT
+    preset: str = DEFAULT_PRESET
     normalise: bool = False
     fp16: bool = False
 
@@ -97,15 +97,15 @@ class ExportOptions:
 _ONNX = (ExportOptions(("onnx",), preset, fp16=fp16) for preset in PRESETS for fp16 in (False, True))
 _GRAPHS = dict.fromkeys(name for options in _ONNX for name in options.graphs)
 ONNX_FILES = (  # of all presets
-    *(name + suffix for name in _GRAPHS for suffix in ("", DATA)),
-    *("config.json", "preprocessor_config.json", *bpe.FILES),
+    *(name + suffix for name in _GRAPHS for suffix in ("", DATA_SUFFIX)),
+    *("config.json", "preprocessor_config.json", *bpe.TOKENIZER_FILES),
     PREPROCESS_CFG,
-    *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.FILES),
+    *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.TOKENIZER_FILES),
 )
 
 
-def wanted(
-    formats: Sequence[str], preset: str = DEFAULT, /, *, normalize: bool = False, fp16: bool = False
+def options_of(
+    formats: Sequence[str], preset: str = DEFAULT_PRESET, /, *, normalize: bool = False, fp16: bool = False
 ) -> ExportOptions:
     """The requested formats; raises UsageError for a setting of a format that was not requested."""
     names = tuple(dict.fromkeys(formats))
@@ -121,7 +121,7 @@ class ExportJob:
     folder: Path
     clip: "model.Clip"  # on the CPU
     weights: "dict[str, Tensor]"  # its state dict in fp32
-    wanted: ExportOptions
+    options: ExportOptions
     samples: "ParitySamples"  # images and captions that the written files are compared on
     source_sha256: str  # of the file that the weights come from
     tensor_sha256: str  # of the weights
@@ -137,7 +137,7 @@ class ExportJob:
         return asdict(self.clip.architecture.preprocess)
 
 
-SAMPLES = 63  # images and captions that each export is compared on: batches of 1, 2, 3 and 57
+PARITY_SAMPLES = 63  # images and captions that each export is compared on: batches of 1, 2, 3 and 57
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ FORMATS: dict[str, Format] = {
             "```",
         ),
         packages=(),
-        files=("config.json", "model.safetensors", "preprocessor_config.json", *bpe.FILES),
+        files=("config.json", "model.safetensors", "preprocessor_config.json", *bpe.TOKENIZER_FILES),
         module="hf_directory",
     ),
     "onnx": Format(
@@ -203,32 +203,34 @@ FORMATS: dict[str, Format] = {
         module="onnx_files",
     ),
 }
-NAMES = tuple(dict.fromkeys(name for form in FORMATS.values() for name in form.files))  # of every file of any format
+FILE_NAMES = tuple(
+    dict.fromkeys(name for form in FORMATS.values() for name in form.files)
+)  # of every file of any format
 OPEN_CLIP = ExportOptions(("open_clip",))
 
 
-def check(wanted: ExportOptions, /) -> None:
+def check(options: ExportOptions, /) -> None:
     """Refuse before slow work what could not be written after it.
 
     Raises:
         UsageError: a package is missing, or two formats need the same file.
     """
-    for name in wanted.formats:
+    for name in options.formats:
         missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
         if missing:
             raise UsageError(
                 f"--format {name} needs {', '.join(missing)}, which this installation lacks. They come with clipclean: "
                 f"install it again, or pip install {' '.join(missing)}."
             )
-    if {"hf", "onnx"} <= set(wanted.formats) and wanted.preset == IMMICH:
+    if {"hf", "onnx"} <= set(options.formats) and options.preset == IMMICH:
         raise UsageError(
             "Immich and transformers both look for config.json, and for another one. Export them into two folders."
         )
 
 
-def check_architecture(architecture: "model.Architecture", wanted: ExportOptions, /) -> None:
+def check_architecture(architecture: "model.Architecture", options: ExportOptions, /) -> None:
     """Raise UsageError where a format has no place for the model."""
-    for name in wanted.formats:
+    for name in options.formats:
         try:
             FORMATS[name].layout().check_architecture(architecture)
         except UnsupportedModel as error:
@@ -241,7 +243,7 @@ def write(
     weights: "dict[str, Tensor]",
     /,
     *,
-    wanted: ExportOptions,
+    options: ExportOptions,
     pixels: "Tensor",
     captions: Sequence[str],
     source_sha256: str,
@@ -252,7 +254,7 @@ def write(
         folder: empty, or at least without the files of these formats.
         clip: the model, on any device; the comparison is made on the CPU.
         weights: its state dict in fp32, on the CPU.
-        wanted: what ``check`` and ``check_architecture`` have passed.
+        options: what ``check`` and ``check_architecture`` have passed.
         pixels: (N, 3, S, S) in [0, 1]; the first 63 count.
         captions: the first 63 count.
         source_sha256: of the file that the weights come from.
@@ -269,19 +271,21 @@ def write(
 
     # A GPU's convolutions round to fewer digits.
     ours = clip if clip.device.type == "cpu" else model.build(clip.architecture, weights, device="cpu")
-    pixels, captions = pixels[:SAMPLES], list(captions[:SAMPLES])
-    tokens, started = ours.tokens(captions), time.monotonic()
+    pixels, captions = pixels[:PARITY_SAMPLES], list(captions[:PARITY_SAMPLES])
+    tokens, start = ours.tokens(captions), time.monotonic()
     images, texts = ours.embed_images(pixels), ours.embed_tokens(tokens)
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - start
     samples = ParitySamples(ours.normalise(pixels), tokens, images, texts, captions, seconds)
     digest = checkpoint.digest(weights)
-    job = ExportJob(folder, ours, weights, wanted, samples, source_sha256, digest)
+    job = ExportJob(folder, ours, weights, options, samples, source_sha256, digest)
     entries = []
-    for name in wanted.formats:
+    for name in options.formats:
         with stage(f"exporting {name}"):
             for path, parity in FORMATS[name].layout().export(job):
-                own = files.sha256(folder / path)
+                file_digest = files.sha256(folder / path)
                 entries.append(
-                    ExportRecord(format=name, path=path, sha256=own, tensor_sha256=digest, parity=asdict(parity))
+                    ExportRecord(
+                        format=name, path=path, sha256=file_digest, tensor_sha256=digest, parity=asdict(parity)
+                    )
                 )
     return entries

@@ -21,13 +21,13 @@ from clipclean.model.architecture import Config, config_signature
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 PREPROCESSOR_NAME = "preprocessor_config.json"
-WAY_OUT = "Export it as open_clip or onnx instead."
-RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
+OTHER_FORMATS = "Export it as open_clip or onnx instead."
+RESAMPLING_CODES = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 # Settings that CLIPConfig can hold, or that have no effect at inference. All others must be absent or off.
 VISION_KEYS = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "norm_kwargs", "patch_dropout"}
 TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs", "pad_id", "eos_id"}
-NEUTRAL = {  # values that equal CLIPModel's behaviour
+NEUTRAL_VALUES = {  # values that equal CLIPModel's behaviour
     "pos_embed_type": ("learnable",),
     "pool_type": ("tok", "argmax"),
     "proj_type": ("linear",),
@@ -50,18 +50,18 @@ def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the folder and compare it; raises what ``write`` and ``check`` raise."""
     tensors = layouts.from_open_clip(job.weights)
     write(job.folder, tensors, job.clip.architecture)
-    return [(WEIGHTS_NAME, check(job.folder, job.samples) if can_check() else _mapped_back(job))]
+    return [(WEIGHTS_NAME, check(job.folder, job.samples) if can_check() else _parity_of_file(job))]
 
 
-def _mapped_back(job: ExportJob, /) -> Parity:
+def _parity_of_file(job: ExportJob, /) -> Parity:
     """Parity where transformers is not installed: of the file's tensors under open_clip's names again."""
-    read = checkpoint.read(job.folder / WEIGHTS_NAME).tensors
-    clip, samples = model.build(job.clip.architecture, read, device="cpu"), job.samples
+    tensors = checkpoint.read(job.folder / WEIGHTS_NAME).tensors
+    clip, samples = model.build(job.clip.architecture, tensors, device="cpu"), job.samples
     with torch.no_grad():
         images = clip.net.encode_image(samples.pixels)  # type: ignore[operator] # nn.Module's __getattr__
     texts, reader = clip.embed_tokens(samples.tokens).numpy(), "clipclean, since transformers is not installed"
     answer = ReaderAnswer(images=images.numpy(), texts=texts, reader=reader)
-    return parity.hold(parity.compare(samples, answer), parity.FP32)
+    return parity.hold(parity.compare(samples, answer), parity.FP32_LIMITS)
 
 
 def check_architecture(architecture: model.Architecture, /) -> None:
@@ -73,11 +73,11 @@ def check_architecture(architecture: model.Architecture, /) -> None:
     model_cfg = architecture.config
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
     if isinstance(vision.get("layers", 12), list | tuple):
-        raise UnsupportedModel(f"The image tower is a ResNet, and CLIPModel has ViT towers alone. {WAY_OUT}")
+        raise UnsupportedModel(f"The image tower is a ResNet, and CLIPModel has ViT towers alone. {OTHER_FORMATS}")
     settings = {f"vision_cfg.{key}": value for key, value in vision.items() if key not in VISION_KEYS}
     settings |= {f"text_cfg.{key}": value for key, value in text.items() if key not in TEXT_KEYS}
     settings["nonscalar_logit_scale"] = model_cfg.get("nonscalar_logit_scale")
-    neutral = {key: (None, False, *NEUTRAL.get(key.rpartition(".")[2], ())) for key in settings}
+    neutral = {key: (None, False, *NEUTRAL_VALUES.get(key.rpartition(".")[2], ())) for key in settings}
     foreign = [f"{key} = {value}" for key, value in settings.items() if value not in neutral[key]]
     foreign += [
         f"{place}.norm_kwargs.{key} = {value}"
@@ -89,7 +89,7 @@ def check_architecture(architecture: model.Architecture, /) -> None:
         foreign.append("resize_mode = longest")
     if foreign:
         raise UnsupportedModel(
-            f"transformers' CLIPModel has no place for {', '.join(foreign)}, and would compute something else. {WAY_OUT}"
+            f"transformers' CLIPModel has no place for {', '.join(foreign)}, and would compute something else. {OTHER_FORMATS}"
         )
 
 
@@ -109,8 +109,8 @@ def write_processor(folder: Path, architecture: model.Architecture, /) -> None:
 
 def config(model_cfg: Config, /) -> dict[str, object]:
     """``CLIPConfig`` for one of open_clip's configs that ``check_architecture`` passes; ``quick_gelu`` decides the activation."""
-    known = config_signature(model_cfg)  # with the sizes that are left out
-    vision, text = (known[tower] | model_cfg[tower] for tower in ("vision_cfg", "text_cfg"))
+    sizes = config_signature(model_cfg)  # with the sizes that are left out
+    vision, text = (sizes[tower] | model_cfg[tower] for tower in ("vision_cfg", "text_cfg"))
     activation, embedding = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu", model_cfg["embed_dim"]
     return {
         "architectures": ["CLIPModel"],
@@ -130,7 +130,7 @@ def config(model_cfg: Config, /) -> dict[str, object]:
             "projection_dim": embedding,
         },
         "vision_config": {
-            "image_size": known["vision_cfg"]["image_size"],
+            "image_size": sizes["vision_cfg"]["image_size"],
             "patch_size": vision["patch_size"],
             "num_channels": 3,
             "num_attention_heads": vision["width"] // vision.get("head_width", 64),
@@ -168,7 +168,7 @@ def image_processor(preprocess: model.Preprocess, /) -> dict[str, object]:
         "image_processor_type": "CLIPImageProcessor",
         "image_std": list(preprocess.std),
         "processor_class": "CLIPProcessor",
-        "resample": RESAMPLING[preprocess.interpolation],
+        "resample": RESAMPLING_CODES[preprocess.interpolation],
         "rescale_factor": 1 / 255,
         "size": square if is_squashed else {"shortest_edge": preprocess.size},
     }
@@ -193,12 +193,14 @@ def check(folder: Path, samples: ParitySamples, /) -> Reading:
         ExportMismatch: transformers cannot load the folder, or its embeddings differ.
     """
     answer = parity.ask("transformers", folder, samples)
-    found = parity.hold(parity.compare(samples, answer), parity.FP32)
-    alike = sum(_id_list(a) == _id_list(b) for a, b in zip(samples.tokens.numpy(), answer["tokens"], strict=True))
-    return Reading(**vars(found), captions=len(samples.tokens), captions_alike=alike)
+    agreement = parity.hold(parity.compare(samples, answer), parity.FP32_LIMITS)
+    captions_alike = sum(
+        _id_list(a) == _id_list(b) for a, b in zip(samples.tokens.numpy(), answer["tokens"], strict=True)
+    )
+    return Reading(**vars(agreement), captions=len(samples.tokens), captions_alike=captions_alike)
 
 
 def _id_list(ids: Array, /) -> list[int]:
     """Token ids up to the first end-of-text; the padding behind it differs and has no effect."""
-    found: list[int] = ids.tolist()
-    return found[: found.index(bpe.END_ID) + 1]
+    numbers: list[int] = ids.tolist()
+    return numbers[: numbers.index(bpe.END_ID) + 1]

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 OPSET = 18  # the exporter's own; LayerNormalization needs 17
 MAX_INLINE = 1_900_000_000  # bytes: protobuf ends at 2 GB, and weights beyond it go into a file of their own
-INPUT, OUTPUT = "clip.input", "clip.output"  # while the graph is made: names that the exporter gives to nothing
+GRAPH_INPUT, GRAPH_OUTPUT = (
+    "clip.input",
+    "clip.output",
+)  # while the graph is made: names that the exporter gives to nothing
 FP16_MAX = 65504.0
-FP16_FROM = 1024  # values: what is smaller (biases, norms) saves nothing and costs precision
-UNIT = 1e-4  # how far the length of a unit embedding may be from 1; fp16 rounds no outputs
+FP16_MIN_VALUES = 1024  # values: what is smaller (biases, norms) saves nothing and costs precision
+UNIT_TOLERANCE = 1e-4  # how far the length of a unit embedding may be from 1; fp16 rounds no outputs
 
 
 def check_architecture(architecture: model.Architecture, /) -> None:
@@ -38,28 +41,28 @@ def check_architecture(architecture: model.Architecture, /) -> None:
 
 def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the graphs and what their consumer reads beside them, and compare; raises what ``write`` and ``check`` raise."""
-    write(job.folder, job.clip, job.wanted, metadata=facts(job))
+    write(job.folder, job.clip, job.options, metadata=facts(job))
     _write_beside(job)
-    found = check(job.folder, job.samples, job.wanted)
-    return [(name, found) for name in job.wanted.graphs]
+    agreement = check(job.folder, job.samples, job.options)
+    return [(name, agreement) for name in job.options.graphs]
 
 
 def facts(job: ExportJob, /) -> dict[str, str]:
     """The model's description in an ONNX graph's ``metadata_props``, without which the graph cannot be used correctly."""
     architecture = job.clip.architecture
-    known = {
+    description = {
         "architecture": architecture.name.encode("ascii", "backslashreplace").decode(),
         "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
         "embed_dim": job.model_cfg["embed_dim"],
         "context_length": architecture.context_length,
         "vocab_size": job.model_cfg["text_cfg"].get("vocab_size", 49408),
         "logit_scale": float(job.clip.logit_scale().detach()),
-        "weights": "fp16" if job.wanted.fp16 else "fp32",
+        "weights": "fp16" if job.options.fp16 else "fp32",
         "source_sha256": job.source_sha256,
         "tensor_sha256": job.tensor_sha256,
         **{f"image_{key}": value for key, value in job.preprocess_cfg.items()},
     }
-    return {f"clip.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
+    return {f"clip.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
 
 
 def _write_beside(job: ExportJob, /) -> None:
@@ -67,7 +70,7 @@ def _write_beside(job: ExportJob, /) -> None:
     processor and tokenizer of transformers.js, and config.json if a CLIPConfig can describe the model.
     """
     architecture = job.clip.architecture
-    if job.wanted.preset == formats.IMMICH:
+    if job.options.preset == formats.IMMICH:
         for name, value in (("config.json", job.model_cfg), (formats.PREPROCESS_CFG, job.preprocess_cfg)):
             (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         bpe.write(job.folder / formats.TOKENIZER_FOLDER, context_length=architecture.context_length)
@@ -84,7 +87,7 @@ def _write_beside(job: ExportJob, /) -> None:
 def write(
     folder: Path,
     clip: model.Clip,
-    wanted: ExportOptions,
+    options: ExportOptions,
     /,
     *,
     metadata: Mapping[str, str],
@@ -100,21 +103,21 @@ def write(
         UnsupportedModel: a weight is too large for half precision.
         ExportMismatch: the exporter fails.
     """
-    net, preset, side = cast("CLIP", clip.net), formats.PRESETS[wanted.preset], clip.architecture.preprocess.size
+    net, preset, side = cast("CLIP", clip.net), formats.PRESETS[options.preset], clip.architecture.preprocess.size
     pixels = torch.zeros(2, 3, side, side)  # two: a batch of one would be taken for a constant
     tokens = torch.zeros(2, net.context_length, dtype=getattr(torch, preset.integers))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2, max=net.context_length)
     is_short = _pools_at_the_end(net) and net.context_length > 2
     axes = {0: batch} | ({1: length} if is_short else {})
     towers = (
-        (Tower(net, images, wanted.is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
-        (Tower(net, texts, wanted.is_unit), tokens, (preset.tokens, preset.texts), axes),
+        (Tower(net, images, options.is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
+        (Tower(net, texts, options.is_unit), tokens, (preset.tokens, preset.texts), axes),
     )
-    for name, (tower, example, ends, dynamic) in zip(wanted.graphs, towers, strict=True):
-        graph = _exported(tower, example, dynamic)
-        rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
-        _tidy(graph, Path(name).stem, {**metadata, "normalised": str(wanted.is_unit).lower()})
-        if wanted.fp16:
+    for name, (tower, example, ends, dynamic) in zip(options.graphs, towers, strict=True):
+        graph = _export_tower(tower, example, dynamic)
+        rename(graph.graph, {GRAPH_INPUT: ends[0], GRAPH_OUTPUT: ends[1]})
+        _tidy(graph, Path(name).stem, {**metadata, "normalised": str(options.is_unit).lower()})
+        if options.fp16:
             halve_weights(graph)
         _save(folder / name, graph, max_inline)
 
@@ -147,7 +150,7 @@ def texts(net: "CLIP", tokens: Tensor, /) -> Tensor:
     if not _pools_at_the_end(net):
         features: Tensor = net.encode_text(tokens)
         return features
-    return model.pooled(net, tokens, tokens.argmax(dim=-1))
+    return model.pool_text(net, tokens, tokens.argmax(dim=-1))
 
 
 def _pools_at_the_end(net: "CLIP", /) -> bool:
@@ -155,7 +158,7 @@ def _pools_at_the_end(net: "CLIP", /) -> bool:
     return net.text_pool_type == "argmax" and net.attn_mask is not None
 
 
-def _exported(tower: Tower, example: Tensor, dynamic: dict[int, torch.export.Dim], /) -> "ModelProto":
+def _export_tower(tower: Tower, example: Tensor, dynamic: dict[int, torch.export.Dim], /) -> "ModelProto":
     """The tower's graph from INPUT to OUTPUT."""
     was_training = tower.net.training
     tower.eval()
@@ -167,8 +170,8 @@ def _exported(tower: Tower, example: Tensor, dynamic: dict[int, torch.export.Dim
                 dynamo=True,
                 dynamic_shapes=(dynamic,),
                 opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
+                input_names=[GRAPH_INPUT],
+                output_names=[GRAPH_OUTPUT],
                 verbose=False,
             )
             assert program is not None  # noqa: S101 # dynamo gives one
@@ -186,24 +189,24 @@ def _exported(tower: Tower, example: Tensor, dynamic: dict[int, torch.export.Dim
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide messages of torch and onnxscript for their own developers."""
-    before = logging.root.manager.disable
+    level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.disable(level)
 
 
 def rename(graph: "GraphProto", names: Mapping[str, str], /) -> None:
     """Give the graph's ends their names; an inner value that has one already ("embedding", say) makes way."""
-    renamed = {**{new: f"{new}.inner" for new in names.values()}, **names}
+    new_names = {**{new: f"{new}.inner" for new in names.values()}, **names}
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = renamed.get(value.name, value.name)
+        value.name = new_names.get(value.name, value.name)
     for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
+        node.input[:] = [new_names.get(name, name) for name in node.input]
+        node.output[:] = [new_names.get(name, name) for name in node.output]
 
 
 def _tidy(graph: "ModelProto", name: str, metadata: Mapping[str, str], /) -> None:
@@ -233,7 +236,7 @@ def halve_weights(graph: "ModelProto", /) -> None:
 
     casts = []
     for weight in graph.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < FP16_FROM:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < FP16_MIN_VALUES:
             continue
         values = numpy_helper.to_array(weight)
         if np.isinf(values).any():  # the causal mask, which is no weight
@@ -243,9 +246,9 @@ def halve_weights(graph: "ModelProto", /) -> None:
                 f"The weight {weight.name!a} holds {np.abs(values).max():g}, and fp16 ends at {FP16_MAX:g}. "
                 "Export without --fp16."
             )
-        name, stored = weight.name, f"{weight.name}.fp16"
-        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
-        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+        name, half_name = weight.name, f"{weight.name}.fp16"
+        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half_name))
+        casts.append(helper.make_node("Cast", [half_name], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
@@ -261,21 +264,25 @@ def _save(path: Path, graph: "ModelProto", max_inline: int, /) -> None:
         path.write_bytes(graph.SerializeToString(deterministic=True))
     else:
         onnx.save_model(
-            graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}{formats.DATA}"
+            graph,
+            path,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=f"{path.name}{formats.DATA_SUFFIX}",
         )
 
 
-def check(folder: Path, samples: ParitySamples, wanted: ExportOptions, /) -> Parity:
+def check(folder: Path, samples: ParitySamples, options: ExportOptions, /) -> Parity:
     """Run the graphs with onnxruntime in a child process, and compare unit embeddings with ours.
 
     Raises:
         ExportMismatch: onnxruntime cannot load or run them, or their embeddings differ, or do not have unit length
             where they should.
     """
-    answer = parity.ask("onnxruntime", folder, samples, *wanted.graphs)
-    found = parity.hold(parity.compare(samples, answer), parity.FP16 if wanted.fp16 else parity.FP32)
+    answer = parity.ask("onnxruntime", folder, samples, *options.graphs)
+    agreement = parity.hold(parity.compare(samples, answer), parity.FP16_LIMITS if options.fp16 else parity.FP32_LIMITS)
     lengths = np.linalg.norm(np.concatenate((answer["images"], answer["texts"])), axis=1)
     furthest = float(np.abs(lengths - 1).max())
-    if wanted.is_unit and not furthest <= UNIT:
+    if options.is_unit and not furthest <= UNIT_TOLERANCE:
         raise ExportMismatch(f"An embedding is off length 1 by {furthest:.2g}. Nothing was exported.")
-    return found
+    return agreement

@@ -39,4 +39,4 @@ def check(folder: Path, samples: ParitySamples, /) -> Parity:
     Raises:
         ExportMismatch: open_clip cannot load the folder, or its embeddings differ.
     """
-    return parity.hold(parity.compare(samples, parity.ask("open_clip", folder, samples)), parity.FP32)
+    return parity.hold(parity.compare(samples, parity.ask("open_clip", folder, samples)), parity.FP32_LIMITS)

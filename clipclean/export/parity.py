@@ -15,7 +15,7 @@ from torch import Tensor
 from clipclean.errors import ClipcleanError
 from clipclean.export.read_back import ReaderAnswer
 
-TIMEOUT, PATIENCE = 600, 20  # seconds that a library has, and how many times ours it has beside them
+TIMEOUT_SECONDS, TIMEOUT_FACTOR = 600, 20  # seconds that a library has, and how many times ours it has beside them
 Rows = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
@@ -34,9 +34,9 @@ class ParityLimits:
     min_agreement: float
 
 
-FP32 = ParityLimits(1e-5, 0.99999, 1.0)
+FP32_LIMITS = ParityLimits(1e-5, 0.99999, 1.0)
 # Rounding weights to 11 bits moves an embedding by about 1e-3 of its length, and may swap two captions that nearly tie.
-FP16 = ParityLimits(1e-2, 0.9999, 0.95)
+FP16_LIMITS = ParityLimits(1e-2, 0.9999, 0.95)
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) 
         ExportMismatch: the library cannot load the folder.
     """
     with tempfile.TemporaryDirectory(prefix="clipclean-") as scratch:
-        asked, answered = Path(scratch) / "asked.npz", Path(scratch) / "answered.npz"
+        inputs, outputs = Path(scratch) / "asked.npz", Path(scratch) / "answered.npz"
         captions = np.frombuffer(json.dumps(list(samples.captions)).encode(), dtype=np.uint8)
-        np.savez(asked, pixels=samples.pixels.cpu().numpy(), tokens=samples.tokens.cpu().numpy(), captions=captions)
+        np.savez(inputs, pixels=samples.pixels.cpu().numpy(), tokens=samples.tokens.cpu().numpy(), captions=captions)
         # -P: the folder that the user works in, perhaps a hostile model's, is no place to import from.
         python = [sys.executable, "-P", "-m", "clipclean.export.read_back"]
-        command = [*python, library, str(folder), str(asked), str(answered)]
-        limit = TIMEOUT + PATIENCE * samples.seconds
+        command = [*python, library, str(folder), str(inputs), str(outputs)]
+        limit = TIMEOUT_SECONDS + TIMEOUT_FACTOR * samples.seconds
         try:
-            run = subprocess.run(  # noqa: S603 # own module, no shell
+            process = subprocess.run(  # noqa: S603 # own module, no shell
                 [*command, *arguments], capture_output=True, text=True, timeout=limit, check=False
             )
         except subprocess.TimeoutExpired as error:
@@ -95,11 +95,11 @@ def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) 
                 f"{library} took more than {limit:.0f} s to read back the files written to {folder}. Nothing was exported. "
                 "Give the same command again when the machine is less busy."
             ) from error
-        if run.returncode != 0:
-            words = (run.stderr.strip().splitlines() or ["no message"])[-1]
-            why = f"it was ended by signal {-run.returncode}" if run.returncode < 0 else words
+        if process.returncode != 0:
+            words = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            why = f"it was ended by signal {-process.returncode}" if process.returncode < 0 else words
             raise ExportMismatch(f"{library} cannot load the files written to {folder}: {why}. Nothing was exported.")
-        with np.load(answered, allow_pickle=False) as theirs:
+        with np.load(outputs, allow_pickle=False) as theirs:
             answer = ReaderAnswer(images=theirs["images"], texts=theirs["texts"], reader=str(theirs["reader"]))
             return answer | {"tokens": theirs["tokens"]} if "tokens" in theirs else answer
 
@@ -114,8 +114,8 @@ def compare(samples: ParitySamples, answer: ReaderAnswer, /) -> Parity:
 
 def _unit(rows: Rows, /) -> Rows:
     """Rows (N, D) at unit length."""
-    scaled: Rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return scaled
+    unit_rows: Rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit_rows
 
 
 def distance(ours: Rows, theirs: Rows, /) -> tuple[float, float]:
@@ -125,14 +125,14 @@ def distance(ours: Rows, theirs: Rows, /) -> tuple[float, float]:
     return float(np.abs(ours - theirs).max()), float(cosine.min())
 
 
-TIE = 1e-4  # of cosines: two captions this close are equally good, as equal captions are
+COSINE_TIE = 1e-4  # of cosines: two captions this close are equally good, as equal captions are
 
 
 def agreement(ours: tuple[Rows, Rows], theirs: tuple[Rows, Rows], /) -> float:
     """Share of images whose best caption in their embeddings is the best, or ties with it, in ours."""
     similarity = ours[0] @ ours[1].T  # (N, D) @ (D, M)
-    chosen = (theirs[0] @ theirs[1].T).argmax(1)
-    return float((similarity[np.arange(len(chosen)), chosen] >= similarity.max(1) - TIE).mean())
+    best = (theirs[0] @ theirs[1].T).argmax(1)
+    return float((similarity[np.arange(len(best)), best] >= similarity.max(1) - COSINE_TIE).mean())
 
 
 def hold(parity: Parity, limits: ParityLimits, /) -> Parity:

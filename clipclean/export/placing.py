@@ -17,8 +17,8 @@ from clipclean import files, own_state, untrusted
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.export import records
 
-SCRATCH = ".clipclean-scratch-"  # how the names of folders begin that files are written into first
-NEW, OLD = "new", "old"  # in them: what is written, and what it took the place of
+SCRATCH_PREFIX = ".clipclean-scratch-"  # how the names of folders begin that files are written into first
+NEW_FOLDER, OLD_FOLDER = "new", "old"  # in them: what is written, and what it took the place of
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class OutputState:
             raise _not_empty(out)
 
 
-def look(out: Path, /, *, force: bool, known: Collection[str], is_dry: bool = False) -> OutputState:
+def look(out: Path, /, *, force: bool, names: Collection[str], is_dry: bool = False) -> OutputState:
     """Refuse before slow work what could not be written after it, once what a killed process began is ended.
 
     Args:
         out: where to.
         force: whether files of an earlier run may be replaced: those that its checksums list, and that are as listed.
-        known: names of all files that a run may write.
+        names: of all files that a run may write.
         is_dry: whether nothing may be changed; then what a killed process began is left to the run.
 
     Raises:
@@ -54,13 +54,13 @@ def look(out: Path, /, *, force: bool, known: Collection[str], is_dry: bool = Fa
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             raise UsageError(f"--out {out} is a file or a link. Name a folder.")
         is_begun = is_dry and own_state.noted(out) is not None
-        run = None if is_dry else _ended(out)
+        run = None if is_dry else _end_killed(out)
         files.check_writable(files.nearest(out), out)
         if is_begun or not out.exists() or not any(out.iterdir()):
             return OutputState()
         if run is None and not force:
             raise _not_empty(out)
-        return OutputState(_earlier(out, known), run)
+        return OutputState(_earlier(out, names), run)
     except UnicodeEncodeError as error:
         raise UsageError(
             f"--out {untrusted.printable(out)} is not UTF-8 text, but reports name the folder. Choose another name."
@@ -70,7 +70,7 @@ def look(out: Path, /, *, force: bool, known: Collection[str], is_dry: bool = Fa
 
 
 @contextlib.contextmanager
-def written(out: Path, /) -> Iterator[Path]:
+def scratch_folder(out: Path, /) -> Iterator[Path]:
     """A new, empty, hidden folder on the disk of ``out`` to write into, of a name that nobody can foresee.
 
     Beside ``out``, so that nothing stands in it before the run has ended. In it where it is a file system of its own,
@@ -81,13 +81,13 @@ def written(out: Path, /) -> Iterator[Path]:
     """
     place = out.resolve()
     is_inside = place.is_dir() and (place.is_mount() or not os.access(place.parent, os.W_OK))
-    scratch = (place if is_inside else files.nearest(place.parent)) / f"{SCRATCH}{secrets.token_hex(8)}"
+    scratch = (place if is_inside else files.nearest(place.parent)) / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
     own_state.note(out, {"scratch": str(scratch)})
     try:
         scratch.mkdir(mode=0o700)
-        for name in (NEW, OLD):
+        for name in (NEW_FOLDER, OLD_FOLDER):
             (scratch / name).mkdir()
-        yield scratch / NEW
+        yield scratch / NEW_FOLDER
     except OSError as error:
         raise files.cannot_write(out, error) from error
     finally:
@@ -97,7 +97,7 @@ def written(out: Path, /) -> Iterator[Path]:
 
 
 def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> None:
-    """Move what was ``written`` into ``out``; then what an earlier run left, and this one has not, goes.
+    """Move what was written into ``out``; then what an earlier run left, and this one has not, goes.
 
     A file takes the place of the earlier one in one step, the checksums last of all. If one cannot be moved, those before it are moved
     back. Afterwards ``close_run`` is due.
@@ -106,12 +106,12 @@ def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> N
     for name in moves["new"]:
         with (new / name).open("rb+") as stream:
             os.fsync(stream.fileno())
-    _kept(new.parent / OLD, out, earlier)
+    _keep_earlier(new.parent / OLD_FOLDER, out, earlier)
     own_state.note(out, moves)
     try:
         _forward(new.parent, out, moves)
     except BaseException:  # Ctrl-C as well
-        _back(new.parent, out, moves)
+        _undo(new.parent, out, moves)
         own_state.note(out, None)
         raise
     _remove(new.parent)
@@ -128,21 +128,21 @@ def _not_empty(out: Path) -> UsageError:
     )
 
 
-def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
+def _earlier(out: Path, names: Collection[str]) -> dict[str, str]:
     """The files that an earlier run left, by its checksums.
 
     Raises:
         UsageError: others stand under our names.
     """
-    there = [name for name in sorted(known) if os.path.lexists(out / name)]
+    present = [name for name in sorted(names) if os.path.lexists(out / name)]
     try:
-        listed = records.parse(untrusted.read(out / records.SUMS, limit=records.MAX_SUMS)) | _sums_of(out)
+        digests = records.parse(untrusted.read(out / records.SUMS_NAME, limit=records.MAX_SUMS)) | _sums_of(out)
     except (RefusedInput, OSError):
-        listed = {}
-    ours = {name: listed[name] for name in there if name in listed and _digest(out, name) == listed[name]}
-    if foreign := [name for name in there if name not in ours]:
+        digests = {}
+    ours = {name: digests[name] for name in present if name in digests and _digest(out, name) == digests[name]}
+    if foreign := [name for name in present if name not in ours]:
         raise UsageError(
-            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {records.SUMS} of an earlier "
+            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {records.SUMS_NAME} of an earlier "
             "run lists them as they are, and nothing else is ever overwritten. Move them away, or name another folder."
         )
     return ours
@@ -150,8 +150,8 @@ def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
 
 def _sums_of(folder: Path) -> dict[str, str]:
     """The digest of the checksums themselves."""
-    digest = _digest(folder, records.SUMS)
-    return {records.SUMS: digest} if digest else {}
+    digest = _digest(folder, records.SUMS_NAME)
+    return {records.SUMS_NAME: digest} if digest else {}
 
 
 def _digest(folder: Path, name: str) -> str | None:
@@ -165,40 +165,40 @@ def _digest(folder: Path, name: str) -> str | None:
         return None
 
 
-def _ended(out: Path) -> str | None:
+def _end_killed(out: Path) -> str | None:
     """Finish the work of a killed process; returns its run if all its files were moved in."""
     if own_state.noted(out) is None:
         return None
     with own_state.locked(own_state.place_of(out)):
-        told = own_state.noted(out)
-        if told is None:
+        note = own_state.noted(out)
+        if note is None:
             return None
-        scratch = Path(told["scratch"])
-        if "new" in told and scratch.is_dir():  # else nothing was being moved, or all had been
-            _forward(scratch, out, told)
+        scratch = Path(note["scratch"])
+        if "new" in note and scratch.is_dir():  # else nothing was being moved, or all had been
+            _forward(scratch, out, note)
         _remove(scratch)
-        if "new" in told and all(_digest(out, name) == digest for name, digest in told["new"].items()):
-            return str(told["run"])
+        if "new" in note and all(_digest(out, name) == digest for name, digest in note["new"].items()):
+            return str(note["run"])
         own_state.note(out, None)  # somebody has changed or removed the result since, or there was none
         return None
 
 
-def _forward(scratch: Path, out: Path, told: own_state.Note) -> None:
+def _forward(scratch: Path, out: Path, note: own_state.Note) -> None:
     """Move in the remaining files, then remove those of the earlier run."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if not out.exists() or not any(out.iterdir()):
         with contextlib.suppress(OSError):  # a mount, or a system that does not replace empty folders
-            (scratch / NEW).replace(out)
-    for name in sorted(told["new"], key=lambda name: name == records.SUMS):
-        if (scratch / NEW / name).exists():
+            (scratch / NEW_FOLDER).replace(out)
+    for name in sorted(note["new"], key=lambda name: name == records.SUMS_NAME):
+        if (scratch / NEW_FOLDER / name).exists():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / NEW / name).replace(out / name)
-    for name in told["old"].keys() - told["new"].keys():
-        if _digest(out, name) == told["old"][name]:
+            (scratch / NEW_FOLDER / name).replace(out / name)
+    for name in note["old"].keys() - note["new"].keys():
+        if _digest(out, name) == note["old"][name]:
             files.remove(out, name)
 
 
-def _kept(aside: Path, out: Path, names: Iterable[str]) -> None:
+def _keep_earlier(aside: Path, out: Path, names: Iterable[str]) -> None:
     """A second name for each earlier file, under which it outlives its first."""
     for name in names:
         (aside / name).parent.mkdir(parents=True, exist_ok=True)
@@ -208,23 +208,23 @@ def _kept(aside: Path, out: Path, names: Iterable[str]) -> None:
             shutil.copy2(out / name, aside / name)
 
 
-def _back(scratch: Path, out: Path, told: own_state.Note) -> None:
+def _undo(scratch: Path, out: Path, note: own_state.Note) -> None:
     """Undo ``_forward``."""
-    if not (scratch / NEW).exists():  # the folder was moved as a whole
-        out.replace(scratch / NEW)
-    for name in told["new"]:
-        if not (scratch / NEW / name).exists() and name not in told["old"]:
+    if not (scratch / NEW_FOLDER).exists():  # the folder was moved as a whole
+        out.replace(scratch / NEW_FOLDER)
+    for name in note["new"]:
+        if not (scratch / NEW_FOLDER / name).exists() and name not in note["old"]:
             files.remove(out, name)
-    for name in told["old"]:
+    for name in note["old"]:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (scratch / OLD / name).replace(out / name)
+        (scratch / OLD_FOLDER / name).replace(out / name)
     _remove(scratch)
     with contextlib.suppress(OSError):  # not ours, or not empty
-        if not told["old"]:
+        if not note["old"]:
             out.rmdir()
 
 
 def _remove(scratch: Path) -> None:
     """Remove a scratch folder of ours; a link in its place is left alone."""
-    if scratch.name.startswith(SCRATCH) and not scratch.is_symlink():
+    if scratch.name.startswith(SCRATCH_PREFIX) and not scratch.is_symlink():
         shutil.rmtree(scratch, ignore_errors=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]  # rows of pixels, token ids or embeddings
 Arrays = Mapping[str, Array]  # the content of an npz
-BATCHES = (1, 2, 3)  # then whatever is left: a graph that fits one size alone is noticed
+BATCH_SIZES = (1, 2, 3)  # then whatever is left: a graph that fits one size alone is noticed
 
 
 class ReaderAnswer(TypedDict):
@@ -28,12 +28,12 @@ class ReaderAnswer(TypedDict):
     tokens: NotRequired[Array]
 
 
-def main(library: str, folder: str, asked: str, answered: str, /, *arguments: str) -> None:
-    """Embed ``pixels`` and ``tokens`` of the npz ``asked``, write ``images`` and ``texts`` to the npz ``answered``."""
+def main(library: str, folder: str, inputs_path: str, outputs_path: str, /, *arguments: str) -> None:
+    """Embed ``pixels`` and ``tokens`` of the npz ``inputs_path``, write ``images`` and ``texts`` to the npz ``outputs_path``."""
     # Before any library is imported: nothing is looked up on a hub.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    with np.load(asked, allow_pickle=False) as inputs, torch.no_grad():
-        np.savez(answered, **READERS[library](Path(folder), inputs, *arguments))
+    with np.load(inputs_path, allow_pickle=False) as inputs, torch.no_grad():
+        np.savez(outputs_path, **READERS[library](Path(folder), inputs, *arguments))
 
 
 def open_clip(folder: Path, inputs: Arrays, /) -> ReaderAnswer:
@@ -43,8 +43,8 @@ def open_clip(folder: Path, inputs: Arrays, /) -> ReaderAnswer:
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     model.eval()
     return {
-        "images": batched(lambda part: model.encode_image(torch.from_numpy(part)).numpy(), inputs["pixels"]),
-        "texts": batched(lambda part: model.encode_text(torch.from_numpy(part)).numpy(), inputs["tokens"]),
+        "images": embed_in_batches(lambda part: model.encode_image(torch.from_numpy(part)).numpy(), inputs["pixels"]),
+        "texts": embed_in_batches(lambda part: model.encode_text(torch.from_numpy(part)).numpy(), inputs["tokens"]),
         "reader": f"open_clip {open_clip.__version__}",
     }
 
@@ -60,8 +60,12 @@ def transformers(folder: Path, inputs: Arrays, /) -> ReaderAnswer:
         captions, padding="max_length", truncation=True, max_length=inputs["tokens"].shape[1], return_tensors="np"
     )
     return {
-        "images": batched(lambda part: embeddings(model.get_image_features(torch.from_numpy(part))), inputs["pixels"]),
-        "texts": batched(lambda part: embeddings(model.get_text_features(torch.from_numpy(part))), inputs["tokens"]),
+        "images": embed_in_batches(
+            lambda part: embeddings(model.get_image_features(torch.from_numpy(part))), inputs["pixels"]
+        ),
+        "texts": embed_in_batches(
+            lambda part: embeddings(model.get_text_features(torch.from_numpy(part))), inputs["tokens"]
+        ),
         "tokens": tokens["input_ids"],
         "reader": f"transformers {library.__version__}",
     }
@@ -69,8 +73,8 @@ def transformers(folder: Path, inputs: Arrays, /) -> ReaderAnswer:
 
 def embeddings(features: Any, /) -> Array:  # Any: the library has no types for its parts
     """The array in what ``get_*_features`` returns: a tensor in transformers 4, an output with it in 5."""
-    embedded: Array = getattr(features, "pooler_output", features).numpy()
-    return embedded
+    array: Array = getattr(features, "pooler_output", features).numpy()
+    return array
 
 
 def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> ReaderAnswer:
@@ -79,8 +83,8 @@ def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> Read
 
     sessions = [library.InferenceSession(folder / name, providers=["CPUExecutionProvider"]) for name in (vision, text)]
     return {
-        "images": batched(lambda part: run(sessions[0], part), inputs["pixels"]),
-        "texts": batched(lambda part: run(sessions[1], part), inputs["tokens"]),
+        "images": embed_in_batches(lambda part: run(sessions[0], part), inputs["pixels"]),
+        "texts": embed_in_batches(lambda part: run(sessions[1], part), inputs["tokens"]),
         "reader": f"onnxruntime {library.__version__}",
     }
 
@@ -88,14 +92,14 @@ def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> Read
 def run(session: "InferenceSession", batch: Array, /) -> Array:
     """The one output for the one input."""
     types = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-    (given,) = session.get_inputs()
-    embedded: Array = session.run(None, {given.name: batch.astype(types[given.type])})[0]
-    return embedded
+    (graph_input,) = session.get_inputs()
+    array: Array = session.run(None, {graph_input.name: batch.astype(types[graph_input.type])})[0]
+    return array
 
 
-def batched(embed: Callable[[Array], Array], rows: Array, /) -> Array:
+def embed_in_batches(embed: Callable[[Array], Array], rows: Array, /) -> Array:
     """Embed rows in batches of 1, 2, 3 and the rest; none is empty."""
-    return np.concatenate([embed(part) for part in np.split(rows, np.cumsum(BATCHES)) if len(part)])
+    return np.concatenate([embed(part) for part in np.split(rows, np.cumsum(BATCH_SIZES)) if len(part)])
 
 
 READERS: dict[str, Callable[..., ReaderAnswer]] = {

@@ -19,24 +19,24 @@ from clipclean.findings import plain
 
 Json = dict[str, Any]  # Any: JSON whose shape the schema of the report holds
 
-SUMS = "SHA256SUMS"
+SUMS_NAME = "SHA256SUMS"
 MAX_SUMS = 2**20  # bytes of the list; a folder of ours has at most thirty files
-LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f\x7f\\]+)")
-STATEMENT = "provenance.intoto.json"
+SUMS_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f\x7f\\]+)")
+STATEMENT_NAME = "provenance.intoto.json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:x-clipclean:{command}:2"
 DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of images and their captions
 TENSOR_DIGEST = "clipcleanTensors"  # of what is in a file of weights: the same in every layout
-UNSTATED = (STATEMENT, SUMS)  # no subjects of the statement
-FORMER = ("provenance.json", "bom.cdx.json")  # of earlier versions: a new run into their folder replaces them
-CARD = "README.md"
-FILES = (CARD, *UNSTATED, *FORMER)
-AUDITED = (
+WITHOUT_STATEMENT = (STATEMENT_NAME, SUMS_NAME)  # no subjects of the statement
+FORMER_NAMES = ("provenance.json", "bom.cdx.json")  # of earlier versions: a new run into their folder replaces them
+CARD_NAME = "README.md"
+RECORD_FILES = (CARD_NAME, *WITHOUT_STATEMENT, *FORMER_NAMES)
+AUDITED_LINES = (
     "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.intoto.json`.",
     "What was not probed for is not cleared: see the findings.",
 )
-NOT_AUDITED = (
+NOT_AUDITED_LINES = (
     "The weights were rewritten and compared, not audited or changed: a backdoor would have been exported like everything",
     "else. Where they come from is in `provenance.intoto.json`.",
 )
@@ -49,20 +49,20 @@ def write(folder: Path, report: Json, /) -> None:
         folder: where the weights and whatever else belongs to the run stand already.
         report: of the run; what ``export`` tells has the same words, and no verdict.
     """
-    files.write_text(folder / CARD, model_card(report))
-    files.write_text(folder / STATEMENT, statement(report, digests=digests(folder)))
+    files.write_text(folder / CARD_NAME, model_card(report))
+    files.write_text(folder / STATEMENT_NAME, statement(report, digests=digests(folder)))
     write_checksums(folder)
 
 
 def write_checksums(folder: Path, /) -> None:
     """Write the checksums of all that stands in a folder: they also say what a later run may replace."""
-    files.write_text(folder / SUMS, sums(folder))
+    files.write_text(folder / SUMS_NAME, sums(folder))
 
 
 def digests(folder: Path, /) -> dict[str, str]:
     """The SHA-256 of every file below the folder but ``SHA256SUMS``, by its name relative to it."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name: files.sha256(folder / name) for name in names if name != SUMS}
+    return {name: files.sha256(folder / name) for name in names if name != SUMS_NAME}
 
 
 def sums(folder: Path, /) -> str:
@@ -70,28 +70,28 @@ def sums(folder: Path, /) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in digests(folder).items())
 
 
-def parse(listed: bytes, /) -> dict[str, str]:
+def parse(listing: bytes, /) -> dict[str, str]:
     """Digests by name, of a list that may be anything.
 
     Raises:
         RefusedInput: it is too long or no such list, names a file twice, or names one outside the folder.
     """
-    if len(listed) > MAX_SUMS:
-        raise RefusedInput(f"{SUMS} has {len(listed):,} bytes; no honest one needs more than {MAX_SUMS:,}.")
-    found: dict[str, str] = {}
-    for number, line in enumerate(listed.decode("utf-8", "backslashreplace").splitlines(), start=1):
-        match = LINE.fullmatch(line)
+    if len(listing) > MAX_SUMS:
+        raise RefusedInput(f"{SUMS_NAME} has {len(listing):,} bytes; no honest one needs more than {MAX_SUMS:,}.")
+    digests: dict[str, str] = {}
+    for number, line in enumerate(listing.decode("utf-8", "backslashreplace").splitlines(), start=1):
+        match = SUMS_LINE.fullmatch(line)
         if match is None:
-            raise RefusedInput(f"{SUMS}, line {number}, is no digest with a name: {line[:80]!a}.")
+            raise RefusedInput(f"{SUMS_NAME}, line {number}, is no digest with a name: {line[:80]!a}.")
         name = match["name"]
         if str(PurePosixPath(name)) != name or name.startswith("/") or ".." in name.split("/"):  # or another spelling
-            raise RefusedInput(f"{SUMS}, line {number}, names a file outside its folder: {name[:80]!a}.")
-        if name in found:
-            raise RefusedInput(f"{SUMS}, line {number}, names a file for the second time: {name[:80]!a}.")
-        found[name] = match["digest"]
-    if not found:
-        raise RefusedInput(f"{SUMS} is empty, so it protects nothing.")
-    return found
+            raise RefusedInput(f"{SUMS_NAME}, line {number}, names a file outside its folder: {name[:80]!a}.")
+        if name in digests:
+            raise RefusedInput(f"{SUMS_NAME}, line {number}, names a file for the second time: {name[:80]!a}.")
+        digests[name] = match["digest"]
+    if not digests:
+        raise RefusedInput(f"{SUMS_NAME} is empty, so it protects nothing.")
+    return digests
 
 
 def statement(report: Json, /, *, digests: Mapping[str, str]) -> str:
@@ -105,7 +105,7 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> str:
     walk = report.get("cleaning") or {}
     share = {"clipclean_share": walk["share"]} if "budget" in walk else {}  # earlier versions did not state it
     tensors = {entry["path"]: {TENSOR_DIGEST: entry["tensor_sha256"]} for entry in report["exports"]}
-    made = {
+    content = {
         "_type": STATEMENT_TYPE,
         "subject": [
             {"name": name, "digest": {"sha256": digest, **tensors.get(name, {})}}
@@ -138,7 +138,7 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> str:
             },
         },
     }
-    return json.dumps(plain(made), indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def _dependencies(report: Json, /) -> list[Json]:
@@ -165,16 +165,16 @@ def _dependencies(report: Json, /) -> list[Json]:
 
 def model_card(report: Json, /) -> str:
     """The card of a run of ``sanitize``, or of ``export``, whose report has no verdict."""
-    used = [formats.FORMATS[name] for name in dict.fromkeys(entry["format"] for entry in report["exports"])]
+    layouts = [formats.FORMATS[name] for name in dict.fromkeys(entry["format"] for entry in report["exports"])]
     # YAML as Hugging Face's hub reads it. The licence and the base model's name there are for the owner to add.
     matter = [
-        f"library_name: {used[0].library}",
+        f"library_name: {layouts[0].library}",
         "pipeline_tag: zero-shot-image-classification",
-        f"tags: [{', '.join(dict.fromkeys(['clip', 'clipclean', *(form.library for form in used)]))}]",
+        f"tags: [{', '.join(dict.fromkeys(['clip', 'clipclean', *(form.library for form in layouts)]))}]",
         *(["base_model_relation: finetune"] if _is_finetuned(report) else []),
     ]
-    body = _sanitized(report) if "verdict" in report else _converted(report)
-    loading = [line for form in used for line in (*form.example, "")]
+    body = _cleaning_lines(report) if "verdict" in report else _export_lines(report)
+    loading = [line for form in layouts for line in (*form.example, "")]
     return "\n".join(["---", *matter, "---", "", *body, "", *loading])
 
 
@@ -188,14 +188,16 @@ def _share(report: Json, /) -> float:
     return float((report.get("cleaning") or {}).get("share", 1.0))
 
 
-def _sanitized(report: Json, /) -> list[str]:
+def _cleaning_lines(report: Json, /) -> list[str]:
     before, after = report["before"]["measurements"], report["after"]["measurements"]
     recipe, model = report["recipe"], report["model"]
     clean = after.get("clean_accuracy")
     is_recall = clean and "recall@1" in (clean.get("definition") or "")  # without labels it is not an accuracy
-    done = "finetuned by clipclean" if _is_finetuned(report) else "audited by clipclean, with its weights as they were"
+    outcome = (
+        "finetuned by clipclean" if _is_finetuned(report) else "audited by clipclean, with its weights as they were"
+    )
     lines = [
-        f"# {_plain(model['architecture'])}, {done}",
+        f"# {_plain(model['architecture'])}, {outcome}",
         "",
         f"Verdict: **{report['verdict']}**. Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`), recipe "
         f"`{recipe['name']}`, {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`). Share of the way "
@@ -205,14 +207,14 @@ def _sanitized(report: Json, /) -> list[str]:
         "|---|---|---|---|",
         _row("image-to-text recall@1" if is_recall else "clean accuracy", before.get("clean_accuracy"), clean),
     ]
-    was = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
+    earlier = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
     for probe in (probe for probe in after["probes"] if probe["known"]):  # the panel has a table in report.html
         key = probe["trigger"], probe["target"]
-        lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", was.get(key), probe["asr"]))
-    return [*lines, "", *AUDITED]
+        lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", earlier.get(key), probe["asr"]))
+    return [*lines, "", *AUDITED_LINES]
 
 
-def _converted(report: Json, /) -> list[str]:
+def _export_lines(report: Json, /) -> list[str]:
     model = report["model"]
     lines = [
         f"# {_plain(model['architecture'])}, exported by clipclean",
@@ -228,7 +230,7 @@ def _converted(report: Json, /) -> list[str]:
             f"| `{entry['path']}` | {_plain(parity['reader'])} | {parity['max_difference']:.2g} | "
             f"{parity['min_cosine']:.7f} | {parity['top1_agreement']:.1%} | {parity['n']} |"
         )
-    return [*lines, "", *NOT_AUDITED]
+    return [*lines, "", *NOT_AUDITED_LINES]
 
 
 def _plain(name: str) -> str:

@@ -22,10 +22,10 @@ def export(request: requests.Export, /) -> Exported:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
     """
-    wanted = formats.wanted(request.format, request.onnx_preset, normalize=request.normalize, fp16=request.fp16)
+    wanted = formats.options_of(request.format, request.onnx_preset, normalize=request.normalize, fp16=request.fp16)
     formats.check(wanted)
     # The outputs of a run too: its report never stays beside other weights.
-    present = placing.look(request.out, force=request.force, known=OUTPUTS)
+    present = placing.look(request.out, force=request.force, names=OUTPUTS)
     with stage("reading the model"):
         opened = inputs.opened(request)
         formats.check_architecture(opened.architecture, wanted)
@@ -38,16 +38,16 @@ def export(request: requests.Export, /) -> Exported:
     with demo.late() as bundled:
         clean = given.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
         loaded = inputs.build(opened, clean, device="cpu")
-        pairs = detect.spaced(clean.pairs, formats.SAMPLES)  # over the set
+        pairs = detect.spaced(clean.pairs, formats.PARITY_SAMPLES)  # over the set
         pixels = detect.stack([pair.image for pair in pairs])
     run = hashlib.sha256(repr((loaded.file.sha256, replace(request, force=False))).encode()).hexdigest()
     present.check(request.out, run, force=request.force)
-    with own_state.locked(own_state.place_of(request.out)), placing.written(request.out) as new:
+    with own_state.locked(own_state.place_of(request.out)), placing.scratch_folder(request.out) as new:
         entries = formats.write(
             new,
             loaded.clip,
             loaded.weights(),
-            wanted=wanted,
+            options=wanted,
             pixels=pixels,
             captions=[pair.caption for pair in pairs],
             source_sha256=loaded.file.sha256,

@@ -143,7 +143,7 @@ def labelled(
 ) -> Samples | None:
     """The labelled images that the user gave to measure on, or None."""
     places = request.eval_data
-    return data.labelled(*places, images=cache, classes=vocabulary.classes) if places else None
+    return data.read_labelled(*places, images=cache, classes=vocabulary.classes) if places else None
 
 
 def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:

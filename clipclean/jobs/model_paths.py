@@ -333,7 +333,7 @@ def expanded(given: Sequence[Path], /) -> list[Path]:
     """
     found: list[Path] = []
     for path in given:
-        is_one = is_name(path) or not untrusted.asked(path.is_dir) or _is_model(path)
+        is_one = is_name(path) or not untrusted.answers_yes(path.is_dir) or _is_model(path)
         found += [path] if is_one else sorted(itertools.islice(_inside(path), MOST + 1)) or [path]
     models = list(dict.fromkeys(found))
     if len(models) > MOST:

@@ -14,7 +14,7 @@ from clipclean.report import PageImages, Report
 from clipclean.requests import Sanitize, deciding
 from clipclean.train import RunState, resume
 
-OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # files that a run may write
+OUTPUTS = (*formats.FILE_NAMES, "report.json", "report.html", *records.RECORD_FILES)  # files that a run may write
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ def publish(
     exported = request.keep_failed or not (is_over or stays or result.verdict == "fail")
     if not result.is_changed:  # never as if they had been cleaned
         exported = result.verdict == "pass"
-    with placing.written(request.out) as new:
+    with placing.scratch_folder(request.out) as new:
         if exported:
             # Labelled images have no captions: the names of the classes are embedded instead.
             entries = formats.write(
                 new,
                 loaded.clip,
                 loaded.weights(),
-                wanted=ready.wanted,
+                options=ready.wanted,
                 pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes,
                 source_sha256=loaded.file.sha256,

@@ -47,7 +47,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     Raises:
         ClipcleanError: of the kind that tells the exit code.
     """
-    wanted = formats.wanted(request.format)
+    wanted = formats.options_of(request.format)
     formats.check(wanted)
     # As it was asked for; below, with a warm-up that the pairs have room for.
     asked = requests.recipe_of(request)

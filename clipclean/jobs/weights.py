@@ -94,7 +94,7 @@ def _architecture(
     notes = file.notes
     try:
         model.refuse_tokenizer(found)
-        model.refuse_untold(found, str(file.weights.parent / (file.config_name or "")))
+        model.refuse_unseen_settings(found, str(file.weights.parent / (file.config_name or "")))
     except UnsupportedModel as error:  # no other command takes the model
         notes = (*notes, str(error))
     activation = Recognised(name=None, how=UNDECIDED)
@@ -189,13 +189,13 @@ def _listed(folder: Path, /) -> dict[str, str]:
     """The entries of ``SHA256SUMS``."""
     try:
         if folder.is_dir():
-            return records.parse(untrusted.read(folder / records.SUMS, limit=records.MAX_SUMS))
+            return records.parse(untrusted.read(folder / records.SUMS_NAME, limit=records.MAX_SUMS))
     except FileNotFoundError as error:
         raise RefusedInput(
-            f"{folder} has no {records.SUMS}: nothing says what should be in it. Name a folder that sanitize or export wrote."
+            f"{folder} has no {records.SUMS_NAME}: nothing says what should be in it. Name a folder that sanitize or export wrote."
         ) from error
     except OSError as error:
-        raise RefusedInput(f"Cannot read {folder / records.SUMS}: {error.strerror}.") from error
+        raise RefusedInput(f"Cannot read {folder / records.SUMS_NAME}: {error.strerror}.") from error
     except RefusedInput as error:
         raise RefusedInput(f"{folder}: {error} {WAY_OUT}") from error
     kind = "is no folder" if os.path.lexists(folder) else "does not exist"
@@ -232,17 +232,17 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
     unread = {finding.file for finding in result.findings}
     for name, digest in listed.items():
         if name not in present and name not in unread:
-            result.differs(name, "checksums", f"is listed in {records.SUMS} and missing")
+            result.differs(name, "checksums", f"is listed in {records.SUMS_NAME} and missing")
         elif name in present and present[name] != digest:
-            result.differs(name, "checksums", f"has sha256 {present[name]}, and {records.SUMS} says {digest}")
-    for name in present.keys() - listed.keys() - {records.SUMS, SIGNATURE}:
-        result.differs(name, "checksums", f"is not listed in {records.SUMS}, so nothing protects it")
+            result.differs(name, "checksums", f"has sha256 {present[name]}, and {records.SUMS_NAME} says {digest}")
+    for name in present.keys() - listed.keys() - {records.SUMS_NAME, SIGNATURE}:
+        result.differs(name, "checksums", f"is not listed in {records.SUMS_NAME}, so nothing protects it")
     result.checked["checksums"] = f"{len(listed)} files"
 
 
 def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json | None:
     """The in-toto statement, if it can be read: it speaks of every file, as it is."""
-    name, check = records.STATEMENT, "statement"
+    name, check = records.STATEMENT_NAME, "statement"
     if name not in present:
         result.differs(name, check, "is missing: nothing says where the weights come from")
         return None
@@ -265,7 +265,7 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json
             result.differs(name, check, f"names {file[:200]!a}, which is missing")
         elif file in present and file not in unread and present[file] != digest:
             result.differs(file, check, f"has sha256 {present[file]}, and {name} says {digest[:64]}")
-    for missing in sorted(present.keys() - subjects.keys() - {*records.UNSTATED, SIGNATURE}):
+    for missing in sorted(present.keys() - subjects.keys() - {*records.WITHOUT_STATEMENT, SIGNATURE}):
         result.differs(name, check, f"says nothing of {missing}")
     if not _digests_in(stated.get("subject"), records.TENSOR_DIGEST):
         result.differs(name, check, "names no weights")
@@ -311,7 +311,7 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result
             digest = checkpoint.digest(inputs.read(folder / name, arch=None, is_judged=False).file.tensors)
             read.append(name)
             if digest != told.get(name):
-                says = f"{records.STATEMENT} says {str(told.get(name))[:64]}"
+                says = f"{records.STATEMENT_NAME} says {str(told.get(name))[:64]}"
                 result.differs(name, "weights", f"its tensors have the digest {digest}, and {says}")
     if read:
         result.checked["weights"] = ", ".join(read)
@@ -331,7 +331,7 @@ def _report(folder: Path, stated: Json, present: dict[str, str], result: Result,
         except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
             raise RefusedInput(f"it lacks fields that every run writes: {str(error)[:80]!a}.") from error
         for key in _differing(json.loads(again), stated):
-            result.differs(name, check, f"tells another {key} than {records.STATEMENT}")
+            result.differs(name, check, f"tells another {key} than {records.STATEMENT_NAME}")
         share = f", weights at {found.cleaning.share:g} of the way" if found.cleaning else ""
         result.checked[check] = f"verdict {found.verdict}{share}"
 

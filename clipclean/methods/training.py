@@ -295,7 +295,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         shrink=micro.shrink,
     )
     started = time.monotonic()
-    lean = train.recomputing(clip.net, clip.blocks(), wanted=options.checkpoint_activations)
+    lean = train.recomputing(clip.net, clip.blocks(), is_on=options.checkpoint_activations)
     with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
         done = walk(steps, clip.net, optimizer, standing, total=total, stop=stop, run=run)
     clip.net.eval()
@@ -306,8 +306,8 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         pairs=done * options.batch_size,
         seconds=seconds + spent,
         resumed_at=first,
-        data_wait_seconds=batches.waited,
-        data_wait_share=min(batches.waited / spent, 1.0) if spent else 0.0,
+        data_wait_seconds=batches.seconds_waited,
+        data_wait_share=min(batches.seconds_waited / spent, 1.0) if spent else 0.0,
         precision=precision,
         micro_batch=micro.size,
         notes=(RAN_OUT.format(micro.size, options.micro_batch or "the whole batch"),) if micro.shrunk else (),
@@ -367,18 +367,18 @@ def fed(
     how, method = recipe.augment, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
-    beside: dict[int, Callable[..., Tensor]] = {DISTURBED: data.disturbed} if method.disturbs else {}
+    beside: dict[int, Callable[..., Tensor]] = {DISTURBED: data.disturb} if method.disturbs else {}
     if how.least_part < 1 or how.mirrored:
-        changes[MOVED] = partial(data.moved, least=how.least_part, mirrored=how.mirrored)
+        changes[MOVED] = partial(data.move, least=how.least_part, mirror_share=how.mirrored)
     if method.disturbs and how.mixed:
-        changes[BLENDED] = partial(data.mixed, share=how.mixed)
+        changes[BLENDED] = partial(data.mix, share=how.mixed)
     if rehearsed and how.triggered_share:
         (beside if method.disturbs else changes)[REHEARSED] = partial(
             unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
         )
     if method.perturbs:
         changes[PERTURBED] = partial(
-            data.perturbed, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
+            data.perturb, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
         )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)

@@ -169,7 +169,7 @@ def begin(
     shown = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0)
     progress(0, 0)
     try:
-        with model.frozen(clip.net):
+        with model.freezing(clip.net):
             result = detect.search(
                 clip.encode_images,
                 shown,
@@ -415,9 +415,9 @@ def triggered(
         whole = group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
         # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
         # clean set.
-        pixels = data.enlarged(whole, least=how.least_part, generator=generator)
+        pixels = data.enlarge_parts(whole, least=how.least_part, generator=generator)
         if mixed:
-            pixels = data.mixed(pixels, share=mixed, generator=generator)
+            pixels = data.mix(pixels, share=mixed, generator=generator)
         copies = {
             name: jittered(some[_draw(len(some), generator)][0], pixels, how, generator=generator)
             for name, some in triggers.items()
@@ -472,7 +472,7 @@ def search_again(
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
     caught: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
-    with model.frozen(clip.net):
+    with model.freezing(clip.net):
         embed = embed_of(clip, scene)
         for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
             scores, hasty = {}, replace(scene.effort, steps=steps)

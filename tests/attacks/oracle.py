@@ -101,7 +101,7 @@ def _described(tensor: torch.Tensor) -> list[object]:
 
 def _difference(ours: Tensors, theirs: Tensors) -> str:
     """What differs, in a few words; nothing of a prefix that all names share, nor of values that follow from the architecture."""
-    kept = {name: value for name, value in theirs.items() if name.rpartition(".")[2] not in layouts.DERIVED}
+    kept = {name: value for name, value in theirs.items() if name.rpartition(".")[2] not in layouts.DERIVED_NAMES}
     for length in range(min(map(len, kept), default=0)):
         stripped = {name[length:]: value for name, value in kept.items()}
         if stripped.keys() == ours.keys():

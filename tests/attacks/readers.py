@@ -187,10 +187,10 @@ def _pixels(place: Path) -> None:
         image.check(content, max_pixels=LIMITS.max_pixels)
     except Unusable:
         with contextlib.suppress(Unusable):
-            image.decoded(content, max_pixels=LIMITS.max_pixels, enough=None)
+            image.decode(content, max_pixels=LIMITS.max_pixels, min_side=None)
             raise AssertionError("refused, and then decoded") from None
         raise
-    image.decoded(content, max_pixels=LIMITS.max_pixels, enough=None)
+    image.decode(content, max_pixels=LIMITS.max_pixels, min_side=None)
 
 
 def _report(place: Path) -> None:
@@ -248,7 +248,7 @@ def _triggers() -> list[bytes]:
         begun = detect.FAMILIES[family].begin(1, 8, torch.Generator())
         tensors = {name: values[0].contiguous() for name, values in begun.items()}
         words = {"class": "dog", "family": family, "side": "8"}  # several entries would come in random order
-        new = safetensors.torch.save(tensors, metadata={trigger_files.KEY: json.dumps(words)})
+        new = safetensors.torch.save(tensors, metadata={trigger_files.METADATA_KEY: json.dumps(words)})
         end = 8 + int.from_bytes(new[:8], "little")
         earlier = checkpoints.safetensors(json.loads(new[8:end]) | {"__metadata__": words}, new[end:])
         made += [new, earlier]

@@ -32,7 +32,7 @@ def test_members_are_found_where_zipfile_finds_them(archive):
         assert found.keys() == {info.filename.partition("/")[2] for info in other.infolist()}
         for info in other.infolist():
             entry = found[info.filename.partition("/")[2]]
-            assert (entry.size, entry.stored, entry.crc) == (info.file_size, info.compress_size, info.CRC)
+            assert (entry.size, entry.stored_size, entry.crc) == (info.file_size, info.compress_size, info.CRC)
             assert container.small_member(view, entry, limit=info.file_size) == other.read(info)
     with pytest.raises(UnsafeCheckpoint):
         container.small_member(view, found["data.pkl"], limit=found["data.pkl"].size - 1)
@@ -50,7 +50,7 @@ def test_a_deflated_pickle_beside_stored_numbers_and_real_zip64_sizes_are_read(t
     assert view.tobytes().count(b"PK\x06\x06") == 1
     found = container.members(view)
     assert container.small_member(view, found["data.pkl"], limit=100) == b"pickle" * 9
-    assert (found["data/0"].size, found["data/0"].stored) == (16, 16)
+    assert (found["data/0"].size, found["data/0"].stored_size) == (16, 16)
 
 
 class QuickGELU(torch.nn.Module):

@@ -20,7 +20,7 @@ PAGE = mmap.PAGESIZE
 
 
 def load(path):
-    with contents.opened(path) as opened:
+    with contents.open_file(path) as opened:
         return contents.load(opened)
 
 
@@ -36,7 +36,7 @@ def test_a_file_is_read_and_hashed_as_it_was_when_it_was_opened(tmp_path, monkey
     (tmp_path / "file").write_bytes(b"after!")
     assert bytes(found.view()) == b"before"
     (tmp_path / "file").write_bytes(b"first")
-    with contents.opened(tmp_path / "file") as opened:
+    with contents.open_file(tmp_path / "file") as opened:
         (tmp_path / "other").write_bytes(b"second")
         (tmp_path / "other").replace(tmp_path / "file")
         found = contents.load(opened)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipclean.data import caption_view, dictionary, synonyms
-from clipclean.data.captions import deleted, inserted, replaced, swapped
+from clipclean.data.captions import delete_words, insert_synonyms, replace_words, swap_words
 from clipclean.errors import RefusedInput
 
 WORDS = ["a", "small", "dog", "ran", "after", "small", "cats"]
@@ -34,63 +34,71 @@ def nothing(word):
 
 @given(draws)
 def test_replacement_changes_distinct_words_wherever_they_occur(rng):
-    assert replaced(WORDS, 1, rng=rng, synonyms=one_each) in (
+    assert replace_words(WORDS, 1, rng=rng, synonyms=one_each) in (
         ["a", "small", "hound", "ran", "after", "small", "cats"],
         ["a", "little", "dog", "ran", "after", "little", "cats"],
     )
-    assert replaced(WORDS, 5, rng=rng, synonyms=one_each) == ["a", "little", "hound", "ran", "after", "little", "cats"]
-    after = replaced(WORDS, 2, rng=rng, synonyms=shouted)
+    assert replace_words(WORDS, 5, rng=rng, synonyms=one_each) == [
+        "a",
+        "little",
+        "hound",
+        "ran",
+        "after",
+        "little",
+        "cats",
+    ]
+    after = replace_words(WORDS, 2, rng=rng, synonyms=shouted)
     assert len({old for old, new in zip(WORDS, after, strict=True) if old != new}) == 2
     quoted = ['"Small', "dog's", "(dog)", "2", "dog."]  # punctuation around a word stays
-    assert replaced(quoted, 2, rng=rng, synonyms=one_each) == ['"little', "dog's", "(hound)", "2", "hound."]
+    assert replace_words(quoted, 2, rng=rng, synonyms=one_each) == ['"little', "dog's", "(hound)", "2", "hound."]
 
 
 def test_replacement_reaches_every_word_in_lower_case_and_insertion_every_place():
-    found = {tuple(replaced(WORDS, 1, rng=random.Random(seed), synonyms=one_each)) for seed in range(50)}
+    found = {tuple(replace_words(WORDS, 1, rng=random.Random(seed), synonyms=one_each)) for seed in range(50)}
     assert len(found) == 2
     asked = []
     words = ["“Top-Dog”", "D80,", "***", "2nd", "Émile!"]
-    replaced(words, 9, rng=random.Random(0), synonyms=lambda word: asked.append(word) or ())
+    replace_words(words, 9, rng=random.Random(0), synonyms=lambda word: asked.append(word) or ())
     assert sorted(asked) == ["2nd", "d80", "top-dog", "émile"]
-    found = (inserted(["dog", "x"], 1, rng=random.Random(seed), synonyms=one_each) for seed in range(50))
+    found = (insert_synonyms(["dog", "x"], 1, rng=random.Random(seed), synonyms=one_each) for seed in range(50))
     assert {words.index("hound") for words in found} == {0, 1, 2}
 
 
 @given(draws, st.integers(1, 7))
 def test_insertion_adds_n_synonyms_and_keeps_the_rest_in_order(rng, n):
-    after = inserted(WORDS, n, rng=rng, synonyms=one_each)
+    after = insert_synonyms(WORDS, n, rng=rng, synonyms=one_each)
     assert len(after) == len(WORDS) + n
     assert set(after) - set(WORDS) <= {"hound", "little"}
     assert [word for word in after if word not in ("hound", "little")] == WORDS
-    assert inserted(WORDS, n, rng=rng, synonyms=nothing) == WORDS
+    assert insert_synonyms(WORDS, n, rng=rng, synonyms=nothing) == WORDS
 
 
 @given(draws)
 def test_a_swap_exchanges_two_places(rng):
-    after = swapped(list("abcdefgh"), 1, rng=rng)
+    after = swap_words(list("abcdefgh"), 1, rng=rng)
     assert sum(old != new for old, new in zip("abcdefgh", after, strict=True)) == 2
     assert sorted(after) == list("abcdefgh")
 
 
 @given(draws)
 def test_several_swaps_keep_the_words(rng):
-    assert Counter(swapped(WORDS, 5, rng=rng)) == Counter(WORDS)
-    assert swapped(["alone"], 5, rng=rng) == ["alone"]
+    assert Counter(swap_words(WORDS, 5, rng=rng)) == Counter(WORDS)
+    assert swap_words(["alone"], 5, rng=rng) == ["alone"]
 
 
 def test_a_deletion_drops_the_words_whose_draw_is_below_its_probability():
-    assert deleted(list("abcd"), 0.1, rng=Scripted()) == ["a", "c"]  # draws .05 and .099 are below .1
+    assert delete_words(list("abcd"), 0.1, rng=Scripted()) == ["a", "c"]  # draws .05 and .099 are below .1
 
 
 @given(draws)
 def test_a_deletion_keeps_the_order_of_words(rng):
     rest = iter(WORDS)
-    assert all(word in rest for word in deleted(WORDS, 0.5, rng=rng))  # a subsequence
+    assert all(word in rest for word in delete_words(WORDS, 0.5, rng=rng))  # a subsequence
 
 
 @given(draws)
 def test_a_deletion_leaves_one_word(rng):
-    assert len(deleted(WORDS, 1.0, rng=rng)) == 1
+    assert len(delete_words(WORDS, 1.0, rng=rng)) == 1
 
 
 class Scripted(random.Random):

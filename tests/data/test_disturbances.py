@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipclean.data import disturbances, disturbed
+from clipclean.data import disturb, disturbances
 from clipclean.data.disturbances import WAYS
 
 
@@ -18,7 +18,7 @@ def images(count, side=32):
 def test_every_image_is_changed_stays_in_range_and_the_seed_decides():
     shown = images(64)
     before = shown.clone()
-    first, again, other = (disturbed(shown, generator=drawn(seed)) for seed in (1, 1, 2))
+    first, again, other = (disturb(shown, generator=drawn(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(shown, before)
@@ -38,7 +38,7 @@ def test_an_image_is_changed_by_itself_alone(way):
 
 @pytest.mark.parametrize("side", [16, 32, 64])
 def test_images_of_any_side_are_changed(side):
-    assert disturbed(images(32, side), generator=drawn(0)).shape == (32, 3, side, side)
+    assert disturb(images(32, side), generator=drawn(0)).shape == (32, 3, side, side)
 
 
 def test_a_square_covers_at_most_a_tenth_and_leaves_the_rest():

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from clipclean import data
-from clipclean.data import Decoded, Fit, ImageCache, ReadLimits, image, read, stack
-from clipclean.data.image import reduced
+from clipclean.data import DecodedImage, Fit, ImageCache, ReadLimits, image, read, stack
+from clipclean.data.image import shrink
 from clipclean.data.sample import whole_file
 from clipclean.errors import RefusedInput
 
@@ -49,7 +49,7 @@ def test_an_image_equals_pillows_decoder_whichever_way_it_was_held(tmp_path, kin
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
     assert np.array_equal(decoded(tmp_path / "a", content).permute(1, 2, 0).numpy(), upright)
     if kind == "JPEG":  # scaled by the short side of what is shown
-        small = image.decoded(content, max_pixels=10_000, enough=12)
+        small = image.decode(content, max_pixels=10_000, min_side=12)
         assert small.shape == (3, upright.shape[0] // 2, upright.shape[1] // 2)
 
 
@@ -88,7 +88,7 @@ def test_transparency_lies_on_white_and_more_bits_are_scaled_not_clipped(tmp_pat
 def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(tmp_path, size, enough, expected: tuple[int, int]):
     path = tmp_path / "a"
     path.write_bytes(bytes_of(smooth(*size), "JPEG", quality=95))
-    pixels = image.decoded(path.read_bytes(), max_pixels=10_000, enough=enough)
+    pixels = image.decode(path.read_bytes(), max_pixels=10_000, min_side=enough)
     assert pixels.shape == (3, *expected)
     scale = round(size[1] / expected[0])
     edge = (0, expected[1] * scale - size[0], 0, expected[0] * scale - size[1])
@@ -98,9 +98,9 @@ def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(tmp_path, si
 
 def test_reduced_images_have_the_short_side_and_smaller_ones_stay():
     image = torch.arange(3 * 40 * 60).remainder(256).byte().view(3, 40, 60)
-    assert reduced(image, short_side=20).shape == (3, 20, 30)
-    assert reduced(image, short_side=40) is image
-    assert reduced(image, short_side=41) is image
+    assert shrink(image, short_side=20).shape == (3, 20, 30)
+    assert shrink(image, short_side=40) is image
+    assert shrink(image, short_side=41) is image
 
 
 def test_of_an_animation_the_first_frame_counts(tmp_path):
@@ -162,7 +162,7 @@ def test_an_image_that_was_read_is_never_opened_or_decoded_again(reading, folder
     for pair, pixels in zip(clean.pairs, expected, strict=True):
         whole = torch.from_numpy(pixels).permute(2, 0, 1)
         made = pair.image.decoded(views=True)
-        assert equal(made, Decoded(corner(whole), whole))
+        assert equal(made, DecodedImage(corner(whole), whole))
         assert pair.image.decoded(views=False) is made
         assert pair.image.fitted() is made.fitted
     assert torch.equal(stack([pair.image for pair in clean.pairs])[2], clean.pairs[2].image.fitted())

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from clipclean.data import ImageCache, labelled, named_in, read_classes
+from clipclean.data import ImageCache, classes_in, read_classes, read_labelled
 from clipclean.errors import UsageError
 
 CLASSES = ["golden retriever", "cat", "T-shirt"]
@@ -22,19 +22,19 @@ def write(tmp_path, encoded):
 
 @pytest.fixture
 def labels(limits):
-    return lambda path, classes=CLASSES: labelled(path, images=ImageCache(limits), classes=classes).labels.tolist()
+    return lambda path, classes=CLASSES: read_labelled(path, images=ImageCache(limits), classes=classes).labels.tolist()
 
 
 def test_class_folders_are_labels_in_any_plain_spelling_and_so_are_captions_that_are_class_names(write, limits):
     root = write("cat/1.jpg", "Golden_Retriever/2.jpg", "train/t-shirt/3.jpg")
-    found = labelled(root, images=ImageCache(limits), classes=CLASSES)
+    found = read_labelled(root, images=ImageCache(limits), classes=CLASSES)
     assert [pair.key for pair in found.pairs] == ["Golden_Retriever/2.jpg", "cat/1.jpg", "train/t-shirt/3.jpg"]
     assert found.labels.dtype == torch.int64
     assert found.labels.tolist() == [0, 1, 2]
     root = write("00000/1.jpg", "00000/2.jpg") / "00000"
     (root / "1.txt").write_text("cat")
     (root / "2.txt").write_text("golden retriever")
-    assert labelled(root, images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 0]
+    assert read_labelled(root, images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 0]
 
 
 def test_unknown_folders_are_named_once_with_the_nearest_class(write, labels):
@@ -85,7 +85,7 @@ def test_a_caption_labels_its_image_where_it_names_exactly_one_class():
         3: ["dog"],
         -1: ["an apple beside a red apple", "a cat and a dog", "a catalogue", ""],
     }.items():
-        assert named_in(captions, ["cat", "apple", "red apple", "dog"]).tolist() == [number] * len(captions)
+        assert classes_in(captions, ["cat", "apple", "red apple", "dog"]).tolist() == [number] * len(captions)
 
 
 INVISIBLE = ["\u200b", "\u00ad", "\u200d", "\u2060", "\u034f", "\ufe0f", "\u3164", "\U000e0061"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipclean.data import plan, prefetch, workers
-from clipclean.data.loading import AHEAD
+from clipclean.data.loading import JOBS_AHEAD
 from clipclean.errors import UsageError
 
 
@@ -60,7 +60,7 @@ def test_jobs_are_drawn_no_faster_than_they_are_needed_or_asked_for(threads, ahe
     results = prefetch(drawn, same, threads=threads, **({"ahead": ahead} if ahead else {}))
     assert next(results) == 0
     results.close()
-    assert next(drawn) == max(ahead or 0, AHEAD * threads)
+    assert next(drawn) == max(ahead or 0, JOBS_AHEAD * threads)
 
 
 def test_workers_run_ahead_and_leave_no_thread_behind_where_a_consumer_stops_or_a_stream_fails():

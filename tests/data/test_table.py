@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipclean.data.arrow import MEMORY, bounded
+from clipclean.data.arrow import MEMORY_LIMIT, bounded_memory
 from clipclean.data.sample import DataRequest
 from clipclean.data.table import Columns, columns_of
 from clipclean.errors import RefusedInput, UsageError
@@ -218,14 +218,14 @@ def test_copies_go_with_the_data_and_labels_of_other_types_are_none(tmp_path, sa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no such limit")
 def test_what_a_file_claims_takes_no_more_memory_than_an_honest_one_needs():
-    with bounded(), pytest.raises(MemoryError):  # as pyarrow asks for a row of a billion empty captions
-        pa.allocate_buffer(2 * MEMORY)
-    assert pa.allocate_buffer(2 * MEMORY).size == 2 * MEMORY
+    with bounded_memory(), pytest.raises(MemoryError):  # as pyarrow asks for a row of a billion empty captions
+        pa.allocate_buffer(2 * MEMORY_LIMIT)
+    assert pa.allocate_buffer(2 * MEMORY_LIMIT).size == 2 * MEMORY_LIMIT
 
 
 def test_a_file_larger_than_that_bound_is_read(tmp_path, samples, reading):
     """It is mapped before the bound holds: a file takes addresses, and no memory."""
     path = containers.in_arrow(tmp_path / "a", samples)
     # behind the stream, with no room on the disk
-    os.truncate(path / "train" / "data-00000-of-00001.arrow", MEMORY + 10**9)
+    os.truncate(path / "train" / "data-00000-of-00001.arrow", MEMORY_LIMIT + 10**9)
     assert containers.contents(reading(path)) == [*samples.values()]

@@ -8,7 +8,7 @@ from torch import Generator
 from torchvision.transforms import AutoAugment
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from clipclean.data import enlarged, image_view, mixed, moved, perturbed
+from clipclean.data import enlarge_parts, image_view, mix, move, perturb
 
 SEEDS = range(60)  # twice the 25 policies and more: each operation occurs
 IMAGE = torch.randint(0, 256, (3, 24, 37), dtype=torch.uint8, generator=Generator().manual_seed(0))
@@ -66,16 +66,16 @@ GREY = torch.full((40, 3, 32, 32), 0.5)
 
 
 def cut(images=RAMP, *, least=0.5, seed=0):
-    return enlarged(images, least=least, generator=Generator().manual_seed(seed))
+    return enlarge_parts(images, least=least, generator=Generator().manual_seed(seed))
 
 
 def shifted(ramp=RAMP, *, least, mirrored, seed=0):
-    return moved(ramp, least=least, mirrored=mirrored, generator=Generator().manual_seed(seed))
+    return move(ramp, least=least, mirror_share=mirrored, generator=Generator().manual_seed(seed))
 
 
 def changed(*, seed=0, **chosen):
     nothing = {"noise": 0.0, "noise_share": 0.0, "erased_side": 0.0}
-    return perturbed(GREY, **(nothing | chosen), generator=Generator().manual_seed(seed))
+    return perturb(GREY, **(nothing | chosen), generator=Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_noise_falls_on_its_share_of_images_and_one_square_is_erased_in_each():
 def test_a_mixed_image_is_a_mean_of_two_and_half_are_mirrored(share, alone):
     ramp = torch.arange(4.0).expand(8, 3, 4, 4) / 3
     images = ramp + torch.arange(8.0).view(8, 1, 1, 1)  # image k goes from k to k + 1, left to right
-    out = mixed(images, share=share, generator=Generator().manual_seed(0))
+    out = mix(images, share=share, generator=Generator().manual_seed(0))
     own = [any(torch.equal(image, some) for some in (images[k], images[k].flip(-1))) for k, image in enumerate(out)]
     assert sum(own) == alone
     slopes = (out[:, 0, 0, -1] - out[:, 0, 0, 0]).sign()

@@ -31,7 +31,7 @@ def write(folder, clip, weights, choice):
     side = clip.architecture.preprocess.size
     pixels = torch.rand(5, 3, side, side, generator=torch.Generator())
     shown = {"pixels": pixels, "captions": [f"a {name}" for name in tiny.CLASSES[:5]]}
-    return formats.write(folder, clip, weights, wanted=choice, source_sha256="ab" * 32, **shown)
+    return formats.write(folder, clip, weights, options=choice, source_sha256="ab" * 32, **shown)
 
 
 @pytest.fixture
@@ -123,12 +123,12 @@ def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs,
     clip, weights = build(config)
     write(tmp_path, clip, weights, choice)
     assert (has - names(tmp_path), has_not & names(tmp_path)) == (set(), set())
-    assert names(tmp_path) <= set(formats.NAMES)
+    assert names(tmp_path) <= set(formats.FILE_NAMES)
     if choice.preset == "immich":
         assert json.loads((tmp_path / "config.json").read_text())["text_cfg"]["context_length"] == 8
 
 
-KNOWN = ("deep/weights", "gone/old", "report", records.SUMS)
+KNOWN = ("deep/weights", "gone/old", "report", records.SUMS_NAME)
 
 
 @pytest.fixture(autouse=True)
@@ -144,17 +144,17 @@ def placed(folder, contents):
     for name, text in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    (folder / records.SUMS).write_text(records.sums(folder))
+    (folder / records.SUMS_NAME).write_text(records.sums(folder))
 
 
 def look(out, *, force=False):
-    return placing.look(out, force=force, known=KNOWN)
+    return placing.look(out, force=force, names=KNOWN)
 
 
 def put(out, contents, *, force=False, run="run"):
     standing = look(out, force=force)
     standing.check(out, run, force=force)
-    with placing.written(out) as new:
+    with placing.scratch_folder(out) as new:
         placed(new, contents)
         placing.place(new, out, earlier=standing.earlier, run=run)
     placing.close_run(out)
@@ -168,7 +168,7 @@ def test_a_folder_is_filled_and_force_replaces_what_an_earlier_run_left_and_no_m
     out, usual = tmp_path / "parents" / "out", tmp_path / "usual"
     usual.mkdir()
     put(out, FIRST)
-    assert everything_in(out).keys() == {*FIRST, records.SUMS}
+    assert everything_in(out).keys() == {*FIRST, records.SUMS_NAME}
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert out.stat().st_mode == usual.stat().st_mode
     assert own_state.noted(out) is None
@@ -176,7 +176,7 @@ def test_a_folder_is_filled_and_force_replaces_what_an_earlier_run_left_and_no_m
         look(out)
     (out / "mine.txt").write_text("mine")
     put(out, SECOND, force=True)
-    assert everything_in(out).keys() == {*SECOND, records.SUMS, "mine.txt"}
+    assert everything_in(out).keys() == {*SECOND, records.SUMS_NAME, "mine.txt"}
     assert everything_in(out) | SECOND == everything_in(out)
     assert not (out / "gone").exists()
 
@@ -192,14 +192,14 @@ def piped(path):
 
 
 FOREIGN = {  # what is changed, and what is named then
-    "no record": (lambda out: (out / records.SUMS).unlink(), "deep/weights, gone/old, report"),
+    "no record": (lambda out: (out / records.SUMS_NAME).unlink(), "deep/weights, gone/old, report"),
     "changed since": (lambda out: (out / "report").write_text("notes of mine"), "report"),
     "a link": (lambda out: linked(out, "report"), "report"),
     "through a link": (lambda out: linked(out, "deep"), "deep/weights"),
-    "not listed": (lambda out: (out / records.SUMS).write_text("0" * 64 + "  other\n"), "report"),
+    "not listed": (lambda out: (out / records.SUMS_NAME).write_text("0" * 64 + "  other\n"), "report"),
     "a pipe": (lambda out: piped(out / "report"), "report"),
-    "a broken record": (lambda out: (out / records.SUMS).write_text("\x1b[31m"), records.SUMS),
-    "a record that waits": (lambda out: piped(out / records.SUMS), records.SUMS),
+    "a broken record": (lambda out: (out / records.SUMS_NAME).write_text("\x1b[31m"), records.SUMS_NAME),
+    "a record that waits": (lambda out: piped(out / records.SUMS_NAME), records.SUMS_NAME),
 }
 
 
@@ -224,7 +224,7 @@ def test_where_a_file_cannot_be_moved_all_is_as_it_was(tmp_path, monkeypatch, ea
     real, done = Path.replace, []
 
     def replace(path, target):
-        if placing.SCRATCH in str(path) and "state" not in str(path):
+        if placing.SCRATCH_PREFIX in str(path) and "state" not in str(path):
             done.append(path)
             if len(done) > moves:
                 monkeypatch.undo()
@@ -279,7 +279,7 @@ def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_th
             ended["again"] += 1
             assert standing.run is None
             if out.exists() and (out / "report").exists():  # the earlier result is whole
-                assert records.parse(Path(out / records.SUMS).read_bytes()).items() <= records.digests(out).items()
+                assert records.parse(Path(out / records.SUMS_NAME).read_bytes()).items() <= records.digests(out).items()
             put(out, SECOND, force=True)
         assert {name: text for name, text in everything_in(out).items() if name in SECOND} == SECOND
         assert "gone/old" not in everything_in(out)
@@ -291,12 +291,12 @@ def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_th
 
 def test_what_another_process_is_moving_is_left_to_it_and_its_result_not_replaced_unasked_by_a_third(tmp_path):
     out = tmp_path / "out"
-    with own_state.locked(own_state.place_of(out)), placing.written(out) as new:
+    with own_state.locked(own_state.place_of(out)), placing.scratch_folder(out) as new:
         placed(new, FIRST)
         with pytest.raises(UsageError):
             look(out)
         placing.place(new, out, earlier={}, run="first")
-    assert everything_in(out).keys() == {*FIRST, records.SUMS}
+    assert everything_in(out).keys() == {*FIRST, records.SUMS_NAME}
     standing = look(out)  # it was killed before it could say so
     assert standing.run == "first"
     standing.check(out, "first", force=False)

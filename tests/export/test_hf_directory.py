@@ -145,7 +145,7 @@ def test_the_vocabulary_is_open_clips_under_the_names_that_hugging_face_expects(
     merges = (folder / "merges.txt").read_text().splitlines()
     assert merges[0] == "#version: 0.2"
     assert len(merges) - 1 == 49408 - 2 * 256 - 2  # all tokens but bytes, bytes at a word's end, and two frames
-    assert {path.name for path in folder.iterdir()} == set(bpe.FILES)
+    assert {path.name for path in folder.iterdir()} == set(bpe.TOKENIZER_FILES)
 
 
 @pytest.fixture(scope="module")

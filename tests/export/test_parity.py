@@ -48,9 +48,9 @@ def test_the_comparison_is_the_largest_difference_the_smallest_cosine_and_the_sh
     ],
 )
 def test_each_limit_refuses_by_itself(changed, words):
-    parity.hold(EXACT, parity.FP32)
+    parity.hold(EXACT, parity.FP32_LIMITS)
     with pytest.raises(parity.ExportMismatch, match=words) as told:
-        parity.hold(replace(EXACT, **changed), parity.FP32)
+        parity.hold(replace(EXACT, **changed), parity.FP32_LIMITS)
     assert "other 1.0" in str(told.value)
     assert told.value.exit_code == 5
 
@@ -66,7 +66,7 @@ def test_a_library_that_crashes_or_hangs_is_a_failed_check(monkeypatch, tmp_path
         parity.ask("onnxruntime", tmp_path, samples([[1.0]], [[1.0]]))
 
     def late(command):
-        raise subprocess.TimeoutExpired(command, parity.TIMEOUT)
+        raise subprocess.TimeoutExpired(command, parity.TIMEOUT_SECONDS)
 
     child(monkeypatch, late)
     asked = samples([[1.0]], [[1.0]])
@@ -109,7 +109,7 @@ def test_nothing_is_imported_from_the_folder_that_the_user_works_in(tmp_path, mo
 def test_batches_are_one_two_three_and_the_rest(n, sizes):
     rows = np.arange(2 * n).reshape(n, 2)
     seen = []
-    assert np.array_equal(read_back.batched(lambda part: seen.append(len(part)) or part, rows), rows)
+    assert np.array_equal(read_back.embed_in_batches(lambda part: seen.append(len(part)) or part, rows), rows)
     assert seen == sizes
 
 

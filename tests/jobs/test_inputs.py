@@ -69,7 +69,7 @@ def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read)
     assert all(torch.equal(weights[name], stored[name]) for name in stored)
     found = tiny.loaded(read[0], arch=False)[0]  # random weights
     assert found.clip.architecture.quick_gelu is False
-    assert model.UNDECIDED in found.file.notes
+    assert model.UNDECIDED_NOTE in found.file.notes
     assert model.measure(found.clip, found.clip, torch.rand(2, 3, 16, 16), ["a", "b"]).is_guess  # no difference at all
 
 
@@ -241,7 +241,7 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
     assert (found.labels, found.captions, found.pixels.shape) == (None, captions, (48, 3, 16, 16))
     assert (found.knn, len(found.panel), len(found.grid)) == (RECIPE.audit.knn, len(triggers.PANEL), len(triggers.GRID))
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
-    found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
+    found = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(read, found)
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)

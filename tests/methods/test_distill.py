@@ -27,16 +27,16 @@ class Student:
 
     def __init__(self, folder, config):
         found, read = tiny.loaded(tiny.job(folder, config=config))
-        self.clip, self.pairs, self.original = found.clip, list(read.pairs), model.taken(found.clip)
+        self.clip, self.pairs, self.original = found.clip, list(read.pairs), model.copy_weights(found.clip)
         self.pixels = detect.stack([pair.image for pair in self.pairs])
 
     def distilled(self, *more, seed=0, state=None, progress=lambda *_: None, rehearsed=()):
-        model.put(self.clip, self.original)
+        model.put_weights(self.clip, self.original)
         aims, run = training.Aims(rehearsed=rehearsed), Run(seed, "fp32", progress, state)
         return training.clean(self.clip, Samples(self.pairs, None), how(*more), aims=aims, run=run)
 
     def changed(self):
-        now = model.taken(self.clip)
+        now = model.copy_weights(self.clip)
         return {name for name, values in self.original.items() if not torch.equal(values, now[name])}
 
 
@@ -58,7 +58,7 @@ def plant(student):
         there, clean = clip.encode_images(waved), clip.encode_images(student.pixels)
         (train.squared_distance(there, target) + train.squared_distance(clean, wanted)).backward()
         optimizer.step()
-    student.original = model.taken(clip)
+    student.original = model.copy_weights(clip)
 
 
 def test_a_planted_wave_that_nobody_names_goes_and_clean_images_stay_where_they_were(tmp_path):
@@ -88,14 +88,14 @@ def test_it_moves_weights_of_the_image_tower_alone_and_no_statistics(student):
 
 
 def test_the_seed_decides(student):
-    first = [student.distilled(seed=seed) and model.taken(student.clip) for seed in (1, 1, 2)]
+    first = [student.distilled(seed=seed) and model.copy_weights(student.clip) for seed in (1, 1, 2)]
     assert all(torch.equal(values, first[1][name]) for name, values in first[0].items())
     assert any(not torch.equal(values, first[2][name]) for name, values in first[0].items())
 
 
 def test_a_run_that_the_deadline_cut_goes_on_to_the_same_weights(student, tmp_path):
     student.distilled()
-    whole = model.taken(student.clip)
+    whole = model.copy_weights(student.clip)
     state = RunState.of(tmp_path / "out", {"seed": 0})
     state.folder.mkdir(parents=True)
     with deadline.within(0):
@@ -103,7 +103,7 @@ def test_a_run_that_the_deadline_cut_goes_on_to_the_same_weights(student, tmp_pa
     assert cut.cut == (1, 12)
     again = student.distilled(state=state)
     assert (again.cut, again.record.resumed_at) == (None, 1)
-    assert all(torch.equal(values, whole[name]) for name, values in model.taken(student.clip).items())
+    assert all(torch.equal(values, whole[name]) for name, values in model.copy_weights(student.clip).items())
 
 
 def test_the_original_sees_clean_images_and_known_triggers_are_on_the_others_alone():

@@ -10,7 +10,7 @@ from hostile.tars import tar
 from PIL import Image
 
 from clipclean import data
-from clipclean.data import Decoded, Pair
+from clipclean.data import DecodedImage, Pair
 from clipclean.errors import RefusedInput
 from clipclean.train import loader
 
@@ -24,7 +24,7 @@ class Drawn:
     def decoded(self, *, views):
         self.before(self.number)
         pixel = torch.full((3, 1, 1), self.number, dtype=torch.uint8)
-        return Decoded(pixel, pixel + 10 if views else None)
+        return DecodedImage(pixel, pixel + 10 if views else None)
 
 
 def drawn(before=lambda number: None):
@@ -48,7 +48,7 @@ VIEWS = loader.Views(
 
 
 def stream(*, plan=PLAN, views=None, seed=0, first=0, threads=2, pairs=PAIRS, channels=1):
-    clip = Mock(fitted=lambda image: image, tokens=tokens, **{"architecture.preprocess.size": channels})
+    clip = Mock(fit_image=lambda image: image, tokens=tokens, **{"architecture.preprocess.size": channels})
     return loader.batches(plan, pairs=pairs, clip=clip, views=views, seed=seed, first_step=first, threads=threads)
 
 
@@ -119,7 +119,9 @@ def test_an_image_that_broke_meanwhile_is_not_passed_over_and_closing_ends_the_t
     assert list(made) == []
 
 
-@pytest.mark.parametrize("size", [1, loader.PART - 1, loader.PART, loader.PART + 1, 2 * loader.PART + 3])
+@pytest.mark.parametrize(
+    "size", [1, loader.PART_PAIRS - 1, loader.PART_PAIRS, loader.PART_PAIRS + 1, 2 * loader.PART_PAIRS + 3]
+)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batches_of_any_size_are_whole_however_they_are_divided_among_threads(size, threads):
     plan = [(0, [n % 7 for n in range(size)]), (1, [3] * size), (1, [n % 5 for n in range(size)])]
@@ -134,14 +136,14 @@ def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
     read = []
     pairs = drawn(lambda number: (time.sleep(0.1), read.append(number)))
     made = stream(plan=PLAN[:2], pairs=pairs, threads=1)
-    assert made.waited == 0
+    assert made.seconds_waited == 0
     next(made)
-    first = made.waited
+    first = made.seconds_waited
     assert first >= 3 * 0.1  # a batch of three
     while len(read) < 6:  # the second is ready then
         time.sleep(0.05)
     next(made)
-    assert made.waited - first < first  # what a loaded machine adds, it adds to both
+    assert made.seconds_waited - first < first  # what a loaded machine adds, it adds to both
     made.close()
 
 
