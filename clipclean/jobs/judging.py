@@ -47,6 +47,11 @@ def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     return found
 
 
+def of_each_look(made: Audited, limits: AuditLimits, /) -> AuditLimits:
+    """The limits that hold for the model under each normalisation that it was looked at under."""
+    return detect.of_looks(limits, 1 if made.clip_normalised is None else 2)
+
+
 def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
     """What else is in a file of weights and was not judged; ``is_chosen`` is whether the user named the set of weights."""
     unjudged = loaded.file.unjudged()
@@ -289,7 +294,7 @@ def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, lim
     """
     # What is natural costs a cleaning little, and test backdoors in a copy cost it three times as long. A patch whose class was in no doubt
     # was left at 0.113 where it was not shown, at 0.011 where it was.
-    sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT})
+    sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT, "doubt_rate": SHOWN})
     in_force, looser = findings(limits=limits), findings(limits=sooner)
     striking = [probe.target for probe in seen.measured.panel if probe.excess >= STRIKING]
     levels = (
