@@ -260,7 +260,7 @@ def score(report: dict, /) -> float:
     if search["calibration"]["kind"] == "none":
         return max([scored(margins(report), json.loads(CALIBRATION.read_text())), *named])
     pieces = defaultdict[str, dict[str, float]](dict)
-    for each in filter(acts, search["found"]):
+    for each in (found for found in search["found"] if acts(found) and found["family"] in GENERAL):
         pieces[each["class"]][each["family"]] = each["evidence"]
     return max(named or map(combined, pieces.values()), default=0.0)  # what is not named is below what counts at most
 

@@ -478,7 +478,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "audit-beside-fail": lambda: of_all(audits("reference", is_backdoored=True), "fail"),
     "audit-beside-doubt": lambda: str(count(audits("reference", is_backdoored=True), "doubt")),
     "audit-beside-pass": lambda: str(count(audits("reference", is_backdoored=True), "pass")),
-    "audit-clean-doubt": lambda: of_all(audits("reference", is_backdoored=False), "inconclusive"),
     "audit-clean-fail": clean_failures,
     "audit-images": lambda: f"{10 * photo_zoo.AUDITED:,}",
     "audit-drawings-images": drawing_images,
