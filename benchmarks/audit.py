@@ -389,10 +389,14 @@ def table_of_pairs(pairs: Sequence[Row]) -> str:
     ]
     body = []
     for half, words in (("report", "that chose nothing"), (CHOSEN, "that the limits are of")):
-        for kind in ("resnet", "vit"):
+        some = [row for row in pairs if row["half"] == half]
+        for name, of_kind in (
+            ("ResNets", [row for row in some if "-resnet-" in row["group"] and row["turns"]]),
+            ("ResNets, panel alone,", [row for row in some if not row["turns"]]),
+            ("ViTs", [row for row in some if "-vit-" in row["group"] and row["turns"]]),
+        ):
             for is_one in (True, False):
-                some = [row for row in pairs if row["half"] == half and f"-{kind}-" in row["group"]]
-                mine = [row for row in some if (row["references"] == "1") is is_one]
+                mine = [row for row in of_kind if (row["references"] == "1") is is_one]
                 good, bad = ([row for row in mine if bool(row["target"]) is is_bad] for is_bad in (False, True))
                 if not mine:
                     continue
@@ -402,21 +406,22 @@ def table_of_pairs(pairs: Sequence[Row]) -> str:
                 named = [(in_pairs(row), row["suspect"] == row["target"]) for row in bad]
                 cells.append(rate(sum(verdict == "fail" for verdict, _ in named), len(bad)))
                 cells += [rate(named.count(("doubt", is_right)), len(bad)) for is_right in (True, False)]
-                name = {"resnet": "ResNets", "vit": "ViTs"}[kind]
                 body.append([f"{name} {words}", "one" if is_one else "all others", area(*scores), *cells])
     return common.table([head, *body])
 
 
 def pairs_of_numbers() -> Iterator[tuple[Any, ...]]:
-    """Rows of :data:`PAIR` of the clean models of the half that chose whose numbers are kept, and whose weights are not.
+    """Rows of :data:`PAIR` of the models whose numbers are kept, and whose weights are not.
 
     Variants of known triggers were not kept, so these rows know those of the panel alone, and not how many images they turn.
     """
-    clean = {name: of for name, of in kept().items() if of["half"] == CHOSEN and not of["target"] and is_drawn(name)}
-    for name, of in clean.items():
-        group = name.partition("-clean")[0]
-        for other, there in clean.items():
-            if other == name or other.partition("-clean")[0] != group:
+    # Of the ten classes of the half that chose some were trained again, for the rows above.
+    mine = {name: of for name, of in kept().items() if of["half"] != CHOSEN or name.startswith("drawn-")}
+    groups = {name: re.sub(r"-(clean|planted|scratch|not-taken)-.*", "", name) for name in mine}
+    for name, of in mine.items():
+        group = groups[name]
+        for other, there in mine.items():
+            if groups[other] != group or there["target"] or there["lineage"] == of["lineage"]:
                 continue
             known = references.References("file", "", (there["sizes"],))
             best: tuple[float, str, dict[str, float]] = (0.0, "", {})
@@ -425,7 +430,7 @@ def pairs_of_numbers() -> Iterator[tuple[Any, ...]]:
                 pieces = {family: value for family, value in pieces.items() if value > 0}
                 best = max(best, (combined(pieces, is_beside=True), class_, pieces), key=lambda each: each[0])
             told = " ".join(f"{family}={value:.2f}" for family, value in sorted(best[2].items()))
-            yield CHOSEN, group, name, "", "", 1, other, best[1], f"{best[0]:.3f}", told
+            yield of["half"], group, name, of["target"] or "", "", 1, other, best[1], f"{best[0]:.3f}", told
 
 
 def beyond(family: str, class_: str, margin: float, of: Mapping[str, Any], known: references.References, /) -> float:
@@ -443,10 +448,6 @@ def beyond(family: str, class_: str, margin: float, of: Mapping[str, Any], known
     usual = known.least(spec)
     shrunk = math.inf if usual is None else math.log(usual) - math.log(least[spec])
     return references.evidence(margin, family, shrunk=shrunk)
-
-
-def is_drawn(name: str, /) -> bool:
-    return name.startswith("drawn-")
 
 
 def keep_pairs(found: Iterable[tuple[Any, ...]]) -> None:

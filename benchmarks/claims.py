@@ -145,15 +145,17 @@ def low_doubts() -> str:
     return str(sum(score < calibration().score(Thresholds().false_alarm_rate * DOUBT) for score in scores(rows)))
 
 
-def of_pairs(*, is_backdoored: bool, half: str = "report") -> list[audit.Row]:
-    """Models beside one clean training of their classes, each time they were compared."""
-    rows = (row for row in audit.paired() if row["half"] == half and row["references"] == "1")
-    return [row for row in rows if bool(row["target"]) is is_backdoored]
+def of_pairs(*, is_backdoored: bool, in_full: bool) -> list[audit.Row]:
+    """Models that chose nothing beside one clean training of their classes, each time they were compared; ``in_full`` with variants of
+    known triggers.
+    """
+    rows = (row for row in audit.paired() if row["half"] == "report" and row["references"] == "1")
+    return [row for row in rows if bool(row["target"]) is is_backdoored and bool(row["turns"]) is in_full]
 
 
-def pairs_that(verdict: str, *, is_backdoored: bool, half: str = "report") -> str:
+def pairs_that(verdict: str, *, is_backdoored: bool, in_full: bool = True) -> str:
     """Of how many pairs the search says so; a doubt of a backdoored model only where it names the class."""
-    rows = of_pairs(is_backdoored=is_backdoored, half=half)
+    rows = of_pairs(is_backdoored=is_backdoored, in_full=in_full)
     right = (not is_backdoored or verdict != "doubt" or row["suspect"] == row["target"] for row in rows)
     told = [audit.in_pairs(row) == verdict and is_right for row, is_right in zip(rows, right, strict=True)]
     return f"{sum(told)} of {len(rows)}"
@@ -490,6 +492,11 @@ FIGURES: dict[str, Callable[[], str]] = {
     "pairs-fail": lambda: pairs_that("fail", is_backdoored=True),
     "pairs-doubt": lambda: pairs_that("doubt", is_backdoored=True),
     "pairs-nothing": lambda: pairs_that("nothing", is_backdoored=True),
+    "panel-clean-doubt": lambda: pairs_that("doubt", is_backdoored=False, in_full=False),
+    "panel-clean-fail": lambda: pairs_that("fail", is_backdoored=False, in_full=False),
+    "panel-fail": lambda: pairs_that("fail", is_backdoored=True, in_full=False),
+    "panel-doubt": lambda: pairs_that("doubt", is_backdoored=True, in_full=False),
+    "panel-nothing": lambda: pairs_that("nothing", is_backdoored=True, in_full=False),
     "limit-models": lambda: str(len(calibration().scores)),
     "limit-fail": limit,
     "limit-doubt": lambda: limit(DOUBT),
