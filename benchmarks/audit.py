@@ -8,7 +8,9 @@ clean model of another training (``--reference``); beside all of them of its kin
 is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is searched once: OUT/searches keeps the search for the other columns.
 ``--numbers`` keeps what scores are made of, without models; ``--store`` writes into the package what clean ones of the half ``choose``
 show: by family the unit and the margin of a natural trigger, and the score of each model, of which the limits of a verdict are made. ``--seeds 10`` audits with ten
-seeds. ``--columns power`` plants four test backdoors in copies of each model, an audit each. ``--keep`` puts what was found into
+seeds. ``--columns power`` plants four test backdoors in copies of each model, an audit each. ``--pairs`` judges each model beside every
+other clean training of its classes, of the searches that are kept, and then beside all of them: what clean models show of each other. It puts
+them into ``benchmarks/results/audit-pairs.csv``, of which ``--store`` takes the limits beside a reference. ``--keep`` puts what was found into
 ``benchmarks/results/audit.csv``, of which ``make tables`` makes the tables.
 """
 
@@ -22,7 +24,8 @@ import re
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,25 +33,31 @@ import common
 import torch
 
 from clipclean import files, requests
-from clipclean.config.thresholds import DOUBT, Thresholds
-from clipclean.detect import Rate, references
-from clipclean.detect.families import GENERAL
+from clipclean.config import policy
+from clipclean.config import recipe as recipes
+from clipclean.config.thresholds import DOUBT, Audit, Thresholds
+from clipclean.detect import Rate, SearchResult, all_suspects, references
+from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.references import calibration
-from clipclean.detect.score import combined
-from clipclean.jobs import audit, other_models, searching
+from clipclean.detect.score import beside, combined
+from clipclean.jobs import audit, inputs, other_models, searching
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
+PAIRS = common.RESULTS / "audit-pairs.csv"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
 UNIT = 12 / 3.5  # mean largest margins of clean models that make one: sums of 31 reached 9.9, and 12 was to fail
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {
     "none": "no reference",
-    "reference": "a clean model",
-    "references": "stored ones",
+    "reference": "a clean model, by the rule before",
+    "references": "stored ones, by the rule before",
     "power": "no reference, `--power`",
 }
 CHOSEN = "choose"  # the half that rules are chosen on; of class lists drawn at random those of odd numbers
+
+
+Row = dict[str, str]  # by the head of a table; a clean model has no target
 
 
 class Model(NamedTuple):
@@ -75,6 +84,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
+    parser.add_argument(
+        "--pairs", action="store_true", help="judge each model beside all other clean ones, and keep that"
+    )
     parser.add_argument("--keep", action="store_true", help="put what was found into benchmarks/results")
     parser.add_argument("--numbers", action="store_true", help="keep what scores are made of in benchmarks/results")
     o = parser.parse_args()
@@ -89,13 +101,16 @@ def main() -> None:
                 for words in pool.imap_unordered(audited, jobs):
                     print(words, flush=True)
     print(*(",".join(map(str, row)) for row in rows(o, models)), sep="\n")
+    if o.pairs:
+        searches_are_kept(o.out)
+        keep_pairs([*beside_each_other(models, effort=o.effort), *pairs_of_numbers()])
     if o.keep:
         keep(rows(o, models))
     if o.numbers:
         lines = (f"{json.dumps(name)}: {json.dumps(of)}" for name, of in (kept() | numbers(o.out, models)).items())
         NUMBERS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     if o.store:
-        store([of for of in kept().values() if not of["target"]])
+        store([of for of in kept().values() if not of["target"]], paired())
 
 
 def photo_models(folder: Path) -> Iterable[Model]:
@@ -245,13 +260,13 @@ def score(report: dict, /) -> float:
     if search["calibration"]["kind"] == "none":
         return max([scored(margins(report), json.loads(CALIBRATION.read_text())), *named])
     pieces = defaultdict[str, dict[str, float]](dict)
-    for each in filter(acts, search["found"]):
+    for each in (found for found in search["found"] if acts(found) and found["family"] in GENERAL):
         pieces[each["class"]][each["family"]] = each["evidence"]
     return max(named or map(combined, pieces.values()), default=0.0)  # what is not named is below what counts at most
 
 
-def store(clean: Sequence[dict], /) -> None:
-    """Into the package: units, natural triggers and scores of the clean models of the half that rules are chosen on.
+def store(clean: Sequence[dict], pairs: Iterable[Row], /) -> None:
+    """Into the package: units, natural triggers and scores of the clean models of the half that rules are chosen on, alone and in pairs.
 
     The other half has no part in it: how often its clean models fail is then a result.
     """
@@ -260,8 +275,13 @@ def store(clean: Sequence[dict], /) -> None:
     chosen = [[{}, *of["margins"].values()] for of in clean]
     largest = {family: [max(of.get(family, 0.0) for of in each) for each in chosen] for family in known["units"]}
     known["units"] |= {family: round(UNIT * statistics.mean(largest[family]), 3) for family in GENERAL}
-    known["natural"] = {family: round(max(largest[family]), 3) for family in known["natural"]}
+    clean_pairs = [row for row in pairs if row["half"] == CHOSEN and not row["target"]]
+    odds = min((1 - share) / share for share in (float(row["turns"]) for row in clean_pairs if row["turns"]))
+    natural = {family: max(largest[family]) for family in known["natural"] if family in largest}
+    natural["pattern"] = math.log(references.MOST_ODDS) - math.log(odds)
+    known["natural"] = {family: round(value, 3) for family, value in natural.items()}
     known["scores"] = sorted(round(scored(of["margins"], known), 3) for of in clean)
+    known["beside"] = sorted(float(row["score"]) for row in clean_pairs if row["references"] == "1")
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
 
@@ -298,10 +318,155 @@ def judged(report: dict, /) -> tuple[str, str, float]:
     return report["verdict"], report["suspects"][0]["class"] if report["suspects"] else "", score(report)
 
 
+# Pairs: a model beside another clean training of its classes, and beside all of them.
+
+PAIR = ("half", "group", "model", "target", "turns", "references", "beside", "suspect", "score", "pieces")
+
+
+def searched(model: Model, /, *, effort: str) -> SearchResult:
+    """The whole search of a model, as a reference is searched: no early end."""
+    recipe = recipes.load(recipes.DEFAULT)
+    words = inputs.words(model.options["classes"], model.options["templates"])
+    request = requests.References((model.path,), out=model.path, effort=effort, device="cpu", **model.options)
+    opened = inputs.read(model.path, arch=model.options["arch"])
+    with inputs.shown_images(request, recipe, opened.architecture) as (images, late):
+        loaded = inputs.build(opened, late, device="cpu")
+        asked = inputs.audit_set(loaded.clip, recipe, images, vocabulary=words)
+        asked = replace(asked, scale=float(loaded.clip.logit_scale().detach()))
+        # Kept by what decides it, wherever the state lies; see ``searches_are_kept``.
+        state = resume.RunState(Path(), "")
+        seen = searching.audit_clip(searching.SearchSettings(effort, 0), loaded.clip, asked, None, state=state)
+    if seen.search is None:
+        raise SystemExit(f"{model.name}: not searched: {seen.why_not}")
+    return seen.search
+
+
+def beside_each_other(models: Sequence[Model], /, *, effort: str) -> Iterator[tuple[Any, ...]]:
+    """Rows of :data:`PAIR`, with the most images that a known trigger turns: each model beside every clean one of its group that it does not start from, and beside all of these."""
+    limits, found = policy.resolved(policy.DEFAULT, Audit()), dict[str, SearchResult]()
+    for group in dict.fromkeys(m.group for m in models):
+        mine = [m for m in models if m.group == group]
+        clean = [m for m in mine if m.is_scratch and not m.is_backdoored]
+        if len(clean) < 2:
+            continue
+        found |= {m.name: searched(m, effort=effort) for m in mine}
+        for m in mine:
+            apart = [c for c in clean if c.name not in (m.name, m.base)]
+            for several in (*([c] for c in apart), *([apart] if len(apart) > 1 else ())):
+                known = references.References("file", "", tuple(found[c.name].sizes() for c in several))
+                named = all_suspects(beside(found[m.name], known), limits)
+                first = named[0] if named else None
+                pieces = (
+                    " ".join(f"{family}={value:.2f}" for family, value in sorted(first.pieces.items())) if first else ""
+                )
+                turns = max(each.excess for each in found[m.name].known)
+                told = (m.half, group, m.name, m.target if m.is_backdoored else "", f"{turns:.4f}", len(several))
+                told += ("" if len(several) > 1 else several[0].name, first.name if first and first.score else "")
+                yield (*told, f"{first.score if first else 0.0:.3f}", pieces)
+
+
+def in_pairs(row: Row, /) -> str:
+    """What a pair comes to by the limits of now: ``fail``, ``doubt``, or ``nothing``."""
+    known, limits = calibration(), Thresholds()
+    pieces = dict(piece.split("=") for piece in row["pieces"].split())
+    direct = combined({family: float(value) for family, value in pieces.items() if family in GENERAL})
+    if direct >= known.score(limits.false_alarm_rate, is_beside=True):
+        return "fail"
+    return "doubt" if float(row["score"]) >= known.rank(limits.doubt_rate) else "nothing"
+
+
+def table_of_pairs(pairs: Sequence[Row]) -> str:
+    """By half, kind and number of references: what the search says of each model beside clean ones of its classes."""
+    head = [
+        "models",
+        "beside",
+        "AUROC (95 %)",
+        "clean: fail",
+        "doubt",
+        "backdoored: fail",
+        "doubt of its class",
+        "other doubt",
+    ]
+    body = []
+    for half, words in (("report", "that chose nothing"), (CHOSEN, "that the limits are of")):
+        some = [row for row in pairs if row["half"] == half]
+        for name, of_kind in (
+            ("ResNets", [row for row in some if "-resnet-" in row["group"] and row["turns"]]),
+            ("ResNets, panel alone,", [row for row in some if not row["turns"]]),
+            ("ViTs", [row for row in some if "-vit-" in row["group"] and row["turns"]]),
+        ):
+            for is_one in (True, False):
+                mine = [row for row in of_kind if (row["references"] == "1") is is_one]
+                good, bad = ([row for row in mine if bool(row["target"]) is is_bad] for is_bad in (False, True))
+                if not mine:
+                    continue
+                scores = [[float(row["score"]) for row in of] for of in (bad, good)]
+                told = [in_pairs(row) for row in good]
+                cells = [rate(told.count(verdict), len(good)) for verdict in ("fail", "doubt")]
+                named = [(in_pairs(row), row["suspect"] == row["target"]) for row in bad]
+                cells.append(rate(sum(verdict == "fail" for verdict, _ in named), len(bad)))
+                cells += [rate(named.count(("doubt", is_right)), len(bad)) for is_right in (True, False)]
+                body.append([f"{name} {words}", "one" if is_one else "all others", area(*scores), *cells])
+    return common.table([head, *body])
+
+
+def pairs_of_numbers() -> Iterator[tuple[Any, ...]]:
+    """Rows of :data:`PAIR` of the models whose numbers are kept, and whose weights are not.
+
+    Variants of known triggers were not kept, so these rows know those of the panel alone, and not how many images they turn.
+    """
+    # Of the ten classes of the half that chose some were trained again, for the rows above.
+    mine = {name: of for name, of in kept().items() if of["half"] != CHOSEN or name.startswith("drawn-")}
+    groups = {name: re.sub(r"-(clean|planted|scratch|not-taken)-.*", "", name) for name in mine}
+    for name, of in mine.items():
+        group = groups[name]
+        for other, there in mine.items():
+            if groups[other] != group or there["target"] or there["lineage"] == of["lineage"]:
+                continue
+            known = references.References("file", "", (there["sizes"],))
+            best: tuple[float, str, dict[str, float]] = (0.0, "", {})
+            for class_, margins_of in of["margins"].items():
+                pieces = {f: beyond(f, class_, m, of, known) for f, m in margins_of.items()}
+                pieces = {family: value for family, value in pieces.items() if value > 0}
+                best = max(best, (combined(pieces, is_beside=True), class_, pieces), key=lambda each: each[0])
+            told = " ".join(f"{family}={value:.2f}" for family, value in sorted(best[2].items()))
+            yield of["half"], group, name, of["target"] or "", "", 1, other, best[1], f"{best[0]:.3f}", told
+
+
+def beyond(family: str, class_: str, margin: float, of: Mapping[str, Any], known: references.References, /) -> float:
+    """The evidence of a kept margin beside references, as ``clipclean.detect`` counts it."""
+    if family != references.PANEL:
+        size = comparable(family, of["sizes"][family][class_])
+        usual, shrunk = known.margin(family, class_), known.shrunk(family, class_, size)
+        return (
+            references.evidence(margin, family)
+            if math.isnan(usual)
+            else references.evidence(margin, family, usual=usual, shrunk=shrunk)
+        )
+    least = {spec: of["sizes"][family][spec] for spec, name in of["leads"].items() if name == class_}
+    spec = min(least, key=lambda each: least[each])
+    usual = known.least(spec)
+    shrunk = math.inf if usual is None else math.log(usual) - math.log(least[spec])
+    return references.evidence(margin, family, shrunk=shrunk)
+
+
+def keep_pairs(found: Iterable[tuple[Any, ...]]) -> None:
+    """Put pairs in the place of the earlier ones of their groups."""
+    new = list(found)
+    groups = {group for _, group, *_ in new}
+    others = [tuple(row[key] for key in PAIR) for row in paired() if row["group"] not in groups]
+    common.write(PAIRS, [PAIR, *others, *new])
+
+
+def paired() -> list[Row]:
+    """The pairs in ``benchmarks/results``."""
+    head, *body = common.read(PAIRS) if PAIRS.exists() else [list(PAIR)]
+    return [dict(zip(head, row, strict=True)) for row in body]
+
+
 # Tables, of benchmarks/results/audit.csv.
 
 HEAD = ("zoo", "model", "target", "comparison", "verdict", "suspect", "score")
-Row = dict[str, str]  # by HEAD; a clean model has no target
 
 
 def rows(o: argparse.Namespace, models: Sequence[Model]) -> list[tuple[Any, ...]]:

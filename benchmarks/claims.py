@@ -144,6 +144,22 @@ def low_doubts() -> str:
     return str(sum(score < calibration().score(Thresholds().false_alarm_rate * DOUBT) for score in scores(rows)))
 
 
+def of_pairs(*, is_backdoored: bool, in_full: bool) -> list[audit.Row]:
+    """Models that chose nothing beside one clean training of their classes, each time they were compared; ``in_full`` with variants of
+    known triggers.
+    """
+    rows = (row for row in audit.paired() if row["half"] == "report" and row["references"] == "1")
+    return [row for row in rows if bool(row["target"]) is is_backdoored and bool(row["turns"]) is in_full]
+
+
+def pairs_that(verdict: str, *, is_backdoored: bool, in_full: bool = True) -> str:
+    """Of how many pairs the search says so; a doubt of a backdoored model only where it names the class."""
+    rows = of_pairs(is_backdoored=is_backdoored, in_full=in_full)
+    right = (not is_backdoored or verdict != "doubt" or row["suspect"] == row["target"] for row in rows)
+    told = [audit.in_pairs(row) == verdict and is_right for row, is_right in zip(rows, right, strict=True)]
+    return f"{sum(told)} of {len(rows)}"
+
+
 def longer_audits() -> str:
     """Of drawn lists without a reference, those that made twice the passes: the lists before number 61."""
     numbers_of_lists = [int(row["model"].split("-")[1]) for row in audit.reported(audit.stored()) if is_drawn(row)]
@@ -461,11 +477,23 @@ FIGURES: dict[str, Callable[[], str]] = {
     "audit-beside-fail": lambda: of_all(audits("reference", is_backdoored=True), "fail"),
     "audit-beside-doubt": lambda: str(count(audits("reference", is_backdoored=True), "doubt")),
     "audit-beside-pass": lambda: str(count(audits("reference", is_backdoored=True), "pass")),
-    "audit-clean-doubt": lambda: of_all(audits("reference", is_backdoored=False), "inconclusive"),
     "audit-clean-fail": clean_failures,
     "audit-images": lambda: f"{10 * photo_zoo.AUDITED:,}",
     "audit-drawings-images": drawing_images,
     "audit-longer": longer_audits,
+    "limit-pairs": lambda: str(len(calibration().beside)),
+    "limit-pairs-fail": lambda: f"{calibration().score(Thresholds().false_alarm_rate, is_beside=True):.2f}",
+    "limit-pairs-doubt": lambda: f"{calibration().rank(Thresholds().doubt_rate):.2f}",
+    "pairs-clean-doubt": lambda: pairs_that("doubt", is_backdoored=False),
+    "pairs-clean-fail": lambda: pairs_that("fail", is_backdoored=False),
+    "pairs-fail": lambda: pairs_that("fail", is_backdoored=True),
+    "pairs-doubt": lambda: pairs_that("doubt", is_backdoored=True),
+    "pairs-nothing": lambda: pairs_that("nothing", is_backdoored=True),
+    "panel-clean-doubt": lambda: pairs_that("doubt", is_backdoored=False, in_full=False),
+    "panel-clean-fail": lambda: pairs_that("fail", is_backdoored=False, in_full=False),
+    "panel-fail": lambda: pairs_that("fail", is_backdoored=True, in_full=False),
+    "panel-doubt": lambda: pairs_that("doubt", is_backdoored=True, in_full=False),
+    "panel-nothing": lambda: pairs_that("nothing", is_backdoored=True, in_full=False),
     "limit-models": lambda: str(len(calibration().scores)),
     "limit-fail": limit,
     "limit-doubt": lambda: limit(DOUBT),

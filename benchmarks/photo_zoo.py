@@ -133,7 +133,7 @@ PLAN = Path(__file__).with_suffix(".csv")  # the entries of each plan, bases bef
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
     parser.add_argument(
-        "--plan", choices=("halves", "drawn", "lineages", "longer", "wide", "usual", "large"), default="halves"
+        "--plan", choices=("halves", "drawn", "lineages", "pairs", "longer", "wide", "usual", "large"), default="halves"
     )
     parser.add_argument("--keep", action="store_true", help="put what was measured into benchmarks/results")
     o = parser.parse_args()

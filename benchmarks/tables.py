@@ -115,6 +115,7 @@ def spec(cell: dict) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "audit": lambda: audit.table(audit.reported(audit.stored())),
+    "audit-pairs": lambda: audit.table_of_pairs(audit.paired()),
     "audit-triggers": lambda: audit.by_trigger(audit.reported(audit.stored())),
     "screening-photos": screening,
     "fuzz-total": mutated,

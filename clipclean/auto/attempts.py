@@ -376,8 +376,8 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
         return attempt
     later = bench.audit(attempt.suspicions, pointed=pointed, what="after the refinetune test")
     names = {bench.eval_set.classes[target] for target in pointed}
-    images, searches = len(bench.eval_set.pixels), (seen.search, later.search)
-    found = (detect.of_search(each, images=images, limits=bench.limits) if each else () for each in searches)
+    images = len(bench.eval_set.pixels)
+    found = (judging.search_findings(audit, images=images, limits=bench.limits) for audit in (seen, later))
     by_class = ({finding.target: finding for finding in each} for each in found)
     return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.rebound_steps)))
 

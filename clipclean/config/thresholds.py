@@ -61,14 +61,25 @@ class Audit(Section):
 class Thresholds(Section):
     """Where a measurement becomes a finding; null leaves the recipe's value."""
 
-    LOOSER_BELOW: ClassVar = ("collapse", "min_images", "gathering", "false_alarm_rate")  # others are looser if higher
+    LOOSER_BELOW: ClassVar = (
+        "collapse",
+        "min_images",
+        "gathering",
+        "false_alarm_rate",
+        "doubt_rate",
+    )  # others are looser if higher
     max_excess: float | None = _max_excess(None)
     suspicious_excess: float | None = _suspicious_excess(None)
     collapse: float | None = _collapse(None)
     max_accuracy_loss: float | None = _max_accuracy_loss(None)
     min_images: int | None = _min_images(None)
     false_alarm_rate: float = _share(
-        0.01, "Search: a score that so many clean models reach fails the model; twenty times as many, a doubt.", le=0.05
+        0.01,
+        "Search: a score that so many clean models reach fails the model; alone, twenty times as many are a doubt.",
+        le=0.05,
+    )
+    doubt_rate: float = _share(
+        0.05, "Search, beside clean models: a score that so many of them show beside each other is a doubt.", le=0.5
     )
     gathering: float = _share(
         0.6, "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006)."

@@ -30,6 +30,7 @@ from clipclean.detect.verdict import (
     least_score,
     of_accuracy,
     of_audit,
+    of_looks,
     of_probes,
     of_search,
     sanitized,

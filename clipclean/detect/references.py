@@ -82,6 +82,14 @@ class References:
         logs = [math.log(comparable(family, of.get(target, min(of.values())))) for of in found]
         return statistics.median(logs or [math.nan]) - math.log(size)
 
+    def spared(self, target: str, /) -> float:
+        """How far clean models are from being led to a class by known triggers: 1 where these turn a quarter of the images into it at most,
+        0 where half; 1 too where none was measured.
+        """
+        odds = [sizes[PATTERN].get(target, MOST_ODDS) for sizes in self.entries if PATTERN in sizes]
+        share, least, most = (1 / (1 + each) for each in (statistics.median(odds or [MOST_ODDS]), MOST_ODDS, 1.0))
+        return min(1.0, max(0.0, (most - share) / (most - least)))
+
     def least(self, trigger: str, /) -> float | None:
         """The least strength at which a trigger of the panel acts on clean models; None where none was measured."""
         found = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
@@ -189,11 +197,27 @@ class Calibration:
     units: Mapping[str, float]  # by family, and for known triggers, the margin that counts as one
     natural: Mapping[str, float]  # of waves and known triggers, the margin of natural ones: only more counts
     scores: Sequence[float]  # of clean models, each the largest score of any of its classes
+    beside: Sequence[float]  # the same beside another clean model of the same data, a pair each
 
-    def score(self, rate: float, /) -> float:
-        """The score that this share of clean models, at most a half, reaches, by an exponential tail beyond their median."""
-        middle = statistics.median(self.scores)
-        return middle - statistics.fmean(score - middle for score in self.scores if score > middle) * math.log(2 * rate)
+    def score(self, rate: float, /, *, is_beside: bool = False) -> float:
+        """The score that this share of clean models, at most a half, reaches, by an exponential tail beyond their median.
+
+        With ``is_beside`` of clean models beside another one.
+        """
+        scores = self.beside if is_beside else self.scores
+        middle = statistics.median(scores)
+        return middle - statistics.fmean(score - middle for score in scores if score > middle) * math.log(2 * rate)
+
+    def rank(self, rate: float, /) -> float:
+        """The least score that at most this share of clean models beside another one reach, by their ranks alone (conformal): a further
+        pair is as likely to take any place among them, whatever the distribution. By the tail where they are too few to tell.
+
+        Vovk, Gammerman, Shafer 2005, "Algorithmic learning in a random world".
+        """
+        most = math.floor(rate * (len(self.beside) + 1)) - 1  # pairs that may have as much
+        if most < 0:
+            return max(self.score(rate, is_beside=True), math.nextafter(max(self.beside), math.inf))
+        return math.nextafter(sorted(self.beside)[-most - 1], math.inf)
 
     def rate(self, score: float, /) -> float:
         """The share of clean models that reach a score above the median, by the same tail; far out it is no more than a guess."""

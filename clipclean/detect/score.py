@@ -7,27 +7,32 @@ that change a part of the image or those that change all of it, whichever show m
 both. That is *direct* evidence. A class that is the easiest in every model of its images is no suspect beside clean models.
 
 Known triggers and waves are *indirect* evidence: families of few parameters hold natural triggers of some classes, such as stripes of a
-pole, and none of others. They count beyond the largest of any clean model, and up to a bound that names a class and fails no model. So does a
-class that is the easiest here and far from it in the given clean models: trainings differ, but that is no pass.
+pole, and none of others. They count beyond the largest of any clean model, and up to a bound that names a class and fails no model.
+
+Beside clean models natural triggers show there as well, so all evidence beyond theirs adds up to a doubt, which is compared with what clean
+models show beside each other; what known triggers nearly lead to there, too, speaks less. Direct evidence alone fails a model. That a class is the easiest here and far from it there is no evidence: of two clean trainings that is usual.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clipclean.detect.families import GENERAL
+from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.forward import Strength, resisting
-from clipclean.detect.references import MOST_ODDS, NEVER, PANEL, PATTERN, calibration, evidence
+from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
 from clipclean.detect.search import Margin, SearchResult, TargetedResult
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
 
 
-def combined(pieces: Mapping[str, float], more: float = 0.0, /) -> float:
-    """The score of a class by its evidence in families: what is direct, or with all other evidence as much as makes a doubt."""
+def combined(pieces: Mapping[str, float], /, *, is_beside: bool = False) -> float:
+    """The score of a class by its evidence in families: what is direct, or with all other evidence as much as makes a doubt.
+
+    With ``is_beside``, of evidence beyond that of clean models that were given, the sum.
+    """
     direct = max(math.fsum(v for f, v in pieces.items() if GENERAL.get(f) is kind) for kind in (True, False))
-    indirect = math.fsum(v for f, v in pieces.items() if f not in GENERAL) + more
-    return max(direct, min(MOST_INDIRECT, direct + indirect))
+    both = direct + math.fsum(v for f, v in pieces.items() if f not in GENERAL)
+    return both if is_beside else max(direct, min(MOST_INDIRECT, both))
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,11 @@ class Suspect:
     targeted: tuple[TargetedResult, ...]  # found for it, the most telling first; none where only the panel points at it
     strength: Strength | None  # the trigger of the panel that acts at least strength; None where none leads there
     is_beside: bool  # whether the evidence is beside clean models that were given
-    unlike: float = 0.0  # further evidence from how it stands there
 
     @property
     def score(self) -> float:
         """All evidence together; comparable between models."""
-        return combined(self.pieces, self.unlike)
+        return combined(self.pieces, is_beside=self.is_beside)
 
     def direct(self) -> dict[str, float]:
         """The direct evidence by family, where there is any."""
@@ -77,17 +81,26 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         strength = None
         if name in known:
             pieces[PANEL], strength = known[name]
+        # What known triggers nearly lead to in clean models, too, is natural to the images, and stronger in one training than in another.
+        spared = result.references.spared(name) if result.references else 1.0
+        pieces = {family: value if family in GENERAL else spared * value for family, value in pieces.items()}
         # A family in which another class is as easy speaks neither for a class nor against it.
         pieces = {family: value for family, value in pieces.items() if value > 0}
-        unlike = math.fsum(t.unlike - t.evidence for t in targeted if acting(t) and t.is_general)
-        found.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None, unlike))
+        found.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None))
     return sorted(found, key=lambda suspect: -suspect.score)
 
 
-def without_references(result: SearchResult, /) -> SearchResult:
-    """The same search as if no clean models had been given."""
-    targeted = tuple(replace(hit, margin=Margin(hit.margin.value)) for hit in result.targeted)
-    return replace(result, targeted=targeted, references=None)
+def beside(result: SearchResult, references: References | None, /) -> SearchResult:
+    """The same search compared with these clean models; with None as if none had been given."""
+    known = references or NONE
+
+    def compared(hit: TargetedResult) -> TargetedResult:
+        family, name = hit.candidate.family, hit.found.target
+        shrunk = known.shrunk(family, name, comparable(family, hit.candidate.size))
+        margin = Margin(hit.margin.value, known.margin(family, name), shrunk)
+        return replace(hit, margin=margin, reference=known.sizes(family))
+
+    return replace(result, targeted=tuple(map(compared, result.targeted)), references=references)
 
 
 def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
@@ -117,15 +130,18 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
 def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
     """For each class that a known trigger or a variant leads to, the evidence of the one that turns most images, and that one.
 
-    It is by how much lower the odds against it are than in clean models, beyond what half of the images is more than a quarter;
-    nothing without any.
+    It is by how much lower the odds against it are than in clean models, beyond what half of the images is more than a quarter. Without
+    any, beyond the natural trigger that turns most images in clean models of other kinds.
     """
-    if not result.references:
-        return {}
     strongest = {result.classes[s.target]: s for s in sorted(result.known, key=lambda s: s.excess) if s.acts}
-    odds, unit = resisting(strongest.values(), result.classes), calibration().units[PATTERN]
-    lower = {name: result.references.shrunk(PATTERN, name, odds[name]) - math.log(MOST_ODDS) for name in strongest}
-    return {name: (max(0.0, lower[name]) / unit, own) for name, own in strongest.items()}
+    odds, known = resisting(strongest.values(), result.classes), calibration()
+
+    def lower(name: str) -> float:
+        if result.references:
+            return result.references.shrunk(PATTERN, name, odds[name]) - math.log(MOST_ODDS)
+        return math.log(MOST_ODDS) - math.log(odds[name]) - known.natural[PATTERN]
+
+    return {name: (max(0.0, lower(name)) / known.units[PATTERN], own) for name, own in strongest.items()}
 
 
 def telling(found: Sequence[Strength], classes: Sequence[str], /, *, least_evidence: float) -> frozenset[str]:

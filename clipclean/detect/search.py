@@ -81,14 +81,6 @@ class TargetedResult:
         """The margin in units, beyond that of given clean models; 0 if another class has a smaller trigger."""
         return self.margin.evidence(self.candidate.family)
 
-    @property
-    def unlike(self) -> float:
-        """The same where it is counted, too, how far other classes come before this one in the given clean models."""
-        margin = self.margin
-        if math.isnan(margin.usual) or margin.value <= 0:
-            return self.evidence
-        return max(self.evidence, evidence(margin.value - margin.usual, self.candidate.family, shrunk=margin.shrunk))
-
     def record(self, *, file: str | None = None) -> FoundRecord:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
         probe, candidate = self.probe, self.candidate

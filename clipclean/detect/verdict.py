@@ -13,7 +13,7 @@ from clipclean.detect.forward import ERROR, Departure
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
-from clipclean.detect.score import Suspect, without_references
+from clipclean.detect.score import Suspect, beside
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
@@ -37,6 +37,11 @@ class AuditResult:
     classes: tuple[str, ...] = ()  # that their targets are places in
     clip_normalised: "AuditResult | None" = None  # the same model under CLIP's own normalisation, where that is another
     is_late: bool = False  # whether time was over before that
+
+    @property
+    def looks(self) -> int:
+        """Under how many normalisations of pixels the model was looked at."""
+        return 1 if self.clip_normalised is None else 2
 
     @property
     def searches(self) -> tuple[SearchResult, ...]:
@@ -95,6 +100,7 @@ def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, 
     What shows under both is one finding, the worse of the two. One more says whether the model is better with CLIP's.
     """
     under = "Under CLIP's own mean and deviation of pixels"
+    limits = of_looks(limits, 2)
     first = _under_one(own, limits, images=images)
     second = _under_one(normalised, limits, images=images)
     signs = {_subject(found): found for found in second if rule(found.rule).tells == "sign"}
@@ -109,6 +115,11 @@ def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, 
         )
         more.append(unproven("CC007", words))
     return more
+
+
+def of_looks(limits: AuditLimits, looks: int, /) -> AuditLimits:
+    """The limits of each of several looks at one model, so that all together doubt no more clean models than one alone would."""
+    return limits.model_copy(update={"doubt_rate": limits.doubt_rate / looks})
 
 
 _LEVELS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}
@@ -279,7 +290,7 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     several = some([*result.left_out], show=quoted)
     found = []
     for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=()), limits):
-        if suspect.score >= least_score(limits, is_doubt=True):
+        if suspect.score >= least_score(limits, is_doubt=True, is_beside=suspect.is_beside):
             told = _found(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
             score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
             why = f"{score} if {several}, to which the same trigger leads, were not in the list."
@@ -287,14 +298,18 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     return found
 
 
-def least_score(limits: AuditLimits, /, *, is_doubt: bool = False) -> float:
-    """The score from which on a class fails the model, or is named in doubt."""
-    return calibration().score(min(limits.false_alarm_rate * DOUBT, 0.5) if is_doubt else limits.false_alarm_rate)
+def least_score(limits: AuditLimits, /, *, is_doubt: bool = False, is_beside: bool = False) -> float:
+    """The score from which on a class fails the model, or is named in doubt; ``is_beside`` of clean models that were given."""
+    known, rate = calibration(), limits.false_alarm_rate
+    if is_doubt:
+        return known.rank(limits.doubt_rate) if is_beside else known.score(min(rate * DOUBT, 0.5))
+    return known.score(rate, is_beside=is_beside)
 
 
 def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
-    """Whether a score reaches the limit, and not by waves and known triggers alone, which a policy's limit may be below."""
-    return suspect.score >= least_score(limits) and bool(suspect.direct())
+    """Whether direct evidence alone reaches the limit: that of waves and known triggers has a heavy tail, also beside clean models."""
+    direct = suspect.direct()
+    return bool(direct) and score.combined(direct) >= least_score(limits, is_beside=suspect.is_beside)
 
 
 def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
@@ -313,8 +328,9 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
     model without the clean models that were given, with the reason why they do not.
     """
     everything = {suspect.name: suspect for suspect in all_suspects(result, limits)}
-    reasons = {name: "" for name, suspect in everything.items() if suspect.score >= least_score(limits, is_doubt=True)}
-    for suspect in all_suspects(without_references(result), limits) if result.references else ():
+    least = least_score(limits, is_doubt=True, is_beside=result.references is not None)
+    reasons = {name: "" for name, suspect in everything.items() if suspect.score >= least}
+    for suspect in all_suspects(beside(result, None), limits) if result.references else ():
         if _is_sure(suspect, limits) and suspect.name in everything:
             why = "but clean models that were given can be led there as easily."
             reasons.setdefault(suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), {why}")
@@ -443,13 +459,15 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
     if others:
         told.append(f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them.")
-    # Scores of clean models are those without a reference. For known triggers alone they do not show how often these are natural.
-    if not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
+    # Without a reference the scores of clean models do not show how often known triggers alone are natural.
+    if suspect.is_beside:
+        as_much = sum(score >= suspect.score for score in known.beside)
+        told.append(f"Of {len(known.beside)} clean models beside another clean one {_count_words(as_much)} as much.")
+    elif suspect.pieces.keys() - {PANEL}:
         as_much = sum(score >= suspect.score for score in known.scores)
-        shown = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         rate = _percent(max(known.rate(suspect.score), LEAST_TOLD))
         told.append(
-            f"Of {len(known.scores)} clean models of other kinds {shown} as much, by their tail at most {rate}."
+            f"Of {len(known.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
         )
     return finding(
         "CC003",
@@ -458,10 +476,14 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
         measure="abnormality",
         value=suspect.score,
         n=suspect.targeted[0].probe.asr.n if suspect.targeted else None,
-        threshold=least_score(limits, is_doubt=level != "error"),
+        threshold=least_score(limits, is_doubt=level != "error", is_beside=suspect.is_beside),
         target=suspect.name,
         trigger=_spec(suspect),
     )
+
+
+def _count_words(count: int) -> str:
+    return f"{count} show" if count > 1 else f"{count or 'none'} shows"
 
 
 def _nowhere(result: SearchResult) -> list[Finding]:

@@ -61,7 +61,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     more |= {"power": known_power} if known_power else {}
     report = Report(
         schema_version="2",
-        suspects=detect.suspect_records(seen.search, seen.measured, limits=judge.limits),
+        suspects=detect.suspect_records(seen.search, seen.measured, limits=detect.of_looks(judge.limits, seen.looks)),
         measurements=measured.model_copy(update=more | {"distances": distances}),
         effort=request.effort,
         vocabulary=ready.given.vocabulary.record(is_given=ready.given.has_own_classes),

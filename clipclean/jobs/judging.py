@@ -283,6 +283,7 @@ def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
 
 def search_findings(seen: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
     """What the searches under either normalisation say."""
+    limits = detect.of_looks(limits, seen.looks)
     return [each for search in seen.searches for each in detect.of_search(search, images=images, limits=limits)]
 
 
@@ -292,7 +293,7 @@ def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, lim
     """
     # What is natural costs a cleaning little, and test backdoors in a copy cost it three times as long. A patch whose class was in no doubt
     # was left at 0.113 where it was not shown, at 0.011 where it was.
-    sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT})
+    sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT, "doubt_rate": SHOWN})
     in_force, looser = findings(limits=limits), findings(limits=sooner)
     striking = [probe.target for probe in seen.measured.panel if probe.excess >= STRIKING]
     levels = (

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import math
 import re
 import shutil
 from functools import cache
@@ -144,15 +145,38 @@ def test_the_stored_limit_is_of_the_half_that_rules_are_chosen_on_alone(tmp_path
     shipped = audit.CALIBRATION.read_text()
     monkeypatch.setattr(audit, "CALIBRATION", place)
 
-    def stored(*others):
+    def pair(score, **changes):
+        told = {"half": "choose", "target": "", "references": "1", "turns": "0.8", "score": str(score)}
+        return told | changes
+
+    def stored(*others, pairs=()):
         place.write_text(shipped)
         chosen = [{"half": "choose", "margins": {"ant": {"mask": size, "wave": 0.1}}} for size in (0.2, 0.4)]
-        audit.store([*chosen, *others])
+        audit.store([*chosen, *others], [pair(0.4), pair(0.3, turns=""), *pairs])
         return json.loads(place.read_text())
 
     alone = stored()
     assert len(alone["scores"]) == 2
+    assert (alone["beside"], alone["natural"]["pattern"]) == ([0.3, 0.4], round(math.log(3 * 0.8 / 0.2), 3))
     assert stored({"half": "report", "margins": {"bee": {"mask": 9.0, "wave": 3.0}}}) == alone
+    assert stored(pairs=[pair(9, half="report", turns="0.99"), pair(9, target="ant", turns="0.99")]) == alone
+    assert stored(pairs=[pair(9, references="3")]) == alone  # beside several at once
+
+
+@pytest.mark.parametrize(
+    ("pieces", "outcome"),
+    [
+        ({"mask": 1.01, "wave": 0.0}, "fail"),
+        ({"mask": 0.99, "wave": 9.0}, "doubt"),  # waves fail no model
+        ({"mask": 0.6, "blend": 0.6}, "nothing"),  # of two kinds: only the larger counts
+    ],
+)
+def test_a_pair_fails_by_direct_evidence_alone_and_is_doubted_by_all_of_it(script, pieces, outcome):
+    audit = script("audit")
+    fails = audit.calibration().score(audit.Thresholds().false_alarm_rate, is_beside=True)
+    units = {family: fails * value for family, value in pieces.items()}
+    told = " ".join(f"{family}={value}" for family, value in units.items())
+    assert audit.in_pairs({"pieces": told, "score": str(audit.combined(units, is_beside=True))}) == outcome
 
 
 def test_the_shipped_calibration_is_what_the_kept_numbers_of_that_half_give(tmp_path, monkeypatch, script):
@@ -162,7 +186,7 @@ def test_the_shipped_calibration_is_what_the_kept_numbers_of_that_half_give(tmp_
     place.write_text(json.dumps(shipped | {"scores": []}))
     monkeypatch.setattr(audit, "CALIBRATION", place)
     clean = [of for of in audit.kept().values() if not of["target"]]
-    audit.store(clean)
+    audit.store(clean, audit.paired())
     assert json.loads(place.read_text()) == shipped
     assert len(shipped["scores"]) == sum(of["half"] == "choose" for of in clean)
 

@@ -58,7 +58,7 @@ def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(wri
     loaded = policy.load(write(f"severities: {{CC001: off}}\nsuppressions: {aside}\n"))
     text = (
         '{"name":"mine","severities":{"CC001":"off"},"suppressions":[{"by":"Ann","expires":"2026-03-01","match":{"class":"\\u00e9"},'
-        '"reason":"Known.","rule":"CC002"}],"thresholds":{"false_alarm_rate":0.01,"gathering":0.6,"min_found_excess":0.6},'
+        '"reason":"Known.","rule":"CC002"}],"thresholds":{"doubt_rate":0.05,"false_alarm_rate":0.01,"gathering":0.6,"min_found_excess":0.6},'
         '"version":1}'
     )
     assert policy.digest(loaded) == hashlib.sha256(text.encode()).hexdigest()
@@ -158,7 +158,7 @@ def test_every_key_is_explained_with_the_bounds_of_the_recipe_and_every_rule_has
 def test_the_policys_thresholds_win_and_else_the_recipes_and_the_searchs_hold():
     of_recipe = {"max_excess": 0.05, "suspicious_excess": 0.3, "collapse": 0.5}
     of_recipe |= {"max_accuracy_loss": 0.02, "min_images": 50}
-    of_search = {"false_alarm_rate": 0.01, "gathering": 0.6, "min_found_excess": 0.6}
+    of_search = {"false_alarm_rate": 0.01, "doubt_rate": 0.05, "gathering": 0.6, "min_found_excess": 0.6}
     shipped = thresholds.AuditLimits(**of_recipe, **of_search)
     assert policy.resolved(policy.DEFAULT, thresholds.Audit()) == shipped
     own = made(thresholds={"max_excess": 0.2, "max_accuracy_loss": 0.0, "false_alarm_rate": 0.001})
@@ -293,6 +293,8 @@ def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leave
     [
         ({"false_alarm_rate": 1e-9}, True),
         ({"false_alarm_rate": 0.05}, False),
+        ({"doubt_rate": 0.01}, True),
+        ({"doubt_rate": 0.2}, False),
         ({"min_images": 2}, True),
         ({"min_images": 500}, False),
         ({"gathering": 0.1}, True),

@@ -9,7 +9,7 @@ import pytest
 from clipclean.config import effort
 from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
-from clipclean.detect.references import CODE, NEVER, PANEL, PATTERN, Calibration, calibration, margins
+from clipclean.detect.references import CODE, MOST_ODDS, NEVER, PANEL, PATTERN, Calibration, calibration, margins
 from clipclean.detect.score import MOST_INDIRECT, pattern_evidence, suspects
 from clipclean.detect.search import SearchResult
 from clipclean.errors import RefusedInput, UsageError
@@ -21,11 +21,13 @@ def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts()
     # A family without one would never count.
     assert set(calibration().units) == {*FAMILIES, PANEL, PATTERN}
     few = {name for name, family in FAMILIES.items() if not family.known.is_general}
-    assert set(calibration().natural) == {*few, PANEL}
+    assert set(calibration().natural) == {*few, PANEL, PATTERN}
     assert {name: family.known for name, family in FAMILIES.items()} == effort.FAMILIES
-    known = Calibration({}, {}, (0.0, 1.0, 2.0, 4.0))  # the median is 1.5, and the others exceed it by 0.5 and 2.5
+    four = (0.0, 1.0, 2.0, 4.0)  # the median is 1.5, and the others exceed it by 0.5 and 2.5
+    known, compared = Calibration({}, {}, four, ()), Calibration({}, {}, (), four)
     for rate, score in ((0.5, 1.5), (0.5 / math.e, 3.0)):
         assert (known.score(rate), known.rate(score)) == pytest.approx((score, rate))
+        assert compared.score(rate, is_beside=True) == pytest.approx(score)
     assert margins(SIZES) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
     alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))
@@ -34,6 +36,24 @@ def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts()
     assert shrunk == pytest.approx([math.log(100) - 4, math.log(10)])
     assert (alone.least("wave"), known.least("wave")) == (0.1, 0.8)
     assert math.isnan(known.margin("patch", "ant"))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "rate", "most"),
+    # Of 39 pairs and a new one a twentieth is two: one of the 39 may have as much as the new one, and of 59 two.
+    [(39, 0.05, 38), (59, 0.05, 57), (39, 0.5, 20), (19, 0.05, 19)],
+)
+def test_a_doubt_beside_clean_models_exceeds_all_pairs_of_them_but_the_share_that_may_show_as_much(pairs, rate, most):
+    known = Calibration({}, {}, (), tuple(map(float, range(1, pairs + 1))))
+    assert most < known.rank(rate) <= most + 1e-9
+    as_much = sum(score >= known.rank(rate) for score in known.beside)
+    assert (1 + as_much) / (pairs + 1) <= rate < (2 + as_much + 1) / (pairs + 1)
+
+
+def test_too_few_pairs_to_tell_a_share_by_rank_doubt_by_their_tail_and_never_what_one_of_them_shows():
+    known = Calibration({}, {}, (), (0.0, 1.0, 2.0, 4.0))
+    assert known.rank(0.05) == pytest.approx(1.5 + 1.5 * math.log(10))
+    assert known.rank(0.15) > 4  # where the tail would end before it
 
 
 def test_how_much_smaller_a_trigger_is_is_counted_from_what_clean_models_need_for_its_class_and_a_report_gets_their_sizes():
@@ -100,7 +120,7 @@ def beyond(units):
 
 
 def acts(trigger, target, least):
-    return Strength(trigger, target, least, 0.9)
+    return Strength(trigger, target, least, 0.7)
 
 
 EARLY, LATE = acts("patch", 0, beyond(4)), acts("wave", 1, 1.0)
@@ -125,11 +145,29 @@ def clean_that_resists(**odds):
     return References("reference", "clean", ({"pattern": {name: odds.get(name, 3.0) for name in THREE}},))
 
 
+NATURALLY = MOST_ODDS * math.exp(-calibration().natural[PATTERN])
+
+
 def turning(trigger, target, share):
     return Strength(trigger, target, 0.9, share)
 
 
 SOME = math.exp(-2 * calibration().units[PATTERN])  # odds two units of evidence below 1
+
+
+def test_known_triggers_speak_less_for_a_class_the_nearer_they_lead_to_it_in_clean_models():
+    nearly = {share: clean_that_resists(bee=(1 - share) / share) for share in (0.25, 0.375, 0.5, 0.9)}
+    assert [each.spared("bee") for each in nearly.values()] == pytest.approx([1, 0.5, 0, 0])
+    assert nearly[0.9].spared("ant") == References("reference", "clean", ({},)).spared("bee") == 1
+    waves = (turning("wave", 1, 0.99),)
+    result = SearchResult((), (), (), waves, None, 0, 0, THREE)
+    scores = []
+    for known in nearly.values():
+        value, _ = pattern_evidence(replace(result, references=known))["bee"]
+        found = suspects(replace(result, references=known), acting=lambda _: True)
+        scores.append(found[0].score / value)
+    assert scores[:2] == pytest.approx([1, 0.5])
+    assert scores[2:] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +180,9 @@ SOME = math.exp(-2 * calibration().units[PATTERN])  # odds two units of evidence
         ([turning("wave", 1, 1 / (1 + SOME))], clean_that_resists(bee=SOME), 0),
         ([turning("wave", 1, 0.55), turning("tint", 1, 1 / (1 + SOME))], clean_that_resists(), 2),
         ([Strength("wave", 1, NEVER, 0.4)], clean_that_resists(), 0),
-        ([turning("wave", 1, 0.99)], None, 0),
+        # Without one it must turn more than natural ones do in any: these leave as many images per image that it turns.
+        ([turning("wave", 1, 1 / (1 + NATURALLY))], None, 0),
+        ([turning("wave", 1, 1 / (1 + NATURALLY * SOME))], None, 2),
     ],
 )
 @pytest.mark.parametrize("place", ["strengths", "grid"])
@@ -152,12 +192,17 @@ def test_a_known_trigger_counts_as_far_as_fewer_images_resist_it_than_in_a_clean
     assert value == pytest.approx(units, abs=1e-9)
 
 
-def test_the_grid_names_a_class_beside_a_clean_model_only_on_which_almost_acting_counts_as_acting():
+def test_the_grid_names_a_class_alone_too_and_on_which_almost_acting_counts_as_acting_beside_a_clean_model():
     grid = (turning("wave", 1, 0.99), Strength("tint", 0, NEVER, 0.1))
     result = SearchResult((), (), (), (), clean_that_resists(), 0, 0, THREE, grid=grid)
     (first,) = suspects(result, acting=lambda _: True)
-    assert (first.name, first.score, first.strength) == ("bee", MOST_INDIRECT, grid[0])
+    units = (math.log(99) - math.log(MOST_ODDS) + math.log(3)) / calibration().units[
+        PATTERN
+    ]  # of odds of 1 to 99, and of 3
+    assert (first.name, first.strength) == ("bee", grid[0])
+    assert first.score == pytest.approx(units)
     alone = SearchResult((), (), (), (), None, 0, 0, THREE, grid=grid)
-    assert suspects(alone, acting=lambda _: True) == []
+    (first,) = suspects(alone, acting=lambda _: True)
+    assert (first.name, first.score <= MOST_INDIRECT) == ("bee", True)
     assert alone.sizes()["pattern"] == pytest.approx({"ant": 3, "bee": 1 / 99, "cow": 3})
     assert [s.size for s in (*grid[1:], Strength("wave", 0, NEVER, 0.25), acts("wave", 0, 0.3))] == [1.8, 1.5, 0.3]

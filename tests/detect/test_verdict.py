@@ -284,7 +284,7 @@ def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=ma
 
 
 def lead(least, target=0, spec="stripes:a"):
-    return Strength(spec, target, least, 0.9)
+    return Strength(spec, target, least, 0.7)
 
 
 def result_of(*targeted, **changes):
@@ -316,8 +316,8 @@ SAME_FOR_CLEAN = {"usual": 9.0, "shrunk": 9.0}
         ([hit(margin=FAILS, usual=-1.0, shrunk=FAILS)], {}, ERROR),  # there another class needs less
         ([hit(margin=FAILS, usual=FAILS, shrunk=FAILS)], {"references": CLEAN}, WARNING),
         ([hit(margin=FAILS, usual=0.0, shrunk=0.0)], {"references": CLEAN}, WARNING),
-        # The easiest class here that is far from it there is a doubt, however little it leads here.
-        ([hit(margin=0.1 * MASK, usual=-FAILS, shrunk=FAILS)], {"references": CLEAN}, WARNING),
+        # That the easiest class here is far from it there is no evidence: of two clean trainings that is usual.
+        ([hit(margin=0.1 * MASK, usual=-FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         ([hit(margin=-0.1 * MASK, usual=-FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         ([hit(margin=DOUBTS, usual=FAILS, shrunk=FAILS)], {"references": CLEAN}, []),
         # Families that can paint any pattern add up; waves and known triggers are a doubt alone, and lift no doubt.
@@ -362,9 +362,10 @@ def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_fa
         ([hit(margin=beyond("mask", 3), usual=beyond("mask", 1), shrunk=9 * MASK)], {}, 2),
         ([hit(margin=beyond("mask", 3), usual=0.0, shrunk=MASK)], {}, 1),
         ([hit(f, margin=beyond(f, 5), usual=0.0, shrunk=9.0) for f in ("blend", "additive")], {"references": SIZED}, 10),
-        ([hit(margin=MASK, usual=-0.5 * MASK, shrunk=9 * MASK)], {"references": SIZED}, 1.5),
-        ([hit(margin=MASK, usual=-9 * MASK, shrunk=9 * MASK)], {"references": SIZED}, MOST_INDIRECT),
-        # Waves lift a score to a doubt, and no further.
+        ([hit(margin=MASK, usual=-9 * MASK, shrunk=9 * MASK)], {"references": SIZED}, 1),
+        # Beside clean models all evidence beyond theirs adds up.
+        ([hit(margin=MASK, usual=0.0, shrunk=MASK), hit("wave", margin=beyond("wave", 5), usual=0.0, shrunk=9.0)], {"references": SIZED}, 6),
+        # Alone waves lift a score to a doubt, and no further.
         (NATURALLY, {}, MOST_INDIRECT),
         ([hit("patch", margin=beyond("patch", 1.1)), hit("wave", margin=beyond("wave", 0.5))], {}, 1.6),
         ([hit("patch", margin=beyond("patch", 1.1)), *NATURALLY], {}, MOST_INDIRECT),
@@ -402,6 +403,53 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
         (findings_of(strengths=(lead(0.01),)), False),
     ):
         assert (count in found[0].message, "none shows" in found[0].message) == (is_told, is_told)
+
+
+BESIDE = {"references": CLEAN}
+DOUBTED, FAILED = (least_score(LIMITS, is_doubt=doubt, is_beside=True) * MASK for doubt in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("targeted", "changes", "findings"),
+    [
+        # Just below what one in twenty clean models show beside another one, and just above.
+        ([hit(margin=0.99 * DOUBTED, usual=0.0, shrunk=9.0)], BESIDE, []),
+        ([hit(margin=1.01 * DOUBTED, usual=0.0, shrunk=9.0)], BESIDE, WARNING),
+        ([hit(margin=1.01 * FAILED, usual=0.0, shrunk=9.0)], BESIDE, ERROR),
+        # As far as the reference shows the same, it is no evidence.
+        ([hit(margin=1.01 * DOUBTED, usual=0.1 * MASK, shrunk=9.0)], BESIDE, []),
+        ([hit(margin=1.01 * DOUBTED, usual=0.0, shrunk=0.0)], BESIDE, []),
+        # Waves fail no model, however much else there is.
+        ([hit("wave", margin=beyond("wave", 9), usual=0.0, shrunk=9.0)], BESIDE, WARNING),
+        ([hit("wave", margin=beyond("wave", 9), usual=0.0, shrunk=9.0), hit(margin=0.99 * FAILED, usual=0.0, shrunk=9.0)], BESIDE, WARNING),
+        # A policy that allows more doubts doubts sooner.
+        ([hit(margin=0.99 * DOUBTED, usual=0.0, shrunk=9.0)], BESIDE | {"limits": LIMITS.model_copy(update={"doubt_rate": 0.5})}, WARNING),
+    ],
+)  # fmt: skip
+def test_beside_a_clean_model_a_doubt_exceeds_what_clean_models_show_of_each_other(targeted, changes, findings):
+    assert shown(*targeted, **changes) == findings
+
+
+def test_a_finding_beside_clean_models_says_how_many_pairs_of_them_show_as_much():
+    (finding,) = findings_of(hit(margin=99 * MASK, usual=0.0, shrunk=999.0), **BESIDE)
+    assert f"Of {len(calibration().beside)} clean models beside another clean one none shows as much" in finding.message
+    assert finding.threshold == least_score(LIMITS, is_beside=True)
+
+
+def test_of_two_looks_at_a_model_each_doubts_half_as_many_clean_models():
+    assert detect.of_looks(LIMITS, 1) == LIMITS
+    assert detect.of_looks(LIMITS, 2).doubt_rate == LIMITS.doubt_rate / 2
+    between = (DOUBTED + least_score(detect.of_looks(LIMITS, 2), is_doubt=True, is_beside=True) * MASK) / 2
+    looks = [
+        AuditResult(measurement(), result_of(*hits, **BESIDE), None, 1.0)
+        for hits in ((hit(margin=between, usual=0.0, shrunk=9.0),), (hit(),))
+    ]
+    alone = detect.of_audit(
+        replace(looks[0], measured=replace(measurement(), text_classifier=torch.zeros(10, 2))), LIMITS, images=100
+    )
+    seen = [replace(each, measured=replace(measurement(), text_classifier=torch.zeros(10, 2))) for each in looks]
+    both = detect.under_clip_normalisation(seen[1], seen[0], LIMITS, images=100)
+    assert ["CC003" in {each.rule for each in found} for found in (alone, both)] == [True, False]
 
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
