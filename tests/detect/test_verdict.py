@@ -448,7 +448,7 @@ def test_of_two_looks_at_a_model_each_doubts_half_as_many_clean_models():
         replace(looks[0], measured=replace(measurement(), text_classifier=torch.zeros(10, 2))), LIMITS, images=100
     )
     seen = [replace(each, measured=replace(measurement(), text_classifier=torch.zeros(10, 2))) for each in looks]
-    both = detect.under_clip_normalisation(seen[1], seen[0], LIMITS, images=100)
+    both = detect.of_audit(replace(seen[1], clip_normalised=seen[0]), LIMITS, images=100)
     assert ["CC003" in {each.rule for each in found} for found in (alone, both)] == [True, False]
 
 
