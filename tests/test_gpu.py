@@ -33,7 +33,7 @@ def searched(clip, family, steps, *, put=lambda tensor: tensor):
     """Every kind of search in a family; ``put`` moves images and classifier."""
     pixels, texts = put(towers.images(24)), put(CLASSIFIER)
     how = Effort(suspects=2, steps=steps, sweep=steps, images=4, free_images=4)
-    with model.frozen(clip.net):
+    with model.freezing(clip.net):
         canonical = inversion.canonical_of(clip.encode_images, pixels, texts)
         search = inversion.Inversion(clip.encode_images, pixels, canonical, family, how, Generator().manual_seed(0))
         return search.targeted(range(12)), search.untargeted(), search.swept(list(range(12)), lambda: None)

@@ -108,13 +108,13 @@ def measure(
         seed: of the planting.
         named: audits the model in its current state; returns the level of the finding for each class that it names.
     """
-    kept = model.taken(clip)
+    kept = model.copy_weights(clip)
     planting = planting_of(clip, pairs=len(pairs))
     made = []
     try:
         for number, canary in enumerate(drawn):
             started = time.monotonic()
-            model.put(clip, kept)
+            model.put_weights(clip, kept)
             poison.finetune(
                 clip,
                 pairs,
@@ -132,5 +132,5 @@ def measure(
             told = {"trigger": canary.trigger.spec, "class": target, "excess_asr": excess, "took": took, "level": level}
             made.append(PlantedRecord.model_validate(told | {"seconds": time.monotonic() - started}))
     finally:
-        model.put(clip, kept)
+        model.put_weights(clip, kept)
     return record(made)

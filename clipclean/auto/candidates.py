@@ -208,7 +208,7 @@ def clean(
             rehearsed = (*known, *unlearning.leads(done.unlearned.state.catches))
         parts.append(done)
     leads = tuple(lead for done in parts if done.unlearned for lead in done.unlearned.strongest())
-    return Cleaned(model.taken(clip), training.merged([done.record for done in parts]), leads, remaining)
+    return Cleaned(model.copy_weights(clip), training.merged([done.record for done in parts]), leads, remaining)
 
 
 def _cleaned(
@@ -218,7 +218,7 @@ def _cleaned(
     searched, kept = aims.searched, state.recall(DONE)
     if kept is not None:
         weights, record, found = kept
-        model.put(clip, weights)
+        model.put_weights(clip, weights)
         remaining = tuple(Finding.model_validate(each) for each in found)
         return training.Training(TrainingRecord.model_validate(record), searched), remaining
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)

@@ -77,7 +77,7 @@ def judged_again(
     bench: Workbench, ready: Prepared, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
 ) -> Done:
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
-    weights = model.taken(bench.clip)
+    weights = model.copy_weights(bench.clip)
     own = aims.searched.strongest() if aims.searched else ()
     suspected = judging.distinct([*before.suspicions, *judging.new_among(own, before.suspicions)])
     original = before.seen.measured

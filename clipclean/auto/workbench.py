@@ -223,7 +223,7 @@ class Workbench:
         eval_set = ready.eval_set(panel=ready.request.panel)
         return cls(
             clip=clip,
-            original=model.taken(clip),
+            original=model.copy_weights(clip),
             samples=ready.to_train,
             eval_set=replace(eval_set, classifier=eval_set.classifier or searches),  # a search needs one
             references=None,
@@ -253,7 +253,7 @@ class Workbench:
 
     def put(self, weights: dict[str, Tensor], /) -> None:
         """Put in other weights."""
-        model.put(self.clip, weights)
+        model.put_weights(self.clip, weights)
 
     def put_between(self, original: dict[str, Tensor], cleaned: dict[str, Tensor], /, *, share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
@@ -317,7 +317,7 @@ class Workbench:
             weights, seconds = kept
             self.put(weights)
         measured = self.measure(poison.measured_on(self.eval_set, drawn), what="measuring the copy")
-        return PlantedCopy(drawn, model.taken(self.clip), measured, origin, seconds)
+        return PlantedCopy(drawn, model.copy_weights(self.clip), measured, origin, seconds)
 
     def refinetune(self, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:
         """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""

@@ -291,7 +291,7 @@ class Inversion:
     def _some(self, count: int, /) -> Tensor:
         """New images of each step: a trigger fitted to one batch would turn those images only."""
         drawn = torch.randint(len(self.pixels), (count,), generator=self.generator)
-        return self.pixels[model.sent(drawn, self.pixels.device)]
+        return self.pixels[model.send(drawn, self.pixels.device)]
 
     def _brief(self, goals: Tensor, /) -> Tensor:
         """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer, inf where it stopped

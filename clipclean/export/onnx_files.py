@@ -150,7 +150,7 @@ def texts(net: "CLIP", tokens: Tensor, /) -> Tensor:
     if not _pools_at_the_end(net):
         features: Tensor = net.encode_text(tokens)
         return features
-    return model.pooled(net, tokens, tokens.argmax(dim=-1))
+    return model.pool_text(net, tokens, tokens.argmax(dim=-1))
 
 
 def _pools_at_the_end(net: "CLIP", /) -> bool:

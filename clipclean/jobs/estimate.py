@@ -267,13 +267,13 @@ def estimated(
     captions = ["a photo of a dog"] * MANY
     tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
     is_reduced = model.has_bfloat16(clip.device)
-    tower = model.folded(clip)
+    tower = model.fold_norms(clip)
     towers = tower.embed_images, tower.encode_images
     glance, rough = map(detect.rounded, towers) if is_reduced else towers
 
     def back(count: int) -> object:
         shown = pixels[:count].clone().requires_grad_()
-        with model.frozen(tower.net):
+        with model.freezing(tower.net):
             return torch.autograd.grad(rough(shown).sum(), shown)
 
     def taught(count: int, *, pairs: bool = True) -> object:
@@ -293,7 +293,7 @@ def estimated(
         kept = [0]
         if effort is not None:
             work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2) if is_reduced else Work()
-            with model.frozen(tower.net):
+            with model.freezing(tower.net):
                 each = _saved(lambda: tower.encode_images(pixels[:1].clone().requires_grad_()))
             kept.append(together(efforts.EFFORTS[effort], side=side) * each)
         if recipes:  # beside activations: the original, gradients, and two moments of AdamW

@@ -126,7 +126,7 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None, is_
     found = recognised(file, place.architecture, arch=arch)
     model.refuse_tokenizer(found)
     if is_judged:
-        model.refuse_untold(found, str(file.weights.parent / (file.config_name or "")))
+        model.refuse_unseen_settings(found, str(file.weights.parent / (file.config_name or "")))
     try:
         model.check(found, file.tensors)  # a wrong --arch is refused before slow work
     except UnsupportedModel as error:  # there may be several models
@@ -184,7 +184,7 @@ def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
         )
         choice = model.measure(plain, quick, pixels, captions)
         found = found.with_activation(choice.quick_gelu, str(choice))
-        file = replace(file, notes=(*file.notes, model.UNDECIDED)) if choice.is_guess else file
+        file = replace(file, notes=(*file.notes, model.UNDECIDED_NOTE)) if choice.is_guess else file
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
     clip.check()
@@ -434,14 +434,14 @@ def measure(
 
     For a search, ``in_time``, OutOfTime ends it, and the panel is looked at in bfloat16 where that changes few answers.
     """
-    clip = model.folded(clip)
+    clip = model.fold_norms(clip)
     images, texts = clip.embed_images, clip.embed_texts
     if not in_time:
         return detect.measure(images, texts, eval_set, what=what)
     pixels, encode = eval_set.pixels.to(clip.device), deadline.watched(clip.encode_images)
 
     def may_round(text_classifier: Tensor) -> bool:
-        with model.frozen(clip.net):
+        with model.freezing(clip.net):
             return detect.may_round(encode, pixels, text_classifier)
 
     return detect.measure(deadline.watched(images), deadline.watched(texts), eval_set, what=what, may_round=may_round)

@@ -105,7 +105,7 @@ def audit_clip(
     """
     searching = f"searching {what}".strip()
     memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
-    tower = model.folded(clip)
+    tower = model.fold_norms(clip)
     found: detect.Measurement | None = memory.recall("measured")
     if found is None:
         found = inputs.measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
@@ -119,7 +119,7 @@ def audit_clip(
     departed = departures(tower, eval_set, found)
     judged = partial(AuditResult, found, departures=departed, classes=tuple(eval_set.classes))
     try:
-        with model.frozen(tower.net):
+        with model.freezing(tower.net):
             result = detect.search(
                 tower.encode_images,
                 replace(eval_set, pixels=eval_set.pixels.to(clip.device), kernels=clip.kernels()),

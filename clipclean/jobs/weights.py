@@ -94,7 +94,7 @@ def _architecture(
     notes = file.notes
     try:
         model.refuse_tokenizer(found)
-        model.refuse_untold(found, str(file.weights.parent / (file.config_name or "")))
+        model.refuse_unseen_settings(found, str(file.weights.parent / (file.config_name or "")))
     except UnsupportedModel as error:  # no other command takes the model
         notes = (*notes, str(error))
     activation = Recognised(name=None, how=UNDECIDED)

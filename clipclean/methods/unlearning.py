@@ -168,7 +168,7 @@ def begin(
     shown = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0)
     progress(0, 0)
     try:
-        with model.frozen(clip.net):
+        with model.freezing(clip.net):
             result = detect.search(
                 clip.encode_images,
                 shown,
@@ -461,7 +461,7 @@ def search_again(
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
     caught: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
-    with model.frozen(clip.net):
+    with model.freezing(clip.net):
         embed = embed_of(clip, scene)
         for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
             scores, hasty = {}, replace(scene.effort, steps=steps)

@@ -1,6 +1,6 @@
 """From named tensors to a CLIP that embeds images and captions."""
 
-from clipclean.model.activation import UNDECIDED, ActivationChoice, measure
+from clipclean.model.activation import UNDECIDED_NOTE, ActivationChoice, measure
 from clipclean.model.architecture import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -15,20 +15,20 @@ from clipclean.model.clip import (
     Clip,
     build,
     check,
+    copy_weights,
     evaluating,
     fit,
-    folded,
-    frozen,
+    fold_norms,
+    freezing,
     frozen_copy,
     has_bfloat16,
     parameter_count,
-    pooled,
-    put,
+    pool_text,
+    put_weights,
     refuse_tokenizer,
-    refuse_untold,
+    refuse_unseen_settings,
     same_tokens,
-    sent,
-    taken,
+    send,
     unit_range,
 )
 from clipclean.model.in_memory import check_module

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from clipclean.model.clip import Clip
 
-CLEAR = 3.0  # standard errors between the two losses; below that the pairs do not decide
-UNDECIDED = (
+CLEAR_ERRORS = 3.0  # standard errors between the two losses; below that the pairs do not decide
+UNDECIDED_NOTE = (
     "Neither the weights nor the clean pairs tell whether the model uses GELU or QuickGELU, so GELU was taken, as most do. If that is "
     'wrong, all results are: say it by --arch NAME, --arch NAME-quickgelu, or a config file with "quick_gelu".'
 )
@@ -27,7 +27,7 @@ class ActivationChoice:
     @property
     def is_guess(self) -> bool:
         """Whether the pairs do not decide."""
-        return self.standard_errors < CLEAR
+        return self.standard_errors < CLEAR_ERRORS
 
     def __str__(self) -> str:
         name = "QuickGELU" if self.quick_gelu else "GELU, undecided" if self.is_guess else "GELU"
@@ -49,11 +49,11 @@ def measure(gelu: Clip, quick: Clip, pixels: Tensor, captions: list[str], /) -> 
     a, b = pair_losses(gelu, pixels, captions), pair_losses(quick, pixels, captions)
     difference = a - b
     error = difference.std().item() / len(difference) ** 0.5
-    apart = abs(difference.mean().item()) / error if error > 0 else 0.0
-    mine, other = a.mean().item(), b.mean().item()
-    if apart >= CLEAR and other < mine:
-        return ActivationChoice(True, other, mine, apart)
-    return ActivationChoice(False, mine, other, apart)
+    standard_errors = abs(difference.mean().item()) / error if error > 0 else 0.0
+    gelu_loss, quick_loss = a.mean().item(), b.mean().item()
+    if standard_errors >= CLEAR_ERRORS and quick_loss < gelu_loss:
+        return ActivationChoice(True, quick_loss, gelu_loss, standard_errors)
+    return ActivationChoice(False, gelu_loss, quick_loss, standard_errors)
 
 
 @torch.no_grad()
@@ -63,6 +63,6 @@ def pair_losses(clip: Clip, pixels: Tensor, captions: list[str], /) -> Tensor:
     texts = torch.cat([clip.embed_texts(captions[i : i + 64]) for i in range(0, len(captions), 64)])
     logits = clip.logit_scale() * images @ texts.T
     labels = torch.arange(len(logits), device=logits.device)
-    there = F.cross_entropy(logits, labels, reduction="none")
-    back = F.cross_entropy(logits.T, labels, reduction="none")
-    return (there + back) / 2
+    by_image = F.cross_entropy(logits, labels, reduction="none")
+    by_caption = F.cross_entropy(logits.T, labels, reduction="none")
+    return (by_image + by_caption) / 2

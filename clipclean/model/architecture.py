@@ -15,7 +15,7 @@ from torch import Tensor
 from clipclean import untrusted
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 from clipclean.model import hugging_face
-from clipclean.model.hugging_face import shown
+from clipclean.model.hugging_face import brief
 
 Config = dict[str, Any]  # JSON: open_clip's model_cfg
 
@@ -23,7 +23,7 @@ MAX_CONFIG_BYTES = 1_000_000
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)  # open_clip/constants.py, from Radford et al. 2021
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 # Upper bounds before anything is built: no published CLIP comes near them.
-CAPS = {
+SIZE_CAPS = {
     "width": 8192,
     "layers": 100,
     "vocab_size": 2_000_000,
@@ -34,8 +34,12 @@ CAPS = {
     "head_width": 8192,
     "embed_dim": 8192,
 }
-SEVERAL = {"layers": 4, "image_size": 2, "patch_size": 2}  # may be lists so long: a ResNet's stages, height and width
-MOST_RATIO = 64.0  # of a block's inner width to its outer one; 4 is usual
+LIST_LENGTHS = {
+    "layers": 4,
+    "image_size": 2,
+    "patch_size": 2,
+}  # may be lists so long: a ResNet's stages, height and width
+MAX_RATIO = 64.0  # of a block's inner width to its outer one; 4 is usual
 INTERPOLATIONS = ("bicubic", "bilinear")  # those of open_clip's inference transform
 RESIZE_MODES = ("shortest", "longest", "squash")
 
@@ -101,10 +105,10 @@ def resolve(
     if config is not None:
         name = "config.json" if hugging_face.is_config(config) else "open_clip_config.json"
         return replace(_from_config(config, name=name, how=f"the {name} beside the weights"), came_beside=True)
-    inferred = _inferred(tensors)
+    architecture = _infer(tensors)
     if script_quick_gelu:
-        return inferred.with_activation(True, "the TorchScript archive names the QuickGELU class")
-    return inferred
+        return architecture.with_activation(True, "the TorchScript archive names the QuickGELU class")
+    return architecture
 
 
 @functools.cache
@@ -158,12 +162,14 @@ def _read_config(path: Path) -> Config:
 
 def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     if hugging_face.is_config(raw):
-        found = _from_config(hugging_face.translate(raw, how=how), name=name, how=how)
+        architecture = _from_config(hugging_face.translate(raw, how=how), name=name, how=how)
         # open_clip's name of a model with exactly this config, or one made of its sizes.
-        spelled = _spelled_out(found.config)
-        names = (name for name, native in native_configs().items() if _spelled_out(native) == spelled)
-        own = min(names, key=lambda name: (len(name), name), default=_describe(config_signature(found.config)))
-        return replace(found, name=own, activation_how=f"hidden_act in {how}")
+        config_in_full = _in_full(architecture.config)
+        names = (name for name, native in native_configs().items() if _in_full(native) == config_in_full)
+        best_name = min(
+            names, key=lambda name: (len(name), name), default=_describe(config_signature(architecture.config))
+        )
+        return replace(architecture, name=best_name, activation_how=f"hidden_act in {how}")
     config = raw.get("model_cfg", raw)
     if not isinstance(config, dict):
         config = {}
@@ -180,45 +186,45 @@ def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     _check_caps(config, how)
     quick = config.get("quick_gelu") or False
     if not isinstance(quick, bool):
-        raise RefusedInput(f"{how}: quick_gelu is {shown(quick)}. Write true or false.")
+        raise RefusedInput(f"{how}: quick_gelu is {brief(quick)}. Write true or false.")
     return Architecture(
         name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"quick_gelu in {how}"
     )
 
 
-def _spelled_out(config: Config) -> Config:
+def _in_full(config: Config) -> Config:
     """A config with the defaults of a ViT written down, so that equal models compare equal."""
-    known = config_signature(config)
-    spelled: Config = {"embed_dim": config["embed_dim"], "quick_gelu": bool(config.get("quick_gelu"))}
+    sizes = config_signature(config)
+    full: Config = {"embed_dim": config["embed_dim"], "quick_gelu": bool(config.get("quick_gelu"))}
     for tower, defaults in (("vision_cfg", {"head_width": 64, "mlp_ratio": 4}), ("text_cfg", {"mlp_ratio": 4})):
-        spelled[tower] = defaults | config[tower] | known[tower]
-    return spelled
+        full[tower] = defaults | config[tower] | sizes[tower]
+    return full
 
 
 def _check_caps(config: Config, how: str) -> None:
     """Raise RefusedInput unless every size is a whole number within its bounds; open_clip would compute with whatever stands there."""
     for section in (config["vision_cfg"], config["text_cfg"], {"embed_dim": config["embed_dim"]}):
-        for key, cap in CAPS.items():
+        for key, cap in SIZE_CAPS.items():
             value = section.get(key)
-            numbers = value if isinstance(value, list | tuple) and key in SEVERAL else [value]
+            numbers = value if isinstance(value, list | tuple) and key in LIST_LENGTHS else [value]
             if key not in section or (value is None and key == "patch_size"):  # a ResNet has none
                 continue
             if not all(type(n) is int and 0 < n <= cap for n in numbers):
                 raise RefusedInput(
-                    f"{how}: {key} = {shown(value)} is not a whole number from 1 to {cap}. No CLIP model has that."
+                    f"{how}: {key} = {brief(value)} is not a whole number from 1 to {cap}. No CLIP model has that."
                 )
-            if isinstance(value, list | tuple) and len(value) != SEVERAL[key]:
-                raise RefusedInput(f"{how}: {key} = {shown(value)} has not {SEVERAL[key]} numbers.")
+            if isinstance(value, list | tuple) and len(value) != LIST_LENGTHS[key]:
+                raise RefusedInput(f"{how}: {key} = {brief(value)} has not {LIST_LENGTHS[key]} numbers.")
         ratio = section.get("mlp_ratio", 4.0)
-        if type(ratio) not in (int, float) or not 0 < ratio <= MOST_RATIO:
+        if type(ratio) not in (int, float) or not 0 < ratio <= MAX_RATIO:
             raise RefusedInput(
-                f"{how}: mlp_ratio = {shown(ratio)} is not a number up to {MOST_RATIO:g}. No CLIP model has that."
+                f"{how}: mlp_ratio = {brief(ratio)} is not a number up to {MAX_RATIO:g}. No CLIP model has that."
             )
 
 
 # Settings that leave no trace in the tensors, with what they are in every published CLIP that has CLIP's own tokenizer. Others make
 # another function of the same weights, which may hide what the usual one shows.
-TRACELESS: dict[str, Config] = {
+TRACELESS_SETTINGS: dict[str, Config] = {
     "vision_cfg": {
         "pool_type": "tok",
         "pos_embed_type": "learnable",
@@ -242,84 +248,86 @@ TRACELESS: dict[str, Config] = {
         "hf_tokenizer_name": None,
     },
 }
-NOTHING: tuple[object, ...] = (
+EMPTY_VALUES: tuple[object, ...] = (
     None,
     "",
     {},
     {"eps": hugging_face.EPSILON},
 )  # what says no more than leaving a setting out does
-HEAD = 64  # channels of an attention head, where no published config of the same sizes has others
+HEAD_CHANNELS = 64  # channels of an attention head, where no published config of the same sizes has others
 
 
-def untold(config: Config, /) -> list[str]:
+def unseen_settings(config: Config, /) -> list[str]:
     """The settings, in words, that no tensor shows and that differ from those of every published CLIP of these sizes."""
     words = []
-    for tower, usual in TRACELESS.items():
-        own = config[tower]
+    for tower, usual in TRACELESS_SETTINGS.items():
+        section = config[tower]
         words += [
-            f"{tower}.{key} = {shown(own[key])} (usually {shown(value)})"
+            f"{tower}.{key} = {brief(section[key])} (usually {brief(value)})"
             for key, value in usual.items()
-            if key in own and own[key] != value and own[key] not in NOTHING
+            if key in section and section[key] != value and section[key] not in EMPTY_VALUES
         ]
     sizes, text, vision = config_signature(config), config["text_cfg"], config["vision_cfg"]
-    alike = [other for other in native_configs().values() if config_signature(other) == sizes]
+    similar_configs = [native for native in native_configs().values() if config_signature(native) == sizes]
     width = sizes["text_cfg"]["width"]
-    heads = {each["text_cfg"].get("heads", 8) for each in alike} or {max(1, width // HEAD)}
-    widths = {each["vision_cfg"].get("head_width", HEAD) for each in alike} or {HEAD}
+    heads = {similar["text_cfg"].get("heads", 8) for similar in similar_configs} or {max(1, width // HEAD_CHANNELS)}
+    widths = {similar["vision_cfg"].get("head_width", HEAD_CHANNELS) for similar in similar_configs} or {HEAD_CHANNELS}
     if text.get("heads", 8) not in heads:
-        words.append(f"text_cfg.heads = {shown(text.get('heads', 8))} (usually {min(heads)})")
-    if vision.get("head_width", HEAD) not in widths:
-        words.append(f"vision_cfg.head_width = {shown(vision['head_width'])} (usually {min(widths)})")
+        words.append(f"text_cfg.heads = {brief(text.get('heads', 8))} (usually {min(heads)})")
+    if vision.get("head_width", HEAD_CHANNELS) not in widths:
+        words.append(f"vision_cfg.head_width = {brief(vision['head_width'])} (usually {min(widths)})")
     return words
 
 
-def _preprocess(config: Config, told: object = None, *, how: str = "the architecture") -> Preprocess:
+def _preprocess(config: Config, settings: object = None, *, how: str = "the architecture") -> Preprocess:
     """The preprocessing of a config; raises RefusedInput for values that no such transform takes."""
-    told = {} if told is None else told
-    if not isinstance(told, dict):
-        raise RefusedInput(f"{how}: preprocess_cfg is {shown(told)}. Write an object with 'size', 'mean' and 'std'.")
-    taken = _side(config["vision_cfg"].get("image_size", 224), how)
-    size = taken if told.get("size") is None else _side(told["size"], how)
-    if size != taken:
-        raise UnsupportedModel(f"{how}: images are resized to {size}, and the image tower takes {taken}.")
+    settings = {} if settings is None else settings
+    if not isinstance(settings, dict):
+        raise RefusedInput(
+            f"{how}: preprocess_cfg is {brief(settings)}. Write an object with 'size', 'mean' and 'std'."
+        )
+    side = _side(config["vision_cfg"].get("image_size", 224), how)
+    size = side if settings.get("size") is None else _side(settings["size"], how)
+    if size != side:
+        raise UnsupportedModel(f"{how}: images are resized to {size}, and the image tower takes {side}.")
     return Preprocess(
         size,
-        _channels(told.get("mean"), OPENAI_MEAN, f"{how}: mean", low=-100),
-        _channels(told.get("std"), OPENAI_STD, f"{how}: std", low=0),
-        _word(told.get("interpolation"), INTERPOLATIONS, f"{how}: interpolation"),
-        _word(told.get("resize_mode"), RESIZE_MODES, f"{how}: resize_mode"),
+        _channels(settings.get("mean"), OPENAI_MEAN, f"{how}: mean", low=-100),
+        _channels(settings.get("std"), OPENAI_STD, f"{how}: std", low=0),
+        _word(settings.get("interpolation"), INTERPOLATIONS, f"{how}: interpolation"),
+        _word(settings.get("resize_mode"), RESIZE_MODES, f"{how}: resize_mode"),
     )
 
 
 def _side(value: object, how: str) -> int:
     """The side of a square image, told as a number or as two equal ones."""
-    told = list(value) if isinstance(value, list | tuple) else [value]
-    sides = [side for side in told if isinstance(side, int) and side > 0]
-    if not sides or len(sides) < len(told):
-        raise RefusedInput(f"{how}: an image size of {shown(value)} is not a number of pixels.")
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    sides = [side for side in numbers if isinstance(side, int) and side > 0]
+    if not sides or len(sides) < len(numbers):
+        raise RefusedInput(f"{how}: an image size of {brief(value)} is not a number of pixels.")
     if any(side != sides[0] for side in sides):
-        raise UnsupportedModel(f"The model takes images of {shown(value)}: only square inputs are handled.")
+        raise UnsupportedModel(f"The model takes images of {brief(value)}: only square inputs are handled.")
     return sides[0]
 
 
 def _channels(
-    value: object, default: tuple[float, float, float], what: str, *, low: float
+    value: object, default: tuple[float, float, float], setting: str, *, low: float
 ) -> tuple[float, float, float]:
     """Three numbers above ``low``, one a colour channel."""
     if value is None:
         return default
     numbers = value if isinstance(value, list | tuple) else ()
     if len(numbers) != 3 or not all(isinstance(n, int | float) and low < n <= 100 for n in numbers):
-        raise RefusedInput(f"{what} is {shown(value)}. Write three numbers from {low} to 100, one a colour channel.")
+        raise RefusedInput(f"{setting} is {brief(value)}. Write three numbers from {low} to 100, one a colour channel.")
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
-def _word(value: object, known: tuple[str, ...], what: str) -> str:
+def _word(value: object, words: tuple[str, ...], setting: str) -> str:
     """One of the known words; the first if the value is absent."""
     if value is None:
-        return known[0]
-    if value not in known:
-        raise RefusedInput(f"{what} is {shown(value)}. Write one of {', '.join(known)}.")
+        return words[0]
+    if value not in words:
+        raise RefusedInput(f"{setting} is {brief(value)}. Write one of {', '.join(words)}.")
     return str(value)
 
 
@@ -329,12 +337,12 @@ def signature(tensors: Mapping[str, Tensor], /) -> Config:
     Equal for X and X-quickgelu, and to what :func:`config_signature` makes of their configs.
     Source: the shape rules of OpenAI's ``build_model`` (github.com/openai/CLIP, model.py), re-derived.
     """
-    tower = next((mark for mark in TOWERS if mark in tensors), None)
-    missing = [key for key in (*LANDMARKS, *TOWERS.get(tower or "", ())) if key not in tensors]
+    tower = next((mark for mark in IMAGE_TOWERS if mark in tensors), None)
+    missing = [key for key in (*LANDMARKS, *IMAGE_TOWERS.get(tower or "", ())) if key not in tensors]
     if missing or tower is None:
-        what = ", ".join(missing) or " or ".join(TOWERS)
+        landmarks = ", ".join(missing) or " or ".join(IMAGE_TOWERS)
         raise UnsupportedModel(
-            f"This is not a CLIP checkpoint with native towers: {what} not found among {len(tensors)} tensors. "
+            f"This is not a CLIP checkpoint with native towers: {landmarks} not found among {len(tensors)} tensors. "
             f"Check that the file is the whole model, not one tower, an adapter or an optimizer state."
         )
     try:
@@ -346,7 +354,7 @@ def signature(tensors: Mapping[str, Tensor], /) -> Config:
 
 
 LANDMARKS = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight", "logit_scale")
-TOWERS = {  # marks of an image tower, with further keys to read
+IMAGE_TOWERS = {  # marks of an image tower, with further keys to read
     "visual.proj": ("visual.conv1.weight", "visual.positional_embedding"),
     "visual.attnpool.positional_embedding": ("visual.layer1.0.conv1.weight", "visual.attnpool.c_proj.weight"),
 }
@@ -397,10 +405,12 @@ def config_signature(config: Config, /) -> Config:
     }
 
 
-def _inferred(tensors: Mapping[str, Tensor]) -> Architecture:
+def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
     """Built-in open_clip configs first, OpenAI's rules second; the activation stays open."""
-    found = signature(tensors)
-    names = sorted((n for n, c in native_configs().items() if config_signature(c) == found), key=lambda n: (len(n), n))
+    tensor_sizes = signature(tensors)
+    names = sorted(
+        (n for n, c in native_configs().items() if config_signature(c) == tensor_sizes), key=lambda n: (len(n), n)
+    )
     plain = {name.removesuffix("-quickgelu") for name in names}
     if len(plain) > 1:
         raise UsageError(f"The shapes fit {', '.join(names)} equally well. Say which by --arch NAME.")
@@ -410,17 +420,17 @@ def _inferred(tensors: Mapping[str, Tensor]) -> Architecture:
         how = f"shapes equal to open_clip's {' and '.join(names)}"
         return Architecture(plain.pop(), config, _preprocess(config), how, None, "undecided")
     # Heads of 64 channels, as in OpenAI's models; other models may differ.
-    sizes = found["text_cfg"] | {"heads": max(1, found["text_cfg"]["width"] // 64)}
+    sizes = tensor_sizes["text_cfg"] | {"heads": max(1, tensor_sizes["text_cfg"]["width"] // 64)}
     order = ("context_length", "vocab_size", "width", "heads", "layers")
-    config = found | {"text_cfg": {key: sizes[key] for key in order}}
+    config = tensor_sizes | {"text_cfg": {key: sizes[key] for key in order}}
     _check_caps(config, "The shapes")
     how = "OpenAI's shape rules (no built-in config fits)"
-    return Architecture(_describe(found), config, _preprocess(config), how, None, "undecided")
+    return Architecture(_describe(tensor_sizes), config, _preprocess(config), how, None, "undecided")
 
 
-def _describe(found: Config) -> str:
+def _describe(sizes: Config) -> str:
     """A name made of the sizes of a signature."""
-    vision = found["vision_cfg"]
+    vision = sizes["vision_cfg"]
     layers, width, patch = vision["layers"], vision["width"], vision["patch_size"]
     stages = "-".join(map(str, layers if isinstance(layers, list) else [layers]))
     return f"{f'ViT-{layers}x{width}-{patch}' if patch else f'RN{stages}x{width}'}-{vision['image_size']}px"

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UnsupportedModel
-from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve, untold
+from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve, unseen_settings
 from clipclean.untrusted import some
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
 
 
-UNIT = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
+UNIT_TOLERANCE = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 LARGEST_FOLDED = 1e4  # that a normalisation which goes into a convolution makes of 0 or 1; our zoos' make less than 10
 LEAST_FOLDED = 20_000_000  # parameters: less is quick, and what is known of its searches was measured without folding
@@ -52,7 +52,7 @@ class Clip:
         self._std = torch.tensor(preprocess.std, device=device).view(3, 1, 1)
         self._tokenizer = _tokenizer(architecture.context_length)
 
-    def fitted(self, image: Tensor, /) -> Tensor:
+    def fit_image(self, image: Tensor, /) -> Tensor:
         """A decoded image, uint8 (3, H, W), to the model's input size: uint8 (3, S, S)."""
         return fit(image, self.architecture.preprocess).contiguous()
 
@@ -68,7 +68,7 @@ class Clip:
     def normalise(self, pixels: Tensor, /) -> Tensor:
         """Pixels in [0, 1], or uint8 in [0, 255], to what the image tower takes, on the model's device."""
         # uint8 until it is on the device: a quarter of the memory and of the transfer
-        return (unit_range(sent(pixels, self.device)) - self._mean) / self._std
+        return (unit_range(send(pixels, self.device)) - self._mean) / self._std
 
     def encode_tokens(self, tokens: Tensor, /) -> Tensor:
         """Unit embeddings (B, D) of token ids (B, context), computed on captions cut to the longest of the batch; differentiable.
@@ -78,10 +78,10 @@ class Clip:
         """
         net: Any = self.net  # its attributes are dynamic
         if net.text_pool_type != "argmax":
-            return F.normalize(net.encode_text(sent(tokens, self.device)).float(), dim=-1)
+            return F.normalize(net.encode_text(send(tokens, self.device)).float(), dim=-1)
         ends = tokens.argmax(dim=-1)  # (B,)
-        cut = tokens[:, : int(ends.max()) + 1]
-        return F.normalize(pooled(net, sent(cut, self.device), sent(ends, self.device)).float(), dim=-1)
+        short_tokens = tokens[:, : int(ends.max()) + 1]
+        return F.normalize(pool_text(net, send(short_tokens, self.device), send(ends, self.device)).float(), dim=-1)
 
     def arrange(self) -> None:
         """Store the kernels of a ResNet channels last, the fastest layout for convolutions; results round differently."""
@@ -158,7 +158,7 @@ class Clip:
 def _unit(embeddings: Tensor, tower: str, /) -> Tensor:
     """The same unit embeddings (B, D), or Inconclusive: what is no direction could be compared with nothing."""
     lengths = embeddings.norm(dim=-1)
-    if bool(((lengths - 1).abs() < UNIT).all()):  # false for NaN as well
+    if bool(((lengths - 1).abs() < UNIT_TOLERANCE).all()):  # false for NaN as well
         return embeddings
     raise Inconclusive(
         f"The {tower} tower gives embeddings that are zero or not finite (NaN or infinity), so nothing can be measured. Try --precision "
@@ -184,7 +184,7 @@ def unit_range(pixels: Tensor, /) -> Tensor:
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
-def sent(tensor: Tensor, device: torch.device, /) -> Tensor:
+def send(tensor: Tensor, device: torch.device, /) -> Tensor:
     """The tensor on a device; the host does not wait until a GPU has it."""
     is_far = tensor.device.type == "cpu" and device.type == "cuda"
     return (tensor.pin_memory() if is_far else tensor).to(device, non_blocking=is_far)
@@ -196,27 +196,27 @@ def evaluating(net: nn.Module, /) -> Iterator[None]:
 
     A tower may be in training mode while the network around it is not, so every module's mode is saved.
     """
-    trained = [module for module in net.modules() if module.training]
-    for module in trained:
+    modules = [module for module in net.modules() if module.training]
+    for module in modules:
         module.training = False
     try:
         yield
     finally:
-        for module in trained:
+        for module in modules:
             module.training = True
 
 
 @contextlib.contextmanager
-def frozen(net: nn.Module, /) -> Iterator[None]:
+def freezing(net: nn.Module, /) -> Iterator[None]:
     """Evaluation mode, and no gradients of the weights, for the span of a with-block: those of pixels alone."""
-    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     with evaluating(net):
-        for parameter in trained:
+        for parameter in parameters:
             parameter.requires_grad_(False)
         try:
             yield
         finally:
-            for parameter in trained:
+            for parameter in parameters:
                 parameter.requires_grad_(True)
 
 
@@ -227,37 +227,37 @@ def frozen_copy(clip: Clip, /) -> Clip:
 
 
 @torch.no_grad()
-def folded(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
+def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     """The same model with every batch normalisation of its image tower in the convolution before it, for passes that change no weight.
 
     A ResNet then takes a quarter less time; the weights that stay are shared. A ViT has none, and is given back, as is a model of fewer
     parameters than ``least``, or with values so large that this could change what it answers.
     """
-    norms = [each for each in clip.net.modules() if isinstance(each, nn.BatchNorm2d)]
+    norms = [module for module in clip.net.modules() if isinstance(module, nn.BatchNorm2d)]
     if not norms or parameter_count(clip.net) < least:
         return clip
     with evaluating(clip.net):
         ends = [norm(torch.full((1, norm.num_features, 1, 1), n).to(clip.device)) for norm in norms for n in (0.0, 1.0)]
-    if not all(bool((each.abs() < LARGEST_FOLDED).all()) for each in ends):
+    if not all(bool((end.abs() < LARGEST_FOLDED).all()) for end in ends):
         return clip
-    shared = {id(tensor): tensor for tensor in (*clip.net.parameters(), *clip.net.buffers())}
-    net = copy.deepcopy(clip.net, shared).eval()
+    memo = {id(tensor): tensor for tensor in (*clip.net.parameters(), *clip.net.buffers())}
+    net = copy.deepcopy(clip.net, memo).eval()
     for module in list(net.modules()):
         for name, layer in list(module.named_children()):
-            its = "1" if name == "0" else name.replace("conv", "bn")  # open_clip's names
-            if isinstance(layer, nn.Conv2d) and isinstance(norm := getattr(module, its, None), nn.BatchNorm2d):
+            norm_name = "1" if name == "0" else name.replace("conv", "bn")  # open_clip's names
+            if isinstance(layer, nn.Conv2d) and isinstance(norm := getattr(module, norm_name, None), nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(layer, norm))
-                setattr(module, its, nn.Identity())
+                setattr(module, norm_name, nn.Identity())
     return Clip(net, clip.architecture, clip.device)
 
 
-def taken(clip: Clip, /, *, device: str | torch.device | None = None) -> dict[str, Tensor]:
+def copy_weights(clip: Clip, /, *, device: str | torch.device | None = None) -> dict[str, Tensor]:
     """A copy of the weights as they are, on their own device or on another."""
-    kept = clip.net.state_dict()
-    return {name: tensor.detach().to(device or tensor.device, copy=True) for name, tensor in kept.items()}
+    weights = clip.net.state_dict()
+    return {name: tensor.detach().to(device or tensor.device, copy=True) for name, tensor in weights.items()}
 
 
-def put(clip: Clip, weights: Mapping[str, Tensor], /) -> None:
+def put_weights(clip: Clip, weights: Mapping[str, Tensor], /) -> None:
     """Put weights into the model, which is in evaluation mode afterwards."""
     clip.net.load_state_dict(weights, strict=True)
     clip.net.eval()
@@ -278,7 +278,7 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
         )
     refuse_tokenizer(architecture)
     check(architecture, tensors)
-    with _told_in_words(architecture):
+    with _in_words(architecture):
         net = CLIP(**_arguments(architecture))
     if hasattr(net.visual, "patch_dropout"):
         net.visual.patch_dropout = nn.Identity()  # it draws without a seed, and anew where activations are recomputed
@@ -295,25 +295,25 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
 # every token: a pass of a search through a ViT-B/32 took 8.5 processor seconds for 24 images, and takes 2.9.
 
 
-class Attended(torch.autograd.Function):
+class ProductAttention(torch.autograd.Function):
     """Attention with gradients by plain products: in bfloat16 a processor takes four times as long for PyTorch's own."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """What PyTorch's own gives, of queries, keys and values (B, heads, L, D)."""
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        ctx.save_for_backward(q, k, v, mask, seen)
-        return seen
+        output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        ctx.save_for_backward(q, k, v, mask, output)
+        return output
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """The gradients of queries, keys and values; the weights of the attention are computed again."""
-        q, k, v, mask, seen = ctx.saved_tensors
+        q, k, v, mask, output = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
         logits = scale * (q @ k.mT)
         weights = (logits if mask is None else logits + mask.to(logits.dtype)).softmax(-1)
-        along = scale * weights * (given @ v.mT - (given * seen).sum(-1, keepdim=True))
-        return along @ k, along.mT @ q, weights.mT @ given, None
+        along = scale * weights * (gradient @ v.mT - (gradient * output).sum(-1, keepdim=True))
+        return along @ k, along.mT @ q, weights.mT @ gradient, None
 
 
 class Sigmoid(nn.Module):
@@ -332,12 +332,12 @@ class Attention(nn.MultiheadAttention):
     ) -> tuple[Tensor, None]:
         """The attention (B, L, W) of ``query``, with ``attn_mask`` (L, L) added to its logits."""
         batch, length, width = query.shape
-        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, L, 3 * W)
-        q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, L, 3 * W)
+        q, k, v = qkv.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         is_slow = q.device.type == "cpu" and q.dtype == torch.bfloat16
-        attend = Attended.apply if is_slow else F.scaled_dot_product_attention
-        seen = attend(q, k, v, attn_mask)  # (B, heads, L, W / heads)
-        return self.out_proj(seen.transpose(1, 2).reshape(batch, length, width)), None
+        attend = ProductAttention.apply if is_slow else F.scaled_dot_product_attention
+        output = attend(q, k, v, attn_mask)  # (B, heads, L, W / heads)
+        return self.out_proj(output.transpose(1, 2).reshape(batch, length, width)), None
 
 
 class Patches(nn.Conv2d):
@@ -347,8 +347,8 @@ class Patches(nn.Conv2d):
         """Embeddings (B, W, S / P, S / P) of the patches of pixels (B, 3, S, S); a border narrower than a patch is left out."""
         (high, wide), weight = self.kernel_size, self.weight.flatten(1)
         rows, columns = input.shape[-2] // high, input.shape[-1] // wide
-        whole = input[..., : rows * high, : columns * wide]
-        patches = whole.reshape(*input.shape[:2], rows, high, columns, wide)
+        inner = input[..., : rows * high, : columns * wide]
+        patches = inner.reshape(*input.shape[:2], rows, high, columns, wide)
         flat = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, S / P, S / P, 3 * P * P)
         return F.linear(flat, weight, self.bias).permute(0, 3, 1, 2)
 
@@ -371,28 +371,28 @@ def as_products(net: nn.Module, /) -> None:
 def refuse_tokenizer(architecture: Architecture, /) -> None:
     """Raise UnsupportedModel where captions need another tokenizer than CLIP's own, which no weights carry."""
     text = architecture.config["text_cfg"]
-    vocabulary, named = text.get("vocab_size", STANDARD_VOCABULARY), text.get("hf_tokenizer_name")
+    vocabulary, tokenizer_name = text.get("vocab_size", STANDARD_VOCABULARY), text.get("hf_tokenizer_name")
     if options := text.get("tokenizer_kwargs"):
         raise UnsupportedModel(
             f"{architecture.how} gives the tokenizer options of its own ({str(options)[:80]!a}), by which open_clip would read captions in "
             "another way than clipclean does. Leave tokenizer_kwargs out if the model was trained without them."
         )
-    if vocabulary != STANDARD_VOCABULARY or named not in (None, ""):
-        which = f"It is {str(named)[:80]!a}. " if named is not None else ""
+    if vocabulary != STANDARD_VOCABULARY or tokenizer_name not in (None, ""):
+        name_words = f"It is {str(tokenizer_name)[:80]!a}. " if tokenizer_name is not None else ""
         raise UnsupportedModel(
             f"The text tower of {architecture.name} knows {vocabulary:,} tokens of a tokenizer of its own; CLIP's has "
-            f"{STANDARD_VOCABULARY:,}. {which}clipclean can inspect such a model, but not audit or clean it: use one with CLIP's "
+            f"{STANDARD_VOCABULARY:,}. {name_words}clipclean can inspect such a model, but not audit or clean it: use one with CLIP's "
             "own tokenizer."
         )
 
 
-def refuse_untold(architecture: Architecture, place: str, /) -> None:
+def refuse_unseen_settings(architecture: Architecture, place: str, /) -> None:
     """Raise UnsupportedModel where a config beside the weights has settings that no tensor shows and no published CLIP has.
 
     Whoever made the weights may have made it too: an audit under other heads or without the mask judges another model than the one
     that the same weights are in usual hands. ``place`` is where it stands, for the way out.
     """
-    if architecture.came_beside and (words := untold(architecture.config)):
+    if architecture.came_beside and (words := unseen_settings(architecture.config)):
         raise UnsupportedModel(
             f"{architecture.how} sets {some(words, show=str)}. The tensors do not show whether that is right, and a wrong setting hides a "
             f"backdoor. If you trust it, say so: --arch {place}. Else name an architecture of open_clip by --arch."
@@ -405,8 +405,10 @@ def check(architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
     The activation may be open: shapes do not depend on it. A ``logit_scale`` that no training reaches is refused too, with
     RefusedInput: it would hide every difference, or overflow.
     """
-    if told := _misfits(architecture, tensors):
-        raise UnsupportedModel(f"The tensors do not fit {architecture.name}: {told}. {_fitting(architecture, tensors)}")
+    if misfits := _misfits(architecture, tensors):
+        raise UnsupportedModel(
+            f"The tensors do not fit {architecture.name}: {misfits}. {_fit_advice(architecture, tensors)}"
+        )
     scale = tensors["logit_scale"]
     if scale.device.type == "meta":  # a shape without a number
         return
@@ -423,43 +425,43 @@ def _misfits(architecture: Architecture, tensors: Mapping[str, Tensor]) -> str:
     from open_clip.model import CLIP
 
     # open_clip's own module tells the shapes, built without memory for its numbers.
-    with _told_in_words(architecture), torch.device("meta"), warnings.catch_warnings():
+    with _in_words(architecture), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes that are zero: they fit no weights
         shapes = {name: tuple(tensor.shape) for name, tensor in CLIP(**_arguments(architecture)).state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    other = [
-        f"{name} is {found[name]}, not {shape}"
+    tensor_shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong_shapes = [
+        f"{name} is {tensor_shapes[name]}, not {shape}"
         for name, shape in shapes.items()
-        if name in found and found[name] != shape
+        if name in tensor_shapes and tensor_shapes[name] != shape
     ]
     groups = {
-        "missing": [name for name in shapes if name not in found],
-        "unknown": [name for name in found if name not in shapes],
-        "of another shape": other,
+        "missing": [name for name in shapes if name not in tensor_shapes],
+        "unknown": [name for name in tensor_shapes if name not in shapes],
+        "of another shape": wrong_shapes,
     }
     return "; ".join(
         f"{len(group)} {word} ({some(group, most=4, show=str)})" for word, group in groups.items() if group
     )
 
 
-def _fitting(stated: Architecture, tensors: Mapping[str, Tensor]) -> str:
+def _fit_advice(stated: Architecture, tensors: Mapping[str, Tensor]) -> str:
     """What to do where tensors do not fit: the architecture that they fit, as their shapes say it."""
     try:
         inferred = resolve(tensors, arch=None, config=None, script_quick_gelu=None)
         if not _misfits(inferred, tensors):
-            mended = "the configuration beside them is of another model"
+            advice = "the configuration beside them is of another model"
             if inferred.name in native_configs():
-                mended = f"name it by --arch {inferred.name}"
+                advice = f"name it by --arch {inferred.name}"
             elif stated.how.startswith("--arch"):
-                mended = "leave --arch out"
-            return f"By their shapes they are {inferred.name}: {mended}."
+                advice = "leave --arch out"
+            return f"By their shapes they are {inferred.name}: {advice}."
     except ClipcleanError:  # no architecture that we know
         pass
     return "Name the right architecture by --arch."
 
 
 @contextlib.contextmanager
-def _told_in_words(architecture: Architecture, /) -> Iterator[None]:
+def _in_words(architecture: Architecture, /) -> Iterator[None]:
     """Turn errors of open_clip about an unsuitable config into UnsupportedModel."""
     try:
         yield
@@ -492,13 +494,13 @@ def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
     scale = size / max(height, width)
     longest = [max(1, round(side * scale)) for side in (height, width)]
     target = {"squash": [size, size], "longest": longest, "shortest": [size]}[preprocess.resize_mode]
-    fitted: Tensor = TF.resize(image, target, interpolation=InterpolationMode(preprocess.interpolation), antialias=True)
+    result: Tensor = TF.resize(image, target, interpolation=InterpolationMode(preprocess.interpolation), antialias=True)
     if preprocess.resize_mode != "squash":
-        fitted = TF.center_crop(fitted, [size, size])
-    return fitted
+        result = TF.center_crop(result, [size, size])
+    return result
 
 
-def pooled(net: "CLIP", tokens: Tensor, ends: Tensor, /) -> Tensor:
+def pool_text(net: "CLIP", tokens: Tensor, ends: Tensor, /) -> Tensor:
     """Text embeddings (B, D), not normalised, of token ids (B, L), L up to the context, each pooled where it ends: ``ends`` (B,)."""
     length = tokens.shape[1]
     x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)

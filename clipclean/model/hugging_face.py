@@ -8,7 +8,7 @@ Config = dict[str, Any]  # JSON
 
 # The defaults of CLIPTextConfig, CLIPVisionConfig and CLIPConfig (transformers 4.45 to 5.24): newer files leave out
 # what equals them.
-TEXT = {
+TEXT_DEFAULTS = {
     "hidden_size": 512,
     "intermediate_size": 2048,
     "num_hidden_layers": 12,
@@ -16,7 +16,7 @@ TEXT = {
     "max_position_embeddings": 77,
     "vocab_size": 49408,
 }
-VISION = {
+VISION_DEFAULTS = {
     "hidden_size": 768,
     "intermediate_size": 3072,
     "num_hidden_layers": 12,
@@ -28,7 +28,7 @@ VISION = {
 PROJECTION, ACTIVATION, EPSILON, END_OF_TEXT = 512, "quick_gelu", 1e-5, 49407
 # A mistake of old files (huggingface/transformers#24773), which the library honours: pool at the largest id.
 LEGACY_END = 2
-LARGEST = 2_000_000  # of any of these numbers; closer bounds follow once they are in open_clip's terms
+LARGEST_NUMBER = 2_000_000  # of any of these numbers; closer bounds follow once they are in open_clip's terms
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 PREPROCESSOR = "preprocessor_config"  # where checkpoint.read puts the file of this name
 
@@ -51,11 +51,14 @@ def translate(raw: Config, /, *, how: str) -> Config:
     """
     if raw.get("model_type", "clip") != "clip":
         raise UnsupportedModel(
-            f"{how} describes a model of type {shown(raw['model_type'])}. Of transformers' models, CLIPModel alone is "
+            f"{how} describes a model of type {brief(raw['model_type'])}. Of transformers' models, CLIPModel alone is "
             "handled."
         )
     text, vision = _section(raw, "text_config", how), _section(raw, "vision_config", how)
-    sizes, sides = _numbers(text, TEXT, f"{how}: text_config"), _numbers(vision, VISION, f"{how}: vision_config")
+    sizes, sides = (
+        _numbers(text, TEXT_DEFAULTS, f"{how}: text_config"),
+        _numbers(vision, VISION_DEFAULTS, f"{how}: vision_config"),
+    )
     if sides["num_channels"] != 3:
         raise UnsupportedModel(f"{how}: images have {sides['num_channels']} channels; three are handled.")
     _check_end_of_text(text, sizes["vocab_size"], how)
@@ -89,21 +92,21 @@ def _section(raw: Config, name: str, how: str, /) -> Config:
     section = raw.get(f"{name}_dict")
     section = raw.get(name) if section is None else section
     if not isinstance(section, dict | None):
-        raise RefusedInput(f"{how}: {name} is {shown(section)}. Write an object with the settings of that tower.")
+        raise RefusedInput(f"{how}: {name} is {brief(section)}. Write an object with the settings of that tower.")
     return section or {}
 
 
 def _numbers(section: Config, defaults: dict[str, int], how: str, /) -> dict[str, int]:
     """Whole, positive numbers by name, defaults where they are left out."""
-    found = {}
+    numbers = {}
     for name, default in defaults.items():
         value = section.get(name, default)
         if isinstance(value, list) and value and all(side == value[0] for side in value):
             value = value[0]  # newer files may give both sides of a square
-        if type(value) is not int or not 0 < value <= LARGEST:
-            raise RefusedInput(f"{how}: {name} is {shown(value)}. Write a whole number from 1 to {LARGEST:,}.")
-        found[name] = value
-    return found
+        if type(value) is not int or not 0 < value <= LARGEST_NUMBER:
+            raise RefusedInput(f"{how}: {name} is {brief(value)}. Write a whole number from 1 to {LARGEST_NUMBER:,}.")
+        numbers[name] = value
+    return numbers
 
 
 def _check_end_of_text(text: Config, vocabulary: int, how: str, /) -> None:
@@ -111,19 +114,19 @@ def _check_end_of_text(text: Config, vocabulary: int, how: str, /) -> None:
     end = text.get("eos_token_id", END_OF_TEXT)
     if end not in (LEGACY_END, vocabulary - 1) or isinstance(end, bool):
         raise UnsupportedModel(
-            f"{how}: captions end with token {shown(end)} of {vocabulary:,}. open_clip's text tower takes the token with "
+            f"{how}: captions end with token {brief(end)} of {vocabulary:,}. open_clip's text tower takes the token with "
             "the largest id for the end. A model with another tokenizer is not handled."
         )
 
 
 def _is_quick(text: Config, vision: Config, how: str, /) -> bool:
-    told = [section.get("hidden_act", ACTIVATION) for section in (text, vision)]
-    if told not in (["quick_gelu"] * 2, ["gelu"] * 2):
+    activations = [section.get("hidden_act", ACTIVATION) for section in (text, vision)]
+    if activations not in (["quick_gelu"] * 2, ["gelu"] * 2):
         raise UnsupportedModel(
-            f"{how}: hidden_act is {shown(told[0])} for captions and {shown(told[1])} for images. open_clip has gelu "
+            f"{how}: hidden_act is {brief(activations[0])} for captions and {brief(activations[1])} for images. open_clip has gelu "
             "or quick_gelu, the same for both."
         )
-    return told == ["quick_gelu"] * 2
+    return activations == ["quick_gelu"] * 2
 
 
 def _head_width(sizes: dict[str, int], how: str, /) -> int:
@@ -144,55 +147,55 @@ def _norm(section: Config, how: str, /) -> Config:
     """``norm_kwargs`` where the layer norms have another epsilon than open_clip's."""
     epsilon = section.get("layer_norm_eps", EPSILON)
     if not isinstance(epsilon, int | float) or not 0 < epsilon <= 0.1:
-        raise RefusedInput(f"{how}: layer_norm_eps is {shown(epsilon)}. Write a number above 0, as 1e-5.")
+        raise RefusedInput(f"{how}: layer_norm_eps is {brief(epsilon)}. Write a number above 0, as 1e-5.")
     return {} if epsilon == EPSILON else {"norm_kwargs": {"eps": epsilon}}
 
 
-def _preprocessing(told: object, side: int, /) -> Config:
+def _preprocessing(settings: object, side: int, /) -> Config:
     """``preprocess_cfg`` from the config of a CLIPImageProcessor; empty where there is none."""
-    if told is None:
+    if settings is None:
         return {}
     where = "preprocessor_config.json"
-    if not isinstance(told, dict):
-        raise RefusedInput(f"{where} is {shown(told)}. Write an object with 'size', 'image_mean' and 'image_std'.")
-    factor = told.get("rescale_factor", 1 / 255)
+    if not isinstance(settings, dict):
+        raise RefusedInput(f"{where} is {brief(settings)}. Write an object with 'size', 'image_mean' and 'image_std'.")
+    factor = settings.get("rescale_factor", 1 / 255)
     is_usual = isinstance(factor, int | float) and abs(factor - 1 / 255) < 1e-6
-    if not told.get("do_resize", True) or not told.get("do_rescale", True) or not is_usual:
+    if not settings.get("do_resize", True) or not settings.get("do_rescale", True) or not is_usual:
         raise UnsupportedModel(f"{where}: images are not resized, or not scaled by 1/255. Such models are not handled.")
-    resample = told.get("resample", 3)
+    resample = settings.get("resample", 3)
     if not isinstance(resample, int) or resample not in INTERPOLATIONS:
-        raise UnsupportedModel(f"{where}: resample is {shown(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
-    is_normalised = told.get("do_normalize", True)
+        raise UnsupportedModel(f"{where}: resample is {brief(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
+    is_normalised = settings.get("do_normalize", True)
     return {
-        **_size(told, side, where),
-        "mean": told.get("image_mean") if is_normalised else [0, 0, 0],
-        "std": told.get("image_std") if is_normalised else [1, 1, 1],
+        **_size(settings, side, where),
+        "mean": settings.get("image_mean") if is_normalised else [0, 0, 0],
+        "std": settings.get("image_std") if is_normalised else [1, 1, 1],
         "interpolation": INTERPOLATIONS[resample],
     }
 
 
-def _size(told: Config, side: int, where: str, /) -> Config:
+def _size(settings: Config, side: int, where: str, /) -> Config:
     """The side to which images are resized, and how; cutting must then leave that square."""
-    size, crop = told.get("size", side), told.get("crop_size", side)
-    squashed = isinstance(size, dict) and "shortest_edge" not in size  # both sides are told
+    size, crop = settings.get("size", side), settings.get("crop_size", side)
+    is_squashed = isinstance(size, dict) and "shortest_edge" not in size  # both sides are told
     if isinstance(size, dict):
         size = size.get("shortest_edge", [size.get("height"), size.get("width")])
     if isinstance(crop, dict):
         crop = [crop.get("height"), crop.get("width")]
-    cut = bool(told.get("do_center_crop", True))
-    if (cut and _sides(crop) != _sides(size)) or not (cut or squashed):
+    is_cut = bool(settings.get("do_center_crop", True))
+    if (is_cut and _sides(crop) != _sides(size)) or not (is_cut or is_squashed):
         raise UnsupportedModel(
-            f"{where}: images are resized to {shown(size)} and cut to {shown(crop if cut else None)}. Resizing and "
+            f"{where}: images are resized to {brief(size)} and cut to {brief(crop if is_cut else None)}. Resizing and "
             "cutting to one square are handled."
         )
-    return {"size": size, "resize_mode": "squash" if squashed else "shortest"}
+    return {"size": size, "resize_mode": "squash" if is_squashed else "shortest"}
 
 
 def _sides(size: object, /) -> list[object]:
     return size if isinstance(size, list) else [size, size]
 
 
-def shown(value: object, /) -> str:
+def brief(value: object, /) -> str:
     """A value from a file, short enough for a message."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -135,7 +135,7 @@ def _filled(
     draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
     for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
         assert each.large is not None  # noqa: S101 # it was asked for
-        row.copy_(clip.fitted(views.image(each.large, draw)))
+        row.copy_(clip.fit_image(views.image(each.large, draw)))
     words = [
         views.caption(pairs[number].caption, random.Random(draw))  # noqa: S311 # augmentation, not secrets
         for number, draw in zip(part.numbers, draws, strict=True)

@@ -110,7 +110,7 @@ def loaded(tmp_path_factory):
     """A tiny model, and 24 pairs."""
     job = tiny.job(tmp_path_factory.mktemp("sequence") / "job", count=24)
     found, pairs = tiny.loaded(job)
-    return found.clip, Samples(list(pairs.pairs), None), model.taken(found.clip)
+    return found.clip, Samples(list(pairs.pairs), None), model.copy_weights(found.clip)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def clean(loaded, tmp_path):
     clip, samples, original = loaded
 
     def clean(candidate, *, origin=None, known=()):
-        model.put(clip, original)
+        model.put_weights(clip, original)
         stages = []
         # Three classes are too few to search among, so that an unlearning forgets what is known, and that alone.
         evidence = eval_set(detect.stack([pair.image for pair in samples.pairs[:4]]), tiny.CLASSES[:3])
@@ -155,11 +155,11 @@ def test_a_finetuning_rehearses_the_known_triggers_whatever_came_before(clean, l
     cleaned, _ = clean(chain(*before, "mmcl"), known=known)
 
     def followed(rehearsed):
-        model.put(clip, start)
+        model.put_weights(clip, start)
         training.clean(
             clip, samples, short("mmcl"), aims=Aims(rehearsed=rehearsed), run=Run(0, "fp32", lambda *_: None)
         )
-        return model.taken(clip)
+        return model.copy_weights(clip)
 
     assert are_equal(cleaned.weights, followed(known))
     assert not are_equal(cleaned.weights, followed(()))

@@ -197,12 +197,12 @@ def subjected(victim):
 def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victim):
     clip, _, _, evidence = subjected
     drawn = (poison.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
-    asked, original = poison.measured_on(evidence, drawn), model.taken(clip)
+    asked, original = poison.measured_on(evidence, drawn), model.copy_weights(clip)
     assert asked.panel == ()
     before = inputs.measure(clip, asked)
-    model.put(clip, checkpoint.read(victim.job.folder / "planted.pt").tensors)
+    model.put_weights(clip, checkpoint.read(victim.job.folder / "planted.pt").tensors)
     planted = inputs.measure(clip, asked)
-    model.put(clip, original)
+    model.put_weights(clip, original)
     assert max(p.excess for p in before.known) < 0.3
     assert all(o.took for o in workbench.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
     told = workbench.trial("back", planted, before, share=1.0, seconds=0.0)

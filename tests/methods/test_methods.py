@@ -148,11 +148,11 @@ def recovered(tmp_path_factory):
     """(steps of recovery, triggers) -> the training, and how far clean images went from the original."""
     job = tiny.job(tmp_path_factory.mktemp("recovery") / "job")
     found, read = tiny.loaded(job)
-    clip, pairs, original = found.clip, list(read.pairs), model.taken(found.clip)
+    clip, pairs, original = found.clip, list(read.pairs), model.copy_weights(found.clip)
     pixels = detect.stack([pair.image for pair in pairs])
 
     def done(steps, rehearsed=(PATCH,)):
-        model.put(clip, original)
+        model.put_weights(clip, original)
         wanted, run = clip.embed_images(pixels), Run(0, "fp32", lambda *_: None)
         made = training.clean(clip, Samples(pairs, None), how(steps), aims=training.Aims(rehearsed=rehearsed), run=run)
         return made, train.squared_distance(clip.embed_images(pixels), wanted).item()

@@ -15,7 +15,7 @@ from tiny import TINY_RESNET, TINY_VIT
 from clipclean import model
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 from clipclean.model.architecture import Preprocess, config_signature, native_configs, signature
-from clipclean.model.clip import Attended
+from clipclean.model.clip import ProductAttention
 
 
 def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
@@ -39,12 +39,12 @@ def test_embeddings_and_gradients_are_those_of_open_clip_also_with_its_norms_fol
     pixels = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
     tokens = clip.tokens(["a cat", "two dogs and a very long caption that does not fit", ""])
     images = reference.encode_image(clip.normalise(pixels), normalize=True)
-    before, folded = model.taken(clip), model.folded(clip, least=0)
+    before, folded = model.copy_weights(clip), model.fold_norms(clip, least=0)
     torch.testing.assert_close(folded.embed_images(pixels), images)
     assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in folded.net.modules())
-    torch.testing.assert_close(model.taken(clip), before, atol=0, rtol=0)
+    torch.testing.assert_close(model.copy_weights(clip), before, atol=0, rtol=0)
     large = before | {name: 1e6 * values for name, values in before.items() if name.endswith("bn1.bias")}
-    assert model.folded(loud := model.build(clip.architecture, large, device="cpu"), least=0) is loud
+    assert model.fold_norms(loud := model.build(clip.architecture, large, device="cpu"), least=0) is loud
     torch.testing.assert_close(clip.embed_images(pixels), images)
     texts = reference.encode_text(tokens, normalize=True)
     torch.testing.assert_close(clip.embed_tokens(tokens), texts, atol=1e-6, rtol=0)
@@ -61,7 +61,7 @@ def test_embeddings_and_gradients_are_those_of_open_clip_also_with_its_norms_fol
 def test_attention_in_bfloat16_has_the_gradients_of_the_exact_one_up_to_rounding(mask):
     exact = [torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(n)) for n in range(4)]
     found = []
-    for attend, kind in ((F.scaled_dot_product_attention, torch.float64), (Attended.apply, torch.bfloat16)):
+    for attend, kind in ((F.scaled_dot_product_attention, torch.float64), (ProductAttention.apply, torch.bfloat16)):
         *asked, along = (each.to(kind).requires_grad_() for each in exact)
         seen = attend(*asked, None if mask is None else mask.to(kind))
         found.append([each.double() for each in (seen, *torch.autograd.grad(seen, asked, along))])

@@ -48,7 +48,7 @@ VIEWS = loader.Views(
 
 
 def stream(*, plan=PLAN, views=None, seed=0, first=0, threads=2, pairs=PAIRS, channels=1):
-    clip = Mock(fitted=lambda image: image, tokens=tokens, **{"architecture.preprocess.size": channels})
+    clip = Mock(fit_image=lambda image: image, tokens=tokens, **{"architecture.preprocess.size": channels})
     return loader.batches(plan, pairs=pairs, clip=clip, views=views, seed=seed, first_step=first, threads=threads)
 
 
