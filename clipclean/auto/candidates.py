@@ -229,5 +229,5 @@ def _cleaned(
     found = [each.as_json() for each in remaining]
     state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), found])
     if not searched:
-        state.forget(resume.STATE)  # three times the weights, and of no more use
+        state.forget(resume.STATE_NAME)  # three times the weights, and of no more use
     return trained, remaining

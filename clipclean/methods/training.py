@@ -280,7 +280,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         shrink=micro.shrink,
     )
     started = time.monotonic()
-    lean = train.recomputing(clip.net, clip.blocks(), wanted=options.checkpoint_activations)
+    lean = train.recomputing(clip.net, clip.blocks(), is_on=options.checkpoint_activations)
     with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
         done = walk(steps, clip.net, optimizer, standing, total=total, stop=stop, run=run)
     clip.net.eval()
@@ -291,8 +291,8 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         pairs=done * options.batch_size,
         seconds=seconds + spent,
         resumed_at=first,
-        data_wait_seconds=batches.waited,
-        data_wait_share=min(batches.waited / spent, 1.0) if spent else 0.0,
+        data_wait_seconds=batches.seconds_waited,
+        data_wait_share=min(batches.seconds_waited / spent, 1.0) if spent else 0.0,
         precision=precision,
         micro_batch=micro.size,
         notes=(RAN_OUT.format(micro.size, options.micro_batch or "the whole batch"),) if micro.shrunk else (),

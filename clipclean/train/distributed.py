@@ -21,11 +21,13 @@ from clipclean.train.memory import Encode
 Result = TypeVar("Result")
 
 MEETING_TIME = timedelta(minutes=5)  # for all processes to come; torchrun starts them together
-LISTENING = 0.2  # seconds between two looks whether a signal has come
-PATIENCE = timedelta(hours=6)  # the first process measures for long while the others wait; a dead one is seen at once
-TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-MEETING = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")  # that torchrun sets
-BUCKET = 2**23  # numbers averaged at a time: 32 MB, beyond which a link is not used better
+LISTENING_SECONDS = 0.2  # seconds between two looks whether a signal has come
+COLLECTIVE_TIMEOUT = timedelta(
+    hours=6
+)  # the first process measures for long while the others wait; a dead one is seen at once
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+MEETING_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")  # that torchrun sets
+BUCKET_NUMBERS = 2**23  # numbers averaged at a time: 32 MB, beyond which a link is not used better
 
 
 class LostProcess(ResourceError):
@@ -58,8 +60,8 @@ class Group:
         return [(epoch, numbers[self._part(len(numbers))]) for epoch, numbers in plan]
 
     def _part(self, count: int) -> slice:
-        each = count // self.size
-        return slice(self.rank * each, (self.rank + 1) * each)
+        length = count // self.size
+        return slice(self.rank * length, (self.rank + 1) * length)
 
     def whole(self, own: Tensor, /) -> Tensor:
         """A whole batch (B, ...) of this process's rows (b, ...), with zeros in the place of those of the others.
@@ -117,10 +119,10 @@ class Group:
         """Whether the flag is up in one of the processes; all get the same answer."""
         if self.size == 1:
             return flag
-        told = torch.tensor([flag], dtype=torch.uint8)
+        flags = torch.tensor([flag], dtype=torch.uint8)
         with _reaching(self):
-            dist.all_reduce(told, op=dist.ReduceOp.MAX)
-        return bool(told)
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags)
 
     def of_first(self, make: Callable[[], Result], /) -> Result:
         """The value of the first process, in all of them; the others wait for it. Its tensors should be on the CPU.
@@ -130,19 +132,19 @@ class Group:
         """
         if self.size == 1:
             return make()
-        told: list[Any] = [None, None]  # the value, or what was raised
+        message: list[Any] = [None, None]  # the value, or what was raised
         if self.is_first:
             try:
-                told[0] = make()
+                message[0] = make()
             except (ClipcleanError, deadline.OutOfTime) as error:
-                told[1] = error  # raised here alone, it would leave the others waiting
+                message[1] = error  # raised here alone, it would leave the others waiting
         with _reaching(self):
-            dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
-        value, fault = told
+            dist.broadcast_object_list(message, src=0, device=torch.device("cpu"))
+        value, fault = message
         if fault is not None:
             raise fault
-        found: Result = value
-        return found
+        result: Result = value
+        return result
 
     def check_time(self) -> None:
         """Raise OutOfTime in all processes where time is over in one of them; all must have a deadline, or none."""
@@ -153,12 +155,12 @@ class Group:
         """Raise UsageError unless all processes bring the same digest."""
         if self.size == 1:
             return
-        told = [""] * self.size
+        digests = [""] * self.size
         with _reaching(self):
-            dist.all_gather_object(told, digest)
-        if others := [str(rank) for rank, found in enumerate(told) if found != told[0]]:
+            dist.all_gather_object(digests, digest)
+        if ranks := [str(rank) for rank, other in enumerate(digests) if other != digests[0]]:
             raise UsageError(
-                f"Process {', '.join(others)} of {self.size} does not work on what process 0 works on: model, data, recipe "
+                f"Process {', '.join(ranks)} of {self.size} does not work on what process 0 works on: model, data, recipe "
                 "or versions differ. Give all of them the same command and the same files."
             )
 
@@ -185,16 +187,18 @@ def joined(device: str, /, *, meeting: timedelta = MEETING_TIME) -> Iterator[Gro
     if device != "cpu":
         torch.cuda.set_device(device)
     with _reaching(group):
-        store, rank, size = _heard(lambda: next(rendezvous("env://", launch.rank, launch.size, timeout=meeting)))
+        store, rank, size = _wait_in_thread(
+            lambda: next(rendezvous("env://", launch.rank, launch.size, timeout=meeting))
+        )
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
     try:
         yield group
     finally:
         dist.destroy_process_group()
 
 
-def _heard(wait: Callable[[], Result]) -> Result:
+def _wait_in_thread(wait: Callable[[], Result]) -> Result:
     """The result or exception of a function that waits in C++, where Python hears no signal: another thread waits in its place."""
     end: Future[Result] = Future()
 
@@ -207,7 +211,7 @@ def _heard(wait: Callable[[], Result]) -> Result:
     thread = Thread(target=run, daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(LISTENING)
+        thread.join(LISTENING_SECONDS)
     return end.result()
 
 
@@ -248,7 +252,9 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """The tensors in their order, a few together, all of one type."""
     bucket: list[Tensor] = []
     for tensor in tensors:
-        if bucket and (sum(t.numel() for t in bucket) + tensor.numel() > BUCKET or tensor.dtype != bucket[0].dtype):
+        if bucket and (
+            sum(t.numel() for t in bucket) + tensor.numel() > BUCKET_NUMBERS or tensor.dtype != bucket[0].dtype
+        ):
             yield bucket
             bucket = []
         bucket.append(tensor)
@@ -272,11 +278,13 @@ def launch_of(environment: Mapping[str, str], /) -> Launch | None:
     agree: otherwise the process would wait for others that never come.
     """
     try:
-        rank, size, local_rank, local_size = (int(environment[name]) for name in TOLD)
+        rank, size, local_rank, local_size = (int(environment[name]) for name in RANK_VARIABLES)
     except (KeyError, ValueError):
         return None
     if not (
-        0 <= rank < size and 0 <= local_rank < local_size <= size and all(environment.get(name) for name in MEETING)
+        0 <= rank < size
+        and 0 <= local_rank < local_size <= size
+        and all(environment.get(name) for name in MEETING_VARIABLES)
     ):
         return None
     return Launch(rank, size, local_rank, local_size)
@@ -284,6 +292,6 @@ def launch_of(environment: Mapping[str, str], /) -> Launch | None:
 
 def leftovers(environment: Mapping[str, str], /) -> list[str]:
     """Variables of torchrun that are ignored, since not all of them are there; none where they ask for nothing."""
-    there = [name for name in (*TOLD, *MEETING) if environment.get(name)]
+    present = [name for name in (*RANK_VARIABLES, *MEETING_VARIABLES) if environment.get(name)]
     asks = any(environment.get(name, "1") != "1" for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    return there if asks and launch_of(environment) is None else []
+    return present if asks and launch_of(environment) is None else []

@@ -14,8 +14,8 @@ from torch import Tensor
 from clipclean import data, model
 from clipclean.train.loop import Batch
 
-PART = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
-AHEAD = 2  # batches that are prepared while the model computes
+PART_PAIRS = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
+BATCHES_AHEAD = 2  # batches that are prepared while the model computes
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Views:
 class Batches:
     """An iterator over batches that keeps the time for which its caller waited."""
 
-    def __init__(self, prepared: Generator[Batch | None, None, None], /) -> None:
-        self.waited = 0.0  # seconds so far; of the time that all steps took, this is the loader's share
-        self._prepared = prepared  # a batch after its last part
+    def __init__(self, source: Generator[Batch | None, None, None], /) -> None:
+        self.seconds_waited = 0.0  # seconds so far; of the time that all steps took, this is the loader's share
+        self._source = source  # a batch after its last part
 
     def __iter__(self) -> "Batches":
         return self
@@ -39,13 +39,13 @@ class Batches:
     def __next__(self) -> Batch:
         began = time.monotonic()
         try:
-            return next(batch for batch in self._prepared if batch is not None)
+            return next(batch for batch in self._source if batch is not None)
         finally:
-            self.waited += time.monotonic() - began
+            self.seconds_waited += time.monotonic() - began
 
     def close(self) -> None:
         """End the threads that prepare batches, after the batches in progress."""
-        self._prepared.close()
+        self._source.close()
 
 
 def batches(
@@ -71,33 +71,33 @@ def batches(
         first_step: how many batches of the plan are done.
         threads: how many threads prepare batches ahead; None takes as many as decode.
     """
-    rest, names = plan[first_step:], ("pixels",) if views is None else ("pixels", "pixel_views")
+    steps, names = plan[first_step:], ("pixels",) if views is None else ("pixels", "pixel_views")
     blank, side = clip.tokens([""])[0], clip.architecture.preprocess.size  # for length and dtype
     # Each caption is tokenised once, at its first use: that takes a tenth of a millisecond, and the ids four bytes per token.
-    known, is_known = torch.empty(len(pairs), len(blank), dtype=torch.int32), torch.zeros(len(pairs), dtype=torch.bool)
+    ids, is_known = torch.empty(len(pairs), len(blank), dtype=torch.int32), torch.zeros(len(pairs), dtype=torch.bool)
 
-    def own(numbers: Sequence[int]) -> Tensor:
+    def token_ids(numbers: Sequence[int]) -> Tensor:
         """The ids (B, context) of some captions; two threads that meet write the same."""
         new = [number for number in numbers if not is_known[number]]
         if new:
-            known[new] = clip.tokens([pairs[number].caption for number in new]).int()
+            ids[new] = clip.tokens([pairs[number].caption for number in new]).int()
             is_known[new] = True
-        return known[list(numbers)]
+        return ids[list(numbers)]
 
     def parts() -> Iterator[_Part]:
-        for epoch, numbers in rest:
+        for epoch, numbers in steps:
             # Threads write into it: putting a large batch together costs the step nothing.
             inputs = {name: torch.empty(len(numbers), 3, side, side, dtype=torch.uint8) for name in names}
             inputs |= {name.replace("pixel", "token"): blank.new_empty(len(numbers), len(blank)) for name in names}
             batch = Batch(inputs, tuple(pairs[number].key for number in numbers))
-            for start in range(0, len(numbers), PART):
-                some = slice(start, start + PART)
-                rows = {name: values[some] for name, values in batch.inputs.items()}
-                yield _Part(epoch, numbers[some], rows, batch if some.stop >= len(numbers) else None)
+            for start in range(0, len(numbers), PART_PAIRS):
+                stretch = slice(start, start + PART_PAIRS)
+                rows = {name: values[stretch] for name, values in batch.inputs.items()}
+                yield _Part(epoch, numbers[stretch], rows, batch if stretch.stop >= len(numbers) else None)
 
-    most = max((len(numbers) for _, numbers in rest), default=0)
-    filled = partial(_filled, pairs=pairs, own=own, clip=clip, views=views, seed=seed)
-    return Batches(data.prefetch(parts(), filled, threads=threads, ahead=AHEAD * -(-most // PART)))
+    largest = max((len(numbers) for _, numbers in steps), default=0)
+    fill = partial(_fill, pairs=pairs, token_ids=token_ids, clip=clip, views=views, seed=seed)
+    return Batches(data.prefetch(parts(), fill, threads=threads, ahead=BATCHES_AHEAD * -(-largest // PART_PAIRS)))
 
 
 def sample_seed(seed: int, epoch: int, number: int, /) -> int:
@@ -115,27 +115,27 @@ class _Part(NamedTuple):
     batch: Batch | None  # comes with its last part: parts are handed out in order, so it is whole then
 
 
-def _filled(
+def _fill(
     part: _Part,
     /,
     *,
     pairs: Sequence[data.Pair],
-    own: Callable[[Sequence[int]], Tensor],
+    token_ids: Callable[[Sequence[int]], Tensor],
     clip: model.Clip,
     views: Views | None,
     seed: int,
 ) -> Batch | None:
-    part.rows["tokens"].copy_(own(part.numbers))
-    shown = [pairs[number].image.decoded(views=views is not None) for number in part.numbers]
-    for row, each in zip(part.rows["pixels"], shown, strict=True):
-        row.copy_(each.fitted)
+    part.rows["tokens"].copy_(token_ids(part.numbers))
+    images = [pairs[number].image.decoded(views=views is not None) for number in part.numbers]
+    for row, image in zip(part.rows["pixels"], images, strict=True):
+        row.copy_(image.fitted)
     if views is None:
         return part.batch
     # A seed for each sample, not a generator for the thread: views do not depend on how many threads there are.
     draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
-    for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
-        assert each.large is not None  # noqa: S101 # it was asked for
-        row.copy_(clip.fit_image(views.image(each.large, draw)))
+    for row, image, draw in zip(part.rows["pixel_views"], images, draws, strict=True):
+        assert image.large is not None  # noqa: S101 # it was asked for
+        row.copy_(clip.fit_image(views.image(image.large, draw)))
     words = [
         views.caption(pairs[number].caption, random.Random(draw))  # noqa: S311 # augmentation, not secrets
         for number, draw in zip(part.numbers, draws, strict=True)

@@ -34,9 +34,9 @@ class MicroBatches:
                 return encode(inputs)
             # Both views of a pair stay together: batch normalisation then sees in a part what it sees in a batch, only fewer pairs.
             views = inputs.view(-1, self._pairs, *inputs.shape[1:])  # (V, B, ...)
-            lean = recomputed(encode, self._net)  # activations are computed again in the backward pass
-            split = torch.split(views, self.size, dim=1)
-            parts = [lean(part.flatten(0, 1)).view(*part.shape[:2], -1) for part in split]  # (V, b, ...) -> (V, b, D)
+            lean = recompute(encode, self._net)  # activations are computed again in the backward pass
+            groups = torch.split(views, self.size, dim=1)
+            parts = [lean(part.flatten(0, 1)).view(*part.shape[:2], -1) for part in groups]  # (V, b, ...) -> (V, b, D)
             return torch.cat(parts, dim=1).flatten(0, 1)  # (V * B, D)
 
         return encoded
@@ -50,23 +50,23 @@ class MicroBatches:
 
 
 @contextlib.contextmanager
-def recomputing(net: nn.Module, blocks: Iterable[nn.Module], /, *, wanted: bool) -> Iterator[None]:
+def recomputing(net: nn.Module, blocks: Iterable[nn.Module], /, *, is_on: bool) -> Iterator[None]:
     """Let blocks keep their inputs alone, and compute the rest again when gradients are taken, within a with-block.
 
     Numbers stay as they are, bit by bit; a step takes a third longer. ``net`` is the model that the blocks belong to.
     """
-    chosen = list(blocks) if wanted else []
-    for block in chosen:
+    lean_blocks = list(blocks) if is_on else []
+    for block in lean_blocks:
         # On the instance: deleting it below brings the class's own method back.
-        block.forward = recomputed(block.forward, net)
+        block.forward = recompute(block.forward, net)
     try:
         yield
     finally:
-        for block in chosen:
+        for block in lean_blocks:
             del block.forward
 
 
-def recomputed(compute: Callable[..., Tensor], net: nn.Module, /) -> Callable[..., Tensor]:
+def recompute(compute: Callable[..., Tensor], net: nn.Module, /) -> Callable[..., Tensor]:
     """``compute``, keeping nothing but its arguments for the backward pass."""
     return functools.partial(
         checkpoint,
@@ -87,18 +87,18 @@ def steady(net: nn.Module, modes: Sequence[bool], /) -> Iterator[None]:
     present = [module.training for module in modules]
     # Counted twice, running statistics would move by two steps for each batch, and the weights written would depend on the memory.
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    kept = [(norm, name, getattr(norm, name)) for norm in norms for name in STATISTICS]
-    for norm, name, values in kept:
+    statistics = [(norm, name, getattr(norm, name)) for norm in norms for name in STATISTICS]
+    for norm, name, values in statistics:
         setattr(norm, name, values.clone())
-    _set(modules, modes)
+    _set_modes(modules, modes)
     try:
         yield
     finally:
-        _set(modules, present)
-        for norm, name, values in kept:
+        _set_modes(modules, present)
+        for norm, name, values in statistics:
             setattr(norm, name, values)
 
 
-def _set(modules: Iterable[nn.Module], modes: Iterable[bool]) -> None:
+def _set_modes(modules: Iterable[nn.Module], modes: Iterable[bool]) -> None:
     for module, mode in zip(modules, modes, strict=True):
         module.training = mode

@@ -22,14 +22,14 @@ from clipclean.train.distributed import ALONE, Group, LostProcess
 from clipclean.train.loop import Step, is_out_of_memory, losses_of
 
 LOGGED_STEPS = 200  # points of the loss curve in the report
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end a run after its step, with its state saved
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end a run after its step, with its state saved
 SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 SUFFIX = ".safetensors"  # of every file that is written, and so of every file that is ever deleted
-STATE = "state"
-RECORD = "record"  # in a file: JSON in a byte tensor beside the others, so that neither is ever of another state
-TENSOR, SET, KIND = "#tensor", "#set", "#kind"  # in that JSON
+STATE_NAME = "state"
+RECORD_NAME = "record"  # in a file: JSON in a byte tensor beside the others, so that neither is ever of another state
+TENSOR_KEY, SET_KEY, KIND_KEY = "#tensor", "#set", "#kind"  # in that JSON
 Standing = tuple[int, list[dict[str, float]], float]  # steps done, losses so far, seconds spent
-UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
+PARTIAL_NAME = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
 
 
 def program() -> dict[str, str]:
@@ -79,18 +79,18 @@ class RunState:
 
     def part(self, name: str, decides: Mapping[str, object], /) -> "RunState":
         """The state of one part of the run, in a folder of its own; it is removed with the run's state."""
-        whole = self.run or self.fingerprint
-        return RunState(self.folder / name, digest([self.fingerprint, decides]), whole, self.group)
+        run = self.run or self.fingerprint
+        return RunState(self.folder / name, digest([self.fingerprint, decides]), run, self.group)
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> Standing:
         """Restore what an equal, interrupted run saved.
 
         A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
         """
-        saved = self.recall(STATE)
-        if saved is None:
+        state = self.recall(STATE_NAME)
+        if state is None:
             return 0, [], 0.0
-        (step, losses, seconds), weights, moments = saved
+        (step, losses, seconds), weights, moments = state
         net.load_state_dict(weights, strict=True)
         restore(net, optimizer, moments)
         return step, losses, seconds
@@ -100,29 +100,29 @@ class RunState:
 
         Randomness needs no state: each sample's draws come from the seed, the epoch and its number.
         """
-        self.keep(STATE, [standing, net.state_dict(), moments(net, optimizer)])
+        self.keep(STATE_NAME, [standing, net.state_dict(), moments(net, optimizer)])
 
     def recall(self, name: str, /, *, kinds: Collection[type] = ()) -> Any:
         """The value that an equal run kept under this name, with tensors on the CPU; None if there is none."""
-        return self.group.of_first(lambda: self._recalled(name, {kind.__name__: kind for kind in kinds}))
+        return self.group.of_first(lambda: self._read(name, {kind.__name__: kind for kind in kinds}))
 
-    def _recalled(self, name: str, kinds: Mapping[str, type]) -> Any:
+    def _read(self, name: str, kinds: Mapping[str, type]) -> Any:
         path = self.folder / f"{name}{SUFFIX}"
-        saved = _saved(path) if path.exists() else None
-        if saved is None or saved[1]["fingerprint"] != self.fingerprint or "value" not in saved[1]:
+        content = _read_file(path) if path.exists() else None
+        if content is None or content[1]["fingerprint"] != self.fingerprint or "value" not in content[1]:
             return None
-        tensors, record = saved
+        tensors, record = content
 
-        def made(one: dict[str, Any]) -> Any:
+        def build(entry: dict[str, Any]) -> Any:
             # What a dataclass or a dictionary holds are tuples; JSON has lists only.
-            one = {key: tuple(each) if isinstance(each, list) else each for key, each in one.items()}
-            if TENSOR in one:
-                return tensors[one[TENSOR]]
-            if SET in one:
-                return frozenset(one[SET])
-            return kinds[one.pop(KIND)](**one) if KIND in one else one
+            entry = {key: tuple(item) if isinstance(item, list) else item for key, item in entry.items()}
+            if TENSOR_KEY in entry:
+                return tensors[entry[TENSOR_KEY]]
+            if SET_KEY in entry:
+                return frozenset(entry[SET_KEY])
+            return kinds[entry.pop(KIND_KEY)](**entry) if KIND_KEY in entry else entry
 
-        return json.loads(json.dumps(record["value"]), object_hook=made)
+        return json.loads(json.dumps(record["value"]), object_hook=build)
 
     def keep(self, name: str, value: object, /, *, kinds: Collection[type] = ()) -> None:
         """Write a value whole or not at all: what JSON can hold, tensors, frozen sets, and dataclasses of these ``kinds``.
@@ -135,19 +135,21 @@ class RunState:
             return
         tensors: dict[str, Tensor] = {}
 
-        def told(one: object) -> dict[str, object]:
-            if isinstance(one, Tensor):
-                tensors[place := f"tensor{len(tensors)}"] = one.detach().cpu()
-                return {TENSOR: place}
-            if is_dataclass(one) and type(one) in kinds:
-                return {KIND: type(one).__name__} | {field.name: getattr(one, field.name) for field in fields(one)}
-            if isinstance(one, frozenset):
-                return {SET: sorted(one)}
-            raise TypeError(f"{type(one).__name__} is not kept, only {', '.join(kind.__name__ for kind in kinds)}.")
+        def encode(item: object) -> dict[str, object]:
+            if isinstance(item, Tensor):
+                tensors[place := f"tensor{len(tensors)}"] = item.detach().cpu()
+                return {TENSOR_KEY: place}
+            if is_dataclass(item) and type(item) in kinds:
+                return {KIND_KEY: type(item).__name__} | {
+                    field.name: getattr(item, field.name) for field in fields(item)
+                }
+            if isinstance(item, frozenset):
+                return {SET_KEY: sorted(item)}
+            raise TypeError(f"{type(item).__name__} is not kept, only {', '.join(kind.__name__ for kind in kinds)}.")
 
         record = {"fingerprint": self.fingerprint, "run": self.run or self.fingerprint, "value": value}
-        text = json.dumps(record, default=told).encode()
-        tensors[RECORD] = torch.tensor(list(text), dtype=torch.uint8)
+        text = json.dumps(record, default=encode).encode()
+        tensors[RECORD_NAME] = torch.tensor(list(text), dtype=torch.uint8)
         own_state.private(self.folder)
         path = self.folder / f"{name}{SUFFIX}"
         files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, tensors, metadata={}))
@@ -160,11 +162,11 @@ class RunState:
         """
         if not self.group.is_first:
             return
-        for path in (*_inside(self.folder), *(inner for each in _inside(self.folder) for inner in _inside(each))):
-            saved = _saved(path) if path.suffix == SUFFIX else None
-            if saved is None:  # nothing to resume from
+        for path in (*_inside(self.folder), *(inner for folder in _inside(self.folder) for inner in _inside(folder))):
+            content = _read_file(path) if path.suffix == SUFFIX else None
+            if content is None:  # nothing to resume from
                 continue
-            if saved[1].get("run", saved[1]["fingerprint"]) == self.fingerprint:
+            if content[1].get("run", content[1]["fingerprint"]) == self.fingerprint:
                 return
             if not force:
                 raise UsageError(
@@ -197,17 +199,17 @@ class RunState:
         """Remove the whole state: files of the kind that ``keep`` writes, the mark, and folders that are then empty."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
-                is_partial = path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name)
+                is_partial = path.name.endswith(files.PARTIAL) or PARTIAL_NAME.fullmatch(path.name)
                 if is_partial or path.suffix == SUFFIX or path == self.folder / own_state.MARK:
                     path.unlink()
         _remove_empty(self.folder)
 
 
-def _saved(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The tensors and the record of a file from ``keep``; None if it cannot be read."""
     try:
         tensors = dict(checkpoint.read(path).tensors)
-        record = json.loads(bytes(tensors.pop(RECORD).tolist()))
+        record = json.loads(bytes(tensors.pop(RECORD_NAME).tolist()))
         return (tensors, record) if isinstance(record["fingerprint"], str) else None
     except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -234,7 +236,7 @@ def _inside(folder: Path) -> list[Path]:
 
 def moments(net: nn.Module, optimizer: torch.optim.Optimizer, /) -> dict[str, dict[str, Tensor]]:
     """What AdamW knows of each parameter, by its name; live memory, to be written at once."""
-    return {name: dict(optimizer.state[p]) for name, p in _owned(net, optimizer) if p in optimizer.state}
+    return {name: dict(optimizer.state[p]) for name, p in _named_parameters(net, optimizer) if p in optimizer.state}
 
 
 def restore(net: nn.Module, optimizer: torch.optim.Optimizer, moments: Mapping[str, Mapping[str, Tensor]], /) -> None:
@@ -242,7 +244,7 @@ def restore(net: nn.Module, optimizer: torch.optim.Optimizer, moments: Mapping[s
 
     A fused AdamW goes through weights and moments byte by byte: moments of another memory format would be mixed up.
     """
-    for name, parameter in _owned(net, optimizer):
+    for name, parameter in _named_parameters(net, optimizer):
         counted_on = parameter.device if optimizer.defaults.get("fused") else "cpu"
         if name in moments:
             optimizer.state[parameter] = {
@@ -251,7 +253,7 @@ def restore(net: nn.Module, optimizer: torch.optim.Optimizer, moments: Mapping[s
             }
 
 
-def _owned(net: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+def _named_parameters(net: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
     mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
     return [(name, p) for name, p in net.named_parameters() if id(p) in mine]
 
@@ -272,13 +274,13 @@ class Run:
     def stopping(self, stop: Callable[[], bool] | None = None, /) -> "Run":
         """The same, whose progress raises Interrupted where ``stop`` says so, and OutOfTime at the deadline."""
 
-        def told(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             self.progress(what, done, total)
             if stop is not None and self.group.any(stop()):
                 raise interrupted(done, total)
             self.group.check_time()
 
-        return replace(self, progress=told)
+        return replace(self, progress=report)
 
 
 def walk(
@@ -302,25 +304,25 @@ def walk(
         RefusedInput: a file of the data broke since it was first read.
         torch.OutOfMemoryError: one pair at a time is too many.
     """
-    (first, losses, seconds), started = standing, time.monotonic()
-    done, due, noted = first, started + SAVE_SECONDS, list[Step]()
+    (first, losses, seconds), start = standing, time.monotonic()
+    done, due, logged_steps = first, start + SAVE_SECONDS, list[Step]()
 
     def keep(done: int) -> None:
         """Save, with the losses that were noted: a look at one waits for its step on a GPU, so none is taken before."""
-        read = zip(noted, losses_of(noted), strict=True)
-        losses.extend({"step": taken.number, "lr": taken.lr, **parts} for taken, parts in read)
-        noted.clear()
+        pairs = zip(logged_steps, losses_of(logged_steps), strict=True)
+        losses.extend({"step": current.number, "lr": current.lr, **parts} for current, parts in pairs)
+        logged_steps.clear()
         if run.state is not None:  # the time of earlier processes of this run counts, too
-            run.state.save(net, optimizer, (done, losses, seconds + time.monotonic() - started))
+            run.state.save(net, optimizer, (done, losses, seconds + time.monotonic() - start))
 
     if first:
         say(f"Going on after step {first} of {total}, where this run was interrupted.")
     run.progress("finetuning", first, total)
     try:
-        for taken in steps:
-            done = taken.number + 1
-            if taken.number % max(1, total // LOGGED_STEPS) == 0 or done == total:
-                noted.append(taken)
+        for current in steps:
+            done = current.number + 1
+            if current.number % max(1, total // LOGGED_STEPS) == 0 or done == total:
+                logged_steps.append(current)
             run.progress("finetuning", done, total)
             # All processes must stop at the same step: one that goes on alone waits for the others without end.
             now, stopping = time.monotonic(), run.group.any(stop())
@@ -354,23 +356,23 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     Outside the main thread signals cannot be caught: the question is then always answered no.
     """
-    caught: list[int] = []
-    previous: dict[int, Any] = {}  # handlers are opaque
+    signals: list[int] = []
+    handlers: dict[int, Any] = {}  # handlers are opaque
 
     def note(number: int, _frame: object) -> None:
-        caught.append(number)
-        signal.signal(number, previous[number])
+        signals.append(number)
+        signal.signal(number, handlers[number])
 
     try:
-        for number in (int(getattr(signal, name)) for name in ENDING if hasattr(signal, name)):
+        for number in (int(getattr(signal, name)) for name in ENDING_SIGNALS if hasattr(signal, name)):
             if signal.getsignal(number) == signal.SIG_IGN:  # of nohup
                 continue
-            previous[number] = signal.getsignal(number)
+            handlers[number] = signal.getsignal(number)
             signal.signal(number, note)
     except ValueError:
-        previous.clear()
+        handlers.clear()
     try:
-        yield lambda: bool(caught)
+        yield lambda: bool(signals)
     finally:
-        for number, handler in previous.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

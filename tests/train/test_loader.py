@@ -119,7 +119,9 @@ def test_an_image_that_broke_meanwhile_is_not_passed_over_and_closing_ends_the_t
     assert list(made) == []
 
 
-@pytest.mark.parametrize("size", [1, loader.PART - 1, loader.PART, loader.PART + 1, 2 * loader.PART + 3])
+@pytest.mark.parametrize(
+    "size", [1, loader.PART_PAIRS - 1, loader.PART_PAIRS, loader.PART_PAIRS + 1, 2 * loader.PART_PAIRS + 3]
+)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batches_of_any_size_are_whole_however_they_are_divided_among_threads(size, threads):
     plan = [(0, [n % 7 for n in range(size)]), (1, [3] * size), (1, [n % 5 for n in range(size)])]
@@ -134,14 +136,14 @@ def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
     read = []
     pairs = drawn(lambda number: (time.sleep(0.1), read.append(number)))
     made = stream(plan=PLAN[:2], pairs=pairs, threads=1)
-    assert made.waited == 0
+    assert made.seconds_waited == 0
     next(made)
-    first = made.waited
+    first = made.seconds_waited
     assert first >= 3 * 0.1  # a batch of three
     while len(read) < 6:  # the second is ready then
         time.sleep(0.05)
     next(made)
-    assert made.waited - first < first  # what a loaded machine adds, it adds to both
+    assert made.seconds_waited - first < first  # what a loaded machine adds, it adds to both
     made.close()
 
 

@@ -73,7 +73,7 @@ def test_blocks_that_compute_again_change_no_bit(config):
     clip = clip_of(config)
     other = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
     loss, expected = gradients(clip, None)
-    with memory.recomputing(other.net, other.blocks(), wanted=True):
+    with memory.recomputing(other.net, other.blocks(), is_on=True):
         found_loss, found = gradients(other, None)
     assert torch.equal(loss, found_loss)
     assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
@@ -94,7 +94,7 @@ def kept(clip, *, size, again, pairs=6):
     micro = memory.MicroBatches(clip.net, size=size, pairs=pairs)
     with (
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-        memory.recomputing(clip.net, clip.blocks(), wanted=again),
+        memory.recomputing(clip.net, clip.blocks(), is_on=again),
     ):
         loss_of(clip, micro)(batch(clip, pairs=pairs))
     return sum(size for place, size in held.items() if place not in weights)
@@ -139,7 +139,7 @@ def test_preservation_in_evaluation_mode_has_the_same_gradients_in_less_memory(c
         clip.net.visual.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(len(given[0])))
         with torch.no_grad():
             clip.net.visual.conv1.weight.mul_(1.5)  # or nothing would have moved
-        with train.recomputing(clip.net, clip.blocks(), wanted=recomputes):
+        with train.recomputing(clip.net, clip.blocks(), is_on=recomputes):
             parts = loss(batch(clip))
             parts["loss"].backward()
         assert set(sizes) == {micro_size or 6}

@@ -43,7 +43,7 @@ def test_the_latest_state_comes_back_bit_by_bit_and_without_one_a_run_begins_at_
     state.save(*first, (7, [{"step": 0, "loss": 1.5}], 2.5))
     assert state.resume(*second) == (7, [{"step": 0, "loss": 1.5}], 2.5)
     assert equal(first, second)
-    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE}{resume.SUFFIX}"]
+    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE_NAME}{resume.SUFFIX}"]
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
@@ -58,11 +58,14 @@ def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_
 
 
 def record(value):
-    return {resume.RECORD: torch.tensor(list(value.encode()), dtype=torch.uint8), "net.0.weight": torch.zeros(3, 3)}
+    return {
+        resume.RECORD_NAME: torch.tensor(list(value.encode()), dtype=torch.uint8),
+        "net.0.weight": torch.zeros(3, 3),
+    }
 
 
 def damaged(state, damage):
-    path = state.folder / f"{resume.STATE}{resume.SUFFIX}"
+    path = state.folder / f"{resume.STATE_NAME}{resume.SUFFIX}"
     if isinstance(damage, dict):
         checkpoint.write_safetensors(path, damage, metadata={})
     else:
