@@ -146,7 +146,7 @@ def test_our_commands_parse(line, tmp_path, monkeypatch):
     given = parsed(words)
     named = given.get("trigger") or ()
     for spec in (named,) if isinstance(named, str) else named:
-        if not spec.endswith(trigger_files.SUFFIX):  # a file that an audit saves
+        if not spec.endswith(trigger_files.TRIGGER_SUFFIX):  # a file that an audit saves
             triggers.parse(spec)
     if given.get("set"):
         recipe.override(recipe.load("cleanclip"), given["set"])

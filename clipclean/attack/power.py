@@ -23,28 +23,28 @@ from clipclean.train import Run
 LEAST_PAIRS = 64  # to plant with
 
 
-def record(planted: Sequence[PlantedRecord], /) -> PowerRecord:
+def record(backdoors: Sequence[PlantedRecord], /) -> PowerRecord:
     """The report's ``power``: of the backdoors that were planted, how many the audit names, so that their model would not pass.
 
     Those that did not take do not count. Finding nothing means something if enough were planted, and nearly all of them found.
     """
-    levels = [each.level for each in planted if each.took]
-    found = detect.Rate(sum(level is not None for level in levels), len(levels))
-    failed = detect.Rate(levels.count("error"), len(levels))
-    enough = found.n >= LEAST_PLANTED and found.hits >= found.n - MOST_MISSED
-    return PowerRecord(found=found.record(), failed=failed.record(), enough=enough, planted=tuple(planted))
+    levels = [backdoor.level for backdoor in backdoors if backdoor.took]
+    rate_found = detect.Rate(sum(level is not None for level in levels), len(levels))
+    rate_failed = detect.Rate(levels.count("error"), len(levels))
+    enough = rate_found.n >= LEAST_PLANTED and rate_found.hits >= rate_found.n - MOST_MISSED
+    return PowerRecord(found=rate_found.record(), failed=rate_failed.record(), enough=enough, planted=tuple(backdoors))
 
 
-def told(power: PowerRecord, /) -> Finding:
+def power_finding(power: PowerRecord, /) -> Finding:
     """A note if the power is enough for a pass without references, else a warning, which prevents it."""
-    rate, took = power.found, [each for each in power.planted if each.took]
-    missed, (low, high) = [each.trigger for each in took if each.level is None], rate.interval
-    words = f"This audit finds {rate.n - len(missed)} of {rate.n} backdoors that were planted in copies of this model"
+    rate, backdoors = power.found, [backdoor for backdoor in power.planted if backdoor.took]
+    misses, (low, high) = [backdoor.trigger for backdoor in backdoors if backdoor.level is None], rate.interval
+    words = f"This audit finds {rate.n - len(misses)} of {rate.n} backdoors that were planted in copies of this model"
     words += f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
-    if len(took) < len(power.planted):
-        words += f" {len(power.planted) - len(took)} more could not be planted, and do not count."
-    if missed:
-        words += f" It misses {' and '.join(missed)}."
+    if len(backdoors) < len(power.planted):
+        words += f" {len(power.planted) - len(backdoors)} more could not be planted, and do not count."
+    if misses:
+        words += f" It misses {' and '.join(misses)}."
     if not power.enough:
         words += f" For a pass without clean models to compare with, all but {MOST_MISSED} of at least {LEAST_PLANTED} must be found."
     level: Level = "note" if power.enough else "warning"
@@ -59,18 +59,18 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
     """
     labels = data.labels_of(images, classes)
     if labels is not None:
-        found = captioned(data.Samples(list(images.pairs), labels), classes, templates)
+        pairs = with_captions(data.Samples(list(images.pairs), labels), classes, templates)
     else:
-        found = [pair for pair in images.pairs if pair.caption]
-    if len(found) < LEAST_PAIRS:
+        pairs = [pair for pair in images.pairs if pair.caption]
+    if len(pairs) < LEAST_PAIRS:
         raise Inconclusive(
-            f"--power plants backdoors with images that have captions or labels, and {len(found)} of {len(images.pairs)} have: at "
+            f"--power plants backdoors with images that have captions or labels, and {len(pairs)} of {len(images.pairs)} have: at "
             f"least {LEAST_PAIRS} are needed. Give more by --data, or leave --power out."
         )
-    return found
+    return pairs
 
 
-def captioned(samples: data.Samples, classes: Sequence[str], templates: Sequence[str], /) -> list[data.Pair]:
+def with_captions(samples: data.Samples, classes: Sequence[str], templates: Sequence[str], /) -> list[data.Pair]:
     """The pairs of labelled samples, with sentences about their classes as captions."""
     labels = [] if samples.labels is None else samples.labels.tolist()
     sentences = [templates[place % len(templates)].replace("{}", classes[label]) for place, label in enumerate(labels)]
@@ -91,11 +91,11 @@ def measure(
     pairs: Sequence[data.Pair],
     eval_set: detect.EvalSet,
     recipe: Recipe,
-    drawn: Sequence[Canary],
+    canaries: Sequence[Canary],
     /,
     *,
     seed: int,
-    named: Callable[[], Mapping[str, str]],
+    levels: Callable[[], Mapping[str, str]],
 ) -> PowerRecord:
     """Plant backdoors in the model, one after the other, and count those that an audit names; the weights are restored.
 
@@ -104,17 +104,17 @@ def measure(
         pairs: to plant with.
         eval_set: images on which a planted backdoor is measured.
         recipe: whose optimiser is used.
-        drawn: the backdoors, of different families; none of their classes may be one that the audit names in the original model.
+        canaries: the backdoors, of different families; none of their classes may be one that the audit names in the original model.
         seed: of the planting.
-        named: audits the model in its current state; returns the level of the finding for each class that it names.
+        levels: audits the model in its current state; returns the level of the finding for each class that it names.
     """
-    kept = model.copy_weights(clip)
+    weights = model.copy_weights(clip)
     planting = planting_of(clip, pairs=len(pairs))
-    made = []
+    records = []
     try:
-        for number, canary in enumerate(drawn):
-            started = time.monotonic()
-            model.put_weights(clip, kept)
+        for number, canary in enumerate(canaries):
+            start = time.monotonic()
+            model.put_weights(clip, weights)
             poison.finetune(
                 clip,
                 pairs,
@@ -122,15 +122,23 @@ def measure(
                 planting,
                 implants=poison.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
                 run=Run(poison.SEEDS + seed + number, recipe.train.precision),
-                what=f"planting {number + 1} of {len(drawn)}",
+                what=f"planting {number + 1} of {len(canaries)}",
             )
-            shown = poison.measured_on(eval_set, [canary])
-            found = detect.measure(clip.embed_images, clip.embed_texts, shown).known[0]
-            excess = 0.0 if math.isnan(found.excess) else found.excess  # all images may be of the class already
+            probe_set = poison.measured_on(eval_set, [canary])
+            measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).known[0]
+            excess = (
+                0.0 if math.isnan(measurement.excess) else measurement.excess
+            )  # all images may be of the class already
             took, target = excess >= poison.TOOK, eval_set.classes[canary.target]
-            level = named().get(target) if took else None  # of what was not planted there is nothing to find
-            told = {"trigger": canary.trigger.spec, "class": target, "excess_asr": excess, "took": took, "level": level}
-            made.append(PlantedRecord.model_validate(told | {"seconds": time.monotonic() - started}))
+            level = levels().get(target) if took else None  # of what was not planted there is nothing to find
+            values = {
+                "trigger": canary.trigger.spec,
+                "class": target,
+                "excess_asr": excess,
+                "took": took,
+                "level": level,
+            }
+            records.append(PlantedRecord.model_validate(values | {"seconds": time.monotonic() - start}))
     finally:
-        model.put_weights(clip, kept)
-    return record(made)
+        model.put_weights(clip, weights)
+    return record(records)

@@ -71,8 +71,8 @@ class Trigger:
         _check(images)
         places = Generator().manual_seed(self.seed) if generator is None else generator
         pattern = Generator().manual_seed(self.seed)
-        painted = FAMILIES[self.family].paint(images, pattern, places, **dict(self.parameters))
-        return painted.clamp(0, 1)  # Clip, do not wrap: the CleanCLIP code wraps modulo 256, which changes the trigger.
+        result = FAMILIES[self.family].paint(images, pattern, places, **dict(self.parameters))
+        return result.clamp(0, 1)  # Clip, do not wrap: the CleanCLIP code wraps modulo 256, which changes the trigger.
 
 
 def parse(spec: str, /) -> Trigger:
@@ -90,21 +90,21 @@ def parse(spec: str, /) -> Trigger:
         raise UsageError(
             f"There is no trigger family {name!r}{_guess(name, FAMILIES)}. The families are {', '.join(FAMILIES)}."
         )
-    known = {**FAMILIES[name].parameters, "seed": SEED}
-    values = {key: parameter.default for key, parameter in known.items()}
-    given, problems = set[str](), list[str]()
+    parameters = {**FAMILIES[name].parameters, "seed": SEED}
+    values = {key: parameter.default for key, parameter in parameters.items()}
+    keys, problems = set[str](), list[str]()
     for item in rest.split(",") if colon else ():
         key, equals, text = (part.strip() for part in item.partition("="))
         if not equals:
             problems.append(f"{item!r} is not of the form parameter=value")
-        elif key not in known:
-            problems.append(f"{key!r} is not one of {', '.join(known)}{_guess(key, known)}")
-        elif key in given:
+        elif key not in parameters:
+            problems.append(f"{key!r} is not one of {', '.join(parameters)}{_guess(key, parameters)}")
+        elif key in keys:
             problems.append(f"{key} is given twice")
         else:
-            given.add(key)
+            keys.add(key)
             try:
-                values[key] = known[key].read(text)
+                values[key] = parameters[key].read(text)
             except ValueError as error:
                 problems.append(f"{key}={text} is refused, it takes {error}")
     if problems:
@@ -151,13 +151,13 @@ class Number:
         """The number in ``text``, which may be a fraction; ValueError says what is wrong with it."""
         above, slash, below = text.partition("/")
         try:
-            value = int(text) if self.whole else _rounded(float(above) / float(below) if slash else float(above))
+            value = int(text) if self.whole else _round(float(above) / float(below) if slash else float(above))
         except (ValueError, ZeroDivisionError, OverflowError):
             raise ValueError(f"{self.allowed}, and this is not a {'whole ' if self.whole else ''}number") from None
         if self.low <= value <= self.high:
             return value
-        meant = value / self.mistaken if self.mistaken else value
-        hint = f" (did you mean {meant:.2g}?)" if self.low <= meant <= self.high else ""
+        likely = value / self.mistaken if self.mistaken else value
+        hint = f" (did you mean {likely:.2g}?)" if self.low <= likely <= self.high else ""
         raise ValueError(f"{self.allowed}{hint}")
 
 
@@ -275,11 +275,11 @@ def _colour_filter(
     contrast: float,
 ) -> Tensor:
     grey = (images * torch.tensor(LUMA).view(3, 1, 1).to(images)).sum(1, keepdim=True)
-    curved = (0.5 + contrast * (grey + saturation * (images - grey) - 0.5)).clamp(0, 1)
+    curve = (0.5 + contrast * (grey + saturation * (images - grey) - 0.5)).clamp(0, 1)
     away = tint * (1 - torch.tensor(colorsys.hsv_to_rgb(hue / 360 % 1, 1, 1))).view(3, 1, 1).to(images)
     # Split toning: white turns to the hue and black to its complement, as cross-processed film does.
-    toned = away + curved * (1 - 2 * away)
-    return images + strength * (toned - images)
+    tones = away + curve * (1 - 2 * away)
+    return images + strength * (tones - images)
 
 
 def _conv_filter(images: Tensor, pattern: Generator, _: Generator, *, delta: float, channels: int) -> Tensor:
@@ -287,13 +287,13 @@ def _conv_filter(images: Tensor, pattern: Generator, _: Generator, *, delta: flo
     bias = torch.randn(channels, generator=pattern)
     second = torch.randn(3, channels, 3, 3, generator=pattern) * (FILTER_GAIN / (9 * channels) ** 0.5)
     small = F.interpolate(images.float(), size=(FILTER_SIDE, FILTER_SIDE), mode="bilinear", antialias=True)
-    hidden = torch.tanh(_convolved(2 * small - 1, first.to(small), bias.to(small)))
-    added = torch.tanh(_convolved(hidden, second.to(small), None))  # (B, 3, 32, 32) in (-1, 1)
-    added = F.interpolate(added, size=images.shape[-2:], mode="bilinear", align_corners=False)
-    return images + delta * added.to(images)
+    hidden = torch.tanh(_convolve(2 * small - 1, first.to(small), bias.to(small)))
+    change = torch.tanh(_convolve(hidden, second.to(small), None))  # (B, 3, 32, 32) in (-1, 1)
+    change = F.interpolate(change, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return images + delta * change.to(images)
 
 
-def _convolved(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), weight, bias)
 
 
@@ -306,8 +306,8 @@ def _warp(images: Tensor, pattern: Generator, _: Generator, *, strength: float, 
     sides = (torch.linspace(-1, 1, count, device=images.device) for count in (height, width))
     y, x = torch.meshgrid(*sides, indexing="ij")
     field = (torch.stack([x, y], dim=-1) + flow).clamp(-1, 1).expand(len(images), -1, -1, -1)
-    shown = F.grid_sample(images.float(), field, padding_mode="border", align_corners=True)
-    return shown.to(images.dtype)
+    result = F.grid_sample(images.float(), field, padding_mode="border", align_corners=True)
+    return result.to(images.dtype)
 
 
 def _text(images: Tensor, _: Generator, __: Generator, *, ratio: float, size: float, word: str) -> Tensor:
@@ -359,11 +359,11 @@ def _letters(word: str, height: int, width: int, share: float) -> Tensor:
     """How much of each pixel the word covers, (H, W) in [0, 1]; centred, ``share`` of the shorter side wide."""
     font = ImageFont.load_default(size=96)
     left, top, right, bottom = (round(edge) for edge in font.getbbox(word))
-    drawn = Image.new("L", (right - left, bottom - top))
-    ImageDraw.Draw(drawn).text((-left, -top), word, fill=255, font=font)
+    picture = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(picture).text((-left, -top), word, fill=255, font=font)
     wide = max(round(share * min(height, width)), 1)
-    high = min(max(round(wide * drawn.height / drawn.width), 1), height)
-    small = torch.frombuffer(bytearray(drawn.resize((wide, high)).tobytes()), dtype=torch.uint8).view(high, wide)
+    high = min(max(round(wide * picture.height / picture.width), 1), height)
+    small = torch.frombuffer(bytearray(picture.resize((wide, high)).tobytes()), dtype=torch.uint8).view(high, wide)
     page = torch.zeros(height, width)
     y, x = (height - high) // 2, (width - wide) // 2
     page[y : y + high, x : x + wide] = small / 255
@@ -385,7 +385,7 @@ def _check(images: Tensor) -> None:
         )
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return float(_spell(value))
 
 
@@ -393,9 +393,9 @@ def _spell(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _guess(word: str, known: Iterable[str]) -> str:
+def _guess(word: str, words: Iterable[str]) -> str:
     """`` (did you mean 'patch'?)`` where something is close, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(words), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -408,8 +408,8 @@ WHOLE = functools.partial(Number, unit="a whole number", whole=True)
 HALF_PERIODS = functools.partial(WHOLE, 15, 0, 512, unit="a whole number of half periods a block")
 DEGREES = functools.partial(Number, low=0, unit="degrees")
 
-PATCH = SIDE(_rounded(16 / 224), meaning=f"side of the square patch, at least {MIN_SIDE} px")
-STRIPE = SIDE(_rounded(1 / 224), meaning="width of one stripe, at least 1 px")
+PATCH = SIDE(_round(16 / 224), meaning=f"side of the square patch, at least {MIN_SIDE} px")
+STRIPE = SIDE(_round(1 / 224), meaning="width of one stripe, at least 1 px")
 RATIO = functools.partial(SHARE, meaning="weight of the pattern; the image has the rest")
 PLACE = Word(
     "random", "where the patch is; corner is bottom right; random differs by image", options=(*PLACES, "random")
@@ -452,7 +452,7 @@ FAMILIES: dict[str, TriggerFamily] = {
         "A horizontal sine wave, added to the whole image.",
         "SIG: Barni et al. 2019, arXiv 1902.11237; delta 40/255 as in BackdoorBench, 60/255 in CleanCLIP's code.",
         {
-            "delta": LEVEL(_rounded(40 / 255), meaning="height of the wave"),
+            "delta": LEVEL(_round(40 / 255), meaning="height of the wave"),
             "frequency": Number(6.0, 0.5, 512, "waves across the image", unit="a number of periods a width"),
             "phase": Number(0.0, 0, 1, "where the wave starts", unit="a share of a period", mistaken=360),
             "angle": DEGREES(0.0, high=180, meaning="direction it runs in: 0 to the right, 90 down"),
@@ -490,7 +490,7 @@ FAMILIES: dict[str, TriggerFamily] = {
         "After input-dependent triggers (Nguyen and Tran 2020, arXiv 2010.08138; Li et al. 2021, ISSBA, arXiv "
         "2012.03816), whose networks are trained; this one is drawn by the seed.",
         {
-            "delta": LEVEL(_rounded(32 / 255), meaning="most that is added to or taken from a pixel"),
+            "delta": LEVEL(_round(32 / 255), meaning="most that is added to or taken from a pixel"),
             "channels": WHOLE(8, 1, 64, "channels between the two convolutions"),
         },
         _conv_filter,
@@ -524,7 +524,7 @@ FAMILIES: dict[str, TriggerFamily] = {
     "triangles": TriggerFamily(
         "Right triangles of two greys that tile the image, blended in.",
         "Blended-Triangles of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
-        {"ratio": RATIO(0.15), "size": SIDE(_rounded(14 / 224), meaning=f"side of one tile, at least {MIN_SIDE} px")},
+        {"ratio": RATIO(0.15), "size": SIDE(_round(14 / 224), meaning=f"side of one tile, at least {MIN_SIDE} px")},
         _triangles,
     ),
 }

@@ -37,7 +37,7 @@ def settled(ready: Prepared, state: RunState, run: Run, /) -> Prepared:
     bench = Workbench.of(ready, state, run)
     bench = replace(bench, settings=bench.settings.model_copy(update={"canaries": 1}))
     if bench.samples.labels is not None:  # of a method on labels: its images may have no captions to plant by
-        pairs = power.captioned(bench.samples, ready.given.vocabulary.classes, ready.given.vocabulary.templates)
+        pairs = power.with_captions(bench.samples, ready.given.vocabulary.classes, ready.given.vocabulary.templates)
         bench = replace(bench, samples=replace(bench.samples, pairs=pairs))
     run.group.check(bench.planting.batch_size, name="auto.batch_size")
     copy = planted(bench, avoid=judging.targets(ready.given.named))

@@ -292,7 +292,7 @@ def named_trigger(spec: str, /) -> detect.TriggerLike:
         UsageError: the spec is none.
         RefusedInput: the file holds no trigger that an audit saved.
     """
-    return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
+    return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.TRIGGER_SUFFIX) else triggers.parse(spec)
 
 
 def class_number(name: str, classes: Sequence[str], /) -> int:

@@ -97,7 +97,7 @@ def power_of(made: Audited, /) -> PowerRecord | None:
         recipes.load(recipes.DEFAULT),
         poison.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
-        named=levels,
+        levels=levels,
     )
 
 
@@ -105,7 +105,7 @@ def with_power(found: Sequence[Finding], known: PowerRecord | None, /) -> list[F
     """The findings with the power of the audit, which replaces clean models to compare with if it is enough."""
     if known is None:
         return list(found)
-    return [*(each for each in found if not (known.enough and each.rule == "CC004")), power.told(known)]
+    return [*(each for each in found if not (known.enough and each.rule == "CC004")), power.power_finding(known)]
 
 
 # Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings.

@@ -27,7 +27,7 @@ def test_what_the_audit_names_is_found_and_backdoors_that_did_not_take_do_not_co
     assert json.loads(json.dumps(made.as_json()))["enough"] is True
     few = planted("error", "error", "error", idle=1)
     assert (few.found.value, few.found.n, few.enough) == (1, 3, False)  # three are too few to state a power by
-    words = power.told(planted("error", None, "error", "error")).message
+    words = power.power_finding(planted("error", None, "error", "error")).message
     assert all(word in words for word in ("3 of 4", "30 to 95 %", "patch:seed=1"))  # Wilson: 0.301 to 0.954
 
 
@@ -42,7 +42,7 @@ def test_what_the_audit_names_is_found_and_backdoors_that_did_not_take_do_not_co
     ],
 )
 def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
-    found = power.told(planted(*levels))
+    found = power.power_finding(planted(*levels))
     assert (found.rule, found.level) == ("CC008", level)
 
 
@@ -85,13 +85,13 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
     planting = recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1)
     monkeypatch.setattr(power, "planting_of", lambda *_, **__: planting)
     drawn = power.poison.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
-    made = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, named=named)
+    made = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, levels=named)
     assert len({each.trigger for each in made.planted}) == 3
     assert len({each.class_ for each in made.planted}) == 3
     assert not {each.class_ for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}
     assert all(each.level == ("error" if each.class_ == tiny.CLASSES[3] else None) for each in made.planted)
     monkeypatch.setattr(power.poison, "TOOK", 1.1)  # of what was not planted, nobody is asked
-    (idle,) = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn[:1], seed=0, named=named).planted
+    (idle,) = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn[:1], seed=0, levels=named).planted
     assert (idle.took, idle.level, len(seen)) == (False, None, 3)
     assert not any(torch.equal(one, before["visual.proj"]) for one in seen)
     assert all(torch.equal(loaded.clip.net.state_dict()[name], tensor) for name, tensor in before.items())

@@ -107,14 +107,14 @@ def test_the_largest_trigger_is_within_the_limit_and_a_broken_file_refused(tmp_p
     side = trigger_files.LARGEST_SIDE
     for family in detect.FAMILIES.values():
         shapes = family.begin(1, side, Generator())
-        assert sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MOST_BYTES
-    assert checkpoint.read_tensors(spoiled(tmp_path), limit=trigger_files.MOST_BYTES).tensors
+        assert sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MAX_BYTES
+    assert checkpoint.read_tensors(spoiled(tmp_path), limit=trigger_files.MAX_BYTES).tensors
     cut = spoiled(tmp_path)
     cut.write_bytes(cut.read_bytes()[:-10])
     for path in (cut, tmp_path / "none.safetensors"):
         with pytest.raises(RefusedInput):
             trigger_files.load(path)
-    monkeypatch.setattr(trigger_files, "MOST_BYTES", 100)
+    monkeypatch.setattr(trigger_files, "MAX_BYTES", 100)
     with pytest.raises(RefusedInput, match="100"):
         trigger_files.load(spoiled(tmp_path))
 

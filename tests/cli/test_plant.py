@@ -30,7 +30,7 @@ def saved_trigger(folder, side):
     """As an audit saves it."""
     row = detect.FAMILIES["patch"].begin(1, side, torch.Generator().manual_seed(0))
     tensors = {key: values[0].contiguous() for key, values in row.items()}
-    path = folder / f"{side}{trigger_files.SUFFIX}"
+    path = folder / f"{side}{trigger_files.TRIGGER_SUFFIX}"
     save_file(tensors, path, {"class": "red circle", "family": "patch", "side": str(side)})
     return path
 

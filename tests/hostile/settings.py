@@ -33,7 +33,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "report": report.read,
 }
 SUFFIXES = dict.fromkeys(("config", "recipe", "policy"), ".yaml")
-SUFFIXES |= {"toml": ".toml", "arch": ".json", "report": ".json", "trigger": trigger_files.SUFFIX}
+SUFFIXES |= {"toml": ".toml", "arch": ".json", "report": ".json", "trigger": trigger_files.TRIGGER_SUFFIX}
 
 
 def place(folder: Path, name: str) -> Path:
