@@ -104,7 +104,7 @@ def list_runs(_: Nothing, shell: Shell) -> None:
 
     They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
     """
-    found = own_state.kept()
+    found = own_state.saved_states()
     rows = [each._asdict() | {"folder": str(each.folder), "written": each.written.isoformat()} for each in found]
     kinds = {False: "interrupted", True: "finished"}
     lines = [
@@ -123,7 +123,7 @@ def clear(_: Nothing, _shell: Shell) -> None:
     from clipclean.train import RunState
 
     removed = 0
-    for each in own_state.kept():
+    for each in own_state.saved_states():
         try:
             is_cleaning = each.folder.parent.name == own_state.RUNS  # an audit goes on without its state
             with own_state.locked(each.folder) if is_cleaning else contextlib.nullcontext():
