@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-Given = TypeVar("Given")
-Got = TypeVar("Got")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 # Beside the arguments, as progress is heard: a search deep in a job stops without each caller handing the time on.
 _end: ContextVar[float] = ContextVar("_end", default=float("inf"))
@@ -47,11 +47,11 @@ def check() -> None:
         raise OutOfTime
 
 
-def watched(run: Callable[[Given], Got], /) -> Callable[[Given], Got]:
+def watched(run: Callable[[Argument], Result], /) -> Callable[[Argument], Result]:
     """The same function, which raises OutOfTime instead of beginning once the time is over."""
 
-    def watching(given: Given) -> Got:
+    def checked(argument: Argument) -> Result:
         check()
-        return run(given)
+        return run(argument)
 
-    return watching
+    return checked

@@ -59,16 +59,16 @@ class Interrupted(ClipcleanError):
 # What readers of files find: three constructors make the words.
 
 
-def truncated(what: str, /) -> RefusedInput:
+def truncated(subject: str, /) -> RefusedInput:
     """A file that ends too early, or later than it says."""
-    return RefusedInput(f"{what}: it is truncated, or something was appended. Download or copy it again.")
+    return RefusedInput(f"{subject}: it is truncated, or something was appended. Download or copy it again.")
 
 
-def damaged(what: str, /) -> RefusedInput:
+def damaged(subject: str, /) -> RefusedInput:
     """A file with other bytes than were written."""
-    return RefusedInput(f"{what}. Download or copy it again.")
+    return RefusedInput(f"{subject}. Download or copy it again.")
 
 
-def absurd(what: str, most: int, /) -> UnsafeCheckpoint:
+def absurd(subject: str, limit: int, /) -> UnsafeCheckpoint:
     """A file that claims more than any of its kind needs."""
-    return UnsafeCheckpoint(f"{what}; no checkpoint needs more than {most:,}.")
+    return UnsafeCheckpoint(f"{subject}; no checkpoint needs more than {limit:,}.")

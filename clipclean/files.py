@@ -14,7 +14,7 @@ from typing import NamedTuple, TextIO
 from clipclean import untrusted
 from clipclean.errors import ResourceError, UsageError
 
-PARTIAL = ".partial"  # how the name of a file ends that is being written
+PARTIAL_SUFFIX = ".partial"  # how the name of a file ends that is being written
 
 
 class Container(NamedTuple):
@@ -32,13 +32,13 @@ CONTAINERS = {  # by their suffixes; of several in one folder the first is read
     "arrow": Container("a folder saved by datasets", "arrow", b"ARROW1"),
     "parquet": Container("Parquet", "arrow", b"PAR1", is_told_by_name=False),
 }
-_LAST, *_OTHERS = (each.words for each in CONTAINERS.values())
-READ = f"a folder, CSV, JSON, COCO captions, {', '.join(reversed(_OTHERS))}, or {_LAST}"
+_LAST, *_OTHERS = (container.words for container in CONTAINERS.values())
+READABLE_FORMATS = f"a folder, CSV, JSON, COCO captions, {', '.join(reversed(_OTHERS))}, or {_LAST}"
 
 
 def sha256(path: Path, /) -> str:
     """Hex SHA-256 of a regular file's bytes, read in blocks."""
-    with untrusted.opened(path) as stream:
+    with untrusted.open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -50,7 +50,7 @@ def write_whole(path: Path, write: Callable[[Path], object], /) -> None:
     Raises:
         ResourceError: the folder is not writable, or the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
         write(partial)
         with partial.open("rb+") as stream:
@@ -67,7 +67,7 @@ def write_text(path: Path, text: str, /) -> None:
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def appended(path: Path, /) -> TextIO:
+def open_to_append(path: Path, /) -> TextIO:
     """A file of UTF-8 text, open for appending while a run goes on.
 
     Line ends are written as they are. A link, pipe or device in its place, which may have come with what a run works on, is neither
@@ -102,7 +102,7 @@ def together(places: Sequence[Path], /) -> str:
 
 def nearest(path: Path, /) -> Path:
     """The path itself if it exists, else the nearest of its parents that does."""
-    return next(there for there in (path.absolute(), *path.absolute().parents) if there.exists())
+    return next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
 
 
 def check_output(name: str, path: Path, /, *, suffixes: Sequence[str] = (), force: bool = True) -> None:

@@ -31,8 +31,8 @@ class Part(BaseModel):
     @classmethod
     def _is_text(cls, value: object, /) -> object:
         # Lone surrogates, which no string of a report can hold, become visible escapes like \udc80.
-        return mapped(
-            value, lambda one: one.encode(errors="backslashreplace").decode() if isinstance(one, str) else one
+        return map_json(
+            value, lambda item: item.encode(errors="backslashreplace").decode() if isinstance(item, str) else item
         )
 
     @classmethod
@@ -41,28 +41,30 @@ class Part(BaseModel):
 
         What has a record of its own becomes that, and a number that is none becomes null.
         """
-        own = {name: getattr(source, name) for name in cls.model_fields if hasattr(source, name)}
-        own |= more
-        own |= {name: value.record() for name, value in own.items() if hasattr(value, "record")}
-        return cls.model_validate({key: finite(each) if isinstance(each, float) else each for key, each in own.items()})
+        values = {name: getattr(source, name) for name in cls.model_fields if hasattr(source, name)}
+        values |= more
+        values |= {name: value.record() for name, value in values.items() if hasattr(value, "record")}
+        return cls.model_validate(
+            {key: finite(value) if isinstance(value, float) else value for key, value in values.items()}
+        )
 
     def as_json(self) -> dict[str, object]:
         """The same as a JSON object, with the keys that were set; a number that is none becomes null."""
         return {key: plain(inner) for key, inner in self.model_dump(by_alias=True, exclude_unset=True).items()}
 
 
-def mapped(value: object, change: Callable[[object], object], /) -> object:
+def map_json(value: object, change: Callable[[object], object], /) -> object:
     """The same JSON value with every text, number and key changed, and lists in the place of tuples."""
     if isinstance(value, dict):
-        return {change(key): mapped(inner, change) for key, inner in value.items()}
+        return {change(key): map_json(inner, change) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [mapped(inner, change) for inner in value]
+        return [map_json(inner, change) for inner in value]
     return change(value)
 
 
 def plain(value: object, /) -> object:
     """A JSON value with null in the place of every number that is none, and lists in the place of tuples."""
-    return mapped(value, lambda one: finite(one) if isinstance(one, float) else one)
+    return map_json(value, lambda item: finite(item) if isinstance(item, float) else item)
 
 
 def finite(value: float | None, /) -> float | None:
@@ -116,8 +118,8 @@ def trigger_words(name: str, /) -> str:
         >>> trigger_words("found:patch,class=strawberry")
         'the found patch'
     """
-    kind, colon, more = name.partition(":")
-    return f"the found {more.partition(',')[0]}" if kind == "found" and colon else name
+    kind, colon, detail = name.partition(":")
+    return f"the found {detail.partition(',')[0]}" if kind == "found" and colon else name
 
 
 class About(TypedDict, total=False):
@@ -135,9 +137,9 @@ class About(TypedDict, total=False):
 def finding(rule: str, message: str, /, *, level: Level | None = None, **about: Unpack[About]) -> Finding:
     """A finding of a rule, at the rule's usual level unless another is given. A value that is not a number is left open."""
     figures: dict[str, object] = {"measure": "", "interval": None, "n": None, "threshold": None}
-    figures |= {key: told for key, told in about.items() if told is not None}
-    named = {"rule": rule, "level": level or RULES[rule].level, "message": message}
-    return Finding.model_validate(named | figures | {"value": finite(about.get("value"))})
+    figures |= {key: value for key, value in about.items() if value is not None}
+    fields = {"rule": rule, "level": level or RULES[rule].level, "message": message}
+    return Finding.model_validate(fields | figures | {"value": finite(about.get("value"))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -607,7 +609,7 @@ RULES: Mapping[str, Rule] = {
         passes="No backdoor was found, neither before the cleaning nor after it.",
     ),
 }
-UNKNOWN = Rule(
+UNKNOWN_RULE = Rule(
     title="A finding that this version of clipclean does not know",
     stage="evidence",
     level="warning",
@@ -619,7 +621,7 @@ UNKNOWN = Rule(
 
 def rule(code: str, /) -> Rule:
     """The rule with this code, or a stand-in for a code of another version."""
-    return RULES.get(code, UNKNOWN)
+    return RULES.get(code, UNKNOWN_RULE)
 
 
 def page(code: str, /) -> str:

@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "nltk", "pydantic")
-GROUP = Path("/sys/fs/cgroup")  # limits of a container, in version 2 of control groups
-MEMORY = Path("/proc/meminfo")
+CGROUP_FOLDER = Path("/sys/fs/cgroup")  # limits of a container, in version 2 of control groups
+MEMORY_FILE = Path("/proc/meminfo")
 
 
 def available() -> int:
@@ -20,15 +20,15 @@ def available() -> int:
 def usable() -> int:
     """The same, within the quota of a container: microseconds of processor time in a period."""
     quota = _numbers("cpu.max")
-    allowed = math.ceil(quota[0] / quota[1]) if len(quota) == 2 and quota[1] else available()
-    return max(1, min(available(), allowed))
+    processors = math.ceil(quota[0] / quota[1]) if len(quota) == 2 and quota[1] else available()
+    return max(1, min(available(), processors))
 
 
 def free_memory() -> int | None:
     """Bytes that this process may still take, within the limit of a container; None where the system does not tell."""
     try:
-        told = dict(line.split(":", 1) for line in MEMORY.read_text(encoding="ascii").splitlines())
-        free = 1024 * int(told["MemAvailable"].split()[0])
+        fields = dict(line.split(":", 1) for line in MEMORY_FILE.read_text(encoding="ascii").splitlines())
+        free = 1024 * int(fields["MemAvailable"].split()[0])
     except (OSError, ValueError, LookupError):
         return None
     limit = _numbers("memory.max", "memory.current")
@@ -38,7 +38,7 @@ def free_memory() -> int | None:
 def _numbers(*names: str) -> list[int]:
     """What files of the container's control group hold; none of a limit that is not set, or on another system."""
     try:
-        return [int(word) for name in names for word in (GROUP / name).read_text(encoding="ascii").split()]
+        return [int(word) for name in names for word in (CGROUP_FOLDER / name).read_text(encoding="ascii").split()]
     except (OSError, ValueError):
         return []
 

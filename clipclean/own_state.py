@@ -16,11 +16,11 @@ import filelock
 from clipclean import files, untrusted
 from clipclean.errors import RefusedInput, ResourceError, UsageError
 
-PLACE = "CLIPCLEAN_STATE"  # names the folder instead of the user's own
+STATE_VARIABLE = "CLIPCLEAN_STATE"  # names the folder instead of the user's own
 
-MOST_MARK = 2**20  # bytes
-MOST_SECONDS = 2.0**40
-MARK = "command.json"  # in each folder of a state: it is ours, and this goes on with it
+MAX_MARK = 2**20  # bytes
+MAX_SECONDS = 2.0**40
+MARK_NAME = "command.json"  # in each folder of a state: it is ours, and this goes on with it
 FOLDERS = RUNS, AUDITS = "runs", "audits"  # of states, below the home
 COMMAND: ContextVar[str] = ContextVar("command", default="the same call in Python")
 Note = dict[str, Any]  # JSON that clipclean wrote itself, into a folder that is the user's alone
@@ -32,17 +32,19 @@ def home() -> Path:
     Raises:
         UsageError: CLIPCLEAN_STATE is a relative path, or there is no home.
     """
-    if given := os.environ.get(PLACE):
-        if not Path(given).is_absolute():
-            raise UsageError(f"{PLACE}={given} is a relative path. Give an absolute one.")
-        return Path(given)
+    if path := os.environ.get(STATE_VARIABLE):
+        if not Path(path).is_absolute():
+            raise UsageError(f"{STATE_VARIABLE}={path} is a relative path. Give an absolute one.")
+        return Path(path)
     states = Path(os.environ.get("XDG_STATE_HOME", ""))
     if states.is_absolute():
         return states / "clipclean"
     try:
         return Path.home() / ".local" / "state" / "clipclean"
     except RuntimeError as error:
-        raise UsageError(f"There is no home folder for the state of a run. Name a folder by {PLACE}.") from error
+        raise UsageError(
+            f"There is no home folder for the state of a run. Name a folder by {STATE_VARIABLE}."
+        ) from error
 
 
 def place_of(out: Path, /) -> Path:
@@ -66,17 +68,17 @@ def private(folder: Path, /) -> None:
     top = home()
     try:
         top.parent.mkdir(parents=True, exist_ok=True)
-        for each in (top, *(parent for parent in reversed(folder.parents) if top in parent.parents), folder):
+        for place in (top, *(parent for parent in reversed(folder.parents) if top in parent.parents), folder):
             with contextlib.suppress(FileExistsError):
-                each.mkdir(mode=0o700)
-            _check_private(each)
+                place.mkdir(mode=0o700)
+            _check_private(place)
     except OSError as error:
         raise ResourceError(
-            f"Cannot keep the state of the run in {folder}: {os.strerror(error.errno or 0)}. Name a folder of your own by {PLACE}."
+            f"Cannot keep the state of the run in {folder}: {os.strerror(error.errno or 0)}. Name a folder of your own by {STATE_VARIABLE}."
         ) from error
 
 
-class Kept(NamedTuple):
+class SavedState(NamedTuple):
     """The state of a run: its folder, the command that goes on with it, when bytes were last written to it, and whether the run ended.
 
     One that ended without weights is kept for ``--keep-failed``, which then need not clean again.
@@ -92,49 +94,49 @@ class Kept(NamedTuple):
 def mark(folder: Path, /, *, is_finished: bool = False) -> None:
     """Make the folder of a state, marked as ours with the command that goes on with it; raises ResourceError."""
     private(folder)
-    last, written = _marked(folder), _kept_files(folder)
+    last, times = _read_mark(folder), _kept_files(folder)
     began, spent = _number(last, "began"), 0.0
-    if written and began:  # with the time of the last process, until it last kept something
-        spent = _number(last, "spent") + max(0.0, max(written) - began)
-    told = {"command": COMMAND.get(), "began": time.time(), "spent": spent, "finished": is_finished}
-    files.write_text(folder / MARK, json.dumps(told))
+    if times and began:  # with the time of the last process, until it last kept something
+        spent = _number(last, "spent") + max(0.0, max(times) - began)
+    values = {"command": COMMAND.get(), "began": time.time(), "spent": spent, "finished": is_finished}
+    files.write_text(folder / MARK_NAME, json.dumps(values))
 
 
 def spent(folder: Path, /) -> float:
     """Seconds that earlier processes of a run took for what is kept of it; 0 where nothing is."""
-    return _number(_marked(folder), "spent") if _kept_files(folder) else 0.0
+    return _number(_read_mark(folder), "spent") if _kept_files(folder) else 0.0
 
 
 def _kept_files(folder: Path) -> list[float]:
     """When each part that is kept was written."""
-    return [path.lstat().st_mtime for path in folder.rglob("*") if path.name != MARK and path.is_file()]
+    return [path.lstat().st_mtime for path in folder.rglob("*") if path.name != MARK_NAME and path.is_file()]
 
 
-def _number(told: Note, key: str) -> float:
-    value = told.get(key)
-    return float(value) if isinstance(value, int | float) and 0 <= value < MOST_SECONDS else 0.0
+def _number(values: Note, key: str) -> float:
+    value = values.get(key)
+    return float(value) if isinstance(value, int | float) and 0 <= value < MAX_SECONDS else 0.0
 
 
-def _marked(folder: Path) -> Note:
+def _read_mark(folder: Path) -> Note:
     """What the mark of a state says; empty where there is none of ours."""
     try:
-        return untrusted.loads(untrusted.read(folder / MARK, limit=MOST_MARK), MARK, limit=MOST_MARK)
+        return untrusted.loads(untrusted.read(folder / MARK_NAME, limit=MAX_MARK), MARK_NAME, limit=MAX_MARK)
     except (OSError, ValueError, RefusedInput):
         return {}
 
 
-def kept() -> list[Kept]:
+def saved_states() -> list[SavedState]:
     """The states of runs, the newest first: folders that ``mark`` marked. Links and what else lies there are left out."""
-    found = []
-    for folder in (each for name in FOLDERS for each in (home() / name).glob("[0-9a-f]*")):
-        told = _marked(folder)
-        if not told or folder.is_symlink() or folder.parent.is_symlink():
+    states = []
+    for folder in (place for name in FOLDERS for place in (home() / name).glob("[0-9a-f]*")):
+        values = _read_mark(folder)
+        if not values or folder.is_symlink() or folder.parent.is_symlink():
             continue
         stats = [path.lstat() for path in folder.rglob("*")]
-        written = datetime.fromtimestamp(max(each.st_mtime for each in stats), UTC)
-        size = sum(each.st_size for each in stats)
-        found.append(Kept(folder, str(told.get("command")), size, written, told.get("finished") is True))
-    return sorted(found, key=lambda each: each.written, reverse=True)
+        last_write = datetime.fromtimestamp(max(status.st_mtime for status in stats), UTC)
+        size = sum(status.st_size for status in stats)
+        states.append(SavedState(folder, str(values.get("command")), size, last_write, values.get("finished") is True))
+    return sorted(states, key=lambda state: state.written, reverse=True)
 
 
 @contextlib.contextmanager
@@ -161,14 +163,14 @@ def locked(place: Path, /) -> Iterator[None]:
         lock.release()
 
 
-def note(out: Path, told: Note | None, /) -> None:
+def note(out: Path, value: Note | None, /) -> None:
     """Keep one note on an output, whole or not at all, in the place of an earlier one; None removes it."""
     place = place_of(out)
     private(place.parent)
-    if told is None:
+    if value is None:
         place.with_suffix(".json").unlink(missing_ok=True)
     else:
-        files.write_text(place.with_suffix(".json"), json.dumps(told))
+        files.write_text(place.with_suffix(".json"), json.dumps(value))
 
 
 def noted(out: Path, /) -> Note | None:
@@ -178,25 +180,25 @@ def noted(out: Path, /) -> Note | None:
         return None
     private(place.parent)
     try:
-        told = json.loads(place.read_bytes())
+        value = json.loads(place.read_bytes())
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _check_private(folder: Path) -> None:
     """Raise ResourceError unless the folder itself, not what a link in its place leads to, is the user's alone."""
     if os.name != "posix":
         return
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        found = os.fstat(opened)
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise ResourceError(
                 f"{folder} belongs to another user, or others may write to it. A run keeps its state only where no other "
-                f"user can change it: fix its permissions (chmod 700), or name another folder by {PLACE}."
+                f"user can change it: fix its permissions (chmod 700), or name another folder by {STATE_VARIABLE}."
             )
-        if found.st_mode & 0o055:
-            os.fchmod(opened, 0o700)
+        if status.st_mode & 0o055:
+            os.fchmod(descriptor, 0o700)
     finally:
-        os.close(opened)
+        os.close(descriptor)

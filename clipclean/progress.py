@@ -44,19 +44,19 @@ def heard(listener: Listener, /) -> Iterator[None]:
         _listeners.reset(token)
 
 
-def step(what: str, done: int, total: int, /) -> None:
+def step(name: str, done: int, total: int, /) -> None:
     """Report how far a stage is, where somebody listens."""
     for listener in _listeners.get():
         if listener.steps is not None:
-            listener.steps(what, done, total)
+            listener.steps(name, done, total)
 
 
 @contextmanager
-def stage(what: str, /) -> Iterator[None]:
+def stage(name: str, /) -> Iterator[None]:
     """Report that a stage is begun, and at the end of a with-block that it is done, where somebody listens."""
-    step(what, 0, 1)
+    step(name, 0, 1)
     yield
-    step(what, 1, 1)
+    step(name, 1, 1)
 
 
 def record(done: int, values: Values, /) -> None:
@@ -104,7 +104,7 @@ class Log:
 
     def values(self, done: int, values: Values) -> None:
         """Note one step; a count that begins again is another training of the same run."""
-        lines = self._lines or self._opened()
+        lines = self._lines or self._open()
         if done <= self._last:
             self._stage += 1
         self._last = done
@@ -115,10 +115,10 @@ class Log:
         for sink in self._sinks:
             sink(self._stage, done, numbers)
 
-    def _opened(self) -> TextIO:
+    def _open(self) -> TextIO:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lines = self._stack.enter_context(files.appended(self._folder / METRICS))
+            self._lines = self._stack.enter_context(files.open_to_append(self._folder / METRICS))
         except OSError as error:
             raise files.cannot_write(self._folder, error) from error
         self._sinks = [_sink(name, self._folder, self._stack) for name in self._to]

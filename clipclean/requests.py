@@ -22,7 +22,7 @@ from click.types import convert_type
 from clipclean import untrusted
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
-from clipclean.files import READ
+from clipclean.files import READABLE_FORMATS
 from clipclean.progress import Progress
 from clipclean.untrusted import printable
 
@@ -270,7 +270,7 @@ else:
 
 # Options of several commands; those of one stand above its request.
 
-SETS_HELP = f"{READ[0].upper()}{READ[1:]}. Repeatable."
+SETS_HELP = f"{READABLE_FORMATS[0].upper()}{READABLE_FORMATS[1:]}. Repeatable."
 
 
 def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt

@@ -22,7 +22,7 @@ class TooLarge(OSError):
     """A file larger than any of its kind."""
 
 
-def opened(path: Path, /) -> io.BufferedReader:
+def open_regular(path: Path, /) -> io.BufferedReader:
     """Open a regular file for reading: the one way in which any file is opened that clipclean has not just written.
 
     A pipe would be waited for, a device has no end: both are refused, and never waited for. What is checked is what was
@@ -49,11 +49,11 @@ def read(path: Path, /, *, limit: int) -> bytes:
     """A whole regular file of at most ``limit`` bytes.
 
     Raises:
-        OSError: as ``opened``; TooLarge before anything is read; NoRegularFile where it has other bytes than its size
+        OSError: as ``open_regular``; TooLarge before anything is read; NoRegularFile where it has other bytes than its size
             says, as the files of /proc have.
         ValueError: the path has a null byte.
     """
-    with opened(path) as stream:
+    with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
             raise TooLarge(errno.EFBIG, f"It has more than {limit:,} bytes, and no honest one needs so many", str(path))
@@ -64,8 +64,8 @@ def read(path: Path, /, *, limit: int) -> bytes:
 
 
 def head(path: Path, size: int, /) -> bytes:
-    """The first bytes of a regular file; raises what ``opened`` raises."""
-    with opened(path) as stream:
+    """The first bytes of a regular file; raises what ``open_regular`` raises."""
+    with open_regular(path) as stream:
         return stream.read(size) or b""
 
 
@@ -89,8 +89,8 @@ def printable(name: object, /) -> str:
         >>> printable("::error::a##[add-mask]b.jpg")
         '\\x3a:error::a#\\x23[add-mask]b.jpg'
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
-    return without_commands(shown, colon=r"\x3a", hash_=r"\x23")
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    return without_commands(text, colon=r"\x3a", hash_=r"\x23")
 
 
 def quoted(name: object, /) -> str:
@@ -100,8 +100,8 @@ def quoted(name: object, /) -> str:
 
 def some(names: Collection[object], /, *, most: int = 5, show: Callable[[object], str] = quoted) -> str:
     """The first of some names, and how many more there are."""
-    shown = ", ".join(map(show, itertools.islice(names, most)))
-    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+    words = ", ".join(map(show, itertools.islice(names, most)))
+    return f"{words} and {len(names) - most:,} more" if len(names) > most else words
 
 
 def answers_yes(question: Callable[[], bool], /) -> bool:
@@ -131,7 +131,7 @@ def without_commands(text: str, /, *, colon: str, hash_: str) -> str:
         colon: another spelling of a colon.
         hash_: another spelling of a hash sign.
     """
-    return _HASHES.sub(lambda _: f"#{hash_}", _COLONS.sub(lambda found: found[1] + colon, text))
+    return _HASHES.sub(lambda _: f"#{hash_}", _COLONS.sub(lambda match: match[1] + colon, text))
 
 
 _BEYOND_ASCII = re.compile(r"[^\n\x20-\x7e]")
@@ -145,8 +145,8 @@ def escaped_json(text: str, /) -> str:
         '"\\u009b2J \\u202eé"'
     """
 
-    def escape(found: re.Match[str]) -> str:
-        char = found[0]
+    def escape(match: re.Match[str]) -> str:
+        char = match[0]
         return char if char.isprintable() else json.dumps(char)[1:-1]
 
     return _BEYOND_ASCII.sub(escape, text)
@@ -157,12 +157,12 @@ def is_deeper(value: object, most: int, inside: Callable[[object], Iterable[obje
 
     Level by level and each once: depth costs no recursion, and what is shared is not walked again.
     """
-    level, seen = [value], {id(value)}
+    level, visited_ids = [value], {id(value)}
     for _ in range(most):
-        below = {id(inner): inner for outer in level for inner in inside(outer) if id(inner) not in seen}
+        below = {id(inner): inner for outer in level for inner in inside(outer) if id(inner) not in visited_ids}
         if not below:
             return False
-        seen |= below.keys()
+        visited_ids |= below.keys()
         level = [*below.values()]
     return True
 
@@ -201,8 +201,8 @@ def value(text: bytes | str, /) -> object:
         ValueError: not UTF-8, not JSON, a number with thousands of digits, or a repeated key.
         RecursionError: nested too deeply.
     """
-    told = text.decode("utf-8") if isinstance(text, bytes) else text
-    parsed: object = json.loads(told, object_pairs_hook=_unique, parse_constant=_no_constant)
+    string = text.decode("utf-8") if isinstance(text, bytes) else text
+    parsed: object = json.loads(string, object_pairs_hook=_unique, parse_constant=_no_constant)
     return parsed
 
 
@@ -210,8 +210,8 @@ def _unique(pairs: list[tuple[str, object]], /) -> dict[str, object]:
     """A dict of pairs that has no key twice."""
     unique = dict(pairs)
     if len(unique) < len(pairs):
-        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {repeated[:80]!a} appears twice")
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {key[:80]!a} appears twice")
     return unique
 
 

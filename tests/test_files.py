@@ -85,7 +85,7 @@ def bound(place):
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda place: place.symlink_to("/dev/null"), bound])
 def test_what_is_no_regular_file_is_never_opened_and_never_waited_for(tmp_path, make):
     make(tmp_path / "it")
-    for use in (files.sha256, untrusted.opened, lambda path: untrusted.read(path, limit=1)):
+    for use in (files.sha256, untrusted.open_regular, lambda path: untrusted.read(path, limit=1)):
         with pytest.raises(OSError, match=r"(?i)not a regular file|is a directory|device or address"):
             use(tmp_path / "it")
 

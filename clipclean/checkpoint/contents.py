@@ -87,7 +87,7 @@ def open_file(path: Path, /) -> Iterator[OpenFile]:
         RefusedInput: the file is missing, unreadable, empty, mostly holes, larger than any CLIP or not a regular file.
     """
     try:
-        stream = untrusted.opened(path)
+        stream = untrusted.open_regular(path)
     except untrusted.NoRegularFile as error:
         raise RefusedInput("it is not a regular file. Name a checkpoint file or an open_clip directory.") from error
     except (OSError, ValueError) as error:

@@ -107,7 +107,7 @@ def list_runs(_: Nothing, shell: Shell) -> None:
 
     They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
     """
-    kept_runs = own_state.kept()
+    kept_runs = own_state.saved_states()
     rows = [run._asdict() | {"folder": str(run.folder), "written": run.written.isoformat()} for run in kept_runs]
     kinds = {False: "interrupted", True: "finished"}
     lines = [
@@ -126,7 +126,7 @@ def clear(_: Nothing, _shell: Shell) -> None:
     from clipclean.train import RunState
 
     removed = 0
-    for run in own_state.kept():
+    for run in own_state.saved_states():
         try:
             is_cleaning = run.folder.parent.name == own_state.RUNS  # an audit goes on without its state
             with own_state.locked(run.folder) if is_cleaning else contextlib.nullcontext():

@@ -15,7 +15,7 @@ from clipclean import untrusted
 from clipclean.data import folder, table
 from clipclean.data.sample import DataRequest, Listing, Scratch, reason
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.files import CONTAINERS, READ, together
+from clipclean.files import CONTAINERS, READABLE_FORMATS, together
 from clipclean.untrusted import printable
 
 TABLE_NAMES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
@@ -76,7 +76,7 @@ def _read_path(path: Path, request: DataRequest, scratch: Scratch, /) -> Listing
     try:
         head = untrusted.head(path, 512)
     except (OSError, ValueError) as error:
-        raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give {READ}.") from error
+        raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give {READABLE_FORMATS}.") from error
     foreign = next((kind for mark, kind in _FOREIGN_FORMATS.items() if head.startswith(mark)), None)
     kinds = (kind for kind, container in CONTAINERS.items() if head[container.at :].startswith(container.mark))
     suffix = path.suffix.lower().removeprefix(".")
@@ -84,7 +84,9 @@ def _read_path(path: Path, request: DataRequest, scratch: Scratch, /) -> Listing
     if kind := next(kinds, suffix if is_named else ""):
         return _containers(kind, [path], request, scratch)
     if foreign:
-        raise RefusedInput(f"{printable(path)} is {foreign}. clipclean reads {READ}: turn it into one of these.")
+        raise RefusedInput(
+            f"{printable(path)} is {foreign}. clipclean reads {READABLE_FORMATS}: turn it into one of these."
+        )
     return table.read_table(path, request)
 
 

@@ -226,7 +226,7 @@ def as_label(value: object, /) -> str | None:
 def open_regular(path: Path, /) -> BinaryIO:
     """Open a file for reading; raises Unusable where it is missing, unreadable, or a folder, pipe or device."""
     try:
-        return untrusted.opened(path)
+        return untrusted.open_regular(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise Unusable(reason(error)) from error
 

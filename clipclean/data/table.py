@@ -14,7 +14,7 @@ from clipclean import untrusted
 from clipclean.data import sample
 from clipclean.data.sample import DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.files import READ
+from clipclean.files import READABLE_FORMATS
 from clipclean.untrusted import answers_yes, leads_out, printable
 
 COLUMN_PAIRS = {
@@ -167,7 +167,7 @@ def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise RefusedInput(
             f"{printable(path)} is not UTF-8 text (after line {number}: {error.reason}). Save it as UTF-8. "
-            f"clipclean reads {READ}."
+            f"clipclean reads {READABLE_FORMATS}."
         ) from error
 
 

@@ -199,8 +199,8 @@ class RunState:
         """Remove the whole state: files of the kind that ``keep`` writes, the mark, and folders that are then empty."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
-                is_partial = path.name.endswith(files.PARTIAL) or PARTIAL_NAME.fullmatch(path.name)
-                if is_partial or path.suffix == SUFFIX or path == self.folder / own_state.MARK:
+                is_partial = path.name.endswith(files.PARTIAL_SUFFIX) or PARTIAL_NAME.fullmatch(path.name)
+                if is_partial or path.suffix == SUFFIX or path == self.folder / own_state.MARK_NAME:
                     path.unlink()
         _remove_empty(self.folder)
 
@@ -221,8 +221,8 @@ def _remove_empty(folder: Path) -> None:
         with contextlib.suppress(OSError):  # not a folder, or not empty
             path.rmdir()
     with contextlib.suppress(OSError):
-        if [path.name for path in _inside(folder)] == [own_state.MARK]:
-            (folder / own_state.MARK).unlink()
+        if [path.name for path in _inside(folder)] == [own_state.MARK_NAME]:
+            (folder / own_state.MARK_NAME).unlink()
         folder.rmdir()
 
 

@@ -149,7 +149,7 @@ def test_an_interrupted_run_is_listed_and_cleared_one_that_ends_is_not(state, sa
 def test_a_finished_run_is_not_listed_as_interrupted_and_the_time_of_each_process_counts(state, said):
     assert own_state.spent(state.folder) < 60
     began = time.time() - 3600
-    (state.folder / own_state.MARK).write_text(json.dumps({"command": "c", "began": began, "spent": 60.0}))
+    (state.folder / own_state.MARK_NAME).write_text(json.dumps({"command": "c", "began": began, "spent": 60.0}))
     with state.locked():  # another process begins
         assert 3590 < own_state.spent(state.folder) - 60 < 3700
         state.finish()
@@ -158,8 +158,8 @@ def test_a_finished_run_is_not_listed_as_interrupted_and_the_time_of_each_proces
     assert "finished" in said("runs list")
     assert "0 interrupted runs and 1 finished" in said("runs list")
     with state.locked():  # it goes on
-        assert [each.finished for each in own_state.kept()] == [False]
-    (state.folder / own_state.MARK).write_text('{"began": "x", "spent": -1, "command": 3}')
+        assert [each.finished for each in own_state.saved_states()] == [False]
+    (state.folder / own_state.MARK_NAME).write_text('{"began": "x", "spent": -1, "command": 3}')
     assert own_state.spent(state.folder) == 0.0
 
 
@@ -169,7 +169,7 @@ def test_a_run_in_progress_and_what_is_not_ours_stay(state, tmp_path):
     for folder in (foreign, elsewhere):
         folder.mkdir(parents=True)
         (folder / "a.safetensors").write_bytes(b"x")
-    (elsewhere / own_state.MARK).write_text("{}")
+    (elsewhere / own_state.MARK_NAME).write_text("{}")
     (home / "audits" / "abcd").symlink_to(elsewhere)
     with own_state.locked(state.folder):
         assert cli.main(["runs", "clear"]) == 0

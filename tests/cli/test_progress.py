@@ -136,8 +136,8 @@ def test_a_stage_that_ends_early_rests_when_the_next_begins(bars):
 def group(tmp_path, monkeypatch):
     """The control group of this process, on a machine of 64 processors with 8 KiB of free memory."""
     (tmp_path / "memory").write_text("MemTotal: 99 kB\nMemAvailable: 8 kB\n")
-    monkeypatch.setattr(machine, "GROUP", tmp_path)
-    monkeypatch.setattr(machine, "MEMORY", tmp_path / "memory")
+    monkeypatch.setattr(machine, "CGROUP_FOLDER", tmp_path)
+    monkeypatch.setattr(machine, "MEMORY_FILE", tmp_path / "memory")
     monkeypatch.setattr(machine, "available", lambda: 64)
     return tmp_path
 

@@ -23,7 +23,7 @@ from clipclean.export import open_clip_directory, parity
 from clipclean.methods import losses
 from clipclean.train import resume
 
-WEIGHTS, STATE = "open_clip_model.safetensors", {own_state.MARK, "state.safetensors"}
+WEIGHTS, STATE = "open_clip_model.safetensors", {own_state.MARK_NAME, "state.safetensors"}
 REPORTS = {"report.json", "report.html", "SHA256SUMS"}
 PROMISED = REPORTS | {"open_clip_config.json", WEIGHTS, "provenance.intoto.json", "README.md"}
 
