@@ -75,6 +75,26 @@ def labelled(folder: Path, *, count: int = 60, first: int = 1000) -> Path:
     return folder
 
 
+def labelled_by_answer(job: "Job", folder: Path, *, count: int = 60) -> Path:
+    """Images in folders named by what the model of a job, which gets to know its pairs, takes them for: it is right about each."""
+    from clipclean import data, detect
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs
+
+    fit_to_pairs(job, quick_gelu=False)
+    tested, _ = loaded(job)
+    cache = inputs.image_cache(recipe.load("mmcl"), tested.clip.architecture)
+    samples = data.read_labelled(labelled(folder / "by-shape", count=count), images=cache, classes=CLASSES)
+    classifier = detect.classifier(tested.clip.embed_texts, CLASSES, templates=TEMPLATES)
+    pixels = detect.stack([pair.image for pair in samples.pairs])
+    answers = (tested.clip.embed_images(pixels) @ classifier.T).argmax(1).tolist()
+    for pair, answer in zip(samples.pairs, answers, strict=True):
+        place = folder / "by-answer" / CLASSES[answer]
+        place.mkdir(parents=True, exist_ok=True)
+        image(int(Path(pair.key).stem)).save(place / f"{Path(pair.key).stem}.png")
+    return folder / "by-answer"
+
+
 FILES = {"model.pt", "arch.json", "pairs", "classes.txt", "templates.txt"}  # of a job
 
 

@@ -55,6 +55,19 @@ class Suspect:
         return {family: value for family, value in self.pieces.items() if family in GENERAL}
 
     @property
+    def is_local(self) -> bool:
+        """Whether it shows more in triggers of a part of the image than in those of all of it."""
+        local, whole = (math.fsum(v for f, v in self.direct().items() if GENERAL[f] is kind) for kind in (True, False))
+        return local > whole
+
+    @property
+    def shown_by(self) -> frozenset[str]:
+        """The families that its score is of: those of a part of the image, or those of all of it with waves and known triggers."""
+        if self.is_local:
+            return frozenset(family for family in self.direct() if GENERAL[family])
+        return frozenset(family for family in self.pieces if not GENERAL.get(family, False))
+
+    @property
     def family(self) -> str:
         """Where it shows most: in direct evidence, if there is any, since no model fails without it."""
         shown = self.direct() or self.pieces

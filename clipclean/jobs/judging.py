@@ -262,7 +262,7 @@ class FirstAudit:
         sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
         # Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they
         # neither cost accuracy here nor hold a walk back. Nor do those of a class that found triggers of a part give away.
-        local = {each.name for each in first if each.targeted and not each.pieces.keys() & {detect.PANEL, "wave"}}
+        local = {each.name for each in first if each.is_local}
         classes = {eval_set.classes.index(name) for name in named - local}
         acts = sorted(
             (each for search in seen.searches for each in search.known if each.acts and each.target in classes),
@@ -277,8 +277,8 @@ class FirstAudit:
 
 
 def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
-    """The triggers found for a class that act, each with its target."""
-    return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.pieces]
+    """The triggers found for a class that make it suspicious, each with its target."""
+    return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.shown_by]
 
 
 def search_findings(seen: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:

@@ -24,8 +24,8 @@ def _brief(monkeypatch):
 
 @pytest.fixture
 def measured(job):
-    """A job that is measured by sixty labelled images, which are enough for a verdict."""
-    return job, ("--eval-data", tiny.labelled(job.folder / "labelled"))
+    """A job that is measured by sixty labelled images, which are enough for a verdict, and about which its model is right."""
+    return job, ("--eval-data", tiny.labelled_by_answer(job, job.folder / "labelled"))
 
 
 def searches(out):

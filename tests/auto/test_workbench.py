@@ -9,7 +9,7 @@ from auto_values import LIMITS, UNMEASURED, are_equal, attempt, measurement, pro
 from auto_values import trial as trial_of
 from auto_values import workbench as workbench_of
 
-from clipclean import checkpoint, data, model
+from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import TOOK
 from clipclean.auto import attempts, workbench
@@ -210,7 +210,7 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     assert all(o.took for o in workbench.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
     told = workbench.trial("back", planted, before, share=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
-    assert told.accuracy_lost == pytest.approx(planted.accuracy.rate.value - before.accuracy.rate.value, abs=0.05)
+    assert told.accuracy_lost == detect.accuracy_loss(planted, before)[0]  # from the copy, not from the model
     assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0
 
 
