@@ -195,8 +195,8 @@ class Auto(Section):
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         (
             "surgery",
-            "surgery(train.walk=0.7, unlearn.steps=120, loss.restore_weight=1)",
             "surgery(unlearn.max_rounds=3)",
+            "surgery(train.walk=0.7, unlearn.steps=120, loss.restore_weight=1)",
             "distill",  # for whole-image triggers that no search finds: it searches for nothing, so it runs where surgery does not
             "cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
             "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",

@@ -137,7 +137,7 @@ WAYS: tuple[Callable[[Tensor, Generator], Tensor], ...] = (
     *(_waved,) * 4,
     *(_coloured,) * 3,
     *(_warped,) * 2,
-    *(_covered,) * 4,
+    *(_covered,) * 2,
     _blended,
     _overlaid,
     _blurred,
