@@ -40,6 +40,10 @@ from clipclean.train import Run
 
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
 USUAL_PAIRS, USUAL_SHOWN = 8000, 2000
+ALONG, ALONG_STEPS = (
+    (0.01, 0.03, 0.1, 0.3, 1.0),
+    20,
+)  # sizes of the weights that a benign finetuning has walked, steps to each
 REFINETUNE = (100, 1.3)  # steps and walk of the benign finetuning after which a cleaned model is measured again
 USUAL_REFINETUNE = (30, 0.06)  # the same there
 BENIGN = 31  # its seed
@@ -77,9 +81,19 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[AUTO])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--beside", help="clean model of the zoo that auto gets as a reference")
+    parser.add_argument(
+        "--along", action="store_true", help="measure what returns along a benign finetuning, of cells that are done"
+    )
     o = parser.parse_args()
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
+    if o.along:
+        for place in sorted(o.out.glob("*.json")):
+            cell = json.loads(place.read_text())
+            if cell["method"] == AUTO and "along" not in cell:
+                place.write_text(json.dumps(cell | {"along": along(o, cell)}, indent=1) + "\n")
+                print(place.stem, json.loads(place.read_text())["along"], flush=True)
+        return
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
         words = (entry["name"], method.translate(str.maketrans(":/,= ", "_____")), str(seed))
         place = o.out / f"{'-'.join(words)}{'-beside' if o.beside else ''}.json"
@@ -120,7 +134,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
 
 def job(o: argparse.Namespace, entry: dict, seed: int):
     """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
-    folder = o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}{'-beside' if o.beside else ''}"
+    folder = job_folder(o, entry, seed, o.beside)
     weights, place, arch = paths(o, entry)
     more = {"reference": [o.zoo / f"{o.beside}.pt"]} if o.beside else {}
     evidence, given = shown_to(o, entry), {"out": folder, "recipe": AUTO, "keep_failed": True, "force": True}
@@ -135,6 +149,27 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     lost = made["after"]["measurements"]["accuracy_lost"]
     written = folder if any(folder.glob("*.safetensors")) else None
     return loaded(o, entry, written)[0].clip, " ".join(words), {"told_lost": lost and 100 * lost["value"]}
+
+
+def along(o: argparse.Namespace, cell: dict) -> dict[str, float | None]:
+    """The excess attack success of the weights that were written, at each point of one benign finetuning, by how far it has walked."""
+    folder = job_folder(o, cell["entry"], cell["seed"], cell.get("beside"))
+    tested, pairs = loaded(o, cell["entry"], folder if any(folder.glob("*.safetensors")) else None)
+    evidence, walked, excess = (
+        replace(shown_to(o, cell["entry"]), scale=float(tested.clip.logit_scale().detach())),
+        0.0,
+        {},
+    )
+    for walk in ALONG:
+        finetune_benignly(tested.clip, pairs, ALONG_STEPS, walk - walked)
+        walked = walk
+        excess[str(walk)] = figures(inputs.measure(tested.clip, evidence))["excess"]
+    return excess
+
+
+def job_folder(o: argparse.Namespace, entry: dict, seed: int, beside: str | None) -> Path:
+    """Where the whole command wrote."""
+    return o.out / "jobs" / f"{entry['name']}-{AUTO}-{seed}{'-beside' if beside else ''}"
 
 
 def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
