@@ -26,7 +26,7 @@ from statistics import mean
 import common
 import others
 import torch
-from photo_zoo import OPTIMISED, PARTS, TEMPLATES, USUAL, Entry, class_list, pool_of, read
+from photo_zoo import LARGE, OPTIMISED, PARTS, TEMPLATES, USUAL, Entry, class_list, pool_of, read
 
 import clipclean
 from clipclean import data, detect
@@ -391,6 +391,37 @@ def jobs(cells: list[dict]) -> str:
     names = dict.fromkeys(c["entry"]["name"] for c in own)
     rows = [job_row([c for c in own if c["entry"]["name"] == name]) for name in names]
     return f"{common.table([head, *rows])}\n\n{reached_by(own)}"
+
+
+def runs_of_now(cells: list[dict]) -> str:
+    """What the default of now did, told nothing: a row a run, small victims first, and how many reach each figure."""
+    own = sorted(cells, key=lambda c: (is_large(c), not is_victim(c), c["entry"]["name"], bool(c.get("beside"))))
+    head = ["model", "excess ASR before → after", "returned; most along the way", "CA lost, points (told)", "PA of CA"]
+    head += ["verdict, by", "processor s"]
+    return f"{common.table([head, *map(run_row, own)])}\n\n{reached_by(own)}"
+
+
+def is_large(cell: dict) -> bool:
+    return cell["entry"]["arch"] in LARGE
+
+
+def run_row(cell: dict) -> list[str]:
+    """One run of the default; the most that returns at any point of a benign finetuning is after the semicolon."""
+    entry, attack, back, under = cell["entry"], "–", "–", "–"
+    if entry["trigger"]:
+        after = cell["after"]
+        attack = "{:.3f} → {:.3f} ({:.3f} to {:.3f})".format(
+            cell["before"]["excess"], after["excess"], *after["interval"]
+        )
+        back = f"{cell['rebound']['excess']:.3f}; {max(cell['along'].values()):.3f}" if cell.get("along") else "–"
+        under = f"{after['under_trigger'] / after['accuracy']:.2f}"
+    name = entry["name"].replace("resnet-10-", "").removeprefix("report-").removesuffix("-1")
+    told = "–" if cell["told_lost"] is None else f"{cell['told_lost']:.1f}"
+    verdict, _, by = cell["told"].partition(" by ")
+    chosen = re.sub(r"\(.*?\)", "(…)", by)
+    end = f"{verdict.split()[0]}, {chosen}"
+    name += ", beside a clean model" if cell.get("beside") else ""
+    return [name, attack, back, f"{lost(cell):.1f} ({told})", under, end, f"{cell['seconds']:.0f}"]
 
 
 def reached_by(own: list[dict]) -> str:

@@ -124,6 +124,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],
     "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], "report")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
+    "auto-now": lambda: photo_cleaning.runs_of_now(cells("auto-now")),
 }
 
 
