@@ -1,6 +1,6 @@
 """The candidates of ``auto``, in the order of trying: each a recipe, or several that clean in sequence.
 
-``auto.ladder`` of a recipe lists them, by default as in ``config/recipe.py``. ``attempts`` chooses among them. Each result of a sequence
+``auto.ladder`` of a recipe lists them: ``recipes/auto.yaml`` has those of the default. ``attempts`` chooses among them. Each result of a sequence
 is saved, so that a resumed run repeats none.
 """
 

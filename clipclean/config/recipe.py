@@ -193,18 +193,9 @@ class Auto(Section):
     """How auto chooses; other methods ignore it."""
 
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
-        (
-            "surgery",
-            "surgery(unlearn.max_rounds=3)",
-            "surgery(train.walk=0.7, unlearn.steps=120, loss.restore_weight=1)",
-            "distill",  # for whole-image triggers that no search finds: it searches for nothing, so it runs where surgery does not
-            "cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
-            "unlearn + cleanclip(train.moves=image tower, loss.preserve_weight=2, train.recover_steps=400)",
-            "unlearn + par(train.moves=image tower, train.recover_steps=400)",
-        ),
+        (),
         "Candidates in the order of trying; those that unlearn only where the audit suspects something: recipes, joined by + if "
         "several run in sequence, each with KEY=VALUE in brackets if values differ.",
-        min_length=1,
     )
     control: Text = field("mmcl", "Recipe whose optimizer plants, and finetunes in the refinetune test.")
     canaries: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
