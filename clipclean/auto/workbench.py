@@ -21,7 +21,9 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Interval, finding, finite, trigger_words
+from clipclean.jobs import base as bases
 from clipclean.jobs import inputs, judging, searching
+from clipclean.jobs.base import LoadedBase
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
@@ -215,6 +217,7 @@ class Workbench:
     state: RunState  # where each finished part is kept
     run: Run  # seed, precision and progress
     searches: bool = True  # whether an audit searches for unknown triggers; else it measures known ones alone
+    base: LoadedBase | None = None  # the model that this one was finetuned from, where it was named
 
     @classmethod
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
@@ -272,7 +275,8 @@ class Workbench:
                 measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
                 measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
                 return AuditResult(measured, None, None, 0.0)
-            return searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
+            seen = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
+            return self.base.seen(self.clip, eval_set, seen) if self.base else seen
 
         return self.run.group.of_first(made)
 
@@ -286,8 +290,8 @@ class Workbench:
         return self.run.group.of_first(lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True))
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
-        """The findings of an audit of the model."""
-        return detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels))
+        """The findings of an audit of the model, and whether the base that was named is one."""
+        return [*detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels)), *bases.notes(self.base)]
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""

@@ -23,6 +23,7 @@ class Method:
     keeps_original: bool = False  # whether its loss looks back at the model as it was
     perturbs: bool = False  # whether its images are perturbed
     searches: bool = False  # whether it searches for triggers, and then works in rounds instead of epochs
+    undoes: bool = False  # whether it begins with the model's base
     chooses: bool = False  # whether it chooses among other recipes, and has no steps of its own
 
 
@@ -42,6 +43,12 @@ METHODS: dict[str, Method] = {
     ),
     "supervised": Method("finetunes the image tower on labelled images", needs_labels=True, moves="image tower"),
     "unlearn": Method("searches for triggers, and trains the model to ignore them", moves="image tower", searches=True),
+    "undo": Method(
+        "begins again with the base's image tower, and brings clean images to where the model has them",
+        uses_classes=False,
+        moves="image tower",
+        undoes=True,
+    ),
     "auto": Method(
         "plants test backdoors in a copy, tries recipes from gentle to harsh, and runs the first that removes them within the accuracy "
         "budget",

@@ -27,6 +27,7 @@ DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 # notebook.md).
 TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, below which a scale is taken
 MOST_LR = 0.01
+UNDOING = ("undo",)  # candidates of a run with a base, before those of its recipe
 LR_TRIALS, LR_FACTOR, TRIAL_STEPS = 4, 4.0, 60  # most rates tried, each so many times the last; steps of a trial
 
 ScaleName = Literal["usual", "tiny", "few"]
@@ -483,6 +484,12 @@ def chosen(
         )
     budget = [] if max_accuracy_loss is None else [f"audit.max_accuracy_loss={max_accuracy_loss}"]
     return override(own, settings) if (settings := (*changes, *budget)) else own
+
+
+def undoing(auto: Recipe, /) -> Recipe:
+    """The recipe with the candidates that only a model's base allows, before its own."""
+    ladder = (*(each for each in UNDOING if each not in auto.auto.ladder), *auto.auto.ladder)
+    return auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": ladder})})
 
 
 def planting(**chosen: float | None) -> Planting:

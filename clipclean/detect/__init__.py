@@ -1,6 +1,7 @@
 """Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, estimated_loss
+from clipclean.detect.base import are_same, kinship
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.forward import MOVES, SINGLE, Departure, Strength, departures, may_round, strengths, tiles
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
@@ -30,6 +31,7 @@ from clipclean.detect.verdict import (
     least_score,
     of_accuracy,
     of_audit,
+    of_base,
     of_probes,
     of_search,
     sanitized,

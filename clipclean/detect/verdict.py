@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET, SEEN, AuditLimits
-from clipclean.detect import score
+from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import ERROR, Departure
@@ -37,6 +37,7 @@ class AuditResult:
     classes: tuple[str, ...] = ()  # that their targets are places in
     clip_normalised: "AuditResult | None" = None  # the same model under CLIP's own normalisation, where that is another
     is_late: bool = False  # whether time was over before that
+    beside_base: base.Compared | None = None  # the model beside the one that it was finetuned from; None without one
 
     @property
     def searches(self) -> tuple[SearchResult, ...]:
@@ -54,11 +55,17 @@ class AuditResult:
 
 
 def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
-    """The findings of a result on this number of images, under either normalisation of pixels."""
+    """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
+    beside = of_base(seen, limits)
     if seen.clip_normalised:
-        return _under_both(seen, seen.clip_normalised, limits, images=images)
+        return [*beside, *_under_both(seen, seen.clip_normalised, limits, images=images)]
     late = [unproven("CC024", "Time was over before the audit under CLIP's own normalisation.")] if seen.is_late else []
-    return [*_under_one(seen, limits, images=images), *late]
+    return [*beside, *_under_one(seen, limits, images=images), *late]
+
+
+def of_base(seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:
+    """The findings of a model beside its base; none without one."""
+    return base.findings(seen.beside_base, limits) if seen.beside_base else []
 
 
 def _under_one(seen: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:

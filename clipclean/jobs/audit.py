@@ -7,6 +7,7 @@ from clipclean.attack import trigger_files
 from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, finite
+from clipclean.jobs import base as bases
 from clipclean.jobs import given, judging, other_models, plan, results, searching
 from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.judging import Audited
@@ -71,6 +72,8 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
         **results.common_fields("audit", ready.loaded, request.label),
         **judge.record(applied),
     )
+    if made.base:
+        report = report.model_copy(update={"base": made.base.record(seen.beside_base)})
     return Outcome(report, images, paths=results.paths_of(request, report))
 
 
@@ -95,4 +98,7 @@ def _searched(ready: AuditInputs, /) -> Audited:
             state=state,
             is_enough=lambda result: any(all(end(result, limits=each) for each in limits) for end in ends),
         )
-    return Audited(ready, references, seen)
+        based = ready.given.base
+        base = bases.load(based, clip, eval_set, ready.late_pairs) if based else None
+        seen = base.seen(clip, eval_set, seen) if base else seen
+    return Audited(ready, references, seen, base)

@@ -112,7 +112,11 @@ def at_scale(request: requests.Sanitize, asked: Recipe, subject: Subject, /) -> 
     if request.recipe is None:
         # Its evidence was measured within its own budget.
         shipped = recipes.fitted(recipes.load(recipes.DEFAULT), **job)
-        if request.reference or not evidence.works(shipped, subject, budget=asked.audit.max_accuracy_loss):
+        if (
+            request.reference
+            or request.base
+            or not evidence.works(shipped, subject, budget=asked.audit.max_accuracy_loss)
+        ):
             say(
                 f"No recipe was named. {evidence.standing(shipped, subject)} So auto takes longer and makes the evidence on your model: it "
                 "plants test backdoors in a copy, tries recipes on it, and runs the best. To take the published values: --recipe "

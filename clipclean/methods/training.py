@@ -17,7 +17,7 @@ from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.findings import plain
-from clipclean.methods import unlearning
+from clipclean.methods import undo, unlearning
 from clipclean.methods.losses import objective
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
@@ -46,6 +46,7 @@ class Aims:
     searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
     rehearsed: tuple[SuspectedTrigger, ...] = ()  # for the other methods: triggers that are put on some images
     original: model.Clip | None = None  # frozen: to recover towards, if another recipe has already moved the model
+    base: model.Clip | None = None  # for undo: the model that this one was finetuned from
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
         LostProcess: another process has ended; the state is saved.
         torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
+    if recipe.traits.undoes and aims.base is not None:
+        return undone(clip, samples, recipe, aims.base, rehearsed=aims.rehearsed, run=run)
     if aims.searched is not None:
         return unlearn(clip, samples, recipe, aims.searched, run=run)
     if not (recipe.train.recover_steps and aims.rehearsed):
@@ -200,6 +203,48 @@ def recover(
         )
     last = {"step": steps - 1, "lr": how.train.lr, **losses}
     return recorded([last], steps=steps, pairs=steps * own.batch_size, seconds=time.monotonic() - started)
+
+
+def undone(
+    clip: model.Clip,
+    samples: Samples,
+    recipe: Recipe,
+    base: model.Clip,
+    /,
+    *,
+    rehearsed: Sequence[SuspectedTrigger],
+    run: Run,
+) -> Training:
+    """Begin again with the image tower of ``base``, in place, and bring clean images to where the model has them.
+
+    Of what the finetune had learned comes back what clean images show; images under ``rehearsed`` triggers are brought to where the
+    model has those without. An interrupted run begins again.
+
+    Raises:
+        OutOfTime: the deadline came before the last step.
+    """
+    original, started = model.frozen_copy(clip), time.monotonic()
+    undo.put_tower(clip, base)
+    triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
+    seed = loader.sample_seed(run.seed, 0, RECOVERED)
+    batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
+
+    def told(_: str, done: int, total: int) -> None:
+        run.progress("learning again from the base", done, total)
+
+    with interruptible() as stop:
+        losses = unlearning.forget(
+            clip,
+            original,
+            batches,
+            triggers,
+            recipe,
+            generator=torch.Generator().manual_seed(seed),
+            run=replace(run, progress=told).stopping(stop),
+        )
+    steps, own = recipe.unlearn.steps, recipe.train
+    last = {"step": steps - 1, "lr": own.lr, **losses}
+    return Training(recorded([last], steps=steps, pairs=steps * own.batch_size, seconds=time.monotonic() - started))
 
 
 def unlearn(
