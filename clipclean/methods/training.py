@@ -224,7 +224,7 @@ def undone(
         OutOfTime: the deadline came before the last step.
     """
     original, started = model.frozen_copy(clip), time.monotonic()
-    undo.put_tower(clip, base)
+    model.put(clip, undo.tower_of(clip, base))
     triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
     seed = loader.sample_seed(run.seed, 0, RECOVERED)
     batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)

@@ -8,7 +8,7 @@ import tiny
 import torch
 from report.page import Page
 
-from clipclean import report
+from clipclean import checkpoint, report
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,6 +49,27 @@ def audited(job, said, base):
     found = said(job.audit(*made, "--base", job.folder / base), 4)
     report.parse(found)
     return found
+
+
+def test_a_cleaning_begins_with_the_base_and_tells_what_it_left(job, said, unread):
+    values = ("unlearn.steps=2", "train.walk=0.001", "train.warmup_steps=1", "auto.effort=quick")
+    short_run = [part for value in values for part in ("--set", value)]
+    asked = job.sanitize(
+        "--base", job.folder / "base.pt", "--json", "--force", "--keep-failed", *short_run, recipe="undo", search=True
+    )
+    made = said(asked, 4)
+    report.parse(made)
+    assert (made["recipe"]["name"], made["base"]["is_base"]) == ("undo", True)
+    assert isinstance(made["base"]["left"], list)
+    written = checkpoint.read(job.out).tensors
+    base, own = (checkpoint.read(job.folder / name).tensors for name in ("base.pt", "model.pt"))
+    left, there = (torch.dist(each["visual.proj"], base["visual.proj"]) for each in (written, own))
+    assert left < 0.5 * there
+    assert torch.equal(written["text_projection"], own["text_projection"])
+
+
+def test_without_a_base_there_is_nothing_to_begin_with(job, refused):
+    refused(job.sanitize(recipe="undo", search=True), job.folder, 2, "--base")
 
 
 def rules(made):

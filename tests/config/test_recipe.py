@@ -483,3 +483,10 @@ def test_a_run_is_placed_in_the_measured_range(blocks, left, lost, words):
     told = evidence.standing(measured_on(*blocks), SUBJECT).reached(left, lost)
     assert bool(told) == bool(words)
     assert all(word in told for word in words)
+
+
+def test_with_a_base_the_candidates_that_begin_with_it_come_first_and_once():
+    auto = recipe.load("auto")
+    first = recipe.undoing(auto)
+    assert first.auto.ladder == (*recipe.UNDOING, *auto.auto.ladder)
+    assert recipe.undoing(first) == first

@@ -159,7 +159,13 @@ def difference(hits, base_hits, n=100):
     ],
 )
 def test_a_finding_is_sure_by_how_much_more_acts_than_on_the_base(hits, base_hits, n, levels):
-    seen = Compared((), (difference(hits, base_hits, n),), 1.0, 1)
+    seen = Compared((), (difference(hits, base_hits, n),), 1.0, 1.0, 1)
     found = base.findings(seen, LIMITS)
     assert [each.level for each in found] == levels
     assert all((each.rule, each.target, each.trigger) == ("CC009", "fox", "bright") for each in found)
+
+
+@pytest.mark.parametrize(("agreement", "levels"), [(0.9, ["error"]), (0.2, ["warning"]), (0.1, [])])
+def test_what_acts_on_the_model_alone_counts_beyond_the_clean_images_on_which_the_two_differ(agreement, levels):
+    seen = Compared((), (difference(87, 2),), 1.0, agreement, 1)  # 0.85 more, at least 0.75
+    assert [each.level for each in base.findings(seen, LIMITS)] == levels
