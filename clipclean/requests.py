@@ -1110,7 +1110,7 @@ def recipe_of(asked: Sanitize, /) -> "Recipe":
 
     found = recipes.chosen(asked.recipe, asked.set, max_accuracy_loss=asked.max_accuracy_loss)
     if found.traits.undoes and not asked.base:
-        raise UsageError(f"The recipe {found.name} begins with the model's base. Name that by --base.")
+        raise UsageError(f"The recipe {found.name} compares the model with its base. Name that by --base.")
     return recipes.undoing(found) if asked.base and found.traits.chooses else found
 
 

@@ -56,7 +56,7 @@ class Candidate:
 
     @property
     def undoes(self) -> bool:
-        """Whether it begins with the model's base."""
+        """Whether it compares the model with its base."""
         return any(recipe.traits.undoes for recipe in self.recipes)
 
     def fitted(self, auto: Recipe, /, *, parameters: int, pairs: int, classes: int) -> "Candidate":

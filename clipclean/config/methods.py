@@ -23,7 +23,7 @@ class Method:
     keeps_original: bool = False  # whether its loss looks back at the model as it was
     perturbs: bool = False  # whether its images are perturbed
     searches: bool = False  # whether it searches for triggers, and then works in rounds instead of epochs
-    undoes: bool = False  # whether it begins with the model's base
+    undoes: bool = False  # whether it compares the model with its base
     chooses: bool = False  # whether it chooses among other recipes, and has no steps of its own
 
 
@@ -44,7 +44,8 @@ METHODS: dict[str, Method] = {
     "supervised": Method("finetunes the image tower on labelled images", needs_labels=True, moves="image tower"),
     "unlearn": Method("searches for triggers, and trains the model to ignore them", moves="image tower", searches=True),
     "undo": Method(
-        "begins again with the base's image tower, and brings clean images to where the model has them",
+        "takes out of a finetune what a clean finetune of its base does not do, and brings clean images to where the model has them",
+        needs_captions=True,
         uses_classes=False,
         moves="image tower",
         undoes=True,

@@ -21,7 +21,10 @@ from clipclean.detect.zeroshot import predict, standing
 from clipclean.findings import Finding, Level, finding, trigger_words
 from clipclean.progress import counted
 
-KIN = 0.5  # least cosine of weights, and of embeddings of clean images, of a model and its base; those of strangers are near 0
+KIN, ALIKE = (
+    0.5,
+    0.25,
+)  # least cosine of weights, and of embeddings of clean images, of a model and its base; strangers are near 0
 LEADING = 5  # singular directions whose share of a change tells its rank
 IMAGES = 256  # on which triggers are tried, and clean embeddings compared
 ROUNDING = 2.0**-8  # relative change of a weight that bfloat16 rounds away
@@ -60,7 +63,7 @@ class Kinship:
     @property
     def is_base(self) -> bool:
         """Whether the model was finetuned from the other one."""
-        return self.weights >= KIN and not self.images < KIN
+        return self.weights >= KIN and not self.images < ALIKE
 
 
 def kinship(own: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> Kinship:

@@ -35,6 +35,7 @@ RAN_OUT = (
 
 RECOVERS = 0.4  # of the rate of the finetuning
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
+CLEAN_STEPS = 50  # of a clean finetune of a base, by which the directions of another one are judged
 PERTURBED, REHEARSED, MOVED, RECOVERED = -1, -2, -3, -4  # replaces a pair's number in draws of a whole step or run
 
 
@@ -215,22 +216,24 @@ def undone(
     rehearsed: Sequence[SuspectedTrigger],
     run: Run,
 ) -> Training:
-    """Begin again with the image tower of ``base``, in place, and bring clean images to where the model has them.
+    """Take out of a finetune of ``base`` what a clean finetune does not do, in place, and bring clean images to where the model had them.
 
-    Of what the finetune had learned comes back what clean images show; images under ``rehearsed`` triggers are brought to where the
-    model has those without. An interrupted run begins again.
+    First a copy of the base is finetuned on the clean pairs. Directions of the model's change that this one does not have are projected
+    out of the image tower. What that cost of the finetune's own comes back from clean images; images under ``rehearsed`` triggers are
+    brought to where the model had those without. An interrupted run begins again.
 
     Raises:
         OutOfTime: the deadline came before the last step.
     """
     original, started = model.frozen_copy(clip), time.monotonic()
-    model.put(clip, undo.tower_of(clip, base))
+    usual = clean_finetune(base, samples, recipe, run=run)
+    model.put(clip, undo.without_own_directions(model.taken(clip), model.taken(base), usual))
     triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
     seed = loader.sample_seed(run.seed, 0, RECOVERED)
     batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
 
     def told(_: str, done: int, total: int) -> None:
-        run.progress("learning again from the base", done, total)
+        run.progress("recovering what was learned", done, total)
 
     with interruptible() as stop:
         losses = unlearning.forget(
@@ -245,6 +248,26 @@ def undone(
     steps, own = recipe.unlearn.steps, recipe.train
     last = {"step": steps - 1, "lr": own.lr, **losses}
     return Training(recorded([last], steps=steps, pairs=steps * own.batch_size, seconds=time.monotonic() - started))
+
+
+def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, Tensor]:
+    """The weights of a copy of ``base`` after a finetuning on the clean pairs by the image-caption loss, as far as ``train.walk`` says.
+
+    Raises:
+        OutOfTime: the deadline came before the last step.
+    """
+    copy = model.frozen_copy(base)
+    copy.net.requires_grad_(True)
+    own = recipe.train.model_copy(update={"max_steps": CLEAN_STEPS, "epochs": float(CLEAN_STEPS), "moves": "model"})
+    how = recipe.model_copy(update={"method": "mmcl", "train": own})
+
+    def told(_: str, done: int, total: int) -> None:
+        run.progress("finetuning the base on clean pairs", done, total)
+
+    done = finetune(copy, samples, how, aims=Aims(), run=replace(run, state=None, progress=told))
+    if done.cut:
+        raise deadline.OutOfTime
+    return model.taken(copy)
 
 
 def unlearn(

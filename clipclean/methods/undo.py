@@ -1,4 +1,4 @@
-"""Weights that only a model's base allows: the base's image tower, and a finetune without the directions that a clean one does not have.
+"""Weights that only a model's base allows: a finetune without the directions that a clean finetune of the base does not take.
 
 Source of the projection: OrthoPurify, which undoes poisoned finetunes of projectors of language models by a few clean steps; written from
 its description. Here every matrix of the image tower is projected, and what the finetune had learned is learned again afterwards.
@@ -9,18 +9,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from clipclean import model
-
 TOWER = "visual."  # what the names of the image tower's weights begin with
 DIRECTIONS = 2  # leading right singular directions of a finetune's change of each matrix that are looked at
 ANGLE = 50.0  # degrees to those of a clean finetune, beyond which a direction is the finetune's own
 
 Weights = Mapping[str, Tensor]
-
-
-def with_tower(own: Weights, base: Weights, /) -> dict[str, Tensor]:
-    """The weights with the image tower of others: a trigger of pixels acts there, and the text tower stays as the finetune made it."""
-    return {name: base[name] if name.startswith(TOWER) else tensor for name, tensor in own.items()}
 
 
 @torch.no_grad()
@@ -50,9 +43,7 @@ def directions(change: Tensor, /) -> Tensor:
     values, vectors = torch.linalg.eigh(gram)  # ascending
     count = int((values[-DIRECTIONS:] > 1e-10 * values[-1]).sum()) if values[-1] > 0 else 0
     leading = vectors[:, len(values) - count :].flip(1).to(change)
-    return torch.linalg.qr(change.T @ leading)[0] if is_wide else leading
-
-
-def tower_of(clip: model.Clip, base: model.Clip, /) -> dict[str, Tensor]:
-    """The weights of a model with the image tower of its base."""
-    return with_tower(model.taken(clip), model.taken(base))
+    if not is_wide:
+        return leading
+    basis: Tensor = torch.linalg.qr(change.T @ leading)[0]
+    return basis
