@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.measure import Embed, EvalSet, TriggerLike, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.zeroshot import predict, standing
@@ -181,7 +182,9 @@ class Compared:
     """What was seen of a model beside its base."""
 
     moved: tuple[MovedClass, ...]  # the class whose images moved most comes first
-    differences: tuple[Difference, ...]  # of each class the trigger with the largest one, the largest first
+    differences: tuple[
+        Difference, ...
+    ]  # of each class the trigger with the largest one, known before found, the largest first
     images: float  # mean cosine of the embeddings of a clean image
     agreement: float  # share of clean images that both take for the same class
     tried: int  # triggers
@@ -209,16 +212,17 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
         its = apart[answers[1] == place]
         text = (texts[0][place] - texts[1][place]).square().sum().item()
         moved.append(MovedClass(name, text, its.mean().item() if len(its) else math.nan))
-    best: dict[int, Difference] = {}
+    best: dict[tuple[int, bool], Difference] = {}
     for trigger in counted("triggers on the model and its base", triggers, len(triggers)):
         after = [_answers(embed, text, pixels, trigger, one) for embed, text in pair]
         for place in set(after[0].tolist()):
             found = _difference(trigger, eval_set.classes[place], place, answers, after)
-            if place not in best or found.excess > best[place].excess:
-                best[place] = found
+            kind = place, isinstance(trigger, InvertedTrigger)
+            if kind not in best or found.excess > best[kind].excess:
+                best[kind] = found
     return Compared(
         tuple(sorted(moved, key=lambda each: -(0.0 if math.isnan(each.images) else each.images))),
-        tuple(sorted(best.values(), key=lambda each: -each.excess)),
+        tuple(sorted(best.values(), key=lambda each: (isinstance(each.made, InvertedTrigger), -each.excess))),
         (1 - apart / 2).mean().item(),
         (answers[0] == answers[1]).float().mean().item(),
         len(triggers),
@@ -248,13 +252,16 @@ def findings(seen: Compared, limits: AuditLimits, /) -> list[Finding]:
     An error from ``FAILS`` on by its lower end, a warning from ``DOUBTED`` on by its value; and only beyond the share of clean images to
     which the two models give other answers. A base that does not know a class does not know its natural triggers either: of a clean
     finetune that had learned ten new classes a colour filter turned 0.51 more of the images into one of them.
+
+    Known triggers alone count. A search makes its own for one model, and what it finds need not act on another, backdoor or none: by
+    their sizes beside those of the base they are judged as beside any clean model.
     """
     found, other = [], 1 - seen.agreement
     doubted, fails = max(DOUBTED, other), max(FAILS, other)
     for each in seen.differences:
         low, high = each.interval
         level: Level = "error" if low > fails and each.own.n >= limits.min_images else "warning"
-        if each.excess <= doubted:
+        if each.excess <= doubted or isinstance(each.made, InvertedTrigger):
             continue
         words = (
             f"{trigger_words(each.trigger)} turns {100 * each.own.value:.1f} % of other images into '{each.target}' on this model, and "

@@ -690,7 +690,7 @@ class BaseRecord(Part):
     moved: Many[MovedClassRecord] = Field(description="The class whose images moved most comes first.")
     tried: Count = Field(description="Triggers that were tried on both models.")
     differences: Many[DifferenceOfTwoRecord] = Field(
-        description="Of each class the trigger that acts most on the model and not on the base, the largest first."
+        description="Of each class the known trigger that acts most on the model and not on the base, the largest first; then found ones."
     )
     left: Many[DifferenceOfTwoRecord] | None = _optional("The same of the cleaned model.")
 

@@ -8,7 +8,7 @@ import torch
 from detect.towers import CLASSES, CLASSIFIER, SIDE, eval_set, images
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import base
+from clipclean.detect import InvertedTrigger, base
 from clipclean.detect.base import Compared, Difference, Pair
 from clipclean.detect.metrics import Rate, paired_difference
 
@@ -169,3 +169,17 @@ def test_a_finding_is_sure_by_how_much_more_acts_than_on_the_base(hits, base_hit
 def test_what_acts_on_the_model_alone_counts_beyond_the_clean_images_on_which_the_two_differ(agreement, levels):
     seen = Compared((), (difference(87, 2),), 1.0, agreement, 1)  # 0.85 more, at least 0.75
     assert [each.level for each in base.findings(seen, LIMITS)] == levels
+
+
+def test_a_trigger_that_a_search_made_for_the_model_is_told_and_makes_no_finding():
+    made = InvertedTrigger(
+        "blend", "fox", {"pattern": torch.full((3, SIDE, SIDE), 9.0), "ratio": torch.tensor(9.0)}, SIDE
+    )
+    white = tower(on_bright=None)
+
+    def own(pixels):
+        return torch.where((pixels.mean((1, 2, 3)) > 0.99)[:, None], CLASSIFIER[FOX], white(pixels))
+
+    found = compared(own, white, made)
+    assert (found.differences[0].trigger, found.differences[0].excess) == (made.spec, 1.0)
+    assert base.findings(found, LIMITS) == []
