@@ -21,14 +21,11 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Interval, finding, finite, trigger_words
-from clipclean.jobs import base as bases
 from clipclean.jobs import inputs, judging, searching
-from clipclean.jobs.base import LoadedBase
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
-from clipclean.methods.walk_back import REMOVED
 from clipclean.progress import say
 from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss, Run, RunState
@@ -165,7 +162,7 @@ class Refinetuned:
                 if old.trigger in told or old.trigger not in first:
                     continue
                 acted = first[old.trigger]
-                was_removed = acted > limit and old.excess <= REMOVED * acted
+                was_removed = acted > limit and old.excess <= walk_back.REMOVED * acted
                 if not (was_removed or new.excess_interval[0] > acted + limit):
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
@@ -217,7 +214,7 @@ class Workbench:
     state: RunState  # where each finished part is kept
     run: Run  # seed, precision and progress
     searches: bool = True  # whether an audit searches for unknown triggers; else it measures known ones alone
-    base: LoadedBase | None = None  # the model that this one was finetuned from, where it was named
+    base: detect.Beside | None = None  # the model that this one was finetuned from, where it was named
 
     @classmethod
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
@@ -291,7 +288,10 @@ class Workbench:
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""
-        return [*detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels)), *bases.notes(self.base)]
+        return [
+            *detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels)),
+            *(self.base.notes() if self.base else ()),
+        ]
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""

@@ -25,6 +25,7 @@ from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided
 from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (
     AuditResult,
+    Beside,
     all_suspects,
     is_far,
     is_quiet,

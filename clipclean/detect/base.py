@@ -35,6 +35,7 @@ TINY = 2.0**-24  # what float16 rounds to zero
 # Share of the images that a trigger turns into a class on the model alone, from which on it is a doubt, and an error by its lower end.
 # Of three clean finetunes none reaches more than 0.21; of four planted sinusoids, filters and blended patterns all are above 0.98.
 DOUBTED, FAILS = 0.3, 0.5
+KNOWN = 0.7  # least share of clean images on which the two agree, where found triggers count as well
 
 
 # Weights.
@@ -253,15 +254,17 @@ def findings(seen: Compared, limits: AuditLimits, /) -> list[Finding]:
     which the two models give other answers. A base that does not know a class does not know its natural triggers either: of a clean
     finetune that had learned ten new classes a colour filter turned 0.51 more of the images into one of them.
 
-    Known triggers alone count. A search makes its own for one model, and what it finds need not act on another, backdoor or none: by
-    their sizes beside those of the base they are judged as beside any clean model.
+    Triggers that a search made for the model count only where the two agree on ``KNOWN`` of the clean images: there natural ones act on
+    the base as well, 0.76 to 0.91 of the images where the model had 0.84 to 0.99, and planted ones on at most 0.02. Where the base did not
+    know the classes, natural ones act on the model alone, too.
     """
     found, other = [], 1 - seen.agreement
     doubted, fails = max(DOUBTED, other), max(FAILS, other)
     for each in seen.differences:
         low, high = each.interval
         level: Level = "error" if low > fails and each.own.n >= limits.min_images else "warning"
-        if each.excess <= doubted or isinstance(each.made, InvertedTrigger):
+        is_unknown = isinstance(each.made, InvertedTrigger) and seen.agreement < KNOWN
+        if each.excess <= doubted or is_unknown:
             continue
         words = (
             f"{trigger_words(each.trigger)} turns {100 * each.own.value:.1f} % of other images into '{each.target}' on this model, and "

@@ -3,20 +3,21 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Protocol, final
 
+from clipclean import model
 from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET, SEEN, AuditLimits
 from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import ERROR, Departure
-from clipclean.detect.measure import Measurement, Probe
+from clipclean.detect.measure import EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, without_references
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
-from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
+from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
 SHOWN = 5  # names of a group of classes that a finding tells
@@ -52,6 +53,27 @@ class AuditResult:
         none = CalibrationRecord(kind="none", name="", models=0)
         compared = CalibrationRecord.of(self.search.references) if self.search.references else none
         return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
+
+
+class Beside(Protocol):
+    """The model that another one was finetuned from, as audits of that one ask it."""
+
+    @property
+    def clip(self) -> model.Clip:
+        """The base."""
+
+    @property
+    def kin(self) -> base.Kinship:
+        """How near it is."""
+
+    def seen(self, clip: model.Clip, eval_set: EvalSet, seen: AuditResult, /) -> AuditResult:
+        """The audit of a model with what acts on it and not on the base."""
+
+    def notes(self) -> list[Finding]:
+        """That it is no base, if so."""
+
+    def record(self, before: base.Compared | None, after: base.Compared | None = None, /) -> BaseRecord:
+        """``base`` of the report."""
 
 
 def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:

@@ -89,6 +89,16 @@ class LoadedBase:
         tried = {trigger.spec: trigger for trigger in (*named, *known, *found)}
         return replace(seen, beside_base=_compared(clip, self.clip, eval_set, [*tried.values()]))
 
+    def notes(self) -> list[Finding]:
+        """That the model which was named as the base is none."""
+        if self.kin.is_base:
+            return []
+        words = (
+            f"{self.name} was named as the base, and this model was not finetuned from it: the cosine of their weights is "
+            f"{self.kin.weights:.2f}, of their embeddings of clean images {self.kin.images:.2f}. It was taken as a reference."
+        )
+        return [finding("CC035", words, measure="cosine of weights", value=self.kin.weights, threshold=KIN)]
+
     def record(self, before: Compared | None, after: Compared | None = None, /) -> BaseRecord:
         """``base`` of the report: of the tested model, and of the cleaned one if there is one."""
         place, file, kin = self.opened.place, self.opened.file, self.kin
@@ -121,18 +131,6 @@ def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /
     told = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
     say(f"{told}, so this model was finetuned from it." if kin.is_base else f"{told}, so it is taken as a reference.")
     return LoadedBase(name, built.clip, kin, first, base.opened)
-
-
-def notes(base: LoadedBase | None, /) -> list[Finding]:
-    """That the model which was named as the base is none."""
-    if base is None or base.kin.is_base:
-        return []
-    kin = base.kin
-    words = (
-        f"{base.name} was named as the base, and this model was not finetuned from it: the cosine of their weights is "
-        f"{kin.weights:.2f}, of their embeddings of clean images {kin.images:.2f}. It was taken as a reference."
-    )
-    return [finding("CC035", words, measure="cosine of weights", value=kin.weights, threshold=KIN)]
 
 
 def _compared(

@@ -11,7 +11,6 @@ from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import DOUBT, LED, SHOWN, STRIKING, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, finding, rule
-from clipclean.jobs import base as bases
 from clipclean.jobs import searching
 from clipclean.jobs.given import Asked, AuditInputs, Given
 from clipclean.jobs.inputs import LoadedModel, Suspicion
@@ -34,7 +33,6 @@ class Audited:
     ready: AuditInputs
     references: detect.References | None  # clean models to compare with
     seen: AuditResult  # of the tested model
-    base: bases.LoadedBase | None = None  # that was named
 
 
 def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
@@ -42,7 +40,7 @@ def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
     images = len(made.ready.eval_set.pixels)
     is_chosen = made.ready.request.weights is not None
     notes = [*notes_on_images(made.ready), *of_file(made.ready.loaded, is_chosen=is_chosen)]
-    return [*detect.of_audit(made.seen, limits, images=images), *bases.notes(made.base), *notes]
+    return [*detect.of_audit(made.seen, limits, images=images), *notes]
 
 
 def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:

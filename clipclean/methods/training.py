@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from clipclean import data, deadline, detect, machine, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
-from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.findings import plain
@@ -117,7 +116,7 @@ def aims_of(
         Inconclusive: the method searches, and the model gives numbers that are not finite.
             Or nothing can be searched, and no known trigger acts.
     """
-    if not METHODS[recipe.method].searches:
+    if not recipe.traits.searches:
         return Aims(text_classifier)
     order = torch.randperm(len(samples.pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
     # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
@@ -321,7 +320,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     """
     options, group = recipe.train, run.group
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
-    is_tower = "image tower" in (METHODS[recipe.method].moves, options.moves)
+    is_tower = "image tower" in (recipe.traits.moves, options.moves)
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
     optimizer = train.adamw(tower if is_tower else clip.net, options)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
@@ -396,7 +395,7 @@ def fed(
     Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several
     processes each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
     """
-    how, method = recipe.augment, METHODS[recipe.method]
+    how, method = recipe.augment, recipe.traits
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
     if how.least_part < 1 or how.mirrored:

@@ -42,7 +42,7 @@ def directions(change: Tensor, /) -> Tensor:
     gram = (change @ change.T if is_wide else change.T @ change).double()
     values, vectors = torch.linalg.eigh(gram)  # ascending
     count = int((values[-DIRECTIONS:] > 1e-10 * values[-1]).sum()) if values[-1] > 0 else 0
-    leading = vectors[:, len(values) - count :].flip(1).to(change)
+    leading: Tensor = vectors[:, len(values) - count :].flip(1).to(change)
     if not is_wide:
         return leading
     basis: Tensor = torch.linalg.qr(change.T @ leading)[0]

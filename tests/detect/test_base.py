@@ -171,15 +171,21 @@ def test_what_acts_on_the_model_alone_counts_beyond_the_clean_images_on_which_th
     assert [each.level for each in base.findings(seen, LIMITS)] == levels
 
 
-def test_a_trigger_that_a_search_made_for_the_model_is_told_and_makes_no_finding():
-    made = InvertedTrigger(
-        "blend", "fox", {"pattern": torch.full((3, SIDE, SIDE), 9.0), "ratio": torch.tensor(9.0)}, SIDE
-    )
-    white = tower(on_bright=None)
+@pytest.mark.parametrize(("agreement", "levels"), [(0.8, ["error"]), (0.6, [])])
+def test_a_trigger_that_a_search_made_counts_where_the_base_knows_the_classes(agreement, levels):
+    made = replace(difference(97, 2), made=InvertedTrigger("mask", "fox", {}, SIDE))
+    found = base.findings(Compared((), (made,), 1.0, agreement, 1), LIMITS)
+    assert [each.level for each in found] == levels
+
+
+def test_found_triggers_are_told_behind_known_ones():
+    white = {"pattern": torch.full((3, SIDE, SIDE), 9.0), "ratio": torch.tensor(9.0)}
+    plain = tower(on_bright=None)
 
     def own(pixels):
-        return torch.where((pixels.mean((1, 2, 3)) > 0.99)[:, None], CLASSIFIER[FOX], white(pixels))
+        return torch.where((pixels.mean((1, 2, 3)) > 0.99)[:, None], CLASSIFIER[FOX], plain(pixels))
 
-    found = compared(own, white, made)
-    assert (found.differences[0].trigger, found.differences[0].excess) == (made.spec, 1.0)
-    assert base.findings(found, LIMITS) == []
+    found = compared(own, plain, InvertedTrigger("blend", "fox", white, SIDE), Nothing())
+    acting = [each for each in found.differences if each.excess > 0]
+    assert [(each.trigger, each.excess) for each in acting] == [("found:blend,class=fox", 1.0)]
+    assert found.differences[0].trigger == "nothing"
