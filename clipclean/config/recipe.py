@@ -27,7 +27,7 @@ DEFAULT = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 # notebook.md).
 TINY, FEW, FEW_CLASSES = 30_000_000, 2_000, 100  # parameters, pairs, classes, below which a scale is taken
 MOST_LR = 0.01
-UNDOING = ("undo",)  # candidates of a run with a base, before those of its recipe
+UNDOING = ("undo(train.undo_from=base)", "undo")  # candidates of a run with a base, before those of its recipe
 LR_TRIALS, LR_FACTOR, TRIAL_STEPS = 4, 4.0, 60  # most rates tried, each so many times the last; steps of a trial
 
 ScaleName = Literal["usual", "tiny", "few"]
@@ -40,7 +40,7 @@ _share, _anomaly = (functools.partial(field, unit=unit) for unit in ("share", "r
 class Train(Section):
     """How long and how fast the weights move; AdamW, always with fresh state."""
 
-    LATER = ("moves", "recover_steps", "lr_trials", "walk")
+    LATER = ("moves", "recover_steps", "lr_trials", "walk", "undo_from")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
@@ -71,6 +71,10 @@ class Train(Section):
         "rates",
         ge=0,
         le=LR_TRIALS,
+    )
+    undo_from: Literal["base", "directions"] = field(
+        "directions",
+        "undo: where it begins: at the base's image tower, or at the model without what its finetune changed in directions of its own.",
     )
     warmup_steps: int = field(50, "Steps in which the rate rises linearly from zero to lr.", "steps", ge=0, le=10**6)
     weight_decay: float = field(

@@ -217,16 +217,19 @@ def undone(
 ) -> Training:
     """Take out of a finetune of ``base`` what a clean finetune does not do, in place, and bring clean images to where the model had them.
 
-    First a copy of the base is finetuned on the clean pairs. Directions of the model's change that this one does not have are projected
-    out of the image tower. What that cost of the finetune's own comes back from clean images; images under ``rehearsed`` triggers are
+    It begins with the base's image tower. Or a copy of the base is finetuned on the clean pairs, and directions of the model's change that
+    this one does not have are projected out of the image tower. What that cost of the finetune's own comes back from clean images; images under ``rehearsed`` triggers are
     brought to where the model had those without. An interrupted run begins again.
 
     Raises:
         OutOfTime: the deadline came before the last step.
     """
     original, started = model.frozen_copy(clip), time.monotonic()
-    usual = clean_finetune(base, samples, recipe, run=run)
-    model.put(clip, undo.without_own_directions(model.taken(clip), model.taken(base), usual))
+    own, first = model.taken(clip), model.taken(base)
+    if recipe.train.undo_from == "base":
+        model.put(clip, undo.with_tower(own, first))
+    else:
+        model.put(clip, undo.without_own_directions(own, first, clean_finetune(base, samples, recipe, run=run)))
     triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
     seed = loader.sample_seed(run.seed, 0, RECOVERED)
     batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
@@ -243,10 +246,11 @@ def undone(
             recipe,
             generator=torch.Generator().manual_seed(seed),
             run=replace(run, progress=told).stopping(stop),
+            mixed=MIXED,
         )
-    steps, own = recipe.unlearn.steps, recipe.train
-    last = {"step": steps - 1, "lr": own.lr, **losses}
-    return Training(recorded([last], steps=steps, pairs=steps * own.batch_size, seconds=time.monotonic() - started))
+    steps, how = recipe.unlearn.steps, recipe.train
+    last = {"step": steps - 1, "lr": how.lr, **losses}
+    return Training(recorded([last], steps=steps, pairs=steps * how.batch_size, seconds=time.monotonic() - started))
 
 
 def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, Tensor]:

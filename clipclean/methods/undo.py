@@ -16,6 +16,11 @@ ANGLE = 50.0  # degrees to those of a clean finetune, beyond which a direction i
 Weights = Mapping[str, Tensor]
 
 
+def with_tower(own: Weights, base: Weights, /) -> dict[str, Tensor]:
+    """The weights with the image tower of others: a trigger of pixels acts there, and the text tower stays as the finetune made it."""
+    return {name: base[name] if name.startswith(TOWER) else tensor for name, tensor in own.items()}
+
+
 @torch.no_grad()
 def without_own_directions(own: Weights, base: Weights, clean: Weights, /) -> dict[str, Tensor]:
     """The weights without what the finetune changed in directions that a ``clean`` finetune of the base did not take.

@@ -49,7 +49,8 @@ def audited(job, said, base):
     return found
 
 
-def test_a_cleaning_begins_with_the_base_and_tells_what_it_left(job, said, unread):
+@pytest.mark.parametrize("start", ["base", "directions"])
+def test_a_cleaning_goes_towards_the_base_and_tells_what_it_left(job, said, unread, start):
     values = (
         "unlearn.steps=2",
         "train.walk=0.001",
@@ -58,6 +59,7 @@ def test_a_cleaning_begins_with_the_base_and_tells_what_it_left(job, said, unrea
         "train.warmup_steps=1",
         "auto.effort=quick",
     )
+    values = (*values, f"train.undo_from={start}")
     short_run = [part for value in values for part in ("--set", value)]
     asked = job.sanitize(
         "--base", job.folder / "base.pt", "--json", "--force", "--keep-failed", *short_run, recipe="undo", search=True

@@ -60,3 +60,11 @@ def test_what_a_clean_finetune_changed_alike_stays():
     found = undo.without_own_directions(own, BASE, own)
     assert torch.allclose(found["visual.proj"], own["visual.proj"], atol=1e-5)
     assert torch.equal(found["visual.bias"], own["visual.bias"])
+
+
+def test_the_tower_of_the_base_comes_with_the_texts_of_the_finetune():
+    own = changed(visual_proj=1.0, visual_bias=1.0, text_projection=1.0)
+    found = undo.with_tower(own, BASE)
+    assert torch.equal(found["visual.proj"], BASE["visual.proj"])
+    assert torch.equal(found["visual.bias"], BASE["visual.bias"])
+    assert torch.equal(found["text_projection"], own["text_projection"])
