@@ -7,7 +7,7 @@ backdoor makes a trigger act which the base ignores. So of each trigger that act
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -189,6 +189,12 @@ class Compared:
     images: float  # mean cosine of the embeddings of a clean image
     agreement: float  # share of clean images that both take for the same class
     tried: int  # triggers
+    every: Mapping[tuple[str, str], Difference] = field(default_factory=dict)  # by trigger and class
+
+    def is_natural(self, trigger: str | None, target: str | None, limits: AuditLimits, /) -> bool:
+        """Whether a trigger surely acts on no more images than on the base, but for what it may by the limit."""
+        found = self.every.get((trigger or "", target or ""))
+        return found is not None and found.own.n >= limits.min_images and found.interval[1] <= limits.max_excess
 
 
 def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -> Compared:
@@ -213,11 +219,12 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
         its = apart[answers[1] == place]
         text = (texts[0][place] - texts[1][place]).square().sum().item()
         moved.append(MovedClass(name, text, its.mean().item() if len(its) else math.nan))
-    best: dict[tuple[int, bool], Difference] = {}
+    best, every = dict[tuple[int, bool], Difference](), dict[tuple[str, str], Difference]()
     for trigger in counted("triggers on the model and its base", triggers, len(triggers)):
         after = [_answers(embed, text, pixels, trigger, one) for embed, text in pair]
         for place in set(after[0].tolist()):
             found = _difference(trigger, eval_set.classes[place], place, answers, after)
+            every[trigger.spec, found.target] = found
             kind = place, isinstance(trigger, InvertedTrigger)
             if kind not in best or found.excess > best[kind].excess:
                 best[kind] = found
@@ -227,6 +234,7 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
         (1 - apart / 2).mean().item(),
         (answers[0] == answers[1]).float().mean().item(),
         len(triggers),
+        every,
     )
 
 

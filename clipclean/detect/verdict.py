@@ -82,7 +82,10 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     if seen.clip_normalised:
         return [*beside, *_under_both(seen, seen.clip_normalised, limits, images=images)]
     late = [unproven("CC024", "Time was over before the audit under CLIP's own normalisation.")] if seen.is_late else []
-    return [*beside, *_under_one(seen, limits, images=images), *late]
+    own = _under_one(seen, limits, images=images)
+    if known := seen.beside_base:  # what acts on the base as much needs no more images
+        own = [each for each in own if each.rule != "CC020" or not known.is_natural(each.trigger, each.target, limits)]
+    return [*beside, *own, *late]
 
 
 def of_base(seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:

@@ -189,3 +189,14 @@ def test_found_triggers_are_told_behind_known_ones():
     acting = [each for each in found.differences if each.excess > 0]
     assert [(each.trigger, each.excess) for each in acting] == [("found:blend,class=fox", 1.0)]
     assert found.differences[0].trigger == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("hits", "base_hits", "n", "is_natural"),
+    [(6, 6, 400, True), (6, 0, 400, True), (40, 4, 400, False), (1, 1, 20, False)],
+)
+def test_a_trigger_that_surely_acts_no_more_than_on_the_base_is_natural(hits, base_hits, n, is_natural):
+    found = difference(hits, base_hits, n)
+    seen = Compared((), (), 1.0, 1.0, 1, {("bright", "fox"): found})
+    assert seen.is_natural("bright", "fox", LIMITS) is is_natural
+    assert not seen.is_natural("bright", "hen", LIMITS)
