@@ -459,6 +459,14 @@ REFERENCES = repeated(
     reads="path",
     needs=A_SEARCH,
 )
+BASE = models(
+    "--base MODEL",
+    "The model that this one was finetuned from, such as a public CLIP. Whether it is, is measured. What acts on the model and not on "
+    "its base fails it, and it serves as a --reference.",
+    words="The model that this one was finetuned from.",
+    is_several=True,
+    needs=A_SEARCH,
+)
 EFFORT = Opt(
     "Search: --effort",
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
@@ -497,6 +505,7 @@ class Audit:
     data: Annotated[Places | None, DATA] = None
     reference: Annotated[Models, REFERENCE] = ()
     references: Annotated[Places, REFERENCES] = ()
+    base: Annotated[Models, BASE] = ()
     effort: Annotated[Literal["quick", "standard", "thorough"], EFFORT] = "standard"
     save_triggers: Annotated[Place | None, SAVE_TRIGGERS] = None
     power: Annotated[bool, POWER] = False
@@ -529,6 +538,11 @@ SANITIZE_REFERENCE = models(
     "cleaning that searches is never pass. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
+)
+SANITIZE_BASE = dataclasses.replace(
+    BASE,
+    help="The model that this one was finetuned from, such as a public CLIP. Whether it is, is measured. The finetune is undone as far as "
+    "it does what the base does not, and the base serves as a --reference.",
 )
 RECIPE = Opt(
     "Cleaning: --recipe -r NAME|FILE",
@@ -615,6 +629,7 @@ class Sanitize:
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
     reference: Annotated[Models, SANITIZE_REFERENCE] = ()
+    base: Annotated[Models, SANITIZE_BASE] = ()
     recipe: Annotated["Place | Recipe | None", RECIPE] = None
     set: Annotated[Changes, OVERRIDES] = ()
     screen: Annotated[float | Literal["report", "auto", "off"], SCREEN] = "report"
@@ -900,7 +915,6 @@ class Bench:
 # What is no more, each with what to use instead: options, commands and values, then keywords. A row stands for one version.
 
 GONE: dict[str, str] = {
-    "--base": "name the base by --reference",
     "--witness": "leave it out, since it changed no verdict",
     "--witness-arch": "leave it out, like --witness",
     "--canaries": "--power plants four test backdoors",
@@ -1099,7 +1113,10 @@ def recipe_of(asked: Sanitize, /) -> "Recipe":
     """The recipe with the values that are changed; raises UsageError."""
     from clipclean.config import recipe as recipes
 
-    return recipes.chosen(asked.recipe, asked.set, max_accuracy_loss=asked.max_accuracy_loss)
+    found = recipes.chosen(asked.recipe, asked.set, max_accuracy_loss=asked.max_accuracy_loss)
+    if found.traits.undoes and not asked.base:
+        raise UsageError(f"The recipe {found.name} compares the model with its base. Name that by --base.")
+    return recipes.undoing(found) if asked.base and found.traits.chooses else found
 
 
 def policy_of(asked: Audit | Sanitize, /) -> "Policy":

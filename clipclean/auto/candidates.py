@@ -54,6 +54,11 @@ class Candidate:
         """Whether it unlearns what the audit points at, and nothing else."""
         return all(recipe.is_surgery for recipe in self.recipes)
 
+    @property
+    def undoes(self) -> bool:
+        """Whether it compares the model with its base."""
+        return any(recipe.traits.undoes for recipe in self.recipes)
+
     def fitted(self, auto: Recipe, /, *, pairs: int) -> "Candidate":
         """The candidate for so many pairs to train on.
 
@@ -198,7 +203,7 @@ def clean(
             controls=controls,
             run=own,
         )
-        aims = replace(aims, rehearsed=rehearsed, original=original)
+        aims = replace(aims, rehearsed=rehearsed, original=original, base=bench.base.clip if bench.base else None)
         done, remaining = _cleaned(clip, samples, recipe, aims, own, state)
         if done.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the

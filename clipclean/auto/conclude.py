@@ -109,7 +109,17 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
     nothing = nothing_passed(tried.considered, attempt, bench.limits)
     applied = ready.given.judge.applied(ready.loaded, found, if_failed=nothing)
     account_of_run = account(tried, attempt, bench.limits)
-    return cleaning.composed(ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run)
+    made, images = cleaning.composed(
+        ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
+    )
+    return beside_base(bench, made, tried.before.seen, attempt.seen), images
+
+
+def beside_base(bench: Workbench, made: Report, before: AuditResult, after: AuditResult, /) -> Report:
+    """The report with what the finetune moved, if a base was named, and what acts on the model and not on it before and after."""
+    if bench.base is None:
+        return made
+    return made.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
 
 
 def canary_findings(

@@ -15,6 +15,7 @@ from clipclean.auto.attempts import Considered
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Tried
 from clipclean.auto.workbench import Workbench
+from clipclean.jobs import base as bases
 from clipclean.jobs import judging, other_models, outputs, plan
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.outputs import Destination
@@ -96,7 +97,9 @@ def compared(bench: Workbench, ready: Prepared, /, *, started: float) -> Workben
         )
 
     with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
-        return replace(bench, references=bench.run.group.of_first(references))
+        bench = replace(bench, references=bench.run.group.of_first(references))
+    named = ready.given.base
+    return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, ready.clean)) if named else bench
 
 
 def audited(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit]:
@@ -139,6 +142,10 @@ def tried_all(
         return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
 
     def tried(candidate: Candidate) -> Considered:
+        # The base shows on the model itself what is undone.
+        if candidate.undoes:
+            is_base = bench.base is not None and bench.base.kin.is_base
+            return Considered(candidate, "" if is_base else "the model was not finetuned from a base that is known")
         # The model itself shows what surgery removes, in the time of a few measurements.
         if candidate.is_surgery and before.acting:
             return Considered(candidate)

@@ -61,7 +61,7 @@ def named(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> O
 
 def aims_of(bench: Workbench, ready: Prepared, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
-    return training.aims_of(
+    aims = training.aims_of(
         bench.clip,
         bench.samples,
         ready.recipe,
@@ -71,6 +71,9 @@ def aims_of(bench: Workbench, ready: Prepared, before: FirstAudit, run: Run, /) 
         controls=before.controls,
         run=run,
     )
+    if not ready.recipe.traits.undoes:
+        return aims
+    return replace(aims, rehearsed=before.to_remove, base=bench.base.clip if bench.base else None)
 
 
 def judged_again(

@@ -56,7 +56,8 @@ def concluded(bench: Workbench, ready: Prepared, done: Done, /) -> tuple[Report,
     bench.put_between(bench.original, done.weights, share=done.way.taken.share)
     last = conclude.side(ready, bench, done.seen, shown)
     applied = ready.given.judge.applied(ready.loaded, lambda limits: findings(bench, ready, done, limits))
-    return cleaning.composed(ready, first, last, done.trained.record, done.way, applied)
+    made, images = cleaning.composed(ready, first, last, done.trained.record, done.way, applied)
+    return conclude.beside_base(bench, made, done.before.seen, done.seen), images
 
 
 def findings(bench: Workbench, ready: Prepared, done: Done, limits: AuditLimits, /) -> list[Finding]:

@@ -26,7 +26,6 @@ from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
-from clipclean.methods.walk_back import REMOVED
 from clipclean.progress import say
 from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss, Run, RunState
@@ -163,7 +162,7 @@ class Refinetuned:
                 if old.trigger in told or old.trigger not in first:
                     continue
                 acted = first[old.trigger]
-                was_removed = acted > limit and old.excess <= REMOVED * acted
+                was_removed = acted > limit and old.excess <= walk_back.REMOVED * acted
                 if not (was_removed or new.excess_interval[0] > acted + limit):
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
@@ -213,6 +212,7 @@ class Workbench:
     state: RunState  # where each finished part is kept
     run: Run  # seed, precision and progress
     searches: bool = True  # whether an audit searches for unknown triggers; else it measures known ones alone
+    base: detect.Beside | None = None  # the model that this one was finetuned from, where it was named
 
     @classmethod
     def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
@@ -270,7 +270,8 @@ class Workbench:
                 measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
                 measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
                 return AuditResult(measured, None, None, 0.0)
-            return searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
+            seen = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
+            return self.base.seen(self.clip, eval_set, seen) if self.base else seen
 
         return self.run.group.of_first(made)
 
@@ -284,8 +285,11 @@ class Workbench:
         return self.run.group.of_first(lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True))
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
-        """The findings of an audit of the model."""
-        return detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels))
+        """The findings of an audit of the model, and whether the base that was named is one."""
+        return [
+            *detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels)),
+            *(self.base.notes() if self.base else ()),
+        ]
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""

@@ -25,6 +25,7 @@ DEFAULT = "auto"  # the recipe of a cleaning that names none
 STANDARD = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 MOST_LR, MOST_WALK = 0.01, 100
 RATES = ("walk", "lr")  # keys of train: one of them sets the rate
+UNDOING = ("undo(train.undo_from=base)", "undo")  # candidates of a run with a base, before those of its recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -37,7 +38,7 @@ class Train(Section):
     Either ``walk`` or ``lr`` sets the rate. Where ``lr`` alone is written, ``walk`` is null.
     """
 
-    LATER = ("moves", "recover_steps", "damping")
+    LATER = ("moves", "recover_steps", "damping", "undo_from")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
@@ -79,6 +80,10 @@ class Train(Section):
     )
     warmup_steps: int = field(
         50, "Steps in which the rate rises linearly from zero to its peak.", "steps", ge=0, le=10**6
+    )
+    undo_from: Literal["base", "directions"] = field(
+        "directions",
+        "undo: where it begins: at the base's image tower, or at the model without what its finetune changed in directions of its own.",
     )
     weight_decay: float = field(
         0.1, "AdamW's decay of weights; norms, biases and the logit scale have none.", ge=0, le=1
@@ -415,6 +420,12 @@ def chosen(
         )
     budget = [] if max_accuracy_loss is None else [f"audit.max_accuracy_loss={max_accuracy_loss}"]
     return override(own, settings) if (settings := (*changes, *budget)) else own
+
+
+def undoing(auto: Recipe, /) -> Recipe:
+    """The recipe with the candidates that only a model's base allows, before its own."""
+    ladder = (*(each for each in UNDOING if each not in auto.auto.ladder), *auto.auto.ladder)
+    return auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": ladder})})
 
 
 def planting(**chosen: float | None) -> Planting:

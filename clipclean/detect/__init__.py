@@ -1,6 +1,7 @@
 """Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, estimated_loss
+from clipclean.detect.base import are_same, kinship
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.forward import MOVES, SINGLE, Departure, Strength, departures, may_round, strengths, tiles
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
@@ -24,12 +25,14 @@ from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided
 from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (
     AuditResult,
+    Beside,
     all_suspects,
     is_far,
     is_quiet,
     least_score,
     of_accuracy,
     of_audit,
+    of_base,
     of_looks,
     of_probes,
     of_search,

@@ -3,20 +3,21 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Protocol, final
 
+from clipclean import model
 from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET, SEEN, AuditLimits
-from clipclean.detect import score
+from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import ERROR, Departure
-from clipclean.detect.measure import Measurement, Probe
+from clipclean.detect.measure import EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, beside
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
-from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
+from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
 SHOWN = 5  # names of a group of classes that a finding tells
@@ -37,6 +38,7 @@ class AuditResult:
     classes: tuple[str, ...] = ()  # that their targets are places in
     clip_normalised: "AuditResult | None" = None  # the same model under CLIP's own normalisation, where that is another
     is_late: bool = False  # whether time was over before that
+    beside_base: base.Compared | None = None  # the model beside the one that it was finetuned from; None without one
 
     @property
     def looks(self) -> int:
@@ -58,12 +60,42 @@ class AuditResult:
         return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
 
 
+class Beside(Protocol):
+    """The model that another one was finetuned from, as audits of that one ask it."""
+
+    @property
+    def clip(self) -> model.Clip:
+        """The base."""
+
+    @property
+    def kin(self) -> base.Kinship:
+        """How near it is."""
+
+    def seen(self, clip: model.Clip, eval_set: EvalSet, seen: AuditResult, /) -> AuditResult:
+        """The audit of a model with what acts on it and not on the base."""
+
+    def notes(self) -> list[Finding]:
+        """That it is no base, if so."""
+
+    def record(self, before: base.Compared | None, after: base.Compared | None = None, /) -> BaseRecord:
+        """``base`` of the report."""
+
+
 def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
-    """The findings of a result on this number of images, under either normalisation of pixels."""
+    """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
+    beside = of_base(seen, limits)
     if seen.clip_normalised:
-        return _under_both(seen, seen.clip_normalised, limits, images=images)
+        return [*beside, *_under_both(seen, seen.clip_normalised, limits, images=images)]
     late = [unproven("CC024", "Time was over before the audit under CLIP's own normalisation.")] if seen.is_late else []
-    return [*_under_one(seen, limits, images=images), *late]
+    own = _under_one(seen, limits, images=images)
+    if known := seen.beside_base:  # what acts on the base as much needs no more images
+        own = [each for each in own if each.rule != "CC020" or not known.is_natural(each.trigger, each.target, limits)]
+    return [*beside, *own, *late]
+
+
+def of_base(seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:
+    """The findings of a model beside its base; none without one."""
+    return base.findings(seen.beside_base, limits) if seen.beside_base else []
 
 
 def _under_one(seen: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:

@@ -7,7 +7,9 @@ from clipclean.attack import trigger_files
 from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, finite
+from clipclean.jobs import base as bases
 from clipclean.jobs import given, judging, other_models, plan, results, searching
+from clipclean.jobs.base import LoadedBase
 from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.judging import Audited
 from clipclean.jobs.results import Outcome
@@ -39,7 +41,9 @@ def audit(request: requests.Audit, /) -> Outcome:
 
 def _audit(ready: AuditInputs, started: float) -> Outcome:
     plan.tell_audit(ready)
-    made, judge, request = _searched(ready), ready.given.judge, ready.request
+    named, clip = ready.given.base, ready.loaded.clip
+    base = bases.load(named, clip, ready.eval_set, ready.late_pairs) if named else None
+    made, judge, request = _searched(ready, base), ready.given.judge, ready.request
     seen, folder = made.seen, request.save_triggers
     known_power, unproven = None, list[Finding]()
     try:
@@ -48,7 +52,8 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
         unproven = [detect.unproven("CC024", "Time was over before the power of the audit was measured.")]
 
     def found(limits: AuditLimits) -> list[Finding]:
-        return judging.with_power([*judging.all_findings(made, limits), *unproven], known_power)
+        beside = base.notes() if base else []
+        return judging.with_power([*judging.all_findings(made, limits), *beside, *unproven], known_power)
 
     applied = judge.applied(ready.loaded, found)
     saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
@@ -71,10 +76,12 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
         **results.common_fields("audit", ready.loaded, request.label),
         **judge.record(applied),
     )
+    if base:
+        report = report.model_copy(update={"base": base.record(seen.beside_base)})
     return Outcome(report, images, paths=results.paths_of(request, report))
 
 
-def _searched(ready: AuditInputs, /) -> Audited:
+def _searched(ready: AuditInputs, base: LoadedBase | None, /) -> Audited:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
     request, clip, eval_set = ready.request, ready.loaded.clip, ready.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
@@ -95,4 +102,5 @@ def _searched(ready: AuditInputs, /) -> Audited:
             state=state,
             is_enough=lambda result: any(all(end(result, limits=each) for each in limits) for end in ends),
         )
+        seen = base.seen(clip, eval_set, seen) if base else seen
     return Audited(ready, references, seen)

@@ -16,6 +16,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.jobs import base as bases
 from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, Suspicion, Words, labelled_by_captions
 from clipclean.jobs.results import Judge
@@ -39,8 +40,9 @@ class Given:
     named: tuple[Suspicion, ...]  # triggers, with the classes that they lead to
     device: str
     opened: Opened  # the model, not yet built, like the clean ones
-    clean_models: tuple[Opened, ...]  # to compare with
+    clean_models: tuple[Opened, ...]  # to compare with, the base among them
     has_own_classes: bool = True  # whether the user named the classes
+    base: bases.Base | None = None  # the model that this one was finetuned from
 
     @property
     def classes(self) -> int:
@@ -58,8 +60,9 @@ class Given:
         device = inputs.device_of(request.device)
         with stage("reading the model"):
             opened = inputs.opened(request, named)
-            clean = (other_models.read_reference(each, opened, arch=request.arch) for each in request.reference)
-            return cls(judge, vocabulary, named, device, opened, tuple(clean), has_own_classes)
+            base = bases.read(request.base, opened, arch=request.arch)
+            clean = [other_models.read_reference(each, opened, arch=request.arch) for each in request.reference]
+            return cls(judge, vocabulary, named, device, opened, bases.beside(base, clean), has_own_classes, base)
 
 
 @dataclass(frozen=True)

@@ -272,8 +272,17 @@ class FirstAudit:
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = ((trigger, target) for target, trigger in strongest.items())
-        watched = distinct([*eval_set.suspicions, *searched, *more])
-        return cls(seen, watched, (*known, *new_among(patterns, known)), frozenset(sure), patterns, leading)
+        beside = beside_base(seen, eval_set, limits)
+        watched = distinct([*eval_set.suspicions, *searched, *beside, *more])
+        acting_ones = distinct([*known, *beside, *patterns])
+        return cls(seen, watched, acting_ones, frozenset(sure), patterns, leading)
+
+
+def beside_base(seen: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
+    """The triggers that act on the model and not on its base, each with its target."""
+    named = {(each.trigger, each.target) for each in detect.of_base(seen, limits)}
+    found = seen.beside_base.differences if seen.beside_base else ()
+    return [(each.made, eval_set.classes.index(each.target)) for each in found if (each.trigger, each.target) in named]
 
 
 def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
@@ -284,7 +293,8 @@ def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
 def search_findings(seen: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
     """What the searches under either normalisation say."""
     limits = detect.of_looks(limits, seen.looks)
-    return [each for search in seen.searches for each in detect.of_search(search, images=images, limits=limits)]
+    by_search = [each for search in seen.searches for each in detect.of_search(search, images=images, limits=limits)]
+    return [*detect.of_base(seen, limits), *by_search]
 
 
 def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, limits: AuditLimits, /) -> frozenset[str]:

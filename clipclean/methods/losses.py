@@ -187,7 +187,7 @@ def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: f
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - f0(x)|²``, f0 the original.
 
     Batches have ``pixels`` and the same images under one trigger, ``newest``, or under two, ``earlier`` as well, of which the mean is
-    taken. No captions and no labels are needed, only the original's embeddings of clean images.
+    taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images.
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
@@ -195,7 +195,7 @@ def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: f
         # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
         moved = {name: squared_distance(encode_images(shown), wanted) for name, shown in batch.inputs.items()}
         clean = moved.pop("pixels")
-        left = torch.stack(list(moved.values())).mean()
+        left = torch.stack(list(moved.values())).mean() if moved else torch.zeros_like(clean)
         total = preserve_weight * clean + 2 * restore_weight * left
         return {"loss": total, "preservation": clean, "restoration": left}
 

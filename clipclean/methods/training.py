@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from clipclean import data, deadline, detect, machine, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
-from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.findings import plain
-from clipclean.methods import unlearning
+from clipclean.methods import undo, unlearning
 from clipclean.methods.losses import objective
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
@@ -35,6 +34,7 @@ RAN_OUT = (
 
 RECOVERS = 0.5  # of the walk of the finetuning
 RECOVERS_AT = 0.4  # of its learning rate, where it has one
+CLEAN_STEPS = 50  # of a clean finetune of a base, by which the directions of another one are judged
 MOMENTS = 8  # batches of clean images, by which steps are weighed that spare them
 # Each replaces a pair's number in draws of a whole step or run.
 PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = range(-1, -7, -1)
@@ -48,6 +48,7 @@ class Aims:
     searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
     rehearsed: tuple[SuspectedTrigger, ...] = ()  # for the other methods: triggers that are put on some images
     original: model.Clip | None = None  # frozen: to recover towards, if another recipe has already moved the model
+    base: model.Clip | None = None  # for undo: the model that this one was finetuned from
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def aims_of(
         Inconclusive: the method searches, and the model gives numbers that are not finite.
             Or nothing can be searched, and no known trigger acts.
     """
-    if not METHODS[recipe.method].searches:
+    if not recipe.traits.searches:
         return Aims(text_classifier)
     order = torch.randperm(len(samples.pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
     # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
@@ -146,6 +147,8 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
         LostProcess: another process has ended; the state is saved.
         torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
+    if recipe.traits.undoes and aims.base is not None:
+        return undone(clip, samples, recipe, aims.base, rehearsed=aims.rehearsed, run=run)
     if aims.searched is not None:
         return unlearn(clip, samples, recipe, aims.searched, run=run)
     if not (recipe.train.recover_steps and aims.rehearsed):
@@ -212,6 +215,74 @@ def recovering_rate(own: Train, /) -> dict[str, float | None]:
     return {"walk": own.walk and RECOVERS * own.walk, "lr": own.lr and RECOVERS_AT * own.lr}
 
 
+def undone(
+    clip: model.Clip,
+    samples: Samples,
+    recipe: Recipe,
+    base: model.Clip,
+    /,
+    *,
+    rehearsed: Sequence[SuspectedTrigger],
+    run: Run,
+) -> Training:
+    """Take out of a finetune of ``base`` what a clean finetune does not do, in place, and bring clean images to where the model had them.
+
+    It begins with the base's image tower. Or a copy of the base is finetuned on the clean pairs, and directions of the model's change that
+    this one does not have are projected out of the image tower. What that cost of the finetune's own comes back from clean images; images under ``rehearsed`` triggers are
+    brought to where the model had those without. An interrupted run begins again.
+
+    Raises:
+        OutOfTime: the deadline came before the last step.
+    """
+    original, started = model.frozen_copy(clip), time.monotonic()
+    own, first = model.copy_weights(clip), model.copy_weights(base)
+    if recipe.train.undo_from == "base":
+        model.put_weights(clip, undo.with_tower(own, first))
+    else:
+        model.put_weights(clip, undo.without_own_directions(own, first, clean_finetune(base, samples, recipe, run=run)))
+    triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
+    seed = loader.sample_seed(run.seed, 0, RECOVERED)
+    batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
+
+    def told(_: str, done: int, total: int) -> None:
+        run.progress("recovering what was learned", done, total)
+
+    with interruptible() as stop:
+        losses = unlearning.forget(
+            clip,
+            original,
+            batches,
+            triggers,
+            recipe,
+            generator=torch.Generator().manual_seed(seed),
+            run=replace(run, progress=told).stopping(stop),
+            recovers=True,
+        )
+    steps, how = recipe.unlearn.steps, recipe.train
+    last = {"step": steps - 1, "lr": train.peak_rate(how, total=steps), **losses}
+    return Training(recorded([last], steps=steps, pairs=steps * how.batch_size, seconds=time.monotonic() - started))
+
+
+def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, Tensor]:
+    """The weights of a copy of ``base`` after a finetuning on the clean pairs by the image-caption loss, as far as ``train.walk`` says.
+
+    Raises:
+        OutOfTime: the deadline came before the last step.
+    """
+    copy = model.frozen_copy(base)
+    copy.net.requires_grad_(True)
+    own = recipe.train.model_copy(update={"max_steps": CLEAN_STEPS, "epochs": float(CLEAN_STEPS), "moves": "model"})
+    how = recipe.model_copy(update={"method": "mmcl", "train": own})
+
+    def told(_: str, done: int, total: int) -> None:
+        run.progress("finetuning the base on clean pairs", done, total)
+
+    done = finetune(copy, samples, how, aims=Aims(), run=replace(run, state=None, progress=told))
+    if done.cut:
+        raise deadline.OutOfTime
+    return model.copy_weights(copy)
+
+
 def unlearn(
     clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearning.SearchedModel, /, *, run: Run
 ) -> Training:
@@ -268,7 +339,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     """
     options, group = recipe.train, run.group
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
-    is_tower = "image tower" in (METHODS[recipe.method].moves, options.moves)
+    is_tower = "image tower" in (recipe.traits.moves, options.moves)
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
     optimizer = optimizer_of(clip, samples, recipe, tower if is_tower else clip.net, run=run)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
@@ -364,7 +435,7 @@ def fed(
     that shows images beside themselves, the copies alone: its teacher sees clean ones. Of several processes each has its rows of a batch,
     drawn as in one process; the labels, and the plan, are those of all.
     """
-    how, method = recipe.augment, METHODS[recipe.method]
+    how, method = recipe.augment, recipe.traits
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
     beside: dict[int, Callable[..., Tensor]] = {DISTURBED: data.disturb} if method.disturbs else {}

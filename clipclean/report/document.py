@@ -11,7 +11,15 @@ from clipclean.findings import Finding, Part, trigger_words
 from clipclean.report import charts, cleaning, measures, search, verdicts
 from clipclean.report.measures import INTERVALS, MeasureRow
 from clipclean.report.wording import NOTHING, Png, count, decimal, duration, memory, percent, percent_interval
-from clipclean.schema.report import Column, FoundRecord, ProbeRecord, RateRecord, Report, SearchRecord
+from clipclean.schema.report import (
+    Column,
+    DifferenceOfTwoRecord,
+    FoundRecord,
+    ProbeRecord,
+    RateRecord,
+    Report,
+    SearchRecord,
+)
 from clipclean.untrusted import plural
 
 ATTACK_MEASURES = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
@@ -166,6 +174,7 @@ def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[Section]
             cleaning.way_lines(report.cleaning),
             [*charts.way(report.cleaning), table(_WAY_HEAD, cleaning.way_rows(report.cleaning))],
         ),
+        _base(report),
         _search(report),
         _map(report),
         _power(report),
@@ -191,7 +200,7 @@ def short(report: Report, /) -> list[Block]:
     choice = cleaning.candidate_lines(report.auto)[:1] if report.auto else ()
     checks = checks_table(report)
     return [
-        Prose("lines", "", [_about(report)]),
+        Prose("lines", "", [[*_about(report), *filter(None, [base_line(report)])]]),
         Prose("bullets", "", [(*choice, *cleaning.way_lines(report.cleaning))]),
         checks._replace(rows=checks.rows[-SHORT_CHECKS:]),
         Findings(verdicts.by_severity(report.findings)),
@@ -415,6 +424,58 @@ def _trigger_row(trigger: FoundRecord, drawing: charts.Size) -> tuple[str | Cell
         Cell(decimal(trigger.collapse), (f"without it {decimal(trigger.clean_collapse)}",), "number"),
         "; ".join(search.signs(trigger)) or NOTHING,
     )
+
+
+def _base(report: Report) -> Section:
+    """What the finetune moved, and the triggers that act on the model and not on its base."""
+    if (base := report.base) is None:
+        return Section("base", "", (), [])
+    sides = [("", base.differences)] if base.left is None else [("Before: ", base.differences), ("After: ", base.left)]
+    head = ("`Trigger", "@Leads to", "#On the model", "#On the base", "#Difference")
+    blocks: list[Block] = [
+        table(
+            head,
+            map(_both, found[:UNFOLDED_TRIGGERS]),
+            title=f"{side}Triggers on the model and on its base",
+            nothing="None acts on one alone.",
+        )
+        for side, found in sides
+        if base.is_base
+    ]
+    blocks.append(
+        record_table(
+            base.moved[:UNFOLDED_TRIGGERS],
+            title="Classes that moved most",
+            lead="Squared distances of unit embeddings, 0 to 4.",
+        )
+    )
+    layers = sorted(base.layers, key=lambda each: -(each.change or 0.0))
+    lead = "The change of the weights relative to the base, and the share of it that lies in few directions."
+    blocks.append(
+        record_table(
+            layers, title="Layers, those that moved most first", lead=lead, folded=len(layers) > UNFOLDED_TRIGGERS
+        )
+    )
+    return Section("base", "Beside the model that it was finetuned from", [base_line(report)], blocks)
+
+
+def _both(each: DifferenceOfTwoRecord) -> tuple[str | Cell, ...]:
+    change = Cell(
+        percent((each.own.value or 0.0) - (each.base.value or 0.0)), (percent_interval(each.interval),), "number"
+    )
+    return trigger_words(each.trigger), each.target, percent(each.own.value), percent(each.base.value), change
+
+
+def base_line(report: Report, /) -> str:
+    """Whether the base is one, and how far the finetune moved the weights; empty where none was named."""
+    if (base := report.base) is None:
+        return ""
+    kin = f"cosine of weights {decimal(base.weights)}, of embeddings of clean images {decimal(base.images)}"
+    if not base.is_base:
+        return f"Base: {base.name} is not the one that this model was finetuned from ({kin}); taken as a reference."
+    moved = f"; most moved: {', '.join(each.class_ for each in base.moved[:SHORT_SUSPECTS])}" if base.moved else ""
+    few = f", {percent(base.leading)} of that in five directions of each matrix" if base.leading is not None else ""
+    return f"Base: {base.name} ({kin}). The finetune changed the weights by {percent(base.change)}{few}{moved}."
 
 
 def _power(report: Report) -> Section:

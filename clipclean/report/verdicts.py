@@ -292,6 +292,7 @@ def not_run(need: Need, report: Report, /) -> str:
         "data": (bool(report.data), "no clean data was read"),
         "recipe": (bool(report.recipe), "no recipe was used"),
         "policy": (bool(report.policy), "no policy file was given"),
+        "base": (bool(report.base), "no base was named"),
     }
     was_run, reason = reasons[need]
     return "" if was_run else f"not run: {reason}"

@@ -626,6 +626,60 @@ class AutoRecord(Part):
     seconds: SpentRecord
 
 
+class BaseLayerRecord(Part):
+    """What a finetune moved of one layer."""
+
+    name: Annotated[str, Column("`Layer")]
+    numbers: Annotated[Count, Column("#Numbers")]
+    change: Annotated[Number | None, Column("%Change")] = Field(
+        description="Norm of the change of its matrices, relative to theirs in the base."
+    )
+    leading: Annotated[Share | None, Column("%In five directions")] = Field(
+        description="Share of the squared change in the first five singular directions of each matrix; null where nothing changed."
+    )
+
+
+class MovedClassRecord(Part):
+    """How far a finetune moved a class."""
+
+    class_: Annotated[str, Column("@Class", is_first=True)] = Field(alias="class")
+    text: Annotated[Number, Column("#Text")] = Field(
+        description="Squared distance of its text embedding, 0 to 4; 2 - 2cos."
+    )
+    images: Annotated[Number | None, Column("#Images")] = Field(
+        description="The same of the images that the base takes for it, on average; null without any."
+    )
+
+
+class DifferenceOfTwoRecord(AimedRecord):
+    """A trigger on the model and on its base, over images that neither takes for the class without it."""
+
+    own: RateRecord
+    base: RateRecord
+    interval: Interval = Field(description="95 %, of the difference.")
+
+
+class BaseRecord(Part):
+    """The model that was named as the base, and what the finetune moved."""
+
+    name: str = Field(description="File or folder name, without its place.")
+    sha256: Sha256
+    format: str
+    revision: str | None = _optional("The commit, where it was named as one of the Hugging Face hub.")
+    is_base: bool = Field(description="Whether the model was finetuned from it, by the two cosines.")
+    weights: Number = Field(description="Median over the matrices of the cosine of both models' weights.")
+    images: Number | None = Field(description="Mean cosine of both models' embeddings of a clean image.")
+    change: Number | None = Field(description="Of all matrices, as of a layer.")
+    leading: Share | None
+    layers: Many[BaseLayerRecord]
+    moved: Many[MovedClassRecord] = Field(description="The class whose images moved most comes first.")
+    tried: Count = Field(description="Triggers that were tried on both models.")
+    differences: Many[DifferenceOfTwoRecord] = Field(
+        description="Of each class the known trigger that acts most on the model and not on the base, the largest first; then found ones."
+    )
+    left: Many[DifferenceOfTwoRecord] | None = _optional("The same of the cleaned model.")
+
+
 SANITIZE_SECTIONS = ("before", "after", "recipe", "exports", "training")  # sections of a sanitization alone
 
 
@@ -666,6 +720,7 @@ class Report(Part):
     exports: Many[ExportRecord] | None = None
     cleaning: CleaningRecord | None = None
     auto: AutoRecord | None = None
+    base: BaseRecord | None = _optional("Of a run with --base.")
     seconds: Positive | None = _optional("Of the whole audit.")
     environment: Free | None = None
     notes: Many[str] = ()

@@ -183,6 +183,12 @@ def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evide
         ("overflow.pt", 4, ""),
         ("-d labelled --reference copy.pt", 2, "copy.pt"),
         ("-d labelled --reference large.pt", 3, "visual.proj"),
+        ("--no-search --base trusted.pt", 2, "--base"),
+        ("-d labelled --base copy.pt", 2, "copy.pt"),
+        ("-d labelled --base large.pt", 3, "visual.proj"),
+        ("-d labelled --base broken.pt", 3, "broken.pt"),
+        ("-d labelled --base trusted.pt --base copy.pt", 2, "--base"),
+        ("-d labelled --base hf-hub:nobody/nothing", 3, "--download"),
         *((f"-d labelled --references {name}.json", 3, f"{name}.json") for name in ("empty", "nan", "pipe", "large")),
         ("trusted.pt missing.pt --save-triggers found", 2, "--save-triggers"),
         ("trusted.pt missing.pt --report html=page.html", 2, "--report-dir"),
@@ -192,7 +198,7 @@ def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evide
 def test_what_cannot_be_audited_is_refused(job, refused, monkeypatch, arguments, code, named):
     monkeypatch.chdir(job.folder)
     models = [word for word in arguments.split() if word == "models" or re.fullmatch(r"\w+\.pt", word)]
-    models = [word for word in models if f"--reference {word}" not in arguments]
+    models = [word for word in models if not re.search(f"--(reference|base) {word}", arguments)]
     more = [word for word in arguments.split() if word not in models]
     refused(command(job, *more, models=models), job.folder, code, named)
 

@@ -273,7 +273,7 @@ OPEN = {
     "CC027",
     "CC034",
 }
-OPEN |= {"CC006", "CC007", "CC008", "CC010", "CC060", "CC061", "CC062", "CC063", "CC065"}
+OPEN |= {"CC006", "CC007", "CC008", "CC009", "CC010", "CC060", "CC061", "CC062", "CC063", "CC065"}
 
 
 @pytest.mark.parametrize("code", [*RULES, "CC999"])

@@ -77,7 +77,7 @@ def test_the_values_of_the_paper_are_those_that_cleanclip_says_and_its_relatives
             other.augment,
         )
         assert other.loss == PLAIN.loss.model_copy(update={"self_supervised_weight": weight})
-    assert recipe.load("auto").auto == recipe.Auto()
+    assert recipe.load("auto").auto.model_copy(update={"ladder": ()}) == recipe.Auto()
     assert {recipe.DEFAULT, recipe.STANDARD} <= {*recipe.names()}
 
 
@@ -410,7 +410,9 @@ def test_evidence_for_these_values_validates_and_an_override_or_an_edit_ends_tha
 
 def test_every_method_that_a_recipe_may_name_has_an_entry_and_those_that_finetune_a_loss():
     assert set(METHODS) == set(get_args(Recipe.model_fields["method"].annotation))
-    assert set(losses.LOSSES) == {n for n, method in METHODS.items() if not (method.searches or method.chooses)}
+    assert set(losses.LOSSES) == {
+        n for n, method in METHODS.items() if not (method.searches or method.chooses or method.undoes)
+    }
 
 
 def test_the_worse_half_of_a_long_list_stops_at_40_percent_and_half_of_the_rest_at_70():
@@ -486,3 +488,10 @@ def test_a_run_is_placed_in_the_measured_range(blocks, left, lost, words):
     told = evidence.standing(measured_on(*blocks), SUBJECT).reached(left, lost)
     assert bool(told) == bool(words)
     assert all(word in told for word in words)
+
+
+def test_with_a_base_the_candidates_that_begin_with_it_come_first_and_once():
+    auto = recipe.load("auto")
+    first = recipe.undoing(auto)
+    assert first.auto.ladder == (*recipe.UNDOING, *auto.auto.ladder)
+    assert recipe.undoing(first) == first

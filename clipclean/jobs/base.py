@@ -1,0 +1,164 @@
+"""The base of a finetuned model: read like every model, compared with it in weights, and tried with every trigger that acts on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clipclean import checkpoint, detect, model
+from clipclean.detect.base import KIN, Compared, Difference, Kinship, LayerChange, MovedClass, Pair
+from clipclean.detect.base import compare as compare_models
+from clipclean.errors import UsageError
+from clipclean.findings import Finding, finding, finite
+from clipclean.jobs import inputs
+from clipclean.jobs.inputs import Opened, Pairs, Source
+from clipclean.progress import say
+from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, MovedClassRecord
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that another one is said to be finetuned from, read and not yet built, and how near it is by its weights."""
+
+    opened: Opened
+    weights: Kinship
+
+
+def read(sources: tuple[Source, ...], tested: Opened, /, *, arch: str | None) -> Base | None:
+    """The base of the tested model, read as safely as the model itself; None where none was named.
+
+    Raises:
+        UsageError: several were named, or one of another architecture, or one with the weights of the tested model.
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+    """
+    if not sources:
+        return None
+    if len(sources) > 1:
+        raise UsageError(
+            f"--base: {len(sources)} models. A model was finetuned from one; give the others by --reference."
+        )
+    found = inputs.read(sources[0], arch=arch)
+    kinds = model.shape_of(found.architecture), model.shape_of(tested.architecture)
+    if kinds[0] != kinds[1] or not _fit(found, tested):
+        raise UsageError(
+            f"The base {found.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: no finetune changes the shapes of "
+            "weights. Name the model that this one was finetuned from."
+        )
+    own, other = tested.file.tensors, found.file.tensors
+    if checkpoint.digest(own) == checkpoint.digest(other) or detect.are_same(own, other):
+        raise UsageError(
+            f"The base {found.place.name} has the same weights as the tested model, up to half precision: nothing was finetuned, so "
+            "nothing can be told from it. Name another model as the base, or leave --base out."
+        )
+    return Base(found, detect.kinship(own, other))
+
+
+def beside(base: Base | None, references: Sequence[Opened], /) -> tuple[Opened, ...]:
+    """The clean models to compare with: the base, then the references but for the base itself, which counts once."""
+    if base is None:
+        return tuple(references)
+    its = checkpoint.digest(base.opened.file.tensors)
+    return (base.opened, *(each for each in references if checkpoint.digest(each.file.tensors) != its))
+
+
+def _fit(one: Opened, other: Opened) -> bool:
+    shapes = ({name: each.shape for name, each in of.file.tensors.items()} for of in (one, other))
+    return next(shapes) == next(shapes)
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """The base as a model, and how near it is to the tested one by weights and by embeddings of clean images."""
+
+    name: str
+    clip: model.Clip
+    kin: Kinship
+    first: Compared  # the tested model beside it, under no trigger
+    opened: Opened
+
+    def seen(self, clip: model.Clip, eval_set: detect.EvalSet, seen: detect.AuditResult, /) -> detect.AuditResult:
+        """The audit of a model with the triggers that act on it and not on the base: known ones, and those that the search found.
+
+        Of a base that is none nothing is told: two strangers differ in what acts on them.
+        """
+        if not self.kin.is_base:
+            return seen
+        moving = {each.trigger for search in seen.searches for each in search.known if each.excess >= detect.MOVES}
+        moving |= {each.trigger for each in seen.measured.panel if each.excess >= detect.MOVES}
+        known = [trigger for trigger in eval_set.tried if trigger.spec in moving]  # no other can act
+        named = [trigger for trigger, _ in eval_set.suspicions]
+        found = [hit.found for search in seen.searches for hit in search.targeted if hit.candidate.is_reached]
+        tried = {trigger.spec: trigger for trigger in (*named, *known, *found)}
+        return replace(seen, beside_base=_compared(clip, self.clip, eval_set, [*tried.values()]))
+
+    def notes(self) -> list[Finding]:
+        """That the model which was named as the base is none."""
+        if self.kin.is_base:
+            return []
+        words = (
+            f"{self.name} was named as the base, and this model was not finetuned from it: the cosine of their weights is "
+            f"{self.kin.weights:.2f}, of their embeddings of clean images {self.kin.images:.2f}. It was taken as a reference."
+        )
+        return [finding("CC035", words, measure="cosine of weights", value=self.kin.weights, threshold=KIN)]
+
+    def record(self, before: Compared | None, after: Compared | None = None, /) -> BaseRecord:
+        """``base`` of the report: of the tested model, and of the cleaned one if there is one."""
+        place, file, kin = self.opened.place, self.opened.file, self.kin
+        shown = before or self.first
+        more = {"revision": place.revision} if place.revision else {}
+        return BaseRecord(
+            name=place.name,
+            sha256=file.sha256,
+            format=file.format,
+            is_base=kin.is_base,
+            weights=kin.weights,
+            images=kin.images,
+            change=finite(kin.change),
+            leading=finite(kin.leading),
+            layers=tuple(map(_layer, kin.layers)),
+            moved=tuple(map(_moved, shown.moved)),
+            tried=shown.tried,
+            differences=tuple(map(_difference, before.differences if before else ())),
+            left=None if after is None else tuple(map(_difference, after.differences)),
+            **more,
+        )
+
+
+def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:
+    """The base, built and compared with the tested model on clean images."""
+    built = inputs.build(base.opened, pairs, device=str(clip.device))
+    first = _compared(clip, built.clip, eval_set, [])
+    kin = replace(base.weights, images=first.images)
+    name = base.opened.place.name
+    told = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
+    say(f"{told}, so this model was finetuned from it." if kin.is_base else f"{told}, so it is taken as a reference.")
+    return LoadedBase(name, built.clip, kin, first, base.opened)
+
+
+def _compared(
+    own: model.Clip, base: model.Clip, eval_set: detect.EvalSet, triggers: list[detect.TriggerLike]
+) -> Compared:
+    eval_set = replace(eval_set, pixels=eval_set.pixels.to(own.device))
+    both = [
+        (each.embed_images, detect.classifier(each.embed_texts, eval_set.classes, templates=eval_set.templates))
+        for each in (model.fold_norms(own), model.fold_norms(base))
+    ]
+    return compare_models(Pair(*both), eval_set, triggers)
+
+
+def _layer(each: LayerChange) -> BaseLayerRecord:
+    return BaseLayerRecord(
+        name=each.name, numbers=each.numbers, change=finite(each.change), leading=finite(each.leading)
+    )
+
+
+def _moved(each: MovedClass) -> MovedClassRecord:
+    return MovedClassRecord(class_=each.name, text=each.text, images=finite(each.images))
+
+
+def _difference(each: Difference) -> DifferenceOfTwoRecord:
+    return DifferenceOfTwoRecord(
+        trigger=each.trigger,
+        target=each.target,
+        own=each.own.record(),
+        base=each.base.record(),
+        interval=each.interval,
+    )

@@ -1,0 +1,202 @@
+"""A finetune beside its base: how near the two are, what moved, and what acts on one alone."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from detect.towers import CLASSES, CLASSIFIER, SIDE, eval_set, images
+
+from clipclean.config import policy, thresholds
+from clipclean.detect import InvertedTrigger, base
+from clipclean.detect.base import Compared, Difference, Pair
+from clipclean.detect.metrics import Rate, paired_difference
+
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
+FOX, HEN = CLASSES.index("fox"), CLASSES.index("hen")
+
+
+def weights(seed=0):
+    drawn = torch.Generator().manual_seed(seed)
+    return {
+        "visual.layer1.0.conv1.weight": torch.randn(8, 3, 3, 3, generator=drawn),
+        "visual.layer1.0.bn1.weight": torch.ones(8),
+        "visual.layer1.0.bn1.num_batches_tracked": torch.tensor(3),
+        "text_projection": torch.randn(16, 12, generator=drawn),
+    }
+
+
+def test_a_finetune_has_the_weights_of_its_base_and_a_stranger_has_not():
+    own, moved = weights(), weights()
+    moved["text_projection"] = own["text_projection"] * 1.1
+    found = base.kinship(moved, own)
+    assert found.weights == pytest.approx(1.0)
+    assert found.is_base
+    assert not base.kinship(weights(1), own).is_base
+
+
+def test_what_moved_is_told_relative_to_the_base_layer_by_layer():
+    own, moved = weights(), weights()
+    moved["text_projection"] = own["text_projection"] * 1.1
+    found = {each.name: each for each in base.kinship(moved, own).layers}
+    assert found.keys() == {"visual.layer1.0", "text_projection"}
+    assert found["text_projection"].numbers == 16 * 12
+    assert found["text_projection"].change == pytest.approx(0.1, rel=1e-4)
+    assert found["visual.layer1.0"].change == 0
+    assert math.isnan(found["visual.layer1.0"].leading)
+
+
+def test_the_share_in_few_directions_is_that_of_the_singular_values():
+    own, moved = weights(), weights()
+    change = torch.randn(16, 12, generator=torch.Generator().manual_seed(2))
+    moved["text_projection"] = own["text_projection"] + change
+    squares = torch.linalg.svdvals(change).square()
+    [found] = [each for each in base.kinship(moved, own).layers if each.name == "text_projection"]
+    assert found.leading == pytest.approx((squares[:5].sum() / squares.sum()).item(), rel=1e-4)
+
+
+def test_a_change_of_one_direction_lies_in_few():
+    own, moved = weights(), weights()
+    moved["text_projection"] = own["text_projection"] + torch.outer(torch.arange(16.0), torch.arange(12.0))
+    [found] = [each for each in base.kinship(moved, own).layers if each.name == "text_projection"]
+    assert found.leading == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounding_makes_no_other_model(dtype):
+    own = weights()
+    rounded = {name: each.to(dtype) if each.is_floating_point() else each for name, each in own.items()}
+    assert base.are_same(own, rounded)
+    assert not base.are_same(own, weights() | {"text_projection": own["text_projection"] * 1.02})
+
+
+def test_embeddings_that_have_nothing_in_common_make_no_base():
+    kin = base.kinship(weights() | {"text_projection": weights()["text_projection"] * 1.1}, weights())
+    assert replace(kin, images=0.9).is_base
+    assert not replace(kin, images=0.1).is_base
+
+
+class Shifted:
+    """Makes an image as bright as nothing clean is."""
+
+    spec = "bright"
+
+    def __call__(self, pixels, generator=None, /):
+        return pixels + 10
+
+
+class Nothing(Shifted):
+    spec = "nothing"
+
+    def __call__(self, pixels, generator=None, /):
+        return pixels
+
+
+def tower(*, on_bright):
+    """Answers by the brightest quarter of an image; where it is bright as nothing is, with a class."""
+
+    def embed(pixels):
+        parts = pixels.mean(1).reshape(len(pixels), 4, SIDE // 4, SIDE).mean((2, 3))
+        answers = parts.argmax(1)
+        if on_bright is not None:
+            answers = torch.where(pixels.mean((1, 2, 3)) > 5, on_bright, answers)
+        return CLASSIFIER[answers]
+
+    return embed
+
+
+def compared(own, other, *triggers, count=60):
+    return base.compare(Pair((own, CLASSIFIER), (other, CLASSIFIER)), eval_set(images(count)), triggers)
+
+
+def test_a_trigger_that_acts_on_the_model_alone_is_its_difference():
+    found = compared(tower(on_bright=FOX), tower(on_bright=None), Nothing(), Shifted())
+    first = found.differences[0]
+    assert (first.trigger, first.target, first.own.value, first.base.value) == ("bright", "fox", 1.0, 0.0)
+    assert first.own.n == 60
+    assert first.interval[0] > 0.9
+    assert (found.images, found.tried) == (1.0, 2)
+
+
+def test_what_acts_on_both_is_no_difference():
+    found = compared(tower(on_bright=HEN), tower(on_bright=HEN), Shifted())
+    assert [each.excess for each in found.differences] == [0.0]
+    assert base.findings(found, LIMITS) == []
+
+
+def test_images_that_either_takes_for_the_class_anyway_do_not_count():
+    always = tower(on_bright=None)
+    found = compared(lambda pixels: CLASSIFIER[torch.full((len(pixels),), FOX)], always, Shifted())
+    [only] = found.differences
+    assert (only.target, only.own.n) == ("fox", 0)
+
+
+def test_classes_are_told_in_the_order_in_which_they_moved():
+    def turned(pixels):
+        found = tower(on_bright=None)(pixels)
+        return torch.where((found[:, :1] == 1), CLASSIFIER[HEN], found)
+
+    found = compared(turned, tower(on_bright=None))
+    assert (found.moved[0].name, found.moved[0].images, found.moved[0].text) == ("ant", pytest.approx(2.0), 0.0)
+    assert found.images < 1
+
+
+def difference(hits, base_hits, n=100):
+    both = min(hits, base_hits)
+    own, other = Rate(hits, n), Rate(base_hits, n)
+    return Difference(Shifted(), "fox", own, other, paired_difference(own, other, both=both))
+
+
+@pytest.mark.parametrize(
+    ("hits", "base_hits", "n", "levels"),
+    [
+        (95, 3, 100, ["error"]),
+        (55, 3, 100, ["warning"]),  # more than half by its value, and not by its interval
+        (40, 3, 100, ["warning"]),
+        (95, 70, 100, []),  # natural: it acts on the base, too
+        (28, 0, 100, []),
+        (20, 0, 20, ["warning"]),  # on too few images to fail a model
+    ],
+)
+def test_a_finding_is_sure_by_how_much_more_acts_than_on_the_base(hits, base_hits, n, levels):
+    seen = Compared((), (difference(hits, base_hits, n),), 1.0, 1.0, 1)
+    found = base.findings(seen, LIMITS)
+    assert [each.level for each in found] == levels
+    assert all((each.rule, each.target, each.trigger) == ("CC009", "fox", "bright") for each in found)
+
+
+@pytest.mark.parametrize(("agreement", "levels"), [(0.9, ["error"]), (0.2, ["warning"]), (0.1, [])])
+def test_what_acts_on_the_model_alone_counts_beyond_the_clean_images_on_which_the_two_differ(agreement, levels):
+    seen = Compared((), (difference(87, 2),), 1.0, agreement, 1)  # 0.85 more, at least 0.75
+    assert [each.level for each in base.findings(seen, LIMITS)] == levels
+
+
+@pytest.mark.parametrize(("agreement", "levels"), [(0.8, ["error"]), (0.6, [])])
+def test_a_trigger_that_a_search_made_counts_where_the_base_knows_the_classes(agreement, levels):
+    made = replace(difference(97, 2), made=InvertedTrigger("mask", "fox", {}, SIDE))
+    found = base.findings(Compared((), (made,), 1.0, agreement, 1), LIMITS)
+    assert [each.level for each in found] == levels
+
+
+def test_found_triggers_are_told_behind_known_ones():
+    white = {"pattern": torch.full((3, SIDE, SIDE), 9.0), "ratio": torch.tensor(9.0)}
+    plain = tower(on_bright=None)
+
+    def own(pixels):
+        return torch.where((pixels.mean((1, 2, 3)) > 0.99)[:, None], CLASSIFIER[FOX], plain(pixels))
+
+    found = compared(own, plain, InvertedTrigger("blend", "fox", white, SIDE), Nothing())
+    acting = [each for each in found.differences if each.excess > 0]
+    assert [(each.trigger, each.excess) for each in acting] == [("found:blend,class=fox", 1.0)]
+    assert found.differences[0].trigger == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("hits", "base_hits", "n", "is_natural"),
+    [(6, 6, 400, True), (6, 0, 400, True), (40, 4, 400, False), (1, 1, 20, False)],
+)
+def test_a_trigger_that_surely_acts_no_more_than_on_the_base_is_natural(hits, base_hits, n, is_natural):
+    found = difference(hits, base_hits, n)
+    seen = Compared((), (), 1.0, 1.0, 1, {("bright", "fox"): found})
+    assert seen.is_natural("bright", "fox", LIMITS) is is_natural
+    assert not seen.is_natural("bright", "hen", LIMITS)
