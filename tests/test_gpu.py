@@ -70,9 +70,7 @@ def forgotten(clip, samples, *, steps):
     batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=0, group=train.ALONE)
     asked = {"newest": [PATCH], "earlier": [PATCH]}
     drawing = Generator().manual_seed(0)
-    unlearning.forget(
-        clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET, recovers=True
-    )
+    unlearning.forget(clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET)
 
 
 @pytest.mark.parametrize(

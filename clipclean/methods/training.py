@@ -203,7 +203,6 @@ def recover(
             how,
             generator=torch.Generator().manual_seed(seed),
             run=replace(run, progress=told).stopping(stop),
-            recovers=True,
         )
     last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
     pairs, seconds = steps * own.batch_size, time.monotonic() - started
@@ -256,7 +255,6 @@ def undone(
             recipe,
             generator=torch.Generator().manual_seed(seed),
             run=replace(run, progress=told).stopping(stop),
-            recovers=True,
         )
     steps, how = recipe.unlearn.steps, recipe.train
     last = {"step": steps - 1, "lr": train.peak_rate(how, total=steps), **losses}

@@ -321,13 +321,12 @@ def forget(
     *,
     generator: Generator,
     run: Run,
-    recovers: bool = False,
     moments: Mapping[str, train.Moment] | None = None,
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step.
 
-    A ``Guard`` keeps the pace of a walk. One that ``recovers`` begins with clean images far from where the original has them, so it has
-    none; most of its images are a mean with another one, and half of them are mirrored.
+    A ``Guard`` keeps the pace of a walk. A recovery, of a method that searches for nothing, begins with clean images far from where the
+    original has them, so it has none; most of its images are a mean with another one, and half of them are mirrored.
     """
     tower: Any = clip.net.visual  # nn.Module's __getattr__
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
@@ -343,6 +342,7 @@ def forget(
         with model.evaluating(clip.net):  # statistics of normalisation are not moved
             return loss(batch)
 
+    recovers = not recipe.traits.searches
     steps, some = recipe.unlearn.steps, itertools.islice(batches, recipe.unlearn.steps)
     # Steps that spare clean images hardly move them at the beginning, and go far enough all the same.
     guard = Guard(steps) if recipe.train.damping is None else Guard(steps, fastest=1.0)
