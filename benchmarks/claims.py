@@ -449,12 +449,49 @@ def widened_cost() -> str:
     return f"{100 * mean(rose):.0f}"
 
 
-# The default of now, on victims that train briefly.
+# The default of now, on victims that train briefly; large ones apart.
 
 
-def by_surgery() -> list[dict]:
-    """Its runs, a cell each."""
-    return [json.loads(path.read_text()) for path in sorted((RESULTS / "surgery").glob("*.json"))]
+def now(*, large: bool = False, beside: bool = False, on_victims: bool = True) -> list[dict]:
+    """Its runs on models of the half that reports, a cell each."""
+    cells = [json.loads(path.read_text()) for path in sorted((RESULTS / "auto-now").glob("report-*.json"))]
+    kinds = {"large": photo_cleaning.is_large, "beside": lambda cell: bool(cell.get("beside"))}
+    wanted = {"large": large, "beside": beside}
+    mine = [cell for cell in cells if all(of(cell) == wanted[kind] for kind, of in kinds.items())]
+    return [cell for cell in mine if photo_cleaning.is_victim(cell) == on_victims]
+
+
+def now_left(cells: list[dict]) -> str:
+    """The most that stays of an attack."""
+    return f"{max(cell['after']['excess'] for cell in cells):.2f}"
+
+
+def now_returned(cells: list[dict]) -> str:
+    """The most that is there at any point of a benign finetuning."""
+    return f"{max(max(cell['along'].values()) for cell in cells):.2f}"
+
+
+def now_gone(cells: list[dict]) -> str:
+    """In how many at most 0.05 stays."""
+    return f"{sum(cell['after']['excess'] <= 0.05 for cell in cells)} of {len(cells)}"
+
+
+def now_kept(cells: list[dict]) -> str:
+    """In how many at most 0.05 returns."""
+    return f"{sum(max(cell['along'].values()) <= 0.05 for cell in cells)} of {len(cells)}"
+
+
+def now_told() -> str:
+    """In how many the report tells the loss within a point of that on the other images."""
+    cells = [cell for large in (False, True) for beside in (False, True) for cell in now(large=large, beside=beside)]
+    near = sum(abs(cell["told_lost"] - photo_cleaning.lost(cell)) <= 1 for cell in cells)
+    return f"{near} of {len(cells)}"
+
+
+def now_passed() -> str:
+    """How many cleaned victims pass beside a clean model."""
+    cells = now(beside=True)
+    return f"{sum(cell['told'].startswith('pass') for cell in cells)} of {len(cells)}"
 
 
 FIGURES: dict[str, Callable[[], str]] = {
@@ -521,11 +558,22 @@ FIGURES: dict[str, Callable[[], str]] = {
     "auto-older": lambda: str(len(long_runs(on_victims=True)) - len(newest())),
     "auto-newest": lambda: str(len(newest())),
     "auto-newest-loss": lambda: average_loss(newest()),
-    "surgery-runs": lambda: str(len(by_surgery())),
-    "surgery-loss": lambda: extent(map(photo_cleaning.lost, by_surgery())),
-    "surgery-told": lambda: extent(cell["told_lost"] for cell in by_surgery()),
-    "surgery-left": lambda: f"{max(cell['after']['excess'] for cell in by_surgery()):.2f}",
-    "surgery-returned": lambda: f"{max(cell['rebound']['excess'] for cell in by_surgery()):.2f}",
+    "now-victims": lambda: str(len(now())),
+    "now-gone": lambda: now_gone(now()),
+    "now-left": lambda: now_left(now()),
+    "now-kept": lambda: now_kept(now()),
+    "now-returned": lambda: now_returned(now()),
+    "now-loss": lambda: average_loss(now()),
+    "now-most": lambda: f"{max(map(photo_cleaning.lost, now())):.1f}",
+    "now-told": now_told,
+    "now-passed": now_passed,
+    "now-large": lambda: str(len(now(large=True))),
+    "now-large-size": lambda: million("large"),
+    "now-large-left": lambda: extent((cell["after"]["excess"] for cell in now(large=True)), 2),
+    "now-large-loss": lambda: extent(map(photo_cleaning.lost, now(large=True))),
+    "now-large-returned": lambda: now_returned(now(large=True)),
+    "now-clean-loss": lambda: extent(map(photo_cleaning.lost, now(on_victims=False))),
+    "now-clean-beside": lambda: extent(map(photo_cleaning.lost, now(beside=True, on_victims=False))),
     "auto-clean": lambda: str(len(long_runs(on_victims=False))),
     "auto-clean-loss": lambda: extent(map(photo_cleaning.lost, long_runs(on_victims=False))),
     "auto-clean-told": lambda: extent(cell["told_lost"] for cell in long_runs(on_victims=False)),
