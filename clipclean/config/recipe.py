@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,7 +26,7 @@ DEFAULT = "auto"  # the recipe of a cleaning that names none
 STANDARD = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 MOST_LR, MOST_WALK = 0.01, 100
 RATES = ("walk", "lr")  # keys of train: one of them sets the rate
-UNDOING = ("undo(train.undo_from=base)", "undo")  # candidates of a run with a base, before those of its recipe
+UNDOING = ("undo(train.undo_from=base)", "undo")  # candidates of a run with a base, after surgery
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -423,8 +424,10 @@ def chosen(
 
 
 def undoing(auto: Recipe, /) -> Recipe:
-    """The recipe with the candidates that only a model's base allows, before its own."""
-    ladder = (*(each for each in UNDOING if each not in auto.auto.ladder), *auto.auto.ladder)
+    """The recipe with the candidates that only a model's base allows, after surgery, which costs less, and before all others of its own."""
+    own = auto.auto.ladder
+    first = len(own) - len([*itertools.dropwhile(lambda candidate: candidate.startswith("surgery"), own)])
+    ladder = (*own[:first], *(each for each in UNDOING if each not in own), *own[first:])
     return auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": ladder})})
 
 
