@@ -481,6 +481,12 @@ def now_kept(cells: list[dict]) -> str:
     return f"{sum(max(cell['along'].values()) <= 0.05 for cell in cells)} of {len(cells)}"
 
 
+def now_warp() -> str:
+    """What the default leaves of a warp."""
+    (cell,) = [cell for cell in now() if "warp" in cell["entry"]["name"]]
+    return f"{cell['before']['excess']:.2f} before and {cell['after']['excess']:.2f} after"
+
+
 def now_told() -> str:
     """In how many the report tells the loss within a point of that on the other images."""
     cells = [cell for large in (False, True) for beside in (False, True) for cell in now(large=large, beside=beside)]
@@ -566,6 +572,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "now-loss": lambda: average_loss(now()),
     "now-most": lambda: f"{max(map(photo_cleaning.lost, now())):.1f}",
     "now-told": now_told,
+    "now-warp": now_warp,
     "now-passed": now_passed,
     "now-large": lambda: str(len(now(large=True))),
     "now-large-size": lambda: million("large"),

@@ -1,7 +1,7 @@
 """The choice: candidates from gentle to harsh, each tried on the copy and run on the model, until one leaves no error and no doubt.
 
-Where a named or found trigger acts on the model, each is run at once. Else each is tried on a copy with canaries, at the point where its
-walk back ends; where the audit suspects nothing, those that unlearn are left out. If a candidate leaves no canary there, after a benign
+Where a named or found trigger acts on the model, each is run at once; where the audit suspects nothing, too, but for those that unlearn,
+which are left out. Else each is tried on a copy with canaries, at the point where its walk back ends. If a candidate leaves no canary there, after a benign
 finetuning either, and costs no more than the budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the
 audit was sure of one, the next one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the
 model until one is within the budget there: first those within it on the copy, and of these the one that leaves the fewest canaries. Written
@@ -300,7 +300,9 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    known = before.acting if candidate.is_surgery else before.to_remove
+    # Of a clean model an unlearning takes natural triggers, which costs accuracy; to see through them costs a distilling little.
+    known = before.to_remove if candidate.searches else before.to_rehearse
+    known = before.acting if candidate.is_surgery else known
     done = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
     own = judging.new_among(done.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])

@@ -36,12 +36,14 @@ def bench(recipe: Recipe, asked: requests.Bench, out: Path, /) -> tuple[Evidence
         raise UsageError(
             f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
         )
+    if recipe.traits.undoes:
+        raise UsageError(f"{recipe.name} needs the base of a finetune, and what is planted here has none.")
     how = recipes.planting(steps=asked.steps, walk=asked.walk, batch_size=asked.batch_size)
     # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.
-    own = recipes.Auto(
-        plant_share=how.rate, plant_steps=how.steps, plant_walk=how.walk, batch_size=how.batch_size, canaries=1
-    )
-    chooser = recipes.load("auto").model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": own})
+    chooser = recipes.load("auto")
+    own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
+    planting = chooser.auto.model_copy(update=own | {"canaries": 1})
+    chooser = chooser.model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": planting})
     train = recipe.train.model_copy(update={"warmup_steps": how.warmup_steps})
     told = {name: getattr(asked, name) for name in (*FILES, "device")}
     told |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}

@@ -106,7 +106,7 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, tried.before)
         return [*own, *more]
 
-    nothing = nothing_passed(tried.considered, attempt, bench.limits)
+    nothing = nothing_passed(tried.considered, attempt, bench.limits) if tried.considered else None
     applied = ready.given.judge.applied(ready.loaded, found, if_failed=nothing)
     account_of_run = account(tried, attempt, bench.limits)
     made, images = cleaning.composed(

@@ -142,6 +142,8 @@ def tried_all(
         return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
 
     def tried(candidate: Candidate) -> Considered:
+        if unfit := candidate.unfit(bench.samples):
+            return Considered(candidate, unfit)
         # The base shows on the model itself what is undone.
         if candidate.undoes:
             is_base = bench.base is not None and bench.base.kin.is_base

@@ -15,6 +15,7 @@ from clipclean.auto.job import Limit
 from clipclean.auto.named_result import Done, concluded
 from clipclean.auto.workbench import Workbench
 from clipclean.detect import AuditResult
+from clipclean.errors import Inconclusive
 from clipclean.jobs import inputs, judging, outputs
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
@@ -73,7 +74,12 @@ def aims_of(bench: Workbench, ready: Prepared, before: FirstAudit, run: Run, /) 
     )
     if not ready.recipe.traits.undoes:
         return aims
-    return replace(aims, rehearsed=before.to_remove, base=bench.base.clip if bench.base else None)
+    if bench.base is None or not bench.base.kin.is_base:
+        raise Inconclusive(
+            f"The model was not finetuned from the base that was named, so {ready.recipe.name} has nothing to go back to. Name its own base, or "
+            "another recipe."
+        )
+    return replace(aims, rehearsed=before.to_remove, base=bench.base.clip)
 
 
 def judged_again(

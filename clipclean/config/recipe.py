@@ -26,6 +26,7 @@ DEFAULT = "auto"  # the recipe of a cleaning that names none
 STANDARD = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 MOST_LR, MOST_WALK = 0.01, 100
 RATES = ("walk", "lr")  # keys of train: one of them sets the rate
+CLEAN_STEPS = 50  # of a clean finetune of a base, by which the directions of another one are judged
 UNDOING = ("undo(train.undo_from=base)", "undo")  # candidates of a run with a base, after surgery
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -76,7 +77,7 @@ class Train(Section):
         "With a walk of the image tower alone: weigh each layer's gradient by the inverse second moment of its clean inputs, plus this share of their mean, so that steps "
         "go where triggers are and clean images are not; null takes AdamW.",
         "share of the mean",
-        gt=0,
+        ge=1e-3,
         le=100,
     )
     warmup_steps: int = field(
@@ -477,7 +478,7 @@ def with_fitting_warmup(recipe: Recipe, /, *, pairs: int) -> Recipe:
         3
     """
     method = METHODS[recipe.method]
-    steps = recipe.unlearn.steps if method.searches else total_steps(recipe, pairs=pairs)
+    steps = recipe.unlearn.steps if method.searches or method.undoes else total_steps(recipe, pairs=pairs)
     is_refused = steps == 0 or pairs < recipe.data.min_pairs
     if is_refused or method.chooses or recipe.train.warmup_steps < steps:
         return recipe
@@ -495,6 +496,8 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     """
     if METHODS[recipe.method].searches:
         return (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps  # one more than the most settles
+    if METHODS[recipe.method].undoes:
+        return recipe.unlearn.steps + (CLEAN_STEPS if recipe.train.undo_from == "directions" else 0)
     steps = round(recipe.train.epochs * (pairs // recipe.train.batch_size))
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
@@ -590,6 +593,16 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
         problems["train", "lr"] = (
             f"{train.lr:g} and train.walk, {train.walk:g}, both set the rate; write null for one of them"
         )
+    if train.damping is not None and (train.walk is None or "image tower" not in (method.moves, train.moves)):
+        problems["train", "damping"] = (
+            f"{train.damping:g} needs a walk, and that the image tower alone moves; or write null"
+        )
+    elif train.damping is not None and (train.weight_decay or method.undoes):
+        problems["train", "damping"] = (
+            f"{train.damping:g} goes neither with train.weight_decay nor with undo; write null"
+        )
+    if method.chooses and not recipe.auto.ladder:
+        problems["auto", "ladder"] = f"{recipe.method} tries nothing; name recipes, as recipes/auto.yaml does"
     if train.walk is None and train.lr is None:
         problems["train", "walk"] = "null leaves the rate open; give train.walk, or train.lr"
     if recipe.unlearn.enough > recipe.unlearn.outlyingness:

@@ -118,7 +118,9 @@ def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
         again = ", and search it again" if ready.given.clean_models else ""
         return [
             *(
-                [f"if no trigger acts: plant {own.canaries} test backdoors in a copy, to try recipes on"]
+                [
+                    f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try recipes on"
+                ]
                 if own.canaries
                 else []
             ),

@@ -34,8 +34,10 @@ RAN_OUT = (
 
 RECOVERS = 0.5  # of the walk of the finetuning
 RECOVERS_AT = 0.4  # of its learning rate, where it has one
-CLEAN_STEPS = 50  # of a clean finetune of a base, by which the directions of another one are judged
-MOMENTS = 8  # batches of clean images, by which steps are weighed that spare them
+MOMENTS, FEW_IMAGES = (
+    8,
+    16,
+)  # batches of clean images, by which steps are weighed that spare them; images of a large model at a time
 # Each replaces a pair's number in draws of a whole step or run.
 PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = range(-1, -7, -1)
 
@@ -269,7 +271,9 @@ def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run
     """
     copy = model.frozen_copy(base)
     copy.net.requires_grad_(True)
-    own = recipe.train.model_copy(update={"max_steps": CLEAN_STEPS, "epochs": float(CLEAN_STEPS), "moves": "model"})
+    own = recipe.train.model_copy(
+        update={"max_steps": recipes.CLEAN_STEPS, "epochs": float(recipes.CLEAN_STEPS), "moves": "model"}
+    )
     how = recipe.model_copy(update={"method": "mmcl", "train": own})
 
     def told(_: str, done: int, total: int) -> None:
@@ -401,6 +405,9 @@ def moments_of(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Ru
     with contextlib.closing(batches), model.evaluating(clip.net):
         pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
         tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
+        # Activations of a whole batch, with a graph, may be more than the training itself keeps.
+        if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
+            pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
         return train.moments_of(tower, clip.encode_images, pixels)
 
 

@@ -1,7 +1,18 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
 from clipclean.train.distributed import ALONE, Group, Launch, joined, launch_of, leftovers
-from clipclean.train.loop import Batch, Loss, NonFiniteLoss, Step, adamw, fit, losses_of, peak_rate, resolved
+from clipclean.train.loop import (
+    LEAST_PARAMETERS,
+    Batch,
+    Loss,
+    NonFiniteLoss,
+    Step,
+    adamw,
+    fit,
+    losses_of,
+    peak_rate,
+    resolved,
+)
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
 from clipclean.train.resume import Run, RunState

@@ -64,15 +64,13 @@ class Group:
         return slice(self.rank * length, (self.rank + 1) * length)
 
     def whole(self, own: Tensor, /) -> Tensor:
-        """A whole batch (B, ...) of this process's rows (b, ...), with zeros in the place of those of the others.
+        """A whole batch (B, ...) of this process's rows (b, ...), which also stand in the place of those of the others.
 
         What draws for every row of a batch then draws as in one process; ``own`` takes the rows of this process out again.
         """
         if self.size == 1:
             return own
-        batch = own.new_zeros(len(own) * self.size, *own.shape[1:])
-        batch[self._part(len(batch))] = own
-        return batch
+        return own.repeat(self.size, *(1 for _ in own.shape[1:]))
 
     def own(self, batch: Tensor, /) -> Tensor:
         """The rows of this process of a whole batch (B, ...)."""

@@ -199,7 +199,7 @@ def refuse(number: int, keys: Sequence[str], losses: dict[str, float], /) -> Non
     if not math.isfinite(losses["loss"]):
         raise NonFiniteLoss(
             f"The loss at step {number} is {losses['loss']} (parts: {losses}). Weights are as before this step. "
-            f"Samples: {', '.join(keys)}. Lower train.walk, or look at these samples."
+            f"Samples: {', '.join(keys)}. Lower train.walk or train.lr, or look at these samples."
         )
 
 

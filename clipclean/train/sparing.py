@@ -9,6 +9,7 @@ other inputs are those of AlphaEdit (Fang et al. 2024, arXiv 2410.02355). Steps 
 al. 2017, arXiv 1708.03888).
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ MOST_INPUTS = (
 )
 ROWS = 8  # inputs looked at in all, in numbers of one; more of them changed no result
 CALL_ROWS = 256  # least inputs looked at in a batch, for layers of few numbers
+MOST_NUMBERS = 2**26  # of what a kernel sees, at a time: 256 MiB
 LEAST_SIZE = 1e-12  # of a step before it is scaled: parameters without a gradient stay
 
 aten = torch.ops.aten
@@ -91,8 +93,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
 
 
 def _patches(pixels: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> Tensor:
-    """(N, C * k * k), what a kernel sees at each place."""
+    """(N, C * k * k), what a kernel sees at each place; of the first images alone where all would take too much memory."""
     how = {"stride": stride, "padding": padding, "dilation": dilation}
+    places = pixels.shape[-2] * pixels.shape[-1] // math.prod(stride)
+    pixels = pixels[: max(1, MOST_NUMBERS // (places * weight[0].numel()))]
     return F.unfold(pixels.float(), tuple(weight.shape[2:]), **how).transpose(1, 2).flatten(0, 1)
 
 

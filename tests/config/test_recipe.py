@@ -496,3 +496,18 @@ def test_with_a_base_the_candidates_that_begin_with_it_come_after_surgery_and_on
     own = auto.auto.ladder
     assert first.auto.ladder == (*own[:3], *recipe.UNDOING, *own[3:])  # three of surgery
     assert recipe.undoing(first) == first
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "key"),
+    [
+        ("surgery", ["train.lr=1e-4"], "train.damping"),  # its steps are relative to the weights
+        ("par", ["train.damping=0.1", "train.weight_decay=0"], "train.damping"),  # the text tower moves as well
+        ("surgery", ["train.weight_decay=0.1"], "train.damping"),
+        ("undo", ["train.damping=0.1"], "train.damping"),
+        ("auto", ["auto.ladder=[]"], "auto.ladder"),
+    ],
+)
+def test_values_that_would_do_nothing_or_something_else_are_refused(name, changes, key):
+    with pytest.raises(UsageError, match=re.escape(key)):
+        recipe.override(recipe.load(name), changes)
