@@ -300,9 +300,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    # Of a clean model an unlearning takes natural triggers, which costs accuracy; to see through them costs a distilling little.
-    known = before.to_remove if candidate.searches else before.to_rehearse
-    known = before.acting if candidate.is_surgery else known
+    known = before.acting if candidate.is_surgery else before.to_remove
     done = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
     own = judging.new_among(done.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])

@@ -227,11 +227,6 @@ class FirstAudit:
         return (*self.acting, *new_among(self.leading, self.acting)) if self.acting else ()
 
     @property
-    def to_rehearse(self) -> tuple[SuspectedTrigger, ...]:
-        """The triggers that a training is shown which unlearns none of its own: where nothing is suspected, those of the leading classes."""
-        return self.to_remove or self.leading
-
-    @property
     def controls(self) -> dict[str, tuple[float, ...]]:
         """By family, the sizes that the classes need which the search did not suspect."""
         return unlearning.controls_of(self.seen.search) if self.seen.search else {}
