@@ -144,6 +144,8 @@ def canary_findings(
     """
     # Where something acted on the model itself, its removal is the evidence, and canaries only add to it.
     acted = doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.known)
+    if acted and copy is None:  # none were needed
+        return []
     if not trial:
         words = "No test backdoors were planted."
         if copy is not None:

@@ -38,12 +38,17 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False)
         (trial(0.2), {}, [("CC060", "warning")]),
         (trial(0.01), {"changed": False}, [("CC060", "note"), ("CC065", "note")]),  # nothing acted on the model
         (trial(0.01), {"doubted": True}, [("CC060", "note")]),  # the search found something
-        (None, {"acted": 0.9}, [("CC061", "note")]),
+        (None, {"acted": 0.9}, [("CC061", "note")]),  # none took
         (None, {"acted": 0.01}, [("CC061", "warning")]),  # no canary took, and no trigger acted
     ],
 )
 def test_canaries_that_are_all_removed_or_else_a_trigger_that_acted_show_something(made, given, rules):
     assert canary_findings(made, **given)[0] == rules
+
+
+def test_where_a_trigger_acted_and_no_test_backdoor_was_planted_nothing_is_said_of_them():
+    before = measurement(known=[probe(0.9, reach=0.0)])
+    assert conclude.canary_findings(None, None, before, limits=LIMITS, changed=True, doubted=False) == []
 
 
 def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_decides():
