@@ -230,7 +230,7 @@ tiny.image(1, side=64).save(encoded, "JPEG")
 whole = encoded.getvalue()
 for odd in (whole[:-400] + whole[-300:], whole[:-2] + b"\\0" * 40 + whole[-2:]):
     try:
-        image.decoded(odd, max_pixels=10**6, enough=None)
+        image.decode(odd, max_pixels=10**6, min_side=None)
     except Unusable:
         pass
 print("told", file=sys.stderr)

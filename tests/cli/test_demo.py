@@ -54,9 +54,11 @@ def test_the_demo_runs_to_its_end(world):
     _, out, code, _ = world("demonstrated", count=1)
     found = report.read(out / "report.json").as_json()
     assert code == 0
-    assert found["training"]["steps"] == 2
+    assert found["training"]["steps"] > 0
     assert (out / "open_clip_model.safetensors").exists()
     named = found["before"]["measurements"]["probes"][0]
     assert (named["target"], named["known"]) == (demo.TARGET, True)
     assert named["excess_asr"]["value"] > 0.5  # the bundled model is backdoored
+    cleaned = found["after"]["measurements"]["probes"][0]
+    assert (cleaned["trigger"], cleaned["excess_asr"]["value"] < 0.05) == (named["trigger"], True)
     assert {path.name for path in out.parent.iterdir()} == tiny.FILES | {"out"}

@@ -18,7 +18,8 @@ def test_a_planted_trigger_acts_and_another_one_does_not(victim, said, tmp_path)
     (before,), (after,) = found["before"]["probes"], found["after"]["probes"]
     assert before["excess_asr"]["value"] < 0.1
     assert after["excess_asr"]["value"] > 0.5
-    assert after["asr"]["n"] == 88  # 96 images of 12 classes, without the target's 8
+    # 96 images of 12 classes, without the target's 8 and those of classes that are one with it to this model.
+    assert (after["asr"]["n"] % 8, after["asr"]["n"] <= 88) == (0, True)
     assert found["after"]["clean_accuracy"]["n"] == 96
     more = (
         "--eval-data",

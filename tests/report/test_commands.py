@@ -123,7 +123,7 @@ def test_every_command_that_a_cleaning_suggests_runs(folder, unread, monkeypatch
     monkeypatch.chdir(folder)
     tiny.written(folder / "mild.yaml", PASSING)
     out = f"out{len(more)}"
-    asked = ["--data", "clean.tar", "--eval-data", "eval.tar", "--out", out, "--recipe", demo.RECIPE, "--no-search"]
+    asked = ["--data", "clean.tar", "--eval-data", "eval.tar", "--out", out, "--recipe", "cleanclip", "--no-search"]
     short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1"]
     assert cli.main(["sanitize", demo.CHECKPOINT, *OPTIONS, *asked, *short, *TRIGGER, *more]) in codes
     for words in shown(folder / out / "report.html"):
