@@ -220,7 +220,7 @@ def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
 def side(ready: Prepared, bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
     shown = judging.examples(ready.request, bench.clip, asked, seen.measured)
-    suspects = detect.suspect_records(seen.search, seen.measured, limits=detect.of_looks(bench.limits, seen.looks))
+    suspects = bench.suspects(seen)
     searched = seen.search_record(bench.settings.effort, {})
     return Side(seen.measured, bench.findings(seen), suspects, shown, searched)
 

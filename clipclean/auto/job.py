@@ -112,7 +112,7 @@ def audited(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit]:
     grid = bench.eval_set.grid if bench.references else ()
     if bench.searches:
         # Whatever time is left: what was measured is told before anything is tried.
-        rows = detect.suspect_records(seen.search, seen.measured, limits=detect.of_looks(bench.limits, seen.looks))
+        rows = bench.suspects(seen)
         found = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:TOLD])
         bench.say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
     return replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, grid=grid)), before
@@ -132,7 +132,7 @@ def tried_all(
     if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
         needless = "the audit suspects nothing that it could unlearn"
     # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
-    rows = detect.suspect_records(seen.search, seen.measured, limits=detect.of_looks(bench.limits, seen.looks))
+    rows = bench.suspects(seen)
     avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
     # Where nothing is suspected they would double the time, and no verdict hangs on them.
     copy = None if before.shows or needless else bench.plant(avoid=avoid)

@@ -27,7 +27,7 @@ from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
 from clipclean.progress import say
-from clipclean.schema.report import OutcomeRecord
+from clipclean.schema.report import OutcomeRecord, SuspectRecord
 from clipclean.train import NonFiniteLoss, Run, RunState
 
 DONE = "done"  # the weights after one part of a run, in its folder
@@ -290,6 +290,10 @@ class Workbench:
             *detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels)),
             *(self.base.notes() if self.base else ()),
         ]
+
+    def suspects(self, seen: AuditResult, /) -> tuple[SuspectRecord, ...]:
+        """The classes that an audit of the model points at, the highest score first, as a report lists them."""
+        return detect.suspect_records(seen.search, seen.measured, limits=detect.of_looks(self.limits, seen.looks))
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
