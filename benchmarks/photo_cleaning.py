@@ -140,30 +140,37 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     evidence, given = shown_to(o, entry), {"out": folder, "recipe": AUTO, "keep_failed": True, "force": True}
     given |= {"seed": seed, "device": "cpu", "arch": arch, "classes": evidence.classes, "templates": evidence.templates}
     made = clipclean.sanitize(weights, place, **given, **more).model_dump(mode="json", by_alias=True)
-    auto, findings, way = made["auto"], made["findings"], made.get("cleaning")
-    errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
-    doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
-    words = [made["verdict"], *(errors or doubts), "by", auto["chosen"]]
-    if way:
-        words.append(f"at {way['share']:g}")
     lost = made["after"]["measurements"]["accuracy_lost"]
     written = folder if any(folder.glob("*.safetensors")) else None
-    return loaded(o, entry, written)[0].clip, " ".join(words), {"told_lost": lost and 100 * lost["value"]}
+    return loaded(o, entry, written)[0].clip, words_of(made), {"told_lost": lost and 100 * lost["value"]}
+
+
+def words_of(report: dict) -> str:
+    """The verdict of the default command, the findings that decided it, and the candidate that was written."""
+    errors, doubts = (
+        sorted({f["rule"] for f in report["findings"] if f["level"] == level}) for level in ("error", "warning")
+    )
+    words = [report["verdict"], *(errors or doubts), "by", report["auto"]["chosen"]]
+    if way := report.get("cleaning"):
+        words.append(f"at {way['share']:g}")
+    return " ".join(words)
 
 
 def along(o: argparse.Namespace, cell: dict) -> dict[str, float | None]:
     """The excess attack success of the weights that were written, at each point of one benign finetuning, by how far it has walked."""
     folder = job_folder(o, cell["entry"], cell["seed"], cell.get("beside"))
     tested, pairs = loaded(o, cell["entry"], folder if any(folder.glob("*.safetensors")) else None)
-    evidence, walked, excess = (
-        replace(shown_to(o, cell["entry"]), scale=float(tested.clip.logit_scale().detach())),
-        0.0,
-        {},
-    )
+    evidence = replace(shown_to(o, cell["entry"]), scale=float(tested.clip.logit_scale().detach()))
+    return excess_along(tested.clip, pairs, evidence)
+
+
+def excess_along(clip, pairs: list, evidence: detect.EvalSet) -> dict[str, float | None]:
+    """The same of a model, which is finetuned in place."""
+    walked, excess = 0.0, {}
     for walk in ALONG:
-        finetune_benignly(tested.clip, pairs, ALONG_STEPS, walk - walked)
+        finetune_benignly(clip, pairs, ALONG_STEPS, walk - walked)
         walked = walk
-        excess[str(walk)] = figures(inputs.measure(tested.clip, evidence))["excess"]
+        excess[str(walk)] = figures(inputs.measure(clip, evidence))["excess"]
     return excess
 
 

@@ -20,7 +20,10 @@ HALF = Rate(500, 1000)
 
 
 def candidate(name):
-    return Candidate((name,), (recipe.load("mmcl"),))
+    """``surgery``, perhaps with values of its own, or a candidate of another name that is none."""
+    is_surgery, values = name.startswith("surgery"), name.partition("(")[2].rstrip(")")
+    chosen = recipe.load("surgery" if is_surgery else "mmcl")
+    return Candidate((name,), (recipe.override(chosen, [values] if values else []),))
 
 
 def trial(left, lost=0.0, share=1.0, reach=0.0, measured=None):

@@ -171,8 +171,11 @@ def choose(
             # Without a canary the model itself shows what a candidate leaves.
             if not done[-1].trials or done[-1].trials[0].passes(limits):
                 done[-1] = _ran(done[-1], run)
-            tell(f"{candidate.name}: {done[-1].told(limits, is_sure=is_sure)}")
-            if (attempt := done[-1].attempt) and not attempt.is_open(is_sure=is_sure):
+            # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
+            # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
+            counts_doubts = is_sure or any(each.searches_again for each in candidates[place + 1 : place + 2])
+            tell(f"{candidate.name}: {done[-1].told(limits, is_sure=counts_doubts)}")
+            if (attempt := done[-1].attempt) and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*done, *(Considered(each, why) for each in candidates[place + 1 :])]
         waiting = [place for place, each in enumerate(done) if not each.why_not and not each.attempt]
@@ -211,9 +214,15 @@ def best(done: Sequence[Considered], /) -> tuple[Considered, Attempt]:
 # One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned.
 
 
-def on_copy(
-    bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, known: tuple[SuspectedTrigger, ...], /
-) -> Considered:
+def shown_to(candidate: Candidate, before: FirstAudit, /) -> tuple[SuspectedTrigger, ...]:
+    """The triggers of the model that a candidate is shown."""
+    if candidate.is_surgery:
+        return before.acting
+    # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
+    return before.to_remove if candidate.searches else before.to_rehearse
+
+
+def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
     """A candidate with its trials on the copy, if there is a canary to try it on and the data suffice.
 
     The trial where the walk back ended comes first. A candidate passes only if no canary returns when the copy is finetuned on clean
@@ -223,7 +232,7 @@ def on_copy(
     if why_not or copy is None or not copy.took:
         return Considered(candidate, why_not)
     started = time.monotonic()
-    made = CleanedCopy(bench, candidate, copy, known)
+    made = CleanedCopy(bench, candidate, copy, shown_to(candidate, before))
     try:
         least = 0.0 if made.cleaned.changed else 1.0  # where nothing changed there is no way to go
         way = walk_back.walk_back(
@@ -300,14 +309,14 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    known = before.acting if candidate.is_surgery else before.to_remove
+    known = shown_to(candidate, before)
     done = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
     own = judging.new_among(done.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
         made = {trial.share: trial for trial in considered.trials}
-        tried = CleanedCopy(bench, candidate, copy, before.to_remove, made)
+        tried = CleanedCopy(bench, candidate, copy, known, made)
     way = _walked_model(bench, done, suspected, tried)
     if tried:
         started = time.monotonic()

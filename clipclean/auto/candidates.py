@@ -55,6 +55,11 @@ class Candidate:
         return all(recipe.is_surgery for recipe in self.recipes)
 
     @property
+    def searches_again(self) -> bool:
+        """Whether it is surgery that searches for the suspected classes on its own result."""
+        return self.is_surgery and any(recipe.unlearn.max_rounds > 1 for recipe in self.recipes)
+
+    @property
     def undoes(self) -> bool:
         """Whether it compares the model with its base."""
         return any(recipe.traits.undoes for recipe in self.recipes)

@@ -153,7 +153,7 @@ def tried_all(
             return Considered(candidate)
         if needless and candidate.searches:
             return Considered(candidate, needless)
-        made = attempts.on_copy(bench, candidate, copy, before.to_remove)
+        made = attempts.on_copy(bench, candidate, copy, before)
         spent.append(made.seconds)
         return made
 

@@ -224,7 +224,14 @@ class FirstAudit:
         """The triggers that a cleaning is told which may cost more: those of the leading classes too, since the first may be wrong."""
         # A recovery brings back what it is not shown. Of triangles, of which a wrong class was shown, 0.121 stayed and 0.413 returned; with
         # the class next to it 0.059 and 0.313.
-        return (*self.acting, *new_among(self.leading, self.acting)) if self.acting else ()
+        return self.to_rehearse if self.acting else ()
+
+    @property
+    def to_rehearse(self) -> tuple[SuspectedTrigger, ...]:
+        """The triggers that a finetuning is shown: those of the leading classes also where nothing is suspected."""
+        # Of a BadNets trigger whose class was the second, and in no doubt, distillation left 0.938 without them and 0.014 with them. A clean
+        # model lost 1.0 points either way.
+        return (*self.acting, *new_among(self.leading, self.acting))
 
     @property
     def controls(self) -> dict[str, tuple[float, ...]]:

@@ -302,9 +302,9 @@ def unlearn(
             clip.net.load_state_dict(kept[1], strict=True)
         started = time.monotonic() - searched.seconds
         batches = partial(unlearning.batches_of, clip, samples.pairs, recipe, seed=run.seed, group=run.group)
-        moments = None if options.damping is None else moments_of(original, samples, recipe, run=run)
+        inverses = None if options.damping is None else inverses_of(original, samples, recipe, options.damping, run=run)
         rounds = unlearning.unlearn(
-            clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop), moments=moments
+            clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop), inverses=inverses
         )
         try:
             for state in rounds:
@@ -393,13 +393,15 @@ def optimizer_of(
     clip: model.Clip, samples: Samples, recipe: Recipe, net: nn.Module, /, *, run: Run
 ) -> torch.optim.Optimizer:
     """AdamW over ``net``, or steps that spare clean images, by the model as it is now: before a saved state is put back."""
-    if recipe.train.damping is None:
+    damping = recipe.train.damping
+    if damping is None:
         return train.adamw(net, recipe.train)
-    return train.sparing(net, recipe.train, moments_of(clip, samples, recipe, run=run))
+    inverses = inverses_of(clip, samples, recipe, damping, run=run)
+    return train.sparing(net, inverses, momentum=recipe.train.betas[0])
 
 
-def moments_of(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, train.Moment]:
-    """The second moments of what comes into each layer of the image tower, on the same clean images in every process."""
+def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run) -> train.Inverses:
+    """The damped inverse moments of what comes into each layer of the image tower, on the same clean images in every process."""
     plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENTS, seed=run.seed)
     batches = loader.batches(plan, pairs=samples.pairs, clip=clip, seed=run.seed)
     with contextlib.closing(batches), model.evaluating(clip.net):
@@ -408,7 +410,7 @@ def moments_of(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Ru
         # Activations of a whole batch, with a graph, may be more than the training itself keeps.
         if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
             pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
-        return train.moments_of(tower, clip.encode_images, pixels)
+        return train.inverses_of(train.moments_of(tower, clip.encode_images, pixels), damping)
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:

@@ -242,7 +242,7 @@ def unlearn(
     *,
     batches: Callable[[int], Iterable[train.Batch]],
     run: Run,
-    moments: Mapping[str, train.Moment] | None = None,
+    inverses: train.Inverses | None = None,
 ) -> Iterator[State]:
     """Unlearn the found triggers in place and search again, until none is left; then unlearn all of them once more.
 
@@ -257,7 +257,7 @@ def unlearn(
         recipe: how; its ``train``, ``loss`` and ``unlearn``.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``unlearn.steps`` of them; the settling
             round has the number after the last.
-        moments: of what comes into each layer on clean images, for a recipe with ``train.damping``; None for others.
+        inverses: of the moments of what comes into each layer on clean images, for a recipe with ``train.damping``; None for others.
         run: its seed with the number of a round decides every draw. The searches between rounds are few: the first process makes them.
     """
     steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
@@ -284,7 +284,7 @@ def unlearn(
             recipe,
             generator=generator,
             run=replace(run, progress=functools.partial(told, number * steps)),
-            moments=moments,
+            inverses=inverses,
         )
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
@@ -321,7 +321,7 @@ def forget(
     *,
     generator: Generator,
     run: Run,
-    moments: Mapping[str, train.Moment] | None = None,
+    inverses: train.Inverses | None = None,
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step.
 
@@ -355,7 +355,7 @@ def forget(
         loss=as_used,
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
-        optimizer=train.sparing(tower, recipe.train, moments) if moments else None,
+        optimizer=train.sparing(tower, inverses, momentum=recipe.train.betas[0]) if inverses else None,
         group=run.group,
         pace=guard.pace if recipe.train.walk is not None and not recovers else lambda _: 1.0,
     )

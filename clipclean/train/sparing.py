@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipclean.config.recipe import Train
 from clipclean.train.loop import UNIT, is_spared, root_mean_square
 
 MOST_INPUTS = (
@@ -30,6 +29,10 @@ ROWS = 8  # inputs looked at in all, in numbers of one; more of them changed no 
 CALL_ROWS = 256  # least inputs looked at in a batch, for layers of few numbers
 MOST_NUMBERS = 2**26  # of what a kernel sees, at a time: 256 MiB
 LEAST_SIZE = 1e-12  # of a step before it is scaled: parameters without a gradient stay
+
+Inverses = Mapping[
+    str, tuple[Tensor, bool]
+]  # parameter -> (inverse moment of its inputs (d, d), whether it stands to the left)
 
 aten = torch.ops.aten
 
@@ -115,16 +118,20 @@ def moments_of(net: nn.Module, encode: Callable[[Tensor], Tensor], batches: Sequ
     return {name: watch.moments[p] for name, p in net.named_parameters() if p in watch.moments}
 
 
-def sparing(net: nn.Module, how: Train, moments: Mapping[str, Moment], /) -> "Sparing":
-    """The optimizer over the trainable parameters of ``net``, by the moments of ``moments_of``, by name, and the settings of a walk."""
+def inverses_of(moments: Mapping[str, Moment], damping: float, /) -> Inverses:
+    """The damped inverses of ``moments_of``, by name: made once, however many optimizers use them."""
+    return {name: (moment.inverse(damping), moment.is_left) for name, moment in moments.items()}
+
+
+def sparing(net: nn.Module, inverses: Inverses, /, *, momentum: float) -> "Sparing":
+    """The optimizer over the trainable parameters of ``net``, by ``inverses_of`` what comes into its layers."""
     named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     matrices = [p for name, p in named if not is_spared(name, p)]
     usual = statistics.median(map(root_mean_square, matrices)) if matrices else 1.0
     units = [(p, usual if is_spared(name, p) else root_mean_square(p)) for name, p in named]
-    assert how.damping is not None  # noqa: S101 # whoever asks for it has set one
-    inverses = {p: (moments[name].inverse(how.damping), moments[name].is_left) for name, p in named if name in moments}
     groups = [{"params": [p], UNIT: unit} for p, unit in units]
-    return Sparing(groups, lr=0.0, momentum=how.betas[0], inverses=inverses)
+    own = {p: inverses[name] for name, p in named if name in inverses}
+    return Sparing(groups, lr=0.0, momentum=momentum, inverses=own)
 
 
 class Sparing(torch.optim.Optimizer):

@@ -59,6 +59,12 @@ def test_a_candidate_that_leaves_a_trigger_on_the_model_is_followed_by_the_next(
     assert chosen({n: trial(0.0) for n in "abc"}, attempts, is_sure=is_sure)[1] == ran
 
 
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_a_doubt_that_stays_calls_a_surgery_that_searches_again(is_sure):
+    attempts = {"surgery": attempt("a", ("CC003", "warning")), "surgery(unlearn.max_rounds=3)": attempt("b")}
+    assert chosen({}, attempts, copy=False, is_sure=is_sure)[1] == list(attempts)
+
+
 @pytest.mark.parametrize(
     ("copy", "model", "ran"),
     [

@@ -116,10 +116,12 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     bench.state.folder.mkdir(mode=0o700)
     candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), BRIEF),))
     seen, copy = sight(inputs.measure(bench.clip, bench.eval_set)), bench.plant(avoid=())
-    assert attempts.on_copy(bench, candidate, copy, ()).trials == ()  # so small a model learns no canary
+    assert (
+        attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ())).trials == ()
+    )  # so small a model learns no canary
     took = tuple(replace(each, excess=0.9) for each in copy.planted.known)
     copy = replace(copy, planted=replace(copy.planted, known=took))
-    tried = attempts.on_copy(bench, candidate, copy, ())
+    tried = attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ()))
     assert [each.took for each in tried.trials[0].outcomes] == [True, True]
     assert (tried.why_not, tried.trials[0].is_refinetuned) == ("", True)
     run = attempts.on_model(bench, tried, copy, FirstAudit(seen, (), ()))

@@ -486,6 +486,14 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
     assert found.sure == {idle.spec, active.spec, mask}
 
 
+def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_an_unlearning_none():
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
+    seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
+    before = judging.FirstAudit.of(seen, pictures, LIMITS)
+    assert before.to_remove == ()
+    assert [trigger.spec for trigger, _ in before.to_rehearse] == ["found:mask,class=banana"]
+
+
 @pytest.mark.parametrize(
     ("margin", "is_sure", "shows"),
     [(FAILS, True, True), (DOUBTS, False, True), (USUAL, False, True), (0.5 * USUAL, False, False)],

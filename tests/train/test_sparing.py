@@ -8,10 +8,7 @@ import torch
 from torch import nn
 
 from clipclean import model, train
-from clipclean.config.recipe import Train
 from clipclean.train.sparing import Moment
-
-HOW = Train(walk=1.0, damping=0.01, warmup_steps=0)
 
 
 class Mixed(nn.Module):
@@ -67,7 +64,7 @@ def test_a_step_goes_where_clean_inputs_are_not():
     with torch.no_grad():
         layer.weight.fill_(1.0)
     clean = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    optimizer = train.sparing(layer, HOW, train.moments_of(layer, layer, [clean]))
+    optimizer = train.sparing(layer, train.inverses_of(train.moments_of(layer, layer, [clean]), 0.01), momentum=0.9)
     optimizer.param_groups[0]["lr"] = 0.1
     layer.weight.grad = torch.tensor([[1.0, 1.0]])
     optimizer.step()
@@ -79,7 +76,7 @@ def test_a_step_goes_where_clean_inputs_are_not():
 
 def test_a_parameter_without_a_gradient_stays():
     layer = nn.Linear(2, 1)
-    optimizer = train.sparing(layer, HOW, {})
+    optimizer = train.sparing(layer, {}, momentum=0.9)
     before = [p.clone() for p in layer.parameters()]
     layer.weight.grad = torch.zeros_like(layer.weight)
     for group in optimizer.param_groups:
@@ -90,7 +87,7 @@ def test_a_parameter_without_a_gradient_stays():
 
 def test_units_are_the_weights_own_and_gains_have_the_median():
     net = SimpleNamespace(net=Mixed())
-    optimizer = train.sparing(net.net, HOW, {})
+    optimizer = train.sparing(net.net, {}, momentum=0.9)
     units = {id(group["params"][0]): group["unit"] for group in optimizer.param_groups}
     sizes = sorted(units[id(p)] for p in (net.net.kernel.weight, net.net.layer.weight, net.net.proj))
     assert units[id(net.net.norm.weight)] == sizes[1]
