@@ -5,7 +5,7 @@
 #
 #   GATE_MODEL      the checkpoint (required)
 #   GATE_DATA       images to measure on              GATE_REFERENCE  a model that is trusted
-#   GATE_REFERENCES a file of 'references build'
+#   GATE_REFERENCES a file of 'references build'      GATE_BASE       the model that this one was finetuned from
 #   GATE_POLICY     policy file                       GATE_EFFORT     quick, standard or thorough
 #   GATE_CLASSES    class names, one a line           GATE_ARCH       open_clip name, or JSON file
 #   GATE_TEMPLATES  caption templates, one a line     GATE_WEIGHTS    which of several sets in the file
@@ -75,7 +75,7 @@ refuse() {
 audit() {
   local -a arguments=(audit)
   local option name value
-  for option in data reference references policy effort classes arch templates weights seed device workers max-minutes config; do
+  for option in data reference references base policy effort classes arch templates weights seed device workers max-minutes config; do
     name=GATE_$(printf '%s' "$option" | tr '[:lower:]-' '[:upper:]_')
     value=${!name:-}
     if [[ -n $value ]]; then arguments+=("--$option=$value"); fi

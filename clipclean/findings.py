@@ -21,6 +21,7 @@ Need = Literal[
     "data",
     "recipe",
     "policy",
+    "policy's base",
     "base",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -469,6 +470,20 @@ RULES: Mapping[str, Rule] = {
         urgent=65,
         needs="audit's search",
         tells="sign",
+    ),
+    "CC028": Rule(
+        title="Not the base that the policy names",
+        stage="evidence",
+        level="warning",
+        means="The policy names the base that a model has to be finetuned from, by its SHA-256. No base was named for this run, or "
+        "another one, or the model was not finetuned from it.",
+        does_not_show="Anything about a backdoor. What acts on this model alone was sought beside another model, or beside none.",
+        action="Give the base that the policy names, by --base. If another one is right, have the owner of the policy change base_sha256.",
+        severity=4.0,
+        doubt_audit="Nothing shows that the model is a finetune of the base that the policy names.",
+        doubt_sanitize="Nothing shows that the model is a finetune of the base that the policy names.",
+        urgent=27,
+        needs="policy's base",
     ),
     "CC030": Rule(
         title="Clean data skipped",

@@ -162,12 +162,13 @@ def _key(name: str, field: FieldInfo) -> str:
 
 
 def _policy_keys() -> str:
-    """Thresholds that no recipe has, and the keys of a suppression."""
+    """Thresholds that no recipe has, the keys of a suppression, and the base."""
     threshold_fields = {
         name: field for name, field in Thresholds.model_fields.items() if name not in Audit.model_fields
     }
     suppression, match = policy.Suppression.model_fields, policy.Match.model_fields
-    parts = {"thresholds.": threshold_fields, "suppressions.": suppression, "suppressions.match.": match}
+    base = {"base_sha256": policy.Policy.model_fields["base_sha256"]}
+    parts = {"thresholds.": threshold_fields, "suppressions.": suppression, "suppressions.match.": match, "": base}
     return "\n\n".join(_list_of_keys(fields, prefix) for prefix, fields in parts.items())
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Strict, create_model
+from pydantic import AfterValidator, BeforeValidator, Strict, StringConstraints, create_model
 from pydantic_core import PydanticCustomError
 
 from clipclean.config import yaml_file
@@ -17,7 +17,7 @@ from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
 from clipclean.schema.report import PolicyRecord, Verdict
-from clipclean.untrusted import plural, printable
+from clipclean.untrusted import plural, printable, some
 
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
 EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
@@ -73,12 +73,15 @@ def _visible(words: str) -> str:
     return words
 
 
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+
 class Match(Section):
     """Which findings of the rule are meant: those that have all of these."""
 
     class_: Text | None = field(None, "The class that the finding is about.", alias="class")
     trigger: Text | None = field(None, "The trigger that the finding is about, as the report spells it.")
-    model_sha256: str | None = field(None, "The checkpoint's SHA-256, as the report has it.", pattern="^[0-9a-f]{64}$")
+    model_sha256: Digest | None = field(None, "The checkpoint's SHA-256, as the report has it.")
 
 
 def _narrow(match: Match) -> Match:
@@ -103,6 +106,13 @@ class Suppression(Section):
     )
 
 
+def _some_base(digests: tuple[str, ...]) -> tuple[str, ...]:
+    """Digests of at least one base: none of an empty list could be the right one."""
+    if not digests:
+        raise PydanticCustomError("base", "should name one SHA-256 at least; without the key any base will do")
+    return digests
+
+
 class Policy(Section):
     """A team's demands on a model.
 
@@ -118,6 +128,9 @@ class Policy(Section):
     thresholds: Thresholds = field(Thresholds(), "Where a measurement becomes a finding.")
     severities: Severities = field(Severities(), "The level of a rule's findings.")
     suppressions: Annotated[tuple[Suppression, ...], Strict(False)] = field((), "Findings accepted for a while.")
+    base_sha256: Annotated[tuple[Digest, ...], Strict(False), AfterValidator(_some_base)] | None = field(
+        None, "SHA-256 of models, as reports have them: a model has to be a finetune of one of these."
+    )
 
 
 DEFAULT = Policy(version=1, name="default")  # of a run that names none: it changes nothing
@@ -171,11 +184,12 @@ def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRe
     The thresholds apply to both verdicts.
     """
     levels = policy.severities.model_dump(exclude_none=True)
+    base = {} if policy.base_sha256 is None else {"base_sha256": [*policy.base_sha256]}
     return PolicyRecord(
         name=policy.name,
         sha256=digest(policy),
         verdict_without=applied.without,
-        resolved={"thresholds": limits.model_dump(), "severities": levels},
+        resolved={"thresholds": limits.model_dump(), "severities": levels, **base},
         idle=tuple(applied.idle),
     )
 
@@ -201,20 +215,28 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
 
 
 def apply(
-    policy: Policy, findings: Sequence[Finding], /, *, by_shipped: Sequence[Finding], today: date, model_sha256: str
+    policy: Policy,
+    findings: Sequence[Finding],
+    /,
+    *,
+    by_shipped: Sequence[Finding],
+    today: date,
+    model_sha256: str,
+    base_sha256: frozenset[str] = frozenset(),
 ) -> Applied:
     """Findings with the policy's levels, without what it sets aside, and with an account of both.
 
     A suppression looks at a finding's class and trigger. The order is kept; CC051 for each expired suppression, CC052 for
     loosened limits and CC050 for what was set aside come last. A finding whose rule is ``off`` is set aside like a suppressed
     one, so that nothing goes without a trace. ``by_shipped`` are the findings by the limits that hold without the policy: the
-    verdict without it is theirs.
+    verdict without it is theirs. ``base_sha256`` are the digests of the base that was named, none without one: CC028 where the policy
+    wants another one.
     """
     levels = policy.severities.model_dump(exclude_none=True)
     live = [each for each in policy.suppressions if each.expires >= today]
     counted: list[Finding] = []
     suppressed: list[Suppressed] = []
-    for found in findings:
+    for found in (*findings, *_another_base(policy, findings, base_sha256)):
         accepted = next((each for each in live if _is_meant(each, found, model_sha256)), None)
         if accepted:
             suppressed.append(_set_aside(found, accepted.reason, accepted.by, accepted.expires.isoformat()))
@@ -262,7 +284,7 @@ def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bo
 
 def _idle(policy: Policy, findings: Sequence[Finding], live: Sequence[Suppression], model_sha256: str) -> list[str]:
     """The suppressions and severities that met no finding: one may be misspelt, or no longer needed."""
-    met = {found.rule for found in findings} | {"CC050", "CC051", "CC052"}  # those that a policy itself makes
+    met = {found.rule for found in findings} | {"CC028", "CC050", "CC051", "CC052"}  # those that a policy itself makes
     idle = [each for each in live if not any(_is_meant(each, found, model_sha256) for found in findings)]
     levels = policy.severities.model_dump(exclude_none=True)
     return [
@@ -286,6 +308,28 @@ def _expired(suppression: Suppression) -> Finding:
         f"Its reason was: {suppression.reason}",
         measure="expired suppression",
     )
+
+
+def base_fault(policy: Policy, base_sha256: frozenset[str], /) -> str:
+    """Why a base with these digests, none without one, is not what the policy wants, in words; empty where it is."""
+    if policy.base_sha256 is None or base_sha256 & {*policy.base_sha256}:
+        return ""
+    wanted = f"Policy {policy.name} takes finetunes of a base with the SHA-256 {some(policy.base_sha256, show=_short)}"
+    if not base_sha256:
+        return f"{wanted}, and no base was named (--base)."
+    return f"{wanted}, and the base that was named has {', '.join(map(_short, sorted(base_sha256)))}."
+
+
+def _short(digest: object) -> str:
+    return f"{str(digest)[:12]}…"
+
+
+def _another_base(policy: Policy, findings: Sequence[Finding], base_sha256: frozenset[str]) -> list[Finding]:
+    """CC028 where the policy names another base, or one that the model was not finetuned from."""
+    words = base_fault(policy, base_sha256)
+    if not words and policy.base_sha256 and any(found.rule == "CC035" for found in findings):
+        words = f"Policy {policy.name} takes finetunes of the base that was named, and this model is none."
+    return [finding("CC028", words, measure="base")] if words else []
 
 
 def _loosened(policy: Policy) -> list[Finding]:

@@ -21,6 +21,12 @@ class Base:
     opened: Opened
     weights: Kinship
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """The SHA-256 of its file, and of its tensors, which other layouts of the same precision share."""
+        file = self.opened.file
+        return frozenset((file.sha256, checkpoint.digest(file.tensors)))
+
 
 def read(sources: tuple[Source, ...], tested: Opened, /, *, arch: str | None) -> Base | None:
     """The base of the tested model, read as safely as the model itself; None where none was named.

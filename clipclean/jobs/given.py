@@ -61,6 +61,9 @@ class Given:
         with stage("reading the model"):
             opened = inputs.opened(request, named)
             base = bases.read(request.base, opened, arch=request.arch)
+            judge = judge._replace(base_sha256=base.digests if base else frozenset())
+            if fault := judge.base_fault:
+                say(f"{fault} The verdict cannot be pass.")
             clean = [other_models.read_reference(each, opened, arch=request.arch) for each in request.reference]
             return cls(judge, vocabulary, named, device, opened, bases.beside(base, clean), has_own_classes, base)
 
@@ -92,16 +95,18 @@ def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     vocabulary, architecture = given.vocabulary, given.opened.architecture
     kind, classes = model.shape_of(architecture), vocabulary.classes
     stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
+    unstored = tuple(opened for opened in given.clean_models if opened.file.sha256 not in stored.digests)
+    given = replace(given, clean_models=unstored)
     with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):
             loaded = inputs.build(given.opened, late_pairs, device=given.device)
         panel = not given.named or request.search
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=given.named, panel=panel)
-        if not (given.clean_models or stored):
+        if not (given.clean_models or stored.measured):
             eval_set = replace(eval_set, grid=())
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, classes, vocabulary.templates) if request.power else ()
-        yield AuditInputs(request, given, loaded, tuple(stored), images, late_pairs, planting, eval_set)
+        yield AuditInputs(request, given, loaded, stored.measured, images, late_pairs, planting, eval_set)
 
 
 # The clean pairs of a job: read, screened, and divided.

@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
@@ -58,11 +59,18 @@ def refuse_failed(source: Source, /) -> None:
         raise UsageError(f"{path} fails {named.name}: it is no clean model to compare with. Name another.")
 
 
+class StoredReferences(NamedTuple):
+    """What files of references hold."""
+
+    measured: tuple[detect.References, ...]  # one a file
+    digests: frozenset[str]  # SHA-256 of the models in them: none of these is searched again
+
+
 def stored_references(
     files: Sequence[Path], /, *, kind: str, effort: str, classes: tuple[str, ...]
-) -> list[detect.References]:
+) -> StoredReferences:
     """The references in files, for a model of this kind; raises RefusedInput and UsageError."""
-    found = []
+    measured, digests = list[detect.References](), set[str]()
     for path in files:
         try:
             content = untrusted.read(path, limit=MOST_BYTES)
@@ -70,9 +78,16 @@ def stored_references(
             raise RefusedInput(
                 f"Cannot read the references {path}: {error.strerror}. Name a file of 'clipclean references build'."
             ) from error
-        told = untrusted.loads(content, path.name, limit=MOST_BYTES)
-        found.append(detect.from_file(told, path.name, kind=kind, effort=effort, classes=classes))
-    return found
+        content_of_file = untrusted.loads(content, path.name, limit=MOST_BYTES)
+        measured.append(detect.from_file(content_of_file, path.name, kind=kind, effort=effort, classes=classes))
+        digests |= digests_in(content_of_file)
+    return StoredReferences(tuple(measured), frozenset(digests))
+
+
+def digests_in(content: Mapping[str, object], /) -> set[str]:
+    """The SHA-256 of the models in a references file: of each name the last word."""
+    models = content.get("models")
+    return {str(stored.get("name")).rpartition(" ")[2] for stored in models} if isinstance(models, list) else set()
 
 
 def all_references(

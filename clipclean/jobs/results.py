@@ -76,6 +76,14 @@ class Judge(NamedTuple):
     chosen: Policy
     limits: AuditLimits
     shipped: AuditLimits
+    base_sha256: frozenset[str] = (
+        frozenset()
+    )  # of the file and of the tensors of the base that was named; none without one
+
+    @property
+    def base_fault(self) -> str:
+        """Why the base is not what the policy wants, in words; empty where it is."""
+        return policy.base_fault(self.chosen, self.base_sha256)
 
     @classmethod
     def of(cls, chosen: Policy, audit: thresholds.Audit, /) -> "Judge":
@@ -96,7 +104,14 @@ class Judge(NamedTuple):
         """
         today, digest, found = datetime.now(UTC).date(), loaded.file.sha256, by(self.limits)
         by_shipped = found if self.limits == self.shipped else by(self.shipped)
-        judged = partial(policy.apply, self.chosen, by_shipped=by_shipped, today=today, model_sha256=digest)
+        judged = partial(
+            policy.apply,
+            self.chosen,
+            by_shipped=by_shipped,
+            today=today,
+            model_sha256=digest,
+            base_sha256=self.base_sha256,
+        )
         applied = judged(found)
         if if_failed is None or policy.verdict(applied.findings) != "fail":
             return applied

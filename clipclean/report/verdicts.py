@@ -292,6 +292,10 @@ def not_run(need: Need, report: Report, /) -> str:
         "data": (bool(report.data), "no clean data was read"),
         "recipe": (bool(report.recipe), "no recipe was used"),
         "policy": (bool(report.policy), "no policy file was given"),
+        "policy's base": (
+            bool(report.policy and "base_sha256" in (report.policy.resolved or {})),
+            "the policy names no base",
+        ),
         "base": (bool(report.base), "no base was named"),
     }
     was_run, reason = reasons[need]

@@ -9,7 +9,7 @@ from ci.gates import HOSTILE
 from ci import gates
 from clipclean import cli
 
-OPTIONS = ("data", "reference", "references", "policy", "effort", "classes", "arch", "templates", "weights")
+OPTIONS = ("data", "reference", "references", "base", "policy", "effort", "classes", "arch", "templates", "weights")
 OPTIONS += ("seed", "device", "workers", "max-minutes", "config")
 REPORTS = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
 ERRORS = (2, 3, 5, 70, 127, 130, 137, 143)

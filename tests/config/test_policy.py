@@ -271,6 +271,7 @@ OPEN = {
     "CC025",
     "CC026",
     "CC027",
+    "CC028",
     "CC034",
 }
 OPEN |= {"CC006", "CC007", "CC008", "CC009", "CC010", "CC060", "CC061", "CC062", "CC063", "CC065"}
@@ -283,6 +284,55 @@ def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leave
     assert policy.verdict([finding(code, "warning")]) == ("inconclusive" if is_open else "pass")
     for level in ("error", "warning", None) if code in policy.EVIDENCE else ():
         assert policy.verdict(applied([finding(code, "warning")], severities={code: level}).findings) != "pass"
+
+
+# The base that a policy names.
+
+
+BASE = "c" * 64
+
+
+def with_base(*digests, findings=(), **sections):
+    return policy.apply(
+        made(**sections),
+        findings,
+        by_shipped=findings,
+        today=TODAY,
+        model_sha256=SHA,
+        base_sha256=frozenset(digests),
+    )
+
+
+@pytest.mark.parametrize("digests", [(), (OTHER,)])
+def test_a_policy_that_names_a_base_passes_nothing_beside_another_one_or_none(digests):
+    found = with_base(*digests, base_sha256=[BASE])
+    assert codes(found.findings) == [("CC028", "warning")]
+    assert (policy.verdict(found.findings), found.without) == ("inconclusive", "pass")
+
+
+def test_a_policy_that_names_a_base_passes_a_finetune_of_it_by_any_of_its_digests():
+    found = with_base(OTHER, BASE, base_sha256=[SHA, BASE])
+    assert policy.verdict(found.findings) == "pass"
+    assert found.idle == []
+
+
+def test_a_model_that_was_not_finetuned_from_the_base_that_a_policy_names_does_not_pass():
+    stranger = finding("CC035", "warning")
+    assert policy.verdict(with_base(BASE, findings=[stranger], base_sha256=[BASE]).findings) == "inconclusive"
+    silent = with_base(BASE, findings=[stranger], base_sha256=[BASE], severities={"CC035": "off"})
+    assert policy.verdict(silent.findings) == "inconclusive"
+    assert policy.verdict(with_base(BASE, findings=[stranger]).findings) == "pass"
+
+
+def test_a_policy_can_fail_what_is_no_finetune_of_its_base():
+    found = with_base(base_sha256=[BASE], severities={"CC028": "error"})
+    assert policy.verdict(found.findings) == "fail"
+    assert with_base(BASE, base_sha256=[BASE], severities={"CC028": "error"}).idle == []
+
+
+@pytest.mark.parametrize("written", ["[]", "[abc]", f"[{'G' * 64}]", SHA, "{}"])
+def test_what_is_no_list_of_digests_is_refused(write, written):
+    assert len(problems(write(f"base_sha256: {written}\n"))) == 1
 
 
 # Limits that a policy loosens, and rules that --ignore sets aside.
