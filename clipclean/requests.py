@@ -526,6 +526,44 @@ class Audit:
     progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
+TWO_REPORTS = ("base", "two reports are compared as they are, and nothing is measured. Name the base, or leave it out.")
+COMPARED_BASE = dataclasses.replace(
+    BASE,
+    help="The model that MODEL was finetuned from. Whether it is, is measured, with what the finetune moved and which known triggers act on "
+    "one of the two alone.",
+    needs=("", ""),
+    is_several=False,
+    is_repeated=False,
+)
+
+
+def _beside(known: Opt, /) -> Opt:
+    """An option of a comparison with a base."""
+    return dataclasses.replace(known, needs=TWO_REPORTS)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A comparison of two reports, or of a model with its base."""
+
+    model: Annotated[
+        "Model",
+        dataclasses.replace(CHECKPOINT, spec="MODEL|EARLIER.JSON", words="A checkpoint, or an open_clip module."),
+    ]
+    later: Annotated[Place | None, Opt("[LATER.JSON]", words="Empty beside a base.", reads="path")] = None
+    _: KW_ONLY
+    base: Annotated["Model | None", COMPARED_BASE] = None
+    data: Annotated[Places | None, _beside(DATA)] = None
+    trigger: Annotated[Texts, _beside(TRIGGER)] = ()
+    download: Annotated[bool, DOWNLOAD] = False
+    arch: Annotated[str | None, _beside(ARCH)] = None
+    weights: Annotated[str | None, _beside(WEIGHTS)] = None
+    classes: Annotated[Names | None, _beside(CLASSES)] = None
+    templates: Annotated[Names | None, _beside(TEMPLATES)] = None
+    device: Annotated[str, DEVICE] = "auto"
+    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+
+
 SANITIZE_DATA = sets(
     "--data -d CLEAN",
     "Clean image-caption pairs. Unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "

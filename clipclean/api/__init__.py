@@ -7,7 +7,7 @@ of a command are.
 import functools
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean import requests
@@ -17,9 +17,9 @@ from clipclean.requests import Place
 
 if TYPE_CHECKING:
     from clipclean.jobs.weights import Result
-    from clipclean.report import Report
-    from clipclean.report.verdicts import Comparison
-    from clipclean.schema.results import Exported, Inspection, PlantedModel, ReferencesFile, Screening
+    from clipclean.report import Comparison, Report
+    from clipclean.requests import Model
+    from clipclean.schema.results import ComparedModels, Exported, Inspection, PlantedModel, ReferencesFile, Screening
 
 RAISES = """\nRaises:
     ClipcleanError: of the kind that tells what went wrong; then nothing new is written.
@@ -145,23 +145,46 @@ def verify(request: requests.Verify) -> "Result":
     return job.verify(request.folder, public_key=request.public_key)
 
 
-def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Comparison":
-    """Put two reports beside each other: which findings are new, worse, gone or as before.
+@_function_of(requests.Compare)
+def _with_base(request: requests.Compare) -> "ComparedModels":
+    """Measure a model beside its base."""
+    from clipclean.jobs import compare as job
 
-    ``compare(before, after).blocking("error")`` are those that a gate fails by.
+    return job.with_base(request)
+
+
+@overload
+def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Comparison": ...
+@overload
+def compare(model: "Model", /, *, base: "Model", **options: object) -> "ComparedModels": ...
+def compare(
+    earlier: "Model | Report",
+    later: "Place | Report | None" = None,
+    /,
+    **options: Any,  # Any: values of options
+) -> "Comparison | ComparedModels":
+    """Put two reports beside each other: which findings are new, worse, gone or as before. Or, with ``base``, a model and its base.
+
+    ``compare(before, after).blocking("error")`` are those that a gate fails by. ``compare(model, base=..., data=..., classes=...)`` measures
+    how near the two are, what the finetune moved, and which known triggers act on one alone; its keywords are the options of
+    ``clipclean compare``, and ``as_json()`` is what that prints by ``--json``.
 
     Raises:
-        RefusedInput: a file is missing, unreadable or no JSON.
-        UsageError: it is JSON, and no report.
+        RefusedInput: a file is missing, unreadable, or no JSON.
+        UsageError: it is JSON and no report, or the base cannot be one.
     """
+    if options:
+        places: tuple[Any, ...] = (
+            (earlier,) if later is None else (earlier, later)
+        )  # Any: the request checks what it is
+        return _with_base(*places, **options)
     from clipclean import report
-    from clipclean.report import verdicts
 
     reports = [
         source if isinstance(source, report.Report) else report.read(requests.path_of(name, source))
         for name, source in (("earlier", earlier), ("later", later))
     ]
-    return verdicts.compare(reports[0], reports[1])
+    return report.compare(reports[0], reports[1])
 
 
 def save(report: "Report", path: Place, /) -> None:

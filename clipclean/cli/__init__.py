@@ -32,7 +32,7 @@ COMMANDS = {
     "triggers": ("clipclean.cli.recipes:triggers", "List the families of triggers, with their parameters."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show, validate and measure recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
-    "compare": ("clipclean.cli.report:compare", "Compare two reports: findings that are new, worse or gone."),
+    "compare": ("clipclean.cli.report:compare", "Compare two reports, or a finetune with its base."),
     "explain": ("clipclean.cli.pages:explain", "Explain a finding, or print a page of the documentation."),
     "runs": ("clipclean.cli.machine:runs", "List or remove what interrupted runs have kept."),
     "doctor": ("clipclean.cli.machine:doctor", "Show versions, devices and memory, for bug reports."),

@@ -1,14 +1,14 @@
-"""``clipclean report`` and ``clipclean compare``: converts a report to other formats, and compares two."""
+"""``clipclean report`` and ``clipclean compare``: converts a report to other formats; compares two, or a model with its base."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from clipclean import api
+from clipclean import api, requests
 from clipclean.api import roles
-from clipclean.cli import printing
+from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
 from clipclean.cli.options import FORMATS, Shell
 from clipclean.errors import UsageError
@@ -77,27 +77,30 @@ def convert(request: Convert, _shell: Shell) -> None:
         reports.write(loaded, form, out)
 
 
-@dataclass(frozen=True)
-class Compare:
-    """A comparison."""
-
-    earlier: Annotated[Path, Opt("EARLIER.JSON", reads="path")]
-    later: Annotated[Path, Opt("LATER.JSON", reads="path")]
-
-
 @command_of(
-    Compare,
-    "fail_on as_json",
+    requests.Compare,
+    "fail_on workers as_json quiet config verbose",
     "compare before/report.json after/report.json",
     "compare before/report.json after/report.json --json | jq '.[] | select(.change == \"new\")'",
+    "compare finetune.pt --base base.pt -d images/ --classes classes.txt",
 )
-def compare(request: Compare, shell: Shell) -> int:
-    """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON.
+def compare(request: requests.Compare, shell: Shell) -> int:
+    """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON. Or MODEL with its --base.
 
     Worse means a higher level, or an interval wholly above the earlier one. What the later run could not have found again is
     not measured. Exit code 0: no finding that --fail-on covers is new, worse or not measured. 1: at least one is.
+
+    With --base two models are measured beside each other: how near they are, what the finetune moved, and which known triggers act on
+    one alone. Unknown triggers are not searched for. The exit code is 1 if a trigger acts on MODEL alone, or MODEL was not finetuned
+    from the base.
     """
-    comparison = api.compare(request.earlier, request.later)
+    if request.base is not None:
+        return compare_with_base(request, shell)
+    if request.later is None or not isinstance(request.model, Path):
+        raise UsageError(
+            "One file is named. Name two reports, or a model and the one that it was finetuned from, by --base."
+        )
+    comparison = api.compare(request.model, request.later)
     rows = [
         {"change": difference.change, **difference.finding.model_dump(mode="json", by_alias=True)}
         for difference in comparison.differences
@@ -106,6 +109,23 @@ def compare(request: Compare, shell: Shell) -> int:
         printing.say(shell, unlike(comparison))
     printing.show(shell.as_json, rows, table(comparison))
     return int(bool(comparison.blocking(shell.fail_on)))
+
+
+def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
+    """Measure a model beside its base and print the result; returns the exit code."""
+    device, quiet = process.begun(request.device, shell)
+    from clipclean import report as reports
+    from clipclean.jobs import compare as job
+    from clipclean.report import verdicts
+
+    with progress.display(quiet=quiet):
+        result = job.with_base(replace(request, device=device))
+    if shell.as_json:
+        printing.echo(reports.json_text(result.as_json()), form="json")
+    else:
+        printing.echo(reports.compared_text(result, width=printing.terminal_width()) + "\n", form="text")
+    least = verdicts.LEAST_RANK[shell.fail_on]
+    return int(any(verdicts.RANKS[finding.level] >= least for finding in result.findings))
 
 
 def table(comparison: "Comparison", /) -> str:

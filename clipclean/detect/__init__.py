@@ -2,6 +2,7 @@
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, estimated_loss
 from clipclean.detect.base import are_same, kinship
+from clipclean.detect.base import findings as base_findings
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.forward import MOVES, SINGLE, Departure, Strength, departures, may_round, strengths, tiles
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of

@@ -95,6 +95,19 @@ class LoadedBase:
         tried = {trigger.spec: trigger for trigger in (*named, *known, *found)}
         return replace(seen, beside_base=_compared(clip, self.clip, eval_set, [*tried.values()]))
 
+    def known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
+        """A model beside its base under the triggers that were named, and those of the panel that act on either; under none of a stranger."""
+        if not self.kin.is_base:
+            return self.first
+        pair, eval_set = _pair(clip, self.clip, eval_set)
+        brief = replace(eval_set, pixels=detect.spaced(eval_set.pixels, detect.BRIEF))
+        acting = compare_models(pair, brief, eval_set.panel).acting(detect.MOVES)
+        named = [trigger for trigger, _ in eval_set.suspicions]
+        panel = [trigger for trigger in eval_set.panel if trigger.spec in acting]
+        return replace(
+            compare_models(pair, eval_set, [*named, *panel]), tried=len(eval_set.suspicions) + len(eval_set.panel)
+        )
+
     def notes(self) -> list[Finding]:
         """That the model which was named as the base is none."""
         if self.kin.is_base:
@@ -105,12 +118,21 @@ class LoadedBase:
         )
         return [finding("CC035", words, measure="cosine of weights", value=self.kin.weights, threshold=KIN)]
 
-    def record(self, before: Compared | None, after: Compared | None = None, /) -> BaseRecord:
-        """``base`` of the report: of the tested model, and of the cleaned one if there is one."""
+    def record(
+        self, before: Compared | None, after: Compared | None = None, /, *, is_whole: bool = False
+    ) -> BaseRecord:
+        """``base`` of the report: of the tested model, and of the cleaned one if there is one.
+
+        ``is_whole`` says that what acts on the base alone was tried as well.
+        """
         place, file, kin = self.opened.place, self.opened.file, self.kin
         shown = before or self.first
-        more = {"revision": place.revision} if place.revision else {}
-        return BaseRecord(
+        more: dict[str, object] = {"revision": place.revision} if place.revision else {}
+        if kin.is_base:
+            more["on_both"] = tuple(map(_difference, shown.on_both()))
+        if kin.is_base and is_whole:
+            more["on_base"] = tuple(map(_difference, shown.on_base()))
+        record = BaseRecord(
             name=place.name,
             sha256=file.sha256,
             format=file.format,
@@ -124,8 +146,8 @@ class LoadedBase:
             tried=shown.tried,
             differences=tuple(map(_difference, before.differences if before else ())),
             left=None if after is None else tuple(map(_difference, after.differences)),
-            **more,
         )
+        return record.model_copy(update=more)
 
 
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:
@@ -142,12 +164,18 @@ def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /
 def _compared(
     own: model.Clip, base: model.Clip, eval_set: detect.EvalSet, triggers: list[detect.TriggerLike]
 ) -> Compared:
+    pair, eval_set = _pair(own, base, eval_set)
+    return compare_models(pair, eval_set, triggers)
+
+
+def _pair(own: model.Clip, base: model.Clip, eval_set: detect.EvalSet) -> tuple[Pair, detect.EvalSet]:
+    """The two models, ready to be compared, and the images on their device."""
     eval_set = replace(eval_set, pixels=eval_set.pixels.to(own.device))
     both = [
         (each.embed_images, detect.classifier(each.embed_texts, eval_set.classes, templates=eval_set.templates))
         for each in (model.fold_norms(own), model.fold_norms(base))
     ]
-    return compare_models(Pair(*both), eval_set, triggers)
+    return Pair(*both), eval_set
 
 
 def _layer(each: LayerChange) -> BaseLayerRecord:

@@ -91,7 +91,7 @@ def device_of(asked: str, /) -> str:
 
 
 def opened(
-    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
+    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant | requests.Compare,
     named: Sequence[Suspicion] = (),
     /,
 ) -> Opened:
@@ -325,7 +325,10 @@ def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: b
 
 @contextlib.contextmanager
 def shown_images(
-    request: requests.Audit | requests.References, recipe: Recipe, architecture: model.Architecture, /
+    request: requests.Audit | requests.References | requests.Compare,
+    recipe: Recipe,
+    architecture: model.Architecture,
+    /,
 ) -> Iterator[tuple[data.CleanSet, LatePairs]]:
     """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
     cache = image_cache(recipe, architecture)

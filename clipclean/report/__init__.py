@@ -14,8 +14,8 @@ from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page
-from clipclean.report.terminal_text import line, plain_text, screening_text, text
-from clipclean.report.verdicts import NO_PATHS, RunPaths, headline, policy_effect
+from clipclean.report.terminal_text import compared_text, line, plain_text, screening_text, text
+from clipclean.report.verdicts import NO_PATHS, Comparison, RunPaths, compare, headline, policy_effect
 from clipclean.schema.report import Report, parse, schema
 
 MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB

@@ -12,6 +12,7 @@ from clipclean.report import charts, cleaning, measures, search, verdicts
 from clipclean.report.measures import INTERVALS, MeasureRow
 from clipclean.report.wording import NOTHING, Png, count, decimal, duration, memory, percent, percent_interval
 from clipclean.schema.report import (
+    BaseRecord,
     Column,
     DifferenceOfTwoRecord,
     FoundRecord,
@@ -200,7 +201,7 @@ def short(report: Report, /) -> list[Block]:
     choice = cleaning.candidate_lines(report.auto)[:1] if report.auto else ()
     checks = checks_table(report)
     return [
-        Prose("lines", "", [[*_about(report), *filter(None, [base_line(report)])]]),
+        Prose("lines", "", [[*_about(report), *([base_line(report.base)] if report.base else [])]]),
         Prose("bullets", "", [(*choice, *cleaning.way_lines(report.cleaning))]),
         checks._replace(rows=checks.rows[-SHORT_CHECKS:]),
         Findings(verdicts.by_severity(report.findings)),
@@ -430,6 +431,11 @@ def _base(report: Report) -> Section:
     """What the finetune moved, and the triggers that act on the model and not on its base."""
     if (base := report.base) is None:
         return Section("base", "", (), [])
+    return Section("base", "Beside the model that it was finetuned from", [base_line(base)], base_blocks(base))
+
+
+def base_blocks(base: BaseRecord, /) -> list[Block]:
+    """The tables of a base: triggers on both models, classes and layers that moved."""
     sides = [("", base.differences)] if base.left is None else [("Before: ", base.differences), ("After: ", base.left)]
     head = ("`Trigger", "@Leads to", "#On the model", "#On the base", "#Difference")
     blocks: list[Block] = [
@@ -442,6 +448,13 @@ def _base(report: Report) -> Section:
         for side, found in sides
         if base.is_base
     ]
+    both = "Natural to the data, or a backdoor that the base has as well: nothing here tells which. Take the base from where it was published."
+    for lead, title, found in (
+        (both, "Triggers that act on both", base.on_both),
+        ("The finetune forgot these.", "Triggers that act on the base alone", base.on_base),
+    ):
+        if found:
+            blocks.append(table(head, map(_both, found[:UNFOLDED_TRIGGERS]), title=title, lead=lead))
     blocks.append(
         record_table(
             base.moved[:UNFOLDED_TRIGGERS],
@@ -456,7 +469,7 @@ def _base(report: Report) -> Section:
             layers, title="Layers, those that moved most first", lead=lead, folded=len(layers) > UNFOLDED_TRIGGERS
         )
     )
-    return Section("base", "Beside the model that it was finetuned from", [base_line(report)], blocks)
+    return blocks
 
 
 def _both(each: DifferenceOfTwoRecord) -> tuple[str | Cell, ...]:
@@ -466,10 +479,8 @@ def _both(each: DifferenceOfTwoRecord) -> tuple[str | Cell, ...]:
     return trigger_words(each.trigger), each.target, percent(each.own.value), percent(each.base.value), change
 
 
-def base_line(report: Report, /) -> str:
-    """Whether the base is one, and how far the finetune moved the weights; empty where none was named."""
-    if (base := report.base) is None:
-        return ""
+def base_line(base: BaseRecord, /) -> str:
+    """Whether the base is one, and how far the finetune moved the weights."""
     kin = f"cosine of weights {decimal(base.weights)}, of embeddings of clean images {decimal(base.images)}"
     if not base.is_base:
         return f"Base: {base.name} is not the one that this model was finetuned from ({kin}); taken as a reference."

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from clipclean.report import document, screening, verdicts
-from clipclean.report.document import Block, Findings, Kind, Prose, Table
+from clipclean.report.document import Block, Cell, Findings, Kind, Prose, Table
 from clipclean.report.verdicts import NO_PATHS, FindingGroup, RunPaths
 from clipclean.report.wording import NOTHING, cut, inert
 from clipclean.schema.report import Report
-from clipclean.schema.results import Screening
+from clipclean.schema.results import ComparedModels, Screening
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 CONTINUATION = "  "  # before each further line of a wrapped one
 NUMBER_COLUMNS, KEY_COLUMNS = 5, 24  # columns of a number with its mark, and of a key
+ROWS, MOST_COLUMNS = 6, 44  # of a table in columns: rows, and columns of one of its words
 _VERDICT_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
@@ -101,6 +102,46 @@ def screening_text(result: Screening, /, *, width: int) -> str:
         else:
             lines += ["\n" + textwrap.fill(words, width, break_on_hyphens=False) for words in _block(block)]
     return "\n".join(lines)
+
+
+def compared_text(result: ComparedModels, /, *, width: int) -> str:
+    """The output of ``clipclean compare MODEL --base BASE``: how near the two are, what acts on one alone, what moved, and the findings.
+
+    Args:
+        result: as ``clipclean compare`` makes it; nothing in it can drive the terminal.
+        width: columns, at least 60.
+    """
+    result, width = inert(result), max(width, 60)
+    head = f"{result.model.name}, {result.model.architecture}; {result.data.pairs:,} images, {result.base.tried} known triggers"
+    lines = [*wrapped(head, width), *wrapped(document.base_line(result.base), width)]
+    for block in document.base_blocks(result.base):
+        if isinstance(block, Table):
+            lines += ["", *_columns(block, width)]
+    lines += [
+        "",
+        *(line for group in verdicts.grouped(result.findings) for line in _finding_lines(group, width, False)),
+    ]
+    closing = "This is no audit: unknown triggers were not searched for. 'clipclean audit' with the same --base does."
+    return "\n".join([*lines, *wrapped(closing, width)])
+
+
+def _columns(block: Table, width: int) -> list[str]:
+    """A table in columns, as wide as its words: title and lead, the head, at most ``ROWS`` rows."""
+    rows = [block.head, *([_with_notes(cell) for cell in row] for row in block.rows[:ROWS])]
+    widths = [min(MOST_COLUMNS, max(map(cell_len, column))) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(set_cell_size(cut(words, columns), columns) for words, columns in zip(row, widths, strict=True))
+        for row in (rows if block.rows else [])
+    )
+    return [
+        *wrapped(f"{block.title}: {block.lead}" if block.lead else f"{block.title}:", width),
+        *(f"  {line.rstrip()}" for line in lines),
+        *(["  … (--json has all)"] if len(block.rows) > ROWS else []),
+    ]
+
+
+def _with_notes(cell: Cell) -> str:
+    return " ".join([cell.text, *(f"({words})" for words in cell.below)])
 
 
 def _fitted(words: str, kind: Kind, columns_of: Mapping[str, int]) -> str:

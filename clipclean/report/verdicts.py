@@ -93,12 +93,19 @@ def not_shown(report: Report, /) -> list[str]:
     return [
         f"{triggers_words}.{search_words} An attacker can think of another, and no list of triggers is complete.",
         "What the model does with images and classes other than those that were measured on.",
+        *([_OF_BASE] if report.base and report.base.is_base else []),
         *dict.fromkeys(
             known_rule.does_not_show
             for finding in by_severity(report.findings)
             if (known_rule := rule(finding.rule)).stage == "triggers"
         ),
     ]
+
+
+_OF_BASE = (
+    "A backdoor that the base has as well: what acts on both counts as natural. Take the base from where it was published first, and not from "
+    "who gave you the finetune."
+)
 
 
 def checks(report: Report, /) -> list[tuple[str, str, str]]:

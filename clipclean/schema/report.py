@@ -678,6 +678,12 @@ class BaseRecord(Part):
         description="Of each class the known trigger that acts most on the model and not on the base, the largest first; then found ones."
     )
     left: Many[DifferenceOfTwoRecord] | None = _optional("The same of the cleaned model.")
+    on_both: Many[DifferenceOfTwoRecord] | None = _optional(
+        "Of each class the known trigger that acts most on both: natural to the data, or a backdoor that the base has as well."
+    )
+    on_base: Many[DifferenceOfTwoRecord] | None = _optional(
+        "Of each class the known trigger that acts on the base alone; of a comparison, since an audit tries what acts on the model."
+    )
 
 
 SANITIZE_SECTIONS = ("before", "after", "recipe", "exports", "training")  # sections of a sanitization alone

@@ -1,11 +1,12 @@
-"""What ``inspect``, ``screen``, ``plant``, ``export`` and ``references build`` return; ``--json`` prints each of them by ``as_json``."""
+"""What ``inspect``, ``screen``, ``compare`` with a base, ``plant``, ``export`` and ``references build`` return; ``--json`` prints each of them by ``as_json``."""
 
 from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from clipclean.findings import Count, Number, Part
+from clipclean.findings import Count, Finding, Number, Part
 from clipclean.schema.report import (
+    BaseRecord,
     DataRecord,
     ExportRecord,
     Free,
@@ -15,6 +16,7 @@ from clipclean.schema.report import (
     Sha256,
     Share,
     ToolRecord,
+    VocabularyRecord,
 )
 
 
@@ -131,6 +133,21 @@ class Screening(Part):
     signals: Many[SignalRecord]
     pairs: Many[RankedPair]
     kept: KeptRecord | None
+    environment: Free
+    notes: Many[str]
+
+
+class ComparedModels(Part):
+    """A model beside the one that it was finetuned from. It is no audit: unknown triggers were not searched for."""
+
+    schema_version: Literal["1"]
+    tool: ToolRecord
+    command: Literal["compare"]
+    model: ModelRecord
+    base: BaseRecord
+    findings: Many[Finding] = Field(description="What acts on the model alone, and that the base is none.")
+    data: DataRecord
+    vocabulary: VocabularyRecord
     environment: Free
     notes: Many[str]
 

@@ -6,7 +6,10 @@ import tiny
 import torch
 from report.page import Page
 
+import clipclean
 from clipclean import checkpoint, report
+from clipclean.attack import triggers
+from clipclean.schema import results
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,7 +36,7 @@ def job(tmp_path_factory):
     return job
 
 
-def audited(job, said, base):
+def audited(job, said, base, *more):
     made = [
         "--json",
         "--effort",
@@ -44,7 +47,7 @@ def audited(job, said, base):
         "--report",
         f"html={job.folder / 'page.html'}",
     ]
-    found = said(job.audit(*made, "--base", job.folder / base), 4)
+    found = said(job.audit(*made, "--base", job.folder / base, *more), 4)
     report.parse(found)
     return found
 
@@ -73,6 +76,90 @@ def test_a_cleaning_goes_towards_the_base_and_tells_what_it_left(job, said, unre
     left, there = (torch.dist(each["visual.proj"], base["visual.proj"]) for each in (written, own))
     assert left < there
     assert torch.equal(written["text_projection"], own["text_projection"])
+
+
+def policy(job, digest):
+    return tiny.written(job.folder / "policy.yaml", f"version: 1\nname: finetunes\nbase_sha256: [{digest}]\n")
+
+
+@pytest.mark.parametrize("of", ["file", "tensors", "another"])
+def test_a_policy_that_names_the_base_takes_no_other(job, said, of):
+    read = checkpoint.read(job.folder / "base.pt")
+    digest = {"file": read.sha256, "tensors": checkpoint.digest(read.tensors), "another": 64 * "f"}[of]
+    made = audited(job, said, "base.pt", "--policy", policy(job, digest))
+    assert ("CC028" in rules(made)) == (of == "another")
+
+
+def test_a_base_whose_search_is_stored_is_not_searched_again(job, said):
+    stored = job.folder / "base.json"
+    said(
+        [
+            "references",
+            "build",
+            job.folder / "base.pt",
+            "-d",
+            job.folder / "labelled",
+            "--arch",
+            job.arch,
+            *job.words(),
+            "--effort",
+            "quick",
+            "--out",
+            stored,
+        ]
+    )
+    made = audited(job, said, "base.pt", "--references", stored)
+    known = made["measurements"]["search"]["calibration"]
+    assert (known["kind"], known["models"]) == ("file", 1)
+    assert made["base"]["is_base"]
+
+
+def compared(job, *more):
+    words = ["-d", job.folder / "labelled", "--arch", job.arch, *job.words(), "--quiet"]
+    return ["compare", job.model, *words, *more]
+
+
+def test_a_comparison_tells_what_moved_and_searches_nothing(job, said):
+    made = said(compared(job, "--base", job.folder / "base.pt", "--json"))
+    results.ComparedModels.model_validate(made)
+    assert (made["base"]["is_base"], made["base"]["tried"], made["findings"]) == (True, len(triggers.panel(0)), [])
+    assert made["base"]["change"] == pytest.approx(0.02, abs=0.01)
+    assert made["model"]["name"] == "model.pt"
+    assert {"on_both", "on_base", "differences"} <= made["base"].keys()
+
+
+def test_a_comparison_with_a_stranger_tries_no_trigger_and_says_so(job, said):
+    made = said(compared(job, "--base", job.folder / "other.pt", "--json"), 1)
+    assert (rules(made), made["base"]["is_base"], made["base"]["tried"]) == ({"CC035"}, False, 0)
+    said(compared(job, "--base", job.folder / "other.pt", "--fail-on", "error"))
+
+
+def test_a_comparison_in_words_names_both_models(job, said):
+    words = said(compared(job, "--base", job.folder / "base.pt"))
+    assert "model.pt" in words
+    assert "base.pt" in words
+
+
+def test_python_compares_a_model_with_its_base(job):
+    words = {"classes": job.classes, "templates": job.templates, "data": job.folder / "labelled", "device": "cpu"}
+    made = clipclean.compare(job.model, base=job.folder / "base.pt", arch=str(job.arch), **words)
+    assert made.base.is_base
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], "--base"),
+        (["--classes", "classes.txt"], "--classes"),
+        (["other.json", "--base", "base.pt"], "other.json"),
+        (["--base", "model.pt"], "model.pt"),
+        (["--base", "hf-hub:nobody/nothing"], "hf-hub:nobody/nothing"),
+    ],
+)
+def test_a_comparison_that_lacks_its_second_side_is_refused(job, refused, words, named):
+    words = [str(job.folder / word) if (job.folder / word).exists() else word for word in words]
+    code = 3 if "hf-hub" in named else 2
+    refused(["compare", str(job.model), *words], job.folder, code, named)
 
 
 def test_without_a_base_there_is_nothing_to_begin_with(job, refused):

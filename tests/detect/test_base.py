@@ -124,6 +124,26 @@ def test_what_acts_on_both_is_no_difference():
     assert base.findings(found, LIMITS) == []
 
 
+def test_what_acts_on_both_is_told_as_natural_or_a_backdoor_of_the_base():
+    [shared] = compared(tower(on_bright=HEN), tower(on_bright=HEN), Nothing(), Shifted()).on_both()
+    assert (shared.trigger, shared.target, shared.own.value, shared.base.value) == ("bright", "hen", 1.0, 1.0)
+    assert compared(tower(on_bright=HEN), tower(on_bright=None), Shifted()).on_both() == ()
+
+
+def test_what_acts_on_the_base_alone_is_no_difference_and_is_told_apart():
+    found = compared(tower(on_bright=None), tower(on_bright=FOX), Nothing(), Shifted())
+    assert base.findings(found, LIMITS) == []
+    assert "fox" not in {each.target for each in found.differences}
+    [forgotten] = found.on_base()
+    assert (forgotten.trigger, forgotten.target, forgotten.excess) == ("bright", "fox", -1.0)
+
+
+def test_of_many_triggers_those_are_taken_that_act_on_either():
+    found = compared(tower(on_bright=None), tower(on_bright=FOX), Nothing(), Shifted())
+    assert found.acting(0.25) == {"bright"}
+    assert compared(tower(on_bright=None), tower(on_bright=None), Nothing()).acting(0.25) == set()
+
+
 def test_images_that_either_takes_for_the_class_anyway_do_not_count():
     always = tower(on_bright=None)
     found = compared(lambda pixels: CLASSIFIER[torch.full((len(pixels),), FOX)], always, Shifted())

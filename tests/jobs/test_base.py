@@ -4,7 +4,7 @@ import foreign
 import pytest
 import torch
 
-from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
+from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import base as bases
 from clipclean.jobs import inputs
 
@@ -30,19 +30,21 @@ def finetune(tmp_path):
     return opened(tmp_path / "finetune.pt", moved(0.1))
 
 
-def half(path):
-    return foreign.saved(path, {name: each.half() for name, each in foreign.STATE.items()})
+def rounded(path, precision):
+    return foreign.saved(path, {name: each.to(precision) for name, each in foreign.STATE.items()})
 
 
 @pytest.mark.parametrize(
     "written",
     [
         lambda folder: foreign.saved(folder / "base.pt", {"state_dict": foreign.STATE}),
-        lambda folder: half(folder / "half.pt"),
+        lambda folder: foreign.open_clip_folder(folder / "open_clip"),
+        lambda folder: rounded(folder / "half.pt", torch.float16),
+        lambda folder: rounded(folder / "brain.pt", torch.bfloat16),
         lambda folder: foreign.script(folder / "jit.pt"),
-        lambda folder: foreign.transformers(folder / "hf", shards=1),
+        lambda folder: foreign.transformers(folder / "hf", shards=2),
     ],
-    ids=["open_clip", "half precision", "TorchScript", "transformers"],
+    ids=["open_clip", "open_clip folder", "float16", "bfloat16", "TorchScript", "transformers"],
 )
 def test_a_base_is_read_in_any_layout_and_is_near_by_its_weights(tmp_path, finetune, written):
     found = bases.read((written(tmp_path),), finetune, arch=None)
@@ -83,6 +85,45 @@ def test_a_base_that_is_no_checkpoint_is_refused(tmp_path, finetune):
     broken.write_bytes(b"no model")
     with pytest.raises(RefusedInput, match=r"broken\.pt"):
         bases.read((broken,), finetune, arch=None)
+
+
+def test_a_base_is_known_by_its_file_and_by_its_tensors(tmp_path, finetune):
+    one, other = (
+        bases.read((path,), finetune, arch=None)
+        for path in (
+            foreign.saved(tmp_path / "base.pt", foreign.STATE),
+            foreign.saved(tmp_path / "other.pt", {"state_dict": foreign.STATE}),
+        )
+    )
+    assert len(one.digests) == 2
+    assert len(one.digests & other.digests) == 1
+
+
+def test_a_base_that_would_run_code_is_refused(tmp_path, finetune):
+    evil = foreign.saved(tmp_path / "evil.pt", {"state_dict": foreign.tiny.Command("false")})
+    with pytest.raises(UnsafeCheckpoint, match=r"evil\.pt"):
+        bases.read((evil,), finetune, arch=None)
+
+
+def test_a_file_of_references_is_no_base(tmp_path, finetune):
+    stored = foreign.tiny.written(tmp_path / "stored.json", '{"format": "clipclean references 1", "models": []}')
+    with pytest.raises(RefusedInput, match=r"stored\.json"):
+        bases.read((stored,), finetune, arch=None)
+
+
+def test_a_tower_of_another_kind_is_no_base(tmp_path, finetune):
+    other = foreign.saved(tmp_path / "resnet.pt", foreign.tiny.state_dict(foreign.tiny.TINY_RESNET))
+    with pytest.raises((UsageError, UnsupportedModel), match=r"resnet\.pt"):
+        bases.read((other,), finetune, arch=None)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:nobody/nothing", "open_clip:ViT-B-32/nobody"])
+def test_a_base_that_is_not_in_the_cache_is_not_fetched(finetune, monkeypatch, tmp_path, name):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    with pytest.raises(ClipcleanError, match=name.partition(":")[2]):
+        bases.read((name,), finetune, arch=None)
+    assert not cache.exists()
 
 
 def test_the_base_counts_once_among_the_clean_models(tmp_path, finetune):
