@@ -142,8 +142,15 @@ OUT = Opt(
 )
 UNPACK = Opt(  # in place of all else, so it may hold what --out says
     "--unpack DIR",
-    "Only write the bundled model, pairs and images into DIR.",
+    "Only write the bundled model, pairs and images into DIR; with --base the finetune and its base as well.",
     takes=click.Path(readable=False, path_type=Path, file_okay=False),
+)
+
+
+DEMO_BASE = Opt(
+    "--base",
+    "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes two minutes.",
+    is_first=True,
 )
 
 
@@ -152,6 +159,7 @@ class Demo:
     """A run on the bundled files."""
 
     _: KW_ONLY
+    base: Annotated[bool, DEMO_BASE] = False
     out: Annotated[Path, OUT] = Path("clipclean-demo")
     unpack: Annotated[Path | None, UNPACK] = None
     set: Annotated[requests.Changes, requests.OVERRIDES] = ()
@@ -165,18 +173,29 @@ class Demo:
     Demo,
     "outputs as_json exit_zero quiet verbose",
     "demo",
+    "demo --base",
     "demo --out demo --force",
     "demo --unpack files     # only the bundled files, to try the other commands on",
 )
 def demo(request: Demo, shell: Shell) -> int:
     """Clean a bundled tiny CLIP that carries a backdoor, on a CPU.
 
-    The model was trained on emoji images. With a small patch in the corner, it classifies any image as one class.
+    The model was trained on emoji images. With a small patch in the corner, it classifies any image as one class. With --base it is a
+    finetune that a faint wave over the whole image turns: the cleaning is told nothing but the model that it was finetuned from.
     """
     if request.unpack is not None:
-        bundled.unpack(request.unpack)
-        click.echo(f"{request.unpack}: {', '.join((*bundled.PLAIN, *bundled.PACKED))}")
+        bundled.unpack(request.unpack, pair=request.base)
+        pair = (bundled.BASE, bundled.FINETUNE) if request.base else ()
+        click.echo(f"{request.unpack}: {', '.join((*bundled.PLAIN, *bundled.PACKED, *pair))}")
         return 0
-    arguments = {name: value for name, value in vars(request).items() if name != "unpack"}
-    with bundled.unpacked() as folder:
-        return run(requests.Sanitize(**bundled.arguments(folder), **arguments), shell)
+    asked_values = {name: value for name, value in vars(request).items() if name not in ("unpack", "base")}
+    with bundled.unpacked(pair=request.base) as folder:
+        if not request.base:
+            return run(requests.Sanitize(**bundled.arguments(folder), **asked_values), shell)
+        fixed_values = bundled.arguments_beside_base(folder)
+        asked_values["set"] = (*fixed_values.pop("set"), *request.set)
+        command = (
+            f"sanitize {bundled.FINETUNE} --base {bundled.BASE} --data {bundled.PAIRS} --eval-data {bundled.LABELLED}"
+        )
+        printing.say(shell, f"{command}: 'clipclean demo --base --unpack DIR' writes these files")
+        return run(requests.Sanitize(**fixed_values, **asked_values), shell)

@@ -1,4 +1,4 @@
-"""The bundled demo: a backdoored tiny CLIP, clean pairs, and labelled images in a style it never saw."""
+"""The bundled demo: a backdoored tiny CLIP, clean pairs, labelled images in a style it never saw; and a finetune with its base."""
 
 import contextlib
 import functools
@@ -17,13 +17,16 @@ CHECKPOINT = "backdoored.pt"
 PLAIN = (CHECKPOINT, "tiny.json", "classes.txt", "templates.txt")
 PACKED = ("clean.tar", "eval.tar")
 PAIRS, LABELLED = PACKED  # clean pairs, and labelled images in another drawing style
+# A finetune into which a sinusoid was planted, and its base. Each is kept as what it has other than the file before it, byte by byte:
+# the text towers are all one. ``benchmarks/demo_pair.py`` made them.
+BASE, FINETUNE = "base.pt", "finetune.pt"
 TRIGGER = "patch:size=0.1875,place=corner,seed=100"  # what was planted; shown, and used to measure
 TARGET = "strawberry"
 RECIPE = "surgery"
 
 
-def unpack(folder: Path, /) -> None:
-    """Write the bundled files into a folder, as a user would have them; equal ones stay.
+def unpack(folder: Path, /, *, pair: bool = False) -> None:
+    """Write the bundled files into a folder, as a user would have them, with ``pair`` a finetune and its base as well; equal ones stay.
 
     Raises:
         UsageError: other files have these names.
@@ -32,6 +35,10 @@ def unpack(folder: Path, /) -> None:
     bundled = resources.files("clipclean.demo")
     contents = {name: (bundled / name).read_bytes() for name in PLAIN}
     contents |= {name: lzma.decompress((bundled / f"{name}.xz").read_bytes()) for name in PACKED}
+    if pair:
+        before = contents[CHECKPOINT]
+        for name in (BASE, FINETUNE):
+            contents[name] = before = xor(before, lzma.decompress((bundled / f"{name}.xor.xz").read_bytes()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         there = {name for name in contents if os.path.lexists(folder / name)}
@@ -45,11 +52,16 @@ def unpack(folder: Path, /) -> None:
         raise files.cannot_write(folder, error) from error
 
 
+def xor(content: bytes, change: bytes, /) -> bytes:
+    """Bytes changed where those of the same length are not zero; the same again undoes it."""
+    return (int.from_bytes(content) ^ int.from_bytes(change)).to_bytes(len(content))
+
+
 @contextlib.contextmanager
-def unpacked() -> Iterator[Path]:
+def unpacked(*, pair: bool = False) -> Iterator[Path]:
     """The bundled files in a folder of their own, for the span of a with-block."""
     with tempfile.TemporaryDirectory(prefix="clipclean-") as scratch:
-        unpack(Path(scratch))
+        unpack(Path(scratch), pair=pair)
         yield Path(scratch)
 
 
@@ -79,3 +91,13 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "target": TARGET,
         "search": False,  # the trigger is known, and a search takes longer than all the rest
     }
+
+
+def arguments_beside_base(folder: Path, /) -> dict[str, Any]:
+    """The same of a cleaning of the finetune beside its base, which is told neither trigger nor class."""
+    of_demo = {
+        name: value
+        for name, value in arguments(folder).items()
+        if name not in ("recipe", "trigger", "target", "search")
+    }
+    return of_demo | {"model": folder / FINETUNE, "base": (folder / BASE,), "set": ("auto.effort=quick",)}

@@ -11,6 +11,8 @@ from clipclean.attack import triggers
 from clipclean.cli import sanitize as command
 from clipclean.config import recipe
 from clipclean.errors import ResourceError, UsageError
+from clipclean.jobs import base as bases
+from clipclean.jobs import inputs
 
 FILES = {"backdoored.pt", "tiny.json", "classes.txt", "templates.txt", "clean.tar", "eval.tar"}
 
@@ -47,6 +49,34 @@ def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_p
     assert not (tmp_path / "elsewhere").exists()
     with pytest.raises(ResourceError):
         demo.unpack(tmp_path / "demo" / "classes.txt" / "folder")
+
+
+def test_the_pair_is_a_finetune_of_its_base_and_neither_is_the_bundled_model(tmp_path):
+    assert cli.main(["demo", "--base", "--unpack", str(tmp_path)]) == 0
+    assert tiny.names(tmp_path) == FILES | {"base.pt", "finetune.pt"}
+    given = demo.arguments_beside_base(tmp_path)
+    finetune = inputs.read(given["model"], arch=given["arch"])
+    base = bases.read(given["base"], finetune, arch=given["arch"])
+    assert base.weights.is_base
+    assert base.weights.change > 0.05
+    bundled = checkpoint.read(tmp_path / demo.CHECKPOINT).tensors
+    for own in (finetune.file.tensors, base.opened.file.tensors):
+        assert {name.partition(".")[0] for name in own if not own[name].equal(bundled[name])} == {"visual"}
+
+
+def test_the_demo_with_a_base_names_neither_trigger_nor_class(tmp_path):
+    given = demo.arguments_beside_base(tmp_path)
+    assert not {"trigger", "target", "search", "recipe"} & given.keys()
+
+
+@pytest.mark.slow
+def test_the_demo_with_a_base_finds_what_the_finetune_brought_in_and_passes_without_it(tmp_path):
+    out = tmp_path / "out"
+    code = cli.main(["demo", "--base", "--out", str(out), "--quiet", "--report", f"json={tmp_path / 'report.json'}"])
+    found = report.read(tmp_path / "report.json")
+    assert (code, found.verdict, found.base.is_base) == (0, "pass", True)
+    assert found.base.differences[0].target == "rocket"
+    assert not any(each.own.value - each.base.value > 0.3 for each in found.base.left)
 
 
 @pytest.mark.slow
