@@ -41,9 +41,9 @@ def with_tower(archive: bytes, own: Mapping[str, Tensor], others: Mapping[str, T
             continue
         old, new = (raw(tensor.to(before.dtype)) for tensor in (before, others[name]))
         entry = next(
-            each
-            for each in free.values()
-            if each.file_size == len(old) and archive.startswith(old, start(archive, each))
+            entry
+            for entry in free.values()
+            if entry.file_size == len(old) and archive.startswith(old, start(archive, entry))
         )
         del free[entry.filename]
         place = start(archive, entry)

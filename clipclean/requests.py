@@ -537,9 +537,9 @@ COMPARED_BASE = dataclasses.replace(
 )
 
 
-def _beside(known: Opt, /) -> Opt:
+def _beside(opt: Opt, /) -> Opt:
     """An option of a comparison with a base."""
-    return dataclasses.replace(known, needs=TWO_REPORTS)
+    return dataclasses.replace(opt, needs=TWO_REPORTS)
 
 
 @dataclass(frozen=True)

@@ -327,7 +327,7 @@ def _short(digest: object) -> str:
 def _another_base(policy: Policy, findings: Sequence[Finding], base_sha256: frozenset[str]) -> list[Finding]:
     """CC028 where the policy names another base, or one that the model was not finetuned from."""
     words = base_fault(policy, base_sha256)
-    if not words and policy.base_sha256 and any(found.rule == "CC035" for found in findings):
+    if not words and policy.base_sha256 and "CC035" in {finding.rule for finding in findings}:
         words = f"Policy {policy.name} takes finetunes of the base that was named, and this model is none."
     return [finding("CC028", words, measure="base")] if words else []
 

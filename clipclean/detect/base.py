@@ -194,20 +194,23 @@ class Compared:
 
     def acting(self, least: float, /) -> set[str]:
         """The specs of the triggers that turn at least this share of the images into one class, on either of the two."""
-        return {each.trigger for each in self.every.values() if max(each.own.value, each.base.value) >= least}
+        differences = self.every.values()
+        return {one.trigger for one in differences if max(one.own.value, one.base.value) >= least}
 
     def on_both(self) -> tuple[Difference, ...]:
         """Of each class the known trigger that acts most on both, from ``ACTS`` on, the strongest first: natural, or a backdoor of the base."""
-        return self._known(lambda each: min(each.own.value, each.base.value), least=ACTS)
+        return self._strongest(lambda difference: min(difference.own.value, difference.base.value), least=ACTS)
 
     def on_base(self) -> tuple[Difference, ...]:
         """Of each class the known trigger that acts most on the base alone, beyond ``DOUBTED``, the largest difference first."""
-        return self._known(lambda each: -each.excess, least=DOUBTED)
+        return self._strongest(lambda difference: -difference.excess, least=DOUBTED)
 
-    def _known(self, size: Callable[[Difference], float], /, *, least: float) -> tuple[Difference, ...]:
-        ordered = sorted((each for each in self.every.values() if size(each) >= least), key=size)
-        known = {each.target: each for each in ordered if not isinstance(each.made, InvertedTrigger)}
-        return tuple(sorted(known.values(), key=size, reverse=True))
+    def _strongest(self, size: Callable[[Difference], float], /, *, least: float) -> tuple[Difference, ...]:
+        """Of each class the known trigger with the largest size, if that is at least ``least``; the largest first."""
+        of_panel = (one for one in self.every.values() if not isinstance(one.made, InvertedTrigger))
+        ordered = sorted((one for one in of_panel if size(one) >= least), key=size)
+        by_class = {difference.target: difference for difference in ordered}
+        return tuple(sorted(by_class.values(), key=size, reverse=True))
 
     def is_natural(self, trigger: str | None, target: str | None, limits: AuditLimits, /) -> bool:
         """Whether a trigger surely acts on no more images than on the base, but for what it may by the limit."""

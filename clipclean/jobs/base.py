@@ -95,7 +95,7 @@ class LoadedBase:
         tried = {trigger.spec: trigger for trigger in (*named, *known, *found)}
         return replace(seen, beside_base=_compared(clip, self.clip, eval_set, [*tried.values()]))
 
-    def known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
+    def under_known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
         """A model beside its base under the triggers that were named, and those of the panel that act on either; under none of a stranger."""
         if not self.kin.is_base:
             return self.first

@@ -33,7 +33,7 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
             loaded = inputs.build(opened, late_pairs, device=device)
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=named)
         beside = bases.load(base, loaded.clip, eval_set, late_pairs)
-        compared = beside.known(loaded.clip, eval_set)
+        compared = beside.under_known(loaded.clip, eval_set)
     limits = policy.resolved(policy.DEFAULT, recipe.audit)
     return ComparedModels(
         schema_version="1",

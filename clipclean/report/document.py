@@ -449,12 +449,12 @@ def base_blocks(base: BaseRecord, /) -> list[Block]:
         if base.is_base
     ]
     both = "Natural to the data, or a backdoor that the base has as well: nothing here tells which. Take the base from where it was published."
-    for lead, title, found in (
+    for lead, title, differences in (
         (both, "Triggers that act on both", base.on_both),
         ("The finetune forgot these.", "Triggers that act on the base alone", base.on_base),
     ):
-        if found:
-            blocks.append(table(head, map(_both, found[:UNFOLDED_TRIGGERS]), title=title, lead=lead))
+        if differences:
+            blocks.append(table(head, map(_both, differences[:UNFOLDED_TRIGGERS]), title=title, lead=lead))
     blocks.append(
         record_table(
             base.moved[:UNFOLDED_TRIGGERS],

@@ -18,7 +18,7 @@ from clipclean.schema.results import ComparedModels, Screening
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 CONTINUATION = "  "  # before each further line of a wrapped one
 NUMBER_COLUMNS, KEY_COLUMNS = 5, 24  # columns of a number with its mark, and of a key
-ROWS, MOST_COLUMNS = 6, 44  # of a table in columns: rows, and columns of one of its words
+ROWS, LEAST_COLUMNS = 6, 8  # of a table in columns: rows, and what is left of the widest words where there is no room
 _VERDICT_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
@@ -126,9 +126,11 @@ def compared_text(result: ComparedModels, /, *, width: int) -> str:
 
 
 def _columns(block: Table, width: int) -> list[str]:
-    """A table in columns, as wide as its words: title and lead, the head, at most ``ROWS`` rows."""
+    """A table in columns as wide as its words, or cut where these are wider than the terminal: title and lead, head, at most ``ROWS`` rows."""
     rows = [block.head, *([_with_notes(cell) for cell in row] for row in block.rows[:ROWS])]
-    widths = [min(MOST_COLUMNS, max(map(cell_len, column))) for column in zip(*rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    while 2 * len(widths) + sum(widths) > width and max(widths) > LEAST_COLUMNS:
+        widths[widths.index(max(widths))] -= 1
     lines = (
         "  ".join(set_cell_size(cut(words, columns), columns) for words, columns in zip(row, widths, strict=True))
         for row in (rows if block.rows else [])

@@ -306,6 +306,17 @@ def test_what_is_no_place_is_neither_compared_nor_saved_to(value, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("value", [*NO_PATHS, *NO_VALUES])
+def test_what_is_no_model_is_neither_compared_with_a_base_nor_taken_as_one(value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for model, base in ((value, "absent.pt"), ("absent.pt", value)):
+        with pytest.raises(ClipcleanError):
+            clipclean.compare(model, base=base)
+    with pytest.raises(ClipcleanError):
+        clipclean.compare("absent.pt", base="absent.pt", data=value or 3)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_option_of_any_command_takes_a_text_that_is_no_path(job, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in cli.COMMANDS:

@@ -9,9 +9,10 @@ from report.page import Page
 from report.parsed import report
 from rich.cells import cell_len
 
-from clipclean.report import RunPaths, document, verdicts
+from clipclean.report import RunPaths, compared_text, document, verdicts
 from clipclean.report.markdown_page import MAX_BYTES, code, escaped
-from clipclean.schema.report import Many, MeasurementsRecord, SkippedRecord
+from clipclean.schema.report import Many, MeasurementsRecord, SkippedRecord, VocabularyRecord
+from clipclean.schema.results import ComparedModels
 
 
 def powered():
@@ -189,3 +190,44 @@ def test_a_pull_request_shows_at_most_fifteen_lines_and_folds_the_rest(made):
         shown, _, folded = report.markdown(report_).partition("<details>")
         assert len(shown.splitlines()) <= 15
         assert [each["rule"] for each in report_["findings"] if each["rule"] not in folded] == []
+
+
+# Beside a base.
+
+
+def beside_base(**more):
+    """A trigger acts on both, another one on the model alone; names that would drive a terminal or a page."""
+    both = {"trigger": "\x1b[31mstripes", "target": "<b>otter", "interval": [-0.1, 0.1]}
+    both |= {"own": samples.rate(90, 100), "base": samples.rate(91, 100)}
+    own = both | {"trigger": "sinusoid", "base": samples.rate(0, 100), "interval": [0.8, 0.95]}
+    layer = {"name": "visual.proj", "numbers": 8, "change": 0.1, "leading": None}
+    moved = {"class": "<b>otter", "text": 0.0, "images": 0.5}
+    told = {"name": "\x1b[31mbase.pt", "sha256": "0b" * 32, "format": "torch-zip", "is_base": True, "weights": 0.99}
+    told |= {"images": 0.9, "change": 0.1, "leading": 0.5, "layers": [layer], "moved": [moved], "tried": 31}
+    return told | {"differences": [own], "on_both": [both]} | more
+
+
+def tables(base):
+    return {each.title: each for each in document.base_blocks(report.parse(samples.audited() | {"base": base}).base)}
+
+
+def test_what_acts_on_both_has_a_table_of_its_own_and_is_said_not_to_be_seen():
+    made = tables(beside_base())
+    assert [row[1].text for row in made["Triggers that act on both"].rows] == ["<b>otter"]
+    assert "Triggers that act on both" not in tables(beside_base(on_both=[]))
+    limits = [verdicts.not_shown(report.parse(samples.audited() | more)) for more in ({"base": beside_base()}, {})]
+    assert len(limits[0]) == len(limits[1]) + 1
+
+
+@pytest.mark.parametrize("width", [10, 60, 100, 200])
+def test_a_comparison_fits_the_terminal_and_drives_it_nowhere(width):
+    made = report.parse(samples.audited() | {"base": beside_base()})
+    fields = {"schema_version": "1", "command": "compare", "environment": {}, "notes": (), "findings": made.findings}
+    words = {"given": True, "classes": ("otter",), "templates": ("{}",)}
+    shared = {name: getattr(made, name) for name in ("tool", "model", "base")}
+    data = made.data or report.parse(samples.passed()).data
+    found = ComparedModels.model_validate({**fields, **shared, "data": data, "vocabulary": VocabularyRecord(**words)})
+    text = compared_text(found, width=width)
+    assert "\x1b" not in text
+    assert all(cell_len(line) <= max(60, width) for line in text.splitlines())
+    assert "base.pt" in text
