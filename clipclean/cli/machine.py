@@ -78,7 +78,7 @@ def wordnet() -> str:
 
 
 def demo() -> str:
-    """``intact``, or what is wrong with the bundled model and images: all have checksums of their own."""
+    """``intact``, or what is wrong with the bundled models and images: all have checksums of their own."""
     import lzma
 
     from clipclean import checkpoint
@@ -86,8 +86,9 @@ def demo() -> str:
 
     try:
         with tempfile.TemporaryDirectory(prefix="clipclean-doctor-") as scratch:
-            bundled.unpack(Path(scratch))
-            checkpoint.read(Path(scratch) / bundled.CHECKPOINT)
+            bundled.unpack(Path(scratch), pair=True)
+            for name in (bundled.CHECKPOINT, bundled.BASE, bundled.FINETUNE):
+                checkpoint.read(Path(scratch) / name)
     except (ClipcleanError, lzma.LZMAError, EOFError) as error:
         return f"{error} Install clipclean again from your checkout."
     return "intact"
