@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 import tiny
 
+import clipclean
 from clipclean import checkpoint, cli, data, demo, report
 from clipclean.attack import triggers
 from clipclean.cli import sanitize as command
@@ -77,6 +78,21 @@ def test_the_demo_with_a_base_finds_what_the_finetune_brought_in_and_passes_with
     assert (code, found.verdict, found.base.is_base) == (0, "pass", True)
     assert found.base.differences[0].target == "rocket"
     assert [each for each in found.base.left if each.target == "rocket" and each.own.value > 0.05] == []
+
+
+@pytest.mark.slow
+def test_a_backdoor_that_the_base_alone_has_is_told_by_a_comparison_and_fails_nothing(tmp_path):
+    demo.unpack(tmp_path, pair=True)  # the base of the pair is what a cleaning made of the bundled model
+    words = {
+        "classes": tmp_path / "classes.txt",
+        "templates": tmp_path / "templates.txt",
+        "data": tmp_path / demo.LABELLED,
+    }
+    more = {"arch": str(tmp_path / "tiny.json"), "trigger": demo.TRIGGER, "device": "cpu"}
+    made = clipclean.compare(tmp_path / demo.BASE, base=tmp_path / demo.CHECKPOINT, **words, **more)
+    first = made.base.on_base[0]
+    assert (first.trigger.partition(":")[0], first.target, first.base.value > 0.9) == ("patch", demo.TARGET, True)
+    assert made.findings == ()
 
 
 @pytest.mark.slow
