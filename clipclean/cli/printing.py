@@ -162,9 +162,10 @@ def say(shell: Shell, words: str, /) -> None:
         process.say(f"clipclean: {words}")
 
 
-def terminal_width(widest: int = 1000) -> int:
-    """Columns of the terminal, or what COLUMNS says, within what can be used."""
-    return min(widest, max(60, shutil.get_terminal_size((100, 24)).columns))
+def terminal_width() -> int | None:
+    """Columns of the terminal, or what COLUMNS says; None where nobody says so, as in a file or a pipe."""
+    columns = shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 0
+    return columns or None
 
 
 def show(as_json: bool, value: object, words: str, /) -> None:

@@ -15,6 +15,7 @@ from clipclean.untrusted import printable
 LINE_SECONDS = 10.0  # between two lines of one stage where stderr is no terminal
 EARLY_SECONDS = 2.0  # the same while a stage is young
 YOUNG_SECONDS = 10.0
+NARROW_COLUMNS = 60  # of a terminal that has no room for a bar beside its numbers
 SHOWN_VALUES = ("loss", "lr")  # of what a step measures, beside the bar
 VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for the step
 
@@ -54,19 +55,22 @@ class _Bars:
         from rich.console import Console
         from rich.table import Column
 
+        console = Console(stderr=True)
+        is_narrow = console.width < NARROW_COLUMNS
+        rate = bars.TextColumn("{task.fields[rate]}", markup=False, table_column=Column(ratio=1, no_wrap=True))
         # What does not fit is cut from the name of a stage and from its rate: bar, count and time are always there.
         columns = (
             bars.SpinnerColumn(finished_text=" "),
             bars.TextColumn(
                 "{task.description}", markup=False, table_column=Column(ratio=3, no_wrap=True, min_width=8)
             ),
-            bars.BarColumn(bar_width=12),
+            *([] if is_narrow else [bars.BarColumn(bar_width=12)]),
             bars.TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
-            bars.TextColumn("{task.fields[rate]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
-            bars.TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            *([] if is_narrow else [rate]),
+            *([] if is_narrow else [bars.TimeElapsedColumn(table_column=Column(no_wrap=True))]),
             bars.TimeRemainingColumn(table_column=Column(no_wrap=True)),
         )
-        self.live = bars.Progress(*columns, console=Console(stderr=True), expand=True)
+        self.live = bars.Progress(*columns, console=console, expand=True)
         self._tasks: dict[str, bars.TaskID] = {}
         self._what = ""
         self.newest = _Values()
@@ -108,17 +112,20 @@ class _Lines:
 
     def __init__(self) -> None:
         self._what, self._at, self._said = "", "", time.monotonic()
+        self._count = (0, 0)  # of the present stage: done, and in all
         self._begun = {"": (self._said, 0)}  # when the stage and its parts began, and at what count
         self.newest = _Values()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if is_new := what != self._what:
+            self._tell_early_end()
             self._what, self._begun, self.newest.text = what, {}, ""
+        self._count = (done, total)
         self._at = f"{what} {done}/{total}" if total else what
         self._tell(what, done, total, at_once=is_new or done >= total)
 
     def end(self) -> None:
-        """Nothing: a line has no end to show."""
+        """Nothing: the last line has no end to show."""
 
     def part(self, name: str, done: int, total: int) -> None:
         """Tell what the stage is at."""
@@ -127,6 +134,12 @@ class _Lines:
     def words(self, words: str) -> None:
         """Print a message."""
         click.echo(printable(words), err=True)
+
+    def _tell_early_end(self) -> None:
+        """Where the present stage ended before all that it might have done."""
+        done, total = self._count
+        if done < total:
+            click.echo(printable(f"{self._what}: {done}/{total}, ended"), err=True)
 
     def _tell(self, what: str, done: int, total: int, *, at_once: bool) -> None:
         now = time.monotonic()

@@ -130,7 +130,7 @@ def screen(request: requests.Screen, shell: Shell) -> None:
     if shell.as_json:
         printing.echo(forms["json"](), form="json")
     else:
-        text = report.screening_text(screening_result, width=printing.terminal_width(widest=140))
+        text = report.screening_text(screening_result, width=min(printing.terminal_width() or 100, 140))
         printing.echo(text + "\n", form="text")
 
 

@@ -20,6 +20,7 @@ from clipclean.schema.report import (
     RateRecord,
     Report,
     SearchRecord,
+    SuspectRecord,
 )
 from clipclean.untrusted import plural
 
@@ -216,13 +217,17 @@ def _about(report: Report) -> list[str]:
     if data := report.data:
         parts.append(f"{count(data.pairs)} {'images' if report.is_audit else 'clean pairs'}")
     suspects = () if measures.has_before(report) else report.suspects
-    suspect_words = [
-        f"{suspect.class_} (score {decimal(suspect.score)}{f', {by}' if (by := search.families(suspect)) else ''})"
-        for suspect in suspects[:SHORT_SUSPECTS]
-    ]
+    suspect_words = [_suspect_words(suspect, report) for suspect in suspects[:SHORT_SUSPECTS]]
     if (others := len(suspects) - SHORT_SUSPECTS) > 0:
         suspect_words.append(f"and {count(others)} more")
     return ["; ".join(parts), *([f"Suspects: {'; '.join(suspect_words)}"] if suspect_words else [])]
+
+
+def _suspect_words(suspect: SuspectRecord, report: Report) -> str:
+    """A suspected class with what speaks against it; only a search gives a score that is compared with clean models."""
+    score = [f"score {decimal(suspect.score)}"] if search.was_searched(report) else []
+    words = ", ".join(filter(None, [*score, search.families(suspect)]))
+    return f"{suspect.class_} ({words})" if words else suspect.class_
 
 
 def table(

@@ -1,6 +1,6 @@
 """The report in a terminal: the verdict, what it rests on, all findings, and what to do next. Also one line, for logs, and a screening.
 
-Of a report nothing is cut: what is wider than the terminal goes on in the next line.
+Of a report no line is cut: what is wider than the terminal goes on in the next line. A file has no width: a finding is a line there.
 """
 
 import textwrap
@@ -11,11 +11,12 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from clipclean.report import document, screening, verdicts
 from clipclean.report.document import Block, Cell, Findings, Kind, Prose, Table
 from clipclean.report.verdicts import NO_PATHS, FindingGroup, RunPaths
-from clipclean.report.wording import NOTHING, cut, inert
+from clipclean.report.wording import NOTHING, count, cut, inert
 from clipclean.schema.report import Report
 from clipclean.schema.results import ComparedModels, Screening
 
-PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
+LEAST_WIDTH = 40  # columns; a narrower terminal breaks lines itself
+SHOWN_ITEMS = 20  # findings of one rule in a terminal
 CONTINUATION = "  "  # before each further line of a wrapped one
 NUMBER_COLUMNS, KEY_COLUMNS = 5, 24  # columns of a number with its mark, and of a key
 ROWS, LEAST_COLUMNS = 6, 8  # of a table in columns: rows, and what is left of the widest words where there is no room
@@ -24,18 +25,19 @@ _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31
 
 
 def text(
-    report: Report, /, *, width: int, colour: bool, paths: RunPaths = NO_PATHS, closing: Sequence[str] = ()
+    report: Report, /, *, width: int | None, colour: bool, paths: RunPaths = NO_PATHS, closing: Sequence[str] = ()
 ) -> str:
     """The output of ``clipclean audit`` and ``clipclean sanitize``: what a policy did, the verdict, and what it rests on.
 
     Args:
         report: a valid report.
-        width: columns, at least 60; commands and ``closing`` may be longer, so that they can be copied.
+        width: columns, at least ``LEAST_WIDTH``; commands and ``closing`` may be longer, so that they can be copied. None: lines are
+            as long as their words, and all findings are there, as a file has them.
         colour: whether to use ANSI colours; nothing is said by colour alone.
         paths: what the run was given, for commands that can be copied.
         closing: the last lines, such as where the page is.
     """
-    report, width = inert(report), max(width, 60)
+    report = inert(report)
     word = f"{_VERDICT_MARKS[report.verdict]} {report.verdict.upper()}"
     policy_effect = verdicts.policy_effect(report)
     first_line, *more_lines = wrapped(f"{word}  {verdicts.headline(report)}", width)
@@ -57,23 +59,26 @@ def text(
     return "\n".join([*lines, *(f"Next: {words}" for _, words in commands), *closing])
 
 
-def wrapped(words: str, width: int, /) -> list[str]:
-    """Words in lines of at most so many columns; all but the first are indented. None of an empty text."""
+def wrapped(words: str, width: int | None, /, *, indent: str = CONTINUATION) -> list[str]:
+    """Words in lines of at most so many columns, or in one line; all but the first are indented. None of an empty text."""
+    if width is None:
+        return [words] if words.strip() else []
+    width = max(width, LEAST_WIDTH)
     lines, line = list[str](), ""
     for word in words.split(" "):
         longer = f"{line} {word}" if line else word
         if cell_len(longer) <= width:
             line = longer
             continue
-        *whole, rest = chop_cells(word, width - len(CONTINUATION)) or [""]
-        lines += [line.rstrip(), *(f"{CONTINUATION}{part}" for part in whole)]
-        line = f"{CONTINUATION}{rest}"
+        *whole, rest = chop_cells(word, width - len(indent)) or [""]
+        lines += [line.rstrip(), *(f"{indent}{part}" for part in whole)]
+        line = f"{indent}{rest}"
     return [finished for finished in [*lines, line] if finished.strip()]
 
 
 def plain_text(report: Report, /) -> str:
-    """:func:`text` for a file: without colours, in ``PLAIN_WIDTH`` columns."""
-    return text(report, width=PLAIN_WIDTH, colour=False) + "\n"
+    """:func:`text` for a file: without colours and without a width."""
+    return text(report, width=None, colour=False) + "\n"
 
 
 def line(report: Report, /, *, page: str = "") -> str:
@@ -88,9 +93,9 @@ def screening_text(result: Screening, /, *, width: int) -> str:
 
     Args:
         result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
-        width: columns, at least 60.
+        width: columns, at least ``LEAST_WIDTH``.
     """
-    result, width = inert(result), max(width, 60)
+    result, width = inert(result), max(width, LEAST_WIDTH)
     # Words have what is left of the line.
     room = {"number": NUMBER_COLUMNS, "code": KEY_COLUMNS, "name": max(12, (width - KEY_COLUMNS - 14) // 2)}
     lines: list[str] = []
@@ -175,11 +180,14 @@ def _block(block: Block) -> list[str]:
             return []
 
 
-def _finding_lines(group: FindingGroup, width: int, colour: bool) -> list[str]:
-    """All of the findings of a rule, in as many lines as they need."""
+def _finding_lines(group: FindingGroup, width: int | None, colour: bool) -> list[str]:
+    """The findings of a rule, in as many lines as they need; in a terminal the first of very many, and how many more there are."""
     start = f"{group.rule} {group.level}"
     first_line, *more_lines = wrapped(f"{start} {group.lead}", width)
-    items = [line for item in group.items for line in wrapped(f"- {item}", width)]
+    shown_items = group.items if width is None else group.items[:SHOWN_ITEMS]
+    items = [line for item in shown_items for line in wrapped(f"- {item}", width)]
+    if more := len(group.items) - len(shown_items):
+        items += wrapped(f"- and {count(more)} more, which --report shows", width)
     return [
         _painted(start, group.level, colour) + first_line.removeprefix(start),
         *more_lines,

@@ -57,12 +57,19 @@ def next_steps(report: Report, /) -> list[str]:
     steps = [rule(finding.rule).action for finding in findings]
     if report.verdict == "pass":
         steps.insert(0, _use(report))
+    elif _is_to_be_searched(report):
+        steps.insert(0, rule("CC021").action)
     elif report.verdict == "inconclusive" and not report.is_audit and report.exports:
         flags = " and ".join(flag for flag, _ in _missing_options(report))
         steps.insert(
             0, f"Audit the weights that were written{', with ' if flags else ''}{flags}. Do not deploy them before."
         )
     return list(dict.fromkeys(steps))
+
+
+def _is_to_be_searched(report: Report) -> bool:
+    """Whether an audit left the search out, and is undecided: that comes before any cleaning."""
+    return report.is_audit and report.verdict == "inconclusive" and not search.was_searched(report)
 
 
 def _use(report: Report) -> str:
@@ -161,8 +168,18 @@ def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: fl
     words = f"the strongest moves {percent(strongest)} of images beyond chance"
     if not _acts(panel, limit):
         return words
-    is_finding = any(finding.rule in ("CC002", "CC003") for finding in (*report.findings, *report.suppressed))
+    is_finding = any(_is_about(finding, panel, limit) for finding in (*report.findings, *report.suppressed))
     return f"{words}{': see the findings' if is_finding else ', and is taken for a natural trigger of this model'}"
+
+
+def _is_about(finding: Finding, panel: Iterable[measures.ComparedAttack], limit: float | None) -> bool:
+    """Whether a finding is about a known trigger that acts, or about the class that one leads to."""
+    if finding.rule == "CC002":
+        return True
+    acting = [attack for attack in panel if limit is not None and measures.excess_of(attack.after) > limit]
+    triggers = {attack.trigger for attack in acting}
+    targets = {target for attack in acting for target in attack.targets}
+    return finding.rule == "CC003" and (finding.trigger in triggers or finding.target in targets)
 
 
 def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
@@ -436,8 +453,10 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
 def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     """The purpose and the words of what follows an audit: first what it lacked, where that could decide; else a cleaning."""
     model, options = paths.model or report.model.name, _missing_options(report)
+    data = [("--data", paths.data)] if paths.data else []
+    if _is_to_be_searched(report):
+        return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     if report.verdict == "inconclusive" and options and (len(options) > 1 or not report.suspects):
-        data = [("--data", paths.data)] if paths.data else []
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
         return purpose, _command("audit", [model], [*data, *options], paths)
     suspect = next(iter(report.suspects), None)

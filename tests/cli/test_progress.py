@@ -69,6 +69,14 @@ def test_without_a_terminal_there_are_lines(lines, calls, expected):
     assert lines(calls) == expected
 
 
+def test_a_line_says_where_a_stage_ended_before_its_count(lines):
+    assert lines([(0, "search", 0, 16), (1, "search", 11, 16), (1.1, "judge", 0, 1)]) == [
+        "search: 0/16",
+        "search: 11/16, ended",
+        "judge: 0/1",
+    ]
+
+
 def test_lines_come_every_two_seconds_at_first_and_every_ten_later(lines):
     told = lines((second, "searching", second, 1000) for second in range(41))
     assert [int(re.search(r"(\d+)/1000", line)[1]) for line in told] == [0, 2, 4, 6, 8, 10, 20, 30, 40]
@@ -106,7 +114,7 @@ def test_bars_have_count_and_loss_and_messages_are_no_markup(bars):
     assert all(word in told for word in ("finetuning", "4/4", "loss 0.25 lr 0.001", "[bold]a message[/bold]"))
 
 
-@pytest.mark.parametrize("columns", [70, 100])
+@pytest.mark.parametrize("columns", [40, 70, 100])
 def test_a_long_name_leaves_bar_count_and_time_in_their_line(bars, columns):
     name = (
         "unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6) on the model: searching after the refinetune test"
@@ -118,7 +126,8 @@ def test_a_long_name_leaves_bar_count_and_time_in_their_line(bars, columns):
 
     lines = [line for line in bars(tell, columns) if "1234/2000" in line]
     assert lines
-    assert all(re.search(r"━.*1234/2000.*\d:\d\d:\d\d", line) and len(line) <= columns for line in lines)
+    bar = "━.*" if columns > 60 else ""  # a narrow terminal has room for the numbers alone
+    assert all(re.search(rf"{bar}1234/2000.*\d:\d\d:\d\d", line) and len(line) <= columns for line in lines)
 
 
 def test_a_stage_that_ends_early_rests_when_the_next_begins(bars):

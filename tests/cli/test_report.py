@@ -21,7 +21,7 @@ FAILED = report.parse(samples.failed())
 def saved(tmp_path, monkeypatch):
     """A folder to work in that holds a report and what is none."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")  # as wide as a file
+    monkeypatch.delenv("COLUMNS", raising=False)  # a pipe has no width
     report.write(FAILED, "json", tmp_path / "report.json")
     (tmp_path / "other.json").write_text('{"verdict": "fine"}')
     return tmp_path

@@ -59,6 +59,14 @@ def test_an_undecided_audit_is_first_repeated_with_what_it_lacked():
     assert words == "clipclean audit m.pt --data mine --reference CLEAN_MODEL"
 
 
+def test_an_undecided_audit_without_a_search_is_repeated_with_one():
+    made = searches.doubtful()
+    made["measurements"]["search"] = {}
+    made["findings"] = [samples.finding(code, "warning", "") for code in ("CC002", "CC021")]
+    (words,) = suggested(made, model="m.pt", data=(Path("mine"),), search=False)
+    assert words == "clipclean audit m.pt --data mine"
+
+
 HOSTILE = ["--report=text=x", "-o", "a b;rm -rf $HOME", "a'b\\c\x1b[2J\u202e.pt", "\x9b\udce9"]
 
 

@@ -144,7 +144,7 @@ def test_markdown_shows_markup_as_text_and_a_long_report_fits_a_step_summary():
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
-@pytest.mark.parametrize("width", [60, 80, 240])
+@pytest.mark.parametrize("width", [40, 60, 80, 240])
 def test_text_fits_its_width_and_cuts_no_word_of_any_finding(made, width):
     findings = [*made()["findings"], *[samples.finding("CC040", "note", f"香蕉 {'long' * 30} " * 9 + "end")] * 20]
     text = report.text(made() | {"findings": findings}, width=width, colour=False, closing=["Report: x"])
@@ -154,6 +154,21 @@ def test_text_fits_its_width_and_cuts_no_word_of_any_finding(made, width):
     assert [each for each in findings if re.sub(r"\s", "", each["message"]) not in whole] == []
     assert "…" not in text
     assert lines[-1] == "Report: x"
+
+
+def test_text_without_a_width_has_a_line_for_each_finding(sentence="word " * 60 + "end."):
+    made = samples.failed()
+    made["findings"] = [samples.finding("CC040", "note", sentence)]
+    assert f"CC040 note {sentence}" in report.text(made, width=None, colour=False).splitlines()
+
+
+def test_of_many_findings_of_one_rule_a_terminal_shows_some_and_their_number_and_a_file_shows_all():
+    made = samples.failed()
+    made["findings"] = [samples.finding("CC040", "note", f"Name {number}.") for number in range(1000)]
+    narrow, whole = (report.text(made, width=width, colour=False) for width in (40, None))
+    assert len(narrow.splitlines()) < 60
+    assert re.search(r"\b980\b", narrow)
+    assert all(f"Name {number}." in whole for number in range(1000))
 
 
 def test_text_has_the_worst_findings_first_a_whole_command_last_and_colour_changes_no_word():

@@ -108,6 +108,34 @@ def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
     assert looked_for(standing(made, "CC002"), "known trigger")[1] != natural
 
 
+def test_a_panel_points_at_findings_about_its_own_trigger_or_class_alone():
+    """A trigger that only the search made is no finding about a known one."""
+    made = searches.calm()
+    for probe in made["measurements"]["probes"]:
+        probe["excess_asr"]["value"] = 0.444
+    probe = made["measurements"]["probes"][0]
+    of_search = samples.finding("CC003", "error", "Found.")
+    _, natural, _ = looked_for(made, "known trigger")
+    about = {
+        "another class": {"trigger": "found:patch", "target": "a class that no known trigger leads to"},
+        "its class": {"trigger": "found:patch", "target": probe["target"]},
+        "its trigger": {"trigger": probe["trigger"], "target": None},
+    }
+    words = {name: looked_for(made | {"findings": [of_search | more]}, "known trigger")[1] for name, more in about.items()}
+    assert (words["another class"] == natural, words["its class"] == natural, words["its trigger"] == natural) == (
+        True,
+        False,
+        False,
+    )
+
+
+def test_an_undecided_audit_without_a_search_is_searched_before_anything_is_cleaned():
+    made = searches.doubtful()
+    made["measurements"]["search"] = {}
+    made["findings"] = [samples.finding("CC002", "warning", "Acts."), samples.finding("CC021", "warning", "Skipped.")]
+    assert verdicts.next_steps(made)[0] == RULES["CC021"].action
+
+
 def test_a_pass_says_that_no_trigger_acts_only_where_none_of_the_panel_moves_more_than_its_limit():
     quiet, acting = searches.calm(), searches.calm()
     for made, moved in ((quiet, 0.1), (acting, 0.951)):
