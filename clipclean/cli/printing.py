@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clipclean.report import Report
 
 
+LABEL_COLUMNS = 10  # of the name before each line of a plan
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
@@ -183,7 +184,9 @@ def refused(error: ClipcleanError, /) -> dict[str, str]:
 
 
 def text(plan: "Plan", /) -> str:
-    """A line for each fact and each step."""
+    """A line for each fact and each step; in a terminal as wide as that, with what goes on below its own words."""
+    from clipclean import report
+
     rows = [
         *plan.facts.items(),
         *((f"step {number}", step) for number, step in enumerate(plan.steps, 1)),
@@ -192,7 +195,9 @@ def text(plan: "Plan", /) -> str:
         *([("faster", ", ".join(plan.estimate.faster))] if plan.estimate.faster else []),
         ("dry run", "nothing was measured or written"),
     ]
-    return "\n".join(f"{name:10}{printable(words)}" for name, words in rows)
+    lines = [f"{name:{LABEL_COLUMNS}}{printable(words)}" for name, words in rows]
+    width = terminal_width()
+    return "\n".join(part for line in lines for part in report.wrapped(line, width, indent=" " * LABEL_COLUMNS))
 
 
 def as_json(plan: "Plan", /) -> dict[str, object]:

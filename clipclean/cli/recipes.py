@@ -46,7 +46,7 @@ def _facts(loaded: recipe.Recipe) -> dict[str, Any]:
 
 
 def _measurements(loaded: recipe.Recipe) -> list[str]:
-    """A line a place where a recipe was measured, with the result; or one that it was not."""
+    """A line a place where a recipe was measured, with the result; or one that its file has no measurements."""
     places: dict[str, list[recipe.Evidence]] = {}
     for block in recipe.own_evidence(loaded):
         places.setdefault(evidence.place(block), []).append(block)
@@ -55,7 +55,9 @@ def _measurements(loaded: recipe.Recipe) -> list[str]:
         f"{evidence.worst(blocks, budget)} on {place}: {evidence.results(evidence.expected(blocks))}"
         for place, blocks in places.items()
     ]
-    return lines or ["measured by each run" if METHODS[loaded.method].chooses else "not measured"]
+    return lines or [
+        "measures its candidates in each run" if METHODS[loaded.method].chooses else "no measurements in its file"
+    ]
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,9 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
     """How the evidence in a recipe applies to a job."""
     name, blocks = recipe.name, recipe.evidence or ()
     if not blocks:
-        return Standing("none", f"Nothing was measured with the recipe {name}.")
+        return Standing(
+            "none", f"The recipe {name} brings no measurements: what it does to this model, the audit after it tells."
+        )
     measured = recipes.own_evidence(recipe)
     if not measured:
         words = f"The evidence of the recipe {name} belongs to other values than those of this run:"

@@ -59,8 +59,8 @@ METHODS: dict[str, Method] = {
         undoes=True,
     ),
     "auto": Method(
-        "plants test backdoors in a copy, tries recipes from gentle to harsh, and runs the first that removes them within the accuracy "
-        "budget",
+        "tries recipes from gentle to harsh, on the triggers that its audit found or on test backdoors in a copy, until one leaves "
+        "nothing open",
         needs_captions=True,
         views="own",
         chooses=True,

@@ -13,6 +13,7 @@ from clipclean.jobs.given import AuditInputs, Given
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.searching import clip_normalised
 from clipclean.progress import say
+from clipclean.untrusted import plural
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,22 @@ class Plan:
 
 def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
-    clip, recipe, _pairs = ready.loaded.clip, ready.recipe, len(ready.to_train.pairs)
+    clip, recipe = ready.loaded.clip, ready.recipe
     screened = len(ready.clean.pairs) if given.screening_rule(request, ready.clean) is not None else 0
     size = size_of(ready)
     found = estimate_cleaning(ready, ladder, screened=screened)
     estimate.warn_of_time(found, request.max_minutes)
     classes, others = len(ready.given.vocabulary.classes), len(ready.given.clean_models)
-    measured = f"{size.images} images, {size.panel} known and {size.named} suspected triggers, {classes} classes"
+    measured = f"{plural(size.images, 'image')}, {_triggers(size.named, size.panel)}, {classes:,} classes"
     return Plan(
         {**_of_model(ready.loaded, clip), **_of_cleaning(ready), "evidence": str(ready.standing)},
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
-            *([f"search {others} clean model(s) to compare with, an audit each"] if others else []),
+            *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
             f"{'audit' if request.search else 'measure'} before: {measured}",
             *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
-            *_cleaning(ready, [" + ".join(each.name for each in recipes) for recipes in ladder]),
+            *(_beside(ready.given, clip) if request.search else []),
+            *_cleaning(ready, ladder),
             f"export as {', '.join(ready.wanted.formats)}, read it back and compare",
         ),
         (f"{request.out}/",),
@@ -106,36 +108,60 @@ def size_of(ready: Prepared, /) -> Size:
     )
 
 
-def _cleaning(ready: Prepared, ladder: Sequence[str]) -> list[str]:
-    """The steps between the first measurement and the export; ``ladder`` names the candidates of ``auto``."""
-    recipe, pairs = ready.recipe, len(ready.to_train.pairs)
-    method, own, how = recipe.traits, recipe.auto, recipe.train
-    rate = f"learning rate {how.lr:g}" if how.lr else f"as far as {how.walk:g} times the size of the weights"
-    back = ["walk back towards the original weights, as far as no trigger returns"] if recipe.audit.walk_back else []
+def _cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
+    """The steps between the first measurement and the export; ``ladder`` holds the candidates of ``auto``."""
+    recipe, pairs, own = ready.recipe, len(ready.to_train.pairs), ready.recipe.auto
+    half = 100 * recipe.audit.max_accuracy_loss / 2
+    returning = f"if more than {half:.1f} points of accuracy are lost: walk back towards the original weights, until a trigger returns"
+    back = [returning] if recipe.audit.walk_back else []
     after = "audit the cleaned model like the original" if ready.request.search else "measure after: the same"
-    if method.chooses:
-        tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
-        again = ", and search it again" if ready.given.clean_models else ""
-        return [
-            *(
-                [
-                    f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try recipes on"
-                ]
-                if own.canaries
-                else []
-            ),
-            f"clean by the first of {len(ladder)} recipes that is enough; the estimate counts all: {', then '.join(ladder)}",
-            *back,
-            after,
-            *([f"{tested}{again}"] if own.rebound_steps else []),
-        ]
-    if method.searches:
-        rounds = f"{recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most"
-        return [f"{'search and ' if recipe.unlearn.search else ''}unlearn: {rounds}, {rate}", *back, after]
-    steps = total_steps(recipe, pairs=pairs)
-    epochs = steps / max(1, pairs // recipe.train.batch_size)  # as many as are run: max_steps may end them early
-    told = f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({epochs:.3g} epochs), {rate}"
-    return [told, *back, after]
+    if not recipe.traits.chooses:
+        return [_training(recipe, pairs), *back, after]
+    planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
+    tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
+    again = ", and search it again" if ready.given.clean_models else ""
+    candidates = [
+        f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training(each, pairs) for each in recipes)}"
+        for number, (name, recipes) in enumerate(zip(own.ladder, ladder, strict=True), 1)
+    ]
+    return [
+        *([planted] if own.canaries else []),
+        "clean by these candidates, one after the other, until one leaves nothing open; the estimate counts all",
+        *candidates,
+        *(f"after each candidate: {step}" for step in (*back, after)),
+        *([f"after each candidate: {tested}{again}"] if own.rebound_steps else []),
+    ]
+
+
+def _condition(recipes: Sequence[Recipe]) -> str:
+    """When a candidate is tried, where that depends on the audit."""
+    return " (if a class is suspected)" if any(recipe.traits.searches for recipe in recipes) else ""
+
+
+def _training(recipe: Recipe, pairs: int) -> str:
+    """What a recipe runs on so many pairs: its steps, as many as there can be, and how far they go."""
+    how, steps = recipe.train, total_steps(recipe, pairs=pairs)
+    rate = f"learning rate {how.lr:g}" if how.lr else f"as far as {how.walk:g} times the size of the weights"
+    if recipe.traits.searches:
+        verb = "search and unlearn" if recipe.unlearn.search else "unlearn"
+        return f"{verb}: at most {steps // recipe.unlearn.steps} rounds of {recipe.unlearn.steps} steps, {rate}"
+    if recipe.traits.undoes:
+        return f"go back towards the base: {plural(steps, 'step')}, {rate}"
+    epochs = steps / max(1, pairs // how.batch_size)  # as many as are run: max_steps may end them early
+    return f"train: {steps:,} steps of {how.batch_size} pairs ({epochs:.3g} epochs), {rate}"
+
+
+def _triggers(named: int, known: int) -> str:
+    """How many triggers are tried before any search."""
+    counts = [(named, "named trigger"), (known, "known trigger")]
+    return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
+
+
+def _beside(given: Given, clip: model.Clip) -> list[str]:
+    """What an audit does beside its measurements and its search."""
+    own = "measure and search the same under CLIP's own normalisation of pixels"
+    base = f"try on the base {given.base.opened.place.name} what acts on the model" if given.base else ""
+    return [*([own] if clip_normalised(clip) else []), *([base] if base else [])]
 
 
 def of_audit(request: requests.Audit, /) -> Plan:
@@ -155,13 +181,9 @@ def of_audit(request: requests.Audit, /) -> Plan:
             **_of_audit(ready),
         },
         (
-            f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(shown.classes)} classes",
+            f"measure: {_triggers(len(shown.suspicions), len(shown.panel))}, {len(shown.classes):,} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            *(
-                ["measure and search the same under CLIP's own normalisation of pixels"]
-                if clip_normalised(clip)
-                else []
-            ),
+            *_beside(ready.given, clip),
             _compared(request, models=1 + len(ready.given.clean_models)),
             *([planted] if request.power else []),
         ),
@@ -205,7 +227,7 @@ def tell_audit(ready: AuditInputs, /) -> None:
 def _compared(request: requests.Audit, /, *, models: int) -> str:
     """The clean models that the result would be compared with."""
     if models > 1:
-        return f"search {models - 1} clean model(s) too, and compare"
+        return f"search {plural(models - 1, 'clean model')} too, and compare"
     if request.references:
         return f"compare with {', '.join(path.name for path in request.references)}"
     none = "compare with nothing: no clean model is known"
@@ -222,8 +244,9 @@ def _of_cleaning(ready: Prepared) -> dict[str, str]:
     training, measured = len(ready.to_train.pairs), len(ready.to_measure.pairs)
     references = [opened.place.name for opened in ready.given.clean_models]
     return {
-        "data": f"{len(ready.clean.pairs):,} pairs: {training:,} to train on, {measured:,} to measure on",
+        "data": f"{plural(len(ready.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
         "classes": _words(ready.given),
+        **_of_base(ready.given),
         "recipe": f"{ready.recipe.name}: {ready.recipe.traits.says}",
         **_of_verdict(
             references,
@@ -240,9 +263,11 @@ def _of_audit(ready: AuditInputs) -> dict[str, str]:
     request, images = ready.request, len(ready.eval_set.pixels)
     references = [opened.place.name for opened in ready.given.clean_models] + [path.name for path in request.references]
     bundled = " (bundled)" if request.data is None else ""
+    measured = f", {images:,} measured on" if images != len(ready.images.pairs) else ""
     return {
-        "data": f"{len(ready.images.pairs):,} images{bundled}, {images} measured on",
+        "data": f"{plural(len(ready.images.pairs), 'image')}{bundled}{measured}",
         "classes": _words(ready.given),
+        **_of_base(ready.given),
         **_of_verdict(
             references,
             images=images,
@@ -266,11 +291,16 @@ def _of_verdict(
     return {"reference": ", ".join(references) or "none", "verdict": verdict}
 
 
+def _of_base(given: Given) -> dict[str, str]:
+    """The model that this one was finetuned from, where one was named."""
+    return {"base": given.base.opened.place.name} if given.base else {}
+
+
 def _words(given: Given) -> str:
     """The classes and templates that everything is measured by."""
     words = given.vocabulary
     whose = "yours" if given.has_own_classes else "ImageNet's, since none were given (--classes)"
-    return f"{len(words.classes):,}, {whose}; {len(words.templates)} templates"
+    return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
 
 
 def _of_model(loaded: inputs.LoadedModel, clip: model.Clip) -> dict[str, str]:

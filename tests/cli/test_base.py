@@ -7,7 +7,7 @@ import torch
 from report.page import Page
 
 import clipclean
-from clipclean import checkpoint, report
+from clipclean import checkpoint, cli, report
 from clipclean.attack import triggers
 from clipclean.schema import results
 
@@ -50,6 +50,16 @@ def audited(job, said, base, *more):
     found = said(job.audit(*made, "--base", job.folder / base, *more), 4)
     report.parse(found)
     return found
+
+
+def test_a_dry_run_names_the_base_and_what_is_done_with_it(job, capsys):
+    assert (
+        cli.main([*map(str, job.audit("-d", job.folder / "labelled", "--base", job.folder / "base.pt")), "--dry-run"])
+        == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("base ") and "base.pt" in line for line in lines)
+    assert any(line.startswith("step ") and "base.pt" in line for line in lines)
 
 
 @pytest.mark.parametrize("start", ["base", "directions"])

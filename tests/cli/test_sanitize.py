@@ -19,6 +19,7 @@ import world as worlds
 from tiny import names
 
 from clipclean import checkpoint, cli, files, own_state, progress
+from clipclean.config import recipe
 from clipclean.export import open_clip_directory, parity
 from clipclean.methods import losses
 from clipclean.train import resume
@@ -517,6 +518,33 @@ def test_a_dry_run_tells_the_searches_before_and_after_and_their_effort(job, unt
     assert ["search for unknown triggers, effort quick" in each for each in told] == [False, True]
     assert ["measure before" in each for each in told] == [True, False]
     assert [each.count("audit") for each in told] == [0, 2]
+
+
+def test_a_dry_run_of_auto_lists_every_candidate_with_its_values_and_its_steps(tmp_path, untouched, capsys):
+    job = tiny.job(tmp_path / "more", count=80)
+    shown = tiny.labelled(job.folder / "labelled", count=60)
+    assert untouched(bare(job, "--dry-run", "--eval-data", shown)) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if "candidate" in line and " of " in line]
+    ladder = recipe.load("auto").auto.ladder
+    for number, name in enumerate(ladder, 1):
+        assert any(f"candidate {number} of {len(ladder)}" in line and name in line for line in lines), name
+    assert all(re.search(r"\d+ (steps|rounds)", line) for line in lines if re.search(r"candidate \d", line))
+
+
+def test_a_dry_run_of_unlearning_counts_the_round_that_settles(job, untouched, capsys):
+    more = (
+        "--dry-run",
+        "--no-panel",
+        "--recipe",
+        "unlearn",
+        "--set",
+        "unlearn.max_rounds=3",
+        "--set",
+        "unlearn.steps=7",
+    )
+    assert untouched(job.sanitize(*more)) == 0
+    assert re.search(r"at most 4 rounds of 7 steps", capsys.readouterr().out)
 
 
 def test_a_dry_run_tells_what_will_be_too_little_and_how_much_is_trained(job, untouched, capsys):

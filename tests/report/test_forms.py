@@ -156,7 +156,8 @@ def test_text_fits_its_width_and_cuts_no_word_of_any_finding(made, width):
     assert lines[-1] == "Report: x"
 
 
-def test_text_without_a_width_has_a_line_for_each_finding(sentence="word " * 60 + "end."):
+def test_text_without_a_width_has_a_line_for_each_finding():
+    sentence = "word " * 60 + "end."
     made = samples.failed()
     made["findings"] = [samples.finding("CC040", "note", sentence)]
     assert f"CC040 note {sentence}" in report.text(made, width=None, colour=False).splitlines()

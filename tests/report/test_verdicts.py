@@ -121,7 +121,9 @@ def test_a_panel_points_at_findings_about_its_own_trigger_or_class_alone():
         "its class": {"trigger": "found:patch", "target": probe["target"]},
         "its trigger": {"trigger": probe["trigger"], "target": None},
     }
-    words = {name: looked_for(made | {"findings": [of_search | more]}, "known trigger")[1] for name, more in about.items()}
+    words = {
+        name: looked_for(made | {"findings": [of_search | more]}, "known trigger")[1] for name, more in about.items()
+    }
     assert (words["another class"] == natural, words["its class"] == natural, words["its trigger"] == natural) == (
         True,
         False,
