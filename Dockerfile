@@ -1,6 +1,7 @@
 # clipclean with all that it needs. No step after the build needs a network.
 # VARIANT=gpu has the PyTorch that pip finds: on most machines the build for NVIDIA GPUs, which runs on CPUs as well.
 # VARIANT=cpu takes it from TORCH_INDEX, an index of CPU builds: the image is small. A build with CUDA ends it with an error.
+# EXTRAS are optional parts of clipclean, with commas between: all reads Parquet, draws maps and exports ONNX.
 # BASE is one version, not a moving name; give one by its digest to fix every byte.
 ARG BASE=python:3.12.11-slim-bookworm
 ARG VARIANT=gpu
@@ -25,7 +26,8 @@ RUN /opt/clipclean/bin/python -c "import sys, torch; sys.exit('This PyTorch has 
 FROM wheel AS gpu-build
 
 FROM ${VARIANT}-build AS build
-RUN /opt/clipclean/bin/python -m pip install --no-cache-dir /wheels/*.whl
+ARG EXTRAS=all
+RUN /opt/clipclean/bin/python -m pip install --no-cache-dir "$(echo /wheels/*.whl)${EXTRAS:+[${EXTRAS}]}"
 
 FROM ${BASE} AS cpu
 
@@ -35,10 +37,12 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM ${VARIANT}
+ARG BASE
 ARG REVISION=
 LABEL org.opencontainers.image.title="clipclean" \
     org.opencontainers.image.description="Audit and clean CLIP checkpoints that somebody else trained, without ever executing them." \
     org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.base.name="${BASE}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/clipclean /opt/clipclean
 # HOME is a place that any user may write to; open_clip is told not to ask for models.

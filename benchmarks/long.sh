@@ -98,8 +98,8 @@ with-ends() {
   mkdir -p "$at/home"
   "$2" -m venv "$at/environment"
   touch "$at/constraints.txt"
-  [ "$1" != lowest ] || sed -nE '/^dependencies = /,/^\]/s/^ *"([^">]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml > "$at/constraints.txt"
-  "$at/environment/bin/python" -m pip install --quiet --no-compile --constraint "$at/constraints.txt" build/versions/dist/*.whl
+  [ "$1" != lowest ] || sed -nE '/^dependencies = /,/^\]/s/^ *"([^">]+)>=([0-9.]+).*/\1==\2/p; /^(maps|onnx|parquet) = /s/.*\["([^">]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml > "$at/constraints.txt"
+  "$at/environment/bin/python" -m pip install --quiet --no-compile --constraint "$at/constraints.txt" "$(echo build/versions/dist/*.whl)[all]"
   "$at/environment/bin/python" -m pip check
   {
     echo "Python|$("$at/environment/bin/python" -c 'import platform; print(platform.python_version())')"

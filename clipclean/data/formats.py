@@ -92,7 +92,14 @@ def _read_path(path: Path, request: DataRequest, scratch: Scratch, /) -> Listing
 
 def _containers(kind: str, paths: Sequence[Path], request: DataRequest, scratch: Scratch) -> Listing:
     """The samples of files that contain the images."""
-    module = importlib.import_module(f"clipclean.data.{CONTAINERS[kind].module}")  # pyarrow takes a while to import
+    try:
+        module = importlib.import_module(f"clipclean.data.{CONTAINERS[kind].module}")  # pyarrow takes a while to import
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyarrow":
+            raise
+        raise UsageError(
+            f"{printable(paths[0])} is a table of images, and these are read by pyarrow, which is not installed: pip install pyarrow."
+        ) from error
     listing: Listing = module.read(kind, paths, request, scratch)
     return listing
 

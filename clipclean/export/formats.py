@@ -219,8 +219,7 @@ def check(options: ExportOptions, /) -> None:
         missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
         if missing:
             raise UsageError(
-                f"--format {name} needs {', '.join(missing)}, which this installation lacks. They come with clipclean: "
-                f"install it again, or pip install {' '.join(missing)}."
+                f"--format {name} needs {', '.join(missing)}, which this installation lacks: pip install {' '.join(missing)}."
             )
     if {"hf", "onnx"} <= set(options.formats) and options.preset == IMMICH:
         raise UsageError(

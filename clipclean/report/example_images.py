@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipclean import detect, model
+from clipclean.progress import say
 from clipclean.report.document import Answer, Answered, Grid, GridRow, PageImages, TitledImage
 from clipclean.report.wording import Png
 from clipclean.schema.report import PointRecord, ProjectionRecord
@@ -199,26 +200,32 @@ def principal(embeddings: Tensor, /) -> Plane:
     Distances in the plane are at most those between embeddings: points that are apart here are apart, points together may not
     be near.
     """
-    from sklearn.decomposition import PCA  # takes a second to import
-
     points = embeddings.double().cpu()
     points = F.pad(points, (0, max(2 - points.shape[1], 0)))  # a plane, even for one dimension
     if len(points) < 2 or _is_one_place(points):
         return Plane("pca", ((0.0, 0.0),) * len(points), (0.0, 0.0))
-    projection = PCA(n_components=2, svd_solver="full")  # it makes the largest coordinate of each axis positive
-    plane = torch.from_numpy(projection.fit_transform(points.numpy()))
-    along, across = projection.explained_variance_ratio_.tolist()
+    centred = points - points.mean(0)
+    _, deviations, axes = torch.linalg.svd(centred, full_matrices=False)
+    variances = deviations.square()
+    largest = axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True))
+    plane = centred @ (axes[:2] * largest.sign()).T  # the largest coordinate of each axis is positive
+    along, across = (variances[:2] / variances.sum()).tolist()
     return Plane("pca", _rounded(plane), (min(along, 1.0), min(across, 1.0)))
 
 
 def neighbouring(embeddings: Tensor, /, *, seed: int) -> Plane | None:
-    """t-SNE of at most ``MOST`` embeddings (N, D); None for fewer than ten, or if all are equal.
+    """t-SNE of at most ``TSNE_POINTS`` embeddings (N, D); None for fewer than ten, if all are equal, or without scikit-learn.
 
     The exact form, without the approximation by trees: it takes the same time for every set of one size, and is reproducible.
     Source: van der Maaten and Hinton 2008, https://jmlr.org/papers/v9/vandermaaten08a.html.
     """
-    from sklearn.manifold import TSNE  # takes a second to import
-
+    try:
+        from sklearn.manifold import TSNE  # takes a second to import
+    except ModuleNotFoundError:
+        say(
+            "The report has no map of neighbours: scikit-learn draws it, and is not installed (pip install scikit-learn)."
+        )
+        return None
     points = embeddings.double().cpu()
     if not 10 <= len(points) <= TSNE_POINTS or points.shape[1] < 2 or _is_one_place(points):
         return None

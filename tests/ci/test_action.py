@@ -92,6 +92,17 @@ def test_a_hostile_input_goes_through_the_step_as_one_argument(job, value):
     assert not list(job.folder.rglob("pwned"))
 
 
+@pytest.mark.parametrize(("extras", "end"), [("", ""), ("parquet,maps", "[parquet,maps]")])
+def test_the_action_installs_the_extras_that_it_is_given(job, extras, end):
+    python = gates.stub(
+        job.stubs / "python",
+        '#!/usr/bin/env bash\nprintf "%s\\n" "$@" >>../calls; if [[ $3 == venv ]]; then\n'
+        'mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; fi\n',
+    )
+    run_step(job, INSTALL, PYTHON=str(python), EXTRAS=extras, GITHUB_ACTION_PATH="/a COMMIT")
+    assert (job.folder / "calls").read_text().splitlines()[-1] == f"/a COMMIT{end}"
+
+
 def test_the_action_installs_its_own_checkout_and_nothing_from_the_workspace(job):
     # A python that writes down its arguments, and makes an environment with itself in it.
     python = gates.stub(
@@ -99,7 +110,7 @@ def test_the_action_installs_its_own_checkout_and_nothing_from_the_workspace(job
         '#!/usr/bin/env bash\nprintf "%s\\n" "$@" >>../calls; if [[ $3 == venv ]]; then\n'
         'mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; fi\n',
     )
-    run = run_step(job, INSTALL, PYTHON=str(python), GITHUB_ACTION_PATH="/the action/of a COMMIT")
+    run = run_step(job, INSTALL, PYTHON=str(python), EXTRAS="", GITHUB_ACTION_PATH="/the action/of a COMMIT")
     assert run.result == 0, run.log
     calls = (job.folder / "calls").read_text().splitlines()
     assert calls[:4] == ["-I", "-m", "venv", f"{job.folder}/my temp/clipclean"]
@@ -180,6 +191,19 @@ def chain(name, variant):
     base = first[1].replace("${VARIANT}", variant)
     below = chain(base, variant) if base in STAGES else [("FROM", base)]
     return [*below, *own]
+
+
+def test_every_extra_that_the_image_the_action_and_the_page_name_is_one_of_the_project():
+    extras = PROJECT["project"]["optional-dependencies"]
+    (default,) = re.findall(r"^ARG EXTRAS=(\w+)$", DOCKERFILE, re.MULTILINE)
+    named = {
+        word
+        for words in re.findall(r"`(?:extras|EXTRAS)`[^|]*\|[^|]*\|([^|]*)\|", PAGE)
+        for word in re.findall(r"`(\w+)`", words)
+    }
+    assert default in extras
+    assert named
+    assert named <= set(extras)
 
 
 def test_the_build_gets_exactly_the_files_that_the_wheel_is_made_of():

@@ -1,5 +1,6 @@
 """Patterns of paths, lists of classes and templates, the parts of a sample, and shards."""
 
+import sys
 import tarfile
 from pathlib import Path
 
@@ -10,9 +11,17 @@ from hypothesis import strategies as st
 from webdataset.shardlists import expand_urls
 
 from clipclean import untrusted
-from clipclean.data import formats, read_classes, read_templates, sample
+from clipclean.data import ImageCache, formats, read_classes, read_images, read_templates, sample
 from clipclean.data.sample import ImageSource, Unusable, whole_file
-from clipclean.errors import RefusedInput
+from clipclean.errors import RefusedInput, UsageError
+
+
+def test_a_table_with_images_needs_pyarrow_and_says_so(tmp_path, monkeypatch, limits):
+    (tmp_path / "pairs.parquet").write_bytes(b"PAR1" + bytes(600))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "clipclean.data.arrow", raising=False)
+    with pytest.raises(UsageError, match="pip install pyarrow"):
+        read_images(tmp_path / "pairs.parquet", images=ImageCache(limits))
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,19 @@ import base64
 import io
 import math
 import re
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from detect.towers import eval_set
 from PIL import Image
 from report import searches
 from report.parsed import Parsed
+from sklearn.decomposition import PCA
 
-from clipclean import detect
+from clipclean import detect, progress
 from clipclean.attack import triggers
 from clipclean.report import charts, example_images, wording
 from clipclean.report.example_images import TSNE_POINTS, neighbouring, principal
@@ -144,6 +147,24 @@ def test_the_plane_is_that_of_the_largest_variance_a_line_or_one_place():
     found = principal(torch.ones(4, 3))
     assert (set(found.places), found.explained) == ({(0, 0)}, (0, 0))
     assert neighbouring(torch.ones(40, 3), seed=0) is None
+
+
+def test_the_plane_is_that_of_another_implementation():
+    points = torch.randn(50, 7, generator=torch.Generator().manual_seed(2)) * torch.arange(1.0, 8.0)
+    projection = PCA(n_components=2, svd_solver="full")
+    expected, plane = projection.fit_transform(points.double().numpy()), principal(points)
+    assert np.asarray(plane.places) == pytest.approx(expected, abs=1e-4)
+    assert plane.explained == pytest.approx(projection.explained_variance_ratio_)
+
+
+def test_without_scikit_learn_there_is_no_map_of_neighbours_and_the_run_says_so(monkeypatch):
+    for name in ("sklearn", "sklearn.manifold"):
+        monkeypatch.setitem(sys.modules, name, None)
+    messages = []
+    with progress.heard(progress.Listener(words=messages.append)):
+        assert neighbouring(two_groups(), seed=0) is None
+    assert [message for message in messages if "scikit-learn" in message]
+    assert principal(two_groups()).places
 
 
 def two_groups():
