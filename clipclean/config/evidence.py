@@ -72,7 +72,7 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
     name, blocks = recipe.name, recipe.evidence or ()
     if not blocks:
         return Standing(
-            "none", f"The recipe {name} brings no measurements: what it does to this model, the audit after it tells."
+            "none", f"The recipe {name} brings no measurements: what it does to this model shows afterwards."
         )
     measured = recipes.own_evidence(recipe)
     if not measured:

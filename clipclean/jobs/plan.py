@@ -7,7 +7,7 @@ from clipclean import model, requests, train
 from clipclean.attack import power, trigger_files, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.jobs import estimate, given, inputs, judging
+from clipclean.jobs import estimate, given, judging
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.given import AuditInputs, Given
 from clipclean.jobs.prepare import Prepared
@@ -36,7 +36,7 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     classes, others = len(ready.given.vocabulary.classes), len(ready.given.clean_models)
     measured = f"{plural(size.images, 'image')}, {_triggers(size.named, size.panel)}, {classes:,} classes"
     return Plan(
-        {**_of_model(ready.loaded, clip), **_of_cleaning(ready), "evidence": str(ready.standing)},
+        {**_of_model(ready), **_of_cleaning(ready), "evidence": str(ready.standing)},
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
             *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
@@ -177,7 +177,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
     planted = f"plant {judging.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
-            **_of_model(ready.loaded, clip),
+            **_of_model(ready),
             **_of_audit(ready),
         },
         (
@@ -303,9 +303,10 @@ def _words(given: Given) -> str:
     return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
 
 
-def _of_model(loaded: inputs.LoadedModel, clip: model.Clip) -> dict[str, str]:
+def _of_model(ready: Prepared | AuditInputs) -> dict[str, str]:
+    clip = ready.loaded.clip
     numbers = model.parameter_count(clip.net) / 1e6
     return {
-        "model": f"{clip.architecture.name}, {numbers:.1f} M parameters, sha256 {loaded.file.sha256[:12]}…",
+        "model": f"{clip.architecture.name}, {numbers:.1f} M parameters, sha256 {ready.loaded.file.sha256[:12]}…",
         "device": str(clip.device),
     }
