@@ -22,7 +22,7 @@ from clipclean.errors import (
     UsageError,
 )
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "ClipcleanError",
