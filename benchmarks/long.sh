@@ -76,7 +76,7 @@ pages() {
   $BIN/python benchmarks/common.py docs/inputs.md pages build/pages/result/table.csv
 }
 
-# What docs/inputs.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits, checked by twine, installed into a
+# What is told of versions: the wheel with the lowest and the highest that pyproject.toml admits, checked by twine, installed into a
 # fresh environment, and used there as a user does. Two environments of several gigabytes, one after the other.
 versions() {
   $PYTHON -m venv build/tools
@@ -88,7 +88,7 @@ versions() {
   with-ends highest "$HIGHEST"
   { echo ',lowest,highest'; paste -d'|' build/versions/{lowest,highest}.txt | sed -E 's/^([^|]*)\|([^|]*)\|[^|]*\|(.*)$/"\1",\2,\3/'; } \
     > build/versions/table.csv
-  $BIN/python benchmarks/common.py docs/inputs.md versions build/versions/table.csv
+  $BIN/python benchmarks/common.py benchmarks/results/tables.md versions build/versions/table.csv
 }
 
 # END PYTHON: writes build/versions/END.txt, a line NAME|VALUE for each row of the table. `lowest` pins each dependency to the first

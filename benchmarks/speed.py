@@ -51,6 +51,7 @@ from clipclean.methods import losses
 from clipclean.train.loop import is_spared
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")
+LONG_TABLES = common.RESULTS / "tables.md"  # the page of tables of many rows
 BETAS, EPS, DECAY = (0.9, 0.999), 1e-8, 0.1  # the recipe cleanclip's
 LR = 0.0  # the work is the same at any rate, and all ways meet the same weights: one model serves all
 CAPTIONS = (
@@ -66,7 +67,9 @@ CAPTIONS = (
 
 def main() -> None:
     parser = common.parser(__doc__, "out")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks")
+    parser.add_argument(
+        "--write", type=Path, help="a page with the markers of the blocks; those of whole jobs have their own"
+    )
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names, or JSON files")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
@@ -96,7 +99,7 @@ def main() -> None:
         rows = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
         print(f"{common.markdown(rows)}\n")
         if o.write:
-            common.keep(o.write, block, rows)
+            common.keep(LONG_TABLES if o.large else o.write, block, rows)
 
 
 @dataclass

@@ -25,6 +25,7 @@ from clipclean.cli import pages
 ROOT = Path(__file__).parents[1]
 FIGURE = ROOT / "docs" / "frontier.svg"
 CLEANED = {"photo": "photo-cleaning", "usual": "usual"}  # whose cells the tables of cleaning are made of
+USUAL_MODELS = ("ViT-B-32", "RN50")  # that people use, of those that whole runs were timed on
 LOCAL = ("patch", "badnets", "stripes")  # triggers that cover a part of the image
 
 
@@ -46,7 +47,8 @@ def main() -> int:
 
 
 def paths() -> list[Path]:
-    return [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+    """The pages, and those of long tables beside the raw results."""
+    return [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md")), *sorted(RESULTS.glob("*.md"))]
 
 
 def blocks() -> list[tuple[Path, str]]:
@@ -88,6 +90,14 @@ def screening() -> str:
     return common.table([head, *body])
 
 
+def times() -> str:
+    """Of the whole runs those of models that people use: what each took, and its memory."""
+    rows = [row for row in common.read(RESULTS / "large.csv") if row]
+    head, *body, caption = rows
+    shown = [[*row[:2], *row[3:]] for row in body if row[0] in USUAL_MODELS and "fp32" not in row[1]]
+    return common.markdown([[*head[:2], *head[3:]], *shown, [], caption])
+
+
 def mutated() -> str:
     """How many changed files the readers got, and how many of those that they took another library read too."""
     _, *rows = (row for row in common.read(RESULTS / "fuzz.csv") if len(row) > 1)
@@ -118,6 +128,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "audit-pairs": lambda: audit.table_of_pairs(audit.paired()),
     "audit-triggers": lambda: audit.by_trigger(audit.reported(audit.stored())),
     "screening-photos": screening,
+    "times": times,
     "fuzz-total": mutated,
     "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")).rpartition("\n")[2],
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),

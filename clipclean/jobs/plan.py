@@ -15,6 +15,8 @@ from clipclean.jobs.searching import clip_normalised
 from clipclean.progress import say
 from clipclean.untrusted import plural
 
+NO_SEARCH, NO_CLEAN_MODEL = "no search", "no clean model to compare with (--reference)"  # why a run cannot pass
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -252,8 +254,8 @@ def _of_cleaning(ready: Prepared) -> dict[str, str]:
             references,
             images=min(measured, ready.recipe.audit.images),
             least=ready.given.judge.limits.min_images,
-            searches=ready.request.search,
-            compares=bool(references),
+            doubts=_doubts(ready, compares=bool(references)),
+            condition="" if ready.request.search else ", pass only if a trigger acts before and not after",
         ),
     }
 
@@ -272,22 +274,28 @@ def _of_audit(ready: AuditInputs) -> dict[str, str]:
             references,
             images=images,
             least=ready.given.judge.limits.min_images,
-            searches=request.search,
-            compares=bool(references or request.power),
+            doubts=[
+                *([] if request.search else [NO_SEARCH]),
+                *([] if references or request.power else [NO_CLEAN_MODEL]),
+            ],
         ),
     }
 
 
+def _doubts(ready: Prepared, *, compares: bool) -> list[str]:
+    """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
+    if ready.request.search:
+        return [] if compares else [NO_CLEAN_MODEL]
+    return [] if ready.given.named or ready.request.panel else [NO_SEARCH, "no trigger named (--trigger)"]
+
+
 def _of_verdict(
-    references: Sequence[str], *, images: int, least: int, searches: bool, compares: bool
+    references: Sequence[str], *, images: int, least: int, doubts: Sequence[str], condition: str = ""
 ) -> dict[str, str]:
     """What is compared with, and which verdicts are still possible."""
-    doubts = [
-        *([f"{images} images, where {least} are needed"] if images < least else []),
-        *([] if searches else ["no search"]),
-        *([] if compares else ["no clean model to compare with (--reference)"]),
-    ]
-    verdict = f"fail or inconclusive, never pass: {'; '.join(doubts)}" if doubts else "pass, fail or inconclusive"
+    doubts = [*([f"{images} images, where {least} are needed"] if images < least else []), *doubts]
+    possible = f"pass, fail or inconclusive{condition}"
+    verdict = f"fail or inconclusive, never pass: {'; '.join(doubts)}" if doubts else possible
     return {"reference": ", ".join(references) or "none", "verdict": verdict}
 
 

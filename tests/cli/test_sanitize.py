@@ -532,6 +532,20 @@ def test_a_dry_run_of_auto_lists_every_candidate_with_its_values_and_its_steps(t
     assert all(re.search(r"\d+ (steps|rounds)", line) for line in lines if re.search(r"candidate \d", line))
 
 
+@pytest.mark.parametrize("search", [False, True])
+def test_a_dry_run_asks_for_a_clean_model_only_where_a_search_is_compared_with_it(job, untouched, capsys, search):
+    """A cleaning without a search passes by the trigger that acted and is gone."""
+    assert untouched(job.sanitize("--dry-run", search=search)) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict")]
+    assert ("clean model" in line, "no search" in line) == (search, False)
+
+
+def test_a_dry_run_without_search_panel_and_trigger_says_that_nothing_can_pass(job, untouched, capsys):
+    assert untouched(job.sanitize("--dry-run", "--no-panel")) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict")]
+    assert "no trigger named" in line
+
+
 def test_a_dry_run_of_unlearning_counts_the_round_that_settles(job, untouched, capsys):
     more = (
         "--dry-run",
