@@ -105,10 +105,16 @@ def calibration(record: CalibrationRecord, /) -> str:
     }[record.kind]
 
 
-def outcome(trigger: FoundRecord, /) -> str:
-    """The effect of a found trigger, in two sentences or three."""
+def is_smaller_than_clean(trigger: FoundRecord, /) -> bool:
+    """Whether a found trigger is smaller than clean models need; of one without a size or a comparison it is not."""
+    return trigger.size is not None and trigger.reference is not None and trigger.size < trigger.reference.low
+
+
+def outcome(trigger: FoundRecord, /, *, stands_out: bool) -> str:
+    """The effect of a found trigger, in two sentences or three; sizes of clean models where they say whether its class ``stands_out``."""
     share, without = percent(trigger.asr.value), percent(trigger.base_rate.value)
-    compared = f" Clean models need {clean_sizes(trigger)} for the same." if trigger.reference else ""
+    is_compared = trigger.reference is not None and is_smaller_than_clean(trigger) == stands_out
+    compared = f" Clean models need {clean_sizes(trigger)} for the same." if is_compared else ""
     return (
         f"A search that knew neither trigger nor class found a change: {trigger.family_words}, {trigger.size_words}. With it, the "
         f"model classifies {share} of the images of other things as “{trigger.class_}”; without it, {without}.{compared}"

@@ -41,9 +41,10 @@ def story(report: Report, /) -> list[str]:
     """The measurements, in sentences for readers who never heard of a backdoor."""
     sentences = []
     if trigger := search.strongest(report) if report.is_audit else None:
-        sentences.append(search.outcome(trigger))
+        sentences.append(search.outcome(trigger, stands_out=bool(report.suspects)))
         if not report.suspects:
-            small = "this one is not unusually small" if report.verdict == "pass" else "no class stands out by this one"
+            is_usual = report.verdict == "pass" and not search.is_smaller_than_clean(trigger)
+            small = "this one is not unusually small" if is_usual else "no class stands out by this one"
             sentences.append(f"Any model can be turned by a change that is large enough, and {small}.")
     sentences += [_attack_sentence(attack) for attack in measures.attacks_in_full(report)[:1]]
     return [*sentences, *_accuracy_sentences(report)]

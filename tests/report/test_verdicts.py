@@ -99,6 +99,24 @@ def test_no_size_is_told_that_speaks_against_what_is_said_of_it():
     assert search.strongest(made) is None
 
 
+@pytest.mark.parametrize(
+    ("made", "clean_size", "is_told"),
+    [
+        (searches.calm, 0.001, True),
+        (searches.calm, 0.9, False),
+        (searches.backdoored, 0.001, False),
+        (searches.backdoored, 0.9, True),
+    ],
+)
+def test_sizes_of_clean_models_are_told_where_they_say_what_the_verdict_says(made, clean_size, is_told):
+    made = made()
+    for entry in made["measurements"]["search"]["found"]:
+        entry["reference"] = {"median": clean_size, "low": clean_size, "high": clean_size, "n": 3}
+    words = " ".join(verdicts.story(made))
+    assert ("Clean models need" in words) is is_told
+    assert ("not unusually small" in words) is (is_told and not made["suspects"])
+
+
 def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
     made = searches.calm()
     for probe in made["measurements"]["probes"]:
