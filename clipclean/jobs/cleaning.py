@@ -120,5 +120,7 @@ def notes(ready: Prepared, /) -> Iterator[Finding]:
         yield finding("CC030", words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding("CC032", ranking.told(screened), level="note", value=screened.suspicious_share)
-    if ready.standing.kind != "measured":
+    if (
+        ready.standing.kind != "measured" and not ready.recipe.traits.chooses
+    ):  # that measures its candidates in the run itself
         yield finding("CC040", str(ready.standing), level="note")

@@ -38,7 +38,13 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
     classes, others = len(ready.given.vocabulary.classes), len(ready.given.clean_models)
     measured = f"{plural(size.images, 'image')}, {_triggers(size.named, size.panel)}, {classes:,} classes"
     return Plan(
-        {**_of_model(ready), **_of_cleaning(ready), "evidence": str(ready.standing)},
+        {
+            **_of_model(ready),
+            **_of_cleaning(ready),
+            **(
+                {} if recipe.traits.chooses else {"evidence": str(ready.standing)}
+            ),  # auto measures its candidates itself
+        },
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
             *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),

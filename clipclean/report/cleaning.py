@@ -15,9 +15,11 @@ FRONTIER_MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 def candidate_lines(auto: AutoRecord, /) -> list[str]:
     """The choice and the reasons for it, in sentences."""
     seconds, attempts = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
+    took = f"It all took {duration(seconds.total)}"
     lines = [
-        f"Chosen: {auto.chosen}, of {count(attempts)} tried. It all took {duration(seconds.total)}; the cleaning "
-        f"itself {duration(seconds.chosen)}."
+        f"Chosen: {auto.chosen}, of {count(attempts)} tried. {took}; the cleaning itself {duration(seconds.chosen)}."
+        if attempts
+        else f"No candidate was tried. {took}."
     ]
     if not auto.changed:
         lines.append("Nothing was changed: the weights are as they were.")

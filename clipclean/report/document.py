@@ -213,7 +213,8 @@ def _about(report: Report) -> list[str]:
     """The model and the steps of the run; and the classes that an audited model seems to be turned towards."""
     parts = [f"{report.model.name}, {report.model.architecture}"]
     if recipe := report.recipe:
-        parts.append(f"recipe {recipe.name}{'' if recipe.validated else ' (not validated)'}")
+        is_measured = recipe.validated or report.auto is not None  # which measures its candidates in the run itself
+        parts.append(f"recipe {recipe.name}{'' if is_measured else ' (not measured on models like this)'}")
     if data := report.data:
         parts.append(f"{count(data.pairs)} {'images' if report.is_audit else 'clean pairs'}")
     suspects = () if measures.has_before(report) else report.suspects

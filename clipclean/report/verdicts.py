@@ -53,8 +53,14 @@ def story(report: Report, /) -> list[str]:
 def next_steps(report: Report, /) -> list[str]:
     """Recommended actions, most urgent first: where the verdict is no pass, those that can change it, and what was lacking."""
     findings = sorted(report.findings, key=lambda finding: (-RANKS[finding.level], -rule(finding.rule).urgent))
-    if report.verdict != "pass":
-        findings = [finding for finding in findings if finding.level != "note" or rule(finding.rule).stage == "data"]
+    stages = (
+        ("data", "policy", "evidence") if report.verdict == "pass" else ("data",)
+    )  # of notes that ask for something
+    findings = [
+        finding
+        for finding in findings
+        if finding.level != "note" or (rule(finding.rule).stage in stages and not rule(finding.rule).urgent)
+    ]
     steps = [rule(finding.rule).action for finding in findings]
     if report.verdict == "pass":
         steps.insert(0, _use(report))

@@ -48,7 +48,12 @@ def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
     assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC001", "CC010", "CC030")]
-    assert len(verdicts.next_steps(samples.passed())) == 1 + len(samples.passed()["findings"])  # how to use the weights
+    passed = samples.passed() | {
+        "findings": [samples.finding(code, "note", "") for code in ("CC030", "CC040", "CC061", "CC065")]
+    }
+    assert verdicts.next_steps(passed)[1:] == [
+        RULES["CC030"].action
+    ]  # after how to use the weights: what is to be done
     made["findings"].append(samples.finding("CC061", "note", ""))  # which can change nothing
     assert RULES["CC061"].action not in verdicts.next_steps(made)
     (finding,) = searches.backdoored()["suppressed"]
