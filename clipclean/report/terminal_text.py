@@ -19,7 +19,8 @@ LEAST_WIDTH = 40  # columns; a narrower terminal breaks lines itself
 SHOWN_ITEMS = 20  # findings of one rule in a terminal
 CONTINUATION = "  "  # before each further line of a wrapped one
 NUMBER_COLUMNS, KEY_COLUMNS = 5, 24  # columns of a number with its mark, and of a key
-ROWS, LEAST_COLUMNS = 6, 8  # of a table in columns: rows, and what is left of the widest words where there is no room
+TABLE_ROWS, CELL_COLUMNS = 6, 8  # of a table in columns: rows, and what is left of the widest words where there is no room
+LEAST_COLUMNS = 12  # of a key or a name in a narrow terminal
 _VERDICT_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
@@ -64,9 +65,10 @@ def wrapped(words: str, width: int | None, /, *, indent: str = CONTINUATION) -> 
     if width is None:
         return [words] if words.strip() else []
     width = max(width, LEAST_WIDTH)
-    lines, line = list[str](), ""
-    for word in words.split(" "):
-        longer = f"{line} {word}" if line else word
+    unindented = words.lstrip(" ")
+    lines, line = list[str](), words[: len(words) - len(unindented)]
+    for word in unindented.split(" "):
+        longer = f"{line} {word}" if line.strip() else f"{line}{word}"
         if cell_len(longer) <= width:
             line = longer
             continue
@@ -97,13 +99,17 @@ def screening_text(result: Screening, /, *, width: int) -> str:
     """
     result, width = inert(result), max(width, LEAST_WIDTH)
     # Words have what is left of the line.
-    room = {"number": NUMBER_COLUMNS, "code": KEY_COLUMNS, "name": max(12, (width - KEY_COLUMNS - 14) // 2)}
+    key_columns = min(KEY_COLUMNS, max(LEAST_COLUMNS, width // 4))
+    name_columns = max(LEAST_COLUMNS, (width - key_columns - 14) // 2)
+    room = {"number": NUMBER_COLUMNS, "code": key_columns, "name": name_columns}
     lines: list[str] = []
     for block in screening.short(result):
         if isinstance(block, Table):
             kinds = [cell.kind for cell in block.rows[0]]
             rows = [block.head, *([cell.text for cell in row] for row in block.rows)]
-            lines += [" ".join(_fitted(*cell, room) for cell in zip(row, kinds, strict=True)) for row in rows]
+            for row in rows:
+                words = " ".join(_fitted(*cell, room) for cell in zip(row, kinds, strict=True))
+                lines += wrapped(words, width, indent=" " * (NUMBER_COLUMNS + 1))
         else:
             lines += ["\n" + textwrap.fill(words, width, break_on_hyphens=False) for words in _block(block)]
     return "\n".join(lines)
@@ -131,10 +137,10 @@ def compared_text(result: ComparedModels, /, *, width: int) -> str:
 
 
 def _columns(block: Table, width: int) -> list[str]:
-    """A table in columns as wide as its words, or cut where these are wider than the terminal: title and lead, head, at most ``ROWS`` rows."""
-    rows = [block.head, *([_with_notes(cell) for cell in row] for row in block.rows[:ROWS])]
+    """A table in columns as wide as its words, or cut where these are wider than the terminal: title and lead, head, at most ``TABLE_ROWS`` rows."""
+    rows = [block.head, *([_with_notes(cell) for cell in row] for row in block.rows[:TABLE_ROWS])]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    while 2 * len(widths) + sum(widths) > width and max(widths) > LEAST_COLUMNS:
+    while 2 * len(widths) + sum(widths) > width and max(widths) > CELL_COLUMNS:
         widths[widths.index(max(widths))] -= 1
     lines = (
         "  ".join(set_cell_size(cut(words, columns), columns) for words, columns in zip(row, widths, strict=True))
@@ -143,7 +149,7 @@ def _columns(block: Table, width: int) -> list[str]:
     return [
         *wrapped(f"{block.title}: {block.lead}" if block.lead else f"{block.title}:", width),
         *(f"  {line.rstrip()}" for line in lines),
-        *(["  … (--json has all)"] if len(block.rows) > ROWS else []),
+        *(["  … (--json has all)"] if len(block.rows) > TABLE_ROWS else []),
     ]
 
 

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import tiny
 from report.page import Page
+from rich.cells import cell_len
 
 from clipclean import cli, data, files, report
 from clipclean.jobs import screen
@@ -58,6 +59,14 @@ def test_the_first_pairs_are_listed_and_the_kept_table_has_the_others(finished, 
     others = [pair for pair in read(whole_screening.job.data).pairs if pair.key not in dropped]
     assert kept == {(pair.image.source.path.resolve(), pair.caption) for pair in others}
     assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_list_fits_its_terminal_and_every_row_begins_with_its_rank(finished, width):
+    lines = report.screening_text(Screening.model_validate(finished[1]), width=width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    ranks = [int(row[1]) for line in lines if (row := re.match(r"^ {2,}(\d+)[!−]? ", line))]
+    assert ranks == list(range(1, 13))
 
 
 def test_a_kept_table_names_images_relative_to_itself_keys_are_a_line_each_and_a_kept_shard_holds_copies(job, tmp_path):
