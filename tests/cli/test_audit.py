@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import processes
@@ -241,6 +242,14 @@ def test_json_is_a_list_of_valid_reports_and_every_report_is_written_under_a_nam
     assert len(list((tmp_path / "one").iterdir())) == len(suffixes)
     paths = [Path(name) for name in ("a/x.pt", "a-x.pt", "A/X.pt", "../é 中.pt", "--", "hf-hub:org/model")]
     assert audit.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
+
+
+def test_an_audit_needs_none_of_the_extras(job, monkeypatch, said):
+    loaded = [name for name in sys.modules if name.partition(".")[0] in ("onnxruntime", "pyarrow", "sklearn")]
+    for name in ("onnxruntime", "pyarrow", "sklearn", "sklearn.manifold", *loaded):
+        monkeypatch.setitem(sys.modules, name, None)
+    found = said(command(job, "--no-search", "--json", "--data", job.folder / "labelled"), 4)
+    assert found["verdict"] == "inconclusive"
 
 
 def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatch, said):
