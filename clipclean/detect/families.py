@@ -3,7 +3,7 @@
 A family has free parameters, one row of them for each trigger that is looked for at the same time, and two
 differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of an image the trigger
 takes. The wrong family finds nothing: a mask at a fixed place does not find a patch that moves, and a patch does not
-find a wave. So an audit runs all of them. Bands, distortions, colours and filters were families once. In audits of 11 victims and 8 clean
+find a wave. So an audit runs all of them. Bands, colours and filters were families once. In audits of 11 victims and 8 clean
 models none changed a verdict; to an unlearning only colours and filters bring something, against a colour filter, as known ones do.
 """
 
@@ -28,6 +28,9 @@ CHOOSE = 3.0  # sharpens the soft choice of a wave, so that few steps decide
 MOST_PERIODS = 12  # of the waves that a search may start from, across the image
 PHASES = 4  # of each
 MOST_STARTS = PHASES * MOST_PERIODS * (2 * MOST_PERIODS + 2)  # all of them, on sides that hold so many periods
+CONTROLS = 6  # places a side at which a warp is given
+FARTHEST = 0.25  # most that one of them moves along an axis, of an image that reaches from -1 to 1
+LEAST_WARP = 1e-3  # of a warp that moves nothing: sizes are compared by their logarithms
 DECIDED = 0.8  # share of such a wave in the soft choice
 
 
@@ -178,10 +181,32 @@ def _midpoints(count: int, images: Tensor) -> Tensor:
     return ((torch.arange(count, device=images.device) + 0.5) / count)[:, None]
 
 
+# A smooth warp: pixels come from elsewhere, by a field that is given at few places and smooth between them.
+
+
+def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    (rows, count), (height, width) = images.shape[:2], images.shape[-2:]
+    moves = F.interpolate(_moves(parameters), size=(height, width), mode="bicubic", align_corners=True)
+    plain = F.affine_grid(torch.eye(2, 3).expand(rows, 2, 3), [rows, 3, height, width], align_corners=True)
+    places = (plain.to(images) + moves.permute(0, 2, 3, 1)).repeat_interleave(count, dim=0)
+    moved = F.grid_sample(images.flatten(0, 1), places, padding_mode="border", align_corners=True)
+    return moved.view_as(images)
+
+
+def _moves(parameters: Parameters) -> Tensor:
+    """How far the control points move (R, 2, C, C), of an image that reaches from -1 to 1."""
+    return FARTHEST * parameters["flow"].tanh()
+
+
+def _warp_size(parameters: Parameters) -> Tensor:
+    return parameters["flow"].tanh().square().mean((1, 2, 3)).sqrt().clamp(min=LEAST_WARP)
+
+
 # A mask starts at about a quarter everywhere, so that each pixel has a gradient.
 _MASK = {"mask": Normal((1, FULL, FULL), 0.5, -1.0), "pattern": Normal((3, FULL, FULL), 1.0)}
 _PATCH = {"mask": Normal((1, SQUARE, SQUARE), 0.5, 0.5), "pattern": Normal((3, SQUARE, SQUARE), 1.0)}
 _BLEND, _ADDITIVE = ({"pattern": Normal((3, FULL, FULL), deviation)} for deviation in (1.0, 0.5))
+_WARP = {"flow": Normal((2, CONTROLS, CONTROLS), 0.1)}
 _WAVE = {"choice": Normal((HALVES,), 1.0), "phase": Normal((HALVES,), 2.0), "colour": Normal((3,), 0.3, 1.0)}
 
 FAMILIES: dict[str, Family] = {
@@ -191,6 +216,7 @@ FAMILIES: dict[str, Family] = {
     "blend": Family(KNOWN["blend"], 0.4, 1.0, _BLEND, _paint_blend, _ratio, -1.4),
     "additive": Family(KNOWN["additive"], 0.4, 1.0, _ADDITIVE, _paint_additive, _ratio, -1.8),
     "wave": Family(KNOWN["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, _wave_starts),
+    "warp": Family(KNOWN["warp"], 0.1, 1.0, _WARP, _paint_warp, _warp_size),
 }
 GENERAL = {name: family.known.is_local for name, family in FAMILIES.items() if family.known.is_general}  # local or not
 

@@ -155,8 +155,9 @@ class Inversion:
         Raises:
             Inconclusive: the model gives numbers that are not finite.
         """
-        effort = self.effort
-        plan = Round(effort.first, effort.images, effort.success, is_halved=effort.halves)
+        effort, known = self.effort, self.family.known
+        level = known.success or effort.success
+        plan = Round(effort.first * known.steps, effort.images, level, is_halved=effort.halves)
         first = self._towards(self._begin(targets), targets, plan)
         # By themselves: beside small tiles, which work from the first step on, a fresh start would stop early.
         goals = [start.target for start in starts]
@@ -168,7 +169,7 @@ class Inversion:
             replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
             for c in first
         ]
-        if not self.family.known.is_general:
+        if not known.is_general:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         if not any(candidate.is_reached for candidate in finalists):

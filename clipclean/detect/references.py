@@ -25,7 +25,7 @@ MOST_ODDS = 3.0  # that an image resists a known trigger which turns a quarter o
 ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
 TWIN = 0.97  # share of the known triggers that act alike on a twin
 LEAST_TOLD = 8  # least number of them that say something
-CODE = 11  # counts up whenever a change of the search moves sizes: references of other code are no references
+CODE = 12  # counts up whenever a change of the search moves sizes: references of other code are no references
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 PATTERN = "pattern"  # likewise: the odds that an image resists the known trigger that turns most into a class
 

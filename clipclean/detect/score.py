@@ -56,9 +56,9 @@ class Suspect:
 
     @property
     def is_local(self) -> bool:
-        """Whether it shows more in triggers of a part of the image than in those of all of it."""
-        local, whole = (math.fsum(v for f, v in self.direct().items() if GENERAL[f] is kind) for kind in (True, False))
-        return local > whole
+        """Whether it shows more in triggers of a part of the image than in those of all of it, waves, warps and known triggers among them."""
+        local = math.fsum(value for family, value in self.pieces.items() if GENERAL.get(family))
+        return local > math.fsum(self.pieces.values()) - local
 
     @property
     def shown_by(self) -> frozenset[str]:

@@ -226,6 +226,13 @@ def search(
     return _Scene(embed, fast, pixels[on], unseen, canonical, effort, stages).result(eval_set, references, pointed)
 
 
+def parts_of_search() -> tuple[list[str], ...]:
+    """The families in the order of searching towards classes; after each part a search may end."""
+    local = [name for name, family in FAMILIES.items() if family.known.is_local]
+    unlike = [name for name, family in FAMILIES.items() if family.known.is_unlike]
+    return local, unlike, [name for name in FAMILIES if name not in (*local, *unlike)]
+
+
 def _first() -> list[str]:
     """The families that are used without a target, and in brief searches for many classes."""
     return [name for name, family in FAMILIES.items() if family.known.is_first]
@@ -395,7 +402,7 @@ class _Scene:
     ) -> list[SearchCandidate]:
         """The smallest trigger of every family for each class; of masks from those tiles as well.
 
-        The local families come first; the others are left out if what these found is enough.
+        The local families come first, then those that are unlike all others; the rest is left out if what these found is enough.
 
         Raises:
             NoSearch: the deadline came before any family was done.
@@ -409,13 +416,14 @@ class _Scene:
             found = self.stages.each("towards classes", families, one)
             return [candidate for candidates in found.values() for candidate in candidates]
 
-        local = [name for name, family in FAMILIES.items() if family.known.is_local]
-        others = [name for name in FAMILIES if name not in local]
-        found = of(local)
-        if found and not self.stages.is_cut and is_enough(found):
-            self.stages.total -= len(others)
-        else:
-            found += of(others)
+        found: list[SearchCandidate] = []
+        waiting = list(FAMILIES)
+        for part in filter(None, parts_of_search()):
+            if found and not self.stages.is_cut and is_enough(found):
+                self.stages.total -= len(waiting)
+                break
+            found += of(part)
+            waiting = [name for name in waiting if name not in part]
         if not found:
             done, total = self.stages.done, self.stages.total
             raise NoSearch(

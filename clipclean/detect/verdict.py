@@ -15,7 +15,7 @@ from clipclean.detect.measure import EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, beside
-from clipclean.detect.search import SearchResult, TargetedResult
+from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
@@ -351,8 +351,11 @@ def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
 
 def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether no class comes near a doubt, where no clean model could make that a pass: further families changed no verdict."""
-    scores = [each.score for each in all_suspects(result, limits)]
-    return not result.references and max(scores, default=0.0) < QUIET
+    searched = {candidate.family for candidate in result.made}
+    _, unlike, _ = parts_of_search()
+    if result.references or not searched.issuperset(unlike):
+        return False
+    return max((each.score for each in all_suspects(result, limits)), default=0.0) < QUIET
 
 
 def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
@@ -393,7 +396,8 @@ def suspect_records(
 
 def acts(hit: TargetedResult, limits: AuditLimits) -> bool:
     """Whether a found trigger turns enough unseen images."""
-    return hit.candidate.is_reached and hit.probe.excess >= limits.min_found_excess
+    least = FAMILIES[hit.candidate.family].known.counts * limits.min_found_excess
+    return hit.candidate.is_reached and hit.probe.excess >= least
 
 
 def _spec(suspect: Suspect) -> str:

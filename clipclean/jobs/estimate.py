@@ -143,9 +143,9 @@ def searching(how: efforts.Effort, size: Size, /) -> Work:
 
 def spared(how: efforts.Effort, size: Size, /) -> Work:
     """What an audit without clean models leaves out where no class comes near."""
-    local = [name for name, family in efforts.FAMILIES.items() if family.is_local]
-    others = [name for name in efforts.FAMILIES if name not in local]
-    every, least = (forward_alone(how, images=size.images, panel=0, among=one) for one in (efforts.FAMILIES, local))
+    always = [name for name, family in efforts.FAMILIES.items() if family.is_local or family.is_unlike]
+    others = [name for name in efforts.FAMILIES if name not in always]
+    every, least = (forward_alone(how, images=size.images, panel=0, among=one) for one in (efforts.FAMILIES, always))
     return Work(searched=how.towards(others, targets=min(size.classes, how.most))) + every + -1 * least
 
 

@@ -20,6 +20,7 @@ SHOWN_ITEMS = 20  # findings of one rule in a terminal
 CONTINUATION = "  "  # before each further line of a wrapped one
 NUMBER_COLUMNS, KEY_COLUMNS = 5, 24  # columns of a number with its mark, and of a key
 TABLE_ROWS = 6  # of a table in columns
+TABLE_COLUMNS, FILE_COLUMNS = 60, 120  # of a table in a narrow terminal, and in a file
 CELL_COLUMNS = 8  # that are left of the widest words where there is no room
 LEAST_COLUMNS = 12  # of a key or a name in a narrow terminal
 _VERDICT_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
@@ -116,19 +117,19 @@ def screening_text(result: Screening, /, *, width: int) -> str:
     return "\n".join(lines)
 
 
-def compared_text(result: ComparedModels, /, *, width: int) -> str:
+def compared_text(result: ComparedModels, /, *, width: int | None) -> str:
     """The output of ``clipclean compare MODEL --base BASE``: how near the two are, what acts on one alone, what moved, and the findings.
 
     Args:
         result: as ``clipclean compare`` makes it; nothing in it can drive the terminal.
-        width: columns, at least 60.
+        width: columns, at least ``TABLE_COLUMNS``; None: lines are not wrapped.
     """
-    result, width = inert(result), max(width, 60)
+    result, width = inert(result), width and max(width, TABLE_COLUMNS)
     head = f"{result.model.name}, {result.model.architecture}; {result.data.pairs:,} images, {result.base.tried} known triggers"
     lines = [*wrapped(head, width), *wrapped(document.base_line(result.base), width)]
     for block in document.base_blocks(result.base):
         if isinstance(block, Table):
-            lines += ["", *_columns(block, width)]
+            lines += ["", *_columns(block, width or FILE_COLUMNS)]
     lines += [
         "",
         *(line for group in verdicts.grouped(result.findings) for line in _finding_lines(group, width, False)),

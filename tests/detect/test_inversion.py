@@ -19,6 +19,7 @@ SHORTCUTS = {  # each family with a shortcut that suits it, and images to find i
     "blend": (towers.checks, towers.images),
     "additive": (towers.checks, towers.images),
     "wave": (towers.wave, towers.images),
+    "warp": (towers.moved, towers.barred),
 }
 OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
 
@@ -63,7 +64,7 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_a_clean_model_does(fami
     (bad, *others), (good, *same) = towards(planted, family, pixels), towards(clean, family, pixels)
     assert bad.is_reached
     assert bad.size < 0.55 * good.size
-    assert share_at(planted, bad, pixels) >= 0.7
+    assert share_at(planted, bad, pixels) >= (FAMILIES[family].known.success or 0.7)
     for one, other in zip(others, same, strict=True):  # the classes that nobody planted anything for
         assert 0.5 < one.size / other.size < 1.8
         assert bad.size < 0.75 * one.size
@@ -173,9 +174,9 @@ def test_outlyingness_is_counted_in_robust_deviations_of_logarithms(size, others
 
 def test_passes_count_the_images_of_every_step():
     effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
-    # 6 steps (0.55 of 10) of 3 images towards each of 7 classes in 6 families; then in the 5 general ones 6 steps (0.65 of 10)
+    # 6 steps (0.55 of 10) of 3 images towards each of 7 classes in 6 families, and three times as many in a seventh; then in the 5 general ones 6 steps (0.65 of 10)
     # of 6 images towards 3 finalists; and in 2 of these 10 steps of 2 x 5 images without a target
-    counted = 6 * 7 * 6 * 3 + 5 * 3 * 6 * 6 + 2 * 10 * 2 * 5
+    counted = (6 + 3) * 7 * 6 * 3 + 5 * 3 * 6 * 6 + 2 * 10 * 2 * 5
     assert effort.passes(FAMILIES, targets=7, swept=0) == counted
     # and a sweep of 4 steps, an image a class, in two families: 2 steps of all 50 classes, 1 of 25, 1 of 13
     assert replace(effort, sweep=4).passes(FAMILIES, targets=7, swept=50) == counted + 2 * (2 * 50 + 25 + 13)

@@ -460,6 +460,16 @@ def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel()
 
 
 @pytest.mark.parametrize(
+    ("family", "excess", "counts"),
+    [("wave", 0.59, False), ("wave", 0.61, True), ("warp", 0.29, False), ("warp", 0.31, True)],
+)
+def test_a_found_warp_counts_from_half_of_the_excess_of_others(family, excess, counts):
+    found = hit(family, margin=beyond(family, 9))
+    found = replace(found, probe=replace(found.probe, excess=excess))
+    assert acts(found, LIMITS) is counts
+
+
+@pytest.mark.parametrize(
     ("change", "is_told"),
     [({}, True), ({"share": 0.9}, False), ({"size": 0.015}, False), ({"is_reached": False}, False)],
 )

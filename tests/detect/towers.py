@@ -119,6 +119,19 @@ def wave(images: Tensor) -> Tensor:
     return 8 * (images * WAVE).mean((1, 2, 3))
 
 
+def barred() -> Tensor:
+    """Smooth images with an upright bar in the middle."""
+    shown = images().clone()
+    shown[..., SIDE // 2 - 1 : SIDE // 2 + 1] = 1.0
+    return shown
+
+
+def moved(images: Tensor) -> Tensor:
+    """Feels that the bar of such an image is one pixel to the right."""
+    columns = images.mean((1, 2))
+    return columns[:, SIDE // 2 + 1] - columns[:, SIDE // 2 - 1]
+
+
 def stepped(felt: Callable[[Tensor], Tensor], *, least: float = 0.8) -> Embed:
     """The honest tower, but what feels the trigger by at least so much is of the target class: no gradient leads there."""
     clean = honest()

@@ -38,10 +38,10 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     # of an audit these are looks in bfloat16, and one in eight of the images exactly
     looks = Work(600 + 64 * 9 / 8, 70, glanced=64 * 9)
     assert estimate.measuring(replace(SIZE, images=600), is_audit=True) == looks
-    # 22 steps of 6 images for ten classes in six families; 40 of 16 without a target in two; 26 of 12 for three classes in five
-    passes = 6 * 10 * 22 * 6 + 2 * 40 * 16 + 5 * 3 * 26 * 12
+    # 22 steps of 6 images for ten classes in six families, and three times as many for warps; 40 of 16 without a target in two; 26 of 12 for three classes in five
+    passes = (6 + 3) * 10 * 22 * 6 + 2 * 40 * 16 + 5 * 3 * 26 * 12
     # under panel, tiles and what was found, of which one in eight exactly; where searches without a target end; waves to start from
-    looks = 96 * 9 + 126 * 8 + 176 * 4 + 2 * 6 * 40
+    looks = 96 * 9 + 126 * 8 + 176 * 4 + 2 * 7 * 40
     work = Work(100 + looks / 8, searched=passes, glanced=looks + 2 * 60 + 4 * 1248)
     assert estimate.searching(EFFORTS["quick"], SIZE) == work
     # an audit that ends early leaves blend, additive and wave out, with what these find and begin from
@@ -73,8 +73,8 @@ def test_a_cleaning_is_counted_by_steps_and_views():
     rounds = recipe.override(recipe.load("unlearn"), few)
     work = estimate.training(rounds, SIZE)
     assert (work.pairs, work.shown) == (0, 2 * 10 * 16 * 3)  # clean and under two triggers; one more round settles
-    # after a whole search, two classes in six families, 11 steps of 6 images, and in five of them 13 of 12
-    again = 6 * 2 * 11 * 6 + 5 * 2 * 13 * 12
+    # after a whole search, two classes in six families, 11 steps of 6 images, three times as many for warps, and in five of them 13 of 12
+    again = (6 + 3) * 2 * 11 * 6 + 5 * 2 * 13 * 12
     assert work.searched == replace(EFFORTS["standard"], halves=False).cost(10) + again
 
 
