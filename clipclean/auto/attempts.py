@@ -66,11 +66,12 @@ class Attempt:
         counted = sorted(
             (each for each in self.findings if each.rule != "CC020"), key=lambda each: each.level != "error"
         )
-        # A search finds another natural trigger of a class in doubt after each candidate; what returns is one that this candidate hid.
+        # A search finds another natural trigger of a class in doubt after each candidate. What returns is one that this candidate hid, and what
+        # acts on the model and not on its base is not natural.
         return [
             each
             for each in counted
-            if each.level == "error" or (self.is_doubt(each) and (is_sure or each.rule == "CC062"))
+            if each.level == "error" or (self.is_doubt(each) and (is_sure or each.rule in ("CC009", "CC062")))
         ]
 
     def is_doubt(self, found: Finding, /) -> bool:

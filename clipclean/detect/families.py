@@ -9,7 +9,7 @@ models none changed a verdict; to an unlearning only colours and filters bring s
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,8 @@ class Family:
     paint: Callable[[Tensor, Parameters, Generator], Tensor]
     size: Callable[[Parameters], Tensor]  # parameters -> (R,), in (0, cap]
     ratio: float | None = None  # where the strength starts of a family that has one, before its sigmoid
+    # Parameters, generator -> others near them, weaker and stronger; None where the change of pixels says that, as of all that is added.
+    vary: Callable[[Parameters, Generator], Parameters] | None = None
     # Image side, generator -> blocks of parameters that a search may start from; None where any start will do.
     starts: Callable[[int, Generator], Iterator[Parameters]] | None = None
 
@@ -202,6 +204,14 @@ def _warp_size(parameters: Parameters) -> Tensor:
     return parameters["flow"].tanh().square().mean((1, 2, 3)).sqrt().clamp(min=LEAST_WARP)
 
 
+def _vary_warp(parameters: Parameters, generator: Generator) -> Parameters:
+    """A warp from 0.7 to twice as strong, with a random one of half its size added."""
+    flow = parameters["flow"]
+    factor = math.exp(torch.empty(()).uniform_(math.log(0.7), math.log(2.0), generator=generator).item())
+    noise = torch.randn(flow.shape, generator=generator).to(flow)
+    return {"flow": factor * flow + 0.5 * flow.square().mean().sqrt() * noise}
+
+
 # A mask starts at about a quarter everywhere, so that each pixel has a gradient.
 _MASK = {"mask": Normal((1, FULL, FULL), 0.5, -1.0), "pattern": Normal((3, FULL, FULL), 1.0)}
 _PATCH = {"mask": Normal((1, SQUARE, SQUARE), 0.5, 0.5), "pattern": Normal((3, SQUARE, SQUARE), 1.0)}
@@ -215,8 +225,8 @@ FAMILIES: dict[str, Family] = {
     "patch": Family(KNOWN["patch"], 0.4, PATCH**2, _PATCH, _paint_patch, _patch_size),
     "blend": Family(KNOWN["blend"], 0.4, 1.0, _BLEND, _paint_blend, _ratio, -1.4),
     "additive": Family(KNOWN["additive"], 0.4, 1.0, _ADDITIVE, _paint_additive, _ratio, -1.8),
-    "wave": Family(KNOWN["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, _wave_starts),
-    "warp": Family(KNOWN["warp"], 0.1, 1.0, _WARP, _paint_warp, _warp_size),
+    "wave": Family(KNOWN["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, starts=_wave_starts),
+    "warp": Family(KNOWN["warp"], 0.1, 1.0, _WARP, _paint_warp, _warp_size, vary=_vary_warp),
 }
 GENERAL = {name: family.known.is_local for name, family in FAMILIES.items() if family.known.is_general}  # local or not
 
@@ -249,6 +259,11 @@ class InvertedTrigger:
     def size_words(self) -> str:
         """The size in words."""
         return FAMILIES[self.family].known.said.format(f"{100 * self.size:.2g} %")
+
+    def varied(self, generator: Generator, /) -> "InvertedTrigger | None":
+        """A trigger near this one, of a family whose parameters say what is near; None of any other."""
+        vary = FAMILIES[self.family].vary
+        return None if vary is None else replace(self, parameters=vary(self.parameters, generator))
 
     @torch.no_grad()
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:

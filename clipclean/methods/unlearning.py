@@ -429,13 +429,17 @@ def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, ge
     """Triggered copies of images (B, 3, S, S), the trigger moved by up to ``how.shift`` of the side, and made weaker or stronger.
 
     The search finds the smallest trigger that works, at one place; the planted one is stronger and may be next to it. A trigger
-    that is moved over an edge returns at the opposite one.
+    that is moved over an edge returns at the opposite one. Of a trigger that moves pixels, one near it is taken, and no strength of the
+    change: half of it would show the image twice.
     """
     # A found trigger is one point of the backdoor's range: unlearned at that point alone, the backdoor would act next to it.
     farthest = round(how.shift * pixels.shape[-1])
     moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
     there = torch.roll(pixels, moves, dims=(-2, -1))
-    changed = torch.roll(trigger(there, generator), [-move for move in moves], dims=(-2, -1))
+    varied = trigger.varied(generator) if isinstance(trigger, detect.InvertedTrigger) else None
+    changed = torch.roll((varied or trigger)(there, generator), [-move for move in moves], dims=(-2, -1))
+    if varied is not None:  # of a warp 0.087 stays so, and 0.155 where its change was made weaker and stronger
+        return changed
     # Uniform in the logarithm: half as strong comes as often as twice as strong.
     low, high = (math.log(factor) for factor in how.strength)
     factors = torch.empty(len(pixels), 1, 1, 1).uniform_(low, high, generator=generator).exp().to(pixels)

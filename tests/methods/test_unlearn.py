@@ -346,6 +346,24 @@ def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
     return unlearning.jittered(painted, images, how, generator=torch.Generator().manual_seed(seed))
 
 
+def test_a_found_warp_is_varied_by_its_field_and_a_mask_has_no_variant():
+    warp = detect.InvertedTrigger("warp", "cat", {"flow": torch.full((2, 6, 6), 0.3)}, 16)
+    variants = [warp.varied(torch.Generator().manual_seed(seed)) for seed in range(20)]
+    factors = [each.parameters["flow"].mean().item() / 0.3 for each in variants]
+    assert 0.5 < min(factors) < 1 < max(factors) < 2.2
+    assert all(0.1 < each.parameters["flow"].std() < 0.2 for each in variants)  # about half of 0.3
+    mask = {"mask": torch.zeros(1, 16, 16), "pattern": torch.zeros(3, 16, 16)}
+    assert detect.InvertedTrigger("mask", "cat", mask, 16).varied(torch.Generator()) is None
+
+
+def test_an_image_under_a_jittered_warp_is_moved_and_never_shown_twice():
+    """A warp that moves nothing leaves images as they are, whatever the strength of a change would be."""
+    warp = detect.InvertedTrigger("warp", "cat", {"flow": torch.zeros(2, 6, 6)}, 16)
+    images, how = torch.rand(3, 3, 16, 16), recipe.Unlearn(shift=0.25, strength=(0.5, 2.0))
+    shown = unlearning.jittered(warp, images, how, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(shown, images, atol=1e-5)
+
+
 def test_jitter_scales_what_a_trigger_changes_and_moves_it_no_further_than_asked():
     values = jittered(strength=(0.5, 0.9))[:, 0, 0, 0]
     assert len(set(values.tolist())) == 3
