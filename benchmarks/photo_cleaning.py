@@ -29,7 +29,7 @@ import torch
 from photo_zoo import LARGE, OPTIMISED, PARTS, TEMPLATES, USUAL, Entry, class_list, pool_of, read
 
 import clipclean
-from clipclean import data, detect
+from clipclean import data, detect, model
 from clipclean.attack import poison
 from clipclean.config import recipe
 from clipclean.config.methods import METHODS
@@ -125,7 +125,10 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     else:
         told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
     seconds = time.process_time() - began
-    after = inputs.measure(clip, evidence)
+    after, cleaned_weights = inputs.measure(clip, evidence), model.copy_weights(clip)
+    if method != AUTO and entry["trigger"]:  # of the default command, by --along
+        more["along"] = excess_along(clip, pairs, evidence)
+        model.put_weights(clip, cleaned_weights)
     finetune_benignly(clip, pairs, *(USUAL_REFINETUNE if entry["arch"] == USUAL else ()))
     sides = zip(SIDES, map(figures, (before, after, inputs.measure(clip, evidence))), strict=True)
     numbers = {"seconds": seconds, "pairs": len(pairs), "images": len(evidence.pixels)}
