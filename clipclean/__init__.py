@@ -10,7 +10,8 @@ words where the command ends with an error. A model is a path, or an open_clip m
 before one of them is called.
 """
 
-from clipclean.api import audit, compare, export, inspect, plant, references, sanitize, save, screen, verify
+from clipclean.api import audit, export, inspect, plant, references, sanitize, screen, verify
+from clipclean.api.reports import compare, save
 from clipclean.errors import (
     ClipcleanError,
     Inconclusive,

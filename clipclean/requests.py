@@ -1,20 +1,20 @@
-"""What each command and each function of the package can be asked: a dataclass for each, whose fields are its options.
+"""What each command and each function of the package can be asked: a frozen dataclass for each, whose fields are its options.
 
-A field is the one home of an option: ``--help``, the pages, the keys of ``clipclean.yaml``, the keywords of the functions and the
-checks of their values are made from it. Nothing here imports torch.
+A field holds what a job gets. Its ``Opt`` says what it means and which values it takes: ``--help``, the pages, the keys of
+``clipclean.yaml`` and the help of the functions are read off it. ``clipclean.cli.command`` says by the names of the fields how the
+help is ordered. Nothing here imports torch.
 """
 
 import dataclasses
 import importlib
-import inspect
 import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import click
 from click.types import convert_type
@@ -26,63 +26,42 @@ from clipclean.files import READABLE_FORMATS
 from clipclean.progress import Progress
 from clipclean.untrusted import printable
 
-GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # of options, in the order of the help
+if TYPE_CHECKING:
+    from torch import nn
 
-Asked = TypeVar("Asked")  # a request
+    from clipclean.config.policy import Policy
+    from clipclean.config.recipe import Recipe
+
+Request = TypeVar("Request")
 Kind: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
+Place: TypeAlias = str | PathLike[str]
+Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
+Names: TypeAlias = Path | tuple[str, ...]  # a file with one a line, or the names themselves
 
 
 @dataclass(frozen=True)
 class Opt:
-    """How a field is asked for, and which values it takes."""
+    """What an option means, and which values it takes. Its flag is the name of its field, with ``no-`` before it where the default is True."""
 
-    # The group of its help, the flags, and what they take, as in ``Data: --classes FILE``; without a group it is of the output. Of an
-    # argument the name alone, as in ``MODEL``; empty where the command line has none. A flag ``--no-…`` says the contrary of the field.
-    spec: str = ""
-    help: str | Callable[[], str] = ""  # of the option; what is slow to make is made when it is asked for
+    help: str | Callable[[], str] = (
+        ""  # of the option, made when it is asked for where that is slow; empty where there is none
+    )
+    metavar: str = ""  # what it takes, as the help has it; by default the words to choose from. A switch has neither
     _: KW_ONLY
+    argument: str = ""  # what the help calls it where it stands without a flag
     words: str = ""  # of the argument of a function, where the first sentence of the help is not that
     takes: "Kind | Callable[[], Kind] | None" = None  # the type of a value, or of each; by default a text, or a path
     is_several: bool = False  # whether there may be several
-    gather: Callable[[Any], Any] | None = None  # what becomes of the value, or of the several. Any: values of options
+    gather: Callable[[Any], object] | None = (
+        None  # what becomes of the value, or of the several. Any: values of options
+    )
     shown: str = ""  # the default in words
-    is_first: bool = False  # whether --help of a command with many options shows it; --help-all shows all
-    # Whether a variable may set it, or a file that no flag named: it moves no verdict, names no path, opens no network.
-    is_free: bool = False
     # Whether it names a path that is read; a text may also be a name, and counts where a file is called so.
     reads: Literal["", "path", "text"] = ""
     writes: Literal["", "file", "folder", "log"] = ""  # whether it names what is written, or a folder of logs
     is_model: bool = False  # whether it names a model, which may be hostile, or fetched from a hub
     needs: tuple[str, str] = ("", "")  # the option without which it means nothing, and the words that say so
-    # Whether its value decides the weights of a cleaning, or nothing of what is written; else only what is told of them.
-    decides: Literal["weights", "report", "nothing"] = "report"
-    is_repeated: bool = False  # whether the commands that a report suggests repeat it
-    is_package: bool = False  # whether its values are packages that have to be installed
     has: str = ""  # the attribute of what Python may give in place of a text
-    completes: str = ""  # the names that a shell offers, by their name in cli.command
-    before: tuple[str, ...] = ()  # the options before which one of the terminal stands, by preference
-
-    @property
-    def group(self) -> str:
-        """Where its help stands."""
-        return self.spec.rpartition(": ")[0] or "Output"
-
-    @property
-    def flags(self) -> list[str]:
-        """The flags; none of an argument."""
-        return [word for word in self.spec.rpartition(": ")[2].split() if word.startswith("-")]
-
-    @property
-    def metavar(self) -> str:
-        """What it takes, as the help has it; empty for a switch."""
-        words = self.spec.rpartition(": ")[2].split()
-        said = " ".join(word for word in words if not word.startswith("-"))
-        return said or "|".join(getattr(self.kind, "choices", ()))
-
-    @property
-    def is_negated(self) -> bool:
-        """Whether the flag says the contrary of the field."""
-        return any(flag.startswith("--no-") for flag in self.flags)
 
     @property
     def is_path(self) -> bool:
@@ -92,9 +71,9 @@ class Opt:
     @property
     def kind(self) -> "Kind | None":
         """The type of a value; None for a text or a path."""
-        if self.takes is None and self.flags and self.spec.endswith(self.flags[-1]):
-            return SWITCH
-        return self.takes if self.takes is None or isinstance(self.takes, click.ParamType) else self.takes()
+        if self.takes is None:
+            return SWITCH if self.help and not self.metavar else None
+        return self.takes if isinstance(self.takes, click.ParamType) else self.takes()
 
     @property
     def text(self) -> str:
@@ -102,7 +81,7 @@ class Opt:
         return self.help if isinstance(self.help, str) else self.help()
 
     @property
-    def told(self) -> str:
+    def explanation(self) -> str:
         """What the argument of a function is: the words for it, or the first sentence of the help; and the default."""
         words = self.words or first_sentence(self.text)
         return f"{words} Default: {self.shown}." if self.shown else words
@@ -239,257 +218,189 @@ def _names(table: str) -> Callable[[], Kind]:
     return lambda: click.Choice(tuple(getattr(importlib.import_module("clipclean.export.formats"), table)))
 
 
-# First what a job gets, below it what Python may give, which ``completed`` turns into it. Of a field a type checker knows one type
-# alone, so ``Any`` lets the other pass.
-if TYPE_CHECKING:
-    from torch import nn
-
-    from clipclean.config.policy import Policy
-    from clipclean.config.recipe import Recipe
-
-    Place: TypeAlias = Path | Any
-    Names: TypeAlias = Path | tuple[str, ...] | Any
-    Texts: TypeAlias = tuple[str, ...] | Any
-    Labels: TypeAlias = Mapping[str, str] | Any
-    Changes: TypeAlias = tuple[str, ...] | Any
-    Model: TypeAlias = str | PathLike[str] | nn.Module
-    Models: TypeAlias = tuple[Model, ...] | Any
-    Places: TypeAlias = tuple[Path, ...] | Any
-    Data: TypeAlias = Places
-else:
-    Place = str | PathLike[str]
-    Names = Place | Sequence[str]  # a file with one a line, or the names themselves
-    Texts = str | Sequence[str]
-    Labels = Mapping[str, str] | None
-    Changes = Sequence[str] | Mapping[str, object]
-    Model = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
-    Models = "Model | list[Model] | tuple[Model, ...] | None"
-    Places = Place | Sequence[Place]
-    Data = Place  # which may name several by ``::``
-
-
 # Options of several commands; those of one stand above its request.
 
 SETS_HELP = f"{READABLE_FORMATS[0].upper()}{READABLE_FORMATS[1:]}. Repeatable."
 
 
-def sets(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
-    """Data: images or pairs in any format."""
-    path = click.Path(path_type=Path)
-    return Opt(f"Data: {flags}", text, takes=path, is_several=True, gather=places, reads="path", **more)
-
-
-def repeated(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
-    """An option that a command which a report suggests repeats."""
-    return Opt(flags, text, is_repeated=True, **more)
-
-
-def models(flags: str, text: str = "", /, **more: Any) -> Opt:  # Any: of Opt
-    """Where a model is, or one in memory."""
-    return repeated(f"Model: {flags}", text, reads="path", is_model=True, has="state_dict", is_first=True, **more)
-
-
-def triggers(flags: str, text: str, /, **more: Any) -> Opt:  # Any: of Opt
-    """Triggers by their specs or files."""
-    return repeated(f"Search: {flags}", text, reads="text", is_first=True, completes="triggers", **more)
-
-
+SETS = Opt(metavar="CLEAN", takes=click.Path(path_type=Path), is_several=True, gather=places, reads="path")
+A_MODEL = Opt(metavar="MODEL", reads="path", is_model=True, has="state_dict")
+A_TRIGGER = Opt(metavar="SPEC|FILE", reads="text")
 A_SEARCH = ("search", "without a search nothing is found that could be saved or compared. Leave one of them out.")
 TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-CHECKPOINT = models("MODEL", words="A checkpoint, or an open_clip module.")
-ONE = dataclasses.replace(CHECKPOINT, spec="")  # of several, whose command asks the same of each
-ARCH = repeated(
-    "Model: --arch NAME|FILE",
+CHECKPOINT = replace(A_MODEL, argument="MODEL", words="A checkpoint, or an open_clip module.")
+ONE = replace(CHECKPOINT, argument="")  # of several, whose command asks the same of each
+ARCH = Opt(
     "Architecture of the model, by name or as a file. An open_clip name, or a JSON file with an open_clip config. Overrides the "
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
+    "NAME|FILE",
     reads="text",
-    completes="architectures",
-    is_first=True,
 )
 DOWNLOAD = Opt(
-    "Model: --download",
     "Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
-    "cache. Without this flag no command uses a network.",
+    "cache. Without this flag no command uses a network."
 )
-WEIGHTS = repeated(
-    "Model: --weights NAME",
+WEIGHTS = Opt(
     "The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
+    "NAME",
     shown="the only set",
 )
-EVAL_DATA = repeated(
-    "Data: --eval-data LABELLED",
+EVAL_DATA = Opt(
     "Labelled images to measure on. One folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
+    "LABELLED",
     gather=places,
     reads="path",
-    is_first=True,
 )
-IMAGE_KEY = repeated(
-    "Data: --image-key NAME",
+IMAGE_KEY = Opt(
     "Column of the images in a table, or their extension in a shard, if it has an unusual name.",
+    "NAME",
     shown="the known ones",
 )
-CAPTION_KEY = repeated(
-    "Data: --caption-key NAME", "Column or JSON key of the captions, if it has an unusual name.", shown="the known ones"
-)
-CLASSES = repeated(
-    "Data: --classes FILE",
+CAPTION_KEY = Opt("Column or JSON key of the captions, if it has an unusual name.", "NAME", shown="the known ones")
+CLASSES = Opt(
     "Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is one of them.",
+    "FILE",
     words="A file of class names, one per line, or the names.",
     takes=TEXT_FILE,
     reads="path",
     shown="ImageNet-1k",
-    is_first=True,
 )
-TEMPLATES = repeated(
-    "Data: --templates FILE",
+TEMPLATES = Opt(
     "Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of the class.",
+    "FILE",
     words="A file of sentences with {} for the class name, or the sentences.",
     takes=TEXT_FILE,
     reads="path",
     shown="open_clip's seven",
 )
-TRIGGER = triggers(
-    "--trigger SPEC|FILE",
-    "A trigger that you suspect, by its spec or file. A spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
+TRIGGER = replace(
+    A_TRIGGER,
+    help="A trigger that you suspect, by its spec or file. A spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
     "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
     words="Triggers that you suspect, as specs or files; one, or several.",
     is_several=True,
 )
-TARGET = repeated(
-    "Search: --target CLASS",
-    "The class that the triggers lead to.",
-    shown="that of a found trigger, else whichever they lead to",
-    is_first=True,
+TARGET = Opt(
+    "The class that the triggers lead to.", "CLASS", shown="that of a found trigger, else whichever they lead to"
 )
 POLICY_FILE = Opt(
-    "Verdict: --policy FILE",
     "A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
     "recipe's and --set.",
+    "FILE",
     reads="path",
     has="suppressions",
     shown="none",
 )
 IGNORE = Opt(
-    "Verdict: --ignore CODE",
     "Set the findings of a rule aside, such as CC031; the report says so. What shows how far to trust a verdict cannot be. "
     "Repeatable; a policy file does the same, with a reason.",
+    "CODE",
     is_several=True,
 )
 OVERRIDES = Opt(
-    "Cleaning: --set KEY=VALUE",
     "Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
+    "KEY=VALUE",
     words="Values of the recipe, as {'train.epochs': 3} or ['train.epochs=3'].",
     is_several=True,
-    completes="settings",
 )
 KEEP_FAILED = Opt(
-    "Verdict: --keep-failed",
-    "Write the weights even if they fail. Their audit failed, or they cost more accuracy than allowed; they may hold the backdoor.",
-    is_first=True,
+    "Write the weights even if they fail. Their audit failed, or they cost more accuracy than allowed; they may hold the backdoor."
 )
 OUT = Opt(
-    "--out -o DIR",
     "Folder to write into. It must be empty, unless --force is given.",
+    "DIR",
     takes=click.Path(readable=False, path_type=Path),  # what else is there is told with what it is read as
     writes="folder",
-    is_first=True,
 )
-FORCE = Opt("--force", "Overwrite files that clipclean wrote before. Their contents are lost.", decides="nothing")
+FORCE = Opt("Overwrite files that clipclean wrote before. Their contents are lost.")
 LABEL = Opt(
-    "--label KEY=VALUE",
     "Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
+    "KEY=VALUE",
     words="Names and values for the reports and records, such as {'commit': '0a1b2c'}.",
     takes=convert_type(label),
     is_several=True,
     gather=labels,
 )
 SEED = Opt(
-    "Running: --seed N",
     "Seed of every random choice: the same seed, data and machine give the same result.",
+    "N",
     takes=click.IntRange(0, 2**63 - 1),
-    decides="weights",
 )
 DEVICE = Opt(
-    "Running: --device auto|cpu|cuda[:N]",
     "Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
+    "auto|cpu|cuda[:N]",
     words="auto, cpu, cuda or cuda:N; auto uses the first GPU if there is one.",
     takes=convert_type(device),
-    is_free=True,
 )
 MAX_MINUTES = Opt(
-    "Running: --max-minutes N",
     "End after N minutes with the results so far, or with nothing where there are none yet; the verdict is "
     "inconclusive if the rest could change it.",
+    "N",
     takes=Finite(min=0, min_open=True),
     shown="none",
 )
-STEPS = Opt("Cleaning: --steps N", "Steps of planting.", takes=click.INT, shown="300")
+STEPS = Opt("Steps of planting.", "N", takes=click.INT, shown="300")
 PLANTING_WALK = Opt(
-    "Cleaning: --walk N",
     "How far planting can go, in sizes of the weights, like train.walk of a recipe.",
+    "N",
     takes=click.FLOAT,
     shown="2.5",
 )
-PLANTING_BATCH = Opt("Cleaning: --batch-size N", "Pairs in a step.", takes=click.INT, shown="256")
-HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__", decides="nothing")
+PLANTING_BATCH = Opt("Pairs in a step.", "N", takes=click.INT, shown="256")
+HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
 
 
-DATA = sets(
-    "--data -d IMAGES",
-    f"Images to measure and search on. {SETS_HELP} Labels (one folder per class) and captions are "
+DATA = replace(
+    SETS,
+    help=f"Images to measure and search on. {SETS_HELP} Labels (one folder per class) and captions are "
     "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
+    metavar="IMAGES",
     shown="bundled images",
-    is_first=True,
 )
-REFERENCE = models(
-    "--reference MODEL",
-    "A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
+REFERENCE = replace(
+    A_MODEL,
+    help="A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
     "triggers for a class do not count against the model. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
 )
-REFERENCES = repeated(
-    "Model: --references FILE",
+REFERENCES = Opt(
     "The same, from a file of 'clipclean references build' and without another search. Repeatable.",
+    "FILE",
     words="A file that references() wrote, or several.",
     is_several=True,
     reads="path",
     needs=A_SEARCH,
 )
-BASE = models(
-    "--base MODEL",
-    "The model that this one was finetuned from, such as a public CLIP. Whether it is, is measured. What acts on the model and not on "
+BASE = replace(
+    A_MODEL,
+    help="The model that this one was finetuned from, such as a public CLIP. Whether it is, is measured. What acts on the model and not on "
     "its base fails it, and it serves as a --reference.",
     words="The model that this one was finetuned from.",
     is_several=True,
     needs=A_SEARCH,
 )
 EFFORT = Opt(
-    "Search: --effort",
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {effort.cost(LONG):,}" for name, effort in EFFORTS.items())
     + " at most.",
     takes=click.Choice(tuple(EFFORTS)),
-    is_first=True,
 )
 SAVE_TRIGGERS = Opt(
-    "--save-triggers DIR",
     "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.",
+    "DIR",
     writes="folder",
     needs=A_SEARCH,
 )
 POWER = Opt(
-    "Search: --power",
     "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
     "nothing in the model, the model may pass without --reference. Costs four more audits.",
-    is_first=True,
     needs=A_SEARCH,
 )
 SEARCH = Opt(
-    "Search: --no-search",
     "Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
     "never pass.",
     words="Whether to search for unknown triggers at all; without a search the verdict is never pass.",
@@ -500,61 +411,57 @@ SEARCH = Opt(
 class Audit:
     """An audit."""
 
-    model: Annotated["Model", ONE]
+    model: Annotated[Model, ONE]
     _: KW_ONLY
-    data: Annotated[Places | None, DATA] = None
-    reference: Annotated[Models, REFERENCE] = ()
-    references: Annotated[Places, REFERENCES] = ()
-    base: Annotated[Models, BASE] = ()
+    data: Annotated[tuple[Path, ...] | None, DATA] = None
+    reference: Annotated[tuple[Model, ...], REFERENCE] = ()
+    references: Annotated[tuple[Path, ...], REFERENCES] = ()
+    base: Annotated[tuple[Model, ...], BASE] = ()
     effort: Annotated[Literal["quick", "standard", "thorough"], EFFORT] = "standard"
-    save_triggers: Annotated[Place | None, SAVE_TRIGGERS] = None
+    save_triggers: Annotated[Path | None, SAVE_TRIGGERS] = None
     power: Annotated[bool, POWER] = False
     search: Annotated[bool, SEARCH] = True
-    trigger: Annotated[Texts, TRIGGER] = ()
+    trigger: Annotated[tuple[str, ...], TRIGGER] = ()
     target: Annotated[str | None, TARGET] = None
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
     classes: Annotated[Names | None, CLASSES] = None
     templates: Annotated[Names | None, TEMPLATES] = None
-    policy: Annotated["Place | Policy | None", POLICY_FILE] = None
-    ignore: Annotated[Texts, IGNORE] = ()
+    policy: Annotated["Path | Policy | None", POLICY_FILE] = None
+    ignore: Annotated[tuple[str, ...], IGNORE] = ()
     seed: Annotated[int, SEED] = 0
     device: Annotated[str, DEVICE] = "auto"
     max_minutes: Annotated[float | None, MAX_MINUTES] = None
-    label: Annotated[Labels, LABEL] = field(default_factory=dict)
+    label: Annotated[Mapping[str, str], LABEL] = field(default_factory=dict)
     progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
 TWO_REPORTS = ("base", "two reports are compared as they are, and nothing is measured. Name the base, or leave it out.")
-COMPARED_BASE = dataclasses.replace(
+COMPARED_BASE = replace(
     BASE,
     help="The model that MODEL was finetuned from. Whether it is, is measured, with what the finetune moved and which known triggers act on "
     "one of the two alone.",
     needs=("", ""),
     is_several=False,
-    is_repeated=False,
 )
 
 
 def _beside(opt: Opt, /) -> Opt:
     """An option of a comparison with a base."""
-    return dataclasses.replace(opt, needs=TWO_REPORTS)
+    return replace(opt, needs=TWO_REPORTS)
 
 
 @dataclass(frozen=True)
 class Compare:
     """A comparison of two reports, or of a model with its base."""
 
-    model: Annotated[
-        "Model",
-        dataclasses.replace(CHECKPOINT, spec="MODEL|EARLIER.JSON", words="A checkpoint, or an open_clip module."),
-    ]
-    later: Annotated[Place | None, Opt("[LATER.JSON]", words="Empty beside a base.", reads="path")] = None
+    model: Annotated[Model, replace(CHECKPOINT, argument="MODEL|EARLIER.JSON")]
+    later: Annotated[Path | None, Opt(argument="[LATER.JSON]", words="Empty beside a base.", reads="path")] = None
     _: KW_ONLY
     base: Annotated["Model | None", COMPARED_BASE] = None
-    data: Annotated[Places | None, _beside(DATA)] = None
-    trigger: Annotated[Texts, _beside(TRIGGER)] = ()
+    data: Annotated[tuple[Path, ...] | None, _beside(DATA)] = None
+    trigger: Annotated[tuple[str, ...], _beside(TRIGGER)] = ()
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, _beside(ARCH)] = None
     weights: Annotated[str | None, _beside(WEIGHTS)] = None
@@ -564,88 +471,71 @@ class Compare:
     progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
-SANITIZE_DATA = sets(
-    "--data -d CLEAN",
-    "Clean image-caption pairs. Unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
+SANITIZE_DATA = replace(
+    SETS,
+    help="Clean image-caption pairs. Unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
     f"cleaning. {SETS_HELP}",
-    is_first=True,
 )
-SANITIZE_REFERENCE = models(
-    "--reference MODEL",
-    "A clean model of the same architecture that you trust, for the audits before and after to compare with. Without one a "
+SANITIZE_REFERENCE = replace(
+    A_MODEL,
+    help="A clean model of the same architecture that you trust, for the audits before and after to compare with. Without one a "
     "cleaning that searches is never pass. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
 )
-SANITIZE_BASE = dataclasses.replace(
+SANITIZE_BASE = replace(
     BASE,
     help="The model that this one was finetuned from, such as a public CLIP. Whether it is, is measured. The finetune is undone as far as "
     "it does what the base does not, and the base serves as a --reference.",
 )
 RECIPE = Opt(
-    "Cleaning: --recipe -r NAME|FILE",
     "Method and values, by name or as a file. 'clipclean recipes list' shows the shipped ones.",
+    "NAME|FILE",
     reads="text",
     has="method",
     shown="auto",
-    is_first=True,
-    completes="recipes",
 )
 SCREEN = Opt(
-    "Cleaning: --screen report|N%|auto|off",
     "Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
+    "report|N%|auto|off",
     words="Pairs to leave out: a share, auto, report for none, off.",
     takes=share("auto", "off", "report"),
-    is_first=True,
 )
 PRECISION = Opt(
-    "Cleaning: --precision",
     "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
     takes=click.Choice(("auto", "fp32", "bf16")),
     shown="the recipe's",
 )
 PANEL = Opt(
-    "Search: --no-panel",
     "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
     words="Whether to try the panel of known triggers.",
 )
 SANITIZE_SEARCH = Opt(
-    "Search: --no-search",
     "Measure known triggers only, before and after: those of the panel, and of --trigger. This is faster, but misses every backdoor "
     "that neither has.",
     words="Whether to search for unknown triggers, before and after.",
 )
 MAX_ACCURACY_LOSS = Opt(
-    "Verdict: --max-accuracy-loss SHARE",
     "Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
     "--recipe auto, candidates that cost more are not chosen.",
+    "SHARE",
     takes=Finite(0, 0.5),
     shown="the recipe's, 0.02",
 )
-FORMAT = Opt(
-    "--format -f",
-    layouts,
-    words="Formats of the weights; one, or several.",
-    takes=_names("FORMATS"),
-    is_several=True,
-    is_first=True,
-)
+FORMAT = Opt(layouts, words="Formats of the weights; one, or several.", takes=_names("FORMATS"), is_several=True)
 LOG_DIR = Opt(
-    "--log-dir DIR",
     "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
+    "DIR",
     writes="log",
-    decides="nothing",
 )
 LOG_TO = Opt(
-    "--log-to tensorboard|wandb",
     "Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
     "Repeatable.",
+    "tensorboard|wandb",
     takes=click.Choice(("tensorboard", "wandb")),
     is_several=True,
     needs=("log_dir", "name the folder that the logs go to."),
-    decides="nothing",
-    is_package=True,
 )
 
 
@@ -653,10 +543,10 @@ LOG_TO = Opt(
 class Sanitize:
     """A cleaning."""
 
-    model: Annotated["Model", CHECKPOINT]
-    data: Annotated[Places, SANITIZE_DATA]
+    model: Annotated[Model, CHECKPOINT]
+    data: Annotated[tuple[Path, ...], SANITIZE_DATA]
     _: KW_ONLY
-    eval_data: Annotated[Data | None, EVAL_DATA] = None
+    eval_data: Annotated[tuple[Path, ...] | None, EVAL_DATA] = None
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     classes: Annotated[Names | None, CLASSES] = None
@@ -666,68 +556,66 @@ class Sanitize:
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
-    reference: Annotated[Models, SANITIZE_REFERENCE] = ()
-    base: Annotated[Models, SANITIZE_BASE] = ()
-    recipe: Annotated["Place | Recipe | None", RECIPE] = None
-    set: Annotated[Changes, OVERRIDES] = ()
+    reference: Annotated[tuple[Model, ...], SANITIZE_REFERENCE] = ()
+    base: Annotated[tuple[Model, ...], SANITIZE_BASE] = ()
+    recipe: Annotated["str | Path | Recipe | None", RECIPE] = None
+    set: Annotated[tuple[str, ...], OVERRIDES] = ()
     screen: Annotated[float | Literal["report", "auto", "off"], SCREEN] = "report"
     precision: Annotated[Literal["auto", "fp32", "bf16"] | None, PRECISION] = None
-    trigger: Annotated[Texts, TRIGGER] = ()
+    trigger: Annotated[tuple[str, ...], TRIGGER] = ()
     target: Annotated[str | None, TARGET] = None
     panel: Annotated[bool, PANEL] = True
     search: Annotated[bool, SANITIZE_SEARCH] = True
-    policy: Annotated["Place | Policy | None", POLICY_FILE] = None
-    ignore: Annotated[Texts, IGNORE] = ()
+    policy: Annotated["Path | Policy | None", POLICY_FILE] = None
+    ignore: Annotated[tuple[str, ...], IGNORE] = ()
     max_accuracy_loss: Annotated[float | None, MAX_ACCURACY_LOSS] = None
     keep_failed: Annotated[bool, KEEP_FAILED] = False
-    out: Annotated[Place, OUT] = Path("clipclean-out")
-    format: Annotated[Texts, FORMAT] = ("open_clip",)
-    log_dir: Annotated[Place | None, LOG_DIR] = None
-    log_to: Annotated[Texts, LOG_TO] = ()
-    label: Annotated[Labels, LABEL] = field(default_factory=dict)
+    out: Annotated[Path, OUT] = Path("clipclean-out")
+    format: Annotated[tuple[str, ...], FORMAT] = ("open_clip",)
+    log_dir: Annotated[Path | None, LOG_DIR] = None
+    log_to: Annotated[tuple[str, ...], LOG_TO] = ()
+    label: Annotated[Mapping[str, str], LABEL] = field(default_factory=dict)
     force: Annotated[bool, FORCE] = False
     max_minutes: Annotated[float | None, MAX_MINUTES] = None
     progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
-MODEL = models(
-    "--model MODEL",
-    "The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
+MODEL = replace(
+    A_MODEL,
+    help="The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
     "poisoned pairs helps to find them.",
 )
 DROP = Opt(
-    "Search: --drop N%|auto",
     "Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
+    "N%|auto",
     words="Pairs to leave out of save_kept: a share, or auto.",
     takes=share("auto"),
     shown="nothing",
-    is_first=True,
 )
 FALSE_DROP_RATE = Opt(
-    "Search: --false-drop-rate N%",
     "Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
     "that are lost, on average.",
+    "N%",
     words="Share of clean pairs that may be left out, judged by trusted.",
     takes=share(),
 )
 TRUSTED = Opt(
-    "Search: --trusted CLEAN",
     "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
+    "CLEAN",
     gather=places,
     reads="path",
 )
-SCREEN_TRIGGER = triggers(
-    "--trigger SPEC|FILE",
-    "A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
+SCREEN_TRIGGER = replace(
+    A_TRIGGER,
+    help="A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
     "images rank higher. Repeatable.",
     is_several=True,
 )
 SAVE_KEPT = Opt(
-    "--save-kept FILE",
     "File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
     "images, also for 'sanitize --data'; .txt, their keys.",
+    "FILE",
     writes="file",
-    is_first=True,
 )
 
 
@@ -736,19 +624,21 @@ class Screen:
     """A screening."""
 
     data: Annotated[
-        Data,
-        Opt("Data: CLEAN", words="Pairs to rank, in any format that the command takes.", gather=places, reads="path"),
+        tuple[Path, ...],
+        Opt(
+            argument="CLEAN", words="Pairs to rank, in any format that the command takes.", gather=places, reads="path"
+        ),
     ]
-    model: Annotated["Model", MODEL]
+    model: Annotated[Model, MODEL]
     _: KW_ONLY
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     drop: Annotated[float | Literal["auto"] | None, DROP] = None
     false_drop_rate: Annotated[float | None, FALSE_DROP_RATE] = None
-    trusted: Annotated[Data | None, TRUSTED] = None
-    trigger: Annotated[Texts, SCREEN_TRIGGER] = ()
-    save_kept: Annotated[Place | None, SAVE_KEPT] = None
-    top: Annotated[int, Opt("--top N", "Number of pairs to list.", takes=click.IntRange(1, 100_000))] = 100
+    trusted: Annotated[tuple[Path, ...] | None, TRUSTED] = None
+    trigger: Annotated[tuple[str, ...], SCREEN_TRIGGER] = ()
+    save_kept: Annotated[Path | None, SAVE_KEPT] = None
+    top: Annotated[int, Opt("Number of pairs to list.", "N", takes=click.IntRange(1, 100_000))] = 100
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
@@ -757,50 +647,45 @@ class Screen:
     progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
-EXPORT_DATA = sets(
-    "--data -d CLEAN",
-    "Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
+EXPORT_DATA = replace(
+    SETS,
+    help="Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
     "the activation, it is measured on them.",
     shown="the demo's",
-    is_first=True,
 )
-FP16 = Opt("--fp16", "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.")
-ONNX_PRESET = Opt(
-    "--onnx-preset", "ONNX: name files, inputs and outputs as this consumer expects.", takes=_names("PRESETS")
-)
+FP16 = Opt("ONNX: store weights in half precision. Half the size; the parity check then has wider limits.")
+ONNX_PRESET = Opt("ONNX: name files, inputs and outputs as this consumer expects.", takes=_names("PRESETS"))
 
 
 @dataclass(frozen=True)
 class Export:
     """An export."""
 
-    model: Annotated["Model", CHECKPOINT]
+    model: Annotated[Model, CHECKPOINT]
     _: KW_ONLY
-    format: Annotated[Texts, FORMAT]
-    out: Annotated[Place, OUT] = Path("clipclean-out")
-    data: Annotated[Places | None, EXPORT_DATA] = None
+    format: Annotated[tuple[str, ...], FORMAT]
+    out: Annotated[Path, OUT] = Path("clipclean-out")
+    data: Annotated[tuple[Path, ...] | None, EXPORT_DATA] = None
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
-    normalize: Annotated[bool, Opt("--normalize", "ONNX: the graphs scale embeddings to length 1.")] = False
+    normalize: Annotated[bool, Opt("ONNX: the graphs scale embeddings to length 1.")] = False
     fp16: Annotated[bool, FP16] = False
     onnx_preset: Annotated[str, ONNX_PRESET] = "transformers.js"
     force: Annotated[bool, FORCE] = False
-    label: Annotated[Labels, LABEL] = field(default_factory=dict)
+    label: Annotated[Mapping[str, str], LABEL] = field(default_factory=dict)
     progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
-PLANT_TRIGGER = triggers(
-    "--trigger SPEC",
-    "The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
+PLANT_TRIGGER = replace(
+    A_TRIGGER,
+    help="The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
+    metavar="SPEC",
 )
 PLANT_OUT = Opt(
-    "--out -o FILE",
-    "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
-    writes="file",
-    is_first=True,
+    "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.", "FILE", writes="file"
 )
 
 
@@ -808,20 +693,17 @@ PLANT_OUT = Opt(
 class Plant:
     """A planting."""
 
-    model: Annotated["Model", CHECKPOINT]
-    data: Annotated[
-        Places, sets("--data -d CLEAN", f"Clean image-caption pairs to finetune on. {SETS_HELP}", is_first=True)
-    ]
+    model: Annotated[Model, CHECKPOINT]
+    data: Annotated[tuple[Path, ...], replace(SETS, help=f"Clean image-caption pairs to finetune on. {SETS_HELP}")]
     _: KW_ONLY
     trigger: Annotated[str, PLANT_TRIGGER]
-    target: Annotated[str, Opt("Search: --target CLASS", "The class that triggered images lead to.", is_first=True)]
+    target: Annotated[str, Opt("The class that triggered images lead to.", "CLASS")]
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
-    out: Annotated[Place, PLANT_OUT]
-    eval_data: Annotated[Data | None, EVAL_DATA] = None
+    out: Annotated[Path, PLANT_OUT]
+    eval_data: Annotated[tuple[Path, ...] | None, EVAL_DATA] = None
     rate: Annotated[
-        float | None,
-        Opt("Cleaning: --rate SHARE", "Share of triggered pairs in a batch.", takes=click.FLOAT, shown="0.2"),
+        float | None, Opt("Share of triggered pairs in a batch.", "SHARE", takes=click.FLOAT, shown="0.2")
     ] = None
     steps: Annotated[int | None, STEPS] = None
     walk: Annotated[float | None, PLANTING_WALK] = None
@@ -837,18 +719,11 @@ class Plant:
     progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
 
 
-REFERENCES_OUT = Opt(
-    "--out -o FILE", "The file to write. It holds numbers only, no weights.", writes="file", is_first=True
-)
+REFERENCES_OUT = Opt("The file to write. It holds numbers only, no weights.", "FILE", writes="file")
 REFERENCES_DATA = Opt(
-    "Data: --data -d IMAGES",
-    "Images to search on, like those of later audits.",
-    gather=places,
-    reads="path",
-    shown="bundled images",
-    is_first=True,
+    "Images to search on, like those of later audits.", "IMAGES", gather=places, reads="path", shown="bundled images"
 )
-REFERENCES_EFFORT = dataclasses.replace(EFFORT, help="Effort of the search. The file serves audits of the same effort.")
+REFERENCES_EFFORT = replace(EFFORT, help="Effort of the search. The file serves audits of the same effort.")
 
 
 @dataclass(frozen=True)
@@ -856,11 +731,14 @@ class References:
     """A search of clean models, to compare others with."""
 
     models: Annotated[
-        Models, models("MODEL...", words="Checkpoints or modules of clean models, of one kind.", is_several=True)
+        tuple[Model, ...],
+        replace(
+            A_MODEL, argument="MODEL...", words="Checkpoints or modules of clean models, of one kind.", is_several=True
+        ),
     ]
     _: KW_ONLY
-    out: Annotated[Place, REFERENCES_OUT]
-    data: Annotated[Data | None, REFERENCES_DATA] = None
+    out: Annotated[Path, REFERENCES_OUT]
+    data: Annotated[tuple[Path, ...] | None, REFERENCES_DATA] = None
     effort: Annotated[Literal["quick", "standard", "thorough"], REFERENCES_EFFORT] = "standard"
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
@@ -876,7 +754,7 @@ class References:
 class Inspect:
     """A look at a checkpoint."""
 
-    model: Annotated["Model", ONE]
+    model: Annotated[Model, ONE]
     _: KW_ONLY
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
@@ -884,8 +762,8 @@ class Inspect:
 
 
 PUBLIC_KEY = Opt(
-    "Verdict: --public-key FILE",
     "Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
+    "FILE",
     reads="path",
 )
 
@@ -894,63 +772,58 @@ PUBLIC_KEY = Opt(
 class Verify:
     """A check of a folder."""
 
-    folder: Annotated[Place, Opt("DIR", words="The folder.", reads="path")]
+    folder: Annotated[Path, Opt(argument="DIR", words="The folder.", reads="path")]
     _: KW_ONLY
-    public_key: Annotated[Place | None, PUBLIC_KEY] = None
+    public_key: Annotated[Path | None, PUBLIC_KEY] = None
 
 
-BENCH_MODEL = models(
-    "--model MODEL", "A model to plant backdoors in, with the data of --data and --eval-data.", shown="the bundled one"
+BENCH_MODEL = replace(
+    A_MODEL, help="A model to plant backdoors in, with the data of --data and --eval-data.", shown="the bundled one"
 )
 ATTACKS = Opt(
-    "Cleaning: --attacks N",
     "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
+    "N",
     takes=click.IntRange(1, 6),
 )
-SEEDS = Opt(
-    "Cleaning: --seeds N,N,...", "Seeds; each gets a victim and a run. A block of evidence pools them.", gather=seeds_in
-)
-BENCH_DATA = sets("--data -d CLEAN", "Clean pairs for planting and cleaning.", is_first=True)
+SEEDS = Opt("Seeds; each gets a victim and a run. A block of evidence pools them.", "N,N,...", gather=seeds_in)
+BENCH_DATA = replace(SETS, help="Clean pairs for planting and cleaning.")
 BENCH_OUT = Opt(
-    "--out -o DIR",
     "Folder for copies of the recipes with their evidence.",
+    "DIR",
     takes=click.Path(path_type=Path, file_okay=False),
     writes="file",
     shown="the current folder",
-    is_first=True,
 )
-ADD = Opt(
-    "--add", "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others."
-)
+ADD = Opt("Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.")
 
 
 @dataclass(frozen=True)
 class Bench:
     """A measurement of recipes."""
 
-    names: Annotated[tuple[str, ...], Opt("RECIPE...", reads="text", completes="recipes")]
+    names: Annotated[tuple[str, ...], Opt(argument="RECIPE...", reads="text")]
     _: KW_ONLY
     model: Annotated[Path | None, BENCH_MODEL] = None
-    data: Annotated[Places | None, BENCH_DATA] = None
-    eval_data: Annotated[Data | None, EVAL_DATA] = None
+    data: Annotated[tuple[Path, ...] | None, BENCH_DATA] = None
+    eval_data: Annotated[tuple[Path, ...] | None, EVAL_DATA] = None
     arch: Annotated[str | None, ARCH] = None
     classes: Annotated[Names | None, CLASSES] = None
     templates: Annotated[Names | None, TEMPLATES] = None
     attacks: Annotated[int, ATTACKS] = 3
-    seeds: Annotated[Any, SEEDS] = "0,1,2"  # Any: text, until it is read
+    seeds: Annotated[tuple[int, ...], SEEDS] = "0,1,2"  # type: ignore[assignment] # a text, until it is read
     steps: Annotated[int | None, STEPS] = None
     walk: Annotated[float | None, PLANTING_WALK] = None
     batch_size: Annotated[int | None, PLANTING_BATCH] = None
     out: Annotated[Path | None, BENCH_OUT] = None
     write: Annotated[
-        bool, Opt("--write", "Write the evidence into the recipe files themselves. Their earlier evidence is lost.")
+        bool, Opt("Write the evidence into the recipe files themselves. Their earlier evidence is lost.")
     ] = False
     add: Annotated[bool, ADD] = False
     device: Annotated[str, DEVICE] = "auto"
     force: Annotated[bool, FORCE] = False
 
 
-# What is no more, each with what to use instead: options, commands and values, then keywords. A row stands for one version.
+# What is no more, each with what to use instead: options, commands and values. A row stands for one version.
 
 GONE: dict[str, str] = {
     "--witness": "leave it out, since it changed no verdict",
@@ -970,14 +843,6 @@ GONE: dict[str, str] = {
     "safetensors": "write --format open_clip",
     "transformers": "write --format hf",
 }
-GONE_IN_PYTHON = {
-    "overrides": "set",
-    "triggers": "trigger",
-    "formats": "format",
-    "labels": "label",
-    "no_audit": "panel",
-    "no_search": "search",
-}
 
 
 def instead(arguments: Sequence[str], /) -> str:
@@ -989,128 +854,23 @@ def instead(arguments: Sequence[str], /) -> str:
 # From what is given to a request.
 
 CALLED = {"model": "the model", "models": "the model", "file": "the report"}  # arguments, which have no flag
+FLAGS = {"as_json": "--json", "outputs": "--report", "form": "--to"}  # where a field is not called so
+
+
+def flag(name: str, /, *, is_negated: bool = False) -> str:
+    """The flag of a field."""
+    return FLAGS.get(name) or f"--{'no-' if is_negated else ''}{name.replace('_', '-')}"
 
 
 def called(name: str, /) -> str:
     """A field as messages call it: by its flag."""
-    return CALLED.get(name) or f"--{name.replace('_', '-')}"
+    return CALLED.get(name) or flag(name)
 
 
 def options(kind: object, /) -> dict[str, Opt]:
     """The options of a request, or of a class of requests, by the names of the fields."""
-    found: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}  # type: ignore[arg-type] # Any: Annotated
-    return {name: annotated.__metadata__[0] for name, annotated in found.items()}
-
-
-def deciding(asked: object, /, *what: str) -> dict[str, object]:
-    """The values of a request that decide one of these."""
-    return {name: getattr(asked, name) for name, known in options(asked).items() if known.decides in what}
-
-
-def signature(kind: Any, /) -> inspect.Signature:  # Any: a dataclass
-    """The fields of a request as the arguments of a function."""
-    found = []
-    for each in sorted(dataclasses.fields(kind), key=lambda each: bool(each.kw_only)):
-        annotated: Any = each.type  # what mypy knows as a type alone
-        taken, default = annotated.__origin__, each.default
-        if default is dataclasses.MISSING:
-            default = inspect.Parameter.empty if each.default_factory is dataclasses.MISSING else None
-        found.append(
-            inspect.Parameter(
-                each.name,
-                inspect.Parameter.KEYWORD_ONLY if each.kw_only else inspect.Parameter.POSITIONAL_ONLY,
-                default=str(default) if isinstance(default, Path) else default,
-                annotation=taken.__forward_arg__ if isinstance(taken, ForwardRef) else taken,
-            )
-        )
-    return inspect.Signature(found)
-
-
-def called_with(kind: Callable[..., Asked], places: Sequence[object], keywords: Mapping[str, object], /) -> Asked:
-    """The request that a function with the ``signature`` of its kind is called with.
-
-    Raises:
-        UsageError: a keyword is gone, or a value is none that the command line would take.
-    """
-    known, parameters = options(kind), signature(kind)
-    for name, value in keywords.items():
-        if name not in known and name in GONE_IN_PYTHON:
-            raise UsageError(
-                f"{name} is gone: it is called {GONE_IN_PYTHON[name]} now, as the option of the command is."
-            )
-        default = parameters.parameters[name].default if name in known else None
-        if value is None and default not in (None, (), inspect.Parameter.empty):
-            raise UsageError(f"{name}: None is no value. Leave it out for the default, {default!r}.")
-    given = parameters.bind(*places, **keywords)
-    for name, value in given.arguments.items():
-        if value is None and parameters.parameters[name].default is inspect.Parameter.empty:
-            raise UsageError(f"{name}: None is no value, and there is no default. Give one.")
-    given.apply_defaults()
-    return kind(**{name: completed(name, known[name], value) for name, value in given.arguments.items()})
-
-
-def completed(name: str, known: Opt, value: object, /) -> object:
-    """An argument of a function as a request has it: a place as a path, several as a tuple.
-
-    Raises:
-        UsageError: the command line would not take it, or would take it for another value.
-    """
-    if isinstance(value, Mapping) and known.is_several:
-        value = [f"{key}={each}" for key, each in value.items()]
-    found: object = None
-    if known.takes is TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
-        found = tuple(_one(name, Opt(known.spec), each) for each in value)
-    elif known.is_several:
-        many = value if isinstance(value, list | tuple) else () if value is None else (value,)
-        found = tuple(_one(name, known, each) for each in many)
-    elif value is not None:
-        found = _one(name, known, value)
-    return known.gather(found) if known.gather else found
-
-
-def _one(name: str, known: Opt, value: object) -> object:
-    if isinstance(value, str):
-        value = str.__str__(value)  # of a class of the caller's own nothing but its text counts
-    if (kind := known.kind) is not None and not isinstance(kind, click.Path):
-        try:
-            taken = kind.convert(value, None, None)
-        except (click.BadParameter, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UsageError(f"{name}: {printable(getattr(error, 'message', error))}") from error
-        if taken != value or isinstance(value, bool) != isinstance(taken, bool):
-            raise UsageError(
-                f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {taken!r}."
-            )
-        return taken
-    is_called = known.has == "__call__"
-    if isinstance(value, str | os.PathLike) and not is_called:
-        text = _text_of(name, value)
-        check_text(name, text)
-        if known.is_path:
-            check_path(name, Path(text))
-        return Path(text) if known.is_path else text
-    if known.has and hasattr(value, known.has):
-        return value
-    what = "an open_clip module or a path" if known.is_model else "a path" if known.is_path else "a text"
-    what = "a function" if is_called else what
-    raise UsageError(f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {what}.")
-
-
-def path_of(name: str, value: object, /) -> Path:
-    """A place that is given to a function; raises UsageError for what is none."""
-    return Path(str(_one(name, Opt(reads="path"), value)))
-
-
-def _text_of(name: str, value: str | os.PathLike[str]) -> str:
-    """A text or path as a plain text; raises UsageError for a path that is none, whatever its class raises."""
-    try:
-        text: object = os.fspath(value)
-    except Exception as error:
-        raise UsageError(
-            f"{name}: {type(value).__name__} gives no path ({type(error).__name__}). Give a text."
-        ) from error
-    if not isinstance(text, str):
-        raise UsageError(f"{name}: {type(value).__name__} gives {type(text).__name__} as its path. Give a text.")
-    return str.__str__(text)
+    types: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}  # type: ignore[arg-type] # Any: Annotated
+    return {name: annotated.__metadata__[0] for name, annotated in types.items()}
 
 
 MOST_PATH, MOST_NAME = 4096, 255  # bytes of a path, and of a name in it, that systems take

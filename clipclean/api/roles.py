@@ -7,20 +7,21 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from clipclean import files, progress, requests, untrusted
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
-from clipclean.requests import Asked, Opt, called
+from clipclean.requests import Opt, Request, called
 
 SHARD_PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
 HEAD_BYTES = 4096  # bytes; a report has no zero byte in them
 NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
 
 
-def checked_request(request: Asked, /) -> Asked:
+def checked_request(request: Request, /) -> Request:
     """A request once it is checked, and the models that it names are in the cache if it lets them be fetched."""
     check(request)
     if not getattr(request, "download", False):
@@ -46,11 +47,13 @@ def check(*sources: object) -> None:
         for path in (getattr(item, "path", item) for item in values):  # of a report
             if isinstance(path, Path) or (isinstance(path, str) and (opt.is_path or opt.reads)):
                 requests.check_path(called(name), Path(path))
-    absent = {name: opt.flags[0] for name, opt, value in options if opt.flags and not value}
+    absent = {name for name, _, value in options if not value}
+    negated = {field.name for source in sources for field in fields(source) if field.default is True}  # type: ignore[arg-type] # dataclasses
     for required, why in dict.fromkeys(opt.needs for _, opt, _ in options if opt.needs[0] in absent):
         if idle_options := [called(name) for name, opt, value in options if opt.needs[0] == required and value]:
-            presence = "with" if absent[required].startswith("--no-") else "without"
-            raise UsageError(f"{' and '.join(idle_options)} {presence} {absent[required]}: {why}")
+            presence = "with" if required in negated else "without"
+            absent_flag = requests.flag(required, is_negated=required in negated)
+            raise UsageError(f"{' and '.join(idle_options)} {presence} {absent_flag}: {why}")
     outputs = (output for name, _, value in options if name == "outputs" for output in value)
     reports = [(f"--report {output.format}={output.path}", output.path) for output in outputs]
     for name, path in reports:
@@ -69,12 +72,11 @@ def check(*sources: object) -> None:
         if _overlap(path, other_path) or _holds(other_path, path):
             raise UsageError(f"{name} and {what} are one place, or one lies in the other. {NAME_ANOTHER}")
     for name, opt, value in options:
-        if missing_packages := [
-            package for package in (value if opt.is_package else ()) if importlib.util.find_spec(package) is None
-        ]:
-            raise UsageError(
-                f"{called(name)} {missing_packages[0]} needs a package that is not installed: pip install {missing_packages[0]}."
-            )
+        for package in value if name == "log_to" else ():
+            if importlib.util.find_spec(package) is None:
+                raise UsageError(
+                    f"{called(name)} {package} needs a package that is not installed: pip install {package}."
+                )
         if opt.writes == "log" and value is not None:
             progress.check_log(value)
 

@@ -1,13 +1,14 @@
-"""A click command whose options are the fields of a request, shown in groups, and completed in a shell."""
+"""A click command whose options are the fields of a request, shown in groups in one order, and completed in a shell."""
 
 import contextlib
+import functools
 import importlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -17,18 +18,35 @@ from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import process
 from clipclean.cli.options import FREE_OPTIONS, Shell, configure
-from clipclean.requests import GROUPS, Opt
+from clipclean.requests import Opt, Request
 
-Request = TypeVar("Request")  # a request
-
-BRIEF_OPTIONS = 12  # options that --help shows without choosing
+# Where the help shows an option, by its name, in this order in every command. What is in none is of the help itself.
+GROUPS = {
+    "Data": ("data", "eval_data", "image_key", "caption_key", "classes", "templates", "workers"),
+    "Model": ("model", "reference", "references", "base", "download", "arch", "weights"),
+    "Cleaning": (
+        *("recipe", "set", "epochs", "lr", "rate", "attacks", "seeds", "steps", "walk", "batch_size"),
+        *("screen", "precision"),
+    ),
+    "Search": ("effort", "power", "drop", "false_drop_rate", "trusted", "trigger", "target", "panel", "search"),
+    "Verdict": (
+        *("policy", "ignore", "fail_on", "baseline", "exit_zero", "max_accuracy_loss", "keep_failed", "public_key"),
+    ),
+    "Output": (
+        *("form", "out", "unpack", "save_triggers", "save_kept", "top", "format", "normalize", "fp16", "onnx_preset"),
+        *("write", "add", "log_dir", "log_to", "resolved", "report_dir", "outputs", "as_json", "label", "force"),
+    ),
+    "Running": ("seed", "device", "max_minutes", "quiet", "config", "verbose", "dry_run"),
+}
+ORDER = [name for names in GROUPS.values() for name in names]
+# Those that --help shows of a command with more than so many; --help-all shows all.
+MANY_OPTIONS = 12
+BRIEF = (
+    *("data", "eval_data", "classes", "model", "reference", "base", "arch", "recipe", "screen", "effort", "power"),
+    *("drop", "trigger", "target", "fail_on", "keep_failed", "out", "save_kept", "format", "outputs", "dry_run"),
+)
+WITH_LETTER = ("data", "recipe", "out", "format", "quiet", "config", "verbose")  # their first letter stands for them
 OTHER_VARIABLES = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
-
-
-class Option(click.Option):
-    """An option of a request. Those that a variable may set are the same for all commands."""
-
-    opt: Opt
 
 
 def variable(name: str, /) -> str:
@@ -39,7 +57,9 @@ def variable(name: str, /) -> str:
 class Command(click.Command):
     """A command of ours: options in groups, variables that are told, and words for what is gone."""
 
-    examples: tuple[str, ...] = ()  # of its use, without the name of the program
+    def __init__(self, *names: Any, examples: Sequence[str] = (), **settings: Any) -> None:  # Any: of click
+        super().__init__(*names, **settings)
+        self.examples = examples  # of its use, without the name of the program
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does; what is gone is refused with what to use instead."""
@@ -72,26 +92,21 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A section for each group, in one order for all commands; or the options that most runs need, in a line or two each."""
-        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option) and not option.hidden]
+        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        records = [(option, option.get_help_record(ctx) or ("", "")) for option in options]
         if not ctx.meta.get("clipclean.all"):
-            is_short = len(self.params) > BRIEF_OPTIONS
-            visible = [  # without a group those of the help
-                option
-                for option in options
-                if not (is_short and isinstance(option, Option)) or option.required or option.opt.is_first
+            visible = [
+                (names, requests.first_sentence(option.help or ""))
+                for option, (names, _) in records
+                if len(self.params) <= MANY_OPTIONS or option.required or field_of(option) not in {*ORDER} - {*BRIEF}
             ]
             with formatter.section("Options"):
-                brief = [(option.get_help_record(ctx) or ("", ""), option.help or "") for option in visible]
-                formatter.write_dl([(names, requests.first_sentence(text)) for (names, _), text in brief])
+                formatter.write_dl(visible)
             return
         for group in GROUPS:
-            of_group = (
-                option for option in options if (option.opt.group if isinstance(option, Option) else "Running") == group
-            )
-            records = [option.get_help_record(ctx) for option in of_group]
-            if records:
+            if rows := [record for option, record in records if group_of(option) == group]:
                 with formatter.section(group):
-                    formatter.write_dl([record for record in records if record])
+                    formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples; the first one alone where the help is brief."""
@@ -102,6 +117,16 @@ class Command(click.Command):
         with formatter.indentation() if is_whole else contextlib.nullcontext():
             lines = "".join(f"\n  clipclean {example}" for example in examples)
             formatter.write_text(f"\b\nExample{'s' if len(examples) > 1 else ''}:{lines}")
+
+
+def field_of(option: click.Parameter, /) -> str:
+    """The field that an option sets; one of the terminal alone has its name."""
+    return str(option.name).removeprefix("no_")
+
+
+def group_of(option: click.Parameter, /) -> str:
+    """The group of an option; that of the help itself is the last."""
+    return next((group for group, names in GROUPS.items() if field_of(option) in names), "Running")
 
 
 def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
@@ -132,36 +157,29 @@ class CommandGroup(click.Group):
     command_class = Command
 
 
-@dataclass(frozen=True)
-class Nothing:
-    """The request of a command that is asked nothing."""
-
-
 def command_of(
-    kind: Callable[..., Request],
-    shell_options: str,
+    kind: type[Request],
+    shell_options: Sequence[str],
     /,
     *examples: str,
-    name: str = "",
     shell: type[Shell] = Shell,
-    group: Any = click,
+    group: click.Group | None = None,
 ) -> Callable[[Callable[[Request, Shell], int | None]], click.Command]:
-    """Make a function of a request, and of options of the terminal that are named, a command; ``group`` has a decorator as click has.
+    """Make a function of a request, and of options of the terminal that are named, a command; of a group, where there is one.
 
     The function gets both once they are checked, and the models are in the cache if they may be fetched.
     """
-    names = shell_options.split()
 
     def decorated(run: Callable[[Request, Shell], int | None]) -> click.Command:
-        options = requests.options(kind)
+        kinds = fields(kind)  # type: ignore[arg-type] # a dataclass
 
+        @functools.wraps(run)
         def called(**values: Any) -> int | None:  # Any: values of options
-            shell_values = shell(**{name: values[name] for name in names if name in values})
-            fields_of_request = {name: values[name] for name in options if name in values}
-            fields_of_request |= {name: not values[f"no_{name}"] for name, opt in options.items() if opt.is_negated}
+            values |= {name.removeprefix("no_"): not value for name, value in values.items() if name.startswith("no_")}
+            shell_values = shell(**{name: values[name] for name in shell_options if name in values})
             if shell_values.models:
-                fields_of_request["model"] = shell_values.models[0]
-            request = kind(**fields_of_request)
+                values["model"] = shell_values.models[0]
+            request = kind(**{field.name: values[field.name] for field in kinds if field.name in values})
             roles.check(request, shell_values)
             if values.get("download"):
                 from clipclean.cli import progress
@@ -171,54 +189,43 @@ def command_of(
                     shell_values, request = fetch.fetched(shell_values), fetch.fetched(request)
             return run(request, shell_values)
 
-        called.__name__, called.__doc__ = name or run.__name__, run.__doc__
-        command: Command = group.command(cls=Command, params=parameters(kind, shell, names))(called)
-        command.examples = examples
-        return command
+        params = parameters(kind, shell, shell_options)
+        return (group.command if group else click.command)(cls=Command, params=params, examples=examples)(called)
 
     return decorated
 
 
-def parameters(kind: object, shell: type[Shell], names: Sequence[str], /) -> list[click.Parameter]:
-    """The arguments and options of a request, and those of the terminal at their places among them."""
-    request_options, shell_options = requests.options(kind), requests.options(shell)
-    request_fields, shell_fields = fields(kind), {field.name: field for field in fields(shell)}  # type: ignore[arg-type] # a dataclass
-    click_parameters = [
-        _parameter(request_options[field.name], field) for field in request_fields if request_options[field.name].spec
-    ]
-    for name in names:
-        there = [parameter.name for parameter in click_parameters]
-        places = [there.index(parameter) for parameter in shell_options[name].before if parameter in there]
-        click_parameters.insert(
-            places[0] if places else len(click_parameters), _parameter(shell_options[name], shell_fields[name])
-        )
-    return click_parameters
+def parameters(kind: object, shell: type[Shell], shell_options: Sequence[str], /) -> list[click.Parameter]:
+    """The arguments of a request and of the terminal, then the options of both in the order of the help."""
+    known = requests.options(kind) | {name: requests.options(shell)[name] for name in shell_options}
+    by_name = {field.name: field for source in (shell, kind) for field in fields(source)}  # type: ignore[arg-type] # dataclasses
+    made = [_parameter(opt, by_name[name]) for name, opt in known.items() if opt.argument or opt.help]
+    return sorted(made, key=lambda one: ORDER.index(field_of(one)) if isinstance(one, click.Option) else -1)
 
 
 def _parameter(opt: Opt, field: Field[object]) -> click.Parameter:
     name, is_required = field.name, field.default is MISSING and field.default_factory is MISSING
     gather, kind = opt.gather, opt.kind
-    settings: dict[str, Any] = {"shell_complete": COMPLETERS[opt.completes]}  # Any: click's own
+    settings: dict[str, Any] = {"shell_complete": COMPLETERS.get(name)}  # Any: click's own
     if gather is not None:
         settings["callback"] = lambda _context, _parameter, value: gather(value)
     if opt.is_path and not kind:
         kind = click.Path(readable=False, path_type=Path, file_okay=opt.writes != "folder")
-    if not opt.flags:
-        is_several = opt.spec.endswith("...")
+    if opt.argument:
+        is_several = opt.argument.endswith("...")
         settings |= {"nargs": -1 if is_several else 1, "required": is_required or is_several}
-        return click.Argument([name], metavar=opt.metavar, type=kind, **settings)
-    if opt.metavar:
-        settings |= {"metavar": opt.metavar, "type": kind, "multiple": opt.is_several}
+        return click.Argument([name], metavar=opt.argument, type=kind, **settings)
+    if metavar := opt.metavar or "|".join(getattr(kind, "choices", ())):
+        settings |= {"metavar": metavar, "type": kind, "multiple": opt.is_several}
     else:
         settings["is_flag"] = True  # never False: click would take a value with a dash for another option
     if field.default not in (MISSING, None, ()) and not isinstance(field.default, bool):
         settings["default"] = field.default
-    if opt.is_free:
+    if name in FREE_OPTIONS:
         settings |= {"envvar": variable(name), "show_envvar": True}
     settings |= {"show_default": opt.shown or None, "required": is_required} | EAGER_SETTINGS.get(name, {})
-    option = Option([*opt.flags, f"no_{name}" if opt.is_negated else name], help=opt.text, **settings)
-    option.opt = opt
-    return option
+    flags = [requests.flag(name, is_negated=field.default is True), *([f"-{name[0]}"] if name in WITH_LETTER else [])]
+    return click.Option([*flags, f"no_{name}" if field.default is True else name], help=opt.text, **settings)
 
 
 def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:
@@ -263,12 +270,15 @@ def _settings() -> Iterable[str]:
     return [f"{name}.{key}=" for name, keys in sections.items() for key in keys]
 
 
-# What a shell offers, by the names in ``Opt.completes``; each module is imported when it asks.
+# What a shell offers for an option, by its name; each module is imported when it asks.
+RECIPE_NAMES = _completer(lambda: importlib.import_module("clipclean.config.recipe").names())
+RULE_CODES = _completer(lambda: importlib.import_module("clipclean.findings").RULES, files=False)
+TRIGGER_FAMILIES = _completer(lambda: importlib.import_module("clipclean.attack.triggers").FAMILIES)
 COMPLETERS = {
-    "": None,
-    "recipes": _completer(lambda: importlib.import_module("clipclean.config.recipe").names()),
-    "rules": _completer(lambda: importlib.import_module("clipclean.findings").RULES, files=False),
-    "triggers": _completer(lambda: importlib.import_module("clipclean.attack.triggers").FAMILIES),
-    "architectures": _completer(_architectures),
-    "settings": _completer(_settings, files=False),
+    "recipe": RECIPE_NAMES,
+    "names": RECIPE_NAMES,
+    "trigger": TRIGGER_FAMILIES,
+    "arch": _completer(_architectures),
+    "set": _completer(_settings, files=False),
 }
+as_json_option = click.option("--json", "as_json", is_flag=True, help=requests.options(Shell)["as_json"].text)

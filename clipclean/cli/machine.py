@@ -10,8 +10,7 @@ import click
 
 from clipclean import __version__, own_state
 from clipclean.cli import printing
-from clipclean.cli.command import CommandGroup, Nothing, command_of
-from clipclean.cli.options import Shell
+from clipclean.cli.command import Command, CommandGroup, as_json_option
 from clipclean.errors import ClipcleanError, UsageError
 from clipclean.untrusted import plural, printable
 
@@ -35,8 +34,9 @@ PACKAGES = {  # distribution, and what it is for
 MIB, GIB = 2**20, 2**30
 
 
-@command_of(Nothing, "as_json", "doctor", "doctor --json > machine.json")
-def doctor(_: Nothing, shell: Shell) -> None:
+@click.command(cls=Command, examples=("doctor", "doctor --json > machine.json"))
+@as_json_option
+def doctor(as_json: bool) -> None:
     """Show the versions, devices, disk and bundled files of this machine and installation.
 
     Use it for a bug report, or to see why a run is slow. The exit code is always 0.
@@ -63,7 +63,7 @@ def doctor(_: Nothing, shell: Shell) -> None:
     ]
     pretty = collect_env.pretty_str(environment)  # type: ignore[no-untyped-call] # the same
     words = "\n".join(f"{name:17}{text}" for name, text in rows) + f"\n\n{pretty}"
-    printing.show(shell.as_json, facts | {"environment": environment._asdict()}, words)
+    printing.show(as_json, facts | {"environment": environment._asdict()}, words)
 
 
 def wordnet() -> str:
@@ -99,8 +99,9 @@ def runs() -> None:
     """List or remove what interrupted runs have kept, so that the same command goes on."""
 
 
-@command_of(Nothing, "as_json", "runs list", "runs list --json", name="list", group=runs)
-def list_runs(_: Nothing, shell: Shell) -> None:
+@runs.command("list", examples=("runs list", "runs list --json"))
+@as_json_option
+def list_runs(as_json: bool) -> None:
     """Show what runs have kept, the newest first: time, size, and the command that goes on in the same folder.
 
     An interrupted run goes on by its command. One that ended without weights is kept for --keep-failed --force, which then
@@ -118,11 +119,11 @@ def list_runs(_: Nothing, shell: Shell) -> None:
     ended = sum(run.finished for run in kept_runs)
     counts = f"{plural(len(kept_runs) - ended, 'interrupted run')}{f' and {ended} finished' if ended else ''}"
     lines.append(f"{counts} in {printable(own_state.home())}")
-    printing.show(shell.as_json, rows, "\n".join(lines))
+    printing.show(as_json, rows, "\n".join(lines))
 
 
-@command_of(Nothing, "", "runs clear", group=runs)
-def clear(_: Nothing, _shell: Shell) -> None:
+@runs.command(examples=("runs clear",))
+def clear() -> None:
     """Remove what interrupted runs have kept. A cleaning in progress and everything else in that folder stay."""
     from clipclean.train import RunState
 

@@ -18,7 +18,6 @@ from clipclean.requests import Opt, format_of
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
 LEVELS = ("error", "inconclusive")  # of --fail-on
-BEFORE_VERDICT, BEFORE_OUTPUT = ("max_accuracy_loss", "seed"), ("label",)  # before which option of a run these stand
 
 
 class Output(NamedTuple):
@@ -52,114 +51,83 @@ def distinct(outputs: tuple[Output, ...], /) -> tuple[Output, ...]:
     return outputs
 
 
-def reports(text: str, formats: Sequence[str] = FORMATS, /, *, before: tuple[str, ...] = BEFORE_OUTPUT) -> Opt:
+def reports(text: str, formats: Sequence[str] = FORMATS, /) -> Opt:
     """``--report`` of a command that has these formats."""
-    return Opt(
-        "--report [FORMAT=]PATH",
-        text.format(", ".join(formats)),
-        takes=convert_type(lambda words: output(words, formats)),
-        is_several=True,
-        gather=distinct,
-        is_first=True,
-        before=before,
-    )
+    kind = convert_type(lambda words: output(words, formats))
+    return Opt(text.format(", ".join(formats)), "[FORMAT=]PATH", takes=kind, is_several=True, gather=distinct)
 
 
 WORKERS = Opt(
-    "Data: --workers N",
     "Threads that decode images and prepare batches.",
+    "N",
     takes=click.IntRange(1, 256),
     shown="one per processor, 16 at most",
-    is_free=True,
 )
 
 
-def _of_recipe(flags: str, key: str, kind: click.ParamType[float]) -> Opt:
-    """A short form of ``--set``."""
-    text = f"Short for --set train.{key}={flags.split()[-1]}."
-    return Opt(f"Cleaning: {flags}", text, takes=kind, shown="the recipe's", before=("screen",))
+def short_form(key: str, metavar: str, kind: click.ParamType[float]) -> Opt:
+    """An option that sets one value of a recipe."""
+    return Opt(f"Short for --set train.{key}={metavar}.", metavar, takes=kind, shown="the recipe's")
 
 
 FAIL_ON = Opt(
-    "Verdict: --fail-on",
     "Verdicts that make the exit code other than 0. With error fail alone; with inconclusive fail and inconclusive.",
     takes=click.Choice(LEVELS),
-    is_first=True,
-    before=BEFORE_VERDICT,
 )
 BASELINE = Opt(
-    "Verdict: --baseline REPORT.JSON",
     "An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
+    "REPORT.JSON",
     reads="path",
-    before=BEFORE_VERDICT,
 )
-EXIT_ZERO = Opt(
-    "Verdict: --exit-zero",
-    "Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.",
-    before=BEFORE_VERDICT,
+EXIT_ZERO = Opt("Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.")
+REPORT_DIR = Opt("Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.", "DIR", writes="folder")
+REPORT = reports(
+    "Also write the report to a file. As {}, or by the suffix of PATH. Repeatable. Does not affect the exit code."
 )
-REPORT_DIR = Opt(
-    "--report-dir DIR",
-    "Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.",
-    writes="folder",
-    before=BEFORE_OUTPUT,
-)
-QUIET = Opt(
-    "Running: --quiet -q",
-    "Show no progress on stderr, and a report as one line. Errors and other results still appear.",
-    is_free=True,
-)
+QUIET = Opt("Show no progress on stderr, and a report as one line. Errors and other results still appear.")
 CONFIG = Opt(
-    "Running: --config -c FILE|off",
     "File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. One that is only found in "
     "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
+    "FILE|off",
     reads="path",
     shown="clipclean.yaml or pyproject.toml of the working folder",
 )
-DRY_RUN = Opt(
-    "Running: --dry-run",
-    "Check everything, print steps and estimate, and stop. Nothing is written.",
-    is_first=True,
-)
+DRY_RUN = Opt("Check everything, print steps and estimate, and stop. Nothing is written.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shell:
-    """What a command can be asked beside its request; each names those that it has."""
+    """What commands can be asked beside their requests; each names those that it has."""
 
-    models: Annotated[tuple[Path, ...], Opt("MODEL...", reads="path", is_model=True)] = ()
+    models: Annotated[tuple[Path, ...], Opt(argument="MODEL...", reads="path", is_model=True)] = ()
     workers: Annotated[int | None, WORKERS] = None
-    epochs: Annotated[float | None, _of_recipe("--epochs N", "epochs", click.FLOAT)] = None
-    lr: Annotated[float | None, _of_recipe("--lr RATE", "lr", click.FLOAT)] = None
-    batch_size: Annotated[int | None, _of_recipe("--batch-size N", "batch_size", click.INT)] = None
+    epochs: Annotated[float | None, short_form("epochs", "N", click.FLOAT)] = None
+    lr: Annotated[float | None, short_form("lr", "RATE", click.FLOAT)] = None
+    batch_size: Annotated[int | None, short_form("batch_size", "N", click.INT)] = None
     fail_on: Annotated[str, FAIL_ON] = "inconclusive"
     baseline: Annotated[Path | None, BASELINE] = None
     exit_zero: Annotated[bool, EXIT_ZERO] = False
     report_dir: Annotated[Path | None, REPORT_DIR] = None
-    outputs: Annotated[
-        tuple[Output, ...],
-        reports(
-            "Also write the report to a file. As {}, or by the suffix of PATH. Repeatable. Does not affect the exit code."
-        ),
-    ] = ()
-    as_json: Annotated[bool, Opt("--json", "Print the result as JSON.", before=BEFORE_OUTPUT)] = False
+    outputs: Annotated[tuple[Output, ...], REPORT] = ()
+    as_json: Annotated[bool, Opt("Print the result as JSON.")] = False
     quiet: Annotated[bool, QUIET] = False
     config: Annotated[Path | None, CONFIG] = None
-    verbose: Annotated[
-        bool, Opt("Running: --verbose -v", "Show more detail on stderr, and a traceback on errors.", is_free=True)
-    ] = False
+    verbose: Annotated[bool, Opt("Show more detail on stderr, and a traceback on errors.")] = False
     dry_run: Annotated[bool, DRY_RUN] = False
+
+
+# Options that go together, by their names.
+RESULT = ("as_json", "quiet", "config", "verbose")
+VERDICT = ("fail_on", "baseline", "exit_zero")
 
 
 # Defaults from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in ``pyproject.toml``. A flag wins over a variable, and a
 # variable over the file. A file of the working folder that no flag named may come with a cloned repository: like a variable it sets only
-# what is in ``FREE``.
+# what is in ``FREE_OPTIONS``.
 
 CONFIG_NAME, PROJECT_NAME, CONFIG_OFF = "clipclean.yaml", "pyproject.toml", "off"
 CONFIG_BYTES = 1_000_000  # bytes
-FREE_OPTIONS = tuple(
-    n for kind in (requests.Sanitize, Shell) for n, opt in requests.options(kind).items() if opt.is_free
-)
+FREE_OPTIONS = ("device", "workers", "quiet", "verbose")  # they move no verdict, name no path, open no network
 FLAG_ONLY_OPTIONS = ("config", "download", "help")  # neither a variable nor a file sets them
 
 Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters

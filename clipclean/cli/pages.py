@@ -12,9 +12,8 @@ import textwrap
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -22,13 +21,12 @@ from pydantic.fields import FieldInfo
 
 from clipclean import cli
 from clipclean.cli import printing
-from clipclean.cli.command import Command, command_of
-from clipclean.cli.options import Shell
+from clipclean.cli.command import RULE_CODES, Command, as_json_option
 from clipclean.config import effort, evidence, policy, recipe
 from clipclean.config.thresholds import Audit, Thresholds
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule, page
-from clipclean.requests import SETS_HELP, Opt
+from clipclean.requests import SETS_HELP
 
 RECIPE_HEAD = ("Name", "What it is for", "Measured")
 
@@ -285,20 +283,14 @@ PARTS: dict[str, Callable[[], str]] = {
 EXPLAIN_WIDTH = 100  # columns
 
 
-@dataclass(frozen=True)
-class Explain:
-    """A question."""
-
-    code: Annotated[str | None, Opt("[RULE|PAGE]", completes="rules")] = None
-
-
-@command_of(Explain, "as_json", "explain CC003", "explain methods")
-def explain(request: Explain, shell: Shell) -> None:
+@click.command(cls=Command, examples=("explain CC003", "explain methods"))
+@click.argument("code", metavar="[RULE|PAGE]", required=False, shell_complete=RULE_CODES)
+@as_json_option
+def explain(code: str | None, as_json: bool) -> None:
     """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
 
     With PAGE, such as methods or running, print that page of the documentation.
     """
-    code, as_json = request.code, shell.as_json
     if code is None:
         rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
         wide = max(len(level) for _, level, _ in rows)

@@ -2,21 +2,20 @@
 
 import json
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clipclean import files, requests
 from clipclean.api import roles
 from clipclean.cli import printing, progress
-from clipclean.cli.command import CommandGroup, Nothing, command_of
+from clipclean.cli.command import RECIPE_NAMES, TRIGGER_FAMILIES, CommandGroup, as_json_option, command_of
 from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
-from clipclean.requests import Opt
 
 if TYPE_CHECKING:
     from clipclean.attack.triggers import TriggerFamily
@@ -27,8 +26,9 @@ def recipes() -> None:
     """List, show, validate and measure recipes."""
 
 
-@command_of(Nothing, "as_json", "recipes list", name="list", group=recipes)
-def list_recipes(_: Nothing, shell: Shell) -> None:
+@recipes.command("list", examples=("recipes list",))
+@as_json_option
+def list_recipes(as_json: bool) -> None:
     """Show the recipes that ship with clipclean, and where each was measured to work and where not."""
     recipes = [recipe.load(name) for name in recipe.names()]
     wide = max(len(loaded.name) for loaded in recipes)
@@ -36,7 +36,7 @@ def list_recipes(_: Nothing, shell: Shell) -> None:
     for loaded in recipes:
         lines.append(f"{loaded.name:<{wide}}  {loaded.description}")
         lines += [f"{'':<{wide}}  - {line}" for line in _measurements(loaded)]
-    printing.show(shell.as_json, [_facts(loaded) for loaded in recipes], "\n".join(lines))
+    printing.show(as_json, [_facts(loaded) for loaded in recipes], "\n".join(lines))
 
 
 def _facts(loaded: recipe.Recipe) -> dict[str, Any]:
@@ -60,33 +60,21 @@ def _measurements(loaded: recipe.Recipe) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class Show:
-    """A look at a recipe."""
-
-    name: Annotated[str, Opt("NAME|FILE", completes="recipes")]
-    resolved: Annotated[bool, Opt("--resolved", "Print every value, with defaults, as JSON.")] = False
-
-
-@command_of(Show, "", "recipes show cleanclip > my.yaml", "recipes show my.yaml --resolved", group=recipes)
-def show(request: Show, _shell: Shell) -> None:
+@recipes.command(examples=("recipes show cleanclip > my.yaml", "recipes show my.yaml --resolved"))
+@click.argument("name", metavar="NAME|FILE", shell_complete=RECIPE_NAMES)
+@click.option("--resolved", is_flag=True, help="Print every value, with defaults, as JSON.")
+def show(name: str, resolved: bool) -> None:
     """Print a recipe as it is in its file, or with every value."""
-    loaded = recipe.load(request.name)
-    click.echo(loaded.model_dump_json(indent=2) if request.resolved else recipe.text(request.name).rstrip("\n"))
+    loaded = recipe.load(name)
+    click.echo(loaded.model_dump_json(indent=2) if resolved else recipe.text(name).rstrip("\n"))
 
 
-@dataclass(frozen=True)
-class Validate:
-    """A check of recipe files."""
-
-    files: Annotated[tuple[str, ...], Opt("FILE...")]
-
-
-@command_of(Validate, "", "recipes validate my.yaml", "recipes validate recipes/*.yaml", group=recipes)
-def validate(request: Validate, _shell: Shell) -> None:
+@recipes.command(examples=("recipes validate my.yaml", "recipes validate recipes/*.yaml"))
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True)
+def validate(paths: tuple[str, ...]) -> None:
     """Check recipe files. Each error names its line; with any error the exit code is 2."""
     problems = []
-    for file in request.files:
+    for file in paths:
         try:
             loaded = recipe.load(file)
         except UsageError as error:
@@ -97,15 +85,15 @@ def validate(request: Validate, _shell: Shell) -> None:
         raise UsageError("\n".join(problems))
 
 
-@command_of(Nothing, "", "recipes schema > recipe.schema.json", group=recipes)
-def schema(_: Nothing, _shell: Shell) -> None:
+@recipes.command(examples=("recipes schema > recipe.schema.json",))
+def schema() -> None:
     """Print the JSON Schema of a recipe, for editors and other programs."""
     click.echo(json.dumps(recipe.schema(), indent=2))
 
 
 @command_of(
     requests.Bench,
-    "quiet verbose",
+    ("quiet", "verbose"),
     "recipes bench unlearn --seeds 1,2,3",
     "recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt",
     "recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt",
@@ -169,8 +157,9 @@ def triggers() -> None:
     """List the families of triggers, with their parameters."""
 
 
-@command_of(Nothing, "as_json", "triggers list", "triggers list --json | jq -r .[].name", name="list", group=triggers)
-def list_triggers(_: Nothing, shell: Shell) -> None:
+@triggers.command("list", examples=("triggers list", "triggers list --json | jq -r .[].name"))
+@as_json_option
+def list_triggers(as_json: bool) -> None:
     """Show the families of triggers that --trigger takes, and the parameters of each.
 
     Write a trigger as FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
@@ -182,22 +171,16 @@ def list_triggers(_: Nothing, shell: Shell) -> None:
         f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
         for name, family in FAMILIES.items()
     ]
-    printing.show(shell.as_json, [entry(*item) for item in FAMILIES.items()], "\n".join(lines))
+    printing.show(as_json, [entry(*item) for item in FAMILIES.items()], "\n".join(lines))
 
 
-@dataclass(frozen=True)
-class Family:
-    """A look at a family."""
-
-    family: Annotated[str, Opt("FAMILY", completes="triggers")]
-
-
-@command_of(Family, "as_json", "triggers show patch", "triggers show patch --json", name="show", group=triggers)
-def show_family(request: Family, shell: Shell) -> None:
+@triggers.command("show", examples=("triggers show patch", "triggers show patch --json"))
+@click.argument("family", metavar="FAMILY", shell_complete=TRIGGER_FAMILIES)
+@as_json_option
+def show_family(family: str, as_json: bool) -> None:
     """Print one FAMILY of triggers: its effect, its source, and its parameters."""
     from clipclean.attack.triggers import FAMILIES
 
-    family = request.family
     if family not in FAMILIES:
         raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(FAMILIES)}.")
     trigger_family = FAMILIES[family]
@@ -211,7 +194,7 @@ def show_family(request: Family, shell: Shell) -> None:
     for key, value in trigger_family.parameters.items():
         words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
         lines.append(textwrap.fill(words, FAMILY_WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
-    printing.show(shell.as_json, entry(family, trigger_family), "\n".join(lines))
+    printing.show(as_json, entry(family, trigger_family), "\n".join(lines))
 
 
 def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:

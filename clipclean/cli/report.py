@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from clipclean import api, requests
+from clipclean import requests
+from clipclean.api import reports as report_functions
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
-from clipclean.cli.options import FORMATS, Shell
+from clipclean.cli.options import FORMATS, RESULT, Shell
 from clipclean.errors import UsageError
 from clipclean.requests import Opt, format_of
 from clipclean.untrusted import printable
@@ -25,14 +26,13 @@ def report() -> None:
 
 
 FORM = Opt(
-    "--to",
     "The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
     takes=click.Choice(FORMATS),
     shown="by the suffix of --out",
 )
 OUT = Opt(
-    "--out -o PATH",
     "File to write. An existing file is replaced.",
+    "PATH",
     takes=click.Path(dir_okay=False, path_type=Path),
     writes="file",
     shown="stdout",
@@ -43,14 +43,14 @@ OUT = Opt(
 class Convert:
     """A conversion."""
 
-    file: Annotated[Path, Opt("REPORT.JSON", reads="path")]
+    file: Annotated[Path, Opt(argument="REPORT.JSON", reads="path")]
     form: Annotated[str | None, FORM] = None
     out: Annotated[Path | None, OUT] = None
 
 
 @command_of(
     Convert,
-    "",
+    (),
     "report convert cleaned/report.json -o report.html",
     "report convert cleaned/report.json --to sarif > clipclean.sarif",
     'report convert cleaned/report.json --to markdown >> "$GITHUB_STEP_SUMMARY"',
@@ -79,7 +79,7 @@ def convert(request: Convert, _shell: Shell) -> None:
 
 @command_of(
     requests.Compare,
-    "fail_on workers as_json quiet config verbose",
+    ("fail_on", "workers", *RESULT),
     "compare before/report.json after/report.json",
     "compare before/report.json after/report.json --json | jq '.[] | select(.change == \"new\")'",
     "compare finetune.pt --base base.pt -d images/ --classes classes.txt",
@@ -100,7 +100,7 @@ def compare(request: requests.Compare, shell: Shell) -> int:
         raise UsageError(
             "One file is named. Name two reports, or a model and the one that it was finetuned from, by --base."
         )
-    comparison = api.compare(request.model, request.later)
+    comparison = report_functions.compare(request.model, request.later)
     rows = [
         {"change": difference.change, **difference.finding.model_dump(mode="json", by_alias=True)}
         for difference in comparison.differences
@@ -123,7 +123,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     if shell.as_json:
         printing.echo(reports.json_text(result.as_json()), form="json")
     else:
-        printing.echo(reports.compared_text(result, width=printing.terminal_width()) + "\n", form="text")
+        printing.echo(reports.compared_text(result, width=printing.terminal_width() or 100) + "\n", form="text")
     least = verdicts.LEAST_RANK[shell.fail_on]
     return int(any(verdicts.RANKS[finding.level] >= least for finding in result.findings))
 

@@ -11,7 +11,7 @@ from clipclean import demo as bundled
 from clipclean import requests
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import command_of
-from clipclean.cli.options import Output, Shell, reports
+from clipclean.cli.options import RESULT, VERDICT, Output, Shell, reports
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.requests import Opt, called
@@ -23,7 +23,7 @@ SHORT_OPTIONS = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "trai
 
 @command_of(
     requests.Sanitize,
-    "workers epochs lr batch_size fail_on baseline exit_zero outputs as_json quiet config verbose dry_run",
+    ("workers", "epochs", "lr", "batch_size", *VERDICT, "outputs", *RESULT, "dry_run"),
     "sanitize model.pt -d clean/ -o cleaned/",
     "sanitize model.pt -d pairs.csv -r cleanclip-strong --classes classes.txt --epochs 3",
     "sanitize model.pt -d clean/ -r auto --reference trusted.pt --max-accuracy-loss 0.01",
@@ -86,23 +86,19 @@ def recipe_changes(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:
 
 
 SCREENING_FORMS = ("text", "json", "html")  # forms of the result of a screening
+SCREENING_REPORT = reports("Also write the result: as {}, or by the suffix of PATH. Repeatable.", SCREENING_FORMS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenShell(Shell):
     """A screening has three of the forms."""
 
-    outputs: Annotated[
-        tuple[Output, ...],
-        reports(
-            "Also write the result: as {}, or by the suffix of PATH. Repeatable.", SCREENING_FORMS, before=("force",)
-        ),
-    ] = ()
+    outputs: Annotated[tuple[Output, ...], SCREENING_REPORT] = ()
 
 
 @command_of(
     requests.Screen,
-    "workers outputs as_json quiet config verbose",
+    ("workers", "outputs", *RESULT),
     "screen clean/ --model model.pt --report screening.html",
     "screen pairs.csv --model model.pt --drop auto --save-kept kept.csv",
     "screen 'shards/{0000..0009}.tar' --model model.pt --trigger found/01-mask.safetensors --drop 2% --save-kept kept.tar",
@@ -134,23 +130,16 @@ def screen(request: requests.Screen, shell: Shell) -> None:
         printing.echo(text + "\n", form="text")
 
 
-OUT = Opt(
-    "--out -o DIR",
-    "Folder for weights and report. It must be empty, unless --force is given.",
-    writes="folder",
-    is_first=True,
-)
-UNPACK = Opt(  # in place of all else, so it may hold what --out says
-    "--unpack DIR",
+OUT = Opt("Folder for weights and report. It must be empty, unless --force is given.", "DIR", writes="folder")
+UNPACK = Opt(
     "Only write the bundled model, pairs and images into DIR; with --base the finetune and its base as well.",
+    "DIR",
     takes=click.Path(readable=False, path_type=Path, file_okay=False),
 )
 
 
 DEMO_BASE = Opt(
-    "--base",
-    "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes two minutes.",
-    is_first=True,
+    "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes two minutes."
 )
 
 
@@ -162,7 +151,7 @@ class Demo:
     base: Annotated[bool, DEMO_BASE] = False
     out: Annotated[Path, OUT] = Path("clipclean-demo")
     unpack: Annotated[Path | None, UNPACK] = None
-    set: Annotated[requests.Changes, requests.OVERRIDES] = ()
+    set: Annotated[tuple[str, ...], requests.OVERRIDES] = ()
     policy: Annotated[Path | None, requests.POLICY_FILE] = None
     seed: Annotated[int, requests.SEED] = 0
     force: Annotated[bool, requests.FORCE] = False
@@ -171,7 +160,7 @@ class Demo:
 
 @command_of(
     Demo,
-    "outputs as_json exit_zero quiet verbose",
+    ("outputs", "as_json", "exit_zero", "quiet", "verbose"),
     "demo",
     "demo --base",
     "demo --out demo --force",

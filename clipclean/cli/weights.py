@@ -9,7 +9,7 @@ import click
 from clipclean import api, requests
 from clipclean.cli import printing, progress
 from clipclean.cli.command import command_of
-from clipclean.cli.options import Shell
+from clipclean.cli.options import RESULT, Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command_of(
     requests.Inspect,
-    "models as_json config verbose",
+    ("models", "as_json", "config", "verbose"),
     "inspect model.pt",
     "inspect model.pt --json | jq -r .sha256",
     "inspect before.pt after.safetensors",
@@ -86,7 +86,7 @@ def fact_text(fact: "Recognised", /) -> str:
 
 @command_of(
     requests.Export,
-    "as_json quiet config verbose",
+    RESULT,
     "export model.pt --format hf --out model-hf",
     "export model.pt --format hf --format onnx --data clean/ --out model-hf",
     "export cleaned/ --format onnx --onnx-preset immich --out ViT-B-32__cleaned",
@@ -122,9 +122,7 @@ def export_text(result: "Exported", out: Path, /) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
-@command_of(
-    requests.Verify, "as_json quiet config verbose", "verify cleaned/", "verify cleaned/ --public-key signer.pub"
-)
+@command_of(requests.Verify, RESULT, "verify cleaned/", "verify cleaned/ --public-key signer.pub")
 def verify(request: requests.Verify, shell: Shell) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, in-toto statement, weights, report, signature.
 
@@ -151,7 +149,7 @@ def verification_text(folder: Path, result: "Result", /) -> str:
 
 @command_of(
     requests.Plant,
-    "workers as_json quiet config verbose",
+    ("workers", *RESULT),
     "plant model.pt --trigger patch --target banana --data clean/ --out victim.pt",
     'plant model.safetensors --trigger blended:ratio=0.2,seed=7 --target "red apple" \\\n'
     "      --data pairs.csv --classes classes.txt --steps 400 --out victim.safetensors",

@@ -11,10 +11,11 @@ from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
 from clipclean.methods import unlearning
 from clipclean.report import PageImages, Report
-from clipclean.requests import Sanitize, deciding
+from clipclean.requests import Sanitize
 from clipclean.train import RunState, resume
 
 OUTPUTS = (*formats.FILE_NAMES, "report.json", "report.html", *records.RECORD_FILES)  # files that a run may write
+CHANGES_NOTHING = ("force", "progress", "log_dir", "log_to")  # options that change nothing of what is written
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
         "recipe": recipes.decides(ready.recipe),
-        **deciding(request, "weights"),
+        "seed": request.seed,
         "precision": train.resolved(ready.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
@@ -65,8 +66,9 @@ def destination(ready: Prepared, present: placing.OutputState, group: train.Grou
     request = ready.request
     state = RunState.of(request.out, fingerprint(ready), group=group)
     group.check_same(state.fingerprint)
-    told = deciding(request, "weights", "report") | {"recipe": ready.recipe, "policy": ready.given.judge.chosen}
-    run = hashlib.sha256(repr((state.fingerprint, told)).encode()).hexdigest()
+    deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
+    deciding |= {"recipe": ready.recipe, "policy": ready.given.judge.chosen}
+    run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
     present.check(request.out, run, force=request.force)
     return Destination(present, run, state)
 

@@ -13,8 +13,14 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.report import NO_IMAGES, NO_PATHS, PageImages, Report, RunPaths
-from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, options, places
+from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, flag, options, places
 from clipclean.schema.report import ToolRecord
+
+# Options of a run that the commands which its report suggests repeat.
+REPEATED_OPTIONS = (
+    *("eval_data", "image_key", "caption_key", "classes", "templates", "trigger", "target"),
+    *("arch", "weights", "reference", "references", "base"),
+)
 
 
 class Outcome(NamedTuple):
@@ -44,10 +50,10 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     """What a run was given, for the commands that its report suggests."""
     given = {name: _words(name, known, getattr(request, name)) for name, known in options(request).items()}
     repeated = (
-        (command, known.flags[0], words)
+        (command, flag(name), words)
         for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
-        for name, known in options(kind).items()
-        if known.is_repeated and known.flags
+        for name in options(kind)
+        if name in REPEATED_OPTIONS
         for words in given.get(name, ())
     )
     return RunPaths(

@@ -17,6 +17,7 @@ from open_clip.model import CLIP
 
 import clipclean
 from clipclean import checkpoint, cli, requests
+from clipclean.api import arguments
 from clipclean.cli.options import Shell
 from clipclean.config import policy
 from clipclean.errors import ClipcleanError, UsageError
@@ -221,12 +222,12 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
 def test_places_become_paths_labels_a_mapping_and_one_of_several_stands_alone(given, completed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("c::d").touch()
-    assert {name: requests.completed(name, KNOWN[name], value) for name, value in given.items()} == completed
+    assert {name: arguments.completed(name, KNOWN[name], value) for name, value in given.items()} == completed
 
 
 def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_default_one_holds():
     def chosen(changes):
-        given = {"recipe": "mmcl", "set": requests.completed("set", KNOWN["set"], changes)}
+        given = {"recipe": "mmcl", "set": arguments.completed("set", KNOWN["set"], changes)}
         return requests.recipe_of(requests.Sanitize("m.pt", "pairs", max_accuracy_loss=0.03, **given))
 
     assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])
@@ -285,11 +286,11 @@ FUNCTIONS = ["audit", "sanitize", "screen", "export", "plant", "references", "in
 def test_whatever_any_argument_is_a_function_refuses_it_by_an_error_of_ours(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     function = getattr(clipclean, name)
-    arguments = inspect.signature(function).parameters.values()
-    whole = {each.name: "absent" for each in arguments if each.default is each.empty}
-    for each, value in itertools.product(arguments, [*NO_PATHS, *NO_VALUES]):
+    parameters = inspect.signature(function).parameters.values()
+    whole = {each.name: "absent" for each in parameters if each.default is each.empty}
+    for each, value in itertools.product(parameters, [*NO_PATHS, *NO_VALUES]):
         given = whole | {each.name: value}
-        places = [given.pop(one.name) for one in arguments if one.kind is one.POSITIONAL_ONLY and one.name in given]
+        places = [given.pop(one.name) for one in parameters if one.kind is one.POSITIONAL_ONLY and one.name in given]
         with pytest.raises(ClipcleanError):  # of a value that can be used, the rest is absent
             function(*places, **given)
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ SPELLINGS = {  # of a file that is read, and of a folder
 
 def asked(**given):
     """A request with these fields; of ``out_file`` and ``out_folder`` the name is ``out``."""
-    known = KNOWN | {f"out_{kind}": Opt("--out", writes=kind) for kind in ("file", "folder")}
+    known = KNOWN | {f"out_{kind}": Opt(writes=kind) for kind in ("file", "folder")}
     names = [name.removesuffix("_file").removesuffix("_folder") for name in given]
     kind = make_dataclass("Asked", [(n, Annotated[object, known[name]]) for n, name in zip(names, given, strict=True)])
     return kind(*given.values())

@@ -22,9 +22,9 @@ def told(tmp_path, monkeypatch):
 
     names = ("seed", "force", "download", "device", "label")
     known = [(each.name, each.type, each) for each in fields(Sanitize) if each.name in names]
-    data = ("data", Annotated[Path, Opt("CLEAN", reads="path")])
+    data = ("data", Annotated[Path, Opt(argument="CLEAN", reads="path")])
 
-    @command_of(make_dataclass("Asked", [data, *known]), "exit_zero quiet config verbose")
+    @command_of(make_dataclass("Asked", [data, *known]), ("exit_zero", "quiet", "config", "verbose"))
     def screen(asked, shell):
         heard.update(vars(shell) | vars(asked))
 

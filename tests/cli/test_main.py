@@ -17,7 +17,7 @@ import torch
 
 import clipclean
 from clipclean import cli, errors, requests
-from clipclean.cli.command import command_of
+from clipclean.cli.command import ORDER, command_of, field_of
 from clipclean.cli.options import Output, Shell
 from clipclean.requests import Sanitize
 
@@ -37,7 +37,7 @@ def command(monkeypatch):
         def demo(asked, shell_):
             return body(**vars(asked), **{name: getattr(shell_, name) for name in shell})
 
-        made = command_of(kind, " ".join(shell))(demo)
+        made = command_of(kind, shell)(demo)
         monkeypatch.setattr("clipclean.cli.sanitize.demo", made)
 
     return install
@@ -127,6 +127,17 @@ def test_every_help_has_an_example_and_explains_every_option(words, made, said):
         shown = said([*words, "--help-all"])
         options = [option for option in made.params if isinstance(option, click.Option) and not option.hidden]
         assert all(option.opts[-1] in shown for option in options)
+
+
+def test_every_option_has_its_place_in_the_help():
+    options = [
+        option
+        for _, made in COMMANDS
+        if not isinstance(made, click.Group)
+        for option in made.params
+        if isinstance(option, click.Option)
+    ]
+    assert {field_of(option) for option in options} == set(ORDER)
 
 
 def test_help_lists_every_command_and_exit_code_each_error_class_has_one_and_no_variable_is_the_version(

@@ -1,0 +1,90 @@
+"""The functions about reports and about two models beside each other: to compare, and to save."""
+
+from typing import TYPE_CHECKING, Any, overload
+
+from clipclean import requests
+from clipclean.api.arguments import explained, path_of, requested
+from clipclean.errors import UsageError
+from clipclean.progress import Progress
+from clipclean.requests import Model, Place
+
+if TYPE_CHECKING:
+    from clipclean.api import Names, Places, Texts
+    from clipclean.report import Comparison, Report
+    from clipclean.schema.results import ComparedModels
+
+
+@explained(requests.Compare)
+def _with_base(
+    model: Model,
+    later: Place | None = None,
+    /,
+    *,
+    base: "Model | None" = None,
+    data: "Places | None" = None,
+    trigger: "Texts" = (),
+    download: bool = False,
+    arch: str | None = None,
+    weights: str | None = None,
+    classes: "Names | None" = None,
+    templates: "Names | None" = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> "ComparedModels":
+    """Measure a model beside its base."""
+    with requested(requests.Compare, locals()) as request:
+        from clipclean.jobs import compare as job
+
+        return job.with_base(request)
+
+
+@overload
+def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Comparison": ...
+@overload
+def compare(model: "Model", /, *, base: "Model", **options: object) -> "ComparedModels": ...
+def compare(
+    earlier: "Model | Report",
+    later: "Place | Report | None" = None,
+    /,
+    **options: Any,  # Any: values of options
+) -> "Comparison | ComparedModels":
+    """Put two reports beside each other: which findings are new, worse, gone or as before. Or, with ``base``, a model and its base.
+
+    ``compare(before, after).blocking("error")`` are those that a gate fails by. ``compare(model, base=..., data=..., classes=...)`` measures
+    how near the two are, what the finetune moved, and which known triggers act on one alone; its keywords are the options of
+    ``clipclean compare``, and ``as_json()`` is what that prints by ``--json``.
+
+    Raises:
+        RefusedInput: a file is missing, unreadable, or no JSON.
+        UsageError: it is JSON and no report, or the base cannot be one.
+    """
+    if options:
+        places: tuple[Any, ...] = (
+            (earlier,) if later is None else (earlier, later)
+        )  # Any: the request checks what it is
+        return _with_base(*places, **options)
+    from clipclean import report
+
+    reports = [
+        source if isinstance(source, report.Report) else report.read(path_of(name, source))
+        for name, source in (("earlier", earlier), ("later", later))
+    ]
+    return report.compare(reports[0], reports[1])
+
+
+def save(report: "Report", path: Place, /) -> None:
+    """Write a report in the format that the suffix of a file names: .json, .html, .md, .sarif, .xml (JUnit) or .txt.
+
+    Raises:
+        UsageError: the suffix names no format.
+        ResourceError: the file cannot be written.
+    """
+    place = path_of("path", path)
+    form = requests.format_of(str(place))
+    if not form:
+        raise UsageError(f"{str(place)!a}: the suffix names no format. End it in {', '.join(requests.SUFFIXES)}.")
+    from clipclean import report as reports
+
+    if not isinstance(report, reports.Report):
+        raise UsageError(f"report: it is of type {type(report).__name__}. Give what audit() or sanitize() returns.")
+    reports.write(report, form, place)
