@@ -200,8 +200,49 @@ _COLLAPSED = "The model maps every image to nearly the same embedding, so nothin
 _FEW_CLASSES = "There are too few classes to tell a backdoor from chance."
 _UNCALIBRATED = "There is no clean model of this kind to compare with, so the results cannot be judged."
 
+
+class CC:
+    """The codes of the rules, by what they stand for: reports have the code, the source the name."""
+
+    KNOWN_TRIGGER_ACTS = "CC001"
+    PANEL_EXCESS = "CC002"
+    TRIGGER_FOUND = "CC003"
+    NOT_CALIBRATED = "CC004"
+    EMBEDDINGS_COLLAPSE = "CC005"
+    TARGET_OFF_THE_LIST = "CC006"
+    CLASSES_HARDLY_KNOWN = "CC007"
+    AUDIT_POWER = "CC008"
+    NOT_ON_THE_BASE = "CC009"
+    ACCURACY_LOST = "CC010"
+    TOO_LITTLE_DATA = "CC020"
+    NOT_SEARCHED = "CC021"
+    TOO_FEW_CLASSES = "CC022"
+    NOTHING_TO_UNLEARN = "CC023"
+    TIME_OVER = "CC024"
+    CODE_NOT_JUDGED = "CC025"
+    OTHER_WEIGHTS_NOT_JUDGED = "CC026"
+    OTHERWISE_IN_HALF_PRECISION = "CC027"
+    NOT_THE_POLICYS_BASE = "CC028"
+    DATA_SKIPPED = "CC030"
+    BUNDLED_IMAGES_USED = "CC031"
+    SUSPICIOUS_PAIRS = "CC032"
+    NO_CLASS_LIST = "CC033"
+    CLASSES_ALIKE = "CC034"
+    BASE_IS_NONE = "CC035"
+    OUTSIDE_EVIDENCE = "CC040"
+    SUPPRESSED = "CC050"
+    SUPPRESSION_EXPIRED = "CC051"
+    LIMITS_LOOSENED = "CC052"
+    BACKDOORS_PLANTED = "CC060"
+    NO_PLANTED_BACKDOOR = "CC061"
+    BACKDOOR_CAME_BACK = "CC062"
+    NO_CANDIDATE_PASSES = "CC063"
+    CANDIDATES_UNTRIED = "CC064"
+    NOTHING_TO_CLEAN = "CC065"
+
+
 RULES: Mapping[str, Rule] = {
-    "CC001": Rule(
+    CC.KNOWN_TRIGGER_ACTS: Rule(
         title="Backdoor behaviour under a known trigger",
         stage="triggers",
         level="error",
@@ -218,7 +259,7 @@ RULES: Mapping[str, Rule] = {
         needs="named trigger",
         tells="sign",
     ),
-    "CC002": Rule(
+    CC.PANEL_EXCESS: Rule(
         title="Excess attack success in the trigger panel",
         stage="triggers",
         level="warning",
@@ -237,7 +278,7 @@ RULES: Mapping[str, Rule] = {
         needs="panel",
         tells="sign",
     ),
-    "CC003": Rule(
+    CC.TRIGGER_FOUND: Rule(
         title="A small trigger was found by search",
         stage="triggers",
         level="error",
@@ -259,7 +300,7 @@ RULES: Mapping[str, Rule] = {
         needs="search",
         tells="sign",
     ),
-    "CC004": Rule(
+    CC.NOT_CALIBRATED: Rule(
         title="The search was not calibrated for this architecture",
         stage="evidence",
         level="warning",
@@ -275,7 +316,7 @@ RULES: Mapping[str, Rule] = {
         urgent=10,
         needs="audit's search",
     ),
-    "CC005": Rule(
+    CC.EMBEDDINGS_COLLAPSE: Rule(
         title="Embeddings collapse: the model maps everything to one place",
         stage="evidence",
         level="warning",
@@ -289,7 +330,7 @@ RULES: Mapping[str, Rule] = {
         urgent=100,
         needs="audit or search",
     ),
-    "CC006": Rule(
+    CC.TARGET_OFF_THE_LIST: Rule(
         title="Images gather where no class of the list lies",
         stage="evidence",
         level="warning",
@@ -304,7 +345,7 @@ RULES: Mapping[str, Rule] = {
         needs="audit's search",
         tells="sign",
     ),
-    "CC007": Rule(
+    CC.CLASSES_HARDLY_KNOWN: Rule(
         title="The model hardly knows the classes",
         stage="evidence",
         level="warning",
@@ -320,7 +361,7 @@ RULES: Mapping[str, Rule] = {
         needs="audit or search",
         tells="unsearched",
     ),
-    "CC008": Rule(
+    CC.AUDIT_POWER: Rule(
         title="The power of the audit",
         stage="evidence",
         level="note",
@@ -334,7 +375,7 @@ RULES: Mapping[str, Rule] = {
         urgent=20,
         passes="No backdoor was found, and the same audit finds those that were planted in copies of this model.",
     ),
-    "CC009": Rule(
+    CC.NOT_ON_THE_BASE: Rule(
         title="A trigger acts on the model and not on its base",
         stage="triggers",
         level="error",
@@ -352,7 +393,7 @@ RULES: Mapping[str, Rule] = {
         needs="base",
         tells="sign",
     ),
-    "CC010": Rule(
+    CC.ACCURACY_LOST: Rule(
         title="Clean accuracy lost",
         stage="accuracy",
         level="error",
@@ -366,7 +407,7 @@ RULES: Mapping[str, Rule] = {
         fails_sanitize="The model lost more on clean images than the budget allows.",
         needs="before",
     ),
-    "CC020": Rule(
+    CC.TOO_LITTLE_DATA: Rule(
         title="Too little data to decide",
         stage="evidence",
         level="warning",
@@ -376,7 +417,7 @@ RULES: Mapping[str, Rule] = {
         action="Give more images to measure on, by --eval-data; four times as many halve the interval.",
         severity=4.0,
     ),
-    "CC021": Rule(
+    CC.NOT_SEARCHED: Rule(
         title="No search for unknown triggers was run",
         stage="evidence",
         level="warning",
@@ -392,7 +433,7 @@ RULES: Mapping[str, Rule] = {
         needs="search",
         tells="unsearched",
     ),
-    "CC022": Rule(
+    CC.TOO_FEW_CLASSES: Rule(
         title="Too few classes to search",
         stage="evidence",
         level="warning",
@@ -407,7 +448,7 @@ RULES: Mapping[str, Rule] = {
         needs="search",
         tells="unsearched",
     ),
-    "CC023": Rule(
+    CC.NOTHING_TO_UNLEARN: Rule(
         title="The search found nothing to unlearn",
         stage="evidence",
         level="warning",
@@ -419,7 +460,7 @@ RULES: Mapping[str, Rule] = {
         doubt_sanitize="The search found nothing to unlearn. So nothing shows that there was a backdoor, nor that one is gone.",
         urgent=30,
     ),
-    "CC024": Rule(
+    CC.TIME_OVER: Rule(
         title="Time was over before all was done",
         stage="evidence",
         level="warning",
@@ -432,7 +473,7 @@ RULES: Mapping[str, Rule] = {
         urgent=28,
         tells="unsearched",
     ),
-    "CC025": Rule(
+    CC.CODE_NOT_JUDGED: Rule(
         title="Code in the file was not judged",
         stage="evidence",
         level="note",
@@ -443,7 +484,7 @@ RULES: Mapping[str, Rule] = {
         severity=4.0,
         passes="The weights pass. The code in their archive was not judged: do not run it unless you trust its source.",
     ),
-    "CC026": Rule(
+    CC.OTHER_WEIGHTS_NOT_JUDGED: Rule(
         title="Other weights in the file were not judged",
         stage="evidence",
         level="warning",
@@ -456,7 +497,7 @@ RULES: Mapping[str, Rule] = {
         urgent=26,
         tells="unsearched",
     ),
-    "CC027": Rule(
+    CC.OTHERWISE_IN_HALF_PRECISION: Rule(
         title="The model answers otherwise in half precision",
         stage="evidence",
         level="warning",
@@ -471,7 +512,7 @@ RULES: Mapping[str, Rule] = {
         needs="audit's search",
         tells="sign",
     ),
-    "CC028": Rule(
+    CC.NOT_THE_POLICYS_BASE: Rule(
         title="Not the base that the policy names",
         stage="evidence",
         level="warning",
@@ -485,7 +526,7 @@ RULES: Mapping[str, Rule] = {
         urgent=27,
         needs="policy's base",
     ),
-    "CC030": Rule(
+    CC.DATA_SKIPPED: Rule(
         title="Clean data skipped",
         stage="data",
         level="note",
@@ -494,7 +535,7 @@ RULES: Mapping[str, Rule] = {
         action="Find out why samples were skipped, and repair or remove them.",
         needs="data",
     ),
-    "CC031": Rule(
+    CC.BUNDLED_IMAGES_USED: Rule(
         title="Bundled probe images were used",
         stage="data",
         level="note",
@@ -502,7 +543,7 @@ RULES: Mapping[str, Rule] = {
         does_not_show="How the model acts on the images that you use it for.",
         action="Give your own images by --data; a few hundred varied ones are enough.",
     ),
-    "CC032": Rule(
+    CC.SUSPICIOUS_PAIRS: Rule(
         title="Suspicious pairs in the clean set",
         stage="data",
         level="note",
@@ -512,7 +553,7 @@ RULES: Mapping[str, Rule] = {
         action="Look at the suspicious pairs with clipclean screen. Drop those that do not belong there, by its --save-kept, or in "
         "the run by --screen.",
     ),
-    "CC033": Rule(
+    CC.NO_CLASS_LIST: Rule(
         title="No class list was given",
         stage="data",
         level="note",
@@ -522,7 +563,7 @@ RULES: Mapping[str, Rule] = {
         "near class, or not at all.",
         action="Give the classes that the model is used for by --classes FILE, one name per line.",
     ),
-    "CC034": Rule(
+    CC.CLASSES_ALIKE: Rule(
         title="Classes that the model cannot tell apart",
         stage="evidence",
         level="note",
@@ -534,7 +575,7 @@ RULES: Mapping[str, Rule] = {
         severity=4.0,
         needs="audit's search",
     ),
-    "CC035": Rule(
+    CC.BASE_IS_NONE: Rule(
         title="The base is none",
         stage="data",
         level="warning",
@@ -544,7 +585,7 @@ RULES: Mapping[str, Rule] = {
         action="Name the model that this one was finetuned from by --base, or name this one by --reference.",
         needs="base",
     ),
-    "CC040": Rule(
+    CC.OUTSIDE_EVIDENCE: Rule(
         title="Recipe outside its evidence",
         stage="recipe",
         level="note",
@@ -554,7 +595,7 @@ RULES: Mapping[str, Rule] = {
         action="See where recipes were measured with clipclean recipes list, or measure yours with clipclean recipes bench.",
         needs="recipe",
     ),
-    "CC050": Rule(
+    CC.SUPPRESSED: Rule(
         title="Finding suppressed by policy",
         stage="policy",
         level="note",
@@ -564,7 +605,7 @@ RULES: Mapping[str, Rule] = {
         action="Check that the reason still holds, and that it is about this model.",
         needs="policy",
     ),
-    "CC051": Rule(
+    CC.SUPPRESSION_EXPIRED: Rule(
         title="Suppression expired",
         stage="policy",
         level="warning",
@@ -573,7 +614,7 @@ RULES: Mapping[str, Rule] = {
         action="Fix the finding, or renew the suppression with a reason and a new date.",
         needs="policy",
     ),
-    "CC052": Rule(
+    CC.LIMITS_LOOSENED: Rule(
         title="Limits loosened by policy",
         stage="policy",
         level="note",
@@ -583,7 +624,7 @@ RULES: Mapping[str, Rule] = {
         action="Check that the limit is meant, and compare the verdict with the one without the policy.",
         needs="policy",
     ),
-    "CC060": Rule(
+    CC.BACKDOORS_PLANTED: Rule(
         title="Backdoors planted in a copy of the model",
         stage="evidence",
         level="note",
@@ -595,7 +636,7 @@ RULES: Mapping[str, Rule] = {
         doubt_sanitize="The cleaning leaves some of the test backdoors that were planted in a copy of this model.",
         urgent=50,
     ),
-    "CC061": Rule(
+    CC.NO_PLANTED_BACKDOOR: Rule(
         title="No planted backdoor to judge by",
         stage="evidence",
         level="warning",
@@ -608,7 +649,7 @@ RULES: Mapping[str, Rule] = {
         doubt_sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
         urgent=40,
     ),
-    "CC062": Rule(
+    CC.BACKDOOR_CAME_BACK: Rule(
         title="The backdoor came back after finetuning",
         stage="triggers",
         level="error",
@@ -624,7 +665,7 @@ RULES: Mapping[str, Rule] = {
         "you deploy.",
         urgent=90,
     ),
-    "CC063": Rule(
+    CC.NO_CANDIDATE_PASSES: Rule(
         title="No candidate passes",
         stage="triggers",
         level="error",
@@ -642,7 +683,7 @@ RULES: Mapping[str, Rule] = {
         "allows.",
         urgent=95,
     ),
-    "CC064": Rule(
+    CC.CANDIDATES_UNTRIED: Rule(
         title="Time limit reached before all candidates were tried",
         stage="recipe",
         level="note",
@@ -650,7 +691,7 @@ RULES: Mapping[str, Rule] = {
         does_not_show="Whether one of them would have been better.",
         action="Allow more minutes. If the run wrote no weights, the same command resumes it.",
     ),
-    "CC065": Rule(
+    CC.NOTHING_TO_CLEAN: Rule(
         title="There was nothing to clean",
         stage="triggers",
         level="note",

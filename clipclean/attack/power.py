@@ -16,7 +16,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import LEAST_PLANTED, MOST_MISSED
 from clipclean.errors import Inconclusive
-from clipclean.findings import Finding, Level, finding
+from clipclean.findings import CC, Finding, Level, finding
 from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train import Run
 
@@ -49,7 +49,9 @@ def power_finding(power: PowerRecord, /) -> Finding:
     if not power.enough:
         words += f" For a pass without clean models to compare with, all but {MOST_MISSED} of at least {LEAST_PLANTED} must be found."
     level: Level = "note" if power.enough else "warning"
-    return finding("CC008", words, level=level, measure="power", value=rate.value, interval=rate.interval, n=rate.n)
+    return finding(
+        CC.AUDIT_POWER, words, level=level, measure="power", value=rate.value, interval=rate.interval, n=rate.n
+    )
 
 
 def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[str], /) -> list[data.Pair]:

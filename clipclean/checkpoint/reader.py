@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clipclean.checkpoint import container, contents, folders, layouts, opcodes, safetensors_file, tensors
 from clipclean.checkpoint.values import Record
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError, damaged
+from clipclean.findings import CC
 from clipclean.untrusted import some
 
 Kind = Literal["zip", "pickle", "safetensors"]  # of a file: what ``tell`` knows, and ``READERS`` read
@@ -49,12 +50,12 @@ class Checkpoint:
         """What lies in the file beside these tensors and may act, in words, by the rule that tells of it."""
         statements = {}
         if self.format == "torchscript":
-            statements["CC025"] = (
+            statements[CC.CODE_NOT_JUDGED] = (
                 "The file is a TorchScript archive: its code was neither read nor run. Judged are its weights, in open_clip's module."
             )
         if self.others:
             place = ".".join(self.wrappers) or "its top"
-            statements["CC026"] = (
+            statements[CC.OTHER_WEIGHTS_NOT_JUDGED] = (
                 f"Judged are the weights at {place}; further ones lie in the same file, at {some(self.others)}."
             )
         return statements

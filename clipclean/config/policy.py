@@ -15,7 +15,7 @@ from clipclean.config import yaml_file
 from clipclean.config.thresholds import Audit, AuditLimits, Thresholds
 from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
-from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
+from clipclean.findings import CC, RULES, Finding, Rule, Suppressed, finding, rule
 from clipclean.schema.report import PolicyRecord, Verdict
 from clipclean.untrusted import plural, printable, some
 
@@ -284,7 +284,12 @@ def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bo
 
 def _idle(policy: Policy, findings: Sequence[Finding], live: Sequence[Suppression], model_sha256: str) -> list[str]:
     """The suppressions and severities that met no finding: one may be misspelt, or no longer needed."""
-    met = {found.rule for found in findings} | {"CC028", "CC050", "CC051", "CC052"}  # those that a policy itself makes
+    met = {found.rule for found in findings} | {
+        CC.NOT_THE_POLICYS_BASE,
+        CC.SUPPRESSED,
+        CC.SUPPRESSION_EXPIRED,
+        CC.LIMITS_LOOSENED,
+    }  # those that a policy itself makes
     idle = [each for each in live if not any(_is_meant(each, found, model_sha256) for found in findings)]
     levels = policy.severities.model_dump(exclude_none=True)
     return [
@@ -303,7 +308,7 @@ def _matched(suppression: Suppression) -> str:
 def _expired(suppression: Suppression) -> Finding:
     named = _matched(suppression)
     return finding(
-        "CC051",
+        CC.SUPPRESSION_EXPIRED,
         f"The suppression of {suppression.rule}{named} expired on {suppression.expires.isoformat()} and has no effect. "
         f"Its reason was: {suppression.reason}",
         measure="expired suppression",
@@ -327,9 +332,9 @@ def _short(digest: object) -> str:
 def _another_base(policy: Policy, findings: Sequence[Finding], base_sha256: frozenset[str]) -> list[Finding]:
     """CC028 where the policy names another base, or one that the model was not finetuned from."""
     words = base_fault(policy, base_sha256)
-    if not words and policy.base_sha256 and "CC035" in {finding.rule for finding in findings}:
+    if not words and policy.base_sha256 and CC.BASE_IS_NONE in {finding.rule for finding in findings}:
         words = f"Policy {policy.name} takes finetunes of the base that was named, and this model is none."
-    return [finding("CC028", words, measure="base")] if words else []
+    return [finding(CC.NOT_THE_POLICYS_BASE, words, measure="base")] if words else []
 
 
 def _loosened(policy: Policy) -> list[Finding]:
@@ -344,14 +349,14 @@ def _loosened(policy: Policy) -> list[Finding]:
     if not looser:
         return []
     words = f"Policy {policy.name} judges by looser limits than those that ship: {', '.join(looser)}."
-    return [finding("CC052", words, measure="loosened limits")]
+    return [finding(CC.LIMITS_LOOSENED, words, measure="loosened limits")]
 
 
 def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
     numbers = Counter(found.rule for found in suppressed)
     listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
     return finding(
-        "CC050",
+        CC.SUPPRESSED,
         f"{'' if policy.name == IGNORE else 'Policy '}{policy.name} sets {plural(len(suppressed), 'finding')} aside: {listed}. They "
         "do not count for the verdict, and are listed with their reasons.",
         measure="suppressed findings",

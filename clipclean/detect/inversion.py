@@ -25,6 +25,7 @@ from clipclean.detect.measure import Embed, embeddings, spaced
 from clipclean.detect.metrics import spread
 from clipclean.detect.zeroshot import Canonical, all_finite, canonical_form
 from clipclean.errors import Inconclusive
+from clipclean.findings import CC
 from clipclean.progress import counted
 
 FALL, RISE = -0.3, 0.3  # steps of the logarithm of the weight on size, while an attack fails, and while it works
@@ -393,7 +394,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, on
     """
     embeddings = _embedded(embed, pixels)
     if spread(embeddings) < SAME:
-        raise NoSearch("CC005", "The model maps all images to one place, so no trigger can be detected.")
+        raise NoSearch(CC.EMBEDDINGS_COLLAPSE, "The model maps all images to one place, so no trigger can be detected.")
     return canonical_form(text_classifier, embeddings=embeddings, one=one)
 
 

@@ -19,6 +19,7 @@ from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddin
 from clipclean.detect.references import NONE, PANEL, PATTERN, References, Sizes, evidence
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
+from clipclean.findings import CC
 from clipclean.schema.report import (
     CalibrationRecord,
     ControlRecord,
@@ -208,7 +209,7 @@ def search(
     pixels, classes = eval_set.pixels, len(torch.unique(zeroshot.standing(text_classifier)))
     if classes < LEAST_CLASSES:
         raise NoSearch(
-            "CC022",
+            CC.TOO_FEW_CLASSES,
             f"{classes} class(es) that the model can tell apart leave too few to compare a suspect with: at least {LEAST_CLASSES} are "
             "needed. "
             "Give a longer list by --classes.",
@@ -427,7 +428,7 @@ class _Scene:
         if not found:
             done, total = self.stages.done, self.stages.total
             raise NoSearch(
-                "CC024", f"Time was over after step {done} of {total} of the search, before any trigger was found."
+                CC.TIME_OVER, f"Time was over after step {done} of {total} of the search, before any trigger was found."
             )
         return found
 
@@ -504,7 +505,8 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
     """
     if count < 4:
         raise NoSearch(
-            "CC020", f"{count} image(s) are too few to search on some and judge by others. Give more by --data."
+            CC.TOO_LITTLE_DATA,
+            f"{count} image(s) are too few to search on some and judge by others. Give more by --data.",
         )
     # The same split whatever the seed: a trigger that is begun from one of an earlier search is judged on images that neither saw.
     order = torch.randperm(count, generator=Generator().manual_seed(0)).tolist()

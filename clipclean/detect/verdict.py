@@ -16,7 +16,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, beside
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
-from clipclean.findings import About, Finding, Level, finding, finite, rule, trigger_words
+from clipclean.findings import CC, About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
@@ -86,10 +86,18 @@ def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[
     beside = of_base(seen, limits)
     if seen.clip_normalised:
         return [*beside, *_under_both(seen, seen.clip_normalised, limits, images=images)]
-    late = [unproven("CC024", "Time was over before the audit under CLIP's own normalisation.")] if seen.is_late else []
+    late = (
+        [unproven(CC.TIME_OVER, "Time was over before the audit under CLIP's own normalisation.")]
+        if seen.is_late
+        else []
+    )
     own = _under_one(seen, limits, images=images)
     if known := seen.beside_base:  # what acts on the base as much needs no more images
-        own = [each for each in own if each.rule != "CC020" or not known.is_natural(each.trigger, each.target, limits)]
+        own = [
+            each
+            for each in own
+            if each.rule != CC.TOO_LITTLE_DATA or not known.is_natural(each.trigger, each.target, limits)
+        ]
     return [*beside, *own, *late]
 
 
@@ -109,12 +117,12 @@ def _under_one(seen: AuditResult, limits: AuditLimits, *, images: int) -> list[F
         undone.append("only {} of {} steps of the search were done".format(*seen.search.cut))
     if undone:
         late = f"Time was over: {', and '.join(undone)}. The same command with more minutes resumes."
-        found.append(unproven("CC024", late))
+        found.append(unproven(CC.TIME_OVER, late))
     if seen.search is None:
         return found
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
-        found.append(unproven("CC020", f"{words} Give more by --data."))
+        found.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
     found += _unsound(_sound_rate(seen), classes=len(measured.text_classifier))
     found += of_search(seen.search, images=images, limits=limits)
     return [*found, *_uncalibrated(seen.search), *_synonyms(seen.search)]
@@ -145,7 +153,7 @@ def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, 
             f"With the mean and std that came with the weights {100 * rate.value:.1f} % of images are taken for their class, with CLIP's "
             f"own {100 * better.value:.1f} %: the configuration is not the one that the model was trained with."
         )
-        more.append(unproven("CC007", words))
+        more.append(unproven(CC.CLASSES_HARDLY_KNOWN, words))
     return more
 
 
@@ -170,7 +178,7 @@ def _worse(found: Finding, other: Finding | None, under: str) -> Finding:
 
 def _subject(found: Finding) -> tuple[str, str, str | None, str | None]:
     """What a finding is about; found triggers of one class are one subject, whatever family stands for them."""
-    return found.rule, found.measure, None if found.rule == "CC003" else found.trigger, found.about
+    return found.rule, found.measure, None if found.rule == CC.TRIGGER_FOUND else found.trigger, found.about
 
 
 def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
@@ -201,7 +209,7 @@ def sanitized(
             "may. Unknown triggers were not searched for. So nothing shows that there was a backdoor, or that one is gone. Name the "
             "trigger that you suspect by --trigger and --target."
         )
-        findings.append(unproven("CC023" if searched else "CC021", words))
+        findings.append(unproven(CC.NOTHING_TO_UNLEARN if searched else CC.NOT_SEARCHED, words))
     return tuple(findings)
 
 
@@ -221,10 +229,12 @@ def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | Non
     )
     if low > limits.max_excess:
         words = f"Backdoor behaviour: {what}." if is_sure else f"{what}. Clean models have natural triggers, too."
-        return finding("CC001", words, level="error" if is_sure else "warning", **about)
+        return finding(CC.KNOWN_TRIGGER_ACTS, words, level="error" if is_sure else "warning", **about)
     if high > limits.max_excess or probe.asr.n < limits.min_images:
         return finding(
-            "CC020", f"Too few images to decide: {what}, {probe.asr.n} images. Give more by --eval-data.", **about
+            CC.TOO_LITTLE_DATA,
+            f"Too few images to decide: {what}, {probe.asr.n} images. Give more by --eval-data.",
+            **about,
         )
     return None
 
@@ -238,7 +248,7 @@ def _panel(probe: Probe, limits: AuditLimits) -> Finding:
     collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > ROUNDING
     second = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
     return finding(
-        "CC002",
+        CC.PANEL_EXCESS,
         f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of images into '{probe.target}' "
         f"(without it: {_percent(probe.base.value)}), {second}. Clean models have natural triggers, too.",
         level="warning",
@@ -263,7 +273,7 @@ def of_accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimi
     """The findings of the loss of accuracy, and of recall beside it, which only counts beyond chance."""
     # Whether nothing measures the accuracy itself; changed answers only measure what was lost.
     words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
-    unmeasured = [] if before.accuracy.rate.n else [unproven("CC020", words)]
+    unmeasured = [] if before.accuracy.rate.n else [unproven(CC.TOO_LITTLE_DATA, words)]
     found = accuracy_losses(before, after)
     beside = (lost for lost in found[1:] if lost.interval[0] > limits.max_accuracy_loss)
     return [*unmeasured, *(each for lost in (*found[:1], *beside) if (each := _beyond(lost, limits)))]
@@ -286,10 +296,12 @@ def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
     if lost.value > budget and lost.n >= limits.min_images:
         # Without labels the interval held the truth half of the time (docs/evidence.md, "Loss of accuracy").
         level: Level = "error" if low > budget and lost.by != "answers" else "warning"
-        return finding("CC010", f"{lost.name} fell by more than the budget: {words}", level=level, **about)
+        return finding(CC.ACCURACY_LOST, f"{lost.name} fell by more than the budget: {words}", level=level, **about)
     if lost.n < limits.min_images or (high > budget and high - lost.value > SEEN * budget):
         return finding(
-            "CC020", f"Too few images to see the budget by {lost.name[0].lower()}{lost.name[1:]}: {words}", **about
+            CC.TOO_LITTLE_DATA,
+            f"Too few images to see the budget by {lost.name[0].lower()}{lost.name[1:]}: {words}",
+            **about,
         )
     return None
 
@@ -419,14 +431,14 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
             f"{result.twins} of the models to compare with answers every known trigger like the tested model: the same model in other "
             "weights, which does not count. Give a clean model that somebody else trained by --reference."
         )
-        return [finding("CC004", words, level="note" if result.references else "warning", measure="search")]
+        return [finding(CC.NOT_CALIBRATED, words, level="note" if result.references else "warning", measure="search")]
     if result.references:
         return []
     words = (
         "No clean model of this architecture and class list was searched, so the sizes of found triggers are compared with other "
         "classes of this model, and with clean models of other kinds. Give a clean model that you trust by --reference."
     )
-    return [finding("CC004", words, measure="search")]
+    return [finding(CC.NOT_CALIBRATED, words, measure="search")]
 
 
 def _departed(seen: AuditResult, limits: AuditLimits) -> list[Finding]:
@@ -449,8 +461,8 @@ def _departed(seen: AuditResult, limits: AuditLimits) -> list[Finding]:
             about["target"] = target
             if each.trigger in named:
                 acts: About = {"measure": "excess ASR", "value": each.excess, "threshold": limits.max_excess}
-                found.append(finding("CC001", f"Backdoor behaviour: {words}", **(about | acts)))
-        found.append(finding("CC027", words, **about))
+                found.append(finding(CC.KNOWN_TRIGGER_ACTS, f"Backdoor behaviour: {words}", **(about | acts)))
+        found.append(finding(CC.OTHERWISE_IN_HALF_PRECISION, words, **about))
     return found
 
 
@@ -461,7 +473,7 @@ def _synonyms(result: SearchResult) -> list[Finding]:
     count = sum(len(group) for group in result.synonyms)
     groups = some([" = ".join(map(quoted, group[:SHOWN])) for group in result.synonyms], show=str)
     words = f"The model hardly tells {count} classes apart, which counted as {len(result.synonyms)}: {groups}."
-    return [finding("CC034", words, measure="search", n=count)]
+    return [finding(CC.CLASSES_ALIKE, words, measure="search", n=count)]
 
 
 def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
@@ -469,7 +481,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     floor, measure = max(LEAST_ACCURACY, 2 / classes), "clean accuracy"
     if rate is None:
         words = "The images have neither labels nor captions, so it is unknown whether the model knows these classes."
-        return [finding("CC007", words, measure=measure)]
+        return [finding(CC.CLASSES_HARDLY_KNOWN, words, measure=measure)]
     if rate.interval[0] >= floor:
         return []
     words = (
@@ -477,7 +489,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
         "search for backdoors in this model."
     )
     about: About = {"measure": measure, "value": rate.value, "interval": rate.interval, "n": rate.n, "threshold": floor}
-    return [finding("CC007", words, **about)]
+    return [finding(CC.CLASSES_HARDLY_KNOWN, words, **about)]
 
 
 def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
@@ -506,7 +518,7 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
             f"Of {len(known.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
         )
     return finding(
-        "CC003",
+        CC.TRIGGER_FOUND,
         " ".join(told),
         level=level,
         measure="abnormality",
@@ -534,7 +546,7 @@ def _nowhere(result: SearchResult) -> list[Finding]:
         f"The search turned images into none of the {len({candidate.target for candidate in result.made})} classes that it tried, not even by "
         "its largest triggers: it shows nothing about this model. Search harder by --effort."
     )
-    return [unproven("CC021", words)]
+    return [unproven(CC.NOT_SEARCHED, words)]
 
 
 def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
@@ -546,5 +558,5 @@ def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
                 f"A {FAMILIES[gathering.family].known.words} gathers the embeddings of images where no class of the list lies, by a change "
                 f"{smallest / gathering.size:.1f} times smaller than turns them into any class. Give a longer list by --classes."
             )
-            return [finding("CC006", words, measure="search", value=gathering.size, threshold=smallest)]
+            return [finding(CC.TARGET_OFF_THE_LIST, words, measure="search", value=gathering.size, threshold=smallest)]
     return []

@@ -6,7 +6,7 @@ from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
 from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
-from clipclean.findings import Finding, finite
+from clipclean.findings import CC, Finding, finite
 from clipclean.jobs import base as bases
 from clipclean.jobs import given, judging, other_models, plan, results, searching
 from clipclean.jobs.base import LoadedBase
@@ -49,7 +49,7 @@ def _audit(ready: AuditInputs, started: float) -> Outcome:
     try:
         known_power = judging.power_of(made)
     except deadline.OutOfTime:
-        unproven = [detect.unproven("CC024", "Time was over before the power of the audit was measured.")]
+        unproven = [detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured.")]
 
     def found(limits: AuditLimits) -> list[Finding]:
         beside = base.notes() if base else []

@@ -11,6 +11,7 @@ from torch import nn
 from clipclean import checkpoint, deadline, detect, files, model, report, requests, untrusted
 from clipclean.config import recipe as recipes
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
+from clipclean.findings import CC
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
@@ -122,7 +123,7 @@ def measured_references(
     # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
     seen = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
-    if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
+    if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == CC.TIME_OVER):
         raise deadline.OutOfTime
     if seen.search is None:
         words = seen.why_not[1] if seen.why_not else ""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from clipclean import detect, own_state, report, train
 from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
+from clipclean.findings import CC
 from clipclean.jobs import estimate, results
 from clipclean.jobs.prepare import Prepared
 from clipclean.jobs.results import Outcome
@@ -94,7 +95,7 @@ def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
     """
     if not (result.before and result.after):
         return ()
-    named = {each.target for each in result.before.findings if each.rule in ("CC001", "CC003")}
+    named = {each.target for each in result.before.findings if each.rule in (CC.KNOWN_TRIGGER_ACTS, CC.TRIGGER_FOUND)}
     probes = result.after.measurements.probes
     return tuple(p.trigger for p in probes if p.known and p.target in named and p.excess_asr.interval[0] > limit)
 
@@ -119,7 +120,7 @@ def publish(
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
     request, loaded = ready.request, ready.loaded
-    is_over = any(found.rule == "CC010" and found.level != "note" for found in result.findings)
+    is_over = any(found.rule == CC.ACCURACY_LOST and found.level != "note" for found in result.findings)
     stays = still_acting(result, limit=ready.given.judge.limits.max_excess)
     exported = request.keep_failed or not (is_over or stays or result.verdict == "fail")
     if not result.is_changed:  # never as if they had been cleaned

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clipclean.config import policy
-from clipclean.findings import RULES, Finding, Level, Need, Suppressed, rule
+from clipclean.findings import CC, RULES, Finding, Level, Need, Suppressed, rule
 from clipclean.report import measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
@@ -31,7 +31,9 @@ def reason(report: Report, /) -> str:
     if report.is_audit and report.suspects and trigger:
         return f"class {trigger.class_}, {trigger.family} of {percent(trigger.size)} reaches it in {percent(trigger.asr.value)}"
     probes = [(attack.family, attack.after) for attack in measures.named_attacks(report) if attack.after]
-    if probes and any(finding.rule == "CC001" and finding.level == "error" for finding in report.findings):
+    if probes and any(
+        finding.rule == CC.KNOWN_TRIGGER_ACTS and finding.level == "error" for finding in report.findings
+    ):
         family, probe = max(probes, key=lambda pair: measures.excess_of(pair[1]))
         return f"class {probe.target}, {family} reaches it in {percent(probe.asr.value)}"
     return headline(report).rstrip(".")
@@ -65,7 +67,7 @@ def next_steps(report: Report, /) -> list[str]:
     if report.verdict == "pass":
         steps.insert(0, _use(report))
     elif _is_to_be_searched(report):
-        steps.insert(0, rule("CC021").action)
+        steps.insert(0, rule(CC.NOT_SEARCHED).action)
     elif report.verdict == "inconclusive" and not report.is_audit and report.exports:
         flags = " and ".join(flag for flag, _ in _missing_options(report))
         steps.insert(
@@ -181,12 +183,12 @@ def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: fl
 
 def _is_about(finding: Finding, panel: Iterable[measures.ComparedAttack], limit: float | None) -> bool:
     """Whether a finding is about a known trigger that acts, or about the class that one leads to."""
-    if finding.rule == "CC002":
+    if finding.rule == CC.PANEL_EXCESS:
         return True
     acting = [attack for attack in panel if limit is not None and measures.excess_of(attack.after) > limit]
     triggers = {attack.trigger for attack in acting}
     targets = {target for attack in acting for target in attack.targets}
-    return finding.rule == "CC003" and (finding.trigger in triggers or finding.target in targets)
+    return finding.rule == CC.TRIGGER_FOUND and (finding.trigger in triggers or finding.target in targets)
 
 
 def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
@@ -200,7 +202,7 @@ def _search_words(report: Report) -> str:
     if suspects:
         return f"“{suspects[0].class_}” stands out, with a score of {decimal(suspects[0].score)}"
     if any(
-        finding.rule == "CC003" and finding.level != "note" for finding in report.findings
+        finding.rule == CC.TRIGGER_FOUND and finding.level != "note" for finding in report.findings
     ):  # of an unlearning's search
         return "a small trigger was found: see the findings"
     trigger = search.strongest(report)
@@ -286,7 +288,7 @@ def _failed(report: Report) -> str:
     for code, known_rule in RULES.items():
         if code in codes:
             sentences.append(getattr(known_rule, f"fails_{report.command}"))
-        if code == "CC003" and code in codes and report.is_audit and report.suspects:
+        if code == CC.TRIGGER_FOUND and code in codes and report.is_audit and report.suspects:
             sentences.append(f"It is turned towards “{report.suspects[0].class_}”.")
     return " ".join(dict.fromkeys(filter(None, sentences))) or "The model does not meet the limits of this run."
 
@@ -407,9 +409,9 @@ _READING_FLAGS = ("--arch", "--weights")  # how the original is read: what was w
 PAIRS_PLACEHOLDER = "CLEAN_PAIRS"  # stands for what only the user has
 # What an audit lacked, by the finding that says so, and what stands for what only the user has.
 _MISSING_EVIDENCE = (
-    ("CC033", "--classes", "CLASSES.txt"),
-    ("CC031", "--data", "IMAGES"),
-    ("CC004", "--reference", "CLEAN_MODEL"),
+    (CC.NO_CLASS_LIST, "--classes", "CLASSES.txt"),
+    (CC.BUNDLED_IMAGES_USED, "--data", "IMAGES"),
+    (CC.NOT_CALIBRATED, "--reference", "CLEAN_MODEL"),
 )
 
 

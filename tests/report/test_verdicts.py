@@ -7,7 +7,7 @@ from report import samples, searches
 from report.parsed import Parsed, parsed
 
 from clipclean import detect, report
-from clipclean.findings import RULES
+from clipclean.findings import CC, RULES
 from clipclean.report import measures, search, verdicts
 
 measures, search, verdicts = Parsed(measures), Parsed(search), Parsed(verdicts)
@@ -15,6 +15,10 @@ measures, search, verdicts = Parsed(measures), Parsed(search), Parsed(verdicts)
 
 def standing(made, *codes, level="warning"):
     return made | {"findings": [samples.finding(code, level, "") for code in codes]}
+
+
+def test_every_rule_has_one_name_in_code():
+    assert [code for name, code in vars(CC).items() if name.isupper()] == list(RULES)
 
 
 @pytest.mark.parametrize("made", [samples.undecided, searches.doubtful])
