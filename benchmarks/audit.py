@@ -193,7 +193,7 @@ def searches_are_kept(out: Path) -> None:
     resume.RunState.discard = lambda self: None  # type: ignore[method-assign]
     searching.MOST = 10_000
     searching.SavedSearch.of = of  # type: ignore[method-assign]
-    resume.program = lambda: {"search": str(references.CODE), "torch": torch.__version__}
+    resume.program = lambda: {"search": references.code(), "torch": torch.__version__}
 
 
 def compared_with(job: Job) -> dict[str, Any] | None:

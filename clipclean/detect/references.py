@@ -4,12 +4,13 @@ How small a natural trigger is depends on the architecture, the images and the c
 model. So a suspect's size, beside those of the other classes of its model, is compared with the same in clean models.
 """
 
+import ast
 import functools
 import hashlib
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 
@@ -25,7 +26,12 @@ MOST_ODDS = 3.0  # that an image resists a known trigger which turns a quarter o
 ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
 TWIN = 0.97  # share of the known triggers that act alike on a twin
 LEAST_TOLD = 8  # least number of them that say something
-CODE = 12  # counts up whenever a change of the search moves sizes: references of other code are no references
+# What sizes come from: what is searched for and how long, what a trigger paints, and how images are embedded.
+MEASURED_BY = (
+    *("attack/triggers.py", "config/effort.py", "detect/families.py", "detect/forward.py", "detect/inversion.py"),
+    *("detect/measure.py", "detect/metrics.py", "detect/search.py", "detect/zeroshot.py"),
+)
+MOVES_NO_SIZE = ("annotation", "returns", "kind", "type_comment", "type_params")  # fields of syntax trees
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 PATTERN = "pattern"  # likewise: the odds that an image resists the known trigger that turns most into a class
 
@@ -124,11 +130,37 @@ def vocabulary(classes: Sequence[str], /) -> str:
     return hashlib.sha256(json.dumps(sorted(classes)).encode()).hexdigest()[:16]
 
 
+def digest_of(sources: Iterable[bytes], /) -> str:
+    """A digest of what Python sources do: comments, docstrings, types and the words of errors are not in it."""
+
+    def essence(node: object) -> object:
+        if isinstance(node, list):
+            return [essence(item) for item in node if not is_idle(item)]
+        if isinstance(node, ast.AST):
+            return [
+                type(node).__name__,
+                *(essence(v) for name, v in ast.iter_fields(node) if name not in MOVES_NO_SIZE),
+            ]
+        return repr(node)
+
+    def is_idle(node: object) -> bool:
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        return is_docstring or isinstance(node, ast.Raise | ast.Import | ast.ImportFrom)
+
+    return hashlib.sha256(repr([essence(ast.parse(source)) for source in sources]).encode()).hexdigest()
+
+
+@functools.cache
+def code() -> str:
+    """The digest of the code that sizes come from: references of other code are no references."""
+    return digest_of(resources.files("clipclean").joinpath(name).read_bytes() for name in MEASURED_BY)
+
+
 def as_file(kind: str, effort: str, classes: Sequence[str], models: Mapping[str, Sizes], /) -> ReferencesFile:
     """A references file: what was measured with, and the sizes of each model, by its name and digest."""
     return {
         "format": FORMAT,
-        "code": CODE,
+        "code": code(),
         "kind": kind,
         "effort": effort,
         "vocabulary": vocabulary(classes),
@@ -149,7 +181,7 @@ def from_file(
     models = found.get("models")
     if found.get("format") != FORMAT or not isinstance(models, list) or not models:
         raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
-    wanted = {"code": CODE, "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
+    wanted = {"code": code(), "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
     words = {
         "code": "another version of clipclean",
         "kind": f"{printable(found.get('kind'))[:40]} models, and this one is {kind}",

@@ -189,7 +189,7 @@ class ReferencesFile(TypedDict):
     """What a references file holds: numbers, no weights."""
 
     format: str
-    code: int
+    code: str  # digest of the code that measured
     kind: str
     effort: str
     vocabulary: str

