@@ -183,13 +183,14 @@ def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRe
 
     The thresholds apply to both verdicts.
     """
+    thresholds = {name: getattr(limits, name) for name in Thresholds.model_fields}
     levels = policy.severities.model_dump(exclude_none=True)
     base = {} if policy.base_sha256 is None else {"base_sha256": [*policy.base_sha256]}
     return PolicyRecord(
         name=policy.name,
         sha256=digest(policy),
         verdict_without=applied.without,
-        resolved={"thresholds": limits.model_dump(), "severities": levels, **base},
+        resolved={"thresholds": thresholds, "severities": levels, **base},
         idle=tuple(applied.idle),
     )
 
@@ -207,11 +208,11 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
         UsageError: a threshold of the policy contradicts one of the recipe.
     """
     own = policy.thresholds.model_dump(exclude_none=True)
-    held = {name: own[name] if name in own else getattr(audit, name) for name in Thresholds.model_fields}
+    limits = AuditLimits(**audit.model_dump() | own)
     is_ours = "max_excess" in own or "suspicious_excess" in own
-    if is_ours and (fault := _disorder(held["max_excess"], held["suspicious_excess"])):
+    if is_ours and (fault := _disorder(limits.max_excess, limits.suspicious_excess)):
         raise UsageError(f"policy {policy.name}, with the recipe's audit section: thresholds.max_excess: {fault}")
-    return AuditLimits(**held)
+    return limits
 
 
 def apply(
@@ -339,7 +340,7 @@ def _another_base(policy: Policy, findings: Sequence[Finding], base_sha256: froz
 
 def _loosened(policy: Policy) -> list[Finding]:
     """CC052 where the policy sets a limit looser than the one that ships."""
-    shipped = resolved(DEFAULT, Audit()).model_dump()
+    shipped = AuditLimits().model_dump()
     own = policy.thresholds.model_dump(exclude_none=True)
     looser = [
         f"{key} {value:g} instead of {shipped[key]:g}"

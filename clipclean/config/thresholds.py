@@ -89,14 +89,8 @@ class Thresholds(Section):
     )
 
 
-class AuditLimits(Thresholds):
-    """The thresholds that hold in a run: each is known."""
-
-    max_excess: float
-    suspicious_excess: float
-    collapse: float
-    max_accuracy_loss: float
-    min_images: int
+class AuditLimits(Audit, Thresholds):
+    """The thresholds that hold in a run: each is known, since a recipe has a default for each that a policy may leave open."""
 
     def budget(self, minutes: float | None = None) -> BudgetRecord:
         """The report's ``budget`` of a cleaning: the accuracy that it may cost, the attack that it may leave, and its time."""
