@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -176,11 +177,33 @@ FOREIGN_MODELS = {
     "visual.attn_pool.": f"an open_clip model whose image tower pools by attention. {CONVERSION_ADVICE}",
 }
 NATIVE_TEXT = "text.transformer.resblocks."
-# Libraries by whose names tensors may be called: each with what gives them open_clip's.
-LIBRARIES: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
-    "open_clip": dict,
-    "transformers": to_open_clip,
+
+
+class Library(NamedTuple):
+    """How a library calls the tensors of a CLIP."""
+
+    is_named_so: Callable[[Collection[str]], bool]
+    to_open_clip: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    refuse_others: Callable[[Collection[str]], object] = (
+        tuple  # raises UnsupportedModel for names that are not exactly these
+    )
+    note: str = ""  # what is told of the change
+
+
+LIBRARIES = {  # the first counts by whose names tensors are called
+    "transformers": Library(
+        lambda names: any(name.startswith(TOWER_PREFIXES) for name in names),
+        to_open_clip,
+        _plan_of_theirs,
+        "renamed from transformers' CLIPModel; query, key and value joined, projections transposed",
+    ),
+    "open_clip": Library(lambda names: True, dict),
 }
+
+
+def library_of(names: Collection[str], /) -> str:
+    """The library by whose names tensors are called, a key of ``LIBRARIES``."""
+    return next(name for name, library in LIBRARIES.items() if library.is_named_so(names))
 
 
 @dataclass(frozen=True)
@@ -190,7 +213,7 @@ class Weights:
     tensors: dict[str, TensorRef]
     producer: str  # who seems to have written them
     notes: tuple[str, ...]  # what was left out
-    names: str  # whose they are: a key of ``RENAMED``
+    names: str  # whose they are: a key of ``LIBRARIES``
     wrappers: tuple[str, ...]  # under which keys they stand
     others: tuple[str, ...] = ()  # under which keys further sets of weights stand, whole or in part
 
@@ -216,10 +239,9 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     refuse_foreign(parameters)
     if not parameters:
         raise RefusedInput("it holds no weights, only values that follow from the architecture.")
-    names = "transformers" if any(name.startswith(TOWER_PREFIXES) for name in parameters) else "open_clip"
-    if names == "transformers":
-        _plan_of_theirs(parameters)  # refuses names that are not exactly those of a CLIPModel
-        notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
+    library = LIBRARIES[names := library_of(parameters)]
+    library.refuse_others(parameters)
+    notes += [library.note] if library.note else []
     return Weights(parameters, producer, tuple(notes), names, wrappers, _other_sets(root, mapping, parameters))
 
 

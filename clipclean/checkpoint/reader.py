@@ -202,7 +202,7 @@ def _build(selection: layouts.Weights, parts: list[_FileContent], /) -> dict[str
         own_ids = {id(value) for _, value in part.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
         refs = {name: ref for name, ref in selection.tensors.items() if own_ids is None or id(ref) in own_ids}
         file_tensors |= tensors.build(refs, part.records, part.file)
-    model_tensors = layouts.LIBRARIES[selection.names](file_tensors)
+    model_tensors = layouts.LIBRARIES[selection.names].to_open_clip(file_tensors)
     for part in parts:
         tensors.free_the_rest(model_tensors.values(), part.file)
     return model_tensors
@@ -345,8 +345,8 @@ def of_module(net: nn.Module, /) -> Checkpoint:
         layouts.refuse_foreign(net.state_dict())
     except UnsupportedModel as error:
         raise UnsupportedModel(f"{name}: {error}") from error
-    if any(tensor_name.startswith(layouts.TOWER_PREFIXES) for tensor_name in net.state_dict()):
-        raise UnsupportedModel(f"{name} is a model of transformers. Save it by save_pretrained, and name the folder.")
+    if (library := layouts.library_of(net.state_dict())) != "open_clip":
+        raise UnsupportedModel(f"{name} is a model of {library}. Save it by save_pretrained, and name the folder.")
     odd = [
         key
         for key, tensor in net.state_dict().items()
