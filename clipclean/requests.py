@@ -111,8 +111,8 @@ def share(*words: str) -> Kind:
     def read(value: Any) -> float | str:  # Any: what a user gives
         if value in words:
             return str(value)
-        found = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", str(value))
-        share = float(found[1]) / 100 if found else value
+        percent = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", str(value))
+        share = float(percent[1]) / 100 if percent else value
         if isinstance(share, str) or not 0 < share < 1:
             raise click.BadParameter(
                 f"{value!r} is no share{' and not '.join(['', *words])}. Write a share above 0 and below 100 % such as 2%."
@@ -145,18 +145,18 @@ def label(text: Any, /) -> str:  # Any: what a user gives
     return text
 
 
-def labels(given: Sequence[str], /) -> dict[str, str]:
+def labels(texts: Sequence[str], /) -> dict[str, str]:
     """Labels by key.
 
     Raises:
         UsageError: one key twice, or too many.
     """
-    found = dict(text.split("=", 1) for text in given)
-    if len(found) < len(given):
+    by_key = dict(text.split("=", 1) for text in texts)
+    if len(by_key) < len(texts):
         raise UsageError("--label: a key is given twice. Give each key once.")
-    if len(found) > 32:
-        raise UsageError(f"--label: {len(found)} labels; 32 are the maximum.")
-    return found
+    if len(by_key) > 32:
+        raise UsageError(f"--label: {len(by_key)} labels; 32 are the maximum.")
+    return by_key
 
 
 def seeds_in(text: str, /) -> tuple[int, ...]:
@@ -177,15 +177,11 @@ def device(text: str, /) -> str:
     return text
 
 
-def places(given: Path | Sequence[Path] | None, /) -> tuple[Path, ...] | None:
+def places(paths: Path | Sequence[Path] | None, /) -> tuple[Path, ...] | None:
     """Sets of data by their paths; one with ``::`` in it stands for several, unless something is called so."""
-    several = (given,) if isinstance(given, Path) else given or ()
-    found = [
-        Path(part)
-        for path in several
-        for part in ([path] if untrusted.answers_yes(path.exists) else str(path).split("::"))
-    ]
-    return tuple(found) or None
+    several = (paths,) if isinstance(paths, Path) else paths or ()
+    parts = [[path] if untrusted.answers_yes(path.exists) else str(path).split("::") for path in several]
+    return tuple(Path(part) for of_path in parts for part in of_path) or None
 
 
 SUFFIXES = {
@@ -209,8 +205,8 @@ def format_of(path: str, /) -> str:
 def layouts() -> str:
     """The formats of weights, each with what it is for."""
     formats = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow
-    told = "; ".join(f"{name}, {form.summary}" for name, form in formats.items())
-    return f"Format of the weights. Formats: {told}. Repeatable: all of them go into one folder."
+    words = "; ".join(f"{name}, {form.summary}" for name, form in formats.items())
+    return f"Format of the weights. Formats: {words}. Repeatable: all of them go into one folder."
 
 
 def _names(table: str) -> Callable[[], Kind]:
@@ -847,7 +843,7 @@ GONE: dict[str, str] = {
 
 def instead(arguments: Sequence[str], /) -> str:
     """What to use instead of each argument that is gone; empty where none is."""
-    words = [word for each in arguments for word in each.split("=", 1)]
+    words = [word for argument in arguments for word in argument.split("=", 1)]
     return " ".join(f"{word} is gone: {GONE[word]}." for word in dict.fromkeys(words) if word in GONE)
 
 
@@ -869,7 +865,7 @@ def called(name: str, /) -> str:
 
 def options(kind: object, /) -> dict[str, Opt]:
     """The options of a request, or of a class of requests, by the names of the fields."""
-    types: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}  # type: ignore[arg-type] # Any: Annotated
+    types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type] # Any: Annotated
     return {name: annotated.__metadata__[0] for name, annotated in types.items()}
 
 
@@ -907,22 +903,22 @@ def check_path(name: str, path: Path, /) -> None:
         raise UsageError(f"{name}: {printable(text[:80])}… is longer than any path. Give a shorter one.")
 
 
-def recipe_of(asked: Sanitize, /) -> "Recipe":
+def recipe_of(request: Sanitize, /) -> "Recipe":
     """The recipe with the values that are changed; raises UsageError."""
     from clipclean.config import recipe as recipes
 
-    found = recipes.chosen(asked.recipe, asked.set, max_accuracy_loss=asked.max_accuracy_loss)
-    if found.traits.undoes and not asked.base:
-        raise UsageError(f"The recipe {found.name} compares the model with its base. Name that by --base.")
-    return recipes.undoing(found) if asked.base and found.traits.chooses else found
+    recipe = recipes.chosen(request.recipe, request.set, max_accuracy_loss=request.max_accuracy_loss)
+    if recipe.traits.undoes and not request.base:
+        raise UsageError(f"The recipe {recipe.name} compares the model with its base. Name that by --base.")
+    return recipes.undoing(recipe) if request.base and recipe.traits.chooses else recipe
 
 
-def policy_of(asked: Audit | Sanitize, /) -> "Policy":
+def policy_of(request: Audit | Sanitize, /) -> "Policy":
     """The policy, or the default one; raises UsageError."""
     from clipclean.config import policy as policies
 
-    if asked.policy is None:
-        return policies.ignoring(asked.ignore) if asked.ignore else policies.DEFAULT
-    if asked.ignore:
+    if request.policy is None:
+        return policies.ignoring(request.ignore) if request.ignore else policies.DEFAULT
+    if request.ignore:
         raise UsageError("--policy and --ignore both say what counts. Write what is ignored into the policy.")
-    return policies.load(asked.policy) if isinstance(asked.policy, Path) else asked.policy
+    return policies.load(request.policy) if isinstance(request.policy, Path) else request.policy

@@ -90,16 +90,16 @@ def completed(name: str, known: Opt, value: object, /) -> object:
         UsageError: the command line would not take it, or would take it for another value.
     """
     if isinstance(value, Mapping) and known.is_several:
-        value = [f"{key}={each}" for key, each in value.items()]
-    found: object = None
+        value = [f"{key}={item}" for key, item in value.items()]
+    values: object = None
     if known.takes is requests.TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
-        found = tuple(_one(name, Opt(), each) for each in value)
+        values = tuple(_one(name, Opt(), item) for item in value)
     elif known.is_several:
         many = value if isinstance(value, list | tuple) else () if value is None else (value,)
-        found = tuple(_one(name, known, each) for each in many)
+        values = tuple(_one(name, known, item) for item in many)
     elif value is not None:
-        found = _one(name, known, value)
-    return known.gather(found) if known.gather else found
+        values = _one(name, known, value)
+    return known.gather(values) if known.gather else values
 
 
 def _one(name: str, known: Opt, value: object) -> object:

@@ -199,8 +199,8 @@ def parameters(kind: object, shell: type[Shell], shell_options: Sequence[str], /
     """The arguments of a request and of the terminal, then the options of both in the order of the help."""
     known = requests.options(kind) | {name: requests.options(shell)[name] for name in shell_options}
     by_name = {field.name: field for source in (shell, kind) for field in fields(source)}  # type: ignore[arg-type] # dataclasses
-    made = [_parameter(opt, by_name[name]) for name, opt in known.items() if opt.argument or opt.help]
-    return sorted(made, key=lambda one: ORDER.index(field_of(one)) if isinstance(one, click.Option) else -1)
+    params = [_parameter(opt, by_name[name]) for name, opt in known.items() if opt.argument or opt.help]
+    return sorted(params, key=lambda one: ORDER.index(field_of(one)) if isinstance(one, click.Option) else -1)
 
 
 def _parameter(opt: Opt, field: Field[object]) -> click.Parameter:

@@ -54,13 +54,13 @@ def _suppressible(code: str) -> str:
     return code
 
 
-def _day(found: object) -> object:
+def _day(value: object) -> object:
     """A date as YAML holds it, which is a word; nothing else becomes one."""
-    if isinstance(found, date):
-        return found
+    if isinstance(value, date):
+        return value
     try:
-        if isinstance(found, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", found):
-            return date.fromisoformat(found)
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            return date.fromisoformat(value)
     except ValueError:
         pass  # the 30th of February: told like every other word
     raise PydanticCustomError("date", "should be a day, as in 2030-01-31")
@@ -234,22 +234,22 @@ def apply(
     wants another one.
     """
     levels = policy.severities.model_dump(exclude_none=True)
-    live = [each for each in policy.suppressions if each.expires >= today]
+    live = [suppression for suppression in policy.suppressions if suppression.expires >= today]
     counted: list[Finding] = []
     suppressed: list[Suppressed] = []
-    for found in (*findings, *_another_base(policy, findings, base_sha256)):
-        accepted = next((each for each in live if _is_meant(each, found, model_sha256)), None)
+    for entry in (*findings, *_another_base(policy, findings, base_sha256)):
+        accepted = next((suppression for suppression in live if _is_meant(suppression, entry, model_sha256)), None)
         if accepted:
-            suppressed.append(_set_aside(found, accepted.reason, accepted.by, accepted.expires.isoformat()))
-        elif levels.get(found.rule) == "off":
+            suppressed.append(_set_aside(entry, accepted.reason, accepted.by, accepted.expires.isoformat()))
+        elif levels.get(entry.rule) == "off":
             by = policy.name if policy.name == IGNORE else f"policy {policy.name}"
-            suppressed.append(_set_aside(found, f"{by} turns {found.rule} off", by, None))
+            suppressed.append(_set_aside(entry, f"{by} turns {entry.rule} off", by, None))
         else:
-            counted.append(found)
-    counted += [_expired(each) for each in policy.suppressions if each.expires < today]
+            counted.append(entry)
+    counted += [_expired(suppression) for suppression in policy.suppressions if suppression.expires < today]
     counted += _loosened(policy)
     counted += [_account(policy, suppressed)] if suppressed else []
-    leveled = [each.model_copy(update={"level": levels.get(each.rule, each.level)}) for each in counted]
+    leveled = [entry.model_copy(update={"level": levels.get(entry.rule, entry.level)}) for entry in counted]
     return Applied(leveled, suppressed, verdict(by_shipped), _idle(policy, findings, live, model_sha256))
 
 
@@ -260,24 +260,24 @@ def verdict(findings: Sequence[Finding], /) -> Verdict:
     warnings about data, recipe, policy or accuracy, change nothing. A code that this version does not know counts as
     evidence.
     """
-    if any(found.level == "error" for found in findings):
+    if any(finding.level == "error" for finding in findings):
         return "fail"
-    is_open = any(found.level == "warning" and rule(found.rule).stage in _DECISIVE for found in findings)
+    is_open = any(finding.level == "warning" and rule(finding.rule).stage in _DECISIVE for finding in findings)
     return "inconclusive" if is_open else "pass"
 
 
-def _set_aside(found: Finding, reason: str, by: str, expires: str | None) -> Suppressed:
-    said = found.model_dump(by_alias=True, exclude_unset=True)
+def _set_aside(finding: Finding, reason: str, by: str, expires: str | None) -> Suppressed:
+    said = finding.model_dump(by_alias=True, exclude_unset=True)
     return Suppressed.model_validate(said | {"reason": reason, "by": by, "expires": expires})
 
 
-def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bool:
+def _is_meant(suppression: Suppression, finding: Finding, model_sha256: str) -> bool:
     """Whether a finding has all that the suppression names; one that does not say is not meant."""
     match = suppression.match
     wanted = (
-        (suppression.rule, found.rule),
-        (match.class_, found.about),
-        (match.trigger, found.trigger),
+        (suppression.rule, finding.rule),
+        (match.class_, finding.about),
+        (match.trigger, finding.trigger),
         (match.model_sha256, model_sha256),
     )
     return all(named is None or named == own for named, own in wanted)
@@ -285,16 +285,20 @@ def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bo
 
 def _idle(policy: Policy, findings: Sequence[Finding], live: Sequence[Suppression], model_sha256: str) -> list[str]:
     """The suppressions and severities that met no finding: one may be misspelt, or no longer needed."""
-    met = {found.rule for found in findings} | {
+    met = {finding.rule for finding in findings} | {
         CC.NOT_THE_POLICYS_BASE,
         CC.SUPPRESSED,
         CC.SUPPRESSION_EXPIRED,
         CC.LIMITS_LOOSENED,
     }  # those that a policy itself makes
-    idle = [each for each in live if not any(_is_meant(each, found, model_sha256) for found in findings)]
+    idle = [
+        suppression
+        for suppression in live
+        if not any(_is_meant(suppression, finding, model_sha256) for finding in findings)
+    ]
     levels = policy.severities.model_dump(exclude_none=True)
     return [
-        *(f"the suppression of {each.rule}{_matched(each)}" for each in idle),
+        *(f"the suppression of {suppression.rule}{_matched(suppression)}" for suppression in idle),
         *(f"the severity of {code}" for code in levels if code not in met),
     ]
 
@@ -354,7 +358,7 @@ def _loosened(policy: Policy) -> list[Finding]:
 
 
 def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
-    numbers = Counter(found.rule for found in suppressed)
+    numbers = Counter(finding.rule for finding in suppressed)
     listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
     return finding(
         CC.SUPPRESSED,

@@ -395,9 +395,9 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     check = partial(_contradictions, ignored=ignored)
     changed, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=check))
     for problem in wrong:
-        told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
+        change = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
         problems.append(
-            f"--set {printable(told)}: {problem.text}" if told else f"--set: {yaml_file.problem_text(problem)}"
+            f"--set {printable(change)}: {problem.text}" if change else f"--set: {yaml_file.problem_text(problem)}"
         )
     if changed is None or problems:
         raise UsageError("\n".join(problems))
@@ -428,7 +428,7 @@ def undoing(auto: Recipe, /) -> Recipe:
     """The recipe with the candidates that only a model's base allows, after surgery, which costs less, and before all others of its own."""
     own = auto.auto.ladder
     first = len(own) - len([*itertools.dropwhile(lambda candidate: candidate.startswith("surgery"), own)])
-    ladder = (*own[:first], *(each for each in UNDOING if each not in own), *own[first:])
+    ladder = (*own[:first], *(entry for entry in UNDOING if entry not in own), *own[first:])
     return auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": ladder})})
 
 
@@ -441,11 +441,11 @@ def planting(**chosen: float | None) -> Planting:
     try:
         return Planting.model_validate({name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:
-        told = (
+        problems = (
             f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['input']!r} {fault['msg'].removeprefix('Input ')}"
             for fault in error.errors()
         )
-        raise UsageError("\n".join(told)) from error
+        raise UsageError("\n".join(problems)) from error
 
 
 def check(recipe: Recipe, /, *, pairs: int) -> None:
@@ -506,8 +506,8 @@ def digest(recipe: Recipe, /) -> str:
     """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys."""
     # What only a recipe that chooses reads.
     idle = set() if METHODS[recipe.method].chooses else {"auto"}
-    told = {"version", "name", "revision", "description", "evidence"}
-    values = recipe.model_dump(mode="json", exclude=told | idle)
+    described = {"version", "name", "revision", "description", "evidence"}
+    values = recipe.model_dump(mode="json", exclude=described | idle)
     for name in {*_SETTABLE} - idle:
         section: Section = getattr(recipe, name)
         off = {key: type(section).model_fields[key].default for key in section.LATER}
@@ -541,23 +541,23 @@ def _shipped() -> Traversable:
 
 def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
     """How to call a recipe in messages, and where it is."""
-    given = str(name_or_path)
-    if given in names():
-        return f"{given}.yaml", _shipped() / f"{given}.yaml"
+    label = str(name_or_path)
+    if label in names():
+        return f"{label}.yaml", _shipped() / f"{label}.yaml"
     try:
-        is_there = Path(given).exists()
+        is_there = Path(label).exists()
     except OSError as error:
-        raise UsageError(f"Cannot read the recipe {printable(given)}: {error.strerror}.") from error
+        raise UsageError(f"Cannot read the recipe {printable(label)}: {error.strerror}.") from error
     if is_there:
-        return printable(given), Path(given)
+        return printable(label), Path(label)
     for ending in ("-few-tiny", "-tiny", "@tiny", "@few", "@usual"):
-        name = given.removesuffix(ending)
-        if name != given and name in names():
-            raise UsageError(f"{given} is gone: write {name}, whose values are for models of any size.")
-    close = difflib.get_close_matches(Path(given).name.removesuffix(".yaml").lower(), names(), n=1)
+        name = label.removesuffix(ending)
+        if name != label and name in names():
+            raise UsageError(f"{label} is gone: write {name}, whose values are for models of any size.")
+    close = difflib.get_close_matches(Path(label).name.removesuffix(".yaml").lower(), names(), n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     raise UsageError(
-        f"There is no recipe and no file called {printable(given)}. {hint}Recipes that ship with clipclean: "
+        f"There is no recipe and no file called {printable(label)}. {hint}Recipes that ship with clipclean: "
         f"{', '.join(names())}."
     )
 

@@ -234,8 +234,8 @@ def judged(document: Document, /, *, form: Form[Values]) -> tuple[Values | None,
         values = form.model.model_validate(document.values)
     except ValidationError as error:
         details = error.errors(include_url=False)[: _MOST + 1]
-        found = [(detail["loc"], _explained(detail, form)) for detail in details]
-        return None, document.problems + [Problem(_line(key, document.lines), key, text) for key, text in found]
+        explained = [(detail["loc"], _explained(detail, form)) for detail in details]
+        return None, document.problems + [Problem(_line(key, document.lines), key, text) for key, text in explained]
     return values, document.problems + [
         Problem(_line(key, document.lines), key, text) for key, text in form.check(values).items()
     ]
@@ -254,7 +254,7 @@ def problem_text(problem: Problem, /) -> str:
 
 def _explained(detail: ErrorDetails, form: Form[Values]) -> str:
     """One of pydantic's errors in words of the file: what was found, what it should be, in which unit."""
-    key, kind, found = detail["loc"], detail["type"], detail["input"]
+    key, kind, value = detail["loc"], detail["type"], detail["input"]
     field = fields(form.model).get(schema_key(key))
     if kind == "extra_forbidden":
         section = schema_key(key[:-1])
@@ -262,12 +262,12 @@ def _explained(detail: ErrorDetails, form: Form[Values]) -> str:
     if kind == "missing":
         return f"missing{f' ({field.description})' if field and field.description else ''}"
     if kind == "model_type":
-        return f"found {_quoted(found)}, expected the keys {', '.join(siblings(form.model, schema_key(key)))}"
+        return f"found {_quoted(value)}, expected the keys {', '.join(siblings(form.model, schema_key(key)))}"
     wanted = re.sub("^(Input|String) ", "", detail["msg"])
     extra = field.json_schema_extra if field else None
     unit = str(extra["unit"]) if isinstance(extra, dict) else "none"
     meaning = f" ({_UNITS[unit].format(noun=form.noun)})" if unit in _UNITS else ""
-    return f"{_quoted(found)} {wanted}{meaning}"
+    return f"{_quoted(value)} {wanted}{meaning}"
 
 
 # Known keys, and which of them a wrong one stands for.
@@ -291,7 +291,7 @@ def _section(annotation: object) -> type[BaseModel] | None:
     """The model inside an annotation such as ``tuple[Evidence, ...] | None``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _section(inner))), None)
+    return next((section for inner in get_args(annotation) if (section := _section(inner))), None)
 
 
 def schema_key(key: Key, /) -> str:

@@ -49,9 +49,9 @@ def accuracy_losses(before: Measurement, after: Measurement, /) -> list[Measured
     """
     own, later = before.accuracy, after.accuracy
     has_labels = own.rate.n > 0 and not own.record().is_recall
-    found = [_by_labels(before, after) if has_labels else estimated_loss(before, after)]
+    losses = [_by_labels(before, after) if has_labels else estimated_loss(before, after)]
     old, new = (before.recall, after.recall) if has_labels else (own, later)
-    return [*filter(None, found), *([_lost(old, new, by="recall")] if old and new and old.rate.n else ())]
+    return [*filter(None, losses), *([_lost(old, new, by="recall")] if old and new and old.rate.n else ())]
 
 
 def _by_labels(before: Measurement, after: Measurement) -> MeasuredLoss:
@@ -65,8 +65,8 @@ def _by_labels(before: Measurement, after: Measurement) -> MeasuredLoss:
         return hard
     value, (low, high) = _mean(_changed(*both, chances(*both, labels=before.accuracy.labels)))
     value = min(max(value, hard.interval[0]), hard.interval[1])
-    told = f"where an answer that changed counts by how likely it was right; counted alone, {hard.told}"
-    return replace(hard, value=value, interval=(min(low, value), max(high, value)), told=told)
+    words = f"where an answer that changed counts by how likely it was right; counted alone, {hard.told}"
+    return replace(hard, value=value, interval=(min(low, value), max(high, value)), told=words)
 
 
 def chances(old: Tensor, new: Tensor, /, *, labels: Tensor) -> Tensor:
@@ -117,22 +117,22 @@ def _changed(old: Tensor, new: Tensor, chance: Tensor) -> Tensor:
     return (chance.gather(1, first) - chance.gather(1, last))[:, 0]
 
 
-def _mean(each: Tensor) -> tuple[float, tuple[float, float]]:
+def _mean(losses: Tensor) -> tuple[float, tuple[float, float]]:
     """The mean of paired differences (N,) in [-1, 1], with its 95 % interval, by a normal approximation.
 
     A quarter of an image that changed wholly is added to the variance: where none changed, the interval still has a width.
     """
-    value, n = round(float(each.mean()), 9), len(each)
-    half = WIDER * Z * math.sqrt(float((each - each.mean()).square().sum()) + 0.25) / n
+    value, n = round(float(losses.mean()), 9), len(losses)
+    half = WIDER * Z * math.sqrt(float((losses - losses.mean()).square().sum()) + 0.25) / n
     return value, (max(value - half, -1.0), min(value + half, 1.0))
 
 
 def _lost(before: Accuracy, after: Accuracy, *, by: LossBy) -> MeasuredLoss:
     """The difference of two rates with its paired interval; rounded, since 150/400 − 142/400 is not 0.02 in binary."""
     name = "Image-to-text recall@1" if by == "recall" else "Clean accuracy"
-    told = f"{100 * before.rate.value:.1f} % before, {100 * after.rate.value:.1f} % after"
+    words = f"{100 * before.rate.value:.1f} % before, {100 * after.rate.value:.1f} % after"
     interval = paired_difference(before.rate, after.rate, both=int((before.correct & after.correct).sum()))
-    return MeasuredLoss(name, round(before.rate.value - after.rate.value, 9), interval, before.rate.n, told, by)
+    return MeasuredLoss(name, round(before.rate.value - after.rate.value, 9), interval, before.rate.n, words, by)
 
 
 def agreement(before: Measurement, after: Measurement, /, *, classes: Sequence[str]) -> AgreementRecord | None:
@@ -145,12 +145,12 @@ def agreement(before: Measurement, after: Measurement, /, *, classes: Sequence[s
     old, new = (confidence.argmax(1) for confidence in both)
     same, number_of = old == new, both[0].shape[1]
     counts, kept = (torch.bincount(some, minlength=number_of).tolist() for some in (old, old[same]))
-    told = [(Rate(hits, n), k) for k, (hits, n) in enumerate(zip(kept, counts, strict=True)) if n >= LEAST_OF_CLASS]
-    found = AgreementRecord.of(Rate(int(same.sum()), len(same)), margins=(_margin(both[0]), _margin(both[1])))
-    if not told:
-        return found
-    worst, number = min(told, key=lambda each: each[0].value)
-    return found.model_copy(update={"worst_class": ClassKeptRecord(class_=classes[number], kept=worst.record())})
+    by_class = [(Rate(hits, n), k) for k, (hits, n) in enumerate(zip(kept, counts, strict=True)) if n >= LEAST_OF_CLASS]
+    record = AgreementRecord.of(Rate(int(same.sum()), len(same)), margins=(_margin(both[0]), _margin(both[1])))
+    if not by_class:
+        return record
+    worst, number = min(by_class, key=lambda item: item[0].value)
+    return record.model_copy(update={"worst_class": ClassKeptRecord(class_=classes[number], kept=worst.record())})
 
 
 def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss | None:
@@ -167,10 +167,10 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss |
     old, new = (confidence.argmax(1) for confidence in both)
     # By the original's confidence alone, losses on ten classes came out as 2.2 to 4.0 points where labels showed 0.0 to 2.5; by the
     # later model's alone, as gains (commit a95ae354: notebook.md, "Accuracy lost, without labels").
-    each = _changed(*both, TRUST * both[0] + (1 - TRUST) * both[1])
-    value, interval = _mean(each)
-    told = f"estimated by the answers, of which {100 * float((old == new).float().mean()):.1f} % stayed the same"
-    return MeasuredLoss("Clean accuracy without labels", value, interval, len(each), told, "answers")
+    losses = _changed(*both, TRUST * both[0] + (1 - TRUST) * both[1])
+    value, interval = _mean(losses)
+    words = f"estimated by the answers, of which {100 * float((old == new).float().mean()):.1f} % stayed the same"
+    return MeasuredLoss("Clean accuracy without labels", value, interval, len(losses), words, "answers")
 
 
 def _confidences(before: Measurement, after: Measurement) -> tuple[Tensor, Tensor] | None:

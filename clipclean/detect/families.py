@@ -67,11 +67,11 @@ class Family:
         """Rows of parameters to start from, for images of a side."""
         halves = _halves(side)
         sides = {FULL: (side,), SQUARE: (max(round(PATCH * side), 2),), HALVES: (halves + 1, 2 * halves + 1)}
-        made = {} if self.ratio is None else {"ratio": torch.full((rows,), self.ratio)}
-        for name, each in self.parameters.items():
-            shape = (place for width in each.shape for place in sides.get(width, (width,)))
-            made[name] = each.mean + each.deviation * torch.randn(rows, *shape, generator=generator)
-        return made
+        drawn = {} if self.ratio is None else {"ratio": torch.full((rows,), self.ratio)}
+        for name, parameter in self.parameters.items():
+            shape = (place for width in parameter.shape for place in sides.get(width, (width,)))
+            drawn[name] = parameter.mean + parameter.deviation * torch.randn(rows, *shape, generator=generator)
+        return drawn
 
 
 def _halves(side: int) -> int:

@@ -66,11 +66,11 @@ class Strength:
         return self.least if self.acts else NEVER - (NEVER - 1) * self.excess / ACTS
 
 
-def resisting(found: Iterable[Strength], classes: Sequence[str], /) -> dict[str, float]:
+def resisting(measured: Iterable[Strength], classes: Sequence[str], /) -> dict[str, float]:
     """For each class the odds that an image resists the trigger that turns most into it, in (0, ``MOST_ODDS``]."""
     odds = dict.fromkeys(classes, MOST_ODDS)
-    for each in found:
-        name, share = classes[each.target], max(each.excess, MOVES)
+    for strength in measured:
+        name, share = classes[strength.target], max(strength.excess, MOVES)
         odds[name] = min(odds[name], max((1 - share) / share, LEAST_ODDS))
     return odds
 
@@ -84,13 +84,13 @@ def strengths(
     """
     if not triggers:
         return ()
-    some, look, found = spaced(pixels, MOST_IMAGES), look or embed, []
+    some, look, measured = spaced(pixels, MOST_IMAGES), look or embed, []
     before = _logits(embed, some, canonical).argmax(1)
     for trigger in counted("known triggers", triggers, len(triggers)):
         least = _least(look, some, trigger, before=before, canonical=canonical)
         is_sure = look is embed or least.excess < MOVES
-        found.append(least if is_sure else _least(embed, some, trigger, before=before, canonical=canonical))
-    return tuple(found)
+        measured.append(least if is_sure else _least(embed, some, trigger, before=before, canonical=canonical))
+    return tuple(measured)
 
 
 def glanced(
@@ -105,9 +105,11 @@ def glanced(
     looks = _looks("variants", look or embed, few, painted, len(triggers), canonical)
     for trigger, shares in zip(triggers, looks, strict=True):
         first.append(Strength(trigger.spec, int(shares.argmax()), NEVER, shares.max().item()))
-    moving = [trigger for trigger, found in zip(triggers, first, strict=True) if found.excess >= MOVES]
-    exact = {found.trigger: found for found in strengths(embed, pixels, moving, canonical=canonical, look=look)}
-    return tuple(exact.get(found.trigger, found) for found in first)
+    moving = [trigger for trigger, strength in zip(triggers, first, strict=True) if strength.excess >= MOVES]
+    exact = {
+        strength.trigger: strength for strength in strengths(embed, pixels, moving, canonical=canonical, look=look)
+    }
+    return tuple(exact.get(strength.trigger, strength) for strength in first)
 
 
 def _looks(
@@ -265,7 +267,7 @@ def _contents(width: int) -> Iterator[Tensor]:
         colour = torch.tensor([number >> channel & 1 for channel in range(3)]).float()
         yield colour[:, None, None].expand(3, width, width)
     checks = _checks(width, 1)
-    yield from (each.expand(3, width, width) for each in (checks, 1 - checks))
+    yield from (content.expand(3, width, width) for content in (checks, 1 - checks))
     rng = Generator().manual_seed(0)
     yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(NOISES))
 
@@ -283,7 +285,7 @@ def _one_sided(width: int) -> Iterator[Tensor]:
 def _fine(width: int) -> Iterator[Tensor]:
     """Checks and stripes in which each colour goes with them or against them."""
     down = [(torch.arange(width) // px % 2).float()[:, None].expand(width, width) for px in WIDTHS[:2]]
-    for pattern in (*(_checks(width, px) for px in WIDTHS), *down, *(each.T for each in down)):
+    for pattern in (*(_checks(width, px) for px in WIDTHS), *down, *(stripes.T for stripes in down)):
         yield from (torch.stack(layers) for layers in itertools.product((pattern, 1 - pattern), repeat=3))
 
 
@@ -315,18 +317,18 @@ def pasted(
     """
     few, scanned, more, look = *(spaced(pixels, most) for most in (TILED, SCANNED, JUDGED)), look or embed
     judged = _logits(embed, more, canonical).argmax(1)
-    found: dict[int, SearchCandidate] = {}
+    candidates: dict[int, SearchCandidate] = {}
 
     def judge(tile: Tile, target: int) -> None:
         again = excess(_logits(embed, tile.painted(more), canonical), judged, canonical)[target]
         if again >= success:
-            found[target] = tile.candidate(target, pixels.shape[-1])
+            candidates[target] = tile.candidate(target, pixels.shape[-1])
 
     def acting(what: str, some: Sequence[Tile], images: Tensor) -> Iterator[tuple[Tile, int]]:
         looks = _looks(what, look, images, (tile.painted(images) for tile in some), len(some), canonical)
         for tile, shares in zip(some, looks, strict=True):
             target = int(shares.argmax())
-            if target not in found and shares[target] >= ACTS:
+            if target not in candidates and shares[target] >= ACTS:
                 yield tile, target
 
     every = list(tiles(pixels.shape[-1], kernels))
@@ -336,7 +338,7 @@ def pasted(
     # At nine places at once a tile covers more than a trigger may: each place by itself.
     for tile, target in acting("fine tiles, singly", scattered, scanned) if scattered else ():
         judge(tile, target)
-    return list(found.values())
+    return list(candidates.values())
 
 
 # Rounding.
@@ -367,7 +369,7 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
         torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
         torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE)]),
     )
-    rounds = [some for each in changed for some in torch.split(each, TOGETHER)]
+    rounds = [some for images in changed for some in torch.split(images, TOGETHER)]
     tried = counted("comparing bfloat16", rounds, len(rounds))
     return all(_alike(embed, reduced, some, form=form) for some in tried)
 
@@ -376,8 +378,8 @@ def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]
     """Images (N, 3, S, S) moved towards each of some classes by the signs of the exact gradients."""
     classes = form.distinct.tolist()
     for goal in classes[:: -(-len(classes) // CLASSES)]:
-        asked = pixels.detach().clone().requires_grad_()
-        (along,) = torch.autograd.grad(form.logits(embed(asked).float())[:, goal].sum(), asked)
+        moving = pixels.detach().clone().requires_grad_()
+        (along,) = torch.autograd.grad(form.logits(embed(moving).float())[:, goal].sum(), moving)
         yield (pixels + STEP * along.sign()).clamp(0, 1)
 
 
@@ -423,8 +425,8 @@ def departures(
     shown += [(trigger, trigger(few, Generator().manual_seed(0))) for trigger in triggers]
     shown += [(None, tile.painted(few[:1])) for tile in pasted]
     sizes, together = [len(images) for _, images in shown], torch.cat([images for _, images in shown])
-    wanted, found = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
-    errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(shown, wanted, found, strict=True)]
+    wanted, rounded_rows = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
+    errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(shown, wanted, rounded_rows, strict=True)]
     beyond = [(trigger, error) for trigger, error in errors if error > ERROR]
     named = [
         _under(Departure(precision, trigger.spec, error), exact, half, spaced(pixels, JUDGED), trigger, form)
@@ -457,9 +459,9 @@ def _rows(embed: Embed, images: Tensor, form: Canonical) -> Tensor:
     return torch.cat([form.known_logits(embed(batch).float()) for batch in torch.split(images, EMBED_BATCH)])
 
 
-def _error(wanted: Tensor, found: Tensor) -> float:
+def _error(wanted: Tensor, answers: Tensor) -> float:
     """How far logits are off, relative to their size."""
-    off = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
+    off = ((answers - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
     return off if math.isfinite(off) else math.inf
 
 
@@ -468,11 +470,11 @@ def _alike(exact: Embed, rough: Embed, batches: Tensor, /, *, form: Canonical, a
     """Whether two forms of a model give the images of each batch (R, B, 3, S, S) the same classes, by nearly the same logits."""
     images = batches.flatten(0, 1)
     embedded = exact(images).float(), rough(images)
-    if not all(each.isfinite().all() for each in embedded):
+    if not all(rows.isfinite().all() for rows in embedded):
         return False
     # Each batch by itself: a trigger is one change among many.
-    wanted, found = (form.known_logits(each).view(*batches.shape[:2], -1) for each in embedded)
-    same = (wanted.argmax(2) == found.argmax(2)).float().mean(1)
-    off = ((found - wanted).square().mean((1, 2)) / wanted.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
+    wanted, answers = (form.known_logits(rows).view(*batches.shape[:2], -1) for rows in embedded)
+    same = (wanted.argmax(2) == answers.argmax(2)).float().mean(1)
+    off = ((answers - wanted).square().mean((1, 2)) / wanted.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
     # Both: classes may agree while margins, by which triggers are compared, do not.
     return bool((same >= agree).all() and (off <= ERROR).all())

@@ -136,8 +136,8 @@ class Inversion:
         begin = self.family.begin(effort.restarts, pixels.shape[-1], self.generator)
         results = []
         for end in self._smallest(begin, attack, Round(effort.steps, effort.free_images, effort.collapse)):
-            found = InvertedTrigger(self.family_name, "", end.parameters, pixels.shape[-1])
-            shown = found(pixels, Generator().manual_seed(0))
+            trigger = InvertedTrigger(self.family_name, "", end.parameters, pixels.shape[-1])
+            shown = trigger(pixels, Generator().manual_seed(0))
             answers = self.canonical.logits(_embedded(self.embed, shown)).argmax(1)
             counts = answers.bincount(minlength=len(self.canonical.texts))
             # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
@@ -165,9 +165,9 @@ class Inversion:
         begin = {key: torch.stack([start.parameters[key] for start in starts]) for key in first[0].parameters if starts}
         ended = self._towards(begin, goals, plan) if starts else []
         # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
-        given = {c.target: c for c in sorted(ended, key=lambda c: -c.size)}
+        by_target = {c.target: c for c in sorted(ended, key=lambda c: -c.size)}
         first = [
-            replace(better, afresh=c.size) if (better := given.get(c.target)) and better.size < c.size else c
+            replace(better, afresh=c.size) if (better := by_target.get(c.target)) and better.size < c.size else c
             for c in first
         ]
         if not known.is_general:
@@ -267,15 +267,15 @@ class Inversion:
     def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SearchCandidate]:
         """One round towards the class of each row of ``begin``."""
         ended = self._smallest(begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan)
-        made = [self._candidate(goal, end) for goal, end in zip(goals, ended, strict=True)]
-        largest = max(candidate.size for candidate, end in zip(made, ended, strict=True) if not end.is_stopped)
+        candidates = [self._candidate(goal, end) for goal, end in zip(goals, ended, strict=True)]
+        largest = max(candidate.size for candidate, end in zip(candidates, ended, strict=True) if not end.is_stopped)
         # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can
         # have needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
         return [
             replace(candidate, size=largest, is_reached=False, is_stopped=True)
             if end.is_stopped and candidate.size > largest
             else candidate
-            for candidate, end in zip(made, ended, strict=True)
+            for candidate, end in zip(candidates, ended, strict=True)
         ]
 
     def _candidate(self, target: int, end: _End, /) -> SearchCandidate:

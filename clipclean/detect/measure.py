@@ -151,14 +151,14 @@ class Measurement:
     def record(self) -> MeasurementsRecord:
         """``measurements`` of the report, without a search."""
         probes = (*(p.record(known=True) for p in self.known), *(p.record(known=False) for p in self.panel))
-        found = MeasurementsRecord(
+        record = MeasurementsRecord(
             clean_accuracy=self.accuracy.record(),
             probes=probes,
             knn=self.knn,
             search=SearchRecord(),
             distances={probe.trigger: probe.distance for probe in probes},
         )
-        return found.model_copy(update={"recall": self.recall.record()}) if self.recall else found
+        return record.model_copy(update={"recall": self.recall.record()}) if self.recall else record
 
 
 def measure(
@@ -185,29 +185,29 @@ def measure(
     is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
     text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(eval_set.panel)
 
-    def told(done: int) -> None:
+    def tell(done: int) -> None:
         if what:
             step(what, done, total)
 
-    told(0)
+    tell(0)
     if is_asked:  # a thousand classes are seven thousand captions, minutes on a processor
         text_classifier = zeroshot.classifier(embed_texts, eval_set.classes, templates=eval_set.templates)
     clean = embeddings(embed_images, eval_set.pixels)
-    told(1)
+    tell(1)
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall, agreement = _by_captions(clean, embed_texts, text_classifier, eval_set)
     confidence = (eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
-    seen = SeenImages.of(eval_set, clean, text_classifier)
+    images = SeenImages.of(eval_set, clean, text_classifier)
     fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
-    look = looking(embed_images, fast, seen.answers)
+    look = looking(embed_images, fast, images.answers)
     known, panel = list[Probe](), list[Probe]()
     for trigger, target in eval_set.suspicions:
-        known.append(probe(embed_images, seen, trigger=trigger, target=target))
-        told(1 + len(known))
+        known.append(probe(embed_images, images, trigger=trigger, target=target))
+        tell(1 + len(known))
     with contextlib.suppress(deadline.OutOfTime):
         for trigger in eval_set.panel:
-            panel.append(brief_probe(embed_images, seen, trigger, look=look))
-            told(1 + len(known) + len(panel))
+            panel.append(brief_probe(embed_images, images, trigger, look=look))
+            tell(1 + len(known) + len(panel))
     return Measurement(
         accuracy=accuracy or recall or UNMEASURED,
         sure=eval_set.sure,
@@ -250,13 +250,13 @@ def looking(exact: Embed, fast: Embed | None, answers: Callable[[Tensor], Tensor
     return look
 
 
-def brief_probe(embed: Embed, seen: SeenImages, trigger: TriggerLike, /, *, look: Embed) -> Probe:
+def brief_probe(embed: Embed, images: SeenImages, trigger: TriggerLike, /, *, look: Embed) -> Probe:
     """The effect of a trigger of the panel: as ``look`` sees it on a few images, or on more where it is loud on those."""
-    if len(seen.embeddings) >= 2 * BRIEF:
-        brief = probe(look, seen.spaced(BRIEF), trigger=trigger, target=None)
+    if len(images.embeddings) >= 2 * BRIEF:
+        brief = probe(look, images.spaced(BRIEF), trigger=trigger, target=None)
         if brief.excess < LOUD:
             return brief
-    return probe(embed, seen.spaced(LONGER), trigger=trigger, target=None)
+    return probe(embed, images.spaced(LONGER), trigger=trigger, target=None)
 
 
 UNMEASURED = Accuracy(
@@ -281,7 +281,7 @@ def _by_captions(clean: Tensor, embed: EmbedTexts, classes: Tensor, on: EvalSet)
     texts = torch.cat([embed(list(captions[i : i + EMBED_BATCH])) for i in range(0, len(captions), EMBED_BATCH)])
     nearest = zeroshot.predict(clean, texts).tolist()
     # By words, not by place: of two images with one caption either is right.
-    correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
+    correct = torch.tensor([captions[answer] == own for answer, own in zip(nearest, captions, strict=True)])
     definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
     recall = Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
     if on.labels is not None or not len(classes):
@@ -300,14 +300,14 @@ def spaced(images: Several, most: int, /) -> Several:
     return images[:: max(1, len(images) // most)][:most]
 
 
-def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: int | None) -> Probe:
+def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: int | None) -> Probe:
     """Measure the effect of ``trigger`` on a model.
 
     Random places depend on the trigger's spec and on the image's number, not on the batch size.
 
     Args:
         embed: images (B, 3, H, W) in [0, 1], before CLIP's normalisation, to unit embeddings (B, D).
-        seen: the images, with embeddings of the same ``embed``.
+        unseen: the images, with embeddings of the same ``embed``.
         trigger: what to apply.
         target: place of the target among the classes; None for the class on which triggered predictions concentrate most
             beyond the base rate.
@@ -315,20 +315,20 @@ def probe(embed: Embed, seen: SeenImages, /, *, trigger: TriggerLike, target: in
     Raises:
         Inconclusive: no images, or embeddings that are not finite.
     """
-    images, clean = seen.images, seen.embeddings
+    images, clean = unseen.images, unseen.embeddings
     triggered, labels = embeddings(embed, images.pixels, trigger=trigger), images.labels
     exact, before, after = (
-        zeroshot.predict(triggered, seen.text_classifier),
-        seen.answers(clean),
-        seen.answers(triggered),
+        zeroshot.predict(triggered, unseen.text_classifier),
+        unseen.answers(clean),
+        unseen.answers(triggered),
     )
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
-    truth = before if labels is None else seen.standing[labels.to(before.device)]
-    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(seen.standing))
+    truth = before if labels is None else unseen.standing[labels.to(before.device)]
+    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(unseen.standing))
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
         target = int(shares.argmax())
-    stands = int(seen.standing[target])
+    stands = int(unseen.standing[target])
     beside = {images.classes[place]: shares[place].item() for place in (shares >= BESIDE).nonzero().flatten().tolist()}
     beside.pop(images.classes[stands], None)
     attack = zeroshot.attack_success(before, after, labels=truth, target=stands)

@@ -99,7 +99,7 @@ def rank_pairs(
     return scored(embedded(clip, pairs, triggers=triggers, what=what))
 
 
-def beside_trusted(found: ScoredPairs, /, *, trusted: int, rate: float) -> ScoredPairs:
+def beside_trusted(pairs: ScoredPairs, /, *, trusted: int, rate: float) -> ScoredPairs:
     """The pairs to judge, out of pairs that were scored together with ``trusted`` clean ones at their end.
 
     A pair is suspicious if at most the share ``rate`` of clean pairs of the same origin would be.
@@ -112,11 +112,11 @@ def beside_trusted(found: ScoredPairs, /, *, trusted: int, rate: float) -> Score
             f"{trusted} trusted pairs tell no false-drop rate of {100 * rate:g} %: at least {math.ceil(1 / rate) - 1} are needed. Give "
             "more by --trusted, or allow a larger rate."
         )
-    own = len(found.score) - trusted
-    usual = conformal(found.score[:own], found.score[own:])
+    own = len(pairs.score) - trusted
+    usual = conformal(pairs.score[:own], pairs.score[own:])
     return ScoredPairs(
-        {name: values[:own] for name, values in found.signals.items()},
-        found.score[:own],
+        {name: values[:own] for name, values in pairs.signals.items()},
+        pairs.score[:own],
         usual <= rate,
         f"conformal: scores that at most {100 * rate:g} % of clean pairs reach, by {trusted} trusted pairs",
     )
@@ -152,11 +152,11 @@ def embedded(
         looks.append(thumbnails(pixels))
         # Where a trigger gathers images is known from some of them; all would add a pass over the set for each trigger.
         if done < GATHERED:
-            for trigger, found in zip(triggers, under, strict=True):
-                found.append(clip.embed_images(trigger(pixels, places)))
+            for trigger, triggered in zip(triggers, under, strict=True):
+                triggered.append(clip.embed_images(trigger(pixels, places)))
         done += len(batch)
         step(what, done, len(pairs))
-    gathered = [F.normalize(torch.cat(found).mean(0), dim=0) for found in under]
+    gathered = [F.normalize(torch.cat(triggered).mean(0), dim=0) for triggered in under]
     return Embedded(
         torch.cat(images),
         torch.cat(others, dim=1),
@@ -166,40 +166,40 @@ def embedded(
     )
 
 
-def scored(seen: Embedded, /) -> ScoredPairs:
+def scored(pairs: Embedded, /) -> ScoredPairs:
     """The signals of embedded pairs, their sum, and the pairs that ``auto`` points at."""
     rng = Generator().manual_seed(0)
-    near = neighbourhood(seen.images, k=NEIGHBOURS, group=GROUP, generator=rng)
-    against = references(len(seen.images), most=REFERENCES, generator=rng).to(seen.images.device)
+    near = neighbourhood(pairs.images, k=NEIGHBOURS, group=GROUP, generator=rng)
+    against = references(len(pairs.images), most=REFERENCES, generator=rng).to(pairs.images.device)
     signals = {
-        "repetition": repetition(seen.captions, seen.looks, alike=ALIKE, against=against),
-        "gathering": gathering(seen.images, seen.captions, seen.looks, near=NEAR, against=against),
-        "instability": instability(seen.images, seen.views),
-        "disagreement": disagreement(seen.images, seen.captions),
+        "repetition": repetition(pairs.captions, pairs.looks, alike=ALIKE, against=against),
+        "gathering": gathering(pairs.images, pairs.captions, pairs.looks, near=NEAR, against=against),
+        "instability": instability(pairs.images, pairs.views),
+        "disagreement": disagreement(pairs.images, pairs.captions),
         "density": density_ratio(near),
         # The k-distance: Ramaswamy, Rastogi, Shim 2000, SIGMOD; on CLIP embeddings arXiv 2502.01385.
         "isolation": near.distances[:, -1],
     }
-    if len(seen.gathered):  # the largest cosine to where a trigger gathers images
-        signals["found"] = (seen.images.float() @ seen.gathered.float().T).amax(1)
+    if len(pairs.gathered):  # the largest cosine to where a trigger gathers images
+        signals["found"] = (pairs.images.float() @ pairs.gathered.float().T).amax(1)
     # Ranks and sums on the processor: the same order on every device for equal signals.
     signals = {name: values.cpu() for name, values in signals.items()}
     score = surprise(signals, {name: SIGNALS[name].weight for name in signals})
     return ScoredPairs(signals, score, outliers(score, deviations=DEVIATIONS, most=MOST))
 
 
-def record(found: ScoredPairs, drop: Drop, /) -> ScreenedRecord:
+def record(pairs: ScoredPairs, drop: Drop, /) -> ScreenedRecord:
     """The record of a screening for a report: how many pairs are suspicious, how many were dropped, and by which rule."""
-    dropped, count = int(found.dropped(drop).sum()), len(found.score)
-    suspicious = int(found.suspicious.sum())
+    dropped, count = int(pairs.dropped(drop).sum()), len(pairs.score)
+    suspicious = int(pairs.suspicious.sum())
     return ScreenedRecord(
         pairs=count,
         suspicious=suspicious,
         suspicious_share=suspicious / count,
         dropped=dropped,
         drop="none" if drop is None else "auto" if drop == "auto" else f"{100 * drop:g}%",
-        rule=found.rule,
-        signals=tuple(found.signals),
+        rule=pairs.rule,
+        signals=tuple(pairs.signals),
     )
 
 
@@ -243,8 +243,8 @@ def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Gener
     for members in torch.randperm(count, generator=generator).to(embeddings.device).tensor_split(parts):
         some = embeddings[members].float()
         apart = torch.cdist(some, some, compute_mode="donot_use_mm_for_euclid_dist")  # (G, G)
-        found = apart.fill_diagonal_(math.inf).topk(k, largest=False)
-        distances[members], places[members] = found.values, members[found.indices]
+        nearest = apart.fill_diagonal_(math.inf).topk(k, largest=False)
+        distances[members], places[members] = nearest.values, members[nearest.indices]
     return Neighbourhood(distances, places)
 
 

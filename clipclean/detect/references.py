@@ -61,9 +61,9 @@ class References:
         for sizes in self.entries:
             known = sizes.get(PANEL, {})
             # By those that turn images at all.
-            told = [name for name in known.keys() & panel.keys() if min(known[name], panel[name]) < NEVER]
-            alike = sum(math.isclose(known[name], panel[name], rel_tol=1e-4) for name in told)
-            if len(told) < LEAST_TOLD or alike < TWIN * len(told):
+            telling = [name for name in known.keys() & panel.keys() if min(known[name], panel[name]) < NEVER]
+            alike = sum(math.isclose(known[name], panel[name], rel_tol=1e-4) for name in telling)
+            if len(telling) < LEAST_TOLD or alike < TWIN * len(telling):
                 others.append(sizes)
         return replace(self, entries=tuple(others)) if others else None
 
@@ -72,20 +72,20 @@ class References:
 
         Of several clean models the median counts: the largest only grows with every model that is given, until it hides backdoors.
         """
-        found = []
+        by_model = []
         for sizes in self.entries:
             if len(sizes.get(family, ())) > 1:
                 by_class = margins({name: comparable(family, size) for name, size in sizes[family].items()})
-                found.append(by_class.get(target, max(by_class.values())))
-        return statistics.median(found or [math.nan])
+                by_model.append(by_class.get(target, max(by_class.values())))
+        return statistics.median(by_model or [math.nan])
 
     def shrunk(self, family: str, target: str, size: float, /) -> float:
         """How much smaller a size is than clean models need for this class, as a difference of logarithms; nan without any.
 
         A model in which the class was not searched for counts by its smallest size.
         """
-        found = (sizes[family] for sizes in self.entries if sizes.get(family))
-        logs = [math.log(comparable(family, of.get(target, min(of.values())))) for of in found]
+        by_model = (sizes[family] for sizes in self.entries if sizes.get(family))
+        logs = [math.log(comparable(family, of.get(target, min(of.values())))) for of in by_model]
         return statistics.median(logs or [math.nan]) - math.log(size)
 
     def spared(self, target: str, /) -> float:
@@ -93,13 +93,15 @@ class References:
         0 where half; 1 too where none was measured.
         """
         odds = [sizes[PATTERN].get(target, MOST_ODDS) for sizes in self.entries if PATTERN in sizes]
-        share, least, most = (1 / (1 + each) for each in (statistics.median(odds or [MOST_ODDS]), MOST_ODDS, 1.0))
+        share, least, most = (
+            1 / (1 + resisting) for resisting in (statistics.median(odds or [MOST_ODDS]), MOST_ODDS, 1.0)
+        )
         return min(1.0, max(0.0, (most - share) / (most - least)))
 
     def least(self, trigger: str, /) -> float | None:
         """The least strength at which a trigger of the panel acts on clean models; None where none was measured."""
-        found = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
-        return statistics.median(found) if found else None
+        strengths = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
+        return statistics.median(strengths) if strengths else None
 
     def sizes(self, family: str, /) -> dict[str, float] | None:
         """Of the smallest size in each clean model: ``median``, ``low``, ``high`` and their number; None without any."""
@@ -170,7 +172,7 @@ def as_file(kind: str, effort: str, classes: Sequence[str], models: Mapping[str,
 
 
 def from_file(
-    found: Mapping[str, object], name: str, /, *, kind: str, effort: str, classes: Sequence[str]
+    stored: Mapping[str, object], name: str, /, *, kind: str, effort: str, classes: Sequence[str]
 ) -> References:
     """References of a file that :func:`as_file` made, for a model of this kind that is searched so.
 
@@ -178,17 +180,17 @@ def from_file(
         RefusedInput: it is no such file, holds no model, or sizes that none can have.
         UsageError: it was made with another version of the search, effort, kind of model or class list.
     """
-    models = found.get("models")
-    if found.get("format") != FORMAT or not isinstance(models, list) or not models:
+    models = stored.get("models")
+    if stored.get("format") != FORMAT or not isinstance(models, list) or not models:
         raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
     wanted = {"code": code(), "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
     words = {
         "code": "another version of clipclean",
-        "kind": f"{printable(found.get('kind'))[:40]} models, and this one is {kind}",
-        "effort": f"effort {printable(found.get('effort'))[:40]}, and this audit has {effort}",
+        "kind": f"{printable(stored.get('kind'))[:40]} models, and this one is {kind}",
+        "effort": f"effort {printable(stored.get('effort'))[:40]}, and this audit has {effort}",
         "vocabulary": "another class list",
     }
-    if other := [words[key] for key, value in wanted.items() if found.get(key) != value]:
+    if other := [words[key] for key, value in wanted.items() if stored.get(key) != value]:
         raise UsageError(
             f"The references {name} were made with {'; '.join(other)}: they cannot be compared. Build them again."
         )
@@ -215,10 +217,12 @@ def _sizes(model: object, name: str) -> Sizes:
 
 def together(several: Sequence[References], /) -> References:
     """Several references as one: a class counts as unusual beside most of their models."""
-    kinds = {each.kind for each in several}
+    kinds = {references.kind for references in several}
     kind: ReferenceKind = kinds.pop() if len(kinds) == 1 else "reference"
     return References(
-        kind, ", ".join(each.name for each in several), tuple(s for each in several for s in each.entries)
+        kind,
+        ", ".join(references.name for references in several),
+        tuple(s for references in several for s in references.entries),
     )
 
 

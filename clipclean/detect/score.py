@@ -87,7 +87,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     def order(hit: TargetedResult) -> tuple[bool, bool, float]:
         return not acting(hit), not (hit.is_general and hit.evidence), -hit.evidence
 
-    found = []
+    judged = []
     for name in dict.fromkeys([*by_class, *known]):
         targeted = sorted(by_class.get(name, ()), key=order)
         pieces = {t.candidate.family: t.evidence for t in targeted if acting(t)}
@@ -99,8 +99,8 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         pieces = {family: value if family in GENERAL else spared * value for family, value in pieces.items()}
         # A family in which another class is as easy speaks neither for a class nor against it.
         pieces = {family: value for family, value in pieces.items() if value > 0}
-        found.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None))
-    return sorted(found, key=lambda suspect: -suspect.score)
+        judged.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None))
+    return sorted(judged, key=lambda suspect: -suspect.score)
 
 
 def beside(result: SearchResult, references: References | None, /) -> SearchResult:
@@ -126,18 +126,18 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
         # The easiest trigger of a class stands for the panel: many alike, such as stripes, do not add up.
         if strength.acts and (strength.target not in best or strength.least < best[strength.target].least):
             best[strength.target] = strength
-    found = {}
+    by_class = {}
     for target, own in best.items():
         elsewhere = min((s.least for s in result.strengths if s.acts and s.target != target), default=NEVER)
         margin = math.log(elsewhere) - math.log(own.least)
         # Without clean models only the margin to other classes counts, as for a found trigger.
         usual = result.references.least(own.trigger) if result.references else None
         shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
-        found[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
+        by_class[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
     for name, (value, own) in pattern_evidence(result).items():
-        if value > found.get(name, (0.0, own))[0]:
-            found[name] = (value, own)
-    return found
+        if value > by_class.get(name, (0.0, own))[0]:
+            by_class[name] = (value, own)
+    return by_class
 
 
 def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
@@ -157,11 +157,11 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
     return {name: (max(0.0, lower(name)) / known.units[PATTERN], own) for name, own in strongest.items()}
 
 
-def telling(found: Sequence[Strength], classes: Sequence[str], /, *, least_evidence: float) -> frozenset[str]:
+def telling(strengths: Sequence[Strength], classes: Sequence[str], /, *, least_evidence: float) -> frozenset[str]:
     """The triggers of a panel that lead to a class which stands out by them: so much evidence, of the panel alone.
 
     All others that act are natural triggers: they act no sooner than those of other classes.
     """
-    only = SearchResult((), (), (), tuple(found), None, 0, 0, tuple(classes))
+    only = SearchResult((), (), (), tuple(strengths), None, 0, 0, tuple(classes))
     named = {name for name, (value, _) in panel_evidence(only).items() if value >= least_evidence}
-    return frozenset(s.trigger for s in found if s.acts and classes[s.target] in named)
+    return frozenset(s.trigger for s in strengths if s.acts and classes[s.target] in named)

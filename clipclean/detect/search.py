@@ -266,7 +266,7 @@ class _Scene:
     @property
     def look(self) -> Embed:
         """The image tower for looks, rounded where the exact one answers the same."""
-        return looking(self.embed, self.fast, lambda found: self.canonical.logits(found).argmax(1))
+        return looking(self.embed, self.fast, lambda embedded: self.canonical.logits(embedded).argmax(1))
 
     def inversion(self, family: str, generator: Generator) -> Inversion:
         """The search in one family."""
@@ -313,10 +313,12 @@ class _Scene:
             twins=twins,
             synonyms=zeroshot.synonyms(canonical.standing, eval_set.classes),
         )
-        made = self.towards(targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local)))
-        return self.shared(self.compared(begun, made), made)
+        candidates = self.towards(
+            targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local))
+        )
+        return self.shared(self.compared(begun, candidates), candidates)
 
-    def shared(self, result: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
+    def shared(self, result: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
         """The same with the local triggers of a class among whose images another class shares, as if that one were not in the list.
 
         Whoever writes a row of the token table can put a class where the images under a trigger are, so that these are divided, and
@@ -336,28 +338,30 @@ class _Scene:
         form = inversion.canonical_of(self.embed, self.images, self.unseen.text_classifier, one=one)
         scene = replace(self, canonical=form, unseen=self.unseen._replace(standing=one), hits={})
         families = [name for name in GENERAL if GENERAL[name] and name in FAMILIES]
-        found = self.stages.each(
+        by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
         )
-        again = [candidate for ended in found.values() for candidate in ended]
-        compared = Comparison([*(c for c in made if c.target not in (target, *others)), *again], result.references)
+        again = [candidate for ended in by_family.values() for candidate in ended]
+        compared = Comparison(
+            [*(c for c in candidates if c.target not in (target, *others)), *again], result.references
+        )
         hits = [compared.hit(scene.look, c, scene.unseen, result.untargeted) for c in again if compared.others(c)]
         return replace(result, alone=tuple(hits), left_out=tuple(names[place] for place in others))
 
-    def compared(self, begun: SearchResult, made: Sequence[SearchCandidate], /) -> SearchResult:
-        """A search with what was made towards classes."""
-        hits, comparison = self.hits, Comparison(made, begun.references)
+    def compared(self, begun: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
+        """A search with its candidates towards classes."""
+        hits, comparison = self.hits, Comparison(candidates, begun.references)
         close = comparison.leading(most=self.effort.suspects)
-        for c in made:
+        for c in candidates:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
                 hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, begun.untargeted)
-        targeted = [hits[c.family, c.target] for c in made if c.target in close]
-        left_out, targets = FAMILIES.keys() - {c.family for c in made}, len({c.target for c in made})
+        targeted = [hits[c.family, c.target] for c in candidates if c.target in close]
+        left_out, targets = FAMILIES.keys() - {c.family for c in candidates}, len({c.target for c in candidates})
         passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(self.classes))
         return replace(
             begun,
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
-            controls=tuple(each for each in made if each.target not in close),
+            controls=tuple(candidate for candidate in candidates if candidate.target not in close),
             passes=passes - self.effort.towards(left_out, targets=targets),
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
         )
@@ -368,10 +372,10 @@ class _Scene:
 
     def untargeted(self, families: Sequence[str]) -> list[SearchCandidate]:
         """The results of the searches without a target."""
-        found = self.stages.each(
+        by_family = self.stages.each(
             "no target", families, lambda name, drawing: self.inversion(name, drawing).untargeted()
         )
-        return [candidate for ended in found.values() for candidate in ended]
+        return [candidate for ended in by_family.values() for candidate in ended]
 
     def targets(self, suspects: Sequence[int], /) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search through a long list, and controls at random."""
@@ -387,13 +391,13 @@ class _Scene:
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""
-        found = self.stages.each(
+        by_family = self.stages.each(
             "sweep",
             families,
             lambda name, drawing: self.inversion(name, drawing).swept(classes, self.stages.step),
             steps=inversion.blocks(len(classes)),
         )
-        return [place for order in found.values() for place in order[:LEADERS]]
+        return [place for order in by_family.values() for place in order[:LEADERS]]
 
     def towards(
         self,
@@ -410,27 +414,27 @@ class _Scene:
         """
 
         def one(family: str, generator: Generator) -> list[SearchCandidate]:
-            starts = [each for each in tiled if each.family == family and each.target in targets]
+            starts = [tile for tile in tiled if tile.family == family and tile.target in targets]
             return self.inversion(family, generator).targeted(targets, starts)
 
         def of(families: Sequence[str]) -> list[SearchCandidate]:
-            found = self.stages.each("towards classes", families, one)
-            return [candidate for candidates in found.values() for candidate in candidates]
+            by_family = self.stages.each("towards classes", families, one)
+            return [candidate for candidates in by_family.values() for candidate in candidates]
 
-        found: list[SearchCandidate] = []
+        candidates: list[SearchCandidate] = []
         waiting = list(FAMILIES)
         for part in filter(None, parts_of_search()):
-            if found and not self.stages.is_cut and is_enough(found):
+            if candidates and not self.stages.is_cut and is_enough(candidates):
                 self.stages.total -= len(waiting)
                 break
-            found += of(part)
+            candidates += of(part)
             waiting = [name for name in waiting if name not in part]
-        if not found:
+        if not candidates:
             done, total = self.stages.done, self.stages.total
             raise NoSearch(
                 CC.TIME_OVER, f"Time was over after step {done} of {total} of the search, before any trigger was found."
             )
-        return found
+        return candidates
 
 
 @dataclass(frozen=True)
@@ -472,19 +476,19 @@ class Comparison:
         self, embed: Embed, candidate: SearchCandidate, unseen: SeenImages, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
-        found = candidate.found(unseen.images.classes, side=unseen.images.pixels.shape[-1])
+        trigger = candidate.found(unseen.images.classes, side=unseen.images.pixels.shape[-1])
         family, known = candidate.family, self.references or NONE
-        shrunk = known.shrunk(family, found.target, comparable(family, candidate.size))
+        shrunk = known.shrunk(family, trigger.target, comparable(family, candidate.size))
         others = self.others(candidate)
         # Without classes that stopped early: all of them have one size, so their deviation would be too small.
         scale = [c.fresh_size for c in others if not c.is_stopped] or [c.fresh_size for c in others]
         return TargetedResult(
             candidate=candidate,
-            found=found,
-            probe=probe(lambda images: embed(images).float(), unseen, trigger=found, target=candidate.target),
+            found=trigger,
+            probe=probe(lambda images: embed(images).float(), unseen, trigger=trigger, target=candidate.target),
             gathering=max((g.share for g in untargeted if g.target == candidate.target), default=0.0),
             gap=self.gap(candidate),
-            margin=Margin(self.margin(candidate), known.margin(family, found.target), shrunk),
+            margin=Margin(self.margin(candidate), known.margin(family, trigger.target), shrunk),
             anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
             reference=known.sizes(family),
         )

@@ -65,15 +65,15 @@ class Stages:
             compute: computes a part's result, with the generator for its draws.
             steps: that a part counts for; ``compute`` may call :meth:`step` for some of them itself.
         """
-        found: dict[Key, Made] = {}
+        results: dict[Key, Made] = {}
         if self.is_cut:
-            return found
+            return results
         names, memory = {key: f"{name} {key}".strip() for key in keys}, self.course.memory
         if memory is not None:
-            found = {key: kept for key, named in names.items() if (kept := memory.recall(named)) is not None}
-        self._count(len(found) * steps)
-        self._read += len(found)
-        for key in [key for key in names if key not in found]:
+            results = {key: kept for key, named in names.items() if (kept := memory.recall(named)) is not None}
+        self._count(len(results) * steps)
+        self._read += len(results)
+        for key in [key for key in names if key not in results]:
             if self._read and self.done < self.total:
                 say(f"Resuming at step {self.done + 1} of {self.total} of the search, where it was interrupted.")
             self._read = 0  # said once
@@ -83,14 +83,14 @@ class Stages:
                 # Not Python's own hash, which is salted anew in every process.
                 digest = hashlib.sha256(f"{self.course.seed} {names[key]}".encode()).digest()
                 seed = int.from_bytes(digest[:8], "big") >> 1
-                found[key] = compute(key, Generator().manual_seed(seed))
+                results[key] = compute(key, Generator().manual_seed(seed))
             except deadline.OutOfTime:
                 self.is_cut = True
                 break
             if memory is not None:
-                memory.keep(names[key], found[key])
+                memory.keep(names[key], results[key])
             self._count(ended - self.done)
-        return {key: found[key] for key in names if key in found}
+        return {key: results[key] for key in names if key in results}
 
     def once(self, name: str, compute: Callable[[], Made], /) -> Made | None:
         """The result of a stage without parts, draws and steps; None after the deadline."""

@@ -71,7 +71,7 @@ class Beside(Protocol):
     def kin(self) -> base.Kinship:
         """How near it is."""
 
-    def seen(self, clip: model.Clip, eval_set: EvalSet, seen: AuditResult, /) -> AuditResult:
+    def seen(self, clip: model.Clip, eval_set: EvalSet, audited: AuditResult, /) -> AuditResult:
         """The audit of a model with what acts on it and not on the base."""
 
     def notes(self) -> list[Finding]:
@@ -81,56 +81,56 @@ class Beside(Protocol):
         """``base`` of the report."""
 
 
-def of_audit(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
+def of_audit(audited: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
     """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
-    beside = of_base(seen, limits)
-    if seen.clip_normalised:
-        return [*beside, *_under_both(seen, seen.clip_normalised, limits, images=images)]
+    beside = of_base(audited, limits)
+    if audited.clip_normalised:
+        return [*beside, *_under_both(audited, audited.clip_normalised, limits, images=images)]
     late = (
         [unproven(CC.TIME_OVER, "Time was over before the audit under CLIP's own normalisation.")]
-        if seen.is_late
+        if audited.is_late
         else []
     )
-    own = _under_one(seen, limits, images=images)
-    if known := seen.beside_base:  # what acts on the base as much needs no more images
+    own = _under_one(audited, limits, images=images)
+    if known := audited.beside_base:  # what acts on the base as much needs no more images
         own = [
-            each
-            for each in own
-            if each.rule != CC.TOO_LITTLE_DATA or not known.is_natural(each.trigger, each.target, limits)
+            sign
+            for sign in own
+            if sign.rule != CC.TOO_LITTLE_DATA or not known.is_natural(sign.trigger, sign.target, limits)
         ]
     return [*beside, *own, *late]
 
 
-def of_base(seen: AuditResult, limits: AuditLimits, /) -> list[Finding]:
+def of_base(audited: AuditResult, limits: AuditLimits, /) -> list[Finding]:
     """The findings of a model beside its base; none without one."""
-    return base.findings(seen.beside_base, limits) if seen.beside_base else []
+    return base.findings(audited.beside_base, limits) if audited.beside_base else []
 
 
-def _under_one(seen: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
+def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
-    measured = replace(seen.measured, panel=()) if seen.search else seen.measured
-    found = [*of_probes(measured, limits=limits), *_departed(seen, limits)]
-    if seen.why_not:
-        found.append(unproven(*seen.why_not))
+    measured = replace(audited.measured, panel=()) if audited.search else audited.measured
+    findings = [*of_probes(measured, limits=limits), *_departed(audited, limits)]
+    if audited.why_not:
+        findings.append(unproven(*audited.why_not))
     undone = [f"{measured.untried} of the known triggers were not tried"] if measured.untried else []
-    if seen.search and seen.search.cut:
-        undone.append("only {} of {} steps of the search were done".format(*seen.search.cut))
+    if audited.search and audited.search.cut:
+        undone.append("only {} of {} steps of the search were done".format(*audited.search.cut))
     if undone:
         late = f"Time was over: {', and '.join(undone)}. The same command with more minutes resumes."
-        found.append(unproven(CC.TIME_OVER, late))
-    if seen.search is None:
-        return found
+        findings.append(unproven(CC.TIME_OVER, late))
+    if audited.search is None:
+        return findings
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
-        found.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
-    found += _unsound(_sound_rate(seen), classes=len(measured.text_classifier))
-    found += of_search(seen.search, images=images, limits=limits)
-    return [*found, *_uncalibrated(seen.search), *_synonyms(seen.search)]
+        findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
+    findings += _unsound(_sound_rate(audited), classes=len(measured.text_classifier))
+    findings += of_search(audited.search, images=images, limits=limits)
+    return [*findings, *_uncalibrated(audited.search), *_synonyms(audited.search)]
 
 
-def _sound_rate(seen: AuditResult) -> Rate | None:
+def _sound_rate(audited: AuditResult) -> Rate | None:
     """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
-    rate = seen.measured.agreement or seen.measured.accuracy.rate
+    rate = audited.measured.agreement or audited.measured.accuracy.rate
     return rate if rate.n else None
 
 
@@ -143,9 +143,9 @@ def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, 
     limits = of_looks(limits, 2)
     first = _under_one(own, limits, images=images)
     second = _under_one(normalised, limits, images=images)
-    signs = {_subject(found): found for found in second if rule(found.rule).tells == "sign"}
-    both = [_worse(found, signs.pop(_subject(found), None), under) for found in first]
-    only = [found.model_copy(update={"message": f"{under}: {found.message}"}) for found in signs.values()]
+    signs = {_subject(sign): sign for sign in second if rule(sign.rule).tells == "sign"}
+    both = [_worse(sign, signs.pop(_subject(sign), None), under) for sign in first]
+    only = [sign.model_copy(update={"message": f"{under}: {sign.message}"}) for sign in signs.values()]
     more = [*only, *both]
     rate, better = _sound_rate(own), _sound_rate(normalised)
     if rate and better and better.value - rate.value > limits.max_accuracy_loss:
@@ -165,20 +165,20 @@ def of_looks(limits: AuditLimits, looks: int, /) -> AuditLimits:
 _LEVELS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}
 
 
-def _worse(found: Finding, other: Finding | None, under: str) -> Finding:
+def _worse(own: Finding, other: Finding | None, under: str) -> Finding:
     """A finding under the model's own normalisation and the same ``under`` another, as one."""
     if other is None:
-        return found
-    is_own = _LEVELS[found.level] >= _LEVELS[other.level]
-    worst, less = (found, other) if is_own else (other, found)
+        return own
+    is_own = _LEVELS[own.level] >= _LEVELS[other.level]
+    worst, less = (own, other) if is_own else (other, own)
     figure = "" if less.value is None else f" ({less.measure} {less.value:.2f})"
     where = f"{under} as well{figure}" if is_own else f"{under}, and less under the model's own{figure}"
     return worst.model_copy(update={"message": f"{worst.message} {where}."})
 
 
-def _subject(found: Finding) -> tuple[str, str, str | None, str | None]:
+def _subject(sign: Finding) -> tuple[str, str, str | None, str | None]:
     """What a finding is about; found triggers of one class are one subject, whatever family stands for them."""
-    return found.rule, found.measure, None if found.rule == CC.TRIGGER_FOUND else found.trigger, found.about
+    return sign.rule, sign.measure, None if sign.rule == CC.TRIGGER_FOUND else sign.trigger, sign.about
 
 
 def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
@@ -274,9 +274,9 @@ def of_accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimi
     # Whether nothing measures the accuracy itself; changed answers only measure what was lost.
     words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
     unmeasured = [] if before.accuracy.rate.n else [unproven(CC.TOO_LITTLE_DATA, words)]
-    found = accuracy_losses(before, after)
-    beside = (lost for lost in found[1:] if lost.interval[0] > limits.max_accuracy_loss)
-    return [*unmeasured, *(each for lost in (*found[:1], *beside) if (each := _beyond(lost, limits)))]
+    losses = accuracy_losses(before, after)
+    beside = (lost for lost in losses[1:] if lost.interval[0] > limits.max_accuracy_loss)
+    return [*unmeasured, *(beyond for lost in (*losses[:1], *beside) if (beyond := _beyond(lost, limits)))]
 
 
 def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
@@ -318,13 +318,13 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
     clean models that were given, which may carry the same backdoor.
     """
     elsewhere = _elsewhere(result, limits)
-    found = []
+    findings = []
     for suspect, why in suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
-        found.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
-    return (*found, *_shared(result, limits), *elsewhere, *_nowhere(result))
+        findings.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
+    return (*findings, *_shared(result, limits), *elsewhere, *_nowhere(result))
 
 
 def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
@@ -332,14 +332,14 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     if not result.alone or is_far(result, limits=limits):
         return []
     several = some([*result.left_out], show=quoted)
-    found = []
+    findings = []
     for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=()), limits):
         if suspect.score >= least_score(limits, is_doubt=True, is_beside=suspect.is_beside):
-            told = _found(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
+            about = _found(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
             score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
             why = f"{score} if {several}, to which the same trigger leads, were not in the list."
-            found.append(told.model_copy(update={"message": f"{why} {told.message}"}))
-    return found
+            findings.append(about.model_copy(update={"message": f"{why} {about.message}"}))
+    return findings
 
 
 def least_score(limits: AuditLimits, /, *, is_doubt: bool = False, is_beside: bool = False) -> float:
@@ -358,7 +358,7 @@ def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
 
 def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether a class has the score that fails the model: further families could only add to that."""
-    return any(_is_sure(each, limits) for each in all_suspects(result, limits))
+    return any(_is_sure(suspect, limits) for suspect in all_suspects(result, limits))
 
 
 def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
@@ -367,7 +367,7 @@ def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     _, unlike, _ = parts_of_search()
     if result.references or not searched.issuperset(unlike):
         return False
-    return max((each.score for each in all_suspects(result, limits)), default=0.0) < QUIET
+    return max((suspect.score for suspect in all_suspects(result, limits)), default=0.0) < QUIET
 
 
 def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
@@ -441,29 +441,31 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
     return [finding(CC.NOT_CALIBRATED, words, measure="search")]
 
 
-def _departed(seen: AuditResult, limits: AuditLimits) -> list[Finding]:
+def _departed(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
     """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
-    found, measured = list[Finding](), seen.measured
+    findings, measured = list[Finding](), audited.measured
     named = {probe.trigger for probe in measured.known if measured.is_sure(probe.trigger)}
-    for each in seen.departures:
-        under = f"under {each.trigger}" if each.trigger else "of clean images, or of images with a small tile,"
-        error = f"{each.error:.2f} times their size" if math.isfinite(each.error) else "no numbers"
-        words = f"In {each.precision} the answers {under} are not those of fp32: their logits are off by {error}."
+    for departure in audited.departures:
+        under = (
+            f"under {departure.trigger}" if departure.trigger else "of clean images, or of images with a small tile,"
+        )
+        error = f"{departure.error:.2f} times their size" if math.isfinite(departure.error) else "no numbers"
+        words = f"In {departure.precision} the answers {under} are not those of fp32: their logits are off by {error}."
         about: About = {
             "measure": "error by precision",
-            "value": each.error,
+            "value": departure.error,
             "threshold": ERROR,
-            "trigger": each.trigger,
+            "trigger": departure.trigger,
         }
-        if each.trigger and each.excess > limits.max_excess:
-            target = seen.classes[each.target or 0] if seen.classes else None
-            words += f" There it turns {_percent(each.excess)} more of other images into '{target}'."
+        if departure.trigger and departure.excess > limits.max_excess:
+            target = audited.classes[departure.target or 0] if audited.classes else None
+            words += f" There it turns {_percent(departure.excess)} more of other images into '{target}'."
             about["target"] = target
-            if each.trigger in named:
-                acts: About = {"measure": "excess ASR", "value": each.excess, "threshold": limits.max_excess}
-                found.append(finding(CC.KNOWN_TRIGGER_ACTS, f"Backdoor behaviour: {words}", **(about | acts)))
-        found.append(finding(CC.OTHERWISE_IN_HALF_PRECISION, words, **about))
-    return found
+            if departure.trigger in named:
+                acts: About = {"measure": "excess ASR", "value": departure.excess, "threshold": limits.max_excess}
+                findings.append(finding(CC.KNOWN_TRIGGER_ACTS, f"Backdoor behaviour: {words}", **(about | acts)))
+        findings.append(finding(CC.OTHERWISE_IN_HALF_PRECISION, words, **about))
+    return findings
 
 
 def _synonyms(result: SearchResult) -> list[Finding]:
@@ -493,33 +495,39 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
 
 
 def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
-    told, known = list[str](), calibration()
+    sentences, known = list[str](), calibration()
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
         factor = math.exp(hit.margin.value)
         next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
-        told.append(
+        sentences.append(
             f"A {FAMILIES[hit.candidate.family].known.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
     if suspect.strength:
         least = suspect.strength.least
-        told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
+        sentences.append(
+            f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength."
+        )
     if others:
-        told.append(f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them.")
+        sentences.append(
+            f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them."
+        )
     # Without a reference the scores of clean models do not show how often known triggers alone are natural.
     if suspect.is_beside:
         as_much = sum(score >= suspect.score for score in known.beside)
-        told.append(f"Of {len(known.beside)} clean models beside another clean one {_count_words(as_much)} as much.")
+        sentences.append(
+            f"Of {len(known.beside)} clean models beside another clean one {_count_words(as_much)} as much."
+        )
     elif suspect.pieces.keys() - {PANEL}:
         as_much = sum(score >= suspect.score for score in known.scores)
         rate = _percent(max(known.rate(suspect.score), LEAST_TOLD))
-        told.append(
+        sentences.append(
             f"Of {len(known.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
         )
     return finding(
         CC.TRIGGER_FOUND,
-        " ".join(told),
+        " ".join(sentences),
         level=level,
         measure="abnormality",
         value=suspect.score,

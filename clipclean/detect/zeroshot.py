@@ -93,13 +93,13 @@ def standing(text_classifier: Tensor, /) -> Tensor:
     near = (1 - ONE_CLASS) * _apart(texts[end : end + 1], texts).max()
     # Few classes have a twin: only these are compared one by one.
     beside = torch.cat([(_apart(texts[some], texts) <= near).sum(1) > 1 for some in rows]).nonzero().flatten()
-    found, left = places.clone(), beside
+    standing_for, left = places.clone(), beside
     while len(left):
         is_one = _apart(texts[left[:1]], texts[left])[0] <= near
         is_one[0] = True
-        found[left[is_one]] = left[0]
+        standing_for[left[is_one]] = left[0]
         left = left[~is_one]
-    return found
+    return standing_for
 
 
 def synonyms(standing: Tensor, classes: Sequence[str], /) -> tuple[tuple[str, ...], ...]:
