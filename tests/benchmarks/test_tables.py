@@ -135,6 +135,16 @@ def test_a_vague_name_is_counted_where_it_is_bound_and_no_field_is(script):
     assert house.vague(module) == once | {"each": 2}  # of two comprehensions
 
 
+@pytest.mark.parametrize(
+    ("allowed", "is_refused"),
+    [({}, True), ({"audit": 1}, True), ({"audit": 99}, False), ({"audit": "a reason"}, False)],
+)
+def test_a_module_binds_no_more_vague_names_than_it_may(allowed, is_refused, script):
+    house = script("house")
+    module = house.Module("audit", Path("audit.py"), SOURCE, ast.parse(SOURCE))
+    assert any("audit" in words for words in house.too_vague([module], allowed)) is is_refused
+
+
 # The limits of a verdict, and rows that are judged by them.
 
 
