@@ -30,8 +30,8 @@ def audit(request: requests.Audit, /) -> Outcome:
         trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
-            with given.to_audit(request) as ready:
-                return _audit(ready, started)
+            with given.to_audit(request) as audit_inputs:
+                return _audit(audit_inputs, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -39,68 +39,76 @@ def audit(request: requests.Audit, /) -> Outcome:
             ) from error
 
 
-def _audit(ready: AuditInputs, started: float) -> Outcome:
-    plan.tell_audit(ready)
-    named, clip = ready.given.base, ready.loaded.clip
-    base = bases.load(named, clip, ready.eval_set, ready.late_pairs) if named else None
-    made, judge, request = _searched(ready, base), ready.given.judge, ready.request
-    seen, folder = made.seen, request.save_triggers
+def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
+    plan.tell_audit(audit_inputs)
+    named, clip = audit_inputs.given.base, audit_inputs.loaded.clip
+    base = bases.load(named, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named else None
+    audited, judge, request = _searched(audit_inputs, base), audit_inputs.given.judge, audit_inputs.request
+    result, folder = audited.seen, request.save_triggers
     known_power, unproven = None, list[Finding]()
     try:
-        known_power = judging.power_of(made)
+        known_power = judging.power_of(audited)
     except deadline.OutOfTime:
         unproven = [detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured.")]
 
-    def found(limits: AuditLimits) -> list[Finding]:
+    def findings(limits: AuditLimits) -> list[Finding]:
         beside = base.notes() if base else []
-        return judging.with_power([*judging.all_findings(made, limits), *beside, *unproven], known_power)
+        return judging.with_power([*judging.all_findings(audited, limits), *beside, *unproven], known_power)
 
-    applied = judge.applied(ready.loaded, found)
-    saved = trigger_files.save(seen.search.targeted, folder) if seen.search and folder else {}
+    applied = judge.applied(audit_inputs.loaded, findings)
+    saved = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = judging.shown_by_search(request, ready.loaded.clip, ready.eval_set, seen)
-    measured, hits = seen.measured.record(), seen.search.targeted if seen.search else ()
+    maps, images = judging.shown_by_search(request, audit_inputs.loaded.clip, audit_inputs.eval_set, result)
+    measured, hits = result.measured.record(), result.search.targeted if result.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
-    searched = seen.search_record(request.effort, saved)
+    searched = result.search_record(request.effort, saved)
     more: dict[str, object] = {**maps, **({"search": searched} if searched else {})}
     more |= {"power": known_power} if known_power else {}
     report = Report(
         schema_version="2",
-        suspects=detect.suspect_records(seen.search, seen.measured, limits=detect.of_looks(judge.limits, seen.looks)),
+        suspects=detect.suspect_records(
+            result.search, result.measured, limits=detect.of_looks(judge.limits, result.looks)
+        ),
         measurements=measured.model_copy(update=more | {"distances": distances}),
         effort=request.effort,
-        vocabulary=ready.given.vocabulary.record(is_given=ready.given.has_own_classes),
-        data=ready.images.record().model_copy(update={"pairs": len(ready.eval_set.pixels)}),
+        vocabulary=audit_inputs.given.vocabulary.record(is_given=audit_inputs.given.has_own_classes),
+        data=audit_inputs.images.record().model_copy(update={"pairs": len(audit_inputs.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
-        **results.common_fields("audit", ready.loaded, request.label),
+        **results.common_fields("audit", audit_inputs.loaded, request.label),
         **judge.record(applied),
     )
     if base:
-        report = report.model_copy(update={"base": base.record(seen.beside_base)})
+        report = report.model_copy(update={"base": base.record(result.beside_base)})
     return Outcome(report, images, paths=results.paths_of(request, report))
 
 
-def _searched(ready: AuditInputs, base: LoadedBase | None, /) -> Audited:
+def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
-    request, clip, eval_set = ready.request, ready.loaded.clip, ready.eval_set
+    request, clip, eval_set = audit_inputs.request, audit_inputs.loaded.clip, audit_inputs.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.resumable(settings.fingerprint(clip, eval_set)) as state:
         device = str(clip.device)
         references = other_models.all_references(
-            settings, ready.given.clean_models, ready.stored, eval_set, ready.late_pairs, device=device, state=state
+            settings,
+            audit_inputs.given.clean_models,
+            audit_inputs.stored,
+            eval_set,
+            audit_inputs.late_pairs,
+            device=device,
+            state=state,
         )
         # By the limits in force and by the shipped ones, which the report compares them with.
-        limits = (ready.given.judge.limits, ready.given.judge.shipped)
+        limits = (audit_inputs.given.judge.limits, audit_inputs.given.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
         ends = (detect.is_far,) if request.power else (detect.is_far, detect.is_quiet)
-        seen = searching.audit_both(
+        audited = searching.audit_both(
             settings,
             clip,
             eval_set,
             references,
             state=state,
-            is_enough=lambda result: any(all(end(result, limits=each) for each in limits) for end in ends),
+            is_enough=lambda result: any(all(end(result, limits=limit) for limit in limits) for end in ends),
         )
-        seen = base.seen(clip, eval_set, seen) if base else seen
-    return Audited(ready, references, seen)
+        audited = base.seen(clip, eval_set, audited) if base else audited
+    return Audited(audit_inputs, references, audited)

@@ -47,9 +47,9 @@ class Work:
     def __rmul__(self, times: float) -> "Work":
         return Work(*(times * own for own in astuple(self)))
 
-    def seconds(self, each: "Work", /) -> float:
-        """How long it takes at so many seconds for ``each`` of its items."""
-        return float(sum(count * own for count, own in zip(astuple(self), astuple(each), strict=True)))
+    def seconds(self, one: "Work", /) -> float:
+        """How long it takes if each of its items takes what ``one`` holds."""
+        return float(sum(count * own for count, own in zip(astuple(self), astuple(one), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def choosing(
     copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
     if is_least:
         candidates, copies = candidates[:1], Work()
-    runs = [sum((training(each, size) for each in steps), tested) for steps in candidates]
+    runs = [sum((training(step, size) for step in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
     own = normalisations * (3 if references else 2)
     return audits(recipe, size, count=references + own) + measuring(size) + copies + longest
@@ -259,7 +259,7 @@ def estimated(
     free = torch.cuda.mem_get_info(clip.device)[0] if is_gpu else machine.free_memory()
     pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
     captions = ["a photo of a dog"] * MANY
-    tokens, learned = clip.tokens(captions), [each for each in clip.net.parameters() if each.requires_grad]
+    tokens, learned = clip.tokens(captions), [tensor for tensor in clip.net.parameters() if tensor.requires_grad]
     is_reduced = model.has_bfloat16(clip.device)
     tower = model.fold_norms(clip)
     towers = tower.embed_images, tower.encode_images
@@ -288,18 +288,18 @@ def estimated(
         if effort is not None:
             work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2) if is_reduced else Work()
             with model.freezing(tower.net):
-                each = _saved(lambda: tower.encode_images(pixels[:1].clone().requires_grad_()))
-            kept.append(together(efforts.EFFORTS[effort], side=side) * each)
+                saved = _saved(lambda: tower.encode_images(pixels[:1].clone().requires_grad_()))
+            kept.append(together(efforts.EFFORTS[effort], side=side) * saved)
         if recipes:  # beside activations: the original, gradients, and two moments of AdamW
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
-            most = max(min(each.train.batch_size, each.train.micro_batch or each.train.batch_size) for each in recipes)
+            most = max(min(step.train.batch_size, step.train.micro_batch or step.train.batch_size) for step in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
     seconds = work.seconds(one) + (ENDING if recipes else MAPS)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
     early = seconds - spared.seconds(one) if spared else None
-    when, asked = EARLY[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
-    return Estimate(seconds, before + weights(clip) + max(kept), free, asked, clip.device.type, early, when)
+    when, chosen = EARLY[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
+    return Estimate(seconds, before + weights(clip) + max(kept), free, chosen, clip.device.type, early, when)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
@@ -347,13 +347,13 @@ def tell(
     """Report an estimate, if somebody listens, and whether it is more than so many minutes; it is not made otherwise."""
     if not progress.is_heard():
         return
-    found, device = expected(), clip.device
+    estimate, device = expected(), clip.device
     where = f"{device}, {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)
     where += "" if model.has_bfloat16(device) else " without bfloat16"
     size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
-    line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {found}"
-    progress.say(f"{line}. Faster: {', '.join(found.faster)}." if found.faster else line)
-    warn_of_time(found, minutes)
+    line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {estimate}"
+    progress.say(f"{line}. Faster: {', '.join(estimate.faster)}." if estimate.faster else line)
+    warn_of_time(estimate, minutes)
 
 
 def say_resumed(seconds: float, /) -> None:
@@ -363,11 +363,11 @@ def say_resumed(seconds: float, /) -> None:
         progress.say(f"Going on with what an interrupted run kept: {done}.")
 
 
-def warn_of_time(found: Estimate, minutes: float | None, /) -> None:
+def warn_of_time(estimate: Estimate, minutes: float | None, /) -> None:
     """Say before slow work that the minutes of a run are fewer than it needs by the estimate."""
-    if minutes is None or 60 * minutes >= found.seconds:
+    if minutes is None or 60 * minutes >= estimate.seconds:
         return
     progress.say(
-        f"--max-minutes {minutes:g} is less than the estimate of {in_words(found.seconds)}: the run may end before it has a verdict, and "
+        f"--max-minutes {minutes:g} is less than the estimate of {in_words(estimate.seconds)}: the run may end before it has a verdict, and "
         "may write nothing. What it finished is kept, and the same command with more minutes goes on from there."
     )

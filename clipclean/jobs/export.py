@@ -52,8 +52,8 @@ def export(request: requests.Export, /) -> Exported:
             captions=[pair.caption for pair in pairs],
             source_sha256=loaded.file.sha256,
         )
-        told = results.common_fields("export", loaded, request.label)
-        result = Exported(data=clean.record(), exports=tuple(entries), **told)
+        common = results.common_fields("export", loaded, request.label)
+        result = Exported(data=clean.record(), exports=tuple(entries), **common)
         records.write(new, result.as_json())
         placing.place(new, request.out, earlier=present.earlier, run=run)
     placing.close_run(request.out)

@@ -65,15 +65,15 @@ class _Bounded(io.FileIO):
         return super().write(data)
 
 
-def fetched(asked: Asked, /) -> Asked:
-    """What is asked, once the models that it names are in the cache; raises what ``fetch`` raises."""
+def fetched(request: Asked, /) -> Asked:
+    """A request, once the models that it names are in the cache; raises what ``fetch`` raises."""
 
-    def place(each: object) -> object:
-        return Path(fetch(str(each))) if isinstance(each, Path) else each
+    def place(source: object) -> object:
+        return Path(fetch(str(source))) if isinstance(source, Path) else source
 
-    named = {name: getattr(asked, name) for name, known in requests.options(asked).items() if known.is_model}
-    found = {name: tuple(map(place, it)) if isinstance(it, tuple) else place(it) for name, it in named.items()}
-    return dataclasses.replace(asked, **found)  # type: ignore[type-var] # a dataclass
+    named = {name: getattr(request, name) for name, known in requests.options(request).items() if known.is_model}
+    places = {name: tuple(map(place, it)) if isinstance(it, tuple) else place(it) for name, it in named.items()}
+    return dataclasses.replace(request, **places)  # type: ignore[type-var] # a dataclass
 
 
 def fetch(name: str, /) -> str:
@@ -128,15 +128,15 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Pu
 
     name = f"{model_paths.HUB}{repository}"
     with _translated(repository):
-        found = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
+        info = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
         files = {
             file.rfilename: Published(file.size, (file.lfs.sha256 if file.lfs else file.blob_id) or "")
-            for file in found.siblings or ()
+            for file in info.siblings or ()
         }
-    wanted = {each: files[each] for each in chosen(list(files))}
-    if not wanted or not model_paths.COMMIT.fullmatch(found.sha or ""):
+    wanted = {file: files[file] for file in chosen(list(files))}
+    if not wanted or not model_paths.COMMIT.fullmatch(info.sha or ""):
         raise RefusedInput(f"{name} has no weights of a CLIP among its {len(files):,} files.")
-    if odd := [each for each, published in wanted.items() if not published.is_sound]:
+    if odd := [file for file, published in wanted.items() if not published.is_sound]:
         raise RefusedInput(
             f"The hub tells no size or no digest of {', '.join(odd[:5])} of {name} that could be true, so nothing is fetched. Fetch it by: "
             f"hf download {repository}"
@@ -146,7 +146,7 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Pu
         raise RefusedInput(
             f"{name} has {total:,} bytes of weights; --download fetches {MAX_BYTES:,} at most. Fetch it by: hf download {repository}"
         )
-    return str(found.sha), wanted
+    return str(info.sha), wanted
 
 
 def chosen(files: Sequence[str], /) -> list[str]:
@@ -174,9 +174,9 @@ def _download(repository: str, commit: str, wanted: Mapping[str, Published], /) 
     folder = model_paths.folder_of(repository)
     blobs, snapshot = folder / "blobs", folder / "snapshots" / commit
     try:
-        for each in (blobs, snapshot):
-            each.mkdir(parents=True, exist_ok=True)
-            model_paths.refuse_link(each)
+        for part in (blobs, snapshot):
+            part.mkdir(parents=True, exist_ok=True)
+            model_paths.refuse_link(part)
         for name, published in wanted.items():
             blob = blobs / published.digest
             if not blob.exists():
@@ -198,12 +198,12 @@ def _write(repository: str, url: str, published: Published, path: Path) -> None:
         http_get(url, stream, headers=headers, expected_size=published.size)
     if published.is_git:
         content = path.read_bytes()
-        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        digest = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     else:
-        found = files.sha256(path)
-    if found != published.digest:
+        digest = files.sha256(path)
+    if digest != published.digest:
         raise UnsafeCheckpoint(
-            f"{url[:300]!a} sent a file of digest {found}, and {published.digest} was published: it is damaged, or was replaced. Try "
+            f"{url[:300]!a} sent a file of digest {digest}, and {published.digest} was published: it is damaged, or was replaced. Try "
             "again later, or fetch it from elsewhere."
         )
 

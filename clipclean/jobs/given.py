@@ -64,7 +64,7 @@ class Given:
             judge = judge._replace(base_sha256=base.digests if base else frozenset())
             if fault := judge.base_fault:
                 say(f"{fault} The verdict cannot be pass.")
-            clean = [other_models.read_reference(each, opened, arch=request.arch) for each in request.reference]
+            clean = [other_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
             return cls(judge, vocabulary, named, device, opened, bases.beside(base, clean), has_own_classes, base)
 
 
@@ -91,22 +91,22 @@ class AuditInputs:
 def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
     recipe = recipes.load(recipes.STANDARD)
-    given = Given.of(request, recipe)
-    vocabulary, architecture = given.vocabulary, given.opened.architecture
+    shared = Given.of(request, recipe)
+    vocabulary, architecture = shared.vocabulary, shared.opened.architecture
     kind, classes = model.shape_of(architecture), vocabulary.classes
     stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
-    unstored = tuple(opened for opened in given.clean_models if opened.file.sha256 not in stored.digests)
-    given = replace(given, clean_models=unstored)
+    unstored = tuple(opened for opened in shared.clean_models if opened.file.sha256 not in stored.digests)
+    shared = replace(shared, clean_models=unstored)
     with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):
-            loaded = inputs.build(given.opened, late_pairs, device=given.device)
-        panel = not given.named or request.search
-        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=given.named, panel=panel)
-        if not (given.clean_models or stored.measured):
+            loaded = inputs.build(shared.opened, late_pairs, device=shared.device)
+        panel = not shared.named or request.search
+        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
+        if not (shared.clean_models or stored.measured):
             eval_set = replace(eval_set, grid=())
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, classes, vocabulary.templates) if request.power else ()
-        yield AuditInputs(request, given, loaded, stored.measured, images, late_pairs, planting, eval_set)
+        yield AuditInputs(request, shared, loaded, stored.measured, images, late_pairs, planting, eval_set)
 
 
 # The clean pairs of a job: read, screened, and divided.
@@ -201,10 +201,10 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
     """
     if samples.labels is not None:
         return samples
-    found = labelled_by_captions(samples, vocabulary)
-    told = f"{len(samples.pairs)} pairs are held out to measure on; {len(found.pairs)} of their captions name one class"
-    if len(found.pairs) < least:
-        named = {pair.key for pair in found.pairs}
+    labelled_samples = labelled_by_captions(samples, vocabulary)
+    words = f"{len(samples.pairs)} pairs are held out to measure on; {len(labelled_samples.pairs)} of their captions name one class"
+    if len(labelled_samples.pairs) < least:
+        named = {pair.key for pair in labelled_samples.pairs}
         missed = [pair.caption for pair in samples.pairs if pair.key not in named]
         some = untrusted.some(missed, most=MISSED, show=lambda caption: repr(str(caption)[:60]))
         others = (
@@ -213,12 +213,12 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
             else ""
         )
         say(
-            f"{told}, fewer than {least}, so a loss of accuracy is estimated without labels.{others} Give labelled images by "
+            f"{words}, fewer than {least}, so a loss of accuracy is estimated without labels.{others} Give labelled images by "
             "--eval-data, or by --classes a list that has what the captions name."
         )
         return samples
-    say(f"{told}, which is their label.")
-    return found
+    say(f"{words}, which is their label.")
+    return labelled_samples
 
 
 def screening_rule(request: requests.Sanitize, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
@@ -245,9 +245,9 @@ def screened(
     rule = screening_rule(request, clean)
     if rule is None:
         return clean, None
-    found = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, what="screening the pairs")
+    scored = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, what="screening the pairs")
     drop = None if rule == "report" else rule
-    dropped = found.dropped(drop)
+    dropped = scored.dropped(drop)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
-    record = ranking.record(found, drop)
+    record = ranking.record(scored, drop)
     return ranking.kept(clean, dropped), record.model_copy(update={"dropped_keys": tuple(keys)})

@@ -60,7 +60,7 @@ class LoadedModel:
     def record(self) -> ModelRecord:
         """The report's ``model``."""
         architecture = self.clip.architecture
-        found = ModelRecord(
+        record = ModelRecord(
             name=self.place.name,
             sha256=self.file.sha256,
             format=self.file.format,
@@ -71,20 +71,20 @@ class LoadedModel:
             tensor_sha256=checkpoint.digest(self.file.tensors),
         )
         more = {"revision": self.place.revision, "path": self.place.inside}
-        return found.model_copy(update={key: value for key, value in more.items() if value})
+        return record.model_copy(update={key: value for key, value in more.items() if value})
 
 
-def device_of(asked: str, /) -> str:
+def device_of(name: str, /) -> str:
     """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there."""
-    if asked == "auto":
+    if name == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if asked == "cpu":
-        return asked
-    number = int(asked.partition(":")[2] or 0)  # what a request asks for is of one of these kinds
+    if name == "cpu":
+        return name
+    number = int(name.partition(":")[2] or 0)  # what a request asks for is of one of these kinds
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number >= count:
         raise UsageError(
-            f"--device {asked}: PyTorch sees {count or 'no'} CUDA device(s) here{', numbered from 0' if count else ''}. Use "
+            f"--device {name}: PyTorch sees {count or 'no'} CUDA device(s) here{', numbered from 0' if count else ''}. Use "
             f"--device {'cuda' if count else 'cpu'} or auto."
         )
     return f"cuda:{number}"
@@ -96,8 +96,8 @@ def opened(
     /,
 ) -> Opened:
     """The model of a request, read; raises what ``read`` raises, and UsageError if a trigger for other images is named."""
-    found = read(request.model, arch=request.arch, weights=request.weights)
-    side = found.architecture.preprocess.size
+    opened_model = read(request.model, arch=request.arch, weights=request.weights)
+    side = opened_model.architecture.preprocess.size
     if wrong := [
         f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
     ]:
@@ -105,7 +105,7 @@ def opened(
             f"The model takes images of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
             "Audit this model with --save-triggers, and give the triggers that it finds."
         )
-    return found
+    return opened_model
 
 
 def read(source: Source, /, *, arch: str | None, weights: str | None = None, is_judged: bool = True) -> Opened:
@@ -123,22 +123,22 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None, is_
         UsageError: the architecture cannot be recognised.
     """
     place, file = file_of(source, weights=weights)
-    found = recognised(file, place.architecture, arch=arch)
-    model.refuse_tokenizer(found)
+    architecture = recognised(file, place.architecture, arch=arch)
+    model.refuse_tokenizer(architecture)
     if is_judged:
-        model.refuse_unseen_settings(found, str(file.weights.parent / (file.config_name or "")))
+        model.refuse_unseen_settings(architecture, str(file.weights.parent / (file.config_name or "")))
     try:
-        model.check(found, file.tensors)  # a wrong --arch is refused before slow work
+        model.check(architecture, file.tensors)  # a wrong --arch is refused before slow work
     except UnsupportedModel as error:  # there may be several models
         raise UnsupportedModel(f"{place.name}: {error}") from error
     if not isinstance(source, nn.Module):
-        return Opened(place, file, found)
-    stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
+        return Opened(place, file, architecture)
+    stated = {"model_cfg": architecture.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
     preprocess = model.resolve(file.tensors, arch=None, config=stated, script_quick_gelu=None).preprocess
-    found = replace(found, preprocess=preprocess)
-    found = found.with_activation(bool(file.quick_gelu), "the module's own activation")
-    model.check_module(source, found, file.tensors)
-    return Opened(place, file, found)
+    architecture = replace(architecture, preprocess=preprocess)
+    architecture = architecture.with_activation(bool(file.quick_gelu), "the module's own activation")
+    model.check_module(source, architecture, file.tensors)
+    return Opened(place, file, architecture)
 
 
 def file_of(source: Source, /, *, weights: str | None) -> tuple[model_paths.Located, checkpoint.Checkpoint]:
@@ -173,19 +173,19 @@ def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
         UnsupportedModel: the tensors do not fit the architecture.
         Inconclusive: a tower gives embeddings that are zero or not finite.
     """
-    file, found = opened.file, opened.architecture
-    if found.quick_gelu is None:
+    file, architecture = opened.file, opened.architecture
+    if architecture.quick_gelu is None:
         clean = pairs if isinstance(pairs, data.CleanSet) else pairs()
         some = detect.spaced(clean.pairs, ACTIVATION_PAIRS)
         pixels, captions = detect.stack([pair.image for pair in some]), [pair.caption for pair in some]
         plain, quick = (
-            model.build(found.with_activation(is_quick, "candidate"), file.tensors, device=device)
+            model.build(architecture.with_activation(is_quick, "candidate"), file.tensors, device=device)
             for is_quick in (False, True)
         )
         choice = model.measure(plain, quick, pixels, captions)
-        found = found.with_activation(choice.quick_gelu, str(choice))
+        architecture = architecture.with_activation(choice.quick_gelu, str(choice))
         file = replace(file, notes=(*file.notes, model.UNDECIDED_NOTE)) if choice.is_guess else file
-    clip = model.build(found, file.tensors, device=device)
+    clip = model.build(architecture, file.tensors, device=device)
     clip.arrange()
     clip.check()
     return LoadedModel(opened.place, file, clip)
@@ -246,9 +246,9 @@ def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] 
         return Words(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
     known = data.read_classes(classes)
     if same := model.same_tokens(known):
-        told = "; ".join(", ".join(map(repr, group[:SHOWN])) for group in same[:SHOWN])
+        groups = "; ".join(", ".join(map(repr, group[:SHOWN])) for group in same[:SHOWN])
         raise UsageError(
-            f"These classes have the same tokens, so no model can tell them apart: {told}. Leave one of each in."
+            f"These classes have the same tokens, so no model can tell them apart: {groups}. Leave one of each in."
         )
     return Words(tuple(known), forms)
 
@@ -277,8 +277,8 @@ def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -
             except UsageError as error:
                 raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
         named.append((trigger, target_place))
-    found = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.InvertedTrigger)]
-    if twice := [spec for spec in dict.fromkeys(found) if found.count(spec) > 1]:
+    specs_of_files = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.InvertedTrigger)]
+    if twice := [spec for spec in dict.fromkeys(specs_of_files) if specs_of_files.count(spec) > 1]:
         raise UsageError(
             f"Several --trigger files are called {', '.join(twice)}: a report could not tell them apart. Give one of each."
         )
@@ -318,7 +318,7 @@ def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: b
     """
     preprocess = architecture.preprocess
     fit = data.Fit(preprocess.size, lambda image: model.fit(image, preprocess).contiguous())
-    names = [each.name for each in dataclasses.fields(data.ReadLimits)]
+    names = [limit.name for limit in dataclasses.fields(data.ReadLimits)]
     limits = data.ReadLimits(**{name: getattr(recipe.data, name) for name in names})
     return data.ImageCache(limits, fit=fit, max_bytes=recipe.data.cache_bytes, views=views)
 
@@ -332,9 +332,9 @@ def shown_images(
 ) -> Iterator[tuple[data.CleanSet, LatePairs]]:
     """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
     cache = image_cache(recipe, architecture)
-    told = functools.partial(step, "reading the images")
+    progress = functools.partial(step, "reading the images")
     with demo.late() as bundled:
-        images = data.read_images(*(request.data or [bundled() / demo.LABELLED]), images=cache, progress=told)
+        images = data.read_images(*(request.data or [bundled() / demo.LABELLED]), images=cache, progress=progress)
         # Read once and only if needed: most models state their activation.
         yield images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
 
@@ -360,8 +360,8 @@ def audit_set(
     shown = Samples(images.pairs, data.labels_of(images, vocabulary.classes))
     has_captions = all(pair.caption for pair in images.pairs)
     if shown.labels is None and has_captions:
-        told = labelled_by_captions(shown, vocabulary)
-        shown = told if len(told.pairs) >= NAMED * len(shown.pairs) else shown
+        labelled = labelled_by_captions(shown, vocabulary)
+        shown = labelled if len(labelled.pairs) >= NAMED * len(shown.pairs) else shown
     measured = eval_set(clip, recipe, shown, vocabulary=vocabulary, named=named, panel=panel)
     return measured if shown.labels is None and has_captions else replace(measured, captions=None)
 
@@ -419,8 +419,8 @@ def eval_set(
 def distinct(pixels: Tensor, /) -> list[int]:
     """The places of images (N, 3, S, S) that no earlier one equals, pixel by pixel."""
     first: dict[bytes, int] = {}
-    for place, each in enumerate(pixels):
-        first.setdefault(hashlib.sha256(each.contiguous().numpy().tobytes()).digest(), place)
+    for place, image in enumerate(pixels):
+        first.setdefault(hashlib.sha256(image.contiguous().numpy().tobytes()).digest(), place)
     return list(first.values())
 
 

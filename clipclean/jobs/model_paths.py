@@ -130,8 +130,8 @@ def _hub(repository: str, revision: str | None, /) -> Located:
     """A model of the hub: its snapshot."""
     name = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
     fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
-    cache, found = hub_cache(), _snapshot(repository, revision)
-    if found is None:
+    cache, snapshot = hub_cache(), _snapshot(repository, revision)
+    if snapshot is None:
         known = ", ".join(sorted(entry.name for entry in (folder_of(repository) / "refs").glob("*"))[:5])
         raise RefusedInput(
             f"{name} is not in the cache {cache}, and clipclean fetches nothing unasked. Fetch it by: {fetch}, or give --download."
@@ -139,9 +139,9 @@ def _hub(repository: str, revision: str | None, /) -> Located:
         )
     from clipclean.checkpoint import folders
 
-    if not found.digests.keys() & {*folders.WEIGHTS, *folders.HF_WEIGHTS}:
+    if not snapshot.digests.keys() & {*folders.WEIGHTS, *folders.HF_WEIGHTS}:
         raise RefusedInput(f"{name} is in the cache {cache} without weights. Fetch them by: {fetch}")
-    return replace(found, name=name)
+    return replace(snapshot, name=name)
 
 
 def _snapshot(repository: str, revision: str | None, /) -> Located | None:
@@ -187,7 +187,7 @@ def _digests(folder: Path, snapshot: Path, /) -> dict[str, str]:
         UnsafeCheckpoint: a link leads anywhere but to a blob of the same model, or there are too many entries.
     """
     refuse_link(snapshot)
-    blobs, found = folder / "blobs", dict[str, str]()
+    blobs, digests = folder / "blobs", dict[str, str]()
     with os.scandir(snapshot) as entries:
         for number, entry in enumerate(entries):
             if number == MAX_ENTRIES:
@@ -196,8 +196,8 @@ def _digests(folder: Path, snapshot: Path, /) -> dict[str, str]:
             if entry.is_symlink() and (target.parent != blobs or target.is_dir()):
                 raise UnsafeCheckpoint(f"{path} leads to {target}, and not to a blob of the same model. {WAY_OUT}")
             if target.is_file():  # a blob that is not there yet is left out
-                found[entry.name] = target.name if entry.is_symlink() and SHA256.fullmatch(target.name) else ""
-    return found
+                digests[entry.name] = target.name if entry.is_symlink() and SHA256.fullmatch(target.name) else ""
+    return digests
 
 
 def _open_clip(name: str, /) -> Located:
@@ -210,9 +210,9 @@ def _open_clip(name: str, /) -> Located:
 
         repository, _, file = str(hosted).rpartition("/")
         wanted = (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.WEIGHTS  # open_clip's own order
-        found = _snapshot(repository, None)
-        if found and (there := [each for each in wanted if each in found.digests]):
-            return replace(found, path=found.path / there[0], name=name, architecture=architecture)
+        snapshot = _snapshot(repository, None)
+        if snapshot and (there := [weights for weights in wanted if weights in snapshot.digests]):
+            return replace(snapshot, path=snapshot.path / there[0], name=name, architecture=architecture)
     url = str(settings.get("url") or "")
     path = caches()[1].resolve() / Path(url).name
     if url and path.is_file():
@@ -262,15 +262,15 @@ def _architecture(arch: str, settings: Mapping[str, Any], name: str, /) -> "mode
         raise UnsupportedModel(
             f"{name}: {arch} has other towers than open_clip's native ones, which alone are handled."
         )
-    found = model.resolve({}, arch=named, config=None, script_quick_gelu=None)
+    architecture = model.resolve({}, arch=named, config=None, script_quick_gelu=None)
     preprocess = replace(
-        found.preprocess,
+        architecture.preprocess,
         mean=settings["mean"],
         std=settings["std"],
         interpolation=settings["interpolation"],
         resize_mode=settings["resize_mode"],
     )
-    return replace(found, preprocess=preprocess, how=name, activation_how=name)
+    return replace(architecture, preprocess=preprocess, how=name, activation_how=name)
 
 
 def _promised(url: str, /) -> str:
@@ -323,7 +323,7 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 MOST = 1000  # models of one command
 
 
-def expanded(given: Sequence[Path], /) -> list[Path]:
+def expanded(paths: Sequence[Path], /) -> list[Path]:
     """The models in the order of the arguments; those of a folder sorted, links left out.
 
     A folder without any stays in the list: its reader says why it is no model.
@@ -331,11 +331,11 @@ def expanded(given: Sequence[Path], /) -> list[Path]:
     Raises:
         UsageError: there are too many.
     """
-    found: list[Path] = []
-    for path in given:
+    inside: list[Path] = []
+    for path in paths:
         is_one = is_name(path) or not untrusted.answers_yes(path.is_dir) or _is_model(path)
-        found += [path] if is_one else sorted(itertools.islice(_inside(path), MOST + 1)) or [path]
-    models = list(dict.fromkeys(found))
+        inside += [path] if is_one else sorted(itertools.islice(_inside(path), MOST + 1)) or [path]
+    models = list(dict.fromkeys(inside))
     if len(models) > MOST:
         raise UsageError(f"These are more than {MOST:,} models. Name fewer at once, or a folder with fewer.")
     return models

@@ -52,11 +52,11 @@ def refuse_failed(source: Source, /) -> None:
     place = named.path
     path = (place if place.is_dir() else place.parent) / "report.json"
     try:
-        found = report.read(path) if path.is_file() else None
+        earlier = report.read(path) if path.is_file() else None
     except ClipcleanError:  # of another program
         return
     # An audit's report in the folder of a file may be of any other model.
-    if found and found.verdict == "fail" and (found.command == "sanitize" or place.is_dir()):
+    if earlier and earlier.verdict == "fail" and (earlier.command == "sanitize" or place.is_dir()):
         raise UsageError(f"{path} fails {named.name}: it is no clean model to compare with. Name another.")
 
 
@@ -103,11 +103,12 @@ def all_references(
     state: RunState | None,
 ) -> detect.References | None:
     """All clean models to compare with: those that are ``trusted``, once they are searched, and those ``stored``; None without any."""
-    asked = dataclasses.replace(eval_set, suspicions=())  # a trigger that was named is one of the tested model alone
-    found = [
-        measured_references(settings, inputs.build(each, pairs, device=device), asked, state=state) for each in trusted
+    unnamed = dataclasses.replace(eval_set, suspicions=())  # a trigger that was named is one of the tested model alone
+    measured = [
+        measured_references(settings, inputs.build(clean, pairs, device=device), unnamed, state=state)
+        for clean in trusted
     ]
-    return detect.together([*stored, *found]) if stored or found else None
+    return detect.together([*stored, *measured]) if stored or measured else None
 
 
 def measured_references(
@@ -122,13 +123,13 @@ def measured_references(
     name = trusted.place.name
     # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
-    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
-    if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == CC.TIME_OVER):
+    audited = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
+    if (audited.search and audited.search.cut) or (audited.why_not and audited.why_not[0] == CC.TIME_OVER):
         raise deadline.OutOfTime
-    if seen.search is None:
-        words = seen.why_not[1] if seen.why_not else ""
+    if audited.search is None:
+        words = audited.why_not[1] if audited.why_not else ""
         raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
-    return detect.References("reference", name, (seen.search.sizes(),))
+    return detect.References("reference", name, (audited.search.sizes(),))
 
 
 def build_references(request: requests.References, /) -> ReferencesFile:
@@ -147,18 +148,20 @@ def build_references(request: requests.References, /) -> ReferencesFile:
     for path in request.models:
         refuse_failed(path)
     opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in request.models]
-    kinds = [model.shape_of(each.architecture) for each in opened]
+    kinds = [model.shape_of(clean.architecture) for clean in opened]
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
     with inputs.shown_images(request, recipe, opened[0].architecture) as (images, late_pairs):
-        settings, found = SearchSettings(request.effort, request.seed), {}
+        settings, sizes = SearchSettings(request.effort, request.seed), {}
         # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
-        with searching.resumable({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
-            for each in opened:
-                loaded = inputs.build(each, late_pairs, device=device)
+        with searching.resumable(
+            {"references": [clean.file.sha256 for clean in opened], "data": images.digest}
+        ) as state:
+            for clean in opened:
+                loaded = inputs.build(clean, late_pairs, device=device)
                 eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary)
                 known = measured_references(settings, loaded, eval_set, state=state)
-                found[f"{each.place.name} {each.file.sha256}"] = known.entries[0]
-    made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
-    files.write_text(request.out, json.dumps(made, indent=1) + "\n")
-    return made
+                sizes[f"{clean.place.name} {clean.file.sha256}"] = known.entries[0]
+    stored = detect.as_file(kinds[0], request.effort, vocabulary.classes, sizes)
+    files.write_text(request.out, json.dumps(stored, indent=1) + "\n")
+    return stored

@@ -28,12 +28,12 @@ class Destination:
     state: RunState  # of the run, removed once the result is in place
 
 
-def fingerprint(ready: Prepared, /) -> dict[str, object]:
+def fingerprint(prepared: Prepared, /) -> dict[str, object]:
     """All that determines the weights of a run: runs with equal fingerprints may resume each other.
 
     The thresholds of the audit are not part of it: a run may be judged again without training again.
     """
-    request, loaded, clean = ready.request, ready.loaded, ready.clean
+    request, loaded, clean = prepared.request, prepared.loaded, prepared.clean
     decides = {
         "program": resume.program(),
         "model": loaded.file.sha256,
@@ -42,33 +42,33 @@ def fingerprint(ready: Prepared, /) -> dict[str, object]:
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
-        "recipe": recipes.decides(ready.recipe),
+        "recipe": recipes.decides(prepared.recipe),
         "seed": request.seed,
-        "precision": train.resolved(ready.precision, loaded.clip.net, loaded.clip.device),
+        "precision": train.resolved(prepared.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
-    others = [opened.file.sha256 for opened in ready.given.clean_models]
+    others = [opened.file.sha256 for opened in prepared.given.clean_models]
     beside = {"references": others} if others else {}
     aims = {
-        "vocabulary": asdict(ready.given.vocabulary),
-        "named": unlearning.identities(ready.given.named),
+        "vocabulary": asdict(prepared.given.vocabulary),
+        "named": unlearning.identities(prepared.given.named),
         "searches": request.search,  # what is found is unlearned
     }
-    return decides | (aims if ready.recipe.traits.uses_classes else {}) | beside
+    return decides | (aims if prepared.recipe.traits.uses_classes else {}) | beside
 
 
-def destination(ready: Prepared, present: placing.OutputState, group: train.Group, /) -> Destination:
+def destination(prepared: Prepared, present: placing.OutputState, group: train.Group, /) -> Destination:
     """The destination of the result of a run, and its state.
 
     Raises:
         UsageError: it would replace another run's result unasked, or several processes do not work on the same.
     """
-    request = ready.request
-    state = RunState.of(request.out, fingerprint(ready), group=group)
+    request = prepared.request
+    state = RunState.of(request.out, fingerprint(prepared), group=group)
     group.check_same(state.fingerprint)
     deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
-    deciding |= {"recipe": ready.recipe, "policy": ready.given.judge.chosen}
+    deciding |= {"recipe": prepared.recipe, "policy": prepared.given.judge.chosen}
     run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
     present.check(request.out, run, force=request.force)
     return Destination(present, run, state)
@@ -95,13 +95,17 @@ def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
     """
     if not (result.before and result.after):
         return ()
-    named = {each.target for each in result.before.findings if each.rule in (CC.KNOWN_TRIGGER_ACTS, CC.TRIGGER_FOUND)}
+    named = {
+        finding.target
+        for finding in result.before.findings
+        if finding.rule in (CC.KNOWN_TRIGGER_ACTS, CC.TRIGGER_FOUND)
+    }
     probes = result.after.measurements.probes
     return tuple(p.trigger for p in probes if p.known and p.target in named and p.excess_asr.interval[0] > limit)
 
 
 def publish(
-    ready: Prepared,
+    prepared: Prepared,
     result: Report,
     measured_on: detect.EvalSet,
     /,
@@ -119,9 +123,9 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    request, loaded = ready.request, ready.loaded
-    is_over = any(found.rule == CC.ACCURACY_LOST and found.level != "note" for found in result.findings)
-    stays = still_acting(result, limit=ready.given.judge.limits.max_excess)
+    request, loaded = prepared.request, prepared.loaded
+    is_over = any(finding.rule == CC.ACCURACY_LOST and finding.level != "note" for finding in result.findings)
+    stays = still_acting(result, limit=prepared.given.judge.limits.max_excess)
     exported = request.keep_failed or not (is_over or stays or result.verdict == "fail")
     if not result.is_changed:  # never as if they had been cleaned
         exported = result.verdict == "pass"
@@ -132,7 +136,7 @@ def publish(
                 new,
                 loaded.clip,
                 loaded.weights(),
-                options=ready.wanted,
+                options=prepared.wanted,
                 pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes,
                 source_sha256=loaded.file.sha256,

@@ -28,21 +28,21 @@ class Plan:
     estimate: Estimate  # seconds and bytes
 
 
-def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
+def of_sanitize(request: requests.Sanitize, prepared: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
-    clip, recipe = ready.loaded.clip, ready.recipe
-    screened = len(ready.clean.pairs) if given.screening_rule(request, ready.clean) is not None else 0
-    size = size_of(ready)
-    found = estimate_cleaning(ready, ladder, screened=screened)
-    estimate.warn_of_time(found, request.max_minutes)
-    classes, others = len(ready.given.vocabulary.classes), len(ready.given.clean_models)
+    clip, recipe = prepared.loaded.clip, prepared.recipe
+    screened = len(prepared.clean.pairs) if given.screening_rule(request, prepared.clean) is not None else 0
+    size = size_of(prepared)
+    expected = estimate_cleaning(prepared, ladder, screened=screened)
+    estimate.warn_of_time(expected, request.max_minutes)
+    classes, others = len(prepared.given.vocabulary.classes), len(prepared.given.clean_models)
     measured = f"{plural(size.images, 'image')}, {_triggers(size.named, size.panel)}, {classes:,} classes"
     return Plan(
         {
-            **_of_model(ready),
-            **_of_cleaning(ready),
+            **_of_model(prepared),
+            **_of_cleaning(prepared),
             **(
-                {} if recipe.traits.chooses else {"evidence": str(ready.standing)}
+                {} if recipe.traits.chooses else {"evidence": str(prepared.standing)}
             ),  # auto measures its candidates itself
         },
         (
@@ -50,21 +50,21 @@ def of_sanitize(request: requests.Sanitize, ready: Prepared, ladder: Sequence[Se
             *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
             f"{'audit' if request.search else 'measure'} before: {measured}",
             *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
-            *(_beside(ready.given, clip) if request.search else []),
-            *_cleaning(ready, ladder),
-            f"export as {', '.join(ready.wanted.formats)}, read it back and compare",
+            *(_beside(prepared.given, clip) if request.search else []),
+            *_cleaning(prepared, ladder),
+            f"export as {', '.join(prepared.wanted.formats)}, read it back and compare",
         ),
         (f"{request.out}/",),
-        found,
+        expected,
     )
 
 
-def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
+def estimate_cleaning(prepared: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size, spared, references = ready.recipe, size_of(ready), None, len(ready.given.clean_models)
-    normalisations = _normalisations(ready.loaded.clip)
-    effort: str | None = recipe.auto.effort if ready.request.search else None
-    trained = [each for recipes in ladder for each in recipes] or [recipe]
+    recipe, size, spared, references = prepared.recipe, size_of(prepared), None, len(prepared.given.clean_models)
+    normalisations = _normalisations(prepared.loaded.clip)
+    effort: str | None = recipe.auto.effort if prepared.request.search else None
+    trained = [candidate for recipes in ladder for candidate in recipes] or [recipe]
     if recipe.traits.chooses:
         work, least = (
             estimate.choosing(
@@ -81,55 +81,55 @@ def estimate_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *,
             else 2 * estimate.measuring(size)
         )
         effort = effort or (recipe.unlearn.effort if recipe.traits.searches else None)
-    work, how = work + estimate.screening(screened), _precision(ready)
-    return estimate.estimated(ready.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared)
+    work, how = work + estimate.screening(screened), _precision(prepared)
+    return estimate.estimated(prepared.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared)
 
 
-def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None) -> None:
+def tell_cleaning(prepared: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None) -> None:
     """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
-    clip, precision = ready.loaded.clip, _precision(ready)
-    _tell(_of_cleaning(ready))
-    estimate.tell(clip, lambda: estimate_cleaning(ready, ladder), precision=precision, minutes=minutes)
+    clip, precision = prepared.loaded.clip, _precision(prepared)
+    _tell(_of_cleaning(prepared))
+    estimate.tell(clip, lambda: estimate_cleaning(prepared, ladder), precision=precision, minutes=minutes)
 
 
-def seconds_of_measuring(ready: Prepared, /) -> float:
+def seconds_of_measuring(prepared: Prepared, /) -> float:
     """How long one measurement of the model takes."""
-    return estimate.estimated(ready.loaded.clip, estimate.measuring(size_of(ready)), precision="fp32").seconds
+    return estimate.estimated(prepared.loaded.clip, estimate.measuring(size_of(prepared)), precision="fp32").seconds
 
 
-def _precision(ready: Prepared) -> str:
-    return train.resolved(ready.precision, ready.loaded.clip.net, ready.loaded.clip.device)
+def _precision(prepared: Prepared) -> str:
+    return train.resolved(prepared.precision, prepared.loaded.clip.net, prepared.loaded.clip.device)
 
 
-def size_of(ready: Prepared, /) -> Size:
+def size_of(prepared: Prepared, /) -> Size:
     """The size of a cleaning."""
-    request, recipe, words = ready.request, ready.recipe, ready.given.vocabulary
-    are_asked = request.search or request.panel or ready.given.named or ready.to_measure.labels is not None
+    request, recipe, words = prepared.request, prepared.recipe, prepared.given.vocabulary
+    are_asked = request.search or request.panel or prepared.given.named or prepared.to_measure.labels is not None
     return Size(
-        images=min(len(ready.to_measure.pairs), recipe.audit.images),
+        images=min(len(prepared.to_measure.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
-        named=len(ready.given.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if ready.given.clean_models and request.panel else 0,
-        pairs=len(ready.to_train.pairs),
+        named=len(prepared.given.named),
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if prepared.given.clean_models and request.panel else 0,
+        pairs=len(prepared.to_train.pairs),
     )
 
 
-def _cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
+def _cleaning(prepared: Prepared, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
     """The steps between the first measurement and the export; ``ladder`` holds the candidates of ``auto``."""
-    recipe, pairs, own = ready.recipe, len(ready.to_train.pairs), ready.recipe.auto
+    recipe, pairs, own = prepared.recipe, len(prepared.to_train.pairs), prepared.recipe.auto
     half = 100 * recipe.audit.max_accuracy_loss / 2
     returning = f"if more than {half:.1f} points of accuracy are lost: walk back towards the original weights, until a trigger returns"
     back = [returning] if recipe.audit.walk_back else []
-    after = "audit the cleaned model like the original" if ready.request.search else "measure after: the same"
+    after = "audit the cleaned model like the original" if prepared.request.search else "measure after: the same"
     if not recipe.traits.chooses:
         return [_training(recipe, pairs), *back, after]
     planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
-    again = ", and search it again" if ready.given.clean_models else ""
+    again = ", and search it again" if prepared.given.clean_models else ""
     candidates = [
-        f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training(each, pairs) for each in recipes)}"
+        f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training(step, pairs) for step in recipes)}"
         for number, (name, recipes) in enumerate(zip(own.ladder, ladder, strict=True), 1)
     ]
     return [
@@ -165,10 +165,10 @@ def _triggers(named: int, known: int) -> str:
     return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
 
 
-def _beside(given: Given, clip: model.Clip) -> list[str]:
+def _beside(shared: Given, clip: model.Clip) -> list[str]:
     """What an audit does beside its measurements and its search."""
     own = "measure and search the same under CLIP's own normalisation of pixels"
-    base = f"try on the base {given.base.opened.place.name} what acts on the model" if given.base else ""
+    base = f"try on the base {shared.base.opened.place.name} what acts on the model" if shared.base else ""
     return [*([own] if clip_normalised(clip) else []), *([base] if base else [])]
 
 
@@ -176,46 +176,46 @@ def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
-    with given.to_audit(request) as ready:
-        found = estimate_audit(ready)
-    estimate.warn_of_time(found, request.max_minutes)
-    clip, shown = ready.loaded.clip, ready.eval_set
+    with given.to_audit(request) as audit_inputs:
+        expected = estimate_audit(audit_inputs)
+    estimate.warn_of_time(expected, request.max_minutes)
+    clip, shown = audit_inputs.loaded.clip, audit_inputs.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
-    searched = f"search for unknown triggers, effort {ready.effort}: at most {most:,} passes of an image"
+    searched = f"search for unknown triggers, effort {audit_inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {judging.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
-            **_of_model(ready),
-            **_of_audit(ready),
+            **_of_model(audit_inputs),
+            **_of_audit(audit_inputs),
         },
         (
             f"measure: {_triggers(len(shown.suspicions), len(shown.panel))}, {len(shown.classes):,} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            *_beside(ready.given, clip),
-            _compared(request, models=1 + len(ready.given.clean_models)),
+            *_beside(audit_inputs.given, clip),
+            _compared(request, models=1 + len(audit_inputs.given.clean_models)),
             *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
-        found,
+        expected,
     )
 
 
-def estimate_audit(ready: AuditInputs, /) -> Estimate:
+def estimate_audit(audit_inputs: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
-    clip, size = ready.loaded.clip, Size.of(ready.eval_set)
-    each, spared = estimate.measuring(size, is_audit=True), None
+    clip, size = audit_inputs.loaded.clip, Size.of(audit_inputs.eval_set)
+    one_audit, spared = estimate.measuring(size, is_audit=True), None
     tested = _normalisations(clip)
-    if ready.effort is not None:
-        how = efforts.EFFORTS[ready.effort]
-        each += estimate.searching(how, size)
-        if not (ready.planting or ready.given.clean_models or ready.stored):
+    if audit_inputs.effort is not None:
+        how = efforts.EFFORTS[audit_inputs.effort]
+        one_audit += estimate.searching(how, size)
+        if not (audit_inputs.planting or audit_inputs.given.clean_models or audit_inputs.stored):
             spared = tested * estimate.spared(how, size)
-    work = (tested + len(ready.given.clean_models)) * each
-    if ready.planting:
-        planting = power.planting_of(pairs=len(ready.planting))
-        work += judging.CANARIES * (each + Work(pairs=planting.steps * planting.batch_size))
+    work = (tested + len(audit_inputs.given.clean_models)) * one_audit
+    if audit_inputs.planting:
+        planting = power.planting_of(pairs=len(audit_inputs.planting))
+        work += judging.CANARIES * (one_audit + Work(pairs=planting.steps * planting.batch_size))
     return estimate.estimated(
-        clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=ready.effort, spared=spared
+        clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=audit_inputs.effort, spared=spared
     )
 
 
@@ -224,12 +224,14 @@ def _normalisations(clip: model.Clip) -> int:
     return 2 if clip_normalised(clip) else 1
 
 
-def tell_audit(ready: AuditInputs, /) -> None:
+def tell_audit(audit_inputs: AuditInputs, /) -> None:
     """Report what an audit works with, and its estimate, if somebody listens."""
-    clip = ready.loaded.clip
-    _tell(_of_audit(ready))
-    precision = "bf16" if ready.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(clip, lambda: estimate_audit(ready), precision=precision, minutes=ready.request.max_minutes)
+    clip = audit_inputs.loaded.clip
+    _tell(_of_audit(audit_inputs))
+    precision = "bf16" if audit_inputs.effort and model.has_bfloat16(clip.device) else "fp32"
+    estimate.tell(
+        clip, lambda: estimate_audit(audit_inputs), precision=precision, minutes=audit_inputs.request.max_minutes
+    )
 
 
 def _compared(request: requests.Audit, /, *, models: int) -> str:
@@ -247,39 +249,41 @@ def _tell(facts: Mapping[str, str]) -> None:
         say(f"{name:9} {words}")
 
 
-def _of_cleaning(ready: Prepared) -> dict[str, str]:
+def _of_cleaning(prepared: Prepared) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
-    training, measured = len(ready.to_train.pairs), len(ready.to_measure.pairs)
-    references = [opened.place.name for opened in ready.given.clean_models]
+    training, measured = len(prepared.to_train.pairs), len(prepared.to_measure.pairs)
+    references = [opened.place.name for opened in prepared.given.clean_models]
     return {
-        "data": f"{plural(len(ready.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
-        "classes": _words(ready.given),
-        **_of_base(ready.given),
-        "recipe": f"{ready.recipe.name}: {ready.recipe.traits.says}",
+        "data": f"{plural(len(prepared.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
+        "classes": _words(prepared.given),
+        **_of_base(prepared.given),
+        "recipe": f"{prepared.recipe.name}: {prepared.recipe.traits.says}",
         **_of_verdict(
             references,
-            images=min(measured, ready.recipe.audit.images),
-            least=ready.given.judge.limits.min_images,
-            doubts=_doubts(ready, compares=bool(references)),
-            condition="" if ready.request.search else ", pass only if a trigger acts before and not after",
+            images=min(measured, prepared.recipe.audit.images),
+            least=prepared.given.judge.limits.min_images,
+            doubts=_doubts(prepared, compares=bool(references)),
+            condition="" if prepared.request.search else ", pass only if a trigger acts before and not after",
         ),
     }
 
 
-def _of_audit(ready: AuditInputs) -> dict[str, str]:
+def _of_audit(audit_inputs: AuditInputs) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
-    request, images = ready.request, len(ready.eval_set.pixels)
-    references = [opened.place.name for opened in ready.given.clean_models] + [path.name for path in request.references]
+    request, images = audit_inputs.request, len(audit_inputs.eval_set.pixels)
+    references = [opened.place.name for opened in audit_inputs.given.clean_models] + [
+        path.name for path in request.references
+    ]
     bundled = " (bundled)" if request.data is None else ""
-    measured = f", {images:,} measured on" if images != len(ready.images.pairs) else ""
+    measured = f", {images:,} measured on" if images != len(audit_inputs.images.pairs) else ""
     return {
-        "data": f"{plural(len(ready.images.pairs), 'image')}{bundled}{measured}",
-        "classes": _words(ready.given),
-        **_of_base(ready.given),
+        "data": f"{plural(len(audit_inputs.images.pairs), 'image')}{bundled}{measured}",
+        "classes": _words(audit_inputs.given),
+        **_of_base(audit_inputs.given),
         **_of_verdict(
             references,
             images=images,
-            least=ready.given.judge.limits.min_images,
+            least=audit_inputs.given.judge.limits.min_images,
             doubts=[
                 *([] if request.search else [NO_SEARCH]),
                 *([] if references or request.power else [NO_CLEAN_MODEL]),
@@ -288,11 +292,11 @@ def _of_audit(ready: AuditInputs) -> dict[str, str]:
     }
 
 
-def _doubts(ready: Prepared, *, compares: bool) -> list[str]:
+def _doubts(job_inputs: Prepared, *, compares: bool) -> list[str]:
     """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
-    if ready.request.search:
+    if job_inputs.request.search:
         return [] if compares else [NO_CLEAN_MODEL]
-    return [] if ready.given.named or ready.request.panel else [NO_SEARCH, "no trigger named (--trigger)"]
+    return [] if job_inputs.given.named or job_inputs.request.panel else [NO_SEARCH, "no trigger named (--trigger)"]
 
 
 def _of_verdict(
@@ -305,22 +309,22 @@ def _of_verdict(
     return {"reference": ", ".join(references) or "none", "verdict": verdict}
 
 
-def _of_base(given: Given) -> dict[str, str]:
+def _of_base(shared: Given) -> dict[str, str]:
     """The model that this one was finetuned from, where one was named."""
-    return {"base": given.base.opened.place.name} if given.base else {}
+    return {"base": shared.base.opened.place.name} if shared.base else {}
 
 
-def _words(given: Given) -> str:
+def _words(shared: Given) -> str:
     """The classes and templates that everything is measured by."""
-    words = given.vocabulary
-    whose = "yours" if given.has_own_classes else "ImageNet's, since none were given (--classes)"
+    words = shared.vocabulary
+    whose = "yours" if shared.has_own_classes else "ImageNet's, since none were given (--classes)"
     return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
 
 
-def _of_model(ready: Prepared | AuditInputs) -> dict[str, str]:
-    clip = ready.loaded.clip
+def _of_model(job_inputs: Prepared | AuditInputs) -> dict[str, str]:
+    clip = job_inputs.loaded.clip
     numbers = model.parameter_count(clip.net) / 1e6
     return {
-        "model": f"{clip.architecture.name}, {numbers:.1f} M parameters, sha256 {ready.loaded.file.sha256[:12]}…",
+        "model": f"{clip.architecture.name}, {numbers:.1f} M parameters, sha256 {job_inputs.loaded.file.sha256[:12]}…",
         "device": str(clip.device),
     }

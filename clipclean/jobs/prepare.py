@@ -50,23 +50,23 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     wanted = formats.options_of(request.format)
     formats.check(wanted)
     # As it was asked for; below, with a warm-up that the pairs have room for.
-    asked = requests.recipe_of(request)
-    shared = Given.of(request, asked)
+    chosen = requests.recipe_of(request)
+    shared = Given.of(request, chosen)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
-    cache = inputs.image_cache(asked, opened.architecture, views=training.views_of(asked) is not None)
-    clean = given.taught(request, asked, vocabulary, cache)
+    cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)
+    clean = given.taught(request, chosen, vocabulary, cache)
     labelled = given.labelled(request, cache, vocabulary)
     hold_out = labelled is None
-    to_train, held_out = given.divided(clean, asked, vocabulary, hold_out=hold_out)
-    numbers = sum(each.numel() for each in opened.file.tensors.values() if each.is_floating_point())
+    to_train, held_out = given.divided(clean, chosen, vocabulary, hold_out=hold_out)
+    numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(to_train.pairs), len(vocabulary.classes))
-    recipe = with_fitting_warmup(asked, request, pairs=len(to_train.pairs))
+    recipe = with_fitting_warmup(chosen, request, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
     with stage("building the model"):
         loaded = inputs.build(opened, clean, device=shared.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
-    standing = standing_of(asked, recipe, subject)
+    standing = standing_of(chosen, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named]
     clean, screened = given.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
@@ -83,7 +83,7 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
         loaded=loaded,
         request=request,
         recipe=recipe,
-        precision=request.precision or asked.train.precision,
+        precision=request.precision or chosen.train.precision,
         wanted=wanted,
         standing=standing,
     )
@@ -108,10 +108,10 @@ def with_fitting_warmup(recipe: Recipe, request: requests.Sanitize, /, *, pairs:
     return fitting
 
 
-def standing_of(asked: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
-    """How the evidence of the recipe applies, and a message about it; ``asked`` has the warm-up that was asked for."""
-    stands = evidence.standing(asked, subject)  # what clipclean shortens itself, nobody has changed
-    if recipe is not asked and stands.kind == "measured":
+def standing_of(chosen: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
+    """How the evidence of the recipe applies, and a message about it; ``chosen`` has the warm-up that was asked for."""
+    stands = evidence.standing(chosen, subject)  # what clipclean shortens itself, nobody has changed
+    if recipe is not chosen and stands.kind == "measured":
         words = f"{recipe.name} was measured with a longer warm-up than this run has room for:"
         stands = replace(stands, kind="extrapolated", why=words)
     if not recipe.traits.chooses:

@@ -36,32 +36,32 @@ def common_fields(
     command: str, loaded: LoadedModel, labels: Mapping[str, str] | None = None, /
 ) -> dict[str, Any]:  # Any: fields of a record
     """The program, the model, the machine, notes and labels."""
-    found = {
+    fields = {
         "tool": ToolRecord(name="clipclean", version=__version__),
         "command": command,
         "model": loaded.record(),
         "environment": machine.versions() | machine.hardware(str(loaded.clip.device)),
         "notes": loaded.file.notes,
     }
-    return found | ({"labels": dict(labels)} if labels else {})
+    return fields | ({"labels": dict(labels)} if labels else {})
 
 
 def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     """What a run was given, for the commands that its report suggests."""
-    given = {name: _words(name, known, getattr(request, name)) for name, known in options(request).items()}
+    words_of = {name: _words(name, known, getattr(request, name)) for name, known in options(request).items()}
     repeated = (
         (command, flag(name), words)
         for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
         for name in options(kind)
         if name in REPEATED_OPTIONS
-        for words in given.get(name, ())
+        for words in words_of.get(name, ())
     )
     return RunPaths(
-        folder="".join(given.get("out", ())),
-        model="".join(given["model"]),
+        folder="".join(words_of.get("out", ())),
+        model="".join(words_of["model"]),
         data=files.together(request.data or ()),
         recipe=report.recipe.name if report.recipe else "",
-        trigger_folder="".join(given.get("save_triggers", ())),
+        trigger_folder="".join(words_of.get("save_triggers", ())),
         repeated=tuple(repeated),
         images=files.together(getattr(request, "eval_data", None) or ()),
     )
@@ -73,7 +73,7 @@ def _words(name: str, known: Opt, value: Any) -> list[str]:  # Any: what a user 
         return [f"{name}.txt"]  # texts from Python: a command takes a file
     if known.gather is places and value and not known.is_several:
         return [files.together(value)]
-    return [str(each) for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str | Path)]
+    return [str(item) for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, str | Path)]
 
 
 class Judge(NamedTuple):
@@ -108,8 +108,8 @@ class Judge(NamedTuple):
 
         ``by`` gives the findings by any limits: those by the limits without the policy say what it changes.
         """
-        today, digest, found = datetime.now(UTC).date(), loaded.file.sha256, by(self.limits)
-        by_shipped = found if self.limits == self.shipped else by(self.shipped)
+        today, digest, findings = datetime.now(UTC).date(), loaded.file.sha256, by(self.limits)
+        by_shipped = findings if self.limits == self.shipped else by(self.shipped)
         judged = partial(
             policy.apply,
             self.chosen,
@@ -118,10 +118,10 @@ class Judge(NamedTuple):
             model_sha256=digest,
             base_sha256=self.base_sha256,
         )
-        applied = judged(found)
+        applied = judged(findings)
         if if_failed is None or policy.verdict(applied.findings) != "fail":
             return applied
-        return judged([*found, if_failed])
+        return judged([*findings, if_failed])
 
     def record(self, applied: policy.Applied, /) -> dict[str, Any]:  # Any: fields of a report
         """The verdict, the findings, and what the policy changed in them."""

@@ -41,19 +41,19 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, cache)
     loaded = inputs.build(opened, clean, device=device)
-    found = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=named, what="embedding the pairs")
+    scored = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=named, what="embedding the pairs")
     if request.false_drop_rate is not None:
-        found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)
+        scored = ranking.beside_trusted(scored, trusted=len(trusted), rate=request.false_drop_rate)
         request = replace(request, drop="auto")
-    dropped = found.dropped(request.drop)
-    listed = ranking.order(found.score)[: max(request.top, int(dropped.sum()))].tolist()
-    ranked = tuple(rows(clean.pairs, found, dropped, listed))
+    dropped = scored.dropped(request.drop)
+    listed = ranking.order(scored.score)[: max(request.top, int(dropped.sum()))].tolist()
+    ranked = tuple(rows(clean.pairs, scored, dropped, listed))
     result = Screening(
         schema_version="1",
         data=clean.record(),
         triggers=tuple(trigger.spec for trigger in named),
-        screened=ranking.record(found, request.drop),
-        signals=tuple(ranking.SIGNALS[name] for name in found.signals),
+        screened=ranking.record(scored, request.drop),
+        signals=tuple(ranking.SIGNALS[name] for name in scored.signals),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
         **results.common_fields("screen", loaded),
@@ -87,22 +87,22 @@ def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.Ima
 
 
 def rows(
-    pairs: Sequence[data.Pair], found: ScoredPairs, dropped: Tensor, listed: Sequence[int], /
+    pairs: Sequence[data.Pair], scored: ScoredPairs, dropped: Tensor, listed: Sequence[int], /
 ) -> Iterator[RankedPair]:
     """The pairs that are listed, most suspicious first: with every signal, and the share of pairs that score as high."""
-    shares = {name: ranking.tail(values) for name, values in found.signals.items()}
+    shares = {name: ranking.tail(values) for name, values in scored.signals.items()}
     for rank, place in enumerate(listed, start=1):
         yield RankedPair(
             rank=rank,
             key=pairs[place].key,
             caption=pairs[place].caption,
-            score=finite(found.score[place].item()),
-            suspicious=bool(found.suspicious[place]),
+            score=finite(scored.score[place].item()),
+            suspicious=bool(scored.suspicious[place]),
             dropped=bool(dropped[place]),
             reasons=tuple(name for name in shares if shares[name][place] <= ranking.NOTEWORTHY),
             signals={
                 name: SignalValue(value=finite(values[place].item()), share=shares[name][place].item())
-                for name, values in found.signals.items()
+                for name, values in scored.signals.items()
             },
         )
 

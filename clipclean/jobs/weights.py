@@ -34,7 +34,7 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         UsageError: ``arch`` is no known name and no readable config.
     """
     place, file = inputs.file_of(source, weights=weights)
-    found = Inspection.of(
+    inspection = Inspection.of(
         file,
         name=place.name,
         tensors=counted(file.tensors),
@@ -43,7 +43,7 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         loaders=loaders(file),
         **_architecture(file, arch, place.architecture),
     )
-    return found.model_copy(update={"revision": place.revision}) if place.revision else found
+    return inspection.model_copy(update={"revision": place.revision}) if place.revision else inspection
 
 
 def counted(named: Mapping[str, Tensor], /) -> TensorsRecord:
@@ -84,24 +84,26 @@ def _architecture(
 ) -> dict[str, object]:
     """What an inspection tells of the architecture. If the shapes fit several, the rest of the file is reported all the same."""
     try:
-        found = inputs.recognised(file, named, arch=arch)
+        architecture = inputs.recognised(file, named, arch=arch)
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise
         undecided = Recognised(name=None, how=str(error))
         return {"architecture": undecided, "activation": Recognised(name=None, how=UNDECIDED), "preprocess": None}
-    model.check(found, file.tensors)
+    model.check(architecture, file.tensors)
     notes = file.notes
     try:
-        model.refuse_tokenizer(found)
-        model.refuse_unseen_settings(found, str(file.weights.parent / (file.config_name or "")))
+        model.refuse_tokenizer(architecture)
+        model.refuse_unseen_settings(architecture, str(file.weights.parent / (file.config_name or "")))
     except UnsupportedModel as error:  # no other command takes the model
         notes = (*notes, str(error))
     activation = Recognised(name=None, how=UNDECIDED)
-    if found.quick_gelu is not None:
-        activation = Recognised(name="quick_gelu" if found.quick_gelu else "gelu", how=found.activation_how)
-    known = {"architecture": Recognised(name=found.name, how=found.how), "activation": activation}
-    return known | {"preprocess": PreprocessRecord.of(found.preprocess), "notes": notes}
+    if architecture.quick_gelu is not None:
+        activation = Recognised(
+            name="quick_gelu" if architecture.quick_gelu else "gelu", how=architecture.activation_how
+        )
+    known = {"architecture": Recognised(name=architecture.name, how=architecture.how), "activation": activation}
+    return known | {"preprocess": PreprocessRecord.of(architecture.preprocess), "notes": notes}
 
 
 # A folder: files, records and weights must all agree.
@@ -150,8 +152,8 @@ class Result:
         try:
             yield
         except (ClipcleanError, OSError) as error:
-            told = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-            self.findings.append(VerifyFinding(file, check, "unreadable", told))
+            words = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            self.findings.append(VerifyFinding(file, check, "unreadable", words))
 
 
 def verify(folder: Path, /, *, public_key: Path | None) -> Result:
@@ -207,7 +209,7 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
 
     No library loads a hidden file by itself, and ``.git`` or ``.cache`` belong to those who fetched the folder.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     hidden = 0
     for place, folders, names in os.walk(folder):
         hidden += sum(name.startswith(".") for name in (*folders, *names))
@@ -222,10 +224,10 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
                 result.differs(relative, "checksums", "is a device or a pipe, not a file")
             if not is_folder and path.is_file():
                 with result.reading(relative, "checksums"):
-                    found[relative] = files.sha256(path)
+                    digests[relative] = files.sha256(path)
     if hidden:
         result.notes.append(f"{hidden} hidden file(s) or folder(s) were not checked")
-    return found
+    return digests
 
 
 def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, /) -> None:
@@ -248,14 +250,14 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json
         return None
     stated: Json | None = None
     with result.reading(name, check):
-        found = untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
-        kind = _at(found, "predicate", "buildDefinition", "buildType")
+        statement = untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
+        kind = _at(statement, "predicate", "buildDefinition", "buildType")
         if str(kind) not in COMMANDS:
             raise RefusedInput(
                 f"its buildType is {str(kind)[:80]!a}, and this version knows {', '.join(COMMANDS)}. Verify the folder with the "
                 "version of clipclean that wrote it."
             )
-        stated = found
+        stated = statement
     if stated is None:
         return None
     subjects = _digests_in(stated.get("subject"))
@@ -299,9 +301,9 @@ def _digests_in(listed: object, kind: str = "sha256", /) -> dict[str, str]:
 
 def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result, /) -> None:
     """Every file of weights is read as data, and its tensors have the digest of the statement."""
-    told = _digests_in(stated.get("subject"), records.TENSOR_DIGEST)
+    stated_digests = _digests_in(stated.get("subject"), records.TENSOR_DIGEST)
     read = []
-    named = {name for name in (*present, *told) if name.endswith(WEIGHTS)}
+    named = {name for name in (*present, *stated_digests) if name.endswith(WEIGHTS)}
     for name in sorted(named - present.keys()):
         if not os.path.lexists(folder / name):
             result.differs(name, "weights", "is missing")
@@ -310,8 +312,8 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result
             # Those of a CLIP that can be built.
             digest = checkpoint.digest(inputs.read(folder / name, arch=None, is_judged=False).file.tensors)
             read.append(name)
-            if digest != told.get(name):
-                says = f"{records.STATEMENT_NAME} says {str(told.get(name))[:64]}"
+            if digest != stated_digests.get(name):
+                says = f"{records.STATEMENT_NAME} says {str(stated_digests.get(name))[:64]}"
                 result.differs(name, "weights", f"its tensors have the digest {digest}, and {says}")
     if read:
         result.checked["weights"] = ", ".join(read)
@@ -325,15 +327,15 @@ def _report(folder: Path, stated: Json, present: dict[str, str], result: Result,
             result.differs(name, check, "is missing, and the weights come from sanitize")
         return
     with result.reading(name, check):
-        found = report.read(folder / name)
+        stored = report.read(folder / name)
         try:
-            again = records.statement(found.as_json(), digests=_digests_in(stated.get("subject")))
+            again = records.statement(stored.as_json(), digests=_digests_in(stated.get("subject")))
         except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
             raise RefusedInput(f"it lacks fields that every run writes: {str(error)[:80]!a}.") from error
         for key in _differing(json.loads(again), stated):
             result.differs(name, check, f"tells another {key} than {records.STATEMENT_NAME}")
-        share = f", weights at {found.cleaning.share:g} of the way" if found.cleaning else ""
-        result.checked[check] = f"verdict {found.verdict}{share}"
+        share = f", weights at {stored.cleaning.share:g} of the way" if stored.cleaning else ""
+        result.checked[check] = f"verdict {stored.verdict}{share}"
 
 
 def _differing(ours: object, theirs: object, /, at: str = "") -> Iterator[str]:

@@ -447,11 +447,11 @@ def base_blocks(base: BaseRecord, /) -> list[Block]:
     blocks: list[Block] = [
         table(
             head,
-            map(_both, found[:UNFOLDED_TRIGGERS]),
+            map(_both, triggers[:UNFOLDED_TRIGGERS]),
             title=f"{side}Triggers on the model and on its base",
             nothing="None acts on one alone.",
         )
-        for side, found in sides
+        for side, triggers in sides
         if base.is_base
     ]
     both = "Natural to the data, or a backdoor that the base has as well: nothing here tells which. Take the base from where it was published."
@@ -468,7 +468,7 @@ def base_blocks(base: BaseRecord, /) -> list[Block]:
             lead="Squared distances of unit embeddings, 0 to 4.",
         )
     )
-    layers = sorted(base.layers, key=lambda each: -(each.change or 0.0))
+    layers = sorted(base.layers, key=lambda layer: -(layer.change or 0.0))
     lead = "The change of the weights relative to the base, and the share of it that lies in few directions."
     blocks.append(
         record_table(
@@ -478,11 +478,19 @@ def base_blocks(base: BaseRecord, /) -> list[Block]:
     return blocks
 
 
-def _both(each: DifferenceOfTwoRecord) -> tuple[str | Cell, ...]:
+def _both(difference: DifferenceOfTwoRecord) -> tuple[str | Cell, ...]:
     change = Cell(
-        percent((each.own.value or 0.0) - (each.base.value or 0.0)), (percent_interval(each.interval),), "number"
+        percent((difference.own.value or 0.0) - (difference.base.value or 0.0)),
+        (percent_interval(difference.interval),),
+        "number",
     )
-    return trigger_words(each.trigger), each.target, percent(each.own.value), percent(each.base.value), change
+    return (
+        trigger_words(difference.trigger),
+        difference.target,
+        percent(difference.own.value),
+        percent(difference.base.value),
+        change,
+    )
 
 
 def base_line(base: BaseRecord, /) -> str:
@@ -490,7 +498,11 @@ def base_line(base: BaseRecord, /) -> str:
     kin = f"cosine of weights {decimal(base.weights)}, of embeddings of clean images {decimal(base.images)}"
     if not base.is_base:
         return f"Base: {base.name} is not the one that this model was finetuned from ({kin}); taken as a reference."
-    moved = f"; most moved: {', '.join(each.class_ for each in base.moved[:SHORT_SUSPECTS])}" if base.moved else ""
+    moved = (
+        f"; most moved: {', '.join(moved_class.class_ for moved_class in base.moved[:SHORT_SUSPECTS])}"
+        if base.moved
+        else ""
+    )
     few = f", {percent(base.leading)} of that in five directions of each matrix" if base.leading is not None else ""
     return f"Base: {base.name} ({kin}). The finetune changed the weights by {percent(base.change)}{few}{moved}."
 
