@@ -6,7 +6,6 @@ help is ordered. Nothing here imports torch.
 """
 
 import dataclasses
-import importlib
 import math
 import os
 import re
@@ -22,6 +21,7 @@ from click.types import convert_type
 from clipclean import untrusted
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
+from clipclean.export import PRESETS, SUMMARIES
 from clipclean.files import READABLE_FORMATS
 from clipclean.progress import Progress
 from clipclean.untrusted import printable
@@ -43,18 +43,14 @@ Names: TypeAlias = Path | tuple[str, ...]  # a file with one a line, or the name
 class Opt:
     """What an option means, and which values it takes. Its flag is the name of its field, with ``no-`` before it where the default is True."""
 
-    help: str | Callable[[], str] = (
-        ""  # of the option, made when it is asked for where that is slow; empty where there is none
-    )
+    help: str = ""  # of the option; empty where the command line has none
     metavar: str = ""  # what it takes, as the help has it; by default the words to choose from. A switch has neither
     _: KW_ONLY
     argument: str = ""  # what the help calls it where it stands without a flag
     words: str = ""  # of the argument of a function, where the first sentence of the help is not that
-    takes: "Kind | Callable[[], Kind] | None" = None  # the type of a value, or of each; by default a text, or a path
+    takes: "Kind | None" = None  # the type of a value, or of each; by default a text, or a path
     is_several: bool = False  # whether there may be several
-    gather: Callable[[Any], object] | None = (
-        None  # what becomes of the value, or of the several. Any: values of options
-    )
+    gather: Callable[[Any], object] | None = None  # what becomes of the value, or the several. Any: of options
     shown: str = ""  # the default in words
     # Whether it names a path that is read; a text may also be a name, and counts where a file is called so.
     reads: Literal["", "path", "text"] = ""
@@ -71,19 +67,12 @@ class Opt:
     @property
     def kind(self) -> "Kind | None":
         """The type of a value; None for a text or a path."""
-        if self.takes is None:
-            return SWITCH if self.help and not self.metavar else None
-        return self.takes if isinstance(self.takes, click.ParamType) else self.takes()
-
-    @property
-    def text(self) -> str:
-        """The help of the option."""
-        return self.help if isinstance(self.help, str) else self.help()
+        return SWITCH if self.takes is None and self.help and not self.metavar else self.takes
 
     @property
     def explanation(self) -> str:
         """What the argument of a function is: the words for it, or the first sentence of the help; and the default."""
-        words = self.words or first_sentence(self.text)
+        words = self.words or first_sentence(self.help)
         return f"{words} Default: {self.shown}." if self.shown else words
 
 
@@ -200,18 +189,6 @@ def format_of(path: str, /) -> str:
     """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
     fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
     return SUFFIXES[max(fitting, key=len)] if fitting else ""
-
-
-def layouts() -> str:
-    """The formats of weights, each with what it is for."""
-    formats = importlib.import_module("clipclean.export.formats").FORMATS  # which is slow
-    words = "; ".join(f"{name}, {form.summary}" for name, form in formats.items())
-    return f"Format of the weights. Formats: {words}. Repeatable: all of them go into one folder."
-
-
-def _names(table: str) -> Callable[[], Kind]:
-    """The names of a table of export formats, whose module is imported when they are asked for."""
-    return lambda: click.Choice(tuple(getattr(importlib.import_module("clipclean.export.formats"), table)))
 
 
 # Options of several commands; those of one stand above its request.
@@ -519,7 +496,13 @@ MAX_ACCURACY_LOSS = Opt(
     takes=Finite(0, 0.5),
     shown="the recipe's, 0.02",
 )
-FORMAT = Opt(layouts, words="Formats of the weights; one, or several.", takes=_names("FORMATS"), is_several=True)
+FORMAT = Opt(
+    f"Format of the weights. Formats: {'; '.join(f'{name}, {what}' for name, what in SUMMARIES.items())}. Repeatable: all of them go into "
+    "one folder.",
+    words="Formats of the weights; one, or several.",
+    takes=click.Choice(tuple(SUMMARIES)),
+    is_several=True,
+)
 LOG_DIR = Opt(
     "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
     "DIR",
@@ -650,7 +633,7 @@ EXPORT_DATA = replace(
     shown="the demo's",
 )
 FP16 = Opt("ONNX: store weights in half precision. Half the size; the parity check then has wider limits.")
-ONNX_PRESET = Opt("ONNX: name files, inputs and outputs as this consumer expects.", takes=_names("PRESETS"))
+ONNX_PRESET = Opt("ONNX: name files, inputs and outputs as this consumer expects.", takes=click.Choice(PRESETS))
 
 
 @dataclass(frozen=True)

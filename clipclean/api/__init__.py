@@ -7,7 +7,6 @@ of a command are.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean import requests
 from clipclean.api.arguments import explained, requested
 from clipclean.progress import Progress

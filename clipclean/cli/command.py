@@ -225,7 +225,7 @@ def _parameter(opt: Opt, field: Field[object]) -> click.Parameter:
         settings |= {"envvar": variable(name), "show_envvar": True}
     settings |= {"show_default": opt.shown or None, "required": is_required} | EAGER_SETTINGS.get(name, {})
     flags = [requests.flag(name, is_negated=field.default is True), *([f"-{name[0]}"] if name in WITH_LETTER else [])]
-    return click.Option([*flags, f"no_{name}" if field.default is True else name], help=opt.text, **settings)
+    return click.Option([*flags, f"no_{name}" if field.default is True else name], help=opt.help, **settings)
 
 
 def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:
@@ -281,4 +281,4 @@ COMPLETERS = {
     "arch": _completer(_architectures),
     "set": _completer(_settings, files=False),
 }
-as_json_option = click.option("--json", "as_json", is_flag=True, help=requests.options(Shell)["as_json"].text)
+as_json_option = click.option("--json", "as_json", is_flag=True, help=requests.options(Shell)["as_json"].help)

@@ -149,7 +149,6 @@ class Format:
     file of weights, with its ``Parity``, and raises ExportMismatch where the library reads something else.
     """
 
-    summary: str  # what it is, for --help
     library: str  # the name of the library that loads it, as model hubs spell it
     load: str  # how to load it, in one line; {} stands for the folder
     example: tuple[str, ...]  # the lines of the model card that load it
@@ -164,7 +163,6 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "open_clip": Format(
-        summary="open_clip's local-dir",
         library="open_clip",
         load='open_clip.create_model_and_transforms("local-dir:{}")',
         example=(
@@ -179,7 +177,6 @@ FORMATS: dict[str, Format] = {
         module="open_clip_directory",
     ),
     "hf": Format(
-        summary="transformers' CLIPModel with processor and tokenizer",
         library="transformers",
         load='transformers.CLIPModel.from_pretrained("{}")',
         example=(
@@ -194,7 +191,6 @@ FORMATS: dict[str, Format] = {
         module="hf_directory",
     ),
     "onnx": Format(
-        summary="ONNX graphs",
         library="onnx",
         load="ONNX Runtime, the graphs in {}",
         example=("What the ONNX graphs expect and give is in their `metadata_props`.",),
