@@ -9,15 +9,15 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-MANY = 11  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
-LEAST = 6  # fewest classes that get all steps: the finalists, and others to compare them with
+HALVED_CLASSES = 11  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
+FULLY_SEARCHED_CLASSES = 6  # fewest classes that get all steps: the finalists, and others to compare them with
 PROTECTED = 0.4  # share of the steps that every class gets
 AGAIN = 0.7  # share of the steps after which half of the rest stops
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
-BLOCK = 64  # classes of a brief search that are in memory at once
+CLASSES_AT_ONCE = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
 FINALISTS = 3  # classes of a family whose search continues in a second round
-MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
+SECOND_ROUND_FACTOR = 2  # on the images of a step: deciding sizes must not depend on a lucky batch
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Effort:
     def passes(self, families: Collection[str] = tuple(FAMILIES), /, *, targets: int, swept: int) -> int:
         """Images that go forward and back through the image tower, with that many classes searched for, and briefly searched for."""
         free = self.steps * self.restarts * self.free_images
-        rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
+        rows = (min(CLASSES_AT_ONCE, swept - start) for start in range(0, swept, CLASSES_AT_ONCE))
         sweep = sum(sum(left(count, steps=self.sweep)) for count in rows)
         first = sum(FAMILIES[name].is_first for name in families)
         return self.towards(families, targets=targets) + first * (free + sweep)
@@ -125,7 +125,7 @@ class Effort:
             sum(left(targets, steps=self.first * FAMILIES[name].steps, halves=self.halves)) * self.images
             for name in families
         )
-        second = min(FINALISTS, targets) * self.second * MORE * self.images
+        second = min(FINALISTS, targets) * self.second * SECOND_ROUND_FACTOR * self.images
         return first + sum(FAMILIES[name].is_general for name in families) * second
 
     def cost(self, classes: int, /) -> int:
@@ -149,8 +149,8 @@ SHORT, LONG = 10, MOST_SWEPT  # lists of classes whose cost is told
 
 def left(rows: int, /, *, steps: int, halves: bool = True) -> list[int]:
     """How many of ``rows`` take part in each of ``steps``; all of them where the search does not halve."""
-    if rows < MANY or not halves:
+    if rows < HALVED_CLASSES or not halves:
         return [rows] * steps
     first, second = math.ceil(PROTECTED * steps), math.ceil(AGAIN * steps)
-    half, quarter = (max(LEAST, math.ceil(rows / parts)) for parts in (2, 4))
+    half, quarter = (max(FULLY_SEARCHED_CLASSES, math.ceil(rows / parts)) for parts in (2, 4))
     return [rows if step < first else half if step < second else quarter for step in range(steps)]

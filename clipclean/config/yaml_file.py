@@ -88,8 +88,8 @@ class Document(NamedTuple):
     problems: list[Problem]
 
 
-_MOST = 100  # problems told of one file; a file with more is no settings file
-_LIMIT = 1_000_000  # bytes of a file; a recipe with evidence for every attack takes a tenth of it
+_MOST_PROBLEMS = 100  # problems told of one file; a file with more is no settings file
+_MOST_BYTES = 1_000_000  # bytes of a file; a recipe with evidence for every attack takes a tenth of it
 _DEPTH = 12  # evidence, the deepest part of any, takes six levels
 
 
@@ -100,12 +100,12 @@ def content(label: str, source: Traversable, /, *, form: Form[Values]) -> str:
         UsageError: not a text file of at most a megabyte.
     """
     try:
-        raw = untrusted.read(source, limit=_LIMIT) if isinstance(source, Path) else source.read_bytes()
+        raw = untrusted.read(source, limit=_MOST_BYTES) if isinstance(source, Path) else source.read_bytes()
     except untrusted.NoRegularFile as error:
         raise UsageError(f"{label} is a folder or a device, not a {form.noun} file. Name {form.named}.") from error
     except untrusted.TooLarge as error:
         raise UsageError(
-            f"{label} has more than {_LIMIT:,} bytes, and no {form.noun} is that long. Name the right file."
+            f"{label} has more than {_MOST_BYTES:,} bytes, and no {form.noun} is that long. Name the right file."
         ) from error
     except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"There is no {form.noun} file {label}. Name {form.named}.") from error
@@ -132,8 +132,8 @@ def parsed(label: str, text: str, /, *, form: Form[Values]) -> Values:
     values, problems = (None, document.problems) if is_broken else judged(document, form=form)
     if values is None or problems:
         problems = sorted(problems, key=lambda problem: problem.line)
-        lines = [f"{label}:{problem.line}: {problem_text(problem)}" for problem in problems[:_MOST]]
-        raise UsageError("\n".join(lines + ["… and more"] * (len(problems) > _MOST)))
+        lines = [f"{label}:{problem.line}: {problem_text(problem)}" for problem in problems[:_MOST_PROBLEMS]]
+        raise UsageError("\n".join(lines + ["… and more"] * (len(problems) > _MOST_PROBLEMS)))
     return values
 
 
@@ -233,7 +233,7 @@ def judged(document: Document, /, *, form: Form[Values]) -> tuple[Values | None,
     try:
         values = form.model.model_validate(document.values)
     except ValidationError as error:
-        details = error.errors(include_url=False)[: _MOST + 1]
+        details = error.errors(include_url=False)[: _MOST_PROBLEMS + 1]
         explained = [(detail["loc"], _explained(detail, form)) for detail in details]
         return None, document.problems + [Problem(_line(key, document.lines), key, text) for key, text in explained]
     return values, document.problems + [

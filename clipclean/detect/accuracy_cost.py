@@ -17,10 +17,10 @@ LATER, SPREAD = (
     0.1,
 )  # how much the cleaned model usually adds to what the original knows of a class, and by how much it varies
 FIRM = 0.8  # usual sum of the weights: by how much the answers of both are less sure than they sound
-WIDER = 1.6  # factor on the interval, which covers that the weights are estimated, too
+INTERVAL_FACTOR = 1.6  # factor on the interval, which covers that the weights are estimated, too
 STEPS, LONGEST, SHORTEST = 20, 0.5, 1e-7  # of Newton's method, the longest of them, and the one that ends it
 ROWS = 256  # images at a time
-TRUST = 3 / 4  # in the original, without labels
+ORIGINAL_WEIGHT = 3 / 4  # in the original, without labels
 LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
 
 
@@ -123,7 +123,7 @@ def _mean(losses: Tensor) -> tuple[float, tuple[float, float]]:
     A quarter of an image that changed wholly is added to the variance: where none changed, the interval still has a width.
     """
     value, n = round(float(losses.mean()), 9), len(losses)
-    half = WIDER * Z * math.sqrt(float((losses - losses.mean()).square().sum()) + 0.25) / n
+    half = INTERVAL_FACTOR * Z * math.sqrt(float((losses - losses.mean()).square().sum()) + 0.25) / n
     return value, (max(value - half, -1.0), min(value + half, 1.0))
 
 
@@ -167,7 +167,7 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss |
     old, new = (confidence.argmax(1) for confidence in both)
     # By the original's confidence alone, losses on ten classes came out as 2.2 to 4.0 points where labels showed 0.0 to 2.5; by the
     # later model's alone, as gains (commit a95ae354: notebook.md, "Accuracy lost, without labels").
-    losses = _changed(*both, TRUST * both[0] + (1 - TRUST) * both[1])
+    losses = _changed(*both, ORIGINAL_WEIGHT * both[0] + (1 - ORIGINAL_WEIGHT) * both[1])
     value, interval = _mean(losses)
     words = f"estimated by the answers, of which {100 * float((old == new).float().mean()):.1f} % stayed the same"
     return MeasuredLoss("Clean accuracy without labels", value, interval, len(losses), words, "answers")

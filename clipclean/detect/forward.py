@@ -29,10 +29,10 @@ from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord
 
 MOST_IMAGES = 96  # on which known triggers and random changes are tried
-ACTS = 0.5  # least excess share of images in one class for a trigger that acts
+ACTING_EXCESS = 0.5  # least excess share of images in one class for a trigger that acts
 MOVES = 1 / (1 + MOST_ODDS)  # excess share from which on a trigger is measured exactly
 LEAST_ODDS = 0.5 / MOST_IMAGES  # that an image resists: no less is seen on so many
-TOGETHER = 16  # triggers of a grid, tiles, or other changes, in one batch
+CHANGES_A_BATCH = 16  # triggers of a grid, tiles, or other changes, in one batch
 
 # The panel.
 
@@ -54,7 +54,7 @@ class Strength:
     @property
     def acts(self) -> bool:
         """Whether half of the images become its class."""
-        return self.excess >= ACTS
+        return self.excess >= ACTING_EXCESS
 
     def record(self, classes: Sequence[str], /) -> StrengthRecord:
         """For a report; ``classes`` are the names."""
@@ -63,7 +63,7 @@ class Strength:
     @property
     def size(self) -> float:
         """The least strength; for a trigger that does not act, a value from 1 to ``NEVER``, lower the more images it moves."""
-        return self.least if self.acts else NEVER - (NEVER - 1) * self.excess / ACTS
+        return self.least if self.acts else NEVER - (NEVER - 1) * self.excess / ACTING_EXCESS
 
 
 def resisting(measured: Iterable[Strength], classes: Sequence[str], /) -> dict[str, float]:
@@ -117,8 +117,8 @@ def _looks(
 ) -> Iterator[Tensor]:
     """For each of ``count`` changes of the images (N, 3, S, S) the :func:`excess` (K,), some changes in one pass."""
     before = _logits(embed, images, canonical).argmax(1)
-    for _ in counted(what, range(0, count, TOGETHER), -(-count // TOGETHER)):
-        some = list(itertools.islice(changed, TOGETHER))
+    for _ in counted(what, range(0, count, CHANGES_A_BATCH), -(-count // CHANGES_A_BATCH)):
+        some = list(itertools.islice(changed, CHANGES_A_BATCH))
         for rows in _logits(embed, torch.cat(some), canonical).view(len(some), len(images), -1):
             yield excess(rows, before, canonical)
 
@@ -138,7 +138,7 @@ def _least(embed: Embed, pixels: Tensor, trigger: TriggerLike, /, *, before: Ten
         if share == SHARES[0]:
             target, strongest = int(shares.argmax()), shares.max().item()
         curve.append((share, shares[target].item()))
-        if curve[-1][1] < ACTS:
+        if curve[-1][1] < ACTING_EXCESS:
             break
     return Strength(trigger.spec, target, _crossing(curve), strongest)
 
@@ -153,13 +153,13 @@ def excess(logits: Tensor, before: Tensor, canonical: Canonical, /) -> Tensor:
 
 
 def _crossing(curve: Sequence[tuple[float, float]]) -> float:
-    """Where a falling curve of (share, excess) crosses ``ACTS``, between logarithms of shares; ``NEVER`` if it begins below."""
-    if curve[0][1] < ACTS:
+    """Where a falling curve of (share, excess) crosses ``ACTING_EXCESS``, between logarithms of shares; ``NEVER`` if it begins below."""
+    if curve[0][1] < ACTING_EXCESS:
         return NEVER
-    if curve[-1][1] >= ACTS:
+    if curve[-1][1] >= ACTING_EXCESS:
         return curve[-1][0]
     (above, high), (below, low) = curve[-2:]
-    part = (high - ACTS) / (high - low)
+    part = (high - ACTING_EXCESS) / (high - low)
     return math.exp(math.log(above) + part * (math.log(below) - math.log(above)))
 
 
@@ -328,7 +328,7 @@ def pasted(
         looks = _looks(what, look, images, (tile.painted(images) for tile in some), len(some), canonical)
         for tile, shares in zip(some, looks, strict=True):
             target = int(shares.argmax())
-            if target not in candidates and shares[target] >= ACTS:
+            if target not in candidates and shares[target] >= ACTING_EXCESS:
                 yield tile, target
 
     every = list(tiles(pixels.shape[-1], kernels))
@@ -344,12 +344,13 @@ def pasted(
 # Rounding.
 
 # Images on which both formats are compared: as they are, changed, and under each tile.
-TRIED, CHANGED, PASTED = 64, 16, 2
-AGREE = 0.95  # share of images as they are that must get the same class
-ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
+COMPARED_IMAGES, CHANGED_IMAGES, PASTED_IMAGES = 64, 16, 2
+AGREEING_SHARE = 0.95  # share of images as they are that must get the same class
+LOGIT_ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
 CLASSES = 8  # most classes towards which images are moved by their gradients
-PASSES = 2 * (TRIED + CHANGED * (CHANGES + CLASSES) + PASTED * SINGLE)  # of an image, in either format
-STEP = 0.5  # of such a move, of the range of a pixel
+# Of an image, in either format.
+PASSES = 2 * (COMPARED_IMAGES + CHANGED_IMAGES * (CHANGES + CLASSES) + PASTED_IMAGES * SINGLE)
+GRADIENT_STEP = 0.5  # of such a move, of the range of a pixel
 
 
 def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
@@ -362,14 +363,14 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
     if not model.has_bfloat16(pixels.device):
         return False
     reduced, form = rounded(embed), canonical_form(text_classifier)
-    some, few, least = (spaced(pixels, most) for most in (TRIED, CHANGED, PASTED))
-    if not _alike(embed, reduced, some[None], form=form, agree=AGREE):
+    some, few, least = (spaced(pixels, most) for most in (COMPARED_IMAGES, CHANGED_IMAGES, PASTED_IMAGES))
+    if not _alike(embed, reduced, some[None], form=form, agree=AGREEING_SHARE):
         return False
     changed = (
         torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
         torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE)]),
     )
-    rounds = [some for images in changed for some in torch.split(images, TOGETHER)]
+    rounds = [some for images in changed for some in torch.split(images, CHANGES_A_BATCH)]
     tried = counted("comparing bfloat16", rounds, len(rounds))
     return all(_alike(embed, reduced, some, form=form) for some in tried)
 
@@ -380,7 +381,7 @@ def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]
     for goal in classes[:: -(-len(classes) // CLASSES)]:
         moving = pixels.detach().clone().requires_grad_()
         (along,) = torch.autograd.grad(form.logits(embed(moving).float())[:, goal].sum(), moving)
-        yield (pixels + STEP * along.sign()).clamp(0, 1)
+        yield (pixels + GRADIENT_STEP * along.sign()).clamp(0, 1)
 
 
 # Other precisions.
@@ -389,7 +390,7 @@ CLEAN_TRIED, UNDER = (
     16,
     1,
 )  # images as they are, and under each trigger, of which the answers in half precision are compared
-TOLD = 3  # most triggers that are told of a precision
+SHOWN_TRIGGERS = 3  # most triggers that are told of a precision
 
 
 @dataclass(frozen=True)
@@ -427,10 +428,10 @@ def departures(
     sizes, together = [len(images) for _, images in shown], torch.cat([images for _, images in shown])
     wanted, rounded_rows = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
     errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(shown, wanted, rounded_rows, strict=True)]
-    beyond = [(trigger, error) for trigger, error in errors if error > ERROR]
+    beyond = [(trigger, error) for trigger, error in errors if error > LOGIT_ERROR]
     named = [
         _under(Departure(precision, trigger.spec, error), exact, half, spaced(pixels, JUDGED), trigger, form)
-        for trigger, error in [(trigger, error) for trigger, error in beyond if trigger][:TOLD]
+        for trigger, error in [(trigger, error) for trigger, error in beyond if trigger][:SHOWN_TRIGGERS]
         if trigger
     ]
     rest = max((error for trigger, error in beyond if trigger is None), default=0.0)
@@ -477,4 +478,4 @@ def _alike(exact: Embed, rough: Embed, batches: Tensor, /, *, form: Canonical, a
     same = (wanted.argmax(2) == answers.argmax(2)).float().mean(1)
     off = ((answers - wanted).square().mean((1, 2)) / wanted.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
     # Both: classes may agree while margins, by which triggers are compared, do not.
-    return bool((same >= agree).all() and (off <= ERROR).all())
+    return bool((same >= agree).all() and (off <= LOGIT_ERROR).all())

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean import model
-from clipclean.config.effort import BLOCK, FINALISTS, MORE, Effort, left
+from clipclean.config.effort import CLASSES_AT_ONCE, FINALISTS, SECOND_ROUND_FACTOR, Effort, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.measure import Embed, embeddings, spaced
 from clipclean.detect.metrics import spread
@@ -176,7 +176,7 @@ class Inversion:
         if not any(candidate.is_reached for candidate in finalists):
             return first  # no class stands out by a size that none has
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in first[0].parameters}
-        plan = Round(effort.second, MORE * effort.images, effort.success)
+        plan = Round(effort.second, SECOND_ROUND_FACTOR * effort.images, effort.success)
         again = self._decided(begin, [c.target for c in finalists], plan)
         return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
 
@@ -209,7 +209,7 @@ class Inversion:
         """
         places = self.generator.get_state()
         scores = []
-        for block in torch.split(torch.tensor(classes, device=self.canonical.texts.device), BLOCK):
+        for block in torch.split(torch.tensor(classes, device=self.canonical.texts.device), CLASSES_AT_ONCE):
             self.generator.set_state(places)  # the same images for all classes
             scores.append(self._brief(block))
             progress()
@@ -400,7 +400,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, on
 
 def blocks(classes: int, /) -> int:
     """The number of blocks of classes that a sweep takes in turn."""
-    return math.ceil(classes / BLOCK)
+    return math.ceil(classes / CLASSES_AT_ONCE)
 
 
 def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:

@@ -21,10 +21,11 @@ from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeR
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)
 EmbedTexts = Callable[[list[str]], Tensor]  # captions -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...], list[int])
-BRIEF, LONGER = 64, 256  # images that each trigger of the panel is put on first; at most, if it is loud there
-LOUD = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
-BESIDE = 0.1  # excess of another class that a trigger leads to as well
-EXACTLY = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
+BRIEF = 64  # that each trigger of the panel is put on first
+LONGER_IMAGES = 256  # at most, if it is loud there
+LOUD_EXCESS = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
+BESIDE_EXCESS = 0.1  # excess of another class that a trigger leads to as well
+EXACT_ONE_IN = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
 
 
 class TriggerLike(Protocol):
@@ -50,7 +51,7 @@ class Probe(zeroshot.Attack):
     spread: float  # of the triggered embeddings
     clean_spread: float  # of the clean ones
     n: int  # images probed
-    # Other classes that the trigger turns at least ``BESIDE`` of the images into, by the excess of each.
+    # Other classes that the trigger turns at least ``BESIDE_EXCESS`` of the images into, by the excess of each.
     beside: Mapping[str, float] = field(default_factory=dict)
 
     def record(self, *, known: bool) -> ProbeRecord:
@@ -244,7 +245,7 @@ def looking(exact: Embed, fast: Embed | None, answers: Callable[[Tensor], Tensor
 
     def look(images: Tensor) -> Tensor:
         rough = fast(images)
-        same = answers(exact(images[::EXACTLY])) == answers(rough[::EXACTLY])
+        same = answers(exact(images[::EXACT_ONE_IN])) == answers(rough[::EXACT_ONE_IN])
         return rough if bool(same.all()) else exact(images)
 
     return look
@@ -254,9 +255,9 @@ def brief_probe(embed: Embed, images: SeenImages, trigger: TriggerLike, /, *, lo
     """The effect of a trigger of the panel: as ``look`` sees it on a few images, or on more where it is loud on those."""
     if len(images.embeddings) >= 2 * BRIEF:
         brief = probe(look, images.spaced(BRIEF), trigger=trigger, target=None)
-        if brief.excess < LOUD:
+        if brief.excess < LOUD_EXCESS:
             return brief
-    return probe(embed, images.spaced(LONGER), trigger=trigger, target=None)
+    return probe(embed, images.spaced(LONGER_IMAGES), trigger=trigger, target=None)
 
 
 UNMEASURED = Accuracy(
@@ -329,7 +330,9 @@ def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: 
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
         target = int(shares.argmax())
     stands = int(unseen.standing[target])
-    beside = {images.classes[place]: shares[place].item() for place in (shares >= BESIDE).nonzero().flatten().tolist()}
+    beside = {
+        images.classes[place]: shares[place].item() for place in (shares >= BESIDE_EXCESS).nonzero().flatten().tolist()
+    }
     beside.pop(images.classes[stands], None)
     attack = zeroshot.attack_success(before, after, labels=truth, target=stands)
     return Probe(

@@ -21,23 +21,21 @@ from clipclean.progress import step
 from clipclean.schema.results import ScreenedRecord, SignalRecord
 
 NEIGHBOURS = 16  # k of arXiv 2502.01385
-GROUP = 1024  # pairs that are each other's reference: with one poisoned pair in 100, fewer than k of them
-ALIKE = 0.95  # least cosine of two captions with the same meaning
+PAIRS_A_GROUP = 1024  # pairs that are each other's reference: with one poisoned pair in 100, fewer than k of them
+ALIKE_COSINE = 0.95  # least cosine of two captions with the same meaning
 THUMBNAIL = 8  # px: coarse enough that a small trigger does not make two images alike
 ROWS = 256  # rows of similarities at a time: (256, 65536) floats are 64 MiB
 REFERENCES = 65_536  # most pairs that each is compared with; more are sampled, since the time grows with both numbers
-NEAR = 10  # nearest images whose captions are compared
+NEAR_IMAGES = 10  # nearest images whose captions are compared
 TINY = 1e-6  # a distance below this is that of a copy
-LEAST = NEIGHBOURS + 1  # pairs; with fewer, usual values are unknown
+LEAST_PAIRS = NEIGHBOURS + 1  # pairs; with fewer, usual values are unknown
 LOOKS = 3  # times that each image is embedded: as it is, mirrored and blurred
 GATHERED = 512  # images on which found triggers are tried
 DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
-MOST = 0.05  # largest share that ``auto`` drops
+MOST_DROPPED = 0.05  # largest share that ``auto`` drops
 NOTEWORTHY = 0.02  # share of pairs that score as high, below which a signal is a reason
 
-AUTO = (
-    f"auto: more than {DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST:g} % of the pairs"
-)
+AUTO = f"auto: more than {DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST_DROPPED:g} % of the pairs"
 
 Drop = float | Literal["auto"] | None  # a share, the rule, or nothing
 
@@ -92,9 +90,9 @@ def rank_pairs(
         Inconclusive: too few pairs, or embeddings that are not finite.
         RefusedInput: an image changed since it was read.
     """
-    if len(pairs) < LEAST:
+    if len(pairs) < LEAST_PAIRS:
         raise Inconclusive(
-            f"{len(pairs)} pairs are too few to tell which are unusual: at least {LEAST} are needed. Give more."
+            f"{len(pairs)} pairs are too few to tell which are unusual: at least {LEAST_PAIRS} are needed. Give more."
         )
     return scored(embedded(clip, pairs, triggers=triggers, what=what))
 
@@ -169,11 +167,11 @@ def embedded(
 def scored(pairs: Embedded, /) -> ScoredPairs:
     """The signals of embedded pairs, their sum, and the pairs that ``auto`` points at."""
     rng = Generator().manual_seed(0)
-    near = neighbourhood(pairs.images, k=NEIGHBOURS, group=GROUP, generator=rng)
+    near = neighbourhood(pairs.images, k=NEIGHBOURS, group=PAIRS_A_GROUP, generator=rng)
     against = references(len(pairs.images), most=REFERENCES, generator=rng).to(pairs.images.device)
     signals = {
-        "repetition": repetition(pairs.captions, pairs.looks, alike=ALIKE, against=against),
-        "gathering": gathering(pairs.images, pairs.captions, pairs.looks, near=NEAR, against=against),
+        "repetition": repetition(pairs.captions, pairs.looks, alike=ALIKE_COSINE, against=against),
+        "gathering": gathering(pairs.images, pairs.captions, pairs.looks, near=NEAR_IMAGES, against=against),
         "instability": instability(pairs.images, pairs.views),
         "disagreement": disagreement(pairs.images, pairs.captions),
         "density": density_ratio(near),
@@ -185,7 +183,7 @@ def scored(pairs: Embedded, /) -> ScoredPairs:
     # Ranks and sums on the processor: the same order on every device for equal signals.
     signals = {name: values.cpu() for name, values in signals.items()}
     score = surprise(signals, {name: SIGNALS[name].weight for name in signals})
-    return ScoredPairs(signals, score, outliers(score, deviations=DEVIATIONS, most=MOST))
+    return ScoredPairs(signals, score, outliers(score, deviations=DEVIATIONS, most=MOST_DROPPED))
 
 
 def record(pairs: ScoredPairs, drop: Drop, /) -> ScreenedRecord:

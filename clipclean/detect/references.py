@@ -24,7 +24,7 @@ FORMAT = "clipclean references 1"
 NEVER = 2.0  # the least strength of a trigger of the panel that does not act in full
 MOST_ODDS = 3.0  # that an image resists a known trigger which turns a quarter of them into a class: no more counts
 ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
-TWIN = 0.97  # share of the known triggers that act alike on a twin
+TWIN_SHARE = 0.97  # share of the known triggers that act alike on a twin
 LEAST_TOLD = 8  # least number of them that say something
 # What sizes come from: what is searched for and how long, what a trigger paints, and how images are embedded.
 MEASURED_BY = (
@@ -63,7 +63,7 @@ class References:
             # By those that turn images at all.
             telling = [name for name in known.keys() & panel.keys() if min(known[name], panel[name]) < NEVER]
             alike = sum(math.isclose(known[name], panel[name], rel_tol=1e-4) for name in telling)
-            if len(telling) < LEAST_TOLD or alike < TWIN * len(telling):
+            if len(telling) < LEAST_TOLD or alike < TWIN_SHARE * len(telling):
                 others.append(sizes)
         return replace(self, entries=tuple(others)) if others else None
 

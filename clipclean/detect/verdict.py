@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 from clipclean import model
-from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET, SEEN, AuditLimits
+from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET_SCORE, WIDEST_INTERVAL, AuditLimits
 from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.forward import ERROR, Departure
+from clipclean.detect.forward import LOGIT_ERROR, Departure
 from clipclean.detect.measure import EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
@@ -20,7 +20,7 @@ from clipclean.findings import CC, About, Finding, Level, finding, finite, rule,
 from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
-SHOWN = 5  # names of a group of classes that a finding tells
+TOLD_CLASSES = 5  # names of a group of classes that a finding tells
 LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
 ROUNDING = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
@@ -297,7 +297,7 @@ def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
         # Without labels the interval held the truth half of the time (docs/evidence.md, "Loss of accuracy").
         level: Level = "error" if low > budget and lost.by != "answers" else "warning"
         return finding(CC.ACCURACY_LOST, f"{lost.name} fell by more than the budget: {words}", level=level, **about)
-    if lost.n < limits.min_images or (high > budget and high - lost.value > SEEN * budget):
+    if lost.n < limits.min_images or (high > budget and high - lost.value > WIDEST_INTERVAL * budget):
         return finding(
             CC.TOO_LITTLE_DATA,
             f"Too few images to see the budget by {lost.name[0].lower()}{lost.name[1:]}: {words}",
@@ -367,7 +367,7 @@ def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     _, unlike, _ = parts_of_search()
     if result.references or not searched.issuperset(unlike):
         return False
-    return max((suspect.score for suspect in all_suspects(result, limits)), default=0.0) < QUIET
+    return max((suspect.score for suspect in all_suspects(result, limits)), default=0.0) < QUIET_SCORE
 
 
 def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
@@ -454,7 +454,7 @@ def _departed(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
         about: About = {
             "measure": "error by precision",
             "value": departure.error,
-            "threshold": ERROR,
+            "threshold": LOGIT_ERROR,
             "trigger": departure.trigger,
         }
         if departure.trigger and departure.excess > limits.max_excess:
@@ -473,7 +473,7 @@ def _synonyms(result: SearchResult) -> list[Finding]:
     if not result.synonyms:
         return []
     count = sum(len(group) for group in result.synonyms)
-    groups = some([" = ".join(map(quoted, group[:SHOWN])) for group in result.synonyms], show=str)
+    groups = some([" = ".join(map(quoted, group[:TOLD_CLASSES])) for group in result.synonyms], show=str)
     words = f"The model hardly tells {count} classes apart, which counted as {len(result.synonyms)}: {groups}."
     return [finding(CC.CLASSES_ALIKE, words, measure="search", n=count)]
 

@@ -13,17 +13,18 @@ from clipclean.attack import triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import families, forward, inversion, ranking
-from clipclean.detect.measure import EXACTLY
+from clipclean.detect.measure import EXACT_ONE_IN
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
 
-FEW = 36  # images or captions of the batch whose rate is taken, if one is slow: about those that a search on 224 px takes together
-MANY = 64  # and if it is fast: about the batch of a search on small images
-SLOW = 0.05  # seconds of one image or caption that count as slow
-TIMED = 0.15  # seconds of batches that a rate is taken of
-PAINTED = 1.1  # factor on the passes of a search: an audit took 1.02 to 1.18 times as long as these alone
-MAPS, ENDING = 8.0, 15.0  # seconds beside counted work: of an audit; of a cleaning, which reads its export back
+SLOW_BATCH = 36  # images or captions of the batch whose rate is taken, if one is slow: about those that a search on 224 px takes together
+FAST_BATCH = 64  # and if it is fast: about the batch of a search on small images
+SLOW_SECONDS = 0.05  # seconds of one image or caption that count as slow
+TIMED_SECONDS = 0.15  # seconds of batches that a rate is taken of
+SEARCH_FACTOR = 1.1  # factor on the passes of a search: an audit took 1.02 to 1.18 times as long as these alone
+AUDIT_ENDING = 8.0  # seconds beside counted work
+CLEANING_ENDING = 15.0  # which reads its export back
 HOUR = 3600.0
 
 
@@ -77,7 +78,7 @@ class Size:
         )
 
 
-EARLY = (
+EARLY_ENDS = (
     "nothing comes near",
     "a trigger acts and the first candidate is enough",
 )  # when an audit, and when a cleaning ends early
@@ -132,7 +133,7 @@ def measuring(size: Size, /, *, is_audit: bool = False) -> Work:
 
 def looks(images: float, /) -> Work:
     """Looks at so many images, most of which show nothing: see :func:`detect.measure.looking`."""
-    return Work(images / EXACTLY, glanced=images)
+    return Work(images / EXACT_ONE_IN, glanced=images)
 
 
 def searching(how: efforts.Effort, size: Size, /) -> Work:
@@ -232,8 +233,8 @@ def forward_alone(how: efforts.Effort, /, *, images: int, panel: int, among: Col
 
 def together(how: efforts.Effort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
-    row = max(efforts.MORE * how.images, how.free_images)  # the images of one trigger are never divided
-    every = max(how.most * how.images, efforts.FINALISTS * row, efforts.BLOCK)
+    row = max(efforts.SECOND_ROUND_FACTOR * how.images, how.free_images)  # the images of one trigger are never divided
+    every = max(how.most * how.images, efforts.FINALISTS * row, efforts.CLASSES_AT_ONCE)
     return max(row, min(inversion.CHUNK // (3 * side * side), every))
 
 
@@ -257,8 +258,8 @@ def estimated(
     side, is_gpu = clip.architecture.preprocess.size, clip.device.type == "cuda"
     before = torch.cuda.memory_reserved(clip.device) if is_gpu else machine.peak_memory()
     free = torch.cuda.mem_get_info(clip.device)[0] if is_gpu else machine.free_memory()
-    pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
-    captions = ["a photo of a dog"] * MANY
+    pixels = torch.rand(FAST_BATCH, 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
+    captions = ["a photo of a dog"] * FAST_BATCH
     tokens, learned = clip.tokens(captions), [tensor for tensor in clip.net.parameters() if tensor.requires_grad]
     is_reduced = model.has_bfloat16(clip.device)
     tower = model.fold_norms(clip)
@@ -279,7 +280,7 @@ def estimated(
         one = Work(  # seconds of each
             images=_seconds(lambda count: tower.embed_images(pixels[:count]), clip.device),
             captions=_seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
-            searched=PAINTED * _seconds(back, clip.device) if work.searched else 0.0,
+            searched=SEARCH_FACTOR * _seconds(back, clip.device) if work.searched else 0.0,
             pairs=_seconds(taught, clip.device) if work.pairs else 0.0,
             shown=_seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
             glanced=_seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
@@ -294,22 +295,22 @@ def estimated(
             both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
             most = max(min(step.train.batch_size, step.train.micro_batch or step.train.batch_size) for step in recipes)
             kept.append(3 * weights(clip) + 2 * most * both)
-    seconds = work.seconds(one) + (ENDING if recipes else MAPS)
+    seconds = work.seconds(one) + (CLEANING_ENDING if recipes else AUDIT_ENDING)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
     early = seconds - spared.seconds(one) if spared else None
-    when, chosen = EARLY[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
+    when, chosen = EARLY_ENDS[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
     return Estimate(seconds, before + weights(clip) + max(kept), free, chosen, clip.device.type, early, when)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
-    """Seconds for one item of a batch, on average over at least ``TIMED`` seconds: another program takes its share of these, too.
+    """Seconds for one item of a batch, on average over at least ``TIMED_SECONDS`` seconds: another program takes its share of these, too.
 
     The first run is not counted: it prepares what later ones reuse.
     """
-    count = FEW if _timed(run, 1, device) >= SLOW else MANY
+    count = SLOW_BATCH if _timed(run, 1, device) >= SLOW_SECONDS else FAST_BATCH
     spent: list[float] = []
-    while sum(spent) < TIMED:
+    while sum(spent) < TIMED_SECONDS:
         spent.append(_timed(run, count, device))
     return sum(spent) / (count * len(spent))
 

@@ -229,7 +229,7 @@ def screening_rule(request: requests.Sanitize, clean: data.CleanSet, /) -> float
         UsageError: they are, and there are images without captions.
     """
     only_reports = request.screen == "report"
-    if request.screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST):
+    if request.screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST_PAIRS):
         return None
     if all(pair.caption for pair in clean.pairs):
         return request.screen

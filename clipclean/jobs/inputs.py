@@ -23,10 +23,10 @@ from clipclean.schema.report import ModelRecord, VocabularyRecord
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 ASKED = 16  # classes by which a text tower is tried
-ALIKE = 1e-3  # distance of unit embeddings below which they are one: float16 tells apart no less
-NAMED = 0.9  # share of captions that name one class, from which on an audit takes it for the label
+ALIKE_DISTANCE = 1e-3  # distance of unit embeddings below which they are one: float16 tells apart no less
+NAMED_SHARE = 0.9  # share of captions that name one class, from which on an audit takes it for the label
 
-SHOWN = 5  # names in a message
+SHOWN_NAMES = 5  # names in a message
 Source = requests.Model  # a checkpoint, the name of one, or an open_clip model in memory
 Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
 LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the first call
@@ -194,7 +194,7 @@ def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
     """Raise Inconclusive where the text tower tells no class from another: then no accuracy and no success is anything."""
     texts = clip.embed_texts([f"a photo of a {name}" for name in classes[:ASKED]])
-    if len(texts) > 1 and float((texts[1:] - texts[0]).norm(dim=1).max()) < ALIKE:
+    if len(texts) > 1 and float((texts[1:] - texts[0]).norm(dim=1).max()) < ALIKE_DISTANCE:
         raise Inconclusive(
             f"The text tower gives {len(texts)} classes the same embedding, so it carries nothing, and nothing can be measured by it. "
             "Check that the file holds trained weights of both towers, and name the architecture by --arch."
@@ -246,7 +246,7 @@ def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] 
         return Words(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
     known = data.read_classes(classes)
     if same := model.same_tokens(known):
-        groups = "; ".join(", ".join(map(repr, group[:SHOWN])) for group in same[:SHOWN])
+        groups = "; ".join(", ".join(map(repr, group[:SHOWN_NAMES])) for group in same[:SHOWN_NAMES])
         raise UsageError(
             f"These classes have the same tokens, so no model can tell them apart: {groups}. Leave one of each in."
         )
@@ -361,7 +361,7 @@ def audit_set(
     has_captions = all(pair.caption for pair in images.pairs)
     if shown.labels is None and has_captions:
         labelled = labelled_by_captions(shown, vocabulary)
-        shown = labelled if len(labelled.pairs) >= NAMED * len(shown.pairs) else shown
+        shown = labelled if len(labelled.pairs) >= NAMED_SHARE * len(shown.pairs) else shown
     measured = eval_set(clip, recipe, shown, vocabulary=vocabulary, named=named, panel=panel)
     return measured if shown.labels is None and has_captions else replace(measured, captions=None)
 

@@ -28,7 +28,7 @@ COMMIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 BARE = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")  # a possible name of a repository without a prefix
 MAX_ENTRIES = 1000  # of a snapshot; a model has about twenty
 MAX_REF = 100  # bytes
-WAY_OUT = "Delete this entry of the cache, and fetch it again."
+FETCH_AGAIN = "Delete this entry of the cache, and fetch it again."
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Located:
             if not digest.startswith(promised):
                 raise UnsafeCheckpoint(
                     f"{file.weights.parent / name} has sha256 {digest}, and {self.name} was published with {promised}: the file in the "
-                    f"cache is damaged, or was replaced. {WAY_OUT}"
+                    f"cache is damaged, or was replaced. {FETCH_AGAIN}"
                 )
 
 
@@ -168,16 +168,18 @@ def _commit(folder: Path, revision: str, /) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UnsafeCheckpoint(f"{ref} does not contain a commit hash. {WAY_OUT}") from error
+        raise UnsafeCheckpoint(f"{ref} does not contain a commit hash. {FETCH_AGAIN}") from error
     if not COMMIT.fullmatch(commit):
-        raise UnsafeCheckpoint(f"{ref} names {commit[:60]!a}, which is not a commit. {WAY_OUT}")
+        raise UnsafeCheckpoint(f"{ref} names {commit[:60]!a}, which is not a commit. {FETCH_AGAIN}")
     return commit
 
 
 def refuse_link(path: Path, /) -> None:
     """Raise UnsafeCheckpoint where a path below the resolved cache is reached through a link."""
     if path.resolve() != path:
-        raise UnsafeCheckpoint(f"{path} is reached through a link, which the hub's cache never has there. {WAY_OUT}")
+        raise UnsafeCheckpoint(
+            f"{path} is reached through a link, which the hub's cache never has there. {FETCH_AGAIN}"
+        )
 
 
 def _digests(folder: Path, snapshot: Path, /) -> dict[str, str]:
@@ -191,10 +193,10 @@ def _digests(folder: Path, snapshot: Path, /) -> dict[str, str]:
     with os.scandir(snapshot) as entries:
         for number, entry in enumerate(entries):
             if number == MAX_ENTRIES:
-                raise UnsafeCheckpoint(f"{snapshot} has more than {MAX_ENTRIES:,} entries. {WAY_OUT}")
+                raise UnsafeCheckpoint(f"{snapshot} has more than {MAX_ENTRIES:,} entries. {FETCH_AGAIN}")
             path, target = Path(entry.path), Path(entry.path).resolve()
             if entry.is_symlink() and (target.parent != blobs or target.is_dir()):
-                raise UnsafeCheckpoint(f"{path} leads to {target}, and not to a blob of the same model. {WAY_OUT}")
+                raise UnsafeCheckpoint(f"{path} leads to {target}, and not to a blob of the same model. {FETCH_AGAIN}")
             if target.is_file():  # a blob that is not there yet is left out
                 digests[entry.name] = target.name if entry.is_symlink() and SHA256.fullmatch(target.name) else ""
     return digests
@@ -320,7 +322,7 @@ def _refuse_bare_name(path: Path, /) -> None:
 CONFIGS = ("open_clip_config.json", "config.json")  # of open_clip's and transformers' folders
 INDEX, SHARD = ".index.json", re.compile(r"-[0-9]+-of-[0-9]+\.")
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
-MOST = 1000  # models of one command
+MOST_MODELS = 1000  # models of one command
 
 
 def expanded(paths: Sequence[Path], /) -> list[Path]:
@@ -334,10 +336,10 @@ def expanded(paths: Sequence[Path], /) -> list[Path]:
     inside: list[Path] = []
     for path in paths:
         is_one = is_name(path) or not untrusted.answers_yes(path.is_dir) or _is_model(path)
-        inside += [path] if is_one else sorted(itertools.islice(_inside(path), MOST + 1)) or [path]
+        inside += [path] if is_one else sorted(itertools.islice(_inside(path), MOST_MODELS + 1)) or [path]
     models = list(dict.fromkeys(inside))
-    if len(models) > MOST:
-        raise UsageError(f"These are more than {MOST:,} models. Name fewer at once, or a folder with fewer.")
+    if len(models) > MOST_MODELS:
+        raise UsageError(f"These are more than {MOST_MODELS:,} models. Name fewer at once, or a folder with fewer.")
     return models
 
 

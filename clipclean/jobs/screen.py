@@ -18,7 +18,7 @@ from clipclean.jobs import given, inputs, results
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 
-SHOWN = 48  # images on the page
+SHOWN_IMAGES = 48  # images on the page
 KEPT = (".csv", ".tar", ".txt")  # a table of images that are files, a shard with copies of them, a list of keys
 
 
@@ -112,7 +112,7 @@ def page_images(
 ) -> list[TitledImage]:
     """The images of the first pairs for the page, each with its caption and the signals against it."""
     shown = []
-    for row, place in zip(ranked[:SHOWN], listed, strict=False):
+    for row, place in zip(ranked[:SHOWN_IMAGES], listed, strict=False):
         image = pairs[place].image.decode()
         why = "; ".join(ranking.SIGNALS[name].says for name in row.reasons) or "several signals, none of them strong"
         shown.append(

@@ -110,7 +110,7 @@ def _architecture(
 
 SIGNATURE = "model.sig"  # model_signing's own name for it
 MAX_JSON = 32 * 2**20  # bytes of the statement; one with a whole recipe has about 20 kB
-WAY_OUT = "Export or download it again, from a source that you trust."
+GET_AGAIN = "Export or download it again, from a source that you trust."
 REPORT = "report.json"
 WEIGHTS = ".safetensors"  # how files of weights end whose tensors are read; a graph has folded and renamed ones
 COMMANDS = {records.BUILD_TYPE.format(command=name): name for name in ("sanitize", "export")}
@@ -199,7 +199,7 @@ def _listed(folder: Path, /) -> dict[str, str]:
     except OSError as error:
         raise RefusedInput(f"Cannot read {folder / records.SUMS_NAME}: {error.strerror}.") from error
     except RefusedInput as error:
-        raise RefusedInput(f"{folder}: {error} {WAY_OUT}") from error
+        raise RefusedInput(f"{folder}: {error} {GET_AGAIN}") from error
     kind = "is no folder" if os.path.lexists(folder) else "does not exist"
     raise RefusedInput(f"{folder} {kind}. Name the folder that sanitize or export wrote.")
 

@@ -105,7 +105,7 @@ def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     found = estimate.estimated(clip, Work(100, 10, 10, 10, 10), **asked)
     assert (found.seconds > 0, found.early) == (True, None)
     half = estimate.estimated(clip, Work(searched=2000), precision="fp32", spared=Work(searched=1000))
-    assert half.early - estimate.MAPS == pytest.approx((half.seconds - estimate.MAPS) / 2)
+    assert half.early - estimate.AUDIT_ENDING == pytest.approx((half.seconds - estimate.AUDIT_ENDING) / 2)
     assert found.memory > 4 * estimate.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clip.net.state_dict()["visual.proj"], weights)

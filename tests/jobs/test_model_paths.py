@@ -257,7 +257,7 @@ def test_links_in_a_folder_are_left_out_and_more_models_than_anybody_has_refused
         (folder / name).symlink_to(outside / target)
     (folder / "round").symlink_to(folder)
     assert model_paths.expanded([folder]) == [folder / "a.pt"]
-    touched(folder, *(f"{number}.pt" for number in range(model_paths.MOST)))
+    touched(folder, *(f"{number}.pt" for number in range(model_paths.MOST_MODELS)))
     with pytest.raises(UsageError):
         model_paths.expanded([folder])
 
