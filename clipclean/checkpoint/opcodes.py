@@ -131,10 +131,7 @@ class _Machine:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 self.stack.append(tuple([self.pop() for _ in range(int(opcode[-1]))][::-1]))
             case "EMPTY_SET" | "FROZENSET":  # sets are dropped, with what is in them
-                if opcode == "FROZENSET":
-                    self.pop_to_mark()
-                self.dropped_kinds["set"] = None
-                self.stack.append(DroppedObject("set"))
+                self.drop_set(self.pop_to_mark() if opcode == "FROZENSET" else [])
             case "APPEND":
                 self.extend([self.pop()])
             case "APPENDS" | "ADDITEMS":  # the second to a set, which is dropped
@@ -146,10 +143,7 @@ class _Machine:
             case "GLOBAL":
                 self.name(*argument)
             case "STACK_GLOBAL":
-                name, module = self.pop(), self.pop()
-                if not isinstance(name, str) or not isinstance(module, str) or len(name) + len(module) > 1000:
-                    raise UnsafeCheckpoint("its pickle imports something other than a plain name.")
-                self.name(module, name)
+                self.name_of(self.pop(), self.pop())
             case "REDUCE" | "NEWOBJ":
                 self.call(is_new=opcode == "NEWOBJ")
             case "BUILD":
@@ -161,9 +155,7 @@ class _Machine:
             case "MEMOIZE":
                 self.remember(len(self.memo))
             case "BINGET" | "LONG_BINGET":
-                if argument not in self.memo:
-                    raise UnsafeCheckpoint("its pickle refers to a value that was never noted: it is malformed.")
-                self.stack.append(self.memo[argument])
+                self.recall(argument)
             case _:
                 if opcode == "INST":  # the one of them that carries a name
                     self.foreign[argument.replace(" ", ".")] = None
@@ -204,6 +196,23 @@ class _Machine:
         if index > MAX_OPCODES:
             raise UnsafeCheckpoint(f"its pickle numbers a value {index:,}, which no checkpoint needs: a memo bomb.")
         self.memo[index] = self.top()
+
+    def recall(self, index: int, /) -> None:
+        """Push a value that the memo notes."""
+        if index not in self.memo:
+            raise UnsafeCheckpoint("its pickle refers to a value that was never noted: it is malformed.")
+        self.stack.append(self.memo[index])
+
+    def drop_set(self, _values: list[object], /) -> None:
+        """Push what stands for a set, whatever is in it."""
+        self.dropped_kinds["set"] = None
+        self.stack.append(DroppedObject("set"))
+
+    def name_of(self, name: object, module: object, /) -> None:
+        """Push the importable name that two values are."""
+        if not isinstance(name, str) or not isinstance(module, str) or len(name) + len(module) > 1000:
+            raise UnsafeCheckpoint("its pickle imports something other than a plain name.")
+        self.name(module, name)
 
     def name(self, module: str, name: str, /) -> None:
         """Push an importable name, and note what kind it is."""

@@ -589,22 +589,9 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
             if method.searches
             else f"{train.recover_steps} steps of the image tower do not recover texts that moved; it needs train.moves: image tower"
         )
-    if train.walk is not None and train.lr is not None:
-        problems["train", "lr"] = (
-            f"{train.lr:g} and train.walk, {train.walk:g}, both set the rate; write null for one of them"
-        )
-    if train.damping is not None and (train.walk is None or "image tower" not in (method.moves, train.moves)):
-        problems["train", "damping"] = (
-            f"{train.damping:g} needs a walk, and that the image tower alone moves; or write null"
-        )
-    elif train.damping is not None and (train.weight_decay or method.undoes):
-        problems["train", "damping"] = (
-            f"{train.damping:g} goes neither with train.weight_decay nor with undo; write null"
-        )
+    problems |= _contradictions_of_steps(recipe)
     if method.chooses and not recipe.auto.ladder:
         problems["auto", "ladder"] = f"{recipe.method} tries nothing; name recipes, as recipes/auto.yaml does"
-    if train.walk is None and train.lr is None:
-        problems["train", "walk"] = "null leaves the rate open; give train.walk, or train.lr"
     if recipe.unlearn.enough > recipe.unlearn.outlyingness:
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"
@@ -621,6 +608,27 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
             f"{train.warmup_steps} is not shorter than the run of {train.max_steps} steps"
         )
     return {key: fault for key, fault in problems.items() if key not in ignored}
+
+
+def _contradictions_of_steps(recipe: Recipe) -> dict[Key, str]:
+    """Faults of how far a step goes and what it spares, by key."""
+    train, method = recipe.train, recipe.traits
+    problems: dict[Key, str] = {}
+    if train.walk is not None and train.lr is not None:
+        problems["train", "lr"] = (
+            f"{train.lr:g} and train.walk, {train.walk:g}, both set the rate; write null for one of them"
+        )
+    if train.damping is not None and (train.walk is None or "image tower" not in (method.moves, train.moves)):
+        problems["train", "damping"] = (
+            f"{train.damping:g} needs a walk, and that the image tower alone moves; or write null"
+        )
+    elif train.damping is not None and (train.weight_decay or method.undoes):
+        problems["train", "damping"] = (
+            f"{train.damping:g} goes neither with train.weight_decay nor with undo; write null"
+        )
+    if train.walk is None and train.lr is None:
+        problems["train", "walk"] = "null leaves the rate open; give train.walk, or train.lr"
+    return problems
 
 
 def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:

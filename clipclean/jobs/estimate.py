@@ -285,22 +285,38 @@ def estimated(
             shown=_seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
             glanced=_seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
         )
-        kept = [0]
-        if effort is not None:
-            work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2) if is_reduced else Work()
-            with model.freezing(tower.net):
-                saved = _saved(lambda: tower.encode_images(pixels[:1].clone().requires_grad_()))
-            kept.append(together(efforts.EFFORTS[effort], side=side) * saved)
-        if recipes:  # beside activations: the original, gradients, and two moments of AdamW
-            both = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(lambda: clip.encode_tokens(tokens[:1]))
-            most = max(min(step.train.batch_size, step.train.micro_batch or step.train.batch_size) for step in recipes)
-            kept.append(3 * weights(clip) + 2 * most * both)
+        if effort is not None and is_reduced:
+            work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2)
+        memory = before + weights(clip) + _kept(clip, tower, pixels[:1], tokens[:1], effort=effort, recipes=recipes)
     seconds = work.seconds(one) + (CLEANING_ENDING if recipes else AUDIT_ENDING)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
     early = seconds - spared.seconds(one) if spared else None
     when, chosen = EARLY_ENDS[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
-    return Estimate(seconds, before + weights(clip) + max(kept), free, chosen, clip.device.type, early, when)
+    return Estimate(seconds, memory, free, chosen, clip.device.type, early, when)
+
+
+def _kept(
+    clip: model.Clip,
+    tower: model.Clip,
+    pixels: Tensor,
+    tokens: Tensor,
+    /,
+    *,
+    effort: str | None,
+    recipes: Sequence[Recipe],
+) -> int:
+    """Bytes that a search or a training keeps beside the weights, by those of one image and caption."""
+    searching = training = 0
+    if effort is not None:
+        with model.freezing(tower.net):
+            saved = _saved(lambda: tower.encode_images(pixels.clone().requires_grad_()))
+        searching = together(efforts.EFFORTS[effort], side=pixels.shape[-1]) * saved
+    if recipes:  # beside activations: the original, gradients, and two moments of AdamW
+        both = _saved(lambda: clip.encode_images(pixels)) + _saved(lambda: clip.encode_tokens(tokens))
+        most = max(min(step.train.batch_size, step.train.micro_batch or step.train.batch_size) for step in recipes)
+        training = 3 * weights(clip) + 2 * most * both
+    return max(searching, training)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
