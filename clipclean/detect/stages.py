@@ -3,15 +3,18 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch import Generator
 
 from clipclean import deadline
 from clipclean.progress import say
 
+if TYPE_CHECKING:
+    from clipclean.detect.search import SearchResult
+
 Key = TypeVar("Key", bound=str)
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 class Memory(Protocol):
@@ -32,7 +35,7 @@ class Course:
     progress: Callable[[int, int], None]  # called with (done, total) after each step
     memory: Memory | None = None  # the store from which an interrupted search resumes; None keeps nothing
     # Whether a result so far shows so much that no further family need be searched; asked once the local families are.
-    is_enough: Callable[[Any], bool] = lambda _: False
+    is_enough: "Callable[[SearchResult], bool]" = lambda _: False
 
 
 @dataclass
@@ -55,8 +58,8 @@ class Stages:
         self.course.progress(self.done, self.total)
 
     def each(
-        self, name: str, keys: Iterable[Key], compute: Callable[[Key, Generator], Made], /, *, steps: int = 1
-    ) -> dict[Key, Made]:
+        self, name: str, keys: Iterable[Key], compute: Callable[[Key, Generator], Result], /, *, steps: int = 1
+    ) -> dict[Key, Result]:
         """The results of a stage for each key, from now or from the interrupted run; fewer after the deadline.
 
         Args:
@@ -65,7 +68,7 @@ class Stages:
             compute: computes a part's result, with the generator for its draws.
             steps: that a part counts for; ``compute`` may call :meth:`step` for some of them itself.
         """
-        results: dict[Key, Made] = {}
+        results: dict[Key, Result] = {}
         if self.is_cut:
             return results
         names, memory = {key: f"{name} {key}".strip() for key in keys}, self.course.memory
@@ -92,7 +95,7 @@ class Stages:
             self._count(ended - self.done)
         return {key: results[key] for key in names if key in results}
 
-    def once(self, name: str, compute: Callable[[], Made], /) -> Made | None:
+    def once(self, name: str, compute: Callable[[], Result], /) -> Result | None:
         """The result of a stage without parts, draws and steps; None after the deadline."""
         return self.each("", (name,), lambda *_: compute(), steps=0).get(name)
 

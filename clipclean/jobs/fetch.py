@@ -15,19 +15,19 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from clipclean import files, requests, untrusted
 from clipclean.checkpoint import folders
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import stage
+from clipclean.requests import Request
 
 MAX_GIT = 64 * 2**20  # bytes of a file that is kept in git itself
 MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
 SHARD = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
 CONFIGS = (folders.CONFIG, folders.HF_CONFIG, folders.HF_PREPROCESSOR, folders.HF_PROCESSOR)
-Asked = TypeVar("Asked")  # a request, or what the terminal asks beside it
 GIT = 40  # hexadecimal digits of the digest by which git calls a small file
 
 
@@ -65,7 +65,7 @@ class _Bounded(io.FileIO):
         return super().write(data)
 
 
-def fetched(request: Asked, /) -> Asked:
+def fetched(request: Request, /) -> Request:
     """A request, once the models that it names are in the cache; raises what ``fetch`` raises."""
 
     def place(source: object) -> object:

@@ -251,10 +251,9 @@ def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     return Clip(net, clip.architecture, clip.device)
 
 
-def copy_weights(clip: Clip, /, *, device: str | torch.device | None = None) -> dict[str, Tensor]:
-    """A copy of the weights as they are, on their own device or on another."""
-    weights = clip.net.state_dict()
-    return {name: tensor.detach().to(device or tensor.device, copy=True) for name, tensor in weights.items()}
+def copy_weights(clip: Clip, /) -> dict[str, Tensor]:
+    """A copy of the weights as they are."""
+    return {name: tensor.detach().clone() for name, tensor in clip.net.state_dict().items()}
 
 
 def put_weights(clip: Clip, weights: Mapping[str, Tensor], /) -> None:
