@@ -1,4 +1,4 @@
-"""Files with images in them by kind; atomic writes, and digests of paths."""
+"""Atomic writes, digests of paths, and what can be written where."""
 
 import contextlib
 import errno
@@ -9,31 +9,12 @@ import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from clipclean import untrusted
 from clipclean.errors import ResourceError, UsageError
 
 PARTIAL_SUFFIX = ".partial"  # how the name of a file ends that is being written
-
-
-class Container(NamedTuple):
-    """A kind of file that holds images. It stands here, without PyTorch, since the help and the reader of data tell them alike."""
-
-    words: str  # for users
-    module: str  # of ``clipclean.data``, whose ``read`` takes kind, paths, what is wanted, and a scratch folder
-    mark: bytes  # that tells it, ``at`` a byte
-    at: int = 0
-    is_told_by_name: bool = True  # whether its suffix is enough
-
-
-CONTAINERS = {  # by their suffixes; of several in one folder the first is read
-    "tar": Container("tar shards ('shards/*.tar')", "shards", b"ustar", at=257),
-    "arrow": Container("a folder saved by datasets", "arrow", b"ARROW1"),
-    "parquet": Container("Parquet", "arrow", b"PAR1", is_told_by_name=False),
-}
-_LAST, *_OTHERS = (container.words for container in CONTAINERS.values())
-READABLE_FORMATS = f"a folder, CSV, JSON, COCO captions, {', '.join(reversed(_OTHERS))}, or {_LAST}"
 
 
 def sha256(path: Path, /) -> str:

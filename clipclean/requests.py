@@ -22,7 +22,6 @@ from clipclean import untrusted
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
 from clipclean.export import PRESETS, SUMMARIES
-from clipclean.files import READABLE_FORMATS
 from clipclean.progress import Progress
 from clipclean.untrusted import printable
 
@@ -193,7 +192,8 @@ def format_of(path: str, /) -> str:
 
 # Options of several commands; those of one stand above its request.
 
-SETS_HELP = f"{READABLE_FORMATS[0].upper()}{READABLE_FORMATS[1:]}. Repeatable."
+# Written out, since what reads data imports torch; a test compares it with ``data/containers.py``.
+SETS_HELP = "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). Repeatable."
 
 
 SETS = Opt(metavar="CLEAN", takes=click.Path(path_type=Path), is_several=True, gather=places, reads="path")

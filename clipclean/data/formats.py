@@ -13,9 +13,10 @@ from pathlib import Path
 
 from clipclean import untrusted
 from clipclean.data import folder, table
+from clipclean.data.containers import CONTAINERS, READABLE_FORMATS
 from clipclean.data.sample import DataRequest, Listing, Scratch, reason
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.files import CONTAINERS, READABLE_FORMATS, together
+from clipclean.files import together
 from clipclean.untrusted import printable
 
 TABLE_NAMES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from clipclean import untrusted
 from clipclean.data import sample
+from clipclean.data.containers import READABLE_FORMATS
 from clipclean.data.sample import DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.files import READABLE_FORMATS
 from clipclean.untrusted import answers_yes, leads_out, printable
 
 COLUMN_PAIRS = {

@@ -29,11 +29,11 @@ from clipclean.attack import trigger_files
 from clipclean.checkpoint import folders
 from clipclean.config import policy, recipe
 from clipclean.data import formats, image
+from clipclean.data.containers import CONTAINERS
 from clipclean.data.sample import DataRequest, Unusable
 from clipclean.detect import references
 from clipclean.errors import ClipcleanError
 from clipclean.export import records
-from clipclean.files import CONTAINERS
 from clipclean.model import architecture
 
 Finish = Callable[[bytes, random.Random], bytes]

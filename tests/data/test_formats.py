@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webdataset.shardlists import expand_urls
 
-from clipclean import untrusted
+from clipclean import requests, untrusted
 from clipclean.data import ImageCache, formats, read_classes, read_images, read_templates, sample
+from clipclean.data.containers import READABLE_FORMATS
 from clipclean.data.sample import ImageSource, Unusable, whole_file
 from clipclean.errors import RefusedInput, UsageError
 
@@ -22,6 +23,10 @@ def test_a_table_with_images_needs_pyarrow_and_says_so(tmp_path, monkeypatch, li
     monkeypatch.delitem(sys.modules, "clipclean.data.arrow", raising=False)
     with pytest.raises(UsageError, match="pip install pyarrow"):
         read_images(tmp_path / "pairs.parquet", images=ImageCache(limits))
+
+
+def test_the_help_names_every_format():
+    assert requests.SETS_HELP.removesuffix(". Repeatable.").lower() == READABLE_FORMATS.lower()
 
 
 @pytest.mark.parametrize(
