@@ -7,6 +7,7 @@ Code, links and names such as ViT-B/32 are left out, and so are tables between m
 To trace a sentence of another page, mark its section, add to ``FIGURES`` what its numbers are made of, and name it there.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ import audit
 import common
 import photo_cleaning
 import photo_zoo
+import sealed
 import torch
 from common import RESULTS
 from open_clip.model import CLIP
@@ -449,12 +451,47 @@ def widened_cost() -> str:
     return f"{100 * mean(rose):.0f}"
 
 
+# The sealed test: models that no rule was chosen on, each audited once.
+
+
+def sealed_rows(comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:
+    """Audits alone (``none``) or beside a clean model (``reference``), of clean or backdoored models."""
+    head, *rows = common.read(sealed.RESULTS)
+    named = [dict(zip(head, row, strict=True)) for row in rows]
+    mine = [row for row in named if (row["comparison"], row["counts_as"]) == (comparison, counts_as)]
+    return [row for row in mine if is_whole in ("", row["is_whole"])]
+
+
+def sealed_verdicts(comparison: str, counts_as: str, verdict: str) -> str:
+    rows = sealed_rows(comparison, counts_as)
+    return f"{sum(row['verdict'] == verdict for row in rows)} of {len(rows)}"
+
+
+def sealed_named(comparison: str, *, is_whole: str = "") -> str:
+    """Backdoored models that fail, or get a doubt, for the right class."""
+    rows = sealed_rows(comparison, "backdoored", is_whole=is_whole)
+    return f"{sum(row['verdict'] != 'pass' and row['suspect'] == row['target'] for row in rows)} of {len(rows)}"
+
+
+def sealed_area(comparison: str) -> str:
+    scored = ([float(row["score"]) for row in sealed_rows(comparison, kind)] for kind in ("backdoored", "clean"))
+    return f"{audit.auroc(*scored):.2f}"
+
+
 # The default of now, on victims that train briefly; large ones apart.
 
 
+def runs_of_now() -> list[dict]:
+    """On the models of the sealed test, and on large ones of the half that reports."""
+    return [
+        *common.cells(RESULTS / "sealed-cleaning"),
+        *filter(photo_cleaning.is_large, common.cells(RESULTS / "auto-now")),
+    ]
+
+
 def now(*, large: bool = False, beside: bool = False, on_victims: bool = True) -> list[dict]:
-    """Its runs on models of the half that reports, a cell each."""
-    cells = [json.loads(path.read_text()) for path in sorted((RESULTS / "auto-now").glob("report-*.json"))]
+    """Its runs, a cell each."""
+    cells = runs_of_now()
     kinds = {"large": photo_cleaning.is_large, "beside": lambda cell: bool(cell.get("beside"))}
     wanted = {"large": large, "beside": beside}
     mine = [cell for cell in cells if all(of(cell) == wanted[kind] for kind, of in kinds.items())]
@@ -468,7 +505,7 @@ def now_left(cells: list[dict]) -> str:
 
 def now_returned(cells: list[dict]) -> str:
     """The most that is there at any point of a benign finetuning."""
-    return f"{max(max(cell['along'].values()) for cell in cells):.2f}"
+    return f"{max(map(photo_cleaning.returned, cells)):.2f}"
 
 
 def now_gone(cells: list[dict]) -> str:
@@ -478,7 +515,7 @@ def now_gone(cells: list[dict]) -> str:
 
 def now_kept(cells: list[dict]) -> str:
     """In how many at most 0.05 returns."""
-    return f"{sum(max(cell['along'].values()) <= 0.05 for cell in cells)} of {len(cells)}"
+    return f"{sum(photo_cleaning.returned(cell) <= 0.05 for cell in cells)} of {len(cells)}"
 
 
 def now_warp() -> str:
@@ -500,7 +537,22 @@ def now_passed() -> str:
     return f"{sum(cell['told'].startswith('pass') for cell in cells)} of {len(cells)}"
 
 
+COMPARISONS = {"alone": "none", "beside": "reference"}
+
 FIGURES: dict[str, Callable[[], str]] = {
+    **{
+        f"sealed-{kind}-{words}-{verdict}": functools.partial(sealed_verdicts, comparison, kind, verdict)
+        for kind in ("clean", "backdoored")
+        for words, comparison in COMPARISONS.items()
+        for verdict in ("fail", "pass")
+    },
+    **{f"sealed-{words}-named": functools.partial(sealed_named, of) for words, of in COMPARISONS.items()},
+    **{
+        f"sealed-{words}-named-{part}": functools.partial(sealed_named, of, is_whole=is_whole)
+        for words, of in COMPARISONS.items()
+        for part, is_whole in (("whole", "yes"), ("part", "no"))
+    },
+    **{f"sealed-{words}-area": functools.partial(sealed_area, of) for words, of in COMPARISONS.items()},
     "tiny-sizes": lambda: million("vit", "resnet"),
     "wide-size": lambda: million("wide"),
     "usual-size": lambda: million("usual"),
@@ -579,7 +631,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "now-large-left": lambda: now_left(now(large=True)),
     "now-limit": lambda: "0.05",  # the aim, of excess
     "now-large-loss": lambda: extent(map(photo_cleaning.lost, now(large=True))),
-    "now-large-returned": lambda: f"{max(cell['rebound']['excess'] for cell in now(large=True)):.2f}",
+    "now-large-returned": lambda: now_returned(now(large=True)),
     "now-clean-loss": lambda: average_loss(now(on_victims=False)),
     "now-clean-beside": lambda: average_loss(now(beside=True, on_victims=False)),
     "auto-clean": lambda: str(len(long_runs(on_victims=False))),

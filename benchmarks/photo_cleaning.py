@@ -66,7 +66,7 @@ ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
     "excess ASR at most 0.01": lambda cell: cell["after"]["excess"] <= 0.01,
     "at most 0.05": lambda cell: cell["after"]["excess"] <= 0.05,
-    "returned at most 0.05": lambda cell: cell["rebound"]["excess"] <= 0.05,
+    "returned at most 0.05": lambda cell: returned(cell) <= 0.05,
 }
 KEPT: dict[str, Callable[[dict], bool]] = {  # and what it should not cost
     "PA at least nine tenths of CA": lambda cell: cell["after"]["under_trigger"] >= 0.9 * cell["after"]["accuracy"],
@@ -406,9 +406,14 @@ def jobs(cells: list[dict]) -> str:
 def runs_of_now(cells: list[dict]) -> str:
     """What the default of now did, told nothing: a row a run, small victims first, and how many reach each figure."""
     own = sorted(cells, key=lambda c: (is_large(c), not is_victim(c), c["entry"]["name"], bool(c.get("beside"))))
-    head = ["model", "excess ASR before → after", "returned; most along the way", "CA lost, points (told)", "PA of CA"]
+    head = ["model", "excess ASR before → after", "returned at most", "CA lost, points (told)", "PA of CA"]
     head += ["verdict, by", "processor s"]
     return f"{common.table([head, *map(run_row, own)])}\n\n{reached_by(own)}"
+
+
+def returned(cell: dict) -> float:
+    """The most that was there at any measured point of a benign finetuning."""
+    return max([*cell.get("along", {}).values(), *([cell["rebound"]["excess"]] if "rebound" in cell else [])])
 
 
 def is_large(cell: dict) -> bool:
@@ -416,16 +421,18 @@ def is_large(cell: dict) -> bool:
 
 
 def run_row(cell: dict) -> list[str]:
-    """One run of the default; the most that returns at any point of a benign finetuning is after the semicolon."""
+    """One run of the default."""
     entry, attack, back, under = cell["entry"], "–", "–", "–"
     if entry["trigger"]:
         after = cell["after"]
         attack = "{:.3f} → {:.3f} ({:.3f} to {:.3f})".format(
             cell["before"]["excess"], after["excess"], *after["interval"]
         )
-        back = f"{cell['rebound']['excess']:.3f}; {max(cell['along'].values()):.3f}" if cell.get("along") else "–"
+        back = f"{returned(cell):.3f}"
         under = f"{after['under_trigger'] / after['accuracy']:.2f}"
     name = entry["name"].replace("resnet-10-", "").removeprefix("report-").removesuffix("-1")
+    if entry["half"] == "sealed":
+        name = f"{name}: {entry['arch']}, {entry['side']} px, {entry['classes']} classes"
     told = "–" if cell["told_lost"] is None else f"{cell['told_lost']:.1f}"
     verdict, _, by = cell["told"].partition(" by ")
     chosen = re.sub(r"\(.*?\)", "(…)", by)

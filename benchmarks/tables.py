@@ -18,6 +18,7 @@ import audit
 import claims
 import common
 import photo_cleaning
+import sealed
 from common import RESULTS
 
 from clipclean.cli import pages
@@ -135,7 +136,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],
     "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], "report")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
-    "auto-now": lambda: photo_cleaning.runs_of_now(cells("auto-now")),
+    "auto-now": lambda: photo_cleaning.runs_of_now(claims.runs_of_now()),
+    "sealed": lambda: common.table(
+        [["audits of the sealed test", ""], *map(list, sealed.summary(common.read(sealed.RESULTS)))]
+    ),
 }
 
 
