@@ -380,6 +380,8 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
             problems.append(f"--set {printable(assignment)}: needs KEY=VALUE, as in train.epochs=3")
         elif fault := _not_settable(key):
             problems.append(f"--set {printable(assignment)}: {fault}")
+        elif fault := _idle(recipe, key):
+            problems.append(f"--set {printable(assignment)}: {fault}")
         elif document.problems:
             problems.append(f"--set {printable(assignment)}: {document.problems[0].text}")
         else:
@@ -583,6 +585,8 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
         problems["augment", "least_part" if recipe.augment.least_part < 1 else "mirrored"] = (
             f"{recipe.method} neither cuts nor mirrors by it; it has unlearn.least_part"
         )
+    if recipe.augment.mixed and not method.disturbs:
+        problems["augment", "mixed"] = f"{recipe.augment.mixed:g} is not used by {recipe.method}; write 0"
     if train.recover_steps and (method.searches or "image tower" not in (method.moves, train.moves)):
         problems["train", "recover_steps"] = (
             f"{recipe.method} settles by itself; write 0"
@@ -651,6 +655,7 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
 
 # Known keys.
 
+STEPS = ("train", "loss", "augment", "unlearn")  # sections that decide the steps of a recipe
 _SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
 _FORM = Form(
     noun="recipe",
@@ -660,6 +665,14 @@ _FORM = Form(
     check=_contradictions,
     unsuggested=("evidence.",),
 )
+
+
+def _idle(recipe: Recipe, key: str) -> str:
+    """Why a key changes nothing in a recipe that takes the steps of others; empty where it does."""
+    section = key.partition(".")[0]
+    if not recipe.traits.chooses or section not in STEPS or key == "train.precision":
+        return ""
+    return f"{recipe.name} takes no steps of its own. Name a recipe (--recipe {STANDARD}), or set auto.ladder"
 
 
 def _not_settable(key: str) -> str:

@@ -276,6 +276,9 @@ def test_an_override_that_makes_no_recipe_is_refused(assignment, named):
     [
         ("cleanclip", ["train.epoch=3", "train.lr=10", "train.wd=0"], ["train.epoch", "train.lr", "train.wd"]),
         ("cleanclip", ["method=mmcl"], ["loss.self_supervised_weight"]),
+        # what the method does not read
+        ("cleanclip", ["augment.mixed=0.5"], ["augment.mixed"]),
+        ("auto", ["train.walk=1", "unlearn.steps=9", "audit.images=99"], ["train.walk", "unlearn.steps"]),
         ("unlearn", ["unlearn.enough=3", "unlearn.outlyingness=2.5"], ["unlearn.enough=3"]),
         # a recovery would leave the texts moved
         ("mmcl", ["train.moves=model", "train.recover_steps=3"], ["train.recover_steps"]),
