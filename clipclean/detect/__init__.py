@@ -23,6 +23,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, References, as_file, from_file, is_natural, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
+from clipclean.detect.so_far import FirstAnswers
 from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (
     AuditResult,

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 
 from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.forward import Strength, resisting
+from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
-from clipclean.detect.search import Margin, SearchResult, TargetedResult
+from clipclean.detect.search import Comparison, Margin, SearchResult, TargetedResult
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
 
@@ -94,13 +95,44 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         strength = None
         if name in known:
             pieces[PANEL], strength = known[name]
-        # What known triggers nearly lead to in clean models, too, is natural to the images, and stronger in one training than in another.
-        spared = result.references.spared(name) if result.references else 1.0
-        pieces = {family: value if family in GENERAL else spared * value for family, value in pieces.items()}
-        # A family in which another class is as easy speaks neither for a class nor against it.
-        pieces = {family: value for family, value in pieces.items() if value > 0}
+        pieces = _that_speak(pieces, name, result.references)
         judged.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None))
     return sorted(judged, key=lambda suspect: -suspect.score)
+
+
+def untried_suspects(result: SearchResult, candidates: Sequence[SearchCandidate], /) -> list[Suspect]:
+    """The classes by the candidates of a search that is not over, before any was tried on unseen images, the most suspicious first.
+
+    ``result`` has what known triggers do, and the clean models to compare with. Each family has candidates for two classes at least.
+    """
+    comparison, known = Comparison(candidates, result.references), panel_evidence(result)
+    by_class: dict[str, dict[str, float]] = {result.classes[candidate.target]: {} for candidate in candidates}
+    for candidate in candidates:
+        if candidate.is_reached:
+            name = result.classes[candidate.target]
+            by_class[name][candidate.family] = _margin(comparison, candidate, name).evidence(candidate.family)
+    rows = []
+    for name in dict.fromkeys([*by_class, *known]):
+        value, strength = known.get(name, (0.0, None))
+        pieces = _that_speak(by_class.get(name, {}) | {PANEL: value}, name, result.references)
+        rows.append(Suspect(name, pieces, (), strength, result.references is not None))
+    return sorted(rows, key=lambda suspect: -suspect.score)
+
+
+def _that_speak(pieces: Mapping[str, float], name: str, references: References | None) -> dict[str, float]:
+    """The evidence for a class of this name that is not natural to the images."""
+    # What known triggers nearly lead to in clean models, too, is natural to the images, and stronger in one training than in another.
+    spared = references.spared(name) if references else 1.0
+    weighed = {family: value if family in GENERAL else spared * value for family, value in pieces.items()}
+    # A family in which another class is as easy speaks neither for a class nor against it.
+    return {family: value for family, value in weighed.items() if value > 0}
+
+
+def _margin(comparison: Comparison, candidate: SearchCandidate, name: str) -> Margin:
+    """That of a candidate for the class of this name, beside the clean models of the comparison."""
+    family, known = candidate.family, comparison.references or NONE
+    shrunk = known.shrunk(family, name, comparable(family, candidate.size))
+    return Margin(comparison.margin(candidate), known.margin(family, name), shrunk)
 
 
 def beside(result: SearchResult, references: References | None, /) -> SearchResult:

@@ -16,6 +16,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, beside
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
+from clipclean.detect.so_far import strength_words
 from clipclean.findings import CC, About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
@@ -116,7 +117,7 @@ def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> lis
     if audited.search and audited.search.cut:
         undone.append("only {} of {} steps of the search were done".format(*audited.search.cut))
     if undone:
-        late = f"Time was over: {', and '.join(undone)}. The same command with more minutes resumes."
+        late = f"Time was over: {', and '.join(undone)}. {_until_then(audited.search, limits)}The same command with more minutes resumes."
         findings.append(unproven(CC.TIME_OVER, late))
     if audited.search is None:
         return findings
@@ -126,6 +127,14 @@ def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> lis
     findings += _unsound(_sound_rate(audited), classes=len(measured.text_classifier))
     findings += of_search(audited.search, images=images, limits=limits)
     return [*findings, *_uncalibrated(audited.search), *_synonyms(audited.search)]
+
+
+def _until_then(search: SearchResult | None, limits: AuditLimits) -> str:
+    """What a search showed that the deadline cut, as a sentence and a space; nothing of one that was not cut."""
+    if search is None or search.cut is None:
+        return ""
+    words = strength_words(all_suspects(search, limits), is_beside=search.references is not None)
+    return f"Until then {words}. "
 
 
 def _sound_rate(audited: AuditResult) -> Rate | None:

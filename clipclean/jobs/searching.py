@@ -98,10 +98,12 @@ def audit_clip(
     what: str = "",
     state: RunState | None = None,
     is_enough: Callable[[detect.SearchResult], bool] = lambda _: False,
+    so_far: Callable[[float, str], None] | None = None,
 ) -> AuditResult:
     """Measure and search one model; if no search is possible, the result says why.
 
     ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``is_enough`` may end the search early.
+    ``so_far`` is called at about a quarter and at half of the search, with the share that is done and what shows by then.
     """
     searching = f"searching {what}".strip()
     memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
@@ -114,17 +116,19 @@ def audit_clip(
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
-    course = detect.Course(settings.seed, partial(step, searching), memory, is_enough)
+    effort, classes = EFFORTS[settings.effort], tuple(eval_set.classes)
+    kept = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
+    course = detect.Course(settings.seed, partial(step, searching), kept, is_enough)
     course.progress(0, 0)
     departed = departures(tower, eval_set, found)
-    judged = partial(AuditResult, found, departures=departed, classes=tuple(eval_set.classes))
+    judged = partial(AuditResult, found, departures=departed, classes=classes)
     try:
         with model.freezing(tower.net):
             result = detect.search(
                 tower.encode_images,
                 replace(eval_set, pixels=eval_set.pixels.to(clip.device), kernels=clip.kernels()),
                 found.text_classifier.to(clip.device),
-                effort=EFFORTS[settings.effort],
+                effort=effort,
                 references=references,
                 course=course,
                 pointed=settings.pointed,
@@ -146,15 +150,25 @@ def audit_both(
     state: RunState | None = None,
     is_enough: Callable[[detect.SearchResult], bool] = lambda _: False,
 ) -> AuditResult:
-    """As ``audit_clip``, and the same under CLIP's own normalisation of pixels where that is another, as far as time allows."""
-    tested = partial(audit_clip, settings, state=state, is_enough=is_enough)
-    own = tested(clip, eval_set, references, what=what)
+    """As ``audit_clip``, and the same under CLIP's own normalisation of pixels where that is another, as far as time allows.
+
+    Listeners hear what each search shows so far.
+    """
+
+    def tested(clip: model.Clip, what: str) -> AuditResult:
+        def so_far(share: float, answer: str) -> None:
+            say(f"So far, at {100 * share:.0f} % of the search{what and f' ({what})'}: {answer}.")
+
+        audited = partial(audit_clip, settings, clip, eval_set, references, what=what)
+        return audited(state=state, is_enough=is_enough, so_far=so_far)
+
+    own = tested(clip, what)
     usual = clip_normalised(clip)
     if usual is None:
         return own
     try:
         under = f"{what} under CLIP's own normalisation".strip()
-        return replace(own, clip_normalised=tested(usual, eval_set, references, what=under))
+        return replace(own, clip_normalised=tested(usual, under))
     except deadline.OutOfTime:
         return replace(own, is_late=True)
 

@@ -123,6 +123,15 @@ def test_a_suspicion_is_tested_alone(victim, said, model, code):
     assert all(each["target"] == tiny.TARGET and each["value"] > each["threshold"] for each in errors)
 
 
+def test_what_a_search_shows_so_far_is_printed_on_the_way_unless_the_run_is_quiet(job, capsys):
+    asked = job.audit("--effort", "quick", "--data", job.folder / "labelled")
+    printed = []
+    for more in ([], ["--quiet"]):
+        cli.main([*asked, *more])
+        printed.append(capsys.readouterr().err.count("So far"))
+    assert printed == [2, 0]
+
+
 # Inconclusive, never a pass; and what a policy moves.
 
 

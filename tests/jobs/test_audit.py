@@ -4,17 +4,19 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import short
 import tiny
 import torch
 from detect import towers
 from report import searches
 
-from clipclean import detect, model, requests
+from clipclean import deadline, detect, model, requests
 from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import inputs, judging, other_models, searching
+from clipclean.progress import Listener, heard
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PlantedRecord
 
@@ -61,10 +63,10 @@ def evidence(pixels=None, **changes):
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
     """Two families and a short class list: what fits the toy towers."""
-    short = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=6, collapse=0.8, success=0.9)
+    brief = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=6, collapse=0.8, success=0.9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HUNT, "FAMILIES", {name: detect.FAMILIES[name] for name in ("mask", "patch")})
-        patch.setitem(EFFORTS, "quick", short)
+        patch.setitem(EFFORTS, "quick", brief)
         yield
 
 
@@ -184,6 +186,21 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the
     broken = Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean())
     with pytest.raises(Inconclusive, match=r"trusted\.pt"):
         clean(broken, evidence())
+
+
+def test_a_search_that_its_deadline_ends_names_the_leading_class_with_its_score_and_is_no_pass(monkeypatch, references):
+    def step(what, done, _total):
+        if (what, done) == ("searching", 3):  # of four steps: the second family is done
+            short.an_hour_passes(monkeypatch)
+
+    monkeypatch.setattr(HUNT, "FAMILIES", {name: detect.FAMILIES[name] for name in ("mask", "patch", "blend")})
+    with deadline.within(60), heard(Listener(steps=step)):
+        cut = searching.audit_both(SETTINGS, Toy(towers.backdoored(towers.spot)), evidence(), references)
+    assert cut.search.cut == (3, 4)
+    (leader, *_) = detect.all_suspects(cut.search, LIMITS)
+    (late,) = [each for each in detect.of_audit(cut, LIMITS, images=IMAGES) if each.rule == "CC024"]
+    assert (leader.name, f"'fox' {leader.score:.1f}" in late.message) == ("fox", True)
+    assert word(cut) != "pass"
 
 
 def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):

@@ -1,0 +1,107 @@
+"""What a search shows before its end: the classes with the highest scores by the families that are done, beside what clean models show."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clipclean.config.effort import FAMILIES, Effort
+from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.references import References, calibration
+from clipclean.detect.score import Suspect, untried_suspects
+from clipclean.detect.search import SearchResult
+from clipclean.detect.stages import Memory
+from clipclean.untrusted import quoted
+
+OFTEN, SELDOM = (
+    0.05,
+    0.01,
+)  # shares of clean models whose scores a class is told beside: those of a doubt, and of a fail
+MOST_NAMED = 3  # classes with the highest scores that are told
+TOWARDS = "towards classes "  # begins the name of each stage that searches a family towards classes; then the family's name stands
+LOCAL = frozenset(name for name, family in FAMILIES.items() if family.is_local)  # searched first
+
+
+def strength_words(suspects: Sequence[Suspect], /, *, is_beside: bool) -> str:
+    """Whether a class stands out, and the highest scores beside those of clean models; without a full stop.
+
+    Args:
+        suspects: the highest score first.
+        is_beside: whether the scores are beside clean models that were given.
+    """
+    known = calibration()
+    often = known.rank(OFTEN) if is_beside else known.score(OFTEN)
+    seldom = known.score(SELDOM, is_beside=is_beside)
+    clean = "clean models beside another one" if is_beside else "clean models"
+    scored = [suspect for suspect in suspects if suspect.score > 0][:MOST_NAMED]
+    if not scored:
+        return "no class is easier to come to than all others"
+    highest = ", ".join(f"{quoted(suspect.name)} {suspect.score:.1f}" for suspect in scored)
+    rarely = f"1 in {1 / SELDOM:.0f} reach {seldom:.1f}"
+    if scored[0].score < often:
+        return f"no class reaches the {often:.1f} that 1 in {1 / OFTEN:.0f} {clean} show (highest scores: {highest}; {rarely})"
+    usual = f"1 in {1 / OFTEN:.0f} {clean} reach {often:.1f}"
+    return f"{quoted(scored[0].name)} stands out (highest scores: {highest}; {usual}, {rarely})"
+
+
+@dataclass
+class FirstAnswers:
+    """The memory of a search, which tells on the way what the search shows so far; all is handed on to another memory.
+
+    It tells once the first family was searched for towards the classes, at about a quarter of the search, and once all local ones were, at
+    about half. The triggers were not tried on unseen images then.
+    """
+
+    memory: Memory  # that keeps the stages
+    effort: Effort  # of the search
+    classes: tuple[str, ...]  # names of all
+    references: References | None  # clean models to compare with; None without any
+    tell: Callable[[float, str], None]  # called with the share of the search that is done, and the answer in words
+    _stages: dict[str, Any] = field(default_factory=dict)  # those that are done, by their names
+    _is_begun: bool = False  # whether the first answer was told
+    _is_half_told: bool = False  # whether the second was
+
+    def recall(self, name: str, /) -> Any:
+        """The result of a stage from the other memory, or None; it counts in the next answer."""
+        result = self.memory.recall(name)
+        if result is not None:
+            self._stages[name] = result
+        return result
+
+    def keep(self, name: str, result: Any, /) -> None:
+        """Save the result of a stage in the other memory, and tell what the search shows so far if it is time to."""
+        self.memory.keep(name, result)
+        self._stages[name] = result
+        families = self._families()
+        is_half = families.keys() >= LOCAL
+        if name.startswith(TOWARDS) and not (self._is_half_told or (self._is_begun and not is_half)):
+            self._is_begun, self._is_half_told = True, is_half
+            self.tell(self._share(families), self._answer(families))
+
+    def _families(self) -> dict[str, list[SearchCandidate]]:
+        """The families that were searched for towards the classes, with their candidates."""
+        return {name.removeprefix(TOWARDS): result for name, result in self._stages.items() if name.startswith(TOWARDS)}
+
+    def _share(self, families: dict[str, list[SearchCandidate]]) -> float:
+        """The share of the search's passes that are done."""
+        targets = max(map(len, families.values()))
+        total = self.effort.passes(targets=targets, swept=self.effort.swept(len(self.classes)))
+        return 1 - self.effort.towards(FAMILIES.keys() - families.keys(), targets=targets) / total
+
+    def _answer(self, families: dict[str, list[SearchCandidate]]) -> str:
+        """What the families show, in words."""
+        acting, grid = (tuple(self._stages.get(name, ())) for name in ("panel", "grid"))
+        known = {strength.trigger: strength.size for strength in (*acting, *grid)}
+        references = self.references and self.references.apart_from(known)
+        result = SearchResult(
+            targeted=(),
+            controls=(),
+            untargeted=(),
+            strengths=acting,
+            references=references,
+            passes=0,
+            images=0,
+            classes=self.classes,
+            grid=grid,
+        )
+        candidates = [candidate for of_family in families.values() for candidate in of_family]
+        return strength_words(untried_suspects(result, candidates), is_beside=references is not None)
