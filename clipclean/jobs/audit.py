@@ -1,6 +1,7 @@
 """The audit of one checkpoint, from top to bottom: read, measure, search for unknown triggers, judge."""
 
 import time
+from dataclasses import replace
 
 from clipclean import deadline, detect, requests
 from clipclean.attack import trigger_files
@@ -15,6 +16,11 @@ from clipclean.jobs.judging import Audited
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
 from clipclean.report import Report
+
+NOT_COMPARED = (
+    "Time was over before the clean models to compare with were searched, and then the tested one: known triggers were tried on it. The same "
+    "command with more minutes resumes."
+)
 
 
 def audit(request: requests.Audit, /) -> Outcome:
@@ -35,7 +41,7 @@ def audit(request: requests.Audit, /) -> Outcome:
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
-                "result. Give more minutes."
+                "result. Give more minutes: the same command goes on from there."
             ) from error
 
 
@@ -88,16 +94,18 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
     request, clip, eval_set = audit_inputs.request, audit_inputs.loaded.clip, audit_inputs.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.resumable(settings.fingerprint(clip, eval_set)) as state:
-        device = str(clip.device)
-        references = other_models.all_references(
-            settings,
-            audit_inputs.given.clean_models,
-            audit_inputs.stored,
-            eval_set,
-            audit_inputs.late_pairs,
-            device=device,
-            state=state,
-        )
+        trusted, device = audit_inputs.given.clean_models, str(clip.device)
+        measured = None
+        if trusted and deadline.is_set():  # known triggers are an answer where time ends before others are searched
+            measured = searching.audit_clip(replace(settings, search=False), clip, eval_set, None, state=state)
+        try:
+            references = other_models.all_references(
+                settings, trusted, audit_inputs.stored, eval_set, audit_inputs.late_pairs, device=device, state=state
+            )
+        except deadline.OutOfTime:
+            if measured is None:
+                raise
+            return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (audit_inputs.given.judge.limits, audit_inputs.given.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.

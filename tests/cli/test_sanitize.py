@@ -243,6 +243,13 @@ def test_a_run_that_is_interrupted_while_it_measures_says_how_it_goes_on_and_the
     assert ("Going on" in capsys.readouterr().err) == (word == "go on")
 
 
+def test_the_first_audit_of_a_cleaning_says_what_it_shows_so_far(job, unread, capsys, monkeypatch):
+    short.searches(monkeypatch)
+    short.exact(monkeypatch)
+    cli.main([word for word in job.sanitize("--no-panel", search=True) if word != "--quiet"])
+    assert capsys.readouterr().err.count("of the search (before)") == 2
+
+
 def test_a_run_without_memory_takes_smaller_parts_and_says_so_its_result_goes_to_stdout_and_progress_to_stderr(
     job, unread, capsys
 ):

@@ -13,6 +13,7 @@ import torch
 
 import clipclean
 from clipclean import deadline, detect, own_state
+from clipclean.attack import triggers
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.jobs import other_models, searching
@@ -219,6 +220,23 @@ def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_
     assert len(states()) == 1
     assert numbers(audited(alone)) == whole_alone
     assert states() == []
+
+
+def test_where_time_ends_in_the_search_of_a_reference_the_known_triggers_are_the_answer_and_no_pass(
+    request_, monkeypatch
+):
+    def progress(what, done, _total):
+        if (what, done) == ("searching the reference trusted.pt", 1):
+            short.an_hour_passes(monkeypatch)
+
+    with deadline.within(60):
+        cut = audited(request_, progress=progress)
+    assert (cut.verdict != "pass", "CC024" in {each.rule for each in cut.findings}) == (True, True)
+    assert len(cut.measurements.probes) == len(triggers.panel(0))
+    assert len(states()) == 1
+    whole = numbers(audited(request_))
+    assert states() == []
+    assert whole == numbers(audited(request_))
 
 
 @pytest.mark.slow
