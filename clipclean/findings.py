@@ -306,7 +306,8 @@ RULES: Mapping[str, Rule] = {
         level="warning",
         means="clipclean has no measurements of clean models of this architecture and these classes, and you "
         "gave no clean model. So it compares a found trigger with the other classes of this model, and with clean models of "
-        "other kinds. It does not know how small a trigger clean models of this kind need.",
+        "other kinds. It does not know how small a trigger clean models of this kind need. Or a model that you gave is a poor one to compare with: "
+        "it hardly knows the classes, or has the weights of the tested one.",
         does_not_show="That the model is clean, or that it is not.",
         action="Give a clean model of the same architecture that you trust, by --reference. Without one, clipclean audit --power "
         "can say pass.",
@@ -412,7 +413,7 @@ RULES: Mapping[str, Rule] = {
         stage="evidence",
         level="warning",
         means="There are too few images: the interval reaches to both sides of the limit, or nothing could be "
-        "measured.",
+        "measured. Or nearly all are of one class, so that no trigger can be seen to lead there.",
         does_not_show="That the model is clean, or that it is not.",
         action="Give more images to measure on, by --eval-data; four times as many halve the interval.",
         severity=4.0,

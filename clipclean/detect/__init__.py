@@ -1,7 +1,7 @@
 """Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, estimated_loss
-from clipclean.detect.base import are_same, kinship
+from clipclean.detect.base import are_kin, are_same, kinship
 from clipclean.detect.base import findings as base_findings
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.forward import MOVES, SINGLE, Departure, Strength, departures, may_round, strengths, tiles
@@ -31,6 +31,7 @@ from clipclean.detect.verdict import (
     all_suspects,
     is_far,
     is_quiet,
+    kin_reference,
     least_score,
     of_accuracy,
     of_audit,
@@ -39,6 +40,7 @@ from clipclean.detect.verdict import (
     of_probes,
     of_search,
     sanitized,
+    strange_reference,
     suspect_records,
     suspects,
     suspicious_probes,

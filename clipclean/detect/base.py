@@ -87,6 +87,17 @@ def kinship(own: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> Kinship
     return Kinship(middle, sums.relative, sums.share, tuple(told))
 
 
+def are_kin(own: Mapping[str, Tensor], other: Mapping[str, Tensor], /) -> bool:
+    """Whether one of two models was finetuned from the other, or both from a third: by the median cosine of their matrices."""
+    if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in other.items()}:
+        return False
+    matrices = [name for name, tensor in own.items() if tensor.ndim > 1 and tensor.is_floating_point()]
+    cosines = [
+        F.cosine_similarity(own[name].float().flatten(), other[name].float().flatten(), dim=0) for name in matrices
+    ]
+    return bool(cosines) and torch.stack(cosines).median().item() >= KIN
+
+
 def layer_of(name: str, /) -> str:
     """The layer that a tensor belongs to, as open_clip calls it.
 

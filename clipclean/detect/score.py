@@ -22,8 +22,14 @@ from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
 from clipclean.detect.search import Comparison, Margin, SearchResult, TargetedResult
+from clipclean.untrusted import quoted
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
+OFTEN, SELDOM = (
+    0.05,
+    0.01,
+)  # shares of clean models whose scores a class is told beside: those of a doubt, and of a fail
+MOST_NAMED = 3  # classes with the highest scores that are told
 
 
 def combined(pieces: Mapping[str, float], /, *, is_beside: bool = False) -> float:
@@ -117,6 +123,28 @@ def untried_suspects(result: SearchResult, candidates: Sequence[SearchCandidate]
         pieces = _that_speak(by_class.get(name, {}) | {PANEL: value}, name, result.references)
         rows.append(Suspect(name, pieces, (), strength, result.references is not None))
     return sorted(rows, key=lambda suspect: -suspect.score)
+
+
+def strength_words(suspects: Sequence[Suspect], /, *, is_beside: bool) -> str:
+    """Whether a class stands out, and the highest scores beside those of clean models; without a full stop.
+
+    Args:
+        suspects: the highest score first.
+        is_beside: whether the scores are beside clean models that were given.
+    """
+    known = calibration()
+    often = known.rank(OFTEN) if is_beside else known.score(OFTEN)
+    seldom = known.score(SELDOM, is_beside=is_beside)
+    clean = "clean models beside another one" if is_beside else "clean models"
+    scored = [suspect for suspect in suspects if suspect.score > 0][:MOST_NAMED]
+    if not scored:
+        return "no class is easier to come to than all others"
+    highest = ", ".join(f"{quoted(suspect.name)} {suspect.score:.1f}" for suspect in scored)
+    rarely = f"1 in {1 / SELDOM:.0f} reach {seldom:.1f}"
+    if scored[0].score < often:
+        return f"no class reaches the {often:.1f} that 1 in {1 / OFTEN:.0f} {clean} show (highest scores: {highest}; {rarely})"
+    usual = f"1 in {1 / OFTEN:.0f} {clean} reach {often:.1f}"
+    return f"{quoted(scored[0].name)} stands out (highest scores: {highest}; {usual}, {rarely})"
 
 
 def _that_speak(pieces: Mapping[str, float], name: str, references: References | None) -> dict[str, float]:

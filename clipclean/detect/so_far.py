@@ -1,46 +1,18 @@
 """What a search shows before its end: the classes with the highest scores by the families that are done, beside what clean models show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from clipclean.config.effort import FAMILIES, Effort
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.references import References, calibration
-from clipclean.detect.score import Suspect, untried_suspects
+from clipclean.detect.references import References
+from clipclean.detect.score import strength_words, untried_suspects
 from clipclean.detect.search import SearchResult
 from clipclean.detect.stages import Memory
-from clipclean.untrusted import quoted
 
-OFTEN, SELDOM = (
-    0.05,
-    0.01,
-)  # shares of clean models whose scores a class is told beside: those of a doubt, and of a fail
-MOST_NAMED = 3  # classes with the highest scores that are told
 TOWARDS = "towards classes "  # begins the name of each stage that searches a family towards classes; then the family's name stands
 LOCAL = frozenset(name for name, family in FAMILIES.items() if family.is_local)  # searched first
-
-
-def strength_words(suspects: Sequence[Suspect], /, *, is_beside: bool) -> str:
-    """Whether a class stands out, and the highest scores beside those of clean models; without a full stop.
-
-    Args:
-        suspects: the highest score first.
-        is_beside: whether the scores are beside clean models that were given.
-    """
-    known = calibration()
-    often = known.rank(OFTEN) if is_beside else known.score(OFTEN)
-    seldom = known.score(SELDOM, is_beside=is_beside)
-    clean = "clean models beside another one" if is_beside else "clean models"
-    scored = [suspect for suspect in suspects if suspect.score > 0][:MOST_NAMED]
-    if not scored:
-        return "no class is easier to come to than all others"
-    highest = ", ".join(f"{quoted(suspect.name)} {suspect.score:.1f}" for suspect in scored)
-    rarely = f"1 in {1 / SELDOM:.0f} reach {seldom:.1f}"
-    if scored[0].score < often:
-        return f"no class reaches the {often:.1f} that 1 in {1 / OFTEN:.0f} {clean} show (highest scores: {highest}; {rarely})"
-    usual = f"1 in {1 / OFTEN:.0f} {clean} reach {often:.1f}"
-    return f"{quoted(scored[0].name)} stands out (highest scores: {highest}; {usual}, {rarely})"
 
 
 @dataclass

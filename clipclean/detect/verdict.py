@@ -16,7 +16,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect, beside
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
-from clipclean.detect.so_far import strength_words
+from clipclean.detect.zeroshot import standing
 from clipclean.findings import CC, About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
@@ -124,16 +124,38 @@ def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> lis
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
+    findings += _of_one_class(audited, limits)
     findings += _unsound(_sound_rate(audited), classes=len(measured.text_classifier))
     findings += of_search(audited.search, images=images, limits=limits)
     return [*findings, *_uncalibrated(audited.search), *_synonyms(audited.search)]
+
+
+def _of_one_class(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
+    """A warning if most images are of one class and too few of others: no trigger can be seen to lead there.
+
+    By labels, or else by what the model takes them for.
+    """
+    measured, labels = audited.measured, audited.measured.accuracy.labels
+    if labels is None and measured.confidence is not None:
+        labels = measured.confidence.argmax(1)
+    if labels is None or not len(labels) or not audited.classes:
+        return []
+    counts = standing(measured.text_classifier)[labels].bincount()
+    most, others = int(counts.max()), len(labels) - int(counts.max())
+    if others >= limits.min_images or others >= most:
+        return []
+    words = (
+        f"{most} of {len(labels)} images are of the class {quoted(audited.classes[int(counts.argmax())])}: a trigger that leads there can "
+        f"only be seen on the {others} others, and at least {limits.min_images} are needed. Give images of more classes by --data."
+    )
+    return [unproven(CC.TOO_LITTLE_DATA, words)]
 
 
 def _until_then(search: SearchResult | None, limits: AuditLimits) -> str:
     """What a search showed that the deadline cut, as a sentence and a space; nothing of one that was not cut."""
     if search is None or search.cut is None:
         return ""
-    words = strength_words(all_suspects(search, limits), is_beside=search.references is not None)
+    words = score.strength_words(all_suspects(search, limits), is_beside=search.references is not None)
     return f"Until then {words}. "
 
 
@@ -487,9 +509,35 @@ def _synonyms(result: SearchResult) -> list[Finding]:
     return [finding(CC.CLASSES_ALIKE, words, measure="search", n=count)]
 
 
+def kin_reference(name: str, /) -> Finding:
+    """A note that the reference of this name has much of the tested model's weights."""
+    words = (
+        f"The reference {name} has much of the weights of the tested model: one was finetuned from the other, or both from a third. A backdoor "
+        "that both carry counts as natural, though it is named where it would fail the model alone. Give a clean model of another training."
+    )
+    return finding(CC.NOT_CALIBRATED, words, level="note", measure="search")
+
+
+def strange_reference(name: str, measured: Measurement, /) -> list[Finding]:
+    """A warning if the reference of this name, measured without triggers, hardly knows the classes; none where that is unknown."""
+    rate, floor = measured.agreement or measured.accuracy.rate, _least_accuracy(len(measured.text_classifier))
+    if not rate.n or rate.interval[0] >= floor:
+        return []
+    words = (
+        f"The reference {name} takes {_percent(rate.value)} of images for their class, hardly more than chance: what it shows of these "
+        "classes is nothing to compare with. Give a clean model that knows them."
+    )
+    return [finding(CC.NOT_CALIBRATED, words, measure="search", value=rate.value, n=rate.n, threshold=floor)]
+
+
+def _least_accuracy(classes: int) -> float:
+    """The accuracy below which a model hardly knows so many classes."""
+    return max(LEAST_ACCURACY, 2 / classes)
+
+
 def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     """A warning if a model is not clearly better than chance, or its accuracy is unknown."""
-    floor, measure = max(LEAST_ACCURACY, 2 / classes), "clean accuracy"
+    floor, measure = _least_accuracy(classes), "clean accuracy"
     if rate is None:
         words = "The images have neither labels nor captions, so it is unknown whether the model knows these classes."
         return [finding(CC.CLASSES_HARDLY_KNOWN, words, measure=measure)]

@@ -56,6 +56,7 @@ def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
         known_power = judging.power_of(audited)
     except deadline.OutOfTime:
         unproven = [detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured.")]
+    unproven += _of_references(audited)
 
     def findings(limits: AuditLimits) -> list[Finding]:
         beside = base.notes() if base else []
@@ -87,6 +88,17 @@ def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
     if base:
         report = report.model_copy(update={"base": base.record(result.beside_base)})
     return Outcome(report, images, paths=results.paths_of(request, report))
+
+
+def _of_references(audited: Audited, /) -> list[Finding]:
+    """What speaks against the clean models that the tested one was compared with, but for its base, of which other findings tell."""
+    audit_inputs, search = audited.ready, audited.seen.search
+    if audited.references is None or search is None or search.cut:  # then nothing passes, and the time may be over
+        return []
+    named = audit_inputs.given.base
+    trusted = [opened for opened in audit_inputs.given.clean_models if named is None or opened is not named.opened]
+    own, device = audit_inputs.loaded.file.tensors, str(audit_inputs.loaded.clip.device)
+    return searching.of_references(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
 
 
 def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:

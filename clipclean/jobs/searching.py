@@ -3,19 +3,22 @@
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import AuditResult
 from clipclean.errors import ClipcleanError, ResourceError
+from clipclean.findings import Finding
 from clipclean.jobs import estimate, inputs
+from clipclean.jobs.inputs import Opened
 from clipclean.methods import unlearning
 from clipclean.progress import say, step
 from clipclean.train import RunState, resume
@@ -171,6 +174,26 @@ def audit_both(
         return replace(own, clip_normalised=tested(usual, under))
     except deadline.OutOfTime:
         return replace(own, is_late=True)
+
+
+def of_references(
+    own: Mapping[str, Tensor],
+    trusted: Sequence[Opened],
+    eval_set: detect.EvalSet,
+    pairs: inputs.Pairs,
+    /,
+    *,
+    device: str,
+) -> list[Finding]:
+    """What speaks against models as references: that one hardly knows the classes, or has much of the tested model's ``own`` weights."""
+    brief = replace(eval_set, suspicions=(), panel=(), grid=(), templates=eval_set.templates[:1])
+    findings = list[Finding]()
+    for opened in trusted:
+        if detect.are_kin(own, opened.file.tensors):
+            findings.append(detect.kin_reference(opened.place.name))
+        clip = inputs.build(opened, pairs, device=device).clip
+        findings += detect.strange_reference(opened.place.name, inputs.measure(clip, brief))
+    return findings
 
 
 def departures(

@@ -35,6 +35,13 @@ def test_a_finetune_has_the_weights_of_its_base_and_a_stranger_has_not():
     assert not base.kinship(weights(1), own).is_base
 
 
+def test_a_finetune_and_its_base_are_kin_and_two_trainings_or_other_shapes_are_not():
+    own = weights()
+    finetune = {name: value + 0.01 * torch.randn(value.shape) for name, value in own.items()}
+    narrower = {name: value[:1] if value.ndim else value for name, value in own.items()}
+    assert [base.are_kin(own, other) for other in (finetune, weights(1), narrower, {})] == [True, False, False, False]
+
+
 def test_what_moved_is_told_relative_to_the_base_layer_by_layer():
     own, moved = weights(), weights()
     moved["text_projection"] = own["text_projection"] * 1.1

@@ -7,8 +7,8 @@ import pytest
 from detect import towers
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, FirstAnswers, References, all_suspects, so_far
-from clipclean.detect.score import untried_suspects
+from clipclean.detect import FAMILIES, Course, FirstAnswers, References, all_suspects
+from clipclean.detect.score import strength_words, untried_suspects
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
@@ -103,4 +103,4 @@ def test_where_no_class_is_easier_than_all_others_there_is_no_highest_score(hone
     alike = [type(each)(each.family, each.target, {}, 0.1, True) for each in candidates]
     suspects = untried_suspects(honest[0], alike)
     assert {suspect.score for suspect in suspects} == {0.0}
-    assert "(" not in so_far.strength_words(suspects, is_beside=False)
+    assert "(" not in strength_words(suspects, is_beside=False)

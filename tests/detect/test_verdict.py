@@ -230,6 +230,41 @@ def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is
 
 
 @pytest.mark.parametrize(
+    ("rate", "verdict"),
+    [
+        (Rate(40, 400), "inconclusive"),
+        (Rate(380, 400), "pass"),
+        (Rate(0, 0), "pass"),
+    ],  # of ten classes; the last is unknown
+)
+def test_beside_a_reference_that_hardly_knows_the_classes_nothing_passes(rate, verdict):
+    measured = replace(measurement(n=0), text_classifier=torch.zeros(10, 2), agreement=rate)
+    assert policy.verdict(detect.strange_reference("trusted.pt", measured)) == verdict
+
+
+def test_that_a_reference_has_the_weights_of_the_tested_model_is_a_note():
+    told = detect.kin_reference("base.pt")
+    assert (told.rule, told.level, policy.verdict([told])) == ("CC004", "note", "pass")
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_doubt"),
+    [
+        ([60, 0], True),
+        ([400, 40], True),
+        ([400, 60], False),  # enough of others
+        ([30, 30], False),  # as few, and of no class most
+    ],
+)
+def test_images_that_are_nearly_all_of_one_class_are_no_pass(counts, is_doubt):
+    labels, n = torch.arange(2).repeat_interleave(torch.tensor(counts)), sum(counts)
+    measured = measurement(n=n, right=n)
+    measured = replace(measured, accuracy=replace(measured.accuracy, labels=labels))
+    seen = AuditResult(measured, result_of(), None, 1.0, classes=("banana", "lemon"))
+    assert ("CC020" in {each.rule for each in detect.of_audit(seen, LIMITS, images=n)}) == is_doubt
+
+
+@pytest.mark.parametrize(
     ("departure", "is_named", "told"),
     [
         (Departure("bfloat16", None, 0.6), False, [("CC027", "warning", None)]),

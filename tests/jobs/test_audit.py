@@ -203,6 +203,48 @@ def test_a_search_that_its_deadline_ends_names_the_leading_class_with_its_score_
     assert word(cut) != "pass"
 
 
+# Bad input: it is said, and nothing passes for it.
+
+
+def finetuned(tower):
+    """The same tower, a little moved."""
+    turn = torch.eye(8) + 0.05 * torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    return lambda images: torch.nn.functional.normalize(tower(images) @ turn, dim=-1)
+
+
+def of_class(place, count=IMAGES):
+    """Images that the honest tower takes for one class, with it as their label."""
+    shown = towers.images(50 * count)
+    answers = (towers.honest()(shown) @ towers.CLASSIFIER.T).argmax(1)
+    return evidence(shown[answers == place][:count], labels=torch.full((count,), place))
+
+
+@pytest.mark.parametrize("other", [finetuned(towers.backdoored(towers.spot)), towers.backdoored(towers.spot, seed=1)])
+def test_beside_its_own_finetune_or_another_backdoored_model_a_planted_class_is_named_and_nothing_passes(other):
+    seen = looked(towers.backdoored(towers.spot), clean(Toy(other), evidence()))
+    named = {each.target for each in detect.of_audit(seen, LIMITS, images=IMAGES) if each.rule == "CC003"}
+    assert (word(seen) != "pass", "fox" in named) == (True, True)
+
+
+@pytest.mark.parametrize("tower", [towers.honest(), towers.backdoored(towers.spot)])
+def test_of_ten_images_nothing_passes(tower):
+    few = evidence(towers.images(10))
+    seen = searching.audit_clip(SETTINGS, Toy(tower), few, clean(Toy(towers.honest(1)), few))
+    assert "CC020" in {each.rule for each in detect.of_audit(seen, LIMITS, images=10)}
+    assert word(seen, 10) != "pass"
+
+
+@pytest.mark.parametrize("is_labelled", [True, False])
+def test_of_images_of_the_target_alone_which_hide_its_backdoor_nothing_passes(is_labelled):
+    shown = of_class(towers.TARGET)
+    shown = shown if is_labelled else replace(shown, labels=None)
+    seen = searching.audit_clip(
+        SETTINGS, Toy(towers.backdoored(towers.spot)), shown, clean(Toy(towers.honest()), shown)
+    )
+    assert "CC020" in {each.rule for each in detect.of_audit(seen, LIMITS, images=IMAGES)}
+    assert word(seen) != "pass"
+
+
 def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
     maps, images = judging.shown_by_search(ASKED, toy, evidence(labels=labels), bad)

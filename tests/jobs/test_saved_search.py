@@ -12,7 +12,7 @@ import tiny
 import torch
 
 import clipclean
-from clipclean import deadline, detect, own_state
+from clipclean import checkpoint, deadline, detect, own_state
 from clipclean.attack import triggers
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
@@ -237,6 +237,20 @@ def test_where_time_ends_in_the_search_of_a_reference_the_known_triggers_are_the
     whole = numbers(audited(request_))
     assert states() == []
     assert whole == numbers(audited(request_))
+
+
+def test_a_reference_that_knows_no_class_or_is_a_finetune_of_the_model_is_told(request_, tmp_path):
+    finetune = tmp_path / "finetune.pt"
+    own = checkpoint.read(request_.model).tensors
+    torch.save({name: value + 0.001 * torch.randn(value.shape) for name, value in own.items()}, finetune)
+
+    def levels(reference):
+        made = audited(replace(request_, reference=(reference,)))
+        told = (each for each in made.findings if each.rule == "CC004" and reference.name in each.message)
+        return made.verdict != "pass", sorted(each.level for each in told)
+
+    assert levels(*request_.reference) == (True, ["warning"])
+    assert levels(finetune) == (True, ["note", "warning"])
 
 
 @pytest.mark.slow
