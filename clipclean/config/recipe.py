@@ -378,9 +378,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
         document = yaml_file.read(value, noun=_FORM.noun)
         if not equals:
             problems.append(f"--set {printable(assignment)}: needs KEY=VALUE, as in train.epochs=3")
-        elif fault := _not_settable(key):
-            problems.append(f"--set {printable(assignment)}: {fault}")
-        elif fault := _idle(recipe, key):
+        elif (fault := _not_settable(key)) or (fault := _idle(recipe, key)):
             problems.append(f"--set {printable(assignment)}: {fault}")
         elif document.problems:
             problems.append(f"--set {printable(assignment)}: {document.problems[0].text}")
